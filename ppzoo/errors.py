@@ -1,0 +1,63 @@
+"""The errors that a user may meet: each says in one line what was expected, what was received and how to mend it.
+
+The command line prints the line without a traceback and ends with the class's `exit_status`:
+2 where the user's input is wrong, 1 where a correctly described run failed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PpzooError(Exception):
+    """Base of all of them."""
+
+    exit_status = 2
+
+
+class ConfigError(PpzooError):
+    """A configuration or a command line that cannot be carried out. `problems` has one line each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownNameError(ConfigError):
+    """A name that a registry does not hold."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        super().__init__(f"unknown {kind} {name!r}{suggestion(name, known)}")
+
+
+class WeightsError(PpzooError):
+    """A weight file that cannot be read, must not be read, or does not fit the network."""
+
+
+class DataError(PpzooError):
+    """A dataset or an image that is missing, broken or labelled wrongly."""
+
+
+class CheckpointError(PpzooError):
+    """A checkpoint that is damaged or belongs to another run."""
+
+
+class DeviceError(PpzooError):
+    """PaddlePaddle is missing, or the device that was asked for is."""
+
+
+class TrainingError(PpzooError):
+    """A run that went wrong on its way, through no fault of its description."""
+
+    exit_status = 1
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """'; did you mean X?' with the nearest of `known`, or the whole list where it is short and nothing is near."""
+    names = sorted(known)
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {lowered[near[0]]!r}?"
+    return f"; known: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are known"

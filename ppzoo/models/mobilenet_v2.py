@@ -1,0 +1,167 @@
+"""MobileNetV2: inverted residuals with linear bottlenecks.
+
+Sandler, Howard, Zhu, Zhmoginov, Chen: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
+arXiv:1801.04381, table 2. Where the paper's first bottleneck (t = 1) has no expansion, PaddleClas's has a 1x1
+convolution to the same width, and its channels are truncated, not rounded to multiples of 8: both are followed
+here, since the official weights have these shapes.
+"""
+
+from __future__ import annotations
+
+from paddle import nn
+
+from ppzoo.layers import Classifier, NamedConvBNLayer, linear
+from ppzoo.models.catalogue import Weights, variant
+
+# Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
+STAGES = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+]
+
+
+class ConvBNLayer(NamedConvBNLayer):
+    """Convolution, batch norm, ReLU6."""
+
+    def __init__(self, *sizes: int, name: str, act: str | None = "relu6", **options) -> None:
+        super().__init__(*sizes, name=name, act=act, **options)
+
+
+class InvertedResidualUnit(nn.Layer):
+    """Expand with 1x1, filter with depthwise 3x3, project with a linear 1x1; an identity around it from the second on.
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, expansion: int, stride: int, shortcut: bool, name: str, **options
+    ) -> None:
+        super().__init__()
+        hidden = in_channels * expansion
+        self.shortcut = shortcut
+        self._expand_conv = ConvBNLayer(in_channels, hidden, 1, name=f"{name}_expand", **options)
+        self._bottleneck_conv = ConvBNLayer(
+            hidden, hidden, 3, stride=stride, groups=hidden, name=f"{name}_dwise", **options
+        )
+        self._linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None, name=f"{name}_linear", **options)
+
+    def forward(self, x):
+        y = self._linear_conv(self._bottleneck_conv(self._expand_conv(x)))
+        return x + y if self.shortcut else y
+
+
+class InvresiBlocks(nn.Sequential):
+    """A stage: one unit that changes width and size, then `repeats - 1` residual ones."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, expansion: int, repeats: int, stride: int, name: str, **options
+    ) -> None:
+        super().__init__()
+        for number in range(1, repeats + 1):
+            first = number == 1
+            unit = InvertedResidualUnit(
+                in_channels if first else out_channels,
+                out_channels,
+                expansion=expansion,
+                stride=stride if first else 1,
+                shortcut=not first,
+                name=f"{name}_{number}",
+                **options,
+            )
+            self.add_sublayer("_first_block" if first else f"{name}_{number}", unit)
+
+
+class MobileNet(Classifier):
+    """MobileNetV2.
+
+    Args:
+        class_num: number of classes.
+        scale: factor on the channels of all layers but, below 1, the last.
+        prefix_name: put before the names of parameters and stages, to tell two networks apart.
+        data_format: layout inside the network, "NCHW" or "NHWC".
+
+    Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
+    """
+
+    head_layers = ("out",)
+
+    def __init__(
+        self, class_num: int = 1000, *, scale: float = 1.0, prefix_name: str = "", data_format: str = "NCHW"
+    ) -> None:
+        super().__init__(data_format)
+        channels = int(32 * scale)
+        self.conv1 = ConvBNLayer(3, channels, 3, stride=2, name=f"{prefix_name}conv1_1", data_format=data_format)
+
+        self.stage_names = [f"{prefix_name}conv{number}" for number in range(2, 2 + len(STAGES))]
+        for name, (expansion, width, repeats, stride) in zip(self.stage_names, STAGES, strict=True):
+            out_channels = int(width * scale)
+            stage = InvresiBlocks(
+                channels,
+                out_channels,
+                expansion=expansion,
+                repeats=repeats,
+                stride=stride,
+                name=name,
+                data_format=data_format,
+            )
+            self.add_sublayer(name, stage)
+            channels = out_channels
+        self.feature_layers = {stride: self.stage_names[n] for stride, n in {4: 1, 8: 2, 16: 4, 32: 6}.items()}
+
+        self.out_c = int(1280 * max(scale, 1.0))
+        self.conv9 = ConvBNLayer(channels, self.out_c, 1, name=f"{prefix_name}conv9", data_format=data_format)
+        self.pool2d_avg = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.out = linear(self.out_c, class_num, f"{prefix_name}fc10")
+
+    def forward_features(self, x):
+        x = self.conv1(x)
+        for name in self.stage_names:
+            x = self._sub_layers[name](x)
+        return self.conv9(x)
+
+    def forward_head(self, features):
+        return self.out(self.pool2d_avg(features).flatten(1))
+
+
+variant(
+    "MobileNetV2_x0_25",
+    MobileNet,
+    scale=0.25,
+    weights=Weights("MobileNetV2_x0_25_pretrained.pdparams", top1=0.5321, top5=0.7652, flops=0.03418, params=1.53),
+)
+variant(
+    "MobileNetV2_x0_5",
+    MobileNet,
+    scale=0.5,
+    weights=Weights("MobileNetV2_x0_5_pretrained.pdparams", top1=0.6503, top5=0.8572, flops=0.09948, params=1.98),
+)
+variant(
+    "MobileNetV2_x0_75",
+    MobileNet,
+    scale=0.75,
+    weights=Weights("MobileNetV2_x0_75_pretrained.pdparams", top1=0.6983, top5=0.8901, flops=0.19737, params=2.65),
+)
+variant(
+    "MobileNetV2",
+    MobileNet,
+    scale=1.0,
+    weights=Weights("MobileNetV2_pretrained.pdparams", top1=0.7215, top5=0.9065, flops=0.32784, params=3.54),
+    ssld=Weights("MobileNetV2_ssld_pretrained.pdparams", top1=0.7674, top5=0.9339, flops=0.32784, params=3.54),
+)
+variant(
+    "MobileNetV2_x1_5",
+    MobileNet,
+    scale=1.5,
+    weights=Weights("MobileNetV2_x1_5_pretrained.pdparams", top1=0.7412, top5=0.9167, flops=0.70235, params=6.9),
+)
+variant(
+    "MobileNetV2_x2_0",
+    MobileNet,
+    scale=2.0,
+    weights=Weights("MobileNetV2_x2_0_pretrained.pdparams", top1=0.7523, top5=0.9258, flops=1.21725, params=11.33),
+)

@@ -1,0 +1,53 @@
+"""Every architecture that PaddleClas has is PaddleClas's: names, shapes, outputs, running statistics, initial spread."""
+
+import numpy as np
+import paddle
+import pytest
+import reference
+
+from ppzoo.models import MODELS
+
+MEASURED = [name for name in reference.ARCHITECTURES if name in MODELS]
+
+
+@pytest.fixture(autouse=True, params=MEASURED)
+def case(request):
+    return request.param, reference.architecture(request.param)
+
+
+def test_state_dict_is_paddleclas_s(case):
+    name, facts = case
+    state = MODELS[name].build().state_dict()
+    assert list(state) == facts["keys"].tolist()
+    assert [value.name for value in state.values()] == facts["names"].tolist()
+    assert ["x".join(map(str, value.shape)) for value in state.values()] == facts["shapes"].tolist()
+
+
+def test_outputs_and_running_statistics(case):
+    name, facts = case
+    network = MODELS[name].build()
+    reference.fill_network(network)
+    size = int(facts["size"])
+    with paddle.no_grad():
+        network.eval()
+        outputs = network(paddle.to_tensor(reference.image(1, size, 0)))
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        for number, output in enumerate(outputs):
+            expected = facts[f"logits_{number}"]
+            assert np.abs(output.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
+        if "bn_keys" in facts:
+            network.train()
+            network(paddle.to_tensor(reference.image(4, size, 1)))
+            state = network.state_dict()
+            sums = [float(state[key].sum()) for key in facts["bn_keys"].tolist()]
+            np.testing.assert_allclose(sums, facts["bn_sums"], rtol=1e-3, atol=1e-3)
+
+
+def test_initial_spread(case):
+    name, _ = case
+    spreads = reference.read_npz("init.npz")
+    state = MODELS[name].build().state_dict()
+    for key, (mean, std) in zip(spreads[f"{name}/keys"].tolist(), spreads[f"{name}/mean_std"], strict=True):
+        value = state[key].numpy()
+        assert value.std() == pytest.approx(std, rel=0.1), key
+        assert value.mean() == pytest.approx(mean, abs=0.1 * std), key
