@@ -98,6 +98,6 @@ def variant(
 
 
 def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]:
-    """Names of the architectures that match a shell pattern, sorted; `pretrained` keeps those with (without) weights."""
+    """Names of the architectures that match a shell pattern, sorted; `pretrained`: only those with weights."""
     names = MODELS.matching(pattern)
-    return [name for name in names if pretrained is None or (MODELS[name].weights is not None) == pretrained]
+    return names if pretrained is None else [n for n in names if (MODELS[n].weights is not None) == pretrained]

@@ -1,4 +1,4 @@
-"""Every architecture that PaddleClas has is PaddleClas's: names, shapes, outputs, running statistics, initial spread."""
+"""Every architecture is PaddleClas's: names, shapes, outputs, running statistics, initial spread."""
 
 import numpy as np
 import paddle
@@ -49,5 +49,5 @@ def test_initial_spread(case):
     state = MODELS[name].build().state_dict()
     for key, (mean, std) in zip(spreads[f"{name}/keys"].tolist(), spreads[f"{name}/mean_std"], strict=True):
         value = state[key].numpy()
-        assert value.std() == pytest.approx(std, rel=0.1), key
-        assert value.mean() == pytest.approx(mean, abs=0.1 * std), key
+        assert value.std() == pytest.approx(float(std), rel=0.1), key
+        assert value.mean() == pytest.approx(float(mean), abs=0.1 * float(std)), key
