@@ -1,0 +1,33 @@
+"""ppzoo: light image classifiers on PaddlePaddle, with PaddleClas's configurations, names and weights.
+
+Importing this package does not import PaddlePaddle; the first use of a name below does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_DOORS = {
+    "create_model": "ppzoo.build",
+    "list_models": "ppzoo.models",
+    "load_weights": "ppzoo.weights",
+    "Predictor": "ppzoo.predictor",
+}
+_MODULES = ("build", "weights")
+
+__all__ = [*_DOORS, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"ppzoo.{name}")
+    if name not in _DOORS:
+        raise AttributeError(f"module 'ppzoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_DOORS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

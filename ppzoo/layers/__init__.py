@@ -1,17 +1,48 @@
 """Blocks that several families share."""
 
 from ppzoo.layers.activations import activation
-from ppzoo.layers.classifier import Classifier
+from ppzoo.layers.channel_shuffle import channel_shuffle
+from ppzoo.layers.classifier import Classifier, FeatureExtractor
 from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
+from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
+from ppzoo.layers.dropout import downscaled_dropout
+from ppzoo.layers.make_divisible import make_divisible
+from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.names import batch_norm, bias_attr, linear, weight_attr
+from ppzoo.layers.residual import STAGE_DEPTHS, BasicBlock, BlockPlace, BottleneckBlock, block_places, deep_stem
+from ppzoo.layers.same_padding import native_same_padding
+from ppzoo.layers.squeeze_excite import SELayer
+from ppzoo.layers.squeeze_excite_conv import ConvSqueezeExcite
+from ppzoo.layers.uniform_linear import fan_in_uniform, uniform_linear
 
 __all__ = [
+    "STAGE_DEPTHS",
+    "BasicBlock",
+    "BiasedConvBNLayer",
+    "BlockPlace",
+    "BottleneckBlock",
+    "BranchConvBNLayer",
     "Classifier",
     "ConvBNLayer",
+    "ConvSqueezeExcite",
+    "FeatureExtractor",
     "NamedConvBNLayer",
+    "NamedResNet",
+    "SELayer",
     "activation",
     "batch_norm",
     "bias_attr",
+    "block_places",
+    "branch_names",
+    "channel_shuffle",
+    "convolution",
+    "deep_stem",
+    "downscaled_dropout",
+    "fan_in_uniform",
     "linear",
+    "make_divisible",
+    "named_deep_stem",
+    "native_same_padding",
+    "uniform_linear",
     "weight_attr",
 ]

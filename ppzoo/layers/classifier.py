@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import paddle
-from paddle import nn
+from paddle import ParamAttr, nn
+
+from ppzoo.errors import ConfigError, suggestion
 
 
 class Classifier(nn.Layer):
@@ -32,8 +36,117 @@ class Classifier(nn.Layer):
     def forward_head(self, features: paddle.Tensor) -> paddle.Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define forward_head")
 
+    def to_inner_layout(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Images N x C x H x W in the layout in which the network computes."""
+        return paddle.transpose(x, [0, 2, 3, 1]) if self.data_format == "NHWC" else x
+
     def forward(self, x: paddle.Tensor):
         """Class scores, N x class_num, of images N x C x H x W."""
-        if self.data_format == "NHWC":
-            x = paddle.transpose(x, [0, 2, 3, 1])
-        return self.forward_head(self.forward_features(x))
+        return self.forward_head(self.forward_features(self.to_inner_layout(x)))
+
+    def reset_classifier(self, class_num: int) -> None:
+        """Give the network a fresh head for `class_num` classes; parameter names stay."""
+        for path in self.head_layers:
+            holder, _, name = path.rpartition(".")
+            layer = _resized(layer_at(self, path), class_num)
+            setattr(layer_at(self, holder) if holder else self, name, layer)
+
+    def freeze(self, *patterns: str) -> list[str]:
+        """Keep parameters from training; batch norms among them stay in evaluation mode and keep their statistics.
+
+        Args:
+            patterns: shell patterns of structured names, such as "conv1.*"; none at all: everything but the head.
+
+        Returns:
+            The structured names of the parameters that are frozen.
+
+        Raises:
+            ConfigError: a pattern that matches no parameter.
+        """
+        parameters = dict(self.named_parameters())
+        heads = tuple(f"{path}." for path in self.head_layers)
+        if patterns:
+            frozen = []
+            for pattern in patterns:
+                matching = fnmatch.filter(parameters, pattern)
+                if not matching:
+                    raise ConfigError(f"freeze: no parameter matches {pattern!r}{suggestion(pattern, parameters)}")
+                frozen += matching
+        else:
+            frozen = [name for name in parameters if not name.startswith(heads)]
+        for name in frozen:
+            parameters[name].stop_gradient = True
+        self.train() if self.training else self.eval()
+        return frozen
+
+    def train(self) -> None:
+        """Training mode, frozen batch norms excepted."""
+        super().train()
+        for layer in self.sublayers():
+            if isinstance(layer, nn.BatchNorm) and layer.weight.stop_gradient:
+                layer.eval()
+
+
+class FeatureExtractor(nn.Layer):
+    """The feature maps of a network, for detectors and segmenters.
+
+    Args:
+        network: one whose `feature_layers` are named.
+
+    Attributes:
+        strides: pixels of the image per pixel of each map, ascending.
+        channels: channels of each map.
+    """
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+        self.strides = sorted(network.feature_layers)
+        self._maps: dict[int, paddle.Tensor] = {}
+        for stride in self.strides:
+            layer_at(network, network.feature_layers[stride]).register_forward_post_hook(self._keep(stride))
+        self.channels = self._measure_channels()
+
+    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
+        """Maps N x channels[i] x H/strides[i] x W/strides[i] of images N x C x H x W."""
+        self.network.forward_features(self.network.to_inner_layout(x))
+        maps = [self._maps.pop(stride) for stride in self.strides]
+        if self.network.data_format == "NHWC":
+            maps = [paddle.transpose(map_, [0, 3, 1, 2]) for map_ in maps]
+        return maps
+
+    def _keep(self, stride: int):
+        def hook(layer, inputs, output) -> None:
+            self._maps[stride] = output
+
+        return hook
+
+    def _measure_channels(self) -> list[int]:
+        first = next(parameter for parameter in self.network.parameters() if parameter.ndim == 4)
+        self.network.eval()
+        with paddle.no_grad():
+            maps = self(paddle.zeros([1, first.shape[1], 64, 64]))
+        self.network.train()
+        return [map_.shape[1] for map_ in maps]
+
+
+def layer_at(network: nn.Layer, path: str) -> nn.Layer:
+    """The sublayer at an attribute path such as "stage1.0.conv"; names within may contain dots themselves."""
+    return dict(network.named_sublayers())[path]
+
+
+def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
+    """A fresh layer like `layer`, with its parameter names and initializers, for `class_num` outputs."""
+    bias_attr = False if layer.bias is None else _attribute(layer.bias, layer._bias_attr)
+    with paddle.utils.unique_name.guard():
+        if isinstance(layer, nn.Conv2D):
+            weight_attr = _attribute(layer.weight, layer._param_attr)
+            in_channels, kernel_size = layer.weight.shape[1], layer.weight.shape[2:]
+            return nn.Conv2D(in_channels, class_num, kernel_size, weight_attr=weight_attr, bias_attr=bias_attr)
+        weight_attr = _attribute(layer.weight, layer._weight_attr)
+        return nn.Linear(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=bias_attr)
+
+
+def _attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:
+    """The name of `parameter` with the initializer of the attribute that made it."""
+    return ParamAttr(name=parameter.name, initializer=attribute.initializer if attribute else None)

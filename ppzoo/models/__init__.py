@@ -1,6 +1,22 @@
 """The networks, one file a family. Importing this package registers all of them."""
 
-from ppzoo.models import mobilenet_v2  # noqa: F401
-from ppzoo.models.catalogue import MODELS, Variant, Weights, list_models
+from ppzoo.models import (  # noqa: F401
+    alexnet,
+    densenet,
+    efficientnet,
+    googlenet,
+    lenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    nin,
+    resnet,
+    senet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+    vgg,
+)
+from ppzoo.models.catalogue import MODELS, Variant, Weights, all_shapes, list_models
 
-__all__ = ["MODELS", "Variant", "Weights", "list_models"]
+__all__ = ["MODELS", "Variant", "Weights", "all_shapes", "list_models"]

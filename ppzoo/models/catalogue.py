@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,11 @@ class Variant:
     image_shape: tuple[int, int, int]
 
     @property
+    def class_num(self) -> int:
+        """The number of classes that it has unless told otherwise."""
+        return inspect.signature(self.network).parameters["class_num"].default
+
+    @property
     def options(self) -> list[str]:
         """Names of the arguments that a caller may still set."""
         parameters = inspect.signature(self.network).parameters
@@ -95,6 +100,14 @@ def variant(
 ) -> None:
     """Register the architecture `name`: `network` called with the arguments `fixed` (the rest as in `Variant`)."""
     MODELS.add(name, Variant(name, network, fixed, weights, ssld, image_shape))
+
+
+def all_shapes() -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
+    """Each architecture's name with the shapes of its state dict; no values are computed."""
+    for name, entry in MODELS.items():
+        with paddle.LazyGuard():
+            state = entry.build().state_dict()
+        yield name, {key: tuple(value.shape) for key, value in state.items()}
 
 
 def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]:

@@ -1,0 +1,52 @@
+"""Numbers that are written as arithmetic, such as PaddleClas's `scale: 1.0/255.0`, read without executing anything."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable
+
+from ppzoo.errors import ConfigError
+
+MAX_LENGTH = 60
+
+_CHARACTERS = re.compile(r"[0-9.eE+\-*/() ]+")
+_BINARY: dict[type, Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_UNARY: dict[type, Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+
+
+def arithmetic(text: str) -> float:
+    """The value of numbers joined by `+ - * /` and parentheses.
+
+    Raises:
+        ConfigError: anything else, a division by zero, or a value that is not finite.
+    """
+    shown = repr(text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "...")
+    if len(text) > MAX_LENGTH or not _CHARACTERS.fullmatch(text):
+        raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, received {shown}")
+    try:
+        value = _value(ast.parse(text.strip(), mode="eval").body)
+    except SyntaxError:
+        raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, received {shown}") from None
+    except ZeroDivisionError:
+        raise ConfigError(f"expected a number, received {shown}, which divides by zero") from None
+    if not math.isfinite(value):
+        raise ConfigError(f"expected a finite number, received {shown}")
+    return value
+
+
+def _value(node: ast.expr) -> float:
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return float(node.value)
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        return _BINARY[type(node.op)](_value(node.left), _value(node.right))
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
+        return _UNARY[type(node.op)](_value(node.operand))
+    raise SyntaxError

@@ -1,0 +1,55 @@
+"""Configurations: `load` reads them, `check` and `check_files` say all that is wrong with them, `dump` writes them.
+
+Pure: this package reads YAML files and nothing else, and knows neither PaddlePaddle nor any component of ppzoo; what
+exists is told to `check` by its caller.
+"""
+
+from ppzoo.config.checking import Task, check
+from ppzoo.config.components import Component, Option
+from ppzoo.config.files import check_files
+from ppzoo.config.hints import Limit
+from ppzoo.config.loading import load
+from ppzoo.config.schema import (
+    AmpSection,
+    ArchSection,
+    ComponentSection,
+    Configuration,
+    DatasetSection,
+    EmaSection,
+    GlobalSection,
+    LoaderSection,
+    LossOptions,
+    LrSection,
+    OptimizerSection,
+    PostProcessSection,
+    SamplerSection,
+    own_options,
+    settings,
+)
+from ppzoo.config.yaml_text import dump
+
+__all__ = [
+    "AmpSection",
+    "ArchSection",
+    "Component",
+    "ComponentSection",
+    "Configuration",
+    "DatasetSection",
+    "EmaSection",
+    "GlobalSection",
+    "Limit",
+    "LoaderSection",
+    "LossOptions",
+    "LrSection",
+    "OptimizerSection",
+    "Option",
+    "PostProcessSection",
+    "SamplerSection",
+    "Task",
+    "check",
+    "check_files",
+    "dump",
+    "load",
+    "own_options",
+    "settings",
+]

@@ -1,0 +1,204 @@
+"""The strict check: every key known, every type right, nothing missing, nothing asked for that ppzoo cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
+
+from ppzoo.config.components import Component, Option
+from ppzoo.config.hints import Problem, accepts, describe, problems, show
+from ppzoo.config.schema import KINDS, Configuration, Listed, Named, known_keys, nested
+from ppzoo.config.unsupported import unsupported
+from ppzoo.errors import suggestion
+
+Task = Literal["train", "eval", "infer", "export"]
+Components = Mapping[str, Mapping[str, Component]]
+
+NEEDED: dict[Task, dict[str, str]] = {
+    "train": {
+        "Global.epochs": "the number of epochs",
+        "Loss.Train": "a list of losses",
+        "Optimizer": "an optimizer",
+        "DataLoader.Train": "the training data",
+    },
+    "eval": {"DataLoader.Eval": "the evaluation data"},
+    "infer": {"Infer.transforms": "a list of transforms"},
+    "export": {},
+}
+
+
+def check(config: Mapping[str, Any], components: Components, task: Task = "train") -> list[str]:
+    """All mistakes of a configuration, one line each: `KEY.PATH: expected ..., received ...; did you mean ...?`
+
+    Args:
+        config: the plain mapping that `load` answers.
+        components: kind of component (the keys of `schema.KINDS`) -> name -> component.
+        task: what the configuration is wanted for; sections that the task can do without may be missing.
+    """
+    refused = list(unsupported(config))
+    total = [problem for row, problem in refused if row.silences == "all"]
+    if total:
+        return [_line(total[0])]
+    silent = tuple(f"{problem.path}." for row, problem in refused if row.silences == "below")
+    checker = _Checker(components)
+    checker.keys("", config, known_keys(Configuration))
+    found = [*checker.unknown_keys(), *checker.found]
+    below = tuple(f"{problem.path}." for problem in found)
+    found += [problem for problem in _missing(config, task) if not problem.path.startswith(below)]
+    found += _contradictions(config)
+    lines = [_line(problem) for _, problem in refused]
+    lines += [_line(problem) for problem in found if not problem.path.startswith(silent)]
+    return list(dict.fromkeys(lines))
+
+
+def _line(problem: Problem) -> str:
+    path = "".join(sign if sign.isprintable() else "?" for sign in problem.path)
+    return f"{path}: {problem.text}"
+
+
+class _Checker:
+    """Walks a configuration along the schema.
+
+    Attributes:
+        found: what does not fit.
+        unknown: path and key of every unknown key, and the keys that are known in its place.
+        places: key -> the first place outside lists where it is known.
+    """
+
+    def __init__(self, components: Components) -> None:
+        self.components = components
+        self.found: list[Problem] = []
+        self.unknown: list[tuple[str, str, Mapping[str, Option]]] = []
+        self.places: dict[str, str] = {}
+
+    def keys(self, path: str, values: Mapping[str, Any], known: Mapping[str, Option], closed: bool = True) -> None:
+        """Check a mapping's keys and values; where it is not `closed`, keys that are not `known` pass."""
+        if not any(part.isdigit() for part in path.split(".")):
+            self.places = {key: _join(path, key) for key in known} | self.places
+        for key, value in values.items():
+            if key in known:
+                self.value(_join(path, key), value, known[key])
+            elif closed:
+                self.unknown.append((_join(path, key), str(key), known))
+        for key, option in known.items():
+            if option.required and key not in values:
+                self.add(_join(path, key), f"expected {_wanted(option)}, received nothing")
+
+    def unknown_keys(self) -> Iterator[Problem]:
+        """One problem for every unknown key, with the place where it is known, or else the key most like it."""
+        for path, key, known in self.unknown:
+            place = self.places.get(key)
+            mend = f"; did you mean {place!r}?" if place else suggestion(key, known)
+            yield Problem(path, f"expected a known key, received {show(key, bare=True)}{mend}")
+
+    def value(self, path: str, value: Any, option: Option) -> None:
+        mark = _mark(option)
+        section = nested(option.hint)
+        if value is None and (accepts(None, option.hint) or (section and not option.required)):
+            return
+        if isinstance(mark, Named):
+            self.named(path, value, mark)
+        elif mark:
+            self.listed(path, value, mark)
+        elif section is None:
+            self.found += problems(path, value, option.hint)
+        elif isinstance(value, Mapping):
+            self.keys(path, value, known_keys(section))
+        else:
+            self.add(path, f"expected a mapping, received {show(value)}")
+
+    def named(self, path: str, value: Any, mark: Named) -> None:
+        """A mapping with a component's name and options."""
+        if not isinstance(value, Mapping):
+            self.add(path, f"expected {_mapping_of(mark)}, received {show(value)}")
+            return
+        shared = {**known_keys(mark.section), "name": Option(Any)}
+        component = self.component(_join(path, "name"), value.get("name", getattr(mark.section, "name", None)), mark)
+        known = {**component.options, **shared} if component else shared
+        self.keys(path, value, known, closed=component is not None)
+
+    def listed(self, path: str, value: Any, mark: Listed) -> None:
+        """A list of single-key mappings, each a component's name and options."""
+        if not isinstance(value, list):
+            self.add(path, f"expected a list of mappings {{Name: options}}, received {show(value)}")
+            return
+        for index, item in enumerate(value):
+            place = _join(path, index)
+            if not isinstance(item, Mapping) or len(item) != 1:
+                self.add(place, f"expected one mapping {{Name: options}}, received {show(item)}{_item_mend(item)}")
+                continue
+            ((name, options),) = item.items()
+            place = _join(place, name)
+            component = self.component(place, name, mark)
+            if options is not None and not isinstance(options, Mapping):
+                self.add(place, f"expected a mapping of options or null, received {show(options)}")
+            elif component:
+                self.keys(place, options or {}, {**component.options, **known_keys(mark.section)})
+
+    def component(self, path: str, name: Any, mark: Named | Listed) -> Component | None:
+        table = self.components.get(mark.slot, {})
+        if not isinstance(name, str) or name not in table:
+            self.add(
+                path, f"expected the name of {_kind(mark)}, received {show(name, bare=True)}{suggestion(name, table)}"
+            )
+            return None
+        return table[name]
+
+    def add(self, path: str, text: str) -> None:
+        self.found.append(Problem(path, text))
+
+
+def _kind(mark: Named | Listed) -> str:
+    noun = KINDS[mark.slot]
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _mapping_of(mark: Named) -> str:
+    return f"a mapping with the name of {_kind(mark)} and its options"
+
+
+def _mark(option: Option) -> Named | Listed | None:
+    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed)), None)
+
+
+def _wanted(option: Option) -> str:
+    mark = _mark(option)
+    return _mapping_of(mark) if isinstance(mark, Named) else describe(option.hint)
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _item_mend(item: Any) -> str:
+    if isinstance(item, str):
+        return f"; did you mean '{item}:', with a colon?"
+    if isinstance(item, Mapping) and len(item) > 1:
+        return f"; indent the options of {next(iter(item))} below it"
+    return ""
+
+
+def at(config: Any, path: str) -> Any:
+    """The value at a path of keys; None where there is none."""
+    for key in path.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
+
+
+def _missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
+    for path, expected in NEEDED[task].items():
+        value = at(config, path)
+        if value is None or value == []:
+            received = "nothing" if value is None else "an empty list"
+            yield Problem(path, f"expected {expected}, received {received}; this is needed to {task}")
+
+
+def _contradictions(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Values that are right alone and wrong together."""
+    epochs, warmup = at(config, "Global.epochs"), at(config, "Optimizer.lr.warmup_epoch")
+    if accepts(epochs, int) and accepts(warmup, float) and warmup >= epochs > 0:
+        yield Problem("Optimizer.lr.warmup_epoch", f"expected less than Global.epochs ({epochs}), received {warmup}")
+    channels, shape = at(config, "Global.image_channel"), at(config, "Global.image_shape")
+    if accepts(channels, int) and accepts(shape, list[int]) and shape and channels != shape[0]:
+        expected = f"the channels of Global.image_shape ({shape[0]})"
+        yield Problem("Global.image_channel", f"expected {expected}, received {channels}")

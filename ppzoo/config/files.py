@@ -1,0 +1,68 @@
+"""The files and folders that a configuration names: are they there?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ppzoo.config.checking import Task, at
+from ppzoo.config.hints import Problem
+
+SPLITS: dict[Task, tuple[str, ...]] = {"train": ("Train", "Eval"), "eval": ("Eval",), "infer": (), "export": ()}
+
+
+def check_files(config: Mapping[str, Any], task: Task = "train") -> list[str]:
+    """One line for every list file, image folder and weight file that `task` needs and that does not exist.
+
+    Whether their content is right is for those to say who read them. Addresses on the network are not looked at.
+    """
+    return [f"{problem.path}: {problem.text}" for problem in _problems(config, task)]
+
+
+def nearest(path: Path, *, suffix: str | None) -> str:
+    """'; did you mean X?' with the nearest name beside `path`, or which folder on the way does not exist.
+
+    Args:
+        path: what is not there.
+        suffix: that of the files to choose from; None for folders.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; the folder {folder} does not exist"
+    entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
+    near = difflib.get_close_matches(path.name, sorted(entry.name for entry in entries), n=1, cutoff=0.5)
+    return f"; did you mean {folder / near[0]}?" if near else ""
+
+
+def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
+    for split in SPLITS[task]:
+        if split == "Eval" and task == "train" and at(config, "Global.eval_during_train") is False:
+            continue
+        dataset = f"DataLoader.{split}.dataset"
+        for path, name in _names(config, f"{dataset}.cls_label_path"):
+            if not Path(name).is_file():
+                yield _absent(path, "a list file", name, suffix=Path(name).suffix)
+        for path, name in _names(config, f"{dataset}.image_root"):
+            if not Path(name).is_dir():
+                yield _absent(path, "a folder of images", name, suffix=None)
+    for key in ("Arch.pretrained", "Global.pretrained_model", *(["Global.checkpoints"] if task == "train" else [])):
+        for path, name in _names(config, key):
+            local = not name.startswith(("http://", "https://"))
+            if local and not (Path(name).is_file() or Path(f"{name}.pdparams").is_file()):
+                yield _absent(path, "a .pdparams file", name, suffix=".pdparams")
+
+
+def _names(config: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
+    value = at(config, path)
+    return [(path, value)] if isinstance(value, str) else []
+
+
+def _absent(path: str, expected: str, name: str, *, suffix: str | None) -> Problem:
+    found = (
+        "which is of another kind"
+        if Path(name).exists()
+        else f"which does not exist{nearest(Path(name), suffix=suffix)}"
+    )
+    return Problem(path, f"expected {expected}, received {name!r}, {found}")

@@ -1,0 +1,89 @@
+"""A configuration file with its bases and the command line's overrides, as one plain mapping.
+
+`_BASE_` names one file or a list of them, relative to the file that says so. Bases are merged in their order and the
+file itself comes last: mappings merge key by key, lists and all other values replace. Overrides come after that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ppzoo.config.files import nearest
+from ppzoo.config.overrides import override
+from ppzoo.config.yaml_text import MAX_BYTES, parse
+from ppzoo.errors import ConfigError
+
+BASE = "_BASE_"
+MAX_CHAIN = 16
+
+
+def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The configuration that `path` and its bases describe, changed by `overrides` such as "Arch.class_num=10".
+
+    Raises:
+        ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
+            does not fit the configuration; each in one line.
+    """
+    config = _with_bases(Path(path), (), {})
+    for assignment in overrides:
+        override(config, assignment)
+    return config
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`below` with the entries of `above` laid over it; mappings on both sides merge in turn."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The file merged over its bases.
+
+    Args:
+        chain: the files that led here, each a base of the one before.
+        done: what this function answered for the files that it has seen, so that none is read twice.
+    """
+    trail = " -> ".join(str(file) for file in (*chain, path))
+    resolved = os.path.abspath(path)
+    if resolved in map(os.path.abspath, chain):
+        raise ConfigError(f"{trail}: expected {BASE} to lead to other files, received a circle")
+    if len(chain) >= MAX_CHAIN:
+        raise ConfigError(f"{trail}: expected at most {MAX_CHAIN} files in a chain of {BASE}")
+    if resolved not in done:
+        content = _read(path, trail)
+        bases = _bases(content.pop(BASE, []), path)
+        merged: dict[str, Any] = {}
+        for base in bases:
+            merged = merge(merged, _with_bases(path.parent / base, (*chain, path), done))
+        done[resolved] = merge(merged, content)
+    return done[resolved]
+
+
+def _bases(value: Any, path: Path) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"{path}: expected {BASE} to be a path or a list of paths, received {value!r:.60}")
+    return names
+
+
+def _read(path: Path, trail: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {trail}{nearest(path, suffix=path.suffix or '.yaml')}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
+    content = parse(text, str(path))
+    if not isinstance(content, dict):
+        found = "nothing" if content is None else f"{type(content).__name__} {content!r:.60}"
+        raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, received {found}")
+    return content

@@ -1,0 +1,288 @@
+"""The fixed part of PaddleClas's schema: sections, their keys, types and defaults.
+
+Where a section describes a component (an optimizer, a data set, ...), its dataclass holds only the keys that all
+components of the kind share; the rest are the component's own options, marked by `Named` or `Listed`. Keys of features
+that ppzoo lacks are known here all the same, and `unsupported` has the word on their values.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ppzoo.config.components import Option
+from ppzoo.config.hints import Limit
+
+T = TypeVar("T")
+
+KINDS = {
+    "arch": "architecture",
+    "batch_transform": "batch transform",
+    "dataset": "data set",
+    "loss": "loss",
+    "lr": "learning-rate schedule",
+    "metric": "metric",
+    "optimizer": "optimizer",
+    "postprocess": "post-processing",
+    "regularizer": "regularizer",
+    "sampler": "sampler",
+    "transform": "transform",
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """Marks a mapping `{name: ..., options}` of a component of kind `slot`; `section` holds the shared keys."""
+
+    slot: str
+    section: type
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The shared keys of the components in a list: none."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Marks a list of single-key mappings `{Name: options}` of components of kind `slot`."""
+
+    slot: str
+    section: type = Shared
+
+
+Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1)]
+Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0)]
+Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)]
+Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= value < float("inf"))]
+Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
+Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
+Device = Annotated[str, Limit("'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"cpu|gpu(:\d+)?", value))]
+ImageShape = Annotated[
+    list[int],
+    Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
+]
+
+
+@dataclass(frozen=True)
+class GlobalSection:
+    """`Global`. `epochs` has no default, but only training needs it."""
+
+    epochs: Count | None = None
+    device: Device = "gpu"
+    seed: Seed | None = None
+    output_dir: str = "./output"
+    checkpoints: str | None = None
+    pretrained_model: str | None = None
+    save_interval: Count = 1
+    eval_during_train: bool = True
+    eval_interval: Count = 1
+    start_eval_epoch: Natural = 0
+    eval_mode: Literal["classification", "retrieval"] = "classification"
+    print_batch_step: Count = 10
+    use_visualdl: bool = False
+    image_shape: ImageShape = field(default_factory=lambda: [3, 224, 224])
+    image_channel: Count | None = None
+    save_inference_dir: str = "./inference"
+    to_static: bool = False
+    use_dali: bool = False
+    use_multilabel: bool = False
+    update_freq: Count = 1
+    iter_per_epoch: Count | None = None
+    log_ranks: str | int | list[int] = "0"
+    feature_normalize: bool = False
+    feature_binarize: str | None = None
+
+
+@dataclass(frozen=True)
+class AmpSection:
+    """`AMP`: mixed precision, on where the section is there and does not say otherwise."""
+
+    use_amp: bool = True
+    use_fp16_test: bool = False
+    scale_loss: Scale = 1.0
+    use_dynamic_loss_scaling: bool = False
+    use_promote: bool = False
+    level: Literal["O1", "O2"] = "O1"
+
+
+@dataclass(frozen=True)
+class EmaSection:
+    """`EMA`: exponential moving average of the weights."""
+
+    decay: Decay = 0.9999
+
+
+@dataclass(frozen=True)
+class ArchSection:
+    """The keys of `Arch` that every architecture shares."""
+
+    name: str
+    pretrained: bool | str | None = False
+    use_ssld: bool = False
+    use_sync_bn: bool = False
+    infer_add_softmax: bool = True
+    infer_output_key: str | None = None
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """What every loss knows: its factor in the sum."""
+
+    weight: Weight = 1.0
+
+
+@dataclass(frozen=True)
+class LossSection:
+    """`Loss`."""
+
+    Train: Annotated[list | None, Listed("loss", LossOptions)] = None
+    Eval: Annotated[list | None, Listed("loss", LossOptions)] = None
+
+
+@dataclass(frozen=True)
+class MetricSection:
+    """`Metric`."""
+
+    Train: Annotated[list | None, Listed("metric")] = None
+    Eval: Annotated[list | None, Listed("metric")] = None
+
+
+@dataclass(frozen=True)
+class LrSection:
+    """The keys of `Optimizer.lr` that every schedule shares; without a name the rate is constant."""
+
+    name: str = "Constant"
+
+
+@dataclass(frozen=True)
+class ComponentSection:
+    """The keys of a component that shares none but its name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PostProcessSection:
+    """The keys of `Infer.PostProcess` that every post-processing shares; the file has "INDEX NAME" lines."""
+
+    name: str
+    class_id_map_file: str | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerSection:
+    """The keys of `Optimizer` that every optimizer shares."""
+
+    name: str
+    lr: Annotated[dict, Named("lr", LrSection)]
+    regularizer: Annotated[dict | None, Named("regularizer", ComponentSection)] = None
+
+
+@dataclass(frozen=True)
+class DatasetSection:
+    """The keys of a `dataset` that every data set shares."""
+
+    name: str
+    transform_ops: Annotated[list | None, Listed("transform")] = None
+    batch_transform_ops: Annotated[list | None, Listed("batch_transform")] = None
+
+
+@dataclass(frozen=True)
+class SamplerSection:
+    """The keys of a `sampler` that every sampler shares."""
+
+    batch_size: Count
+    name: str = "DistributedBatchSampler"
+    shuffle: bool = False
+    drop_last: bool = False
+
+
+@dataclass(frozen=True)
+class LoaderSection:
+    """`loader`: 0 workers read in the training process itself."""
+
+    num_workers: Natural = 0
+    use_shared_memory: bool = True
+
+
+@dataclass(frozen=True)
+class SplitSection:
+    """`DataLoader.Train` and `DataLoader.Eval`."""
+
+    dataset: Annotated[dict, Named("dataset", DatasetSection)]
+    sampler: Annotated[dict, Named("sampler", SamplerSection)]
+    loader: LoaderSection = LoaderSection()
+
+
+@dataclass(frozen=True)
+class DataLoaderSection:
+    """`DataLoader`; without `Eval` there is no evaluation."""
+
+    Train: SplitSection | None = None
+    Eval: SplitSection | None = None
+
+
+@dataclass(frozen=True)
+class InferSection:
+    """`Infer`: `infer_imgs` is a file, a folder, a pattern, or a list of them."""
+
+    infer_imgs: str | list[str] | None = None
+    batch_size: Count = 10
+    transforms: Annotated[list | None, Listed("transform")] = None
+    PostProcess: Annotated[dict | None, Named("postprocess", PostProcessSection)] = None
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The whole; a section that is null counts as absent."""
+
+    Arch: Annotated[dict, Named("arch", ArchSection)]
+    Global: GlobalSection = GlobalSection()
+    AMP: AmpSection | None = None
+    EMA: EmaSection | None = None
+    Loss: LossSection = LossSection()
+    Optimizer: Annotated[dict | None, Named("optimizer", OptimizerSection)] = None
+    DataLoader: DataLoaderSection = DataLoaderSection()
+    Infer: InferSection | None = None
+    Metric: MetricSection = MetricSection()
+
+
+def known_keys(section: type) -> dict[str, Option]:
+    """The keys of a section's dataclass, as options."""
+    hints = get_type_hints(section, include_extras=True)
+    return {
+        key.name: Option(hints[key.name], required=key.default is MISSING and key.default_factory is MISSING)
+        for key in fields(section)
+    }
+
+
+def nested(hint: Any) -> type | None:
+    """The section that an annotation asks for (`Section` or `Section | None`), if it asks for one."""
+    arms = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return next((arm for arm in arms if isinstance(arm, type) and is_dataclass(arm)), None)
+
+
+def settings(section: type[T], values: Mapping[str, Any] | None) -> T:
+    """A section's fixed keys with the defaults of those that `values` (checked before) leaves out.
+
+    Sections within become dataclasses too; mappings and lists of components stay as they are.
+    """
+    chosen: dict[str, Any] = {}
+    for key, option in known_keys(section).items():
+        if values is not None and key in values:
+            inner = nested(option.hint)
+            if inner is None:
+                chosen[key] = values[key]
+            elif values[key] is not None:
+                chosen[key] = settings(inner, values[key])
+    return section(**chosen)
+
+
+def own_options(section: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `values` gives beyond the section's fixed keys: the options of the component itself."""
+    known = known_keys(section)
+    return {key: value for key, value in values.items() if key not in known}

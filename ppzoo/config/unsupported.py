@@ -1,0 +1,112 @@
+"""What PaddleClas's schema can ask for and ppzoo does not do: one row each, one sentence each.
+
+Who builds a feature deletes its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from ppzoo.config.hints import Problem
+
+
+class Row(NamedTuple):
+    """A request that is refused.
+
+    Attributes:
+        path: key path; `*` stands for any key.
+        asked: whether the value found there asks for the feature.
+        sentence: what the user is told.
+        silences: what else is then not worth reporting: everything, what is below the path, or nothing.
+    """
+
+    path: str
+    asked: Callable[[Any], bool]
+    sentence: str
+    silences: Literal["all", "below", "nothing"] = "nothing"
+
+
+def _given(value: Any) -> bool:
+    return value is not None
+
+
+def _true(value: Any) -> bool:
+    return value is True
+
+
+def _filled(value: Any) -> bool:
+    return bool(value)
+
+
+LEGACY = (
+    "configurations of PaddleClas 1.x (ARCHITECTURE, TRAIN, ...) are not supported; write Arch, DataLoader, ... instead"
+)
+RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not supported; ppzoo trains classifiers"
+
+ROWS = [
+    *(
+        Row(key, lambda value: True, LEGACY, "all")
+        for key in ("ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "classes_num")
+    ),
+    Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, "all"),
+    Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, "all"),
+    Row("DataLoader.Eval.Query", _given, RETRIEVAL, "all"),
+    Row("DataLoader.Eval.Gallery", _given, RETRIEVAL, "all"),
+    Row("Arch.infer_output_key", _given, "the output of an inner layer is not supported; leave the key out"),
+    Row("Global.feature_normalize", _true, RETRIEVAL),
+    Row("Global.feature_binarize", _given, RETRIEVAL),
+    Row(
+        "Global.use_dali",
+        _true,
+        "DALI is not supported; set it to False, and PaddlePaddle's own loader reads the images",
+    ),
+    Row(
+        "Arch.name",
+        lambda value: value == "DistillationModel",
+        "distillation is not supported yet; name the student's architecture to train it on labels alone",
+        "all",
+    ),
+    Row(
+        "AMP",
+        lambda value: isinstance(value, Mapping) and value.get("use_amp", True) is True,
+        "mixed precision is not supported yet; set AMP.use_amp to False",
+    ),
+    Row("EMA", _given, "the moving average of the weights is not supported yet; leave the section out"),
+    Row("Global.to_static", _true, "training in a static graph is not supported yet; set it to False"),
+    Row("Global.use_multilabel", _true, "several labels an image are not supported yet; set it to False"),
+    Row(
+        "Global.update_freq",
+        lambda value: isinstance(value, int) and value > 1,
+        "the accumulation of gradients over steps is not supported yet; set it to 1",
+    ),
+    Row("Global.iter_per_epoch", _given, "epochs of a given number of steps are not supported yet; leave the key out"),
+    Row(
+        "Global.log_ranks",
+        lambda value: value not in ("0", 0, [0]),
+        "logs of other processes than the first are not supported yet; leave the key out",
+    ),
+    Row("Arch.use_sync_bn", _true, "synchronised batch norm is not supported yet; set it to False"),
+    Row(
+        "DataLoader.*.dataset.batch_transform_ops",
+        _filled,
+        "mixing the images of a batch is not supported yet; leave the key out",
+        "below",
+    ),
+]
+
+
+def unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]:
+    """The rows that a configuration hits, each with where and what to say."""
+    for row in ROWS:
+        for path, value in _find(config, row.path.split("."), ""):
+            if row.asked(value):
+                yield row, Problem(path, row.sentence)
+
+
+def _find(place: Any, parts: list[str], path: str) -> Iterator[tuple[str, Any]]:
+    if not parts:
+        yield path, place
+    elif isinstance(place, Mapping):
+        for key in place if parts[0] == "*" else [parts[0]] if parts[0] in place else []:
+            yield from _find(place[key], parts[1:], f"{path}.{key}" if path else str(key))

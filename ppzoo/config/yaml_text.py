@@ -1,0 +1,168 @@
+"""YAML to plain data and back: mappings, lists, text, numbers, true, false and null, and nothing else.
+
+What YAML itself leaves open is closed here. Keys are text and come once; tags that make other objects are refused, and
+so are texts that are too long, too deep, or grow too large through aliases. `1e-5` is a number, as everywhere
+but in YAML 1.1; dates and base-60 numbers (`12:30`) stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import yaml
+
+from ppzoo.errors import ConfigError
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 40
+MAX_NODES = 100_000
+
+_INT = r"[-+]?(?:0|[1-9][0-9]*)"
+_FLOAT = (
+    r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+
+
+def _tag(kind: str) -> str:
+    return f"tag:yaml.org,2002:{kind}"
+
+
+_Rules = dict[str, list[tuple[str, re.Pattern[str]]]]
+_NUMBERS: _Rules = {
+    first: [(_tag("int"), re.compile(rf"(?:{_INT})\Z")), (_tag("float"), re.compile(rf"(?:{_FLOAT})\Z"))]
+    for first in "-+.0123456789"
+}
+
+
+def _rules(inherited: _Rules, without: tuple[str, ...] = ()) -> _Rules:
+    """By which a bare word gets its type, as first character -> (tag, pattern)s: PyYAML's rules, then our numbers."""
+    dropped = tuple(map(_tag, without))
+    table = {first: [rule for rule in rules if rule[0] not in dropped] for first, rules in inherited.items()}
+    for first, rules in _NUMBERS.items():
+        table[first] = table.get(first, []) + rules
+    return table
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = _rules(yaml.SafeLoader.yaml_implicit_resolvers, ("int", "float", "timestamp", "value"))
+    yaml_constructors: ClassVar[dict] = {}  # filled below
+    depth = 0
+
+    def compose_node(self, parent, index):
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _refusal(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen: dict[str, yaml.Mark] = {}
+        for key, _ in node.value:
+            if key.tag == _tag("merge"):
+                continue
+            if not isinstance(key, yaml.ScalarNode) or key.tag != _tag("str"):
+                found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a collection"
+                raise _refusal(f"a key must be text, received {found} (quote it)", key.start_mark)
+            if key.value in seen:
+                first = seen[key.value].line + 1
+                raise _refusal(f"the key {key.value!r} comes twice (first in line {first})", key.start_mark)
+            seen[key.value] = key.start_mark
+        return node
+
+    def refuse_tag(self, node):
+        raise _refusal(f"the tag {node.tag} is refused: a configuration holds plain data only", node.start_mark)
+
+
+def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
+
+
+def _scalar(kind: str):
+    """PyYAML's constructor of a scalar, whose ValueError or KeyError (`!!int x`) becomes a YAML error with its line."""
+    construct = yaml.SafeLoader.yaml_constructors[_tag(kind)]
+
+    def read(loader, node):
+        try:
+            return construct(loader, node)
+        except (ValueError, KeyError):
+            raise _refusal(f"expected a value of type {kind}, received {node.value[:60]!r}", node.start_mark) from None
+
+    return read
+
+
+_Loader.yaml_constructors = {
+    None: _Loader.refuse_tag,
+    **{_tag(kind): yaml.SafeLoader.yaml_constructors[_tag(kind)] for kind in ("null", "str", "seq", "map")},
+    **{_tag(kind): _scalar(kind) for kind in ("bool", "int", "float")},
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that this loader, or YAML 1.1's, would take for something else."""
+
+    yaml_implicit_resolvers = _rules(yaml.SafeDumper.yaml_implicit_resolvers)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def parse(text: bytes | str, source: str) -> Any:
+    """The plain data of one YAML document; no two places of it share a list or a mapping.
+
+    Args:
+        text: the document; bytes are UTF-8, or UTF-16 with a byte-order mark.
+        source: what error messages call it, such as the file's path.
+
+    Raises:
+        ConfigError: one line with source and line number.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{source}: expected a configuration of at most {MAX_BYTES} bytes, received a larger one")
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measure(node, {}, set())
+        return _unshared(loader.construct_document(node))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+        raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{source}: expected YAML text, received bytes that are not ({error.reason})") from None
+
+
+def _measure(node: yaml.Node, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+    """Number of nodes and depth below `node` with every alias written out; refuses what is endless or too large."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1, 1
+    if id(node) in above:
+        raise _refusal("an alias contains itself", node.start_mark)
+    if id(node) not in measured:
+        above.add(id(node))
+        pairs = isinstance(node, yaml.MappingNode)
+        children = [child for pair in node.value for child in pair] if pairs else node.value
+        sizes = [_measure(child, measured, above) for child in children]
+        above.remove(id(node))
+        nodes = 1 + sum(size for size, _ in sizes)
+        depth = 1 + max((depth for _, depth in sizes), default=0)
+        if nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise _refusal(f"aliases make more than {MAX_NODES} values or {MAX_DEPTH} levels", node.start_mark)
+        measured[id(node)] = nodes, depth
+    return measured[id(node)]
+
+
+def _unshared(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def dump(config: Any) -> str:
+    """YAML that `parse` reads back as the same data, keys in their order."""
+    return yaml.dump(config, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)

@@ -1,0 +1,56 @@
+"""The IDX format of the MNIST family: big-endian dimensions, then unsigned bytes; plain or gzipped.
+
+Described at the end of LeCun, Cortes, Burges: "The MNIST database of handwritten digits". The file's own word on
+its size is never believed: the bytes must be exactly as many as the dimensions say.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ppzoo.errors import DataError
+
+UNSIGNED_BYTE = 0x08
+MAX_BYTES = 1 << 32
+
+
+def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
+    """The array in the IDX file `name` or `name`.gz of `folder`: uint8 with that many dimensions, none of them 0.
+
+    Raises:
+        DataError: the file is missing, cut short, too long, or not an IDX file of unsigned bytes.
+    """
+    plain, packed = folder / name, folder / f"{name}.gz"
+    if not plain.is_file() and not packed.is_file():
+        raise DataError(f"expected {plain} or {packed}, neither is there: correct dataset.image_root")
+    file = plain if plain.is_file() else packed
+    try:
+        with file.open("rb") as stream:
+            return _parse(stream if file is plain else gzip.GzipFile(fileobj=stream), file, dimensions)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {file} ({error}): fetch the file again") from error
+
+
+def _parse(stream: IO[bytes] | gzip.GzipFile, file: Path, dimensions: int) -> np.ndarray:
+    header = stream.read(4 + 4 * dimensions)
+    magic = bytes([0, 0, UNSIGNED_BYTE, dimensions])
+    if header[:4] != magic or len(header) < 4 + 4 * dimensions:
+        raise DataError(
+            f"{file}: expected an IDX file that starts with {magic.hex()}, received {header[:4].hex() or 'nothing'}: "
+            "fetch the file again"
+        )
+    shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+    count = math.prod(shape)
+    if not 0 < count <= MAX_BYTES:
+        raise DataError(f"{file}: its header asks for an array of shape {shape}, which cannot be: fetch the file again")
+    data = stream.read(count + 1)
+    if len(data) != count:
+        received = "more" if len(data) > count else str(len(data))
+        raise DataError(f"{file}: its header promises {count} bytes, received {received}: fetch the file again")
+    return np.frombuffer(data, np.uint8).reshape(shape)

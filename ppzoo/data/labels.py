@@ -1,0 +1,48 @@
+"""Names of classes: PaddleClas's label files, and the list of ImageNet-1k that ships with ppzoo.
+
+The names are those of the 1,000 WordNet synsets in the order of ILSVRC 2012 (Russakovsky et al., arXiv:1409.0575).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppzoo.errors import DataError
+
+SHIPPED_IMAGENET = Path(__file__).parent / "labels" / "imagenet1k.txt"
+PADDLECLAS_IMAGENET = "imagenet1k_label_list.txt"
+
+
+def read_labels(path: str | Path) -> dict[int, str]:
+    """The name of each class in a file of "INDEX NAME" lines; a name may contain blanks.
+
+    A path that does not exist but ends in PaddleClas's `imagenet1k_label_list.txt` means the shipped list.
+
+    Raises:
+        DataError: the file cannot be read, a line is not as described, or an index comes twice.
+    """
+    file = Path(path)
+    if not file.exists() and file.name == PADDLECLAS_IMAGENET:
+        file = SHIPPED_IMAGENET
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read the label file {str(path)!r} ({error.strerror}): correct its path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected text in UTF-8, received other bytes: save it as UTF-8") from error
+
+    names: dict[int, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        index, _, name = line.strip().partition(" ")
+        if not (index.isascii() and index.isdigit() and len(index) <= 9 and name.strip()):
+            raise DataError(
+                f"{path}, line {number}: expected 'INDEX NAME', received {line.strip()[:120]!r}: correct the line"
+            )
+        if int(index) in names:
+            raise DataError(f"{path}, line {number}: class {index} has a name already: remove one of the two lines")
+        names[int(index)] = name.strip()
+    if not names:
+        raise DataError(f"the label file {str(path)!r} is empty: expected 'INDEX NAME' lines")
+    return names

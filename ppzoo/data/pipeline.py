@@ -1,0 +1,59 @@
+"""Samples: what a network is fed, made from a dataset and its transforms.
+
+What happens to a sample depends on the seed, the epoch and its index alone: not on its place in the epoch, nor on
+how many processes read. That makes runs reproducible, and lets one be resumed in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppzoo.data.datasets import Dataset
+from ppzoo.data.transforms import Compose
+from ppzoo.errors import DataError
+
+Key = tuple[int, int]
+"""Epoch and index of a sample."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); label and index: int64."""
+
+    image: np.ndarray
+    label: np.int64
+    index: np.int64
+
+
+class Samples:
+    """The transformed samples of a dataset, by (epoch, index).
+
+    Args:
+        transforms: what is done to each image; a result of H x W x C is transposed.
+        seed: decides, with epoch and index, what random transforms do.
+    """
+
+    def __init__(self, dataset: Dataset, transforms: Compose, seed: int) -> None:
+        self.dataset, self.transforms, self.seed = dataset, transforms, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """
+        Raises:
+            DataError: the image is missing, broken, or does not suit the transforms; names the file.
+        """
+        epoch, index = key
+        source, label = self.dataset[index]
+        random = np.random.default_rng((self.seed, epoch, index))
+        try:
+            image = self.transforms(source, random)
+        except DataError as error:
+            raise DataError(f"{self.dataset.describe(index)}: {error}") from error
+        if not self.transforms.channel_first:
+            image = image.transpose(2, 0, 1)
+        dtype = image.dtype if image.dtype == np.float16 else np.float32
+        return Sample(np.ascontiguousarray(image, dtype), np.int64(label), np.int64(index))

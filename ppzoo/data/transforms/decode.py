@@ -1,0 +1,115 @@
+"""From the bytes of an image file to pixels, whatever the file's kind: three channels of eight bits come out.
+
+OpenCV decodes, as in PaddleClas; what it cannot read, Pillow may. Files are untrusted: the header is looked at
+before any pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.errors import DataError
+
+MAX_PIXELS = 178_000_000
+
+# What Pillow's readers raise on broken or hostile files.
+BROKEN = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a broken file is reported once, as a DataError
+
+
+@TRANSFORMS.register
+class DecodeImage:
+    """Bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x 3 uint8.
+
+    Grey and palette images get three equal or looked-up channels, 16-bit ones keep their upper bytes, CMYK is
+    converted, an alpha channel is dropped, and of an animation the first frame is taken.
+
+    An image that is decoded already (H x W x 3 uint8 RGB) passes as if it had just been decoded, so that one list of
+    transforms serves files and arrays.
+
+    Args:
+        to_rgb: channels in the order red, green, blue; else blue, green, red.
+        to_np: accepted for PaddleClas's files, without effect: images are arrays here in either case.
+        channel_first: answer 3 x H x W.
+        backend: decoder. "cv2" turns the image upright where EXIF says so, "pil" does not.
+
+    Raises:
+        DataError: not an image, a broken one, or one of more than `MAX_PIXELS` pixels.
+    """
+
+    def __init__(
+        self,
+        *,
+        to_rgb: bool = True,
+        to_np: bool = False,
+        channel_first: bool = False,
+        backend: Literal["cv2", "pil"] = "cv2",
+    ) -> None:
+        self.to_rgb, self.channel_first, self.backend = to_rgb, channel_first, backend
+
+    def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if isinstance(image, np.ndarray):
+            pixels = _check_pixels(image)
+        else:
+            _check_header(image)
+            pixels = _decode_cv2(image) if self.backend == "cv2" else _decode_pil(image)
+        if not self.to_rgb:
+            pixels = pixels[:, :, ::-1]
+        return pixels.transpose(2, 0, 1) if self.channel_first else pixels
+
+
+def _check_pixels(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise DataError(
+            f"expected encoded bytes or an H x W x 3 uint8 array, received an array of shape {image.shape} and type "
+            f"{image.dtype}: pass RGB pixels from 0 to 255"
+        )
+    return image
+
+
+def _check_header(data: bytes) -> None:
+    """Refuse what is no image, and what would fill the memory."""
+    if not data:
+        raise DataError("expected an image, received an empty file: replace or remove it")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except Image.DecompressionBombError:
+        raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
+    except BROKEN as error:
+        raise DataError("expected an image, received a file that is none or is broken: replace or remove it") from error
+    if width * height > MAX_PIXELS:
+        raise DataError(f"expected at most {MAX_PIXELS} pixels, received {width} x {height}: scale the image down")
+
+
+def _decode_cv2(data: bytes) -> np.ndarray:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        return _decode_pil(data)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _decode_pil(data: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode.startswith("I"):  # 16 bits in one channel, which convert() would clip
+                upper = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
+                return np.repeat(upper[:, :, np.newaxis], 3, axis=2)
+            return np.array(image.convert("RGB"))
+    except BROKEN as error:
+        raise DataError("expected an image, received a broken or truncated one: replace or remove it") from error

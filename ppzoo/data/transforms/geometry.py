@@ -1,0 +1,203 @@
+"""Transforms of size and place: resize, crop, random crop, flip. Their rounding is PaddleClas's, to the pixel."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.errors import ConfigError, DataError, suggestion
+
+INTERPOLATIONS: dict[str, dict[str, int]] = {
+    "cv2": {
+        "nearest": cv2.INTER_NEAREST,
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+        "area": cv2.INTER_AREA,
+        "lanczos": cv2.INTER_LANCZOS4,
+    },
+    "pil": {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "box": Image.Resampling.BOX,
+        "hamming": Image.Resampling.HAMMING,
+        "lanczos": Image.Resampling.LANCZOS,
+    },
+}
+
+
+class Resize:
+    """Resizes H x W x C uint8 images with OpenCV or Pillow, whose filters differ: only Pillow's widen when shrinking.
+
+    Without a named interpolation each does what it does by itself: OpenCV bilinear, Pillow bicubic.
+
+    Raises:
+        ConfigError: an interpolation that the back end does not have.
+    """
+
+    def __init__(self, interpolation: str | None, backend: str) -> None:
+        self.backend = backend.lower()
+        if self.backend not in INTERPOLATIONS:
+            raise ConfigError(f"backend: expected 'cv2' or 'pil', received {backend!r}")
+        table = INTERPOLATIONS[self.backend]
+        name = (interpolation or {"cv2": "bilinear", "pil": "bicubic"}[self.backend]).lower()
+        if name not in table:
+            raise ConfigError(
+                f"interpolation: {interpolation!r} is unknown to back end {self.backend!r}{suggestion(name, table)}"
+            )
+        self.code = table[name]
+
+    def __call__(self, image: np.ndarray, width: int, height: int) -> np.ndarray:
+        if self.backend == "cv2":
+            resized = cv2.resize(image, (width, height), interpolation=self.code)
+        else:
+            source = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+            resized = np.asarray(source.resize((width, height), self.code))
+        return resized.reshape(height, width, image.shape[2])
+
+
+def _width_height(name: str, size: int | list[int]) -> tuple[int, int]:
+    """The two sides that one number or a [width, height] list stands for."""
+    sides = [size, size] if isinstance(size, int) else list(size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ConfigError(f"{name}.size: expected a positive number or [width, height], received {size!r}")
+    return sides[0], sides[1]
+
+
+@TRANSFORMS.register
+class ResizeImage:
+    """Resize to a given size, or so that the shorter side has a given length.
+
+    Args:
+        size: side of a square, or [width, height].
+        resize_short: length of the shorter side; the other is rounded to the nearest, halves to even.
+        interpolation: "nearest", "bilinear", "bicubic", "lanczos"; "area" (cv2); "box", "hamming" (pil);
+            None: bilinear with cv2, bicubic with pil.
+        backend: "cv2" or "pil".
+        return_numpy: accepted for PaddleClas's files, without effect: images are arrays here in either case.
+
+    Raises:
+        ConfigError: not exactly one of `size` and `resize_short`, or one that is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | list[int] | None = None,
+        resize_short: int | None = None,
+        interpolation: str | None = None,
+        backend: str = "cv2",
+        return_numpy: bool = True,
+    ) -> None:
+        if (size is None) == (resize_short is None):
+            raise ConfigError("ResizeImage: expected one of size and resize_short, received both or none")
+        if resize_short is not None and resize_short < 1:
+            raise ConfigError(f"ResizeImage.resize_short: expected a positive number, received {resize_short}")
+        self.size = None if size is None else _width_height("ResizeImage", size)
+        self.resize_short = resize_short
+        self.resize = Resize(interpolation, backend)
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        if self.size is not None:
+            return self.resize(image, *self.size)
+        assert self.resize_short is not None
+        factor = self.resize_short / min(width, height)
+        return self.resize(image, round(width * factor), round(height * factor))
+
+
+@TRANSFORMS.register
+class CropImage:
+    """Cut out the centre.
+
+    Args:
+        size: side of a square, or [width, height].
+
+    Raises:
+        DataError: the image is smaller.
+    """
+
+    def __init__(self, *, size: int | list[int]) -> None:
+        self.width, self.height = _width_height("CropImage", size)
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        if width < self.width or height < self.height:
+            raise DataError(
+                f"CropImage of {self.width} x {self.height} does not fit into an image of {width} x {height} "
+                "(width x height): put a ResizeImage before it or take a smaller size"
+            )
+        left, top = (width - self.width) // 2, (height - self.height) // 2
+        return image[top : top + self.height, left : left + self.width]
+
+
+@TRANSFORMS.register
+class RandCropImage:
+    """Cut out a random part of random area and shape, and resize it: "Inception" augmentation.
+
+    Szegedy et al.: "Going Deeper with Convolutions", arXiv:1409.4842, section 6. The aspect ratio is uniform in
+    `ratio`; the area is uniform in `scale`, both bounds of which are lowered to the largest area that has the ratio
+    and fits; the place is uniform. That is PaddleClas's distribution, drawn without rejection.
+
+    Args:
+        size: side of a square, or [width, height], of the result.
+        scale: lowest and highest area, as fractions of the image's; [0.08, 1] by default.
+        ratio: lowest and highest width / height; [3/4, 4/3] by default.
+        interpolation, backend: as in `ResizeImage`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | list[int],
+        scale: list[float] | None = None,
+        ratio: list[float] | None = None,
+        interpolation: str | None = None,
+        backend: str = "cv2",
+    ) -> None:
+        self.size = _width_height("RandCropImage", size)
+        self.scale = _range("RandCropImage.scale", scale or [0.08, 1.0])
+        self.ratio = _range("RandCropImage.ratio", ratio or [3 / 4, 4 / 3])
+        self.resize = Resize(interpolation, backend)
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        ratio = random.uniform(*self.ratio)
+        largest = min(width / height / ratio, height / width * ratio)
+        low, high = (min(bound, largest) for bound in self.scale)
+        area = width * height * random.uniform(low, high)
+        crop_width = min(max(int(math.sqrt(area * ratio)), 1), width)
+        crop_height = min(max(int(math.sqrt(area / ratio)), 1), height)
+        left = int(random.integers(width - crop_width, endpoint=True))
+        top = int(random.integers(height - crop_height, endpoint=True))
+        return self.resize(image[top : top + crop_height, left : left + crop_width], *self.size)
+
+
+def _range(name: str, bounds: list[float]) -> tuple[float, float]:
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigError(f"{name}: expected [lowest, highest] above 0, received {bounds!r}")
+    return bounds[0], bounds[1]
+
+
+@TRANSFORMS.register
+class RandFlipImage:
+    """Mirror half of the images.
+
+    Args:
+        flip_code: 1: left and right change places; 0: top and bottom; -1: both at once.
+    """
+
+    def __init__(self, *, flip_code: Literal[-1, 0, 1] = 1) -> None:
+        if flip_code not in (-1, 0, 1):
+            raise ConfigError(f"RandFlipImage.flip_code: expected 1, 0 or -1, received {flip_code!r}")
+        self.flip_code = flip_code
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if random.integers(2) == 0:
+            return image
+        return cv2.flip(image, self.flip_code).reshape(image.shape)

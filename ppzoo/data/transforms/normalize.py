@@ -1,0 +1,91 @@
+"""From pixels to what a network is fed: normalised, channels first."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ppzoo.arithmetic import arithmetic
+from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.errors import ConfigError, DataError
+
+
+@TRANSFORMS.register
+class NormalizeImage:
+    """(image * scale - mean) / std, in float32.
+
+    The value of a byte in a given channel is looked up in a table of 256, made with the same arithmetic: the result
+    is the same to the bit, without an intermediate image. It lies in memory with channels first, whatever its shape.
+
+    Args:
+        scale: factor on the pixels: a number, or arithmetic such as "1.0/255.0"; 1/255 by default.
+        mean, std: one value a channel; ImageNet's by default.
+        order: "chw" for C x H x W images; "" or "hwc" for H x W x C.
+        output_fp16: answer float16.
+        channel_num: 4 appends a channel of zeros.
+
+    Raises:
+        ConfigError: options that cannot be carried out.
+        DataError: an image of another number of channels than `mean` and `std` are for.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: float | str | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        order: str = "chw",
+        output_fp16: bool = False,
+        channel_num: int = 3,
+    ) -> None:
+        if order not in ("chw", "hwc", ""):
+            raise ConfigError(f"NormalizeImage.order: expected 'chw', 'hwc' or '', received {order!r}")
+        if channel_num not in (3, 4):
+            raise ConfigError(f"NormalizeImage.channel_num: expected 3 or 4, received {channel_num}")
+        self.scale = np.float32(arithmetic(scale) if isinstance(scale, str) else 1 / 255 if scale is None else scale)
+        self.mean = np.array([0.485, 0.456, 0.406] if mean is None else mean, np.float32)
+        self.std = np.array([0.229, 0.224, 0.225] if std is None else std, np.float32)
+        if len(self.mean) != len(self.std) or not len(self.mean):
+            raise ConfigError(f"NormalizeImage: expected as many values in mean as in std, received {mean} and {std}")
+        if not self.std.all():
+            raise ConfigError(f"NormalizeImage.std: expected values other than 0, received {std}")
+        self.channel_first = order == "chw"
+        self.dtype = np.float16 if output_fp16 else np.float32
+        self.padding = channel_num - 3
+        self.tables = self._normalize(np.tile(np.arange(256, dtype=np.float32), (len(self.mean), 1, 1)))
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        axis = 0 if self.channel_first else 2
+        channels = len(self.mean)
+        if image.ndim != 3 or image.shape[axis] != channels:
+            raise DataError(
+                f"NormalizeImage: expected an image of {channels} channels in axis {axis}, received the shape "
+                f"{image.shape}: correct mean and std, or order"
+            )
+        planes = image if self.channel_first else image.transpose(2, 0, 1)
+        result = np.empty((channels + self.padding, *planes.shape[1:]), np.float32)
+        result[channels:] = 0
+        if image.dtype == np.uint8:
+            split = planes if self.channel_first else cv2.split(image)
+            for plane, table, target in zip(split, self.tables, result, strict=False):
+                cv2.LUT(plane, table, dst=target)
+        else:
+            result[:channels] = self._normalize(planes.astype(np.float32))
+        result = result.astype(self.dtype, copy=False)
+        return result if self.channel_first else result.transpose(1, 2, 0)
+
+    def _normalize(self, planes: np.ndarray) -> np.ndarray:
+        """C x H x W float32, changed in place."""
+        planes *= self.scale
+        planes -= self.mean.reshape(-1, 1, 1)
+        planes /= self.std.reshape(-1, 1, 1)
+        return planes
+
+
+@TRANSFORMS.register
+class ToCHWImage:
+    """H x W x C to C x H x W."""
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return image.transpose(2, 0, 1)

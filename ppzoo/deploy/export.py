@@ -1,0 +1,84 @@
+"""Export: the network with softmax as a static program, checked against the network, with all that serving it needs.
+
+The folder holds `inference.json` (or `inference.pdmodel`, as PaddlePaddle's version has it), `inference.pdiparams` and
+`inference.yml`: preprocessing and label names in the layout that PaddleClas's deployment reads.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import yaml
+
+from ppzoo.deploy.program import PROGRAM, SETTINGS, Program, run
+from ppzoo.errors import PpzooError, TrainingError
+
+TOLERANCE = 1e-5
+
+
+class Probabilities(paddle.nn.Layer):
+    """The network with softmax over its class scores; of several outputs the first, which is the main head."""
+
+    def __init__(self, network: paddle.nn.Layer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        scores = self.network(image)
+        scores = scores[0] if isinstance(scores, (list, tuple)) else scores
+        return paddle.nn.functional.softmax(scores, axis=-1)
+
+
+def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], settings: dict[str, Any]) -> float:
+    """Write `network` as an inference program into `folder` and check it there.
+
+    The files appear in `folder` only after the check.
+
+    Args:
+        network: answers class scores.
+        image_shape: channels x height x width; the batch size stays free.
+        settings: the content of `inference.yml`.
+
+    Returns:
+        The largest difference found between a probability of the program and one of the network.
+
+    Raises:
+        TrainingError: the program answers other than the network.
+        PpzooError: the folder cannot be written.
+    """
+    model = Probabilities(network)
+    model.eval()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as place:
+            spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
+            paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
+            text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+            (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
+            difference = _difference(model, Program(Path(place)), image_shape)
+            for file in Path(place).iterdir():
+                os.replace(file, folder / file.name)
+    except OSError as error:
+        raise PpzooError(f"{folder}: expected a folder that can be written, received: {error.strerror}") from error
+    return difference
+
+
+def _difference(model: Probabilities, program: Program, image_shape: Sequence[int]) -> float:
+    """The largest difference over a batch of two and a batch of one, or an error."""
+    random = np.random.default_rng(0)
+    largest = 0.0
+    for batch in (2, 1):
+        images = random.standard_normal((batch, *image_shape), dtype=np.float32)
+        largest = max(largest, float(np.abs(program(images) - run(model, images)).max()))
+    if not largest <= TOLERANCE:
+        raise TrainingError(
+            f"the exported program differs from the network by {largest:.2g} (at most {TOLERANCE:g} is allowed):"
+            " nothing was exported; please report the architecture and the version of PaddlePaddle"
+        )
+    return largest

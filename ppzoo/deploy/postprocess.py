@@ -1,0 +1,38 @@
+"""From probabilities to answers, with PaddleClas's keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ppzoo.registry import Registry
+
+POSTPROCESSES: Registry[type] = Registry("postprocess")
+
+
+@POSTPROCESSES.register
+class Topk:
+    """The `topk` most probable classes of each image, the best first.
+
+    Args:
+        topk: how many; all of them where there are fewer.
+        labels: class index -> name; the index itself stands for a class without one.
+    """
+
+    def __init__(self, *, topk: int = 5, labels: Mapping[int, str] | None = None) -> None:
+        self.topk = topk
+        self.labels = labels or {}
+
+    def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
+        """`class_ids`, `scores` and `label_names` of each row of N x class_num."""
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.topk]
+        return [
+            {
+                "class_ids": ids.tolist(),
+                "scores": [float(score) for score in row[ids]],
+                "label_names": [self.labels.get(int(index), str(index)) for index in ids],
+            }
+            for ids, row in zip(order, probabilities, strict=True)
+        ]

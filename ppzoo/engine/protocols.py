@@ -1,0 +1,35 @@
+"""What the engine asks of the objects that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import paddle
+
+Loss = Callable[[Any, paddle.Tensor], Mapping[str, paddle.Tensor]]
+
+
+class Batch(Protocol):
+    """Images N x C x H x W and their labels."""
+
+    images: paddle.Tensor
+    labels: paddle.Tensor
+
+
+class Loader(Protocol):
+    """Batches of a data set; `len` is the number of steps of an epoch."""
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Metric(Protocol):
+    """Figures that are gathered batch by batch."""
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any, label: paddle.Tensor) -> None: ...
+
+    def compute(self) -> Mapping[str, float]: ...

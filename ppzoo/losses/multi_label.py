@@ -1,0 +1,56 @@
+"""The loss of images that have any number of labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+import paddle.nn.functional as F
+
+from ppzoo.errors import DataError
+from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of
+
+
+@LOSSES.register
+class MultiLabelLoss(Loss):
+    """Binary cross entropy of every class with labels in [0, 1].
+
+    Labels are N x C, or as PaddleClas's data sets answer them N x 1 x C, and N x 2 x C with `weight_ratio`: the
+    second row is then the share of positives of each class, and rare positives count more: Li et al., DeepMAR,
+    ACPR 2015. Labels of -1 do not count there.
+
+    Args:
+        epsilon: label smoothing over the C classes, in [0, 1).
+        size_sum: sum over the classes, not mean.
+        weight_ratio: weigh by the shares of positives.
+    """
+
+    def __init__(self, *, epsilon: float | None = None, size_sum: bool = False, weight_ratio: bool = False) -> None:
+        check_epsilon(epsilon)
+        self.epsilon = epsilon
+        self.size_sum = size_sum
+        self.weight_ratio = weight_ratio
+
+    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
+        logits = logits_of(output)
+        samples, class_num = logits.shape
+        rows = 2 if self.weight_ratio else 1
+        if label.ndim == 2 and not self.weight_ratio:
+            label = label.unsqueeze(1)
+        if list(label.shape) != [samples, rows, class_num]:
+            raise DataError(
+                f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, received {label.shape}"
+            )
+        target = label[:, 0].astype(logits.dtype)
+        if self.epsilon:
+            target = F.label_smooth(target, epsilon=self.epsilon)
+        cost = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        if self.weight_ratio:
+            cost = cost * self._rarity(target, label[:, 1].astype(logits.dtype))
+        return cost.sum(axis=1).mean() if self.size_sum else cost.mean()
+
+    @staticmethod
+    def _rarity(target: paddle.Tensor, ratio: paddle.Tensor) -> paddle.Tensor:
+        positive = (target > 0.5).astype(ratio.dtype)
+        weight = paddle.exp(positive * (1 - ratio) + (1 - positive) * ratio)
+        return weight * (target > -1).astype(ratio.dtype)

@@ -1,0 +1,7 @@
+"""Metrics by PaddleClas's names, and figures of each class."""
+
+from ppzoo.metrics import calibration, multi_label, per_class, top_k  # noqa: F401  (each enrols its metrics)
+from ppzoo.metrics.base import METRICS, Metric
+from ppzoo.metrics.metric_list import MetricList
+
+__all__ = ["METRICS", "Metric", "MetricList"]

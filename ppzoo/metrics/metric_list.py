@@ -1,0 +1,59 @@
+"""Several metrics as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppzoo.errors import ConfigError
+from ppzoo.metrics.base import Metric, State
+
+
+class MetricList(Metric):
+    """Metrics that take in the same batches; the first one's main figure is the main one.
+
+    Raises:
+        ConfigError: no metric.
+    """
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        super().__init__()
+        if not metrics:
+            raise ConfigError("expected one metric or more, received none")
+        self.metrics = list(metrics)
+        self.higher_is_better = self.metrics[0].higher_is_better
+
+    @property
+    def main(self) -> str:
+        return self.metrics[0].main
+
+    def reset(self) -> None:
+        for metric in self.metrics:
+            metric.reset()
+
+    def update(self, output: Any, label: paddle.Tensor) -> None:
+        for metric in self.metrics:
+            metric.update(output, label)
+
+    def compute(self) -> dict[str, float]:
+        """The figures of all; a second one of a name ends in "_2"."""
+        figures: dict[str, float] = {}
+        for metric in self.metrics:
+            for key, value in metric.compute().items():
+                name, number = key, 1
+                while name in figures:
+                    number += 1
+                    name = f"{key}_{number}"
+                figures[name] = value
+        return figures
+
+    def state(self) -> State:
+        return {f"{n}.{key}": value for n, metric in enumerate(self.metrics) for key, value in metric.state().items()}
+
+    def merge(self, state: Mapping[str, np.ndarray]) -> None:
+        for n, metric in enumerate(self.metrics):
+            prefix = f"{n}."
+            metric.merge({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})

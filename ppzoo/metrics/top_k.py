@@ -1,0 +1,103 @@
+"""Top-k accuracy."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppzoo.errors import ConfigError, suggestion
+from ppzoo.metrics.base import METRICS, Metric, class_indices, scores_of
+
+log = logging.getLogger(__name__)
+
+
+@METRICS.register
+class TopkAcc(Metric):
+    """Share of the samples whose class is among the k highest scores, for several k: {"top1": ..., "top5": ...}.
+
+    A k above the number of classes is left out, and the log says so once. Equal scores are ordered as by
+    `paddle.topk`. Of soft labels the class with the largest share counts.
+
+    Args:
+        topk: the values of k; 1 and 5 by default.
+
+    Raises:
+        ConfigError: no k, or one below 1; or, in `update`, every k above the number of classes.
+    """
+
+    def __init__(self, *, topk: list[int] | None = None) -> None:
+        super().__init__()
+        self.topk = [1, 5] if topk is None else list(topk)
+        if not self.topk or min(self.topk) < 1:
+            raise ConfigError(f"expected topk with numbers of 1 or more, received {topk}")
+        self._said: set[int] = set()
+
+    @property
+    def main(self) -> str:
+        return f"top{min(self.topk)}"
+
+    def scores(self, output: Any) -> paddle.Tensor:
+        """The class scores in what the network answers."""
+        return scores_of(output)
+
+    def update(self, output: Any, label: paddle.Tensor) -> None:
+        scores = self.scores(output)
+        samples, class_num = scores.shape
+        index = class_indices(label, class_num)
+        counts = {"samples": np.array(samples)}
+        for k in self._possible(class_num):
+            highest = paddle.topk(scores, k, axis=1)[1]
+            counts[f"top{k}"] = (highest == index).sum().numpy()
+        self.merge(counts)
+
+    def compute(self) -> dict[str, float]:
+        counts = self.gathered()
+        return {key: float(hits) / float(counts["samples"]) for key, hits in counts.items() if key != "samples"}
+
+    def _possible(self, class_num: int) -> list[int]:
+        possible = [k for k in self.topk if k <= class_num]
+        if not possible:
+            raise ConfigError(f"expected a topk of at most {class_num}, the number of classes, received {self.topk}")
+        for k in self.topk:
+            if k > class_num and k not in self._said:
+                self._said.add(k)
+                log.warning("top-%d accuracy is left out: there are only %d classes", k, class_num)
+        return possible
+
+
+@METRICS.register
+class GoogLeNetTopkAcc(TopkAcc):
+    """Top-k accuracy of the first of GoogLeNet's outputs."""
+
+    def scores(self, output: Any) -> paddle.Tensor:
+        if not isinstance(output, (list, tuple)):
+            raise ConfigError("GoogLeNetTopkAcc: expected a network with several outputs, received one; use TopkAcc")
+        return scores_of(output[0])
+
+
+@METRICS.register
+class DistillationTopkAcc(TopkAcc):
+    """Top-k accuracy of one of the networks of a distillation.
+
+    Args:
+        model_key: name of the network.
+        feature_key: key of the scores where it answers a mapping; "logits" by default.
+        topk: the values of k; 1 and 5 by default.
+    """
+
+    def __init__(self, *, model_key: str, feature_key: str | None = None, topk: list[int] | None = None) -> None:
+        super().__init__(topk=topk)
+        self.model_key = model_key
+        self.feature_key = feature_key
+
+    def scores(self, output: Any) -> paddle.Tensor:
+        if isinstance(output, dict):
+            if self.model_key not in output:
+                raise ConfigError(
+                    f"DistillationTopkAcc: unknown network {self.model_key!r}{suggestion(self.model_key, output)}"
+                )
+            output = output[self.model_key]
+        return scores_of(output if self.feature_key is None else output[self.feature_key])

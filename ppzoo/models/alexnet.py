@@ -1,0 +1,106 @@
+"""AlexNet: five convolutions and three linear layers.
+
+Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
+section 3.5, figure 2. PaddleClas's network and official weights are those of the common re-telling in one column, and
+so is this file: convolutions of 64, 192, 384, 256, 256 maps, where the paper has 96, 256, 384, 384, 256 in two columns
+that see each other in some layers only, and the author's own one-column version (Krizhevsky: "One weird trick for
+parallelizing convolutional neural networks", arXiv:1404.5997) has 64, 192, 384, 384, 256; no local response
+normalisation (paper, section 3.3); dropout before the first two linear layers, as in the paper's section 4.2. The
+initial values are PaddleClas's: uniform within 1 / sqrt(fan-in), in all linear layers by the fan-in of the first.
+"""
+
+from __future__ import annotations
+
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppzoo.layers import Classifier, bias_attr, convolution, downscaled_dropout, fan_in_uniform, weight_attr
+from ppzoo.models.catalogue import Weights, variant
+
+# Layer: filter, stride, maps of 224 x 224 pixels after it (after its pooling).
+#   conv1  11x11 / 4    64 x 55 x 55   pool 3x3 / 2   27 x 27
+#   conv2  5x5         192 x 27 x 27   pool 3x3 / 2   13 x 13
+#   conv3  3x3         384 x 13 x 13
+#   conv4  3x3         256 x 13 x 13
+#   conv5  3x3         256 x 13 x 13   pool 3x3 / 2    6 x 6
+#   fc6, fc7, fc8      4096, 4096, classes
+LAST_MAP = 256 * 6 * 6
+
+
+def uniform_convolution(in_channels: int, out_channels: int, kernel_size: int, **options) -> nn.Conv2D:
+    """A convolution whose filter and bias start uniform within 1 / sqrt(in_channels kernel_size^2)."""
+    initial = fan_in_uniform(in_channels * kernel_size**2)
+    return convolution(in_channels, out_channels, kernel_size, initializer=initial, **options)
+
+
+def linear_by_last_map(in_features: int, out_features: int, name: str) -> nn.Linear:
+    """A linear layer whose weight and bias start uniform within 1 / sqrt(LAST_MAP), whatever its own size."""
+    initial = fan_in_uniform(LAST_MAP)
+    return nn.Linear(
+        in_features,
+        out_features,
+        weight_attr=weight_attr(name, initializer=initial),
+        bias_attr=bias_attr(name, initializer=initial),
+    )
+
+
+class ConvPoolLayer(nn.Layer):
+    """Convolution, ReLU, max-pooling 3x3 with stride 2.
+
+    Shape: N x in_channels x H x W to N x out_channels x about H/(2 stride) x W/(2 stride).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options) -> None:
+        super().__init__()
+        self._conv = uniform_convolution(in_channels, out_channels, kernel_size, **options)
+        self.relu = nn.ReLU()
+        self._pool = nn.MaxPool2D(3, stride=2)
+
+    def forward(self, x):
+        return self._pool(self.relu(self._conv(x)))
+
+
+class AlexNetDY(Classifier):
+    """AlexNet.
+
+    Args:
+        class_num: number of classes.
+        dropout: rate of the two dropouts before the first two linear layers.
+
+    Shape: N x 3 x 224 x 224 to N x class_num.
+    """
+
+    head_layers = ("_fc8",)
+
+    def __init__(self, class_num: int = 1000, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        self._conv1 = ConvPoolLayer(3, 64, 11, stride=4, padding=2, name="conv1")
+        self._conv2 = ConvPoolLayer(64, 192, 5, name="conv2")
+        self._conv3 = uniform_convolution(192, 384, 3, name="conv3")
+        self._conv4 = uniform_convolution(384, 256, 3, name="conv4")
+        self._conv5 = ConvPoolLayer(256, 256, 3, name="conv5")
+        self.feature_layers = {4: "_conv1.relu", 8: "_conv2.relu", 16: "_conv5.relu", 32: "_conv5"}
+
+        self._drop1 = downscaled_dropout(dropout)
+        self._fc6 = linear_by_last_map(LAST_MAP, 4096, "fc6")
+        self._drop2 = downscaled_dropout(dropout)
+        self._fc7 = linear_by_last_map(4096, 4096, "fc7")
+        self._fc8 = linear_by_last_map(4096, class_num, "fc8")
+
+    def forward_features(self, x):
+        x = self._conv2(self._conv1(x))
+        x = F.relu(self._conv3(x))
+        x = F.relu(self._conv4(x))
+        return self._conv5(x)
+
+    def forward_head(self, features):
+        x = F.relu(self._fc6(self._drop1(features.flatten(1))))
+        x = F.relu(self._fc7(self._drop2(x)))
+        return self._fc8(x)
+
+
+variant(
+    "AlexNet",
+    AlexNetDY,
+    weights=Weights("AlexNet_pretrained.pdparams", top1=0.567, top5=0.792, flops=0.71, params=61.1),
+)

@@ -1,0 +1,112 @@
+"""MobileNetV1: a plain stack of depthwise separable convolutions.
+
+Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto, Adam: "MobileNets: Efficient Convolutional Neural Networks
+for Mobile Vision Applications", 2017, arXiv:1704.04861, table 1 and section 3.3 (the width multiplier).
+Table 1 gives the last depthwise layer stride 2, yet 7 x 7 pixels before and after it: its stride is 1 here.
+"""
+
+from __future__ import annotations
+
+from paddle import nn
+
+from ppzoo.layers import Classifier, ConvBNLayer, weight_attr
+from ppzoo.models.catalogue import Weights, variant
+
+# Output channels c, stride s of each separable convolution: table 1 of the paper.
+BLOCKS = [
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *[(512, 1)] * 5,
+    (1024, 2),
+    (1024, 1),
+]
+
+
+class DepthwiseSeparable(nn.Layer):
+    """Filter each channel with 3x3, then mix the channels with 1x1; batch norm and ReLU after each.
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
+        super().__init__()
+        init = nn.initializer.KaimingNormal()
+        self.depthwise_conv = ConvBNLayer(
+            in_channels, in_channels, 3, stride=stride, groups=in_channels, weight_init=init
+        )
+        self.pointwise_conv = ConvBNLayer(in_channels, out_channels, 1, weight_init=init)
+
+    def forward(self, x):
+        return self.pointwise_conv(self.depthwise_conv(x))
+
+
+class MobileNet(Classifier):
+    """MobileNetV1.
+
+    Args:
+        class_num: number of classes.
+        scale: factor on the channels of every layer, the products truncated (the paper's alpha).
+
+    Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
+    """
+
+    head_layers = ("fc",)
+
+    def __init__(self, class_num: int = 1000, *, scale: float = 1.0) -> None:
+        super().__init__()
+        init = nn.initializer.KaimingNormal()
+        channels, total_stride = int(32 * scale), 2
+        self.conv = ConvBNLayer(3, channels, 3, stride=2, weight_init=init)
+
+        self.blocks = nn.Sequential()
+        for number, (width, stride) in enumerate(BLOCKS):
+            out_channels = int(width * scale)
+            self.blocks.add_sublayer(str(number), DepthwiseSeparable(channels, out_channels, stride=stride))
+            channels, total_stride = out_channels, total_stride * stride
+            if total_stride >= 4:
+                self.feature_layers[total_stride] = f"blocks.{number}"
+
+        self.avg_pool = nn.AdaptiveAvgPool2D(1)
+        self.fc = nn.Linear(channels, class_num, weight_attr=weight_attr(None, initializer=init))
+
+    def forward_features(self, x):
+        return self.blocks(self.conv(x))
+
+    def forward_head(self, features):
+        return self.fc(self.avg_pool(features).flatten(1))
+
+
+def official(name: str, top1: float, top5: float, flops: float, params: float) -> Weights:
+    """The record of `name`'s weights."""
+    return Weights(f"legendary_models/{name}_pretrained.pdparams", top1, top5, flops, params)
+
+
+variant(
+    "MobileNetV1_x0_25",
+    MobileNet,
+    scale=0.25,
+    weights=official("MobileNetV1_x0_25", top1=0.5143, top5=0.7546, flops=0.04356, params=0.48),
+)
+variant(
+    "MobileNetV1_x0_5",
+    MobileNet,
+    scale=0.5,
+    weights=official("MobileNetV1_x0_5", top1=0.6352, top5=0.8473, flops=0.15457, params=1.34),
+)
+variant(
+    "MobileNetV1_x0_75",
+    MobileNet,
+    scale=0.75,
+    weights=official("MobileNetV1_x0_75", top1=0.6881, top5=0.8823, flops=0.333, params=2.6),
+)
+variant(
+    "MobileNetV1",
+    MobileNet,
+    scale=1.0,
+    weights=official("MobileNetV1", top1=0.7099, top5=0.8968, flops=0.57888, params=4.25),
+    ssld=official("MobileNetV1_ssld", top1=0.7789, top5=0.9394, flops=0.57888, params=4.25),
+)

@@ -1,0 +1,214 @@
+"""SENet: residual networks whose blocks weigh their channels by squeeze-and-excitation.
+
+Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507, table 1 (SE-ResNet-50,
+SE-ResNeXt-50) and appendix (SENet-154). The `_vd` networks have the stem and the pooled shortcuts of He et al.:
+"Bag of Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187, section 4.
+ResNeXt's grouped bottlenecks: Xie, Girshick, Dollar, Tu, He: "Aggregated Residual Transformations for Deep Neural
+Networks", CVPR 2017, arXiv:1611.05431, figure 3c. PaddleClas's SENet154_vd has ResNet-152's stages and 64 groups, but
+neither the halved 1x1 convolutions nor the 3x3 shortcuts of the paper's appendix: the official weights have this form.
+
+SENet18_cifar is the common re-telling for 32 x 32 images: ResNet-18's stages of pre-activation blocks (He, Zhang, Ren,
+Sun: "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv:1603.05027, figure 1b), each with
+squeeze-and-excitation (reduction 16) on its residual. Unlike that paper's networks it has a batch norm in its stem
+and none after the last block.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppzoo.layers import (
+    BasicBlock,
+    BlockPlace,
+    BottleneckBlock,
+    BranchConvBNLayer,
+    Classifier,
+    ConvBNLayer,
+    NamedConvBNLayer,
+    NamedResNet,
+    SELayer,
+    batch_norm,
+    block_places,
+    branch_names,
+    named_deep_stem,
+    uniform_linear,
+)
+from ppzoo.models.catalogue import Weights, variant
+
+REDUCTION = 16
+
+
+class SE_ResNet_vd(NamedResNet):
+    """ResNet-vd with squeeze-and-excitation.
+
+    Args:
+        class_num: number of classes.
+        depth: a key of `layers.STAGE_DEPTHS`; basic blocks up to 34, bottlenecks from 50 on.
+        data_format: layout inside the network, "NCHW" or "NHWC".
+
+    Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
+    """
+
+    def __init__(self, class_num: int = 1000, *, depth: int, data_format: str = "NCHW") -> None:
+        layer = partial(BranchConvBNLayer, data_format=data_format)
+        stem = named_deep_stem(3, (32, 32, 64), layer)
+        block, out_channels = (BottleneckBlock, 256) if depth >= 50 else (BasicBlock, 64)
+        blocks = [
+            (
+                place,
+                block(
+                    place,
+                    layer=layer,
+                    names=branch_names(place),
+                    reduction=REDUCTION,
+                    pooled_shortcut=True,
+                    data_format=data_format,
+                ),
+            )
+            for place in block_places(depth, in_channels=64, width=64, out_channels=out_channels)
+        ]
+        super().__init__(stem, blocks, uniform_linear(out_channels * 8, class_num, "fc6"), data_format)
+
+
+class ResNeXt(NamedResNet):
+    """ResNeXt with squeeze-and-excitation.
+
+    Args:
+        class_num: number of classes.
+        depth: 50, 101 or 152.
+        cardinality: groups of the 3x3 convolutions, each of 4 channels in the first stage: 32 or 64.
+        version: "vb" (a 7x7 stem, strided shortcuts) or "vd" (a deep stem, pooled shortcuts).
+        input_image_channel: channels of the images.
+        data_format: layout inside the network, "NCHW" or "NHWC".
+
+    Shape: N x input_image_channel x H x W (224 x 224 natively) to N x class_num.
+    """
+
+    def __init__(
+        self,
+        class_num: int = 1000,
+        *,
+        depth: int,
+        cardinality: int = 32,
+        version: str = "vb",
+        input_image_channel: int = 3,
+        data_format: str = "NCHW",
+    ) -> None:
+        layer = partial(NamedConvBNLayer, data_format=data_format)
+        if version == "vd":
+            stem = named_deep_stem(input_image_channel, (64, 64, 128), layer)
+        else:
+            stem = {"conv": layer(input_image_channel, 64, 7, stride=2, name="conv1")}
+        blocks = [
+            (
+                place,
+                BottleneckBlock(
+                    place,
+                    layer=layer,
+                    names=cardinal_names(place, first_stage=4 if depth == 152 else 2),
+                    groups=cardinality,
+                    reduction=REDUCTION,
+                    pooled_shortcut=version == "vd",
+                    data_format=data_format,
+                ),
+            )
+            for place in block_places(
+                depth, in_channels=128 if version == "vd" else 64, width=4 * cardinality, out_channels=256
+            )
+        ]
+        super().__init__(stem, blocks, uniform_linear(2048, class_num, "fc6"), data_format)
+
+
+def cardinal_names(place: BlockPlace, first_stage: int) -> dict[str, str]:
+    """Parameter names of a block's sublayers: "conv2_1_x1" for the first convolution of the first block of stage 2."""
+    name = f"{first_stage + place.stage}_{place.index + 1}"
+    return {
+        "conv0": f"conv{name}_x1",
+        "conv1": f"conv{name}_x2",
+        "conv2": f"conv{name}_x3",
+        "scale": f"fc{name}",
+        "short": f"conv{name}_prj",
+    }
+
+
+class PreActBlock(nn.Layer):
+    """Batch norm and ReLU before each of two 3x3 convolutions, then squeeze-and-excitation.
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(self, place: BlockPlace, *, data_format: str = "NCHW") -> None:
+        super().__init__()
+        convolution = partial(nn.Conv2D, bias_attr=False, data_format=data_format)
+        self.bn1 = batch_norm(place.in_channels, data_layout=data_format)
+        self.conv1 = convolution(place.in_channels, place.width, 3, stride=place.stride, padding=1)
+        self.bn2 = batch_norm(place.width, data_layout=data_format)
+        self.conv2 = convolution(place.width, place.out_channels, 3, padding=1)
+        self.scale = SELayer(place.out_channels, REDUCTION, data_format=data_format)
+        self.short = (
+            convolution(place.in_channels, place.out_channels, 1, stride=place.stride) if place.project else None
+        )
+
+    def forward(self, x):
+        y = F.relu(self.bn1(x))
+        shortcut = x if self.short is None else self.short(y)
+        y = self.conv2(F.relu(self.bn2(self.conv1(y))))
+        return shortcut + self.scale(y)
+
+
+class SENet_cifar(Classifier):
+    """Pre-activation ResNet with squeeze-and-excitation for images of 32 x 32 pixels.
+
+    Args:
+        class_num: number of classes.
+        depth: 18 or 34.
+        input_image_channel: channels of the images.
+        data_format: layout inside the network, "NCHW" or "NHWC".
+
+    Shape: N x input_image_channel x H x W (32 x 32 natively) to N x class_num.
+    """
+
+    head_layers = ("fc",)
+
+    def __init__(
+        self, class_num: int = 10, *, depth: int, input_image_channel: int = 3, data_format: str = "NCHW"
+    ) -> None:
+        super().__init__(data_format)
+        self.stem = ConvBNLayer(input_image_channel, 64, 3, data_format=data_format)
+        places = list(block_places(depth, in_channels=64, width=64, out_channels=64, project_first=False))
+        self.blocks = nn.Sequential(*[PreActBlock(place, data_format=data_format) for place in places])
+        for number, place in enumerate(places):
+            if place.stage >= 2:
+                self.feature_layers[1 << place.stage] = f"blocks.{number}"
+        self.avg_pool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.fc = uniform_linear(512, class_num)
+
+    def forward_features(self, x):
+        return self.blocks(self.stem(x))
+
+    def forward_head(self, features):
+        return self.fc(self.avg_pool(features).flatten(1))
+
+
+for _depth, _top1, _top5, _flops, _params in [
+    (18, 0.7333, 0.9138, 2.07, 11.81),
+    (34, 0.7651, 0.932, 3.93, 22.0),
+    (50, 0.7952, 0.9475, 4.36, 28.16),
+]:
+    _name = f"SE_ResNet{_depth}_vd"
+    _weights = Weights(f"{_name}_pretrained.pdparams", _top1, _top5, _flops, _params)
+    variant(_name, SE_ResNet_vd, depth=_depth, weights=_weights)
+
+for _name, _depth, _cardinality, _version, _top1, _top5, _flops, _params in [
+    ("SE_ResNeXt50_32x4d", 50, 32, "vb", 0.7844, 0.9396, 4.27, 27.63),
+    ("SE_ResNeXt101_32x4d", 101, 32, "vb", 0.7939, 0.9443, 8.03, 49.09),
+    ("SE_ResNeXt50_vd_32x4d", 50, 32, "vd", 0.8024, 0.9489, 5.64, 27.76),
+    ("SENet154_vd", 152, 64, "vd", 0.814, 0.9548, 24.45, 122.03),
+]:
+    _weights = Weights(f"{_name}_pretrained.pdparams", _top1, _top5, _flops, _params)
+    variant(_name, ResNeXt, depth=_depth, cardinality=_cardinality, version=_version, weights=_weights)
+
+variant("SENet18_cifar", SENet_cifar, depth=18, image_shape=(3, 32, 32))

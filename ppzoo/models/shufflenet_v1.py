@@ -1,0 +1,105 @@
+"""ShuffleNetV1: grouped 1x1 convolutions that exchange what they know by shuffling the channels.
+
+Zhang, Zhou, Lin, Sun: "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices", CVPR 2018,
+arXiv:1707.01083, table 1 (complexity 1x) and figure 2 (the units). As in the paper, a unit's hidden width is a quarter
+of its output's and the very first 1x1 convolution is not grouped. Two things are beside the paper, which the usual
+re-tellings share: every convolution has a bias, and the stem has ReLU but no batch norm. PaddleClas has no
+ShuffleNetV1, and there are no official weights.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle import nn
+
+from ppzoo.layers import BiasedConvBNLayer, Classifier, channel_shuffle, convolution
+from ppzoo.models.catalogue import variant
+
+# Groups of the 1x1 convolutions -> output channels of stage 2; each further stage has twice as many: table 1.
+WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
+# Units of stages 2, 3 and 4, the first of each with stride 2.
+REPEATS = [4, 8, 4]
+STEM_WIDTH = 24
+
+
+class ConvBNLayer(BiasedConvBNLayer):
+    """Convolution with bias, batch norm, activation; filters drawn for their fan-in."""
+
+    def __init__(self, *sizes: int, act: str | None, **options) -> None:
+        super().__init__(*sizes, act=act, weight_init=nn.initializer.KaimingNormal(), **options)
+
+
+class ShuffleUnit(nn.Layer):
+    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, around them an identity or a pooled copy: figure 2b, 2c.
+
+    At stride 1 the identity is added; at stride 2 the average-pooled input is concatenated, so that the last 1x1
+    makes only the channels that the input lacks.
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+
+    Args:
+        groups: groups of the last 1x1 convolution, and of the shuffle.
+        first_groups: groups of the first one.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int, groups: int, first_groups: int | None = None
+    ) -> None:
+        super().__init__()
+        hidden = out_channels // 4
+        made = out_channels if stride == 1 else out_channels - in_channels
+        self.groups = groups
+        self.expand = ConvBNLayer(in_channels, hidden, 1, groups=first_groups or groups, act="relu")
+        self.depthwise = ConvBNLayer(hidden, hidden, 3, stride=stride, groups=hidden, act=None)
+        self.project = ConvBNLayer(hidden, made, 1, groups=groups, act=None)
+        self.pool = None if stride == 1 else nn.AvgPool2D(3, stride=stride, padding=1)
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        y = self.project(self.depthwise(channel_shuffle(self.expand(x), self.groups)))
+        return self.relu(x + y if self.pool is None else paddle.concat([self.pool(x), y], axis=1))
+
+
+class ShuffleNetV1(Classifier):
+    """ShuffleNetV1 at complexity 1x.
+
+    Args:
+        class_num: number of classes.
+        groups: groups of the 1x1 convolutions, one of those in `WIDTHS`.
+
+    Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
+    """
+
+    head_layers = ("fc",)
+
+    def __init__(self, class_num: int = 1000, *, groups: int = 3) -> None:
+        super().__init__()
+        self.conv1 = convolution(3, STEM_WIDTH, 3, stride=2)
+        self.relu = nn.ReLU()
+        self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)
+        self.stage_names = [f"stage{number}" for number in range(2, 2 + len(REPEATS))]
+        channels, width = STEM_WIDTH, WIDTHS[groups]
+        for name, repeats in zip(self.stage_names, REPEATS, strict=True):
+            first = ShuffleUnit(
+                channels, width, stride=2, groups=groups, first_groups=1 if channels == STEM_WIDTH else groups
+            )
+            others = [ShuffleUnit(width, width, stride=1, groups=groups) for _ in range(repeats - 1)]
+            self.add_sublayer(name, nn.Sequential(first, *others))
+            channels, width = width, 2 * width
+        self.feature_layers = dict(zip((4, 8, 16, 32), ["max_pool", *self.stage_names], strict=True))
+
+        self.avg_pool = nn.AdaptiveAvgPool2D(1)
+        self.fc = nn.Linear(channels, class_num)
+
+    def forward_features(self, x):
+        x = self.max_pool(self.relu(self.conv1(x)))
+        for name in self.stage_names:
+            x = self._sub_layers[name](x)
+        return x
+
+    def forward_head(self, features):
+        return self.fc(self.avg_pool(features).flatten(1))
+
+
+for _groups in WIDTHS:
+    variant(f"ShuffleNetV1_g{_groups}", ShuffleNetV1, groups=_groups)

@@ -1,0 +1,279 @@
+// Convolution through the oneDNN that PaddlePaddle's wheel carries.
+//
+// A primitive is made for one shape and kept; the least recently used ones are dropped. oneDNN chooses the layout of
+// the weights, which are reordered on the way in and out; images stay NHWC.
+#include <cstring>
+#include <list>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "kernels.h"
+#include "onednn.h"
+
+namespace ppzoo {
+namespace {
+
+using namespace onednn;
+
+void check(int status, const char* action) {
+  if (status != kSuccess) {
+    throw std::runtime_error(std::string("oneDNN cannot ") + action + " (status " + std::to_string(status) + ")");
+  }
+}
+
+dnnl_engine* engine() {
+  static dnnl_engine* cpu = [] {
+    dnnl_engine* made = nullptr;
+    check(dnnl_engine_create(&made, kCpu, 0), "make an engine");
+    return made;
+  }();
+  return cpu;
+}
+
+dnnl_stream* stream() {
+  static dnnl_stream* queue = [] {
+    dnnl_stream* made = nullptr;
+    check(dnnl_stream_create(&made, engine(), kInOrder), "make a stream");
+    return made;
+  }();
+  return queue;
+}
+
+// Owner of one of oneDNN's objects.
+template <class T, int (*kDestroy)(T*)>
+class Owned {
+ public:
+  Owned() = default;
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+  Owned(Owned&& other) noexcept : object_(other.object_) { other.object_ = nullptr; }
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Owned() {
+    if (object_ != nullptr) kDestroy(object_);
+  }
+  T** out() { return &object_; }
+  T* get() const { return object_; }
+  explicit operator bool() const { return object_ != nullptr; }
+
+ private:
+  T* object_ = nullptr;
+};
+
+using Layout = Owned<dnnl_memory_desc, dnnl_memory_desc_destroy>;
+using Memory = Owned<dnnl_memory, dnnl_memory_destroy>;
+using Description = Owned<dnnl_primitive_desc, dnnl_primitive_desc_destroy>;
+using Primitive = Owned<dnnl_primitive, dnnl_primitive_destroy>;
+using Attributes = Owned<dnnl_primitive_attr, dnnl_primitive_attr_destroy>;
+
+Layout strided(std::vector<int64_t> sizes, std::vector<int64_t> strides) {
+  Layout layout;
+  check(dnnl_memory_desc_create_with_strides(layout.out(), static_cast<int>(sizes.size()), sizes.data(), kFloat32,
+                                             strides.data()),
+        "describe a tensor");
+  return layout;
+}
+
+Layout nhwc(int64_t images, int64_t channels, int64_t height, int64_t width) {
+  return strided({images, channels, height, width}, {height * width * channels, 1, width * channels, channels});
+}
+
+std::vector<int64_t> weight_sizes(const ConvShape& s) {
+  std::vector<int64_t> sizes{s.out_channels / s.groups, s.channels / s.groups, s.kernel_h, s.kernel_w};
+  if (s.groups > 1) sizes.insert(sizes.begin(), s.groups);
+  return sizes;
+}
+
+Layout plain_weights(const ConvShape& s) {
+  std::vector<int64_t> sizes = weight_sizes(s), strides(sizes.size(), 1);
+  for (size_t axis = sizes.size() - 1; axis > 0; --axis) strides[axis - 1] = strides[axis] * sizes[axis];
+  return strided(sizes, strides);
+}
+
+Layout chosen_weights(const ConvShape& s) {
+  std::vector<int64_t> sizes = weight_sizes(s);
+  Layout layout;
+  check(dnnl_memory_desc_create_with_tag(layout.out(), static_cast<int>(sizes.size()), sizes.data(), kFloat32,
+                                         kAnyLayout),
+        "describe weights");
+  return layout;
+}
+
+Attributes own_scratchpad() {
+  Attributes attributes;
+  check(dnnl_primitive_attr_create(attributes.out()), "make attributes");
+  check(dnnl_primitive_attr_set_scratchpad_mode(attributes.get(), kUserScratchpad), "set the scratchpad's mode");
+  return attributes;
+}
+
+enum class Pass { kForward, kInputGradient, kWeightGradient };
+
+// A primitive with its arguments, ready to be run on other pointers.
+struct Task {
+  Primitive primitive, reorder;
+  std::vector<int> numbers;
+  std::vector<Memory> arguments;
+  Memory scratchpad, plain;
+  size_t scratchpad_bytes = 0, weight_bytes = 0;
+};
+
+Description describe(const ConvShape& s, Pass pass, bool bias) {
+  Layout x = nhwc(s.images, s.channels, s.height, s.width);
+  Layout y = nhwc(s.images, s.out_channels, s.out_height(), s.out_width());
+  Layout weights = chosen_weights(s);
+  Layout offsets = bias ? strided({s.out_channels}, {1}) : Layout();
+  const int64_t strides[] = {s.stride_h, s.stride_w}, dilates[] = {s.dilation_h - 1, s.dilation_w - 1};
+  const int64_t before[] = {s.top, s.left}, after[] = {s.bottom, s.right};
+  Attributes attributes = own_scratchpad();
+
+  Description forward;
+  check(dnnl_convolution_forward_primitive_desc_create(forward.out(), engine(), kForwardTraining, kDirectConvolution,
+                                                       x.get(), weights.get(), offsets.get(), y.get(), strides,
+                                                       dilates, before, after, attributes.get()),
+        "describe a convolution");
+  if (pass == Pass::kForward) return forward;
+  Description backward;
+  if (pass == Pass::kInputGradient) {
+    check(dnnl_convolution_backward_data_primitive_desc_create(backward.out(), engine(), kDirectConvolution, x.get(),
+                                                               weights.get(), y.get(), strides, dilates, before, after,
+                                                               forward.get(), attributes.get()),
+          "describe a convolution's input gradient");
+  } else {
+    check(dnnl_convolution_backward_weights_primitive_desc_create(
+              backward.out(), engine(), kDirectConvolution, x.get(), weights.get(), offsets.get(), y.get(), strides,
+              dilates, before, after, forward.get(), attributes.get()),
+          "describe a convolution's weight gradient");
+  }
+  return backward;
+}
+
+std::vector<int> arguments_of(Pass pass, bool bias) {
+  // The weights are always second: they are the argument that may need reordering.
+  switch (pass) {
+    case Pass::kForward:
+      return bias ? std::vector<int>{kSource, kWeights, kDestination, kBias}
+                  : std::vector<int>{kSource, kWeights, kDestination};
+    case Pass::kInputGradient:
+      return {kSourceGradient, kWeights, kDestinationGradient};
+    default:
+      return bias ? std::vector<int>{kSource, kWeightsGradient, kDestinationGradient, kBiasGradient}
+                  : std::vector<int>{kSource, kWeightsGradient, kDestinationGradient};
+  }
+}
+
+Memory memory(const dnnl_memory_desc* layout) {
+  Memory made;
+  check(dnnl_memory_create(made.out(), layout, engine(), nullptr), "make a memory object");
+  return made;
+}
+
+Task make_task(const ConvShape& shape, Pass pass, bool bias) {
+  Task task;
+  Description description = describe(shape, pass, bias);
+  check(dnnl_primitive_create(task.primitive.out(), description.get()), "make a convolution");
+  task.numbers = arguments_of(pass, bias);
+  for (int number : task.numbers) {
+    task.arguments.push_back(memory(dnnl_primitive_desc_query_md(description.get(), kQueryArgument, number)));
+  }
+  const dnnl_memory_desc* scratchpad = dnnl_primitive_desc_query_md(description.get(), kQueryArgument, kScratchpad);
+  task.scratchpad_bytes = dnnl_memory_desc_get_size(scratchpad);
+  task.scratchpad = memory(scratchpad);
+
+  Layout plain = plain_weights(shape);
+  const dnnl_memory_desc* chosen = dnnl_primitive_desc_query_md(description.get(), kQueryArgument, task.numbers[1]);
+  if (!dnnl_memory_desc_equal(plain.get(), chosen)) {
+    task.weight_bytes = dnnl_memory_desc_get_size(chosen);
+    task.plain = memory(plain.get());
+    const bool outwards = pass == Pass::kWeightGradient;
+    Description reorder;
+    check(dnnl_reorder_primitive_desc_create(reorder.out(), outwards ? chosen : plain.get(), engine(),
+                                             outwards ? plain.get() : chosen, engine(), nullptr),
+          "describe a reordering of weights");
+    check(dnnl_primitive_create(task.reorder.out(), reorder.get()), "make a reordering of weights");
+  }
+  return task;
+}
+
+using Key = std::tuple<int, bool, std::vector<int64_t>>;
+
+Key key_of(const ConvShape& s, Pass pass, bool bias) {
+  return {static_cast<int>(pass),
+          bias,
+          {s.images, s.height, s.width, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h, s.stride_w,
+           s.top, s.bottom, s.left, s.right, s.dilation_h, s.dilation_w, s.groups}};
+}
+
+// The tasks of the shapes seen last.
+Task& task_for(const ConvShape& shape, Pass pass, bool bias) {
+  constexpr size_t kCapacity = 2048;
+  static std::list<std::pair<Key, Task>> recent;
+  static std::map<Key, std::list<std::pair<Key, Task>>::iterator> places;
+
+  Key key = key_of(shape, pass, bias);
+  auto found = places.find(key);
+  if (found != places.end()) {
+    recent.splice(recent.begin(), recent, found->second);
+    return found->second->second;
+  }
+  recent.emplace_front(key, make_task(shape, pass, bias));
+  places[key] = recent.begin();
+  if (recent.size() > kCapacity) {
+    places.erase(recent.back().first);
+    recent.pop_back();
+  }
+  return recent.front().second;
+}
+
+void set(const Memory& memory, const void* data) {
+  check(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(data)), "use a tensor");
+}
+
+void execute(const Primitive& primitive, const std::vector<dnnl_exec_arg_t>& arguments) {
+  check(dnnl_primitive_execute(primitive.get(), stream(), static_cast<int>(arguments.size()), arguments.data()),
+        "run a primitive");
+}
+
+void run(Task& task, bool outwards, const std::vector<const void*>& data) {
+  std::vector<dnnl_exec_arg_t> arguments;
+  for (size_t i = 0; i < task.numbers.size(); ++i) {
+    set(task.arguments[i], data[i]);
+    arguments.push_back({task.numbers[i], task.arguments[i].get()});
+  }
+  if (task.scratchpad_bytes > 0) {
+    set(task.scratchpad, shared_buffer(Purpose::kScratchpad, task.scratchpad_bytes));
+  }
+  arguments.push_back({kScratchpad, task.scratchpad.get()});
+
+  if (task.reorder) {
+    set(task.arguments[1], shared_buffer(Purpose::kWeights, task.weight_bytes));
+    set(task.plain, data[1]);
+  }
+  if (task.reorder && !outwards) {
+    execute(task.reorder, {{kSource, task.plain.get()}, {kDestination, task.arguments[1].get()}});
+  }
+  execute(task.primitive, arguments);
+  if (task.reorder && outwards) {
+    execute(task.reorder, {{kSource, task.arguments[1].get()}, {kDestination, task.plain.get()}});
+  }
+  check(dnnl_stream_wait(stream()), "finish");
+}
+
+}  // namespace
+
+void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
+  run(task_for(shape, Pass::kForward, bias != nullptr), false, {x, weights, y, bias});
+}
+
+void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx) {
+  run(task_for(shape, Pass::kInputGradient, false), false, {dx, weights, dy});
+}
+
+void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights, float* dbias) {
+  run(task_for(shape, Pass::kWeightGradient, dbias != nullptr), true, {x, dweights, dy, dbias});
+}
+
+}  // namespace ppzoo

@@ -1,0 +1,132 @@
+"""Schedules that go up and down: cyclical rates, the one-cycle policy, and FixMatch's cosine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ppzoo.optim.checks import require
+from ppzoo.optim.schedule import SCHEDULES, RatedSchedule, Schedule
+
+
+@SCHEDULES.register
+@dataclass(eq=False, kw_only=True)
+class Cyclic(Schedule):
+    """Up and down between two rates: Smith, "Cyclical Learning Rates", WACV 2017, arXiv:1506.01186.
+
+    Args:
+        base_learning_rate, max_learning_rate: the two rates.
+        step_size_up: training steps (epochs with `by_epoch`) of the way up.
+        step_size_down: those of the way down; as many by default.
+        mode: the height stays ("triangular"), halves with every cycle ("triangular2"), or is multiplied by
+            `exp_gamma` with every step ("exp_range").
+    """
+
+    base_learning_rate: float
+    max_learning_rate: float
+    step_size_up: int
+    step_size_down: int | None = None
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
+    exp_gamma: float = 1.0
+
+    def prepare(self) -> None:
+        require(self.base_learning_rate > 0, "base_learning_rate above 0", self.base_learning_rate)
+        above = self.max_learning_rate >= self.base_learning_rate
+        require(above, f"max_learning_rate of {self.base_learning_rate} or more", self.max_learning_rate)
+        require(self.step_size_up > 0, "step_size_up above 0", self.step_size_up)
+        down = self.step_size_up if self.step_size_down is None else self.step_size_down
+        require(down > 0, "step_size_down above 0", self.step_size_down)
+        modes = ("triangular", "triangular2", "exp_range")
+        require(self.mode in modes, f"mode out of {', '.join(modes)}", self.mode)
+        require(0 < self.exp_gamma <= 1, "exp_gamma above 0, at most 1", self.exp_gamma)
+        self.length = self.step_size_up + down
+
+    @property
+    def peak(self) -> float:
+        return self.base_learning_rate
+
+    def decayed(self, unit: int) -> float:
+        cycle, within = divmod(unit, self.length)
+        if within <= self.step_size_up:
+            height = within / self.step_size_up
+        else:
+            height = (self.length - within) / (self.length - self.step_size_up)
+        scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": self.exp_gamma**unit}[self.mode]
+        return self.base_learning_rate + (self.max_learning_rate - self.base_learning_rate) * height * scale
+
+
+@SCHEDULES.register
+@dataclass(eq=False, kw_only=True)
+class OneCycleLR(Schedule):
+    """One rise and one fall over the run: Smith and Topin, "Super-Convergence", arXiv:1708.07120.
+
+    A `warmup_epoch` comes before the cycle and pushes it back: the run ends that much before the cycle does.
+
+    Args:
+        max_learning_rate: the top.
+        divide_factor: the cycle starts at the top divided by this.
+        end_learning_rate: the cycle ends here.
+        phase_pct: share of the run that the rise takes.
+        anneal_strategy: "cos" or "linear" between the corners.
+        three_phase: fall to the start in as long as the rise took, then to the end; else fall to the end at once.
+    """
+
+    max_learning_rate: float
+    divide_factor: float = 25.0
+    end_learning_rate: float = 1e-10
+    phase_pct: float = 0.3
+    anneal_strategy: Literal["cos", "linear"] = "cos"
+    three_phase: bool = False
+
+    def prepare(self) -> None:
+        require(self.max_learning_rate > 0, "max_learning_rate above 0", self.max_learning_rate)
+        require(self.divide_factor > 0, "divide_factor above 0", self.divide_factor)
+        require(self.end_learning_rate >= 0, "end_learning_rate of 0 or more", self.end_learning_rate)
+        top = 0.5 if self.three_phase else 1
+        require(0 < self.phase_pct < top, f"phase_pct between 0 and {top}", self.phase_pct)
+        require(self.anneal_strategy in ("cos", "linear"), "anneal_strategy cos or linear", self.anneal_strategy)
+        rise, last = self.phase_pct * self.total - 1, self.total - 1
+        start = self.max_learning_rate / self.divide_factor
+        self.corners = [(0.0, start), (rise, self.max_learning_rate)]
+        if self.three_phase:
+            self.corners.append((2 * rise, start))
+        self.corners.append((last, self.end_learning_rate))
+
+    @property
+    def peak(self) -> float:
+        return self.max_learning_rate
+
+    def decayed(self, unit: int) -> float:
+        unit = min(unit, self.total - 1)
+        right = next(n for n, (end, _) in enumerate(self.corners) if n and (unit <= end or n == len(self.corners) - 1))
+        (begin, low), (end, high) = self.corners[right - 1], self.corners[right]
+        share = (unit - begin) / (end - begin) if end != begin else 1.0
+        if self.anneal_strategy == "cos":
+            return high + (low - high) * (1 + math.cos(math.pi * share)) / 2
+        return low + (high - low) * share
+
+
+@SCHEDULES.register
+@dataclass(eq=False, kw_only=True)
+class CosineFixmatch(RatedSchedule):
+    """cos(pi * num_cycles * t / T) after a straight rise from 0: Sohn et al., FixMatch, arXiv:2001.07685, section 2.4.
+
+    Args:
+        num_warmup_steps: length of the rise, in steps (epochs with `by_epoch`).
+        num_cycles: half turns of the cosine over the rest of the run.
+    """
+
+    num_warmup_steps: int
+    num_cycles: float = 7 / 16
+
+    def prepare(self) -> None:
+        in_run = 0 <= self.num_warmup_steps < self.total
+        require(in_run, f"num_warmup_steps of 0 or more and below the run's {self.total}", self.num_warmup_steps)
+        require(self.num_cycles > 0, "num_cycles above 0", self.num_cycles)
+
+    def decayed(self, unit: int) -> float:
+        if unit < self.num_warmup_steps:
+            return self.learning_rate * unit / self.num_warmup_steps
+        share = (unit - self.num_warmup_steps) / (self.total - self.num_warmup_steps)
+        return self.learning_rate * max(0.0, math.cos(math.pi * self.num_cycles * share))

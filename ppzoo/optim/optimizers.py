@@ -1,0 +1,267 @@
+"""Optimizers by PaddleClas's names and options: recipes that make PaddlePaddle's optimizer for a model.
+
+The constructors take by name what the configuration says; `build` takes what the run knows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.optimizer.lr import LRScheduler
+
+from ppzoo.errors import ConfigError
+from ppzoo.optim.checks import require
+from ppzoo.optim.parameters import exempt, layer_factors, pattern_factors, set_learning_rate_factors
+from ppzoo.optim.regularizers import CLIPS, L2, REGULARIZERS, from_mapping
+from ppzoo.registry import Registry
+
+OPTIMIZERS: Registry[type[Recipe]] = Registry("optimizer")
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """What all optimizers have in common.
+
+    Args:
+        clip_norm: upper bound of the norm of all gradients together. (PaddleClas bounds each tensor by itself; that is
+            `grad_clip: {name: ClipGradByNorm, clip_norm: ...}` here.)
+        grad_clip: {"name": one of CLIPS, **its options}, for the other ways to clip.
+        no_weight_decay_name: parts of structured names, separated by spaces; parameters with one of them in their
+            name are not decayed.
+        one_dim_param_no_weight_decay: biases and the scales of norms are not decayed.
+        learning_rate_factors: shell pattern of structured names -> factor on the learning rate, in the place of the
+            network's own factor; of several patterns that match, the first counts.
+        multi_precision: keep float32 copies of weights that are float16 or bfloat16.
+
+    Raises:
+        ConfigError: a value out of its range, or two options that contradict each other.
+    """
+
+    clip_norm: float | None = None
+    grad_clip: dict | None = None
+    no_weight_decay_name: str | None = None
+    one_dim_param_no_weight_decay: bool = False
+    learning_rate_factors: dict | None = None
+    multi_precision: bool = False
+
+    def __post_init__(self) -> None:
+        both = self.clip_norm is not None and self.grad_clip is not None
+        require(
+            not both, "clip_norm or grad_clip, not both", {"clip_norm": self.clip_norm, "grad_clip": self.grad_clip}
+        )
+        self._clip: Any = None
+        if self.clip_norm is not None:
+            self._clip = from_mapping(CLIPS, {"name": "ClipGradByGlobalNorm", "clip_norm": self.clip_norm})
+        elif self.grad_clip is not None:
+            self._clip = from_mapping(CLIPS, self.grad_clip)
+        for pattern, factor in (self.learning_rate_factors or {}).items():
+            require(factor >= 0, f"a factor of 0 or more for {pattern!r}", factor)
+
+    def build(self, model: nn.Layer, learning_rate: LRScheduler | float) -> paddle.optimizer.Optimizer:
+        """The optimizer over the parameters of `model`, frozen ones included (they are skipped while frozen).
+
+        Factors and exemptions from decay are set on the parameters themselves, so that clipping by the global norm
+        sees all of them at once (PaddlePaddle clips each parameter group by itself).
+
+        Raises:
+            ConfigError: a pattern that matches no parameter, or two parameters of one name.
+        """
+        counts = Counter(parameter.name for parameter in model.parameters() if not parameter.stop_gradient)
+        for name, count in counts.items():
+            require(
+                count == 1,
+                f"parameters with names of their own (the optimizer's state is keyed by them), not {count} x",
+                name,
+            )
+        set_learning_rate_factors(model, self.factors(model))
+        exempted = exempt(model, (self.no_weight_decay_name or "").split(), self.one_dim_param_no_weight_decay)
+        return self.make(exempted, learning_rate=learning_rate, parameters=model.parameters(), grad_clip=self._clip)
+
+    def factors(self, model: nn.Layer) -> dict[str, float]:
+        """Structured name -> factor on the learning rate, for the parameters that have one."""
+        return pattern_factors(model, self.learning_rate_factors or {})
+
+    def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
+        """PaddlePaddle's optimizer; `exempted` are the parameters that are not decayed."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class PenalisedRecipe(Recipe):
+    """An optimizer whose decay is a penalty: it is added to the gradient.
+
+    A regularizer that the network gives a parameter by `ParamAttr` takes precedence, as always in PaddlePaddle.
+
+    Args:
+        regularizer: {"name": "L1" or "L2", "coeff": ...}.
+        weight_decay: short for L2.
+    """
+
+    regularizer: dict | None = None
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        both = self.regularizer is not None and self.weight_decay is not None
+        if both:
+            raise ConfigError(
+                f"expected regularizer or weight_decay, received both ({self.regularizer} and {self.weight_decay})"
+            )
+        self._penalty: Any = None
+        if self.regularizer is not None:
+            self._penalty = from_mapping(REGULARIZERS, self.regularizer)
+        elif self.weight_decay is not None:
+            require(self.weight_decay >= 0, "weight_decay of 0 or more", self.weight_decay)
+            self._penalty = L2(coeff=self.weight_decay)
+
+    def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
+        for parameter in exempted:
+            parameter.regularizer = L2(coeff=0.0)
+        return self.make_penalised(weight_decay=self._penalty, **common)
+
+    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+        raise NotImplementedError
+
+
+@OPTIMIZERS.register
+@dataclass(kw_only=True)
+class SGD(PenalisedRecipe):
+    """Stochastic gradient descent."""
+
+    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+        return paddle.optimizer.SGD(multi_precision=self.multi_precision, **common)
+
+
+@OPTIMIZERS.register
+@dataclass(kw_only=True)
+class Momentum(PenalisedRecipe):
+    """v = momentum * v + g; w = w - lr * v, or w - lr * (g + momentum * v) with `use_nesterov`."""
+
+    momentum: float = 0.9
+    use_nesterov: bool = False
+    multi_precision: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum in [0, 1)", self.momentum)
+
+    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+        return paddle.optimizer.Momentum(
+            momentum=self.momentum, use_nesterov=self.use_nesterov, multi_precision=self.multi_precision, **common
+        )
+
+
+@OPTIMIZERS.register
+@dataclass(kw_only=True)
+class RMSProp(PenalisedRecipe):
+    """Tieleman and Hinton, "RMSProp", Coursera lecture 6.5, 2012; `epsilon` stands inside the square root."""
+
+    momentum: float = 0.0
+    rho: float = 0.95
+    epsilon: float = 1e-6
+    centered: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.momentum < 1, "momentum in [0, 1)", self.momentum)
+        require(0 <= self.rho < 1, "rho in [0, 1)", self.rho)
+        require(self.epsilon > 0, "epsilon above 0", self.epsilon)
+
+    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+        optimizer = paddle.optimizer.RMSProp(
+            momentum=self.momentum, rho=self.rho, epsilon=self.epsilon, centered=self.centered, **common
+        )
+        optimizer._multi_precision = self.multi_precision  # PaddlePaddle supports it, but its constructor has no option
+        return optimizer
+
+
+def _check_moments(beta1: float, beta2: float, epsilon: float) -> None:
+    require(0 <= beta1 < 1, "beta1 in [0, 1)", beta1)
+    require(0 <= beta2 < 1, "beta2 in [0, 1)", beta2)
+    require(epsilon > 0, "epsilon above 0", epsilon)
+
+
+@OPTIMIZERS.register
+@dataclass(kw_only=True)
+class Adam(PenalisedRecipe):
+    """Kingma and Ba, "Adam", ICLR 2015, arXiv:1412.6980."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    lazy_mode: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_moments(self.beta1, self.beta2, self.epsilon)
+
+    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+        return paddle.optimizer.Adam(
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            lazy_mode=self.lazy_mode,
+            multi_precision=self.multi_precision,
+            **common,
+        )
+
+
+@OPTIMIZERS.register
+@dataclass(kw_only=True)
+class AdamW(Recipe):
+    """Adam whose decay is apart from the gradient: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    lazy_mode: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_moments(self.beta1, self.beta2, self.epsilon)
+        require(self.weight_decay >= 0, "weight_decay of 0 or more", self.weight_decay)
+
+    def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
+        names = {parameter.name for parameter in exempted}
+        return paddle.optimizer.AdamW(
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            weight_decay=float(self.weight_decay),
+            apply_decay_param_fun=lambda name: name not in names,
+            lazy_mode=self.lazy_mode,
+            multi_precision=self.multi_precision,
+            **common,
+        )
+
+
+@OPTIMIZERS.register
+@dataclass(kw_only=True)
+class AdamWDL(AdamW):
+    """AdamW whose learning rate falls from the head to the first layer: Clark et al., ELECTRA, arXiv:2003.10555.
+
+    The head has the full rate, each layer below it `layerwise_decay` times that of the layer above. PaddleClas's works
+    for its transformers only, and decays every weight twice a step; this one takes the layers from the names.
+
+    Args:
+        layerwise_decay: ratio of the rates of neighbouring layers; none for the same rate everywhere.
+        filter_bias_and_bn: biases and the scales of norms are not decayed.
+    """
+
+    layerwise_decay: float | None = None
+    filter_bias_and_bn: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layerwise_decay is not None:
+            require(0 < self.layerwise_decay <= 1, "layerwise_decay above 0, at most 1", self.layerwise_decay)
+        self.one_dim_param_no_weight_decay = self.one_dim_param_no_weight_decay or self.filter_bias_and_bn
+
+    def factors(self, model: nn.Layer) -> dict[str, float]:
+        by_layer = layer_factors(model, self.layerwise_decay) if self.layerwise_decay is not None else {}
+        return {**by_layer, **super().factors(model)}

@@ -1,0 +1,81 @@
+"""The one schedule that looks at how the training goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ppzoo.optim.checks import require
+from ppzoo.optim.schedule import SCHEDULES, RatedSchedule
+
+
+@SCHEDULES.register
+@dataclass(eq=False, kw_only=True)
+class ReduceOnPlateau(RatedSchedule):
+    """The rate is multiplied by `factor` when the observed figure has not improved for more than `patience` times.
+
+    `step()` is called once a training step, as for every schedule; `observe(figure)` after each evaluation, with its
+    loss where `mode` is "min" and with the main metric where it is "max", the same figure on every process.
+    What is observed during the warm-up does not count.
+
+    Args:
+        mode: "min": lower is better; "max": higher is better.
+        factor: what the rate is multiplied by.
+        patience: observations without improvement that are borne.
+        threshold: least improvement that counts: a share of the best ("rel") or a difference ("abs").
+        cooldown: observations that do not count after a reduction.
+        min_lr: the rate never goes below.
+        epsilon: a smaller change of the rate is left out.
+    """
+
+    mode: Literal["min", "max"] = "min"
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    threshold_mode: Literal["rel", "abs"] = "rel"
+    cooldown: int = 0
+    min_lr: float = 0.0
+    epsilon: float = 1e-8
+
+    def prepare(self) -> None:
+        require(self.mode in ("min", "max"), "mode min or max", self.mode)
+        require(self.threshold_mode in ("rel", "abs"), "threshold_mode rel or abs", self.threshold_mode)
+        require(0 < self.factor < 1, "factor between 0 and 1", self.factor)
+        for name in ("patience", "threshold", "cooldown", "min_lr", "epsilon"):
+            require(getattr(self, name) >= 0, f"{name} of 0 or more", getattr(self, name))
+        self.rate = self.learning_rate
+        self.best: float | None = None
+        self.cooldown_counter = 0
+        self.num_bad_epochs = 0
+
+    def state_keys(self) -> None:
+        self.keys = ["last_epoch", "last_lr", "rate", "best", "cooldown_counter", "num_bad_epochs"]
+
+    def decayed(self, unit: int) -> float:
+        return self.rate
+
+    def observe(self, figure: float) -> None:
+        """Take note of an evaluation's figure; the new rate holds from the next training step on."""
+        if self.unit < self.warmup:
+            return
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            return
+        if self._is_better(figure):
+            self.best = figure
+            self.num_bad_epochs = 0
+            return
+        self.num_bad_epochs += 1
+        if self.num_bad_epochs > self.patience:
+            self.num_bad_epochs = 0
+            self.cooldown_counter = self.cooldown
+            reduced = max(self.rate * self.factor, self.min_lr)
+            if self.rate - reduced > self.epsilon:
+                self.rate = reduced
+                self.last_lr = self.get_lr()
+
+    def _is_better(self, figure: float) -> bool:
+        if self.best is None:
+            return True
+        margin = self.threshold * self.best if self.threshold_mode == "rel" else self.threshold
+        return figure < self.best - margin if self.mode == "min" else figure > self.best + margin

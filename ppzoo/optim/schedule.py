@@ -1,0 +1,116 @@
+"""What all learning-rate schedules share: units of time, the warm-up, and a state that a checkpoint can hold.
+
+A schedule is a closed formula of the training step. A formula has no memory: the rate at a step is the same whether
+the run came there in one go or was resumed, and its state is the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paddle.optimizer.lr import LRScheduler
+
+from ppzoo.optim.checks import require
+from ppzoo.registry import Registry
+
+SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
+
+
+@dataclass(eq=False, kw_only=True)
+class Schedule(LRScheduler):
+    """A learning rate that is stepped once a training step, with `by_epoch` too.
+
+    The constructors take by position what the run knows, and by name what the configuration says.
+
+    A warm-up rises in a straight line from `warmup_start_lr` to the schedule's first rate. The formula starts where
+    the warm-up ends, so boundaries and milestones count from there, as in PaddleClas.
+
+    Args:
+        epochs: length of the run.
+        steps_per_epoch: training steps of an epoch.
+        warmup_epoch: length of the warm-up, in epochs; a fraction is rounded to whole steps.
+        warmup_start_lr: rate of the first step of the warm-up.
+        last_epoch: index of the step (of the epoch, with `by_epoch`) before the first one; -1 for a whole run.
+        by_epoch: the rate changes at the ends of epochs only.
+        verbose: print the rate at every step.
+
+    Attributes:
+        units_per_epoch: time goes in units: of a step, or of an epoch with `by_epoch`.
+        total, warmup: length of the run and of the warm-up, in units.
+
+    Raises:
+        ConfigError: a value that is out of its range, or a warm-up that is as long as the run.
+    """
+
+    epochs: int = field(kw_only=False)
+    steps_per_epoch: int = field(kw_only=False)
+    warmup_epoch: float = 0
+    warmup_start_lr: float = 0.0
+    last_epoch: int = -1
+    by_epoch: bool = False
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.epochs > 0, "epochs above 0", self.epochs)
+        require(self.steps_per_epoch > 0, "one training step an epoch or more", self.steps_per_epoch)
+        require(self.last_epoch >= -1, "last_epoch of -1 or more", self.last_epoch)
+        self.units_per_epoch = 1 if self.by_epoch else self.steps_per_epoch
+        self.total = self.epochs * self.units_per_epoch
+        self.warmup = self._warmup_units()
+        self.prepare()
+        if self.warmup:
+            require(self.peak > self.warmup_start_lr, f"warmup_start_lr below {self.peak}", self.warmup_start_lr)
+        before_first = (self.last_epoch + 1) * (self.steps_per_epoch if self.by_epoch else 1) - 1
+        super().__init__(float(self.peak), before_first, self.verbose)
+
+    def _warmup_units(self) -> int:
+        in_run = 0 <= self.warmup_epoch < self.epochs
+        require(in_run, f"warmup_epoch of 0 or more and below the run's {self.epochs} epochs", self.warmup_epoch)
+        require(self.warmup_start_lr >= 0, "warmup_start_lr of 0 or more", self.warmup_start_lr)
+        if self.by_epoch:
+            whole = float(self.warmup_epoch).is_integer()
+            require(whole, "a whole number as warmup_epoch, since by_epoch is set", self.warmup_epoch)
+        return round(self.warmup_epoch * self.units_per_epoch)
+
+    @property
+    def peak(self) -> float:
+        """The rate that the warm-up ends at."""
+        raise NotImplementedError
+
+    @property
+    def span(self) -> int:
+        """Units from the end of the warm-up to the end of the run."""
+        return max(self.total - self.warmup, 1)
+
+    def prepare(self) -> None:
+        """Check the options; `total`, `warmup` and `units_per_epoch` are known by now."""
+
+    def decayed(self, unit: int) -> float:
+        """The rate `unit` units after the end of the warm-up."""
+        raise NotImplementedError
+
+    @property
+    def unit(self) -> int:
+        """Index of the current unit; PaddlePaddle keeps the index of the step in `last_epoch`."""
+        return self.last_epoch // self.steps_per_epoch if self.by_epoch else self.last_epoch
+
+    def get_lr(self) -> float:
+        """The rate at the current step."""
+        if self.unit < self.warmup:
+            return self.warmup_start_lr + (self.peak - self.warmup_start_lr) * self.unit / self.warmup
+        return self.decayed(self.unit - self.warmup)
+
+
+@dataclass(eq=False, kw_only=True)
+class RatedSchedule(Schedule):
+    """A schedule whose first rate is its option `learning_rate`."""
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate above 0", self.learning_rate)
+        super().__post_init__()
+
+    @property
+    def peak(self) -> float:
+        return self.learning_rate

@@ -1,0 +1,7 @@
+"""Observers that show a training: console and log, VisualDL scalars, curves."""
+
+from ppzoo.report.console import Console, duration_text, figures_text, log_to_console
+from ppzoo.report.curves import Curves
+from ppzoo.report.scalars import Scalars
+
+__all__ = ["Console", "Curves", "Scalars", "duration_text", "figures_text", "log_to_console"]

@@ -1,0 +1,134 @@
+"""What a person sees while training runs: a progress bar on a terminal, and the same lines in `train.log`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
+
+logger = logging.getLogger("ppzoo")
+
+
+def log_to_console() -> None:
+    """Send ppzoo's messages to standard error, bare, once however often it is called."""
+    if not logger.handlers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.propagate = False
+
+
+def figures_text(figures: Figures) -> str:
+    """'loss 0.4213  top1 0.8733'."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+
+
+def duration_text(seconds: float) -> str:
+    """'1:02:03' or '2:03'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Speed:
+    """Images per second and the time left, from running means that forget the slow start.
+
+    Args:
+        epoch, epochs: the first epoch to be trained (from 0) and the number of epochs.
+    """
+
+    def __init__(self, epoch: int, epochs: int) -> None:
+        self.epoch, self.epochs = epoch, epochs
+        self.step_seconds: float | None = None
+        self.images_per_second = 0.0
+        self.eval_seconds = 0.0
+
+    def saw(self, report: StepReport) -> None:
+        previous = self.step_seconds or report.seconds
+        self.step_seconds = 0.9 * previous + 0.1 * report.seconds
+        self.images_per_second = report.images / self.step_seconds
+
+    def seconds_left(self, report: StepReport) -> float:
+        epochs_after = self.epochs - report.epoch - 1
+        steps = report.steps - report.step - 1 + epochs_after * report.steps
+        return steps * (self.step_seconds or 0.0) + (epochs_after + 1) * self.eval_seconds
+
+
+class Console(Callback):
+    """Prints the training on a terminal and writes the same lines to a file.
+
+    Args:
+        log_file: the lines are appended to it.
+        every: steps between two lines of the log.
+        on_terminal: draw a progress bar; without one the lines of the log are printed.
+    """
+
+    def __init__(self, log_file: Path, every: int, on_terminal: bool | None = None) -> None:
+        self.every = every
+        self.on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
+        self.bar: tqdm | None = None
+        self.file = logging.FileHandler(log_file, encoding="utf-8")
+        self.file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        logger.addHandler(self.file)
+
+    def on_train_begin(self, epoch: int, epochs: int) -> None:
+        self.speed = Speed(epoch, epochs)
+
+    def on_step_end(self, report: StepReport) -> None:
+        self.speed.saw(report)
+        text = (
+            f"{figures_text(report.figures)}  lr {report.learning_rate:.5f}  "
+            f"{self.speed.images_per_second:.0f} images/s  left {duration_text(self.speed.seconds_left(report))}"
+        )
+        if self.on_terminal:
+            self._draw(report, text)
+        if (report.step + 1) % self.every == 0 or report.step + 1 == report.steps:
+            epochs = self.speed.epochs
+            line = f"epoch {report.epoch + 1}/{epochs}  step {report.step + 1}/{report.steps}  {text}"
+            self._write(line)
+
+    def _draw(self, report: StepReport, text: str) -> None:
+        if self.bar is None:
+            label = f"epoch {report.epoch + 1}/{self.speed.epochs}"
+            shape = "{desc} {bar} {n_fmt}/{total_fmt}  {postfix}"
+            self.bar = tqdm(desc=label, total=report.steps, initial=report.step, leave=False, bar_format=shape)
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update()
+
+    def _write(self, line: str) -> None:
+        """One line of progress: into the file only while a bar shows the same on the terminal."""
+        if self.on_terminal:
+            self.file.handle(logger.makeRecord("ppzoo", logging.INFO, "", 0, line, (), None))
+        else:
+            logger.info(line)
+
+    def on_evaluation_begin(self, epoch: int) -> None:
+        self._close_bar()
+
+    def on_epoch_end(self, report: EpochReport) -> None:
+        self._close_bar()
+        self.speed.eval_seconds = report.eval_seconds
+        line = f"epoch {report.epoch + 1}/{self.speed.epochs}  train: {figures_text(report.train)}"
+        if report.evaluation is not None:
+            line += f"  |  eval: {figures_text(report.evaluation)}"
+        line += f"  |  {report.images_per_second:.0f} images/s, {duration_text(report.train_seconds)}"
+        logger.info(line + ("  <- best" if report.is_best else ""))
+
+    def on_train_end(self, summary: Summary) -> None:
+        line = f"trained {summary.epochs} epochs in {duration_text(summary.seconds)}"
+        if summary.best is not None and summary.best_epoch is not None:
+            line += f"; best {summary.main} {summary.best:.4f} in epoch {summary.best_epoch + 1}"
+        logger.info(line)
+
+    def _close_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def close(self) -> None:
+        self._close_bar()
+        logger.removeHandler(self.file)
+        self.file.close()

@@ -1,0 +1,23 @@
+"""Weights: read from files that may be hostile, matched to a network, fetched and written."""
+
+from ppzoo.weights.download import fetch
+from ppzoo.weights.match import load_weights
+from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
+from ppzoo.weights.read import read
+from ppzoo.weights.report import LoadReport, best_fit
+from ppzoo.weights.weight_file import WeightFile
+from ppzoo.weights.writer import save_pdparams, save_state
+
+__all__ = [
+    "LoadReport",
+    "WeightFile",
+    "best_fit",
+    "fetch",
+    "load_weights",
+    "read",
+    "read_entries",
+    "read_pdparams",
+    "read_state",
+    "save_pdparams",
+    "save_state",
+]

@@ -1,0 +1,245 @@
+"""Fetching weight files into a cache: resumed, verified, one writer among several processes.
+
+A file lies below the cache folder where its URL says (host, then path), beside `NAME.sha256`, the digest that it had
+at first sight. While it is being fetched it is called `NAME.part`, with `NAME.part.json` telling which version of the
+server's file the part belongs to.
+
+Environment: `PPZOO_HOME` (the cache, default ~/.cache/ppzoo), `PPZOO_MIRROR` (put in the place of a URL's scheme and
+host), `PPZOO_OFFLINE=1` (the network is never asked), and the proxies that urllib knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ppzoo.errors import WeightsError
+from ppzoo.files import write_atomically
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, as long as none makes progress
+TIMEOUT = 20.0  # seconds without an answer or a byte
+CHUNK = 1 << 20
+RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+
+
+class _Interrupted(Exception):
+    """A transfer that another attempt may finish."""
+
+
+def weights_folder() -> Path:
+    """Where fetched weights are kept."""
+    return Path(os.environ.get("PPZOO_HOME") or "~/.cache/ppzoo").expanduser() / "weights"
+
+
+def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None) -> Path:
+    """The file of `url` in the cache `folder`, fetched unless it is there already.
+
+    Args:
+        url: http or https.
+        folder: the cache; made if missing.
+        sha256: the digest that the file must have, in hexadecimal, where one is published.
+
+    Raises:
+        WeightsError: it cannot be had, or has not the digest that was published or recorded.
+    """
+    target = _place(url, Path(folder))
+    try:
+        if not target.is_file():
+            _refuse_offline(url, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(target):
+                if not target.is_file():  # another process may have been faster
+                    _download(url, target)
+        _verify(target, url, sha256)
+    except OSError as error:
+        raise WeightsError(f"cannot keep {url} as {target}: {error.strerror or error}") from None
+    return target
+
+
+def discard(target: Path) -> None:
+    """Remove a fetched file and what is recorded of it."""
+    for path in (target, _beside(target, ".sha256"), _beside(target, ".part"), _beside(target, ".part.json")):
+        path.unlink(missing_ok=True)
+
+
+def _place(url: str, folder: Path) -> Path:
+    parts = urllib.parse.urlsplit(url)
+    steps = [urllib.parse.unquote(step) for step in parts.path.split("/") if step]
+    unsafe = any(step in (".", "..") or any(mark in step for mark in "/\\:\0") for step in steps)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not steps or unsafe:
+        raise WeightsError(f"cannot fetch {url!r}: expected http(s)://HOST/PATH/FILE")
+    if parts.query:
+        digest = hashlib.sha256(parts.query.encode()).hexdigest()[:8]
+        steps.insert(-1, f"query-{digest}")
+    return folder.joinpath(parts.netloc.rpartition("@")[2].replace(":", "_"), *steps)
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(target.name + suffix)
+
+
+def _refuse_offline(url: str, target: Path) -> None:
+    if os.environ.get("PPZOO_OFFLINE", "0") not in ("", "0"):
+        raise WeightsError(f"PPZOO_OFFLINE is set and {url} is not in the cache; fetch it once online as {target}")
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Let one process at a time fetch `target`; the system frees the lock of a process that dies."""
+    with _beside(target, ".lock").open("a") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _download(url: str, target: Path) -> None:
+    """Try until the file is complete, or until several attempts in a row brought nothing."""
+    part = _beside(target, ".part")
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _attempt(url, target)
+            break
+        except _Interrupted as error:
+            failures = 1 if _size(part) > before else failures + 1
+            if failures > len(PAUSES):
+                raise WeightsError(f"cannot fetch {url}: {error}, {failures} times in a row; try again later") from None
+            time.sleep(PAUSES[failures - 1])
+    _refuse_web_page(part, url)
+    os.replace(part, target)
+    _beside(target, ".part.json").unlink(missing_ok=True)
+
+
+def _attempt(url: str, target: Path) -> None:
+    """One request, which goes on where the last one broke off; the part is complete when it returns."""
+    part, record = _beside(target, ".part"), _beside(target, ".part.json")
+    known = _read_record(record) if part.exists() else {}
+    start = _size(part) if known else 0
+    if start and start == known.get("size"):
+        return
+    try:
+        with urllib.request.urlopen(_request(url, start, known), timeout=TIMEOUT) as answer:
+            if "html" in answer.headers.get("Content-Type", ""):
+                raise WeightsError(f"{url} answers with a web page, not with a weight file")
+            resumed = answer.status == 206
+            if resumed and not _continues(answer, start, known):
+                record.unlink()  # the file has changed: from its beginning
+                raise _Interrupted("the file changed on the server")
+            start = start if resumed else 0
+            length = answer.headers.get("Content-Length")
+            total = start + int(length) if length and length.isdigit() else None
+            if not resumed:
+                validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+                record.write_text(json.dumps({"validator": validator, "size": total}))
+            _receive(answer, part, start, total)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and start:
+            record.unlink()
+            raise _Interrupted("the server refuses to go on where it stopped") from None
+        if error.code in RETRIED_STATUS:
+            raise _Interrupted(f"the server answers {error.code} {error.reason}") from None
+        raise WeightsError(f"cannot fetch {url}: the server answers {error.code} {error.reason}") from None
+    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
+        raise _Interrupted(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
+
+
+def _request(url: str, start: int, known: dict[str, Any]) -> urllib.request.Request:
+    mirror = os.environ.get("PPZOO_MIRROR", "")
+    parts = urllib.parse.urlsplit(url)
+    address = urllib.parse.urlunsplit(("", "", parts.path, parts.query, "")) if mirror else url
+    request = urllib.request.Request(mirror.rstrip("/") + address, headers={"Accept-Encoding": "identity"})
+    request.add_header("User-Agent", "ppzoo")
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+        validator = known.get("validator")
+        if validator and not validator.startswith("W/"):
+            request.add_header("If-Range", validator)
+    return request
+
+
+def _continues(answer: Any, start: int, known: dict[str, Any]) -> bool:
+    """Whether a partial answer begins where our part ends, in a file of the size that we know."""
+    span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+    return span.split("-")[0] == str(start) and (known.get("size") is None or total in ("*", str(known["size"])))
+
+
+def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
+    name = part.name.removesuffix(".part")
+    with (
+        part.open("r+b" if start else "wb") as file,
+        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None, leave=False) as bar,
+    ):
+        file.seek(start)
+        while block := answer.read(CHUNK):
+            file.write(block)
+            bar.update(len(block))
+        received = file.tell()
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    if total is not None and received != total:
+        raise _Interrupted(f"{received} of {total} bytes arrived")
+    if not received:
+        raise _Interrupted("an empty file arrived")
+
+
+def _refuse_web_page(part: Path, url: str) -> None:
+    with part.open("rb") as file:
+        start = file.read(512)
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        part.unlink()
+        raise WeightsError(f"{url} answers with a web page, not with a weight file")
+
+
+def _read_record(record: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _verify(target: Path, url: str, published: str | None) -> None:
+    """Compare the file with the digest that is published, and with the one recorded when it was first seen."""
+    record = _beside(target, ".sha256")
+    with target.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(CHUNK):
+            digest.update(block)
+    found = digest.hexdigest()
+    recorded = record.read_text().split()[0] if _size(record) else None
+    for wanted, whose in ((published, "published"), (recorded, "recorded at first sight")):
+        if wanted and wanted.lower() != found:
+            if not recorded:  # it has just arrived
+                discard(target)
+            raise WeightsError(
+                f"{target} has SHA-256 {found[:12]}..., not {wanted[:12]}... as {whose} for {url}; "
+                "remove it to fetch it again"
+            )
+    if not recorded:
+        line = f"{found}  {target.name}\n".encode()
+        write_atomically(record, lambda file: file.write(line))

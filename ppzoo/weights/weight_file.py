@@ -1,0 +1,77 @@
+"""What every reader of weights answers, and the checks and messages that all of them share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ppzoo.errors import WeightsError, suggestion
+
+SUFFIX = ".pdparams"
+CHUNK = 1 << 20  # values checked at a time
+
+
+@dataclass
+class WeightFile:
+    """The arrays of a weight file.
+
+    Attributes:
+        arrays: name -> array; bfloat16 is widened to float32.
+        parameter_names: structured name -> parameter name, where the file says so.
+        metadata: free text that the file carries.
+    """
+
+    arrays: dict[str, np.ndarray]
+    parameter_names: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
+    """The file `path`, or `path` with `suffix` added.
+
+    Raises:
+        WeightsError: there is none; the nearest name in its folder is suggested.
+    """
+    path = Path(path)
+    for candidate in (path, path.with_name(path.name + suffix)) if path.name else (path,):
+        if candidate.is_file():
+            return candidate
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder; name the {suffix} file{_nearest(path.name + suffix, path)}")
+    if not path.parent.is_dir():
+        raise WeightsError(f"{path} does not exist, nor does its folder {path.parent}")
+    raise WeightsError(f"there is no {path} (with or without {suffix}){_nearest(path.name, path.parent)}")
+
+
+def _nearest(name: str, folder: Path) -> str:
+    return suggestion(name, (file.name for file in folder.iterdir() if file.is_file()))
+
+
+def widen_bfloat16(array: np.ndarray) -> np.ndarray:
+    """float32 of an array of bfloat16, which PaddlePaddle stores as uint16 and no network has otherwise."""
+    if array.dtype != np.uint16:
+        return array
+    wide = array.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
+def check_finite(arrays: Iterable[tuple[str, np.ndarray]], source: object) -> None:
+    """
+    Raises:
+        WeightsError: an array has a NaN or an infinite value; the first such entry is named.
+    """
+    for name, array in arrays:
+        if array.dtype.kind != "f":
+            continue
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            finite = np.isfinite(flat[start : start + CHUNK])
+            if not finite.all():
+                place = start + int(np.argmin(finite))
+                value = f"{flat[place]} (element {place})"
+                raise WeightsError(f"{source}: entry {name!r} holds {value}, expected finite weights")

@@ -1,0 +1,51 @@
+"""Numbers written as arithmetic are computed; nothing else is."""
+
+import pytest
+
+from ppzoo.arithmetic import arithmetic
+from ppzoo.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.0/255.0", 1 / 255),
+        ("1./255.", 1 / 255),
+        ("0.00392157", 0.00392157),
+        ("1e-3", 1e-3),
+        (" -(2 + 3) * 4 ", -20.0),
+        ("2 - 3 - 4", -5.0),
+    ],
+)
+def test_numbers_and_the_four_operations_are_read(text, value):
+    assert arithmetic(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1/",
+        "two",
+        "2**3",
+        "7//2",
+        "abs(1)",
+        "__import__('os')",
+        "1 if 1 else 2",
+        "1,2",
+        "1j",
+        "1\n2",
+        "(" * 50,
+        "1+" * 40,
+    ],
+)
+def test_anything_else_is_refused_in_one_line(text):
+    with pytest.raises(ConfigError, match="expected a number or arithmetic such as 1.0/255.0, received") as error:
+        arithmetic(text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["1/0", "1/(2-2)", "1e999", "1e300*1e300"])
+def test_a_value_that_is_no_finite_number_is_refused(text):
+    with pytest.raises(ConfigError, match="expected a (finite )?number, received"):
+        arithmetic(text)

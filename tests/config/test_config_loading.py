@@ -1,0 +1,158 @@
+"""Files, their bases and the command line's overrides become one mapping, or one line says why not."""
+
+import textwrap
+
+import pytest
+
+from ppzoo.config import load
+from ppzoo.errors import ConfigError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def path(write):
+    return write(
+        "a.yaml",
+        """
+        Global: {epochs: 10, output_dir: ./output}
+        Loss:
+          Train:
+            - CELoss: {weight: 1.0}
+            - Other:
+        """,
+    )
+
+
+def refusal(path, *overrides):
+    with pytest.raises(ConfigError) as error:
+        load(path, overrides)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_mappings_of_bases_merge_and_lists_replace(write):
+    write("base/one.yaml", "A: {x: 1, y: {p: 1, q: 2}, l: [1, 2, 3]}\nB: 1")
+    write("base/two.yaml", "A: {x: 2}\nC: {k: 1}")
+    path = write("top.yaml", "_BASE_: [base/one.yaml, base/two.yaml]\nA: {y: {q: 3}, l: [9]}\nC: null")
+    assert load(path) == {"A": {"x": 2, "y": {"p": 1, "q": 3}, "l": [9]}, "B": 1, "C": None}
+
+
+def test_a_base_is_relative_to_the_file_that_names_it(write):
+    write("base/low.yaml", "A: {x: 1}")
+    write("base/mid.yaml", "_BASE_: low.yaml\nA: {y: 2}")
+    assert load(write("top.yaml", "_BASE_: base/mid.yaml")) == {"A": {"x": 1, "y": 2}}
+
+
+def test_a_circle_of_bases_names_the_chain(write, tmp_path):
+    write("b.yaml", "_BASE_: a.yaml")
+    path = write("a.yaml", "_BASE_: b.yaml")
+    chain = " -> ".join(str(tmp_path / name) for name in ("a.yaml", "b.yaml", "a.yaml"))
+    assert refusal(path) == f"{chain}: expected _BASE_ to lead to other files, received a circle"
+
+
+def test_a_missing_base_names_the_chain_and_the_nearest_file(write, tmp_path):
+    write("mobilenet.yaml", "A: 1")
+    path = write("top.yaml", "_BASE_: mobilnet.yaml")
+    expected = f"no configuration file {path} -> {tmp_path}/mobilnet.yaml; did you mean {tmp_path}/mobilenet.yaml?"
+    assert refusal(path) == expected
+
+
+def test_many_ways_to_the_same_base_are_read_in_no_time(write):
+    write("n0.yaml", "A: 1")
+    for number in range(1, 15):
+        base = f"n{number - 1}.yaml"
+        path = write(f"n{number}.yaml", f"_BASE_: [{', '.join([base] * 20)}]")
+    assert load(path) == {"A": 1}
+
+
+def test_an_endless_chain_of_bases_is_refused(write):
+    for number in range(30):
+        write(f"n{number}.yaml", f"_BASE_: n{number + 1}.yaml")
+    assert "expected at most 16 files in a chain of _BASE_" in refusal(write("top.yaml", "_BASE_: n0.yaml"))
+
+
+@pytest.mark.parametrize("base", ["3", "{a: b}", "[a.yaml, 3]", "['']"])
+def test_a_base_is_a_path_or_paths(write, base):
+    assert "expected _BASE_ to be a path or a list of paths" in refusal(write("top.yaml", f"_BASE_: {base}"))
+
+
+def test_a_missing_file_is_answered_with_the_nearest(path, tmp_path):
+    assert refusal(tmp_path / "aa.yaml") == f"no configuration file {tmp_path}/aa.yaml; did you mean {path}?"
+    assert refusal(tmp_path / "no/a.yaml").endswith(f"; the folder {tmp_path}/no does not exist")
+
+
+def test_a_folder_an_empty_file_and_a_list_are_no_configuration(write, tmp_path):
+    assert refusal(tmp_path) == f"cannot read the configuration file {tmp_path}: Is a directory"
+    assert refusal(write("e.yaml", "")).endswith(
+        "expected a mapping of sections such as Global and Arch, received nothing"
+    )
+    assert "received list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("null", None),
+        ("false", False),
+        ("1e-5", 1e-5),
+        ("[1, 5]", [1, 5]),
+        ("{a: 1}", {"a": 1}),
+        ("a=b=c", "a=b=c"),
+        ("__import__('os').getcwd()", "__import__('os').getcwd()"),
+        ("'3'", "3"),
+        ("", None),
+    ],
+)
+def test_the_value_of_an_override_is_yaml(path, text, value):
+    assert load(path, [f"Global.x={text}"])["Global"]["x"] == value
+
+
+def test_overrides_reach_into_lists_and_make_what_is_missing(path):
+    overrides = [
+        "Loss.Train.0.CELoss.epsilon=0.1",
+        "Loss.Train.1.Other.k=2",
+        "AMP.use_amp=false",
+        "Loss.Train.1.Other.k=3",
+    ]
+    config = load(path, overrides)
+    assert config["Loss"]["Train"] == [{"CELoss": {"weight": 1.0, "epsilon": 0.1}}, {"Other": {"k": 3}}]
+    assert config["AMP"] == {"use_amp": False}
+
+
+def test_overrides_come_after_bases(write):
+    write("low.yaml", "A: {x: 1}")
+    assert load(write("top.yaml", "_BASE_: low.yaml\nA: {x: 2}"), ["A.x=3"]) == {"A": {"x": 3}}
+
+
+@pytest.mark.parametrize("part", ["2", "-1", "00", "CELoss"])
+def test_an_index_that_is_not_in_the_list_is_refused(path, part):
+    line = f"-o Loss.Train.{part}: Loss.Train is a list; expected an index from 0 to 1, received {part!r}"
+    assert refusal(path, f"Loss.Train.{part}=1") == line
+    assert refusal(path, f"Loss.Train.{part}.x.y=1") == line
+
+
+@pytest.mark.parametrize("text", ["Global.epochs", "=3", ".a=3", "a..b=3", "a.=3"])
+def test_an_override_without_path_or_value_is_refused(path, text):
+    assert refusal(path, text) == f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, received {text!r}"
+
+
+def test_an_override_below_a_value_is_refused(path):
+    line = "-o Global.epochs.x: expected Global.epochs to hold keys, received the value 10"
+    assert refusal(path, "Global.epochs.x=1") == line
+    assert refusal(path, "Global.epochs.x.y=1") == line
+
+
+def test_an_override_that_is_no_yaml_says_how_to_quote(path):
+    line = refusal(path, "Infer.infer_imgs=*.jpg")
+    assert line.startswith("-o Infer.infer_imgs, line 1: ")
+    assert line.endswith("""write text that is not YAML in quotes within quotes: -o 'Infer.infer_imgs="..."'""")

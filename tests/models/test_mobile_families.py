@@ -1,0 +1,180 @@
+"""The mobile families where no fixture of PaddleClas reaches: sizes, padding, dropout, weight decay, shuffling."""
+
+import math
+
+import numpy as np
+import paddle
+import pytest
+import reference
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppzoo import layers
+from ppzoo.errors import ConfigError
+from ppzoo.models import MODELS, efficientnet, mobilenet_v1, mobilenet_v3, shufflenet_v1, shufflenet_v2
+
+FAMILIES = {
+    mobilenet_v1.MobileNet,
+    mobilenet_v3.MobileNetV3,
+    efficientnet.EfficientNet,
+    shufflenet_v1.ShuffleNetV1,
+    shufflenet_v2.ShuffleNet,
+}
+VARIANTS = [name for name, variant in MODELS.items() if variant.network in FAMILIES]
+# Side of the map that each EfficientNet's stem and stages 1 to 7 see, by PaddleClas's table.
+NATIVE_SIZES = {
+    224: [224, 112, 112, 56, 28, 14, 14, 7],
+    240: [240, 120, 120, 60, 30, 15, 15, 8],
+    260: [260, 130, 130, 65, 33, 17, 17, 9],
+    300: [300, 150, 150, 75, 38, 19, 19, 10],
+    380: [380, 190, 190, 95, 48, 24, 24, 12],
+    456: [456, 228, 228, 114, 57, 29, 29, 15],
+    528: [528, 264, 264, 132, 66, 33, 33, 17],
+    600: [600, 300, 300, 150, 75, 38, 38, 19],
+}
+
+
+def tensorflow_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after, as TensorFlow's "SAME" is defined."""
+    total = max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0)
+    return total // 2, total - total // 2
+
+
+def tensorflow_convolution(x: paddle.Tensor, convolution: nn.Conv2D, stride: int) -> paddle.Tensor:
+    """`convolution` of a map that was padded beforehand."""
+    weight = convolution.weight
+    before, after = tensorflow_padding(x.shape[-1], weight.shape[-1], stride)
+    padded = F.pad(x, [before, after, before, after])
+    return F.conv2d(padded, weight, stride=stride, groups=x.shape[1] // weight.shape[1])
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if MODELS[name].weights])
+def test_size_is_the_published_one_which_counts_the_running_statistics(name):
+    weights = MODELS[name].weights
+    assert weights is not None and weights.params is not None
+    state = MODELS[name].build().state_dict()
+    assert sum(value.size for value in state.values()) == pytest.approx(weights.params * 1e6, rel=0.01)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if not MODELS[name].weights])
+def test_parameter_count_is_the_measured_one(name):
+    count = sum(parameter.size for parameter in MODELS[name].build().parameters() if parameter.trainable)
+    assert count == reference.read_json("articles.json")[name]["params"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_weights_are_the_published_record(name):
+    published = reference.read_json("pretrained.json")
+    for suffix, weights in {"": MODELS[name].weights, "_ssld": MODELS[name].ssld}.items():
+        record = published.get(name + suffix)
+        if record is None:
+            assert weights is None
+        else:
+            assert weights is not None
+            figures = (record["url"], record["top1"], record["top5"], record["flops_G"], record["params_M"])
+            assert (weights.url, weights.top1, weights.top5, weights.flops, weights.params) == figures
+            assert weights.img_size == MODELS[name].image_shape[1] == (record["img_size"] or 224)
+            assert weights.resize == (record["eval_resize"] or {"resize_short": 256})
+
+
+@pytest.mark.parametrize("image_size", NATIVE_SIZES)
+def test_native_padding_follows_paddleclas_s_table(image_size):
+    table = NATIVE_SIZES[image_size]
+    assert table == [math.ceil(image_size / stride) for stride in (1, 2, 2, 4, 8, 16, 16, 32)]
+    for size in table:
+        for kernel_size, stride in [(3, 1), (5, 1), (3, 2), (5, 2)]:
+            before, after = tensorflow_padding(size, kernel_size, stride)
+            top, bottom, left, right = layers.native_same_padding(size, kernel_size, stride)
+            assert (top, bottom) == (left, right) == (before, after if before == after else before + stride)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetB2", "EfficientNetB3"])
+def test_padding_of_each_stage_is_that_of_its_row_in_the_table(name):
+    variant = MODELS[name]
+    table = NATIVE_SIZES[variant.image_shape[1]]
+    halving = [layer for layer in variant.build().sublayers() if getattr(layer, "_stride", None) == [2, 2]]
+    expected = [
+        layers.native_same_padding(table[row], kernel, 2) for row, kernel in [(0, 3), (2, 3), (3, 5), (4, 3), (6, 5)]
+    ]
+    assert [layer._padding for layer in halving] == expected
+
+
+@pytest.mark.parametrize("size", [32, 33])
+def test_padding_fixed_at_one_size_equals_paddleclas_s_crop(size):
+    x = paddle.to_tensor(reference.image(2, size, 0))
+    weight = paddle.randn([4, 3, 5, 5])
+    cropped = F.conv2d(x, weight, stride=2, padding=1 + 2)[:, :, 1:, 1:]
+    ours = F.conv2d(x, weight, stride=2, padding=layers.native_same_padding(32, 5, 2))
+    np.testing.assert_allclose(ours.numpy(), cropped.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 65, 71])
+def test_lite_pads_as_tensorflow_does_at_the_size_of_the_image(size):
+    stem = MODELS["EfficientNet_lite0"].build()._ef._conv_stem._conv._sub_layers["_conv._conv"]
+    x = paddle.to_tensor(reference.image(1, size, 0))
+    np.testing.assert_allclose(stem(x).numpy(), tensorflow_convolution(x, stem, 2).numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_drop_connect_grows_with_depth_and_drops_whole_images():
+    network = MODELS["EfficientNetB0"].build(drop_connect_rate=0.8)
+    drops = [block.drop_connect for block in network._ef.sublayers() if isinstance(block, efficientnet.MbConvBlock)]
+    assert [drop.p for drop in drops] == pytest.approx([0.8 * number / 16 for number in range(16)])
+    paddle.seed(0)
+    means = drops[8](paddle.ones([400, 3, 2, 2])).numpy().reshape(400, -1)
+    assert np.ptp(means, axis=1).max() == 0
+    assert np.unique(means) == pytest.approx([0, 1 / 0.6])
+    assert means.mean() == pytest.approx(1, abs=0.1)
+    network.eval()
+    assert drops[8](paddle.ones([4, 3, 2, 2])).numpy().min() == 1
+
+
+def test_dropout_is_the_variant_s_unless_the_caller_sets_it():
+    variant = MODELS["EfficientNetB2"]
+    assert variant.build()._drop.p == 0.3
+    assert variant.build(dropout_rate=0.0)._drop.p == 0.0
+    assert MODELS["MobileNetV3_small_x0_35"].build(dropout_prob=0.5).dropout.p == 0.5
+
+
+@pytest.mark.parametrize("option", ["dropout_rate", "drop_connect_rate"])
+def test_a_rate_outside_its_range_is_refused(option):
+    with pytest.raises(ConfigError, match=f"{option}: expected .* received 1.5"):
+        MODELS["EfficientNet_lite0"].build(**{option: 1.5})
+
+
+def test_weight_decay_spares_the_batch_norms_of_mobilenet_v3():
+    network = MODELS["MobileNetV3_small_x0_35"].build()
+    before = {name: parameter.numpy() for name, parameter in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = paddle.zeros_like(parameter)
+    paddle.optimizer.SGD(0.1, parameters=network.parameters(), weight_decay=0.1).step()
+    for name, parameter in network.named_parameters():
+        decayed = ".bn." not in name
+        np.testing.assert_allclose(parameter.numpy(), before[name] * (0.99 if decayed else 1), rtol=1e-5, err_msg=name)
+
+
+def test_channel_shuffle_deals_the_groups_out_in_turn():
+    x = paddle.arange(6, dtype="float32").reshape([1, 6, 1, 1]).expand([2, 6, 3, 2])
+    assert layers.channel_shuffle(x, 2)[1, :, 2, 1].tolist() == [0, 3, 1, 4, 2, 5]
+    assert layers.channel_shuffle(x, 3)[0, :, 0, 0].tolist() == [0, 2, 4, 1, 3, 5]
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(5.6, 8), (16 * 0.35, 8), (18, 24), (19.9, 24), (80 * 1.25, 104)])
+def test_make_divisible_rounds_to_eights_and_never_below_nine_tenths(channels, expected):
+    assert layers.make_divisible(channels) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["ShuffleNetV1_g3", "ShuffleNetV2_x0_25", "MobileNetV1_x0_25", "MobileNetV3_small_x0_35"]
+)
+def test_feature_layers_have_the_stride_that_they_are_filed_under(name):
+    network = MODELS[name].build()
+    network.eval()
+    paths = dict(network.named_sublayers())
+    maps = {}
+    for stride, path in network.feature_layers.items():
+        paths[path].register_forward_post_hook(lambda _, __, output, stride=stride: maps.update({stride: output}))
+    with paddle.no_grad():
+        network(paddle.to_tensor(reference.image(1, 64, 0)))
+    assert {stride: output.shape[2:] for stride, output in maps.items()} == {
+        stride: [64 // stride] * 2 for stride in (4, 8, 16, 32)
+    }

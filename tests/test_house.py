@@ -1,0 +1,52 @@
+"""The house of docs/design: imports run one way, and importing ppzoo does not import PaddlePaddle."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "ppzoo"
+FOUNDATIONS = {"errors", "registry", "events", "arithmetic", "files", "ppzoo"}
+SHARED = {"layers", "weights"}
+ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
+MAY_IMPORT = {
+    **dict.fromkeys(FOUNDATIONS | SHARED, FOUNDATIONS),
+    **dict.fromkeys(ROOMS, FOUNDATIONS | SHARED),
+    "config": FOUNDATIONS,
+    "build": FOUNDATIONS | SHARED | ROOMS,
+    "predictor": {"build", "deploy", *FOUNDATIONS},
+    "cli": {"build", *FOUNDATIONS, "report", "models"},
+}
+
+
+def room(module: str) -> str:
+    """'ppzoo.data.loader' -> 'data'; 'ppzoo' -> 'ppzoo'."""
+    return module.split(".")[1] if "." in module else module
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of ppzoo's modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ppzoo":
+            names = [f"ppzoo.{alias.name}" for alias in node.names] if node.module == "ppzoo" else [node.module]
+            found.update(names)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "ppzoo")
+    return found
+
+
+def test_imports_run_one_way():
+    wrong = []
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(("ppzoo", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        here = room(module)
+        allowed = MAY_IMPORT[here] | {here}
+        wrong += [f"{module} imports {name}" for name in imports(path) if room(name) not in allowed]
+    assert not wrong
+
+
+def test_importing_ppzoo_is_light():
+    command = "import sys, ppzoo, ppzoo.cli; print('paddle' in sys.modules, 'cv2' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "False"]

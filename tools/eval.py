@@ -1,0 +1,6 @@
+"""`python tools/eval.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo eval`."""
+
+from ppzoo.cli import tool
+
+if __name__ == "__main__":
+    tool("eval")

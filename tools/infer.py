@@ -1,0 +1,6 @@
+"""`python tools/infer.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo infer`."""
+
+from ppzoo.cli import tool
+
+if __name__ == "__main__":
+    tool("infer")

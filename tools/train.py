@@ -1,0 +1,6 @@
+"""`python tools/train.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo train`."""
+
+from ppzoo.cli import tool
+
+if __name__ == "__main__":
+    tool("train")
