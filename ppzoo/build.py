@@ -22,6 +22,7 @@ from ppzoo.config import (
     Component,
     Configuration,
     DatasetSection,
+    InferSection,
     LrSection,
     OptimizerSection,
     PostProcessSection,
@@ -31,7 +32,6 @@ from ppzoo.config import (
 )
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError, DataError, PpzooError
-from ppzoo.events import Callback
 from ppzoo.layers import Classifier, FeatureExtractor
 from ppzoo.registry import Registry
 
@@ -115,7 +115,7 @@ def _transform_lists(config: Section) -> list[list[Section]]:
     return [*filter(None, lists), (config.get("Infer") or {}).get("transforms") or []]
 
 
-def _make(table: Registry[Callable[..., T]], name: str, options: Section | None, **supplied: Any) -> T:
+def _make(table: Registry[type[T]], name: str, options: Section | None, **supplied: Any) -> T:
     """The entry `name` of a registry, called with a configuration's options and what the program supplies."""
     entry = table[name]
     arguments = {**(options or {}), **supplied}
@@ -201,7 +201,7 @@ def loss(cfg: Sequence[Section]) -> losses.CombinedLoss:
     for name, options in _items(cfg):
         own = dict(options or {})
         weight = own.pop("weight", 1.0)
-        terms.append((name, _make(losses.LOSSES, name, own), weight))
+        terms.append((_make(losses.LOSSES, name, own), weight))
     return losses.CombinedLoss(terms)
 
 
@@ -272,7 +272,7 @@ def training(config: Section) -> tuple[Path, engine.Trainer]:
     """The folder of the run, and the trainer that fills it. Nothing is written before everything is built."""
     sections = settings(Configuration, config)
     run = sections.Global
-    seed = run.seed or 0
+    epochs, seed = run.epochs or 0, run.seed or 0
     engine.select_device(run.device)
     paddle.seed(seed)
 
@@ -280,28 +280,15 @@ def training(config: Section) -> tuple[Path, engine.Trainer]:
     class_num = _class_num(config)
     train_loader = loader(config["DataLoader"]["Train"], class_num=class_num, seed=seed, training=True)
     network = model(config["Arch"])
-    evaluate, main = None, "loss"
+    evaluate, main, higher_is_better = None, "loss", False
     if run.eval_during_train and sections.DataLoader.Eval is not None:
-        evaluate, main = _evaluation(config, network)
+        evaluate, main, higher_is_better = _evaluation(config, network)
     if run.pretrained_model:
         load_pretrained(network, arch.name, run.pretrained_model)
-    optimiser, schedule = optimizer(config["Optimizer"], network, epochs=run.epochs, steps_per_epoch=len(train_loader))
+    optimiser, schedule = optimizer(config["Optimizer"], network, epochs=epochs, steps_per_epoch=len(train_loader))
     state = engine.TrainState(network, optimiser, schedule, seed)
-    folder = Path(run.output_dir) / arch.name
     if run.checkpoints:
         engine.restore(state, Path(run.checkpoints))
-
-    resumes_here = bool(run.checkpoints) and Path(run.checkpoints).resolve().parent == folder.resolve()
-    engine.open_folder(folder, resume=resumes_here)
-    (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
-    _write_labels(train_loader.samples.dataset, folder)
-    callbacks: list[Callback] = [
-        engine.Checkpoints(state, folder, run.save_interval),
-        report.Console(folder / "train.log", run.print_batch_step),
-        report.Curves(folder, title=arch.name),
-    ]
-    if run.use_visualdl:
-        callbacks.append(report.Scalars(folder / "vdl"))
     trainer = engine.Trainer(
         state=state,
         loader=train_loader,
@@ -309,24 +296,37 @@ def training(config: Section) -> tuple[Path, engine.Trainer]:
         metric=metric(sections.Metric.Train or []),
         evaluate=evaluate,
         main=main,
-        plan=engine.Plan(run.epochs, run.eval_interval, run.start_eval_epoch),
-        callbacks=callbacks,
+        higher_is_better=higher_is_better,
+        plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch),
     )
+
+    folder = Path(run.output_dir) / arch.name
+    resumes_here = run.checkpoints is not None and Path(run.checkpoints).resolve().parent == folder.resolve()
+    engine.open_folder(folder, resume=resumes_here)
+    (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
+    _write_labels(train_loader.samples.dataset, folder)
+    trainer.callbacks += [
+        engine.Checkpoints(state, folder, run.save_interval),
+        report.Console(folder / "train.log", run.print_batch_step),
+        report.Curves(folder, title=arch.name),
+    ]
+    if run.use_visualdl:
+        trainer.callbacks.append(report.Scalars(folder / "vdl"))
     return folder, trainer
 
 
 def evaluation(config: Section) -> dict[str, float]:
     """The figures of the trained network on the data of `DataLoader.Eval`."""
-    evaluate, _ = _evaluation(config, _trained_network(config))
+    evaluate, _, _ = _evaluation(config, _trained_network(config))
     return evaluate()
 
 
 def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]]:
     """Each image of `Infer.infer_imgs` with the answer about it, or with the error that kept it from being read."""
-    section = settings(Configuration, config).Infer
+    section = settings(InferSection, config["Infer"])
     network = deploy.Probabilities(_trained_network(config))
     network.eval()
-    preprocess = transforms(section.transforms)
+    preprocess = transforms(section.transforms or [])
     answer = postprocess(section.PostProcess or {"name": "Topk"}, class_labels(config))
     files = find_images(section.infer_imgs)
     for start in range(0, len(files), section.batch_size):
@@ -343,12 +343,12 @@ def export(config: Section) -> tuple[Path, float]:
     sections = settings(Configuration, config)
     network = _trained_network(config)
     labels = class_labels(config)
-    section = sections.Infer
-    topk = (section.PostProcess or {}).get("topk", 5) if section else 5
+    section = settings(InferSection, config.get("Infer"))
+    topk = (section.PostProcess or {}).get("topk", 5)
     names = [labels.get(index, str(index)) for index in range(_class_num(config))]
     content = {
         "Global": {"model_name": config["Arch"]["name"]},
-        "PreProcess": {"transform_ops": section.transforms if section else []},
+        "PreProcess": {"transform_ops": section.transforms or []},
         "PostProcess": {"Topk": {"topk": topk, "label_list": names}},
     }
     folder = Path(sections.Global.save_inference_dir)
@@ -388,11 +388,10 @@ def postprocess(cfg: Section, labels: Mapping[int, str]) -> Callable[[np.ndarray
 
 def class_labels(config: Section) -> dict[int, str]:
     """Class names: those of `class_id_map_file`, or those that training left beside the weights; else none."""
-    section = settings(Configuration, config)
-    chosen = settings(PostProcessSection, section.Infer.PostProcess) if section.Infer else None
-    if chosen and chosen.class_id_map_file:
-        return data.read_labels(chosen.class_id_map_file)
-    beside = Path(section.Global.pretrained_model or "").parent / LABELS
+    section = settings(InferSection, config.get("Infer"))
+    if section.PostProcess and section.PostProcess.get("class_id_map_file"):
+        return data.read_labels(section.PostProcess["class_id_map_file"])
+    beside = Path((config.get("Global") or {}).get("pretrained_model") or "").parent / LABELS
     return data.read_labels(beside) if beside.is_file() else {}
 
 
@@ -407,8 +406,8 @@ def _class_num(config: Section) -> int:
     return config["Arch"].get("class_num", variant.class_num)
 
 
-def _evaluation(config: Section, network: paddle.nn.Layer) -> tuple[Callable[[], dict[str, float]], str]:
-    """What evaluates `network` on the evaluation data, and the name of the figure that matters most."""
+def _evaluation(config: Section, network: paddle.nn.Layer) -> tuple[Callable[[], dict[str, float]], str, bool]:
+    """What evaluates `network` on the evaluation data, its most important figure, and whether more of that is better."""
     sections = settings(Configuration, config)
     batches = loader(config["DataLoader"]["Eval"], class_num=_class_num(config), seed=0, training=False)
     criterion = loss(sections.Loss.Eval or sections.Loss.Train or [])
@@ -417,7 +416,9 @@ def _evaluation(config: Section, network: paddle.nn.Layer) -> tuple[Callable[[],
     def evaluate() -> dict[str, float]:
         return engine.evaluate(network, batches.epoch(0), criterion, figures)
 
-    return evaluate, figures.main or "loss"
+    if not figures.main:
+        return evaluate, "loss", False
+    return evaluate, figures.main, figures.higher_is_better
 
 
 def _trained_network(config: Section) -> Classifier:

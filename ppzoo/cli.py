@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -28,6 +30,7 @@ def tool(command: str) -> NoReturn:
 def main(arguments: Sequence[str]) -> int:
     """Carry out a command line and answer its exit status."""
     options = _parser().parse_args(arguments)
+    quieten_paddle()
     try:
         if importlib.util.find_spec("paddle") is None:
             raise DeviceError(
@@ -45,6 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def quieten_paddle() -> None:
+    """Keep what PaddlePaddle says of its own workings away from the user, who may ask for it by GLOG_minloglevel."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", "No ccache found")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,8 +96,7 @@ def _train(options: argparse.Namespace) -> None:
     folder, trainer = build.training(config)
     summary = trainer.fit()
     weights = folder / ("best_model" if summary.best_epoch is not None else "latest")
-    same = f"-c {options.config} " + "".join(f"-o {override} " for override in options.override)
-    use = f"{same}-o Global.pretrained_model={weights}"
+    use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"
     print(f"\nThe weights, the log and the curves are in {folder}")
     print("What to do next:")
     print(f"  python tools/infer.py {use} -o Infer.infer_imgs=PHOTO_OR_FOLDER")

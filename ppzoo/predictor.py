@@ -43,7 +43,7 @@ class Predictor:
         Raises:
             DataError: an image that cannot be read.
         """
-        several = images if isinstance(images, (list, tuple)) else [images]
+        several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = Topk(topk=topk, labels=self.labels)
         results: list[dict[str, Any]] = []
         for start in range(0, len(several), self.batch_size):

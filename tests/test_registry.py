@@ -17,9 +17,7 @@ def test_an_unknown_name_suggests_the_nearest():
     registry: Registry[int] = Registry("architecture")
     for name in ("MobileNetV2", "MobileNetV2_x0_5", "ResNet18"):
         registry.add(name, 1)
-    with pytest.raises(
-        UnknownNameError, match=r"unknown architecture 'mobilenetv2_x05'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"unknown architecture 'mobilenetv2_x05'"):
         registry["mobilenetv2_x05"]
     with pytest.raises(UnknownNameError, match="known: MobileNetV2, MobileNetV2_x0_5, ResNet18"):
         registry["zebra"]

@@ -38,7 +38,7 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
     refused = list(unsupported(config))
     total = [problem for row, problem in refused if row.silences == "all"]
     if total:
-        return [_line(total[0])]
+        return [total[0].line()]
     silent = tuple(f"{problem.path}." for row, problem in refused if row.silences == "below")
     checker = _Checker(components)
     checker.keys("", config, known_keys(Configuration))
@@ -46,14 +46,9 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
     below = tuple(f"{problem.path}." for problem in found)
     found += [problem for problem in _missing(config, task) if not problem.path.startswith(below)]
     found += _contradictions(config)
-    lines = [_line(problem) for _, problem in refused]
-    lines += [_line(problem) for problem in found if not problem.path.startswith(silent)]
+    lines = [problem.line() for _, problem in refused]
+    lines += [problem.line() for problem in found if not problem.path.startswith(silent)]
     return list(dict.fromkeys(lines))
-
-
-def _line(problem: Problem) -> str:
-    path = "".join(sign if sign.isprintable() else "?" for sign in problem.path)
-    return f"{path}: {problem.text}"
 
 
 class _Checker:
@@ -138,9 +133,8 @@ class _Checker:
     def component(self, path: str, name: Any, mark: Named | Listed) -> Component | None:
         table = self.components.get(mark.slot, {})
         if not isinstance(name, str) or name not in table:
-            self.add(
-                path, f"expected the name of {_kind(mark)}, received {show(name, bare=True)}{suggestion(name, table)}"
-            )
+            mend = suggestion(name, table) if table else "; there is none yet"
+            self.add(path, f"expected the name of {_kind(mark)}, received {show(name, bare=True)}{mend}")
             return None
         return table[name]
 
@@ -171,10 +165,10 @@ def _join(path: str, key: object) -> str:
 
 
 def _item_mend(item: Any) -> str:
-    if isinstance(item, str):
+    if isinstance(item, str) and item.isidentifier():
         return f"; did you mean '{item}:', with a colon?"
     if isinstance(item, Mapping) and len(item) > 1:
-        return f"; indent the options of {next(iter(item))} below it"
+        return f"; indent the options below {next(iter(item))}"
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def check_files(config: Mapping[str, Any], task: Task = "train") -> list[str]:
 
     Whether their content is right is for those to say who read them. Addresses on the network are not looked at.
     """
-    return [f"{problem.path}: {problem.text}" for problem in _problems(config, task)]
+    return [problem.line() for problem in _problems(config, task)]
 
 
 def nearest(path: Path, *, suffix: str | None) -> str:
@@ -29,11 +30,11 @@ def nearest(path: Path, *, suffix: str | None) -> str:
         suffix: that of the files to choose from; None for folders.
     """
     folder = path.parent
-    if not folder.is_dir():
-        return f"; the folder {folder} does not exist"
+    if not os.path.isdir(folder):
+        return f"; the folder {str(folder)!r} does not exist"
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
     near = difflib.get_close_matches(path.name, sorted(entry.name for entry in entries), n=1, cutoff=0.5)
-    return f"; did you mean {folder / near[0]}?" if near else ""
+    return f"; did you mean {str(folder / near[0])!r}?" if near else ""
 
 
 def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
@@ -42,15 +43,15 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
             continue
         dataset = f"DataLoader.{split}.dataset"
         for path, name in _names(config, f"{dataset}.cls_label_path"):
-            if not Path(name).is_file():
+            if not os.path.isfile(name):
                 yield _absent(path, "a list file", name, suffix=Path(name).suffix)
         for path, name in _names(config, f"{dataset}.image_root"):
-            if not Path(name).is_dir():
+            if not os.path.isdir(name):
                 yield _absent(path, "a folder of images", name, suffix=None)
     for key in ("Arch.pretrained", "Global.pretrained_model", *(["Global.checkpoints"] if task == "train" else [])):
         for path, name in _names(config, key):
             local = not name.startswith(("http://", "https://"))
-            if local and not (Path(name).is_file() or Path(f"{name}.pdparams").is_file()):
+            if local and not (os.path.isfile(name) or os.path.isfile(f"{name}.pdparams")):
                 yield _absent(path, "a .pdparams file", name, suffix=".pdparams")
 
 
@@ -62,7 +63,7 @@ def _names(config: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
 def _absent(path: str, expected: str, name: str, *, suffix: str | None) -> Problem:
     found = (
         "which is of another kind"
-        if Path(name).exists()
+        if os.path.exists(name)
         else f"which does not exist{nearest(Path(name), suffix=suffix)}"
     )
     return Problem(path, f"expected {expected}, received {name!r}, {found}")

@@ -31,6 +31,10 @@ class Problem(NamedTuple):
     path: str
     text: str
 
+    def line(self) -> str:
+        """`PATH: TEXT`, whatever the path is made of on one line."""
+        return "".join(sign if sign.isprintable() else "?" for sign in f"{self.path}: {self.text}")
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -148,7 +152,7 @@ def show(value: Any, bare: bool = False) -> str:
         return f"the list {value!r}" if len(repr(value)) <= 60 else f"a list of {len(value)}"
     if isinstance(value, Mapping):
         keys = ", ".join(map(str, value))
-        return f"a mapping with {keys!r:.60}" if value else "an empty mapping"
+        return f"the keys {keys!r:.60}" if value else "an empty mapping"
     return repr(value)[:60]
 
 
@@ -156,8 +160,9 @@ def _mend(value: Any, hint: Any) -> str:
     """'; did you mean X?' where a small change of the value fits."""
     if isinstance(value, str):
         choices = [choice for choice in _choices(hint) if isinstance(choice, str)]
-        if choices:
-            return suggestion(value, choices)
+        near = suggestion(value, choices)
+        if "did you mean" in near:
+            return near
     for candidate in _candidates(value):
         if accepts(candidate, hint):
             quotes = ", without quotes" if isinstance(value, str) and not isinstance(candidate, list) else ""

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppzoo.data.idx import read_idx
 from ppzoo.data.index import PathIndex, index_paths, read_list
-from ppzoo.errors import DataError
+from ppzoo.errors import ConfigError, DataError
 from ppzoo.registry import Registry
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -187,6 +187,7 @@ class FashionMNIST:
         class_num: number of classes of the network, at least 10. None: not checked.
 
     Raises:
+        ConfigError: another mode or number of channels.
         DataError: a file is missing or damaged, or does not fit the others.
     """
 
@@ -198,6 +199,10 @@ class FashionMNIST:
         channels: Literal[1, 3] = 3,
         class_num: int | None = None,
     ) -> None:
+        if mode not in ("train", "test"):
+            raise ConfigError(f"FashionMNIST.mode: expected 'train' or 'test', received {mode!r}")
+        if channels not in (1, 3):
+            raise ConfigError(f"FashionMNIST.channels: expected 1 or 3, received {channels!r}")
         if image_root is not None:
             _check_folder(image_root)
         folder = SHIPPED_FASHION_MNIST if image_root is None else Path(image_root)

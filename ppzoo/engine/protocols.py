@@ -13,8 +13,11 @@ Loss = Callable[[Any, paddle.Tensor], Mapping[str, paddle.Tensor]]
 class Batch(Protocol):
     """Images N x C x H x W and their labels."""
 
-    images: paddle.Tensor
-    labels: paddle.Tensor
+    @property
+    def images(self) -> paddle.Tensor: ...
+
+    @property
+    def labels(self) -> paddle.Tensor: ...
 
 
 class Loader(Protocol):

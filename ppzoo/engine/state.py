@@ -35,7 +35,7 @@ class TrainState:
     Args:
         model: the network, with its parameters and running statistics.
         optimizer: PaddlePaddle's optimizer over the model's parameters.
-        schedule: the learning-rate schedule, stepped once a training step.
+        schedule: the learning-rate schedule (`ppzoo.optim.Schedule`), stepped once a training step.
         seed: decides every random draw of the run.
     """
 
@@ -73,10 +73,10 @@ class TrainState:
         self.progress.epoch += 1
         self.progress.step = 0
 
-    def record(self, value: float, *, smaller_is_better: bool = False) -> bool:
+    def record(self, value: float, higher_is_better: bool) -> bool:
         """Note the evaluation figure of the epoch that has just ended; is it the best so far?"""
         best = self.progress.best
-        is_best = best is None or (value < best if smaller_is_better else value > best)
+        is_best = best is None or (value > best if higher_is_better else value < best)
         if is_best:
             self.progress.best, self.progress.best_epoch = value, self.progress.epoch - 1
         return is_best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +42,10 @@ class Trainer:
         loss: (output, labels) to a mapping of losses, of which "loss" is minimised.
         metric: training metrics.
         evaluate: answers the evaluation figures of the model as it is; None trains without evaluation.
-        main: the figure that decides which epoch is the best (larger is better); "loss" counts downwards.
+        main: the evaluation figure that decides which epoch is the best.
         plan: epochs and evaluations.
+
+    Attributes:
         callbacks: observers, called in this order.
     """
 
@@ -56,8 +58,8 @@ class Trainer:
         metric: Metric,
         evaluate: Callable[[], dict[str, float]] | None,
         main: str,
+        higher_is_better: bool,
         plan: Plan,
-        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.state = state
         self.loader = loader
@@ -65,8 +67,9 @@ class Trainer:
         self.metric = metric
         self.evaluate = evaluate
         self.main = main
+        self.higher_is_better = higher_is_better
         self.plan = plan
-        self.callbacks = list(callbacks)
+        self.callbacks: list[Callback] = []
 
     def fit(self) -> Summary:
         """Train to the end of the plan.
@@ -97,7 +100,8 @@ class Trainer:
         if self.evaluate is not None and self.plan.evaluates_after(epoch + 1):
             self._tell("on_evaluation_begin", epoch)
             evaluation = self.evaluate()
-            is_best = self.state.record(evaluation[self.main], smaller_is_better=self.main == "loss")
+            self.state.schedule.note_evaluation(evaluation["loss"], evaluation[self.main])
+            is_best = self.state.record(evaluation[self.main], self.higher_is_better)
         eval_seconds = time.perf_counter() - started - train_seconds
         speed = images / train_seconds
         return EpochReport(epoch, train, evaluation, learning_rate, speed, train_seconds, eval_seconds, is_best)
@@ -134,6 +138,8 @@ class Trainer:
         output = self.state.model(batch.images)
         losses = self.loss(output, batch.labels)
         values = {name: float(value) for name, value in losses.items()}
+        if len(values) == 2:  # a single loss and the sum of it
+            values = {"loss": values["loss"]}
         self._require_finite(values)
         losses["loss"].backward()
         self.state.apply_gradients()

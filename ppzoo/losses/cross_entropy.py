@@ -66,7 +66,7 @@ LOSSES.add("SoftTargetCrossEntropy", SoftTargetCELoss)
 
 @LOSSES.register
 class GoogLeNetLoss(CELoss):
-    """Cross entropy of GoogLeNet's three outputs, the two side ones by 0.3: Szegedy et al., arXiv:1409.4842, section 5."""
+    """Cross entropy of GoogLeNet's three outputs, the two side ones by 0.3: Szegedy et al., arXiv:1409.4842."""
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         if not isinstance(output, (list, tuple)) or len(output) != 3:

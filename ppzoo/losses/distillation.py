@@ -1,4 +1,4 @@
-"""Losses of networks that learn from other networks; the output is a mapping from a network's name to what it answers."""
+"""Losses of networks that learn from others; the output is a mapping from a network's name to what it answers."""
 
 from __future__ import annotations
 

@@ -8,27 +8,24 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.errors import ConfigError
 from ppzoo.metrics.base import Metric, State
 
 
 class MetricList(Metric):
     """Metrics that take in the same batches; the first one's main figure is the main one.
 
-    Raises:
-        ConfigError: no metric.
+    Without any metric it takes in everything and answers nothing.
     """
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         super().__init__()
-        if not metrics:
-            raise ConfigError("expected one metric or more, received none")
         self.metrics = list(metrics)
-        self.higher_is_better = self.metrics[0].higher_is_better
+        self.higher_is_better = self.metrics[0].higher_is_better if self.metrics else True
 
     @property
     def main(self) -> str:
-        return self.metrics[0].main
+        """Name of the figure that matters most; "" without any metric."""
+        return self.metrics[0].main if self.metrics else ""
 
     def reset(self) -> None:
         for metric in self.metrics:

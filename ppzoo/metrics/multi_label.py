@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 
 from ppzoo.errors import ConfigError
 from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, multi_hot, scores_of
@@ -71,7 +70,7 @@ class MultiLabelMAP(ScoreMetric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        self.merge({"scores": F.sigmoid(scores).numpy(), "positive": multi_hot(label, scores.shape[1])})
+        self.merge({"scores": scores.numpy(), "positive": multi_hot(label, scores.shape[1])})
 
     def compute(self) -> dict[str, float]:
         state = self.gathered()

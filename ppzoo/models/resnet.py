@@ -79,6 +79,7 @@ class ResNet(Classifier):
                 f"use_first_short_conv: expected True for bottleneck blocks, received False for depth {depth}; "
                 "leave the option out, or take depth 18 or 34"
             )
+        small = version == "cifar"
         layer = partial(ConvBNLayer, data_format=data_format)
         if version == "vd":
             stem = deep_stem(input_image_channel, (32, 32, 64), layer)
@@ -87,7 +88,6 @@ class ResNet(Classifier):
         else:
             stem = [layer(input_image_channel, 64, 3)]
         self.stem = nn.Sequential(*stem)
-        small = version == "cifar"
         self.max_pool = nn.Identity() if small else nn.MaxPool2D(3, stride=2, padding=1, data_format=data_format)
 
         block = BottleneckBlock if bottleneck else BasicBlock

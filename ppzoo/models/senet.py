@@ -5,7 +5,8 @@ SE-ResNeXt-50) and appendix (SENet-154). The `_vd` networks have the stem and th
 "Bag of Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187, section 4.
 ResNeXt's grouped bottlenecks: Xie, Girshick, Dollar, Tu, He: "Aggregated Residual Transformations for Deep Neural
 Networks", CVPR 2017, arXiv:1611.05431, figure 3c. PaddleClas's SENet154_vd has ResNet-152's stages and 64 groups, but
-neither the halved 1x1 convolutions nor the 3x3 shortcuts of the paper's appendix: the official weights have this form.
+neither the halved 1x1 convolutions nor the 3x3 shortcuts nor the dropout of the paper's appendix: the official weights
+have this form, which is followed.
 
 SENet18_cifar is the common re-telling for 32 x 32 images: ResNet-18's stages of pre-activation blocks (He, Zhang, Ren,
 Sun: "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv:1603.05027, figure 1b), each with

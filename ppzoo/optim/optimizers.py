@@ -71,12 +71,10 @@ class Recipe:
             ConfigError: a pattern that matches no parameter, or two parameters of one name.
         """
         counts = Counter(parameter.name for parameter in model.parameters() if not parameter.stop_gradient)
-        for name, count in counts.items():
-            require(
-                count == 1,
-                f"parameters with names of their own (the optimizer's state is keyed by them), not {count} x",
-                name,
-            )
+        name, count = counts.most_common(1)[0]
+        require(
+            count == 1, "parameters with distinct names, which the optimizer's state is keyed by", f"{count} x {name}"
+        )
         set_learning_rate_factors(model, self.factors(model))
         exempted = exempt(model, (self.no_weight_decay_name or "").split(), self.one_dim_param_no_weight_decay)
         return self.make(exempted, learning_rate=learning_rate, parameters=model.parameters(), grad_clip=self._clip)

@@ -54,6 +54,10 @@ class ReduceOnPlateau(RatedSchedule):
     def decayed(self, unit: int) -> float:
         return self.rate
 
+    def note_evaluation(self, loss: float, main: float) -> None:
+        """Look at the loss, or with mode "max" at the main figure."""
+        self.observe(loss if self.mode == "min" else main)
+
     def observe(self, figure: float) -> None:
         """Take note of an evaluation's figure; the new rate holds from the next training step on."""
         if self.unit < self.warmup:

@@ -89,6 +89,9 @@ class Schedule(LRScheduler):
         """The rate `unit` units after the end of the warm-up."""
         raise NotImplementedError
 
+    def note_evaluation(self, loss: float, main: float) -> None:
+        """Called after each evaluation with its loss and its main figure; most schedules do not care."""
+
     @property
     def unit(self) -> int:
         """Index of the current unit; PaddlePaddle keeps the index of the step in `last_epoch`."""

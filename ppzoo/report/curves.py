@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Curves(Callback):
 
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
     """One panel a figure (loss, top1, ...): training and evaluation over the epochs."""
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of every font cache that it builds
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ppzoo.weights.weight_file import read_exactly
+
 CHUNK = 1 << 20
 MAX_DIMENSIONS = 32
 BYTES_OF_AN_ITEM = 64  # what one entry of a container takes, generously
@@ -30,6 +32,10 @@ def expect(condition: bool, what: str) -> None:
     """Refuse the file for `what` unless `condition` holds."""
     if not condition:
         raise Refusal(what)
+
+
+class Leaf:
+    """Base of what another reader's functions build and the unpickler hands on as it is."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,12 @@ class Blob:
         expect(shortest <= nbytes <= self.length, "an array's shape does not agree with its bytes")
         position = self.stream.tell()
         self.stream.seek(self.offset)
-        values = np.empty(nbytes, np.uint8)
-        filled = self._decode_into(values) if self.utf8 else self.stream.readinto(values.data)  # type: ignore[attr-defined]
-        expect(filled == nbytes, "an array's shape does not agree with its bytes")
+        values = self._decode(nbytes) if self.utf8 else read_exactly(self.stream, nbytes)
         self.stream.seek(position)
         return values
 
-    def _decode_into(self, values: np.ndarray) -> int:
+    def _decode(self, nbytes: int) -> np.ndarray:
+        values = np.empty(nbytes, np.uint8)
         decoder = codecs.getincrementaldecoder("utf-8")()
         filled, left = 0, self.length
         while left:
@@ -65,7 +70,8 @@ class Blob:
             part = decoder.decode(chunk, final=not left).encode("latin-1")
             values[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
             filled += len(part)
-        return filled
+        expect(filled == nbytes, "an array's shape does not agree with its bytes")
+        return values
 
 
 @dataclass
@@ -149,7 +155,9 @@ class Allowed:
     call: Callable[..., Any]
 
 
-def _refuse_call(label: str) -> Callable[..., Any]:
+def refuse_call(label: str) -> Callable[..., Any]:
+    """What stands for a name that a file may pass on but not call."""
+
     def call(budget: Budget, *arguments: Any) -> Any:
         raise Refusal(f"it wants to call {label}")
 
@@ -188,7 +196,7 @@ def _encode(budget: Budget, *arguments: Any) -> str | Blob:
 
 
 def _bytes(budget: Budget, *arguments: Any) -> bytes:
-    expect(arguments == (), "it wants to call builtins.bytes in another way than pickle does")
+    expect(arguments == (), "it wants to call builtins.bytes of something")
     return b""
 
 
@@ -232,13 +240,13 @@ NUMPY_AND_CONTAINERS = table(
         **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
         **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
         "numpy.dtype": _dtype,
-        "numpy.ndarray": _refuse_call("numpy.ndarray"),
+        "numpy.ndarray": refuse_call("numpy.ndarray"),
         "_codecs.encode": _encode,
         "collections.OrderedDict": _dict,
-        **{f"{module}.bytes": _bytes for module in ("builtins", "__builtin__")},
-        **{f"{module}.tuple": _tuple for module in ("builtins", "__builtin__")},
-        **{f"{module}.list": _list for module in ("builtins", "__builtin__")},
-        **{f"{module}.dict": _dict for module in ("builtins", "__builtin__")},
-        **{f"{module}.eval": _eval for module in ("builtins", "__builtin__")},
+        "builtins.bytes": _bytes,
+        "builtins.tuple": _tuple,
+        "builtins.list": _list,
+        "builtins.dict": _dict,
+        "builtins.eval": _eval,
     }
 )

@@ -156,11 +156,13 @@ def _attempt(url: str, target: Path) -> None:
         if error.code == 416 and start:
             record.unlink()
             raise _Interrupted("the server refuses to go on where it stopped") from None
+        answered = f"the server answers {error.code} {http.client.responses.get(error.code, '')}"
         if error.code in RETRIED_STATUS:
-            raise _Interrupted(f"the server answers {error.code} {error.reason}") from None
-        raise WeightsError(f"cannot fetch {url}: the server answers {error.code} {error.reason}") from None
+            raise _Interrupted(answered) from None
+        raise WeightsError(f"cannot fetch {url}: {answered}") from None
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
-        raise _Interrupted(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
+        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+        raise _Interrupted(" ".join(reason.split())) from None
 
 
 def _request(url: str, start: int, known: dict[str, Any]) -> urllib.request.Request:

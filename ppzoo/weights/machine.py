@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from ppzoo.weights.allowed import Allowed, Blob, Budget, PickledArray, PickledDtype, Refusal, check_key, expect
+from ppzoo.weights.allowed import Allowed, Blob, Budget, Leaf, PickledArray, PickledDtype, Refusal, check_key, expect
 
 MAX_OPERATIONS = 1_000_000
 MAX_VALUES = 200_000
@@ -14,6 +14,7 @@ MAX_DEPTH = 64
 MAX_INTEGER_BYTES = 16
 LONG = 1 << 16  # bytes from which on data is left in the file
 SLACK = 1 << 20  # bytes that small files may claim beyond their own size
+_MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 class Machine:
@@ -116,7 +117,7 @@ class Machine:
     def find(self, module: Any, name: Any) -> Allowed:
         """What stands for a name; only the names of the allow-list do."""
         expect(isinstance(module, str) and isinstance(name, str), "it calls something without a name")
-        label = f"{module}.{name}"
+        label = f"{_MODULES_OF_PYTHON_2.get(module, module)}.{name}"
         if label not in self.allowed:
             raise Refusal(f"it wants to call {label[:200] if label.isprintable() else ascii(label[:200])}")
         return self.allowed[label]
@@ -153,5 +154,5 @@ class Machine:
         if isinstance(value, (list, tuple)):
             return type(value)(self.resolve(item, depth + 1) for item in value)
         kind = value.label if isinstance(value, Allowed) else f"a {type(value).__name__}"
-        expect(isinstance(value, (str, bytes, int, float, type(None))), f"it has {kind} where a value should be")
+        expect(isinstance(value, (str, bytes, int, float, type(None), Leaf)), f"it has {kind} where a value should be")
         return value

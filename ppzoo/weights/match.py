@@ -78,7 +78,7 @@ def _open(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict
         if array.dtype.kind not in "fiub":
             raise WeightsError(f"entry {key!r} is a {type(value).__name__}, expected an array of numbers")
         arrays[key] = widen_bfloat16(array)
-    check_finite(arrays.items(), "the arrays given")
+    check_finite(arrays, "the arrays given")
     return "the arrays given", arrays
 
 

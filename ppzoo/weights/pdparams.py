@@ -48,7 +48,7 @@ def read_entries(path: str | os.PathLike[str]) -> WeightFile:
         if not isinstance(key, str) or not isinstance(value, np.ndarray):
             raise WeightsError(f"{file}: entry {key!r} is a {type(value).__name__}, expected an array")
         arrays[key] = widen_bfloat16(value)
-    check_finite(arrays.items(), file)
+    check_finite(arrays, file)
     return WeightFile(arrays, names)
 
 

@@ -1,29 +1,74 @@
-"""One door to weights of every origin: a path or a URL."""
+"""One door to weights of every origin. What a file is, its content says, not its name."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 from ppzoo.errors import WeightsError
+from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import discard, fetch, weights_folder
+from ppzoo.weights.inference import PARAMS, START, find_params, is_variable, read_inference_params, read_variables
 from ppzoo.weights.pdparams import read_entries
-from ppzoo.weights.weight_file import WeightFile
+from ppzoo.weights.pytorch import LEGACY_START, is_torch_archive, read_torch_archive, read_torch_legacy
+from ppzoo.weights.safetensors import is_safetensors, read_safetensors
+from ppzoo.weights.weight_file import WeightFile, find_file
 
 
 def read(source: str | os.PathLike[str]) -> WeightFile:
     """The arrays of a weight file.
 
     Args:
-        source: path, with or without `.pdparams`, or URL (http, https).
+        source: a path or URL (http, https) of a `.pdparams` (the suffix may be left out), `.safetensors`, `.npz`,
+            PyTorch's `.pth`, or `.pdiparams` beside its program; or a folder with an exported model or with one file
+            a variable.
 
     Raises:
         WeightsError: it cannot be had or read, or must not be read; a bad download is not kept.
     """
     if not str(source).startswith(("http://", "https://")):
-        return read_entries(source)
+        return _read_path(Path(source))
     file = fetch(str(source), weights_folder())
     try:
-        return read_entries(file)
+        return _read_path(file)
     except WeightsError:
         discard(file)
         raise
+
+
+def _read_path(path: Path) -> WeightFile:
+    if path.is_dir() and not path.with_name(path.name + ".pdparams").is_file():
+        params = find_params(path)
+        if params is not None:
+            return read_inference_params(params)
+        if any(map(is_variable, path.iterdir())):
+            return read_variables(path)
+    if path.name and not path.exists() and path.with_name(path.name + PARAMS).is_file():
+        path = path.with_name(path.name + PARAMS)
+    file = find_file(path)
+    return _reader(file)(file)
+
+
+def _reader(file: Path) -> Callable[[Path], WeightFile]:
+    with file.open("rb") as stream:
+        start = stream.read(32)
+    if start.startswith(b"PK\x03\x04"):
+        return _archive_reader(file)
+    if start.startswith(LEGACY_START):
+        return read_torch_legacy
+    if start.startswith(START):
+        return read_inference_params
+    if is_safetensors(start, file.stat().st_size):
+        return read_safetensors
+    return read_entries
+
+
+def _archive_reader(file: Path) -> Callable[[Path], WeightFile]:
+    with open_archive(file) as archive:
+        names = archive.namelist()
+    if is_torch_archive(names):
+        return read_torch_archive
+    if names and all(name.endswith(".npy") for name in names):
+        return read_npz
+    raise WeightsError(f"{file} is a zip archive without weights: neither of NumPy's arrays nor of PyTorch's tensors")

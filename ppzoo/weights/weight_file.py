@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ppzoo.errors import WeightsError, suggestion
 
 SUFFIX = ".pdparams"
-CHUNK = 1 << 20  # values checked at a time
+CHUNK = 1 << 18  # values checked at a time
 
 
 @dataclass
@@ -60,12 +61,30 @@ def widen_bfloat16(array: np.ndarray) -> np.ndarray:
     return wide.view(np.float32)
 
 
-def check_finite(arrays: Iterable[tuple[str, np.ndarray]], source: object) -> None:
+def read_exactly(stream: BinaryIO, nbytes: int) -> np.ndarray:
+    """The next `nbytes` bytes of a seekable file as uint8, in memory of their own that nothing else is copied to.
+
+    Raises:
+        EOFError: the file has fewer; nothing was allocated then.
     """
+    position = stream.tell()
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(position)
+    if nbytes > end - position:
+        raise EOFError
+    values = np.empty(nbytes, np.uint8)
+    if stream.readinto(values.data) != nbytes:  # type: ignore[attr-defined]
+        raise EOFError
+    return values
+
+
+def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
+    """Refuse weights that no network computes with.
+
     Raises:
         WeightsError: an array has a NaN or an infinite value; the first such entry is named.
     """
-    for name, array in arrays:
+    for name, array in arrays.items():
         if array.dtype.kind != "f":
             continue
         flat = array.reshape(-1)

@@ -63,7 +63,7 @@ def test_a_circle_of_bases_names_the_chain(write, tmp_path):
 def test_a_missing_base_names_the_chain_and_the_nearest_file(write, tmp_path):
     write("mobilenet.yaml", "A: 1")
     path = write("top.yaml", "_BASE_: mobilnet.yaml")
-    expected = f"no configuration file {path} -> {tmp_path}/mobilnet.yaml; did you mean {tmp_path}/mobilenet.yaml?"
+    expected = f"no configuration file {path} -> {tmp_path}/mobilnet.yaml; did you mean '{tmp_path}/mobilenet.yaml'?"
     assert refusal(path) == expected
 
 
@@ -87,8 +87,8 @@ def test_a_base_is_a_path_or_paths(write, base):
 
 
 def test_a_missing_file_is_answered_with_the_nearest(path, tmp_path):
-    assert refusal(tmp_path / "aa.yaml") == f"no configuration file {tmp_path}/aa.yaml; did you mean {path}?"
-    assert refusal(tmp_path / "no/a.yaml").endswith(f"; the folder {tmp_path}/no does not exist")
+    assert refusal(tmp_path / "aa.yaml") == f"no configuration file {tmp_path}/aa.yaml; did you mean '{path}'?"
+    assert refusal(tmp_path / "no/a.yaml").endswith(f"; the folder '{tmp_path}/no' does not exist")
 
 
 def test_a_folder_an_empty_file_and_a_list_are_no_configuration(write, tmp_path):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import DataError
+from ppzoo.errors import ConfigError, DataError
 
 MAX_PIXELS = 178_000_000
 
@@ -46,6 +45,7 @@ class DecodeImage:
         backend: decoder. "cv2" turns the image upright where EXIF says so, "pil" does not.
 
     Raises:
+        ConfigError: another back end.
         DataError: not an image, a broken one, or one of more than `MAX_PIXELS` pixels.
     """
 
@@ -55,9 +55,11 @@ class DecodeImage:
         to_rgb: bool = True,
         to_np: bool = False,
         channel_first: bool = False,
-        backend: Literal["cv2", "pil"] = "cv2",
+        backend: str = "cv2",
     ) -> None:
-        self.to_rgb, self.channel_first, self.backend = to_rgb, channel_first, backend
+        if backend.lower() not in ("cv2", "pil"):
+            raise ConfigError(f"DecodeImage.backend: expected 'cv2' or 'pil', received {backend!r}")
+        self.to_rgb, self.channel_first, self.backend = to_rgb, channel_first, backend.lower()
 
     def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
         if isinstance(image, np.ndarray):

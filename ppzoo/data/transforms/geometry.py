@@ -161,8 +161,8 @@ class RandCropImage:
         backend: str = "cv2",
     ) -> None:
         self.size = _width_height("RandCropImage", size)
-        self.scale = _range("RandCropImage.scale", scale or [0.08, 1.0])
-        self.ratio = _range("RandCropImage.ratio", ratio or [3 / 4, 4 / 3])
+        self.scale = _range("RandCropImage.scale", [0.08, 1.0] if scale is None else scale)
+        self.ratio = _range("RandCropImage.ratio", [3 / 4, 4 / 3] if ratio is None else ratio)
         self.resize = Resize(interpolation, backend)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -15,6 +15,9 @@ enum class Purpose { kScratchpad, kWeights, kGradient, kPartialWeights, kCount }
 // At least `bytes` of memory, 64-byte aligned; it grows and is kept, so that no step faults fresh pages in.
 void* shared_buffer(Purpose purpose, size_t bytes);
 
+// How many threads the kernels use.
+int threads();
+
 // ---- convolution.cc
 
 struct ConvShape {
@@ -107,11 +110,15 @@ void average_pool_gradient(const PoolShape& shape, int64_t area, const float* dy
 
 // ---- channels.cc
 
+// y = x with the last two of its axes (images x rows x columns) swapped.
+void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, float* y);
 // y = activation(x + z); `z` may be null.
 void add_activate(const float* x, const float* z, Activation activation, int64_t count, float* y);
 // dx = dy activation'(x + z), the gradient of both terms.
 void add_activate_gradient(const float* x, const float* z, const float* dy, Activation activation, int64_t count,
                            float* dx);
+// total += part.
+void accumulate(const float* part, int64_t count, float* total);
 // y = x gate, with one gate an image and channel (images x channels).
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y);
 void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,

@@ -1,4 +1,6 @@
-// Buffers that all operators share: scratch memory is faulted in once and stays.
+// What all operators share: the threads, and buffers that are faulted in once and stay.
+#include <omp.h>
+
 #include <cstdlib>
 #include <new>
 
@@ -26,5 +28,7 @@ void* shared_buffer(Purpose purpose, size_t bytes) {
   }
   return buffer.start;
 }
+
+int threads() { return omp_get_max_threads(); }
 
 }  // namespace ppzoo

@@ -1,0 +1,145 @@
+"""The native operators as functions of tensors N x C x H x W.
+
+Their memory is channels-last: `nhwc` makes a view of it, which costs nothing where the tensor came from one of these
+functions and a copy where it did not, and the answer is a view back. Callers have asked `ppzoo.native.takes` before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import Tensor, _C_ops
+from paddle.base import core, framework
+
+# The numbers of `Activation` in src/kernels.h.
+ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
+# Those that are found again from their result, as the gradient of a norm with a residual needs.
+INVERTIBLE = {None, "relu", "relu6"}
+
+_run = core.eager._run_custom_op
+_FLOAT32 = paddle.float32
+_NO_AMP = core.AmpLevel.O0
+
+
+def fits(x: Tensor) -> bool:
+    """Whether `x` is what the operators compute on, in a mode in which they may: dygraph, without mixed precision."""
+    return (
+        framework.in_dygraph_mode()
+        and x.dtype == _FLOAT32
+        and x.ndim == 4
+        and x.place.is_cpu_place()
+        and framework._dygraph_tracer()._amp_level == _NO_AMP
+    )
+
+
+def nhwc(x: Tensor) -> Tensor:
+    return _run("ppzoo_channels_last", x)[0] if x.is_contiguous() else _C_ops.transpose(x, [0, 2, 3, 1])
+
+
+def nchw(x: Tensor) -> Tensor:
+    return _C_ops.transpose(x, [0, 3, 1, 2])
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]) -> Tensor:
+    """Convolution of N x C x H x W.
+
+    Args:
+        weight: O x C/groups x KH x KW.
+        bias: O, or None.
+        geometry: strides, paddings (top, bottom, left, right), dilations, groups: nine numbers.
+    """
+    need_dx = not x.stop_gradient
+    if bias is None:
+        return nchw(_run("ppzoo_conv", nhwc(x), weight, geometry, need_dx)[0])
+    return nchw(_run("ppzoo_conv_bias", nhwc(x), weight, bias, geometry, need_dx)[0])
+
+
+def convolve_and_normalise(
+    x: Tensor,
+    weight: Tensor,
+    norm: Sequence[Tensor],
+    geometry: list[int],
+    *,
+    momentum: float,
+    epsilon: float,
+    activation: str | None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """activation(batch_norm(convolution(x)) + residual) in training, one operator.
+
+    Args:
+        norm: scale, offset, running mean and running variance; the last two move towards the batch's.
+        activation: one of `ACTIVATIONS`; with a residual, one of `INVERTIBLE`.
+    """
+    need_dx, act = not x.stop_gradient, ACTIVATIONS[activation]
+    if residual is None:
+        out = _run("ppzoo_conv_norm", nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
+    else:
+        operands = nhwc(x), weight, nhwc(residual), *norm
+        out = _run("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
+    return nchw(out[0])
+
+
+def normalise(
+    x: Tensor,
+    norm: Sequence[Tensor],
+    *,
+    momentum: float,
+    epsilon: float,
+    activation: str | None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """activation(batch_norm(x) + residual) in training; arguments as in `convolve_and_normalise`."""
+    act = ACTIVATIONS[activation]
+    if residual is None:
+        return nchw(_run("ppzoo_norm", nhwc(x), *norm, momentum, epsilon, act)[0])
+    return nchw(_run("ppzoo_norm_add", nhwc(x), nhwc(residual), *norm, momentum, epsilon, act)[0])
+
+
+def normalise_by_running(
+    x: Tensor, norm: Sequence[Tensor], *, epsilon: float, activation: str | None, residual: Tensor | None = None
+) -> Tensor:
+    """activation(batch_norm(x) + residual) with the running mean and variance; it has no gradient."""
+    other = None if residual is None else nhwc(residual)
+    return nchw(_run("ppzoo_affine", nhwc(x), other, *norm, epsilon, ACTIVATIONS[activation])[0])
+
+
+def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
+    """Maxima of N x C x H x W.
+
+    Args:
+        geometry: kernel, strides, paddings (top, bottom, left, right), ceil_mode: nine numbers; or, for adaptive
+            pooling, the two sizes of the output. At most 256 places in a window.
+    """
+    return nchw(_run("ppzoo_max_pool", nhwc(x), geometry)[0])
+
+
+def average_pool(x: Tensor, geometry: list[int], area: int = 0) -> Tensor:
+    """Means of N x C x H x W; `geometry` as in `max_pool`, `area` the divisor, 0 for the number of values averaged."""
+    return nchw(_run("ppzoo_average_pool", nhwc(x), geometry, area)[0])
+
+
+def activate(x: Tensor, activation: str | None) -> Tensor:
+    return nchw(_run("ppzoo_activate", nhwc(x), ACTIVATIONS[activation])[0])
+
+
+def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
+    """activation(x + y) of two tensors of the same shape."""
+    return nchw(_run("ppzoo_add_activate", nhwc(x), nhwc(y), ACTIVATIONS[activation])[0])
+
+
+def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
+    """x * gate, with `gate` N x C x 1 x 1."""
+    return nchw(_run("ppzoo_scale_channels", nhwc(x), gate.reshape(gate.shape[:2]))[0])
+
+
+def concat(parts: Sequence[Tensor], *, shuffled: bool = False) -> Tensor:
+    """`parts` joined along the channels: one after the other, or dealt out in turn where `shuffled`."""
+    return nchw(_run("ppzoo_join", [nhwc(part) for part in parts], shuffled)[0])
+
+
+def halve(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second half of the channels."""
+    first, second = _run("ppzoo_halve", nhwc(x))
+    return nchw(first), nchw(second)

@@ -1,0 +1,219 @@
+// Batch norm of channels-last tensors in training, with the activation and the residual addition in the same passes.
+//
+// A tensor is a matrix of `rows` pixels and `channels` columns. Where there are few channels several pixels are taken
+// as one wide row, so that the inner loops are long enough for vector instructions; per-channel constants are repeated
+// accordingly. Sums are gathered in float over short blocks and in double beyond.
+#include <cmath>
+#include <cstring>
+
+#include "activation.h"
+#include "kernels.h"
+#include "parallel.h"
+
+namespace ppzoo {
+namespace {
+
+constexpr int64_t kBlock = 64;  // wide rows whose sums are kept in float
+
+// How a matrix is read as wide rows of `width` elements; the last one may be shorter.
+struct WideRows {
+  int64_t channels, width, count, elements;
+
+  WideRows(int64_t rows, int64_t columns) : channels(columns), elements(rows * columns) {
+    int64_t pixels = 1;
+    while (columns * pixels < 64 || columns * pixels % 16 != 0) ++pixels;
+    width = columns * pixels;
+    count = (elements + width - 1) / width;
+  }
+  int64_t length(int64_t row) const { return std::min(width, elements - row * width); }
+  std::vector<float> repeat(const std::vector<float>& values) const {
+    std::vector<float> wide(width);
+    for (int64_t i = 0; i < width; ++i) wide[i] = values[i % channels];
+    return wide;
+  }
+};
+
+// Two sums a channel of what body(row, length, first, second) adds to `first` and `second` for each wide row; a body
+// may take several rows at once and answers how many.
+template <class Body>
+void sum_rows(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, Body&& body) {
+  const int64_t width = wide.width;
+  std::vector<double> partial(2 * width * threads(), 0.0);
+  parallel(wide.count, wide.elements, [&](int thread, int64_t begin, int64_t end) {
+    std::vector<float> block(2 * width);
+    float *a = block.data(), *b = a + width;
+    double *total_a = &partial[2 * width * thread], *total_b = total_a + width;
+    for (int64_t start = begin; start < end; start += kBlock) {
+      std::memset(a, 0, sizeof(float) * 2 * width);
+      body(start, std::min(start + kBlock, end), a, b);
+      for (int64_t i = 0; i < width; ++i) total_a[i] += a[i];
+      for (int64_t i = 0; i < width; ++i) total_b[i] += b[i];
+    }
+  });
+  for (int thread = 0; thread < threads(); ++thread) {
+    const double* totals = &partial[2 * width * thread];
+    for (int64_t i = 0; i < width; ++i) {
+      first[i % wide.channels] += totals[i];
+      second[i % wide.channels] += totals[width + i];
+    }
+  }
+}
+
+}  // namespace
+
+Moments::Moments(int64_t channels, const float* first_row)
+    : channels_(channels), shift_(first_row, first_row + channels), sums_(channels, 0.0), squares_(channels, 0.0) {}
+
+void Moments::add(const float* x, int64_t rows) {
+  const WideRows wide(rows, channels_);
+  const std::vector<float> repeated = wide.repeat(shift_);
+  const float* shift = repeated.data();
+  const int64_t width = wide.width;
+  sum_rows(wide, sums_, squares_, [&](int64_t begin, int64_t end, float* sum, float* square) {
+    int64_t row = begin;
+    for (; row + 4 <= end && wide.length(row + 3) == width; row += 4) {
+      const float *p = x + row * width, *q = p + width, *r = q + width, *s = r + width;
+#pragma omp simd
+      for (int64_t i = 0; i < width; ++i) {
+        const float a = p[i] - shift[i], b = q[i] - shift[i], c = r[i] - shift[i], d = s[i] - shift[i];
+        sum[i] += (a + b) + (c + d);
+        square[i] += (a * a + b * b) + (c * c + d * d);
+      }
+    }
+    for (; row < end; ++row) {
+      const float* p = x + row * width;
+      const int64_t length = wide.length(row);
+#pragma omp simd
+      for (int64_t i = 0; i < length; ++i) {
+        const float a = p[i] - shift[i];
+        sum[i] += a;
+        square[i] += a * a;
+      }
+    }
+  });
+  rows_ += rows;
+}
+
+void Moments::mean_and_variance(double* mean, double* variance) const {
+  for (int64_t c = 0; c < channels_; ++c) {
+    const double centre = sums_[c] / rows_;
+    mean[c] = centre + shift_[c];
+    const double value = squares_[c] / rows_ - centre * centre;
+    variance[c] = value < 0.0 ? 0.0 : value;
+  }
+}
+
+void normalise(const float* x, const float* residual, const float* scale, const float* offset, Activation activation,
+               int64_t rows, int64_t channels, float* y) {
+  const WideRows wide(rows, channels);
+  const std::vector<float> scales = wide.repeat({scale, scale + channels});
+  const std::vector<float> offsets = wide.repeat({offset, offset + channels});
+  const float *k = scales.data(), *o = offsets.data();
+  with_activation(activation, [&](auto constant) {
+    constexpr Activation kActivation = decltype(constant)::value;
+    parallel(wide.count, wide.elements, [&](int, int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t length = wide.length(row);
+        const float* from = x + row * wide.width;
+        float* to = y + row * wide.width;
+        if (residual != nullptr) {
+          const float* z = residual + row * wide.width;
+#pragma omp simd
+          for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i] + z[i]);
+        } else {
+#pragma omp simd
+          for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i]);
+        }
+      }
+    });
+  });
+}
+
+NormGradient::NormGradient(int64_t channels, const float* gamma, const float* beta, const float* mean,
+                           const float* inverse)
+    : channels(channels),
+      scale(channels),
+      offset(channels),
+      centre(mean, mean + channels),
+      inverse_std(inverse, inverse + channels),
+      slope(channels),
+      constant(channels),
+      sums(channels, 0.0),
+      products(channels, 0.0) {
+  for (int64_t c = 0; c < channels; ++c) {
+    const double k = static_cast<double>(gamma[c]) * inverse[c];
+    scale[c] = static_cast<float>(k);
+    offset[c] = static_cast<float>(beta[c] - mean[c] * k);
+  }
+}
+
+void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
+                       float* dresidual) {
+  const WideRows wide(rows, channels);
+  const std::vector<float> scales = wide.repeat(scale), offsets = wide.repeat(offset), means = wide.repeat(centre);
+  const float *k = scales.data(), *o = offsets.data(), *mean = means.data();
+  const int64_t width = wide.width;
+  with_activation(activation, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    sum_rows(wide, sums, products, [&](int64_t begin, int64_t end, float* sum, float* product) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t length = wide.length(row);
+        const float *from = x + row * width, *gradient = dy + row * width;
+        if (dresidual != nullptr) {
+          const float* result = y + row * width;
+          float* to = dresidual + row * width;
+#pragma omp simd
+          for (int64_t i = 0; i < length; ++i) {
+            const float f = slope_times<kActivation>(result[i], gradient[i]);
+            to[i] = f;
+            sum[i] += f;
+            product[i] += f * (from[i] - mean[i]);
+          }
+        } else {
+#pragma omp simd
+          for (int64_t i = 0; i < length; ++i) {
+            const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
+            sum[i] += f;
+            product[i] += f * (from[i] - mean[i]);
+          }
+        }
+      }
+    });
+  });
+  rows_seen += rows;
+}
+
+void NormGradient::finish(float* dgamma, float* dbeta) {
+  // dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n)
+  for (int64_t c = 0; c < channels; ++c) {
+    const double k = scale[c], inverse = inverse_std[c];
+    dbeta[c] = static_cast<float>(sums[c]);
+    dgamma[c] = static_cast<float>(products[c] * inverse);
+    slope[c] = static_cast<float>(-k * inverse * inverse * products[c] / rows_seen);
+    constant[c] = static_cast<float>(-k * sums[c] / rows_seen);
+  }
+}
+
+void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
+  const WideRows wide(rows, channels);
+  const std::vector<float> scales = wide.repeat(scale), offsets = wide.repeat(offset), means = wide.repeat(centre),
+                           slopes = wide.repeat(slope), constants = wide.repeat(constant);
+  const float *k = scales.data(), *o = offsets.data(), *mean = means.data(), *p = slopes.data(), *q = constants.data();
+  with_activation(activation, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    parallel(wide.count, wide.elements, [&](int, int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t length = wide.length(row);
+        const float *from = x + row * wide.width, *gradient = dy + row * wide.width;
+        float* to = dx + row * wide.width;
+#pragma omp simd
+        for (int64_t i = 0; i < length; ++i) {
+          const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
+          to[i] = k[i] * f + (p[i] * (from[i] - mean[i]) + q[i]);
+        }
+      }
+    });
+  });
+}
+
+}  // namespace ppzoo

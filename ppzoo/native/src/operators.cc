@@ -1,0 +1,623 @@
+// The kernels as PaddlePaddle operators with their gradients. Images are NHWC, weights OIHW, all float32 on the CPU.
+//
+// They serve dygraph only (see ppzoo/native/__init__.py), so shapes are inferred where PaddlePaddle asks for a function
+// but never take part in a static program.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <mutex>
+
+#include "kernels.h"
+#include "onednn.h"
+#include "paddle/phi/api/ext/op_meta_info.h"
+#include "paddle/phi/api/include/api.h"
+
+namespace {
+
+using paddle::Tensor;
+using ppzoo::Activation;
+using ppzoo::ConvShape;
+using Shape = std::vector<int64_t>;
+
+// Primitives and buffers are shared, and an operator uses all cores: one at a time.
+std::lock_guard<std::mutex> alone() {
+  static std::mutex mutex;
+  return std::lock_guard<std::mutex>(mutex);
+}
+
+Tensor like(const Tensor& model, const Shape& shape) {
+  return paddle::experimental::empty(shape, model.dtype(), model.place());
+}
+
+Tensor like(const Tensor& model) { return like(model, model.shape()); }
+
+// Gradient of an input that needs none.
+Tensor nothing(const Tensor& model) { return like(model, Shape{1}); }
+
+// `geometry`: strides, paddings (top, bottom, left, right), dilations, groups.
+ConvShape conv_shape(const Shape& x, const Shape& weights, const std::vector<int>& geometry) {
+  ConvShape s;
+  s.images = x[0], s.height = x[1], s.width = x[2], s.channels = x[3];
+  s.out_channels = weights[0], s.kernel_h = weights[2], s.kernel_w = weights[3];
+  s.stride_h = geometry[0], s.stride_w = geometry[1];
+  s.top = geometry[2], s.bottom = geometry[3], s.left = geometry[4], s.right = geometry[5];
+  s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
+  return s;
+}
+
+Shape output_shape(const ConvShape& s) { return {s.images, s.out_height(), s.out_width(), s.out_channels}; }
+
+int64_t channels_of(const Tensor& x) { return x.shape().back(); }
+int64_t pixels_of(const Tensor& x) { return x.numel() / channels_of(x); }
+
+// ---- convolution
+
+std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const float* bias,
+                                const std::vector<int>& geometry) {
+  const auto lock = alone();
+  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  Tensor y = like(x, output_shape(s));
+  ppzoo::convolve(s, x.data<float>(), weights.data<float>(), bias, y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> conv(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry, bool) {
+  return convolution(x, weights, nullptr, geometry);
+}
+
+std::vector<Tensor> conv_bias(const Tensor& x, const Tensor& weights, const Tensor& bias,
+                              const std::vector<int>& geometry, bool) {
+  return convolution(x, weights, bias.data<float>(), geometry);
+}
+
+std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const Tensor& dy,
+                                  const std::vector<int>& geometry, bool need_dx) {
+  const auto lock = alone();
+  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights);
+  if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
+  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), dweights.data<float>(), nullptr);
+  return {dx, dweights};
+}
+
+std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
+                                       const std::vector<int>& geometry, bool need_dx) {
+  const auto lock = alone();
+  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
+  if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
+  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), dweights.data<float>(), dbias.data<float>());
+  return {dx, dweights, dbias};
+}
+
+// ---- batch norm in training, after a convolution or alone
+
+// Bytes of a convolution's output that are worked on at a time, so that they are still in the cache when batch norm
+// reads them: that much for each thread.
+constexpr int64_t kPartBytes = 1 << 20;
+
+int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
+  const int64_t bytes = kPartBytes * ppzoo::threads();
+  const int64_t most = std::max<int64_t>(1, bytes / (static_cast<int64_t>(sizeof(float)) * elements_of_one));
+  if (most >= images) return images;
+  const int64_t parts = (images + most - 1) / most;
+  return (images + parts - 1) / parts;
+}
+
+struct Statistics {
+  Tensor mean, inverse_std;
+  std::vector<float> scale, offset;
+};
+
+// Mean and inverse deviation of this batch; the running ones move towards it, as PaddlePaddle's do, by the biased
+// variance. They are written to although the operators do not declare it: an operator's in-place outputs become part
+// of the gradient's graph, where buffers that outlive the step must not be.
+Statistics settle(const ppzoo::Moments& moments, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+                  const Tensor& running_variance, float momentum, float epsilon) {
+  const int64_t channels = gamma.numel();
+  Statistics result{like(gamma), like(gamma), std::vector<float>(channels), std::vector<float>(channels)};
+  std::vector<double> mean(channels), variance(channels);
+  moments.mean_and_variance(mean.data(), variance.data());
+  float *saved_mean = result.mean.data<float>(), *saved_inverse = result.inverse_std.data<float>();
+  float* moving_mean = const_cast<float*>(running_mean.data<float>());
+  float* moving_variance = const_cast<float*>(running_variance.data<float>());
+  const float *factor = gamma.data<float>(), *term = beta.data<float>();
+  for (int64_t c = 0; c < channels; ++c) {
+    const double inverse = 1.0 / std::sqrt(variance[c] + static_cast<double>(epsilon));
+    saved_mean[c] = static_cast<float>(mean[c]);
+    saved_inverse[c] = static_cast<float>(inverse);
+    moving_mean[c] = moving_mean[c] * momentum + saved_mean[c] * (1.0f - momentum);
+    moving_variance[c] = moving_variance[c] * momentum + static_cast<float>(variance[c]) * (1.0f - momentum);
+    result.scale[c] = static_cast<float>(factor[c] * inverse);
+    result.offset[c] = static_cast<float>(term[c] - mean[c] * (factor[c] * inverse));
+  }
+  return result;
+}
+
+std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
+                                 const Tensor& running_mean, const Tensor& running_variance, float momentum, float epsilon,
+                                 int activation) {
+  const auto lock = alone();
+  const float* from = x.data<float>();
+  ppzoo::Moments moments(channels_of(x), from);
+  moments.add(from, pixels_of(x));
+  Statistics s = settle(moments, gamma, beta, running_mean, running_variance, momentum, epsilon);
+  Tensor y = like(x);
+  ppzoo::normalise(from, z ? z->data<float>() : nullptr, s.scale.data(), s.offset.data(),
+                   static_cast<Activation>(activation), pixels_of(x), channels_of(x), y.data<float>());
+  return {y, s.mean, s.inverse_std};
+}
+
+std::vector<Tensor> norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+                         const Tensor& running_variance, float momentum, float epsilon, int activation) {
+  return norm_forward(x, nullptr, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
+}
+
+std::vector<Tensor> norm_add(const Tensor& x, const Tensor& z, const Tensor& gamma, const Tensor& beta,
+                             const Tensor& running_mean, const Tensor& running_variance, float momentum, float epsilon,
+                             int activation) {
+  return norm_forward(x, &z, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
+}
+
+std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                  const Tensor& inverse_std, const Tensor& dy, float, float, int activation) {
+  const auto lock = alone();
+  const auto kind = static_cast<Activation>(activation);
+  const int64_t rows = pixels_of(x);
+  Tensor dx = like(x), dgamma = like(gamma), dbeta = like(beta);
+  ppzoo::NormGradient gradient(channels_of(x), gamma.data<float>(), beta.data<float>(), mean.data<float>(),
+                               inverse_std.data<float>());
+  gradient.add(x.data<float>(), nullptr, dy.data<float>(), kind, rows, nullptr);
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  gradient.apply(x.data<float>(), dy.data<float>(), kind, rows, dx.data<float>());
+  return {dx, dgamma, dbeta};
+}
+
+std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& y,
+                                      const Tensor& mean, const Tensor& inverse_std, const Tensor& dy, float, float,
+                                      int activation) {
+  const auto lock = alone();
+  const int64_t rows = pixels_of(x);
+  Tensor dx = like(x), dz = like(x), dgamma = like(gamma), dbeta = like(beta);
+  ppzoo::NormGradient gradient(channels_of(x), gamma.data<float>(), beta.data<float>(), mean.data<float>(),
+                               inverse_std.data<float>());
+  gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation), rows,
+               dz.data<float>());
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  gradient.apply(x.data<float>(), dz.data<float>(), Activation::kNone, rows, dx.data<float>());
+  return {dx, dz, dgamma, dbeta};
+}
+
+std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
+                                      const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
+                                      const std::vector<int>& geometry, float momentum, float epsilon,
+                                      int activation) {
+  const auto lock = alone();
+  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  Tensor raw = like(x, output_shape(s)), y = like(raw);
+  const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
+  const int64_t part = images_at_a_time(s.images, out);
+
+  std::unique_ptr<ppzoo::Moments> moments;
+  for (int64_t image = 0; image < s.images; image += part) {
+    const int64_t count = std::min(part, s.images - image);
+    float* to = raw.data<float>() + image * out;
+    ppzoo::convolve(s.with_images(count), x.data<float>() + image * in, weights.data<float>(), nullptr, to);
+    if (!moments) moments = std::make_unique<ppzoo::Moments>(s.out_channels, to);
+    moments->add(to, count * out / s.out_channels);
+  }
+  Statistics found = settle(*moments, gamma, beta, running_mean, running_variance, momentum, epsilon);
+  ppzoo::normalise(raw.data<float>(), z ? z->data<float>() : nullptr, found.scale.data(), found.offset.data(),
+                   static_cast<Activation>(activation), pixels_of(raw), s.out_channels, y.data<float>());
+  return {y, raw, found.mean, found.inverse_std};
+}
+
+std::vector<Tensor> conv_norm(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
+                              const Tensor& running_mean, const Tensor& running_variance, const std::vector<int>& geometry, bool,
+                              float momentum, float epsilon, int activation) {
+  return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
+                           epsilon, activation);
+}
+
+std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const Tensor& z, const Tensor& gamma,
+                                  const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
+                                  const std::vector<int>& geometry, bool, float momentum, float epsilon,
+                                  int activation) {
+  return conv_norm_forward(x, weights, &z, gamma, beta, running_mean, running_variance, geometry, momentum, epsilon,
+                           activation);
+}
+
+// From the gradient of batch norm's output to those of the convolution's input and weights. The gradient in between
+// is made part by part in a shared buffer.
+void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const float* x,
+                           const float* weights, const float* raw, const float* dy, Activation activation, float* dx,
+                           float* dweights) {
+  const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
+  const int64_t part = images_at_a_time(s.images, out);
+  auto* draw = static_cast<float*>(ppzoo::shared_buffer(ppzoo::Purpose::kGradient, sizeof(float) * part * out));
+  auto* partial =
+      static_cast<float*>(ppzoo::shared_buffer(ppzoo::Purpose::kPartialWeights, sizeof(float) * s.weight_size()));
+  for (int64_t image = 0; image < s.images; image += part) {
+    const int64_t count = std::min(part, s.images - image);
+    const ConvShape piece = s.with_images(count);
+    gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, draw);
+    if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, draw, dx + image * in);
+    ppzoo::convolve_weight_gradient(piece, x + image * in, draw, image == 0 ? dweights : partial, nullptr);
+    if (image > 0) ppzoo::accumulate(partial, s.weight_size(), dweights);
+  }
+}
+
+std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
+                                       const Tensor& raw, const Tensor& mean, const Tensor& inverse_std,
+                                       const Tensor& dy, const std::vector<int>& geometry, bool need_dx, float, float,
+                                       int activation) {
+  const auto lock = alone();
+  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  const auto kind = static_cast<Activation>(activation);
+  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
+  ppzoo::NormGradient gradient(s.out_channels, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
+                               inverse_std.data<float>());
+  gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, pixels_of(raw), nullptr);
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
+                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  return {dx, dweights, dgamma, dbeta};
+}
+
+std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma,
+                                           const Tensor& beta, const Tensor& y, const Tensor& raw, const Tensor& mean,
+                                           const Tensor& inverse_std, const Tensor& dy,
+                                           const std::vector<int>& geometry, bool need_dx, float, float,
+                                           int activation) {
+  const auto lock = alone();
+  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
+  Tensor dz = like(raw);
+  ppzoo::NormGradient gradient(s.out_channels, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
+                               inverse_std.data<float>());
+  gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation),
+               pixels_of(raw), dz.data<float>());
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
+                        Activation::kNone, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  return {dx, dweights, dz, dgamma, dbeta};
+}
+
+// ---- batch norm in evaluation, without a gradient
+
+std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma, const Tensor& beta,
+                           const Tensor& mean, const Tensor& variance, float epsilon, int activation) {
+  const auto lock = alone();
+  const int64_t channels = channels_of(x);
+  std::vector<float> scale(channels), offset(channels);
+  for (int64_t c = 0; c < channels; ++c) {
+    const double factor =
+        gamma.data<float>()[c] / std::sqrt(static_cast<double>(variance.data<float>()[c]) + epsilon);
+    scale[c] = static_cast<float>(factor);
+    offset[c] = static_cast<float>(beta.data<float>()[c] - mean.data<float>()[c] * factor);
+  }
+  Tensor y = like(x);
+  ppzoo::normalise(x.data<float>(), z ? z->data<float>() : nullptr, scale.data(), offset.data(),
+                   static_cast<Activation>(activation), pixels_of(x), channels, y.data<float>());
+  return {y};
+}
+
+// ---- pooling
+
+// `geometry`: kernel, strides, paddings (top, bottom, left, right), ceil_mode; or, for adaptive pooling, output sizes.
+ppzoo::PoolShape pool_shape(const Shape& x, const std::vector<int>& geometry) {
+  ppzoo::PoolShape s{x[0], x[1], x[2], x[3], {}, {}};
+  if (geometry.size() == 2) {
+    s.vertical = ppzoo::adaptive_windows(s.height, geometry[0]);
+    s.horizontal = ppzoo::adaptive_windows(s.width, geometry[1]);
+  } else {
+    s.vertical = ppzoo::sliding_windows(s.height, geometry[0], geometry[2], geometry[4], geometry[5], geometry[8]);
+    s.horizontal = ppzoo::sliding_windows(s.width, geometry[1], geometry[3], geometry[6], geometry[7], geometry[8]);
+  }
+  return s;
+}
+
+Shape output_shape(const ppzoo::PoolShape& s) {
+  return {s.images, static_cast<int64_t>(s.vertical.begin.size()), static_cast<int64_t>(s.horizontal.begin.size()),
+          s.channels};
+}
+
+std::vector<Tensor> max_pool(const Tensor& x, const std::vector<int>& geometry) {
+  const auto lock = alone();
+  const ppzoo::PoolShape s = pool_shape(x.shape(), geometry);
+  Tensor y = like(x, output_shape(s));
+  Tensor places = paddle::experimental::empty(output_shape(s), paddle::DataType::UINT8, x.place());
+  ppzoo::max_pool(s, x.data<float>(), y.data<float>(), places.data<uint8_t>());
+  return {y, places};
+}
+
+std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& places, const Tensor& dy,
+                                      const std::vector<int>& geometry) {
+  const auto lock = alone();
+  Tensor dx = like(x);
+  ppzoo::max_pool_gradient(pool_shape(x.shape(), geometry), dy.data<float>(), places.data<uint8_t>(),
+                           dx.data<float>());
+  return {dx};
+}
+
+std::vector<Tensor> average_pool(const Tensor& x, const std::vector<int>& geometry, int area) {
+  const auto lock = alone();
+  const ppzoo::PoolShape s = pool_shape(x.shape(), geometry);
+  Tensor y = like(x, output_shape(s));
+  ppzoo::average_pool(s, area, x.data<float>(), y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, const std::vector<int>& geometry,
+                                          int area) {
+  const auto lock = alone();
+  Tensor dx = like(x);
+  ppzoo::average_pool_gradient(pool_shape(x.shape(), geometry), area, dy.data<float>(), dx.data<float>());
+  return {dx};
+}
+
+// ---- between convolutions
+
+std::vector<Tensor> to_channels_last(const Tensor& x) {
+  const auto lock = alone();
+  const Shape s = x.shape();
+  Tensor y = like(x, {s[0], s[2], s[3], s[1]});
+  ppzoo::transpose(x.data<float>(), s[0], s[1], s[2] * s[3], y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
+  const auto lock = alone();
+  const Shape s = dy.shape();
+  Tensor dx = like(dy, {s[0], s[3], s[1], s[2]});
+  ppzoo::transpose(dy.data<float>(), s[0], s[1] * s[2], s[3], dx.data<float>());
+  return {dx};
+}
+
+std::vector<Tensor> activate(const Tensor& x, int activation) {
+  const auto lock = alone();
+  Tensor y = like(x);
+  ppzoo::add_activate(x.data<float>(), nullptr, static_cast<Activation>(activation), x.numel(), y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> activate_gradient(const Tensor& x, const Tensor& dy, int activation) {
+  const auto lock = alone();
+  Tensor dx = like(x);
+  ppzoo::add_activate_gradient(x.data<float>(), nullptr, dy.data<float>(), static_cast<Activation>(activation),
+                               x.numel(), dx.data<float>());
+  return {dx};
+}
+
+std::vector<Tensor> add_activate(const Tensor& x, const Tensor& z, int activation) {
+  const auto lock = alone();
+  Tensor y = like(x);
+  ppzoo::add_activate(x.data<float>(), z.data<float>(), static_cast<Activation>(activation), x.numel(),
+                      y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> add_activate_gradient(const Tensor& x, const Tensor& z, const Tensor& dy, int activation) {
+  const auto lock = alone();
+  Tensor dx = like(x), dz = like(x);
+  const auto kind = static_cast<Activation>(activation);
+  ppzoo::add_activate_gradient(x.data<float>(), z.data<float>(), dy.data<float>(), kind, x.numel(), dx.data<float>());
+  ppzoo::add_activate(dx.data<float>(), nullptr, Activation::kNone, x.numel(), dz.data<float>());
+  return {dx, dz};
+}
+
+std::vector<Tensor> scale_channels(const Tensor& x, const Tensor& gate) {
+  const auto lock = alone();
+  Tensor y = like(x);
+  ppzoo::scale_channels(x.data<float>(), gate.data<float>(), x.shape()[0], pixels_of(x) / x.shape()[0], channels_of(x),
+                        y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate, const Tensor& dy) {
+  const auto lock = alone();
+  Tensor dx = like(x), dgate = like(gate);
+  ppzoo::scale_channels_gradient(x.data<float>(), gate.data<float>(), dy.data<float>(), x.shape()[0],
+                                 pixels_of(x) / x.shape()[0], channels_of(x), dx.data<float>(), dgate.data<float>());
+  return {dx, dgate};
+}
+
+std::vector<Tensor> join(const std::vector<Tensor>& parts, bool shuffled) {
+  const auto lock = alone();
+  std::vector<const float*> data;
+  std::vector<int64_t> widths;
+  Shape shape = parts[0].shape();
+  shape.back() = 0;
+  for (const Tensor& part : parts) {
+    data.push_back(part.data<float>());
+    widths.push_back(channels_of(part));
+    shape.back() += widths.back();
+  }
+  Tensor whole = like(parts[0], shape);
+  ppzoo::join_channels(data, widths, pixels_of(whole), shuffled, whole.data<float>());
+  return {whole};
+}
+
+std::vector<Tensor> separate(const Tensor& whole, const std::vector<int64_t>& widths, bool shuffled) {
+  std::vector<Tensor> parts;
+  std::vector<float*> data;
+  Shape shape = whole.shape();
+  for (int64_t width : widths) {
+    shape.back() = width;
+    parts.push_back(like(whole, shape));
+    data.push_back(parts.back().data<float>());
+  }
+  ppzoo::part_channels(whole.data<float>(), widths, pixels_of(whole), shuffled, data);
+  return parts;
+}
+
+std::vector<Tensor> join_gradient(const std::vector<Tensor>& parts, const Tensor& dwhole, bool shuffled) {
+  const auto lock = alone();
+  std::vector<int64_t> widths;
+  for (const Tensor& part : parts) widths.push_back(channels_of(part));
+  return separate(dwhole, widths, shuffled);
+}
+
+std::vector<Tensor> halve(const Tensor& whole) {
+  const auto lock = alone();
+  const int64_t half = channels_of(whole) / 2;
+  return separate(whole, {half, channels_of(whole) - half}, false);
+}
+
+std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) { return join({first, second}, false); }
+
+}  // namespace
+
+// Version of oneDNN in use, as 10000 major + 100 minor + patch.
+extern "C" int ppzoo_onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return 10000 * version->major + 100 * version->minor + version->patch;
+}
+
+PD_BUILD_OP(ppzoo_conv)
+    .Inputs({"X", "W"})
+    .Outputs({"Y"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PD_KERNEL(conv));
+PD_BUILD_GRAD_OP(ppzoo_conv)
+    .Inputs({"X", "W", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PD_KERNEL(conv_gradient));
+
+PD_BUILD_OP(ppzoo_conv_bias)
+    .Inputs({"X", "W", "B"})
+    .Outputs({"Y"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PD_KERNEL(conv_bias));
+PD_BUILD_GRAD_OP(ppzoo_conv_bias)
+    .Inputs({"X", "W", "B", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PD_KERNEL(conv_bias_gradient));
+
+PD_BUILD_OP(ppzoo_norm)
+    .Inputs({"X", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "BatchMean", "BatchInverse"})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(norm));
+PD_BUILD_GRAD_OP(ppzoo_norm)
+    .Inputs({"X", "Gamma", "Beta", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(norm_gradient));
+
+PD_BUILD_OP(ppzoo_norm_add)
+    .Inputs({"X", "Z", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "BatchMean", "BatchInverse"})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(norm_add));
+PD_BUILD_GRAD_OP(ppzoo_norm_add)
+    .Inputs({"X", "Gamma", "Beta", "Y", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(norm_add_gradient));
+
+PD_BUILD_OP(ppzoo_conv_norm)
+    .Inputs({"X", "W", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(conv_norm));
+PD_BUILD_GRAD_OP(ppzoo_conv_norm)
+    .Inputs({"X", "W", "Gamma", "Beta", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(conv_norm_gradient));
+
+PD_BUILD_OP(ppzoo_conv_norm_add)
+    .Inputs({"X", "W", "Z", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(conv_norm_add));
+PD_BUILD_GRAD_OP(ppzoo_conv_norm_add)
+    .Inputs({"X", "W", "Gamma", "Beta", "Y", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(conv_norm_add_gradient));
+
+PD_BUILD_OP(ppzoo_affine)
+    .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y"})
+    .Attrs({"epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(affine));
+
+PD_BUILD_OP(ppzoo_max_pool)
+    .Inputs({"X"})
+    .Outputs({"Y", "Places"})
+    .Attrs({"geometry: std::vector<int>"})
+    .SetKernelFn(PD_KERNEL(max_pool));
+PD_BUILD_GRAD_OP(ppzoo_max_pool)
+    .Inputs({"X", "Places", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X")})
+    .Attrs({"geometry: std::vector<int>"})
+    .SetKernelFn(PD_KERNEL(max_pool_gradient));
+
+PD_BUILD_OP(ppzoo_average_pool)
+    .Inputs({"X"})
+    .Outputs({"Y"})
+    .Attrs({"geometry: std::vector<int>", "area: int"})
+    .SetKernelFn(PD_KERNEL(average_pool));
+PD_BUILD_GRAD_OP(ppzoo_average_pool)
+    .Inputs({"X", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X")})
+    .Attrs({"geometry: std::vector<int>", "area: int"})
+    .SetKernelFn(PD_KERNEL(average_pool_gradient));
+
+PD_BUILD_OP(ppzoo_channels_last).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PD_KERNEL(to_channels_last));
+PD_BUILD_GRAD_OP(ppzoo_channels_last)
+    .Inputs({paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X")})
+    .SetKernelFn(PD_KERNEL(to_channels_last_gradient));
+
+PD_BUILD_OP(ppzoo_activate)
+    .Inputs({"X"})
+    .Outputs({"Y"})
+    .Attrs({"activation: int"})
+    .SetKernelFn(PD_KERNEL(activate));
+PD_BUILD_GRAD_OP(ppzoo_activate)
+    .Inputs({"X", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X")})
+    .Attrs({"activation: int"})
+    .SetKernelFn(PD_KERNEL(activate_gradient));
+
+PD_BUILD_OP(ppzoo_add_activate)
+    .Inputs({"X", "Z"})
+    .Outputs({"Y"})
+    .Attrs({"activation: int"})
+    .SetKernelFn(PD_KERNEL(add_activate));
+PD_BUILD_GRAD_OP(ppzoo_add_activate)
+    .Inputs({"X", "Z", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Z")})
+    .Attrs({"activation: int"})
+    .SetKernelFn(PD_KERNEL(add_activate_gradient));
+
+PD_BUILD_OP(ppzoo_scale_channels)
+    .Inputs({"X", "Gate"})
+    .Outputs({"Y"})
+    .SetKernelFn(PD_KERNEL(scale_channels));
+PD_BUILD_GRAD_OP(ppzoo_scale_channels)
+    .Inputs({"X", "Gate", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Gate")})
+    .SetKernelFn(PD_KERNEL(scale_channels_gradient));
+
+PD_BUILD_OP(ppzoo_join)
+    .Inputs({paddle::Vec("X")})
+    .Outputs({"Y"})
+    .Attrs({"shuffled: bool"})
+    .SetKernelFn(PD_KERNEL(join));
+PD_BUILD_GRAD_OP(ppzoo_join)
+    .Inputs({paddle::Vec("X"), paddle::Grad("Y")})
+    .Outputs({paddle::Grad(paddle::Vec("X"))})
+    .Attrs({"shuffled: bool"})
+    .SetKernelFn(PD_KERNEL(join_gradient));
+
+PD_BUILD_OP(ppzoo_halve).Inputs({"X"}).Outputs({"A", "B"}).SetKernelFn(PD_KERNEL(halve));
+PD_BUILD_GRAD_OP(ppzoo_halve)
+    .Inputs({paddle::Grad("A"), paddle::Grad("B")})
+    .Outputs({paddle::Grad("X")})
+    .SetKernelFn(PD_KERNEL(halve_gradient));

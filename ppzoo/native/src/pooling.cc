@@ -1,0 +1,159 @@
+// Max and average pooling of channels-last tensors; sliding, adaptive and global pooling differ only in their windows.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace ppzoo {
+namespace {
+
+int64_t outputs(const PoolShape& s) {
+  return static_cast<int64_t>(s.vertical.begin.size() * s.horizontal.begin.size());
+}
+
+int64_t elements(const PoolShape& s) { return s.images * s.height * s.width * s.channels; }
+
+// Calls body(image, row, column, output) for the outputs of some images; `output` counts them all.
+template <class Body>
+void for_outputs(const PoolShape& s, int64_t begin, int64_t end, Body&& body) {
+  const int64_t rows = static_cast<int64_t>(s.vertical.begin.size());
+  const int64_t columns = static_cast<int64_t>(s.horizontal.begin.size());
+  for (int64_t image = begin; image < end; ++image) {
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t column = 0; column < columns; ++column) {
+        body(image, row, column, (image * rows + row) * columns + column);
+      }
+    }
+  }
+}
+
+float divisor(const PoolShape& s, int64_t area, int64_t row, int64_t column) {
+  if (area > 0) return static_cast<float>(area);
+  return static_cast<float>((s.vertical.end[row] - s.vertical.begin[row]) *
+                            (s.horizontal.end[column] - s.horizontal.begin[column]));
+}
+
+}  // namespace
+
+int64_t Windows::longest() const {
+  int64_t length = 0;
+  for (size_t i = 0; i < begin.size(); ++i) length = std::max(length, end[i] - begin[i]);
+  return length;
+}
+
+Windows sliding_windows(int64_t size, int64_t kernel, int64_t stride, int64_t before, int64_t after, bool ceil_mode) {
+  const int64_t count = (size + before + after - kernel + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+  Windows windows;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t start = i * stride - before;
+    windows.begin.push_back(std::max<int64_t>(start, 0));
+    windows.end.push_back(std::min(start + kernel, size));
+  }
+  return windows;
+}
+
+Windows adaptive_windows(int64_t size, int64_t count) {
+  Windows windows;
+  for (int64_t i = 0; i < count; ++i) {
+    windows.begin.push_back(i * size / count);
+    windows.end.push_back(((i + 1) * size + count - 1) / count);
+  }
+  return windows;
+}
+
+void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
+  const int64_t channels = s.channels;
+  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
+      float* best = y + output * channels;
+      uint8_t* place = arg + output * channels;
+      std::fill(best, best + channels, -std::numeric_limits<float>::infinity());
+      std::memset(place, 0, channels);
+      int index = 0;
+      for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
+        for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
+          const float* from = x + ((image * s.height + h) * s.width + w) * channels;
+          const uint8_t here = static_cast<uint8_t>(index);
+#pragma omp simd
+          for (int64_t c = 0; c < channels; ++c) {
+            // A NaN wins, and stays.
+            const bool better = !(from[c] <= best[c]);
+            place[c] = better ? here : place[c];
+            best[c] = better ? from[c] : best[c];
+          }
+        }
+      }
+    });
+  });
+}
+
+void max_pool_gradient(const PoolShape& s, const float* dy, const uint8_t* arg, float* dx) {
+  const int64_t channels = s.channels, image_size = s.height * s.width * channels;
+  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
+    for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
+      const float* gradient = dy + output * channels;
+      const uint8_t* place = arg + output * channels;
+      int index = 0;
+      for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
+        for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
+          float* to = dx + ((image * s.height + h) * s.width + w) * channels;
+          const uint8_t here = static_cast<uint8_t>(index);
+#pragma omp simd
+          for (int64_t c = 0; c < channels; ++c) to[c] += place[c] == here ? gradient[c] : 0.0f;
+        }
+      }
+    });
+  });
+}
+
+void average_pool(const PoolShape& s, int64_t area, const float* x, float* y) {
+  const int64_t channels = s.channels;
+  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    std::vector<float> line(channels);
+    std::vector<double> sum(channels);
+    for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
+        std::fill(line.begin(), line.end(), 0.0f);
+        for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w) {
+          const float* from = x + ((image * s.height + h) * s.width + w) * channels;
+#pragma omp simd
+          for (int64_t c = 0; c < channels; ++c) line[c] += from[c];
+        }
+        for (int64_t c = 0; c < channels; ++c) sum[c] += line[c];
+      }
+      const double factor = 1.0 / divisor(s, area, row, column);
+      float* to = y + output * channels;
+      for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<float>(sum[c] * factor);
+    });
+  });
+}
+
+void average_pool_gradient(const PoolShape& s, int64_t area, const float* dy, float* dx) {
+  const int64_t channels = s.channels, image_size = s.height * s.width * channels;
+  const bool once = outputs(s) == 1;  // a global mean: every input is written once
+  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    if (!once) std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
+    std::vector<float> share(channels);
+    for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
+      const float factor = 1.0f / divisor(s, area, row, column);
+      const float* gradient = dy + output * channels;
+      for (int64_t c = 0; c < channels; ++c) share[c] = gradient[c] * factor;
+      for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
+        for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w) {
+          float* to = dx + ((image * s.height + h) * s.width + w) * channels;
+          if (once) {
+            std::memcpy(to, share.data(), sizeof(float) * channels);
+          } else {
+            for (int64_t c = 0; c < channels; ++c) to[c] += share[c];
+          }
+        }
+      }
+    });
+  });
+}
+
+}  // namespace ppzoo

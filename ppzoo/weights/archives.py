@@ -1,0 +1,89 @@
+"""Zip archives of weights: NumPy's `.npz`, and the members that `ppzoo.weights.pytorch` asks for.
+
+A member is read only as far as it states, and all of them together may not be much larger than the archive, so that
+a zip bomb stays packed.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ppzoo.errors import WeightsError
+from ppzoo.weights.allowed import PLAIN_DTYPE, is_shape
+from ppzoo.weights.weight_file import WeightFile, check_finite
+
+CHUNK = 1 << 20
+MAX_HEADER = 10_000
+MAX_RATIO = 20  # of what is unpacked to what is packed
+SLACK = 64 << 20  # bytes that small archives may hold beyond that
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError, TypeError)
+
+
+def open_archive(file: Path) -> zipfile.ZipFile:
+    """The archive, closed by the caller.
+
+    Raises:
+        WeightsError: it is damaged, or unpacks to far more than it is.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except DAMAGE:
+        raise WeightsError(f"{file} is a damaged or truncated archive, get it again") from None
+    size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_RATIO * file.stat().st_size + SLACK:
+        archive.close()
+        raise WeightsError(f"{file} is refused: it is {file.stat().st_size} bytes and claims to unpack to {size}")
+    return archive
+
+
+def read_member(stream: IO[bytes], nbytes: int) -> np.ndarray:
+    """The next `nbytes` bytes of a member as uint8.
+
+    Raises:
+        EOFError: it has fewer.
+    """
+    values = np.empty(nbytes, np.uint8)
+    for start in range(0, nbytes, CHUNK):
+        wanted = min(CHUNK, nbytes - start)
+        block = stream.read(wanted)
+        if len(block) < wanted:
+            raise EOFError
+        values[start : start + wanted] = np.frombuffer(block, np.uint8)
+    return values
+
+
+def read_npz(file: Path) -> WeightFile:
+    """The arrays of a `.npz` by their names; only plain numbers are read, and uint16 stays what it is.
+
+    Raises:
+        WeightsError: the file is damaged, holds anything but arrays of numbers, or values that are not finite.
+    """
+    arrays = {}
+    with open_archive(file) as archive:
+        for member in archive.infolist():
+            try:
+                with archive.open(member) as stream:
+                    arrays[member.filename.removesuffix(".npy")] = _read_npy(stream, member.file_size)
+            except DAMAGE:
+                problem = "is damaged or holds no plain numbers"
+                raise WeightsError(f"{file}: entry {member.filename[:100]!r} {problem}") from None
+    check_finite(arrays, file)
+    return WeightFile(arrays)
+
+
+def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
+    version = np.lib.format.read_magic(stream)
+    read_header: Any = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read_header[version](stream, max_header_size=MAX_HEADER)
+    nbytes = math.prod(shape) * dtype.itemsize
+    if not (PLAIN_DTYPE.fullmatch(dtype.str) and is_shape(shape) and nbytes <= size):
+        raise ValueError
+    flat = read_member(stream, nbytes).view(dtype).astype(dtype.newbyteorder("="), copy=False)
+    return np.ascontiguousarray(flat.reshape(shape[::-1]).T) if fortran else flat.reshape(shape)

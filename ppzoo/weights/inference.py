@@ -1,0 +1,165 @@
+"""PaddlePaddle's tensors in binary: the parameters of an inference model, and folders of one file a variable.
+
+`.pdiparams` is the tensors one after the other, sorted by parameter name, without their names: those are in the
+program beside it (`.pdmodel`, a protocol buffer, or from 3.0 on a `.json`), and `.pdiparams.info` may have the
+structured names as well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ppzoo.errors import WeightsError
+from ppzoo.weights.allowed import is_shape
+from ppzoo.weights.protobuf import fields, varints
+from ppzoo.weights.unpickle import unpickle
+from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, widen_bfloat16
+
+START = bytes(4)  # the version, 0, with which every tensor begins
+PARAMS = ".pdiparams"
+MAX_PROGRAM = 256 << 20
+MAX_DESCRIPTION = 1 << 12
+LOD_TENSOR = 7
+
+# Numbers of VarType.Type in framework.proto.
+DTYPES = {0: "|b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "|u1", 21: "|i1", 22: "<u2"}
+BFLOAT16 = 22
+
+_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError, EOFError)
+
+
+def read_inference_params(file: Path) -> WeightFile:
+    """The parameters of an inference model, by structured name where `.pdiparams.info` has it, else by parameter name.
+
+    Raises:
+        WeightsError: the program beside the file is missing, or the two do not belong together, or are damaged, or
+            a value is not finite.
+    """
+    names = _parameter_names(file)
+    with file.open("rb") as stream:
+        try:
+            tensors = [_read_tensor(stream) for _ in names]
+        except _DAMAGE:
+            raise WeightsError(f"{file} is damaged, or does not belong to the program beside it") from None
+        if stream.read(1):
+            raise WeightsError(f"{file} has more tensors than the program beside it has parameters ({len(names)})")
+    structured = _structured_names(file, names)
+    arrays = {structured.get(name, name): tensor for name, tensor in zip(names, tensors, strict=True)}
+    check_finite(arrays, file)
+    return WeightFile(arrays, {key: name for name, key in structured.items()})
+
+
+def read_variables(folder: Path) -> WeightFile:
+    """The variables of a folder with one file each, by the file's name (`save_vars` of PaddlePaddle 1.x).
+
+    Raises:
+        WeightsError: a file is damaged, or a value is not finite.
+    """
+    arrays = {}
+    for file in sorted(path for path in folder.iterdir() if is_variable(path)):
+        with file.open("rb") as stream:
+            try:
+                arrays[file.name] = _read_tensor(stream)
+                if stream.read(1):
+                    raise ValueError
+            except _DAMAGE:
+                raise WeightsError(f"{file} is damaged, or not one variable") from None
+    check_finite(arrays, folder)
+    return WeightFile(arrays)
+
+
+def is_variable(file: Path) -> bool:
+    """Whether it is a file that begins as a tensor does."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(START)) == START
+
+
+def find_params(folder: Path) -> Path | None:
+    """The `.pdiparams` of a folder with an exported model; None if there is not exactly one."""
+    found = sorted(folder.glob(f"*{PARAMS}"))
+    return found[0] if len(found) == 1 else None
+
+
+def _read_tensor(stream: BinaryIO) -> np.ndarray:
+    """One tensor: version, levels of detail (passed over), version, description, values."""
+    version, levels = struct.unpack("<IQ", read_exactly(stream, 12).tobytes())
+    if version != 0 or levels > 8:
+        raise ValueError
+    for _ in range(levels):
+        read_exactly(stream, _length(stream, "<Q"))
+    version = _length(stream, "<I")
+    length = _length(stream, "<i")
+    if version != 0 or not 0 <= length <= MAX_DESCRIPTION:
+        raise ValueError
+    description = fields(read_exactly(stream, length).tobytes())
+    code, shape = int(description[1][-1]), tuple(varints(description.get(2, [])))
+    if not is_shape(shape):
+        raise ValueError
+    dtype = np.dtype(DTYPES[code])
+    array = read_exactly(stream, math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
+    return widen_bfloat16(array) if code == BFLOAT16 else array
+
+
+def _length(stream: BinaryIO, form: str) -> int:
+    return struct.unpack(form, read_exactly(stream, struct.calcsize(form)).tobytes())[0]
+
+
+def _parameter_names(file: Path) -> list[str]:
+    """Names in the order of the tensors, which is the alphabet's."""
+    readers = {".json": _names_of_json, ".pdmodel": _names_of_program}
+    for suffix, read_names in readers.items():
+        program = file.with_suffix(suffix)
+        if program.is_file():
+            break
+    else:
+        raise WeightsError(
+            f"{file} does not name its tensors: {file.stem}.json or {file.stem}.pdmodel must lie beside it"
+        )
+    if program.stat().st_size > MAX_PROGRAM:
+        raise WeightsError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
+    try:
+        return sorted(read_names(program.read_bytes()))
+    except _DAMAGE:
+        raise WeightsError(f"{program} is damaged, or no program of PaddlePaddle") from None
+
+
+def _names_of_json(content: bytes) -> list[str]:
+    """Names of the operations "p" (parameter) in the first block of a program of PaddlePaddle 3."""
+    operations = json.loads(content)["program"]["regions"][0]["blocks"][0]["ops"]
+    return [operation["A"][3] for operation in operations if operation["#"] == "p"]
+
+
+def _names_of_program(content: bytes) -> list[str]:
+    """Names of the persistable tensors in the first block of a ProgramDesc (framework.proto)."""
+    block = fields(fields(content)[1][0])
+    names = []
+    for variable in map(fields, block[3]):
+        kind = fields(variable[2][-1])[1][-1]
+        if variable.get(3, [0])[-1] and kind == LOD_TENSOR:
+            names.append(variable[1][-1].decode())
+    return names
+
+
+def _structured_names(file: Path, names: list[str]) -> dict[str, str]:
+    """Parameter name -> structured name, where the file has a table of them for all its parameters."""
+    info = file.with_name(file.name + ".info")
+    if not info.is_file():
+        return {}
+    with info.open("rb") as stream:
+        entries: Any = unpickle(stream, info)
+    try:
+        structured = {name: entries[name]["structured_name"] for name in names}
+    except (KeyError, TypeError, IndexError):
+        return {}
+    distinct = set(structured.values())
+    if len(distinct) != len(names) or not all(isinstance(name, str) for name in distinct):
+        raise WeightsError(f"{info} gives one structured name to several parameters")
+    return structured

@@ -1,0 +1,62 @@
+"""As much of protocol buffers as it takes to read names and shapes: fields by number, without a schema.
+
+Encoding: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+Value = int | bytes
+
+
+def fields(message: bytes) -> dict[int, list]:
+    """Field number -> its values in order: integers, or bytes (text, messages, packed integers, fixed sizes).
+
+    Raises:
+        ValueError: it is no message.
+    """
+    found: dict[int, list[Value]] = {}
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
+        value: Value
+        if tag & 7 == 0:
+            value, position = _varint(message, position)
+        else:
+            if tag & 7 == 2:
+                length, position = _varint(message, position)
+            else:
+                length = {1: 8, 5: 4}.get(tag & 7, len(message))
+            value, position = message[position : position + length], position + length
+            if position > len(message):
+                raise ValueError("a field is longer than its message")
+        found.setdefault(tag >> 3, []).append(value)
+    return found
+
+
+def varints(values: Iterable[Value]) -> list[int]:
+    """Signed 64-bit integers of a repeated field, packed or not."""
+    found: list[int] = []
+    for value in values:
+        if isinstance(value, int):
+            found.append(value)
+        else:
+            position = 0
+            while position < len(value):
+                number, position = _varint(value, position)
+                found.append(number)
+    return [number - (1 << 64) if number >= 1 << 63 else number for number in found]
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    number = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            raise ValueError("a number has no end")
+        byte = message[position]
+        position += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, position
+    raise ValueError("a number has more than 64 bits")

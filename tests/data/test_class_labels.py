@@ -1,0 +1,48 @@
+"""Label files give classes their names."""
+
+import pytest
+
+from ppzoo.data import read_labels
+from ppzoo.errors import DataError
+
+
+def test_names_may_have_blanks_and_lines_any_order(tmp_path):
+    (tmp_path / "labels.txt").write_text("1 great white shark, white shark\r\n\n0 tench, Tinca tinca\n", newline="")
+    assert read_labels(tmp_path / "labels.txt") == {1: "great white shark, white shark", 0: "tench, Tinca tinca"}
+
+
+def test_paddleclas_s_imagenet_list_is_at_hand_without_paddleclas():
+    names = read_labels("ppcls/utils/imagenet1k_label_list.txt")
+    assert sorted(names) == list(range(1000))
+    assert names[0] == "tench, Tinca tinca"
+    assert names[134] == names[517] == "crane"
+    assert names[999] == "toilet tissue, toilet paper, bathroom tissue"
+
+
+def test_a_list_of_that_name_that_exists_is_read_itself(tmp_path):
+    (tmp_path / "imagenet1k_label_list.txt").write_text("0 mine\n")
+    assert read_labels(tmp_path / "imagenet1k_label_list.txt") == {0: "mine"}
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("0 cat\ndog\n", "line 2.*'dog'"),
+        ("0 cat\n1\n", "line 2"),
+        ("zero cat\n", "line 1"),
+        ("0 cat\n0 dog\n", "line 2: class 0 has a name already"),
+        ("\n", "is empty"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, text, complaint):
+    (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(DataError, match=complaint):
+        read_labels(tmp_path / "labels.txt")
+
+
+def test_files_that_cannot_be_read_are_errors(tmp_path):
+    with pytest.raises(DataError, match=r"none\.txt"):
+        read_labels(tmp_path / "none.txt")
+    (tmp_path / "latin.txt").write_bytes(b"0 caf\xe9\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_labels(tmp_path / "latin.txt")

@@ -1,0 +1,144 @@
+"""Image files of every kind become three channels of eight bits; broken ones are refused in one line."""
+
+import contextlib
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppzoo.data.transforms import Compose, DecodeImage
+from ppzoo.errors import ConfigError, DataError
+
+HEIGHT, WIDTH = 21, 34
+
+
+@pytest.fixture
+def colours():
+    """A smooth image, which even lossy formats keep well."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([y * 255 // HEIGHT, x * 255 // WIDTH, 255 - y * 255 // HEIGHT], axis=2).astype(np.uint8)
+
+
+def encode(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(data, **options):
+    return Compose([DecodeImage(**options)])(data)
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
+def test_lossless_formats_are_exact(colours, kind, backend):
+    data = encode(Image.fromarray(colours), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    decoded = decode(data, backend=backend)
+    assert decoded.dtype == np.uint8
+    assert (decoded == colours).all()
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_lossy_formats_are_close(colours, backend):
+    for kind, mode in (("JPEG", "RGB"), ("JPEG", "CMYK"), ("GIF", "RGB")):
+        decoded = decode(encode(Image.fromarray(colours).convert(mode), kind), backend=backend)
+        assert decoded.shape == colours.shape
+        assert np.abs(decoded.astype(int) - colours).mean() < 8, (kind, mode)
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_grey_palette_alpha_and_16_bit_images_get_three_channels_of_eight_bits(colours, backend):
+    image = Image.fromarray(colours)
+    grey = np.asarray(image.convert("L"))
+    palette = image.convert("P")
+    alpha = np.dstack([colours, np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)])
+    wide = cv2.imencode(".png", colours[:, :, ::-1].astype(np.uint16) * 256 + 77)[1].tobytes()
+    wide_grey = cv2.imencode(".png", grey.astype(np.uint16) * 256 + 77)[1].tobytes()
+    for data, expected in (
+        (encode(image.convert("L"), "PNG"), np.dstack([grey] * 3)),
+        (encode(image.convert("LA"), "PNG"), np.dstack([grey] * 3)),
+        (encode(palette, "PNG"), np.asarray(palette.convert("RGB"))),
+        (encode(image.convert("1"), "PNG"), np.asarray(image.convert("1").convert("RGB"))),
+        (encode(Image.fromarray(alpha), "PNG"), colours),
+        (wide, colours),
+        (wide_grey, np.dstack([grey] * 3)),
+    ):
+        assert (decode(data, backend=backend) == expected).all()
+
+
+def test_the_first_frame_of_an_animation_is_taken(colours):
+    first, second = Image.fromarray(colours), Image.fromarray(255 - colours)
+    data = encode(first, "PNG", save_all=True, append_images=[second])
+    assert (decode(data) == colours).all()
+
+
+def test_opencv_turns_images_upright_and_pillow_does_not(colours):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    data = encode(Image.fromarray(colours), "JPEG", exif=exif)
+    assert decode(data).shape == (WIDTH, HEIGHT, 3)
+    assert decode(data, backend="PIL").shape == (HEIGHT, WIDTH, 3)
+
+
+def test_options_change_the_order_of_channels_for_files_and_arrays_alike(colours):
+    for source in (encode(Image.fromarray(colours), "PNG"), colours):
+        assert (decode(source) == colours).all()
+        assert (decode(source, to_rgb=False) == colours[:, :, ::-1]).all()
+        assert (decode(source, channel_first=True) == colours.transpose(2, 0, 1)).all()
+    with pytest.raises(ConfigError, match="backend"):
+        DecodeImage(backend="turbo")
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_truncated_files_are_refused(colours, kind, backend):
+    data = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
+    for length in (len(data) // 2, len(data) // 10):
+        with pytest.raises(DataError):
+            decode(data[:length], backend=backend)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"\xff\xd8\xff" + b"0" * 50, b"<html></html>" * 30, bytes(1000)])
+def test_what_is_no_image_is_refused(data):
+    with pytest.raises(DataError, match="expected an image") as caught:
+        decode(data)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_bytes_give_an_image_or_a_data_error(colours):
+    random = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
+        whole = np.frombuffer(encode(Image.fromarray(colours), kind), np.uint8)
+        for _ in range(25):
+            damaged = whole.copy()
+            damaged[random.integers(0, len(whole), 5)] = random.integers(0, 256, 5)
+            with contextlib.suppress(DataError):
+                assert decode(damaged.tobytes()).ndim == 3
+
+
+def png_of(width, height):
+    """A PNG whose header claims a size, without the pixels."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (178_000_001, 1), (2**31 - 1, 2**31 - 1)])
+def test_images_that_would_fill_the_memory_are_refused_by_their_header(width, height):
+    with pytest.raises(DataError, match="at most 178000000 pixels"):
+        decode(png_of(width, height))
+
+
+def test_arrays_that_are_no_images_are_refused():
+    for array in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)):
+        with pytest.raises(DataError, match="H x W x 3 uint8"):
+            decode(array)

@@ -1,0 +1,114 @@
+"""Batches are the same with any number of workers; errors arrive in one line; workers end with their iterator."""
+
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from ppzoo.data import Compose, DistributedBatchSampler, FashionMNIST, Samples
+from ppzoo.data.loader import Loader
+from ppzoo.data.transforms import NormalizeImage, RandCropImage, RandFlipImage
+from ppzoo.errors import DataError, TrainingError
+
+WORKERS = [0, 1, 2]
+
+
+class Clothes(FashionMNIST):
+    """The first 100 test images; number `broken` cannot be read, and reading `fatal` kills the process."""
+
+    def __init__(self, broken=None, fatal=None):
+        super().__init__(mode="test")
+        self.broken, self.fatal = broken, fatal
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise DataError("cannot read the image 'boot.jpg': replace it")
+        if index == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def loader(workers, dataset=None, transforms=None, shared=True, **options):
+    transforms = transforms or [RandCropImage(size=16), RandFlipImage(), NormalizeImage(order="")]
+    sampler = DistributedBatchSampler(batch_size=16, length=100, **options)
+    samples = Samples(dataset or Clothes(), Compose(transforms), seed=3)
+    return Loader(samples, sampler, num_workers=workers, use_shared_memory=shared)
+
+
+def arrays(batches):
+    return [[field.numpy() for field in batch] for batch in batches]
+
+
+def test_batches_are_tensors_of_images_labels_and_indices():
+    batches = loader(0)
+    first = next(batches.epoch(0))
+    assert len(batches) == 7
+    assert first.images.shape == [16, 3, 16, 16]
+    assert first.images.numpy().dtype == np.float32
+    assert first.labels.numpy().dtype == first.indices.numpy().dtype == np.int64
+    assert first.indices.numpy().tolist() == list(range(16))
+    assert first.labels.numpy().tolist() == Clothes().labels[:16].tolist()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("shared", [True, False])
+def test_workers_change_no_bit(workers, shared):
+    expected = arrays(loader(0, shuffle=True).epoch(2))
+    found = arrays(loader(workers, shuffle=True, shared=shared).epoch(2))
+    assert len(found) == len(expected) == 7
+    for batch, other in zip(found, expected, strict=True):
+        for field, reference_field in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(field, reference_field)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_an_epoch_goes_on_from_a_step_and_differs_from_others(workers):
+    batches = loader(workers, shuffle=True)
+    whole, rest, other = arrays(batches.epoch(1)), arrays(batches.epoch(1, start_step=5)), arrays(batches.epoch(2))
+    assert len(rest) == 2
+    for batch, tail in zip(rest, whole[5:], strict=True):
+        np.testing.assert_array_equal(batch[0], tail[0])
+    assert not np.array_equal(whole[0][2], other[0][2])
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_broken_image_arrives_as_its_own_error(workers):
+    seen = 0
+    with pytest.raises(DataError) as caught:
+        for _ in loader(workers, Clothes(broken=40)).epoch(0):
+            seen += 1
+    assert str(caught.value) == "cannot read the image 'boot.jpg': replace it"
+    assert seen == 2
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_of_different_shapes_name_the_mend(workers):
+    class Ragged(Clothes):
+        def __getitem__(self, index):
+            return np.zeros((20, 20 + index, 3), np.uint8), 0
+
+    with pytest.raises(DataError, match=r"one shape in a batch.*CropImage"):
+        next(loader(workers, Ragged(), [NormalizeImage(order="")]).epoch(0))
+
+
+def test_a_worker_that_dies_is_named_with_its_exit_code():
+    with pytest.raises(TrainingError, match="exit code -9"):
+        list(loader(1, Clothes(fatal=50)).epoch(0))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_outlive_their_iterator(workers):
+    batches = loader(workers).epoch(0)
+    next(batches)
+    assert len(multiprocessing.active_children()) == workers
+    batches.close()
+    assert not multiprocessing.active_children()
+    list(loader(workers).epoch(0))
+    assert not multiprocessing.active_children()

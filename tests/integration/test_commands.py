@@ -1,0 +1,283 @@
+"""The commands as a user types them: train, evaluate, ask, export, resume; and every mistake in one line."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import ppzoo
+from ppzoo.cli import main
+from ppzoo.weights import read_pdparams, read_state
+
+NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
+COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40)}
+
+
+def paint(path: Path, colour, seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(-20, 20, (40, 48, 3))
+    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype("uint8")).save(path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with 24 images of three colours, their list files, and a configuration."""
+    folder = tmp_path_factory.mktemp("place")
+    for name, colour in COLOURS.items():
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(8):
+            paint(folder / "images" / name / f"{name} {number}.png", colour, number)
+    config = {
+        "Global": {
+            "device": "cpu",
+            "epochs": 4,
+            "seed": 1,
+            "output_dir": str(folder / "output"),
+            "save_inference_dir": str(folder / "inference"),
+            "image_shape": [3, 32, 32],
+            "save_interval": 2,
+            "print_batch_step": 1,
+            "use_visualdl": True,
+        },
+        "Arch": {"name": "MobileNetV2_x0_25", "class_num": 3},
+        "Loss": {"Train": [{"CELoss": {"weight": 1.0, "epsilon": 0.1}}], "Eval": [{"CELoss": {"weight": 1.0}}]},
+        "Optimizer": {
+            "name": "Momentum",
+            "momentum": 0.9,
+            "lr": {"name": "Cosine", "learning_rate": 0.05},
+            "regularizer": {"name": "L2", "coeff": 0.00003},
+        },
+        "DataLoader": {
+            "Train": {
+                "dataset": {
+                    "name": "ImageFolder",
+                    "image_root": str(folder / "images"),
+                    "transform_ops": [
+                        {"DecodeImage": {"to_rgb": True, "channel_first": False}},
+                        {"RandCropImage": {"size": 32}},
+                        {"RandFlipImage": {"flip_code": 1}},
+                        NORMALIZE,
+                    ],
+                },
+                "sampler": {"name": "DistributedBatchSampler", "batch_size": 8, "shuffle": True, "drop_last": False},
+                "loader": {"num_workers": 0, "use_shared_memory": True},
+            },
+            "Eval": {
+                "dataset": {
+                    "name": "ImageFolder",
+                    "image_root": str(folder / "images"),
+                    "transform_ops": [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE],
+                },
+                "sampler": {"name": "DistributedBatchSampler", "batch_size": 5, "shuffle": False, "drop_last": False},
+            },
+        },
+        "Infer": {
+            "infer_imgs": str(folder / "images"),
+            "batch_size": 5,
+            "transforms": [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE, {"ToCHWImage": None}],
+            "PostProcess": {"name": "Topk", "topk": 2},
+        },
+        "Metric": {"Train": [{"TopkAcc": {"topk": [1, 2]}}], "Eval": [{"TopkAcc": {"topk": [1, 2]}}]},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    """The folder of a finished run."""
+    assert main(["train", "-c", str(place / "config.yaml")]) == 0
+    return place / "output" / "MobileNetV2_x0_25"
+
+
+def command(name, place, *overrides):
+    return [name, "-c", str(place / "config.yaml"), *(part for text in overrides for part in ("-o", text))]
+
+
+def best(trained):
+    return f"Global.pretrained_model={trained / 'best_model'}"
+
+
+def test_training_leaves_what_it_promises(trained):
+    names = {file.name for file in trained.iterdir()}
+    prefixes = ("latest", "best_model", "epoch_2", "epoch_4")
+    assert {f"{prefix}.{suffix}" for prefix in prefixes for suffix in ("pdparams", "pdopt", "pdstates")} <= names
+    assert {"train.log", "config.yaml", "labels.txt", "curves.png", "history.jsonl", "vdl"} <= names
+    assert (trained / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
+    log = (trained / "train.log").read_text()
+    assert "epoch 4/4  step 3/3  loss" in log
+    assert "images/s" in log
+    assert yaml.safe_load((trained / "config.yaml").read_text())["Arch"]["class_num"] == 3
+    assert len((trained / "history.jsonl").read_text().splitlines()) == 4
+
+
+def test_evaluation_repeats_training_s_figures(place, trained, capsys):
+    history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
+    expected = max(entry["eval"]["top1"] for entry in history)
+    assert main(command("eval", place, best(trained))) == 0
+    printed = capsys.readouterr().out
+    assert f"top1 {expected:.4f}" in printed
+    assert "top2" in printed
+    assert "loss" in printed
+
+
+def test_infer_export_and_predictor_agree(place, trained, capsys):
+    assert main([*command("infer", place, best(trained)), "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    files = sorted(str(file) for file in (place / "images").rglob("*.png"))
+    assert [answer["file_name"] for answer in answers] == files
+    assert set(answers[0]["label_names"]) <= set(COLOURS)
+
+    assert main(command("export", place, best(trained))) == 0
+    predictor = ppzoo.Predictor(place / "inference")
+    from_paths = predictor.predict(files, topk=2)
+    assert [answer["class_ids"] for answer in from_paths] == [answer["class_ids"] for answer in answers]
+    np.testing.assert_allclose(from_paths[3]["scores"], answers[3]["scores"], atol=1e-5)
+    from_bytes = predictor.predict(Path(files[0]).read_bytes(), topk=1)
+    from_array = predictor.predict([np.asarray(Image.open(files[0]))], topk=1)
+    assert from_bytes == from_array
+    assert from_bytes[0]["label_names"] == from_paths[0]["label_names"][:1]
+
+
+def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, capsys, tmp_path):
+    for number, name in enumerate(("a.png", "c.png")):
+        paint(tmp_path / name, COLOURS["red"], number)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert main(command("infer", place, best(trained), f"Infer.infer_imgs={tmp_path}")) == 2
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.out.splitlines()] == [
+        str(tmp_path / "a.png"),
+        str(tmp_path / "c.png"),
+    ]
+    assert str(tmp_path / "b.png") in printed.err
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(place, trained, tmp_path):
+    """In a process of its own, as after a crash; the optimizer's state must fit by name."""
+    overrides = [f"Global.output_dir={tmp_path}", f"Global.checkpoints={trained / 'epoch_2'}"]
+    tool = Path(__file__).parents[2] / "tools" / "train.py"
+    arguments = command("train", place, *overrides)[1:]
+    subprocess.run([sys.executable, str(tool), *arguments], check=True, capture_output=True, cwd=tmp_path)
+    resumed = tmp_path / "MobileNetV2_x0_25"
+    expected, received = read_pdparams(trained / "latest.pdparams"), read_pdparams(resumed / "latest.pdparams")
+    assert all(np.array_equal(expected[key], received[key]) for key in expected)
+    assert read_state(resumed / "latest.pdstates") == read_state(trained / "latest.pdstates")
+
+
+def test_an_earlier_run_is_moved_aside_not_overwritten(place, trained, tmp_path):
+    arguments = command("train", place, f"Global.output_dir={tmp_path}", "Global.epochs=1", "Global.use_visualdl=false")
+    assert main(arguments) == 0
+    (tmp_path / "MobileNetV2_x0_25" / "mark").touch()
+    assert main(arguments) == 0
+    assert (tmp_path / "MobileNetV2_x0_25.earlier-1" / "mark").exists()
+    assert not (tmp_path / "MobileNetV2_x0_25" / "mark").exists()
+
+
+def test_pretrained_weights_with_another_head(place, trained, tmp_path, caplog):
+    overrides = (f"Global.output_dir={tmp_path}", "Global.epochs=1", f"Arch.pretrained={trained / 'best_model'}")
+    assert main(command("train", place, *overrides, "Arch.class_num=4")) == 0
+    log = (tmp_path / "MobileNetV2_x0_25" / "train.log").read_text()
+    assert "epoch 1/1" in log
+
+
+@pytest.mark.parametrize("task", ["eval", "infer", "export"])
+def test_weights_of_another_head_are_refused_after_training(place, trained, task, capsys):
+    assert main(command(task, place, best(trained), "Arch.class_num=4")) == 2
+    assert "3 in the file, 4 in the network" in capsys.readouterr().err.replace("1280x", "")
+
+
+@pytest.mark.parametrize("task", ["eval", "infer", "export"])
+def test_random_weights_are_refused_after_training(place, task, capsys):
+    assert main(command(task, place)) == 2
+    assert "Global.pretrained_model: expected the weights to use, received nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("Global.epohcs=3", "error: Global.epohcs: expected a known key, received 'epohcs'; did you mean 'epochs'?"),
+        ("Arch.class_num=ten", "error: Arch.class_num: expected an integer, received the text 'ten'"),
+        ("Arch.name=MobileNetV2_x05", "did you mean 'MobileNetV2_x0_5'"),
+        ("Arch.class_num=2", "3 class"),
+        ("DataLoader.Train.dataset.image_root=/nowhere", "DataLoader.Train.dataset.image_root: expected a folder"),
+        ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected a .pdparams file"),
+        ("Global.checkpoints=/nowhere/latest", "Global.checkpoints: expected"),
+        ("Loss.Train.0.CELoss.epsilon=1.5", "epsilon"),
+        ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.backend=svn", "backend"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_nothing_is_created(place, tmp_path, capsys, override, message):
+    assert main(command("train", place, f"Global.output_dir={tmp_path / 'output'}", override)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+    assert lines[0].startswith("error: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_label_too_large_names_file_and_line(place, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("blue/blue 0.png 0\nred/red 1.png 3\n")
+    overrides = (
+        f"Global.output_dir={tmp_path / 'output'}",
+        f"DataLoader.Train.dataset={{name: ImageNetDataset, image_root: {place / 'images'}, cls_label_path: {tmp_path / 'list.txt'}}}",
+    )
+    assert main(command("train", place, *overrides)) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "list.txt" in line and "line 2" in line and "3" in line
+    assert not (tmp_path / "output").exists()
+
+
+class Evil:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def test_a_weight_file_runs_nothing(place, tmp_path, capsys):
+    mark = tmp_path / "it-ran"
+    (tmp_path / "evil.pdparams").write_bytes(pickle.dumps({"conv1._conv.weight": Evil(mark)}))
+    assert main(command("eval", place, f"Global.pretrained_model={tmp_path / 'evil'}")) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "system" in line
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html><body>404</body></html>", pickle.dumps({"a": np.ones(9)})[:60]])
+def test_what_is_no_weight_file_is_refused_in_one_line(place, tmp_path, capsys, content):
+    (tmp_path / "weights.pdparams").write_bytes(content)
+    assert main(command("eval", place, f"Global.pretrained_model={tmp_path / 'weights'}")) == 2
+    assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(place, tmp_path, capsys):
+    overrides = (f"Global.output_dir={tmp_path}", "Optimizer.lr.learning_rate=1.0e+30", "Optimizer.lr.name=ConstLR")
+    assert main(command("train", place, *overrides)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: the loss is") and "epoch 1, step" in error and "learning rate 1e+30" in error
+
+
+def test_check_finds_all_mistakes_at_once(place, capsys):
+    assert main(command("check", place)) == 0
+    assert main(command("check", place, "Global.epohcs=3", "Arch.class_num=ten", "Metric.Eval.0.TopkAcc.topk=x")) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 3
+
+
+def test_nothing_to_infer_is_an_error(place, trained, tmp_path, capsys):
+    assert main(command("infer", place, best(trained), f"Infer.infer_imgs={tmp_path}")) == 2
+    assert "expected an image, a folder with images or a pattern" in capsys.readouterr().err
+
+
+def test_workers_change_nothing(place, trained, tmp_path):
+    arguments = command("train", place, f"Global.output_dir={tmp_path}", "DataLoader.Train.loader.num_workers=2")
+    assert main(arguments) == 0
+    expected = read_pdparams(trained / "latest.pdparams")
+    received = read_pdparams(tmp_path / "MobileNetV2_x0_25" / "latest.pdparams")
+    assert all(np.array_equal(expected[key], received[key]) for key in expected)

@@ -1,0 +1,214 @@
+"""Losses are PaddleClas's where it is right: indices, smoothing, soft labels as they are, weights, several outputs."""
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+import reference
+
+from ppzoo.errors import ConfigError, DataError
+from ppzoo.losses import LOSSES, CombinedLoss
+
+FACTS = reference.read_json("losses_metrics.json")
+CLASSES = len(FACTS["logits"][0])
+
+
+def logits():
+    return paddle.to_tensor(FACTS["logits"], stop_gradient=False)
+
+
+def label():
+    return paddle.to_tensor(FACTS["label"])
+
+
+def one_hot():
+    return F.one_hot(label().flatten(), CLASSES)
+
+
+def loss(name, **options):
+    return LOSSES[name](**options)
+
+
+def value(name, output=None, target=None, **options):
+    return float(loss(name, **options)(logits() if output is None else output, label() if target is None else target))
+
+
+def probabilities(scores):
+    exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def of_label(values):
+    return values[np.arange(len(values)), np.ravel(FACTS["label"])]
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.1, 0.2])
+def test_measured_cross_entropy_of_paddleclas(epsilon):
+    expected = FACTS[f"CELoss_epsilon_{epsilon}"]
+    assert value("CELoss", epsilon=epsilon) == pytest.approx(expected, rel=1e-6)
+    assert value("CELoss", target=label().flatten(), epsilon=epsilon) == pytest.approx(expected, rel=1e-6)
+    assert value("CELoss", target=one_hot(), epsilon=epsilon) == pytest.approx(expected, rel=1e-6)
+    assert value("CELoss", output={"logits": logits()}, epsilon=epsilon) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["CELoss", "SoftTargetCELoss", "FocalLoss", "PolyLoss"])
+def test_a_mixed_label_has_the_mixture_of_losses_and_gradients(name):
+    other = paddle.roll(label(), 1, 0)
+
+    def gradient(target):
+        scores = logits()
+        total = loss(name)(scores, target)
+        total.backward()
+        return float(total), scores.grad.numpy()
+
+    mixed = 0.3 * one_hot() + 0.7 * F.one_hot(other.flatten(), CLASSES)
+    (one, one_gradient), (two, two_gradient) = gradient(label()), gradient(other)
+    both, both_gradient = gradient(mixed)
+    assert both == pytest.approx(0.3 * one + 0.7 * two, rel=1e-5)
+    np.testing.assert_allclose(both_gradient, 0.3 * one_gradient + 0.7 * two_gradient, atol=1e-6)
+
+
+def test_soft_labels_are_not_softmaxed():
+    scores = logits()
+    loss("CELoss")(scores, one_hot()).backward()
+    np.testing.assert_allclose(
+        scores.grad.numpy(), (probabilities(scores.numpy()) - one_hot().numpy()) / len(scores), atol=1e-6
+    )
+
+
+def test_class_weights_are_paddlepaddle_s_weighted_mean():
+    weights = [0.5 + index for index in range(CLASSES)]
+    expected = float(F.cross_entropy(logits(), label(), weight=paddle.to_tensor(weights)))
+    assert value("CELoss", class_weights=weights) == pytest.approx(expected, rel=1e-5)
+    assert value("CELoss", target=one_hot(), class_weights=weights) == pytest.approx(expected, rel=1e-5)
+    assert value("CELoss", class_weights=[3.0] * CLASSES, epsilon=0.1) == pytest.approx(
+        value("CELoss", epsilon=0.1), rel=1e-5
+    )
+
+
+def test_googlenet_s_side_outputs_count_by_three_tenths():
+    outputs = [logits(), logits() * 0.5, -logits()]
+    main, *sides = (value("CELoss", output) for output in outputs)
+    assert value("GoogLeNetLoss", outputs) == pytest.approx(main + 0.3 * sum(sides), rel=1e-5)
+    with pytest.raises(ConfigError, match="use CELoss"):
+        value("GoogLeNetLoss")
+    with pytest.raises(ConfigError, match="GoogLeNetLoss takes three"):
+        value("CELoss", outputs)
+
+
+def test_focal_loss_by_hand():
+    p = of_label(probabilities(logits().numpy()))
+    assert value("FocalLoss", gamma=1.5) == pytest.approx(float(np.mean(-((1 - p) ** 1.5) * np.log(p))), rel=1e-5)
+    assert value("FocalLoss", gamma=0.0) == pytest.approx(value("CELoss"), rel=1e-6)
+
+
+def test_focal_loss_has_finite_gradients_where_a_sample_is_certain():
+    scores = paddle.to_tensor([[100.0, 0.0, 0.0]], stop_gradient=False)
+    loss("FocalLoss", gamma=0.5)(scores, paddle.to_tensor([0])).backward()
+    assert np.isfinite(scores.grad.numpy()).all()
+
+
+def test_poly_loss_by_hand():
+    p = of_label(probabilities(logits().numpy()))
+    assert value("PolyLoss", epsilon1=2.0) == pytest.approx(float(np.mean(-np.log(p) + 2 * (1 - p))), rel=1e-5)
+
+
+def multi_label_case():
+    random = np.random.RandomState(0)
+    scores, target = random.normal(0, 2, (5, 4)).astype("float32"), random.randint(0, 2, (5, 4)).astype("float32")
+    sigmoid = 1 / (1 + np.exp(-scores))
+    cost = -(target * np.log(sigmoid) + (1 - target) * np.log(1 - sigmoid))
+    return scores, target, cost
+
+
+def test_multi_label_loss_by_hand():
+    scores, target, cost = multi_label_case()
+    output = paddle.to_tensor(scores)
+    for shaped in (target, target[:, None]):
+        assert value("MultiLabelLoss", output, paddle.to_tensor(shaped)) == pytest.approx(cost.mean(), rel=1e-5)
+        summed = value("MultiLabelLoss", output, paddle.to_tensor(shaped), size_sum=True)
+        assert summed == pytest.approx(cost.sum(axis=1).mean(), rel=1e-5)
+    ratio = np.full_like(target, 0.2)
+    weight = np.exp(np.where(target > 0.5, 0.8, 0.2))
+    weighed = value("MultiLabelLoss", output, paddle.to_tensor(np.stack([target, ratio], 1)), weight_ratio=True)
+    assert weighed == pytest.approx((cost * weight).mean(), rel=1e-5)
+    smooth = 0.9 * target + 0.1 / 4
+    expected = (cost + (target - smooth) * scores).mean()
+    assert value("MultiLabelLoss", output, paddle.to_tensor(target), epsilon=0.1) == pytest.approx(expected, rel=1e-5)
+
+
+def test_distillation_teaches_the_softmax_of_the_teacher_and_leaves_it_alone():
+    student, teacher = logits(), paddle.to_tensor(np.roll(FACTS["logits"], 1, 0).astype("float32"), stop_gradient=False)
+    total = loss("DistillationCELoss", model_name_pairs=[["Student", "Teacher"]])(
+        {"Student": student, "Teacher": {"logits": teacher}}, label()
+    )
+    total.backward()
+    p, q = probabilities(student.numpy()), probabilities(teacher.numpy())
+    assert float(total) == pytest.approx(float(np.mean(np.sum(-q * np.log(p), axis=1))), rel=1e-5)
+    np.testing.assert_allclose(student.grad.numpy(), (p - q) / len(p), atol=1e-6)
+    assert teacher.grad is None
+
+
+def test_distillation_with_true_labels_sums_over_the_networks():
+    outputs = {"Student": {"scores": logits()}, "Teacher": {"scores": -logits()}}
+    total = value("DistillationGTCELoss", outputs, model_names=["Student", "Teacher"], key="scores")
+    assert total == pytest.approx(value("CELoss") + value("CELoss", -logits()), rel=1e-5)
+    with pytest.raises(ConfigError, match="did you mean 'Student'"):
+        value("DistillationGTCELoss", outputs, model_names=["Studnet"])
+
+
+def test_losses_add_up_with_their_weights():
+    combined = CombinedLoss([(loss("CELoss"), 2.0), (loss("PolyLoss"), 0.5), (loss("CELoss", epsilon=0.1), 1.0)])
+    answer = {key: float(share) for key, share in combined(logits(), label()).items()}
+    assert list(answer) == ["CELoss", "PolyLoss", "CELoss_2", "loss"]
+    expected = 2 * value("CELoss") + 0.5 * value("PolyLoss") + value("CELoss", epsilon=0.1)
+    assert answer["loss"] == pytest.approx(expected, rel=1e-6)
+    assert answer["CELoss"] == pytest.approx(2 * value("CELoss"), rel=1e-6)
+
+
+def test_a_single_loss_is_weighed_too():
+    scores = logits()
+    total = CombinedLoss([(loss("CELoss"), 0.25)])(scores, label())["loss"]
+    total.backward()
+    plain = logits()
+    loss("CELoss")(plain, label()).backward()
+    assert float(total) == pytest.approx(0.25 * value("CELoss"), rel=1e-6)
+    np.testing.assert_allclose(scores.grad.numpy(), 0.25 * plain.grad.numpy(), atol=1e-7)
+
+
+def test_half_precision_scores_are_summed_in_float32():
+    half = logits().astype("float16")
+    total = loss("CELoss", epsilon=0.1)(half, label())
+    assert total.dtype == paddle.float32
+    assert float(total) == pytest.approx(value("CELoss", epsilon=0.1), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("CELoss", {"epsilon": 1.0}),
+        ("CELoss", {"epsilon": -0.1}),
+        ("CELoss", {"class_weights": [1.0, -1.0]}),
+        ("MultiLabelLoss", {"epsilon": 1.5}),
+        ("FocalLoss", {"gamma": -1.0}),
+        ("PolyLoss", {"epsilon1": -1.0}),
+        ("DistillationCELoss", {"model_name_pairs": [["Student"]]}),
+        ("DistillationGTCELoss", {"model_names": []}),
+    ],
+)
+def test_values_out_of_range_are_refused(name, options):
+    with pytest.raises(ConfigError, match=r"expected .* received"):
+        loss(name, **options)
+
+
+def test_labels_and_weights_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match=r"16 x 1|N x 11"):
+        value("CELoss", target=paddle.zeros([16, 5]))
+    with pytest.raises(ConfigError, match="11 class_weights"):
+        value("CELoss", class_weights=[1.0, 2.0])
+    with pytest.raises(DataError, match="MultiLabelLoss"):
+        value("MultiLabelLoss", target=paddle.zeros([16, 2, 11]))
+    with pytest.raises(ConfigError, match="weight above 0"):
+        CombinedLoss([(loss("CELoss"), 0.0)])
+    with pytest.raises(ConfigError, match="one loss or more"):
+        CombinedLoss([])

@@ -1,0 +1,197 @@
+"""Metrics are exact over uneven batches and over several processes, and equal what is worked out by hand."""
+
+import numpy as np
+import paddle
+import pytest
+import reference
+
+from ppzoo.errors import ConfigError, DataError
+from ppzoo.metrics import METRICS, MetricList
+
+FACTS = reference.read_json("losses_metrics.json")
+LOGITS = np.array(FACTS["logits"], "float32")
+LABEL = np.array(FACTS["label"])
+CLASSES = LOGITS.shape[1]
+MULTI = np.random.RandomState(3).randint(0, 2, LOGITS.shape)
+
+SINGLE_LABEL = {
+    "TopkAcc": {"topk": [1, 3, 5]},
+    "PrecisionRecallF1": {"per_class": True},
+    "AveragePrecision": {},
+    "ExpectedCalibrationError": {"bins": 4},
+}
+MULTI_LABEL = {"HammingDistance": {}, "AccuracyScore": {"base": "sample"}, "MultiLabelMAP": {}}
+
+
+def gather(metric, scores, label, sizes=None, output=lambda scores: scores):
+    """`metric` after batches of these sizes."""
+    start = 0
+    for size in sizes or [len(scores)]:
+        part = slice(start, start + size)
+        metric.update(output(paddle.to_tensor(scores[part])), paddle.to_tensor(label[part]))
+        start += size
+    return metric
+
+
+def figures(name, scores=LOGITS, label=LABEL, output=lambda scores: scores, **options):
+    return gather(METRICS[name](**options), scores, label, output=output).compute()
+
+
+def test_measured_top_k_of_paddleclas():
+    assert figures("TopkAcc", topk=[1, 5]) == FACTS["TopkAcc"]
+    assert figures("TopkAcc", label=LABEL.ravel()) == FACTS["TopkAcc"]
+    assert figures("TopkAcc", output=lambda scores: {"logits": scores}) == FACTS["TopkAcc"]
+    assert figures("GoogLeNetTopkAcc", output=lambda scores: [scores, -scores, scores]) == FACTS["TopkAcc"]
+    networks = {"Student": {"scores": None}}
+    answer = figures(
+        "DistillationTopkAcc",
+        output=lambda scores: {**networks, "Student": {"scores": scores}, "Teacher": -scores},
+        model_key="Student",
+        feature_key="scores",
+    )
+    assert answer == FACTS["TopkAcc"]
+
+
+def cases():
+    for names, label in ((SINGLE_LABEL, LABEL), (MULTI_LABEL, MULTI)):
+        for name, options in names.items():
+            yield pytest.param(METRICS[name], options, label, id=name)
+
+
+@pytest.mark.parametrize(("metric", "options", "label"), list(cases()))
+def test_uneven_batches_and_several_processes_give_the_figures_of_everything_at_once(metric, options, label):
+    whole = gather(metric(**options), LOGITS, label).compute()
+    assert gather(metric(**options), LOGITS, label, [5, 1, 7, 3]).compute() == pytest.approx(whole, rel=1e-12)
+
+    first = gather(metric(**options), LOGITS[:5], label[:5], [4, 1])
+    second = gather(metric(**options), LOGITS[5:], label[5:])
+    idle = metric(**options)
+    for other in (second, idle):
+        first.merge(other.state())
+    assert first.compute() == pytest.approx(whole, rel=1e-12)
+
+    first.reset()
+    assert gather(first, LOGITS, label).compute() == whole
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_the_main_figure_is_among_the_figures(name):
+    options = {"model_key": "Student"} if name == "DistillationTopkAcc" else {}
+    metric = METRICS[name](**options)
+    outputs = {"GoogLeNetTopkAcc": lambda scores: [scores], "DistillationTopkAcc": lambda scores: {"Student": scores}}
+    gather(metric, LOGITS, MULTI if name in MULTI_LABEL else LABEL, output=outputs.get(name, lambda scores: scores))
+    assert metric.main in metric.compute()
+
+
+def test_a_k_above_the_class_count_is_left_out_and_said_so_once(caplog):
+    metric = METRICS["TopkAcc"](topk=[1, 5])
+    gather(metric, LOGITS[:, :3], LABEL % 3, [8, 8])
+    metric.reset()
+    gather(metric, LOGITS[:, :3], LABEL % 3)
+    assert list(metric.compute()) == ["top1"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "top-5" in caplog.text
+    assert "3 classes" in caplog.text
+    with pytest.raises(ConfigError, match="at most 3"):
+        figures("TopkAcc", LOGITS[:, :3], LABEL % 3, topk=[5])
+
+
+def test_soft_labels_count_by_their_largest_share():
+    soft = 0.6 * np.eye(CLASSES)[LABEL.ravel()] + 0.4 * np.eye(CLASSES)[(LABEL.ravel() + 1) % CLASSES]
+    assert figures("TopkAcc", label=soft.astype("float32")) == FACTS["TopkAcc"]
+
+
+def test_equal_scores_are_ordered_as_paddlepaddle_s_accuracy_does():
+    scores = np.round(LOGITS / 3)
+    for k in (1, 2, 5):
+        expected = float(paddle.metric.accuracy(paddle.to_tensor(scores), paddle.to_tensor(LABEL), k=k))
+        assert figures("TopkAcc", scores, topk=[k])[f"top{k}"] == pytest.approx(expected)
+
+
+def test_precision_recall_and_f1_by_hand():
+    # Labels 0 0 0 1 1 2, predictions 0 0 1 1 0 0; class 3 occurs nowhere.
+    predicted, truth = [0, 0, 1, 1, 0, 0], np.array([0, 0, 0, 1, 1, 2])
+    metric = gather(METRICS["PrecisionRecallF1"](per_class=True), np.eye(4, dtype="float32")[predicted], truth)
+    precision, recall = np.array([2 / 4, 1 / 2, 0]), np.array([2 / 3, 1 / 2, 0])
+    f1 = np.array([4 / 7, 1 / 2, 0])
+    answer = metric.compute()
+    for name, values in {"precision": precision, "recall": recall, "f1": f1}.items():
+        assert answer[f"{name}_macro"] == pytest.approx(values.mean())
+        assert answer[f"{name}_weighted"] == pytest.approx((values * [3, 2, 1]).sum() / 6)
+        np.testing.assert_allclose(metric.per_class()[name], [*values, 0])
+        assert answer[f"{name}_class1"] == pytest.approx(values[1])
+    assert metric.confusion[:3, :3].tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
+
+
+def test_average_precision_by_hand_with_equal_scores():
+    # One class against the other by scores 4 3 3 2 1, positive + - + + -: precision 1, 2/3, 3/4 at recall 1/3, 2/3, 1.
+    scores = np.array([[4, 0], [3, 0], [3, 0], [2, 0], [1, 0]], "float32")
+    target = np.array([[1, 0], [0, 0], [1, 0], [1, 0], [0, 0]])
+    expected = (1 + 2 / 3 + 3 / 4) / 3
+    assert figures("MultiLabelMAP", scores, target)["MultiLabelMAP"] == pytest.approx(expected)
+    eleven = (4 * 1 + 7 * 3 / 4) / 11
+    assert figures("MultiLabelMAP", scores, target, map_type="11point")["MultiLabelMAP"] == pytest.approx(eleven)
+    metric = gather(METRICS["AveragePrecision"](), scores, 1 - target[:, 0])
+    assert metric.per_class()[0] == pytest.approx(expected)
+
+
+def test_multi_label_decisions_by_hand():
+    scores = np.array([[2.0, -1.0], [-3.0, 4.0], [1.0, 1.0]], "float32")
+    target = np.array([[1, 0], [1, 1], [1, 1]])
+    for shaped in (target, target[:, None]):
+        assert figures("HammingDistance", scores, shaped) == {"HammingDistance": pytest.approx(1 / 6)}
+        assert figures("AccuracyScore", scores, shaped) == {"AccuracyScore": pytest.approx(5 / 6)}
+        assert figures("AccuracyScore", scores, shaped, base="sample") == {"AccuracyScore": pytest.approx(2 / 3)}
+    with pytest.raises(DataError, match="N x 2"):
+        figures("HammingDistance", scores, np.zeros((3, 5)))
+
+
+def test_calibration_error_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55]])
+    answer = figures(
+        "ExpectedCalibrationError", np.log(probabilities).astype("float32"), np.array([0, 1, 0, 1]), bins=4
+    )
+    # Of four bins two are used: (0.5, 0.75] has accuracy 2/2 at confidence 0.575, (0.75, 1] 1/2 at 0.85.
+    expected = (abs(1.0 - 0.575) * 2 + abs(0.5 - 0.85) * 2) / 4
+    assert answer["ExpectedCalibrationError"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_list_of_metrics_answers_all_figures_and_the_first_is_the_main_one():
+    def metrics():
+        return MetricList([METRICS["ExpectedCalibrationError"](), METRICS["TopkAcc"](topk=[1]), METRICS["TopkAcc"]()])
+
+    whole = gather(metrics(), LOGITS, LABEL)
+    assert list(whole.compute()) == ["ExpectedCalibrationError", "top1", "top1_2", "top5"]
+    assert (whole.main, whole.higher_is_better) == ("ExpectedCalibrationError", False)
+    first, second = gather(metrics(), LOGITS[:9], LABEL[:9]), gather(metrics(), LOGITS[9:], LABEL[9:])
+    first.merge(second.state())
+    assert first.compute() == pytest.approx(whole.compute(), rel=1e-12)
+    first.reset()
+    with pytest.raises(DataError, match="received none"):
+        first.compute()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("TopkAcc", {"topk": [0]}),
+        ("TopkAcc", {"topk": []}),
+        ("AccuracyScore", {"base": "samples"}),
+        ("MultiLabelMAP", {"map_type": "12point"}),
+        ("ExpectedCalibrationError", {"bins": 0}),
+    ],
+)
+def test_values_out_of_range_are_refused(name, options):
+    with pytest.raises(ConfigError, match=r"expected .* received"):
+        METRICS[name](**options)
+
+
+def test_outputs_of_the_wrong_network_are_refused():
+    with pytest.raises(ConfigError, match="GoogLeNetTopkAcc takes three"):
+        figures("TopkAcc", output=lambda scores: [scores, scores])
+    with pytest.raises(ConfigError, match="use TopkAcc"):
+        figures("GoogLeNetTopkAcc")
+    with pytest.raises(ConfigError, match="did you mean 'Student'"):
+        figures("DistillationTopkAcc", output=lambda scores: {"Student": scores}, model_key="student")
+    with pytest.raises(ConfigError, match="one metric or more"):
+        MetricList([])

@@ -1,0 +1,149 @@
+"""ResNet and SENet beyond the measured fixtures: parameter counts, options, layouts, feature maps."""
+
+import numpy as np
+import paddle
+import pytest
+import reference
+
+from ppzoo.errors import ConfigError
+from ppzoo.models import MODELS
+from ppzoo.models.resnet import ResNet
+from ppzoo.models.senet import ResNeXt, SE_ResNet_vd
+
+ARTICLES = reference.read_json("articles.json")
+PUBLISHED = reference.read_json("pretrained.json")
+FAMILIES = [name for name in MODELS if MODELS[name].network.__module__ in ("ppzoo.models.resnet", "ppzoo.models.senet")]
+
+
+def relative_difference(value, expected) -> float:
+    return float(np.abs(value - expected).max() / np.abs(expected).max())
+
+
+def evaluate(network, image: np.ndarray) -> np.ndarray:
+    network.eval()
+    with paddle.no_grad():
+        return network(paddle.to_tensor(image)).numpy()
+
+
+@pytest.mark.parametrize("name", ["ResNet18_cifar", "ResNet152_cifar", "SENet18_cifar"])
+def test_networks_for_small_images_have_the_published_parameter_count(name):
+    trainable = [value for value in MODELS[name].build().parameters() if not value.stop_gradient]
+    assert sum(int(np.prod(value.shape)) for value in trainable) == ARTICLES[name]["params"]
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if MODELS[name].weights])
+def test_state_dict_has_the_published_size(name):
+    state = MODELS[name].build().state_dict()
+    millions = sum(int(np.prod(value.shape)) for value in state.values()) / 1e6
+    assert millions == pytest.approx(PUBLISHED[name]["params_M"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_are_those_of_the_published_table(name):
+    for weights, row in [
+        (MODELS[name].weights, PUBLISHED.get(name)),
+        (MODELS[name].ssld, PUBLISHED.get(f"{name}_ssld")),
+    ]:
+        if row is None:
+            assert weights is None
+        else:
+            assert weights.url == row["url"]
+            assert [weights.top1, weights.top5] == [row["top1"], row["top5"]]
+            assert [weights.flops, weights.params] == [row["flops_G"], row["params_M"]]
+            assert (weights.img_size, weights.resize) == (row["img_size"] or 224, row["eval_resize"] or weights.resize)
+
+
+@pytest.mark.parametrize("name", ["ResNet18_vd", "ResNet50", "SE_ResNet18_vd", "SE_ResNeXt50_32x4d", "SENet18_cifar"])
+def test_layout_does_not_change_the_answer_even_at_odd_sizes(name):
+    """At 75 pixels the pooled shortcuts meet maps of 19, 10 and 5."""
+    network, transposed = MODELS[name].build(class_num=7), MODELS[name].build(class_num=7, data_format="NHWC")
+    transposed.set_state_dict(network.state_dict())
+    image = reference.image(2, 75, 0)
+    expected = evaluate(network, image)
+    assert expected.shape == (2, 7)
+    assert relative_difference(evaluate(transposed, image), expected) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("ResNet18", [4, 8, 16, 32]),
+        ("ResNet50_vd", [4, 8, 16, 32]),
+        ("SE_ResNeXt50_32x4d", [4, 8, 16, 32]),
+        ("ResNet18_cifar", [4, 8]),
+        ("SENet18_cifar", [4, 8]),
+    ],
+)
+def test_feature_layers_give_maps_of_their_stride(name, strides):
+    network = MODELS[name].build()
+    assert list(network.feature_layers) == strides
+    layers, shapes = dict(network.named_sublayers()), {}
+    for stride, path in network.feature_layers.items():
+        layers[path].register_forward_post_hook(
+            lambda _layer, _inputs, output, stride=stride: shapes.update({stride: output.shape})
+        )
+    evaluate(network, reference.image(1, 64, 0))
+    assert {stride: shape[2:] for stride, shape in shapes.items()} == {s: [64 // s, 64 // s] for s in strides}
+
+
+def test_use_first_short_conv_false_leaves_the_first_identity():
+    plain = MODELS["ResNet18"].build(use_first_short_conv=False)
+    default = MODELS["ResNet18"].build()
+    dropped = set(default.state_dict()) - set(plain.state_dict())
+    assert dropped and all(key.startswith("blocks.0.short.") for key in dropped)
+    assert set(plain.state_dict()) < set(default.state_dict())
+    assert evaluate(plain, reference.image(1, 64, 0)).shape == (1, 1000)
+
+
+def test_use_first_short_conv_false_is_refused_for_bottlenecks():
+    with pytest.raises(ConfigError, match=r"use_first_short_conv: expected True .* depth 50"):
+        MODELS["ResNet50"].build(use_first_short_conv=False)
+
+
+@pytest.mark.parametrize("name", ["ResNet18", "ResNet18_vd", "SE_ResNeXt50_32x4d", "ResNet18_cifar"])
+def test_images_may_have_four_channels(name):
+    network = MODELS[name].build(input_image_channel=4, class_num=5)
+    image = np.concatenate([reference.image(1, 32, 0)] * 2, axis=1)[:, :4]
+    assert evaluate(network, image).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("ResNet18", "layer_type"), ("SE_ResNet18_vd", "input_image_channel"), ("ResNet50", "depth")]
+)
+def test_options_that_the_family_does_not_have_are_refused(name, option):
+    with pytest.raises(ConfigError, match=rf"{name} has no option '{option}'.*it has: class_num"):
+        MODELS[name].build(**{option: 4})
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name.endswith("_cifar")])
+def test_networks_for_small_images_take_ten_classes_and_32_pixels(name):
+    variant = MODELS[name]
+    assert variant.image_shape == (3, 32, 32)
+    assert variant.build().state_dict()["fc.weight"].shape[1] == 10
+
+
+@pytest.mark.parametrize(("network", "depth"), [(ResNet, 18), (SE_ResNet_vd, 18), (ResNeXt, 50)])
+def test_head_layers_are_all_that_depends_on_the_number_of_classes(network, depth):
+    with paddle.utils.unique_name.guard():
+        seven = network(7, depth=depth)
+    with paddle.utils.unique_name.guard():
+        nine = network(9, depth=depth)
+    other = {key: value.shape for key, value in nine.state_dict().items()}
+    changed = {key.rpartition(".")[0] for key, value in seven.state_dict().items() if value.shape != other[key]}
+    assert changed == set(network.head_layers)
+
+
+@pytest.mark.slow
+def test_senet154_answers_as_paddleclas_does_where_float32_can_tell():
+    """Logits of PaddleClas 2.6.0 for class_num=8, one image of 64 pixels, and each block's last scale times 0.1.
+
+    With the undamped reference weights the network is chaotic: an input that differs by 1e-7 moves the logits by more
+    than a half, in PaddleClas's network as well.
+    """
+    network = MODELS["SENet154_vd"].build(class_num=8)
+    reference.fill_network(network)
+    for key, value in network.state_dict().items():
+        if key.endswith("conv2._batch_norm.weight"):
+            value.set_value(value * 0.1)
+    expected = [-0.13980845, 3.7340825, -1.0225996, -5.7504115, -2.2414885, -2.6215458, -3.3551507, -8.007746]
+    assert relative_difference(evaluate(network, reference.image(1, 64, 0)), np.array([expected])) <= 1e-4

@@ -1,0 +1,222 @@
+"""What loading says it loaded is what the network computes with; anything else is an error, or the caller's word."""
+
+import pickle
+
+import numpy as np
+import paddle
+import pytest
+
+from ppzoo.errors import ConfigError, WeightsError
+from ppzoo.weights import best_fit, load_weights, save_pdparams
+
+
+class Tiny(paddle.nn.Layer):
+    """A network with the shape of a classifier: a filter, a norm, a head."""
+
+    head_layers = ("out",)
+
+    def __init__(self, class_num=10, width=4):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, width, 3, weight_attr=paddle.ParamAttr(name="conv1_weights"))
+        self.bn = paddle.nn.BatchNorm(width)
+        self.out = paddle.nn.Linear(width, class_num)
+
+    def forward(self, x):
+        return self.out(self.bn(self.conv(x)).mean([2, 3]))
+
+
+def build(class_num=10, width=4, seed=0):
+    paddle.seed(seed)
+    with paddle.utils.unique_name.guard():
+        return Tiny(class_num, width)
+
+
+def values(network):
+    return {key: tensor.numpy().copy() for key, tensor in network.state_dict().items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key])
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_pdparams(build(seed=1).state_dict(), tmp_path / "net.pdparams")
+    return tmp_path / "net.pdparams"
+
+
+@pytest.fixture
+def donor():
+    return values(build(seed=1))
+
+
+@pytest.mark.parametrize("suffix", ["", ".pdparams"])
+def test_a_file_is_loaded_entirely(file, donor, suffix):
+    network = build()
+    report = load_weights(network, str(file.with_suffix(suffix)))
+    assert_same(values(network), donor)
+    assert report.loaded == list(donor) and report.complete
+    assert not (report.missing or report.unexpected or report.mismatched or report.reinitialised)
+    assert str(report) == f"{file.with_suffix(suffix)}: 8 entries loaded"
+
+
+def test_a_file_keyed_by_parameter_names_is_loaded(tmp_path, donor):
+    by_name = {tensor.name: donor[key] for key, tensor in build().state_dict().items()}
+    assert "conv1_weights" in by_name
+    (tmp_path / "old.pdparams").write_bytes(pickle.dumps(by_name, 2))
+    network = build()
+    assert load_weights(network, tmp_path / "old").loaded == list(donor)
+    assert_same(values(network), donor)
+    by_name["stray"] = np.ones(3)
+    with pytest.raises(WeightsError, match=r"1 unexpected \(stray\)"):
+        load_weights(network, by_name)
+
+
+def test_arrays_and_tensors_are_loaded(donor):
+    for source in (donor, build(seed=1).state_dict()):
+        network = build()
+        load_weights(network, source)
+        assert_same(values(network), donor)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_precisions_are_cast(donor, dtype):
+    network = build()
+    load_weights(network, {key: value.astype(dtype) for key, value in donor.items()})
+    for key, value in values(network).items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, donor[key].astype(dtype).astype("float32"))
+
+
+def test_bfloat16_survives_in_either_direction(donor):
+    narrow = build(seed=1)
+    narrow.to(dtype="bfloat16")
+    wide = build()
+    load_weights(wide, narrow.state_dict())
+    again = build(seed=2)
+    again.to(dtype="bfloat16")
+    load_weights(again, wide.state_dict())
+    assert_same(values(again), values(narrow))
+
+
+def test_values_beyond_the_network_s_precision_are_refused(donor):
+    network = build()
+    before = values(network)
+    for key, value in {"bn.weight": np.full(4, 1e300), "bn.bias": np.arange(4)}.items():
+        with pytest.raises(WeightsError, match=rf"'{key}' holds {value.dtype} values that do not fit .* float32"):
+            load_weights(network, {**donor, key: value})
+    assert_same(values(network), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("bn._mean"), r"1 missing \(bn._mean\)"),
+        (lambda w: w.update(extra=np.ones(2)), r"1 unexpected \(extra\)"),
+        (
+            lambda w: w.update({"conv.weight": np.ones((4, 3, 5, 5))}),
+            r"1 mis-shaped \(conv.weight: 4x3x5x5 in the file, 4x3x3x3 in the network\)",
+        ),
+        (lambda w: w.update({"out.weight": np.ones((5, 10))}), r"out.weight: 5x10 in the file, 4x10 in the network"),
+        (lambda w: w.update({"out.bias": np.ones(())}), r"out.bias: scalar in the file, 10 in the network"),
+        (lambda w: w.update({"out.weight": np.ones((4, 7))}), r"out.weight: 4x7 in the file, 4x10 in the network"),
+        (lambda w: w.update({"bn.bias": np.array([np.nan] * 4)}), r"'bn.bias' holds nan"),
+        (lambda w: w.update({"bn.bias": "text"}), r"'bn.bias' is a str, expected an array"),
+        (lambda w: w.clear(), r"8 missing .*no entry fits"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_and_changes_nothing(donor, change, message):
+    network = build()
+    before = values(network)
+    change(donor)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_weights(network, donor)
+    assert "\n" not in str(caught.value)
+    assert_same(values(network), before)
+
+
+def test_a_head_of_another_class_number_is_reinitialised_and_said_so(file, donor):
+    network = build(class_num=3)
+    before = values(network)
+    report = load_weights(network, file)
+    after = values(network)
+    assert report.reinitialised == ["out.weight", "out.bias"]
+    assert "2 re-initialised" in str(report) and "out.weight" in str(report)
+    for key in after:
+        np.testing.assert_array_equal(after[key], before[key] if key in report.reinitialised else donor[key])
+
+
+def test_a_strict_head_may_not_differ(file):
+    network = build(class_num=3)
+    before = values(network)
+    with pytest.raises(WeightsError, match="2 mis-shaped"):
+        load_weights(network, file, head="strict")
+    assert_same(values(network), before)
+
+
+def test_without_strict_what_fits_is_loaded_and_the_rest_reported(donor):
+    donor["extra"] = np.ones(3)
+    donor["conv.weight"] = np.ones((1, 1))
+    del donor["bn._mean"]
+    network = build()
+    before = values(network)
+    report = load_weights(network, donor, strict=False)
+    assert (report.missing, report.unexpected) == (["bn._mean"], ["extra"])
+    assert report.mismatched == {"conv.weight": ((1, 1), (4, 3, 3, 3))}
+    assert len(report.loaded) == 6 and not report.complete
+    for text in ("6 entries loaded", "1 missing (bn._mean)", "1 unexpected (extra)", "conv.weight: 1x1"):
+        assert text in str(report)
+    for key, value in values(network).items():
+        np.testing.assert_array_equal(value, donor[key] if key in report.loaded else before[key])
+
+
+def test_even_without_strict_something_must_fit(donor):
+    with pytest.raises(WeightsError, match="no entry fits"):
+        load_weights(build(), {"other": np.ones(3)}, strict=False)
+
+
+def test_skipped_entries_are_neither_loaded_nor_missed(donor):
+    del donor["out.bias"]
+    donor["extra.table"] = np.ones(2)
+    network = build()
+    before = values(network)
+    report = load_weights(network, donor, skip=["out.*", "extra.*"])
+    assert report.skipped == ["out.weight", "out.bias"] and report.complete
+    np.testing.assert_array_equal(network.out.weight.numpy(), before["out.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"head": "no"}, "head: expected 'auto' or 'strict', received 'no'"),
+        ({"skip": ["uot.*"]}, r"'uot.\*' matches no entry"),
+        ({"skip": "out.*"}, "expected a list"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(donor, options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_weights(build(), donor, **options)
+
+
+def shapes(width):
+    return {key: tuple(value.shape) for key, value in build(width=width).state_dict().items()}
+
+
+def test_the_best_fit_is_the_network_that_shares_most_entries():
+    candidates = [(f"width {width}", shapes(width)) for width in (2, 4, 8)]
+    assert best_fit(shapes(4), candidates) == ("width 4", 1.0)
+    name, share = best_fit({**shapes(8), "out.weight": (8, 3), "out.bias": (3,)}, candidates)
+    assert name == "width 8" and share == pytest.approx(6 / 8)
+    assert best_fit({"other": (3,)}, candidates) is None
+
+
+def test_an_error_names_the_network_that_fits_better():
+    source = values(build(width=8))
+    with pytest.raises(WeightsError, match="this looks like width 8"):
+        load_weights(build(), source, candidates=((f"width {width}", shapes(width)) for width in (2, 4, 8)))
+    del source["bn.weight"]
+    with pytest.raises(WeightsError, match="1 missing") as caught:
+        load_weights(build(width=8), source, candidates=[("width 4", shapes(4))])
+    assert "looks like" not in str(caught.value)

@@ -1,0 +1,216 @@
+"""Every form in which PaddlePaddle pickles weights is read by name, and what is no weight file is said to be none."""
+
+import gzip
+import io
+import os
+import pickle
+import tarfile
+import zipfile
+
+import numpy as np
+import paddle
+import pytest
+
+from ppzoo.errors import WeightsError
+from ppzoo.weights import read_entries, read_pdparams, read_state, save_pdparams, save_state
+
+
+@pytest.fixture
+def layer():
+    paddle.seed(3)
+    with paddle.utils.unique_name.guard():
+        return paddle.nn.Sequential(paddle.nn.Conv2D(2, 3, 3), paddle.nn.BatchNorm(3))
+
+
+def same(found, layer):
+    expected = {key: tensor.numpy() for key, tensor in layer.state_dict().items()}
+    assert list(found) == list(expected)
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype
+        np.testing.assert_array_equal(found[key], value)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_what_paddle_save_writes_is_read_with_its_parameter_names(layer, tmp_path, protocol):
+    paddle.save(layer.state_dict(), str(tmp_path / "net.pdparams"), protocol=protocol)
+    same(read_pdparams(tmp_path / "net"), layer)
+    file = read_entries(tmp_path / "net.pdparams")
+    assert file.parameter_names == {key: tensor.name for key, tensor in layer.state_dict().items()}
+
+
+def test_pairs_of_name_and_array_are_read(layer, tmp_path):
+    pairs = {key: (tensor.name, tensor.numpy()) for key, tensor in layer.state_dict().items()}
+    (tmp_path / "net.pdparams").write_bytes(pickle.dumps(pairs, 2))
+    same(read_pdparams(tmp_path / "net"), layer)
+    assert read_entries(tmp_path / "net").parameter_names["0.weight"] == layer[0].weight.name
+
+
+def test_dense_tensors_are_read(layer, tmp_path):
+    tensors = [layer[0].weight.get_tensor()]  # in a list, so that paddle.save does not take it for a state dict
+    paddle.save({"w": tensors}, str(tmp_path / "net.pdopt"))
+    assert b"eval" in (tmp_path / "net.pdopt").read_bytes()
+    np.testing.assert_array_equal(read_state(tmp_path / "net.pdopt")["w"][0], layer[0].weight.numpy())
+
+
+def test_arrays_in_slices_are_put_together(tmp_path):
+    whole = np.arange(60, dtype="f4").reshape(3, 4, 5)
+    flat = whole.reshape(-1)
+    content = {
+        "first": np.ones(2),
+        "w@@.0": flat[:25],
+        "w@@.1": flat[25:50],
+        "w@@.2": flat[50:],
+        "UnpackBigParamInfor@@": {"w": {"OriginShape": (3, 4, 5), "slices": ["w@@.0", "w@@.1", "w@@.2"]}},
+    }
+    (tmp_path / "net.pdparams").write_bytes(pickle.dumps(content, 2))
+    found = read_pdparams(tmp_path / "net.pdparams")
+    assert sorted(found) == ["first", "w"]
+    np.testing.assert_array_equal(found["w"], whole)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"w": {"OriginShape": (3, 5), "slices": ["a"]}},
+        {"w": {"OriginShape": (8,), "slices": ["a", "a"]}},
+        {"w": {"OriginShape": (4,), "slices": ["gone"]}},
+        {"w": {"OriginShape": (4,), "slices": []}},
+        {"w": {"OriginShape": "4", "slices": ["a"]}},
+        {"w": {"OriginShape": (4,), "slices": ["table"]}},
+        {"w": 3},
+        [1],
+    ],
+)
+def test_a_wrong_table_of_slices_is_refused(tmp_path, table):
+    content = {"a": np.ones(4), "table": {}, "UnpackBigParamInfor@@": table}
+    (tmp_path / "net.pdparams").write_bytes(pickle.dumps(content, 2))
+    with pytest.raises(WeightsError, match="UnpackBigParamInfor@@ does not describe"):
+        read_pdparams(tmp_path / "net.pdparams")
+
+
+def test_half_precision_stays_and_bfloat16_becomes_float32(layer, tmp_path):
+    values = paddle.to_tensor([1.0, -2.5, 3e38])
+    paddle.save({"b": values.astype("bfloat16")}, str(tmp_path / "b.pdparams"))
+    paddle.save({"h": values[:2].astype("float16")}, str(tmp_path / "h.pdparams"))
+    wide, half = read_pdparams(tmp_path / "b")["b"], read_pdparams(tmp_path / "h")["h"]
+    assert (wide.dtype, half.dtype) == (np.float32, np.float16)
+    np.testing.assert_array_equal(wide, values.astype("bfloat16").astype("float32").numpy())
+    np.testing.assert_array_equal(half, [1, -2.5])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_a_value_that_is_not_finite_is_an_error_that_names_its_entry(tmp_path, bad, dtype):
+    array = np.ones((3, 4), dtype)
+    array[1, 2] = bad
+    save_pdparams({"fine": np.ones(2), "conv.weight": array}, tmp_path / "net.pdparams")
+    with pytest.raises(WeightsError, match=r"entry 'conv.weight' holds -?(nan|inf) \(element 6\)"):
+        read_pdparams(tmp_path / "net")
+
+
+@pytest.mark.parametrize("value", [3, "text", [np.ones(2)], {"inner": np.ones(2)}, None])
+def test_an_entry_that_is_no_array_is_an_error_that_names_it(tmp_path, value):
+    (tmp_path / "net.pdparams").write_bytes(pickle.dumps({"fine": np.ones(2), "odd": value}))
+    with pytest.raises(WeightsError, match=f"entry 'odd' is a {type(value).__name__}, expected an array"):
+        read_pdparams(tmp_path / "net")
+
+
+def _zip():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("readme.txt", "x")
+    return buffer.getvalue()
+
+
+def _tar():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("x"))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"\xef\xbb\xbf\n <html>", "web page"),
+        (_zip(), "zip archive"),
+        (_tar(), "tar archive"),
+        (gzip.compress(b"x"), "gzip"),
+        (b"hello, world", "no weight file|refused"),
+        (os.urandom(3) + b"\xff" * 500, "no weight file|refused|truncated"),
+        (pickle.dumps([np.ones(2)]), "holds a list, expected a dictionary"),
+        (pickle.dumps({"w": np.ones(200)}, 4)[:-30], "truncated"),
+    ],
+)
+def test_what_is_no_weight_file_is_named_in_one_line(tmp_path, content, message):
+    (tmp_path / "net.pdparams").write_bytes(content)
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_pdparams(tmp_path / "net")
+    assert "\n" not in str(caught.value) and "net.pdparams" in str(caught.value)
+
+
+def test_a_missing_file_is_answered_with_the_nearest_one(tmp_path):
+    save_pdparams({"w": np.ones(2)}, tmp_path / "best_model.pdparams")
+    with pytest.raises(WeightsError, match=r"did you mean 'best_model.pdparams'\?"):
+        read_pdparams(tmp_path / "bets_model")
+    with pytest.raises(WeightsError, match=r"did you mean 'best_model.pdparams'\?"):
+        read_pdparams(tmp_path / "best-model.pdparams")
+    with pytest.raises(WeightsError, match="nor does its folder"):
+        read_pdparams(tmp_path / "nowhere" / "best_model")
+    with pytest.raises(WeightsError, match="is a folder"):
+        read_pdparams(tmp_path)
+
+
+def test_a_folder_beside_the_file_does_not_hide_it(tmp_path):
+    (tmp_path / "best_model").mkdir()
+    save_pdparams({"w": np.ones(2)}, tmp_path / "best_model.pdparams")
+    assert list(read_pdparams(tmp_path / "best_model")) == ["w"]
+
+
+def test_what_is_written_is_what_paddle_load_reads(layer, tmp_path):
+    save_pdparams(layer.state_dict(), tmp_path / "net.pdparams")
+    loaded = paddle.load(str(tmp_path / "net.pdparams"))
+    for key, tensor in layer.state_dict().items():
+        assert isinstance(loaded[key], paddle.Tensor) and loaded[key].name == tensor.name
+        np.testing.assert_array_equal(loaded[key].numpy(), tensor.numpy())
+    assert list(loaded) == list(layer.state_dict())
+    same(read_pdparams(tmp_path / "net"), layer)
+
+
+def test_an_optimizer_s_state_goes_both_ways(tmp_path):
+    linear = paddle.nn.Linear(4, 3)
+    schedule = paddle.optimizer.lr.PiecewiseDecay([2, 4], [0.1, 0.01, 0.001])
+    optimizer = paddle.optimizer.Momentum(schedule, parameters=linear.parameters())
+    linear(paddle.ones([2, 4])).sum().backward()
+    optimizer.step()
+    master = linear.weight.clone()  # what a GPU adds in mixed precision
+    state = {**optimizer.state_dict(), "master_weights": {linear.weight.name: master}}
+    velocity = next(key for key in state if key.endswith("velocity_0"))
+    paddle.save(state, str(tmp_path / "paddle.pdopt"))
+    save_state(state, tmp_path / "ppzoo.pdopt")
+    for path in tmp_path.iterdir():
+        found = read_state(path)
+        assert found.keys() == state.keys() and found["LR_Scheduler"] == state["LR_Scheduler"]
+        np.testing.assert_array_equal(found["master_weights"][linear.weight.name], master.numpy())
+        np.testing.assert_array_equal(found[velocity], state[velocity].numpy())
+        loaded = paddle.load(str(path))
+        assert isinstance(loaded[velocity], paddle.Tensor) and loaded[velocity].name == state[velocity].name
+
+
+def test_a_training_state_is_read(tmp_path):
+    state = {"epoch": 3, "metric": 0.5, "history": [1, 2.5], "best": {"epoch": 2, "name": "top1"}, "done": False}
+    paddle.save(state, str(tmp_path / "a.pdstates"))
+    save_state(state, tmp_path / "b.pdstates")
+    assert read_state(tmp_path / "a.pdstates") == read_state(tmp_path / "b.pdstates") == state
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "net.pdparams"
+    save_pdparams({"w": np.ones(2)}, path)
+    before = path.read_bytes()
+    with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+        save_state({"big": np.ones(100_000), "no": lambda: None}, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["net.pdparams"]
