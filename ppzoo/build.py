@@ -242,11 +242,13 @@ def transforms(ops: Sequence[Section]) -> data.Compose:
 def loader(cfg: Section, *, class_num: int | None, seed: int, training: bool) -> Loader:
     """The batches of the section `DataLoader.Train` or `DataLoader.Eval`."""
     shared = settings(DatasetSection, cfg["dataset"])
-    dataset = _make(data.DATASETS, shared.name, own_options(DatasetSection, cfg["dataset"]), class_num=class_num)
+    dataset: data.Dataset = _make(
+        data.DATASETS, shared.name, own_options(DatasetSection, cfg["dataset"]), class_num=class_num
+    )
     samples = data.Samples(dataset, transforms(shared.transform_ops or []), seed)
     sampling = settings(SamplerSection, cfg["sampler"])
     options = {key: value for key, value in cfg["sampler"].items() if key != "name"}
-    sampler = _make(data.SAMPLERS, sampling.name, options, length=len(samples), seed=seed, pad=training)
+    sampler: data.Sampler = _make(data.SAMPLERS, sampling.name, options, length=len(samples), seed=seed, pad=training)
     reading = settings(configuration.LoaderSection, cfg.get("loader"))
     return Loader(samples, sampler, num_workers=reading.num_workers, use_shared_memory=reading.use_shared_memory)
 
@@ -407,7 +409,7 @@ def _class_num(config: Section) -> int:
 
 
 def _evaluation(config: Section, network: paddle.nn.Layer) -> tuple[Callable[[], dict[str, float]], str, bool]:
-    """What evaluates `network` on the evaluation data, its most important figure, and whether more of that is better."""
+    """What evaluates `network` on the evaluation data, its main figure, and whether more of that is better."""
     sections = settings(Configuration, config)
     batches = loader(config["DataLoader"]["Eval"], class_num=_class_num(config), seed=0, training=False)
     criterion = loss(sections.Loss.Eval or sections.Loss.Train or [])

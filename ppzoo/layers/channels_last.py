@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppzoo import native
+from ppzoo.native import operators
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:
@@ -36,28 +37,34 @@ def _same(size: int, kernel: int, stride: int) -> list[int]:
     return [total // 2, total - total // 2]
 
 
+ACTIVATION_NAMES: dict[type[nn.Layer], str | None] = {
+    nn.Identity: None,
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.Hardswish: "hardswish",
+    nn.Swish: "swish",
+    nn.Silu: "swish",
+}
+
+
 class Conv2D(nn.Conv2D):
     """`paddle.nn.Conv2D`."""
 
     def forward(self, x: Tensor) -> Tensor:
         if native.takes(x) and (geometry := self.geometry(x)) is not None:
-            from ppzoo.native import operators
-
             return operators.convolve(x, self.weight, self.bias, geometry)
         return super().forward(x)
 
     def geometry(self, x: Tensor) -> list[int] | None:
-        """Strides, paddings, dilations and groups for `x` as the native operators take them, None if they cannot."""
+        """Strides, paddings, dilations and groups for `x` as the native operators take them; None if they cannot."""
         if self._padding_mode != "zeros" or self._data_format != "NCHW":
             return None
-        strides, dilations = _pair(self._stride), _pair(self._dilation)
-        paddings = _paddings(self._padding)
-        if paddings is None and isinstance(self._padding, str):
-            if self._padding.upper() == "VALID":
-                paddings = [0] * 4
-            elif self._padding.upper() == "SAME" and dilations == [1, 1]:
-                (height, width), (kernel_h, kernel_w) = x.shape[2:], self.weight.shape[2:]
-                paddings = _same(height, kernel_h, strides[0]) + _same(width, kernel_w, strides[1])
+        strides, dilations, paddings = self._stride, self._dilation, _paddings(self._padding)
+        if self._padding == "VALID":
+            paddings = [0] * 4
+        elif self._padding == "SAME" and dilations == [1, 1]:
+            (height, width), (kernel_h, kernel_w) = x.shape[2:], self.weight.shape[2:]
+            paddings = _same(height, kernel_h, strides[0]) + _same(width, kernel_w, strides[1])
         return None if paddings is None else [*strides, *paddings, *dilations, self._groups]
 
 
@@ -65,28 +72,132 @@ class BatchNorm(nn.BatchNorm):
     """`paddle.nn.BatchNorm`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fused(x, self._act) if self.fits(x, self._act, None) else super().forward(x)
+        return self.fused(x, self._act) if self.fits(x, self._act) else super().forward(x)
 
-    def fits(self, x: Tensor, activation: str | None, residual: Tensor | None) -> bool:
-        """Whether the native operators can compute activation(norm(x) + residual)."""
-        from ppzoo.native import operators
+    @property
+    def learns(self) -> bool:
+        """Whether the norm takes its statistics from the batch now."""
+        return self.training and not self._use_global_stats
 
-        if not native.takes(x) or self._data_layout != "NCHW" or self._trainable_statistics:
-            return False
+    def fits(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> bool:
+        """Whether the native operators can compute activation(norm(x) + residual) now."""
         known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
-        if activation not in known:
+        if not native.takes(x) or activation not in known or self._data_layout != "NCHW" or self._trainable_statistics:
             return False
-        if self.training and not self._use_global_stats:
-            batch, _, height, width = x.shape
-            return batch * height * width > 1
-        return not paddle.is_grad_enabled()
+        # PaddlePaddle hands a single value a channel on as it is.
+        return x.size > x.shape[1] if self.learns else not paddle.is_grad_enabled()
 
     def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
-        """activation(norm(x) + residual); `fits` has been asked."""
-        from ppzoo.native import operators
+        """activation(norm(x) + residual), where `fits`."""
+        if not self.learns:
+            return operators.normalise_by_running(
+                x, self.tensors, epsilon=self._epsilon, activation=activation, residual=residual
+            )
+        return operators.normalise(
+            x,
+            self.tensors,
+            momentum=self._momentum,
+            epsilon=self._epsilon,
+            activation=activation,
+            residual=residual,
+        )
 
-        tensors = self.weight, self.bias, self._mean, self._variance
-        options = {"epsilon": self._epsilon, "activation": activation, "residual": residual}
-        if self.training and not self._use_global_stats:
-            return operators.normalise(x, tensors, momentum=self._momentum, **options)
-        return operators.normalise_by_running(x, tensors, **options)
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.weight, self.bias, self._mean, self._variance
+
+
+class MaxPool2D(nn.MaxPool2D):
+    """`paddle.nn.MaxPool2D`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        paddings, kernel = _paddings(self.padding), _pair(self.ksize)
+        plain = paddings is not None and not self.return_mask and self.data_format == "NCHW"
+        if plain and kernel[0] * kernel[1] <= operators.MOST_PLACES and native.takes(x):
+            stride = _pair(self.ksize if self.stride is None else self.stride)
+            return operators.max_pool(x, [*kernel, *stride, *paddings, int(self.ceil_mode)])
+        return super().forward(x)
+
+
+class AvgPool2D(nn.AvgPool2D):
+    """`paddle.nn.AvgPool2D`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        paddings, kernel = _paddings(self.padding), _pair(self.ksize)
+        if paddings is not None and self.divisor is None and self.data_format == "NCHW" and native.takes(x):
+            stride = _pair(self.ksize if self.stride is None else self.stride)
+            area = 0 if self.exclusive else kernel[0] * kernel[1]
+            return operators.average_pool(x, [*kernel, *stride, *paddings, int(self.ceil_mode)], area)
+        return super().forward(x)
+
+
+class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
+    """`paddle.nn.AdaptiveAvgPool2D`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = self._output_size if isinstance(self._output_size, (list, tuple)) else (self._output_size,) * 2
+        if None not in sizes and self._data_format == "NCHW" and native.takes(x):
+            return operators.average_pool(x, [int(size) for size in sizes])
+        return super().forward(x)
+
+
+def conv_norm_act(
+    conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
+    name = ACTIVATION_NAMES.get(type(act), "unknown")
+    if isinstance(norm, BatchNorm) and not (_watched(conv) or _watched(norm) or _watched(act)) and norm._act is None:
+        if norm.learns and len(x) > 1 and isinstance(conv, Conv2D) and conv.bias is None:
+            geometry = conv.geometry(x)
+            if geometry is not None and norm.fits(x, name, residual):
+                return operators.convolve_and_normalise(
+                    x,
+                    conv.weight,
+                    norm.tensors,
+                    geometry,
+                    momentum=norm._momentum,
+                    epsilon=norm._epsilon,
+                    activation=name,
+                    residual=residual,
+                )
+        y = conv(x)
+        if norm.fits(y, name, residual):
+            return norm.fused(y, name, residual)
+        y = norm(y)
+    else:
+        y = norm(conv(x))
+    return act(y if residual is None else add(y, residual))
+
+
+def _watched(layer: nn.Layer) -> bool:
+    """Whether somebody asked to be called with the layer's input or output."""
+    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """x + y, two tensors N x C x H x W."""
+    return operators.add(x, y) if native.takes(x) and x.shape == y.shape else x + y
+
+
+def relu(x: Tensor) -> Tensor:
+    return operators.activate(x, "relu") if native.takes(x) else F.relu(x)
+
+
+def add_relu(x: Tensor, y: Tensor) -> Tensor:
+    """ReLU(x + y) of two tensors N x C x H x W."""
+    return operators.add(x, y, "relu") if native.takes(x) and x.shape == y.shape else F.relu(x + y)
+
+
+def concat(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors N x C x H x W one after the other along their channels."""
+    return operators.concat(parts) if native.takes(parts[0]) else paddle.concat(list(parts), axis=1)
+
+
+def halve(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and the second half of the channels of N x C x H x W, C even."""
+    return operators.halve(x) if native.takes(x) else tuple(paddle.split(x, 2, axis=1))
+
+
+def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
+    """x * gate: N x C x H x W, and N x C x 1 x 1."""
+    return operators.scale_channels(x, gate) if native.takes(x) else x * gate

@@ -27,6 +27,11 @@ _loaded = False
 _refusal: str | None = None
 
 
+def _fits(x: Any) -> bool:
+    """`operators.fits`, which stands here once the operators are loaded."""
+    return False
+
+
 def activate(mode: Mode = "auto") -> bool:
     """Use the native operators from here on, or PaddlePaddle's, and answer which it is.
 
@@ -60,16 +65,12 @@ def active() -> bool:
 
 def takes(x: Any) -> bool:
     """Whether the native operators are to compute on the tensor `x` now."""
-    if not _active:
-        return False
-    from ppzoo.native import operators
-
-    return operators.fits(x)
+    return _active and _fits(x)
 
 
 def _load() -> str | None:
     """Why the operators cannot be used, or None once they are loaded."""
-    global _loaded, _refusal
+    global _loaded, _refusal, _fits
     import paddle
 
     if not paddle.get_device().startswith("cpu"):
@@ -79,7 +80,10 @@ def _load() -> str | None:
 
         try:
             compilation.load()
-            _loaded = True
         except compilation.Unavailable as unavailable:
             _refusal = str(unavailable)
+        else:
+            from ppzoo.native.operators import fits
+
+            _fits, _loaded = fits, True
     return _refusal

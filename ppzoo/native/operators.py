@@ -16,6 +16,8 @@ from paddle.base import core, framework
 ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
 # Those that are found again from their result, as the gradient of a norm with a residual needs.
 INVERTIBLE = {None, "relu", "relu6"}
+# Places that a window of `max_pool` may have.
+MOST_PLACES = 256
 
 _run = core.eager._run_custom_op
 _FLOAT32 = paddle.float32
@@ -110,7 +112,7 @@ def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
 
     Args:
         geometry: kernel, strides, paddings (top, bottom, left, right), ceil_mode: nine numbers; or, for adaptive
-            pooling, the two sizes of the output. At most 256 places in a window.
+            pooling, the two sizes of the output. At most `MOST_PLACES` places in a window.
     """
     return nchw(_run("ppzoo_max_pool", nhwc(x), geometry)[0])
 

@@ -7,6 +7,7 @@ a zip bomb stays packed.
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,7 +24,20 @@ MAX_HEADER = 10_000
 MAX_RATIO = 20  # of what is unpacked to what is packed
 SLACK = 64 << 20  # bytes that small archives may hold beyond that
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, KeyError, TypeError)
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    OverflowError,
+)
 
 
 def open_archive(file: Path) -> zipfile.ZipFile:

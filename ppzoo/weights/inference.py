@@ -23,7 +23,7 @@ from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, wi
 
 START = bytes(4)  # the version, 0, with which every tensor begins
 PARAMS = ".pdiparams"
-MAX_PROGRAM = 256 << 20
+MAX_PROGRAM = 32 << 20
 MAX_DESCRIPTION = 1 << 12
 LOD_TENSOR = 7
 
@@ -126,7 +126,7 @@ def _parameter_names(file: Path) -> list[str]:
     if program.stat().st_size > MAX_PROGRAM:
         raise WeightsError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
     try:
-        return sorted(read_names(program.read_bytes()))
+        return sorted(readers[program](program.read_bytes()))
     except _DAMAGE:
         raise WeightsError(f"{program} is damaged, or no program of PaddlePaddle") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 Value = int | bytes
+MAX_FIELDS = 1_000_000
 
 
 def fields(message: bytes) -> dict[int, list]:
@@ -17,8 +18,11 @@ def fields(message: bytes) -> dict[int, list]:
         ValueError: it is no message.
     """
     found: dict[int, list[Value]] = {}
-    position = 0
+    position = count = 0
     while position < len(message):
+        count += 1
+        if count > MAX_FIELDS:
+            raise ValueError("a message has too many fields")
         tag, position = _varint(message, position)
         value: Value
         if tag & 7 == 0:

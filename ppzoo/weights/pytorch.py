@@ -7,6 +7,7 @@ afterwards.
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from collections.abc import Callable
@@ -35,7 +36,8 @@ from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, wi
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that opens a file of the older format
 LEGACY_PROTOCOL = 1001
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "model_state")
-BYTES_BEYOND = 4  # how often views may claim the size of the file
+CLAIMS = 4  # how often the tensors may claim the size of the file
+MAX_TREE = 64 << 20
 
 STORAGES = {
     "torch.DoubleStorage": "<f8",
@@ -85,7 +87,7 @@ class View(Leaf):
         budget.claim(count * values.itemsize)
         strides = tuple(stride * values.itemsize for stride in self.strides)
         start = values[self.offset :] if count else values[:0]
-        array = np.lib.stride_tricks.as_strided(start, self.shape, strides, writeable=False)
+        array = np.lib.stride_tricks.as_strided(start, self.shape, strides)
         array = np.ascontiguousarray(array).reshape(self.shape)  # a copy only where the view is not the whole
         return widen_bfloat16(array) if self.storage.kind == "torch.BFloat16Storage" else array
 
@@ -158,8 +160,9 @@ def read_torch_archive(file: Path) -> WeightFile:
             order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in archive.namelist() else b"little"
             expect(order == b"little", "it was written on a big-endian machine")
             storages = Storages()
-            with archive.open(pickled) as stream:
-                tree = unpickle(stream, file, allowed=TORCH, persistent=storages.refer)  # type: ignore[arg-type]
+            expect(archive.getinfo(pickled).file_size <= MAX_TREE, "its pickle is too long")
+            stream = io.BytesIO(archive.read(pickled))
+            tree = unpickle(stream, file, allowed=TORCH, persistent=storages.refer)
             return _finish(file, tree, read_storage)
         except Refusal as refusal:
             raise WeightsError(f"{file} is refused: {refusal}") from None
@@ -210,7 +213,7 @@ def _finish(file: Path, tree: Any, read_storage: Callable[[Storage], np.ndarray]
     odd = next((key for key, value in views.items() if not isinstance(value, View)), None)
     if odd is not None:
         raise WeightsError(f"{file}: entry {odd!r} is a {type(views[odd]).__name__}, expected a tensor")
-    budget = Budget(BYTES_BEYOND * file.stat().st_size)
+    budget = Budget(CLAIMS * file.stat().st_size)
     values: dict[str, np.ndarray] = {}
     arrays = {}
     for key, view in views.items():

@@ -223,10 +223,12 @@ def test_mistakes_end_in_one_line_and_nothing_is_created(place, tmp_path, capsys
 
 def test_a_label_too_large_names_file_and_line(place, tmp_path, capsys):
     (tmp_path / "list.txt").write_text("blue/blue 0.png 0\nred/red 1.png 3\n")
-    overrides = (
-        f"Global.output_dir={tmp_path / 'output'}",
-        f"DataLoader.Train.dataset={{name: ImageNetDataset, image_root: {place / 'images'}, cls_label_path: {tmp_path / 'list.txt'}}}",
-    )
+    dataset = {
+        "name": "ImageNetDataset",
+        "image_root": str(place / "images"),
+        "cls_label_path": str(tmp_path / "list.txt"),
+    }
+    overrides = (f"Global.output_dir={tmp_path / 'output'}", f"DataLoader.Train.dataset={json.dumps(dataset)}")
     assert main(command("train", place, *overrides)) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "list.txt" in line and "line 2" in line and "3" in line
