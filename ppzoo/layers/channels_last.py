@@ -85,7 +85,8 @@ class BatchNorm(nn.BatchNorm):
         if not native.takes(x) or activation not in known or self._data_layout != "NCHW" or self._trainable_statistics:
             return False
         # PaddlePaddle hands a single value a channel on as it is.
-        return x.size > x.shape[1] if self.learns else not paddle.is_grad_enabled()
+        batch, _, height, width = x.shape
+        return batch * height * width > 1 if self.learns else not paddle.is_grad_enabled()
 
     def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
         """activation(norm(x) + residual), where `fits`."""
@@ -105,6 +106,15 @@ class BatchNorm(nn.BatchNorm):
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.weight, self.bias, self._mean, self._variance
+
+
+class Linear(nn.Linear):
+    """`paddle.nn.Linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.bias is not None and native.takes(x, 2):
+            return operators.linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 class MaxPool2D(nn.MaxPool2D):
@@ -147,7 +157,7 @@ def conv_norm_act(
     """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
     name = ACTIVATION_NAMES.get(type(act), "unknown")
     if isinstance(norm, BatchNorm) and not (_watched(conv) or _watched(norm) or _watched(act)) and norm._act is None:
-        if norm.learns and len(x) > 1 and isinstance(conv, Conv2D) and conv.bias is None:
+        if norm.learns and x.shape[0] > 1 and isinstance(conv, Conv2D) and conv.bias is None:
             geometry = conv.geometry(x)
             if geometry is not None and norm.fits(x, name, residual):
                 return operators.convolve_and_normalise(

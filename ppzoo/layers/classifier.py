@@ -52,39 +52,33 @@ class Classifier(nn.Layer):
             setattr(layer_at(self, holder) if holder else self, name, layer)
 
     def freeze(self, *patterns: str) -> list[str]:
-        """Keep parameters from training; batch norms among them stay in evaluation mode and keep their statistics.
+        """Keep parameters from training; batch norms among them normalise by their running statistics ever after.
 
         Args:
             patterns: shell patterns of structured names, such as "conv1.*"; none at all: everything but the head.
 
         Returns:
-            The structured names of the parameters that are frozen.
+            The structured names of the parameters that are frozen, running statistics included.
 
         Raises:
             ConfigError: a pattern that matches no parameter.
         """
         parameters = dict(self.named_parameters())
         heads = tuple(f"{path}." for path in self.head_layers)
-        if patterns:
-            frozen = []
-            for pattern in patterns:
-                matching = fnmatch.filter(parameters, pattern)
-                if not matching:
-                    raise ConfigError(f"freeze: no parameter matches {pattern!r}{suggestion(pattern, parameters)}")
-                frozen += matching
-        else:
-            frozen = [name for name in parameters if not name.startswith(heads)]
+        chosen = {name for name in parameters if not (patterns or name.startswith(heads))}
+        for pattern in patterns:
+            matching = fnmatch.filter(parameters, pattern)
+            if not matching:
+                raise ConfigError(f"freeze: no parameter matches {pattern!r}{suggestion(pattern, parameters)}")
+            chosen.update(matching)
+        frozen = [name for name in parameters if name in chosen]
         for name in frozen:
             parameters[name].stop_gradient = True
-        self.train() if self.training else self.eval()
-        return frozen
-
-    def train(self) -> None:
-        """Training mode, frozen batch norms excepted."""
-        super().train()
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm) and layer.weight.stop_gradient:
-                layer.eval()
+                # Unlike the evaluation mode, which a network around this one would end by its `train`.
+                layer._use_global_stats = True
+        return frozen
 
 
 class FeatureExtractor(nn.Layer):
@@ -123,10 +117,12 @@ class FeatureExtractor(nn.Layer):
 
     def _measure_channels(self) -> list[int]:
         first = next(parameter for parameter in self.network.parameters() if parameter.ndim == 4)
+        training = self.network.training
         self.network.eval()
         with paddle.no_grad():
             maps = self(paddle.zeros([1, first.shape[1], 64, 64]))
-        self.network.train()
+        if training:
+            self.network.train()
         return [map_.shape[1] for map_ in maps]
 
 
@@ -140,13 +136,28 @@ def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
     bias_attr = False if layer.bias is None else _attribute(layer.bias, layer._bias_attr)
     with paddle.utils.unique_name.guard():
         if isinstance(layer, nn.Conv2D):
-            weight_attr = _attribute(layer.weight, layer._param_attr)
-            in_channels, kernel_size = layer.weight.shape[1], layer.weight.shape[2:]
-            return nn.Conv2D(in_channels, class_num, kernel_size, weight_attr=weight_attr, bias_attr=bias_attr)
+            return type(layer)(
+                layer._in_channels,
+                class_num,
+                layer._kernel_size,
+                stride=layer._stride,
+                padding=layer._padding,
+                padding_mode=layer._padding_mode,
+                dilation=layer._dilation,
+                groups=layer._groups,
+                weight_attr=_attribute(layer.weight, layer._param_attr),
+                bias_attr=bias_attr,
+                data_format=layer._data_format,
+            )
         weight_attr = _attribute(layer.weight, layer._weight_attr)
-        return nn.Linear(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=bias_attr)
+        return type(layer)(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=bias_attr)
 
 
 def _attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:
-    """The name of `parameter` with the initializer of the attribute that made it."""
-    return ParamAttr(name=parameter.name, initializer=attribute.initializer if attribute else None)
+    """The name of `parameter` with its training options, and the initializer of the attribute that made it."""
+    return ParamAttr(
+        name=parameter.name,
+        initializer=attribute.initializer if attribute else None,
+        learning_rate=parameter.optimize_attr["learning_rate"],
+        regularizer=parameter.regularizer,
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers.activations import activation
+from ppzoo.layers.channels_last import Conv2D, conv_norm_act
 from ppzoo.layers.names import batch_norm, weight_attr
 
 
@@ -51,7 +52,7 @@ class ConvBNLayer(nn.Layer):
         norm: dict | None = None,
     ) -> None:
         super().__init__()
-        convolution = nn.Conv2D(
+        convolution = Conv2D(
             in_channels,
             out_channels,
             kernel_size,
@@ -67,8 +68,9 @@ class ConvBNLayer(nn.Layer):
         self.add_sublayer(self.norm_key, normalisation)
         self.act = activation(act)
 
-    def forward(self, x):
-        return self.act(self._sub_layers[self.norm_key](self._sub_layers[self.conv_key](x)))
+    def forward(self, x, residual=None):
+        """act(norm(conv(x)) + residual), the residual a tensor of the output's shape or None."""
+        return conv_norm_act(self._sub_layers[self.conv_key], self._sub_layers[self.norm_key], self.act, x, residual)
 
 
 class NamedConvBNLayer(ConvBNLayer):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from paddle import ParamAttr, nn
 
+from ppzoo.layers.channels_last import BatchNorm
+
 
 def weight_attr(name: str | None, **options) -> ParamAttr:
     """The attribute of a convolution's or linear layer's weight: `NAME_weights`, or a generated name without `name`."""
@@ -19,7 +21,7 @@ def bias_attr(name: str | None, **options) -> ParamAttr:
     return ParamAttr(name=name and f"{name}_offset", **options)
 
 
-def batch_norm(channels: int, name: str | None = None, **options) -> nn.BatchNorm:
+def batch_norm(channels: int, name: str | None = None, **options) -> BatchNorm:
     """Batch norm over `channels`, its four tensors named `NAME_scale`, `_offset`, `_mean`, `_variance`.
 
     Args:
@@ -28,8 +30,8 @@ def batch_norm(channels: int, name: str | None = None, **options) -> nn.BatchNor
         options: passed on to `paddle.nn.BatchNorm` (momentum, epsilon, data_layout, param_attr, bias_attr).
     """
     if name is None:
-        return nn.BatchNorm(channels, **options)
-    return nn.BatchNorm(
+        return BatchNorm(channels, **options)
+    return BatchNorm(
         channels,
         param_attr=ParamAttr(name=f"{name}_scale"),
         bias_attr=ParamAttr(name=f"{name}_offset"),

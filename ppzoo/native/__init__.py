@@ -27,7 +27,7 @@ _loaded = False
 _refusal: str | None = None
 
 
-def _fits(x: Any) -> bool:
+def _fits(x: Any, axes: int) -> bool:
     """`operators.fits`, which stands here once the operators are loaded."""
     return False
 
@@ -63,9 +63,9 @@ def active() -> bool:
     return _active
 
 
-def takes(x: Any) -> bool:
-    """Whether the native operators are to compute on the tensor `x` now."""
-    return _active and _fits(x)
+def takes(x: Any, axes: int = 4) -> bool:
+    """Whether the native operators are to compute on `x` now, which must be a tensor of `axes` axes."""
+    return _active and _fits(x, axes)
 
 
 def _load() -> str | None:

@@ -24,12 +24,12 @@ _FLOAT32 = paddle.float32
 _NO_AMP = core.AmpLevel.O0
 
 
-def fits(x: Tensor) -> bool:
+def fits(x: Tensor, axes: int) -> bool:
     """Whether `x` is what the operators compute on, in a mode in which they may: dygraph, without mixed precision."""
     return (
         framework.in_dygraph_mode()
+        and x.ndim == axes
         and x.dtype == _FLOAT32
-        and x.ndim == 4
         and x.place.is_cpu_place()
         and framework._dygraph_tracer()._amp_level == _NO_AMP
     )
@@ -55,6 +55,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
     if bias is None:
         return nchw(_run("ppzoo_conv", nhwc(x), weight, geometry, need_dx)[0])
     return nchw(_run("ppzoo_conv_bias", nhwc(x), weight, bias, geometry, need_dx)[0])
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x weight + bias, of N x in, in x out and out."""
+    return _run("ppzoo_linear", x, weight, bias, not x.stop_gradient)[0]
 
 
 def convolve_and_normalise(

@@ -5,6 +5,7 @@ from ppzoo.weights.match import load_weights
 from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, best_fit
+from ppzoo.weights.safetensors import save_safetensors
 from ppzoo.weights.weight_file import WeightFile
 from ppzoo.weights.writer import save_pdparams, save_state
 
@@ -19,5 +20,6 @@ __all__ = [
     "read_pdparams",
     "read_state",
     "save_pdparams",
+    "save_safetensors",
     "save_state",
 ]

@@ -2,7 +2,7 @@
 
 A file lies below the cache folder where its URL says (host, then path), beside `NAME.sha256`, the digest that it had
 at first sight. While it is being fetched it is called `NAME.part`, with `NAME.part.json` telling which version of the
-server's file the part belongs to.
+server's file the part belongs to; `NAME.lock` is empty and only there to be locked.
 
 Environment: `PPZOO_HOME` (the cache, default ~/.cache/ppzoo), `PPZOO_MIRROR` (put in the place of a URL's scheme and
 host), `PPZOO_OFFLINE=1` (the network is never asked), and the proxies that urllib knows.

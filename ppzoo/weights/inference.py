@@ -114,15 +114,11 @@ def _length(stream: BinaryIO, form: str) -> int:
 
 def _parameter_names(file: Path) -> list[str]:
     """Names in the order of the tensors, which is the alphabet's."""
-    readers = {".json": _names_of_json, ".pdmodel": _names_of_program}
-    for suffix, read_names in readers.items():
-        program = file.with_suffix(suffix)
-        if program.is_file():
-            break
-    else:
-        raise WeightsError(
-            f"{file} does not name its tensors: {file.stem}.json or {file.stem}.pdmodel must lie beside it"
-        )
+    readers = {file.with_suffix(".json"): _names_of_json, file.with_suffix(".pdmodel"): _names_of_program}
+    program = next((path for path in readers if path.is_file()), None)
+    if program is None:
+        known = " or ".join(path.name for path in readers)
+        raise WeightsError(f"{file} does not name its tensors; put its program, {known}, beside it")
     if program.stat().st_size > MAX_PROGRAM:
         raise WeightsError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
     try:

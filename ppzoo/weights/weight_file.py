@@ -40,6 +40,8 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
     path = Path(path)
     for candidate in (path, path.with_name(path.name + suffix)) if path.name else (path,):
         if candidate.is_file():
+            if not os.access(candidate, os.R_OK):
+                raise WeightsError(f"{candidate} may not be read by this user; change its permissions")
             return candidate
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; name the {suffix} file{_nearest(path.name + suffix, path)}")

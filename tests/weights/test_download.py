@@ -27,6 +27,9 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body, self.etag, self.ranges, self.failures = BODY, '"one"', [], 0
 
+    def handle_error(self, request, client_address):
+        """A client that hangs up is no news."""
+
     def url(self, manner, name="net.pdparams"):
         return f"http://127.0.0.1:{self.server_port}/{manner}/{name}"
 

@@ -44,6 +44,20 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
 // dweights, and dbias unless it is null, from dy.
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights, float* dbias);
 
+// ---- depthwise.cc
+
+// Whether a convolution is one whose weight gradient the next function computes faster than oneDNN.
+bool small_depthwise(const ConvShape& shape);
+void depthwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights);
+
+// ---- linear.cc
+
+// y (rows x out) = x (rows x in) weights (in x out) + bias; `bias` may be null.
+void linear(const float* x, const float* weights, const float* bias, int64_t rows, int64_t in, int64_t out, float* y);
+// `dx` and `dbias` may be null.
+void linear_gradient(const float* x, const float* weights, const float* dy, int64_t rows, int64_t in, int64_t out,
+                     float* dx, float* dweights, float* dbias);
+
 // ---- batch_norm.cc
 
 enum class Activation { kNone, kRelu, kRelu6, kHardSwish, kSwish };

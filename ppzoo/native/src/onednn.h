@@ -39,7 +39,6 @@ int dnnl_stream_wait(dnnl_stream* stream);
 int dnnl_memory_desc_create_with_strides(dnnl_memory_desc** desc, int ndims, const int64_t* dims, int data_type,
                                          const int64_t* strides);
 int dnnl_memory_desc_create_with_tag(dnnl_memory_desc** desc, int ndims, const int64_t* dims, int data_type, int tag);
-int dnnl_memory_desc_clone(dnnl_memory_desc** copy, const dnnl_memory_desc* desc);
 int dnnl_memory_desc_equal(const dnnl_memory_desc* left, const dnnl_memory_desc* right);
 size_t dnnl_memory_desc_get_size(const dnnl_memory_desc* desc);
 int dnnl_memory_desc_destroy(dnnl_memory_desc* desc);
@@ -77,6 +76,9 @@ int dnnl_primitive_create(dnnl_primitive** primitive, const dnnl_primitive_desc*
 int dnnl_primitive_execute(const dnnl_primitive* primitive, dnnl_stream* stream, int count,
                            const dnnl_exec_arg_t* arguments);
 int dnnl_primitive_destroy(dnnl_primitive* primitive);
+
+int dnnl_sgemm(char a_order, char b_order, int64_t rows, int64_t columns, int64_t inner, float alpha, const float* a,
+               int64_t a_stride, const float* b, int64_t b_stride, float beta, float* c, int64_t c_stride);
 
 }  // extern "C"
 

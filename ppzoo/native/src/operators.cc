@@ -90,6 +90,27 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
   return {dx, dweights, dbias};
 }
 
+// ---- linear
+
+std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor& bias, bool) {
+  const auto lock = alone();
+  const int64_t rows = pixels_of(x), out = channels_of(weights);
+  Tensor y = like(x, {rows, out});
+  ppzoo::linear(x.data<float>(), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out,
+                y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
+                                    bool need_dx) {
+  const auto lock = alone();
+  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
+  ppzoo::linear_gradient(x.data<float>(), weights.data<float>(), dy.data<float>(), pixels_of(x), channels_of(x),
+                         channels_of(weights), need_dx ? dx.data<float>() : nullptr, dweights.data<float>(),
+                         dbias.data<float>());
+  return {dx, dweights, dbias};
+}
+
 // ---- batch norm in training, after a convolution or alone
 
 // Bytes of a convolution's output that are worked on at a time, so that they are still in the cache when batch norm
@@ -289,12 +310,13 @@ std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, c
                            const Tensor& mean, const Tensor& variance, float epsilon, int activation) {
   const auto lock = alone();
   const int64_t channels = channels_of(x);
+  const float *g = gamma.data<float>(), *b = beta.data<float>(), *m = mean.data<float>();
+  const float* v = variance.data<float>();
   std::vector<float> scale(channels), offset(channels);
   for (int64_t c = 0; c < channels; ++c) {
-    const double factor =
-        gamma.data<float>()[c] / std::sqrt(static_cast<double>(variance.data<float>()[c]) + epsilon);
+    const double factor = g[c] / std::sqrt(static_cast<double>(v[c]) + epsilon);
     scale[c] = static_cast<float>(factor);
-    offset[c] = static_cast<float>(beta.data<float>()[c] - mean.data<float>()[c] * factor);
+    offset[c] = static_cast<float>(b[c] - m[c] * factor);
   }
   Tensor y = like(x);
   ppzoo::normalise(x.data<float>(), z ? z->data<float>() : nullptr, scale.data(), offset.data(),
@@ -495,6 +517,17 @@ PD_BUILD_GRAD_OP(ppzoo_conv_bias)
     .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
     .SetKernelFn(PD_KERNEL(conv_bias_gradient));
+
+PD_BUILD_OP(ppzoo_linear)
+    .Inputs({"X", "W", "B"})
+    .Outputs({"Y"})
+    .Attrs({"need_dx: bool"})
+    .SetKernelFn(PD_KERNEL(linear));
+PD_BUILD_GRAD_OP(ppzoo_linear)
+    .Inputs({"X", "W", "B", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
+    .Attrs({"need_dx: bool"})
+    .SetKernelFn(PD_KERNEL(linear_gradient));
 
 PD_BUILD_OP(ppzoo_norm)
     .Inputs({"X", "Gamma", "Beta", "Mean", "Variance"})

@@ -1,0 +1,47 @@
+// The linear layer through oneDNN's matrix product: the one that PaddlePaddle calls is slow on processors not by Intel.
+#include <cstring>
+#include <stdexcept>
+
+#include "kernels.h"
+#include "onednn.h"
+#include "parallel.h"
+
+namespace ppzoo {
+namespace {
+
+// c (rows x columns) = a b + beta c; 'T' for a factor that is stored transposed.
+void multiply(char a_order, char b_order, int64_t rows, int64_t columns, int64_t inner, const float* a, const float* b,
+              float beta, float* c) {
+  const int64_t a_width = a_order == 'T' ? rows : inner, b_width = b_order == 'T' ? inner : columns;
+  if (dnnl_sgemm(a_order, b_order, rows, columns, inner, 1.0f, a, a_width, b, b_width, beta, c, columns) !=
+      onednn::kSuccess) {
+    throw std::runtime_error("oneDNN cannot multiply matrices");
+  }
+}
+
+}  // namespace
+
+void linear(const float* x, const float* weights, const float* bias, int64_t rows, int64_t in, int64_t out, float* y) {
+  if (bias != nullptr) {
+    parallel(rows, rows * out, [&](int, int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) std::memcpy(y + row * out, bias, sizeof(float) * out);
+    });
+  }
+  multiply('N', 'N', rows, out, in, x, weights, bias != nullptr ? 1.0f : 0.0f, y);
+}
+
+void linear_gradient(const float* x, const float* weights, const float* dy, int64_t rows, int64_t in, int64_t out,
+                     float* dx, float* dweights, float* dbias) {
+  if (dx != nullptr) multiply('N', 'T', rows, in, out, dy, weights, 0.0f, dx);
+  multiply('T', 'N', in, out, rows, x, dy, 0.0f, dweights);
+  if (dbias == nullptr) return;
+  parallel(out, rows * out, [&](int, int64_t begin, int64_t end) {
+    std::vector<double> sums(end - begin, 0.0);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = begin; i < end; ++i) sums[i - begin] += dy[row * out + i];
+    }
+    for (int64_t i = begin; i < end; ++i) dbias[i] = static_cast<float>(sums[i - begin]);
+  });
+}
+
+}  // namespace ppzoo
