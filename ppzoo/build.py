@@ -270,8 +270,13 @@ def read_image(path: Path, preprocess: data.Compose) -> np.ndarray:
 # --- the four tasks -------------------------------------------------------------------------------------------------
 
 
-def training(config: Section) -> tuple[Path, engine.Trainer]:
-    """The folder of the run, and the trainer that fills it. Nothing is written before everything is built."""
+def training(config: Section, resume: str | None = None) -> tuple[Path, engine.Trainer]:
+    """The folder of the run, and the trainer that fills it. Nothing is written before everything is built.
+
+    Args:
+        resume: the prefix of a checkpoint to go on from, or "auto" for the newest whole one of the folder, if any;
+            `Global.checkpoints` by default.
+    """
     sections = settings(Configuration, config)
     run = sections.Global
     epochs, seed = run.epochs or 0, run.seed or 0
@@ -288,33 +293,48 @@ def training(config: Section) -> tuple[Path, engine.Trainer]:
     if run.pretrained_model:
         load_pretrained(network, arch.name, run.pretrained_model)
     optimiser, schedule = optimizer(config["Optimizer"], network, epochs=epochs, steps_per_epoch=len(train_loader))
-    state = engine.TrainState(network, optimiser, schedule, seed)
-    if run.checkpoints:
-        engine.restore(state, Path(run.checkpoints))
+    identity = {
+        "architecture": arch.name,
+        "class_num": class_num,
+        "data set": config["DataLoader"]["Train"]["dataset"]["name"],
+        "number of samples": len(train_loader.samples),
+        "steps per epoch": len(train_loader),
+    }
+    state = engine.TrainState(
+        network, optimiser, schedule, metric(sections.Metric.Train or []), seed=seed, identity=identity
+    )
+    folder = Path(run.output_dir) / arch.name
+    checkpoint = _checkpoint(folder, resume or run.checkpoints)
+    if checkpoint is not None:
+        engine.restore(state, checkpoint)
+        logger.info("going on from %s, epoch %d, step %d", checkpoint, state.progress.epoch + 1, state.progress.step)
     trainer = engine.Trainer(
         state=state,
         loader=train_loader,
         loss=loss(sections.Loss.Train or []),
-        metric=metric(sections.Metric.Train or []),
         evaluate=evaluate,
-        main=main,
-        higher_is_better=higher_is_better,
-        plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch),
+        plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch, main, higher_is_better),
     )
 
-    folder = Path(run.output_dir) / arch.name
-    resumes_here = run.checkpoints is not None and Path(run.checkpoints).resolve().parent == folder.resolve()
+    resumes_here = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
     engine.open_folder(folder, resume=resumes_here)
     (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
     _write_labels(train_loader.samples.dataset, folder)
     trainer.callbacks += [
-        engine.Checkpoints(state, folder, run.save_interval),
+        engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
         report.Console(folder / "train.log", run.print_batch_step),
         report.Curves(folder, title=arch.name),
     ]
     if run.use_visualdl:
         trainer.callbacks.append(report.Scalars(folder / "vdl"))
     return folder, trainer
+
+
+def _checkpoint(folder: Path, wish: str | None) -> Path | None:
+    """The prefix of the checkpoint that is wished for: a prefix, or "auto"."""
+    if wish != "auto":
+        return Path(wish) if wish else None
+    return engine.newest(folder) if folder.is_dir() else None
 
 
 def evaluation(config: Section) -> dict[str, float]:

@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    configured("train", _train, "train a network")
+    train = configured("train", _train, "train a network")
+    train.add_argument("--resume", metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run")
     configured("eval", _eval, "evaluate the weights Global.pretrained_model")
     infer = configured("infer", _infer, "say what the images Infer.infer_imgs show")
     infer.add_argument("--json", action="store_true", help="print one JSON object an image")
@@ -93,7 +94,7 @@ def _train(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = build.read_config(options.config, options.override, "train")
-    folder, trainer = build.training(config)
+    folder, trainer = build.training(config, options.resume)
     summary = trainer.fit()
     weights = folder / ("best_model" if summary.best_epoch is not None else "latest")
     use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"

@@ -7,6 +7,7 @@ The command line prints the line without a traceback and ends with the class's `
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -51,6 +52,14 @@ class TrainingError(PpzooError):
     """A run that went wrong on its way, through no fault of its description."""
 
     exit_status = 1
+
+
+class Interrupted(PpzooError):
+    """A run that stopped because a signal asked it to; the exit status is the shell's, 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; --resume auto goes on from here")
+        self.exit_status = 128 + number
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:

@@ -81,5 +81,8 @@ class Callback:
 
     def on_train_end(self, summary: Summary) -> None: ...
 
+    def on_interrupt(self) -> None:
+        """The run stops here because it was asked to."""
+
     def close(self) -> None:
         """Called at the very end, also when the run failed."""

@@ -78,6 +78,8 @@ class GlobalSection:
     checkpoints: str | None = None
     pretrained_model: str | None = None
     save_interval: Count = 1
+    save_interval_steps: Count | None = None
+    keep: Count | None = None
     eval_during_train: bool = True
     eval_interval: Count = 1
     start_eval_epoch: Natural = 0

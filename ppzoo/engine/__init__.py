@@ -1,6 +1,6 @@
 """Training and evaluation of objects that others have built."""
 
-from ppzoo.engine.checkpoint import Checkpoints, restore
+from ppzoo.engine.checkpoint import Checkpoints, newest, restore
 from ppzoo.engine.device import select_device
 from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.folder import open_folder
@@ -14,6 +14,7 @@ __all__ = [
     "TrainState",
     "Trainer",
     "evaluate",
+    "newest",
     "open_folder",
     "restore",
     "select_device",

@@ -6,11 +6,16 @@ PaddlePaddle's own generator is seeded anew for each step from (seed, epoch, ste
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import paddle
+
+from ppzoo.engine.protocols import Metric
+from ppzoo.engine.tally import Tally
+from ppzoo.errors import CheckpointError
 
 
 @dataclass
@@ -30,26 +35,33 @@ class Progress:
 
 
 class TrainState:
-    """Model, optimizer, schedule and progress of one run.
+    """Model, optimizer, schedule, progress and running figures of one run.
 
     Args:
         model: the network, with its parameters and running statistics.
         optimizer: PaddlePaddle's optimizer over the model's parameters.
         schedule: the learning-rate schedule (`ppzoo.optim.Schedule`), stepped once a training step.
+        metric: the training metric.
         seed: decides every random draw of the run.
+        identity: what a checkpoint must share with the run that goes on from it, by name (architecture, data, ...).
     """
 
     def __init__(
         self,
         model: paddle.nn.Layer,
         optimizer: paddle.optimizer.Optimizer,
-        schedule: paddle.optimizer.lr.LRScheduler,
+        schedule: Any,
+        metric: Metric,
+        *,
         seed: int = 0,
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
+        self.tally = Tally(metric)
         self.seed = seed
+        self.identity = dict(identity or {})
         self.progress = Progress()
 
     def seed_step(self) -> None:
@@ -72,6 +84,7 @@ class TrainState:
     def finish_epoch(self) -> None:
         self.progress.epoch += 1
         self.progress.step = 0
+        self.tally.reset()
 
     def record(self, value: float, higher_is_better: bool) -> bool:
         """Note the evaluation figure of the epoch that has just ended; is it the best so far?"""
@@ -82,5 +95,30 @@ class TrainState:
         return is_best
 
     def progress_dict(self) -> dict[str, Any]:
-        """The progress as plain values, with the names that PaddleClas's `.pdstates` use first."""
-        return {"metric": self.progress.best, **asdict(self.progress), "seed": self.seed}
+        """All but tensors, as plain values; "metric" and "epoch" are what PaddleClas looks for in a `.pdstates`."""
+        return {
+            "metric": self.progress.best,
+            **asdict(self.progress),
+            "tally": self.tally.state(),
+            "seed": self.seed,
+            "identity": self.identity,
+            "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
+        }
+
+    def restore_progress(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `progress_dict` said; a PaddleClas checkpoint says only "epoch" and "metric".
+
+        Raises:
+            CheckpointError: it belongs to another run.
+        """
+        for name, received in saved.get("identity", {}).items():
+            expected = self.identity.get(name, received)
+            if expected != received:
+                raise CheckpointError(f"the checkpoint's {name} is {received!r}, this configuration's is {expected!r}")
+        known = {field.name for field in fields(Progress)}
+        self.progress = Progress(**{name: value for name, value in saved.items() if name in known})
+        if "best" not in saved:
+            self.progress.best = saved.get("metric")
+        if "tally" in saved:
+            self.seed = saved["seed"]
+            self.tally.restore(saved["tally"])

@@ -13,6 +13,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppzoo import native
+from ppzoo.layers.channel_shuffle import channel_shuffle
 from ppzoo.native import operators
 
 
@@ -179,6 +180,14 @@ def conv_norm_act(
     return act(y if residual is None else add(y, residual))
 
 
+def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
+    """The activation called `activation` of norm(x)."""
+    if isinstance(norm, BatchNorm) and norm._act is None and not _watched(norm) and norm.fits(x, activation):
+        return norm.fused(x, activation)
+    y = norm(x)
+    return y if activation is None else getattr(F, activation)(y)
+
+
 def _watched(layer: nn.Layer) -> bool:
     """Whether somebody asked to be called with the layer's input or output."""
     return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
@@ -201,6 +210,17 @@ def add_relu(x: Tensor, y: Tensor) -> Tensor:
 def concat(parts: Sequence[Tensor]) -> Tensor:
     """Tensors N x C x H x W one after the other along their channels."""
     return operators.concat(parts) if native.takes(parts[0]) else paddle.concat(list(parts), axis=1)
+
+
+def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors N x C x H x W of equal shape joined along their channels, which are dealt out in turn.
+
+    The channel shuffle of Zhang et al., arXiv:1707.01083, after a concatenation: first the first channel of each part,
+    then the second of each, ...
+    """
+    if native.takes(parts[0]):
+        return operators.concat(parts, shuffled=True)
+    return channel_shuffle(paddle.concat(list(parts), axis=1), len(parts))
 
 
 def halve(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,10 +26,12 @@ class Figures(NamedTuple):
     Attributes:
         params: trained numbers; running statistics do not count.
         flops: multiply-adds of the convolutions and linear layers for one image, biases left out.
+        normed: numbers that pass through batch norms; PaddleClas's published figures count each as two more.
     """
 
     params: int
     flops: int
+    normed: int
 
 
 @functools.cache
@@ -42,22 +44,24 @@ def count(variant: Variant) -> Figures:
     """The figures of an architecture, by running it."""
     network = variant.build()
     network.eval()
-    flops = 0
+    flops = normed = 0
 
     def add(layer: nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
-        nonlocal flops
-        # A weight is out x in x height x width for convolutions, in x out for linear layers.
-        shape = layer.weight.shape
-        inputs_each = math.prod(shape[1:]) if isinstance(layer, nn.Conv2D) else shape[0]
-        flops += output.size * inputs_each
+        nonlocal flops, normed
+        if isinstance(layer, nn.BatchNorm):
+            normed += output.size
+        else:
+            # A weight is out x in x height x width for convolutions, in x out for linear layers.
+            shape = layer.weight.shape
+            flops += output.size * (math.prod(shape[1:]) if isinstance(layer, nn.Conv2D) else shape[0])
 
     for layer in network.sublayers():
-        if isinstance(layer, nn.Conv2D | nn.Linear):
+        if isinstance(layer, nn.Conv2D | nn.Linear | nn.BatchNorm):
             layer.register_forward_post_hook(add)
     with paddle.no_grad():
         network(paddle.zeros([1, *variant.image_shape]))
     trained = (math.prod(parameter.shape) for parameter in network.parameters() if not parameter.stop_gradient)
-    return Figures(sum(trained), flops)
+    return Figures(sum(trained), flops, normed)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -283,3 +284,30 @@ def test_workers_change_nothing(place, trained, tmp_path):
     expected = read_pdparams(trained / "latest.pdparams")
     received = read_pdparams(tmp_path / "MobileNetV2_x0_25" / "latest.pdparams")
     assert all(np.array_equal(expected[key], received[key]) for key in expected)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_where_an_uninterrupted_one_does(place, trained, tmp_path):
+    """SIGKILL at random moments, saving included, each time resumed in a new process; at last left to end."""
+    overrides = (f"Global.output_dir={tmp_path}", "Global.save_interval_steps=1", "Global.use_visualdl=false")
+    tool = Path(__file__).parents[2] / "tools" / "train.py"
+    arguments = [sys.executable, str(tool), *command("train", place, *overrides)[1:], "--resume", "auto"]
+    random = np.random.default_rng(0)
+    for _ in range(6):
+        process = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for line in process.stderr:  # once a step has been logged, the kill comes within the next few
+            if "step" in line and "images/s" in line:
+                break
+        time.sleep(random.uniform(0, 0.4))
+        process.kill()
+        process.communicate()
+    subprocess.run(arguments, check=True, capture_output=True)
+    killed = tmp_path / "MobileNetV2_x0_25"
+    expected, received = read_pdparams(trained / "latest.pdparams"), read_pdparams(killed / "latest.pdparams")
+    assert all(np.array_equal(expected[key], received[key]) for key in expected)
+    assert [line["eval"] for line in history(killed)] == [line["eval"] for line in history(trained)]
+    assert [line["train"] for line in history(killed)] == [line["train"] for line in history(trained)]
+
+
+def history(folder):
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]

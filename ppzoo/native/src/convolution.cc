@@ -273,7 +273,7 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
 }
 
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights, float* dbias) {
-  if (dbias == nullptr && small_depthwise(shape)) return depthwise_weight_gradient(shape, x, dy, dweights);
+  if (dbias == nullptr && slow_depthwise(shape)) return depthwise_weight_gradient(shape, x, dy, dweights);
   run(task_for(shape, Pass::kWeightGradient, dbias != nullptr), true, {x, dweights, dy, dbias});
 }
 

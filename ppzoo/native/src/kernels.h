@@ -47,7 +47,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
 // ---- depthwise.cc
 
 // Whether a convolution is one whose weight gradient the next function computes faster than oneDNN.
-bool small_depthwise(const ConvShape& shape);
+bool slow_depthwise(const ConvShape& shape);
 void depthwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights);
 
 // ---- linear.cc

@@ -1,0 +1,228 @@
+"""A checkpoint is whole or not there, and a run that goes on from one ends where an uninterrupted one does."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+
+from ppzoo.engine import Checkpoints, Plan, Trainer, TrainState, checkpoint, newest, restore
+from ppzoo.errors import CheckpointError, Interrupted, TrainingError
+from ppzoo.events import Callback
+from ppzoo.losses import LOSSES, CombinedLoss
+from ppzoo.metrics import METRICS, MetricList
+from ppzoo.optim import OPTIMIZERS, SCHEDULES
+
+STEPS, EPOCHS = 4, 3
+
+
+class Batches:
+    """Batches that depend on epoch and step alone."""
+
+    def __len__(self):
+        return STEPS
+
+    def epoch(self, epoch, start_step=0):
+        for step in range(start_step, STEPS):
+            random = np.random.default_rng((epoch, step))
+            images = paddle.to_tensor(random.standard_normal((4, 3, 8, 8)).astype("float32"))
+            yield SimpleNamespace(images=images, labels=paddle.to_tensor(random.integers(0, 3, 4)))
+
+
+class Network(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 4, 3, padding=1)
+        self.norm = paddle.nn.BatchNorm(4)
+        self.drop = paddle.nn.Dropout(0.5)
+        self.out = paddle.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(self.drop(self.norm(self.conv(x)).mean([2, 3])))
+
+
+def make_state(class_num=3):
+    paddle.seed(7)
+    with paddle.utils.unique_name.guard():
+        network = Network()
+    schedule = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=1)
+    optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(network, schedule)
+    metric = MetricList([METRICS["TopkAcc"](topk=[1])])
+    return TrainState(network, optimizer, schedule, metric, seed=5, identity={"class_num": class_num})
+
+
+def make_trainer(state, *callbacks):
+    loss = CombinedLoss([(LOSSES["CELoss"](), 1.0)])
+    trainer = Trainer(state=state, loader=Batches(), loss=loss, evaluate=None, plan=Plan(EPOCHS))
+    trainer.callbacks += callbacks
+    return trainer
+
+
+class Reports(Callback):
+    def __init__(self):
+        self.train = []
+
+    def on_epoch_end(self, report):
+        self.train.append((report.epoch, dict(report.train), report.learning_rate))
+
+
+class StopAfter(Callback):
+    """Asks the process to stop after so many steps, as a signal does."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def on_step_end(self, report):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), 15)
+
+
+def tensors(state):
+    everything = {**state.model.state_dict(), **state.optimizer.state_dict()}
+    return {key: np.array(value) for key, value in everything.items() if key != "LR_Scheduler"}
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11])
+def test_a_run_stopped_anywhere_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path, stop_after):
+    whole, expected = make_state(), Reports()
+    make_trainer(whole, expected).fit()
+
+    stopped, reports = make_state(), Reports()
+    trainer = make_trainer(stopped, Checkpoints(stopped, tmp_path, interval=1), reports, StopAfter(stop_after))
+    with pytest.raises(Interrupted) as error:
+        trainer.fit()
+    assert error.value.exit_status == 143
+
+    resumed = make_state()
+    restore(resumed, newest(tmp_path))
+    make_trainer(resumed, reports).fit()
+    assert_equal(tensors(resumed), tensors(whole))
+    assert reports.train == expected.train
+    assert resumed.schedule.state_dict() == whole.schedule.state_dict()
+
+
+class PowerCut(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_path, monkeypatch, moment):
+    """The cut comes at the Nth time that a file would get its name; what is found then is finished or undone."""
+    state = make_state()
+    trainer = make_trainer(state, Checkpoints(state, tmp_path, interval=100))
+    trainer.plan = Plan(1)
+    trainer.fit()
+    old = tensors(state)
+    trainer.callbacks.clear()
+    trainer.plan = Plan(2)
+    trainer.fit()
+
+    calls = iter(range(100))
+    replace = os.replace
+
+    def cut(source, target):
+        if next(calls) == moment:
+            raise PowerCut
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", cut)
+    try:
+        checkpoint.save(state, tmp_path / "latest")
+        announced = True
+    except PowerCut:
+        announced = False
+    monkeypatch.setattr(os, "replace", replace)
+
+    found = make_state()
+    restore(found, newest(tmp_path))
+    assert_equal(tensors(found), tensors(state) if found.progress.epoch == 2 else old)
+    assert found.progress.epoch == 2 or not announced
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"latest.pdparams", "latest.pdopt", "latest.pdstates", "latest.manifest"}
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoint.logger, "propagate", True)
+    state = make_state()
+    make_trainer(state, Checkpoints(state, tmp_path, interval=2)).fit()
+    path = tmp_path / "latest.pdopt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert newest(tmp_path) == tmp_path / "epoch_2"
+    assert "latest.pdopt is damaged: its content is not what was saved; passed over" in caplog.text
+    with pytest.raises(CheckpointError, match=r"latest\.pdopt is damaged"):
+        restore(make_state(), tmp_path / "latest")
+
+
+def test_only_the_last_epochs_are_kept(tmp_path):
+    state = make_state()
+    make_trainer(state, Checkpoints(state, tmp_path, interval=1, keep=2)).fit()
+    assert sorted(file.name for file in tmp_path.glob("epoch_*.pdparams")) == ["epoch_2.pdparams", "epoch_3.pdparams"]
+
+
+def test_steps_within_an_epoch_are_saved(tmp_path):
+    state = make_state()
+    saver = Checkpoints(state, tmp_path, interval=100, interval_steps=3)
+    seen = []
+
+    class Look(Callback):
+        def on_step_end(self, report):
+            if (tmp_path / "latest.pdstates").exists():
+                found = make_state()
+                restore(found, tmp_path / "latest")
+                seen.append((found.progress.epoch, found.progress.step))
+
+    trainer = make_trainer(state, saver, Look())
+    trainer.plan = Plan(1)
+    trainer.fit()
+    assert seen == [(0, 3), (0, 3)]
+
+
+def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
+    state = make_state()
+    checkpoint.save(state, tmp_path / "latest")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_state", full)
+    with pytest.raises(
+        CheckpointError, match=r"cannot be written .*No space left on device.*the checkpoint before it is whole"
+    ):
+        checkpoint.save(state, tmp_path / "latest")
+    monkeypatch.undo()
+    restore(make_state(), newest(tmp_path))
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path):
+    checkpoint.save(make_state(class_num=3), tmp_path / "latest")
+    with pytest.raises(CheckpointError, match="the checkpoint's class_num is 3, this configuration's is 4"):
+        restore(make_state(class_num=4), tmp_path / "latest")
+
+
+def test_a_missing_part_is_named(tmp_path):
+    checkpoint.save(make_state(), tmp_path / "latest")
+    (tmp_path / "latest.manifest").unlink()
+    (tmp_path / "latest.pdopt").unlink()
+    with pytest.raises(CheckpointError, match=r"latest\.pdopt does not exist; weights alone"):
+        restore(make_state(), tmp_path / "latest")
+
+
+def test_a_loss_that_is_not_finite_changes_no_weight():
+    state = make_state()
+    trainer = make_trainer(state)
+    trainer.loss = lambda output, label: {"loss": output.sum() * float("nan")}
+    before = {key: value for key, value in tensors(state).items() if "norm" not in key}
+    with pytest.raises(TrainingError, match=r"the loss is nan at epoch 1, step 1, learning rate 0"):
+        trainer.fit()
+    after = tensors(state)
+    assert all(np.array_equal(after[key], before[key]) for key in before)
