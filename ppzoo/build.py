@@ -321,12 +321,11 @@ def training(config: Section, resume: str | None = None) -> tuple[Path, engine.T
     (folder / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
     _write_labels(train_loader.samples.dataset, folder)
     trainer.callbacks += [
-        engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
         report.Console(folder / "train.log", run.print_batch_step),
         report.Curves(folder, title=arch.name),
+        *([report.Scalars(folder / "vdl")] if run.use_visualdl else []),
+        engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
     ]
-    if run.use_visualdl:
-        trainer.callbacks.append(report.Scalars(folder / "vdl"))
     return folder, trainer
 
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ppzoo.errors import ConfigError, DeviceError, PpzooError
+from ppzoo.errors import ConfigError, DeviceError, Interrupted, PpzooError
 
 
 def console() -> NoReturn:
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
+        return error.exit_status
+    except Interrupted as error:
+        print(error, file=sys.stderr)
         return error.exit_status
     except PpzooError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ PyTorch's networks become ours by `ppzoo.weights.foreign`: exactly, or not at al
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,13 +80,47 @@ def convert(
         weights.load_weights(network, source, head="strict", candidates=models.all_shapes())
     else:
         translation = foreign.translate(
-            plain, outline, dialect, architecture=arch, source=source, candidates=_outlines(arch)
+            plain, outline, dialect, architecture=arch, source=source, candidates=_outlines(dialect)
         )
         network = variant.build(**_class_option(translation.arrays, outline))
         weights.load_weights(network, translation.arrays, head="strict")
         notes = translation.notes
     spoken = "paddleclas" if dialect is None else origin or dialect.origins[0]
     state = network.state_dict()
-    class_num = _classes({key: tuple(value.shape) for key, value in state.items()}, network)
+    class_num = _classes(_head_weight(network)[1].shape)
     _write(state, target, {"architecture": arch, "class_num": str(class_num), "origin": spoken})
     return Conversion(str(source), target, arch, spoken, class_num, len(state), tuple(notes))
+
+
+def _class_option(arrays: Mapping[str, np.ndarray], outline: Classifier) -> dict[str, int]:
+    """The option that builds `outline` anew with the number of classes of the arrays; none if they have no head."""
+    key, tensor = _head_weight(outline)
+    found = next((arrays[name] for name in (key, tensor.name) if name in arrays), None)
+    return {} if found is None or found.ndim != tensor.ndim else {"class_num": _classes(found.shape)}
+
+
+def _head_weight(network: Classifier) -> tuple[str, paddle.Tensor]:
+    """Structured name and tensor of a weight whose size is the number of classes."""
+    key = f"{network.head_layers[0]}.weight"
+    return key, network.state_dict()[key]
+
+
+def _classes(shape: Sequence[int]) -> int:
+    """Of a linear layer's weight (in x out) or a filter (out x in x H x W)."""
+    return int(shape[1] if len(shape) == 2 else shape[0])
+
+
+def _outlines(dialect: foreign.Dialect) -> Iterator[tuple[str, Classifier]]:
+    """The architectures of a dialect, without values."""
+    for name, variant in models.MODELS.items():
+        if dialect.fits(name):
+            with paddle.LazyGuard():
+                network = variant.build()
+            yield name, network
+
+
+def _write(state: Mapping[str, paddle.Tensor], target: Path, metadata: Mapping[str, str]) -> None:
+    if target.suffix == ".safetensors":
+        weights.save_safetensors({key: value.numpy() for key, value in state.items()}, target, metadata)
+    else:
+        weights.save_pdparams(state, target)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.events import Callback, EpochReport, Summary
+from ppzoo.files import write_atomically
 
 
 class Curves(Callback):
-    """Appends one line an epoch to `history.jsonl` and draws all of them at the end.
+    """Keeps one line an epoch in `history.jsonl` and draws all of them at the end.
 
     Args:
         folder: holds both files; a resumed run goes on with the history that it finds there.
@@ -22,12 +23,12 @@ class Curves(Callback):
         self.history = folder / "history.jsonl"
         self.picture = folder / "curves.png"
         self.title = title
+        self.entries: list[dict[str, Any]] = []
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         """Drop what an interrupted run wrote of epochs that are now trained again."""
-        if self.history.exists():
-            kept = [entry for entry in self._entries() if entry["epoch"] <= epoch]
-            self.history.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
+        self.entries = [entry for entry in map(json.loads, lines) if entry["epoch"] <= epoch]
 
     def on_epoch_end(self, report: EpochReport) -> None:
         entry = {
@@ -39,14 +40,12 @@ class Curves(Callback):
             "train_seconds": report.train_seconds,
             "eval_seconds": report.eval_seconds,
         }
-        with self.history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        self.entries.append(entry)
+        text = "".join(json.dumps(line) + "\n" for line in self.entries)
+        write_atomically(self.history, lambda file: file.write(text.encode()))
 
     def on_train_end(self, summary: Summary) -> None:
-        draw(self._entries(), self.title, self.picture)
-
-    def _entries(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.history.read_text(encoding="utf-8").splitlines()]
+        draw(self.entries, self.title, self.picture)
 
 
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:

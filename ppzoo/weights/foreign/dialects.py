@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 from ppzoo.errors import ConfigError, WeightsError
@@ -63,7 +64,7 @@ OTHER_PADDING = (
     "pads maps alike on both sides, and PaddleClas's as TensorFlow's SAME does, so that strides meet other pixels"
 )
 TF_NAMES = "; timm's tf_efficientnet_*, which have the same names, pad as PaddleClas's: for those say --from timm-tf"
-VGG = {"dropouts": {"fc2": "drop", "fc3": "drop"}, "zeros": r"features\.\d+\.bias", "refusal": NO_BIASES}
+plain_vgg = partial(Dialect, dropouts={"fc2": "drop", "fc3": "drop"}, zeros=r"features\.\d+\.bias", refusal=NO_BIASES)
 
 DIALECTS = [
     Dialect(
@@ -79,8 +80,8 @@ DIALECTS = [
         ("features.1.running_mean", r"features.\d\d.running_mean"),
         refusal="has batch norms, and PaddleClas's neither them nor the biases that they could be folded into",
     ),
-    Dialect(TORCHVISION, r"VGG\d+", ("features.3.bias|features.2.bias", "classifier.3.weight"), names.vgg, **VGG),
-    Dialect(TIMM, r"VGG\d+", ("pre_logits.fc1.weight",), names.timm_vgg, **VGG),
+    plain_vgg(TORCHVISION, r"VGG\d+", ("features.(2|3).bias", "classifier.3.weight"), names.vgg),
+    plain_vgg(TIMM, r"VGG\d+", ("pre_logits.fc1.weight",), names.timm_vgg),
     Dialect(
         TORCHVISION,
         "GoogLeNet",
@@ -89,9 +90,7 @@ DIALECTS = [
     ),
     Dialect((*TORCHVISION, *TIMM), r"ResNet\d+(_vd|_cifar)?", ("layer1.0.conv1.weight",), names.resnet),
     Dialect(TIMM, r"ResNet\d+_vc", ("layer1.0.conv1.weight",), names.resnet_vc),
-    Dialect(
-        (*TORCHVISION, *TIMM), r"DenseNet\d+", ("features.denseblock1.denselayer1.conv1.weight",), names.densenet
-    ),
+    Dialect((*TORCHVISION, *TIMM), r"DenseNet\d+", ("features.denseblock1.denselayer1.conv1.weight",), names.densenet),
     Dialect(
         TORCHVISION,
         "SqueezeNet1_0",
@@ -114,9 +113,23 @@ DIALECTS = [
     Dialect(TORCHVISION, r"MobileNetV3_.*", ("features.1.block.0.0.weight",), refusal=HARD_SWISH_CUT),
     Dialect(TIMM, r"MobileNetV3_.*", ("conv_stem.weight", "blocks.[56].0.conv.weight"), refusal=HARD_SWISH_CUT),
     Dialect(TORCHVISION, r"EfficientNetB\d", ("features.1.0.block.0.0.weight",), refusal=OTHER_PADDING),
-    Dialect(TIMM, r"EfficientNetB\d", ("blocks.0.0.se.conv_reduce.weight", "bn2.weight"), refusal=OTHER_PADDING + TF_NAMES),
-    Dialect(TIMM_TF, r"EfficientNetB\d", ("blocks.0.0.se.conv_reduce.weight", "bn2.weight"), names.timm_efficientnet, note=NATIVE_SIZE),
-    Dialect(EFFICIENTNET_PYTORCH, r"EfficientNetB\d", ("_blocks.0._se_reduce.weight",), names.efficientnet_pytorch, note=NATIVE_SIZE),
+    Dialect(
+        TIMM, r"EfficientNetB\d", ("blocks.0.0.se.conv_reduce.weight", "bn2.weight"), refusal=OTHER_PADDING + TF_NAMES
+    ),
+    Dialect(
+        TIMM_TF,
+        r"EfficientNetB\d",
+        ("blocks.0.0.se.conv_reduce.weight", "bn2.weight"),
+        names.timm_efficientnet,
+        note=NATIVE_SIZE,
+    ),
+    Dialect(
+        EFFICIENTNET_PYTORCH,
+        r"EfficientNetB\d",
+        ("_blocks.0._se_reduce.weight",),
+        names.efficientnet_pytorch,
+        note=NATIVE_SIZE,
+    ),
     Dialect(TORCHVISION, r"MobileNetV2(_x.*)?", ("features.1.conv.0.0.weight",), names.mobilenet_v2),
     Dialect(TIMM, r"MobileNetV2(_x.*)?", ("blocks.3.3.conv_dw.weight", "bn2.weight"), names.timm_mobilenet_v2),
     Dialect(TIMM, "EfficientNet_lite0", ("blocks.0.0.conv_dw.weight", "bn2.weight"), refusal=OTHER_PADDING + TF_NAMES),

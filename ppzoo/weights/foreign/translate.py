@@ -104,7 +104,7 @@ def translate(
     Args:
         architecture: what errors call the network.
         source: what errors call the file.
-        candidates: other architectures, one of which is named if the file fits it better; read only then.
+        candidates: other architectures of the dialect, one of which is named if the file fits it better; read only then.
 
     Raises:
         WeightsError: no weights make the network compute the other one, or the file does not fit.
@@ -137,9 +137,7 @@ def translate(
     return Translation({key: arrays[key] for key in where.shapes}, notes)
 
 
-def _compare(
-    entries: Mapping[str, np.ndarray], where: Places, head_layers: tuple[str, ...], label: str
-) -> LoadReport:
+def _compare(entries: Mapping[str, np.ndarray], where: Places, head_layers: tuple[str, ...], label: str) -> LoadReport:
     """What of the file fits its place, by the file's names."""
     wanted = where.foreign_shapes
     report = LoadReport(label, unexpected=[name for name in entries if name not in wanted])
@@ -189,6 +187,5 @@ def _better_fit(
     """'; this looks like NAME' if the file's names and shapes are nearer to another architecture's."""
     found = {name: array.shape for name, array in entries.items()}
     own = best_fit(found, [("", where.foreign_shapes)])
-    kin = ((name, network) for name, network in candidates if dialect.fits(name))
-    best = best_fit(found, ((name, places(network, dialect).foreign_shapes) for name, network in kin))
+    best = best_fit(found, ((name, places(network, dialect).foreign_shapes) for name, network in candidates))
     return f"; this looks like {best[0]}" if best and best[1] > (own[1] if own else 0.0) else ""
