@@ -218,8 +218,15 @@ def _sha256(path: str) -> str:
 
 
 def _require_same_parameters(state: TrainState, accumulators: dict[str, Any], prefix: Path) -> None:
-    """Optimizer states are keyed by parameter name and accumulator: each must belong to a parameter of the model."""
-    names = sorted((parameter.name for parameter in state.model.parameters()), key=len, reverse=True)
-    for key in accumulators:
-        if key not in BESIDE_ACCUMULATORS and not any(key.startswith(f"{name}_") for name in names):
-            raise CheckpointError(f"{prefix}.pdopt: the entry {key!r} belongs to no parameter of this network")
+    """Optimizer states are keyed by parameter name and accumulator: all parameters must be there, and no others."""
+    keys = accumulators.keys() - BESIDE_ACCUMULATORS
+    if not keys:
+        return  # the optimizer gathers nothing, or has made no step
+    owned: set[str] = set()
+    for parameter in state.model.parameters():
+        mine = {key for key in keys if key.startswith(f"{parameter.name}_")}
+        if not mine and not parameter.stop_gradient:
+            raise CheckpointError(f"{prefix}.pdopt: there is no entry of the parameter {parameter.name!r}")
+        owned |= mine
+    if keys - owned:
+        raise CheckpointError(f"{prefix}.pdopt: {min(keys - owned)!r} belongs to no parameter of this network")

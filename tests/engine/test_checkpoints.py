@@ -226,3 +226,49 @@ def test_a_loss_that_is_not_finite_changes_no_weight():
         trainer.fit()
     after = tensors(state)
     assert all(np.array_equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
+    """PaddleClas saves with paddle.save: state dicts of stock optimizer and schedule, epoch and metric."""
+    lr = paddle.optimizer.lr
+    schedule = lr.CosineAnnealingDecay(0.1, T_max=(EPOCHS - warmup) * STEPS)
+    if warmup:
+        schedule = lr.LinearWarmup(schedule, warmup_steps=warmup * STEPS, start_lr=0.0, end_lr=0.1)
+    paddle.seed(7)
+    with paddle.utils.unique_name.guard():
+        network = Network()
+        decay = paddle.regularizer.L2Decay(0.01)
+        optimizer = paddle.optimizer.Momentum(schedule, 0.9, network.parameters(), weight_decay=decay)
+    network.drop.p = 0.0
+
+    def step(network, optimizer, schedule, batch):
+        loss = paddle.nn.functional.cross_entropy(network(batch.images), batch.labels)
+        loss.backward()
+        with paddle.utils.unique_name.guard():
+            optimizer.step()
+        optimizer.clear_grad()
+        schedule.step()
+        return float(loss)
+
+    for batch in [*Batches().epoch(0), *Batches().epoch(1)]:
+        step(network, optimizer, schedule, batch)
+    for value, suffix in ((network, "pdparams"), (optimizer, "pdopt")):
+        paddle.save(value.state_dict(), str(tmp_path / f"epoch_2.{suffix}"))
+    paddle.save({"metric": 0.625, "epoch": 2}, str(tmp_path / "epoch_2.pdstates"))
+    expected = {**network.state_dict(), **optimizer.state_dict()}
+    expected = {key: np.array(value) for key, value in expected.items() if key != "LR_Scheduler"}
+
+    state = make_state()
+    state.schedule = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=warmup)
+    state.optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(
+        state.model, state.schedule
+    )
+    restore(state, tmp_path / "epoch_2")
+    assert_equal(tensors(state), expected)
+    assert (state.progress.epoch, state.progress.step, state.progress.best) == (2, 0, 0.625)
+    state.model.drop.p = 0.0
+    for batch in Batches().epoch(2):
+        assert state.optimizer.get_lr() == pytest.approx(optimizer.get_lr(), rel=1e-6)
+        theirs = step(network, optimizer, schedule, batch)
+        assert step(state.model, state.optimizer, state.schedule, batch) == pytest.approx(theirs, rel=1e-5)

@@ -104,7 +104,7 @@ def translate(
     Args:
         architecture: what errors call the network.
         source: what errors call the file.
-        candidates: other architectures of the dialect, one of which is named if the file fits it better; read only then.
+        candidates: architectures of the dialect, one of which is named if the file fits it better; read only then.
 
     Raises:
         WeightsError: no weights make the network compute the other one, or the file does not fit.
