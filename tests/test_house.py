@@ -12,10 +12,13 @@ ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "de
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATIONS | SHARED, FOUNDATIONS),
     **dict.fromkeys(ROOMS, FOUNDATIONS | SHARED),
+    "native": FOUNDATIONS,
+    "layers": FOUNDATIONS | {"native"},
     "config": FOUNDATIONS,
-    "build": FOUNDATIONS | SHARED | ROOMS,
+    "build": FOUNDATIONS | SHARED | ROOMS | {"native"},
+    "convert": FOUNDATIONS | SHARED | {"build", "models"},
     "predictor": {"build", "deploy", *FOUNDATIONS},
-    "cli": {"build", *FOUNDATIONS, "report", "models"},
+    "cli": {"build", "convert", "data", "models", "native", "report", *FOUNDATIONS, *SHARED},
 }
 
 

@@ -1,6 +1,6 @@
 """Weights: read from files that may be hostile, matched to a network, fetched and written."""
 
-from ppzoo.weights.download import fetch
+from ppzoo.weights.download import cached, discard, fetch, weights_folder
 from ppzoo.weights.match import load_weights
 from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
 from ppzoo.weights.read import read
@@ -13,6 +13,8 @@ __all__ = [
     "LoadReport",
     "WeightFile",
     "best_fit",
+    "cached",
+    "discard",
     "fetch",
     "load_weights",
     "read",
@@ -22,4 +24,5 @@ __all__ = [
     "save_pdparams",
     "save_safetensors",
     "save_state",
+    "weights_folder",
 ]

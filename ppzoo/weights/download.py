@@ -74,6 +74,12 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
     return target
 
 
+def cached(url: str) -> Path | None:
+    """Where the file of `url` lies in the cache; None if it was not fetched."""
+    target = _place(url, weights_folder())
+    return target if target.is_file() else None
+
+
 def discard(target: Path) -> None:
     """Remove a fetched file and what is recorded of it."""
     for path in (target, _beside(target, ".sha256"), _beside(target, ".part"), _beside(target, ".part.json")):

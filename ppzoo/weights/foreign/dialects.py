@@ -88,7 +88,8 @@ DIALECTS = [
         ("inception3a.branch1.conv.weight",),
         refusal="has batch norms, and ReLUs between the convolutions of a branch, and PaddleClas's has neither",
     ),
-    Dialect((*TORCHVISION, *TIMM), r"ResNet\d+(_vd|_cifar)?", ("layer1.0.conv1.weight",), names.resnet),
+    Dialect((*TORCHVISION, *TIMM), r"ResNet\d+(_cifar)?", ("layer1.0.conv1.weight",), names.resnet),
+    Dialect(TIMM, r"ResNet\d+_vd", ("layer1.0.conv1.weight",), names.resnet),
     Dialect(TIMM, r"ResNet\d+_vc", ("layer1.0.conv1.weight",), names.resnet_vc),
     Dialect((*TORCHVISION, *TIMM), r"DenseNet\d+", ("features.denseblock1.denselayer1.conv1.weight",), names.densenet),
     Dialect(
@@ -173,4 +174,4 @@ def recognise(entries: Collection[str], architecture: str, origin: str | None, s
 
 def _family_name(architectures: str) -> str:
     """'ResNet' of 'ResNet\\d+(_vd)?'."""
-    return re.match(r"[A-Za-z]+(V\d)?", architectures)[0]  # type: ignore[index]
+    return re.match(r"VGG|.*?Net(V\d)?", architectures)[0]  # type: ignore[index]

@@ -40,11 +40,13 @@ class Places:
         shapes: our entry -> its shape.
         foreign: our entry -> the file's; entries of `identities` aside.
         identities: our layers that must compute the identity.
+        heads: the file's entries of the classifier, whose first axis is the classes.
     """
 
     shapes: dict[str, Shape]
     foreign: dict[str, str]
     identities: list[str]
+    heads: set[str]
 
     @property
     def foreign_shapes(self) -> dict[str, Shape]:
@@ -85,7 +87,9 @@ def places(network: paddle.nn.Layer, dialect: Dialect) -> Places:
         layer, _, kind = key.rpartition(".")
         if names[layer] is not None:
             foreign[key] = f"{names[layer]}.{SUFFIXES[kind]}"
-    return Places(shapes, foreign, [layer for layer in layers if names[layer] is None])
+    identities = [layer for layer in layers if names[layer] is None]
+    head_layers = tuple(f"{layer}." for layer in getattr(network, "head_layers", ()))
+    return Places(shapes, foreign, identities, {name for key, name in foreign.items() if key.startswith(head_layers)})
 
 
 def translate(
@@ -114,7 +118,7 @@ def translate(
         raise WeightsError(f"{source} cannot be {architecture}: {dialect.origins[0]}'s network {dialect.refusal}")
     where = places(network, dialect)
     kept = {name: array for name, array in entries.items() if name not in zeros}
-    report = _compare(kept, where, tuple(getattr(network, "head_layers", ())), str(source))
+    report = _compare(kept, where, str(source))
     if not report.complete:
         message = f"{source} does not fit {architecture}: {report.problems()}"
         raise WeightsError(message + _better_fit(kept, where, dialect, candidates))
@@ -137,16 +141,15 @@ def translate(
     return Translation({key: arrays[key] for key in where.shapes}, notes)
 
 
-def _compare(entries: Mapping[str, np.ndarray], where: Places, head_layers: tuple[str, ...], label: str) -> LoadReport:
+def _compare(entries: Mapping[str, np.ndarray], where: Places, label: str) -> LoadReport:
     """What of the file fits its place, by the file's names."""
     wanted = where.foreign_shapes
     report = LoadReport(label, unexpected=[name for name in entries if name not in wanted])
-    heads = tuple(f"{layer}." for layer in head_layers)
-    for key, name in where.foreign.items():
+    for name, shape in wanted.items():
         if name not in entries:
             report.missing.append(name)
-        elif not _same_shape(entries[name].shape, wanted[name], any_classes=key.startswith(heads)):
-            report.mismatched[name] = entries[name].shape, wanted[name]
+        elif not _same_shape(entries[name].shape, shape, any_classes=name in where.heads):
+            report.mismatched[name] = entries[name].shape, shape
         else:
             report.loaded.append(name)
     return report
@@ -184,8 +187,12 @@ def _better_fit(
     dialect: Dialect,
     candidates: Iterable[tuple[str, paddle.nn.Layer]],
 ) -> str:
-    """'; this looks like NAME' if the file's names and shapes are nearer to another architecture's."""
-    found = {name: array.shape for name, array in entries.items()}
-    own = best_fit(found, [("", where.foreign_shapes)])
-    best = best_fit(found, ((name, places(network, dialect).foreign_shapes) for name, network in candidates))
+    """'; this looks like NAME' if the names and shapes below the head are nearer to another architecture's."""
+
+    def body(places: Places) -> dict[str, Shape]:
+        return {name: shape for name, shape in places.foreign_shapes.items() if name not in places.heads}
+
+    found = {name: array.shape for name, array in entries.items() if name not in where.heads}
+    own = best_fit(found, [("", body(where))])
+    best = best_fit(found, ((name, body(places(network, dialect))) for name, network in candidates))
     return f"; this looks like {best[0]}" if best and best[1] > (own[1] if own else 0.0) else ""

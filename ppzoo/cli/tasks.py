@@ -1,0 +1,93 @@
+"""The commands that carry out a configuration: train, eval, infer, export, check."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from ppzoo.errors import PpzooError
+
+
+def add_commands(commands) -> None:
+    train = _configured(commands, "train", _train, "train a network")
+    train.add_argument("--resume", metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run")
+    _configured(commands, "eval", _eval, "evaluate the weights Global.pretrained_model")
+    infer = _configured(commands, "infer", _infer, "say what the images Infer.infer_imgs show")
+    infer.add_argument("--json", action="store_true", help="print one JSON object an image")
+    _configured(commands, "export", _export, "export the weights Global.pretrained_model for serving")
+    _configured(commands, "check", _check, "name every mistake of a configuration, without touching its data")
+
+
+def _configured(commands, name: str, run, description: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=description, description=description)
+    command.add_argument("-c", "--config", required=True, help="the configuration, a YAML file")
+    command.add_argument(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="set one entry of the configuration; may be given several times",
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ppzoo import build, report
+
+    report.log_to_console()
+    config = build.read_config(options.config, options.override, "train")
+    folder, trainer = build.training(config, options.resume)
+    summary = trainer.fit()
+    weights = folder / ("best_model" if summary.best_epoch is not None else "latest")
+    use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"
+    print(f"\nThe weights, the log and the curves are in {folder}")
+    print("What to do next:")
+    print(f"  python tools/infer.py {use} -o Infer.infer_imgs=PHOTO_OR_FOLDER")
+    print(f"  python tools/export_model.py {use}")
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from ppzoo import build, report
+
+    report.log_to_console()
+    config = build.read_config(options.config, options.override, "eval")
+    print(report.figures_text(build.evaluation(config)))
+
+
+def _infer(options: argparse.Namespace) -> int:
+    from ppzoo import build, report
+
+    report.log_to_console()
+    config = build.read_config(options.config, options.override, "infer")
+    failures = 0
+    for file, answer in build.inference(config):
+        if isinstance(answer, PpzooError):
+            failures += 1
+            print(f"error: {answer}", file=sys.stderr)
+        elif options.json:
+            print(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False))
+        else:
+            pairs = zip(answer["label_names"], answer["scores"], strict=True)
+            print(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs))
+    return PpzooError.exit_status if failures else 0
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ppzoo import build, report
+
+    report.log_to_console()
+    config = build.read_config(options.config, options.override, "export")
+    folder, difference = build.export(config)
+    print(f"exported to {folder}; it answers what the network answers, to {difference:.1e}")
+    print("What to do next, in Python:")
+    print(f'  ppzoo.Predictor("{folder}").predict("photo.jpg")')
+
+
+def _check(options: argparse.Namespace) -> None:
+    from ppzoo import build
+
+    build.rehearse(options.config, options.override)
+    print(f"{options.config}: no mistakes found")

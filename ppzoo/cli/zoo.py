@@ -1,0 +1,83 @@
+"""The commands about architectures and their official weights: models, weights."""
+
+from __future__ import annotations
+
+import argparse
+
+from ppzoo.registry import Registry
+
+
+def add_commands(commands) -> None:
+    models = commands.add_parser("models", help="list the architectures")
+    models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
+    models.add_argument("--pretrained", action="store_true", help="only those with official weights")
+    models.set_defaults(run=_models)
+
+    weights = commands.add_parser("weights", help="the cache of official weights")
+    actions = weights.add_subparsers(required=True, metavar="ACTION")
+    for name, run, description in (
+        ("list", _list, "official weights, and where those that were fetched lie"),
+        ("get", _get, "fetch weights"),
+        ("verify", _verify, "compare fetched weights with what was recorded of them"),
+        ("rm", _remove, "remove fetched weights"),
+    ):
+        action = actions.add_parser(name, help=description)
+        many = name in ("list", "verify")
+        action.add_argument(
+            "pattern", **({"nargs": "?", "default": "*"} if many else {}), help="architectures: a pattern"
+        )
+        action.set_defaults(run=run)
+
+
+def _models(options: argparse.Namespace) -> None:
+    from ppzoo.models import list_models
+
+    for name in list_models(options.pattern, pretrained=True if options.pretrained else None):
+        print(name)
+
+
+def _list(options: argparse.Namespace) -> None:
+    from ppzoo.weights import cached
+
+    for name, url in _official(options.pattern):
+        file = cached(url)
+        place = f"{file.stat().st_size / 1e6:8.1f} MB  {file}" if file else f"{'-':>11}  {url}"
+        print(f"{name:<28} {place}")
+
+
+def _get(options: argparse.Namespace) -> None:
+    from ppzoo.weights import fetch, weights_folder
+
+    for _, url in _official(options.pattern):
+        print(fetch(url, weights_folder()))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from ppzoo.weights import cached, fetch, weights_folder
+
+    for name, url in _official(options.pattern):
+        if cached(url):
+            print(f"{name}: as recorded, {fetch(url, weights_folder())}")
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from ppzoo.weights import cached, discard
+
+    for _, url in _official(options.pattern):
+        file = cached(url)
+        if file:
+            discard(file)
+            print(f"removed {file}")
+
+
+def _official(pattern: str) -> list[tuple[str, str]]:
+    """(name, URL) of the official weights that match; those of PaddleClas's distillation are called NAME_ssld."""
+    from ppzoo.models import MODELS
+
+    urls = Registry[str]("set of official weights")
+    for name, variant in MODELS.items():
+        for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
+            if record:
+                urls.add(label, record.url)
+    names = urls.matching(pattern) or [pattern]  # what matches nothing is answered with the nearest name
+    return [(name, urls[name]) for name in names]

@@ -1,0 +1,112 @@
+"""Borders around images."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from ppzoo.data.transforms.pixels import check_at_least, colour, width_height
+from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.errors import ConfigError, DataError
+
+
+@TRANSFORMS.register
+class Pad:
+    """Add a border of a given width.
+
+    Args:
+        padding: width of the border in pixels: one for all sides, [left and right, top and bottom], or [left, top,
+            right, bottom].
+        fill: value of a constant border, one or three.
+        padding_mode: "constant"; "edge" repeats the outermost pixels, "reflect" mirrors at them, "symmetric" mirrors
+            including them.
+        backend: accepted for PaddleClas's files, without effect: the pixels are the same.
+
+    Raises:
+        ConfigError: a border that cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        padding: int | list[int],
+        fill: int | list[int] = 0,
+        padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
+        backend: Literal["pil", "cv2"] = "pil",
+    ) -> None:
+        widths = [padding] if isinstance(padding, int) else list(padding)
+        if len(widths) not in (1, 2, 4) or min(widths) < 0:
+            raise ConfigError(f"Pad.padding: expected one, two or four widths from 0 on, received {padding!r}")
+        left, top, right, bottom = widths * (4 // len(widths))
+        self.widths = ((top, bottom), (left, right), (0, 0))
+        self.fill, self.padding_mode = colour("Pad.fill", fill), padding_mode
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if self.padding_mode != "constant":
+            return np.pad(image, self.widths, self.padding_mode)
+        (top, bottom), (left, right), _ = self.widths
+        height, width, channels = image.shape
+        padded = _filled((height + top + bottom, width + left + right, channels), self.fill, image.dtype)
+        padded[top : top + height, left : left + width] = image
+        return padded
+
+
+@TRANSFORMS.register
+class Padv2:
+    """Fill an image up to a given size, or to sides that are multiples of a number; the result is float32.
+
+    Args:
+        size: side of a square, or [width, height], of the result; None: the next multiples of `size_divisor`.
+        size_divisor: as above.
+        pad_mode: 0: the image stays at the upper left; 1: in the centre; 2: at the lower right; -1: at `offsets`.
+        offsets: [left, top] of the image.
+        fill_value: value around it, one a channel.
+
+    Raises:
+        ConfigError: options that contradict each other.
+        DataError: the image does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | list[int] | None = None,
+        size_divisor: int = 32,
+        pad_mode: Literal[-1, 0, 1, 2] = 0,
+        offsets: list[int] | None = None,
+        fill_value: list[float] | None = None,
+    ) -> None:
+        if pad_mode not in (-1, 0, 1, 2):
+            raise ConfigError(f"Padv2.pad_mode: expected -1, 0, 1 or 2, received {pad_mode!r}")
+        if (pad_mode == -1) != (offsets is not None):
+            raise ConfigError("Padv2: expected offsets with pad_mode -1 and only then; give both or none")
+        if offsets is not None and (len(offsets) != 2 or min(offsets) < 0):
+            raise ConfigError(f"Padv2.offsets: expected [left, top] from 0 on, received {offsets!r}")
+        self.size = None if size is None else width_height("Padv2.size", size)
+        self.size_divisor = int(check_at_least("Padv2.size_divisor", size_divisor, 1))
+        self.pad_mode, self.offsets = pad_mode, offsets
+        self.fill = colour("Padv2.fill_value", 127.5 if fill_value is None else fill_value)
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width, channels = image.shape
+        to_width, to_height = self.size or (self._multiple(width), self._multiple(height))
+        # Modes 0, 1 and 2 put none, half and all of the room before the image.
+        left, top = self.offsets or [room * self.pad_mode // 2 for room in (to_width - width, to_height - height)]
+        if min(left, top) < 0 or width + left > to_width or height + top > to_height:
+            raise DataError(
+                f"Padv2: an image of {width} x {height} at ({left}, {top}) does not fit into {to_width} x {to_height} "
+                "(width x height): put a ResizeImage before it or take a larger size"
+            )
+        padded = _filled((to_height, to_width, channels), self.fill, np.dtype(np.float32))
+        padded[top : top + height, left : left + width] = image
+        return padded
+
+    def _multiple(self, side: int) -> int:
+        return math.ceil(side / self.size_divisor) * self.size_divisor
+
+
+def _filled(shape: tuple[int, int, int], fill: tuple[float, ...], dtype: np.dtype) -> np.ndarray:
+    """An H x W x C image of one colour; a fourth channel is 0."""
+    return np.full(shape, [*fill, 0][: shape[2]], dtype)

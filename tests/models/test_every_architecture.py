@@ -1,0 +1,222 @@
+"""What holds for every architecture: a new one joins by being registered."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import reference
+
+from ppzoo import build
+from ppzoo.errors import ConfigError
+from ppzoo.models import MODELS
+from ppzoo.models.figures import figures
+from ppzoo.weights import load_weights, save_pdparams
+
+
+def family(name: str) -> str:
+    return MODELS[name].network.__module__
+
+
+def cost(name: str) -> int:
+    """Multiply-adds; an architecture whose figures are missing (another test says so) counts as cheap."""
+    return figures()[name].flops if name in figures() else 0
+
+
+CHEAPEST = sorted({family(name): name for name in sorted(MODELS, key=cost, reverse=True)}.values())
+# The networks without padding lose a row or two of pixels to every filter.
+UNPADDED = {"LeNet", "AlexNet", "GoogLeNet", "NIN", "SqueezeNet1_0", "SqueezeNet1_1"}
+
+
+def marked(limit: float) -> list:
+    """All names; those that cost more than `limit` multiply-adds are slow, but for the cheapest of each family."""
+    return [
+        name if cost(name) <= limit or name in CHEAPEST else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(MODELS)
+    ]
+
+
+def heads(output) -> list[paddle.Tensor]:
+    return output if isinstance(output, list) else [output]
+
+
+def images(batch: int, size: int) -> paddle.Tensor:
+    return paddle.to_tensor(reference.image(batch, size, 0))
+
+
+def small_images(network, name: str, batch: int) -> paddle.Tensor:
+    """64 pixels where the head allows it; else the native size."""
+    native = MODELS[name].image_shape[1]
+    network.eval()
+    try:
+        with paddle.no_grad():
+            network(images(1, 64))
+    except ValueError:
+        return images(batch, native)
+    return images(batch, 64)
+
+
+@pytest.mark.parametrize("name", marked(2e9))
+def test_it_answers_scores_at_its_native_size(name):
+    variant = MODELS[name]
+    network = variant.build()
+    network.eval()
+    with paddle.no_grad():
+        outputs = heads(network(images(1, variant.image_shape[1])))
+    assert {tuple(output.shape) for output in outputs} == {(1, variant.class_num)}
+    assert all(np.isfinite(output.numpy()).all() for output in outputs)
+
+
+@pytest.mark.parametrize("name", marked(2e9))
+def test_every_parameter_gets_a_gradient(name):
+    network = MODELS[name].build(class_num=5)
+    batch = small_images(network, name, 2)
+    network.train()
+    sum(output.square().mean() for output in heads(network(batch))).backward()
+    without = [key for key, value in network.named_parameters() if not value.stop_gradient and value.grad is None]
+    assert not without
+
+
+@pytest.mark.parametrize("name", marked(0.05e9))
+def test_the_saved_program_answers_what_the_network_does(name):
+    network = MODELS[name].build(class_num=5)
+    batch = small_images(network, name, 2)
+    with paddle.no_grad():
+        expected = heads(network(batch))
+    shape = [None, *batch.shape[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        paddle.jit.save(network, f"{folder}/network", input_spec=[paddle.static.InputSpec(shape, "float32")])
+        answers = heads(paddle.jit.load(f"{folder}/network")(batch))
+    assert len(answers) == len(expected)
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert np.abs((answer - wanted).numpy()).max() <= 1e-5 * np.abs(wanted.numpy()).max()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_two_instances_live_side_by_side_under_the_same_names(name):
+    with paddle.LazyGuard():
+        first, second = MODELS[name].build(), MODELS[name].build()
+    names = [(key, value.name) for key, value in first.state_dict().items()]
+    assert names == [(key, value.name) for key, value in second.state_dict().items()]
+    assert len({parameter for _, parameter in names}) == len(names)
+    assert not {id(value) for value in first.parameters()} & {id(value) for value in second.parameters()}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_reset_head_has_seven_outputs_and_keeps_its_names(name):
+    with paddle.LazyGuard():
+        network, seven = MODELS[name].build(), MODELS[name].build(class_num=7)
+        network.reset_classifier(7)
+    assert [(key, value.name, value.shape) for key, value in network.state_dict().items()] == [
+        (key, value.name, value.shape) for key, value in seven.state_dict().items()
+    ]
+    assert all(value.trainable for key, value in network.named_parameters() if key.startswith(network.head_layers))
+
+
+@pytest.mark.parametrize("name", CHEAPEST)
+def test_a_network_with_a_reset_head_answers_and_learns(name):
+    network = MODELS[name].build()
+    batch = small_images(network, name, 2)
+    network.reset_classifier(7)
+    network.train()
+    outputs = heads(network(batch))
+    assert {tuple(output.shape) for output in outputs} == {(2, 7)}
+    sum(output.square().mean() for output in outputs).backward()
+    assert all(value.grad is not None for key, value in network.named_parameters() if key.startswith(network.head_layers))
+
+
+@pytest.mark.parametrize("name", CHEAPEST)
+def test_a_state_dict_survives_its_file(name, tmp_path):
+    network, other = MODELS[name].build(class_num=5), MODELS[name].build(class_num=5)
+    save_pdparams(network.state_dict(), tmp_path / "network.pdparams")
+    report = load_weights(other, tmp_path / "network.pdparams")
+    assert not report.missing and not report.unexpected and not report.mismatched
+    for key, value in network.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[key].numpy(), value.numpy(), err_msg=key)
+
+
+@pytest.mark.parametrize("name", [entry for entry in marked(2e9)])
+def test_features_have_the_size_of_their_stride_and_the_announced_channels(name):
+    extractor = build.create_model(name, features_only=True)
+    extractor.eval()
+    with paddle.no_grad():
+        maps = extractor(images(1, 128))
+    assert len(maps) == len(extractor.strides) >= 2
+    assert [map_.shape[1] for map_ in maps] == extractor.channels
+    lost = 2 if name in UNPADDED else 0
+    for map_, stride in zip(maps, extractor.strides, strict=True):
+        assert all(128 // stride - lost <= size <= 128 // stride for size in map_.shape[2:]), stride
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("ResNet18_vd", {4: 64, 8: 128, 16: 256, 32: 512}),
+        ("ResNet50", {4: 256, 8: 512, 16: 1024, 32: 2048}),
+        ("SE_ResNeXt50_32x4d", {4: 256, 8: 512, 16: 1024, 32: 2048}),
+        ("VGG16_cifar", {4: 256, 8: 512, 16: 512, 32: 512}),
+        ("DenseNet121", {4: 256, 8: 512, 16: 1024, 32: 1024}),
+        ("EfficientNetB0", {4: 24, 8: 40, 16: 112, 32: 320}),
+        ("MobileNetV1", {4: 128, 8: 256, 16: 512, 32: 1024}),
+        ("MobileNetV2", {4: 24, 8: 32, 16: 96, 32: 320}),
+        ("MobileNetV3_large_x1_0", {4: 24, 8: 40, 16: 112, 32: 160}),
+        ("MobileNetV3_small_x1_0", {4: 16, 8: 24, 16: 48, 32: 96}),
+        ("ShuffleNetV1_g3", {4: 24, 8: 240, 16: 480, 32: 960}),
+        ("ShuffleNetV2_x1_0", {4: 24, 8: 116, 16: 232, 32: 464}),
+    ],
+)
+def test_features_have_the_channels_of_the_paper_s_stages(name, channels):
+    extractor = build.create_model(name, features_only=True)
+    assert dict(zip(extractor.strides, extractor.channels, strict=True)) == channels
+
+
+def test_a_feature_extractor_leaves_the_network_s_mode_and_is_exported(tmp_path):
+    extractor = build.create_model("MobileNetV1_x0_25", features_only=True)
+    assert extractor.network.training
+    extractor.eval()
+    spec = paddle.static.InputSpec([None, 3, None, None], "float32")
+    paddle.jit.save(extractor, str(tmp_path / "features"), input_spec=[spec])
+    loaded = paddle.jit.load(str(tmp_path / "features"))
+    for answer, wanted in zip(loaded(images(1, 96)), extractor(images(1, 96)), strict=True):
+        np.testing.assert_allclose(answer.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def ten_steps(network, outer) -> None:
+    """Training of `network`, which is part of `outer`; with weight decay, which moves what has no gradient too."""
+    optimizer = paddle.optimizer.Momentum(0.1, parameters=network.parameters(), weight_decay=1e-2)
+    outer.train()
+    for step in range(10):
+        scores = outer(paddle.to_tensor(reference.image(4, 32, step)))
+        paddle.nn.functional.cross_entropy(scores, paddle.to_tensor([0, 1, 2, 3])).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+
+@pytest.mark.parametrize("within", ["alone", "in another network"])
+@pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "ShuffleNetV2_x0_25", "SE_ResNet18_vd"])
+def test_ten_steps_leave_what_is_frozen_bit_identical(name, within):
+    network = MODELS[name].build(class_num=5)
+    frozen = network.freeze()
+    before = {key: value.numpy() for key, value in network.state_dict().items()}
+    ten_steps(network, network if within == "alone" else paddle.nn.Sequential(network))
+    changed = {key for key, value in network.state_dict().items() if not np.array_equal(value.numpy(), before[key])}
+    head = network.head_layers[0]
+    assert changed == {f"{head}.weight", f"{head}.bias"} == set(before) - set(frozen)
+
+
+def test_what_a_pattern_names_is_frozen_and_nothing_else():
+    network = MODELS["MobileNetV2_x0_25"].build(class_num=5)
+    frozen = network.freeze("conv1.*", "conv2.*")
+    assert set(frozen) == {key for key, _ in network.named_parameters() if key.startswith(("conv1.", "conv2."))}
+    before = {key: value.numpy() for key, value in network.state_dict().items()}
+    ten_steps(network, network)
+    kept = {key for key, value in network.state_dict().items() if np.array_equal(value.numpy(), before[key])}
+    assert kept == set(frozen)
+
+
+def test_a_pattern_that_names_nothing_is_refused():
+    network = MODELS["MobileNetV2_x0_25"].build(class_num=5)
+    with pytest.raises(ConfigError, match=r"^freeze: no parameter matches 'conv1\.weights'"):
+        network.freeze("conv1.weights")
+    assert not any(value.stop_gradient for key, value in network.named_parameters() if "_batch_norm._" not in key)
