@@ -253,6 +253,25 @@ def loader(cfg: Section, *, class_num: int | None, seed: int, training: bool) ->
     return Loader(samples, sampler, num_workers=reading.num_workers, use_shared_memory=reading.use_shared_memory)
 
 
+def require_fit(network: paddle.nn.Layer, image: np.ndarray, name: str) -> None:
+    """Let the network called `name` look at one image, C x H x W, before much depends on it.
+
+    Raises:
+        ConfigError: it cannot take images of that shape.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        deploy.run(network, image[None])
+    except ValueError as error:  # what PaddlePaddle's operators raise of shapes that do not go together
+        received, native = (" x ".join(map(str, shape)) for shape in (image.shape, models.MODELS[name].image_shape))
+        raise ConfigError(
+            f"transform_ops: expected images that {name} can take (natively {native}), received {received}"
+        ) from error
+    if was_training:
+        network.train()
+
+
 def read_image(path: Path, preprocess: data.Compose) -> np.ndarray:
     """An image file as the network wants it.
 
@@ -292,6 +311,7 @@ def training(config: Section, resume: str | None = None) -> tuple[Path, engine.T
         evaluate, main, higher_is_better = _evaluation(config, network)
     if run.pretrained_model:
         load_pretrained(network, arch.name, run.pretrained_model)
+    require_fit(network, train_loader.samples[(0, 0)].image, arch.name)
     optimiser, schedule = optimizer(config["Optimizer"], network, epochs=epochs, steps_per_epoch=len(train_loader))
     identity = {
         "architecture": arch.name,
@@ -314,6 +334,7 @@ def training(config: Section, resume: str | None = None) -> tuple[Path, engine.T
         loss=loss(sections.Loss.Train or []),
         evaluate=evaluate,
         plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch, main, higher_is_better),
+        describe=train_loader.samples.dataset.describe,
     )
 
     resumes_here = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
@@ -350,13 +371,23 @@ def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooErr
     preprocess = transforms(section.transforms or [])
     answer = postprocess(section.PostProcess or {"name": "Topk"}, class_labels(config))
     files = find_images(section.infer_imgs)
+    name, shape = config["Arch"]["name"], None
     for start in range(0, len(files), section.batch_size):
         batch = files[start : start + section.batch_size]
         prepared = {file: _image_or_error(file, preprocess) for file in batch}
         images = [image for image in prepared.values() if isinstance(image, np.ndarray)]
+        for image in images:
+            if shape is None:
+                require_fit(network.network, image, name)
+            elif image.shape != shape:
+                raise ConfigError(
+                    f"Infer.transforms: expected images of one shape, received {shape} and {image.shape}:"
+                    " add ResizeImage with size, or CropImage"
+                )
+            shape = image.shape
         answers = iter(answer(deploy.run(network, np.stack(images))) if images else [])
-        for file, image in prepared.items():
-            yield file, next(answers) if isinstance(image, np.ndarray) else image
+        for file, result in prepared.items():
+            yield file, next(answers) if isinstance(result, np.ndarray) else result
 
 
 def export(config: Section) -> tuple[Path, float]:

@@ -16,30 +16,33 @@ def record(name: str) -> dict:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
-def weights(layers: dict[str, str], *, zero_biases: bool = False) -> dict[str, np.ndarray]:
-    """A state dict as PyTorch has it, each value made from its name.
-
-    Args:
-        layers: those of a record.
-        zero_biases: whether the biases of convolutions are zero.
-    """
-    state = {}
+def shapes(layers: dict[str, str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a state dict as PyTorch has it, from the `layers` of a record."""
+    found: dict[str, tuple[int, ...]] = {}
     for layer, spec in layers.items():
         if spec.startswith("bn "):
-            shape = (int(spec[3:]),)
-            kinds = ("weight", "bias", "running_mean", "running_var")
-            state |= {f"{layer}.{kind}": _value(f"{layer}.{kind}", shape) for kind in kinds}
-            state[f"{layer}.num_batches_tracked"] = np.array(7)
+            channels = (int(spec[3:]),)
+            found |= {f"{layer}.{kind}": channels for kind in ("weight", "bias", "running_mean", "running_var")}
+            found[f"{layer}.num_batches_tracked"] = ()
         else:
             shape = tuple(map(int, spec.removesuffix(" bias").split("x")))
-            state[f"{layer}.weight"] = _value(f"{layer}.weight", shape)
+            found[f"{layer}.weight"] = shape
             if spec.endswith(" bias"):
-                bias = _value(f"{layer}.bias", shape[:1])
-                state[f"{layer}.bias"] = np.zeros_like(bias) if zero_biases and layer.startswith("features.") else bias
+                found[f"{layer}.bias"] = shape[:1]
+    return found
+
+
+def weights(layers: dict[str, str], *, zero_biases: bool = False) -> dict[str, np.ndarray]:
+    """A state dict, each value made from its name; `zero_biases`: those of convolutions in `features` are zero."""
+    state = {name: _value(name, shape) for name, shape in shapes(layers).items()}
+    if zero_biases:
+        state |= {n: np.zeros_like(v) for n, v in state.items() if n.startswith("features.") and n.endswith(".bias")}
     return state
 
 
 def _value(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if not shape:
+        return np.array(7)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     value = random.standard_normal(shape, np.float32)
     if len(shape) > 1:

@@ -12,13 +12,13 @@ logger = logging.getLogger("ppzoo")
 
 
 def open_folder(folder: Path, *, resume: bool) -> Path:
-    """Make `folder`, or find it where a run is resumed; an earlier run that is not resumed is moved beside it.
+    """Make `folder`, or find it where a run is resumed; earlier weights that are not resumed are moved beside it.
 
     Raises:
         PpzooError: the folder cannot be made or written.
     """
     try:
-        if not resume and folder.is_dir() and any(folder.iterdir()):
+        if not resume and folder.is_dir() and any(folder.glob("*.pdparams")):
             aside = next(place for n in itertools.count(1) if not (place := _beside(folder, n)).exists())
             folder.rename(aside)
             logger.info("the earlier run in %s was moved to %s", folder, aside)

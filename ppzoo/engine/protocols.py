@@ -11,13 +11,16 @@ Loss = Callable[[Any, paddle.Tensor], Mapping[str, paddle.Tensor]]
 
 
 class Batch(Protocol):
-    """Images N x C x H x W and their labels."""
+    """Images N x C x H x W, their labels, and their indices in the data set."""
 
     @property
     def images(self) -> paddle.Tensor: ...
 
     @property
     def labels(self) -> paddle.Tensor: ...
+
+    @property
+    def indices(self) -> paddle.Tensor: ...
 
 
 class Loader(Protocol):

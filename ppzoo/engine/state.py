@@ -6,6 +6,7 @@ PaddlePaddle's own generator is seeded anew for each step from (seed, epoch, ste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -68,6 +69,11 @@ class TrainState:
         """Seed PaddlePaddle's generator (dropout, drop-connect) for the step that is about to be made."""
         words = np.random.SeedSequence((self.seed, self.progress.epoch, self.progress.step)).generate_state(1)
         paddle.seed(int(words[0]))
+
+    def gradients_are_finite(self) -> bool:
+        """Whether all gradients are; a sum is finite only if all that is summed is."""
+        sums = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
+        return math.isfinite(float(paddle.add_n(sums)))
 
     def apply_gradients(self) -> None:
         """One step of optimizer and schedule.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ppzoo.engine.diagnosis import first_layer_not_finite
 from ppzoo.engine.protocols import Batch, Loader, Loss
 from ppzoo.engine.state import TrainState
 from ppzoo.engine.stop import StopSignals
@@ -46,6 +47,7 @@ class Trainer:
         loss: (output, labels) to a mapping of losses, of which "loss" is minimised.
         evaluate: answers the evaluation figures of the model as it is; None trains without evaluation.
         plan: epochs and evaluations.
+        describe: what errors call the sample of an index.
 
     Attributes:
         callbacks: observers, called in this order.
@@ -59,12 +61,14 @@ class Trainer:
         loss: Loss,
         evaluate: Callable[[], dict[str, float]] | None,
         plan: Plan,
+        describe: Callable[[int], str] = str,
     ) -> None:
         self.state = state
         self.loader = loader
         self.loss = loss
         self.evaluate = evaluate
         self.plan = plan
+        self.describe = describe
         self.callbacks: list[Callback] = []
 
     def fit(self) -> Summary:
@@ -140,20 +144,27 @@ class Trainer:
         values = {name: float(value) for name, value in losses.items()}
         if len(values) == 2:  # a single loss and the sum of it
             values = {"loss": values["loss"]}
-        self._require_finite(values)
+        if not math.isfinite(values["loss"]):
+            raise self._not_finite(f"the loss is {values['loss']}", batch)
         losses["loss"].backward()
+        if not self.state.gradients_are_finite():
+            raise self._not_finite("the gradients are not finite", batch)
         self.state.apply_gradients()
         self.state.tally.add(values, output, batch.labels)
         return values
 
-    def _require_finite(self, losses: Mapping[str, float]) -> None:
-        if not math.isfinite(losses["loss"]):
-            progress = self.state.progress
-            raise TrainingError(
-                f"the loss is {losses['loss']} at epoch {progress.epoch + 1}, step {progress.step + 1}, learning rate"
-                f" {self.state.optimizer.get_lr():.6g}: lower Optimizer.lr.learning_rate, or lengthen"
-                " Optimizer.lr.warmup_epoch"
-            )
+    def _not_finite(self, what: str, batch: Batch) -> TrainingError:
+        """The error that says where, and by which images."""
+        progress = self.state.progress
+        layer = first_layer_not_finite(self.state.model, batch.images)
+        blame = f"the first layer that answers so is {layer}" if layer else "all layers answer finite numbers"
+        files = [self.describe(int(index)) for index in batch.indices]
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        return TrainingError(
+            f"{what} at epoch {progress.epoch + 1}, step {progress.step + 1}, learning rate"
+            f" {self.state.optimizer.get_lr():.6g} ({blame}; images: {', '.join(files[:3])}{more}):"
+            " lower Optimizer.lr.learning_rate, or lengthen Optimizer.lr.warmup_epoch"
+        )
 
     def _tell(self, moment: str, *arguments: Any) -> None:
         for callback in self.callbacks:

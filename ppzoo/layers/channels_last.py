@@ -152,9 +152,7 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
         return super().forward(x)
 
 
-def conv_norm_act(
-    conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
-) -> Tensor:
+def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
     name = ACTIVATION_NAMES.get(type(act), "unknown")
     if isinstance(norm, BatchNorm) and not (_watched(conv) or _watched(norm) or _watched(act)) and norm._act is None:

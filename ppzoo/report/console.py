@@ -93,9 +93,9 @@ class Console(Callback):
     def _draw(self, report: StepReport, text: str) -> None:
         if self.bar is None:
             label = f"epoch {report.epoch + 1}/{self.speed.epochs}"
-            shape = "{desc} {bar} {n_fmt}/{total_fmt}  {postfix}"
-            self.bar = tqdm(desc=label, total=report.steps, initial=report.step, leave=False, bar_format=shape)
-        self.bar.set_postfix_str(text, refresh=False)
+            shape = label + " {bar} {n_fmt}/{total_fmt}  {desc}"
+            self.bar = tqdm(total=report.steps, initial=report.step, leave=False, bar_format=shape)
+        self.bar.set_description_str(text, refresh=False)
         self.bar.update()
 
     def _write(self, line: str) -> None:

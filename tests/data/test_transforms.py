@@ -182,7 +182,7 @@ def drawn_boxes(height, width, count, **options):
         boxes.append((part[0, 0, 1], part[0, 0, 0], part.shape[1], part.shape[0]))
         return part
 
-    crop.resize = note
+    crop.resizes = [note]
     random = np.random.default_rng(0)
     for _ in range(count):
         crop(places(height, width), random)

@@ -27,7 +27,8 @@ class Batches:
         for step in range(start_step, STEPS):
             random = np.random.default_rng((epoch, step))
             images = paddle.to_tensor(random.standard_normal((4, 3, 8, 8)).astype("float32"))
-            yield SimpleNamespace(images=images, labels=paddle.to_tensor(random.integers(0, 3, 4)))
+            labels, indices = paddle.to_tensor(random.integers(0, 3, 4)), paddle.arange(4)
+            yield SimpleNamespace(images=images, labels=labels, indices=indices)
 
 
 class Network(paddle.nn.Layer):
@@ -215,6 +216,24 @@ def test_a_missing_part_is_named(tmp_path):
     (tmp_path / "latest.pdopt").unlink()
     with pytest.raises(CheckpointError, match=r"latest\.pdopt does not exist; weights alone"):
         restore(make_state(), tmp_path / "latest")
+
+
+def test_gradients_that_are_not_finite_stop_the_run():
+    state = make_state()
+    trainer = make_trainer(state)
+    trainer.loss = lambda output, label: {"loss": paddle.sqrt(output * 0.0).sum()}  # its slope at 0 is infinite
+    before = tensors(state)["conv.weight"]
+    with pytest.raises(TrainingError, match="the gradients are not finite at epoch 1, step 1"):
+        trainer.fit()
+    np.testing.assert_array_equal(tensors(state)["conv.weight"], before)
+
+
+def test_the_first_layer_that_is_not_finite_is_named():
+    state = make_state()
+    trainer = make_trainer(state)
+    state.model.norm.weight.set_value(paddle.full([4], float("inf")))
+    with pytest.raises(TrainingError, match=r"the first layer that answers so is norm; images: 0, 1, 2 and 1 more"):
+        trainer.fit()
 
 
 def test_a_loss_that_is_not_finite_changes_no_weight():

@@ -206,6 +206,7 @@ def test_random_weights_are_refused_after_training(place, task, capsys):
         ("Arch.class_num=ten", "error: Arch.class_num: expected an integer, received the text 'ten'"),
         ("Arch.name=MobileNetV2_x05", "did you mean 'MobileNetV2_x0_5'"),
         ("Arch.class_num=2", "3 class"),
+        ("Arch.name=AlexNet", "expected images that AlexNet can take (natively 3 x 224 x 224), received 3 x 32 x 32"),
         ("DataLoader.Train.dataset.image_root=/nowhere", "DataLoader.Train.dataset.image_root: expected a folder"),
         ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected a .pdparams file"),
         ("Global.checkpoints=/nowhere/latest", "Global.checkpoints: expected"),

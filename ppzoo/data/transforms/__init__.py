@@ -6,6 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppzoo.data.transforms import (  # noqa: F401  (each enrols its transforms)
+    augmix,
+    auto_augment,
+    blur,
+    colour,
+    crops,
+    erasing,
+    padding,
+    rotation,
+    timm_augment,
+)
 from ppzoo.data.transforms.decode import DecodeImage
 from ppzoo.data.transforms.geometry import CropImage, RandCropImage, RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage

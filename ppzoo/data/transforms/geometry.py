@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ppzoo.data.transforms.pixels import width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError, suggestion
 
@@ -61,14 +62,6 @@ class Resize:
         return resized.reshape(height, width, image.shape[2])
 
 
-def _width_height(name: str, size: int | list[int]) -> tuple[int, int]:
-    """The two sides that one number or a [width, height] list stands for."""
-    sides = [size, size] if isinstance(size, int) else list(size)
-    if len(sides) != 2 or min(sides) < 1:
-        raise ConfigError(f"{name}.size: expected a positive number or [width, height], received {size!r}")
-    return sides[0], sides[1]
-
-
 @TRANSFORMS.register
 class ResizeImage:
     """Resize to a given size, or so that the shorter side has a given length.
@@ -98,7 +91,7 @@ class ResizeImage:
             raise ConfigError("ResizeImage: expected one of size and resize_short, received both or none")
         if resize_short is not None and resize_short < 1:
             raise ConfigError(f"ResizeImage.resize_short: expected a positive number, received {resize_short}")
-        self.size = None if size is None else _width_height("ResizeImage", size)
+        self.size = None if size is None else width_height("ResizeImage.size", size)
         self.resize_short = resize_short
         self.resize = Resize(interpolation, backend)
 
@@ -123,7 +116,7 @@ class CropImage:
     """
 
     def __init__(self, *, size: int | list[int]) -> None:
-        self.width, self.height = _width_height("CropImage", size)
+        self.width, self.height = width_height("CropImage.size", size)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
@@ -148,7 +141,9 @@ class RandCropImage:
         size: side of a square, or [width, height], of the result.
         scale: lowest and highest area, as fractions of the image's; [0.08, 1] by default.
         ratio: lowest and highest width / height; [3/4, 4/3] by default.
-        interpolation, backend: as in `ResizeImage`.
+        interpolation: as in `ResizeImage`, or "random": bilinear or bicubic, each as likely.
+        use_log_aspect: draw the logarithm of the aspect ratio uniformly, not the ratio itself.
+        backend: as in `ResizeImage`.
     """
 
     def __init__(
@@ -158,16 +153,23 @@ class RandCropImage:
         scale: list[float] | None = None,
         ratio: list[float] | None = None,
         interpolation: str | None = None,
+        use_log_aspect: bool = False,
         backend: str = "cv2",
     ) -> None:
-        self.size = _width_height("RandCropImage", size)
+        self.size = width_height("RandCropImage.size", size)
         self.scale = _range("RandCropImage.scale", [0.08, 1.0] if scale is None else scale)
         self.ratio = _range("RandCropImage.ratio", [3 / 4, 4 / 3] if ratio is None else ratio)
-        self.resize = Resize(interpolation, backend)
+        names = ["bilinear", "bicubic"] if interpolation == "random" else [interpolation]
+        self.resizes = [Resize(name, backend) for name in names]
+        self.use_log_aspect = use_log_aspect
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         height, width = image.shape[:2]
-        ratio = random.uniform(*self.ratio)
+        lowest, highest = self.ratio
+        if self.use_log_aspect:
+            ratio = math.exp(random.uniform(math.log(lowest), math.log(highest)))
+        else:
+            ratio = random.uniform(lowest, highest)
         largest = min(width / height / ratio, height / width * ratio)
         low, high = (min(bound, largest) for bound in self.scale)
         area = width * height * random.uniform(low, high)
@@ -175,7 +177,8 @@ class RandCropImage:
         crop_height = min(max(int(math.sqrt(area / ratio)), 1), height)
         left = int(random.integers(width - crop_width, endpoint=True))
         top = int(random.integers(height - crop_height, endpoint=True))
-        return self.resize(image[top : top + crop_height, left : left + crop_width], *self.size)
+        resize = self.resizes[0] if len(self.resizes) == 1 else self.resizes[random.integers(2)]
+        return resize(image[top : top + crop_height, left : left + crop_width], *self.size)
 
 
 def _range(name: str, bounds: list[float]) -> tuple[float, float]:

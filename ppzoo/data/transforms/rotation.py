@@ -54,17 +54,22 @@ class RandomRotation:
             )
         codes = INTERPOLATIONS["cv2"]
         if interpolation not in codes:
-            raise ConfigError(f"RandomRotation.interpolation: unknown {interpolation!r}{suggestion(interpolation, codes)}")
+            raise ConfigError(
+                f"RandomRotation.interpolation: unknown {interpolation!r}{suggestion(interpolation, codes)}"
+            )
         if center is not None and (len(center) != 2 or expand):
-            raise ConfigError("RandomRotation.center: expected [x, y], and expand False; expand turns around the centre")
-        self.bounds, self.prob = bounds, check_probability("RandomRotation.prob", prob)
+            raise ConfigError(
+                "RandomRotation.center: expected [x, y], and expand False; expand turns around the centre"
+            )
+        self.lowest, self.highest = bounds
+        self.prob = check_probability("RandomRotation.prob", prob)
         self.code, self.expand, self.center = codes[interpolation], expand, center
         self.fill = colour("RandomRotation.fill", fill)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() >= self.prob:
             return image
-        return self.turn(image, random.uniform(*self.bounds))
+        return self.turn(image, random.uniform(self.lowest, self.highest))
 
     def turn(self, image: np.ndarray, degrees: float) -> np.ndarray:
         """The image turned by an angle."""

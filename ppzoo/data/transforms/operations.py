@@ -1,0 +1,71 @@
+"""The operations that learned and random augmentation policies are made of, on Pillow images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+Fill = tuple[float, float, float]
+
+GREY: Fill = (128, 128, 128)
+
+Matrix = tuple[float, float, float, float, float, float]
+_MATRICES: dict[str, Callable[[float], Matrix]] = {
+    "ShearX": lambda amount: (1, amount, 0, 0, 1, 0),
+    "ShearY": lambda amount: (1, 0, 0, amount, 1, 0),
+    "TranslateX": lambda amount: (1, 0, amount, 0, 1, 0),
+    "TranslateY": lambda amount: (1, 0, 0, 0, 1, amount),
+}
+_ENHANCERS: dict[str, Callable[[Image.Image], ImageEnhance._Enhance]] = {
+    "Color": ImageEnhance.Color,
+    "Contrast": ImageEnhance.Contrast,
+    "Brightness": ImageEnhance.Brightness,
+    "Sharpness": ImageEnhance.Sharpness,
+}
+_LEVELS: dict[str, Callable[[float], Callable[[int], float]]] = {
+    "Posterize": lambda bits: lambda value: value & ~(2 ** (8 - int(bits)) - 1),
+    "Solarize": lambda threshold: lambda value: value if value < threshold else 255 - value,
+    "SolarizeAdd": lambda add: lambda value: min(255, value + add) if value < 128 else value,
+}
+_WITHOUT_AMOUNT: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "AutoContrast": ImageOps.autocontrast,
+    "Equalize": ImageOps.equalize,
+    "Invert": ImageOps.invert,
+}
+
+
+def operate(
+    image: Image.Image,
+    name: str,
+    amount: float,
+    *,
+    resample: Image.Resampling = Image.Resampling.NEAREST,
+    fill: Fill = GREY,
+) -> Image.Image:
+    """One operation on a grey or RGB image.
+
+    Args:
+        name: "ShearX", "ShearY" (amount: pixels a pixel), "TranslateX", "TranslateY" (pixels), "Rotate" (degrees,
+            counter-clockwise), "Color", "Contrast", "Brightness", "Sharpness" (factor; 1 changes nothing),
+            "Posterize" (bits that stay), "Solarize" (threshold), "SolarizeAdd" (what is added below 128),
+            "AutoContrast", "Equalize", "Invert" (none).
+        resample: how shears, translations and rotations look up pixels.
+        fill: what they leave uncovered.
+    """
+    if name in _WITHOUT_AMOUNT:
+        return _WITHOUT_AMOUNT[name](image)
+    if name in _ENHANCERS:
+        return _ENHANCERS[name](image).enhance(amount)
+    if name in _LEVELS:
+        return image.point([_LEVELS[name](amount)(value) for value in range(256)] * len(image.getbands()))
+    colour = fill if image.mode == "RGB" else fill[0]
+    if name == "Rotate":
+        return image.rotate(amount, resample, fillcolor=colour)
+    return image.transform(image.size, Image.Transform.AFFINE, _MATRICES[name](amount), resample, fillcolor=colour)
+
+
+def sign(random: np.random.Generator) -> int:
+    """1 or -1."""
+    return 1 - 2 * int(random.integers(2))
