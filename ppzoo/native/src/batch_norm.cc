@@ -4,7 +4,7 @@
 // as one wide row, so that the inner loops are long enough for vector instructions; per-channel constants are repeated
 // accordingly. Sums are gathered in float over short blocks and in double beyond.
 #include <cmath>
-#include <cstring>
+#include <type_traits>
 
 #include "activation.h"
 #include "kernels.h"
@@ -13,7 +13,8 @@
 namespace ppzoo {
 namespace {
 
-constexpr int64_t kBlock = 64;  // wide rows whose sums are kept in float
+constexpr int64_t kBlock = 64;       // wide rows whose sums are kept in float
+constexpr int64_t kFew = 1 << 15;  // elements of a tensor whose sums are made in double, which costs nothing there
 
 // How a matrix is read as wide rows of `width` elements; the last one may be shorter.
 struct WideRows {
@@ -33,18 +34,17 @@ struct WideRows {
   }
 };
 
-// Two sums a channel of what body(row, length, first, second) adds to `first` and `second` for each wide row; a body
-// may take several rows at once and answers how many.
-template <class Body>
-void sum_rows(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, Body&& body) {
+// Two sums a channel of what body(begin, end, first, second) adds to `first` and `second` for some wide rows.
+template <class Sum, class Body>
+void sum_rows_as(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, const Body& body) {
   const int64_t width = wide.width;
   std::vector<double> partial(2 * width * threads(), 0.0);
   parallel(wide.count, wide.elements, [&](int thread, int64_t begin, int64_t end) {
-    std::vector<float> block(2 * width);
-    float *a = block.data(), *b = a + width;
+    std::vector<Sum> block(2 * width);
+    Sum *a = block.data(), *b = a + width;
     double *total_a = &partial[2 * width * thread], *total_b = total_a + width;
     for (int64_t start = begin; start < end; start += kBlock) {
-      std::memset(a, 0, sizeof(float) * 2 * width);
+      std::fill(block.begin(), block.end(), Sum(0));
       body(start, std::min(start + kBlock, end), a, b);
       for (int64_t i = 0; i < width; ++i) total_a[i] += a[i];
       for (int64_t i = 0; i < width; ++i) total_b[i] += b[i];
@@ -59,6 +59,15 @@ void sum_rows(const WideRows& wide, std::vector<double>& first, std::vector<doub
   }
 }
 
+template <class Body>
+void sum_rows(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, const Body& body) {
+  if (wide.elements <= kFew) {
+    sum_rows_as<double>(wide, first, second, body);
+  } else {
+    sum_rows_as<float>(wide, first, second, body);
+  }
+}
+
 }  // namespace
 
 Moments::Moments(int64_t channels, const float* first_row)
@@ -69,13 +78,15 @@ void Moments::add(const float* x, int64_t rows) {
   const std::vector<float> repeated = wide.repeat(shift_);
   const float* shift = repeated.data();
   const int64_t width = wide.width;
-  sum_rows(wide, sums_, squares_, [&](int64_t begin, int64_t end, float* sum, float* square) {
+  sum_rows(wide, sums_, squares_, [&](int64_t begin, int64_t end, auto* sum, auto* square) {
+    using Sum = std::remove_pointer_t<decltype(sum)>;
     int64_t row = begin;
     for (; row + 4 <= end && wide.length(row + 3) == width; row += 4) {
       const float *p = x + row * width, *q = p + width, *r = q + width, *s = r + width;
 #pragma omp simd
       for (int64_t i = 0; i < width; ++i) {
-        const float a = p[i] - shift[i], b = q[i] - shift[i], c = r[i] - shift[i], d = s[i] - shift[i];
+        const Sum a = Sum(p[i]) - shift[i], b = Sum(q[i]) - shift[i];
+        const Sum c = Sum(r[i]) - shift[i], d = Sum(s[i]) - shift[i];
         sum[i] += (a + b) + (c + d);
         square[i] += (a * a + b * b) + (c * c + d * d);
       }
@@ -85,7 +96,7 @@ void Moments::add(const float* x, int64_t rows) {
       const int64_t length = wide.length(row);
 #pragma omp simd
       for (int64_t i = 0; i < length; ++i) {
-        const float a = p[i] - shift[i];
+        const Sum a = Sum(p[i]) - shift[i];
         sum[i] += a;
         square[i] += a * a;
       }
@@ -155,7 +166,8 @@ void NormGradient::add(const float* x, const float* y, const float* dy, Activati
   const int64_t width = wide.width;
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    sum_rows(wide, sums, products, [&](int64_t begin, int64_t end, float* sum, float* product) {
+    sum_rows(wide, sums, products, [&](int64_t begin, int64_t end, auto* sum, auto* product) {
+      using Sum = std::remove_pointer_t<decltype(sum)>;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t length = wide.length(row);
         const float *from = x + row * width, *gradient = dy + row * width;
@@ -167,14 +179,14 @@ void NormGradient::add(const float* x, const float* y, const float* dy, Activati
             const float f = slope_times<kActivation>(result[i], gradient[i]);
             to[i] = f;
             sum[i] += f;
-            product[i] += f * (from[i] - mean[i]);
+            product[i] += f * (Sum(from[i]) - mean[i]);
           }
         } else {
 #pragma omp simd
           for (int64_t i = 0; i < length; ++i) {
             const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
             sum[i] += f;
-            product[i] += f * (from[i] - mean[i]);
+            product[i] += f * (Sum(from[i]) - mean[i]);
           }
         }
       }

@@ -115,7 +115,7 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
 
 // Bytes of a convolution's output that are worked on at a time, so that they are still in the cache when batch norm
 // reads them: that much for each thread.
-constexpr int64_t kPartBytes = 1 << 20;
+constexpr int64_t kPartBytes = 4 << 20;
 
 int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
   const int64_t bytes = kPartBytes * ppzoo::threads();

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Ours -> PyTorch's.
 SUFFIXES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
 WRAPPER = "module."  # put before all names by torch.nn.DataParallel
+ALIKE = 0.9  # share of equal entries above which a file is taken to be an architecture's
 COUNTER = "num_batches_tracked"  # what only PyTorch's batch norm keeps, and evaluation does not read
 
 
@@ -187,12 +188,12 @@ def _better_fit(
     dialect: Dialect,
     candidates: Iterable[tuple[str, paddle.nn.Layer]],
 ) -> str:
-    """'; this looks like NAME' if the names and shapes below the head are nearer to another architecture's."""
+    """'; this looks like NAME' if nearly all names and shapes below the head are those of another architecture."""
 
     def body(places: Places) -> dict[str, Shape]:
         return {name: shape for name, shape in places.foreign_shapes.items() if name not in places.heads}
 
     found = {name: array.shape for name, array in entries.items() if name not in where.heads}
-    own = best_fit(found, [("", body(where))])
-    best = best_fit(found, ((name, body(places(network, dialect))) for name, network in candidates))
-    return f"; this looks like {best[0]}" if best and best[1] > (own[1] if own else 0.0) else ""
+    own = best_fit(found, [("", body(where))]) or ("", 0.0)
+    best = best_fit(found, ((name, body(places(network, dialect))) for name, network in candidates)) or ("", 0.0)
+    return f"; this looks like {best[0]}" if best[1] > max(own[1], ALIKE) else ""

@@ -1,0 +1,241 @@
+"""Each native operator and its gradients against PaddlePaddle's in float64, at most 2e-6 apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from ppzoo import native
+from ppzoo.layers import channels_last
+from ppzoo.native import operators
+
+pytestmark = pytest.mark.usefixtures("native_on")
+TOLERANCE = 2e-6
+
+# Images, input channels, output channels, size, kernel, stride, groups, dilation.
+CONVOLUTIONS = [
+    (2, 3, 16, 33, 3, 2, 1, 1),
+    (2, 16, 32, 28, 1, 1, 1, 1),
+    (2, 12, 24, 15, 1, 2, 1, 1),
+    (2, 1, 1, 7, 3, 1, 1, 1),
+    (1, 1, 8, 1, 1, 1, 1, 1),
+    (2, 5, 7, 9, 3, 1, 1, 2),
+    (2, 48, 48, 14, 3, 1, 48, 1),
+    (2, 48, 48, 15, 3, 2, 48, 1),
+    (2, 40, 40, 7, 5, 1, 40, 1),
+    (2, 40, 40, 13, 5, 2, 40, 2),
+    (4, 72, 72, 2, 3, 1, 72, 1),
+    (4, 24, 24, 1, 3, 1, 24, 1),
+    (2, 6, 6, 5, 5, 1, 6, 1),
+    (2, 8, 16, 11, 3, 1, 8, 1),
+    (2, 64, 64, 14, 3, 1, 4, 1),
+    (2, 24, 24, 14, 5, 2, 3, 1),
+    (2, 3, 64, 32, 7, 2, 1, 1),
+    (2, 128, 64, 7, 3, 1, 1, 1),
+]
+ACTIVATIONS = {
+    None: lambda x: x,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hardswish": F.hardswish,
+    "swish": F.swish,
+}
+# Images, channels, height, width.
+SHAPES = [(2, 1, 7, 7), (3, 16, 9, 5), (4, 58, 3, 3), (64, 100, 1, 1), (2, 7, 33, 31), (2, 720, 4, 4)]
+
+
+def tensor(*shape: int) -> paddle.Tensor:
+    made = paddle.randn(shape)
+    made.stop_gradient = False
+    return made
+
+
+def agree(ours, theirs, operands: list[paddle.Tensor]) -> None:
+    """Compare two functions of `operands`, and the gradients of a random combination of their results."""
+    doubles = [operand.detach().astype("float64") for operand in operands]
+    for double in doubles:
+        double.stop_gradient = False
+    found, expected = ours(*operands), theirs(*doubles)
+    assert found.shape == expected.shape
+    weights = paddle.randn(expected.shape)
+    pairs = [(found, expected)]
+    pairs += zip(
+        paddle.grad([found], operands, [weights]),
+        paddle.grad([expected], doubles, [weights.astype("float64")]),
+        strict=True,
+    )
+    for one, other in pairs:
+        scale = float(other.abs().max()) or 1.0
+        assert float((one.astype("float64") - other).abs().max()) / scale <= TOLERANCE
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+def test_convolution(case, bias):
+    images, channels, out_channels, size, kernel, stride, groups, dilation = case
+    paddle.seed(1)
+    padding = kernel // 2 * dilation
+    options = {"stride": stride, "padding": padding, "groups": groups, "dilation": dilation}
+    layer = channels_last.Conv2D(channels, out_channels, kernel, bias_attr=None if bias else False, **options)
+
+    def ours(x, weight, *offsets):
+        geometry = layer.geometry(x)
+        return operators.convolve(x, weight, offsets[0] if offsets else None, geometry)
+
+    def theirs(x, weight, *offsets):
+        return F.conv2d(x, weight, offsets[0] if offsets else None, **options)
+
+    operands = [tensor(images, channels, size, size), tensor(out_channels, channels // groups, kernel, kernel)]
+    agree(ours, theirs, operands + ([tensor(out_channels)] if bias else []))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", (1, 2), [0, 1, 2, 3], 2])
+def test_convolution_pads_as_paddlepaddle_does(padding):
+    layer = channels_last.Conv2D(4, 6, 3, stride=2, padding=padding)
+    agree(
+        lambda x: layer(x),
+        lambda x: F.conv2d(x, layer.weight.astype("float64"), layer.bias.astype("float64"), stride=2, padding=padding),
+        [tensor(2, 4, 10, 13)],
+    )
+
+
+def batch_norm(x, scale, offset):
+    """The definition, in training."""
+    mean = x.mean([0, 2, 3], keepdim=True)
+    variance = ((x - mean) ** 2).mean([0, 2, 3], keepdim=True)
+    shape = [1, -1, 1, 1]
+    return (x - mean) / paddle.sqrt(variance + 1e-5) * scale.reshape(shape) + offset.reshape(shape)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_batch_norm_with_its_activation(shape, activation):
+    paddle.seed(2)
+    running = paddle.zeros(shape[1:2]), paddle.ones(shape[1:2])
+
+    def ours(x, scale, offset):
+        tensors = scale, offset, *running
+        return operators.normalise(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
+
+    agree(
+        ours,
+        lambda x, scale, offset: ACTIVATIONS[activation](batch_norm(x, scale, offset)),
+        [tensor(*shape), tensor(shape[1]), tensor(shape[1])],
+    )
+
+
+@pytest.mark.parametrize("activation", sorted(operators.INVERTIBLE, key=str))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_batch_norm_with_a_residual(shape, activation):
+    paddle.seed(3)
+    running = paddle.zeros(shape[1:2]), paddle.ones(shape[1:2])
+
+    def ours(x, residual, scale, offset):
+        tensors = scale, offset, *running
+        return operators.normalise(
+            x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual
+        )
+
+    agree(
+        ours,
+        lambda x, residual, scale, offset: ACTIVATIONS[activation](batch_norm(x, scale, offset) + residual),
+        [tensor(*shape), tensor(*shape), tensor(shape[1]), tensor(shape[1])],
+    )
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_batch(residual):
+    paddle.seed(4)
+    layer = channels_last.Conv2D(3, 64, 3, padding=1, bias_attr=False)
+    running = paddle.zeros([64]), paddle.ones([64])
+
+    def ours(x, weight, scale, offset, *others):
+        return operators.convolve_and_normalise(
+            x,
+            weight,
+            (scale, offset, *running),
+            layer.geometry(x),
+            momentum=0.9,
+            epsilon=1e-5,
+            activation="relu",
+            residual=others[0] if others else None,
+        )
+
+    def theirs(x, weight, scale, offset, *others):
+        y = batch_norm(F.conv2d(x, weight, padding=1), scale, offset)
+        return F.relu(y + others[0] if others else y)
+
+    operands = [tensor(7, 3, 96, 96), tensor(64, 3, 3, 3), tensor(64), tensor(64)]
+    agree(ours, theirs, operands + ([tensor(7, 64, 96, 96)] if residual else []))
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.99])
+def test_running_statistics_move_as_paddlepaddles_do(momentum):
+    paddle.seed(5)
+    ours, theirs = channels_last.BatchNorm(13, momentum=momentum), paddle.nn.BatchNorm(13, momentum=momentum)
+    for _ in range(3):
+        x = paddle.randn([4, 13, 5, 6]) * 3 + 2
+        ours(x)
+        theirs(x)
+    np.testing.assert_allclose(ours._mean.numpy(), theirs._mean.numpy(), rtol=2e-6)
+    np.testing.assert_allclose(ours._variance.numpy(), theirs._variance.numpy(), rtol=2e-6)
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (5, 3, 2), (3, 2, 0)])
+@pytest.mark.parametrize("size", [7, 14])
+def test_pooling(size, kernel, stride, padding, ceil_mode):
+    paddle.seed(6)
+    options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
+    x = [tensor(2, 5, size, size + 1)]
+    agree(channels_last.MaxPool2D(kernel, **options), paddle.nn.MaxPool2D(kernel, **options), x)
+    for exclusive in (True, False):
+        options["exclusive"] = exclusive
+        agree(channels_last.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
+
+
+@pytest.mark.parametrize("output", [1, 3, (2, 5), 7])
+def test_adaptive_average_pooling(output):
+    agree(channels_last.AdaptiveAvgPool2D(output), paddle.nn.AdaptiveAvgPool2D(output), [tensor(3, 20, 7, 112)])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activation_and_sum(activation):
+    act = ACTIVATIONS[activation]
+    agree(lambda x: operators.activate(x, activation), act, [tensor(2, 5, 7, 3)])
+    agree(lambda x, y: operators.add(x, y, activation), lambda x, y: act(x + y), [tensor(2, 5, 7, 3), tensor(2, 5, 7, 3)])
+
+
+def test_scaling_of_channels():
+    agree(channels_last.scale_channels, lambda x, gate: x * gate, [tensor(3, 20, 15, 15), tensor(3, 20, 1, 1)])
+
+
+def test_linear():
+    agree(operators.linear, F.linear, [tensor(33, 129), tensor(129, 10), tensor(10)])
+
+
+def test_channels_are_joined_shuffled_and_halved():
+    parts = [tensor(2, 6, 5, 3), tensor(2, 6, 5, 3)]
+    native.activate("off")
+    expected = [channels_last.concat(parts), channels_last.shuffled_concat(parts), *channels_last.halve(parts[0])]
+    native.activate("on")
+    found = [channels_last.concat(parts), channels_last.shuffled_concat(parts), *channels_last.halve(parts[0])]
+    for one, other in zip(found, expected, strict=True):
+        weights = paddle.randn(one.shape)
+        assert np.array_equal(one.numpy(), other.numpy())
+        for ours, theirs in zip(
+            paddle.grad([one], parts, [weights], allow_unused=True),
+            paddle.grad([other], parts, [weights], allow_unused=True),
+            strict=True,
+        ):
+            assert (ours is None) == (theirs is None)
+            assert ours is None or np.array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_nan_is_handed_on(activation):
+    x = paddle.full([2, 3, 4, 4], float("nan"))
+    assert np.isnan(operators.activate(x, activation).numpy()).all()
+    assert np.isnan(operators.max_pool(x, [2, 2, 2, 2, 0, 0, 0, 0, 0]).numpy()).all()
