@@ -1,0 +1,75 @@
+"""FMix: images are mixed by masks with smooth outlines, made of noise of low frequency."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ppzoo.data.batch_transforms.registry import BATCH_TRANSFORMS, check_alpha, mix_labels, soft_labels
+from ppzoo.errors import ConfigError
+
+
+@BATCH_TRANSFORMS.register
+class FmixOperator:
+    """Each image of a batch is mixed with another of it by one mask, whose mean is beta-distributed.
+
+    Harris et al.: "FMix: Enhancing Mixed Sample Data Augmentation", arXiv:2002.12047.
+
+    Args:
+        class_num: number of classes.
+        alpha: parameter of the beta distribution.
+        decay_power: the noise is divided by the frequency to this power.
+        max_soft: share of the area, up to 0.5, on either side of the outline over which the mask runs from 1 to 0.
+        reformulate: mean of Beta(alpha + 1, alpha), in place of Beta(alpha, alpha).
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_num: int,
+        alpha: float = 1.0,
+        decay_power: float = 3.0,
+        max_soft: float = 0.0,
+        reformulate: bool = False,
+    ) -> None:
+        self.class_num, self.alpha = class_num, check_alpha("FmixOperator", alpha)
+        if not 0 <= max_soft <= 0.5:
+            raise ConfigError(f"FmixOperator.max_soft: expected 0 to 0.5, received {max_soft!r}")
+        self.decay_power, self.max_soft, self.reformulate = decay_power, max_soft, reformulate
+
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        order = random.permutation(len(images))
+        share = float(random.beta(self.alpha + self.reformulate, self.alpha))
+        mask = self.mask(*images.shape[2:], share, random).astype(images.dtype)
+        soft = soft_labels(labels, self.class_num)
+        others = images[order]
+        others *= 1 - mask
+        images *= mask
+        images += others
+        return images, mix_labels(soft, soft[order], float(mask.mean(dtype=np.float64)))
+
+    def mask(self, height: int, width: int, share: float, random: np.random.Generator) -> np.ndarray:
+        """1 on `share` of the area, where the noise is highest, and 0 on the rest; H x W."""
+        falling = np.argsort(low_frequency_noise(height, width, self.decay_power, random), axis=None)[::-1]
+        size = len(falling)
+        ones = math.ceil(share * size) if random.integers(2) else math.floor(share * size)
+        margin = int(size * min(self.max_soft, share, 1 - share))
+        first, last = max(ones - margin, 0), min(ones + margin, size)
+        mask = np.zeros(size)
+        mask[falling[:first]] = 1
+        mask[falling[first:last]] = np.linspace(1, 0, last - first)
+        return mask.reshape(height, width)
+
+
+def low_frequency_noise(height: int, width: int, decay_power: float, random: np.random.Generator) -> np.ndarray:
+    """Normal noise divided by its frequency to a power, H x W."""
+    frequency = np.hypot(np.fft.fftfreq(height)[:, np.newaxis], np.fft.rfftfreq(width))
+    real, imaginary = random.normal(size=(2, *frequency.shape))
+    spectrum = (real + 1j * imaginary) / np.maximum(frequency, 1 / max(height, width)) ** decay_power
+    return np.fft.irfft2(spectrum, (height, width))

@@ -1,0 +1,71 @@
+"""One of several batch transforms, drawn for each batch."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from ppzoo.data.batch_transforms.registry import BATCH_TRANSFORMS, BatchTransform, soft_labels
+from ppzoo.errors import ConfigError, suggestion
+
+
+@BATCH_TRANSFORMS.register
+class OpSampler:
+    """One of some batch transforms, or none, drawn for each batch.
+
+    Args:
+        class_num: number of classes.
+        MixupOperator, CutmixOperator, FmixOperator: options of these, and "prob", the probability of each; what is
+            missing to 1 is that of none.
+
+    Raises:
+        ConfigError: no transform, an unknown option, or probabilities that are missing, negative or above 1 in sum.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_num: int,
+        MixupOperator: dict | None = None,
+        CutmixOperator: dict | None = None,
+        FmixOperator: dict | None = None,
+    ) -> None:
+        asked = {"MixupOperator": MixupOperator, "CutmixOperator": CutmixOperator, "FmixOperator": FmixOperator}
+        given = {name: options for name, options in asked.items() if options is not None}
+        if not given:
+            raise ConfigError(f"OpSampler: expected one or more of {', '.join(asked)}, received none")
+        self.class_num = class_num
+        self.transforms = [_build(name, options, class_num) for name, options in given.items()]
+        probabilities = [_probability(name, options) for name, options in given.items()]
+        if sum(probabilities) > 1 + 1e-9:
+            raise ConfigError(f"OpSampler: expected probabilities of at most 1 in sum, received {sum(probabilities)}")
+        self.bounds = np.cumsum(probabilities)
+
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        drawn = int(np.searchsorted(self.bounds, random.random(), side="right"))
+        if drawn == len(self.transforms):
+            return images, soft_labels(labels, self.class_num)
+        return self.transforms[drawn](images, labels, random)
+
+
+def _build(name: str, options: dict[str, Any], class_num: int) -> BatchTransform:
+    transform = BATCH_TRANSFORMS[name]
+    own = {key: value for key, value in options.items() if key != "prob"}
+    known = inspect.signature(transform).parameters.keys() - {"class_num"}
+    for key, value in own.items():
+        if key not in known:
+            raise ConfigError(f"OpSampler.{name}: unknown option {key!r}{suggestion(key, known | {'prob'})}")
+        if not isinstance(value, int | float):
+            raise ConfigError(f"OpSampler.{name}.{key}: expected a number, received {value!r}")
+    return transform(class_num=class_num, **own)
+
+
+def _probability(name: str, options: dict[str, Any]) -> float:
+    value = options.get("prob")
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(f"OpSampler.{name}.prob: expected a probability from 0 to 1, received {value!r}")
+    return value
