@@ -3,6 +3,7 @@
 Nothing here but `ppzoo.data.loader` imports PaddlePaddle.
 """
 
+from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
 from ppzoo.data.datasets import DATASETS, Dataset, FashionMNIST, ImageFolder, ImageNetDataset
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.labels import read_labels
@@ -11,9 +12,11 @@ from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler, Sampler
 from ppzoo.data.transforms import TRANSFORMS, Compose, Transform
 
 __all__ = [
+    "BATCH_TRANSFORMS",
     "DATASETS",
     "SAMPLERS",
     "TRANSFORMS",
+    "BatchTransform",
     "Compose",
     "Dataset",
     "DistributedBatchSampler",

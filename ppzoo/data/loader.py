@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -11,37 +11,19 @@ import paddle
 from paddle import Tensor
 from paddle.io import DataLoader, Dataset
 
+from ppzoo.data.batch_transforms import BatchTransform
 from ppzoo.data.pipeline import Key, Sample, Samples
+from ppzoo.data.reading import Failure, OnError, Reader, Step, decode, decode_failures
 from ppzoo.data.sampler import Sampler
-from ppzoo.errors import DataError, TrainingError
+from ppzoo.errors import ConfigError, DataError, TrainingError
 
 
 class Batch(NamedTuple):
-    """images: (N, C, H, W) float32 or float16; labels, indices: (N,) int64."""
+    """images: (N, C, H, W) float32 or float16; labels: (N,) int64 or (N, classes) float32; indices: (N,) int64."""
 
     images: Tensor
     labels: Tensor
     indices: Tensor
-
-
-Arrays = tuple[np.ndarray, ...]
-"""The fields of a batch, before they become tensors."""
-
-
-def stack(samples: list[Sample]) -> Arrays:
-    """The images, labels and indices of some samples.
-
-    Raises:
-        DataError: images of different shapes.
-    """
-    shapes = {sample.image.shape for sample in samples}
-    if len(shapes) > 1:
-        raise DataError(
-            f"expected images of one shape in a batch, received {' and '.join(map(str, sorted(shapes)[:2]))}: "
-            "add ResizeImage with size, CropImage or RandCropImage to transform_ops"
-        )
-    labels, indices = ([sample.label for sample in samples], [sample.index for sample in samples])
-    return np.stack([sample.image for sample in samples]), np.array(labels), np.array(indices)
 
 
 class Loader:
@@ -52,7 +34,15 @@ class Loader:
     Args:
         num_workers: processes that read; 0: this one reads.
         use_shared_memory: hand batches over in shared memory (/dev/shm) instead of pipes.
-        collate: makes the fields of a batch from its samples; it runs where they are read.
+        batch_transforms: what is done to each batch, one after the other.
+        on_error: "raise": a sample that cannot be read is an error; "skip": it is left out of its batch, and noted.
+        max_bad_fraction: share of the samples that may be left out.
+
+    Attributes:
+        bad: index of each sample that was left out so far, and why.
+
+    Raises:
+        ConfigError: an option out of its range.
     """
 
     def __init__(
@@ -62,10 +52,19 @@ class Loader:
         *,
         num_workers: int = 0,
         use_shared_memory: bool = True,
-        collate: Callable[[list[Sample]], Arrays] = stack,
+        batch_transforms: Sequence[BatchTransform] = (),
+        on_error: OnError = "raise",
+        max_bad_fraction: float = 0.05,
     ) -> None:
+        if on_error not in ("raise", "skip"):
+            raise ConfigError(f"dataset.on_error: expected 'raise' or 'skip', received {on_error!r}")
+        if not 0 <= max_bad_fraction <= 1:
+            raise ConfigError(f"dataset.max_bad_fraction: expected 0 to 1, received {max_bad_fraction!r}")
         self.samples, self.sampler = samples, sampler
-        self.num_workers, self.use_shared_memory, self.collate = num_workers, use_shared_memory, collate
+        self.num_workers, self.use_shared_memory = num_workers, use_shared_memory
+        self.reader = Reader(samples, batch_transforms, on_error)
+        self.max_bad_fraction = max_bad_fraction
+        self.bad: dict[int, str] = {}
         if num_workers:
             cv2.setNumThreads(1)  # the processes are the threads; a pool of OpenCV's would not survive the fork
 
@@ -77,30 +76,46 @@ class Loader:
         """The epoch's batches from `start_step` on.
 
         Raises:
-            DataError: a sample cannot be read or transformed, in whichever process that happens.
+            DataError: a sample cannot be read or transformed, in whichever process that happens; or too many cannot.
             TrainingError: a worker process died.
         """
+        requests = _Requests(self.sampler, epoch, start_step)
         if self.num_workers:
-            yield from self._read_in_workers(epoch, start_step)
+            yield from map(self._open, self._read_in_workers(requests))
         else:
-            for keys in self.sampler.batches(epoch, start_step):
-                yield Batch(*map(paddle.to_tensor, self.collate([self.samples[key] for key in keys])))
+            for request in requests:
+                yield self._open(self.reader.batch([self.reader.item(key) for key in request]))
 
-    def _read_in_workers(self, epoch: int, start_step: int) -> Iterator[Batch]:
+    def bad_files(self) -> dict[str, str]:
+        """Every file that was left out so far, sorted, and why."""
+        return dict(sorted((self.samples.dataset.describe(index), reason) for index, reason in self.bad.items()))
+
+    def _open(self, fields: Sequence[np.ndarray | Tensor]) -> Batch:
+        """The batch of what the reader answered, after its failures have been noted."""
+        if len(fields) == 1:
+            raise DataError(decode(np.asarray(fields[0])))
+        *tensors, failures = fields
+        for index, reason in decode_failures(np.asarray(failures)):
+            self.bad[index] = reason
+            if len(self.bad) > self.max_bad_fraction * len(self.samples):
+                raise DataError(
+                    f"{len(self.bad)} of {len(self.samples)} images cannot be read, more than "
+                    f"dataset.max_bad_fraction ({self.max_bad_fraction}); the last: {reason}"
+                )
+        return Batch(*map(paddle.to_tensor, tensors))
+
+    def _read_in_workers(self, requests: _Requests) -> Iterator[Sequence[Tensor]]:
         iterator = iter(
             DataLoader(
-                _ErrorsAsValues(self.samples),
-                batch_sampler=_Epoch(self.sampler, epoch, start_step),
-                collate_fn=self._collate,
+                _Items(self.reader),
+                batch_sampler=requests,
+                collate_fn=self.reader.batch,
                 num_workers=self.num_workers,
                 use_shared_memory=self.use_shared_memory,
             )
         )
         try:
-            for fields in iterator:
-                if len(fields) == 1:
-                    raise DataError(fields[0].numpy().tobytes().decode())
-                yield Batch(*fields)
+            yield from iterator
         except SystemError as error:  # all that DataLoader says when a worker is gone
             codes = ", ".join(str(worker.exitcode) for worker in iterator._workers if worker.exitcode)
             raise TrainingError(
@@ -113,37 +128,23 @@ class Loader:
             # The iterator's own threads keep it alive, so that dropping it would leave the workers running.
             iterator._try_shutdown_all()
 
-    def _collate(self, samples: list[Sample | DataError]) -> Arrays:
-        """The fields of a batch, or one field: the text of an error (DataLoader loses batches without an array)."""
-        good = [sample for sample in samples if isinstance(sample, Sample)]
-        errors = [sample for sample in samples if isinstance(sample, DataError)]
-        if not errors:
-            try:
-                return self.collate(good)
-            except DataError as error:
-                errors = [error]
-        return (np.frombuffer(str(errors[0]).encode(), np.uint8),)
 
+class _Items(Dataset):
+    """The reader's items, as PaddlePaddle's data set."""
 
-class _ErrorsAsValues(Dataset):
-    """Samples in which a DataError is an answer: raised in a worker it would reach the user as a wrapped traceback."""
-
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, reader: Reader) -> None:
         super().__init__()
-        self.samples = samples
+        self.reader = reader
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.reader.samples)
 
-    def __getitem__(self, key: Key) -> Sample | DataError:
-        try:
-            return self.samples[key]
-        except DataError as error:
-            return error
+    def __getitem__(self, key: Key | Step) -> Sample | Failure | Step:
+        return self.reader.item(key)
 
 
-class _Epoch:
-    """What `DataLoader` takes for a batch sampler: the steps of one epoch."""
+class _Requests:
+    """What `DataLoader` takes for a batch sampler: the batches of one epoch, each led by its step."""
 
     def __init__(self, sampler: Sampler, epoch: int, start_step: int) -> None:
         self.sampler, self.epoch, self.start_step = sampler, epoch, start_step
@@ -151,5 +152,6 @@ class _Epoch:
     def __len__(self) -> int:
         return len(self.sampler) - self.start_step
 
-    def __iter__(self) -> Iterator[list[Key]]:
-        return self.sampler.batches(self.epoch, self.start_step)
+    def __iter__(self) -> Iterator[list[Key | Step]]:
+        for step, keys in enumerate(self.sampler.batches(self.epoch, self.start_step), self.start_step):
+            yield [Step(self.epoch, step, self.sampler.rank), *keys]

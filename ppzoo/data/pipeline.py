@@ -20,10 +20,13 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sample:
-    """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); label and index: int64."""
+    """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); index: int64.
+
+    label: int64, or float32 of one value a class where an image may have several.
+    """
 
     image: np.ndarray
-    label: np.int64
+    label: np.int64 | np.ndarray
     index: np.int64
 
 
@@ -56,4 +59,6 @@ class Samples:
         if not self.transforms.channel_first:
             image = image.transpose(2, 0, 1)
         dtype = image.dtype if image.dtype == np.float16 else np.float32
-        return Sample(np.ascontiguousarray(image, dtype), np.int64(label), np.int64(index))
+        if not isinstance(label, np.ndarray):
+            label = np.int64(label)
+        return Sample(np.ascontiguousarray(image, dtype), label, np.int64(index))

@@ -18,7 +18,13 @@ from ppzoo.registry import Registry
 
 
 class Sampler(Protocol):
-    """Batches of an epoch, for one process."""
+    """Batches of an epoch, for one process.
+
+    Attributes:
+        rank: number of the process.
+    """
+
+    rank: int
 
     def __len__(self) -> int:
         """Steps of an epoch."""

@@ -2,7 +2,7 @@
 
 from ppzoo.layers.activations import activation
 from ppzoo.layers.channel_shuffle import channel_shuffle
-from ppzoo.layers.classifier import Classifier, FeatureExtractor
+from ppzoo.layers.classifier import Classifier, FeatureExtractor, as_written
 from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
 from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
 from ppzoo.layers.dropout import downscaled_dropout
@@ -30,6 +30,7 @@ __all__ = [
     "NamedResNet",
     "SELayer",
     "activation",
+    "as_written",
     "batch_norm",
     "bias_attr",
     "block_places",

@@ -137,8 +137,8 @@ class AvgPool2D(nn.AvgPool2D):
         paddings, kernel = _paddings(self.padding), _pair(self.ksize)
         if paddings is not None and self.divisor is None and self.data_format == "NCHW" and native.takes(x):
             stride = _pair(self.ksize if self.stride is None else self.stride)
-            area = 0 if self.exclusive else kernel[0] * kernel[1]
-            return operators.average_pool(x, [*kernel, *stride, *paddings, int(self.ceil_mode)], area)
+            geometry = [*kernel, *stride, *paddings, int(self.ceil_mode)]
+            return operators.average_pool(x, geometry, padded=not self.exclusive)
         return super().forward(x)
 
 

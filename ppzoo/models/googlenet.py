@@ -23,6 +23,7 @@ from paddle.nn import functional as F
 from ppzoo.layers import (
     BiasedConvBNLayer,
     Classifier,
+    as_written,
     bias_attr,
     convolution,
     downscaled_dropout,
@@ -201,6 +202,7 @@ class GoogLeNetDY(InceptionNet):
         x = self._fc_o2(self._conv_o2(self._pool_o2(x)).flatten(1))
         return self._out2(self._drop_o2(x))
 
+    @as_written
     def forward(self, x):
         maps = self.block_maps(x)
         return [self.forward_head(maps["5b"]), self.first_auxiliary(maps["4a"]), self.second_auxiliary(maps["4d"])]

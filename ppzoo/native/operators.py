@@ -122,9 +122,9 @@ def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
     return nchw(_run("ppzoo_max_pool", nhwc(x), geometry)[0])
 
 
-def average_pool(x: Tensor, geometry: list[int], area: int = 0) -> Tensor:
-    """Means of N x C x H x W; `geometry` as in `max_pool`, `area` the divisor, 0 for the number of values averaged."""
-    return nchw(_run("ppzoo_average_pool", nhwc(x), geometry, area)[0])
+def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Tensor:
+    """Means of N x C x H x W; `geometry` as in `max_pool`, `padded`: whether paddings count as values."""
+    return nchw(_run("ppzoo_average_pool", nhwc(x), geometry, padded)[0])
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:

@@ -99,10 +99,9 @@ struct NormGradient {
 
 // ---- pooling.cc
 
-// The windows of a pooling along one axis: output i sees inputs [begin[i], end[i]).
+// The windows of a pooling along one axis: output i sees inputs [begin[i], end[i]), and `span[i]` places with paddings.
 struct Windows {
-  std::vector<int64_t> begin, end;
-  int64_t longest() const;
+  std::vector<int64_t> begin, end, span;
 };
 
 // Windows of a kernel moved by `stride` over `size` inputs with `before` and `after` paddings, clipped to the input.
@@ -118,9 +117,9 @@ struct PoolShape {
 // `arg` receives the place of each maximum in its window, row by row; windows have at most 256 places.
 void max_pool(const PoolShape& shape, const float* x, float* y, uint8_t* arg);
 void max_pool_gradient(const PoolShape& shape, const float* dy, const uint8_t* arg, float* dx);
-// `area`: the divisor of every window; 0 for the number of inputs that it sees.
-void average_pool(const PoolShape& shape, int64_t area, const float* x, float* y);
-void average_pool_gradient(const PoolShape& shape, int64_t area, const float* dy, float* dx);
+// `padded`: whether a window's paddings count in its divisor.
+void average_pool(const PoolShape& shape, bool padded, const float* x, float* y);
+void average_pool_gradient(const PoolShape& shape, bool padded, const float* dy, float* dx);
 
 // ---- channels.cc
 

@@ -362,19 +362,19 @@ std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& places, con
   return {dx};
 }
 
-std::vector<Tensor> average_pool(const Tensor& x, const std::vector<int>& geometry, int area) {
+std::vector<Tensor> average_pool(const Tensor& x, const std::vector<int>& geometry, bool padded) {
   const auto lock = alone();
   const ppzoo::PoolShape s = pool_shape(x.shape(), geometry);
   Tensor y = like(x, output_shape(s));
-  ppzoo::average_pool(s, area, x.data<float>(), y.data<float>());
+  ppzoo::average_pool(s, padded, x.data<float>(), y.data<float>());
   return {y};
 }
 
 std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, const std::vector<int>& geometry,
-                                          int area) {
+                                          bool padded) {
   const auto lock = alone();
   Tensor dx = like(x);
-  ppzoo::average_pool_gradient(pool_shape(x.shape(), geometry), area, dy.data<float>(), dx.data<float>());
+  ppzoo::average_pool_gradient(pool_shape(x.shape(), geometry), padded, dy.data<float>(), dx.data<float>());
   return {dx};
 }
 
@@ -593,12 +593,12 @@ PD_BUILD_GRAD_OP(ppzoo_max_pool)
 PD_BUILD_OP(ppzoo_average_pool)
     .Inputs({"X"})
     .Outputs({"Y"})
-    .Attrs({"geometry: std::vector<int>", "area: int"})
+    .Attrs({"geometry: std::vector<int>", "padded: bool"})
     .SetKernelFn(PD_KERNEL(average_pool));
 PD_BUILD_GRAD_OP(ppzoo_average_pool)
     .Inputs({"X", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
-    .Attrs({"geometry: std::vector<int>", "area: int"})
+    .Attrs({"geometry: std::vector<int>", "padded: bool"})
     .SetKernelFn(PD_KERNEL(average_pool_gradient));
 
 PD_BUILD_OP(ppzoo_channels_last).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PD_KERNEL(to_channels_last));

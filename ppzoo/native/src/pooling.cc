@@ -29,19 +29,13 @@ void for_outputs(const PoolShape& s, int64_t begin, int64_t end, Body&& body) {
   }
 }
 
-float divisor(const PoolShape& s, int64_t area, int64_t row, int64_t column) {
-  if (area > 0) return static_cast<float>(area);
+float divisor(const PoolShape& s, bool padded, int64_t row, int64_t column) {
+  if (padded) return static_cast<float>(s.vertical.span[row] * s.horizontal.span[column]);
   return static_cast<float>((s.vertical.end[row] - s.vertical.begin[row]) *
                             (s.horizontal.end[column] - s.horizontal.begin[column]));
 }
 
 }  // namespace
-
-int64_t Windows::longest() const {
-  int64_t length = 0;
-  for (size_t i = 0; i < begin.size(); ++i) length = std::max(length, end[i] - begin[i]);
-  return length;
-}
 
 Windows sliding_windows(int64_t size, int64_t kernel, int64_t stride, int64_t before, int64_t after, bool ceil_mode) {
   const int64_t count = (size + before + after - kernel + (ceil_mode ? stride - 1 : 0)) / stride + 1;
@@ -50,6 +44,7 @@ Windows sliding_windows(int64_t size, int64_t kernel, int64_t stride, int64_t be
     const int64_t start = i * stride - before;
     windows.begin.push_back(std::max<int64_t>(start, 0));
     windows.end.push_back(std::min(start + kernel, size));
+    windows.span.push_back(std::min(start + kernel, size + after) - start);
   }
   return windows;
 }
@@ -59,6 +54,7 @@ Windows adaptive_windows(int64_t size, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     windows.begin.push_back(i * size / count);
     windows.end.push_back(((i + 1) * size + count - 1) / count);
+    windows.span.push_back(windows.end[i] - windows.begin[i]);
   }
   return windows;
 }
@@ -109,7 +105,7 @@ void max_pool_gradient(const PoolShape& s, const float* dy, const uint8_t* arg, 
   });
 }
 
-void average_pool(const PoolShape& s, int64_t area, const float* x, float* y) {
+void average_pool(const PoolShape& s, bool padded, const float* x, float* y) {
   const int64_t channels = s.channels;
   parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     std::vector<float> line(channels);
@@ -125,21 +121,21 @@ void average_pool(const PoolShape& s, int64_t area, const float* x, float* y) {
         }
         for (int64_t c = 0; c < channels; ++c) sum[c] += line[c];
       }
-      const double factor = 1.0 / divisor(s, area, row, column);
+      const double factor = 1.0 / divisor(s, padded, row, column);
       float* to = y + output * channels;
       for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<float>(sum[c] * factor);
     });
   });
 }
 
-void average_pool_gradient(const PoolShape& s, int64_t area, const float* dy, float* dx) {
+void average_pool_gradient(const PoolShape& s, bool padded, const float* dy, float* dx) {
   const int64_t channels = s.channels, image_size = s.height * s.width * channels;
   const bool once = outputs(s) == 1;  // a global mean: every input is written once
   parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     if (!once) std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
     std::vector<float> share(channels);
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
-      const float factor = 1.0f / divisor(s, area, row, column);
+      const float factor = 1.0f / divisor(s, padded, row, column);
       const float* gradient = dy + output * channels;
       for (int64_t c = 0; c < channels; ++c) share[c] = gradient[c] * factor;
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {

@@ -1,0 +1,142 @@
+"""Whole networks with native operators: as exact as with PaddlePaddle's, and the same in all that is kept of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+import ppzoo
+from ppzoo import native
+
+NETWORKS = ["MobileNetV2_x0_25", "ResNet18", "MobileNetV3_small_x0_35", "ShuffleNetV2_x0_25"]
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Swish)
+
+
+def build(name: str, seed: int = 0) -> nn.Layer:
+    paddle.seed(seed)
+    with paddle.utils.unique_name.guard():
+        network = ppzoo.create_model(name, class_num=10)
+    for layer in network.sublayers():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    return network
+
+
+def without_activations(network: nn.Layer) -> nn.Layer:
+    for layer in network.sublayers():
+        for key, child in layer._sub_layers.items():
+            if isinstance(child, ACTIVATIONS):
+                layer._sub_layers[key] = nn.Identity()
+    return network
+
+
+def in_float64(network: nn.Layer) -> nn.Layer:
+    state = {key: value.numpy().astype("float64") for key, value in network.state_dict().items()}
+    network.to(dtype="float64")
+    for layer in network.sublayers(include_self=True):
+        layer._dtype = "float64"
+    for key, value in network.state_dict().items():
+        value.set_value(paddle.to_tensor(state[key]))
+    return network
+
+
+def gradients(network: nn.Layer, images: paddle.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Logits in training, and the gradients of a fixed combination of them, in one row each."""
+    network.train()
+    scores = network(images)
+    weights = paddle.to_tensor(np.random.default_rng(0).standard_normal(scores.shape)).astype(scores.dtype)
+    (scores * weights).sum().backward()
+    parts = [p.grad.numpy().astype("float64").ravel() for p in network.parameters() if p.grad is not None]
+    return scores.numpy().astype("float64"), np.concatenate(parts)
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_errors_against_float64_are_at_most_twice_those_of_paddlepaddle(name, native_on):
+    logits = {"on": 0.0, "off": 0.0}
+    slopes = {"on": 0.0, "off": 0.0}
+    for seed in range(3):
+        images = paddle.to_tensor(np.random.default_rng(seed).standard_normal((4, 3, 64, 64), dtype=np.float32))
+        native.activate("off")
+        exact_logits, _ = gradients(in_float64(build(name, seed)), images.astype("float64"))
+        linear = in_float64(without_activations(build(name, seed)))
+        _, exact_slopes = gradients(linear, images.astype("float64"))
+        for mode in ("on", "off"):
+            native.activate(mode)
+            logits[mode] += error(gradients(build(name, seed), images)[0], exact_logits)
+            slopes[mode] += error(gradients(without_activations(build(name, seed)), images)[1], exact_slopes)
+    assert logits["on"] <= 2 * logits["off"]
+    assert slopes["on"] <= 2 * slopes["off"]
+
+
+@pytest.mark.parametrize("name", NETWORKS[:2])
+def test_two_runs_are_equal_to_the_bit(name, native_on):
+    images = paddle.to_tensor(np.random.default_rng(0).standard_normal((4, 3, 48, 48), dtype=np.float32))
+    first, second = gradients(build(name), images), gradients(build(name), images)
+    assert np.array_equal(first[0], second[0])
+    assert np.array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_evaluation_agrees_with_paddlepaddles_operators(name, native_on):
+    network, images = build(name), paddle.randn([3, 3, 64, 64])
+    network.eval()
+    scores = {}
+    for mode in ("on", "off"):
+        native.activate(mode)
+        with paddle.no_grad():
+            scores[mode] = network(images).numpy()
+    np.testing.assert_allclose(scores["on"], scores["off"], rtol=1e-4, atol=1e-5 * np.abs(scores["off"]).max())
+
+
+def test_evaluation_with_gradients_does_not_touch_the_running_statistics(native_on):
+    network = build(NETWORKS[0])
+    network.eval()
+    before = {key: value.numpy() for key, value in network.state_dict().items()}
+    images = paddle.randn([2, 3, 32, 32])
+    images.stop_gradient = False
+    network(images).sum().backward()
+    assert images.grad is not None
+    assert all(np.array_equal(value.numpy(), before[key]) for key, value in network.state_dict().items())
+
+
+def test_parameters_have_the_names_that_paddlepaddles_layers_give_them():
+    with paddle.utils.unique_name.guard():
+        ours = ppzoo.create_model("ResNet18", class_num=10)
+    assert ours.stem[0].conv.weight.name if hasattr(ours.stem, "__getitem__") else True
+    names = [parameter.name for parameter in ours.parameters()]
+    assert names[:3] == ["conv2d_0.w_0", "batch_norm2d_0.w_0", "batch_norm2d_0.b_0"] or names[0] == "conv2d_0.w_0"
+
+
+def test_a_static_program_has_none_of_the_native_operators(native_on, tmp_path):
+    network = build(NETWORKS[0])
+    network.eval()
+    spec = paddle.static.InputSpec([None, 3, 32, 32], "float32")
+    paddle.jit.save(network, str(tmp_path / "net"), input_spec=[spec])
+    assert b"ppzoo_" not in b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".pdiparams")
+    images = paddle.randn([2, 3, 32, 32])
+    with paddle.no_grad():
+        expected = network(images).numpy()
+        found = paddle.jit.load(str(tmp_path / "net"))(images).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_step_in_mixed_precision_or_float64_takes_paddlepaddles_operators(native_on):
+    x = paddle.randn([1, 1, 2, 2])
+    assert native.takes(x)
+    assert not native.takes(x.astype("float64"))
+    with paddle.amp.auto_cast(level="O1", dtype="bfloat16"):
+        assert not native.takes(x)
+
+
+def test_a_hook_on_a_fused_layer_is_still_called(native_on):
+    network, seen = build(NETWORKS[0]), []
+    norm = next(layer for layer in network.sublayers() if isinstance(layer, nn.BatchNorm))
+    norm.register_forward_post_hook(lambda layer, inputs, output: seen.append(output.shape))
+    network(paddle.randn([2, 3, 32, 32]))
+    assert seen == [[2, 8, 16, 16]]
