@@ -15,16 +15,23 @@ from typing import NoReturn
 
 from ppzoo.cli import tasks, zoo
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, PpzooError
+from ppzoo.native import process
 
 
 def console() -> NoReturn:
     """Entry point of the `ppzoo` command."""
-    sys.exit(main(sys.argv[1:]))
+    _run(sys.argv[1:])
 
 
 def tool(command: str) -> NoReturn:
     """Entry point of `tools/*.py`: one command with this process's arguments."""
-    sys.exit(main([command, *sys.argv[1:]]))
+    _run([command, *sys.argv[1:]])
+
+
+def _run(arguments: Sequence[str]) -> NoReturn:
+    if arguments[:1] == ["train"]:
+        process.prepare()
+    sys.exit(main(arguments))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -73,6 +73,7 @@ class GlobalSection:
 
     epochs: Count | None = None
     device: Device = "gpu"
+    native: Literal["auto", "on", "off"] = "auto"
     seed: Seed | None = None
     output_dir: str = "./output"
     checkpoints: str | None = None

@@ -4,7 +4,18 @@ Nothing here but `ppzoo.data.loader` imports PaddlePaddle.
 """
 
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
-from ppzoo.data.datasets import DATASETS, Dataset, FashionMNIST, ImageFolder, ImageNetDataset
+from ppzoo.data.datasets import (
+    CIFAR10,
+    CIFAR100,
+    DATASETS,
+    Dataset,
+    FashionMNIST,
+    Flowers102,
+    ImageFolder,
+    ImageNetDataset,
+    MultiLabelDataset,
+    TarShards,
+)
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.labels import read_labels
 from ppzoo.data.pipeline import Sample, Samples
@@ -13,6 +24,8 @@ from ppzoo.data.transforms import TRANSFORMS, Compose, Transform
 
 __all__ = [
     "BATCH_TRANSFORMS",
+    "CIFAR10",
+    "CIFAR100",
     "DATASETS",
     "SAMPLERS",
     "TRANSFORMS",
@@ -21,12 +34,15 @@ __all__ = [
     "Dataset",
     "DistributedBatchSampler",
     "FashionMNIST",
+    "Flowers102",
     "ImageFolder",
     "ImageNetDataset",
+    "MultiLabelDataset",
     "PathIndex",
     "Sample",
     "Sampler",
     "Samples",
+    "TarShards",
     "Transform",
     "index_paths",
     "read_labels",

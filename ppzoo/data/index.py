@@ -8,7 +8,7 @@ sample in NumPy arrays, so that forked workers share all of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -55,15 +55,15 @@ class PathIndex:
         return index + 1 + int(np.searchsorted(samples_before, index, side="right"))
 
 
-def index_paths(paths: Iterable[tuple[str, int]]) -> PathIndex:
-    """The index of (path, label) pairs that are already at hand."""
+def index_paths(paths: Iterable[tuple[str, int]], skipped: Sequence[int] = ()) -> PathIndex:
+    """The index of (path, label) pairs that are already at hand; `skipped` may be filled while they are read."""
     encoded, labels = [], []
     for path, label in paths:
         encoded.append(os.fsencode(path))
         labels.append(label)
     lengths = np.fromiter(map(len, encoded), np.int32, len(encoded))
     starts = np.cumsum(lengths, dtype=np.int64) - lengths
-    return PathIndex(b"".join(encoded), starts, lengths, np.array(labels, np.int32), np.empty(0, np.int64))
+    return PathIndex(b"".join(encoded), starts, lengths, np.array(labels, np.int32), np.array(skipped, np.int64))
 
 
 def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str | None = None) -> PathIndex:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 import paddle
 from paddle import Tensor
 from paddle.io import DataLoader, Dataset
@@ -81,30 +81,33 @@ class Loader:
         """
         requests = _Requests(self.sampler, epoch, start_step)
         if self.num_workers:
-            yield from map(self._open, self._read_in_workers(requests))
+            with closing(self._read_in_workers(requests)) as batches:
+                for fields in batches:
+                    yield self._open(fields)
         else:
             for request in requests:
-                yield self._open(self.reader.batch([self.reader.item(key) for key in request]))
+                arrays = self.reader.batch([self.reader.item(key) for key in request])
+                yield self._open([paddle.to_tensor(array) for array in arrays])
 
     def bad_files(self) -> dict[str, str]:
         """Every file that was left out so far, sorted, and why."""
         return dict(sorted((self.samples.dataset.describe(index), reason) for index, reason in self.bad.items()))
 
-    def _open(self, fields: Sequence[np.ndarray | Tensor]) -> Batch:
+    def _open(self, fields: Sequence[Tensor]) -> Batch:
         """The batch of what the reader answered, after its failures have been noted."""
         if len(fields) == 1:
-            raise DataError(decode(np.asarray(fields[0])))
-        *tensors, failures = fields
-        for index, reason in decode_failures(np.asarray(failures)):
+            raise DataError(decode(fields[0].numpy()))
+        images, labels, indices, failures = fields
+        for index, reason in decode_failures(failures.numpy()):
             self.bad[index] = reason
             if len(self.bad) > self.max_bad_fraction * len(self.samples):
                 raise DataError(
                     f"{len(self.bad)} of {len(self.samples)} images cannot be read, more than "
                     f"dataset.max_bad_fraction ({self.max_bad_fraction}); the last: {reason}"
                 )
-        return Batch(*map(paddle.to_tensor, tensors))
+        return Batch(images, labels, indices)
 
-    def _read_in_workers(self, requests: _Requests) -> Iterator[Sequence[Tensor]]:
+    def _read_in_workers(self, requests: _Requests) -> Generator[Sequence[Tensor], None, None]:
         iterator = iter(
             DataLoader(
                 _Items(self.reader),

@@ -59,6 +59,5 @@ class Samples:
         if not self.transforms.channel_first:
             image = image.transpose(2, 0, 1)
         dtype = image.dtype if image.dtype == np.float16 else np.float32
-        if not isinstance(label, np.ndarray):
-            label = np.int64(label)
-        return Sample(np.ascontiguousarray(image, dtype), label, np.int64(index))
+        target = label if isinstance(label, np.ndarray) else np.int64(label)
+        return Sample(np.ascontiguousarray(image, dtype), target, np.int64(index))

@@ -30,7 +30,7 @@ class Step(NamedTuple):
 class Failure(NamedTuple):
     """A sample that cannot be read, and why."""
 
-    index: int
+    sample: int
     reason: str
 
 

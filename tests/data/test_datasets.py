@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ppzoo.data import FashionMNIST, ImageFolder, ImageNetDataset
-from ppzoo.data.datasets import SHIPPED_FASHION_MNIST
+from ppzoo.data.datasets.fashion_mnist import SHIPPED_FASHION_MNIST
 from ppzoo.errors import ConfigError, DataError
 
 

@@ -37,6 +37,7 @@ def place(tmp_path_factory):
     config = {
         "Global": {
             "device": "cpu",
+            "native": "off",
             "epochs": 4,
             "seed": 1,
             "output_dir": str(folder / "output"),

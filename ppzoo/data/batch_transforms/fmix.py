@@ -46,7 +46,8 @@ class FmixOperator:
     ) -> tuple[np.ndarray, np.ndarray]:
         order = random.permutation(len(images))
         share = float(random.beta(self.alpha + self.reformulate, self.alpha))
-        mask = self.mask(*images.shape[2:], share, random).astype(images.dtype)
+        height, width = images.shape[2:]
+        mask = self.mask(height, width, share, random).astype(images.dtype)
         soft = soft_labels(labels, self.class_num)
         others = images[order]
         others *= 1 - mask

@@ -57,7 +57,8 @@ class MixupCutmixHybrid:
                 raise ConfigError(f"MixupCutmixHybrid.{name}: expected 0 to 1, received {value!r}")
         if cutmix_minmax is not None and (len(cutmix_minmax) != 2 or not 0 < cutmix_minmax[0] < cutmix_minmax[1] < 1):
             raise ConfigError(
-                f"MixupCutmixHybrid.cutmix_minmax: expected [lowest, highest] between 0 and 1, received {cutmix_minmax!r}"
+                "MixupCutmixHybrid.cutmix_minmax: expected [lowest, highest] between 0 and 1, received "
+                f"{cutmix_minmax!r}"
             )
         if mode not in ("batch", "pair", "elem"):
             raise ConfigError(f"MixupCutmixHybrid.mode: expected 'batch', 'pair' or 'elem', received {mode!r}")

@@ -39,8 +39,8 @@ class MixupOperator:
 class CutmixOperator:
     """A rectangle of each image comes from another one; its share of the area is beta-distributed.
 
-    Yun et al.: "CutMix: Regularization Strategy to Train Strong Classifiers", arXiv:1905.04899. The rectangle is clipped
-    at the edge, and labels are mixed by the area that is left of it.
+    Yun et al.: "CutMix: Regularization Strategy to Train Strong Classifiers", arXiv:1905.04899. The rectangle is
+    clipped at the edge, and labels are mixed by the area that is left of it.
 
     Args:
         class_num: number of classes.

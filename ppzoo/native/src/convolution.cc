@@ -2,7 +2,7 @@
 //
 // A primitive is made for one shape and kept; the least recently used ones are dropped. oneDNN chooses the layout of
 // the weights, which are reordered on the way in and out; images stay NHWC.
-#include <cstring>
+#include <algorithm>
 #include <list>
 #include <map>
 #include <stdexcept>
@@ -272,9 +272,31 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
   run(task_for(shape, Pass::kInputGradient, false), false, {dx, weights, dy});
 }
 
-void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights, float* dbias) {
-  if (dbias == nullptr && slow_depthwise(shape)) return depthwise_weight_gradient(shape, x, dy, dweights);
-  run(task_for(shape, Pass::kWeightGradient, dbias != nullptr), true, {x, dweights, dy, dbias});
+void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
+                              float* dbias) {
+  // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
+  constexpr int64_t kPixels = 8192;
+  const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;
+  const int64_t part = equal_parts(shape.images, kPixels * threads() * shape.out_channels / out);
+  std::vector<float> bias_part(dbias != nullptr ? shape.out_channels : 0);
+  for (int64_t image = 0; image < shape.images; image += part) {
+    const ConvShape piece = shape.with_images(std::min(part, shape.images - image));
+    const bool adding = add || image > 0;
+    float* to = dweights;
+    if (adding) {
+      const size_t bytes = sizeof(float) * shape.weight_size();
+      to = static_cast<float*>(shared_buffer(Purpose::kPartialWeights, bytes));
+    }
+    float* bias_to = dbias != nullptr && adding ? bias_part.data() : dbias;
+    if (dbias == nullptr && slow_depthwise(piece)) {
+      depthwise_weight_gradient(piece, x + image * in, dy + image * out, to);
+    } else {
+      run(task_for(piece, Pass::kWeightGradient, dbias != nullptr), true,
+          {x + image * in, to, dy + image * out, bias_to});
+    }
+    if (adding) accumulate(to, shape.weight_size(), dweights);
+    if (adding && dbias != nullptr) accumulate(bias_to, shape.out_channels, dbias);
+  }
 }
 
 }  // namespace ppzoo

@@ -18,6 +18,13 @@ void* shared_buffer(Purpose purpose, size_t bytes);
 // How many threads the kernels use.
 int threads();
 
+// The size of the parts, as equal as can be, into which `count` falls when none may be larger than `most`, or than one.
+inline int64_t equal_parts(int64_t count, int64_t most) {
+  if (most >= count) return count;
+  const int64_t parts = most < 1 ? count : (count + most - 1) / most;
+  return (count + parts - 1) / parts;
+}
+
 // ---- convolution.cc
 
 struct ConvShape {
@@ -41,8 +48,9 @@ struct ConvShape {
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
 // dx from dy.
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
-// dweights, and dbias unless it is null, from dy.
-void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights, float* dbias);
+// dweights, and dbias unless it is null, from dy; with `add` the gradients are added to what is there.
+void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
+                              float* dbias);
 
 // ---- depthwise.cc
 

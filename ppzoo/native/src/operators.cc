@@ -76,7 +76,7 @@ std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const 
   const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
-  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), dweights.data<float>(), nullptr);
+  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(), nullptr);
   return {dx, dweights};
 }
 
@@ -86,7 +86,8 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
   const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
-  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), dweights.data<float>(), dbias.data<float>());
+  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(),
+                                  dbias.data<float>());
   return {dx, dweights, dbias};
 }
 
@@ -118,11 +119,8 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
 constexpr int64_t kPartBytes = 4 << 20;
 
 int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
-  const int64_t bytes = kPartBytes * ppzoo::threads();
-  const int64_t most = std::max<int64_t>(1, bytes / (static_cast<int64_t>(sizeof(float)) * elements_of_one));
-  if (most >= images) return images;
-  const int64_t parts = (images + most - 1) / most;
-  return (images + parts - 1) / parts;
+  const int64_t elements = kPartBytes * ppzoo::threads() / static_cast<int64_t>(sizeof(float));
+  return ppzoo::equal_parts(images, elements / elements_of_one);
 }
 
 struct Statistics {
@@ -256,15 +254,12 @@ void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradie
   const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time(s.images, out);
   auto* draw = static_cast<float*>(ppzoo::shared_buffer(ppzoo::Purpose::kGradient, sizeof(float) * part * out));
-  auto* partial =
-      static_cast<float*>(ppzoo::shared_buffer(ppzoo::Purpose::kPartialWeights, sizeof(float) * s.weight_size()));
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     const ConvShape piece = s.with_images(count);
     gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, draw);
     if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, draw, dx + image * in);
-    ppzoo::convolve_weight_gradient(piece, x + image * in, draw, image == 0 ? dweights : partial, nullptr);
-    if (image > 0) ppzoo::accumulate(partial, s.weight_size(), dweights);
+    ppzoo::convolve_weight_gradient(piece, x + image * in, draw, image > 0, dweights, nullptr);
   }
 }
 

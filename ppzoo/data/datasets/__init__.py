@@ -1,0 +1,28 @@
+"""Where samples come from: each dataset answers an index with an encoded or decoded image and its label.
+
+Constructors check everything that can be checked without reading every image, so that a mistake is known before
+training starts.
+"""
+
+from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, Dataset
+from ppzoo.data.datasets.cifar import CIFAR10, CIFAR100
+from ppzoo.data.datasets.fashion_mnist import FashionMNIST
+from ppzoo.data.datasets.flowers import Flowers102
+from ppzoo.data.datasets.image_files import ImageFiles, ImageFolder, ImageNetDataset
+from ppzoo.data.datasets.multi_label import MultiLabelDataset
+from ppzoo.data.datasets.tar_shards import TarShards
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "DATASETS",
+    "IMAGE_SUFFIXES",
+    "Dataset",
+    "FashionMNIST",
+    "Flowers102",
+    "ImageFiles",
+    "ImageFolder",
+    "ImageNetDataset",
+    "MultiLabelDataset",
+    "TarShards",
+]

@@ -1,0 +1,52 @@
+"""The table of datasets, what a dataset is, and what all of them check."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import numpy as np
+
+from ppzoo.errors import DataError
+from ppzoo.registry import Registry
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class Dataset(Protocol):
+    """N labelled images.
+
+    Attributes:
+        labels: (N,) integers, or (N, C) of 0 and 1 (-1: unknown) where an image may have several of C labels.
+        classes: names of the classes, where the data tells them.
+    """
+
+    labels: np.ndarray
+    classes: list[str] | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[bytes | np.ndarray, int | np.ndarray]:
+        """The image, either the bytes of its file or HWC uint8 RGB (or grey), and its label.
+
+        Where an image may have several, the label is an array of C float32.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+
+    def describe(self, index: int) -> str:
+        """Where the sample comes from, for messages."""
+
+
+DATASETS: Registry[type] = Registry("dataset")
+
+
+def check_folder(image_root: str) -> None:
+    if not os.path.isdir(image_root or "."):
+        raise DataError(f"expected a folder of images, {image_root!r} is not one: correct dataset.image_root")
+
+
+def check_class_count(count: int, class_num: int | None, subject: str) -> None:
+    if class_num is not None and count > class_num:
+        raise DataError(f"{subject} {count} classes, but class_num is {class_num}: set Arch.class_num to {count}")

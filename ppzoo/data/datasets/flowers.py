@@ -1,0 +1,46 @@
+"""Oxford's 102 kinds of flowers, as PaddleClas lays them out."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from ppzoo.data.datasets.base import DATASETS
+from ppzoo.data.datasets.image_files import ImageNetDataset
+from ppzoo.data.labels import read_labels
+from ppzoo.errors import ConfigError
+
+CLASSES = 102
+LABEL_FILE = "flowers102_label_list.txt"
+
+
+@DATASETS.register
+class Flowers102(ImageNetDataset):
+    """Nilsback, Zisserman: "Automated Flower Classification over a Large Number of Classes", ICVGIP 2008.
+
+    The folder has `train_list.txt`, `val_list.txt` or `train_extra_list.txt` with "jpg/image_00001.jpg 76" lines; where
+    `flowers102_label_list.txt` is there too, it names the classes.
+
+    Args:
+        image_root: the folder.
+        mode: which list.
+        class_num: number of classes of the network, at least 102. None: not checked.
+
+    Raises:
+        ConfigError: another mode.
+        DataError: the folder or the list is missing or wrong, or a label is above 101.
+    """
+
+    def __init__(
+        self, *, image_root: str, mode: Literal["train", "val", "train_extra"] = "train", class_num: int | None = None
+    ) -> None:
+        if mode not in ("train", "val", "train_extra"):
+            raise ConfigError(f"Flowers102.mode: expected 'train', 'val' or 'train_extra', received {mode!r}")
+        if class_num is not None and class_num < CLASSES:
+            raise ConfigError(f"Flowers102: expected Arch.class_num of at least {CLASSES}, received {class_num}")
+        list_file = os.path.join(image_root, f"{mode}_list.txt")
+        super().__init__(image_root=image_root, cls_label_path=list_file, class_num=CLASSES)
+        label_file = os.path.join(image_root, LABEL_FILE)
+        if os.path.isfile(label_file):
+            names = read_labels(label_file)
+            self.classes = [names.get(index, str(index)) for index in range(CLASSES)]

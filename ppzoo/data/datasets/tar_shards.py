@@ -1,0 +1,160 @@
+"""Images in tar files, for file systems that dislike millions of small files.
+
+The headers are read once; after that any image is one read at a known place, so that samplers, the split by process and
+worker, and a resumed epoch work as for every other dataset. Nothing is ever unpacked.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_folder
+from ppzoo.data.index import index_paths
+from ppzoo.errors import DataError
+
+LABEL_SUFFIX = ".cls"
+MAX_LABEL_BYTES = 16
+
+# What `tarfile` raises on broken or hostile files.
+BROKEN = (tarfile.TarError, OSError, EOFError, ValueError, LookupError, OverflowError, MemoryError, RecursionError)
+
+
+class Member(NamedTuple):
+    """A file in a shard."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class Entry(NamedTuple):
+    """An image in a shard, and its label."""
+
+    name: str
+    offset: int
+    size: int
+    label: int
+
+
+@DATASETS.register
+class TarShards:
+    """A folder of `.tar` files (not compressed) of `NAME.jpg` (or another image) and `NAME.cls`, the label in digits.
+
+    That is the layout of WebDataset. Shards come in the order of their names, images in their order in the shard; files
+    with other endings are passed over.
+
+    Args:
+        image_root: the folder.
+        class_num: labels must be below it; None: any label from 0 on.
+
+    Raises:
+        DataError: a shard that is damaged or has links, members with paths outside, images without a label or labels
+            without an image.
+    """
+
+    def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
+        check_folder(image_root)
+        self.shards = sorted(
+            entry.path for entry in os.scandir(image_root) if entry.is_file() and entry.name.endswith(".tar")
+        )
+        if not self.shards:
+            raise DataError(f"{image_root!r} has no .tar files: expected shards with images and .cls files")
+        numbered = [(number, entry) for number, shard in enumerate(self.shards) for entry in read_shard(shard)]
+        if not numbered:
+            raise DataError(f"the shards in {image_root!r} have no images: expected NAME.jpg and NAME.cls members")
+        for number, entry in numbered:
+            if class_num is not None and entry.label >= class_num:
+                raise DataError(
+                    f"{self.shards[number]}: label {entry.label} of {entry.name!r} is outside [0, class_num = {class_num}):"
+                    " correct the label or Arch.class_num"
+                )
+        self.shard = np.array([number for number, _ in numbered], np.int32)
+        self.offsets = np.array([entry.offset for _, entry in numbered], np.int64)
+        self.sizes = np.array([entry.size for _, entry in numbered], np.int64)
+        self.index = index_paths((entry.name, entry.label) for _, entry in numbered)
+        self.labels = self.index.labels
+        self.classes: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+    def __getitem__(self, index: int) -> tuple[bytes, int]:
+        path, size = self.shards[self.shard[index]], int(self.sizes[index])
+        try:
+            with open(path, "rb", buffering=0) as file:
+                file.seek(int(self.offsets[index]))
+                data = file.read(size)
+        except OSError as error:
+            raise DataError(f"cannot read {self.describe(index)} ({error.strerror}): restore the shard") from error
+        if len(data) < size:
+            raise DataError(f"cannot read {self.describe(index)}: the shard has become shorter; restore it")
+        return data, int(self.labels[index])
+
+    def describe(self, index: int) -> str:
+        return f"{self.shards[self.shard[index]]}: {self.index.path(index)}"
+
+
+def read_shard(path: str) -> list[Entry]:
+    """The images of a shard, in their order.
+
+    Raises:
+        DataError: as for `TarShards`.
+    """
+    images: dict[str, Member] = {}
+    labels: dict[str, int] = {}
+    try:
+        with open(path, "rb") as file:
+            for member in _members(path):
+                key, suffix = _split(member.name)
+                if (suffix in IMAGE_SUFFIXES and key in images) or (suffix == LABEL_SUFFIX and key in labels):
+                    raise DataError(f"{path}: {member.name!r} comes twice; names must be unique in a shard")
+                if suffix in IMAGE_SUFFIXES:
+                    images[key] = member
+                elif suffix == LABEL_SUFFIX:
+                    file.seek(member.offset)
+                    labels[key] = _label(path, member, file.read(min(member.size, MAX_LABEL_BYTES)))
+    except BROKEN as error:
+        raise DataError(
+            f"{path}: expected a tar file without compression, received a broken one: make it anew"
+        ) from error
+    alone = images.keys() ^ labels.keys()
+    if alone:
+        name = min(alone)
+        raise DataError(f"{path}: expected an image and {name + LABEL_SUFFIX!r}, received one of the two only")
+    return [Entry(*member, labels[key]) for key, member in images.items()]
+
+
+def _members(path: str) -> Iterator[Member]:
+    """The plain files in a tar file, whose bytes are all there."""
+    length = os.path.getsize(path)
+    with tarfile.open(path, "r:") as archive:
+        while (member := archive.next()) is not None:
+            archive.members = []  # else they pile up, and there may be millions
+            outside = member.name.startswith("/") or ".." in member.name.split("/")
+            if outside or not (member.isreg() or member.isdir()) or member.issparse():
+                raise DataError(
+                    f"{path}: member {member.name[:120]!r} is a link, a device, sparse or outside of the shard; shards hold "
+                    "plain files"
+                )
+            if member.size < 0 or member.offset_data + member.size > length:
+                raise DataError(f"{path}: it ends within {member.name[:120]!r}: it is truncated, get it again")
+            if member.isreg():
+                yield Member(member.name, member.offset_data, member.size)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """'a/b.tar.JPG' -> ('a/b.tar', '.jpg')."""
+    key, suffix = os.path.splitext(name)
+    return key, suffix.lower()
+
+
+def _label(path: str, member: Member, text: bytes) -> int:
+    digits = text.strip()
+    if member.size > MAX_LABEL_BYTES or not digits.isdigit() or len(digits) > 9:
+        raise DataError(f"{path}: expected a class number in {member.name!r}, received {text[:16]!r}: write its digits")
+    return int(digits)
