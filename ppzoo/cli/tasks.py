@@ -6,22 +6,30 @@ import argparse
 import json
 import sys
 
-from ppzoo.errors import PpzooError
+from ppzoo.errors import ConfigError, PpzooError
 
 
 def add_commands(commands) -> None:
     train = _configured(commands, "train", _train, "train a network")
     train.add_argument("--resume", metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run")
     _configured(commands, "eval", _eval, "evaluate the weights Global.pretrained_model")
-    infer = _configured(commands, "infer", _infer, "say what the images Infer.infer_imgs show")
+    infer = _configured(commands, "infer", _infer, "say what images show", needs_config=False)
+    infer.add_argument("images", nargs="*", help="files, folders or patterns; Infer.infer_imgs by default")
+    infer.add_argument("--weights", metavar="FILE", help="a .safetensors of `export`; needs no configuration")
     infer.add_argument("--json", action="store_true", help="print one JSON object an image")
-    _configured(commands, "export", _export, "export the weights Global.pretrained_model for serving")
+    export = _configured(commands, "export", _export, "export the weights Global.pretrained_model for serving")
+    export.add_argument(
+        "--format",
+        choices=("program", "safetensors"),
+        default="program",
+        help="a program to serve (default), or the weights alone with all that there is to know about them",
+    )
     _configured(commands, "check", _check, "name every mistake of a configuration, without touching its data")
 
 
-def _configured(commands, name: str, run, description: str) -> argparse.ArgumentParser:
+def _configured(commands, name: str, run, description: str, needs_config: bool = True) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=description, description=description)
-    command.add_argument("-c", "--config", required=True, help="the configuration, a YAML file")
+    command.add_argument("-c", "--config", required=needs_config, help="the configuration, a YAML file")
     command.add_argument(
         "-o",
         "--override",
@@ -61,7 +69,13 @@ def _infer(options: argparse.Namespace) -> int:
     from ppzoo import build, report
 
     report.log_to_console()
-    config = build.read_config(options.config, options.override, "infer")
+    if (options.config is None) == (options.weights is None):
+        raise ConfigError("infer: expected either -c CONFIG or --weights FILE")
+    if options.weights:
+        config = build.config_of_weights(options.weights, options.images, device="gpu")
+    else:
+        images = [f"Infer.infer_imgs={json.dumps(options.images)}"] if options.images else []
+        config = build.read_config(options.config, [*options.override, *images], "infer")
     failures = 0
     for file, answer in build.inference(config):
         if isinstance(answer, PpzooError):
@@ -80,6 +94,11 @@ def _export(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = build.read_config(options.config, options.override, "export")
+    if options.format == "safetensors":
+        file = build.export_weights(config)
+        print(f"exported to {file}")
+        print(f"What to do next:\n  ppzoo infer --weights {file} PHOTO_OR_FOLDER")
+        return
     folder, difference = build.export(config)
     print(f"exported to {folder}; it answers what the network answers, to {difference:.1e}")
     print("What to do next, in Python:")

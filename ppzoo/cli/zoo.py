@@ -1,4 +1,4 @@
-"""The commands about architectures and their official weights: models, weights."""
+"""The commands about architectures and their official weights: models, convert, weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ def add_commands(commands) -> None:
     models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
     models.set_defaults(run=_models)
+
+    convert = commands.add_parser("convert", help="turn weights of any origin into those of an architecture")
+    convert.add_argument("source", metavar="IN")
+    convert.add_argument("target", metavar="OUT", help="ends in .pdparams or .safetensors")
+    convert.add_argument("--arch", required=True, metavar="NAME")
+    origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas; by default told from the names"
+    convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)
+    convert.set_defaults(run=_convert)
 
     weights = commands.add_parser("weights", help="the cache of official weights")
     actions = weights.add_subparsers(required=True, metavar="ACTION")
@@ -34,6 +42,12 @@ def _models(options: argparse.Namespace) -> None:
 
     for name in list_models(options.pattern, pretrained=True if options.pretrained else None):
         print(name)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from ppzoo.convert import convert
+
+    print(convert(options.source, options.target, options.arch, options.origin))
 
 
 def _list(options: argparse.Namespace) -> None:

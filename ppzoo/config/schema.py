@@ -170,10 +170,11 @@ class ComponentSection:
 
 @dataclass(frozen=True)
 class PostProcessSection:
-    """The keys of `Infer.PostProcess` that every post-processing shares; the file has "INDEX NAME" lines."""
+    """The keys of `Infer.PostProcess` that every post-processing shares: the class names, in order or in a file."""
 
     name: str
     class_id_map_file: str | None = None
+    label_list: list[str] | None = None
 
 
 @dataclass(frozen=True)

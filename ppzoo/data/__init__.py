@@ -3,6 +3,7 @@
 Nothing here but `ppzoo.data.loader` imports PaddlePaddle.
 """
 
+from ppzoo.data.balance import ClassBalancedSampler, WeightedRandomSampler
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
 from ppzoo.data.datasets import (
     CIFAR10,
@@ -17,9 +18,11 @@ from ppzoo.data.datasets import (
     TarShards,
 )
 from ppzoo.data.index import PathIndex, index_paths, read_list
+from ppzoo.data.inspect import Inspection, imbalance, inspect_dataset, leaks
 from ppzoo.data.labels import read_labels
 from ppzoo.data.pipeline import Sample, Samples
 from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler, Sampler
+from ppzoo.data.split import Split, split_folder
 from ppzoo.data.transforms import TRANSFORMS, Compose, Transform
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "SAMPLERS",
     "TRANSFORMS",
     "BatchTransform",
+    "ClassBalancedSampler",
     "Compose",
     "Dataset",
     "DistributedBatchSampler",
@@ -37,14 +41,21 @@ __all__ = [
     "Flowers102",
     "ImageFolder",
     "ImageNetDataset",
+    "Inspection",
     "MultiLabelDataset",
     "PathIndex",
     "Sample",
     "Sampler",
     "Samples",
+    "Split",
     "TarShards",
     "Transform",
+    "WeightedRandomSampler",
+    "imbalance",
     "index_paths",
+    "inspect_dataset",
+    "leaks",
     "read_labels",
     "read_list",
+    "split_folder",
 ]

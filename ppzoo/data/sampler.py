@@ -99,10 +99,12 @@ class DistributedBatchSampler:
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.length)
+        return self.generator(epoch).permutation(self.length)
+
+    def generator(self, epoch: int) -> np.random.Generator:
+        """What decides the order of an epoch, the same on all processes."""
         # The spawn key keeps this stream apart from those of the samples, which are seeded with (seed, epoch, index).
-        return np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(0,))).permutation(
-            self.length
-        )
+        return np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(0,)))
 
     def _last_share(self) -> np.ndarray:
         """Places in the order of this process's part of the last, shorter step."""

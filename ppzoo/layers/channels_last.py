@@ -52,7 +52,8 @@ class Conv2D(nn.Conv2D):
     """`paddle.nn.Conv2D`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if native.takes(x) and (geometry := self.geometry(x)) is not None:
+        geometry = self.geometry(x) if native.takes(x) else None
+        if geometry is not None:
             return operators.convolve(x, self.weight, self.bias, geometry)
         return super().forward(x)
 
@@ -123,8 +124,8 @@ class MaxPool2D(nn.MaxPool2D):
 
     def forward(self, x: Tensor) -> Tensor:
         paddings, kernel = _paddings(self.padding), _pair(self.ksize)
-        plain = paddings is not None and not self.return_mask and self.data_format == "NCHW"
-        if plain and kernel[0] * kernel[1] <= operators.MOST_PLACES and native.takes(x):
+        plain = not self.return_mask and self.data_format == "NCHW" and kernel[0] * kernel[1] <= operators.MOST_PLACES
+        if plain and paddings is not None and native.takes(x):
             stride = _pair(self.ksize if self.stride is None else self.stride)
             return operators.max_pool(x, [*kernel, *stride, *paddings, int(self.ceil_mode)])
         return super().forward(x)

@@ -9,7 +9,6 @@ from paddle import ParamAttr, nn
 
 from ppzoo.errors import ConfigError, suggestion
 
-
 # For the `forward` of a network: exporting need not rewrite the source of every layer, whose steps never depend on the
 # values that pass through. That takes a sixtieth of the time.
 as_written = paddle.jit.not_to_static

@@ -51,6 +51,36 @@ def test_lossy_formats_are_close(colours, backend):
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_a_network_may_want_grey_or_an_alpha_channel(colours, backend):
+    image = Image.fromarray(colours)
+    grey = decode(encode(image, "PNG"), backend=backend, channels=1)
+    assert grey.shape == (HEIGHT, WIDTH, 1)
+    assert np.abs(grey[:, :, 0].astype(int) - np.asarray(image.convert("L"))).max() <= 1
+    assert (decode(encode(image.convert("L"), "PNG"), backend=backend, channels=1)[:, :, 0] == image.convert("L")).all()
+
+    transparency = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
+    alpha = np.dstack([colours, transparency])
+    assert (decode(encode(Image.fromarray(alpha), "PNG"), backend=backend, channels=4) == alpha).all()
+    blue_first = decode(encode(Image.fromarray(alpha), "PNG"), backend=backend, channels=4, to_rgb=False)
+    assert (blue_first == alpha[:, :, [2, 1, 0, 3]]).all()
+    for kind in ("RGB", "L", "P", "I;16", "CMYK"):
+        source = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256) if kind == "I;16" else (
+            image.convert(kind))  # fmt: skip
+        data = encode(source, "TIFF" if kind == "CMYK" else "PNG")
+        decoded = decode(data, backend=backend, channels=4)
+        assert (decoded[:, :, 3] == 255).all(), kind
+        assert (decoded[:, :, :3] == decode(data, backend="pil")).all(), kind
+
+
+def test_arrays_get_the_channels_that_the_network_wants(colours):
+    assert decode(colours, channels=1).shape == (HEIGHT, WIDTH, 1)
+    assert decode(colours[:, :, :1], channels=4)[0, 0].tolist() == [*[colours[0, 0, 0]] * 3, 255]
+    assert decode(colours[:, :, :1]).shape == (HEIGHT, WIDTH, 1)
+    with pytest.raises(ConfigError, match="channels"):
+        DecodeImage(channels=2)
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
 def test_grey_palette_alpha_and_16_bit_images_get_three_channels_of_eight_bits(colours, backend):
     image = Image.fromarray(colours)
     grey = np.asarray(image.convert("L"))

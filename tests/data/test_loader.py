@@ -10,7 +10,7 @@ import pytest
 from ppzoo.data import Compose, DistributedBatchSampler, FashionMNIST, Samples
 from ppzoo.data.loader import Loader
 from ppzoo.data.transforms import NormalizeImage, RandCropImage, RandFlipImage
-from ppzoo.errors import DataError, TrainingError
+from ppzoo.errors import ConfigError, DataError, TrainingError
 
 WORKERS = [0, 1, 2]
 
@@ -33,11 +33,11 @@ class Clothes(FashionMNIST):
         return super().__getitem__(index)
 
 
-def loader(workers, dataset=None, transforms=None, shared=True, **options):
+def loader(workers, dataset=None, transforms=None, shared=True, errors=None, **options):
     transforms = transforms or [RandCropImage(size=16), RandFlipImage(), NormalizeImage(order="")]
     sampler = DistributedBatchSampler(batch_size=16, length=100, **options)
     samples = Samples(dataset or Clothes(), Compose(transforms), seed=3)
-    return Loader(samples, sampler, num_workers=workers, use_shared_memory=shared)
+    return Loader(samples, sampler, num_workers=workers, use_shared_memory=shared, **(errors or {}))
 
 
 def arrays(batches):
@@ -112,3 +112,51 @@ def test_workers_do_not_outlive_their_iterator(workers):
     assert not multiprocessing.active_children()
     list(loader(workers).epoch(0))
     assert not multiprocessing.active_children()
+
+
+class Dirty(Clothes):
+    """Every image whose number is a multiple of 30 is broken."""
+
+    def __getitem__(self, index):
+        if index % 30 == 0:
+            raise DataError(f"image {index} is broken: replace it")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_broken_images_are_left_out_and_noted_once_each(workers):
+    batches = loader(workers, Dirty(), errors={"on_error": "skip"}, shuffle=True)
+    for epoch in (1, 2):
+        found = arrays(batches.epoch(epoch))
+        indices = np.concatenate([batch[2] for batch in found])
+        assert sorted(indices) == [index for index in range(100) if index % 30]
+        for images, labels, numbers in found:
+            assert len(images) == len(labels) == len(numbers)
+        assert sorted(batches.bad) == [0, 30, 60, 90]
+    assert batches.bad_files()["sample 30 of FashionMNIST (test)"] == "image 30 is broken: replace it"
+    expected = arrays(loader(0, Dirty(), errors={"on_error": "skip"}, shuffle=True).epoch(2))
+    for batch, other in zip(found, expected, strict=True):
+        for field, reference_field in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(field, reference_field)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_many_broken_images_are_an_error(workers):
+    limits = {"on_error": "skip", "max_bad_fraction": 0.02}
+    with pytest.raises(DataError, match=r"3 of 100 images cannot be read, more than.*0\.02.*image 60 is broken"):
+        list(loader(workers, Dirty(), errors=limits).epoch(0))
+
+
+def test_a_batch_of_broken_images_only_is_an_error():
+    class Rotten(Clothes):
+        def __getitem__(self, index):
+            raise DataError("gone")
+
+    with pytest.raises(DataError, match="no image of a batch could be read; the first: gone"):
+        next(loader(0, Rotten(), errors={"on_error": "skip", "max_bad_fraction": 1.0}).epoch(0))
+
+
+@pytest.mark.parametrize("options", [{"on_error": "replace"}, {"max_bad_fraction": 2.0}])
+def test_dealing_with_broken_images_in_other_ways_is_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        loader(0, errors=options)

@@ -147,6 +147,20 @@ def test_infer_export_and_predictor_agree(place, trained, capsys):
     assert from_bytes[0]["label_names"] == from_paths[0]["label_names"][:1]
 
 
+def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path):
+    images = str(place / "images" / "red")
+    assert main([*command("infer", place, best(trained)), "--json", images]) == 0
+    expected = capsys.readouterr().out
+    folder = f"Global.save_inference_dir={tmp_path}"
+    assert main([*command("export", place, best(trained), folder), "--format", "safetensors"]) == 0
+    capsys.readouterr()
+    file = tmp_path / "MobileNetV2_x0_25.safetensors"
+    assert main(["infer", "--weights", str(file), "--json", images]) == 0
+    assert capsys.readouterr().out == expected
+    assert main(["infer", "--weights", str(trained / "best_model.pdparams"), images]) == 2
+    assert "ppzoo export --format safetensors" in capsys.readouterr().err
+
+
 def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, capsys, tmp_path):
     for number, name in enumerate(("a.png", "c.png")):
         paint(tmp_path / name, COLOURS["red"], number)

@@ -9,7 +9,7 @@ from ppzoo.models import MODELS
 
 MEASURED = [name for name in reference.ARCHITECTURES if name in MODELS]
 # Each takes more than five seconds, most of them for filling its weights.
-BIG = {"SENet154_vd", "VGG16"}
+BIG = {"DenseNet161", "SENet154_vd", "VGG16"}
 VALUES = [pytest.param(name, marks=pytest.mark.slow) if name in BIG else name for name in MEASURED]
 
 

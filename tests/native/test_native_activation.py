@@ -112,8 +112,12 @@ def test_the_process_gets_what_the_user_did_not_set():
 
 
 def test_a_program_starts_itself_anew_once():
-    code = "import os, sys; from ppzoo.native.process import prepare; prepare(); print(sys.argv[1:], sys.flags.utf8_mode)"
-    bare = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "OMP_", "MKL_", "FLAGS_"))}
+    code = (
+        "import os, sys; from ppzoo.native.process import prepare; prepare(); print(sys.argv[1:], sys.flags.utf8_mode)"
+    )
+    bare = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "OMP_", "MKL_", "FLAGS_"))
+    }
     done = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", code, "a b"], env=bare, capture_output=True, text=True, check=True
     )

@@ -134,9 +134,7 @@ def test_batch_norm_with_a_residual(shape, activation):
 
     def ours(x, residual, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalise(
-            x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual
-        )
+        return operators.normalise(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
 
     agree(
         ours,
@@ -205,7 +203,9 @@ def test_adaptive_average_pooling(output):
 def test_activation_and_sum(activation):
     act = ACTIVATIONS[activation]
     agree(lambda x: operators.activate(x, activation), act, [tensor(2, 5, 7, 3)])
-    agree(lambda x, y: operators.add(x, y, activation), lambda x, y: act(x + y), [tensor(2, 5, 7, 3), tensor(2, 5, 7, 3)])
+    agree(
+        lambda x, y: operators.add(x, y, activation), lambda x, y: act(x + y), [tensor(2, 5, 7, 3), tensor(2, 5, 7, 3)]
+    )
 
 
 def test_scaling_of_channels():

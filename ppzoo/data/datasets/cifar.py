@@ -61,8 +61,8 @@ class _CIFAR:
         self.file = Path(data_file) if data_file else PADDLE_CACHE.expanduser() / self.archive
         if not self.file.exists():
             raise DataError(
-                f"expected {self.archive} at {str(self.file)!r}, nothing is there: correct dataset.data_file, or leave it "
-                f"out and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
+                f"expected {self.archive} at {str(self.file)!r}, nothing is there: correct dataset.data_file, or "
+                f"leave it out and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
             )
         meta, key = self.names
         contents = self._read([meta, *self.parts[mode]])

@@ -64,21 +64,27 @@ class TarShards:
         )
         if not self.shards:
             raise DataError(f"{image_root!r} has no .tar files: expected shards with images and .cls files")
-        numbered = [(number, entry) for number, shard in enumerate(self.shards) for entry in read_shard(shard)]
-        if not numbered:
+        places: list[np.ndarray] = []
+        self.index = index_paths(self._read(class_num, places))
+        if not len(self.index):
             raise DataError(f"the shards in {image_root!r} have no images: expected NAME.jpg and NAME.cls members")
-        for number, entry in numbered:
-            if class_num is not None and entry.label >= class_num:
-                raise DataError(
-                    f"{self.shards[number]}: label {entry.label} of {entry.name!r} is outside [0, class_num = {class_num}):"
-                    " correct the label or Arch.class_num"
-                )
-        self.shard = np.array([number for number, _ in numbered], np.int32)
-        self.offsets = np.array([entry.offset for _, entry in numbered], np.int64)
-        self.sizes = np.array([entry.size for _, entry in numbered], np.int64)
-        self.index = index_paths((entry.name, entry.label) for _, entry in numbered)
+        self.shard, self.offsets, self.sizes = np.concatenate(places, axis=1)
         self.labels = self.index.labels
         self.classes: list[str] | None = None
+
+    def _read(self, class_num: int | None, places: list[np.ndarray]) -> Iterator[tuple[str, int]]:
+        """Name and label of every image; shards, offsets and sizes go into `places`, 3 x images a shard."""
+        for number, shard in enumerate(self.shards):
+            entries = read_shard(shard)
+            for entry in entries:
+                if class_num is not None and entry.label >= class_num:
+                    raise DataError(
+                        f"{shard}: label {entry.label} of {entry.name!r} is outside [0, class_num = {class_num}): "
+                        "correct the label or Arch.class_num"
+                    )
+            rows = [(number, entry.offset, entry.size) for entry in entries]
+            places.append(np.array(rows, np.int64).reshape(-1, 3).T)
+            yield from ((entry.name, entry.label) for entry in entries)
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -134,12 +140,12 @@ def _members(path: str) -> Iterator[Member]:
     length = os.path.getsize(path)
     with tarfile.open(path, "r:") as archive:
         while (member := archive.next()) is not None:
-            archive.members = []  # else they pile up, and there may be millions
+            archive.members = []  # type: ignore[attr-defined]  # else millions may pile up
             outside = member.name.startswith("/") or ".." in member.name.split("/")
             if outside or not (member.isreg() or member.isdir()) or member.issparse():
                 raise DataError(
-                    f"{path}: member {member.name[:120]!r} is a link, a device, sparse or outside of the shard; shards hold "
-                    "plain files"
+                    f"{path}: member {member.name[:120]!r} is a link, a device, sparse or outside of the shard; shards "
+                    "hold plain files"
                 )
             if member.size < 0 or member.offset_data + member.size > length:
                 raise DataError(f"{path}: it ends within {member.name[:120]!r}: it is truncated, get it again")

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to pixels, whatever the file's kind: three channels of eight bits come out.
+"""From the bytes of an image file to pixels, whatever the file's kind: three channels of eight bits, or 1 or 4.
 
 OpenCV decodes, as in PaddleClas; what it cannot read, Pillow may. Files are untrusted: the header is looked at
 before any pixel is decoded.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
@@ -30,22 +31,23 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a broken fi
 
 @TRANSFORMS.register
 class DecodeImage:
-    """Bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x 3 uint8.
+    """Bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x `channels` uint8.
 
     Grey and palette images get three equal or looked-up channels, 16-bit ones keep their upper bytes, CMYK is
     converted, an alpha channel is dropped, and of an animation the first frame is taken.
 
-    An image that is decoded already (H x W x 3 uint8 RGB) passes as if it had just been decoded, so that one list of
-    transforms serves files and arrays.
+    An image that is decoded already (H x W x 3 or x 1 uint8, RGB or grey) passes as if it had just been decoded, so
+    that one list of transforms serves files and arrays.
 
     Args:
         to_rgb: channels in the order red, green, blue; else blue, green, red.
         to_np: accepted for PaddleClas's files, without effect: images are arrays here in either case.
         channel_first: answer 3 x H x W.
         backend: decoder. "cv2" turns the image upright where EXIF says so, "pil" does not.
+        channels: 3; 1: grey; 4: with the alpha channel, which is 255 where the file has none.
 
     Raises:
-        ConfigError: another back end.
+        ConfigError: another back end or number of channels.
         DataError: not an image, a broken one, or one of more than `MAX_PIXELS` pixels.
     """
 
@@ -56,24 +58,38 @@ class DecodeImage:
         to_np: bool = False,
         channel_first: bool = False,
         backend: str = "cv2",
+        channels: Literal[1, 3, 4] = 3,
     ) -> None:
         if backend.lower() not in ("cv2", "pil"):
             raise ConfigError(f"DecodeImage.backend: expected 'cv2' or 'pil', received {backend!r}")
+        if channels not in (1, 3, 4):
+            raise ConfigError(f"DecodeImage.channels: expected 1, 3 or 4, received {channels!r}")
+        self.channels = channels
         self.to_rgb, self.channel_first, self.backend = to_rgb, channel_first, backend.lower()
 
     def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
         if isinstance(image, np.ndarray):
-            pixels = _check_pixels(image)
+            pixels = _check_pixels(image, self.channels)
         else:
             _check_header(image)
-            pixels = _decode_cv2(image) if self.backend == "cv2" else _decode_pil(image)
+            pixels = self._decode(image)
+        if self.channels == 1 and pixels.shape[2] == 3:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis]
+        elif self.channels == 4 and pixels.shape[2] != 4:
+            opaque = np.full(pixels.shape[:2], 255, np.uint8)
+            pixels = np.dstack([np.broadcast_to(pixels, (*opaque.shape, 3)), opaque])
         if not self.to_rgb:
-            pixels = pixels[:, :, ::-1]
+            pixels = pixels[:, :, ::-1] if pixels.shape[2] < 4 else pixels[:, :, [2, 1, 0, 3]]
         return pixels.transpose(2, 0, 1) if self.channel_first else pixels
 
+    def _decode(self, data: bytes) -> np.ndarray:
+        if self.channels == 4:
+            return _decode_pil(data, "RGBA", upright=self.backend == "cv2")
+        return _decode_cv2(data) if self.backend == "cv2" else _decode_pil(data)
 
-def _check_pixels(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
+
+def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, channels):
         raise DataError(
             f"expected encoded bytes or an H x W x 3 uint8 array, received an array of shape {image.shape} and type "
             f"{image.dtype}: pass RGB pixels from 0 to 255"
@@ -106,12 +122,14 @@ def _decode_cv2(data: bytes) -> np.ndarray:
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
-def _decode_pil(data: bytes) -> np.ndarray:
+def _decode_pil(data: bytes, mode: str = "RGB", upright: bool = False) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)
             if image.mode.startswith("I"):  # 16 bits in one channel, which convert() would clip
                 upper = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
                 return np.repeat(upper[:, :, np.newaxis], 3, axis=2)
-            return np.array(image.convert("RGB"))
+            return np.array(image.convert(mode))
     except BROKEN as error:
         raise DataError("expected an image, received a broken or truncated one: replace or remove it") from error

@@ -275,7 +275,7 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
                               float* dbias) {
   // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
-  constexpr int64_t kPixels = 8192;
+  constexpr int64_t kPixels = 4096;
   const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;
   const int64_t part = equal_parts(shape.images, kPixels * threads() * shape.out_channels / out);
   std::vector<float> bias_part(dbias != nullptr ? shape.out_channels : 0);

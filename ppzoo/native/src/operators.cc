@@ -478,10 +478,15 @@ std::vector<Tensor> join_gradient(const std::vector<Tensor>& parts, const Tensor
 std::vector<Tensor> halve(const Tensor& whole) {
   const auto lock = alone();
   const int64_t half = channels_of(whole) / 2;
-  return separate(whole, {half, channels_of(whole) - half}, false);
+  return separate(whole, {half, half}, false);
 }
 
-std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) { return join({first, second}, false); }
+// A half that nothing was computed from has no gradient.
+std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) {
+  const Tensor left = first.initialized() ? first : paddle::experimental::zeros_like(second);
+  const Tensor right = second.initialized() ? second : paddle::experimental::zeros_like(first);
+  return join({left, right}, false);
+}
 
 }  // namespace
 

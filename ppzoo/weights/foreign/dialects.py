@@ -1,9 +1,9 @@
-"""Which networks of PyTorch can be ours, and why the others cannot.
+"""Which networks of PyTorch can become ours, and why the others cannot.
 
-A family's row is only here if its network computes what ours computes, with the same entries up to what
-`translate` does; what cannot be is refused with the fact that stands against it. All of it was measured with
-torchvision 0.29 and timm 1.0 against the networks here. Names and shapes are all that a file says: networks of timm
-that have those of another one and compute something else (`resnetblur50`, `resnetaa50`) are the caller's to leave out.
+What is imported answers what it answered in PyTorch: measured against torchvision 0.29 and timm 1.0 with random weights
+and statistics. What no weights of ours can compute is refused with the fact that stands against it. A file says names
+and shapes only: timm's networks that share them with another one but compute something else (`resnetaa50d` and
+`resnetblur50d` with `resnet50d`) are the caller's to keep apart.
 """
 
 from __future__ import annotations

@@ -1,0 +1,174 @@
+"""Training steps: ppzoo's native operators beside plain PaddlePaddle, and beside PyTorch in channels-last.
+
+    python benchmarks/train.py                                   # the networks and sizes of docs/performance.md
+    python benchmarks/train.py --case MobileNetV2_x0_5:64:64 --pairs 7 --torch /path/to/env/bin/python
+
+Each round runs every contestant once, in turn, in a process of its own with the same environment; a process warms up
+and then answers the median time of its steps. The ratios of a round are formed within it, so that a machine that grows
+slower between rounds does not favour anybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ppzoo.native.process import missing_settings
+
+# Network, side of the images in pixels, batch size.
+CASES = [
+    "MobileNetV2_x0_5:224:32",
+    "MobileNetV2_x0_5:64:64",
+    "MobileNetV2_x0_5:32:64",
+    "ResNet18:224:16",
+    "MobileNetV1:128:32",
+    "MobileNetV3_small_x1_0:128:32",
+    "ShuffleNetV2_x0_5:128:32",
+    "EfficientNetB0:128:32",
+    "DenseNet121:128:32",
+    "SE_ResNet18_vd:128:32",
+]
+WARM_UP = 3
+TORCH_NETWORKS = {
+    "MobileNetV2_x0_5": ("mobilenet_v2", {"width_mult": 0.5}),
+    "MobileNetV2": ("mobilenet_v2", {}),
+    "ResNet18": ("resnet18", {}),
+    "ResNet50": ("resnet50", {}),
+    "DenseNet121": ("densenet121", {}),
+    "EfficientNetB0": ("efficientnet_b0", {}),
+    "ShuffleNetV2_x0_5": ("shufflenet_v2_x0_5", {}),
+    "MobileNetV3_small_x1_0": ("mobilenet_v3_small", {}),
+}
+
+
+def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
+    """A function that makes one training step."""
+    import paddle
+
+    import ppzoo
+    from ppzoo import native
+
+    paddle.set_device("cpu")
+    native.activate(mode)  # type: ignore[arg-type]
+    paddle.seed(0)
+    network = ppzoo.create_model(name, class_num=1000)
+    network.train()
+    optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters(), weight_decay=1e-4)
+    images, labels = paddle.randn([batch, 3, size, size]), paddle.randint(0, 1000, [batch])
+
+    def step() -> float:
+        output = network(images)
+        loss = paddle.nn.functional.cross_entropy(output[0] if isinstance(output, (list, tuple)) else output, labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        return float(loss)
+
+    return step
+
+
+def torch_step(name: str, size: int, batch: int) -> Any:
+    """The same with PyTorch's network of that name (torchvision), in channels-last."""
+    import torch
+    import torchvision
+
+    torch.manual_seed(0)
+    function, options = TORCH_NETWORKS[name]
+    network = getattr(torchvision.models, function)(num_classes=1000, **options)
+    network = network.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 1000, (batch,))
+
+    def step() -> float:
+        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(loss)
+
+    return step
+
+
+def measure(contestant: str, case: str, steps: int) -> float:
+    """Median seconds of a step in this process."""
+    name, size, batch = case.split(":")
+    if contestant == "torch":
+        step = torch_step(name, int(size), int(batch))
+    else:
+        step = paddle_step(name, int(size), int(batch), "on" if contestant == "ppzoo" else "off")
+    for _ in range(WARM_UP):
+        step()
+    times = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def run(contestant: str, case: str, steps: int, interpreter: str) -> float:
+    """The same in a process of its own; all contestants get the same environment."""
+    environment = {**os.environ, **missing_settings(os.environ)}
+    command = [interpreter, __file__, "--measure", contestant, "--case", case, "--steps", str(steps)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{contestant}, {case}: {done.stderr.strip().splitlines()[-1]}")
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def ratio_text(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):5.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def compare(case: str, interpreters: dict[str, str], pairs: int, steps: int) -> dict[str, Any]:
+    """Times of each contestant by round, and the ratios of the others' to ppzoo's."""
+    times: dict[str, list[float]] = {contestant: [] for contestant in interpreters}
+    for _ in range(pairs):
+        for contestant, interpreter in interpreters.items():
+            times[contestant].append(run(contestant, case, steps, interpreter))
+    ratios = {
+        other: [theirs / ours for theirs, ours in zip(times[other], times["ppzoo"], strict=True)]
+        for other in times
+        if other != "ppzoo"
+    }
+    figures = ", ".join(f"{name} {1e3 * statistics.median(values):.0f} ms" for name, values in times.items())
+    against = "; ".join(f"{ratio_text(values)} {other}" for other, values in ratios.items())
+    print(f"{case:32} {figures}: {against}", flush=True)
+    return {"case": case, "seconds": times, "ratios": ratios}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH, several times; the table's by default")
+    parser.add_argument("--pairs", type=int, default=5, help="rounds; 5 by default")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of a process; 5 by default")
+    parser.add_argument("--torch", metavar="PYTHON", help="interpreter of an environment with torch and torchvision")
+    parser.add_argument("--json", type=Path, help="where to write all times and ratios")
+    parser.add_argument("--measure", choices=["ppzoo", "paddle", "torch"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    cases = options.case or CASES
+    if options.measure:
+        print(measure(options.measure, cases[0], options.steps))
+        return
+    results = []
+    for case in cases:
+        interpreters = {"ppzoo": sys.executable, "paddle": sys.executable}
+        if options.torch and case.split(":")[0] in TORCH_NETWORKS:
+            interpreters["torch"] = options.torch
+        results.append(compare(case, interpreters, options.pairs, options.steps))
+    if options.json:
+        options.json.write_text(json.dumps({"environment": missing_settings({}), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
