@@ -35,10 +35,6 @@ def _true(value: Any) -> bool:
     return value is True
 
 
-def _filled(value: Any) -> bool:
-    return bool(value)
-
-
 LEGACY = (
     "configurations of PaddleClas 1.x (ARCHITECTURE, TRAIN, ...) are not supported; write Arch, DataLoader, ... instead"
 )
@@ -87,12 +83,6 @@ ROWS = [
         "logs of other processes than the first are not supported yet; leave the key out",
     ),
     Row("Arch.use_sync_bn", _true, "synchronised batch norm is not supported yet; set it to False"),
-    Row(
-        "DataLoader.*.dataset.batch_transform_ops",
-        _filled,
-        "mixing the images of a batch is not supported yet; leave the key out",
-        "below",
-    ),
 ]
 
 

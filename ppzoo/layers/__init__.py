@@ -2,7 +2,7 @@
 
 from ppzoo.layers.activations import activation
 from ppzoo.layers.channel_shuffle import channel_shuffle
-from ppzoo.layers.classifier import Classifier, FeatureExtractor, as_written
+from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, as_written
 from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
 from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
 from ppzoo.layers.dropout import downscaled_dropout
@@ -10,7 +10,7 @@ from ppzoo.layers.make_divisible import make_divisible
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.names import batch_norm, bias_attr, linear, weight_attr
 from ppzoo.layers.residual import STAGE_DEPTHS, BasicBlock, BlockPlace, BottleneckBlock, block_places, deep_stem
-from ppzoo.layers.same_padding import native_same_padding
+from ppzoo.layers.same_padding import Padding, native_same_padding, padding_of
 from ppzoo.layers.squeeze_excite import SELayer
 from ppzoo.layers.squeeze_excite_conv import ConvSqueezeExcite
 from ppzoo.layers.uniform_linear import fan_in_uniform, uniform_linear
@@ -25,9 +25,11 @@ __all__ = [
     "Classifier",
     "ConvBNLayer",
     "ConvSqueezeExcite",
+    "DataFormat",
     "FeatureExtractor",
     "NamedConvBNLayer",
     "NamedResNet",
+    "Padding",
     "SELayer",
     "activation",
     "as_written",
@@ -44,6 +46,7 @@ __all__ = [
     "make_divisible",
     "named_deep_stem",
     "native_same_padding",
+    "padding_of",
     "uniform_linear",
     "weight_attr",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+from typing import Literal
 
 import paddle
 from paddle import ParamAttr, nn
 
 from ppzoo.errors import ConfigError, suggestion
+
+DataFormat = Literal["NCHW", "NHWC"]
 
 # For the `forward` of a network: exporting need not rewrite the source of every layer, whose steps never depend on the
 # values that pass through. That takes a sixtieth of the time.
@@ -29,7 +32,7 @@ class Classifier(nn.Layer):
 
     head_layers: tuple[str, ...] = ()
 
-    def __init__(self, data_format: str = "NCHW") -> None:
+    def __init__(self, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
         self.data_format = data_format
         self.feature_layers: dict[int, str] = {}

@@ -22,11 +22,7 @@ def convolution(
     """A convolution whose parameters are `NAME_weights` and `NAME_offset`, or have generated names without `name`.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: side of the square filter, in pixels.
-        stride: step of the filter, in pixels.
-        padding: zeros on each side; by default as many as keep the size at stride 1.
+        in_channels, out_channels, kernel_size, stride, padding: those of `ConvBNLayer`.
         bias: whether a number is added to each output channel.
         name: common part of the two parameter names.
         initializer: initializer of filter and bias; PaddlePaddle's own (normal by fan-in, zero) by default.

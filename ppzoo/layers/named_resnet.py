@@ -11,7 +11,7 @@ from string import ascii_lowercase
 
 from paddle import nn
 
-from ppzoo.layers.classifier import Classifier
+from ppzoo.layers.classifier import Classifier, DataFormat
 from ppzoo.layers.conv_bn import NamedConvBNLayer
 from ppzoo.layers.residual import BlockPlace, ResidualBlock, deep_stem
 
@@ -65,7 +65,7 @@ class NamedResNet(Classifier):
         stem: dict[str, nn.Layer],
         blocks: Iterable[tuple[BlockPlace, ResidualBlock]],
         out: nn.Linear,
-        data_format: str,
+        data_format: DataFormat,
     ) -> None:
         super().__init__(data_format)
         for name, layer in stem.items():

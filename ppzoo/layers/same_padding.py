@@ -1,6 +1,22 @@
-"""TensorFlow's "SAME" padding, fixed when a network is built: PaddleClas's EfficientNet has it."""
+"""TensorFlow's "SAME" padding, fixed when a network is built or by the image at hand: the EfficientNets have it."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+Padding = Literal["native", "symmetric", "input"]
+
+
+def padding_of(rule: Padding, size: int, kernel_size: int, stride: int) -> list[int] | int | str:
+    """What `Conv2D` takes as padding.
+
+    Args:
+        rule: "native": `native_same_padding`; "input": TensorFlow's, by the map at hand; "symmetric": half the kernel.
+        size: side of the map at the native image size, in pixels.
+    """
+    if rule == "native":
+        return native_same_padding(size, kernel_size, stride)
+    return "SAME" if rule == "input" else kernel_size // 2
 
 
 def native_same_padding(size: int, kernel_size: int, stride: int) -> list[int]:

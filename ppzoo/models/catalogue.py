@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import paddle
 
@@ -74,16 +74,26 @@ class Variant:
         """The network; a fresh scope of names lets several live in one process.
 
         Raises:
-            ConfigError: an option that this architecture does not have.
+            ConfigError: an option that this architecture does not have, or a value that it cannot have.
         """
-        for name in options:
+        self._check(options)
+        with paddle.utils.unique_name.guard():
+            return self.network(**self.fixed, **options)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        hints = get_type_hints(self.network.__init__)
+        for name, value in options.items():
             if name not in self.options:
                 known = ", ".join(self.options)
                 raise ConfigError(
                     f"{self.name} has no option {name!r}{suggestion(name, self.options)} (it has: {known})"
                 )
-        with paddle.utils.unique_name.guard():
-            return self.network(**self.fixed, **options)
+            choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
+            if choices and value not in choices:
+                expected = " or ".join(map(repr, choices))
+                raise ConfigError(f"{self.name}: expected {name} {expected}, received {value!r}")
+        if options.get("class_num", 1) < 1:
+            raise ConfigError(f"{self.name}: expected class_num of at least 1, received {options['class_num']}")
 
 
 MODELS: Registry[Variant] = Registry("architecture")

@@ -11,13 +11,13 @@ with ReLU6 instead of swish, stem and head never scaled, padding by TensorFlow's
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from paddle import nn
 
 from ppzoo import layers
 from ppzoo.errors import ConfigError
-from ppzoo.layers import Classifier, linear, make_divisible, native_same_padding
+from ppzoo.layers import Classifier, Padding, linear, make_divisible, padding_of
 from ppzoo.models.catalogue import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat, kernel size k: table 1 of the paper.
@@ -39,16 +39,6 @@ class Scaling(NamedTuple):
     depth: float
     image_size: int
     dropout: float
-
-
-Padding = Literal["native", "symmetric", "input"]
-
-
-def padding_of(rule: Padding, size: int, kernel_size: int, stride: int) -> list[int] | int | str:
-    """What `Conv2D` takes as padding: by the native size of the map, by the map at hand, or half the kernel."""
-    if rule == "native":
-        return native_same_padding(size, kernel_size, stride)
-    return "SAME" if rule == "input" else kernel_size // 2
 
 
 class ConvBNLayer(layers.ConvBNLayer):

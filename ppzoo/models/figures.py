@@ -72,6 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import ppzoo.models  # noqa: F401, the registration
-
     main()

@@ -80,33 +80,19 @@ class MobileNet(Classifier):
         return self.fc(self.avg_pool(features).flatten(1))
 
 
-def official(name: str, top1: float, top5: float, flops: float, params: float) -> Weights:
-    """The record of `name`'s weights."""
-    return Weights(f"legendary_models/{name}_pretrained.pdparams", top1, top5, flops, params)
-
-
-variant(
-    "MobileNetV1_x0_25",
-    MobileNet,
-    scale=0.25,
-    weights=official("MobileNetV1_x0_25", top1=0.5143, top5=0.7546, flops=0.04356, params=0.48),
-)
-variant(
-    "MobileNetV1_x0_5",
-    MobileNet,
-    scale=0.5,
-    weights=official("MobileNetV1_x0_5", top1=0.6352, top5=0.8473, flops=0.15457, params=1.34),
-)
-variant(
-    "MobileNetV1_x0_75",
-    MobileNet,
-    scale=0.75,
-    weights=official("MobileNetV1_x0_75", top1=0.6881, top5=0.8823, flops=0.333, params=2.6),
-)
-variant(
-    "MobileNetV1",
-    MobileNet,
-    scale=1.0,
-    weights=official("MobileNetV1", top1=0.7099, top5=0.8968, flops=0.57888, params=4.25),
-    ssld=official("MobileNetV1_ssld", top1=0.7789, top5=0.9394, flops=0.57888, params=4.25),
-)
+# Scale; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published; top-1 and top-5 with SSLD.
+VARIANTS = {
+    "MobileNetV1_x0_25": (0.25, (0.5143, 0.7546, 0.04356, 0.48), None),
+    "MobileNetV1_x0_5": (0.5, (0.6352, 0.8473, 0.15457, 1.34), None),
+    "MobileNetV1_x0_75": (0.75, (0.6881, 0.8823, 0.333, 2.6), None),
+    "MobileNetV1": (1.0, (0.7099, 0.8968, 0.57888, 4.25), (0.7789, 0.9394)),
+}
+for _name, (_scale, _published, _ssld) in VARIANTS.items():
+    _file = f"legendary_models/{_name}"
+    variant(
+        _name,
+        MobileNet,
+        scale=_scale,
+        weights=Weights(f"{_file}_pretrained.pdparams", *_published),
+        ssld=Weights(f"{_file}_ssld_pretrained.pdparams", *_ssld, *_published[2:]) if _ssld else None,
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import Classifier, NamedConvBNLayer, linear
+from ppzoo.layers import Classifier, DataFormat, NamedConvBNLayer, linear
 from ppzoo.models.catalogue import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
@@ -91,7 +91,7 @@ class MobileNet(Classifier):
     head_layers = ("out",)
 
     def __init__(
-        self, class_num: int = 1000, *, scale: float = 1.0, prefix_name: str = "", data_format: str = "NCHW"
+        self, class_num: int = 1000, *, scale: float = 1.0, prefix_name: str = "", data_format: DataFormat = "NCHW"
     ) -> None:
         super().__init__(data_format)
         channels = int(32 * scale)
@@ -128,40 +128,20 @@ class MobileNet(Classifier):
         return self.out(self.pool2d_avg(features).flatten(1))
 
 
-variant(
-    "MobileNetV2_x0_25",
-    MobileNet,
-    scale=0.25,
-    weights=Weights("MobileNetV2_x0_25_pretrained.pdparams", top1=0.5321, top5=0.7652, flops=0.03418, params=1.53),
-)
-variant(
-    "MobileNetV2_x0_5",
-    MobileNet,
-    scale=0.5,
-    weights=Weights("MobileNetV2_x0_5_pretrained.pdparams", top1=0.6503, top5=0.8572, flops=0.09948, params=1.98),
-)
-variant(
-    "MobileNetV2_x0_75",
-    MobileNet,
-    scale=0.75,
-    weights=Weights("MobileNetV2_x0_75_pretrained.pdparams", top1=0.6983, top5=0.8901, flops=0.19737, params=2.65),
-)
-variant(
-    "MobileNetV2",
-    MobileNet,
-    scale=1.0,
-    weights=Weights("MobileNetV2_pretrained.pdparams", top1=0.7215, top5=0.9065, flops=0.32784, params=3.54),
-    ssld=Weights("MobileNetV2_ssld_pretrained.pdparams", top1=0.7674, top5=0.9339, flops=0.32784, params=3.54),
-)
-variant(
-    "MobileNetV2_x1_5",
-    MobileNet,
-    scale=1.5,
-    weights=Weights("MobileNetV2_x1_5_pretrained.pdparams", top1=0.7412, top5=0.9167, flops=0.70235, params=6.9),
-)
-variant(
-    "MobileNetV2_x2_0",
-    MobileNet,
-    scale=2.0,
-    weights=Weights("MobileNetV2_x2_0_pretrained.pdparams", top1=0.7523, top5=0.9258, flops=1.21725, params=11.33),
-)
+# Scale; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published; top-1 and top-5 with SSLD.
+VARIANTS = {
+    "MobileNetV2_x0_25": (0.25, (0.5321, 0.7652, 0.03418, 1.53), None),
+    "MobileNetV2_x0_5": (0.5, (0.6503, 0.8572, 0.09948, 1.98), None),
+    "MobileNetV2_x0_75": (0.75, (0.6983, 0.8901, 0.19737, 2.65), None),
+    "MobileNetV2": (1.0, (0.7215, 0.9065, 0.32784, 3.54), (0.7674, 0.9339)),
+    "MobileNetV2_x1_5": (1.5, (0.7412, 0.9167, 0.70235, 6.9), None),
+    "MobileNetV2_x2_0": (2.0, (0.7523, 0.9258, 1.21725, 11.33), None),
+}
+for _name, (_scale, _published, _ssld) in VARIANTS.items():
+    variant(
+        _name,
+        MobileNet,
+        scale=_scale,
+        weights=Weights(f"{_name}_pretrained.pdparams", *_published),
+        ssld=Weights(f"{_name}_ssld_pretrained.pdparams", *_ssld, *_published[2:]) if _ssld else None,
+    )

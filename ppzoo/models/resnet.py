@@ -31,6 +31,7 @@ from ppzoo.layers import (
     BranchConvBNLayer,
     Classifier,
     ConvBNLayer,
+    DataFormat,
     NamedResNet,
     block_places,
     branch_names,
@@ -70,7 +71,7 @@ class ResNet(Classifier):
         version: str = "vb",
         use_first_short_conv: bool = True,
         input_image_channel: int = 3,
-        data_format: str = "NCHW",
+        data_format: DataFormat = "NCHW",
     ) -> None:
         super().__init__(data_format)
         bottleneck = depth >= 50
@@ -127,7 +128,7 @@ class ResNet_cifar(ResNet):
     """
 
     def __init__(
-        self, class_num: int = 10, *, depth: int, input_image_channel: int = 3, data_format: str = "NCHW"
+        self, class_num: int = 10, *, depth: int, input_image_channel: int = 3, data_format: DataFormat = "NCHW"
     ) -> None:
         super().__init__(
             class_num,
@@ -148,7 +149,7 @@ class ResNet_vc(NamedResNet):
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
 
-    def __init__(self, class_num: int = 1000, *, depth: int, data_format: str = "NCHW") -> None:
+    def __init__(self, class_num: int = 1000, *, depth: int, data_format: DataFormat = "NCHW") -> None:
         layer = partial(BranchConvBNLayer, data_format=data_format)
         stem = named_deep_stem(3, (32, 32, 64), layer)
         blocks = [

@@ -28,6 +28,7 @@ from ppzoo.layers import (
     BranchConvBNLayer,
     Classifier,
     ConvBNLayer,
+    DataFormat,
     NamedConvBNLayer,
     NamedResNet,
     SELayer,
@@ -53,7 +54,7 @@ class SE_ResNet_vd(NamedResNet):
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
 
-    def __init__(self, class_num: int = 1000, *, depth: int, data_format: str = "NCHW") -> None:
+    def __init__(self, class_num: int = 1000, *, depth: int, data_format: DataFormat = "NCHW") -> None:
         layer = partial(BranchConvBNLayer, data_format=data_format)
         stem = named_deep_stem(3, (32, 32, 64), layer)
         block, out_channels = (BottleneckBlock, 256) if depth >= 50 else (BasicBlock, 64)
@@ -96,7 +97,7 @@ class ResNeXt(NamedResNet):
         cardinality: int = 32,
         version: str = "vb",
         input_image_channel: int = 3,
-        data_format: str = "NCHW",
+        data_format: DataFormat = "NCHW",
     ) -> None:
         layer = partial(NamedConvBNLayer, data_format=data_format)
         if version == "vd":
@@ -124,7 +125,10 @@ class ResNeXt(NamedResNet):
 
 
 def cardinal_names(place: BlockPlace, first_stage: int) -> dict[str, str]:
-    """Parameter names of a block's sublayers: "conv2_1_x1" for the first convolution of the first block of stage 2."""
+    """Parameter names of a block's sublayers: "conv2_1_x1" for the first convolution of the first block of stage 2.
+
+    Checkpoints of depth 152 number their stages from 4 on, the others from 2.
+    """
     name = f"{first_stage + place.stage}_{place.index + 1}"
     return {
         "conv0": f"conv{name}_x1",
@@ -141,7 +145,7 @@ class PreActBlock(nn.Layer):
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
 
-    def __init__(self, place: BlockPlace, *, data_format: str = "NCHW") -> None:
+    def __init__(self, place: BlockPlace, *, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
         convolution = partial(nn.Conv2D, bias_attr=False, data_format=data_format)
         self.bn1 = batch_norm(place.in_channels, data_layout=data_format)
@@ -175,7 +179,7 @@ class SENet_cifar(Classifier):
     head_layers = ("fc",)
 
     def __init__(
-        self, class_num: int = 10, *, depth: int, input_image_channel: int = 3, data_format: str = "NCHW"
+        self, class_num: int = 10, *, depth: int, input_image_channel: int = 3, data_format: DataFormat = "NCHW"
     ) -> None:
         super().__init__(data_format)
         self.stem = ConvBNLayer(input_image_channel, 64, 3, data_format=data_format)

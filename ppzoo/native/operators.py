@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor, _C_ops
 from paddle.base import core, framework
+from paddle.jit.sot.psdb import in_sot
 
 # The numbers of `Activation` in src/kernels.h.
 ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
@@ -28,6 +29,7 @@ def fits(x: Tensor, axes: int) -> bool:
     """Whether `x` is what the operators compute on, in a mode in which they may: dygraph, without mixed precision."""
     return (
         framework.in_dygraph_mode()
+        and not in_sot()
         and x.ndim == axes
         and x.dtype == _FLOAT32
         and x.place.is_cpu_place()

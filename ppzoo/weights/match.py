@@ -15,6 +15,7 @@ import numpy as np
 from ppzoo.errors import ConfigError, WeightsError
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, Shape, best_fit
+from ppzoo.weights.spellings import best_spelling
 from ppzoo.weights.weight_file import check_finite, widen_bfloat16
 
 if TYPE_CHECKING:
@@ -85,12 +86,13 @@ def _open(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict
 def _by_structured_name(
     entries: dict[str, np.ndarray], state: Mapping[str, paddle.Tensor]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The entries under the network's structured names, and the names of those that it has no place for."""
+    """The entries under the network's structured names, and the own names of those that it has no place for."""
     names = {key: tensor.name for key, tensor in state.items()}
     if len(entries.keys() & set(names.values())) > len(entries.keys() & names.keys()):
         values = {key: entries[name] for key, name in names.items() if name in entries}
         return values, [name for name in entries if name not in names.values()]
-    return {key: entries[key] for key in names if key in entries}, [key for key in entries if key not in names]
+    own = best_spelling(entries, names)
+    return {key: entries[own[key]] for key in names if key in own}, [own[key] for key in own if key not in names]
 
 
 def _compare(

@@ -250,10 +250,6 @@ def test_all_mistakes_are_said_at_once(lines):
         ("Global.update_freq=4", "Global.update_freq: the accumulation of gradients over steps is not supported yet"),
         ("Global.log_ranks='0,1'", "Global.log_ranks: logs of other processes than the first are not supported yet"),
         ("Arch.use_sync_bn=true", "Arch.use_sync_bn: synchronised batch norm is not supported yet"),
-        (
-            "DataLoader.Train.dataset.batch_transform_ops=[{MixupOperator: {alpha: 0.2}}]",
-            "DataLoader.Train.dataset.batch_transform_ops: mixing the images of a batch is not supported yet",
-        ),
         ("Global.eval_mode=retrieval", "Global.eval_mode: retrieval and feature models"),
         (
             "Arch={name: RecModel, Backbone: {name: MobileNetV1}, Head: {name: FC}}",

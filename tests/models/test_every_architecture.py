@@ -170,8 +170,8 @@ def test_features_have_the_channels_of_the_paper_s_stages(name, channels):
     assert dict(zip(extractor.strides, extractor.channels, strict=True)) == channels
 
 
-def test_a_feature_extractor_leaves_the_network_s_mode_and_is_exported(tmp_path):
-    extractor = build.create_model("MobileNetV1_x0_25", features_only=True)
+def test_a_feature_extractor_leaves_the_network_s_mode_and_is_exported_for_images_of_any_size(tmp_path):
+    extractor = build.create_model("ShuffleNetV2_x0_25", features_only=True)
     assert extractor.network.training
     extractor.eval()
     spec = paddle.static.InputSpec([None, 3, None, None], "float32")

@@ -63,6 +63,18 @@ def test_options_that_the_family_does_not_have_are_refused(name, option):
         MODELS[name].build(**{option: 4})
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("data_format", "NCWH", r"ResNet18: expected data_format 'NCHW' or 'NHWC', received 'NCWH'"),
+        ("class_num", 0, "ResNet18: expected class_num of at least 1, received 0"),
+    ],
+)
+def test_values_that_an_option_cannot_have_are_refused(option, value, message):
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        MODELS["ResNet18"].build(**{option: value})
+
+
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name.endswith("_cifar")])
 def test_networks_for_small_images_take_ten_classes_and_32_pixels(name):
     variant = MODELS[name]

@@ -137,3 +137,13 @@ def test_a_hook_on_a_fused_layer_is_still_called(native_on):
     norm.register_forward_post_hook(lambda layer, inputs, output: seen.append(output.shape))
     network(paddle.randn([2, 3, 32, 32]))
     assert seen == [[2, 8, 16, 16]]
+
+
+@pytest.mark.parametrize("full_graph", [True, False])
+def test_to_static_takes_paddlepaddles_operators(native_on, full_graph):
+    network, images = build(NETWORKS[0]), paddle.randn([2, 3, 32, 32])
+    network.eval()
+    with paddle.no_grad():
+        expected = network(images).numpy()
+        found = paddle.jit.to_static(network, full_graph=full_graph)(images).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())

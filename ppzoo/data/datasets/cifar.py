@@ -30,7 +30,7 @@ class _CIFAR:
 
     Args:
         data_file: the archive, or the folder that was unpacked from it; None: PaddlePaddle's own copy, which
-            `python -c "import paddle; paddle.vision.datasets.CLASS()"` fetches.
+            `paddle.vision.datasets.Cifar10()` or `Cifar100()` fetches.
         mode: which part.
         class_num: number of classes of the network. None: not checked.
 
@@ -133,7 +133,7 @@ class _CIFAR:
 
 @DATASETS.register
 class CIFAR10(_CIFAR):
-    __doc__ = (_CIFAR.__doc__ or "").replace("CLASS", "Cifar10")
+    """50,000 + 10,000 images of ten classes; the options are those of `_CIFAR`."""
 
     archive, folder = "cifar-10-python.tar.gz", "cifar-10-batches-py"
     parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -143,7 +143,7 @@ class CIFAR10(_CIFAR):
 
 @DATASETS.register
 class CIFAR100(_CIFAR):
-    __doc__ = (_CIFAR.__doc__ or "").replace("CLASS", "Cifar100")
+    """50,000 + 10,000 images of a hundred classes; the options are those of `_CIFAR`."""
 
     archive, folder = "cifar-100-python.tar.gz", "cifar-100-python"
     parts = {"train": ["train"], "test": ["test"]}
