@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ppzoo.cli import tasks, zoo
+from ppzoo.cli import data, tasks, zoo
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, PpzooError
 from ppzoo.native import process
 
@@ -71,4 +71,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tasks.add_commands(commands)
     zoo.add_commands(commands)
+    data.add_commands(commands)
     return parser

@@ -60,6 +60,7 @@ Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <=
 Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= value < float("inf"))]
 Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
 Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
+Share = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Device = Annotated[str, Limit("'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"cpu|gpu(:\d+)?", value))]
 ImageShape = Annotated[
     list[int],
@@ -193,6 +194,8 @@ class DatasetSection:
     name: str
     transform_ops: Annotated[list | None, Listed("transform")] = None
     batch_transform_ops: Annotated[list | None, Listed("batch_transform")] = None
+    on_error: Literal["raise", "skip"] | None = None
+    max_bad_fraction: Share = 0.05
 
 
 @dataclass(frozen=True)

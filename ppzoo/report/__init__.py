@@ -1,7 +1,8 @@
 """Observers that show a training: console and log, VisualDL scalars, curves."""
 
+from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.console import Console, duration_text, figures_text, log_to_console
 from ppzoo.report.curves import Curves
 from ppzoo.report.scalars import Scalars
 
-__all__ = ["Console", "Curves", "Scalars", "duration_text", "figures_text", "log_to_console"]
+__all__ = ["BadFiles", "Console", "Curves", "Scalars", "duration_text", "figures_text", "log_to_console"]

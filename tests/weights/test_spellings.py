@@ -30,7 +30,7 @@ def test_paddleocr_s_blocks_are_found_and_its_head_is_reported(source):
 
     target = ppzoo.create_model("MobileNetV3_small_x0_35")
     entries = arrays(source, rename=paddleocr)
-    with pytest.raises(WeightsError, match="3 missing|2 missing"):
+    with pytest.raises(WeightsError, match="2 missing"):
         ppzoo.load_weights(target, entries)
     report = ppzoo.load_weights(target, entries, strict=False)
     assert set(report.unexpected) == {"head.fc.weight", "head.fc.bias"}

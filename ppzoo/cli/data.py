@@ -1,0 +1,40 @@
+"""The commands about data: split a folder, check what a configuration will read."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_commands(commands) -> None:
+    data = commands.add_parser("data", help="split a folder of images, check a data set")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+
+    split = actions.add_parser("split", help="write train_list.txt, val_list.txt and label_list.txt into FOLDER")
+    split.add_argument("folder", metavar="FOLDER", help="one folder a class")
+    split.add_argument("--val", type=float, default=0.2, metavar="FRACTION", help="share kept for evaluation (0.2)")
+    split.add_argument("--seed", type=int, default=0)
+    split.add_argument("--overwrite", action="store_true", help="replace lists that are there")
+    split.set_defaults(run=_split)
+
+    check = actions.add_parser("check", help="decode every image of a configuration once and report what is odd")
+    check.add_argument("config", metavar="CONFIG")
+    check.add_argument("-o", "--override", action="append", default=[], metavar="KEY.PATH=VALUE")
+    check.set_defaults(run=_check)
+
+
+def _split(options: argparse.Namespace) -> None:
+    from ppzoo.data import split_folder
+
+    done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
+    print(done.text())
+
+
+def _check(options: argparse.Namespace) -> int:
+    from ppzoo import build
+
+    config = build.read_config(options.config, options.override, "train")
+    sound = True
+    for text, is_sound in build.inspection(config):
+        print(text)
+        sound = sound and is_sound
+    return 0 if sound else 2
