@@ -2,6 +2,19 @@
 
 from ppzoo.layers.activations import activation
 from ppzoo.layers.channel_shuffle import channel_shuffle
+from ppzoo.layers.channels_last import (
+    AdaptiveAvgPool2D,
+    AvgPool2D,
+    Conv2D,
+    Linear,
+    MaxPool2D,
+    add,
+    concat,
+    halve,
+    norm_act,
+    relu,
+    shuffled_concat,
+)
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, as_written
 from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
 from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
@@ -17,36 +30,47 @@ from ppzoo.layers.uniform_linear import fan_in_uniform, uniform_linear
 
 __all__ = [
     "STAGE_DEPTHS",
+    "AdaptiveAvgPool2D",
+    "AvgPool2D",
     "BasicBlock",
     "BiasedConvBNLayer",
     "BlockPlace",
     "BottleneckBlock",
     "BranchConvBNLayer",
     "Classifier",
+    "Conv2D",
     "ConvBNLayer",
     "ConvSqueezeExcite",
     "DataFormat",
     "FeatureExtractor",
+    "Linear",
+    "MaxPool2D",
     "NamedConvBNLayer",
     "NamedResNet",
     "Padding",
     "SELayer",
     "activation",
+    "add",
     "as_written",
     "batch_norm",
     "bias_attr",
     "block_places",
     "branch_names",
     "channel_shuffle",
+    "concat",
     "convolution",
     "deep_stem",
     "downscaled_dropout",
     "fan_in_uniform",
+    "halve",
     "linear",
     "make_divisible",
     "named_deep_stem",
     "native_same_padding",
+    "norm_act",
     "padding_of",
+    "relu",
+    "shuffled_concat",
     "uniform_linear",
     "weight_attr",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddle import nn
 
+from ppzoo.layers.channels_last import Conv2D
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.names import bias_attr, weight_attr
 
@@ -18,7 +19,7 @@ def convolution(
     bias: bool = True,
     name: str | None = None,
     initializer: nn.initializer.Initializer | None = None,
-) -> nn.Conv2D:
+) -> Conv2D:
     """A convolution whose parameters are `NAME_weights` and `NAME_offset`, or have generated names without `name`.
 
     Args:
@@ -27,7 +28,7 @@ def convolution(
         name: common part of the two parameter names.
         initializer: initializer of filter and bias; PaddlePaddle's own (normal by fan-in, zero) by default.
     """
-    return nn.Conv2D(
+    return Conv2D(
         in_channels,
         out_channels,
         kernel_size,

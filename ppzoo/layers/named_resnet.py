@@ -11,6 +11,7 @@ from string import ascii_lowercase
 
 from paddle import nn
 
+from ppzoo.layers.channels_last import AdaptiveAvgPool2D, Linear, MaxPool2D
 from ppzoo.layers.classifier import Classifier, DataFormat
 from ppzoo.layers.conv_bn import NamedConvBNLayer
 from ppzoo.layers.residual import BlockPlace, ResidualBlock, deep_stem
@@ -64,20 +65,20 @@ class NamedResNet(Classifier):
         self,
         stem: dict[str, nn.Layer],
         blocks: Iterable[tuple[BlockPlace, ResidualBlock]],
-        out: nn.Linear,
+        out: Linear,
         data_format: DataFormat,
     ) -> None:
         super().__init__(data_format)
         for name, layer in stem.items():
             self.add_sublayer(name, layer)
-        self.pool2d_max = nn.MaxPool2D(3, stride=2, padding=1, data_format=data_format)
+        self.pool2d_max = MaxPool2D(3, stride=2, padding=1, data_format=data_format)
         self.body_names = [*stem, "pool2d_max"]
         for place, block in blocks:
             name = f"bb_{place.stage}_{place.index}"
             self.add_sublayer(name, block)
             self.body_names.append(name)
             self.feature_layers[4 << place.stage] = name
-        self.pool2d_avg = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.pool2d_avg = AdaptiveAvgPool2D(1, data_format=data_format)
         self.out = out
 
     def forward_features(self, x):

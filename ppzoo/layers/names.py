@@ -6,9 +6,9 @@ the attribute paths: weight files of PaddleClas 1.x and optimizer states are key
 
 from __future__ import annotations
 
-from paddle import ParamAttr, nn
+from paddle import ParamAttr
 
-from ppzoo.layers.channels_last import BatchNorm
+from ppzoo.layers.channels_last import BatchNorm, Linear
 
 
 def weight_attr(name: str | None, **options) -> ParamAttr:
@@ -41,6 +41,6 @@ def batch_norm(channels: int, name: str | None = None, **options) -> BatchNorm:
     )
 
 
-def linear(in_features: int, out_features: int, name: str | None = None) -> nn.Linear:
+def linear(in_features: int, out_features: int, name: str | None = None) -> Linear:
     """A linear layer whose parameters are `NAME_weights` (in_features x out_features) and `NAME_offset`."""
-    return nn.Linear(in_features, out_features, weight_attr=weight_attr(name), bias_attr=bias_attr(name))
+    return Linear(in_features, out_features, weight_attr=weight_attr(name), bias_attr=bias_attr(name))

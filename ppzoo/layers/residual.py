@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from paddle import nn
-from paddle.nn import functional as F
 
+from ppzoo.layers.channels_last import AvgPool2D, add_relu
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.squeeze_excite import SELayer
 
@@ -101,18 +101,27 @@ class ResidualBlock(nn.Layer):
         if reduction is not None:
             self.scale = SELayer(place.out_channels, reduction, name=names.get("scale"), data_format=data_format)
         if pooled:
-            self.pool = nn.AvgPool2D(2, stride=place.stride, ceil_mode=True, data_format=data_format)
+            self.pool = AvgPool2D(2, stride=place.stride, ceil_mode=True, data_format=data_format)
         if place.project:
             stride = 1 if pooled else place.stride
             self.short = layer(
                 place.in_channels, place.out_channels, 1, stride=stride, act=None, name=names.get("short")
             )
 
-    def residual(self, x):
+    @staticmethod
+    def last_activation(reduction: int | None = None, **around) -> str | None:
+        """What follows the last convolution: the block's ReLU, unless squeeze-and-excitation stands between them."""
+        return "relu" if reduction is None else None
+
+    def residual(self, x, shortcut=None):
+        """The convolutions; the last one adds `shortcut`, if it is given, before its activation."""
         raise NotImplementedError(f"{type(self).__name__} must define residual")
 
     def forward(self, x):
-        return F.relu(self.short(self.pool(x)) + self.scale(self.residual(x)))
+        shortcut = self.short(self.pool(x))
+        if isinstance(self.scale, nn.Identity):
+            return self.residual(x, shortcut)
+        return add_relu(shortcut, self.scale(self.residual(x)))
 
 
 class BasicBlock(ResidualBlock):
@@ -138,11 +147,12 @@ class BasicBlock(ResidualBlock):
         super().__init__()
         names = names or {}
         self.conv0 = layer(place.in_channels, place.width, 3, stride=place.stride, name=names.get("conv0"))
-        self.conv1 = layer(place.width, place.out_channels, 3, act=None, name=names.get("conv1"))
+        act = self.last_activation(**around)
+        self.conv1 = layer(place.width, place.out_channels, 3, act=act, name=names.get("conv1"))
         self.add_shortcut(place, layer, names, **around)
 
-    def residual(self, x):
-        return self.conv1(self.conv0(x))
+    def residual(self, x, shortcut=None):
+        return self.conv1(self.conv0(x), shortcut)
 
 
 class BottleneckBlock(ResidualBlock):
@@ -168,11 +178,12 @@ class BottleneckBlock(ResidualBlock):
         names = names or {}
         self.conv0 = layer(place.in_channels, place.width, 1, name=names.get("conv0"))
         self.conv1 = layer(place.width, place.width, 3, stride=place.stride, groups=groups, name=names.get("conv1"))
-        self.conv2 = layer(place.width, place.out_channels, 1, act=None, name=names.get("conv2"))
+        act = self.last_activation(**around)
+        self.conv2 = layer(place.width, place.out_channels, 1, act=act, name=names.get("conv2"))
         self.add_shortcut(place, layer, names, **around)
 
-    def residual(self, x):
-        return self.conv2(self.conv1(self.conv0(x)))
+    def residual(self, x, shortcut=None):
+        return self.conv2(self.conv1(self.conv0(x)), shortcut)
 
 
 def deep_stem(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from paddle import nn
 from paddle.nn import functional as F
 
+from ppzoo.layers.channels_last import AdaptiveAvgPool2D, scale_channels
 from ppzoo.layers.uniform_linear import uniform_linear
 
 
@@ -28,11 +29,11 @@ class SELayer(nn.Layer):
     ) -> None:
         super().__init__()
         self.spatial_axes = [1, 2] if data_format == "NHWC" else [2, 3]
-        self.pool2d_gap = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.pool2d_gap = AdaptiveAvgPool2D(1, data_format=data_format)
         self.squeeze = uniform_linear(channels, channels // reduction, name and f"{name}_sqz")
         self.excitation = uniform_linear(channels // reduction, channels, name and f"{name}_exc")
 
     def forward(self, x):
         means = self.pool2d_gap(x).flatten(1)
         weights = F.sigmoid(self.excitation(F.relu(self.squeeze(means))))
-        return x * weights.unsqueeze(self.spatial_axes)
+        return scale_channels(x, weights.unsqueeze(self.spatial_axes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddle import nn
 
+from ppzoo.layers.channels_last import AdaptiveAvgPool2D, Conv2D, scale_channels
 from ppzoo.layers.names import bias_attr, weight_attr
 
 
@@ -28,7 +29,7 @@ class ConvSqueezeExcite(nn.Layer):
 
     def __init__(self, channels: int, squeezed: int, *, act: nn.Layer, gate: nn.Layer, name: str | None = None) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2D(1)
+        self.pool = AdaptiveAvgPool2D(1)
         self.add_sublayer(self.reduce_key, _pointwise(channels, squeezed, name and f"{name}_reduce"))
         self.add_sublayer(self.expand_key, _pointwise(squeezed, channels, name and f"{name}_expand"))
         self.act = act
@@ -36,8 +37,8 @@ class ConvSqueezeExcite(nn.Layer):
 
     def forward(self, x):
         y = self.act(self._sub_layers[self.reduce_key](self.pool(x)))
-        return x * self.gate(self._sub_layers[self.expand_key](y))
+        return scale_channels(x, self.gate(self._sub_layers[self.expand_key](y)))
 
 
-def _pointwise(in_channels: int, out_channels: int, name: str | None) -> nn.Conv2D:
-    return nn.Conv2D(in_channels, out_channels, 1, weight_attr=weight_attr(name), bias_attr=bias_attr(name))
+def _pointwise(in_channels: int, out_channels: int, name: str | None) -> Conv2D:
+    return Conv2D(in_channels, out_channels, 1, weight_attr=weight_attr(name), bias_attr=bias_attr(name))

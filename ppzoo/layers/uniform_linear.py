@@ -6,6 +6,7 @@ import math
 
 from paddle import nn
 
+from ppzoo.layers.channels_last import Linear
 from ppzoo.layers.names import bias_attr, weight_attr
 
 
@@ -15,12 +16,12 @@ def fan_in_uniform(fan_in: int) -> nn.initializer.Uniform:
     return nn.initializer.Uniform(-bound, bound)
 
 
-def uniform_linear(in_features: int, out_features: int, name: str | None = None) -> nn.Linear:
+def uniform_linear(in_features: int, out_features: int, name: str | None = None) -> Linear:
     """A linear layer that starts from `fan_in_uniform(in_features)`, its bias from zero.
 
     Its parameters are `NAME_weights` (in_features x out_features) and `NAME_offset`, or have generated names.
     """
-    return nn.Linear(
+    return Linear(
         in_features,
         out_features,
         weight_attr=weight_attr(name, initializer=fan_in_uniform(in_features)),

@@ -12,9 +12,19 @@ initial values are PaddleClas's: uniform within 1 / sqrt(fan-in), in all linear 
 from __future__ import annotations
 
 from paddle import nn
-from paddle.nn import functional as F
 
-from ppzoo.layers import Classifier, bias_attr, convolution, downscaled_dropout, fan_in_uniform, weight_attr
+from ppzoo.layers import (
+    Classifier,
+    Conv2D,
+    Linear,
+    MaxPool2D,
+    bias_attr,
+    convolution,
+    downscaled_dropout,
+    fan_in_uniform,
+    relu,
+    weight_attr,
+)
 from ppzoo.models.catalogue import Weights, variant
 
 # Layer: filter, stride, maps of 224 x 224 pixels after it (after its pooling).
@@ -27,16 +37,16 @@ from ppzoo.models.catalogue import Weights, variant
 LAST_MAP = 256 * 6 * 6
 
 
-def uniform_convolution(in_channels: int, out_channels: int, kernel_size: int, **options) -> nn.Conv2D:
+def uniform_convolution(in_channels: int, out_channels: int, kernel_size: int, **options) -> Conv2D:
     """A convolution whose filter and bias start uniform within 1 / sqrt(in_channels kernel_size^2)."""
     initial = fan_in_uniform(in_channels * kernel_size**2)
     return convolution(in_channels, out_channels, kernel_size, initializer=initial, **options)
 
 
-def linear_by_last_map(in_features: int, out_features: int, name: str) -> nn.Linear:
+def linear_by_last_map(in_features: int, out_features: int, name: str) -> Linear:
     """A linear layer whose weight and bias start uniform within 1 / sqrt(LAST_MAP), whatever its own size."""
     initial = fan_in_uniform(LAST_MAP)
-    return nn.Linear(
+    return Linear(
         in_features,
         out_features,
         weight_attr=weight_attr(name, initializer=initial),
@@ -54,7 +64,7 @@ class ConvPoolLayer(nn.Layer):
         super().__init__()
         self._conv = uniform_convolution(in_channels, out_channels, kernel_size, **options)
         self.relu = nn.ReLU()
-        self._pool = nn.MaxPool2D(3, stride=2)
+        self._pool = MaxPool2D(3, stride=2)
 
     def forward(self, x):
         return self._pool(self.relu(self._conv(x)))
@@ -89,13 +99,13 @@ class AlexNetDY(Classifier):
 
     def forward_features(self, x):
         x = self._conv2(self._conv1(x))
-        x = F.relu(self._conv3(x))
-        x = F.relu(self._conv4(x))
+        x = relu(self._conv3(x))
+        x = relu(self._conv4(x))
         return self._conv5(x)
 
     def forward_head(self, features):
-        x = F.relu(self._fc6(self._drop1(features.flatten(1))))
-        x = F.relu(self._fc7(self._drop2(x)))
+        x = relu(self._fc6(self._drop1(features.flatten(1))))
+        x = relu(self._fc7(self._drop2(x)))
         return self._fc8(x)
 
 

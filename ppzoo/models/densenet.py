@@ -11,17 +11,20 @@ convolutions with a bias, where the paper has none.
 
 from __future__ import annotations
 
-import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
 from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    AvgPool2D,
     BiasedConvBNLayer,
     Classifier,
+    MaxPool2D,
     NamedConvBNLayer,
     batch_norm,
+    concat,
     convolution,
     downscaled_dropout,
+    norm_act,
     uniform_linear,
 )
 from ppzoo.models.catalogue import Weights, variant
@@ -48,7 +51,7 @@ class BNACConvLayer(nn.Layer):
         self._conv = convolution(in_channels, out_channels, kernel_size, bias=bias, name=name)
 
     def forward(self, x):
-        return self._conv(F.relu(self._batch_norm(x)))
+        return self._conv(norm_act(self._batch_norm, "relu", x))
 
 
 class DenseLayer(nn.Layer):
@@ -74,7 +77,7 @@ class DenseLayer(nn.Layer):
         y = x
         for layer in self.children():
             y = layer(y)
-        return paddle.concat([x, y], axis=1)
+        return concat([x, y])
 
 
 class DenseBlock(nn.Sequential):
@@ -100,7 +103,7 @@ class TransitionLayer(nn.Layer):
     def __init__(self, in_channels: int, *, bias: bool, name: str) -> None:
         super().__init__()
         self.conv_ac_func = BNACConvLayer(in_channels, in_channels // 2, 1, bias=bias, name=name)
-        self.pool2d_avg = nn.AvgPool2D(2)
+        self.pool2d_avg = AvgPool2D(2)
 
     def forward(self, x):
         return self.pool2d_avg(self.conv_ac_func(x))
@@ -136,7 +139,7 @@ class DenseNet(Classifier):
         conv_bn = BiasedConvBNLayer if bias else NamedConvBNLayer
         channels = 2 * growth_rate
         self.conv1_func = conv_bn(3, channels, 7, stride=2, name="conv1", norm_name="conv1_bn")
-        self.pool2d_max = nn.MaxPool2D(3, stride=2, padding=1)
+        self.pool2d_max = MaxPool2D(3, stride=2, padding=1)
 
         self.stage_names: list[str] = []
         for number, depth in enumerate(blocks, start=2):
@@ -152,7 +155,7 @@ class DenseNet(Classifier):
         self.batch_norm = batch_norm(channels, "conv5_blk_bn", act="relu")
         self.feature_layers = {4: "db_conv_2", 8: "db_conv_3", 16: "db_conv_4", 32: "batch_norm"}
 
-        self.pool2d_avg = nn.AdaptiveAvgPool2D(1)
+        self.pool2d_avg = AdaptiveAvgPool2D(1)
         self.out = uniform_linear(channels, class_num, "fc")
 
     def _add_stage(self, name: str, stage: nn.Layer) -> None:

@@ -17,7 +17,7 @@ from paddle import nn
 
 from ppzoo import layers
 from ppzoo.errors import ConfigError
-from ppzoo.layers import Classifier, Padding, linear, make_divisible, padding_of
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Padding, add, linear, make_divisible, padding_of
 from ppzoo.models.catalogue import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat, kernel size k: table 1 of the paper.
@@ -116,7 +116,7 @@ class MbConvBlock(nn.Layer):
         for key in ("_ecn", "_dcn", "_se", "_pcn"):
             if key in self._sub_layers:
                 y = self._sub_layers[key](y)
-        return x + self.drop_connect(y) if self.shortcut else y
+        return add(x, self.drop_connect(y)) if self.shortcut else y
 
 
 class ExtractFeatures(nn.Sequential):
@@ -202,7 +202,7 @@ class EfficientNet(Classifier):
         self.feature_layers = {s: f"_ef.{name}" for s, name in self._ef.last_at_stride.items() if s >= 4}
         width = make_divisible(1280 * scaling.width)
         self._conv = ConvBNLayer(self._ef.channels, width, 1, act=act, name="_conv_head", norm_name="_bn1")
-        self._pool = nn.AdaptiveAvgPool2D(1)
+        self._pool = AdaptiveAvgPool2D(1)
         self._drop = nn.Dropout(dropout_rate)
         self._fc = linear(width, class_num, "_fc")
 

@@ -18,15 +18,20 @@ from collections.abc import Callable
 
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
 from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    AvgPool2D,
     BiasedConvBNLayer,
     Classifier,
+    Linear,
+    MaxPool2D,
     as_written,
     bias_attr,
+    concat,
     convolution,
     downscaled_dropout,
+    relu,
     weight_attr,
 )
 from ppzoo.models.catalogue import Weights, variant
@@ -103,7 +108,7 @@ class Inception(nn.Layer):
             )
         else:
             self._conv5 = unit(reduce_five, five, 5, name=f"{name}_5x5")
-        self._pool = nn.MaxPool2D(3, stride=1, padding=1)
+        self._pool = MaxPool2D(3, stride=1, padding=1)
         self._convprj = unit(in_channels, projection, 1, name=f"{name}_3x3_proj")
 
     def forward(self, x):
@@ -113,7 +118,7 @@ class Inception(nn.Layer):
             self._conv5(self._conv5r(x)),
             self._convprj(self._pool(x)),
         ]
-        return F.relu(paddle.concat(branches, axis=1))
+        return relu(concat(branches))
 
 
 class InceptionNet(Classifier):
@@ -162,30 +167,30 @@ class GoogLeNetDY(InceptionNet):
     def __init__(self, class_num: int = 1000, *, dropout: float = 0.4, auxiliary_dropout: float = 0.7) -> None:
         super().__init__()
         self._conv = ConvLayer(3, 64, 7, stride=2, name="conv1")
-        self._pool = nn.MaxPool2D(3, stride=2)
+        self._pool = MaxPool2D(3, stride=2)
         self._conv_1 = ConvLayer(64, 64, 1, name="conv2_1x1")
         self._conv_2 = ConvLayer(64, STEM_CHANNELS, 3, name="conv2_3x3")
         self.add_blocks(unit=ConvLayer, two_for_five=False)
         self.feature_layers = {4: "_conv_2", 8: "_ince3b", 16: "_ince4e", 32: "_ince5b"}
 
-        self._pool_5 = nn.AdaptiveAvgPool2D(1)
+        self._pool_5 = AdaptiveAvgPool2D(1)
         self._drop = downscaled_dropout(dropout)
         self._fc_out = self.linear(LAST_CHANNELS, class_num, "out")
 
         for number, label in ((1, "4a"), (2, "4d")):
             channels = self._sub_layers[f"_ince{label}"].out_channels
-            self.add_sublayer(f"_pool_o{number}", nn.AvgPool2D(5, stride=3))
+            self.add_sublayer(f"_pool_o{number}", AvgPool2D(5, stride=3))
             self.add_sublayer(f"_conv_o{number}", ConvLayer(channels, 128, 1, name=f"conv_o{number}"))
             self.add_sublayer(f"_fc_o{number}", self.linear(128 * 3 * 3, 1024, f"fc_o{number}", fan_in=2048))
             self.add_sublayer(f"_drop_o{number}", downscaled_dropout(auxiliary_dropout))
             self.add_sublayer(f"_out{number}", self.linear(1024, class_num, f"out{number}"))
 
     @staticmethod
-    def linear(in_features: int, out_features: int, name: str, fan_in: int | None = None) -> nn.Linear:
+    def linear(in_features: int, out_features: int, name: str, fan_in: int | None = None) -> Linear:
         """A linear layer with a weight uniform within sqrt(3 / fan_in): of standard deviation 1 / sqrt(fan_in)."""
         fan = fan_in or in_features
         initial = nn.initializer.XavierUniform(fan_in=fan, fan_out=fan)
-        return nn.Linear(in_features, out_features, weight_attr(name, initializer=initial), bias_attr(name))
+        return Linear(in_features, out_features, weight_attr(name, initializer=initial), bias_attr(name))
 
     def stem(self, x):
         x = self._pool(self._conv(x))
@@ -195,7 +200,7 @@ class GoogLeNetDY(InceptionNet):
         return self._fc_out(self._drop(self._pool_5(features)).flatten(1))
 
     def first_auxiliary(self, x):
-        x = F.relu(self._fc_o1(self._conv_o1(self._pool_o1(x)).flatten(1)))
+        x = relu(self._fc_o1(self._conv_o1(self._pool_o1(x)).flatten(1)))
         return self._out1(self._drop_o1(x))
 
     def second_auxiliary(self, x):
@@ -222,11 +227,11 @@ class GoogLeNetCifar(InceptionNet):
     def __init__(self, class_num: int = 10) -> None:
         super().__init__()
         self._conv = ConvBNReLU(3, STEM_CHANNELS, 3, name="conv1")
-        self._pool = nn.MaxPool2D(3, stride=2, padding=1)
+        self._pool = MaxPool2D(3, stride=2, padding=1)
         self.add_blocks(unit=ConvBNReLU, two_for_five=True)
         self.feature_layers = {2: "_ince4e", 4: "_ince5b"}
-        self._pool_5 = nn.AdaptiveAvgPool2D(1)
-        self._fc_out = nn.Linear(LAST_CHANNELS, class_num)
+        self._pool_5 = AdaptiveAvgPool2D(1)
+        self._fc_out = Linear(LAST_CHANNELS, class_num)
 
     def stem(self, x):
         return self._conv(x)

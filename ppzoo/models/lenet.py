@@ -11,11 +11,8 @@ the paper in that
 
 from __future__ import annotations
 
-from paddle import nn
-from paddle.nn import functional as F
-
 from ppzoo.errors import ConfigError
-from ppzoo.layers import Classifier, convolution
+from ppzoo.layers import Classifier, Linear, MaxPool2D, convolution, relu
 from ppzoo.models.catalogue import variant
 
 # Layer: its maps and their side for 32 x 32 and for 28 x 28 pixels.
@@ -50,22 +47,22 @@ class LeNet(Classifier):
                 f"image_size: LeNet expects at least {SMALLEST_IMAGE} pixels, received {image_size}; enlarge the images"
             )
         self.conv1 = convolution(input_image_channel, 6, 5, padding=1)
-        self.pool1 = nn.MaxPool2D(2)
+        self.pool1 = MaxPool2D(2)
         self.conv2 = convolution(6, 16, 5, padding=0)
-        self.pool2 = nn.MaxPool2D(2)
+        self.pool2 = MaxPool2D(2)
         self.feature_layers = {2: "pool1", 4: "pool2"}
         side = ((image_size - 2) // 2 - 4) // 2
-        self.fc1 = nn.Linear(16 * side * side, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, class_num)
+        self.fc1 = Linear(16 * side * side, 120)
+        self.fc2 = Linear(120, 84)
+        self.fc3 = Linear(84, class_num)
 
     def forward_features(self, x):
-        x = self.pool1(F.relu(self.conv1(x)))
-        return self.pool2(F.relu(self.conv2(x)))
+        x = self.pool1(relu(self.conv1(x)))
+        return self.pool2(relu(self.conv2(x)))
 
     def forward_head(self, features):
-        x = F.relu(self.fc1(features.flatten(1)))
-        return self.fc3(F.relu(self.fc2(x)))
+        x = relu(self.fc1(features.flatten(1)))
+        return self.fc3(relu(self.fc2(x)))
 
 
 variant("LeNet", LeNet, image_shape=(3, 32, 32))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import Classifier, ConvBNLayer, weight_attr
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, ConvBNLayer, Linear, weight_attr
 from ppzoo.models.catalogue import Weights, variant
 
 # Output channels c, stride s of each separable convolution: table 1 of the paper.
@@ -70,8 +70,8 @@ class MobileNet(Classifier):
             if total_stride >= 4:
                 self.feature_layers[total_stride] = f"blocks.{number}"
 
-        self.avg_pool = nn.AdaptiveAvgPool2D(1)
-        self.fc = nn.Linear(channels, class_num, weight_attr=weight_attr(None, initializer=init))
+        self.avg_pool = AdaptiveAvgPool2D(1)
+        self.fc = Linear(channels, class_num, weight_attr=weight_attr(None, initializer=init))
 
     def forward_features(self, x):
         return self.blocks(self.conv(x))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import Classifier, DataFormat, NamedConvBNLayer, linear
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, DataFormat, NamedConvBNLayer, linear
 from ppzoo.models.catalogue import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
@@ -51,8 +51,8 @@ class InvertedResidualUnit(nn.Layer):
         self._linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None, name=f"{name}_linear", **options)
 
     def forward(self, x):
-        y = self._linear_conv(self._bottleneck_conv(self._expand_conv(x)))
-        return x + y if self.shortcut else y
+        y = self._bottleneck_conv(self._expand_conv(x))
+        return self._linear_conv(y, x if self.shortcut else None)
 
 
 class InvresiBlocks(nn.Sequential):
@@ -115,7 +115,7 @@ class MobileNet(Classifier):
 
         self.out_c = int(1280 * max(scale, 1.0))
         self.conv9 = ConvBNLayer(channels, self.out_c, 1, name=f"{prefix_name}conv9", data_format=data_format)
-        self.pool2d_avg = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.pool2d_avg = AdaptiveAvgPool2D(1, data_format=data_format)
         self.out = linear(self.out_c, class_num, f"{prefix_name}fc10")
 
     def forward_features(self, x):

@@ -16,7 +16,7 @@ from paddle import ParamAttr, nn
 from paddle.regularizer import L2Decay
 
 from ppzoo import layers
-from ppzoo.layers import Classifier, downscaled_dropout, make_divisible
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Conv2D, Linear, downscaled_dropout, make_divisible
 from ppzoo.models.catalogue import Weights, variant
 
 
@@ -99,8 +99,8 @@ class ResidualUnit(nn.Layer):
         self.linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None)
 
     def forward(self, x):
-        y = self.linear_conv(self.mid_se(self.bottleneck_conv(self.expand_conv(x))))
-        return x + y if self.shortcut else y
+        y = self.mid_se(self.bottleneck_conv(self.expand_conv(x)))
+        return self.linear_conv(y, x if self.shortcut else None)
 
 
 class MobileNetV3(Classifier):
@@ -141,11 +141,11 @@ class MobileNetV3(Classifier):
 
         last = make_divisible(table[-1].expanded * scale)
         self.last_second_conv = ConvBNLayer(channels, last, 1)
-        self.avg_pool = nn.AdaptiveAvgPool2D(1)
-        self.last_conv = nn.Conv2D(last, class_expand, 1, bias_attr=False)
+        self.avg_pool = AdaptiveAvgPool2D(1)
+        self.last_conv = Conv2D(last, class_expand, 1, bias_attr=False)
         self.hardswish = nn.Hardswish()
         self.dropout = downscaled_dropout(dropout_prob)
-        self.fc = nn.Linear(class_expand, class_num)
+        self.fc = Linear(class_expand, class_num)
 
     def forward_features(self, x):
         return self.last_second_conv(self.blocks(self.conv(x)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from ppzoo.layers import Classifier, convolution, downscaled_dropout
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, convolution, downscaled_dropout
 from ppzoo.models.catalogue import variant
 
 # Output channels, filter, stride, padding of the first convolution of a block. 224 x 224 pixels become 54 x 54,
@@ -58,13 +58,13 @@ class NIN(Classifier):
         for number, (width, kernel_size, stride, padding) in enumerate(STAGES, start=1):
             block = MLPConv(channels, width, kernel_size, stride=stride, padding=padding)
             self.add_sublayer(f"block{number}", block)
-            self.add_sublayer(f"pool{number}", nn.MaxPool2D(3, stride=2))
+            self.add_sublayer(f"pool{number}", MaxPool2D(3, stride=2))
             channels = width
         self.feature_layers = {4: "block1", 8: "block2", 16: "block3", 32: "pool3"}
 
         self.drop = downscaled_dropout(dropout)
         self.block4 = MLPConv(channels, class_num, 3, stride=1, padding=1)
-        self.pool2d_avg = nn.AdaptiveAvgPool2D(1)
+        self.pool2d_avg = AdaptiveAvgPool2D(1)
 
     def reset_classifier(self, class_num: int) -> None:
         """Give the network a fresh last block: its three convolutions feed each other and change together."""

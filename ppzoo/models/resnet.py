@@ -26,12 +26,15 @@ from paddle import ParamAttr, nn
 from ppzoo.errors import ConfigError
 from ppzoo.layers import (
     STAGE_DEPTHS,
+    AdaptiveAvgPool2D,
     BasicBlock,
     BottleneckBlock,
     BranchConvBNLayer,
     Classifier,
     ConvBNLayer,
     DataFormat,
+    Linear,
+    MaxPool2D,
     NamedResNet,
     block_places,
     branch_names,
@@ -89,7 +92,7 @@ class ResNet(Classifier):
         else:
             stem = [layer(input_image_channel, 64, 3)]
         self.stem = nn.Sequential(*stem)
-        self.max_pool = nn.Identity() if small else nn.MaxPool2D(3, stride=2, padding=1, data_format=data_format)
+        self.max_pool = nn.Identity() if small else MaxPool2D(3, stride=2, padding=1, data_format=data_format)
 
         block = BottleneckBlock if bottleneck else BasicBlock
         self.out_channels = 2048 if bottleneck else 512
@@ -108,7 +111,7 @@ class ResNet(Classifier):
             if stride >= 4:
                 self.feature_layers[stride] = f"blocks.{end - 1}"
 
-        self.avg_pool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.avg_pool = AdaptiveAvgPool2D(1, data_format=data_format)
         self.fc = uniform_linear(self.out_channels, class_num)
 
     def forward_features(self, x):
@@ -156,7 +159,7 @@ class ResNet_vc(NamedResNet):
             (place, BottleneckBlock(place, layer=layer, names=branch_names(place), data_format=data_format))
             for place in block_places(depth, in_channels=64, width=64, out_channels=256)
         ]
-        out = nn.Linear(
+        out = Linear(
             2048,
             class_num,
             weight_attr=ParamAttr(name="fc_0.w_0", initializer=fan_in_uniform(2048)),

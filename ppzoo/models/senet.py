@@ -19,23 +19,26 @@ from __future__ import annotations
 from functools import partial
 
 from paddle import nn
-from paddle.nn import functional as F
 
 from ppzoo.layers import (
+    AdaptiveAvgPool2D,
     BasicBlock,
     BlockPlace,
     BottleneckBlock,
     BranchConvBNLayer,
     Classifier,
+    Conv2D,
     ConvBNLayer,
     DataFormat,
     NamedConvBNLayer,
     NamedResNet,
     SELayer,
+    add,
     batch_norm,
     block_places,
     branch_names,
     named_deep_stem,
+    norm_act,
     uniform_linear,
 )
 from ppzoo.models.catalogue import Weights, variant
@@ -147,7 +150,7 @@ class PreActBlock(nn.Layer):
 
     def __init__(self, place: BlockPlace, *, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
-        convolution = partial(nn.Conv2D, bias_attr=False, data_format=data_format)
+        convolution = partial(Conv2D, bias_attr=False, data_format=data_format)
         self.bn1 = batch_norm(place.in_channels, data_layout=data_format)
         self.conv1 = convolution(place.in_channels, place.width, 3, stride=place.stride, padding=1)
         self.bn2 = batch_norm(place.width, data_layout=data_format)
@@ -158,10 +161,10 @@ class PreActBlock(nn.Layer):
         )
 
     def forward(self, x):
-        y = F.relu(self.bn1(x))
+        y = norm_act(self.bn1, "relu", x)
         shortcut = x if self.short is None else self.short(y)
-        y = self.conv2(F.relu(self.bn2(self.conv1(y))))
-        return shortcut + self.scale(y)
+        y = self.conv2(norm_act(self.bn2, "relu", self.conv1(y)))
+        return add(shortcut, self.scale(y))
 
 
 class SENet_cifar(Classifier):
@@ -188,7 +191,7 @@ class SENet_cifar(Classifier):
         for number, place in enumerate(places):
             if place.stage >= 2:
                 self.feature_layers[1 << place.stage] = f"blocks.{number}"
-        self.avg_pool = nn.AdaptiveAvgPool2D(1, data_format=data_format)
+        self.avg_pool = AdaptiveAvgPool2D(1, data_format=data_format)
         self.fc = uniform_linear(512, class_num)
 
     def forward_features(self, x):

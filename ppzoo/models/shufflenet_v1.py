@@ -9,10 +9,20 @@ ShuffleNetV1, and there are no official weights.
 
 from __future__ import annotations
 
-import paddle
 from paddle import nn
 
-from ppzoo.layers import BiasedConvBNLayer, Classifier, channel_shuffle, convolution
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    AvgPool2D,
+    BiasedConvBNLayer,
+    Classifier,
+    Linear,
+    MaxPool2D,
+    add,
+    channel_shuffle,
+    concat,
+    convolution,
+)
 from ppzoo.models.catalogue import variant
 
 # Groups of the 1x1 convolutions -> output channels of stage 2; each further stage has twice as many: table 1.
@@ -52,12 +62,12 @@ class ShuffleUnit(nn.Layer):
         self.expand = ConvBNLayer(in_channels, hidden, 1, groups=first_groups or groups, act="relu")
         self.depthwise = ConvBNLayer(hidden, hidden, 3, stride=stride, groups=hidden, act=None)
         self.project = ConvBNLayer(hidden, made, 1, groups=groups, act=None)
-        self.pool = None if stride == 1 else nn.AvgPool2D(3, stride=stride, padding=1)
+        self.pool = None if stride == 1 else AvgPool2D(3, stride=stride, padding=1)
         self.relu = nn.ReLU()
 
     def forward(self, x):
         y = self.project(self.depthwise(channel_shuffle(self.expand(x), self.groups)))
-        return self.relu(x + y if self.pool is None else paddle.concat([self.pool(x), y], axis=1))
+        return self.relu(add(x, y) if self.pool is None else concat([self.pool(x), y]))
 
 
 class ShuffleNetV1(Classifier):
@@ -76,7 +86,7 @@ class ShuffleNetV1(Classifier):
         super().__init__()
         self.conv1 = convolution(3, STEM_WIDTH, 3, stride=2)
         self.relu = nn.ReLU()
-        self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)
+        self.max_pool = MaxPool2D(3, stride=2, padding=1)
         self.stage_names = [f"stage{number}" for number in range(2, 2 + len(REPEATS))]
         channels, width = STEM_WIDTH, WIDTHS[groups]
         for name, repeats in zip(self.stage_names, REPEATS, strict=True):
@@ -88,8 +98,8 @@ class ShuffleNetV1(Classifier):
             channels, width = width, 2 * width
         self.feature_layers = dict(zip((4, 8, 16, 32), ["max_pool", *self.stage_names], strict=True))
 
-        self.avg_pool = nn.AdaptiveAvgPool2D(1)
-        self.fc = nn.Linear(channels, class_num)
+        self.avg_pool = AdaptiveAvgPool2D(1)
+        self.fc = Linear(channels, class_num)
 
     def forward_features(self, x):
         x = self.max_pool(self.relu(self.conv1(x)))

@@ -6,10 +6,9 @@ arXiv:1807.11164, figure 3c, 3d (the units) and table 5 (the widths; x0_25, x0_3
 
 from __future__ import annotations
 
-import paddle
 from paddle import nn
 
-from ppzoo.layers import Classifier, NamedConvBNLayer, channel_shuffle, linear
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, NamedConvBNLayer, halve, linear, shuffled_concat
 from ppzoo.models.catalogue import Weights, variant
 
 # Scale -> output channels of stages 2, 3, 4 and of the last convolution: table 5.
@@ -47,9 +46,9 @@ class InvertedResidual(nn.Layer):
         self._conv_linear = ConvBNLayer(half, half, 1, act=act, name=f"{name}_conv3")
 
     def forward(self, x):
-        passed, x = paddle.split(x, 2, axis=1)
+        passed, x = halve(x)
         x = self._conv_linear(self._conv_dw(self._conv_pw(x)))
-        return channel_shuffle(paddle.concat([passed, x], axis=1), 2)
+        return shuffled_concat([passed, x])
 
 
 class InvertedResidualDS(nn.Layer):
@@ -72,7 +71,7 @@ class InvertedResidualDS(nn.Layer):
     def forward(self, x):
         first = self._conv_linear_1(self._conv_dw_1(x))
         second = self._conv_linear_2(self._conv_dw_2(self._conv_pw_2(x)))
-        return channel_shuffle(paddle.concat([first, second], axis=1), 2)
+        return shuffled_concat([first, second])
 
 
 class ShuffleNet(Classifier):
@@ -93,7 +92,7 @@ class ShuffleNet(Classifier):
         *widths, last_width = WIDTHS[scale]
         channels = STEM_WIDTH
         self._conv1 = ConvBNLayer(3, channels, 3, stride=2, act=act, name="stage1_conv")
-        self._max_pool = nn.MaxPool2D(3, stride=2, padding=1)
+        self._max_pool = MaxPool2D(3, stride=2, padding=1)
         self.feature_layers[4] = "_max_pool"
 
         self.unit_names: list[str] = []
@@ -110,7 +109,7 @@ class ShuffleNet(Classifier):
             self.feature_layers[2 ** (stage + 1)] = key
 
         self._last_conv = ConvBNLayer(channels, last_width, 1, act=act, name="conv5")
-        self._pool2d_avg = nn.AdaptiveAvgPool2D(1)
+        self._pool2d_avg = AdaptiveAvgPool2D(1)
         self._fc = linear(last_width, class_num, "fc6")
 
     def forward_features(self, x):

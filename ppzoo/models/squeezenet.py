@@ -8,11 +8,9 @@ so that 224 x 224 pixels become 109 x 109, not the paper's 111 x 111; the offici
 
 from __future__ import annotations
 
-import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
-from ppzoo.layers import Classifier, convolution, downscaled_dropout
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, concat, convolution, downscaled_dropout, relu
 from ppzoo.models.catalogue import Weights, variant
 
 # Fire modules 2 to 9: 1x1 filters that squeeze; 1x1 and as many 3x3 filters that expand. Table 1 of the paper.
@@ -45,7 +43,7 @@ class MakeFireConv(nn.Layer):
         self._conv = convolution(in_channels, out_channels, kernel_size, name=name)
 
     def forward(self, x):
-        return F.relu(self._conv(x))
+        return relu(self._conv(x))
 
 
 class MakeFire(nn.Layer):
@@ -62,7 +60,7 @@ class MakeFire(nn.Layer):
 
     def forward(self, x):
         x = self._conv(x)
-        return paddle.concat([self._conv_path1(x), self._conv_path2(x)], axis=1)
+        return concat([self._conv_path1(x), self._conv_path2(x)])
 
 
 class SqueezeNet(Classifier):
@@ -82,7 +80,7 @@ class SqueezeNet(Classifier):
         super().__init__()
         channels, kernel_size, padding, self.pool_after = STEMS[version]
         self._conv = convolution(3, channels, kernel_size, stride=2, padding=padding, name="conv1")
-        self._pool = nn.MaxPool2D(3, stride=2)
+        self._pool = MaxPool2D(3, stride=2)
 
         for number, (squeeze, expand) in enumerate(FIRES, start=1):
             self.add_sublayer(f"_conv{number}", MakeFire(channels, squeeze, expand, name=f"fire{number + 1}"))
@@ -94,10 +92,10 @@ class SqueezeNet(Classifier):
 
         self._drop = downscaled_dropout(dropout)
         self._conv9 = convolution(channels, class_num, 1, name="conv10")
-        self._avg_pool = nn.AdaptiveAvgPool2D(1)
+        self._avg_pool = AdaptiveAvgPool2D(1)
 
     def forward_features(self, x):
-        x = self._pool(F.relu(self._conv(x)))
+        x = self._pool(relu(self._conv(x)))
         for number in range(1, len(FIRES) + 1):
             x = self._sub_layers[f"_conv{number}"](x)
             if number in self.pool_after:
@@ -105,7 +103,7 @@ class SqueezeNet(Classifier):
         return x
 
     def forward_head(self, features):
-        return self._avg_pool(F.relu(self._conv9(self._drop(features)))).flatten(1)
+        return self._avg_pool(relu(self._conv9(self._drop(features)))).flatten(1)
 
 
 variant(

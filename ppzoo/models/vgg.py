@@ -14,9 +14,17 @@ from collections.abc import Callable
 from functools import partial
 
 from paddle import nn
-from paddle.nn import functional as F
 
-from ppzoo.layers import BiasedConvBNLayer, Classifier, convolution, downscaled_dropout
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    BiasedConvBNLayer,
+    Classifier,
+    Linear,
+    MaxPool2D,
+    convolution,
+    downscaled_dropout,
+    relu,
+)
 from ppzoo.models.catalogue import Weights, variant
 
 # Weight layers: convolutions in each of the five blocks. Table 1 of the paper.
@@ -47,7 +55,7 @@ class ConvBlock(nn.Layer):
 
     def forward(self, x):
         for unit in self.children():
-            x = F.relu(unit(x))
+            x = relu(unit(x))
         return x
 
 
@@ -62,7 +70,7 @@ class VGGBlocks(Classifier):
         in_channels = 3
         for number, (width, depth) in enumerate(zip(WIDTHS, DEPTHS[layers], strict=True), start=1):
             self.add_sublayer(f"conv_block_{number}", ConvBlock(in_channels, width, depth, unit))
-            self.add_sublayer(f"max_pool_{number}", nn.MaxPool2D(2))
+            self.add_sublayer(f"max_pool_{number}", MaxPool2D(2))
             in_channels = width
         self.feature_layers = {4: "conv_block_3", 8: "conv_block_4", 16: "conv_block_5", 32: "max_pool_5"}
 
@@ -89,13 +97,13 @@ class VGGNet(VGGBlocks):
     def __init__(self, class_num: int = 1000, *, layers: int, dropout: float = 0.5) -> None:
         super().__init__(layers, unit=partial(convolution, bias=False))
         self.drop = downscaled_dropout(dropout)
-        self.fc1 = nn.Linear(512 * 7 * 7, 4096)
-        self.fc2 = nn.Linear(4096, 4096)
-        self.fc3 = nn.Linear(4096, class_num)
+        self.fc1 = Linear(512 * 7 * 7, 4096)
+        self.fc2 = Linear(4096, 4096)
+        self.fc3 = Linear(4096, class_num)
 
     def forward_head(self, features):
-        x = self.drop(F.relu(self.fc1(features.flatten(1))))
-        x = self.drop(F.relu(self.fc2(x)))
+        x = self.drop(relu(self.fc1(features.flatten(1))))
+        x = self.drop(relu(self.fc2(x)))
         return self.fc3(x)
 
 
@@ -113,8 +121,8 @@ class VGGCifar(VGGBlocks):
 
     def __init__(self, class_num: int = 10, *, layers: int) -> None:
         super().__init__(layers, unit=partial(BiasedConvBNLayer, act=None))
-        self.pool2d_avg = nn.AdaptiveAvgPool2D(1)
-        self.fc = nn.Linear(512, class_num)
+        self.pool2d_avg = AdaptiveAvgPool2D(1)
+        self.fc = Linear(512, class_num)
 
     def forward_head(self, features):
         return self.fc(self.pool2d_avg(features).flatten(1))
