@@ -1,0 +1,33 @@
+"""The only package that turns configuration into objects.
+
+Each function takes a section of a configuration in PaddleClas's schema, or the whole, and answers what it describes.
+"""
+
+from ppzoo.build.components import components
+from ppzoo.build.networks import create_model, load_pretrained, model
+from ppzoo.build.parts import loader, loss, lr_schedule, metric, optimizer, read_image, transforms
+from ppzoo.build.portable import config_of_weights, export_weights
+from ppzoo.build.tasks import evaluation, export, inference, inspection, read_config, rehearse, training
+
+__all__ = [
+    "components",
+    "config_of_weights",
+    "create_model",
+    "evaluation",
+    "export",
+    "export_weights",
+    "inference",
+    "inspection",
+    "load_pretrained",
+    "loader",
+    "loss",
+    "lr_schedule",
+    "metric",
+    "model",
+    "optimizer",
+    "read_config",
+    "read_image",
+    "rehearse",
+    "training",
+    "transforms",
+]

@@ -1,0 +1,88 @@
+"""Networks, and weights in them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppzoo import deploy, models, weights
+from ppzoo.build.components import Section
+from ppzoo.config import ArchSection, own_options, settings
+from ppzoo.errors import ConfigError
+from ppzoo.layers import Classifier, FeatureExtractor
+
+logger = logging.getLogger("ppzoo")
+
+
+def create_model(
+    name: str,
+    pretrained: bool | str = False,
+    *,
+    class_num: int | None = None,
+    features_only: bool = False,
+    **kwargs: Any,
+) -> Classifier | FeatureExtractor:
+    """The network called `name`.
+
+    Args:
+        pretrained: True loads the official weights, a path or URL those; a head of another `class_num` starts afresh.
+        class_num: number of classes; the architecture's own by default (1000 for those of ImageNet).
+        features_only: answer a network whose output is the list of its feature maps.
+        kwargs: options of the architecture, such as `data_format` or `dropout_prob`.
+
+    Raises:
+        UnknownNameError: there is no such architecture.
+        ConfigError: an option that it does not have.
+        WeightsError: weights that do not fit, or that do not exist.
+    """
+    options = kwargs if class_num is None else {"class_num": class_num, **kwargs}
+    network = models.MODELS[name].build(**options)
+    if pretrained:
+        load_pretrained(network, name, pretrained)
+    return FeatureExtractor(network) if features_only else network
+
+
+def load_pretrained(
+    network: Classifier, name: str, source: bool | str, *, ssld: bool = False, head: str = "auto"
+) -> None:
+    """Load the official weights of `name` (True), or those of a path or URL, and say what was loaded."""
+    if source is True:
+        variant = models.MODELS[name]
+        record = variant.ssld if ssld else variant.weights
+        if record is None:
+            kind = "SSLD weights" if ssld else "official weights"
+            raise ConfigError(f"Arch.pretrained: there are no {kind} of {name}; give a path or a URL")
+        source = record.url
+    logger.info("%s", weights.load_weights(network, str(source), head=head, candidates=models.all_shapes()))
+
+
+def model(cfg: Section) -> Classifier:
+    """The network of the section `Arch`, with the pretrained weights that it asks for."""
+    arch = settings(ArchSection, cfg)
+    options = own_options(ArchSection, cfg)
+    network = models.MODELS[arch.name].build(**options)
+    if arch.pretrained:
+        load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld)
+    return network
+
+
+def require_fit(network: paddle.nn.Layer, image: np.ndarray, name: str) -> None:
+    """Let the network called `name` look at one image, C x H x W, before much depends on it.
+
+    Raises:
+        ConfigError: it cannot take images of that shape.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        deploy.run(network, image[None])
+    except ValueError as error:  # what PaddlePaddle's operators raise of shapes that do not go together
+        received, native = (" x ".join(map(str, shape)) for shape in (image.shape, models.MODELS[name].image_shape))
+        raise ConfigError(
+            f"transform_ops: expected images that {name} can take (natively {native}), received {received}"
+        ) from error
+    if was_training:
+        network.train()
