@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from ppzoo.registry import Registry
 
@@ -11,6 +12,8 @@ def add_commands(commands) -> None:
     models = commands.add_parser("models", help="list the architectures")
     models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
+    models.add_argument("--json", action="store_true", help="print one JSON list")
+    models.add_argument("--summary", action="store_true", help="the layers of the architecture named by PATTERN")
     models.set_defaults(run=_models)
 
     convert = commands.add_parser("convert", help="turn weights of any origin into those of an architecture")
@@ -38,10 +41,13 @@ def add_commands(commands) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from ppzoo.models import list_models
+    from ppzoo.models import list_models, table
 
-    for name in list_models(options.pattern, pretrained=True if options.pretrained else None):
-        print(name)
+    if options.summary:
+        print(table.summary(options.pattern))
+        return
+    names = list_models(options.pattern, pretrained=True if options.pretrained else None)
+    print(json.dumps(table.rows(names)) if options.json else table.text(names))
 
 
 def _convert(options: argparse.Namespace) -> None:
