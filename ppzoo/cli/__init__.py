@@ -6,7 +6,9 @@ Exit status: 0 done; 1 the run failed; 2 the user's input is wrong, which one li
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import os
 import sys
 import warnings
@@ -37,13 +39,13 @@ def _run(arguments: Sequence[str]) -> NoReturn:
 def main(arguments: Sequence[str]) -> int:
     """Carry out a command line and answer its exit status."""
     options = _parser().parse_args(arguments)
-    _quieten_paddle()
     try:
         if importlib.util.find_spec("paddle") is None:
             raise DeviceError(
                 "PaddlePaddle is not installed: run `pip install 'ppzoo[cpu]'` for the CPU"
                 " or `pip install 'ppzoo[gpu]'` for a GPU (in a clone: `pip install -e '.[cpu]'`)"
             )
+        _import_paddle()
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:
@@ -60,10 +62,17 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _quieten_paddle() -> None:
-    """Keep what PaddlePaddle says of its own workings away from the user, who may ask for it by GLOG_minloglevel."""
+def _import_paddle() -> None:
+    """Import PaddlePaddle, and keep what it says of its own workings from the user (GLOG_minloglevel=0 has it back).
+
+    Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody.
+    """
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", "No ccache found")
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        import paddle  # noqa: F401
+    others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
+    print("".join(f"{line}\n" for line in others), end="", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -51,8 +51,8 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
     for key in ("Arch.pretrained", "Global.pretrained_model", *(["Global.checkpoints"] if task == "train" else [])):
         for path, name in _names(config, key):
             local = not name.startswith(("http://", "https://"))
-            if local and not (os.path.isfile(name) or os.path.isfile(f"{name}.pdparams")):
-                yield _absent(path, "a .pdparams file", name, suffix=".pdparams")
+            if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
+                yield _absent(path, "weights", name, suffix=".pdparams")
 
 
 def _names(config: Mapping[str, Any], path: str) -> list[tuple[str, str]]:

@@ -347,6 +347,6 @@ def test_files_that_are_missing_are_named_with_the_nearest(tmp_path):
         f"; did you mean '{tmp_path}/images'?",
     ]
     assert found(f"Arch.pretrained={tmp_path}/none/best") == [
-        f"Arch.pretrained: expected a .pdparams file, received '{tmp_path}/none/best', which does not exist"
+        f"Arch.pretrained: expected weights, received '{tmp_path}/none/best', which does not exist"
         f"; the folder '{tmp_path}/none' does not exist"
     ]

@@ -223,7 +223,7 @@ def test_random_weights_are_refused_after_training(place, task, capsys):
         ("Arch.class_num=2", "3 class"),
         ("Arch.name=AlexNet", "expected images that AlexNet can take (natively 3 x 224 x 224), received 3 x 32 x 32"),
         ("DataLoader.Train.dataset.image_root=/nowhere", "DataLoader.Train.dataset.image_root: expected a folder"),
-        ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected a .pdparams file"),
+        ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected weights"),
         ("Global.checkpoints=/nowhere/latest", "Global.checkpoints: expected"),
         ("Loss.Train.0.CELoss.epsilon=1.5", "epsilon"),
         ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.backend=svn", "backend"),
