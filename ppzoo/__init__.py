@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _DOORS = {
     "create_model": "ppzoo.build",
     "list_models": "ppzoo.models",
-    "load_weights": "ppzoo.weights",
+    "load_weights": "ppzoo.build",
     "Predictor": "ppzoo.predictor",
 }
 _MODULES = ("build", "weights")

@@ -77,7 +77,7 @@ def convert(
     if dialect is None:
         network = variant.build(**_class_option(arrays, outline))
         del arrays, plain
-        weights.load_weights(network, source, head="strict", candidates=models.all_shapes())
+        weights.load_weights(network, source, head="strict", candidates=models.shapes_near)
     else:
         translation = foreign.translate(
             plain, outline, dialect, architecture=arch, source=source, candidates=_outlines(dialect)

@@ -4,7 +4,7 @@ Each function takes a section of a configuration in PaddleClas's schema, or the 
 """
 
 from ppzoo.build.components import components
-from ppzoo.build.networks import create_model, load_pretrained, model
+from ppzoo.build.networks import create_model, load_pretrained, load_weights, model
 from ppzoo.build.parts import loader, loss, lr_schedule, metric, optimizer, read_image, transforms
 from ppzoo.build.portable import config_of_weights, export_weights
 from ppzoo.build.tasks import evaluation, export, inference, inspection, read_config, rehearse, training
@@ -19,6 +19,7 @@ __all__ = [
     "inference",
     "inspection",
     "load_pretrained",
+    "load_weights",
     "loader",
     "loss",
     "lr_schedule",

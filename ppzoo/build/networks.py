@@ -45,6 +45,11 @@ def create_model(
     return FeatureExtractor(network) if features_only else network
 
 
+def load_weights(model: paddle.nn.Layer, source: Any, **options: Any) -> weights.LoadReport:
+    """`ppzoo.weights.load_weights`, whose error names the architecture to which the weights belong."""
+    return weights.load_weights(model, source, candidates=models.shapes_near, **options)
+
+
 def load_pretrained(
     network: Classifier, name: str, source: bool | str, *, ssld: bool = False, head: str = "auto"
 ) -> None:
@@ -56,7 +61,7 @@ def load_pretrained(
             kind = "SSLD weights" if ssld else "official weights"
             raise ConfigError(f"Arch.pretrained: there are no {kind} of {name}; give a path or a URL")
         source = record.url
-    logger.info("%s", weights.load_weights(network, str(source), head=head, candidates=models.all_shapes()))
+    logger.info("%s", load_weights(network, str(source), head=head))
 
 
 def model(cfg: Section) -> Classifier:

@@ -17,6 +17,7 @@ from ppzoo.models import (  # noqa: F401
     squeezenet,
     vgg,
 )
-from ppzoo.models.catalogue import MODELS, Variant, Weights, all_shapes, list_models
+from ppzoo.models.catalogue import MODELS, Variant, Weights, list_models
+from ppzoo.models.figures import shapes_near
 
-__all__ = ["MODELS", "Variant", "Weights", "all_shapes", "list_models"]
+__all__ = ["MODELS", "Variant", "Weights", "list_models", "shapes_near"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -110,14 +110,6 @@ def variant(
 ) -> None:
     """Register the architecture `name`: `network` called with the arguments `fixed` (the rest as in `Variant`)."""
     MODELS.add(name, Variant(name, network, fixed, weights, ssld, image_shape))
-
-
-def all_shapes() -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
-    """Each architecture's name with the shapes of its state dict; no values are computed."""
-    for name, entry in MODELS.items():
-        with paddle.LazyGuard():
-            state = entry.build().state_dict()
-        yield name, {key: tuple(value.shape) for key, value in state.items()}
 
 
 def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,16 @@ class Figures(NamedTuple):
 def figures() -> dict[str, Figures]:
     """What `figures.json` says, by architecture."""
     return {name: Figures(**entry) for name, entry in json.loads(FILE.read_text(encoding="utf-8")).items()}
+
+
+def shapes_near(size: int, count: int = 12) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
+    """Name and state-dict shapes of the architectures whose size is nearest to `size`; no values are computed."""
+    known = figures()
+    names = sorted(known, key=lambda name: abs(math.log(max(size, 1) / known[name].params)))
+    for name in names[:count]:
+        with paddle.LazyGuard():
+            state = MODELS[name].build().state_dict()
+        yield name, {key: tuple(value.shape) for key, value in state.items()}
 
 
 def count(variant: Variant) -> Figures:

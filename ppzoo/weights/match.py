@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ppzoo.weights.weight_file import check_finite, widen_bfloat16
 if TYPE_CHECKING:
     import paddle
 
-Candidates = Iterable[tuple[str, Mapping[str, Shape]]]
+Candidates = Callable[[int], Iterable[tuple[str, Mapping[str, Shape]]]]
 
 
 def load_weights(
@@ -31,7 +31,7 @@ def load_weights(
     strict: bool = True,
     head: str = "auto",
     skip: Sequence[str] = (),
-    candidates: Candidates = (),
+    candidates: Candidates = lambda size: (),
 ) -> LoadReport:
     """Give `model` the weights of `source`.
 
@@ -45,8 +45,8 @@ def load_weights(
         head: "auto": a head that differs in nothing but the number of classes keeps the network's own values;
             "strict": it is mis-shaped.
         skip: shell patterns of structured names that are neither loaded nor missed.
-        candidates: other architectures, as `best_fit` takes them, to be named if the weights fit one better; read
-            only when loading fails.
+        candidates: answers architectures of about so many numbers, as `best_fit` takes them; one is named if the
+            weights fit it better. Called only when loading fails.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit; the network is then as it was.
@@ -151,7 +151,8 @@ def _misfit(
     candidates: Candidates,
 ) -> str:
     found = {key: value.shape for key, value in entries.items()}
-    best, own = best_fit(found, candidates), best_fit(found, [(network, shapes)])
+    size = sum(value.size for value in entries.values())
+    best, own = best_fit(found, candidates(size)), best_fit(found, [(network, shapes)])
     message = f"{report.source} does not fit {network}: {report.problems() or 'it has nothing to load'}"
     if best and best[1] > (own[1] if own else 0.0):
         return f"{message}; this looks like {best[0]}"
