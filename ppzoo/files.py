@@ -31,6 +31,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     sync_folder(path.parent)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """`write_atomically` for text, in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
 def _umask() -> int:
     """The process's mask of permissions, which can only be read by setting it."""
     mask = os.umask(0o077)

@@ -4,10 +4,12 @@ Each function takes a section of a configuration in PaddleClas's schema, or the 
 """
 
 from ppzoo.build.components import components
+from ppzoo.build.configurations import read_config, rehearse
 from ppzoo.build.networks import create_model, load_pretrained, load_weights, model
 from ppzoo.build.parts import loader, loss, lr_schedule, metric, optimizer, read_image, transforms
 from ppzoo.build.portable import config_of_weights, export_weights
-from ppzoo.build.tasks import evaluation, export, inference, inspection, read_config, rehearse, training
+from ppzoo.build.training import training
+from ppzoo.build.use import evaluation, export, inference, inspection
 
 __all__ = [
     "components",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
 import paddle
 
-from ppzoo import deploy, models, weights
+from ppzoo import models, weights
 from ppzoo.build.components import Section
 from ppzoo.config import ArchSection, own_options, settings
 from ppzoo.errors import ConfigError
@@ -74,20 +73,29 @@ def model(cfg: Section) -> Classifier:
     return network
 
 
-def require_fit(network: paddle.nn.Layer, image: np.ndarray, name: str) -> None:
-    """Let the network called `name` look at one image, C x H x W, before much depends on it.
+def class_count(config: Section) -> int:
+    """The number of classes of a configuration's network."""
+    arch = config["Arch"]
+    return arch.get("class_num", models.MODELS[arch["name"]].class_num)
+
+
+def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str) -> Any:
+    """What the network called `name` answers to a few images, N x C x H x W, before much depends on it.
 
     Raises:
-        ConfigError: it cannot take images of that shape.
+        ConfigError: it cannot take images of that shape or type.
     """
     was_training = network.training
     network.eval()
     try:
-        deploy.run(network, image[None])
-    except ValueError as error:  # what PaddlePaddle's operators raise of shapes that do not go together
-        received, native = (" x ".join(map(str, shape)) for shape in (image.shape, models.MODELS[name].image_shape))
+        with paddle.no_grad():
+            return network(images)
+    except (ValueError, RuntimeError) as error:  # what PaddlePaddle's operators raise of tensors that do not fit
+        native = " x ".join(map(str, models.MODELS[name].image_shape))
+        received = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
-            f"transform_ops: expected images that {name} can take (natively {native}), received {received}"
+            f"transforms: expected images that {name} can take (natively {native} float32), received {received}"
         ) from error
-    if was_training:
-        network.train()
+    finally:
+        if was_training:
+            network.train()

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, losses, metrics, optim
+from ppzoo import data, deploy, losses, metrics, optim
 from ppzoo.build.components import Section, items, make
-from ppzoo.config import DatasetSection, LrSection, OptimizerSection, SamplerSection, own_options, settings
-from ppzoo.data.loader import Loader
+from ppzoo.config import (
+    DatasetSection,
+    LrSection,
+    OptimizerSection,
+    PostProcessSection,
+    SamplerSection,
+    own_options,
+    settings,
+)
+from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import DataError
+
+TRIAL = 8  # images
 
 
 def loss(cfg: Sequence[Section]) -> losses.CombinedLoss:
@@ -110,3 +122,17 @@ def read_image(path: Path, preprocess: data.Compose) -> np.ndarray:
         raise DataError(f"{path}: expected an image, received: {error.strerror}") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def trial_batch(batches: Loader) -> Batch:
+    """The first few samples of a loader as a batch, read in this process."""
+    few = copy.copy(batches)
+    few.num_workers, few.bad, few.max_bad_fraction = 0, {}, 1.0
+    few.sampler = data.DistributedBatchSampler(batch_size=TRIAL, length=len(batches.samples))
+    return next(few.epoch(0))
+
+
+def postprocess(cfg: Section, labels: Mapping[int, str]) -> Callable[[np.ndarray], list[dict[str, Any]]]:
+    """What makes answers of probabilities, from the section `Infer.PostProcess`."""
+    options = own_options(PostProcessSection, cfg)
+    return make(deploy.POSTPROCESSES, cfg["name"], options, labels=labels)

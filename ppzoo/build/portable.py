@@ -14,7 +14,7 @@ from typing import Any
 from ppzoo import config as configuration
 from ppzoo import weights
 from ppzoo.build.components import Section, components
-from ppzoo.build.tasks import label_list, trained_network
+from ppzoo.build.use import label_list, trained_network
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError, WeightsError
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 
 from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.native import process
 
 
 def add_commands(commands) -> None:
@@ -48,8 +50,10 @@ def _train(options: argparse.Namespace) -> None:
     report.log_to_console()
     config = build.read_config(options.config, options.override, "train")
     folder, trainer = build.training(config, options.resume)
-    summary = trainer.fit()
-    weights = folder / ("best_model" if summary.best_epoch is not None else "latest")
+    if process.chosen_settings():
+        logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
+    trainer.fit()
+    weights = folder / ("best_model" if (folder / "best_model.pdparams").exists() else "latest")
     use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"
     print(f"\nThe weights, the log and the curves are in {folder}")
     print("What to do next:")
@@ -71,10 +75,12 @@ def _infer(options: argparse.Namespace) -> int:
     report.log_to_console()
     if (options.config is None) == (options.weights is None):
         raise ConfigError("infer: expected either -c CONFIG or --weights FILE")
+    if options.weights and options.override:
+        raise ConfigError("infer: expected -o together with -c CONFIG, received it with --weights")
     if options.weights:
         config = build.config_of_weights(options.weights, options.images, device="gpu")
     else:
-        images = [f"Infer.infer_imgs={json.dumps(options.images)}"] if options.images else []
+        images = [f"Infer.infer_imgs={json.dumps(options.images, ensure_ascii=False)}"] if options.images else []
         config = build.read_config(options.config, [*options.override, *images], "infer")
     failures = 0
     for file, answer in build.inference(config):

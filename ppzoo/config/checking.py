@@ -23,7 +23,7 @@ NEEDED: dict[Task, dict[str, str]] = {
     },
     "eval": {"DataLoader.Eval": "the evaluation data"},
     "infer": {"Infer.transforms": "a list of transforms"},
-    "export": {},
+    "export": {"Infer.transforms": "a list of transforms"},
 }
 
 
@@ -192,6 +192,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[Problem]:
     epochs, warmup = at(config, "Global.epochs"), at(config, "Optimizer.lr.warmup_epoch")
     if accepts(epochs, int) and accepts(warmup, float) and warmup >= epochs > 0:
         yield Problem("Optimizer.lr.warmup_epoch", f"expected less than Global.epochs ({epochs}), received {warmup}")
+    if at(config, "Optimizer.lr.name") == "ReduceOnPlateau" and at(config, "Global.eval_during_train") is False:
+        yield Problem("Optimizer.lr.name", "ReduceOnPlateau needs evaluations; set Global.eval_during_train to True")
     channels, shape = at(config, "Global.image_channel"), at(config, "Global.image_shape")
     if accepts(channels, int) and accepts(shape, list[int]) and shape and channels != shape[0]:
         expected = f"the channels of Global.image_shape ({shape[0]})"

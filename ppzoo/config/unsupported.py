@@ -50,6 +50,11 @@ ROWS = [
     Row("DataLoader.Eval.Query", _given, RETRIEVAL, "all"),
     Row("DataLoader.Eval.Gallery", _given, RETRIEVAL, "all"),
     Row("Arch.infer_output_key", _given, "the output of an inner layer is not supported; leave the key out"),
+    Row(
+        "Arch.infer_add_softmax",
+        lambda value: value is False,
+        "exports and answers are probabilities; leave the key out",
+    ),
     Row("Global.feature_normalize", _true, RETRIEVAL),
     Row("Global.feature_binarize", _given, RETRIEVAL),
     Row(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
@@ -115,6 +118,7 @@ class Loader:
                 collate_fn=self.reader.batch,
                 num_workers=self.num_workers,
                 use_shared_memory=self.use_shared_memory,
+                worker_init_fn=_heed_the_parent_alone,
             )
         )
         try:
@@ -130,6 +134,27 @@ class Loader:
         finally:
             # The iterator's own threads keep it alive, so that dropping it would leave the workers running.
             iterator._try_shutdown_all()
+
+
+def _heed_the_parent_alone(worker: int) -> None:
+    """Let a worker outlive the signals that ask the whole run to stop, and end with its parent, however that ends.
+
+    A terminal, a job scheduler or a container sends them to all processes at once, but the trainer goes on to the end
+    of its step and still needs its readers. PaddlePaddle's workers wait for work without looking for their parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigtimedwait"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when `parent` is gone or asks for it; SIGTERM, which is blocked, is received here."""
+    while os.getppid() == parent:
+        received = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+        if received is not None and received.si_pid == parent:
+            break
+    os._exit(0)
 
 
 class _Items(Dataset):

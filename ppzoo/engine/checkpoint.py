@@ -3,19 +3,25 @@
 A checkpoint is `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates` and `PREFIX.manifest`, which lists the others with
 sizes and SHA-256. The files are first written as `PREFIX.new.*`, the manifest last: from then on the new checkpoint
 counts, and moving the files to their names can be finished by whoever finds them. Before that moment the old one does.
+Whoever finds them in the folder of a run that is alive leaves them alone.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ppzoo.engine.folder import claim, release
 from ppzoo.engine.state import TrainState
 from ppzoo.errors import CheckpointError
 from ppzoo.events import Callback, EpochReport, StepReport
@@ -27,6 +33,12 @@ logger = logging.getLogger("ppzoo")
 CONTENT = (".pdparams", ".pdopt", ".pdstates")
 MANIFEST = ".manifest"
 BESIDE_ACCUMULATORS = {"LR_Scheduler", "master_weights"}
+
+
+class NotSavedError(CheckpointError):
+    """A checkpoint that could not be written: the run failed, through no fault of its description."""
+
+    exit_status = 1
 
 
 class Checkpoints(Callback):
@@ -62,41 +74,52 @@ class Checkpoints(Callback):
     def on_interrupt(self) -> None:
         save(self.state, self.folder / "latest")
 
+    def close(self) -> None:
+        """The run is over: others may write into its folder."""
+        release(self.folder)
+
     def _drop_old(self) -> None:
-        numbered = sorted(self.folder.glob(f"epoch_*{MANIFEST}"), key=lambda file: int(file.stem.partition("_")[2]))
-        for manifest in numbered[: -self.keep] if self.keep else []:
-            for suffix in (MANIFEST, *CONTENT):
-                manifest.with_suffix(suffix).unlink(missing_ok=True)
+        if self.keep is None:
+            return
+        names = (file.name.removesuffix(MANIFEST) for file in self.folder.glob(f"epoch_*{MANIFEST}"))
+        numbers = sorted(int(name.partition("_")[2]) for name in names if re.fullmatch(r"epoch_[0-9]+", name))
+        for number in numbers[: -self.keep]:
+            prefix = self.folder / f"epoch_{number}"
+            with _saving(prefix):
+                for suffix in (MANIFEST, *CONTENT):
+                    Path(f"{prefix}{suffix}").unlink(missing_ok=True)
 
 
 def save(state: TrainState, prefix: Path) -> None:
     """Write the checkpoint `prefix` in the place of an older one.
 
     Raises:
-        CheckpointError: the disk is full or the folder gone; the older checkpoint stays.
+        CheckpointError: the disk is full or the folder gone; on a full disk the older checkpoint stays.
     """
     staged = _staged(prefix)
-    try:
-        finish(prefix)
+    with _saving(prefix):
+        _clear_stage(prefix)
         save_pdparams(state.model.state_dict(), f"{staged}.pdparams")
         save_state(state.optimizer.state_dict(), f"{staged}.pdopt")
         save_state(state.progress_dict(), f"{staged}.pdstates")
         _announce(prefix)
-    except OSError as error:
-        raise CheckpointError(
-            f"{prefix}: cannot be written ({error.strerror}); the checkpoint before it is whole"
-        ) from error
 
 
 def copy(source: Path, target: Path) -> None:
-    """Make the checkpoint `target` of `source`, without a second copy on disk where the file system can."""
-    finish(target)
-    for suffix in CONTENT:
-        try:
-            os.link(f"{source}{suffix}", f"{_staged(target)}{suffix}")
-        except OSError:
-            shutil.copyfile(f"{source}{suffix}", f"{_staged(target)}{suffix}")
-    _announce(target)
+    """Make the checkpoint `target` of `source`, without a second copy on disk where the file system can.
+
+    Raises:
+        CheckpointError: the disk is full or the folder gone; on a full disk the older checkpoint stays.
+    """
+    with _saving(target):
+        _clear_stage(target)
+        for suffix in CONTENT:
+            try:
+                os.link(f"{source}{suffix}", f"{_staged(target)}{suffix}")
+            except OSError:
+                with open(f"{source}{suffix}", "rb") as original:
+                    write_atomically(f"{_staged(target)}{suffix}", partial(shutil.copyfileobj, original))
+        _announce(target)
 
 
 def restore(state: TrainState, prefix: Path) -> None:
@@ -107,7 +130,7 @@ def restore(state: TrainState, prefix: Path) -> None:
         WeightsError: the weights do not fit the network.
     """
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
-    finish(prefix)
+    _finish_if_free(prefix)
     if Path(f"{prefix}{MANIFEST}").exists():
         _require_whole(prefix)
     for suffix in CONTENT:
@@ -132,7 +155,12 @@ def newest(folder: Path) -> Path | None:
     """Prefix of the checkpoint in `folder` that is furthest; damaged ones are named and passed over."""
     found: list[tuple[tuple[int, int], Path]] = []
     for prefix in _prefixes(folder):
-        finish(prefix)
+        try:
+            _finish_if_free(prefix)
+        except CheckpointError as error:
+            logger.warning("%s; passed over", error)  # the checkpoint that it was to replace may be whole
+        if not Path(f"{prefix}{MANIFEST}").exists():
+            continue
         try:
             _require_whole(prefix)
         except CheckpointError as error:
@@ -144,12 +172,45 @@ def newest(folder: Path) -> Path | None:
 
 
 def finish(prefix: Path) -> None:
-    """Finish or undo the saving of `prefix` if it was cut off."""
+    """Finish or undo the saving of `prefix` if it was cut off.
+
+    Raises:
+        CheckpointError: what was to be finished is damaged; it stays as it is.
+    """
     listed = _manifest(Path(f"{_staged(prefix)}{MANIFEST}"))
     if listed is None:
         _discard_unfinished(prefix)
     else:
         _move_in_place(prefix)
+
+
+def _finish_if_free(prefix: Path) -> None:
+    """`finish`, unless nothing was cut off, or the files are another run's that is at work."""
+    if any(_unfinished(prefix)):
+        with claim(prefix.parent) as is_ours:
+            if is_ours:
+                finish(prefix)
+
+
+@contextmanager
+def _saving(prefix: Path) -> Iterator[None]:
+    """What goes wrong with the files of `prefix`, in one line."""
+    try:
+        yield
+    except OSError as error:
+        if not prefix.parent.is_dir():
+            raise NotSavedError(f"{prefix}: cannot be written: the folder of the run is gone") from error
+        why = error.strerror or error
+        raise NotSavedError(f"{prefix}: cannot be written ({why}); the checkpoint before it is whole") from error
+
+
+def _clear_stage(prefix: Path) -> None:
+    """Make room for new staged files; of older ones that are damaged nothing can be made."""
+    try:
+        finish(prefix)
+    except CheckpointError as error:
+        logger.warning("%s; it is replaced", error)
+        _discard_unfinished(prefix)
 
 
 def _prefixes(folder: Path) -> Iterator[Path]:
@@ -182,9 +243,14 @@ def _move_in_place(prefix: Path) -> None:
 
 
 def _discard_unfinished(prefix: Path) -> None:
-    staged = _staged(prefix)
-    for leftover in [*prefix.parent.glob(f"{staged.name}.*"), *prefix.parent.glob(f".{staged.name}.*.tmp")]:
+    for leftover in _unfinished(prefix):
         leftover.unlink()
+
+
+def _unfinished(prefix: Path) -> list[Path]:
+    """The staged files, and those that were still being written."""
+    name = glob.escape(_staged(prefix).name)
+    return [*prefix.parent.glob(f"{name}.*"), *prefix.parent.glob(f".{name}.*.tmp")]
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]] | None:
@@ -194,8 +260,10 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]] | None:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
         return {suffix: {"size": listed[suffix]["size"], "sha256": listed[suffix]["sha256"]} for suffix in CONTENT}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: it is no manifest") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: expected a manifest, received: {error.strerror}") from error
 
 
 def _require_whole(prefix: Path) -> None:

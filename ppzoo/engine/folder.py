@@ -1,36 +1,123 @@
-"""The folder of a run: made when everything else stands, and never at the cost of an earlier run."""
+"""The folder of a run: made when all else stands, never at the cost of an earlier run, and held by one run at a time.
+
+Who writes into a folder holds the lock of its `.lock`, which the system drops when the process ends. POSIX record
+locks are used because reader processes, which are forks, do not inherit them. Without `fcntl` nothing is locked.
+"""
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from ppzoo.errors import PpzooError
 
 logger = logging.getLogger("ppzoo")
 
+LOCK = ".lock"
+
+_held: dict[Path, BinaryIO] = {}  # the lock files of this process's runs, by folder
+
 
 def open_folder(folder: Path, *, resume: bool) -> Path:
-    """Make `folder`, or find it where a run is resumed; earlier weights that are not resumed are moved beside it.
+    """Make `folder`, or find it where a run is resumed, and hold it until `release` or the end of the process.
+
+    Earlier weights that are not resumed are moved beside it.
 
     Raises:
-        PpzooError: the folder cannot be made or written.
+        PpzooError: the folder cannot be made or written, or another run is writing into it.
     """
     try:
-        if not resume and folder.is_dir() and any(folder.glob("*.pdparams")):
-            aside = next(place for n in itertools.count(1) if not (place := _beside(folder, n)).exists())
-            folder.rename(aside)
-            logger.info("the earlier run in %s was moved to %s", folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        _hold(folder)
+        if not resume and any(folder.glob("*.pdparams")):
+            aside = next(place for n in itertools.count(1) if not (place := _beside(folder, n)).exists())
+            key = folder.resolve()
+            folder.rename(aside)
+            (aside / LOCK).unlink()
+            _held.pop(key).close()
+            folder.mkdir(exist_ok=True)
+            _hold(folder)
+            logger.info("the earlier run in %s was moved to %s", folder, aside)
     except OSError as error:
         raise PpzooError(
             f"Global.output_dir: expected a folder that can be written, received {folder} ({error.strerror})"
         ) from error
     return folder
+
+
+def release(folder: Path) -> None:
+    """Let other runs write into `folder`; nothing happens if it is not held."""
+    file = _held.pop(folder.resolve(), None)
+    if file is not None:
+        if _is_named(file, folder / LOCK):
+            (folder / LOCK).unlink()
+        file.close()
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[bool]:
+    """Hold `folder` for a moment; answers whether that was possible: it may be another run's, or not ours to write."""
+    if folder.resolve() in _held:
+        yield True
+        return
+    try:
+        _hold(folder)
+    except (PpzooError, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        release(folder)
+
+
+def _hold(folder: Path) -> None:
+    """Lock the folder for this process, which may hold it already.
+
+    Raises:
+        PpzooError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    key, path = folder.resolve(), folder / LOCK
+    if key in _held:
+        if _is_named(_held[key], path):
+            return
+        _held.pop(key).close()  # the folder was removed since
+    while True:
+        file = open(path, "wb")  # noqa: SIM115
+        if fcntl is not None:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    file.close()
+                    raise PpzooError(
+                        f"another run is writing into {folder}: wait for its end, or give another Global.output_dir"
+                    ) from error
+                logger.info("%s cannot be locked (%s): start no second run into it", folder, error.strerror)
+        if _is_named(file, path):
+            _held[key] = file
+            return
+        file.close()  # whoever held it has removed it, or the whole folder was moved
+
+
+def _is_named(file: BinaryIO, path: Path) -> bool:
+    """Whether `path` still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _beside(folder: Path, number: int) -> Path:

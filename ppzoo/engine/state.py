@@ -106,7 +106,6 @@ class TrainState:
             "metric": self.progress.best,
             **asdict(self.progress),
             "tally": self.tally.state(),
-            "seed": self.seed,
             "identity": self.identity,
             "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
         }
@@ -126,5 +125,4 @@ class TrainState:
         if "best" not in saved:
             self.progress.best = saved.get("metric")
         if "tally" in saved:
-            self.seed = saved["seed"]
             self.tally.restore(saved["tally"])

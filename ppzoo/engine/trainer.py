@@ -85,6 +85,8 @@ class Trainer:
             with StopSignals() as self.stop:
                 while progress.epoch < self.plan.epochs:
                     self._tell("on_epoch_end", self._epoch(progress.epoch))
+                    if self.stop.requested:
+                        self.stop.interrupt()
             seconds = time.perf_counter() - started
             summary = Summary(progress.epoch, seconds, self.plan.main, progress.best, progress.best_epoch)
             self._tell("on_train_end", summary)
@@ -111,6 +113,8 @@ class Trainer:
         self._tell("on_evaluation_begin", epoch)
         figures = self.evaluate()
         main = figures[self.plan.main]
+        if not math.isfinite(main):
+            raise TrainingError(f"the evaluation's {self.plan.main} is {main} after epoch {epoch + 1}")
         self.state.schedule.note_evaluation(figures["loss"], main)
         return figures, self.state.record(main, self.plan.higher_is_better)
 

@@ -18,6 +18,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
+SET = "PPZOO_PROCESS_SETTINGS"
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "FLAGS_paddle_num_threads")
 
 
@@ -36,14 +37,19 @@ def missing_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def prepare() -> None:
-    """Start this program anew with the settings that its environment lacks, and say so; return where none is missing.
+    """Start this program anew with the settings that its environment lacks, return where none is missing.
 
-    Call it before anything imports paddle. The interpreter, its options and the program's arguments stay the same.
+    Call it before anything imports paddle; `chosen_settings` tells afterwards what was set. The interpreter, its
+    options and the program's arguments stay the same.
     """
     missing = missing_settings(os.environ)
     if not missing:
         return
     settings = " ".join(f"{name}={value}" for name, value in missing.items())
-    print(f"ppzoo: starting anew with {settings}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing})
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing, SET: settings})
+
+
+def chosen_settings() -> str | None:
+    """What `prepare` set for this process, as text; None where it set nothing."""
+    return os.environ.get(SET)

@@ -1,4 +1,4 @@
-"""Observers that show a training: console and log, VisualDL scalars, curves."""
+"""Observers that show a training: console and log, VisualDL scalars, curves, the list of bad images."""
 
 from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.console import Console, duration_text, figures_text, log_to_console

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.events import Callback, EpochReport, Summary
-from ppzoo.files import write_atomically
+from ppzoo.report.writing import write_report
+
+PANELS = 6  # more would be a strip that nobody reads
 
 
 class Curves(Callback):
-    """Keeps one line an epoch in `history.jsonl` and draws all of them at the end.
+    """Keeps one line an epoch in `history.jsonl` and draws all of them at the end; nothing if no epoch was trained.
 
     Args:
         folder: holds both files; a resumed run goes on with the history that it finds there.
@@ -42,19 +44,25 @@ class Curves(Callback):
         }
         self.entries.append(entry)
         text = "".join(json.dumps(line) + "\n" for line in self.entries)
-        write_atomically(self.history, lambda file: file.write(text.encode()))
+        write_report(self.history, lambda file: file.write(text.encode()))
 
     def on_train_end(self, summary: Summary) -> None:
-        draw(self.entries, self.title, self.picture)
+        if self.entries:
+            draw(self.entries, self.title, self.picture)
 
 
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
-    """One panel a figure (loss, top1, ...): training and evaluation over the epochs."""
+    """One panel a figure (loss, top1, ...), the first six: training and evaluation over the epochs.
+
+    Figures of single classes are left to `history.jsonl`.
+    """
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of every font cache that it builds
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = [name for name in entries[-1]["train"] if name in (entries[-1]["eval"] or entries[-1]["train"])]
+    last = entries[-1]
+    shared = [name for name in last["train"] if name in (last["eval"] or last["train"])]
+    names = [name for name in shared if "_class" not in name][:PANELS]
     figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
@@ -66,4 +74,4 @@ def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
         axes.set(title=name, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=110)
+    write_report(path, lambda file: figure.savefig(file, format="png", dpi=110))

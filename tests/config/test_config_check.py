@@ -275,7 +275,10 @@ def test_a_task_needs_only_its_sections(lines):
     assert lines("DataLoader.Eval=null", task="eval") == [
         "DataLoader.Eval: expected the evaluation data, received nothing; this is needed to eval"
     ]
-    assert lines(*without_training, "DataLoader=null", "Metric=null", "Infer=null", task="export") == []
+    assert lines(*without_training, "DataLoader=null", "Metric=null", task="export") == []
+    assert lines("Infer=null", task="export") == [
+        "Infer.transforms: expected a list of transforms, received nothing; this is needed to export"
+    ]
 
 
 ODD = [None, -1, "x\ny" * 200, [None], [{}], {"name": []}, {"": None}, float("nan"), 10**400]

@@ -147,7 +147,8 @@ def test_infer_export_and_predictor_agree(place, trained, capsys):
     assert from_bytes[0]["label_names"] == from_paths[0]["label_names"][:1]
 
 
-def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path):
+def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("PPZOO_NATIVE", "off")
     images = str(place / "images" / "red")
     assert main([*command("infer", place, best(trained)), "--json", images]) == 0
     expected = capsys.readouterr().out
@@ -159,6 +160,58 @@ def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path
     assert capsys.readouterr().out == expected
     assert main(["infer", "--weights", str(trained / "best_model.pdparams"), images]) == 2
     assert "ppzoo export --format safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_network_with_several_outputs_goes_all_the_way(place, tmp_path, capsys):
+    size = "DataLoader.{}.dataset.transform_ops.1={{ResizeImage: {{size: 224}}}}"
+    overrides = [
+        f"Global.output_dir={tmp_path}",
+        f"Global.save_inference_dir={tmp_path / 'export'}",
+        "Global.image_shape=[3, 224, 224]",
+        "Global.epochs=1",
+        "Arch.name=GoogLeNet",
+        size.format("Train"),
+        size.format("Eval"),
+        "Infer.transforms.1={ResizeImage: {size: 224}}",
+        "Loss={Train: [{GoogLeNetLoss: null}], Eval: [{GoogLeNetLoss: null}]}",
+        "Metric={Train: [{GoogLeNetTopkAcc: {topk: [1]}}], Eval: [{GoogLeNetTopkAcc: {topk: [1]}}]}",
+    ]
+    assert main(command("train", place, *overrides)) == 0
+    overrides.append(f"Global.pretrained_model={tmp_path / 'GoogLeNet' / 'latest'}")
+    for task in ("eval", "infer", "export"):
+        assert main(command(task, place, *overrides)) == 0
+
+
+def test_images_are_answered_as_often_as_they_are_named(place, trained, capsys):
+    image = str(place / "images" / "red" / "red 0.png")
+    assert main([*command("infer", place, best(trained)), image, image]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
+    for name in COLOURS:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(8):
+            paint(tmp_path / "images" / name / f"{number}.png", COLOURS[name], number)
+    broken = tmp_path / "images" / "blue" / "0.png"
+    broken.write_bytes(b"no image")
+    images = f"DataLoader.Train.dataset.image_root={tmp_path / 'images'}"
+    overrides = (images, f"Global.output_dir={tmp_path}", "Global.epochs=1")
+    assert main(command("train", place, *overrides)) == 0
+    listed = (tmp_path / "MobileNetV2_x0_25" / "bad_files.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed] == [str(broken)]
+
+
+def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tmp_path, capsys):
+    for override, difference in (
+        ("Optimizer={name: Adam, lr: {name: Constant, learning_rate: 0.1}}", "optimizer is 'Momentum'"),
+        ("Global.seed=2", "seed is 1"),
+    ):
+        checkpoint = f"Global.checkpoints={trained / 'epoch_2'}"
+        assert main(command("train", place, checkpoint, override, f"Global.output_dir={tmp_path}")) == 2
+        assert difference in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, capsys, tmp_path):
@@ -195,11 +248,13 @@ def test_an_earlier_run_is_moved_aside_not_overwritten(place, trained, tmp_path)
     assert not (tmp_path / "MobileNetV2_x0_25" / "mark").exists()
 
 
-def test_pretrained_weights_with_another_head(place, trained, tmp_path, caplog):
+def test_pretrained_weights_with_another_head(place, trained, tmp_path):
     overrides = (f"Global.output_dir={tmp_path}", "Global.epochs=1", f"Arch.pretrained={trained / 'best_model'}")
-    assert main(command("train", place, *overrides, "Arch.class_num=4")) == 0
-    log = (tmp_path / "MobileNetV2_x0_25" / "train.log").read_text()
-    assert "epoch 1/1" in log
+    frozen = "Optimizer.learning_rate_factors={'*': 0.0}"
+    assert main(command("train", place, *overrides, frozen, "Arch.class_num=4")) == 0
+    start, end = (read_pdparams(path) for path in (trained / "best_model", tmp_path / "MobileNetV2_x0_25" / "latest"))
+    assert np.array_equal(start["conv1._conv.weight"], end["conv1._conv.weight"])
+    assert end["out.weight"].shape == (1280, 4)
 
 
 @pytest.mark.parametrize("task", ["eval", "infer", "export"])
@@ -221,11 +276,17 @@ def test_random_weights_are_refused_after_training(place, task, capsys):
         ("Arch.class_num=ten", "error: Arch.class_num: expected an integer, received the text 'ten'"),
         ("Arch.name=MobileNetV2_x05", "did you mean 'MobileNetV2_x0_5'"),
         ("Arch.class_num=2", "3 class"),
-        ("Arch.name=AlexNet", "expected images that AlexNet can take (natively 3 x 224 x 224), received 3 x 32 x 32"),
+        (
+            "Arch.name=AlexNet",
+            "expected images that AlexNet can take (natively 3 x 224 x 224 float32), received 3 x 32",
+        ),
         ("DataLoader.Train.dataset.image_root=/nowhere", "DataLoader.Train.dataset.image_root: expected a folder"),
         ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected weights"),
         ("Global.checkpoints=/nowhere/latest", "Global.checkpoints: expected"),
         ("Loss.Train.0.CELoss.epsilon=1.5", "epsilon"),
+        ("Loss.Train=[{GoogLeNetLoss: null}]", "Loss.Train: "),
+        ("Loss.Eval=null", "Loss.Eval: expected a list of losses, received nothing"),
+        ("DataLoader.Eval.dataset.transform_ops.2.NormalizeImage.output_fp16=true", "expected images that"),
         ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.backend=svn", "backend"),
     ],
 )

@@ -1,0 +1,170 @@
+"""A training from its configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import paddle
+
+from ppzoo import config as configuration
+from ppzoo import data, engine, native, report
+from ppzoo.build.components import Section
+from ppzoo.build.networks import class_count, load_pretrained, model, trial
+from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
+from ppzoo.config import Configuration, settings
+from ppzoo.data.loader import Loader
+from ppzoo.errors import ConfigError
+from ppzoo.files import write_text
+from ppzoo.layers import Classifier
+
+logger = logging.getLogger("ppzoo")
+
+LABELS = "labels.txt"
+
+
+class Evaluation(NamedTuple):
+    """What evaluates a network: the call, its main figure, and whether more of that is better."""
+
+    run: Callable[[], dict[str, float]]
+    main: str
+    higher_is_better: bool
+
+
+def training(config: Section, resume: str | None = None) -> tuple[Path, engine.Trainer]:
+    """The folder of the run, and the trainer that fills it.
+
+    Nothing is written before everything is built and a few images have gone all the way through it.
+
+    Args:
+        resume: the prefix of a checkpoint to go on from, or "auto" for the newest whole one of the folder, if any;
+            `Global.checkpoints` by default.
+    """
+    sections = settings(Configuration, config)
+    run = sections.Global
+    epochs, seed = run.epochs or 0, run.seed or 0
+    engine.select_device(run.device)
+    native.activate(run.native)
+    paddle.seed(seed)
+
+    batches = loader(config["DataLoader"]["Train"], class_num=class_count(config), seed=seed, training=True)
+    folder = Path(run.output_dir) / config["Arch"]["name"]
+    checkpoint = _checkpoint(folder, resume or run.checkpoints)
+    network = _initial_network(config, resumed=checkpoint is not None)
+    criterion, figures = loss(sections.Loss.Train or []), metric(sections.Metric.Train or [])
+    _try_out(config, "Train", network, batches, criterion, figures)
+    evaluation = None
+    if run.eval_during_train and sections.DataLoader.Eval is not None:
+        evaluation = evaluation_of(config, network)
+
+    optimiser, schedule = optimizer(config["Optimizer"], network, epochs=epochs, steps_per_epoch=len(batches))
+    state = engine.TrainState(network, optimiser, schedule, figures, seed=seed, identity=_identity(config, batches))
+    if checkpoint is not None:
+        engine.restore(state, checkpoint)
+        logger.info("going on from %s, epoch %d, step %d", checkpoint, state.progress.epoch + 1, state.progress.step)
+    main, higher_is_better = evaluation[1:] if evaluation else ("loss", False)
+    trainer = engine.Trainer(
+        state=state,
+        loader=batches,
+        loss=criterion,
+        evaluate=evaluation.run if evaluation else None,
+        plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch, main, higher_is_better),
+        describe=batches.samples.dataset.describe,
+    )
+    engine.open_folder(folder, resume=checkpoint is not None and checkpoint.resolve().parent == folder.resolve())
+    _describe_run(folder, config, batches.samples.dataset)
+    trainer.callbacks += [
+        report.Console(folder / "train.log", run.print_batch_step),
+        report.BadFiles(folder / "bad_files.txt", batches.bad_files),
+        report.Curves(folder, title=config["Arch"]["name"]),
+        *([report.Scalars(folder / "vdl")] if run.use_visualdl else []),
+        engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
+    ]
+    return folder, trainer
+
+
+def evaluation_of(config: Section, network: Classifier) -> Evaluation:
+    """What evaluates `network` on the evaluation data, tried out on a few images of it."""
+    sections = settings(Configuration, config)
+    if not sections.Loss.Eval:
+        raise ConfigError("Loss.Eval: expected a list of losses, received nothing; this is needed to evaluate")
+    batches = loader(config["DataLoader"]["Eval"], class_num=class_count(config), seed=0, training=False)
+    criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
+    _try_out(config, "Eval", network, batches, criterion, figures)
+
+    def run() -> dict[str, float]:
+        answer = engine.evaluate(network, batches.epoch(0), criterion, figures)
+        if batches.bad:
+            logger.warning("%d images could not be read and are left out of the evaluation", len(batches.bad))
+        return answer
+
+    return Evaluation(run, figures.main or "loss", figures.higher_is_better if figures.main else False)
+
+
+def _initial_network(config: Section, resumed: bool) -> Classifier:
+    """The network with the weights that it starts from; those of a checkpoint come later."""
+    weights = settings(Configuration, config).Global.pretrained_model
+    if not (resumed or weights):
+        return model(config["Arch"])
+    network = model({**config["Arch"], "pretrained": False})
+    if weights and not resumed:
+        load_pretrained(network, config["Arch"]["name"], weights)
+    return network
+
+
+def _try_out(config: Section, split: str, network: Classifier, batches: Loader, criterion, figures) -> None:
+    """Let a few images go through network, losses and metrics.
+
+    Raises:
+        ConfigError: they do not fit each other.
+    """
+    batch = trial_batch(batches)
+    output = trial(network, batch.images, config["Arch"]["name"])
+    for key, use in ((f"Loss.{split}", criterion), (f"Metric.{split}", figures.update)):
+        try:
+            use(output, batch.labels)
+        except (ValueError, RuntimeError, TypeError, AttributeError) as error:  # of tensors that do not go together
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ConfigError(
+                f"{key}: expected what suits the network's output and labels, received: {reason}"
+            ) from error
+        except ConfigError as error:
+            raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
+    figures.reset()
+
+
+def _identity(config: Section, batches: Loader) -> dict[str, Any]:
+    """What a checkpoint of this run must share with the run that goes on from it."""
+    dataset = batches.samples.dataset
+    warning = data.imbalance(np.bincount(dataset.labels)) if dataset.labels.ndim == 1 else None
+    if warning:
+        logger.warning(warning)
+    return {
+        "architecture": config["Arch"]["name"],
+        "number of classes": class_count(config),
+        "optimizer": config["Optimizer"]["name"],
+        "seed": settings(Configuration, config).Global.seed or 0,
+        "data set": config["DataLoader"]["Train"]["dataset"]["name"],
+        "number of samples": len(dataset),
+        "labels": hashlib.sha256(dataset.labels.tobytes()).hexdigest()[:16],
+        "classes": list(dataset.classes) if dataset.classes else None,
+        "steps per epoch": len(batches),
+    }
+
+
+def _checkpoint(folder: Path, wish: str | None) -> Path | None:
+    """The prefix of the checkpoint that is wished for: a prefix, or "auto"."""
+    if wish != "auto":
+        return Path(wish) if wish else None
+    return engine.newest(folder) if folder.is_dir() else None
+
+
+def _describe_run(folder: Path, config: Section, dataset: data.Dataset) -> None:
+    """Write what later commands need to know: the configuration, and the names of the classes."""
+    write_text(folder / "config.yaml", configuration.dump(config))
+    if dataset.classes:
+        write_text(folder / LABELS, "".join(f"{index} {name}\n" for index, name in enumerate(dataset.classes)))
