@@ -13,10 +13,12 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     """Let `write` fill a temporary file beside `path`, bring it to the disk, then put it in the place of `path`.
 
     Until the last step an older file of that name stays as it was; whatever stops the writing, no other file is
-    left. Folders that are missing are made.
+    left. The folder must be there: one that disappeared must not be made anew with a single file in it.
+
+    Raises:
+        OSError: the folder is missing or cannot be written, or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppzoo import build
 from ppzoo.deploy import Program, Topk
-from ppzoo.errors import DataError
+from ppzoo.errors import ConfigError, DataError
 
 Image = str | os.PathLike | bytes | np.ndarray
 
@@ -21,13 +21,16 @@ class Predictor:
 
     Args:
         export_dir: a folder that `tools/export_model.py` wrote.
-        batch_size: images computed at once.
+        batch_size: images computed at once, at least 1.
 
     Raises:
-        PpzooError: the folder is not an export.
+        ConfigError: `batch_size` out of its range.
+        PpzooError: the folder is not an export, or damaged.
     """
 
     def __init__(self, export_dir: str | os.PathLike, *, batch_size: int = 16) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
         self.program = Program(Path(export_dir))
         settings = self.program.settings
         self.preprocess = build.transforms(settings["PreProcess"]["transform_ops"])
@@ -41,14 +44,21 @@ class Predictor:
             images: paths, encoded bytes, or H x W x 3 uint8 RGB arrays; a single one is a list of one.
 
         Raises:
-            DataError: an image that cannot be read.
+            ConfigError: `topk` out of its range.
+            DataError: an image that cannot be read, or whose shape after preprocessing does not fit.
         """
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = Topk(topk=topk, labels=self.labels)
         results: list[dict[str, Any]] = []
         for start in range(0, len(several), self.batch_size):
-            batch = np.stack([self._prepare(image) for image in several[start : start + self.batch_size]])
-            results += answer(self.program(batch))
+            batch = [self._prepare(image) for image in several[start : start + self.batch_size]]
+            shapes = sorted({image.shape for image in batch})
+            if len(shapes) > 1:
+                raise DataError(
+                    f"expected images of one shape after preprocessing, received {shapes[0]} and {shapes[1]}: export"
+                    " with ResizeImage with size, or CropImage, in Infer.transforms"
+                )
+            results += answer(self.program(np.stack(batch)))
         return results
 
     def _prepare(self, image: Image) -> np.ndarray:

@@ -17,7 +17,7 @@ import paddle
 import yaml
 
 from ppzoo.deploy.program import PROGRAM, SETTINGS, Program, run
-from ppzoo.errors import PpzooError, TrainingError
+from ppzoo.errors import ConfigError, PpzooError, TrainingError
 
 TOLERANCE = 1e-5
 
@@ -38,7 +38,7 @@ class Probabilities(paddle.nn.Layer):
 def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], settings: dict[str, Any]) -> float:
     """Write `network` as an inference program into `folder` and check it there.
 
-    The files appear in `folder` only after the check.
+    The folder is made, and the files appear in it, only after the check.
 
     Args:
         network: answers class scores.
@@ -49,24 +49,40 @@ def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], s
         The largest difference found between a probability of the program and one of the network.
 
     Raises:
+        ConfigError: the network cannot take images of that shape.
         TrainingError: the program answers other than the network.
         PpzooError: the folder cannot be written.
     """
     model = Probabilities(network)
     model.eval()
+    _require_fit(model, image_shape)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as place:
+        standing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=standing) as place:
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
             text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
             difference = _difference(model, Program(Path(place)), image_shape)
+            folder.mkdir(parents=True, exist_ok=True)
             for file in Path(place).iterdir():
                 os.replace(file, folder / file.name)
     except OSError as error:
         raise PpzooError(f"{folder}: expected a folder that can be written, received: {error.strerror}") from error
     return difference
+
+
+def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
+    """Let the network look at one image before anything is written."""
+    try:
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError("no shape of an image")
+        run(model, np.zeros((1, *image_shape), np.float32))
+    except ValueError as error:  # PaddlePaddle's operators raise it of shapes that do not go together
+        received = " x ".join(map(str, image_shape))
+        raise ConfigError(
+            f"Global.image_shape: expected channels x height x width that the network can take, received {received}"
+        ) from error
 
 
 def _difference(model: Probabilities, program: Program, image_shape: Sequence[int]) -> float:

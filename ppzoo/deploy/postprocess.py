@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppzoo.errors import ConfigError
 from ppzoo.registry import Registry
 
 POSTPROCESSES: Registry[type] = Registry("postprocess")
@@ -17,11 +18,16 @@ class Topk:
     """The `topk` most probable classes of each image, the best first.
 
     Args:
-        topk: how many; all of them where there are fewer.
+        topk: how many, at least 1; all of them where there are fewer.
         labels: class index -> name; the index itself stands for a class without one.
+
+    Raises:
+        ConfigError: `topk` out of its range.
     """
 
     def __init__(self, *, topk: int = 5, labels: Mapping[int, str] | None = None) -> None:
+        if topk < 1:
+            raise ConfigError(f"topk: expected at least 1, received {topk}")
         self.topk = topk
         self.labels = labels or {}
 

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import yaml
 
-from ppzoo.errors import PpzooError
+from ppzoo.errors import DataError, PpzooError
 
 PROGRAM = "inference"
 SETTINGS = "inference.yml"
@@ -23,7 +23,7 @@ class Program:
         folder: what `export` wrote.
 
     Raises:
-        PpzooError: the folder is not an export.
+        PpzooError: the folder is not an export, or one of its files is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,18 +34,51 @@ class Program:
                 f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PROGRAM}.pdiparams and {SETTINGS},"
                 f" received {sorted(names) or 'nothing'}; tools/export_model.py makes one"
             )
-        self.settings: dict[str, Any] = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
-        self._predictor = paddle.inference.create_predictor(
-            _inference_config(folder / program, folder / f"{PROGRAM}.pdiparams")
-        )
+        self.settings = _read_settings(folder / SETTINGS)
+        try:
+            self._predictor = paddle.inference.create_predictor(
+                _inference_config(folder / program, folder / f"{PROGRAM}.pdiparams")
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise PpzooError(
+                f"{folder}: {program} or {PROGRAM}.pdiparams is damaged, or of another version of PaddlePaddle: export"
+                " the network anew"
+            ) from error
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Probabilities, N x class_num, of preprocessed images, N x C x H x W float32."""
+        """Probabilities, N x class_num, of preprocessed images, N x C x H x W float32.
+
+        Raises:
+            DataError: images of a shape that the program cannot take.
+        """
         self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
-        self._predictor.run()
+        try:
+            self._predictor.run()
+        except (RuntimeError, ValueError) as error:
+            received = " x ".join(map(str, images.shape))
+            raise DataError(f"expected images of the shape that was exported (N x C x H x W), received {received}") from error
         return self._output.copy_to_cpu()
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """The content of an `inference.yml`, with preprocessing and label names where they belong."""
+    try:
+        settings = yaml.safe_load(path.read_bytes())
+        steps, names = settings["PreProcess"]["transform_ops"], settings["PostProcess"]["Topk"]["label_list"]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise PpzooError(f"{path}: expected YAML, received a damaged file ({reason}): export anew") from error
+    except (KeyError, TypeError) as error:
+        raise PpzooError(
+            f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing"
+        ) from error
+    if not isinstance(names, list):
+        raise PpzooError(f"{path}: PostProcess.Topk.label_list: expected a list of names, received {names!r}")
+    if not isinstance(steps, list) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
+        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, received {steps!r}")
+    return settings
 
 
 def _inference_config(program: Path, parameters: Path) -> paddle.inference.Config:

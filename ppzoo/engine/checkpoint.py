@@ -99,9 +99,9 @@ def save(state: TrainState, prefix: Path) -> None:
     staged = _staged(prefix)
     with _saving(prefix):
         _clear_stage(prefix)
-        save_pdparams(state.model.state_dict(), f"{staged}.pdparams")
+        save_state(state.progress_dict(), f"{staged}.pdstates")  # before what would make a folder that is gone anew
         save_state(state.optimizer.state_dict(), f"{staged}.pdopt")
-        save_state(state.progress_dict(), f"{staged}.pdstates")
+        save_pdparams(state.model.state_dict(), f"{staged}.pdparams")
         _announce(prefix)
 
 

@@ -26,8 +26,8 @@ class BadFiles(Callback):
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-            self.listed = dict(_fields(line) for line in lines)
+            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
+            self.listed = dict(_fields(line) for line in lines if line)
 
     def on_epoch_end(self, report: EpochReport) -> None:
         self._write()

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ppzoo.errors import PpzooError
 from ppzoo.events import Callback, EpochReport, Summary
 from ppzoo.report.writing import write_report
 
@@ -28,9 +29,16 @@ class Curves(Callback):
         self.entries: list[dict[str, Any]] = []
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Drop what an interrupted run wrote of epochs that are now trained again."""
-        lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
-        self.entries = [entry for entry in map(json.loads, lines) if entry["epoch"] <= epoch]
+        """Drop what an interrupted run wrote of epochs that are now trained again.
+
+        Raises:
+            PpzooError: the history that is there is damaged.
+        """
+        try:
+            lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
+            self.entries = [entry for entry in map(json.loads, lines) if entry["epoch"] <= epoch]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PpzooError(f"{self.history}: expected one line of JSON an epoch; remove the damaged file") from error
 
     def on_epoch_end(self, report: EpochReport) -> None:
         entry = {

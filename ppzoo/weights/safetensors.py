@@ -95,7 +95,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def save_safetensors(
     arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays by name, and text by name as metadata. The file replaces an older one only when it is complete."""
+    """Write arrays by name, and text by name as metadata. The file replaces an older one only when it is complete.
+
+    Folders that are missing are made.
+    """
     header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     end = 0
     for name, array in arrays.items():
@@ -111,4 +114,5 @@ def save_safetensors(
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             file.write(little.reshape(-1).view(np.uint8).data)
 
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, write)

@@ -171,6 +171,7 @@ def test_a_network_with_several_outputs_goes_all_the_way(place, tmp_path, capsys
         "Global.image_shape=[3, 224, 224]",
         "Global.epochs=1",
         "Arch.name=GoogLeNet",
+        "Optimizer.lr.learning_rate=0.0001",
         size.format("Train"),
         size.format("Eval"),
         "Infer.transforms.1={ResizeImage: {size: 224}}",
