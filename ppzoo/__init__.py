@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ppzoo.installation import require_paddle
+
 __version__ = "0.1.0"
 
 _DOORS = {
@@ -22,6 +24,8 @@ __all__ = [*_DOORS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _DOORS or name == "build":
+        require_paddle()
     if name in _MODULES:
         return importlib.import_module(f"ppzoo.{name}")
     if name not in _DOORS:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
-FOUNDATIONS = {"errors", "registry", "events", "arithmetic", "files", "ppzoo"}
+FOUNDATIONS = {"errors", "installation", "registry", "events", "arithmetic", "files", "ppzoo"}
 SHARED = {"layers", "weights"}
 ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
 MAY_IMPORT = {
@@ -53,3 +53,13 @@ def test_importing_ppzoo_is_light():
     command = "import sys, ppzoo, ppzoo.cli; print('paddle' in sys.modules, 'cv2' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["False", "False"]
+
+
+def test_without_paddlepaddle_one_line_says_how_to_get_it():
+    hide = "import sys, importlib.util as util; find = util.find_spec;"
+    hide += "util.find_spec = lambda name, *rest: None if name == 'paddle' else find(name, *rest);"
+    command = f"{hide} from ppzoo.cli import main; sys.exit(main(['models']))"
+    answer = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: PaddlePaddle is not installed: run `pip install 'ppzoo[cpu]'`")
+    assert len(answer.stderr.splitlines()) == 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import os
 import sys
@@ -16,7 +15,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ppzoo.cli import data, tasks, zoo
-from ppzoo.errors import ConfigError, DeviceError, Interrupted, PpzooError
+from ppzoo.errors import ConfigError, Interrupted, PpzooError
+from ppzoo.installation import require_paddle
 from ppzoo.native import process
 
 
@@ -40,11 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     """Carry out a command line and answer its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if importlib.util.find_spec("paddle") is None:
-            raise DeviceError(
-                "PaddlePaddle is not installed: run `pip install 'ppzoo[cpu]'` for the CPU"
-                " or `pip install 'ppzoo[gpu]'` for a GPU (in a clone: `pip install -e '.[cpu]'`)"
-            )
+        require_paddle()
         _import_paddle()
         return options.run(options) or 0
     except ConfigError as error:
