@@ -1,7 +1,8 @@
 """Export: the network with softmax as a static program, checked against the network, with all that serving it needs.
 
 The folder holds `inference.json` (or `inference.pdmodel`, as PaddlePaddle's version has it), `inference.pdiparams` and
-`inference.yml`: preprocessing and label names in the layout that PaddleClas's deployment reads.
+`inference.yml`: preprocessing and label names in the layout that PaddleClas's deployment reads, and the
+others' SHA-256.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import paddle
 import yaml
 
-from ppzoo.deploy.program import PROGRAM, SETTINGS, Program, run
+from ppzoo.deploy.program import DIGESTS, PROGRAM, SETTINGS, Program, digest, run
 from ppzoo.errors import ConfigError, PpzooError, TrainingError
 
 TOLERANCE = 1e-5
@@ -43,7 +44,7 @@ def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], s
     Args:
         network: answers class scores.
         image_shape: channels x height x width; the batch size stays free.
-        settings: the content of `inference.yml`.
+        settings: the content of `inference.yml`, to which the digests of the other files are added.
 
     Returns:
         The largest difference found between a probability of the program and one of the network.
@@ -61,7 +62,8 @@ def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], s
         with tempfile.TemporaryDirectory(prefix=".export-", dir=standing) as place:
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
-            text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+            digests = {file.name: digest(file) for file in sorted(Path(place).iterdir())}
+            text = yaml.safe_dump({**settings, DIGESTS: digests}, sort_keys=False, allow_unicode=True)
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
             difference = _difference(model, Program(Path(place)), image_shape)
             folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ppzoo.errors import DataError, PpzooError
 
 PROGRAM = "inference"
 SETTINGS = "inference.yml"
+DIGESTS = "SHA256"  # in the settings: of each other file, by name; PaddlePaddle reads a file that was cut off as NaN
 
 
 class Program:
@@ -35,6 +37,7 @@ class Program:
                 f" received {sorted(names) or 'nothing'}; tools/export_model.py makes one"
             )
         self.settings = _read_settings(folder / SETTINGS)
+        _require_unchanged(folder, self.settings.get(DIGESTS))
         try:
             self._predictor = paddle.inference.create_predictor(
                 _inference_config(folder / program, folder / f"{PROGRAM}.pdiparams")
@@ -58,7 +61,9 @@ class Program:
             self._predictor.run()
         except (RuntimeError, ValueError) as error:
             received = " x ".join(map(str, images.shape))
-            raise DataError(f"expected images of the shape that was exported (N x C x H x W), received {received}") from error
+            raise DataError(
+                f"expected images of the shape that was exported (N x C x H x W), received {received}"
+            ) from error
         return self._output.copy_to_cpu()
 
 
@@ -79,6 +84,25 @@ def _read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(steps, list) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
         raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, received {steps!r}")
     return settings
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _require_unchanged(folder: Path, digests: Any) -> None:
+    """Compare the files with what the settings say of them; PaddleClas's say nothing."""
+    if not isinstance(digests, dict):
+        return
+    for name, expected in digests.items():
+        path = folder / Path(str(name)).name
+        if not path.is_file() or digest(path) != expected:
+            raise PpzooError(f"{path} is damaged: it is not the file that was exported; export the network anew")
 
 
 def _inference_config(program: Path, parameters: Path) -> paddle.inference.Config:

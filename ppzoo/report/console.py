@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ppzoo.errors import PpzooError
 from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
 
 logger = logging.getLogger("ppzoo")
@@ -63,14 +64,21 @@ class Console(Callback):
     Args:
         log_file: the lines are appended to it.
         every: steps between two lines of the log.
-        on_terminal: draw a progress bar; without one the lines of the log are printed.
+        on_terminal: draw a progress bar; without one the lines of the log are printed. By default: is standard
+            error a terminal?
+
+    Raises:
+        PpzooError: the file cannot be written.
     """
 
     def __init__(self, log_file: Path, every: int, on_terminal: bool | None = None) -> None:
         self.every = every
         self.on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
         self.bar: tqdm | None = None
-        self.file = logging.FileHandler(log_file, encoding="utf-8")
+        try:
+            self.file = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as error:
+            raise PpzooError(f"{log_file}: cannot be written: {error.strerror}") from error
         self.file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(self.file)
 

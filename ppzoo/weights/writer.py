@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ PROTOCOL = 4  # the newest that paddle.save writes
 def save_pdparams(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a network's state dict (tensors or arrays by structured name) as `paddle.save` does.
 
-    bfloat16 tensors are stored as uint16. The file replaces an older one only when it is complete. Folders that are
-    missing are made.
+    bfloat16 tensors are stored as uint16. The file replaces an older one only when it is complete.
+    Folders that are missing are made.
     """
     entries: dict[str, Any] = {key: _array(value) for key, value in state_dict.items()}
     entries[NAME_TABLE] = {key: value.name for key, value in state_dict.items() if _is_tensor(value)}

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +114,49 @@ def test_workers_do_not_outlive_their_iterator(workers):
     assert not multiprocessing.active_children()
     list(loader(workers).epoch(0))
     assert not multiprocessing.active_children()
+
+
+PROGRAM = """
+import multiprocessing, os, signal, subprocess
+import numpy as np
+from ppzoo.data import Compose, DistributedBatchSampler, Samples
+from ppzoo.data.loader import Loader
+
+class Black:
+    def __len__(self):
+        return 200
+    def __getitem__(self, index):
+        return np.zeros((3, 8, 8), np.float32), 0
+
+loader = Loader(Samples(Black(), Compose([]), 0), DistributedBatchSampler(batch_size=4, length=200), num_workers=2)
+batches = loader.epoch(0)
+next(batches)
+"""
+
+
+def run_program(rest):
+    """Runs PROGRAM and `rest` in a process group of its own; returns when its workers have ended too."""
+    command = [sys.executable, "-c", PROGRAM + rest]
+    return subprocess.run(command, start_new_session=True, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_workers_go_on_when_the_whole_group_is_asked_to_stop(name):
+    done = run_program(
+        f"signal.signal(signal.{name}, lambda *_: None)\n"
+        f"subprocess.run(['sh', '-c', 'kill -{name[3:]} 0'])\n"
+        "print(1 + len(list(batches)), multiprocessing.active_children())\n"
+    )
+    assert (done.stdout, done.returncode) == ("50 []\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    "death",
+    ["os.kill(os.getpid(), signal.SIGKILL)", "[worker.terminate() for worker in multiprocessing.active_children()]"],
+)
+def test_workers_end_when_their_parent_is_killed_or_ends_them(death):
+    done = run_program(f"print('alive', len(multiprocessing.active_children()), flush=True)\n{death}\n")
+    assert done.stdout == "alive 2\n", done.stderr
 
 
 class Dirty(Clothes):

@@ -170,6 +170,76 @@ def test_only_the_last_epochs_are_kept(tmp_path):
     assert sorted(file.name for file in tmp_path.glob("epoch_*.pdparams")) == ["epoch_2.pdparams", "epoch_3.pdparams"]
 
 
+def test_files_that_only_look_like_an_epoch_s_are_let_alone(tmp_path):
+    state = make_state()
+    for name in ("epoch_best.manifest", "epoch_9.new.manifest", "epoch_1.manifest", "epoch_2.manifest"):
+        (tmp_path / name).write_text("{}")
+    Checkpoints(state, tmp_path, interval=1)._drop_old()
+    Checkpoints(state, tmp_path, interval=1, keep=1)._drop_old()
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "epoch_best.manifest",
+        "epoch_9.new.manifest",
+        "epoch_2.manifest",
+    }
+
+
+def test_a_damaged_announcement_is_passed_over_and_replaced_by_the_next_saving(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoint.logger, "propagate", True)
+    state = make_state()
+    checkpoint.save(state, tmp_path / "latest")
+    for name in ("latest.new.manifest", "epoch_7.new.manifest", "mine.manifest"):
+        (tmp_path / name).write_text("torn")
+    assert newest(tmp_path) == tmp_path / "latest"
+    for name in ("latest.new.manifest", "epoch_7.new.manifest", "mine.manifest"):
+        assert f"{name} is damaged: it is no manifest; passed over" in caplog.text
+    state.progress.epoch = 2
+    checkpoint.save(state, tmp_path / "latest")
+    restore(found := make_state(), tmp_path / "latest")
+    assert found.progress.epoch == 2
+    assert not (tmp_path / "latest.new.manifest").exists()
+
+
+def test_a_folder_that_disappears_fails_the_run_and_is_not_made_anew(tmp_path):
+    state = make_state()
+    folder = tmp_path / "run"
+    with pytest.raises(CheckpointError, match="latest: cannot be written: the folder of the run is gone") as error:
+        checkpoint.save(state, folder / "latest")
+    assert error.value.exit_status == 1
+    assert not folder.exists()
+
+
+def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tmp_path, monkeypatch):
+    state = make_state()
+    checkpoint.save(state, tmp_path / "latest")
+    checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+    state.progress.epoch = 1
+    checkpoint.save(state, tmp_path / "latest")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    with pytest.raises(CheckpointError, match=r"best_model: cannot be written .No space left") as error:
+        checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+    assert error.value.exit_status == 1
+    monkeypatch.undo()
+    restore(found := make_state(), tmp_path / "best_model")
+    assert found.progress.epoch == 0
+
+
+def test_a_copy_needs_no_links(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    checkpoint.save(make_state(), tmp_path / "latest")
+    checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+    for suffix in checkpoint.CONTENT:
+        assert (tmp_path / f"best_model{suffix}").read_bytes() == (tmp_path / f"latest{suffix}").read_bytes()
+    restore(make_state(), tmp_path / "best_model")
+
+
 def test_steps_within_an_epoch_are_saved(tmp_path):
     state = make_state()
     saver = Checkpoints(state, tmp_path, interval=100, interval_steps=3)

@@ -5,7 +5,7 @@ import math
 import pytest
 import reference
 
-from ppzoo.models import MODELS, all_shapes
+from ppzoo.models import MODELS, shapes_near
 from ppzoo.models.figures import count, figures
 
 ARTICLES = reference.read_json("articles.json")
@@ -25,7 +25,7 @@ COUNTED_AGAIN = [
 
 @pytest.fixture(scope="module")
 def shapes():
-    return dict(all_shapes())
+    return dict(shapes_near(1, count=len(MODELS)))
 
 
 @pytest.mark.parametrize("name", MODELS)

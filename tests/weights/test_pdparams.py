@@ -187,7 +187,7 @@ def test_an_optimizer_s_state_goes_both_ways(tmp_path):
     optimizer.step()
     master = linear.weight.clone()  # what a GPU adds in mixed precision
     state = {**optimizer.state_dict(), "master_weights": {linear.weight.name: master}}
-    velocity = next(key for key in state if key.endswith("velocity_0"))
+    velocity = next(key for key in state if "_velocity_" in key)
     paddle.save(state, str(tmp_path / "paddle.pdopt"))
     save_state(state, tmp_path / "ppzoo.pdopt")
     for path in tmp_path.iterdir():

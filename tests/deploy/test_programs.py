@@ -1,0 +1,140 @@
+"""An export folder is whole or not there; what is wrong with one, or with the images, is said in one line."""
+
+import shutil
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+
+import ppzoo
+from ppzoo.deploy import Program, Topk, export
+from ppzoo.errors import ConfigError, DataError, PpzooError
+
+SETTINGS = {
+    "PreProcess": {"transform_ops": [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]},
+    "PostProcess": {"Topk": {"topk": 5, "label_list": ["cat", "dog", "owl"]}},
+}
+
+
+def network():
+    paddle.seed(0)
+    return paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.Flatten(), paddle.nn.Linear(4 * 36, 3))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deploy") / "inference"
+    export(network(), folder, [3, 8, 8], SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    """A copy that may be damaged."""
+    return shutil.copytree(exported, tmp_path / "inference")
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("shape", [[1, 8, 8], [3, 9, 8], [8, 8, 3], [3, 8], [3, 0, 8]])
+def test_an_image_shape_that_does_not_fit_leaves_nothing_behind(tmp_path, shape):
+    with pytest.raises(ConfigError, match=r"^Global.image_shape: expected .* received") as error:
+        export(network(), tmp_path / "new" / "inference", shape, SETTINGS)
+    assert one_line(error).endswith(" x ".join(map(str, shape)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_holds_three_files_and_replaces_an_older_one(folder):
+    export(network(), folder, [3, 8, 8], SETTINGS)
+    suffixes = sorted(file.suffix for file in folder.iterdir())
+    assert suffixes in ([".json", ".pdiparams", ".yml"], [".pdiparams", ".pdmodel", ".yml"])
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PpzooError, match="expected a folder that can be written"):
+        export(network(), tmp_path / "file", [3, 8, 8], SETTINGS)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("a: [", "expected YAML"),
+        (b"\xff\xfe\xff", "expected YAML"),
+        ("a: !!python/object/apply:os.getcwd []", "expected YAML"),
+        ("", "of which one is missing"),
+        ("[1]", "of which one is missing"),
+        (yaml.safe_dump({**SETTINGS, "PostProcess": {}}), "of which one is missing"),
+        (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": {"label_list": 3}}}), "label_list: expected a list"),
+        (yaml.safe_dump({**SETTINGS, "PreProcess": {"transform_ops": ["Flip"]}}), "transform_ops: expected a list"),
+    ],
+)
+def test_settings_that_are_damaged_are_named(folder, content, complaint):
+    path = folder / "inference.yml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PpzooError, match=f"inference.yml.*{complaint}") as error:
+        Program(folder)
+    one_line(error)
+
+
+def forget_digests(folder):
+    """As if PaddleClas had exported."""
+    (folder / "inference.yml").write_text(yaml.safe_dump(SETTINGS))
+
+
+def test_a_file_that_is_cut_off_anywhere_is_named(folder):
+    """PaddlePaddle takes what is missing of the last parameter for NaN or nothing."""
+    path = folder / "inference.pdiparams"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(
+        PpzooError, match=r"inference\.pdiparams is damaged: it is not the file that was exported"
+    ) as error:
+        Program(folder)
+    one_line(error)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200])
+@pytest.mark.parametrize("suffix", [".pdiparams", ".json"])
+def test_a_program_that_is_cut_off_is_named(folder, suffix, kept):
+    path = folder / f"inference{suffix}"
+    path = path if path.exists() else path.with_suffix(".pdmodel")
+    path.write_bytes(path.read_bytes()[:kept])
+    forget_digests(folder)
+    with pytest.raises(PpzooError, match=r"inference\.pdiparams is damaged") as error:
+        Program(folder)
+    one_line(error)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 9, 8), (3, 8, 8)])
+def test_arrays_that_do_not_fit_are_refused_and_the_program_works_on(exported, shape):
+    program = Program(exported)
+    with pytest.raises(DataError, match="received " + " x ".join(map(str, shape))) as error:
+        program(np.zeros(shape, np.float32))
+    one_line(error)
+    np.testing.assert_allclose(program(np.zeros((2, 3, 8, 8), np.float32)).sum(1), 1, rtol=1e-5)
+
+
+def test_the_predictor_refuses_images_that_do_not_go_together(exported):
+    predictor = ppzoo.Predictor(exported, batch_size=2)
+    fitting, other = np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)
+    with pytest.raises(DataError, match=r"one shape.*\(3, 8, 8\) and \(3, 9, 8\)") as error:
+        predictor.predict([fitting, other])
+    one_line(error)
+    with pytest.raises(DataError, match="received 1 x 3 x 9 x 8") as error:
+        predictor.predict(other)
+    one_line(error)
+    assert [len(answer["label_names"]) for answer in predictor.predict([fitting] * 3, topk=2)] == [2, 2, 2]
+
+
+def test_numbers_out_of_range_are_refused(exported):
+    for size in (0, -1):
+        with pytest.raises(ConfigError, match=f"batch_size: expected at least 1, received {size}"):
+            ppzoo.Predictor(exported, batch_size=size)
+        with pytest.raises(ConfigError, match=f"topk: expected at least 1, received {size}"):
+            Topk(topk=size)

@@ -1,0 +1,114 @@
+"""What a run leaves for people to read survives resumption, and a disk that is full is said in one line."""
+
+import json
+
+import pytest
+
+from ppzoo.errors import PpzooError, TrainingError
+from ppzoo.events import EpochReport, Summary
+from ppzoo.report import BadFiles, Console, Curves, curves, writing
+
+SUMMARY = Summary(2, 1.0, "top1", None, None)
+
+
+def epoch(number, train=None, evaluation=None):
+    return EpochReport(number, train or {"loss": 1.0, "top1": 0.5}, evaluation, 0.1, 10.0, 1.0, 1.0, False)
+
+
+def test_a_finished_run_that_is_resumed_elsewhere_draws_nothing(tmp_path):
+    observer = Curves(tmp_path, "Net")
+    observer.on_train_begin(2, 2)
+    observer.on_train_end(SUMMARY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_history_forgets_the_epochs_that_are_trained_again(tmp_path):
+    first = Curves(tmp_path, "Net")
+    first.on_train_begin(0, 3)
+    first.on_epoch_end(epoch(0))
+    first.on_epoch_end(epoch(1))
+    second = Curves(tmp_path, "Net")
+    second.on_train_begin(1, 3)
+    second.on_epoch_end(epoch(1, {"loss": 0.5, "top1": 0.75}))
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["train"]["loss"]) for line in lines] == [(1, 1.0), (2, 0.5)]
+    second.on_train_end(SUMMARY)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_damaged_history_is_named(tmp_path):
+    (tmp_path / "history.jsonl").write_text('{"epoch": 1}\n{"epo')
+    with pytest.raises(PpzooError, match=r"history\.jsonl: expected one line of JSON an epoch"):
+        Curves(tmp_path, "Net").on_train_begin(1, 3)
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_the_picture_has_six_panels_at_most_and_none_of_single_classes(tmp_path, monkeypatch, evaluated):
+    from matplotlib.figure import Figure
+
+    panels = []
+    subplots = Figure.subplots
+
+    def count(figure, rows, columns, **options):
+        panels.append(columns)
+        return subplots(figure, rows, columns, **options)
+
+    monkeypatch.setattr(Figure, "subplots", count)
+    few = {"loss": 1.0, **{f"f1_class{index}": 0.5 for index in range(50)}}
+    many = {f"figure{index}": 0.5 for index in range(9)}
+    for figures in (few, many):
+        observer = Curves(tmp_path, "Net")
+        observer.on_epoch_end(epoch(0, figures, figures if evaluated else None))
+        observer.on_train_end(SUMMARY)
+    assert panels == [1, curves.PANELS]
+
+
+def test_the_list_of_bad_files_grows_over_a_resumption(tmp_path):
+    path = tmp_path / "bad_files.txt"
+    first = BadFiles(path, lambda: {"b.jpg": "torn"})
+    first.on_train_begin(0, 2)
+    first.close()
+    assert path.read_text() == "b.jpg\ttorn\n"
+    second = BadFiles(path, lambda: {"a.jpg": "empty"})
+    second.on_train_begin(0, 2)
+    second.on_epoch_end(epoch(0))
+    assert path.read_text() == "a.jpg\tempty\nb.jpg\ttorn\n"
+
+
+def test_there_is_no_list_without_bad_files(tmp_path):
+    observer = BadFiles(tmp_path / "bad_files.txt", dict)
+    observer.on_train_begin(0, 1)
+    observer.on_epoch_end(epoch(0))
+    observer.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(PpzooError, match=r"train\.log: cannot be written: Is a directory"):
+        (tmp_path / "train.log").mkdir()
+        Console(tmp_path / "train.log", every=1)
+
+
+def observers(folder):
+    bad, drawn = BadFiles(folder / "bad_files.txt", lambda: {"a.jpg": "empty"}), Curves(folder, "Net")
+    drawn.entries = [{"epoch": 1, "train": {"loss": 1.0}, "eval": None}]
+    return {
+        "bad_files.txt": bad.close,
+        "history.jsonl": lambda: drawn.on_epoch_end(epoch(1)),
+        "curves.png": lambda: drawn.on_train_end(SUMMARY),
+    }
+
+
+@pytest.mark.parametrize("name", ["bad_files.txt", "history.jsonl", "curves.png"])
+def test_what_cannot_be_written_fails_the_run_in_one_line(tmp_path, monkeypatch, name):
+    with pytest.raises(TrainingError, match=f"{name}: cannot be written: the folder of the run is gone$"):
+        observers(tmp_path / "gone")[name]()
+    assert not list(tmp_path.iterdir())
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing, "write_atomically", full)
+    with pytest.raises(TrainingError, match=f"{name}: cannot be written: No space left on device$") as error:
+        observers(tmp_path)[name]()
+    assert error.value.exit_status == 1
