@@ -52,6 +52,7 @@ def training(config: Section, resume: str | None = None) -> tuple[Path, engine.T
     paddle.seed(seed)
 
     batches = loader(config["DataLoader"]["Train"], class_num=class_count(config), seed=seed, training=True)
+    _warn_of_imbalance(batches.samples.dataset.labels)
     folder = Path(run.output_dir) / config["Arch"]["name"]
     checkpoint = _checkpoint(folder, resume or run.checkpoints)
     network = _initial_network(config, resumed=checkpoint is not None)
@@ -140,9 +141,6 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
 def _identity(config: Section, batches: Loader) -> dict[str, Any]:
     """What a checkpoint of this run must share with the run that goes on from it."""
     dataset = batches.samples.dataset
-    warning = data.imbalance(np.bincount(dataset.labels)) if dataset.labels.ndim == 1 else None
-    if warning:
-        logger.warning(warning)
     return {
         "architecture": config["Arch"]["name"],
         "number of classes": class_count(config),
@@ -154,6 +152,12 @@ def _identity(config: Section, batches: Loader) -> dict[str, Any]:
         "classes": list(dataset.classes) if dataset.classes else None,
         "steps per epoch": len(batches),
     }
+
+
+def _warn_of_imbalance(labels: np.ndarray) -> None:
+    warning = data.imbalance(np.bincount(labels)) if labels.ndim == 1 else None
+    if warning:
+        logger.warning(warning)
 
 
 def _checkpoint(folder: Path, wish: str | None) -> Path | None:
