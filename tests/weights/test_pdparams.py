@@ -214,3 +214,9 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         save_state({"big": np.ones(100_000), "no": lambda: None}, path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["net.pdparams"]
+
+
+def test_large_values_whose_sum_overflows_are_finite_all_the_same(tmp_path):
+    large = np.full(100, 3e38, np.float32)
+    save_pdparams({"weight": large}, tmp_path / "large.pdparams")
+    np.testing.assert_array_equal(read_pdparams(tmp_path / "large.pdparams")["weight"], large)
