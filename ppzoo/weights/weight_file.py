@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +17,9 @@ from ppzoo.errors import WeightsError, suggestion
 
 SUFFIX = ".pdparams"
 CHUNK = 1 << 18  # values checked at a time
+LARGE = 1 << 22  # bytes from which on several threads read
+PIECE = 1 << 20  # bytes that one of them reads at a time
+THREADS = 4
 
 
 @dataclass
@@ -74,9 +80,29 @@ def read_exactly(stream: BinaryIO, nbytes: int) -> np.ndarray:
     stream.seek(position)
     if nbytes > end - position:
         raise EOFError
+    if nbytes >= LARGE and hasattr(os, "preadv") and not isinstance(stream, io.BytesIO):
+        values = _read_in_threads(stream.fileno(), position, nbytes)
+        stream.seek(position + nbytes)
+        return values
     values = np.empty(nbytes, np.uint8)
     if stream.readinto(values.data) != nbytes:  # type: ignore[attr-defined]
         raise EOFError
+    return values
+
+
+def _read_in_threads(descriptor: int, position: int, nbytes: int) -> np.ndarray:
+    """Bytes of a file into fresh pages, whose making takes longer than the copying and goes on in parallel.
+
+    The pages are ordinary ones: for the huge ones that NumPy asks for, the kernel may first have to move others.
+    """
+    values = np.frombuffer(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+
+    def read(start: int) -> int:
+        return os.preadv(descriptor, [values[start : start + PIECE]], position + start)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        if sum(pool.map(read, range(0, nbytes, PIECE))) != nbytes:
+            raise EOFError
     return values
 
 
@@ -86,16 +112,23 @@ def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
     Raises:
         WeightsError: an array has a NaN or an infinite value; the first such entry is named.
     """
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        flat = array.reshape(-1)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(flat.sum()):  # then all of them are; it may overflow, and the values must be looked at
-                continue
-        for start in range(0, flat.size, CHUNK):
-            finite = np.isfinite(flat[start : start + CHUNK])
-            if not finite.all():
-                place = start + int(np.argmin(finite))
-                value = f"{flat[place]} (element {place})"
+    with ThreadPoolExecutor(THREADS) as pool:
+        for (name, array), place in zip(arrays.items(), pool.map(_not_finite, arrays.values()), strict=True):
+            if place is not None:
+                value = f"{array.flat[place]} (element {place})"
                 raise WeightsError(f"{source}: entry {name!r} holds {value}, expected finite weights")
+
+
+def _not_finite(array: np.ndarray) -> int | None:
+    """The place of the first value that is not finite, if there is one."""
+    if array.dtype.kind != "f":
+        return None
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(flat.sum()):  # then all of them are; it may overflow, and the values must be looked at
+            return None
+    for start in range(0, flat.size, CHUNK):
+        finite = np.isfinite(flat[start : start + CHUNK])
+        if not finite.all():
+            return start + int(np.argmin(finite))
+    return None
