@@ -161,7 +161,7 @@ class _ListReader:
             digit = byte - np.uint8(ZERO)  # wraps round below "0"
             is_digit = digit < 10
             unfinished = unfinished[is_digit]
-            labels[unfinished] += digit[is_digit] * np.int64(10**place)
+            labels[unfinished] += digit[is_digit].astype(np.int64) * 10**place
         return path_ends, labels
 
     def _check_text(self, chunk: np.ndarray, offset: int, starts: np.ndarray) -> None:
