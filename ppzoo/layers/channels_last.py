@@ -14,6 +14,7 @@ from paddle.nn import functional as F
 
 from ppzoo import native
 from ppzoo.layers.channel_shuffle import channel_shuffle
+from ppzoo.layers.sync_norm import synchronised_norm
 from ppzoo.native import operators
 
 
@@ -71,9 +72,17 @@ class Conv2D(nn.Conv2D):
 
 
 class BatchNorm(nn.BatchNorm):
-    """`paddle.nn.BatchNorm`."""
+    """`paddle.nn.BatchNorm`.
+
+    Attributes:
+        synchronised: whether its statistics are those of the batches of all processes.
+    """
+
+    synchronised = False
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.synchronised and self.learns:
+            return synchronised_norm(self, x)
         return self.fused(x, self._act) if self.fits(x, self._act) else super().forward(x)
 
     @property
@@ -85,6 +94,8 @@ class BatchNorm(nn.BatchNorm):
         """Whether the native operators can compute activation(norm(x) + residual) now."""
         known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
         if not native.takes(x) or activation not in known or self._data_layout != "NCHW" or self._trainable_statistics:
+            return False
+        if self.synchronised and self.learns:
             return False
         # PaddlePaddle hands a single value a channel on as it is.
         batch, _, height, width = x.shape
@@ -151,6 +162,13 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
         if None not in sizes and self._data_format == "NCHW" and native.takes(x):
             return operators.average_pool(x, [int(size) for size in sizes])
         return super().forward(x)
+
+
+def synchronise_norms(network: nn.Layer) -> None:
+    """Let the batch norms of `network` see the batches of all processes, which must train it together."""
+    for layer in network.sublayers(include_self=True):
+        if isinstance(layer, BatchNorm):
+            layer.synchronised = True
 
 
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ always take PaddlePaddle's operators.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import Any, Literal, get_args
@@ -86,4 +87,5 @@ def _load() -> str | None:
             from ppzoo.native.operators import fits
 
             _fits, _loaded = fits, True
+            gc.freeze()  # the collector need not walk all that PaddlePaddle's import made again and again
     return _refusal

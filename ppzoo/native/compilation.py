@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +20,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+from ppzoo.machine import home, instruction_sets
 
 logger = logging.getLogger("ppzoo")
 
@@ -48,7 +49,7 @@ def load() -> None:
     libraries = _paddle_libraries()
     _require_known_onednn(libraries)
     compiler = _compiler()
-    folder = _home() / "native" / _key(compiler)
+    folder = home() / "native" / _key(compiler)
     library = folder / LIBRARY
     with _locked(folder):
         if not (library.is_file() and _loads(library)):
@@ -56,10 +57,6 @@ def load() -> None:
             if not _loads(library):
                 raise Unavailable(f"{library}: expected a library that loads, received one that does not after a build")
     core.load_op_meta_info_and_register_op(str(library))
-
-
-def _home() -> Path:
-    return Path(os.environ.get("PPZOO_HOME", "~/.cache/ppzoo")).expanduser()
 
 
 def _paddle_folder() -> Path:
@@ -101,17 +98,8 @@ def _compiler() -> str:
     return path
 
 
-def _processor() -> str:
-    """The processor's instruction sets: code made for one processor may not run on another."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-
-
 def _options() -> list[str]:
-    return [*KERNEL_OPTIONS, *(WIDE_VECTORS if "avx512f" in _processor() else [])]
+    return [*KERNEL_OPTIONS, *(WIDE_VECTORS if "avx512f" in instruction_sets() else [])]
 
 
 def _key(compiler: str) -> str:
@@ -119,7 +107,14 @@ def _key(compiler: str) -> str:
 
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     digest = hashlib.sha256()
-    for text in (paddle.__version__, paddle.version.commit, str(_paddle_folder()), version, _processor(), *_options()):
+    for text in (
+        paddle.__version__,
+        paddle.version.commit,
+        str(_paddle_folder()),
+        version,
+        instruction_sets(),
+        *_options(),
+    ):
         digest.update(text.encode() + b"\0")
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -152,3 +152,20 @@ def halve(x: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the second half of the channels."""
     first, second = _run("ppzoo_halve", nhwc(x))
     return nchw(first), nchw(second)
+
+
+def momentum_step(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    rates: Sequence[float],
+    decays: Sequence[float],
+    *,
+    mu: float,
+    nesterov: bool,
+) -> None:
+    """One step of Momentum with an L2 penalty in place, all tensors contiguous; a rate and a decay for each parameter.
+
+    v = mu v + (g + decay w); w = w - rate v, or w - rate ((g + decay w) + mu v) with `nesterov`.
+    """
+    _run("ppzoo_momentum", list(parameters), list(gradients), list(velocities), list(rates), list(decays), mu, nesterov)

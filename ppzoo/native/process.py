@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from ppzoo.machine import usable_cores
+
 # glibc's malloc: from which size it asks the system for a mapping of its own, how much free memory it keeps, and how
 # much more than needed it asks for (mallopt(3)).
 ALLOCATOR = {
@@ -22,14 +24,22 @@ SET = "PPZOO_PROCESS_SETTINGS"
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "FLAGS_paddle_num_threads")
 
 
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def launched_here(environment: Mapping[str, str]) -> int:
+    """How many processes PaddlePaddle's launcher started on this machine; 1 without it."""
+    host = environment.get("PADDLE_CURRENT_ENDPOINT", "").partition(":")[0]
+    endpoints = environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    return max(1, sum(endpoint.partition(":")[0] == host for endpoint in endpoints))
 
 
 def missing_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a training on the CPU should have and `environment` has not; what the user set stays."""
-    threads = environment.get("OMP_NUM_THREADS", str(usable_cores()))
+    """The variables that a training on the CPU should have and `environment` has not; what the user set stays.
+
+    The processes of PaddlePaddle's launcher share the cores. It sets OMP_NUM_THREADS to 1 where the user did not.
+    """
+    if "PADDLE_TRAINER_ID" in environment and environment.get("OMP_NUM_THREADS") == "1" and SET not in environment:
+        rest = {name: value for name, value in environment.items() if name != "OMP_NUM_THREADS"}
+        return missing_settings(rest)
+    threads = environment.get("OMP_NUM_THREADS", str(max(1, usable_cores() // launched_here(environment))))
     wanted = dict.fromkeys(THREAD_COUNTS, threads)
     if sys.platform == "linux":
         wanted |= ALLOCATOR

@@ -14,6 +14,7 @@ from paddle import nn
 from paddle.optimizer.lr import LRScheduler
 
 from ppzoo.errors import ConfigError
+from ppzoo.native import momentum
 from ppzoo.optim.checks import require
 from ppzoo.optim.parameters import exempt, layer_factors, pattern_factors, set_learning_rate_factors
 from ppzoo.optim.regularizers import CLIPS, L2, REGULARIZERS, from_mapping
@@ -148,7 +149,7 @@ class Momentum(PenalisedRecipe):
         require(0 <= self.momentum < 1, "momentum in [0, 1)", self.momentum)
 
     def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
-        return paddle.optimizer.Momentum(
+        return momentum.Momentum(
             momentum=self.momentum, use_nesterov=self.use_nesterov, multi_precision=self.multi_precision, **common
         )
 

@@ -12,7 +12,7 @@ import pytest
 
 from ppzoo import native
 from ppzoo.errors import ConfigError, DeviceError
-from ppzoo.native import compilation
+from ppzoo.native import compilation, process
 from ppzoo.native.process import missing_settings
 
 
@@ -65,7 +65,7 @@ def test_the_key_changes_with_the_sources_and_the_processor(monkeypatch, tmp_pat
     compiler = compilation._compiler()
     key = compilation._key(compiler)
     assert compilation._key(compiler) == key
-    monkeypatch.setattr(compilation, "_processor", lambda: "flags: avx2")
+    monkeypatch.setattr(compilation, "instruction_sets", lambda: "flags: avx2")
     assert compilation._key(compiler) != key
     monkeypatch.undo()
     (tmp_path / "kernels.cc").write_text("int nothing;")
@@ -109,6 +109,22 @@ def test_the_process_gets_what_the_user_did_not_set():
     assert found["MKL_NUM_THREADS"] == found["FLAGS_paddle_num_threads"] == "3"
     assert not {"OMP_NUM_THREADS", "MALLOC_TOP_PAD_"} & set(found)
     assert missing_settings({**found, "OMP_NUM_THREADS": "3", "MALLOC_TOP_PAD_": "1"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"), [({"OMP_NUM_THREADS": "1"}, "3"), ({}, "3"), ({"OMP_NUM_THREADS": "2"}, "2")]
+)
+def test_the_launchers_processes_share_the_cores_of_their_machine(monkeypatch, threads, expected):
+    monkeypatch.setattr(process, "usable_cores", lambda: 7)
+    launched = {
+        "PADDLE_TRAINER_ID": "1",
+        "PADDLE_CURRENT_ENDPOINT": "10.0.0.1:71",
+        "PADDLE_TRAINER_ENDPOINTS": "10.0.0.1:70,10.0.0.1:71,10.0.0.2:70",
+        **threads,
+    }
+    found = missing_settings(launched)
+    assert {**launched, **found}["OMP_NUM_THREADS"] == found["MKL_NUM_THREADS"] == expected
+    assert missing_settings({**launched, **found, process.SET: "set"}) == {}
 
 
 def test_a_program_starts_itself_anew_once():

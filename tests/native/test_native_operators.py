@@ -10,6 +10,7 @@ from paddle.nn import functional as F
 from ppzoo import native
 from ppzoo.layers import channels_last
 from ppzoo.native import operators
+from ppzoo.native.momentum import Momentum
 
 pytestmark = pytest.mark.usefixtures("native_on")
 TOLERANCE = 2e-6
@@ -34,6 +35,12 @@ CONVOLUTIONS = [
     (2, 24, 24, 14, 5, 2, 3, 1),
     (2, 3, 64, 32, 7, 2, 1, 1),
     (2, 128, 64, 7, 3, 1, 1, 1),
+    (2, 512, 512, 7, 3, 1, 1, 1),
+    (2, 300, 520, 5, 3, 2, 1, 1),
+    (2, 576, 96, 7, 1, 1, 1, 1),
+    (3, 17, 17, 9, 3, 2, 17, 1),
+    (2, 33, 33, 10, 3, 1, 33, 2),
+    (1, 20, 20, 12, 7, 3, 20, 1),
 ]
 ACTIVATIONS = {
     None: lambda x: x,
@@ -239,3 +246,30 @@ def test_a_nan_is_handed_on(activation):
     x = paddle.full([2, 3, 4, 4], float("nan"))
     assert np.isnan(operators.activate(x, activation).numpy()).all()
     assert np.isnan(operators.max_pool(x, [2, 2, 2, 2, 0, 0, 0, 0, 0]).numpy()).all()
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay", [None, 1e-2])
+def test_momentum_is_paddlepaddles_to_the_bit(decay, nesterov):
+    """With a parameter that learns slower and one that does not decay."""
+    states = []
+    for kind in (paddle.optimizer.Momentum, Momentum):
+        paddle.seed(9)
+        with paddle.utils.unique_name.guard():
+            layer = paddle.nn.Sequential(paddle.nn.Linear(33, 70), paddle.nn.Linear(70, 5))
+        layer[0].weight.optimize_attr["learning_rate"] = 0.3
+        layer[1].bias.regularizer = paddle.regularizer.L2Decay(0.0)
+        rate = paddle.optimizer.lr.StepDecay(0.1, 2)
+        optimizer = kind(rate, 0.9, layer.parameters(), use_nesterov=nesterov, weight_decay=decay)
+        for _ in range(5):
+            layer(paddle.randn([8, 33])).square().mean().backward()
+            with paddle.utils.unique_name.guard():
+                optimizer.step()
+            optimizer.clear_grad()
+            rate.step()
+        state = {**layer.state_dict(), **optimizer.state_dict()}
+        states.append({key: value.numpy() for key, value in state.items() if isinstance(value, paddle.Tensor)})
+    assert states[0].keys() == states[1].keys()
+    assert len(states[0]) == 8
+    for key, value in states[0].items():
+        assert np.array_equal(value, states[1][key])

@@ -34,29 +34,39 @@ struct WideRows {
   }
 };
 
+// Adds to totals[0, width) and totals[width, 2 width) what body(begin, end, first, second) sums up for the wide rows
+// [begin, end); `block` has room for 2 width sums.
+template <class Sum, class Body>
+void sum_part(int64_t width, int64_t begin, int64_t end, Sum* block, double* totals, const Body& body) {
+  for (int64_t start = begin; start < end; start += kBlock) {
+    std::fill(block, block + 2 * width, Sum(0));
+    body(start, std::min(start + kBlock, end), block, block + width);
+#pragma omp simd
+    for (int64_t i = 0; i < 2 * width; ++i) totals[i] += block[i];
+  }
+}
+
+// The sums of all threads, a channel each.
+void fold(const std::vector<double>& partial, int64_t width, int64_t channels, std::vector<double>& first,
+          std::vector<double>& second) {
+  for (size_t start = 0; start < partial.size(); start += 2 * width) {
+    const double* totals = &partial[start];
+    for (int64_t i = 0, c = 0; i < width; ++i, c = c + 1 == channels ? 0 : c + 1) {
+      first[c] += totals[i];
+      second[c] += totals[width + i];
+    }
+  }
+}
+
 // Two sums a channel of what body(begin, end, first, second) adds to `first` and `second` for some wide rows.
 template <class Sum, class Body>
 void sum_rows_as(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, const Body& body) {
-  const int64_t width = wide.width;
-  std::vector<double> partial(2 * width * threads(), 0.0);
+  std::vector<double> partial(2 * wide.width * threads(), 0.0);
   parallel(wide.count, wide.elements, [&](int thread, int64_t begin, int64_t end) {
-    std::vector<Sum> block(2 * width);
-    Sum *a = block.data(), *b = a + width;
-    double *total_a = &partial[2 * width * thread], *total_b = total_a + width;
-    for (int64_t start = begin; start < end; start += kBlock) {
-      std::fill(block.begin(), block.end(), Sum(0));
-      body(start, std::min(start + kBlock, end), a, b);
-      for (int64_t i = 0; i < width; ++i) total_a[i] += a[i];
-      for (int64_t i = 0; i < width; ++i) total_b[i] += b[i];
-    }
+    std::vector<Sum> block(2 * wide.width);
+    sum_part(wide.width, begin, end, block.data(), &partial[2 * wide.width * thread], body);
   });
-  for (int thread = 0; thread < threads(); ++thread) {
-    const double* totals = &partial[2 * width * thread];
-    for (int64_t i = 0; i < width; ++i) {
-      first[i % wide.channels] += totals[i];
-      second[i % wide.channels] += totals[width + i];
-    }
-  }
+  fold(partial, wide.width, wide.channels, first, second);
 }
 
 template <class Body>
@@ -70,16 +80,36 @@ void sum_rows(const WideRows& wide, std::vector<double>& first, std::vector<doub
 
 }  // namespace
 
-Moments::Moments(int64_t channels, const float* first_row)
-    : channels_(channels), shift_(first_row, first_row + channels), sums_(channels, 0.0), squares_(channels, 0.0) {}
+Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
+    : channels_(channels), rows_(rows), width_(WideRows(1, channels).width) {
+  shift_ = WideRows(1, channels).repeat({first_row, first_row + channels});
+  totals_.assign(2 * width_ * threads(), 0.0);
+  blocks_.resize(totals_.size());
+}
 
 void Moments::add(const float* x, int64_t rows) {
+  const int64_t pixels = width_ / channels_, wide = (rows + pixels - 1) / pixels;
+  parallel(wide, rows * channels_, [&](int thread, int64_t begin, int64_t end) {
+    add_rows(thread, x + begin * width_, std::min(end * pixels, rows) - begin * pixels);
+  });
+}
+
+void Moments::add_rows(int thread, const float* x, int64_t rows) {
+  double* totals = &totals_[2 * width_ * thread];
+  double* block = &blocks_[2 * width_ * thread];
+  if (rows_ * channels_ <= kFew) {
+    add_rows_as(x, rows, block, totals);
+  } else {
+    add_rows_as(x, rows, reinterpret_cast<float*>(block), totals);
+  }
+}
+
+template <class Sum>
+void Moments::add_rows_as(const float* x, int64_t rows, Sum* block, double* totals) const {
   const WideRows wide(rows, channels_);
-  const std::vector<float> repeated = wide.repeat(shift_);
-  const float* shift = repeated.data();
-  const int64_t width = wide.width;
-  sum_rows(wide, sums_, squares_, [&](int64_t begin, int64_t end, auto* sum, auto* square) {
-    using Sum = std::remove_pointer_t<decltype(sum)>;
+  const float* shift = shift_.data();
+  const int64_t width = width_;
+  sum_part(width, 0, wide.count, block, totals, [&](int64_t begin, int64_t end, Sum* sum, Sum* square) {
     int64_t row = begin;
     for (; row + 4 <= end && wide.length(row + 3) == width; row += 4) {
       const float *p = x + row * width, *q = p + width, *r = q + width, *s = r + width;
@@ -102,14 +132,15 @@ void Moments::add(const float* x, int64_t rows) {
       }
     }
   });
-  rows_ += rows;
 }
 
 void Moments::mean_and_variance(double* mean, double* variance) const {
+  std::vector<double> sums(channels_, 0.0), squares(channels_, 0.0);
+  fold(totals_, width_, channels_, sums, squares);
   for (int64_t c = 0; c < channels_; ++c) {
-    const double centre = sums_[c] / rows_;
+    const double centre = sums[c] / rows_;
     mean[c] = centre + shift_[c];
-    const double value = squares_[c] / rows_ - centre * centre;
+    const double value = squares[c] / rows_ - centre * centre;
     variance[c] = value < 0.0 ? 0.0 : value;
   }
 }
@@ -204,27 +235,33 @@ void NormGradient::finish(float* dgamma, float* dbeta) {
     slope[c] = static_cast<float>(-k * inverse * inverse * products[c] / rows_seen);
     constant[c] = static_cast<float>(-k * sums[c] / rows_seen);
   }
+  const WideRows wide(1, channels);
+  for (std::vector<float>* values : {&scale, &offset, &centre, &slope, &constant}) *values = wide.repeat(*values);
 }
 
 void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
+  const int64_t width = static_cast<int64_t>(scale.size()), pixels = width / channels;
+  parallel((rows + pixels - 1) / pixels, rows * channels, [&](int, int64_t begin, int64_t end) {
+    const int64_t start = begin * width;
+    apply_rows(x + start, dy + start, activation, std::min(end * pixels, rows) - begin * pixels, dx + start);
+  });
+}
+
+void NormGradient::apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
   const WideRows wide(rows, channels);
-  const std::vector<float> scales = wide.repeat(scale), offsets = wide.repeat(offset), means = wide.repeat(centre),
-                           slopes = wide.repeat(slope), constants = wide.repeat(constant);
-  const float *k = scales.data(), *o = offsets.data(), *mean = means.data(), *p = slopes.data(), *q = constants.data();
+  const float *k = scale.data(), *o = offset.data(), *mean = centre.data(), *p = slope.data(), *q = constant.data();
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    parallel(wide.count, wide.elements, [&](int, int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t length = wide.length(row);
-        const float *from = x + row * wide.width, *gradient = dy + row * wide.width;
-        float* to = dx + row * wide.width;
+    for (int64_t row = 0; row < wide.count; ++row) {
+      const int64_t length = wide.length(row);
+      const float *from = x + row * wide.width, *gradient = dy + row * wide.width;
+      float* to = dx + row * wide.width;
 #pragma omp simd
-        for (int64_t i = 0; i < length; ++i) {
-          const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
-          to[i] = k[i] * f + (p[i] * (from[i] - mean[i]) + q[i]);
-        }
+      for (int64_t i = 0; i < length; ++i) {
+        const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
+        to[i] = k[i] * f + (p[i] * (from[i] - mean[i]) + q[i]);
       }
-    });
+    }
   });
 }
 

@@ -11,6 +11,7 @@
 
 #include "kernels.h"
 #include "onednn.h"
+#include "parallel.h"
 
 namespace ppzoo {
 namespace {
@@ -91,6 +92,7 @@ std::vector<int64_t> weight_sizes(const ConvShape& s) {
 Layout plain_weights(const ConvShape& s) {
   std::vector<int64_t> sizes = weight_sizes(s), strides(sizes.size(), 1);
   for (size_t axis = sizes.size() - 1; axis > 0; --axis) strides[axis - 1] = strides[axis] * sizes[axis];
+  if (s.weight_step > 0) strides[0] = s.weight_step;
   return strided(sizes, strides);
 }
 
@@ -204,7 +206,7 @@ Key key_of(const ConvShape& s, Pass pass, bool bias) {
   return {static_cast<int>(pass),
           bias,
           {s.images, s.height, s.width, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h, s.stride_w,
-           s.top, s.bottom, s.left, s.right, s.dilation_h, s.dilation_w, s.groups}};
+           s.top, s.bottom, s.left, s.right, s.dilation_h, s.dilation_w, s.groups, s.weight_step}};
 }
 
 // The tasks of the shapes seen last.
@@ -262,18 +264,72 @@ void run(Task& task, bool outwards, const std::vector<const void*>& data) {
   check(dnnl_stream_wait(stream()), "finish");
 }
 
+// Terms of a sum that oneDNN may add up one after the other: more than twice as many cost a digit, and are made part by
+// part of the summed channels.
+constexpr int64_t kTerms = 1152;
+
+bool long_sums(const ConvShape& s, int64_t channels) {
+  return s.groups == 1 && channels * s.kernel_h * s.kernel_w > 2 * kTerms;
+}
+
+// Calls body(first, slice, count, to) for parts of the channels of `whole` (pixels x channels): `slice` holds a part and
+// what is written to `to` becomes a term of `sum`.
+template <class Body>
+void sum_over_channels(const ConvShape& s, const float* whole, int64_t pixels, int64_t channels, float* sum,
+                       int64_t sum_size, const Body& body) {
+  const int64_t part = (equal_parts(channels, kTerms / (s.kernel_h * s.kernel_w)) + 15) / 16 * 16;
+  auto* slice = static_cast<float*>(shared_buffer(Purpose::kSlice, sizeof(float) * pixels * part));
+  auto* term = static_cast<float*>(shared_buffer(Purpose::kPartialSum, sizeof(float) * sum_size));
+  for (int64_t first = 0; first < channels; first += part) {
+    const int64_t count = std::min(part, channels - first);
+    parallel(pixels, pixels * count, [&](int, int64_t begin, int64_t end) {
+      for (int64_t pixel = begin; pixel < end; ++pixel) {
+        std::copy_n(whole + pixel * channels + first, count, slice + pixel * count);
+      }
+    });
+    body(first, slice, count, first == 0 ? sum : term);
+    if (first > 0) accumulate(term, sum_size, sum);
+  }
+}
+
 }  // namespace
 
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
+  if (pointwise(shape)) return pointwise_convolve(shape, x, weights, bias, y);
+  if (depthwise(shape)) return depthwise_convolve(shape, x, weights, bias, y);
+  if (long_sums(shape, shape.channels)) {
+    const int64_t taps = shape.kernel_h * shape.kernel_w, pixels = shape.images * shape.height * shape.width;
+    const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
+      ConvShape piece = shape;
+      piece.channels = count, piece.weight_step = shape.channels * taps;
+      const bool biased = bias != nullptr && first == 0;
+      run(task_for(piece, Pass::kForward, biased), false, {slice, weights + first * taps, to, bias});
+    };
+    return sum_over_channels(shape, x, pixels, shape.channels, y, shape.output_size(), add);
+  }
   run(task_for(shape, Pass::kForward, bias != nullptr), false, {x, weights, y, bias});
 }
 
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx) {
+  if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
+  if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
+  if (long_sums(shape, shape.out_channels)) {
+    const int64_t filter = shape.weight_size() / shape.out_channels;
+    const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
+      ConvShape piece = shape;
+      piece.out_channels = count;
+      run(task_for(piece, Pass::kInputGradient, false), false, {to, weights + first * filter, slice});
+    };
+    const int64_t pixels = shape.output_size() / shape.out_channels;
+    return sum_over_channels(shape, dy, pixels, shape.out_channels, dx, shape.source_size(), add);
+  }
   run(task_for(shape, Pass::kInputGradient, false), false, {dx, weights, dy});
 }
 
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
                               float* dbias) {
+  if (pointwise(shape) && dbias == nullptr) return pointwise_weight_gradient(shape, x, dy, add, dweights);
+  if (depthwise(shape) && dbias == nullptr) return depthwise_weight_gradient(shape, x, dy, add, dweights);
   // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
   constexpr int64_t kPixels = 4096;
   const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;
@@ -288,12 +344,8 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
       to = static_cast<float*>(shared_buffer(Purpose::kPartialWeights, bytes));
     }
     float* bias_to = dbias != nullptr && adding ? bias_part.data() : dbias;
-    if (dbias == nullptr && slow_depthwise(piece)) {
-      depthwise_weight_gradient(piece, x + image * in, dy + image * out, to);
-    } else {
-      run(task_for(piece, Pass::kWeightGradient, dbias != nullptr), true,
-          {x + image * in, to, dy + image * out, bias_to});
-    }
+    run(task_for(piece, Pass::kWeightGradient, dbias != nullptr), true,
+        {x + image * in, to, dy + image * out, bias_to});
     if (adding) accumulate(to, shape.weight_size(), dweights);
     if (adding && dbias != nullptr) accumulate(bias_to, shape.out_channels, dbias);
   }

@@ -1,105 +1,329 @@
-// The weight gradient of depthwise convolutions with large filters or on small maps, for which oneDNN has no kernel of
-// its own and takes that of grouped convolutions: two to nine times slower.
+// Depthwise convolutions, row by row. The rows of the input that a row of the output needs lie in a ring, with zeros
+// where the padding is, so that the loops over pixels have no cases; a row of the gradient passes batch norm, goes into
+// the weights' gradient and into the input's while it is in the cache.
 #include <algorithm>
+#include <cstring>
 
 #include "kernels.h"
 #include "parallel.h"
+#include "product.h"
 
 namespace ppzoo {
 namespace {
 
-constexpr int64_t kLanes = 16;  // channels summed side by side
-
-// The outputs of a row or column whose input under tap `tap` lies in the image: [begin, end).
-struct Range {
-  int64_t begin, end;
+// The last `rows` rows of an image.
+class Ring {
+ public:
+  Ring(int64_t rows, int64_t pixels, int64_t channels)
+      : rows_(rows), size_(pixels * channels), data_(rows * size_, 0.0f) {}
+  float* row(int64_t number) { return &data_[number % rows_ * size_]; }
+  
+ private:
+  int64_t rows_, size_;
+  std::vector<float> data_;
 };
 
-Range inside(int64_t tap, int64_t dilation, int64_t before, int64_t stride, int64_t size, int64_t outputs) {
-  const int64_t offset = tap * dilation - before;  // input = output * stride + offset
-  const int64_t begin = offset >= 0 ? 0 : (-offset + stride - 1) / stride;
-  const int64_t end = size - offset <= 0 ? 0 : (size - offset - 1) / stride + 1;
-  return {begin, std::max(begin, std::min(end, outputs))};
+// Weights with the channels last: kernel_h x kernel_w x channels; turned around by half a turn where `flipped`.
+std::vector<float> channels_last(const ConvShape& s, const float* weights, bool flipped) {
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  std::vector<float> turned(taps * s.channels);
+  for (int64_t c = 0; c < s.channels; ++c) {
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      turned[(flipped ? taps - 1 - tap : tap) * s.channels + c] = weights[c * taps + tap];
+    }
+  }
+  return turned;
 }
 
-// Adds to sums (kernel_w x kLanes) what one image gives for row `kh` of the filter and kLanes channels. `kTaps` taps
-// are summed side by side where all of them lie in the image.
-template <int kTaps>
-void add_image(const ConvShape& s, const float* x, const float* dy, int64_t kh, int64_t tap, float* sums) {
-  const int64_t columns = s.out_width(), channels = s.channels;
-  Range ranges[kTaps], all{0, columns};
-  for (int t = 0; t < kTaps; ++t) {
-    ranges[t] = inside(tap + t, s.dilation_w, s.left, s.stride_w, s.width, columns);
-    all = {std::max(all.begin, ranges[t].begin), std::min(all.end, ranges[t].end)};
-  }
-  all.end = std::max(all.begin, all.end);
-  float partial[kTaps][kLanes];
-  for (int t = 0; t < kTaps; ++t) {
-    for (int64_t i = 0; i < kLanes; ++i) partial[t][i] = sums[(tap + t) * kLanes + i];
-  }
-  const Range rows = inside(kh, s.dilation_h, s.top, s.stride_h, s.height, s.out_height());
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const float* line = x + ((row * s.stride_h + kh * s.dilation_h - s.top) * s.width - s.left) * channels;
-    const float* gradient = dy + row * columns * channels;
-    const auto add = [&](int t, int64_t column) {
-      const float* from = line + (column * s.stride_w + (tap + t) * s.dilation_w) * channels;
-#pragma omp simd
-      for (int64_t i = 0; i < kLanes; ++i) partial[t][i] += from[i] * gradient[column * channels + i];
-    };
-    for (int t = 0; t < kTaps; ++t) {
-      for (int64_t column = ranges[t].begin; column < std::min(all.begin, ranges[t].end); ++column) add(t, column);
+// Calls body(channel) for the first of kLanes channels; the last of them overlap those before where they must.
+template <class Body>
+void for_lanes(int64_t channels, Body&& body) {
+  for (int64_t channel = 0; channel < channels; channel += kLanes) body(std::min(channel, channels - kLanes));
+}
+
+// A row of outputs: y[i] = the sum over taps of rows[kh][i step + kw dilation] weights[kh][kw]. Rows that are null are
+// nothing but zeros.
+struct RowFilter {
+  int64_t channels, kernel_h, kernel_w, step, dilation, outputs;
+  const float* weights;
+
+  template <int kPixels>
+  void pixels(const float* const* rows, int64_t first, int64_t channel, float* y) const {
+    Vector sums[kPixels] = {};
+    for (int64_t kh = 0; kh < kernel_h; ++kh) {
+      if (rows[kh] == nullptr) continue;
+      const float* from = rows[kh] + first * step * channels + channel;
+      const float* weight = weights + kh * kernel_w * channels + channel;
+      for (int64_t kw = 0; kw < kernel_w; ++kw) {
+        const Vector factor = load(weight);
+#pragma GCC unroll 8
+        for (int i = 0; i < kPixels; ++i) sums[i] += load(from + i * step * channels) * factor;
+        from += dilation * channels;
+        weight += channels;
+      }
     }
-    for (int64_t column = all.begin; column < all.end; ++column) {
-      for (int t = 0; t < kTaps; ++t) add(t, column);
-    }
-    for (int t = 0; t < kTaps; ++t) {
-      for (int64_t column = std::max(all.end, ranges[t].begin); column < ranges[t].end; ++column) add(t, column);
+#pragma GCC unroll 8
+    for (int i = 0; i < kPixels; ++i) store(sums[i], y + (first + i) * channels + channel);
+  }
+
+  void operator()(const float* const* rows, float* y) const {
+    for_lanes(channels, [&](int64_t channel) {
+      int64_t i = 0;
+      for (; i + 8 <= outputs; i += 8) pixels<8>(rows, i, channel, y);
+      for (; i + 4 <= outputs; i += 4) pixels<4>(rows, i, channel, y);
+      for (; i < outputs; ++i) pixels<1>(rows, i, channel, y);
+    });
+  }
+};
+
+// The rows of images that a filter sees, with zeros around them; `row` counts them from the padding on.
+class PaddedRows {
+ public:
+  PaddedRows(const ConvShape& s)
+      : s_(s), ring_((s.kernel_h - 1) * s.dilation_h + s.stride_h, s.width + s.left + s.right, s.channels) {}
+  void start(const float* image) { image_ = image, next_ = 0; }
+  // The rows under the filter for output `row`; null where all is padding.
+  void under(int64_t row, std::vector<const float*>& rows) {
+    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
+      const int64_t number = row * s_.stride_h + kh * s_.dilation_h - s_.top;
+      const bool inside = number >= 0 && number < s_.height;
+      if (inside) fetch(number, row * s_.stride_h - s_.top);
+      rows[kh] = inside ? ring_.row(number) : nullptr;
     }
   }
-  for (int t = 0; t < kTaps; ++t) {
-    for (int64_t i = 0; i < kLanes; ++i) sums[(tap + t) * kLanes + i] = partial[t][i];
+
+ private:
+  void fetch(int64_t number, int64_t oldest) {
+    const int64_t size = s_.width * s_.channels;
+    for (next_ = std::max({next_, oldest, int64_t{0}}); next_ <= number; ++next_) {
+      std::memcpy(ring_.row(next_) + s_.left * s_.channels, image_ + next_ * size, sizeof(float) * size);
+    }
+  }
+  const ConvShape& s_;
+  Ring ring_;
+  const float* image_ = nullptr;
+  int64_t next_ = 0;
+};
+
+// Calls body(thread, image, first row, end row) for equal shares of all rows.
+template <class Body>
+void for_rows(int64_t images, int64_t rows, int64_t work, Body&& body) {
+  parallel(images * rows, work, [&](int thread, int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t image = begin / rows, row = begin % rows, last = std::min(rows, row + end - begin);
+      body(thread, image, row, last);
+      begin += last - row;
+    }
+  });
+}
+
+int64_t work_of(const ConvShape& s) { return s.output_size() * s.kernel_h * s.kernel_w; }
+
+void convolve_rows(const ConvShape& s, const float* x, const float* weights, PaddedRows& padded, int64_t image,
+                   int64_t begin, int64_t end, Moments* moments, int thread, float* y) {
+  const RowFilter filter{s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.dilation_w, s.out_width(), weights};
+  std::vector<const float*> rows(s.kernel_h);
+  padded.start(x + image * s.height * s.width * s.channels);
+  const int64_t width = s.out_width() * s.channels;
+  for (int64_t row = begin; row < end; ++row) {
+    padded.under(row, rows);
+    float* to = y + (image * s.out_height() + row) * width;
+    filter(rows.data(), to);
+    if (moments != nullptr) moments->add_rows(thread, to, s.out_width());
   }
 }
 
-void add_row_of_filter(const ConvShape& s, const float* x, const float* dy, int64_t kh, float* sums) {
-  int64_t tap = 0;
-  for (; tap + 5 <= s.kernel_w; tap += 5) add_image<5>(s, x, dy, kh, tap, sums);
-  for (; tap + 3 <= s.kernel_w; tap += 3) add_image<3>(s, x, dy, kh, tap, sums);
-  for (; tap < s.kernel_w; ++tap) add_image<1>(s, x, dy, kh, tap, sums);
+// The backward pass of one thread: its rows of the gradient one after the other.
+class Backward {
+ public:
+  Backward(const ConvShape& s, const float* flipped)
+      : s_(s),
+        padded_(s),
+        ring_((s.kernel_h - 1) * s.dilation_h + 2, s.width + (s.kernel_w - 1) * s.dilation_w, s.channels),
+        compact_(s.out_width() * s.channels),
+        input_filter_{s.channels, s.kernel_h, s.kernel_w, 1, s.dilation_w, s.width, flipped},
+        rows_(s.kernel_h),
+        blocks_((s.channels + kLanes - 1) / kLanes),
+        sums_(blocks_ * s.kernel_h * s.kernel_w * kLanes),
+        totals_(sums_.size(), 0.0) {}
+
+  // `make_row(row, to)` writes row `row` of the gradient of the convolution's output.
+  template <class MakeRow>
+  void image(const float* x, MakeRow&& make_row, float* dx, bool weights) {
+    padded_.start(x);
+    std::fill(sums_.begin(), sums_.end(), 0.0f);
+    const int64_t offset = (s_.kernel_w - 1) * s_.dilation_w - s_.left;
+    int64_t done = 0;
+    for (int64_t row = 0; row < s_.out_height(); ++row) {
+      make_row(row, compact_.data());
+      spread(row, offset);
+      if (weights) add_to_weights(row);
+      // The input's rows that no later row of the gradient reaches.
+      const int64_t ready = row + 1 == s_.out_height() ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
+      for (; dx != nullptr && done < ready; ++done) input_row(done, dx);
+    }
+    for (size_t i = 0; i < sums_.size(); ++i) totals_[i] += sums_[i];
+  }
+
+  const std::vector<double>& totals() const { return totals_; }
+
+ private:
+  const ConvShape& s_;
+  PaddedRows padded_;
+  Ring ring_;
+  std::vector<float> compact_;
+  RowFilter input_filter_;
+  std::vector<const float*> rows_;
+  int64_t blocks_;
+  std::vector<float> sums_;
+  std::vector<double> totals_;
+
+  // A row of the gradient into the ring: pixel i to place i stride + offset, between zeros.
+  void spread(int64_t row, int64_t offset) {
+    const int64_t width = s_.width + (s_.kernel_w - 1) * s_.dilation_w, channels = s_.channels;
+    float* to = ring_.row(row);
+    for (int64_t i = 0; i < s_.out_width(); ++i) {
+      const int64_t place = i * s_.stride_w + offset;
+      if (place < 0 || place >= width) continue;
+      std::memcpy(to + place * channels, &compact_[i * channels], sizeof(float) * channels);
+    }
+  }
+
+  void input_row(int64_t number, float* dx) {
+    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
+      const int64_t place = number + s_.top - (s_.kernel_h - 1 - kh) * s_.dilation_h, row = place / s_.stride_h;
+      const bool inside = place >= 0 && place % s_.stride_h == 0 && row < s_.out_height();
+      rows_[kh] = inside ? ring_.row(row) : nullptr;
+    }
+    input_filter_(rows_.data(), dx + number * s_.width * s_.channels);
+  }
+
+  void add_to_weights(int64_t row) {
+    padded_.under(row, rows_);
+    const int64_t step = s_.stride_w * s_.channels, x_step = s_.dilation_w * s_.channels;
+    float* sums = sums_.data();
+    for_lanes(s_.channels, [&](int64_t channel) {
+      for (int64_t kh = 0; kh < s_.kernel_h; ++kh, sums += s_.kernel_w * kLanes) {
+        if (rows_[kh] == nullptr) continue;
+        const float* x = rows_[kh] + channel;
+        const float* draw = compact_.data() + channel;
+        int64_t tap = 0;
+        for (; tap + 5 <= s_.kernel_w; tap += 5) {
+          taps<5>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
+        }
+        for (; tap + 3 <= s_.kernel_w; tap += 3) {
+          taps<3>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
+        }
+        for (; tap < s_.kernel_w; ++tap) taps<1>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
+      }
+    });
+  }
+
+  template <int kTaps>
+  void taps(const float* x, const float* draw, int64_t step, int64_t x_step, float* sums) const {
+    Vector partial[kTaps];
+#pragma GCC unroll 8
+    for (int t = 0; t < kTaps; ++t) partial[t] = load(sums + t * kLanes);
+    for (int64_t i = 0; i < s_.out_width(); ++i) {
+      const Vector gradient = load(draw + i * s_.channels);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTaps; ++t) partial[t] += load(x + i * step + t * x_step) * gradient;
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTaps; ++t) store(partial[t], sums + t * kLanes);
+  }
+};
+
+// Runs the backward pass over all images; `make_row(image, row, to)` as in `Backward::image`.
+template <class MakeRow>
+void backward(const ConvShape& s, const float* x, const float* weights, MakeRow&& make_row, bool add, float* dx,
+              float* dweights) {
+  const std::vector<float> flipped = dx != nullptr ? channels_last(s, weights, true) : std::vector<float>();
+  const int64_t in = s.source_size() / s.images, taps = s.kernel_h * s.kernel_w;
+  std::vector<std::vector<double>> totals(threads());
+  parallel(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
+    Backward pass(s, flipped.data());
+    for (int64_t image = begin; image < end; ++image) {
+      pass.image(
+          x + image * in, [&](int64_t row, float* to) { make_row(image, row, to); },
+          dx != nullptr ? dx + image * in : nullptr, dweights != nullptr);
+    }
+    totals[thread] = pass.totals();
+  });
+  if (dweights == nullptr) return;
+  for (int64_t c = 0; c < s.channels; ++c) {
+    const int64_t first = std::min(c / kLanes * kLanes, s.channels - kLanes), block = c / kLanes;
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      double total = add ? dweights[c * taps + tap] : 0.0;
+      for (const auto& part : totals) {
+        if (!part.empty()) total += part[(block * taps + tap) * kLanes + c - first];
+      }
+      dweights[c * taps + tap] = static_cast<float>(total);
+    }
+  }
 }
 
 }  // namespace
 
-bool slow_depthwise(const ConvShape& s) {
-  return s.groups == s.channels && s.out_channels == s.channels && s.channels >= kLanes &&
-         (s.height <= s.kernel_h || s.width <= s.kernel_w || s.kernel_h > 3 || s.kernel_w > 3);
+bool depthwise(const ConvShape& s) {
+  return s.groups == s.channels && s.out_channels == s.channels && s.channels >= kLanes;
 }
 
-void depthwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, float* dweights) {
-  const int64_t taps = s.kernel_h * s.kernel_w;
-  const int64_t source = s.source_size() / s.images, output = s.output_size() / s.images;
-  parallel((s.channels + kLanes - 1) / kLanes, taps * s.output_size(), [&](int, int64_t begin, int64_t end) {
-    std::vector<double> sums(taps * kLanes);
-    std::vector<float> block(s.kernel_w * kLanes);
-    for (int64_t part = begin; part < end; ++part) {
-      // The last part overlaps the one before where the channels are no multiple of kLanes.
-      const int64_t channel = std::min(part * kLanes, s.channels - kLanes), first = part * kLanes - channel;
-      std::fill(sums.begin(), sums.end(), 0.0);
-      for (int64_t image = 0; image < s.images; ++image) {
-        for (int64_t kh = 0; kh < s.kernel_h; ++kh) {
-          std::fill(block.begin(), block.end(), 0.0f);
-          add_row_of_filter(s, x + image * source + channel, dy + image * output + channel, kh, block.data());
-          double* row = &sums[kh * s.kernel_w * kLanes];
-          for (int64_t i = 0; i < s.kernel_w * kLanes; ++i) row[i] += block[i];
-        }
-      }
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        for (int64_t i = first; i < kLanes; ++i) {
-          dweights[(channel + i) * taps + tap] = static_cast<float>(sums[tap * kLanes + i]);
-        }
-      }
+void depthwise_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
+  const std::vector<float> turned = channels_last(s, weights, false);
+  const int64_t width = s.out_width() * s.channels;
+  for_rows(s.images, s.out_height(), work_of(s), [&](int, int64_t image, int64_t begin, int64_t end) {
+    PaddedRows padded(s);
+    convolve_rows(s, x, turned.data(), padded, image, begin, end, nullptr, 0, y);
+    if (bias == nullptr) return;
+    for (int64_t i = (image * s.out_height() + begin) * width; i < (image * s.out_height() + end) * width; ++i) {
+      y[i] += bias[i % s.channels];
     }
   });
+}
+
+Moments depthwise_convolve_moments(const ConvShape& s, const float* x, const float* weights, float* y) {
+  const std::vector<float> turned = channels_last(s, weights, false);
+  PaddedRows first(s);
+  convolve_rows(s, x, turned.data(), first, 0, 0, 1, nullptr, 0, y);
+  Moments moments(s.channels, y, s.output_size() / s.channels);
+  for_rows(s.images, s.out_height(), work_of(s), [&](int thread, int64_t image, int64_t begin, int64_t end) {
+    PaddedRows padded(s);
+    convolve_rows(s, x, turned.data(), padded, image, begin, end, &moments, thread, y);
+  });
+  return moments;
+}
+
+void depthwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
+  const int64_t width = s.out_width() * s.channels;
+  backward(
+      s, nullptr, weights,
+      [&](int64_t image, int64_t row, float* to) {
+        std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
+      },
+      false, dx, nullptr);
+}
+
+void depthwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
+  const int64_t width = s.out_width() * s.channels;
+  backward(
+      s, x, nullptr,
+      [&](int64_t image, int64_t row, float* to) {
+        std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
+      },
+      add, nullptr, dweights);
+}
+
+void depthwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
+                         const float* weights, const float* raw, const float* dy, float* dx, float* dweights) {
+  const int64_t width = s.out_width() * s.channels;
+  backward(
+      s, x, weights,
+      [&](int64_t image, int64_t row, float* to) {
+        const int64_t start = (image * s.out_height() + row) * width;
+        gradient.apply_rows(raw + start, dy + start, activation, s.out_width(), to);
+      },
+      false, dx, dweights);
 }
 
 }  // namespace ppzoo

@@ -2,6 +2,7 @@
 // Sizes are counts of elements. All are deterministic for a given number of threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -10,7 +11,7 @@ namespace ppzoo {
 // ---- memory.cc
 
 // What a buffer that all operators share is for; its content lives until the next request for the same purpose.
-enum class Purpose { kScratchpad, kWeights, kGradient, kPartialWeights, kCount };
+enum class Purpose { kScratchpad, kWeights, kGradient, kPartialWeights, kSlice, kPartialSum, kCount };
 
 // At least `bytes` of memory, 64-byte aligned; it grows and is kept, so that no step faults fresh pages in.
 void* shared_buffer(Purpose purpose, size_t bytes);
@@ -31,6 +32,7 @@ struct ConvShape {
   int64_t images, height, width, channels;
   int64_t out_channels, kernel_h, kernel_w;
   int64_t stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups;
+  int64_t weight_step = 0;  // elements between the weights of two output channels; 0 where they are dense
 
   int64_t out_height() const { return (height + top + bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
   int64_t out_width() const { return (width + left + right - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
@@ -52,12 +54,6 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
                               float* dbias);
 
-// ---- depthwise.cc
-
-// Whether a convolution is one whose weight gradient the next function computes faster than oneDNN.
-bool slow_depthwise(const ConvShape& shape);
-void depthwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, float* dweights);
-
 // ---- linear.cc
 
 // y (rows x out) = x (rows x in) weights (in x out) + bias; `bias` may be null.
@@ -70,18 +66,23 @@ void linear_gradient(const float* x, const float* weights, const float* dy, int6
 
 enum class Activation { kNone, kRelu, kRelu6, kHardSwish, kSwish };
 
-// Sums of a channels-last matrix's columns, gathered over one or more calls of `add`: mean and biased variance.
+// Mean and biased variance of the columns of a channels-last matrix, gathered over some calls of `add`.
 class Moments {
  public:
-  // `first_row`: `channels` values near the mean, subtracted from all to keep the squares small.
-  Moments(int64_t channels, const float* first_row);
+  // `first_row`: `channels` values near the mean, subtracted from all to keep the squares small; `rows`: of all calls.
+  Moments(int64_t channels, const float* first_row, int64_t rows);
   void add(const float* x, int64_t rows);
+  // The same as a part of the work of thread number `thread`.
+  void add_rows(int thread, const float* x, int64_t rows);
   void mean_and_variance(double* mean, double* variance) const;
 
  private:
-  int64_t channels_, rows_ = 0;
+  template <class Sum>
+  void add_rows_as(const float* x, int64_t rows, Sum* block, double* totals) const;
+
+  int64_t channels_, rows_, width_;
   std::vector<float> shift_;
-  std::vector<double> sums_, squares_;
+  std::vector<double> totals_, blocks_;
 };
 
 // y = activation(x scale + offset + residual) with one scale and offset a channel; `residual` may be null.
@@ -99,11 +100,37 @@ struct NormGradient {
   void finish(float* dgamma, float* dbeta);
   // Second pass. `dy` is the masked gradient where there is a residual, with kNone for the activation.
   void apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
+  // The same on one thread.
+  void apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
 
   int64_t channels, rows_seen = 0;
   std::vector<float> scale, offset, centre, inverse_std, slope, constant;
   std::vector<double> sums, products;
 };
+
+// ---- pointwise.cc
+
+// Whether a convolution is one of 1x1 pixel without stride, which the functions below compute.
+bool pointwise(const ConvShape& shape);
+void pointwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
+// y, and the moments of its columns.
+Moments pointwise_convolve_moments(const ConvShape& shape, const float* x, const float* weights, float* y);
+void pointwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
+void pointwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
+// From the gradient of batch norm's output to those of the convolution's input (may be null) and weights.
+void pointwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
+                         const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
+
+// ---- depthwise.cc
+
+// The same for convolutions of each channel by itself.
+bool depthwise(const ConvShape& shape);
+void depthwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
+Moments depthwise_convolve_moments(const ConvShape& shape, const float* x, const float* weights, float* y);
+void depthwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
+void depthwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
+void depthwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
+                         const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
 
 // ---- pooling.cc
 
@@ -128,6 +155,19 @@ void max_pool_gradient(const PoolShape& shape, const float* dy, const uint8_t* a
 // `padded`: whether a window's paddings count in its divisor.
 void average_pool(const PoolShape& shape, bool padded, const float* x, float* y);
 void average_pool_gradient(const PoolShape& shape, bool padded, const float* dy, float* dx);
+
+// ---- momentum.cc
+
+struct MomentumPart {
+  float *parameter, *velocity;
+  const float* gradient;
+  int64_t count;
+  float rate, decay;
+};
+
+// slope = gradient + decay parameter; velocity = mu velocity + slope; parameter -= rate velocity, or with `nesterov`
+// rate (slope + mu velocity).
+void momentum_step(const std::vector<MomentumPart>& parts, float mu, bool nesterov);
 
 // ---- channels.cc
 

@@ -158,7 +158,7 @@ std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor&
                                  int activation) {
   const auto lock = alone();
   const float* from = x.data<float>();
-  ppzoo::Moments moments(channels_of(x), from);
+  ppzoo::Moments moments(channels_of(x), from, pixels_of(x));
   moments.add(from, pixels_of(x));
   Statistics s = settle(moments, gamma, beta, running_mean, running_variance, momentum, epsilon);
   Tensor y = like(x);
@@ -218,11 +218,17 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   const int64_t part = images_at_a_time(s.images, out);
 
   std::unique_ptr<ppzoo::Moments> moments;
-  for (int64_t image = 0; image < s.images; image += part) {
+  const bool row_by_row = ppzoo::pointwise(s) || ppzoo::depthwise(s);
+  if (row_by_row) {
+    const auto run = ppzoo::pointwise(s) ? ppzoo::pointwise_convolve_moments : ppzoo::depthwise_convolve_moments;
+    moments = std::make_unique<ppzoo::Moments>(
+        run(s, x.data<float>(), weights.data<float>(), raw.data<float>()));
+  }
+  for (int64_t image = 0; !row_by_row && image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     float* to = raw.data<float>() + image * out;
     ppzoo::convolve(s.with_images(count), x.data<float>() + image * in, weights.data<float>(), nullptr, to);
-    if (!moments) moments = std::make_unique<ppzoo::Moments>(s.out_channels, to);
+    if (!moments) moments = std::make_unique<ppzoo::Moments>(s.out_channels, to, pixels_of(raw));
     moments->add(to, count * out / s.out_channels);
   }
   Statistics found = settle(*moments, gamma, beta, running_mean, running_variance, momentum, epsilon);
@@ -251,6 +257,12 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
 void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const float* x,
                            const float* weights, const float* raw, const float* dy, Activation activation, float* dx,
                            float* dweights) {
+  if (ppzoo::pointwise(s)) {
+    return ppzoo::pointwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
+  }
+  if (ppzoo::depthwise(s)) {
+    return ppzoo::depthwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
+  }
   const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time(s.images, out);
   auto* draw = static_cast<float*>(ppzoo::shared_buffer(ppzoo::Purpose::kGradient, sizeof(float) * part * out));
@@ -488,6 +500,22 @@ std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) {
   return join({left, right}, false);
 }
 
+// ---- optimizer
+
+// Parameters and velocities are written to; the answer is a tensor without meaning, since an operator must have one.
+std::vector<Tensor> momentum(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
+                             const std::vector<Tensor>& velocities, const std::vector<float>& rates,
+                             const std::vector<float>& decays, float mu, bool nesterov) {
+  const auto lock = alone();
+  std::vector<ppzoo::MomentumPart> parts;
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    parts.push_back({const_cast<float*>(parameters[i].data<float>()), const_cast<float*>(velocities[i].data<float>()),
+                     gradients[i].data<float>(), parameters[i].numel(), rates[i], decays[i]});
+  }
+  ppzoo::momentum_step(parts, mu, nesterov);
+  return {nothing(parameters[0])};
+}
+
 }  // namespace
 
 // Version of oneDNN in use, as 10000 major + 100 minor + patch.
@@ -654,3 +682,9 @@ PD_BUILD_GRAD_OP(ppzoo_halve)
     .Inputs({paddle::Grad("A"), paddle::Grad("B")})
     .Outputs({paddle::Grad("X")})
     .SetKernelFn(PD_KERNEL(halve_gradient));
+
+PD_BUILD_OP(ppzoo_momentum)
+    .Inputs({paddle::Vec("Parameter"), paddle::Vec("Gradient"), paddle::Vec("Velocity")})
+    .Outputs({"Done"})
+    .Attrs({"rates: std::vector<float>", "decays: std::vector<float>", "mu: float", "nesterov: bool"})
+    .SetKernelFn(PD_KERNEL(momentum));

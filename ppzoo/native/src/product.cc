@@ -1,0 +1,137 @@
+// Matrix products by register tiles: kTileRows rows by two vectors of columns are summed without leaving registers.
+#include "product.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+namespace ppzoo {
+namespace {
+
+// Element (m, k) of the left factor is a[m * a_step + k], or a[k * a_step + m] where it is transposed.
+template <int kRows, int kVectors, bool kTransposed>
+void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t depth, bool add, float* c,
+          int64_t c_step) {
+  Vector sums[kRows][kVectors] = {};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector row[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) row[v] = load(b + v * kLanes);
+#pragma GCC unroll 12
+    for (int m = 0; m < kRows; ++m) {
+      const float factor = kTransposed ? a[m] : a[m * a_step];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sums[m][v] += factor * row[v];
+    }
+    a += kTransposed ? a_step : 1;
+    b += b_step;
+  }
+#pragma GCC unroll 12
+  for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = c + m * c_step + v * kLanes;
+      store(add ? load(to) + sums[m][v] : sums[m][v], to);
+    }
+  }
+}
+
+using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, bool, float*, int64_t);
+
+template <int kVectors, bool kTransposed, int... kRows>
+constexpr std::array<Tile, kTileRows> tiles(std::integer_sequence<int, kRows...>) {
+  return {tile<kRows + 1, kVectors, kTransposed>...};
+}
+
+template <bool kTransposed>
+Tile tile_for(int64_t rows, bool two_vectors) {
+  using Rows = std::make_integer_sequence<int, kTileRows>;
+  static constexpr auto one = tiles<1, kTransposed>(Rows()), two = tiles<2, kTransposed>(Rows());
+  return (two_vectors ? two : one)[rows - 1];
+}
+
+// The largest equal parts of `count` that are no larger than kTileRows.
+int64_t tile_rows(int64_t count) {
+  const int64_t tiles = (count + kTileRows - 1) / kTileRows;
+  return (count + tiles - 1) / tiles;
+}
+
+}  // namespace
+
+void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels) {
+  for (int64_t start = 0; start < depth; start += kDepth) {
+    const int64_t end = std::min(start + kDepth, depth);
+    for (int64_t column = 0; column < columns; column += kPanel) {
+      const int64_t width = std::min(kPanel, round_up(columns - column, kLanes));
+      const int64_t filled = std::min(width, columns - column);
+      for (int64_t k = start; k < end; ++k, panels += width) {
+        const float* from = b + k * row_step + column * column_step;
+        if (column_step == 1) {
+          std::memcpy(panels, from, sizeof(float) * filled);
+        } else {
+          for (int64_t j = 0; j < filled; ++j) panels[j] = from[j * column_step];
+        }
+        std::fill(panels + filled, panels + width, 0.0f);
+      }
+    }
+  }
+}
+
+void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,
+              int64_t c_step) {
+  const int64_t height = tile_rows(rows);
+  float edge[kTileRows * kPanel];
+  for (int64_t start = 0; start < depth; start += kDepth) {
+    const int64_t length = std::min(kDepth, depth - start);
+    const bool add = start > 0;
+    for (int64_t column = 0; column < columns; column += kPanel) {
+      const int64_t width = std::min(kPanel, round_up(columns - column, kLanes));
+      const int64_t filled = std::min(width, columns - column);
+      for (int64_t row = 0; row < rows; row += height) {
+        const int64_t count = std::min(height, rows - row);
+        const Tile run = tile_for<false>(count, width > kLanes);
+        float* to = c + row * c_step + column;
+        const float* from = a + row * a_step + start;
+        if (filled == width) {
+          run(from, a_step, panels, width, length, add, to, c_step);
+          continue;
+        }
+        run(from, a_step, panels, width, length, false, edge, width);
+        for (int64_t m = 0; m < count; ++m) {
+          for (int64_t j = 0; j < filled; ++j) to[m * c_step + j] = (add ? to[m * c_step + j] : 0.0f) + edge[m * width + j];
+        }
+      }
+      panels += width * length;
+    }
+  }
+}
+
+void multiply_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
+                         float* c, int64_t c_step) {
+  const int64_t height = tile_rows(a_columns);
+  float edge[kDepth * kLanes];
+  for (int64_t start = 0; start < rows; start += kDepth) {
+    const int64_t length = std::min(kDepth, rows - start);
+    const bool adding = add || start > 0;
+    for (int64_t column = 0; column < b_columns;) {
+      const int64_t left = b_columns - column, vectors = left >= kPanel ? 2 : 1;
+      const float* from = b + start * b_columns + column;
+      int64_t step = b_columns;
+      if (left < kLanes) {  // a vector would reach beyond the matrix in its last row
+        for (int64_t k = 0; k < length; ++k) {
+          for (int64_t j = 0; j < kLanes; ++j) edge[k * kLanes + j] = j < left ? from[k * b_columns + j] : 0.0f;
+        }
+        from = edge, step = kLanes;
+      }
+      for (int64_t row = 0; row < a_columns; row += height) {
+        const int64_t count = std::min(height, a_columns - row);
+        tile_for<true>(count, vectors == 2)(a + start * a_columns + row, a_columns, from, step, length, adding,
+                                            c + row * c_step + column, c_step);
+      }
+      column += vectors * kLanes;
+    }
+  }
+}
+
+}  // namespace ppzoo

@@ -1,0 +1,44 @@
+// Matrix products on one thread, small enough to be fused into loops over the rows of channels-last tensors.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace ppzoo {
+
+// Rows of products that are summed in registers at a time, and columns of a packed panel.
+#ifdef __AVX512F__
+constexpr int64_t kTileRows = 12, kLanes = 16;
+#else
+constexpr int64_t kTileRows = 6, kLanes = 8;
+#endif
+constexpr int64_t kPanel = 2 * kLanes;
+// Terms of a sum that are added up one after the other; longer sums are sums of such sums.
+constexpr int64_t kDepth = 256;
+
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Vector load(const float* from) {
+  Vector loaded;
+  std::memcpy(&loaded, from, sizeof loaded);
+  return loaded;
+}
+
+inline void store(Vector value, float* to) { std::memcpy(to, &value, sizeof value); }
+
+inline int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
+
+// A matrix (depth x columns) packed into panels for `multiply`; element (k, j) lies at b[k * row_step + j * column_step].
+inline int64_t packed_size(int64_t depth, int64_t columns) { return depth * round_up(columns, kLanes); }
+void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels);
+
+// c (rows x columns) = a (rows x depth) b, with b packed; rows of a and c are a_step and c_step elements apart.
+void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,
+              int64_t c_step);
+
+// c (a_columns x b_columns) = or += the transpose of a (rows x a_columns) times b (rows x b_columns); rows of c are
+// c_step elements apart, at least b_columns rounded up to kLanes, and what lies beyond b_columns is arbitrary.
+void multiply_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
+                         float* c, int64_t c_step);
+
+}  // namespace ppzoo
