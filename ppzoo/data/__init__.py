@@ -9,6 +9,7 @@ from ppzoo.data.datasets import (
     CIFAR10,
     CIFAR100,
     DATASETS,
+    IMAGE_SUFFIXES,
     Dataset,
     FashionMNIST,
     Flowers102,
@@ -23,13 +24,15 @@ from ppzoo.data.labels import read_labels
 from ppzoo.data.pipeline import Sample, Samples
 from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler, Sampler
 from ppzoo.data.split import Split, split_folder
-from ppzoo.data.transforms import TRANSFORMS, Compose, Transform
+from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 
 __all__ = [
     "BATCH_TRANSFORMS",
     "CIFAR10",
     "CIFAR100",
+    "CORNERS",
     "DATASETS",
+    "IMAGE_SUFFIXES",
     "SAMPLERS",
     "TRANSFORMS",
     "BatchTransform",

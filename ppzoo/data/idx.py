@@ -7,17 +7,19 @@ its size is never believed: the bytes must be exactly as many as the dimensions 
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from ppzoo.errors import DataError
 
 UNSIGNED_BYTE = 0x08
-MAX_BYTES = 1 << 32
+CHUNK = 1 << 20
+MAX_BYTES = 1 << 30
+MAX_PACKING = 1032  # times, which is what DEFLATE reaches at best
 
 
 def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
@@ -37,7 +39,7 @@ def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
         raise DataError(f"cannot read {file} ({error}): fetch the file again") from error
 
 
-def _parse(stream: IO[bytes] | gzip.GzipFile, file: Path, dimensions: int) -> np.ndarray:
+def _parse(stream: io.BufferedIOBase, file: Path, dimensions: int) -> np.ndarray:
     header = stream.read(4 + 4 * dimensions)
     magic = bytes([0, 0, UNSIGNED_BYTE, dimensions])
     if header[:4] != magic or len(header) < 4 + 4 * dimensions:
@@ -47,10 +49,14 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, file: Path, dimensions: int) -> np
         )
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
-    if not 0 < count <= MAX_BYTES:
+    if not 0 < count <= min(MAX_BYTES, MAX_PACKING * file.stat().st_size):
         raise DataError(f"{file}: its header asks for an array of shape {shape}, which cannot be: fetch the file again")
-    data = stream.read(count + 1)
-    if len(data) != count:
-        received = "more" if len(data) > count else str(len(data))
-        raise DataError(f"{file}: its header promises {count} bytes, received {received}: fetch the file again")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    values = np.empty(count, np.uint8)
+    received = 0
+    while received < count and (step := stream.readinto(values[received : received + CHUNK].data)):
+        received += step
+    more = stream.read(1)
+    if received < count or more:
+        found = "more" if more else str(received)
+        raise DataError(f"{file}: its header promises {count} bytes, received {found}: fetch the file again")
+    return values.reshape(shape)

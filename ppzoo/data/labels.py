@@ -1,6 +1,7 @@
-"""Names of classes: PaddleClas's label files, and the list of ImageNet-1k that ships with ppzoo.
+"""Names of classes: PaddleClas's label files, and the lists that ship with ppzoo.
 
-The names are those of the 1,000 WordNet synsets in the order of ILSVRC 2012 (Russakovsky et al., arXiv:1409.0575).
+Those of ImageNet-1k are the 1,000 WordNet synsets in the order of ILSVRC 2012 (Russakovsky et al., arXiv:1409.0575);
+those of NUS-WIDE-SCENE the 33 scenes of that data set in the order of the alphabet (Chua et al., CIVR 2009).
 """
 
 from __future__ import annotations
@@ -10,20 +11,26 @@ from pathlib import Path
 from ppzoo.errors import DataError
 
 SHIPPED_IMAGENET = Path(__file__).parent / "labels" / "imagenet1k.txt"
-PADDLECLAS_IMAGENET = "imagenet1k_label_list.txt"
+SHIPPED = {
+    "imagenet1k_label_list.txt": SHIPPED_IMAGENET,
+    "NUS-WIDE-SCENE_label_list.txt": Path(__file__).parent / "labels" / "nus_wide_scene.txt",
+}
 
 
-def read_labels(path: str | Path) -> dict[int, str]:
+def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
     """The name of each class in a file of "INDEX NAME" lines; a name may contain blanks.
 
-    A path that does not exist but ends in PaddleClas's `imagenet1k_label_list.txt` means the shipped list.
+    A path that does not exist but has the name of one of PaddleClas's own lists (`SHIPPED`) means the shipped one.
+
+    Args:
+        delimiter: what stands between index and name.
 
     Raises:
         DataError: the file cannot be read, a line is not as described, or an index comes twice.
     """
     file = Path(path)
-    if not file.exists() and file.name == PADDLECLAS_IMAGENET:
-        file = SHIPPED_IMAGENET
+    if not file.exists() and file.name in SHIPPED:
+        file, delimiter = SHIPPED[file.name], " "
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -35,7 +42,7 @@ def read_labels(path: str | Path) -> dict[int, str]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        index, _, name = line.strip().partition(" ")
+        index, _, name = line.strip().partition(delimiter)
         if not (index.isascii() and index.isdigit() and len(index) <= 9 and name.strip()):
             raise DataError(
                 f"{path}, line {number}: expected 'INDEX NAME', received {line.strip()[:120]!r}: correct the line"

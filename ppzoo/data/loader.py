@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 import paddle
 from paddle import Tensor
-from paddle.io import DataLoader, Dataset
+from paddle.utils.dlpack import from_dlpack
 
 from ppzoo.data.batch_transforms import BatchTransform
-from ppzoo.data.pipeline import Key, Sample, Samples
-from ppzoo.data.reading import Failure, OnError, Reader, Step, decode, decode_failures
+from ppzoo.data.pipeline import Samples
+from ppzoo.data.reading import Answer, Failure, OnError, Reader, Request, Step
 from ppzoo.data.sampler import Sampler
-from ppzoo.errors import ConfigError, DataError, TrainingError
+from ppzoo.data.transforms import NormalizeImage
+from ppzoo.data.workers import Workers
+from ppzoo.errors import ConfigError, DataError
 
 
 class Batch(NamedTuple):
@@ -32,14 +32,17 @@ class Batch(NamedTuple):
 class Loader:
     """Batches of a dataset, epoch by epoch.
 
-    The batches do not depend on the number of workers. Workers live as long as the iterator of their epoch.
+    The batches do not depend on the number of workers. These start with the first epoch and stay for the later ones;
+    they end with the loader, or when an epoch is not gone through to its end.
 
     Args:
         num_workers: processes that read; 0: this one reads.
-        use_shared_memory: hand batches over in shared memory (/dev/shm) instead of pipes.
+        use_shared_memory: hand batches over in shared memory (it has no name in /dev/shm) instead of pipes.
         batch_transforms: what is done to each batch, one after the other.
         on_error: "raise": a sample that cannot be read is an error; "skip": it is left out of its batch, and noted.
         max_bad_fraction: share of the samples that may be left out.
+        pool: answers the failures of a batch on all processes, which read their batches in step; by default there is
+            one process.
 
     Attributes:
         bad: index of each sample that was left out so far, and why.
@@ -58,6 +61,7 @@ class Loader:
         batch_transforms: Sequence[BatchTransform] = (),
         on_error: OnError = "raise",
         max_bad_fraction: float = 0.05,
+        pool: Callable[[list[Failure]], list[Failure]] = list,
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"dataset.on_error: expected 'raise' or 'skip', received {on_error!r}")
@@ -66,8 +70,9 @@ class Loader:
         self.samples, self.sampler = samples, sampler
         self.num_workers, self.use_shared_memory = num_workers, use_shared_memory
         self.reader = Reader(samples, batch_transforms, on_error)
-        self.max_bad_fraction = max_bad_fraction
+        self.max_bad_fraction, self.pool = max_bad_fraction, pool
         self.bad: dict[int, str] = {}
+        self._workers: Workers | None = None
         if num_workers:
             cv2.setNumThreads(1)  # the processes are the threads; a pool of OpenCV's would not survive the fork
 
@@ -75,111 +80,98 @@ class Loader:
         """Steps of an epoch."""
         return len(self.sampler)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]:
         """The epoch's batches from `start_step` on.
 
         Raises:
             DataError: a sample cannot be read or transformed, in whichever process that happens; or too many cannot.
             TrainingError: a worker process died.
         """
-        requests = _Requests(self.sampler, epoch, start_step)
-        if self.num_workers:
-            with closing(self._read_in_workers(requests)) as batches:
-                for fields in batches:
-                    yield self._open(fields)
-        else:
-            for request in requests:
-                arrays = self.reader.batch([self.reader.item(key) for key in request])
-                yield self._open([paddle.to_tensor(array) for array in arrays])
+        steps = enumerate(self.sampler.batches(epoch, start_step), start_step)
+        requests = (Request(Step(epoch, step, self.sampler.rank), keys) for step, keys in steps)
+        batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))
+        yield from batches if self._on_cpu() else _one_ahead(batches)
+
+    def state(self) -> dict[str, Any]:
+        """What a run that goes on elsewhere must know of the samples that were left out."""
+        return {"bad": [list(item) for item in sorted(self.bad.items())]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` answered."""
+        self.bad = {int(index): str(reason) for index, reason in state["bad"]}
 
     def bad_files(self) -> dict[str, str]:
         """Every file that was left out so far, sorted, and why."""
         return dict(sorted((self.samples.dataset.describe(index), reason) for index, reason in self.bad.items()))
 
-    def _open(self, fields: Sequence[Tensor]) -> Batch:
-        """The batch of what the reader answered, after its failures have been noted."""
-        if len(fields) == 1:
-            raise DataError(decode(fields[0].numpy()))
-        images, labels, indices, failures = fields
-        for index, reason in decode_failures(failures.numpy()):
+    def note(self, failures: Iterable[tuple[int, str]]) -> None:
+        """Take in samples that were left out, here or on another process: the index of each, and why.
+
+        Raises:
+            DataError: they are too many.
+        """
+        for index, reason in failures:
             self.bad[index] = reason
             if len(self.bad) > self.max_bad_fraction * len(self.samples):
                 raise DataError(
                     f"{len(self.bad)} of {len(self.samples)} images cannot be read, more than "
                     f"dataset.max_bad_fraction ({self.max_bad_fraction}); the last: {reason}"
                 )
-        return Batch(images, labels, indices)
 
-    def _read_in_workers(self, requests: _Requests) -> Generator[Sequence[Tensor], None, None]:
-        iterator = iter(
-            DataLoader(
-                _Items(self.reader),
-                batch_sampler=requests,
-                collate_fn=self.reader.batch,
-                num_workers=self.num_workers,
-                use_shared_memory=self.use_shared_memory,
-                worker_init_fn=_heed_the_parent_alone,
-            )
-        )
+    def _read_in_workers(self, requests: Iterator[Request]) -> Iterator[Batch]:
+        workers = self._workers or Workers(self.reader, self.num_workers, self.use_shared_memory)
+        self._workers = None
         try:
-            yield from iterator
-        except SystemError as error:  # all that DataLoader says when a worker is gone
-            codes = ", ".join(str(worker.exitcode) for worker in iterator._workers if worker.exitcode)
-            raise TrainingError(
-                f"a process that reads images died with exit code {codes}: if the memory ran out (-9), lower "
-                "loader.num_workers or batch_size"
-                if codes
-                else "a process that reads images failed: its traceback is above"
-            ) from error
+            yield from workers.read(requests, self._take)
         finally:
-            # The iterator's own threads keep it alive, so that dropping it would leave the workers running.
-            iterator._try_shutdown_all()
+            if workers.idle:
+                self._workers = workers
+            else:
+                workers.close()
+
+    def _take(self, answer: Answer) -> Batch:
+        """The batch of what was read, after its failures have been noted; its tensors share no memory with it."""
+        self.note(self.pool(answer.failures))
+        images, labels, indices = answer.arrays
+        return Batch(self._images(images), _tensor(labels.copy()), _tensor(indices.copy()))
+
+    def _images(self, images: np.ndarray) -> Tensor:
+        if images.dtype != np.uint8:
+            return _tensor(images.copy())
+        if self._on_cpu():
+            return _tensor(self.samples.normalize(images))
+        assert self.samples.transforms.last is not None
+        return normalized(self.samples.transforms.last, _tensor(images.copy()))
+
+    @staticmethod
+    def _on_cpu() -> bool:
+        return paddle.get_device() == "cpu"
 
 
-def _heed_the_parent_alone(worker: int) -> None:
-    """Let a worker outlive the signals that ask the whole run to stop, and end with its parent, however that ends.
+def normalized(normalize: NormalizeImage, images: Tensor) -> Tensor:
+    """N x H x W x C bytes normalised where they are; one operator at a time, so that all round as NumPy does."""
+    planes = images.transpose([0, 3, 1, 2]).astype("float32")
+    mean, std = (paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in (normalize.mean, normalize.std))
+    return (planes * float(normalize.scale) - mean) / std
 
-    A terminal, a job scheduler or a container sends them to all processes at once, but the trainer goes on to the end
-    of its step and still needs its readers. PaddlePaddle's workers wait for work without looking for their parent.
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A tensor on the current device; on the CPU it is the array's memory, which nothing else may use any more.
+
+    To a GPU it goes from pinned memory, without waiting. (That part was written without a GPU at hand.)
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigtimedwait"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if paddle.get_device() == "cpu":
+        return from_dlpack(array.__dlpack__())
+    if not paddle.device.is_compiled_with_cuda():
+        return paddle.to_tensor(array)
+    return paddle.to_tensor(array, place=paddle.CUDAPinnedPlace()).cuda(blocking=False)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when `parent` is gone or asks for it; SIGTERM, which is blocked, is received here."""
-    while os.getppid() == parent:
-        received = signal.sigtimedwait({signal.SIGTERM}, 1.0)
-        if received is not None and received.si_pid == parent:
-            break
-    os._exit(0)
-
-
-class _Items(Dataset):
-    """The reader's items, as PaddlePaddle's data set."""
-
-    def __init__(self, reader: Reader) -> None:
-        super().__init__()
-        self.reader = reader
-
-    def __len__(self) -> int:
-        return len(self.reader.samples)
-
-    def __getitem__(self, key: Key | Step) -> Sample | Failure | Step:
-        return self.reader.item(key)
-
-
-class _Requests:
-    """What `DataLoader` takes for a batch sampler: the batches of one epoch, each led by its step."""
-
-    def __init__(self, sampler: Sampler, epoch: int, start_step: int) -> None:
-        self.sampler, self.epoch, self.start_step = sampler, epoch, start_step
-
-    def __len__(self) -> int:
-        return len(self.sampler) - self.start_step
-
-    def __iter__(self) -> Iterator[list[Key | Step]]:
-        for step, keys in enumerate(self.sampler.batches(self.epoch, self.start_step), self.start_step):
-            yield [Step(self.epoch, step, self.sampler.rank), *keys]
+def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each taken before the one before it is used, so that copies go on beside the computation."""
+    ahead = deque[Batch]()
+    for batch in batches:
+        ahead.append(batch)
+        if len(ahead) > 1:
+            yield ahead.popleft()
+    yield from ahead

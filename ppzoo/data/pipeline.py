@@ -6,7 +6,7 @@ how many processes read. That makes runs reproducible, and lets one be resumed i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,8 @@ Key = tuple[int, int]
 @dataclass(frozen=True)
 class Sample:
     """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); index: int64.
+
+    Of `Samples.read` it may be H x W x C bytes, which are still to be normalised.
 
     label: int64, or float32 of one value a class where an image may have several.
     """
@@ -49,15 +51,42 @@ class Samples:
         Raises:
             DataError: the image is missing, broken, or does not suit the transforms; names the file.
         """
+        sample = self.read(key)
+        return replace(sample, image=self.normalize(sample.image[np.newaxis])[0])
+
+    def read(self, key: Key) -> Sample:
+        """The sample but for the normalisation, where that is the last transform: a quarter of the bytes.
+
+        Raises:
+            DataError: as above.
+        """
         epoch, index = key
         source, label = self.dataset[index]
         random = np.random.default_rng((self.seed, epoch, index))
         try:
-            image = self.transforms(source, random)
+            image = self._transform(source, random)
         except DataError as error:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
-        if not self.transforms.channel_first:
-            image = image.transpose(2, 0, 1)
-        dtype = image.dtype if image.dtype == np.float16 else np.float32
         target = label if isinstance(label, np.ndarray) else np.int64(label)
-        return Sample(np.ascontiguousarray(image, dtype), target, np.int64(index))
+        return Sample(np.ascontiguousarray(image), target, np.int64(index))
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """The images of a batch, finished: N x C x H x W."""
+        if images.dtype != np.uint8:
+            return images
+        assert self.transforms.last is not None
+        return self.transforms.last.batch(images)
+
+    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """H x W x C bytes where all but the normalisation is done, C x H x W of another type where all is."""
+        last = self.transforms.last
+        if last is None:
+            image = self.transforms(source, random)
+        else:
+            image = self.transforms.before_last(source, random)
+            if image.dtype == np.uint8:
+                return image
+            image = last(image, random)
+        if last is not None or not self.transforms.channel_first:
+            image = image.transpose(2, 0, 1)
+        return image if image.dtype == np.float16 else image.astype(np.float32, copy=False)

@@ -1,13 +1,8 @@
-"""What the process that reads does: samples, and batches of them, as arrays that can be sent to another process.
-
-A worker's exceptions would reach the user as wrapped tracebacks, and PaddlePaddle loses batches without an array;
-so errors, and samples that were left out, travel as arrays too.
-"""
+"""What the process that reads does: samples, and batches of them, as arrays that can be handed to another process."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +12,7 @@ from ppzoo.data.pipeline import Key, Sample, Samples
 from ppzoo.errors import DataError
 
 OnError = Literal["raise", "skip"]
+Empty = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 
 
 class Step(NamedTuple):
@@ -35,12 +31,28 @@ class Failure(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """A batch: images (N, C, H, W), labels (N) or (N, classes), indices (N), and failures as encoded text."""
+    """A batch: images, labels (N) or (N, classes), indices (N).
+
+    Images are (N, C, H, W) float32 or float16; or (N, H, W, C) uint8, which `Samples.normalize` finishes.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
-    failures: np.ndarray
+
+
+class Request(NamedTuple):
+    """A batch to be read."""
+
+    step: Step
+    keys: Sequence[Key]
+
+
+class Answer(NamedTuple):
+    """A batch that was read, and the samples that it lacks."""
+
+    arrays: Arrays
+    failures: list[Failure]
 
 
 class Reader:
@@ -55,62 +67,52 @@ class Reader:
     def __init__(self, samples: Samples, batch_transforms: Sequence[BatchTransform], on_error: OnError) -> None:
         self.samples, self.batch_transforms, self.on_error = samples, batch_transforms, on_error
 
-    def item(self, key: Key | Step) -> Sample | Failure | Step:
-        """The sample of a key, or why there is none; a step is passed on to `batch`."""
-        if isinstance(key, Step):
-            return key
-        try:
-            return self.samples[key]
-        except DataError as error:
-            return Failure(key[1], str(error))
+    def __call__(self, request: Request, empty: Empty = np.empty) -> Answer:
+        """
+        Args:
+            empty: makes the array of (shape, dtype) in which the images are put together.
 
-    def batch(self, items: Sequence[Sample | Failure | Step]) -> tuple[np.ndarray, ...]:
-        """The arrays of a step and its items; of an error the text alone."""
-        try:
-            return tuple(self._arrays(items))
-        except DataError as error:
-            return (encode(str(error)),)
-
-    def _arrays(self, items: Sequence[Sample | Failure | Step]) -> Arrays:
-        (step,) = (item for item in items if isinstance(item, Step))
-        samples = [item for item in items if isinstance(item, Sample)]
-        failures = [item for item in items if isinstance(item, Failure)]
-        if failures and self.on_error == "raise":
-            raise DataError(failures[0].reason)
-        if not samples:
+        Raises:
+            DataError: a sample cannot be read, or none of them, or they do not make a batch.
+        """
+        images: np.ndarray | None = None
+        labels: list[np.int64 | np.ndarray] = []
+        indices: list[np.int64] = []
+        failures: list[Failure] = []
+        for key in request.keys:
+            try:
+                sample = self.samples.read(key)
+            except DataError as error:
+                if self.on_error == "raise":
+                    raise
+                failures.append(Failure(key[1], str(error)))
+                continue
+            if images is None:
+                images = empty((len(request.keys), *sample.image.shape), sample.image.dtype)
+            _require_shape(sample, images)
+            images[len(labels)] = sample.image
+            labels.append(sample.label)
+            indices.append(sample.index)
+        if images is None:
             raise DataError(f"no image of a batch could be read; the first: {failures[0].reason}")
-        images, labels, indices = stack(samples)
-        if self.batch_transforms:
-            # The spawn key keeps this stream apart from those of samples (none) and orders (0).
-            random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
-            for transform in self.batch_transforms:
-                images, labels = transform(images, labels, random)
-        return Arrays(images, labels, indices, encode(json.dumps(failures)))
+        arrays = Arrays(images[: len(labels)], np.array(labels), np.array(indices))
+        return Answer(self._transform(arrays, request.step), failures)
+
+    def _transform(self, arrays: Arrays, step: Step) -> Arrays:
+        if not self.batch_transforms:
+            return arrays
+        images, labels = self.samples.normalize(arrays.images), arrays.labels
+        # The spawn key keeps this stream apart from those of samples (none) and orders (0).
+        random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
+        for transform in self.batch_transforms:
+            images, labels = transform(images, labels, random)
+        return Arrays(images, labels, arrays.indices)
 
 
-def stack(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The images, labels and indices of some samples.
-
-    Raises:
-        DataError: images of different shapes.
-    """
-    shapes = {sample.image.shape for sample in samples}
-    if len(shapes) > 1:
+def _require_shape(sample: Sample, images: np.ndarray) -> None:
+    expected, received = images.shape[1:], sample.image.shape
+    if received != expected:
         raise DataError(
-            f"expected images of one shape in a batch, received {' and '.join(map(str, sorted(shapes)[:2]))}: "
-            "add ResizeImage with size, CropImage or RandCropImage to transform_ops"
+            f"expected images of one shape in a batch, received {min(expected, received)} and "
+            f"{max(expected, received)}: add ResizeImage with size, CropImage or RandCropImage to transform_ops"
         )
-    labels, indices = ([sample.label for sample in samples], [sample.index for sample in samples])
-    return np.stack([sample.image for sample in samples]), np.array(labels), np.array(indices)
-
-
-def encode(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), np.uint8)
-
-
-def decode(array: np.ndarray) -> str:
-    return array.tobytes().decode()
-
-
-def decode_failures(array: np.ndarray) -> list[Failure]:
-    return [Failure(*failure) for failure in json.loads(decode(array))]

@@ -40,10 +40,10 @@ SAMPLERS: Registry[type] = Registry("sampler")
 class DistributedBatchSampler:
     """Every sample once an epoch, in the order of the dataset or shuffled.
 
-    The samples that remain after the last full step make one shorter step. With `pad` that step is filled up to
-    equal shares, with samples from the start of the order, so that all processes take the same number of steps with
-    batches of equal size (training). Without, the shares differ by at most one and no sample comes twice
-    (evaluation); a process whose share is empty then has one step less.
+    With `pad` (training) all processes take the same number of steps with batches of equal size: the samples that
+    remain after the last full step make one shorter step, filled up to equal shares with samples from the start of the
+    order. Without (evaluation) no sample comes twice, and the batches are those of a single process, dealt out in turn;
+    some processes may then have one less.
 
     Args:
         batch_size: samples a step on each process.
@@ -76,24 +76,28 @@ class DistributedBatchSampler:
             raise ConfigError(f"seed: expected a number from 0 on, received {seed}")
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.length, self.seed, self.rank, self.world_size, self.pad = length, seed, rank, world_size, pad
-        self.full_steps, self.remainder = divmod(length, batch_size * world_size)
+        together = batch_size * world_size if pad else batch_size
+        self.full_steps, self.remainder = divmod(length, together)
         if drop_last and not self.full_steps:
             raise ConfigError(
-                f"drop_last leaves no batch: {length} samples, {world_size} x {batch_size} a step; "
+                f"drop_last leaves no batch: {length} samples, {together} a step; "
                 "lower batch_size or set drop_last to False"
             )
 
     def __len__(self) -> int:
-        return self.full_steps + bool(len(self._last_share()))
+        if self.pad:
+            return self.full_steps + bool(len(self._last_share()))
+        batches = self.full_steps + bool(self.remainder and not self.drop_last)
+        return len(range(self.rank, batches, self.world_size))
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
         order = self._order(epoch)
         for step in range(start, len(self)):
-            if step < self.full_steps:
-                first = (step * self.world_size + self.rank) * self.batch_size
-                places = np.arange(first, first + self.batch_size)
-            else:
+            if self.pad and step == self.full_steps:
                 places = self._last_share()
+            else:
+                first = (step * self.world_size + self.rank) * self.batch_size
+                places = np.arange(first, min(first + self.batch_size, self.length))
             yield [(epoch, int(index)) for index in order[places]]
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -107,11 +111,9 @@ class DistributedBatchSampler:
         return np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(0,)))
 
     def _last_share(self) -> np.ndarray:
-        """Places in the order of this process's part of the last, shorter step."""
+        """Places in the order of this process's part of the last, shorter step, filled up."""
         if self.drop_last or not self.remainder:
             return np.arange(0)
-        rest = np.arange(self.length - self.remainder, self.length)
-        if self.pad:
-            missing = -self.remainder % self.world_size
-            rest = np.concatenate([rest, np.arange(missing) % self.length])
+        missing = -self.remainder % self.world_size
+        rest = np.concatenate([np.arange(self.length - self.remainder, self.length), np.arange(missing) % self.length])
         return np.array_split(rest, self.world_size)[self.rank]

@@ -1,5 +1,7 @@
 """Every sample once an epoch, in an order that seed and epoch decide, shared fairly among processes."""
 
+from itertools import zip_longest
+
 import pytest
 
 from ppzoo.data import DistributedBatchSampler
@@ -49,6 +51,15 @@ def test_evaluation_on_several_processes_sees_every_sample_once(length, world_si
     assert sorted(index for share in shares for index in flat(share)) == list(range(length))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert all(batch for share in shares for batch in share)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("world_size", [2, 3, 5])
+def test_evaluation_on_several_processes_has_the_batches_of_one(world_size, drop_last):
+    options = {"batch_size": 4, "length": 23, "pad": False, "drop_last": drop_last}
+    shares = [epoch(rank=rank, world_size=world_size, **options) for rank in range(world_size)]
+    dealt = [batch for turn in zip_longest(*shares) for batch in turn if batch is not None]
+    assert dealt == epoch(**options)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 12, 23, 24, 25, 100])

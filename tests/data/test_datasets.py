@@ -136,7 +136,8 @@ def idx(*shape, count=None, magic=None):
         (idx(3, 4, 4, count=49), "promises 48 bytes, received more"),
         (idx(0, 4, 4), r"shape \(0, 4, 4\)"),
         (idx(2**32 - 1, 2**32 - 1, 2**32 - 1, count=0), "which cannot be"),
-        (idx(2**31, 1, 1, count=5), "received 5"),
+        (idx(2**31, 1, 1, count=5), "which cannot be"),
+        (idx(5_000, 1, 1, count=5), "received 5"),
         (idx(2, 4, 4), "2 test images, but 3 labels"),
     ],
 )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppzoo.data.transforms import Compose, DecodeImage
+from ppzoo.data.transforms import Compose, CropImage, DecodeImage, RandCropImage, ResizeImage
+from ppzoo.data.transforms.jpeg import jpeg_header
 from ppzoo.errors import ConfigError, DataError
 
 HEIGHT, WIDTH = 21, 34
@@ -132,6 +133,34 @@ def test_truncated_files_are_refused(colours, kind, backend):
             decode(data[:length], backend=backend)
 
 
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_a_png_whose_checksum_is_wrong_is_refused(colours, backend):
+    data = bytearray(encode(Image.fromarray(colours), "PNG"))
+    data[data.index(b"IDAT") - 4 + 8 + struct.unpack(">I", data[data.index(b"IDAT") - 4 : data.index(b"IDAT")])[0]] ^= 1
+    with pytest.raises(DataError, match="expected an image"):
+        decode(bytes(data), backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_every_kind_of_animation_the_first_frame_is_taken(kind, backend):
+    first, second = (Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue"))
+    data = encode(first, kind, save_all=True, append_images=[second], duration=100)
+    assert np.abs(decode(data, backend=backend).astype(int) - (255, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_an_image_of_one_pixel_is_an_image(backend):
+    assert decode(encode(Image.new("RGB", (1, 1), "red"), "PNG"), backend=backend).tolist() == [[[255, 0, 0]]]
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_a_cmyk_image_cut_short_is_refused(colours, backend):
+    data = encode(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=95)
+    with pytest.raises(DataError, match="expected an image"):
+        decode(data[: len(data) // 2], backend=backend)
+
+
 @pytest.mark.parametrize("data", [b"", b"x", b"\xff\xd8\xff" + b"0" * 50, b"<html></html>" * 30, bytes(1000)])
 def test_what_is_no_image_is_refused(data):
     with pytest.raises(DataError, match="expected an image") as caught:
@@ -172,3 +201,74 @@ def test_arrays_that_are_no_images_are_refused():
     for array in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)):
         with pytest.raises(DataError, match="H x W x 3 uint8"):
             decode(array)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("follower", "needed", "divisor"), [
+    (RandCropImage(size=32, scale=[0.9, 1.0]), 1, 4),
+    (RandCropImage(size=32, scale=[0.9, 1.0]), 0.5, 8),
+    (RandCropImage(size=200), 1, 1),
+    (ResizeImage(resize_short=90), 1, 2),
+    (ResizeImage(size=[40, 50]), 0.9, 4),
+])  # fmt: skip
+def test_reduced_decoding_shows_the_same_part_with_fewer_pixels_read(follower, needed, divisor, turned, monkeypatch):
+    y, x = np.mgrid[:216, :264]
+    smooth = np.stack([y, x * 255 // 264, 255 - y], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = 6 if turned else 1
+    data = encode(Image.fromarray(smooth), "JPEG", quality=95, exif=exif)
+    divisors = []
+    decode_reduced = DecodeImage.decode_reduced
+    monkeypatch.setattr(
+        DecodeImage, "decode_reduced", lambda *given: divisors.append(given[2]) or decode_reduced(*given)
+    )
+    for seed in range(5):
+        whole = Compose([DecodeImage(), follower])(data, np.random.default_rng(seed))
+        reduced = Compose([DecodeImage(reduced=needed), follower])(data, np.random.default_rng(seed))
+        assert reduced.shape == whole.shape
+        assert np.abs(reduced.astype(int) - whole).mean() < 3
+        if divisor == 1:
+            assert (reduced == whole).all()
+    assert max(divisors) == divisor
+
+
+def test_what_is_no_jpeg_is_decoded_whole_whether_reduced_or_not(colours):
+    crop = RandCropImage(size=8)
+    for source in (encode(Image.fromarray(colours), "PNG"), colours):
+        whole, reduced = (
+            Compose([DecodeImage(reduced=needed), crop])(source, np.random.default_rng(1)) for needed in (None, 1)
+        )
+        assert (whole == reduced).all()
+    with pytest.raises(DataError, match="expected an image"):
+        Compose([DecodeImage(reduced=1), crop])(b"no image")
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        lambda: [DecodeImage(reduced=0.5)],
+        lambda: [DecodeImage(reduced=1), CropImage(size=8)],
+        lambda: [DecodeImage(reduced=0), RandCropImage(size=8)],
+        lambda: [DecodeImage(reduced=1.5), RandCropImage(size=8)],
+        lambda: [DecodeImage(reduced=1, backend="pil"), RandCropImage(size=8)],
+        lambda: [DecodeImage(reduced=1, channels=1), RandCropImage(size=8)],
+    ],
+)
+def test_reduced_decoding_where_it_cannot_be_is_refused(transforms):
+    with pytest.raises(ConfigError, match=r"DecodeImage\.reduced: expected"):
+        Compose(transforms())
+
+
+def test_the_size_of_a_jpeg_is_read_as_pillow_reads_it(colours):
+    for options in (
+        {},
+        {"progressive": True},
+        {"comment": b"x" * 70},
+        {"exif": Image.Exif()},
+        {"icc_profile": b"y" * 70000},
+    ):
+        data = encode(Image.fromarray(colours), "JPEG", **options)
+        assert jpeg_header(data)[:2] == (WIDTH, HEIGHT)
+        whole = data.index(b"\xff\xda")
+        assert all(jpeg_header(data[:length]) in (None, jpeg_header(data)) for length in range(0, whole, 7))
+    assert jpeg_header(encode(Image.fromarray(colours), "PNG")) is None

@@ -1,16 +1,21 @@
-"""Batches are the same with any number of workers; errors arrive in one line; workers end with their iterator."""
+"""Batches are the same with any number of workers; errors arrive in one line; workers end with their loader."""
 
+import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import closing
+from itertools import islice
 
 import numpy as np
+import paddle
 import pytest
 
 from ppzoo.data import Compose, DistributedBatchSampler, FashionMNIST, Samples
-from ppzoo.data.loader import Loader
+from ppzoo.data.loader import Loader, normalized
 from ppzoo.data.transforms import NormalizeImage, RandCropImage, RandFlipImage
 from ppzoo.errors import ConfigError, DataError, TrainingError
 
@@ -105,15 +110,70 @@ def test_a_worker_that_dies_is_named_with_its_exit_code():
     assert not multiprocessing.active_children()
 
 
+def readers():
+    return {process.pid for process in multiprocessing.active_children()}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_do_not_outlive_their_iterator(workers):
-    batches = loader(workers).epoch(0)
-    next(batches)
-    assert len(multiprocessing.active_children()) == workers
-    batches.close()
-    assert not multiprocessing.active_children()
-    list(loader(workers).epoch(0))
-    assert not multiprocessing.active_children()
+def test_workers_stay_from_epoch_to_epoch_and_end_with_their_loader(workers):
+    batches = loader(workers)
+    list(batches.epoch(0))
+    first = readers()
+    assert len(first) == workers
+    with closing(batches.epoch(1)) as epoch:
+        assert len(list(islice(epoch, len(batches)))) == len(batches)
+    list(batches.epoch(2))
+    assert readers() == first
+    del batches
+    assert not readers()
+
+
+def test_workers_end_with_an_epoch_that_is_given_up_and_others_take_their_place():
+    batches = loader(2, shuffle=True)
+    epoch = batches.epoch(0)
+    next(epoch)
+    assert len(readers()) == 2
+    epoch.close()
+    assert not readers()
+    assert len(list(batches.epoch(0))) == 7
+
+
+def test_two_epochs_at_a_time_do_not_disturb_each_other():
+    batches = loader(1, shuffle=True)
+    found = [(first, second) for first, second in zip(batches.epoch(1), batches.epoch(2), strict=True)]
+    for number in (1, 2):
+        expected = loader(0, shuffle=True).epoch(number)
+        for batch, other in zip(expected, (pair[number - 1] for pair in found), strict=True):
+            np.testing.assert_array_equal(batch.images.numpy(), other.images.numpy())
+
+
+def test_batches_of_different_sizes_and_kinds_pass_through_the_same_memory():
+    class Growing(Clothes):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return np.tile(image, (1 + index // 16, 1, 1)), label
+
+    def batches(workers):
+        return arrays(loader(workers, Growing(), [NormalizeImage(order="")]).epoch(0))
+
+    for batch, other in zip(batches(2), batches(0), strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
+
+
+def test_a_batch_keeps_its_values_when_later_ones_are_read():
+    kept = list(loader(2, shuffle=True).epoch(3))
+    for batch, other in zip(kept, loader(0, shuffle=True).epoch(3), strict=True):
+        np.testing.assert_array_equal(batch.images.numpy(), other.images.numpy())
+
+
+def test_normalisation_on_the_device_rounds_as_on_the_host():
+    images = np.random.default_rng(0).integers(0, 256, (2, 30, 20, 3), dtype=np.uint8)
+    for options in ({}, {"scale": "1/127.5", "mean": [1.0, 0.9, 1.1], "std": [0.3, 1.0, 7.0]}):
+        normalize = NormalizeImage(order="", **options)
+        found = normalized(normalize, paddle.to_tensor(images)).numpy()
+        np.testing.assert_array_equal(found, normalize.batch(images))
+        for image, planes in zip(images, found, strict=True):
+            np.testing.assert_array_equal(planes, normalize(image, None).transpose(2, 0, 1))
 
 
 PROGRAM = """
@@ -145,9 +205,9 @@ def test_workers_go_on_when_the_whole_group_is_asked_to_stop(name):
     done = run_program(
         f"signal.signal(signal.{name}, lambda *_: None)\n"
         f"subprocess.run(['sh', '-c', 'kill -{name[3:]} 0'])\n"
-        "print(1 + len(list(batches)), multiprocessing.active_children())\n"
+        "print(1 + len(list(batches)), len(multiprocessing.active_children()))\n"
     )
-    assert (done.stdout, done.returncode) == ("50 []\n", 0), done.stderr
+    assert (done.stdout, done.returncode) == ("50 2\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -157,6 +217,20 @@ def test_workers_go_on_when_the_whole_group_is_asked_to_stop(name):
 def test_workers_end_when_their_parent_is_killed_or_ends_them(death):
     done = run_program(f"print('alive', len(multiprocessing.active_children()), flush=True)\n{death}\n")
     assert done.stdout == "alive 2\n", done.stderr
+
+
+def test_nothing_stays_in_shared_memory_when_a_run_is_killed():
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("this system has no /dev/shm")
+    done = run_program(
+        "for _ in range(10): next(batches)\n"
+        "print(os.getpid(), *(worker.pid for worker in multiprocessing.active_children()), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    pids = done.stdout.split()
+    assert len(pids) == 3
+    assert not [name for name in os.listdir("/dev/shm") if set(pids) & set(re.split(r"\W|_", name))]
+    assert "Traceback" not in done.stderr
 
 
 class Dirty(Clothes):
@@ -192,6 +266,15 @@ def test_too_many_broken_images_are_an_error(workers):
         list(loader(workers, Dirty(), errors=limits).epoch(0))
 
 
+def test_images_that_another_process_cannot_read_count_too():
+    errors = {"on_error": "skip", "max_bad_fraction": 0.02}
+    batches = loader(0, Clothes(broken=3), errors={**errors, "pool": lambda own: [*own, *[(90, "gone")] * len(own)]})
+    next(batches.epoch(0))
+    assert sorted(batches.bad) == [3, 90]
+    with pytest.raises(DataError, match="3 of 100 images cannot be read, more than"):
+        batches.note([(91, "gone")])
+
+
 def test_a_batch_of_broken_images_only_is_an_error():
     class Rotten(Clothes):
         def __getitem__(self, index):
@@ -205,3 +288,14 @@ def test_a_batch_of_broken_images_only_is_an_error():
 def test_dealing_with_broken_images_in_other_ways_is_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         loader(0, errors=options)
+
+
+def test_samples_that_were_left_out_are_known_to_the_run_that_goes_on():
+    first = loader(0, Dirty(), errors={"on_error": "skip"})
+    list(first.epoch(0))
+    second = loader(0, Dirty(), errors={"on_error": "skip", "max_bad_fraction": 0.04})
+    second.restore(json.loads(json.dumps(first.state())))
+    assert second.bad == first.bad
+    list(second.epoch(1))
+    with pytest.raises(DataError, match="5 of 100 images cannot be read"):
+        second.note([(1, "gone too")])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ppzoo.data import CIFAR10, CIFAR100, Compose, Flowers102, MultiLabelDataset, Samples, TarShards
-from ppzoo.data.reading import stack
+from ppzoo.data.reading import Reader, Request, Step
 from ppzoo.data.transforms import DecodeImage
 from ppzoo.errors import ConfigError, DataError
 
@@ -35,7 +35,7 @@ def test_an_image_may_have_several_labels(tmp_path):
     assert image == png()
     assert (label.dtype, label.tolist()) == (np.float32, [0.0, 1.0, 1.0])
     samples = Samples(data, Compose([DecodeImage()]), 0)
-    _, labels, indices = stack([samples[0, 0], samples[0, 1]])
+    _, labels, indices = Reader(samples, [], "raise")(Request(Step(0, 0, 0), [(0, 0), (0, 1)])).arrays
     assert (labels.shape, labels.dtype, indices.tolist()) == ((2, 3), np.float32, [0, 1])
     (tmp_path / "c.png").unlink()
     with pytest.raises(DataError, match=r"c\.png.*list\.txt, line 3"):

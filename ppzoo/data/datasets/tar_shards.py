@@ -7,29 +7,18 @@ worker, and a resumed epoch work as for every other dataset. Nothing is ever unp
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_folder
+from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
 
 LABEL_SUFFIX = ".cls"
 MAX_LABEL_BYTES = 16
-
-# What `tarfile` raises on broken or hostile files.
-BROKEN = (tarfile.TarError, OSError, EOFError, ValueError, LookupError, OverflowError, MemoryError, RecursionError)
-
-
-class Member(NamedTuple):
-    """A file in a shard."""
-
-    name: str
-    offset: int
-    size: int
 
 
 class Entry(NamedTuple):
@@ -111,11 +100,11 @@ def read_shard(path: str) -> list[Entry]:
     Raises:
         DataError: as for `TarShards`.
     """
-    images: dict[str, Member] = {}
+    images: dict[str, Header] = {}
     labels: dict[str, int] = {}
     try:
         with open(path, "rb") as file:
-            for member in _members(path):
+            for member in _files(path, file):
                 key, suffix = _split(member.name)
                 if (suffix in IMAGE_SUFFIXES and key in images) or (suffix == LABEL_SUFFIX and key in labels):
                     raise DataError(f"{path}: {member.name!r} comes twice; names must be unique in a shard")
@@ -124,7 +113,7 @@ def read_shard(path: str) -> list[Entry]:
                 elif suffix == LABEL_SUFFIX:
                     file.seek(member.offset)
                     labels[key] = _label(path, member, file.read(min(member.size, MAX_LABEL_BYTES)))
-    except BROKEN as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: expected a tar file without compression, received a broken one: make it anew"
         ) from error
@@ -132,25 +121,22 @@ def read_shard(path: str) -> list[Entry]:
     if alone:
         name = min(alone)
         raise DataError(f"{path}: expected an image and {name + LABEL_SUFFIX!r}, received one of the two only")
-    return [Entry(*member, labels[key]) for key, member in images.items()]
+    return [Entry(image.name, image.offset, image.size, labels[key]) for key, image in images.items()]
 
 
-def _members(path: str) -> Iterator[Member]:
+def _files(path: str, file: BinaryIO) -> Iterator[Header]:
     """The plain files in a tar file, whose bytes are all there."""
     length = os.path.getsize(path)
-    with tarfile.open(path, "r:") as archive:
-        while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # else millions may pile up
-            outside = member.name.startswith("/") or ".." in member.name.split("/")
-            if outside or not (member.isreg() or member.isdir()) or member.issparse():
-                raise DataError(
-                    f"{path}: member {member.name[:120]!r} is a link, a device, sparse or outside of the shard; shards "
-                    "hold plain files"
-                )
-            if member.size < 0 or member.offset_data + member.size > length:
-                raise DataError(f"{path}: it ends within {member.name[:120]!r}: it is truncated, get it again")
-            if member.isreg():
-                yield Member(member.name, member.offset_data, member.size)
+    for member in read_headers(file):
+        shown = repr(member.name[:120])
+        if member.kind == OTHER or member.name.startswith("/") or ".." in member.name.split("/"):
+            raise DataError(
+                f"{path}: member {shown} is a link, a device, sparse or outside of the shard; shards hold plain files"
+            )
+        if member.offset + member.size > length:
+            raise DataError(f"{path}: it ends within {shown}: it is truncated, get it again")
+        if member.kind == FILE:
+            yield member
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -159,7 +145,7 @@ def _split(name: str) -> tuple[str, str]:
     return key, suffix.lower()
 
 
-def _label(path: str, member: Member, text: bytes) -> int:
+def _label(path: str, member: Header, text: bytes) -> int:
     digits = text.strip()
     if member.size > MAX_LABEL_BYTES or not digits.isdigit() or len(digits) > 9:
         raise DataError(f"{path}: expected a class number in {member.name!r}, received {text[:16]!r}: write its digits")

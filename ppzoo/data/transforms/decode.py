@@ -15,10 +15,19 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from ppzoo.data.transforms.jpeg import JpegHeader, jpeg_header
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
 MAX_PIXELS = 178_000_000
+
+# How OpenCV is asked for red, green, blue at 1 / N of the size.
+REDUCED_RGB = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
+}
 
 # What Pillow's readers raise on broken or hostile files.
 BROKEN = (
@@ -26,7 +35,8 @@ BROKEN = (
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a broken file is reported once, as a DataError
+# A broken file is reported once, as a DataError. OpenCV 5 has moved the function.
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 
 @TRANSFORMS.register
@@ -45,9 +55,13 @@ class DecodeImage:
         channel_first: answer 3 x H x W.
         backend: decoder. "cv2" turns the image upright where EXIF says so, "pil" does not.
         channels: 3; 1: grey; 4: with the alpha channel, which is 255 where the file has none.
+        reduced: decode JPEGs at 1/2, 1/4 or 1/8 where the `RandCropImage` or `ResizeImage` that must follow then still
+            has this many pixels, at least, for each of the result's, in either direction. 1: it never enlarges what it
+            would have shrunk; 0.5: faster, and softer. The pixels differ from those of the whole image, resized. None:
+            decode all of it.
 
     Raises:
-        ConfigError: another back end or number of channels.
+        ConfigError: another back end or number of channels, or `reduced` where it cannot be.
         DataError: not an image, a broken one, or one of more than `MAX_PIXELS` pixels.
     """
 
@@ -59,20 +73,32 @@ class DecodeImage:
         channel_first: bool = False,
         backend: str = "cv2",
         channels: Literal[1, 3, 4] = 3,
+        reduced: float | None = None,
     ) -> None:
         if backend.lower() not in ("cv2", "pil"):
             raise ConfigError(f"DecodeImage.backend: expected 'cv2' or 'pil', received {backend!r}")
         if channels not in (1, 3, 4):
             raise ConfigError(f"DecodeImage.channels: expected 1, 3 or 4, received {channels!r}")
-        self.channels = channels
+        if reduced is not None and not 0 < reduced <= 1:
+            raise ConfigError(f"DecodeImage.reduced: expected a number above 0 and at most 1, received {reduced!r}")
+        if reduced is not None and (backend.lower(), channels, channel_first) != ("cv2", 3, False):
+            raise ConfigError("DecodeImage.reduced: expected backend 'cv2', 3 channels and no channel_first beside it")
+        self.channels, self.reduced = channels, reduced
         self.to_rgb, self.channel_first, self.backend = to_rgb, channel_first, backend.lower()
 
     def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
         if isinstance(image, np.ndarray):
             pixels = _check_pixels(image, self.channels)
         else:
-            _check_header(image)
+            check_header(image)
             pixels = self._decode(image)
+        return self._arrange(pixels)
+
+    def decode_reduced(self, data: bytes, divisor: int) -> np.ndarray:
+        """The image of a JPEG whose header has been checked, at 1 / `divisor` of its size where that is possible."""
+        return self._arrange(_decode_cv2(data, divisor))
+
+    def _arrange(self, pixels: np.ndarray) -> np.ndarray:
         if self.channels == 1 and pixels.shape[2] == 3:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, np.newaxis]
         elif self.channels == 4 and pixels.shape[2] != 4:
@@ -97,33 +123,39 @@ def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
     return image
 
 
-def _check_header(data: bytes) -> None:
-    """Refuse what is no image, and what would fill the memory."""
+def check_header(data: bytes) -> JpegHeader | None:
+    """Refuse what is no image, and what would fill the memory; what is known of a JPEG."""
     if not data:
         raise DataError("expected an image, received an empty file: replace or remove it")
+    header = jpeg_header(data)
+    width, height = header[:2] if header else _size(data)
+    if width * height > MAX_PIXELS:
+        raise DataError(f"expected at most {MAX_PIXELS} pixels, received {width} x {height}: scale the image down")
+    return header
+
+
+def _size(data: bytes) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
+            return image.size
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
     except BROKEN as error:
         raise DataError("expected an image, received a file that is none or is broken: replace or remove it") from error
-    if width * height > MAX_PIXELS:
-        raise DataError(f"expected at most {MAX_PIXELS} pixels, received {width} x {height}: scale the image down")
 
 
-def _decode_cv2(data: bytes) -> np.ndarray:
+def _decode_cv2(data: bytes, divisor: int = 1) -> np.ndarray:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_RGB[divisor])
     except cv2.error:
         pixels = None
-    if pixels is None:
-        return _decode_pil(data)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return _decode_pil(data, upright=True) if pixels is None else pixels
 
 
 def _decode_pil(data: bytes, mode: str = "RGB", upright: bool = False) -> np.ndarray:
     try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.verify()  # a PNG's checksums, which are not looked at when its pixels are decoded
         with Image.open(io.BytesIO(data)) as image:
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)

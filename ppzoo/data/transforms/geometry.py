@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -62,6 +62,27 @@ class Resize:
         return resized.reshape(height, width, image.shape[2])
 
 
+class Window(NamedTuple):
+    """A part of an image, in pixels, and the size of the result, to which `resize` brings it."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    size: tuple[int, int]
+    resize: Resize
+
+    def scaled(self, x: float, y: float) -> Window:
+        """The same part of the image at another size."""
+        return self._replace(left=self.left * x, top=self.top * y, width=self.width * x, height=self.height * y)
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """The window's content, resized; of parts of pixels the nearest whole ones are taken."""
+        left, top = round(self.left), round(self.top)
+        right, bottom = max(round(self.left + self.width), left + 1), max(round(self.top + self.height), top + 1)
+        return self.resize(image[top:bottom, left:right], *self.size)
+
+
 @TRANSFORMS.register
 class ResizeImage:
     """Resize to a given size, or so that the shorter side has a given length.
@@ -92,16 +113,19 @@ class ResizeImage:
         if resize_short is not None and resize_short < 1:
             raise ConfigError(f"ResizeImage.resize_short: expected a positive number, received {resize_short}")
         self.size = None if size is None else width_height("ResizeImage.size", size)
-        self.resize_short = resize_short
+        self.resize_short = resize_short or 0
         self.resize = Resize(interpolation, backend)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        height, width = image.shape[:2]
-        if self.size is not None:
-            return self.resize(image, *self.size)
-        assert self.resize_short is not None
-        factor = self.resize_short / min(width, height)
-        return self.resize(image, round(width * factor), round(height * factor))
+        return self.window(image.shape[0], image.shape[1], random).of(image)
+
+    def window(self, height: int, width: int, random: np.random.Generator) -> Window:
+        """What is taken of an image of that size: all of it."""
+        size = self.size
+        if size is None:
+            factor = self.resize_short / min(width, height)
+            size = round(width * factor), round(height * factor)
+        return Window(0, 0, width, height, size, self.resize)
 
 
 @TRANSFORMS.register
@@ -164,7 +188,10 @@ class RandCropImage:
         self.use_log_aspect = use_log_aspect
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        height, width = image.shape[:2]
+        return self.window(image.shape[0], image.shape[1], random).of(image)
+
+    def window(self, height: int, width: int, random: np.random.Generator) -> Window:
+        """What is cut out of an image of that size."""
         lowest, highest = self.ratio
         if self.use_log_aspect:
             ratio = math.exp(random.uniform(math.log(lowest), math.log(highest)))
@@ -178,7 +205,7 @@ class RandCropImage:
         left = int(random.integers(width - crop_width, endpoint=True))
         top = int(random.integers(height - crop_height, endpoint=True))
         resize = self.resizes[0] if len(self.resizes) == 1 else self.resizes[random.integers(2)]
-        return resize(image[top : top + crop_height, left : left + crop_width], *self.size)
+        return Window(left, top, crop_width, crop_height, self.size, resize)
 
 
 def _range(name: str, bounds: list[float]) -> tuple[float, float]:

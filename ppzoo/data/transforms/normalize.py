@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -56,24 +58,45 @@ class NormalizeImage:
         self.tables = self._normalize(np.tile(np.arange(256, dtype=np.float32), (len(self.mean), 1, 1)))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        axis = 0 if self.channel_first else 2
-        channels = len(self.mean)
-        if image.ndim != 3 or image.shape[axis] != channels:
-            raise DataError(
-                f"NormalizeImage: expected an image of {channels} channels in axis {axis}, received the shape "
-                f"{image.shape}: correct mean and std, or order"
-            )
+        self.check(image)
         planes = image if self.channel_first else image.transpose(2, 0, 1)
+        channels = len(planes)
         result = np.empty((channels + self.padding, *planes.shape[1:]), np.float32)
         result[channels:] = 0
         if image.dtype == np.uint8:
-            split = planes if self.channel_first else cv2.split(image)
-            for plane, table, target in zip(split, self.tables, result, strict=False):
-                cv2.LUT(plane, table, dst=target)
+            self._look_up(planes if self.channel_first else cv2.split(image), result)
         else:
             result[:channels] = self._normalize(planes.astype(np.float32))
         result = result.astype(self.dtype, copy=False)
         return result if self.channel_first else result.transpose(1, 2, 0)
+
+    def check(self, image: np.ndarray) -> None:
+        """
+        Raises:
+            DataError: as for the class.
+        """
+        axis = 0 if self.channel_first else 2
+        if image.ndim != 3 or image.shape[axis] != len(self.mean):
+            raise DataError(
+                f"NormalizeImage: expected an image of {len(self.mean)} channels in axis {axis}, received the shape "
+                f"{image.shape}: correct mean and std, or order"
+            )
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether `batch` answers what the images one by one would."""
+        return not self.channel_first and not self.padding and self.dtype == np.float32
+
+    def batch(self, images: np.ndarray) -> np.ndarray:
+        """N x H x W x C bytes to N x C x H x W float32, the same to the bit as one by one."""
+        result = np.empty((len(images), images.shape[3], *images.shape[1:3]), np.float32)
+        for image, target in zip(images, result, strict=True):
+            self._look_up(cv2.split(image), target)
+        return result
+
+    def _look_up(self, planes: Sequence[np.ndarray] | np.ndarray, result: np.ndarray) -> None:
+        for plane, table, target in zip(planes, self.tables, result, strict=False):
+            cv2.LUT(plane, table, dst=target)
 
     def _normalize(self, planes: np.ndarray) -> np.ndarray:
         """C x H x W float32, changed in place."""

@@ -1,0 +1,48 @@
+"""Crops out of the corners. With the centre, and all of them mirrored, they are the ten crops of evaluation.
+
+Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, 4.1.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from ppzoo.data.transforms.pixels import width_height
+from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.errors import ConfigError, DataError
+
+Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
+CORNERS: tuple[Corner, ...] = get_args(Corner)
+
+
+@TRANSFORMS.register
+class CropCorner:
+    """Cut out a corner.
+
+    Args:
+        size: side of a square, or [width, height].
+        corner: which one, of `CORNERS`.
+
+    Raises:
+        ConfigError: there is no such corner.
+        DataError: the image is smaller.
+    """
+
+    def __init__(self, *, size: int | list[int], corner: Corner) -> None:
+        if corner not in CORNERS:
+            raise ConfigError(f"CropCorner.corner: expected one of {', '.join(CORNERS)}, received {corner!r}")
+        self.width, self.height = width_height("CropCorner.size", size)
+        self.vertical, self.horizontal = corner.split("_")
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        if width < self.width or height < self.height:
+            raise DataError(
+                f"CropCorner of {self.width} x {self.height} does not fit into an image of {width} x {height} "
+                "(width x height): put a ResizeImage before it or take a smaller size"
+            )
+        top = 0 if self.vertical == "top" else height - self.height
+        left = 0 if self.horizontal == "left" else width - self.width
+        return image[top : top + self.height, left : left + self.width]
