@@ -1,7 +1,26 @@
 """What happens after training: exporting a program, running it, reading its answers."""
 
+from ppzoo.deploy import thresholds  # noqa: F401  (enrols its post-processings)
+from ppzoo.deploy.acceleration import accelerated
+from ppzoo.deploy.choice import fastest_engine
+from ppzoo.deploy.engines import Engine, open_engine
 from ppzoo.deploy.export import Probabilities, export
-from ppzoo.deploy.postprocess import POSTPROCESSES, Topk
+from ppzoo.deploy.folder import Exported, open_export
+from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
 from ppzoo.deploy.program import Program, run
 
-__all__ = ["POSTPROCESSES", "Probabilities", "Program", "Topk", "export", "run"]
+__all__ = [
+    "POSTPROCESSES",
+    "Engine",
+    "Exported",
+    "Probabilities",
+    "Program",
+    "Topk",
+    "accelerated",
+    "export",
+    "fastest_engine",
+    "of_settings",
+    "open_engine",
+    "open_export",
+    "run",
+]

@@ -7,7 +7,6 @@ others' SHA-256.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,26 +16,41 @@ import numpy as np
 import paddle
 import yaml
 
-from ppzoo.deploy.program import DIGESTS, PROGRAM, SETTINGS, Program, digest, run
+from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, digest, open_export, publish
+from ppzoo.deploy.program import Program, run
 from ppzoo.errors import ConfigError, PpzooError, TrainingError
 
 TOLERANCE = 1e-5
 
 
 class Probabilities(paddle.nn.Layer):
-    """The network with softmax over its class scores; of several outputs the first, which is the main head."""
+    """The network with softmax over its class scores; of several outputs the first, which is the main head.
 
-    def __init__(self, network: paddle.nn.Layer) -> None:
+    Args:
+        multi_label: each class for itself, by a sigmoid.
+    """
+
+    def __init__(self, network: paddle.nn.Layer, *, multi_label: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.multi_label = multi_label
 
     def forward(self, image):
         scores = self.network(image)
         scores = scores[0] if isinstance(scores, (list, tuple)) else scores
+        if self.multi_label:
+            return paddle.nn.functional.sigmoid(scores)
         return paddle.nn.functional.softmax(scores, axis=-1)
 
 
-def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], settings: dict[str, Any]) -> float:
+def export(
+    network: paddle.nn.Layer,
+    folder: Path,
+    image_shape: Sequence[int],
+    settings: dict[str, Any],
+    *,
+    multi_label: bool = False,
+) -> float:
     """Write `network` as an inference program into `folder` and check it there.
 
     The folder is made, and the files appear in it, only after the check.
@@ -45,6 +59,7 @@ def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], s
         network: answers class scores.
         image_shape: channels x height x width; the batch size stays free.
         settings: the content of `inference.yml`, to which the digests of the other files are added.
+        multi_label: as for `Probabilities`.
 
     Returns:
         The largest difference found between a probability of the program and one of the network.
@@ -54,7 +69,7 @@ def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], s
         TrainingError: the program answers other than the network.
         PpzooError: the folder cannot be written.
     """
-    model = Probabilities(network)
+    model = Probabilities(network, multi_label=multi_label)
     model.eval()
     _require_fit(model, image_shape)
     try:
@@ -65,10 +80,8 @@ def export(network: paddle.nn.Layer, folder: Path, image_shape: Sequence[int], s
             digests = {file.name: digest(file) for file in sorted(Path(place).iterdir())}
             text = yaml.safe_dump({**settings, DIGESTS: digests}, sort_keys=False, allow_unicode=True)
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
-            difference = _difference(model, Program(Path(place)), image_shape)
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in Path(place).iterdir():
-                os.replace(file, folder / file.name)
+            difference = _difference(model, Program(open_export(Path(place))), image_shape)
+            publish(Path(place), folder)
     except OSError as error:
         raise PpzooError(f"{folder}: expected a folder that can be written, received: {error.strerror}") from error
     return difference

@@ -42,3 +42,17 @@ class Topk:
             }
             for ids, row in zip(order, probabilities, strict=True)
         ]
+
+
+def of_settings(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and options of the post-processing in the section `PostProcess` of an `inference.yml`.
+
+    The label names are among the options, as "label_list".
+
+    Raises:
+        KeyError: there is none.
+    """
+    for name, options in section.items():
+        if name in POSTPROCESSES:
+            return name, {**options, "label_list": options["label_list"]}
+    raise KeyError(next(iter(POSTPROCESSES)))

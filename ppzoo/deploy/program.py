@@ -2,53 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
-import yaml
 
+from ppzoo.deploy.folder import PARAMETERS, Exported
 from ppzoo.errors import DataError, PpzooError
+from ppzoo.machine import usable_cores
 
-PROGRAM = "inference"
-SETTINGS = "inference.yml"
-DIGESTS = "SHA256"  # in the settings: of each other file, by name; PaddlePaddle reads a file that was cut off as NaN
+
+class InferenceProgram:
+    """A program in Paddle Inference: images in, all outputs out.
+
+    Raises:
+        RuntimeError, ValueError, OSError: its files are damaged.
+    """
+
+    def __init__(self, program: Path, parameters: Path) -> None:
+        self._predictor = paddle.inference.create_predictor(_inference_config(program, parameters))
+        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
+        self._outputs = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
+
+    def __call__(self, images: np.ndarray | paddle.Tensor) -> list[np.ndarray]:
+        """
+        Raises:
+            RuntimeError, ValueError: images of a shape that the program cannot take.
+        """
+        if isinstance(images, np.ndarray):
+            self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
+        else:
+            self._input.share_external_data(images)
+        self._predictor.run()
+        return [output.copy_to_cpu() for output in self._outputs]
 
 
 class Program:
-    """The program of an export folder: images in, probabilities out.
-
-    Args:
-        folder: what `export` wrote.
+    """The program of an export in Paddle Inference: images in, probabilities out.
 
     Raises:
-        PpzooError: the folder is not an export, or one of its files is damaged.
+        PpzooError: its files are damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-        program = next((name for name in (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel") if name in names), None)
-        if program is None or not {f"{PROGRAM}.pdiparams", SETTINGS} <= names:
-            raise PpzooError(
-                f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PROGRAM}.pdiparams and {SETTINGS},"
-                f" received {sorted(names) or 'nothing'}; tools/export_model.py makes one"
-            )
-        self.settings = _read_settings(folder / SETTINGS)
-        _require_unchanged(folder, self.settings.get(DIGESTS))
+    name = "paddle"
+
+    def __init__(self, exported: Exported) -> None:
         try:
-            self._predictor = paddle.inference.create_predictor(
-                _inference_config(folder / program, folder / f"{PROGRAM}.pdiparams")
-            )
+            self._program = InferenceProgram(exported.program, exported.parameters)
         except (RuntimeError, ValueError, OSError) as error:
             raise PpzooError(
-                f"{folder}: {program} or {PROGRAM}.pdiparams is damaged, or of another version of PaddlePaddle: export"
-                " the network anew"
+                f"{exported.folder}: {exported.program.name} or {PARAMETERS} is damaged, or of another version of"
+                " PaddlePaddle: export the network anew"
             ) from error
-        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities, N x class_num, of preprocessed images, N x C x H x W float32.
@@ -56,53 +61,16 @@ class Program:
         Raises:
             DataError: images of a shape that the program cannot take.
         """
-        self._input.copy_from_cpu(np.ascontiguousarray(images, np.float32))
         try:
-            self._predictor.run()
+            return self._program(images)[0]
         except (RuntimeError, ValueError) as error:
-            received = " x ".join(map(str, images.shape))
-            raise DataError(
-                f"expected images of the shape that was exported (N x C x H x W), received {received}"
-            ) from error
-        return self._output.copy_to_cpu()
+            raise misfit(images) from error
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
-    """The content of an `inference.yml`, with preprocessing and label names where they belong."""
-    try:
-        settings = yaml.safe_load(path.read_bytes())
-        steps, names = settings["PreProcess"]["transform_ops"], settings["PostProcess"]["Topk"]["label_list"]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise PpzooError(f"{path}: expected YAML, received a damaged file ({reason}): export anew") from error
-    except (KeyError, TypeError) as error:
-        raise PpzooError(
-            f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing"
-        ) from error
-    if not isinstance(names, list):
-        raise PpzooError(f"{path}: PostProcess.Topk.label_list: expected a list of names, received {names!r}")
-    if not isinstance(steps, list) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
-        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, received {steps!r}")
-    return settings
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
-def _require_unchanged(folder: Path, digests: Any) -> None:
-    """Compare the files with what the settings say of them; PaddleClas's say nothing."""
-    if not isinstance(digests, dict):
-        return
-    for name, expected in digests.items():
-        path = folder / Path(str(name)).name
-        if not path.is_file() or digest(path) != expected:
-            raise PpzooError(f"{path} is damaged: it is not the file that was exported; export the network anew")
+def misfit(images: np.ndarray) -> DataError:
+    """The error about images of a shape that a program cannot take."""
+    received = " x ".join(map(str, images.shape))
+    return DataError(f"expected images of the shape that was exported (N x C x H x W), received {received}")
 
 
 def _inference_config(program: Path, parameters: Path) -> paddle.inference.Config:
@@ -116,7 +84,7 @@ def _inference_config(program: Path, parameters: Path) -> paddle.inference.Confi
     else:
         config.disable_gpu()
         config.enable_mkldnn()
-        config.set_cpu_math_library_num_threads(len(os.sched_getaffinity(0)))
+        config.set_cpu_math_library_num_threads(usable_cores())
     return config
 
 

@@ -1,5 +1,6 @@
 """An export folder is whole or not there; what is wrong with one, or with the images, is said in one line."""
 
+import os
 import shutil
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import yaml
 
 import ppzoo
-from ppzoo.deploy import Program, Topk, export
+from ppzoo.deploy import Program, Topk, export, open_export
+from ppzoo.deploy import folder as deploy_folder
 from ppzoo.errors import ConfigError, DataError, PpzooError
 
 SETTINGS = {
@@ -17,8 +19,8 @@ SETTINGS = {
 }
 
 
-def network():
-    paddle.seed(0)
+def network(seed=0):
+    paddle.seed(seed)
     return paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.Flatten(), paddle.nn.Linear(4 * 36, 3))
 
 
@@ -79,7 +81,7 @@ def test_settings_that_are_damaged_are_named(folder, content, complaint):
     path = folder / "inference.yml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(PpzooError, match=f"inference.yml.*{complaint}") as error:
-        Program(folder)
+        Program(open_export(folder))
     one_line(error)
 
 
@@ -93,10 +95,66 @@ def test_a_file_that_is_cut_off_anywhere_is_named(folder):
     path = folder / "inference.pdiparams"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(
-        PpzooError, match=r"inference\.pdiparams is damaged: it is not the file that was exported"
+        PpzooError, match=r"inference\.pdiparams is damaged, or of another export than inference.yml"
     ) as error:
-        Program(folder)
+        Program(open_export(folder))
     one_line(error)
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """An export of the same network with other weights and another label."""
+    folder = tmp_path_factory.mktemp("deploy") / "another"
+    labels = {"Topk": {"topk": 5, "label_list": ["cat", "dog", "yak"]}}
+    export(network(seed=1), folder, [3, 8, 8], {**SETTINGS, "PostProcess": labels})
+    return folder
+
+
+@pytest.mark.parametrize("mixed", ["inference.pdiparams", "inference.yml"])
+def test_a_mixture_of_two_exports_is_refused(folder, another, mixed):
+    shutil.copy(another / mixed, folder)
+    with pytest.raises(PpzooError, match=r"is damaged, or of another export than inference\.yml") as error:
+        ppzoo.Predictor(folder)
+    one_line(error)
+
+
+@pytest.mark.parametrize("made", range(6))
+def test_an_export_that_is_killed_leaves_nothing_that_passes_for_one(folder, another, made, monkeypatch):
+    """However many of its steps were done, the folder is refused until the last of them."""
+    steps, done = ("unlink", "replace"), []
+
+    def dying(name, step):
+        def wrapper(*arguments, **options):
+            if len(done) == made:
+                raise KeyboardInterrupt
+            done.append(name)
+            return step(*arguments, **options)
+
+        return wrapper
+
+    staged = shutil.copytree(another, folder.parent / "staged")
+    monkeypatch.setattr(deploy_folder.Path, "unlink", dying("unlink", deploy_folder.Path.unlink))
+    monkeypatch.setattr(deploy_folder.os, "replace", dying("replace", os.replace))
+    with pytest.raises(KeyboardInterrupt):
+        deploy_folder.publish(staged, folder)
+    monkeypatch.undo()
+    assert len(done) == made and set(done) <= set(steps)
+    if made == 0:
+        assert open_export(folder).settings["PostProcess"]["Topk"]["label_list"][2] == "owl"
+        return
+    with pytest.raises(PpzooError, match=r"expected a folder with inference\.json") as error:
+        open_export(folder)
+    one_line(error)
+
+
+def test_a_program_of_another_version_beside_an_export_is_not_taken(folder):
+    """PaddlePaddle 2 writes its program under another name than 3."""
+    standing = next(file for file in folder.iterdir() if file.suffix in (".json", ".pdmodel"))
+    other = folder / ("inference.pdmodel" if standing.suffix == ".json" else "inference.json")
+    other.write_bytes(b"another export")
+    assert open_export(folder).program == standing
+    export(network(), folder, [3, 8, 8], SETTINGS)
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("kept", [0, 10, 200])
@@ -107,13 +165,13 @@ def test_a_program_that_is_cut_off_is_named(folder, suffix, kept):
     path.write_bytes(path.read_bytes()[:kept])
     forget_digests(folder)
     with pytest.raises(PpzooError, match=r"inference\.pdiparams is damaged") as error:
-        Program(folder)
+        Program(open_export(folder))
     one_line(error)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 9, 8), (3, 8, 8)])
 def test_arrays_that_do_not_fit_are_refused_and_the_program_works_on(exported, shape):
-    program = Program(exported)
+    program = Program(open_export(exported))
     with pytest.raises(DataError, match="received " + " x ".join(map(str, shape))) as error:
         program(np.zeros(shape, np.float32))
     one_line(error)

@@ -1,0 +1,111 @@
+"""Which engine is the fastest for an export on this machine: measured once, and remembered.
+
+What was found lies in `$PPZOO_HOME/engines/KEY.json`, where the key stands for all that it depends on: the export, the
+processor, the number of cores, the engines' versions and the size of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ppzoo.deploy.engines import NAMES, OTHERS, Engine, OnnxEngine, installed, open_engine, open_onnx_engine, versions
+from ppzoo.deploy.folder import Exported
+from ppzoo.deploy.program import Program
+from ppzoo.errors import PpzooError
+from ppzoo.files import write_text
+from ppzoo.machine import home, processor_name, usable_cores
+
+logger = logging.getLogger("ppzoo")
+
+ROUNDS = 2
+TURN, RUNS = 0.3, 2  # seconds and runs of an engine in a round, at least
+CALM = 0.3  # seconds; OpenMP's threads turn for 0.2
+
+
+def fastest_engine(exported: Exported, batch_size: int) -> Engine:
+    """The fastest of the installed engines for batches of `batch_size`; on a GPU it is Paddle Inference.
+
+    Raises:
+        PpzooError: the export is damaged.
+    """
+    others = [name for name in OTHERS if installed(name)] if paddle.get_device().startswith("cpu") else []
+    if not others:
+        return open_engine(Program.name, exported)
+    file = home() / "engines" / f"{_key(exported, others, batch_size)}.json"
+    remembered = _read(file)
+    if remembered is not None:
+        logger.info("engine %s, as %s says", remembered, file)
+        return open_engine(remembered, exported)
+    opened = _open_all(exported, others)
+    if not opened:
+        return open_engine(Program.name, exported)
+    engines: dict[str, Engine] = {Program.name: open_engine(Program.name, exported), **opened}
+    image_shape = next(iter(opened.values())).image_shape
+    times = _times(engines, (batch_size, *image_shape))
+    chosen = min(engines, key=lambda name: times[name])
+    measured = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in times.items())
+    logger.info("engine %s: %s for %d images; remembered in %s", chosen, measured, batch_size, file)
+    _write(file, {"engine": chosen, "seconds": times, "batch size": batch_size, "processor": processor_name()})
+    return engines[chosen]
+
+
+def _key(exported: Exported, others: list[str], batch_size: int) -> str:
+    packages = {package: number for name in others for package, number in versions(name).items()}
+    facts = [exported.identity, processor_name(), usable_cores(), paddle.__version__, packages, batch_size]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _open_all(exported: Exported, others: list[str]) -> dict[str, OnnxEngine]:
+    """The engines that can run the export; of another a warning says why not."""
+    engines = {}
+    for name in others:
+        try:
+            engines[name] = open_onnx_engine(name, exported)
+        except PpzooError as error:
+            logger.warning("%s is left out: %s", name, error)
+    return engines
+
+
+def _times(engines: dict[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
+    """Seconds of a batch of that shape: the least seen, for whatever else the machine does makes it more.
+
+    An engine runs several times before the next one does: the idle threads of some keep turning for a while.
+    """
+    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(ROUNDS):
+        for name, engine in engines.items():
+            time.sleep(CALM)
+            finish = time.perf_counter() + TURN
+            for number in itertools.count():
+                started = time.perf_counter()
+                if started > finish and number >= RUNS:
+                    break
+                engine(images)
+                times[name].append(time.perf_counter() - started)
+    return {name: min(values) for name, values in times.items()}
+
+
+def _read(file: Path) -> str | None:
+    """The engine that a file remembers; None where there is none, or one that says nothing."""
+    try:
+        name = json.loads(file.read_text(encoding="utf-8"))["engine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if name in NAMES else None
+
+
+def _write(file: Path, content: dict) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(content, indent=1))
+    except OSError as error:
+        logger.warning("%s: expected a file that can be written (%s); set PPZOO_HOME", file, error.strerror)

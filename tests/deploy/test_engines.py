@@ -1,0 +1,203 @@
+"""The engines answer what the network answers, "auto" measures once and remembers, and what is missing is said."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+import ppzoo
+from ppzoo.deploy import choice, engines, export, open_export
+from ppzoo.deploy.program import Program
+from ppzoo.errors import ConfigError, DataError, PpzooError
+
+SETTINGS = {
+    "PreProcess": {"transform_ops": [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]},
+    "PostProcess": {"Topk": {"topk": 5, "label_list": ["cat", "dog", "owl"]}},
+}
+OTHERS = ["onnxruntime", "openvino"]
+
+
+def export_network(network, folder, image_shape=(3, 8, 8)):
+    export(network, folder, image_shape, SETTINGS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    paddle.seed(0)
+    network = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 3), paddle.nn.Flatten(), paddle.nn.Linear(4 * 36, 3))
+    return export_network(network, tmp_path_factory.mktemp("engines") / "inference")
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("PPZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "engines"
+
+
+class Fake(engines.OnnxEngine):
+    """An engine that is never slow and answers what the export's own program answers, plus `error`."""
+
+    name, error = "openvino", 0.0
+
+    def _run(self, images):
+        return self.program(images) + self.error
+
+
+@pytest.fixture
+def fake(monkeypatch, exported):
+    """`openvino` replaced by a fake that is installed, whatever is installed here."""
+    program = Program(open_export(exported))
+    kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
+    monkeypatch.setattr(engines, "onnx_model", lambda exported: (b"", [3, 8, 8]))
+    monkeypatch.setattr(engines, "OTHERS", {"openvino": kind})
+    monkeypatch.setattr(choice, "OTHERS", {"openvino": kind})
+    monkeypatch.setattr(engines, "NAMES", ("paddle", "openvino"))
+    monkeypatch.setattr(choice, "installed", lambda name: True)
+    monkeypatch.setattr(engines, "installed", lambda name: True)
+    monkeypatch.setattr(choice, "versions", lambda name: {name: "1.0"})
+    return kind
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(exported, monkeypatch, name):
+    monkeypatch.setattr(engines, "installed", lambda name: False)
+    with pytest.raises(ConfigError, match=rf"pip install 'ppzoo\[{name}\]'") as error:
+        ppzoo.Predictor(exported, engine=name)
+    assert "\n" not in str(error.value) and error.value.exit_status == 2
+
+
+def test_an_unknown_engine_is_refused(exported):
+    with pytest.raises(ConfigError, match="engine: expected auto, paddle, onnxruntime, openvino, received 'tensorrt'"):
+        ppzoo.Predictor(exported, engine="tensorrt")
+
+
+def test_an_engine_that_answers_something_else_is_refused(exported, fake):
+    fake.error = 2e-4
+    with pytest.raises(PpzooError, match=r"engine: openvino differs from the network by 0\.0002") as error:
+        ppzoo.Predictor(exported, engine="openvino")
+    assert "\n" not in str(error.value)
+    fake.error = 5e-5
+    assert ppzoo.Predictor(exported, engine="openvino").engine.name == "openvino"
+
+
+def test_auto_takes_the_faster_one_says_so_and_remembers(exported, fake, cache, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "ppzoo")
+    monkeypatch.setattr(choice, "_times", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines})
+    assert ppzoo.Predictor(exported).engine.name == "openvino"
+    assert "engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; remembered in" in caplog.text
+    (file,) = cache.iterdir()
+    assert json.loads(file.read_text())["seconds"] == {"paddle": 1.0, "openvino": 0.0}
+
+    monkeypatch.setattr(choice, "_times", lambda engines, shape: pytest.fail("measured again"))
+    assert ppzoo.Predictor(exported).engine.name == "openvino"
+    monkeypatch.setattr(choice, "_times", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines})
+    assert ppzoo.Predictor(exported, batch_size=1).engine.name == "paddle"
+    monkeypatch.setattr(choice, "versions", lambda name: {name: "1.1"})
+    assert ppzoo.Predictor(exported).engine.name == "paddle"
+    file.write_text("{")
+    monkeypatch.setattr(choice, "versions", lambda name: {name: "1.0"})
+    assert ppzoo.Predictor(exported).engine.name == "paddle"
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_auto_measures_real_engines_and_leaves_out_one_that_fails(exported, fake, cache, monkeypatch, caplog):
+    monkeypatch.setattr(choice, "CALM", 0.0)
+    monkeypatch.setattr(choice, "TURN", 0.0)
+    assert ppzoo.Predictor(exported).engine.name in ("paddle", "openvino")
+    (file,) = cache.iterdir()
+    assert set(json.loads(file.read_text())["seconds"]) == {"paddle", "openvino"}
+    file.unlink()
+    fake.error = 1.0
+    assert ppzoo.Predictor(exported).engine.name == "paddle"
+    assert "openvino is left out: engine: openvino differs from the network by 1" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(exported, fake, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PPZOO_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(choice, "CALM", 0.0)
+    monkeypatch.setattr(choice, "TURN", 0.0)
+    ppzoo.Predictor(exported)
+    assert "expected a file that can be written" in caplog.text and "PPZOO_HOME" in caplog.text
+
+
+def lively(network):
+    """The network with running statistics that are not those of the beginning."""
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm):
+            layer._mean.set_value(0.1 * paddle.randn(layer._mean.shape))
+            layer._variance.set_value(paddle.uniform(layer._variance.shape, min=0.5, max=1.5))
+    return network
+
+
+# Together they have every operator of the zoo's exports.
+FAMILIES = {
+    "LeNet": 32,
+    "AlexNet": 224,
+    "SqueezeNet1_1": 64,
+    "GoogLeNet": 224,
+    "ResNet18_vd": 64,
+    "DenseNet121": 64,
+    "EfficientNetB0": 64,
+    "MobileNetV2_x0_25": 64,
+    "MobileNetV3_small_x0_35": 64,
+    "SE_ResNet18_vd": 64,
+    "ShuffleNetV1_g3": 64,
+    "ShuffleNetV2_swish": 64,
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if size > 64 else name for name, size in FAMILIES.items()]
+)
+def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
+    pytest.importorskip(name, reason=f"needs ppzoo[{name}]")
+    pytest.importorskip("onnx", reason=f"needs ppzoo[{name}]")
+    size = FAMILIES[family]
+    with paddle.utils.unique_name.guard():
+        paddle.seed(0)
+        network = lively(ppzoo.create_model(family, class_num=7))
+    folder = export_network(network, tmp_path / "inference", (3, size, size))
+    engine = engines.open_engine(name, open_export(folder))
+    images = np.random.default_rng(1).standard_normal((3, 3, size, size), dtype=np.float32)
+    network.eval()
+    with paddle.no_grad():
+        scores = network(paddle.to_tensor(images))
+    scores = scores[0] if isinstance(scores, (list, tuple)) else scores
+    expected = paddle.nn.functional.softmax(scores).numpy()
+    np.testing.assert_allclose(engine(images), expected, atol=1e-4)
+    with pytest.raises(DataError, match=f"received 1 x 3 x {size + 1} x {size}"):
+        engine(np.zeros((1, 3, size + 1, size), np.float32))
+
+
+def test_an_export_of_paddlepaddle_2_is_refused_by_the_engines_that_read_onnx(exported, fake, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(engines, "installed", lambda name: True)
+    found = open_export(exported)
+    older = type(found)(found.folder, Path("inference.pdmodel"), found.parameters, found.settings, found.identity)
+    with pytest.raises(ConfigError, match="expected an export of PaddlePaddle 3"):
+        engines.open_engine("openvino", older)
+
+
+def test_an_operator_that_is_not_known_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "installed", lambda name: True)
+    network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(192, 3), paddle.nn.Softplus())
+    pytest.importorskip("onnx", reason="needs ppzoo[onnxruntime]")
+    folder = export_network(network, tmp_path / "inference")
+    with pytest.raises(ConfigError, match=r"received pd_op\.softplus: use engine='paddle'") as error:
+        engines.open_engine("onnxruntime", open_export(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_several_images_are_answered_as_one_by_one(exported):
+    images = list(np.random.default_rng(0).integers(0, 256, (21, 8, 8, 3), dtype=np.uint8))
+    predictor = ppzoo.Predictor(exported, batch_size=8, engine="paddle")
+    alone = [predictor.predict(image)[0] for image in images]
+    for one, other in zip(predictor.predict(images), alone, strict=True):
+        assert one["class_ids"] == other["class_ids"]
+        np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-6)
