@@ -21,8 +21,8 @@ class ConfigError(PpzooError):
     """A configuration or a command line that cannot be carried out. `problems` has one line each."""
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple("\\n".join(problem.splitlines()) for problem in problems)  # a name may hold a newline
+        super().__init__("\n".join(self.problems))
 
 
 class UnknownNameError(ConfigError):
@@ -52,6 +52,10 @@ class TrainingError(PpzooError):
     """A run that went wrong on its way, through no fault of its description."""
 
     exit_status = 1
+
+
+class NotFiniteError(TrainingError):
+    """A loss or gradients that are not finite."""
 
 
 class Interrupted(PpzooError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What a killed `write_atomically` left in a folder."""
+    return [file for file in folder.glob(".*.tmp") if re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", file.name)]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppzoo.config.checking import Task, at
+from ppzoo.config.checking import Task
+from ppzoo.config.contradictions import at, listed
 from ppzoo.config.hints import Problem
 
 SPLITS: dict[Task, tuple[str, ...]] = {"train": ("Train", "Eval"), "eval": ("Eval",), "infer": (), "export": ()}
@@ -48,11 +49,24 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
         for path, name in _names(config, f"{dataset}.image_root"):
             if not os.path.isdir(name):
                 yield _absent(path, "a folder of images", name, suffix=None)
+    for path, name in _weights(config, task):
+        local = not name.startswith(("http://", "https://"))
+        if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
+            yield _absent(path, "weights", name, suffix=".pdparams")
+
+
+def _weights(config: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
+    """Path and value of the keys that name weights which `task` reads."""
+    own = task != "train" and at(config, "Global.pretrained_model") is not None
     for key in ("Arch.pretrained", "Global.pretrained_model", *(["Global.checkpoints"] if task == "train" else [])):
-        for path, name in _names(config, key):
-            local = not name.startswith(("http://", "https://"))
-            if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
-                yield _absent(path, "weights", name, suffix=".pdparams")
+        yield from _names(config, key)
+    if not own:
+        for path, _, options in listed(config, "Arch.models"):
+            yield from ((f"{path}.{inner}", name) for inner, name in _names(options, "pretrained"))
+        sources = at(config, "Arch.pretrained_list")
+        for index, name in enumerate(sources if isinstance(sources, list) else []):
+            if isinstance(name, str):
+                yield f"Arch.pretrained_list.{index}", name
 
 
 def _names(config: Mapping[str, Any], path: str) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppzoo.config.yaml_text import parse
+from ppzoo.config.yaml_text import MAX_DEPTH, parse
 from ppzoo.errors import ConfigError
 
 
@@ -17,13 +17,17 @@ def override(config: dict[str, Any], assignment: str) -> None:
             the way that do not exist are made. The value is everything after the first `=`, read as YAML.
 
     Raises:
-        ConfigError: no `=`, an empty part of the path, a value that is not YAML, an index that is not in the list, or
-            a path that leads into something that is neither a mapping nor a list.
+        ConfigError: no `=`, an empty part of the path or too many of them, a value that is not YAML, an index that is
+            not in the list, or a path that leads into something that is neither a mapping nor a list.
     """
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, received {assignment!r}")
+        raise ConfigError(f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, received {assignment!r:.200}")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(
+            f"-o {path.strip():.60}...: expected a path of at most {MAX_DEPTH} keys, received {len(parts)}"
+        )
     value = _value(text, path.strip())
     place: Any = config
     for depth, part in enumerate(parts[:-1]):

@@ -1,8 +1,9 @@
 """YAML to plain data and back: mappings, lists, text, numbers, true, false and null, and nothing else.
 
 What YAML itself leaves open is closed here. Keys are text and come once; tags that make other objects are refused, and
-so are texts that are too long, too deep, or grow too large through aliases. `1e-5` is a number, as everywhere
-but in YAML 1.1; dates and base-60 numbers (`12:30`) stay text.
+so are documents that are too long, too deep, have too many values, or grow too large through aliases. `1e-5` is a
+number, as everywhere but in YAML 1.1; dates and base-60 numbers (`12:30`) stay text. Text holds neither NUL nor lone
+surrogates, which no path and no terminal takes.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from ppzoo.errors import ConfigError
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 
 _INT = r"[-+]?(?:0|[1-9][0-9]*)"
 _FLOAT = (
     r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+_ESCAPED = re.compile("[^ -~\xa0-\u2027\u202a-\ufefe\uff00-\U0010ffff]")
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _tag(kind: str) -> str:
@@ -48,12 +51,15 @@ def _rules(inherited: _Rules, without: tuple[str, ...] = ()) -> _Rules:
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _rules(yaml.SafeLoader.yaml_implicit_resolvers, ("int", "float", "timestamp", "value"))
     yaml_constructors: ClassVar[dict] = {}  # filled below
-    depth = 0
+    depth = nodes = 0
 
     def compose_node(self, parent, index):
         self.depth += 1
+        self.nodes += 1
         if self.depth > MAX_DEPTH:
             raise _refusal(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
+        if self.nodes > MAX_NODES:
+            raise _refusal(f"more than {MAX_NODES} values", self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -82,21 +88,29 @@ def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def _scalar(kind: str):
-    """PyYAML's constructor of a scalar, whose ValueError or KeyError (`!!int x`) becomes a YAML error with its line."""
+    """PyYAML's constructor of a scalar, whose own errors (`!!int x`, `!!int ""`) become a YAML error with its line."""
     construct = yaml.SafeLoader.yaml_constructors[_tag(kind)]
 
     def read(loader, node):
         try:
             return construct(loader, node)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, IndexError):
             raise _refusal(f"expected a value of type {kind}, received {node.value[:60]!r}", node.start_mark) from None
 
     return read
 
 
+def _text(loader, node):
+    text = loader.construct_scalar(node)
+    if _UNPRINTABLE.search(text):
+        raise _refusal(f"expected text, received {text[:60]!r} with a character that is none", node.start_mark)
+    return text
+
+
 _Loader.yaml_constructors = {
     None: _Loader.refuse_tag,
-    **{_tag(kind): yaml.SafeLoader.yaml_constructors[_tag(kind)] for kind in ("null", "str", "seq", "map")},
+    **{_tag(kind): yaml.SafeLoader.yaml_constructors[_tag(kind)] for kind in ("null", "seq", "map")},
+    _tag("str"): _text,
     **{_tag(kind): _scalar(kind) for kind in ("bool", "int", "float")},
 }
 
@@ -108,6 +122,13 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def text(self, data: str) -> yaml.ScalarNode:
+        """Characters that YAML takes for ends of lines, or for none, survive as escapes only."""
+        return self.represent_scalar(_tag("str"), data, style='"' if _ESCAPED.search(data) else None)
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 
 def parse(text: bytes | str, source: str) -> Any:
@@ -135,6 +156,8 @@ def parse(text: bytes | str, source: str) -> Any:
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{source}: expected YAML text, received bytes that are not ({error.reason})") from None
+    except (ValueError, OverflowError):  # PyYAML's, of numbers that it believes: "\UFFFFFFFF", %YAML 1.999...
+        raise ConfigError(f"{source}: expected YAML text, received an escape or a version that cannot be") from None
 
 
 def _measure(node: yaml.Node, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from ppzoo.weights.weight_file import read_exactly
 
 CHUNK = 1 << 20
 MAX_DIMENSIONS = 32
+LARGEST_KEY = 1 << 32
 BYTES_OF_AN_ITEM = 64  # what one entry of a container takes, generously
 PLAIN_DTYPE = re.compile(r"[<>=|]?(b1|i1|i2|i4|i8|u1|u2|u4|u8|f2|f4|f8)")
 
@@ -224,8 +225,11 @@ def _eval(budget: Budget, *arguments: Any) -> Any:
 
 
 def check_key(key: Any) -> str | int:
-    """A dictionary's key: text or number only, for the hash of nested tuples can take forever."""
+    """A dictionary's key: text or a small number, for the hash of nested tuples can take forever, and so can the
+    search among large numbers that were chosen to have one hash.
+    """
     expect(isinstance(key, (str, int)), f"it has a dictionary key that is a {type(key).__name__}")
+    expect(isinstance(key, str) or abs(key) < LARGEST_KEY, "it has a dictionary key that is too large a number")
     return key
 
 

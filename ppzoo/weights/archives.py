@@ -6,7 +6,9 @@ a zip bomb stays packed.
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -20,8 +22,10 @@ from ppzoo.weights.allowed import PLAIN_DTYPE, is_shape
 from ppzoo.weights.weight_file import WeightFile, check_finite
 
 CHUNK = 1 << 20
+NPY = b"\x93NUMPY"
+INTEGER_OF_PYTHON_2 = re.compile(r"(\d)L\b")
 MAX_HEADER = 10_000
-MAX_RATIO = 20  # of what is unpacked to what is packed
+MAX_RATIO = 8  # of what is unpacked to what is packed
 SLACK = 64 << 20  # bytes that small archives may hold beyond that
 
 DAMAGE = (
@@ -50,6 +54,9 @@ def open_archive(file: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(file)
     except DAMAGE:
         raise WeightsError(f"{file} is a damaged or truncated archive, get it again") from None
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
+        archive.close()
+        raise WeightsError(f"{file} is refused: it is packed in another way than NumPy's and PyTorch's archives")
     size = sum(member.file_size for member in archive.infolist())
     if size > MAX_RATIO * file.stat().st_size + SLACK:
         archive.close()
@@ -92,12 +99,28 @@ def read_npz(file: Path) -> WeightFile:
     return WeightFile(arrays)
 
 
+def _read_header(stream: IO[bytes]) -> dict[str, Any]:
+    """The header of a `.npy`, read without NumPy, which warns of hostile ones or fails in many ways."""
+    start = stream.read(8)
+    form = {b"\x01\0": "<H", b"\x02\0": "<I"}[start[6:]]
+    (length,) = struct.unpack(form, stream.read(struct.calcsize(form)))
+    if not start.startswith(NPY) or length > MAX_HEADER:
+        raise ValueError
+    text = stream.read(length).decode("latin-1")
+    try:
+        return ast.literal_eval(INTEGER_OF_PYTHON_2.sub(r"\1", text).strip())
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError from error
+
+
 def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
-    version = np.lib.format.read_magic(stream)
-    read_header: Any = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, fortran, dtype = read_header[version](stream, max_header_size=MAX_HEADER)
+    header = _read_header(stream)
+    shape, fortran, code = header["shape"], header["fortran_order"], header["descr"]
+    if not (isinstance(code, str) and PLAIN_DTYPE.fullmatch(code) and is_shape(shape)):
+        raise ValueError
+    dtype = np.dtype(code)
     nbytes = math.prod(shape) * dtype.itemsize
-    if not (PLAIN_DTYPE.fullmatch(dtype.str) and is_shape(shape) and nbytes <= size):
+    if nbytes > size:
         raise ValueError
     flat = read_member(stream, nbytes).view(dtype).astype(dtype.newbyteorder("="), copy=False)
     return np.ascontiguousarray(flat.reshape(shape[::-1]).T) if fortran else flat.reshape(shape)

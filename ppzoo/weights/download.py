@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from ppzoo.errors import WeightsError
 from ppzoo.files import write_atomically
+from ppzoo.machine import home
 
 try:
     import fcntl
@@ -46,7 +47,7 @@ class _Interrupted(Exception):
 
 def weights_folder() -> Path:
     """Where fetched weights are kept."""
-    return Path(os.environ.get("PPZOO_HOME") or "~/.cache/ppzoo").expanduser() / "weights"
+    return home() / "weights"
 
 
 def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None) -> Path:

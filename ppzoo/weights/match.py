@@ -31,6 +31,7 @@ def load_weights(
     strict: bool = True,
     head: str = "auto",
     skip: Sequence[str] = (),
+    part: str = "",
     candidates: Candidates = lambda size: (),
 ) -> LoadReport:
     """Give `model` the weights of `source`.
@@ -45,6 +46,7 @@ def load_weights(
         head: "auto": a head that differs in nothing but the number of classes keeps the network's own values;
             "strict": it is mis-shaped.
         skip: shell patterns of structured names that are neither loaded nor missed.
+        part: where names in `source` begin with it, those entries alone count, without it: one of several networks.
         candidates: answers architectures of about so many numbers, as `best_fit` takes them; one is named if the
             weights fit it better. Called only when loading fails.
 
@@ -56,6 +58,7 @@ def load_weights(
         raise ConfigError(f"head: expected 'auto' or 'strict', received {head!r}")
     state = model.state_dict()
     label, entries = _open(source)
+    entries = {key.removeprefix(part): array for key, array in entries.items() if key.startswith(part)} or entries
     values, unexpected = _by_structured_name(entries, state)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     report = _compare(label, {key: value.shape for key, value in values.items()}, unexpected, shapes, skip)

@@ -55,13 +55,14 @@ def read_entries(path: str | os.PathLike[str]) -> WeightFile:
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a `.pdopt` or `.pdstates`: dicts, lists, text, numbers and arrays, nested as in the file.
 
-    Tensors become arrays, and bfloat16 float32, as in `read_pdparams`; parameter names are dropped.
+    Tensors become arrays, and bfloat16 float32, as in `read_pdparams`; parameter names are dropped. A list of one
+    dict, as which PaddleClas writes a `.pdopt` since 2.4 (one dict an optimizer), is that dict.
 
     Raises:
         WeightsError: as in `read_pdparams`, but for values that are not finite.
     """
     file = find_file(path, Path(path).suffix)
-    entries = _read_pickle(file)
+    entries = _read_pickle(file, listed=True)
     entries.pop(NAME_TABLE, None)
     return {key: _plain(value) for key, value in entries.items()}
 
@@ -81,12 +82,14 @@ def _is_named_tensor(value: Any) -> bool:
     return isinstance(value, tuple) and [type(item) for item in value] == [str, np.ndarray]
 
 
-def _read_pickle(file: Path) -> dict[Any, Any]:
+def _read_pickle(file: Path, listed: bool = False) -> dict[Any, Any]:
     with file.open("rb") as stream:
         start = stream.read(512)
         _check_start(start, file)
         stream.seek(0)
         entries = unpickle(stream, file)
+    if listed and isinstance(entries, list) and len(entries) == 1:
+        entries = entries[0]
     if not isinstance(entries, dict):
         raise WeightsError(f"{file} holds a {type(entries).__name__}, expected a dictionary of names and arrays")
     _join_split(entries, file)

@@ -69,7 +69,7 @@ def _read(stream: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise ValueError(f"its header claims {length} bytes")
     header = json.loads(read_exactly(stream, length).tobytes(), object_pairs_hook=_unique)
     metadata = header.pop(METADATA, {})
-    if not all(isinstance(text, str) for text in metadata.values()):
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("its metadata is not text")
     arrays, end = {}, 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.allowed import NUMPY_AND_CONTAINERS, Allowed, Budget, Refusal, expect
+from ppzoo.weights.allowed import LARGEST_KEY, NUMPY_AND_CONTAINERS, Allowed, Budget, Refusal, expect
 from ppzoo.weights.machine import MAX_OPERATIONS, Machine
 
 _DAMAGE = (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error, MemoryError)
@@ -108,7 +108,9 @@ def _tuple(count: int) -> Action:
 
 def _put(position: Callable[[Machine], int]) -> Action:
     def action(machine: Machine) -> None:
-        machine.memo[position(machine)] = machine.stack[-1]
+        place = position(machine)
+        expect(0 <= place < LARGEST_KEY, "it refers to a place that cannot be")
+        machine.memo[place] = machine.stack[-1]
 
     return action
 

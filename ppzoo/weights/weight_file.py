@@ -98,7 +98,7 @@ def _read_in_threads(descriptor: int, position: int, nbytes: int) -> np.ndarray:
     values = np.frombuffer(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
 
     def read(start: int) -> int:
-        return os.preadv(descriptor, [values[start : start + PIECE]], position + start)
+        return os.preadv(descriptor, [values[start : start + PIECE].data], position + start)
 
     with ThreadPoolExecutor(THREADS) as pool:
         if sum(pool.map(read, range(0, nbytes, PIECE))) != nbytes:

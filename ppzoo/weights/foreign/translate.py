@@ -79,7 +79,8 @@ def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def places(network: paddle.nn.Layer, dialect: Dialect) -> Places:
     """Where `network`'s entries are; the dialect is one that has names."""
-    assert dialect.layers is not None
+    if dialect.layers is None:
+        raise ValueError(f"{dialect.origins[0]} has no names to look for")
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in shapes))
     names = dialect.layers(layers)

@@ -1,0 +1,146 @@
+"""What is fuzzed: each reader of untrusted bytes as a function that takes them and lets nothing but our errors out.
+
+`test_readers_endure.py` feeds them with hypothesis, `fuzz.py` with atheris; `corpus/NAME/` has sound files, and those
+that once did harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ppzoo.config.loading import load
+from ppzoo.config.overrides import override
+from ppzoo.config.yaml_text import dump, parse
+from ppzoo.data.datasets.tar_shards import TarShards
+from ppzoo.data.idx import read_idx
+from ppzoo.data.index import read_list
+from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
+from ppzoo.weights import read, read_state
+
+CORPUS = Path(__file__).parent / "corpus"
+SOME_CONFIG = b"Global: {epochs: 3, size: [3, 32, 32]}\nArch: {name: LeNet}\nops:\n- A: {b: 1}\n- C:\n"
+MEMBER_PARTS = 3
+
+
+def config(data: bytes, folder: Path) -> None:
+    """A configuration file; what is read must be written and read again as the same."""
+    file = folder / "config.yaml"
+    file.write_bytes(data)
+    content = load(file)
+    again = parse(dump(content), "again")
+    assert repr(again) == repr(content), "dump and parse do not agree"
+
+
+def override_of(data: bytes, folder: Path) -> None:
+    """Overrides, one a line, on a small configuration."""
+    content = parse(SOME_CONFIG, "base")
+    for line in os.fsdecode(data).split("\n"):
+        with contextlib.suppress(ConfigError):
+            override(content, line)
+    dump(content)
+
+
+def list_file(data: bytes, folder: Path) -> None:
+    """A list file, whose index must name every line that it holds."""
+    file = folder / "list.txt"
+    file.write_bytes(data[1:])
+    delimiter, class_num = [None, ",", " ", ";"][data[0] % 4 if data else 0], [None, 10][bool(data and data[0] & 4)]
+    index = read_list(file, class_num=class_num, delimiter=delimiter)
+    lines = data[1:].split(b"\n")
+    for number in range(len(index)):
+        assert index.path(number).encode() in lines[index.line(number) - 1]
+        assert 0 <= index.labels[number] < (class_num or 2**31)
+
+
+def idx(data: bytes, folder: Path) -> None:
+    """An IDX file, plain or gzipped by its first byte."""
+    (folder / ("images.gz" if data[:1] == b"z" else "images")).write_bytes(data[1:])
+    array = read_idx(folder, "images", 3)
+    assert array.dtype == np.uint8 and array.ndim == 3 and array.size
+
+
+def weights(data: bytes, folder: Path) -> None:
+    """A weight file of any format, which its content tells."""
+    file = folder / "model.pdparams"
+    file.write_bytes(data)
+    for name, array in _weights_of(file).items():
+        assert isinstance(name, str) and array.dtype.kind in "biuf"
+
+
+def state(data: bytes, folder: Path) -> None:
+    """The state of an optimizer or of a run."""
+    (folder / "model.pdopt").write_bytes(data)
+    read_state(folder / "model.pdopt")
+
+
+def packed_weights(data: bytes, folder: Path) -> None:
+    """Archives (`.npz`, `.pth`) and inference models, whose members alone are fuzzed: no fuzzer finds a checksum."""
+    kind, parts = data[:1], data[1:].split(b"\0|\0|", MEMBER_PARTS - 1)
+    parts += [b""] * (MEMBER_PARTS - len(parts))
+    file = folder / "model"
+    if kind == b"i":
+        (folder / "model.pdiparams").write_bytes(parts[0])
+        (folder / ("model.json" if parts[1][:1] == b"{" else "model.pdmodel")).write_bytes(parts[1])
+        if parts[2]:
+            (folder / "model.pdiparams.info").write_bytes(parts[2])
+        file = folder / "model.pdiparams"
+    else:
+        names = ["w.npy", "b.npy", "c.npy"] if kind == b"n" else ["m/data.pkl", "m/data/0", "m/data/1"]
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, part in zip(names, parts, strict=True):
+                archive.writestr(name, part)
+    _weights_of(file)
+
+
+def _weights_of(file: Path) -> dict[str, np.ndarray]:
+    before = file.read_bytes()
+    arrays = read(file).arrays
+    assert file.read_bytes() == before
+    return arrays
+
+
+def tar(data: bytes, folder: Path) -> None:
+    """A shard; the images of one that is accepted can be read."""
+    (folder / "a.tar").write_bytes(data)
+    shards = TarShards(image_root=str(folder))
+    for number in range(len(shards)):
+        content, label = shards[number]
+        assert content in data and 0 <= label < 10**9
+        assert shards.describe(number)
+
+
+READERS: dict[str, Callable[[bytes, Path], None]] = {
+    "config": config,
+    "override": override_of,
+    "list": list_file,
+    "idx": idx,
+    "weights": weights,
+    "state": state,
+    "packed_weights": packed_weights,
+    "tar": tar,
+}
+OWN_ERRORS = {"config": ConfigError, "list": DataError, "idx": DataError, "tar": DataError}
+
+
+def feed(name: str, data: bytes) -> None:
+    """Let a reader have its bytes; an error of its own is what should come, in one line, and is swallowed."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        try:
+            READERS[name](data, Path(folder))
+        except OWN_ERRORS.get(name, WeightsError) as error:
+            lines = error.problems if isinstance(error, ConfigError) else [str(error)]
+            assert lines and all(line and "\n" not in line for line in lines), "an error of several lines"
+            assert max(map(len, lines)) < 2000, "an error that fills the screen"
+            io.StringIO().write(str(PpzooError(error)))
+
+
+def seeds(name: str) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((CORPUS / name).iterdir())]

@@ -1,0 +1,153 @@
+"""A twentieth of a folder broken in ten ways: training ends and lists exactly those, evaluation says how many."""
+
+import io
+import logging
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from runs import arguments, make_place, output_of
+
+from ppzoo.cli import main
+
+COUNT = 200
+
+
+def encoded(kind, mode="RGB", size=(64, 48)):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(file, kind)
+    return file.getvalue()
+
+
+def png_chunk(kind, content, checksum=None):
+    checksum = zlib.crc32(kind + content) if checksum is None else checksum
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def png(width, height, pixels, checksum=None):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = png_chunk(b"IDAT", zlib.compress(pixels), checksum)
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + data + png_chunk(b"IEND", b"")
+
+
+def truncate(file):
+    file.write_bytes(encoded("JPEG")[:900])
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def text(file):
+    file.write_text("this was to be an image\n" * 20)
+
+
+def web_page(file):
+    file.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>")
+
+
+def bomb(file):
+    """20,000 x 20,000 pixels, as its header says."""
+    file.write_bytes(png(20_000, 20_000, b"\0" * 60_001))
+
+
+def broken_cmyk(file):
+    file.write_bytes(encoded("JPEG", "CMYK")[:2000])
+
+
+def wrong_checksum(file):
+    file.write_bytes(png(8, 8, b"\0" * (8 * 25), checksum=1))
+
+
+def folder(file):
+    file.mkdir()
+
+
+def dangling_link(file):
+    file.symlink_to("nowhere.png")
+
+
+def missing(file):
+    """Listed, and not there."""
+
+
+WAYS = [truncate, empty, text, web_page, bomb, broken_cmyk, wrong_checksum, folder, dangling_link, missing]
+
+
+@pytest.fixture(scope="module")
+def dirty(tmp_path_factory):
+    """A configuration, and the files of its 200 images that were broken; one name is not UTF-8."""
+    place = tmp_path_factory.mktemp("dirty")
+    config = make_place(place, train=COUNT, test=10, epochs=1, batch=32)
+    images = sorted((place / "train").rglob("*.png"))
+    broken = sorted(np.random.default_rng(1).choice(len(images), len(WAYS), replace=False))
+    for number, way in zip(broken, WAYS, strict=True):
+        images[number].unlink()
+        way(images[number])
+    return config, sorted(str(images[number]) for number in broken)
+
+
+@pytest.fixture(scope="module")
+def trained(dirty):
+    """The folder of a training on them."""
+    config, _ = dirty
+    options = ("DataLoader.Train.loader.num_workers=2", "Global.save_interval_steps=3", "Global.save_interval=100")
+    assert main(arguments(config, "trained", *options)) == 0
+    return output_of(config.parent, "trained")
+
+
+def test_training_ends_and_lists_exactly_the_broken_files(dirty, trained):
+    _, broken = dirty
+    lines = (trained / "bad_files.txt").read_text().splitlines()
+    assert [line.partition("\t")[0] for line in lines] == broken
+    assert all(line.partition("\t")[2] for line in lines)
+
+
+def test_more_broken_files_than_allowed_end_the_training(dirty, capsys):
+    config, _ = dirty
+    assert main(arguments(config, "strict", "DataLoader.Train.dataset.max_bad_fraction=0.02")) == 2
+    assert "5 of 200 images cannot be read, more than dataset.max_bad_fraction (0.02)" in capsys.readouterr().err
+
+
+def test_evaluation_refuses_and_counts_only_when_asked_to(dirty, trained, capsys, monkeypatch):
+    config, broken = dirty
+    command = [
+        "eval",
+        *("-c", str(config)),
+        *("-o", f"Global.pretrained_model={trained / 'latest'}"),
+        *("-o", f"DataLoader.Eval.dataset.cls_label_path={config.parent / 'train.txt'}"),
+    ]
+    capsys.readouterr()
+    assert main(command) == 2
+    said = capsys.readouterr()
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and any(file in errors[0] for file in broken)
+    assert "Traceback" not in said.err and "top1" not in said.out
+    told: list[logging.LogRecord] = []
+    handler = logging.NullHandler()
+    monkeypatch.setattr(handler, "handle", told.append)
+    logging.getLogger("ppzoo").addHandler(handler)
+    assert main([*command, "-o", "DataLoader.Eval.dataset.on_error=skip"]) == 0
+    logging.getLogger("ppzoo").removeHandler(handler)
+    said = capsys.readouterr()
+    assert "10 images could not be read and are left out of the evaluation" in [record.getMessage() for record in told]
+    figures = dict(zip(*[iter(said.out.split())] * 2, strict=True))
+    assert float(figures["top1"]) * (COUNT - len(broken)) == pytest.approx(
+        round(float(figures["top1"]) * 190), abs=0.01
+    )
+
+
+def test_a_broken_file_whose_name_is_not_utf8_is_listed_by_it(tmp_path):
+    config = make_place(tmp_path, train=60, test=10, epochs=1)
+    odd = os.fsencode(tmp_path / "train" / "0") + b"/\xff.png"
+    with open(odd, "wb"):
+        pass
+    folder = f"DataLoader.Train.dataset={{name: ImageFolder, image_root: {tmp_path / 'train'}}}"
+    ops = "DataLoader.Train.dataset.transform_ops=[{DecodeImage: {}}, {ResizeImage: {size: 32}}]"
+    assert main(arguments(config, "odd", folder, ops)) == 0
+    lines = (output_of(tmp_path, "odd") / "bad_files.txt").read_bytes().splitlines()
+    assert [line.partition(b"\t")[0] for line in lines] == [odd]

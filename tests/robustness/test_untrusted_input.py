@@ -1,0 +1,136 @@
+"""Configurations, shards and weight files that mean harm are refused in one line, soon, and without memory."""
+
+import io
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from ppzoo.config.loading import load
+from ppzoo.config.overrides import override
+from ppzoo.config.yaml_text import parse
+from ppzoo.data.datasets.tar_shards import TarShards
+from ppzoo.errors import ConfigError, DataError, WeightsError
+from ppzoo.weights import read
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('a: "\\UFFFFFFFF"', "an escape or a version that cannot be"),
+        (f"%YAML 1.{'9' * 5000}\n---\na: 1", "an escape or a version that cannot be"),
+        ('a: "\\uD800"', "a character that is none"),
+        ('a: "\\0"', "a character that is none"),
+        ('a: !!int ""', "expected a value of type int, received ''"),
+        ('a: !!float ""', "expected a value of type float, received ''"),
+        (f"[{'a,' * 120_000}]", "more than 20000 values"),
+    ],
+)
+def test_a_configuration_that_would_break_the_reader_is_refused(text, complaint):
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        parse(text, "a.yaml")
+    assert len(caught.value.problems) == 1 and "\n" not in caught.value.problems[0]
+
+
+def test_a_path_of_an_override_has_an_end():
+    with pytest.raises(ConfigError, match="at most 40 keys, received 5000"):
+        override({}, ".".join(["a"] * 5000) + "=1")
+
+
+def test_an_error_has_one_line_whatever_a_name_holds(tmp_path):
+    (tmp_path / "a.yaml").write_text('_BASE_: "b\\nc.yaml"')
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "a.yaml")
+    assert "b\\nc.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def member(name, content, kind=tarfile.REGTYPE):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = len(content), kind
+    return info.tobuf(tarfile.USTAR_FORMAT) + content + b"\0" * (-len(content) % 512)
+
+
+SAMPLE = member("a.jpg", b"x") + member("a.cls", b"3")
+
+
+def refusal_of_shard(folder, content):
+    (folder / "a.tar").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        TarShards(image_root=str(folder))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_python_s_reader_would_search_for_minutes_is_refused(tmp_path, kind):
+    assert "received a broken one" in refusal_of_shard(tmp_path, member("h", b"1" * 300_000, kind) + SAMPLE)
+
+
+@pytest.mark.parametrize(
+    ("extension", "complaint"),
+    [
+        (b"20 path=/etc/x.jpg\n\0", "received a broken one"),
+        (b"19 path=/etc/x.jpg\n", "outside of the shard"),
+        (b"20 path=../../x.jpg\n", "outside of the shard"),
+        (b"22 size=999999999999\n\0", "received a broken one"),
+        (b"21 size=999999999999\n", "it ends within 'a.jpg'"),
+        (b"11 size=-1\n", "received a broken one"),
+        (b"99 path=x\n", "received a broken one"),
+        (b"22 GNU.sparse.major=1\n", "sparse"),
+    ],
+)
+def test_what_a_pax_header_says_is_not_believed(tmp_path, extension, complaint):
+    assert complaint in refusal_of_shard(tmp_path, member("h", extension, tarfile.XHDTYPE) + SAMPLE)
+
+
+def test_a_label_in_another_alphabet_is_no_number(tmp_path):
+    assert "class number" in refusal_of_shard(tmp_path, member("a.jpg", b"x") + member("a.cls", "³".encode()))
+
+
+def test_names_that_are_not_utf8_are_read_from_shards(tmp_path):
+    name = os.fsdecode(b"\xff\xfe")
+    (tmp_path / "a.tar").write_bytes(member(f"{name}.jpg", b"x") + member(f"{name}.cls", b"3"))
+    assert TarShards(image_root=str(tmp_path))[0] == (b"x", 3)
+
+
+def refusal(path, content):
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_numbers_that_share_a_hash_are_no_keys(tmp_path):
+    modulus = (1 << 61) - 1
+    assert "too large a number" in refusal(tmp_path / "x", pickle.dumps({modulus * n: 0 for n in range(1, 50)}, 4))
+    assert "a place that cannot be" in refusal(tmp_path / "x", b"]p%d\n." % modulus)
+
+
+@pytest.mark.parametrize(
+    "header", [b"(" * 9000, b"{'descr': '<f4'", b"{" * 200, b"\xff" * 10, b"1", b"__import__('os')"]
+)
+@pytest.mark.filterwarnings("error")
+def test_a_numpy_header_is_data_or_refused(tmp_path, header):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\x02\0" + struct.pack("<I", len(header)) + header)
+    assert "is damaged or holds no plain numbers" in refusal(tmp_path / "x.npz", file.getvalue())
+
+
+def test_headers_that_numpy_wrote_under_python_2_are_read(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }\n"
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("w.npy", b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + bytes(8))
+    np.testing.assert_array_equal(read(tmp_path / "x.npz").arrays["w"], np.zeros((2, 1), "f4"))
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_archives_packed_as_nobody_packs_weights_are_refused(tmp_path, packing):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", packing) as archive:
+        archive.writestr("w.npy", b"")
+    assert "packed in another way" in refusal(tmp_path / "x.npz", file.getvalue())
