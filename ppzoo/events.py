@@ -17,7 +17,7 @@ class StepReport:
 
     Attributes:
         epoch, step: numbers from 0; `steps` is the number of steps of an epoch.
-        figures: this step's losses and the epoch's running metrics, by name.
+        figures: this step's losses by name, and where they are due the epoch's running metrics.
         learning_rate: the one that this step used.
         images: images of the batch; `seconds`: time since the last step ended, reading included.
     """
@@ -30,6 +30,11 @@ class StepReport:
     images: int
     seconds: float
 
+    @property
+    def done(self) -> int:
+        """Steps of the whole run that are finished."""
+        return self.epoch * self.steps + self.step + 1
+
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -38,6 +43,7 @@ class EpochReport:
     Attributes:
         epoch: number from 0.
         train_seconds, eval_seconds: wall-clock time of the two parts.
+        averaged: it is the best by the averaged weights, whose figures end in "_ema".
     """
 
     epoch: int
@@ -48,6 +54,7 @@ class EpochReport:
     train_seconds: float
     eval_seconds: float
     is_best: bool
+    averaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,8 @@ class Summary:
 
     Attributes:
         seconds: wall-clock time of this process's part of it.
-        main: name of the figure that decides; `best` its best value, reached in epoch `best_epoch` (from 0), None
-            without an evaluation.
+        main: name of the figure that decides; `best` its best value, reached in epoch `best_epoch` (from 0), by the
+            averaged weights if `averaged`; None without an evaluation.
     """
 
     epochs: int
@@ -65,6 +72,7 @@ class Summary:
     main: str
     best: float | None
     best_epoch: int | None
+    averaged: bool = False
 
 
 class Callback:
@@ -75,7 +83,8 @@ class Callback:
 
     def on_step_end(self, report: StepReport) -> None: ...
 
-    def on_evaluation_begin(self, epoch: int) -> None: ...
+    def on_evaluation_begin(self, epoch: int) -> None:
+        """All steps of the epoch are made, and it is evaluated before it ends."""
 
     def on_epoch_end(self, report: EpochReport) -> None: ...
 

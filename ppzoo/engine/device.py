@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import paddle
 
-from ppzoo.errors import DeviceError
+from ppzoo.errors import ConfigError, DeviceError
 
 logger = logging.getLogger("ppzoo")
 
@@ -14,12 +15,16 @@ logger = logging.getLogger("ppzoo")
 def select_device(name: str) -> str:
     """Make `name` ("cpu", "gpu" or "gpu:N") the device of this process and answer the one in use.
 
+    Under PaddlePaddle's launcher "gpu:N" is "gpu", the one that the launcher chose for this process.
+
     A build of PaddlePaddle without CUDA computes on the CPU whatever is asked for, and says so: PaddleClas's files all
     ask for a GPU.
 
     Raises:
         DeviceError: a CUDA build that sees no GPU, or not as many as asked for.
     """
+    if name.startswith("gpu") and "PADDLE_TRAINER_ID" in os.environ:
+        name = "gpu"  # the launcher gives each process its own
     if name.startswith("gpu"):
         if not paddle.is_compiled_with_cuda():
             logger.info("Global.device is %s, but this PaddlePaddle is built for the CPU: going on there", name)
@@ -28,6 +33,20 @@ def select_device(name: str) -> str:
             _require_gpu(name)
     paddle.set_device(name)
     return name
+
+
+def compute_deterministically() -> None:
+    """Let the device in use give the same bits for the same computation; the CPU does already.
+
+    Raises:
+        ConfigError: cuDNN is asked to choose its algorithms by their times, which are never the same.
+    """
+    if paddle.get_device() == "cpu":
+        return
+    search = "FLAGS_cudnn_exhaustive_search"
+    if paddle.get_flags([search])[search]:
+        raise ConfigError(f"Global.deterministic: expected the environment without {search}, received it; unset it")
+    paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1})
 
 
 def _require_gpu(name: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import paddle
 
+from ppzoo.engine.processes import ALONE, Processes
 from ppzoo.engine.protocols import Batch, Loss, Metric
 
 
-def evaluate(model: paddle.nn.Layer, batches: Iterable[Batch], loss: Loss, metric: Metric) -> dict[str, float]:
+def evaluate(
+    model: paddle.nn.Layer, batches: Iterable[Batch], loss: Loss, metric: Metric, processes: Processes = ALONE
+) -> dict[str, float]:
     """Figures of `model` over all samples of `batches`: the mean loss per sample and the metric's own.
 
     The model is in evaluation mode meanwhile and goes back to the mode in which it was.
@@ -17,17 +22,32 @@ def evaluate(model: paddle.nn.Layer, batches: Iterable[Batch], loss: Loss, metri
     Args:
         batches: batches with `images` (N x C x H x W) and `labels`.
         loss: answers a mapping with "loss", the mean over a batch.
+        processes: those that share the batches; each answers the figures of all samples.
     """
     was_training = model.training
     model.eval()
     metric.reset()
-    total, samples = 0.0, 0
+    sums: list[tuple[float, int]] = []  # of the losses of a batch, and its samples
     with paddle.no_grad():
         for batch in batches:
             output = model(batch.images)
             metric.update(output, batch.labels)
-            total += float(loss(output, batch.labels)["loss"]) * len(batch.images)
-            samples += len(batch.images)
+            count = len(batch.labels)
+            sums.append((float(loss(output, batch.labels)["loss"]) * count, count))
     if was_training:
         model.train()
+    if processes.size > 1:
+        sums = _merge(processes.gather((sums, metric.state())), metric)
+    total, samples = 0.0, 0
+    for value, count in sums:
+        total, samples = total + value, samples + count
     return {"loss": total / samples, **metric.compute()}
+
+
+def _merge(parts: list[tuple[list[tuple[float, int]], Any]], metric: Metric) -> list[tuple[float, int]]:
+    """The sums of all processes in the order in which one alone would have them, and their states in `metric`."""
+    metric.reset()
+    for _, state in parts:
+        metric.merge(state)
+    rounds = itertools.zip_longest(*(sums for sums, _ in parts))
+    return [entry for entries in rounds for entry in entries if entry is not None]

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from ppzoo.errors import PpzooError
+from ppzoo.files import leftovers
 
 logger = logging.getLogger("ppzoo")
 
@@ -40,7 +41,7 @@ def open_folder(folder: Path, *, resume: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _hold(folder)
-        if not resume and any(folder.glob("*.pdparams")):
+        if not resume and _has_weights(folder):
             aside = next(place for n in itertools.count(1) if not (place := _beside(folder, n)).exists())
             key = folder.resolve()
             folder.rename(aside)
@@ -49,6 +50,8 @@ def open_folder(folder: Path, *, resume: bool) -> Path:
             folder.mkdir(exist_ok=True)
             _hold(folder)
             logger.info("the earlier run in %s was moved to %s", folder, aside)
+        for leftover in leftovers(folder):
+            leftover.unlink(missing_ok=True)
     except OSError as error:
         raise PpzooError(
             f"Global.output_dir: expected a folder that can be written, received {folder} ({error.strerror})"
@@ -56,12 +59,32 @@ def open_folder(folder: Path, *, resume: bool) -> Path:
     return folder
 
 
+def refuse_if_held(folder: Path) -> None:
+    """Say so early if another run is writing into `folder`, which may not exist.
+
+    Raises:
+        PpzooError: another run is.
+    """
+    if (folder / LOCK).exists() and folder.resolve() not in _held:
+        try:
+            _hold(folder)
+        except OSError:
+            return  # `open_folder` will say what is wrong with it
+        release(folder)
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether there are any that were announced."""
+    return any(not file.name.endswith(".new.pdparams") for file in folder.glob("*.pdparams"))
+
+
 def release(folder: Path) -> None:
     """Let other runs write into `folder`; nothing happens if it is not held."""
     file = _held.pop(folder.resolve(), None)
     if file is not None:
-        if _is_named(file, folder / LOCK):
-            (folder / LOCK).unlink()
+        with suppress(OSError):  # the lock goes with the open file in any case
+            if _is_named(file, folder / LOCK):
+                (folder / LOCK).unlink()
         file.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol
 
 import paddle
@@ -26,7 +26,7 @@ class Batch(Protocol):
 class Loader(Protocol):
     """Batches of a data set; `len` is the number of steps of an epoch."""
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]: ...
 
     def __len__(self) -> int: ...
 
@@ -43,3 +43,11 @@ class Metric(Protocol):
     def state(self) -> Mapping[str, Any]: ...
 
     def merge(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Resumable(Protocol):
+    """What has something to tell the run that goes on from a checkpoint, as plain values."""
+
+    def state(self) -> Mapping[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...

@@ -7,6 +7,7 @@ PaddlePaddle's own generator is seeded anew for each step from (seed, epoch, ste
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -14,9 +15,21 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.engine.protocols import Metric
+import ppzoo
+from ppzoo.engine.average import WeightAverage
+from ppzoo.engine.patience import EarlyStopping
+from ppzoo.engine.precision import Precision
+from ppzoo.engine.protocols import Metric, Resumable
 from ppzoo.engine.tally import Tally
 from ppzoo.errors import CheckpointError
+
+VERSIONS = {
+    "ppzoo": ppzoo.__version__,
+    "paddle": paddle.__version__,
+    "numpy": np.__version__,
+    "python": platform.python_version(),
+}
+BESIDE_ACCUMULATORS = {"LR_Scheduler", "master_weights"}
 
 
 @dataclass
@@ -26,13 +39,17 @@ class Progress:
     Attributes:
         epoch: epochs finished.
         step: steps finished within the epoch that is under way.
-        best: best value so far of the main evaluation figure; `best_epoch` the epoch (from 0) that reached it.
+        best: best value so far of the main evaluation figure; `best_epoch` the epoch (from 0) that reached it, and
+            `best_is_averaged` whether the averaged weights did.
+        rollbacks: how often the run was rolled back because numbers were not finite.
     """
 
     epoch: int = 0
     step: int = 0
     best: float | None = None
     best_epoch: int | None = None
+    best_is_averaged: bool = False
+    rollbacks: int = 0
 
 
 class TrainState:
@@ -45,6 +62,11 @@ class TrainState:
         metric: the training metric.
         seed: decides every random draw of the run.
         identity: what a checkpoint must share with the run that goes on from it, by name (architecture, data, ...).
+        configuration: what else the run was asked for; a checkpoint holds it, and a difference is said.
+        precision: in which numbers the network computes.
+        average: the moving average of the weights, if one is kept.
+        patience: when to stop before the last epoch, if ever.
+        reading: what reads the training data, whose `state` tells of the samples that it left out.
     """
 
     def __init__(
@@ -56,33 +78,55 @@ class TrainState:
         *,
         seed: int = 0,
         identity: Mapping[str, Any] | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        precision: Precision | None = None,
+        average: WeightAverage | None = None,
+        patience: EarlyStopping | None = None,
+        reading: Resumable | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.schedule = schedule
         self.tally = Tally(metric)
         self.seed = seed
-        self.identity = dict(identity or {})
+        self.identity, self.configuration = dict(identity or {}), dict(configuration or {})
+        self.precision, self.average, self.patience = precision or Precision(), average, patience
+        self.reading = reading
         self.progress = Progress()
 
-    def seed_step(self) -> None:
-        """Seed PaddlePaddle's generator (dropout, drop-connect) for the step that is about to be made."""
-        words = np.random.SeedSequence((self.seed, self.progress.epoch, self.progress.step)).generate_state(1)
+    def seed_step(self, rank: int = 0) -> None:
+        """Seed PaddlePaddle's generator (dropout, drop-connect) for the step that is about to be made.
+
+        Args:
+            rank: number of this process, for each draws its own.
+        """
+        place = (self.seed, self.progress.epoch, self.progress.step, *([rank] if rank else []))
+        words = np.random.SeedSequence(place).generate_state(1)
         paddle.seed(int(words[0]))
 
     def gradients_are_finite(self) -> bool:
-        """Whether all gradients are; a sum is finite only if all that is summed is."""
+        """Whether all gradients are, and take the scale of the loss out of them.
+
+        A sum is finite only if all that is summed is.
+        """
+        if self.precision.scaler is not None:
+            self.precision.scaler.unscale(self.model.parameters())
         sums = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
         return math.isfinite(float(paddle.add_n(sums)))
 
-    def apply_gradients(self) -> None:
-        """One step of optimizer and schedule.
+    def update(self, apply: bool = True) -> None:
+        """One step of optimizer and schedule; without `apply`, where the gradients overflowed, of the schedule alone.
 
         The optimizer names its accumulators at its first step; a fresh scope gives them the same names in every run,
         so that a saved state fits another process and two runs fit in one.
         """
-        with paddle.utils.unique_name.guard():
-            self.optimizer.step()
+        if self.precision.scaler is not None:
+            self.precision.scaler.note(apply)
+        if apply:
+            with paddle.utils.unique_name.guard():
+                self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.model)
         self.optimizer.clear_grad()
         self.schedule.step()
         self.progress.step += 1
@@ -92,12 +136,19 @@ class TrainState:
         self.progress.step = 0
         self.tally.reset()
 
-    def record(self, value: float, higher_is_better: bool) -> bool:
-        """Note the evaluation figure of the epoch that has just ended; is it the best so far?"""
+    def record(self, value: float, higher_is_better: bool, is_averaged: bool = False) -> bool:
+        """Note the evaluation figure of the epoch that has just ended; is it the best so far?
+
+        Args:
+            is_averaged: it is that of the averaged weights.
+        """
+        if self.patience is not None:
+            self.patience.note(value)
         best = self.progress.best
         is_best = best is None or (value > best if higher_is_better else value < best)
         if is_best:
             self.progress.best, self.progress.best_epoch = value, self.progress.epoch - 1
+            self.progress.best_is_averaged = is_averaged
         return is_best
 
     def progress_dict(self) -> dict[str, Any]:
@@ -106,12 +157,17 @@ class TrainState:
             "metric": self.progress.best,
             **asdict(self.progress),
             "tally": self.tally.state(),
+            "loss_scaler": self.precision.scaler and self.precision.scaler.state(),
+            "average_updates": self.average and self.average.updates,
+            "early_stopping": self.patience and self.patience.state(),
+            "reading": self.reading and self.reading.state(),
             "identity": self.identity,
-            "versions": {"paddle": paddle.__version__, "numpy": np.__version__},
+            "configuration": self.configuration,
+            "versions": VERSIONS,
         }
 
     def restore_progress(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `progress_dict` said; a PaddleClas checkpoint says only "epoch" and "metric".
+        """Go on from what `progress_dict` said, or from what `adoption.progress_of` made of PaddleClas's.
 
         Raises:
             CheckpointError: it belongs to another run.
@@ -122,7 +178,31 @@ class TrainState:
                 raise CheckpointError(f"the checkpoint's {name} is {received!r}, this configuration's is {expected!r}")
         known = {field.name for field in fields(Progress)}
         self.progress = Progress(**{name: value for name, value in saved.items() if name in known})
-        if "best" not in saved:
-            self.progress.best = saved.get("metric")
         if "tally" in saved:
             self.tally.restore(saved["tally"])
+        if self.precision.scaler is not None and saved.get("loss_scaler"):
+            self.precision.scaler.restore(saved["loss_scaler"])
+        if self.average is not None:
+            self.average.updates = saved.get("average_updates") or 0
+        if self.patience is not None and saved.get("early_stopping"):
+            self.patience.restore(saved["early_stopping"])
+        if self.reading is not None and saved.get("reading"):
+            self.reading.restore(saved["reading"])
+
+    def require_accumulators(self, saved: Mapping[str, Any]) -> None:
+        """Optimizer states are keyed by parameter name and accumulator: all parameters must be there, and no others.
+
+        Raises:
+            CheckpointError: they belong to another network.
+        """
+        keys = saved.keys() - BESIDE_ACCUMULATORS
+        if not keys:
+            return  # the optimizer gathers nothing, or has made no step
+        owned: set[str] = set()
+        for parameter in self.model.parameters():
+            mine = {key for key in keys if key.startswith(f"{parameter.name}_")}
+            if not mine and not parameter.stop_gradient:
+                raise CheckpointError(f"its optimizer state has no entry of the parameter {parameter.name!r}")
+            owned |= mine
+        if keys - owned:
+            raise CheckpointError(f"{min(keys - owned)!r} of its optimizer state belongs to no parameter here")

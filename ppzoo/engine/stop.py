@@ -10,10 +10,16 @@ from ppzoo.errors import Interrupted
 
 
 class StopSignals:
-    """While it is open, SIGTERM and SIGINT are noted in `requested`; a second one acts as it always did."""
+    """While it is open, SIGTERM and SIGINT are noted in `requested`; a second one acts as it always did.
 
-    def __init__(self) -> None:
+    Args:
+        launched: PaddlePaddle's launcher started this process. It sends SIGTERM thrice within a second and SIGKILL
+            when it has waited enough, so that further SIGTERM mean no more than the first.
+    """
+
+    def __init__(self, launched: bool = False) -> None:
         self.requested: int | None = None
+        self._launched = launched
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
@@ -23,6 +29,8 @@ class StopSignals:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if any(error):  # the process is about to end, and has something to say
+            self._ignore_the_launcher()
         self._give_back()
 
     def interrupt(self) -> None:
@@ -34,7 +42,12 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = number
+        self._ignore_the_launcher()
         self._give_back()
+
+    def _ignore_the_launcher(self) -> None:
+        if self._launched and self._before:
+            self._before[signal.SIGTERM] = signal.SIG_IGN
 
     def _give_back(self) -> None:
         for number, handler in self._before.items():

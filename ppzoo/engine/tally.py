@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import paddle
 
 from ppzoo.engine.protocols import Metric
+
+
+class Part(NamedTuple):
+    """What one process saw in a step: number of images, losses (means over them), and the metric's state of them."""
+
+    images: int
+    losses: dict[str, float]
+    metric: Mapping[str, Any]
+
+
+def mean_losses(parts: Sequence[Part]) -> dict[str, float]:
+    """The means of a step over the images of all processes."""
+    if len(parts) == 1:
+        return parts[0].losses
+    total = sum(part.images for part in parts)
+    return {name: math.fsum(part.losses[name] * part.images for part in parts) / total for name in parts[0].losses}
 
 
 class Tally:
@@ -19,6 +37,7 @@ class Tally:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
+        self._step_metric = copy.deepcopy(metric)
         self.reset()
 
     def reset(self) -> None:
@@ -26,13 +45,20 @@ class Tally:
         self.sums: dict[str, float] = {}
         self.metric.reset()
 
-    def add(self, losses: Mapping[str, float], output: Any, labels: paddle.Tensor) -> None:
-        """Take in a step's losses (means over its batch) and the network's output."""
-        count = len(labels)
-        self.images += count
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * count
-        self.metric.update(output, labels)
+    def part(self, losses: Mapping[str, float], output: Any, labels: paddle.Tensor) -> Part:
+        """What this process saw in a step: its losses (means over its images) and the network's output."""
+        self._step_metric.reset()
+        if math.isfinite(losses["loss"]):
+            self._step_metric.update(output, labels)
+        return Part(len(labels), dict(losses), self._step_metric.state())
+
+    def add(self, parts: Sequence[Part]) -> None:
+        """Take in a step, as all processes saw it."""
+        for part in parts:
+            self.images += part.images
+            for name, value in part.losses.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value * part.images
+            self.metric.merge(part.metric)
 
     def figures(self) -> dict[str, float]:
         """Mean losses and metrics over everything since the last reset."""

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import paddle
+
 from ppzoo.engine.diagnosis import first_layer_not_finite
-from ppzoo.engine.protocols import Batch, Loader, Loss
+from ppzoo.engine.processes import ALONE, Processes
+from ppzoo.engine.protocols import Batch, Loss
 from ppzoo.engine.state import TrainState
+from ppzoo.engine.steps import Steps
 from ppzoo.engine.stop import StopSignals
-from ppzoo.errors import TrainingError
+from ppzoo.engine.tally import Part, mean_losses
+from ppzoo.errors import NotFiniteError, TrainingError
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
+
+logger = logging.getLogger("ppzoo")
+
+AVERAGED = "_ema"  # ends the names of the averaged weights' evaluation figures
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,7 @@ class Plan:
         eval_interval: epochs between two evaluations; the last epoch is always evaluated.
         start_eval_epoch: epochs before the first evaluation.
         main: the evaluation figure that decides which epoch is the best; `higher_is_better` says how.
+        metrics_interval: steps between two computations of the epoch's running metrics.
     """
 
     epochs: int
@@ -32,6 +43,7 @@ class Plan:
     start_eval_epoch: int = 0
     main: str = "loss"
     higher_is_better: bool = False
+    metrics_interval: int = 1
 
     def evaluates_after(self, finished: int) -> bool:
         due = finished > self.start_eval_epoch and finished % self.eval_interval == 0
@@ -43,11 +55,13 @@ class Trainer:
 
     Args:
         state: model, optimizer, schedule and progress; a restored one goes on where it stopped.
-        loader: training batches, `loader.epoch(number, start_step)`.
+        steps: the training batches, step by step.
         loss: (output, labels) to a mapping of losses, of which "loss" is minimised.
         evaluate: answers the evaluation figures of the model as it is; None trains without evaluation.
         plan: epochs and evaluations.
         describe: what errors call the sample of an index.
+        processes: those that train the network together, each with batches of its own.
+        forward: what computes the model's output in training; the model itself by default.
 
     Attributes:
         callbacks: observers, called in this order.
@@ -57,42 +71,63 @@ class Trainer:
         self,
         *,
         state: TrainState,
-        loader: Loader,
+        steps: Steps,
         loss: Loss,
         evaluate: Callable[[], dict[str, float]] | None,
         plan: Plan,
         describe: Callable[[int], str] = str,
+        processes: Processes = ALONE,
+        forward: Callable[[Any], Any] | None = None,
     ) -> None:
         self.state = state
-        self.loader = loader
+        self.steps = steps
         self.loss = loss
         self.evaluate = evaluate
         self.plan = plan
         self.describe = describe
+        self.processes = processes
+        self.forward = forward or state.model
         self.callbacks: list[Callback] = []
 
     def fit(self) -> Summary:
         """Train to the end of the plan.
 
         Raises:
-            TrainingError: a loss that is not finite.
+            NotFiniteError: a loss or gradients that are not finite.
+            TrainingError: an evaluation figure that is not.
             Interrupted: the process was asked to stop; the observers have been told.
         """
         started = time.perf_counter()
         progress = self.state.progress
         try:
             self._tell("on_train_begin", progress.epoch, self.plan.epochs)
-            with StopSignals() as self.stop:
-                while progress.epoch < self.plan.epochs:
+            with StopSignals(self.processes.launched) as self.stop:
+                while progress.epoch < self.plan.epochs and not self._is_over():
                     self._tell("on_epoch_end", self._epoch(progress.epoch))
-                    if self.stop.requested:
-                        self.stop.interrupt()
-            seconds = time.perf_counter() - started
-            summary = Summary(progress.epoch, seconds, self.plan.main, progress.best, progress.best_epoch)
+                    self._heed_signals()
+            summary = Summary(
+                progress.epoch,
+                time.perf_counter() - started,
+                self.plan.main,
+                progress.best,
+                progress.best_epoch,
+                progress.best_is_averaged,
+            )
             self._tell("on_train_end", summary)
         finally:
             self._tell("close")
         return summary
+
+    def _is_over(self) -> bool:
+        """Whether early stopping ends the run here."""
+        patience = self.state.patience
+        if patience is None or not patience.is_over:
+            return False
+        logger.info(
+            "stopped early after epoch %d: %d evaluations without a gain of more than %g in %s",
+            *(self.state.progress.epoch, patience.waited, patience.min_gain, self.plan.main),
+        )
+        return True
 
     def _epoch(self, epoch: int) -> EpochReport:
         started = time.perf_counter()
@@ -100,75 +135,122 @@ class Trainer:
         train_seconds = time.perf_counter() - started
         figures = self.state.tally.figures()
         learning_rate = self.state.optimizer.get_lr()
+        evaluates = self.evaluate is not None and self.plan.evaluates_after(epoch + 1)
+        if evaluates:
+            self._tell("on_evaluation_begin", epoch)
         self.state.finish_epoch()
-        evaluation, is_best = self._evaluate(epoch)
+        evaluation, is_best = self._evaluate(epoch) if evaluates else (None, False)
         eval_seconds = time.perf_counter() - started - train_seconds
         speed = images / train_seconds
-        return EpochReport(epoch, figures, evaluation, learning_rate, speed, train_seconds, eval_seconds, is_best)
+        averaged = is_best and self.state.progress.best_is_averaged
+        return EpochReport(
+            epoch, figures, evaluation, learning_rate, speed, train_seconds, eval_seconds, is_best, averaged
+        )
 
-    def _evaluate(self, epoch: int) -> tuple[dict[str, float] | None, bool]:
-        """The evaluation figures, where one is due, and whether they are the best so far."""
-        if self.evaluate is None or not self.plan.evaluates_after(epoch + 1):
-            return None, False
-        self._tell("on_evaluation_begin", epoch)
-        figures = self.evaluate()
+    def _evaluate(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """The evaluation figures, and whether they are the best so far."""
+        state, main = self.state, self.plan.main
+        figures = self._figures(epoch)
+        state.schedule.note_evaluation(figures["loss"], figures[main])
+        is_averaged = False
+        if state.average is not None:
+            with state.average.applied(state.model):
+                averaged = self._figures(epoch)
+            gain = averaged[main] - figures[main]
+            is_averaged = gain > 0 if self.plan.higher_is_better else gain < 0
+            figures |= {f"{name}{AVERAGED}": value for name, value in averaged.items()}
+        better = figures[f"{main}{AVERAGED}" if is_averaged else main]
+        return figures, state.record(better, self.plan.higher_is_better, is_averaged)
+
+    def _figures(self, epoch: int) -> dict[str, float]:
+        """The evaluation figures of the weights that the model has now."""
+        assert self.evaluate is not None
+        tensors = self.state.model.state_dict().values()
+        # Each process has running statistics of its own, which are parameters that are not trained.
+        self.processes.broadcast(tensor for tensor in tensors if tensor.stop_gradient)
+        with self.state.precision.eval_cast():
+            figures = self.evaluate()
         main = figures[self.plan.main]
         if not math.isfinite(main):
             raise TrainingError(f"the evaluation's {self.plan.main} is {main} after epoch {epoch + 1}")
-        self.state.schedule.note_evaluation(figures["loss"], main)
-        return figures, self.state.record(main, self.plan.higher_is_better)
+        return figures
 
     def _train(self, epoch: int) -> int:
-        """What is left of a pass over the data; the number of images seen."""
+        """What is left of an epoch; the number of images seen."""
         self.state.model.train()
         images, ended = 0, time.perf_counter()
-        start_step = self.state.progress.step
-        for step, batch in enumerate(self.loader.epoch(epoch, start_step), start_step):
+        start_step, steps = self.state.progress.step, len(self.steps)
+        for step, batches in enumerate(self.steps.epoch(epoch, start_step), start_step):
             learning_rate = self.state.optimizer.get_lr()
-            losses = self._step(batch)
-            count = len(batch.images)
+            figures, count = self._step(batches)
             images += count
             now = time.perf_counter()
-            figures = {**losses, **self.state.tally.metric.compute()}
-            self._tell(
-                "on_step_end",
-                StepReport(epoch, step, len(self.loader), figures, learning_rate, count, now - ended),
-            )
+            if (step + 1) % self.plan.metrics_interval == 0 or step + 1 == steps:
+                figures = {**figures, **self.state.tally.metric.compute()}
+            self._tell("on_step_end", StepReport(epoch, step, steps, figures, learning_rate, count, now - ended))
             ended = now
-            if self.stop.requested:
-                self._tell("on_interrupt")
-                self.stop.interrupt()
+            self._heed_signals("on_interrupt")
         return images
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """Forward, backward, update; the losses as numbers."""
-        self.state.seed_step()
-        output = self.state.model(batch.images)
+    def _heed_signals(self, *moments: str) -> None:
+        """Stop here, all processes together, if one of them was asked to; the observers are told of `moments` first."""
+        requested = self.processes.largest(self.stop.requested or 0)
+        if requested:
+            self.stop.requested = requested
+            for moment in moments:
+                self._tell(moment)
+            self.processes.wait()  # for the one that saves
+            self.stop.interrupt()
+
+    def _step(self, batches: list[Batch]) -> tuple[dict[str, float], int]:
+        """Forward, backward, update; the losses as numbers, and the number of images, of all processes."""
+        state = self.state
+        state.seed_step(self.processes.rank)
+        images = None
+        if len(batches) > 1:
+            images = sum(self.processes.gather(sum(len(batch.labels) for batch in batches)))
+        parts = [part for batch in batches for part in self._backward(batch, images)]
+        self.processes.average_gradients(state.model.parameters())
+        finite = state.gradients_are_finite()
+        if not finite and state.precision.scaler is None:
+            raise self._not_finite("the gradients are not finite", batches)
+        state.update(apply=finite)
+        state.tally.add(parts)
+        return mean_losses(parts), sum(part.images for part in parts)
+
+    def _backward(self, batch: Batch, all_images: int | None) -> list[Part]:
+        """Add the gradients of a batch, one of several with together `all_images` images; what all processes saw."""
+        with self.state.precision.cast():
+            half = batch.images.dtype == paddle.float16  # for the way here alone; the weights are float32
+            output = self.forward(batch.images.astype("float32") if half else batch.images)
         losses = self.loss(output, batch.labels)
         values = {name: float(value) for name, value in losses.items()}
         if len(values) == 2:  # a single loss and the sum of it
             values = {"loss": values["loss"]}
+        parts = self.processes.gather(self.state.tally.part(values, output, batch.labels))
+        values, images = mean_losses(parts), sum(part.images for part in parts)
         if not math.isfinite(values["loss"]):
-            raise self._not_finite(f"the loss is {values['loss']}", batch)
-        losses["loss"].backward()
-        if not self.state.gradients_are_finite():
-            raise self._not_finite("the gradients are not finite", batch)
-        self.state.apply_gradients()
-        self.state.tally.add(values, output, batch.labels)
-        return values
+            mine = parts[self.processes.rank].losses["loss"]
+            raise self._not_finite(f"the loss is {mine}", [batch], blamed=not math.isfinite(mine))
+        loss = self.processes.weighted(losses["loss"], len(batch.labels), images)
+        self.state.precision.backward(loss, images / all_images if all_images else 1.0)
+        return parts
 
-    def _not_finite(self, what: str, batch: Batch) -> TrainingError:
-        """The error that says where, and by which images."""
+    def _not_finite(self, what: str, batches: list[Batch], blamed: bool = True) -> NotFiniteError:
+        """The error that says where, and by which images: those of the first process that is to blame."""
         progress = self.state.progress
-        layer = first_layer_not_finite(self.state.model, batch.images)
+        with self.state.precision.cast():
+            layers = [first_layer_not_finite(self.state.model, batch.images) for batch in batches]
+        layer = next(filter(None, layers), None)
         blame = f"the first layer that answers so is {layer}" if layer else "all layers answer finite numbers"
-        files = [self.describe(int(index)) for index in batch.indices]
+        files = [self.describe(int(index)) for batch in batches for index in batch.indices]
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-        return TrainingError(
+        text = (
             f"{what} at epoch {progress.epoch + 1}, step {progress.step + 1}, learning rate"
             f" {self.state.optimizer.get_lr():.6g} ({blame}; images: {', '.join(files[:3])}{more}):"
             " lower Optimizer.lr.learning_rate, or lengthen Optimizer.lr.warmup_epoch"
         )
+        return NotFiniteError(next(words for is_blamed, words in self.processes.gather((blamed, text)) if is_blamed))
 
     def _tell(self, moment: str, *arguments: Any) -> None:
         for callback in self.callbacks:

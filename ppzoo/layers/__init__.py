@@ -14,10 +14,12 @@ from ppzoo.layers.channels_last import (
     norm_act,
     relu,
     shuffled_concat,
+    synchronise_norms,
 )
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, as_written
 from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
 from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
+from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.dropout import downscaled_dropout
 from ppzoo.layers.make_divisible import make_divisible
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
@@ -42,6 +44,7 @@ __all__ = [
     "ConvBNLayer",
     "ConvSqueezeExcite",
     "DataFormat",
+    "DiverseBranchBlock",
     "FeatureExtractor",
     "Linear",
     "MaxPool2D",
@@ -71,6 +74,7 @@ __all__ = [
     "padding_of",
     "relu",
     "shuffled_concat",
+    "synchronise_norms",
     "uniform_linear",
     "weight_attr",
 ]

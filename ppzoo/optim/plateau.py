@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ppzoo.optim.checks import require
 from ppzoo.optim.schedule import SCHEDULES, RatedSchedule
@@ -57,6 +58,15 @@ class ReduceOnPlateau(RatedSchedule):
     def note_evaluation(self, loss: float, main: float) -> None:
         """Look at the loss, or with mode "max" at the main figure."""
         self.observe(loss if self.mode == "min" else main)
+
+    def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
+        """PaddleClas looks at the main figure in either mode: what it remembers of that suits "max" alone."""
+        plateau = saved.get("LinearWarmup_LR", saved)
+        self.rate = float(plateau["last_lr"])
+        if self.mode == "max":
+            self.best = float(plateau["best"])
+            self.cooldown_counter, self.num_bad_epochs = plateau["cooldown_counter"], plateau["num_bad_epochs"]
+        super().adopt(epoch, saved)
 
     def observe(self, figure: float) -> None:
         """Take note of an evaluation's figure; the new rate holds from the next training step on."""

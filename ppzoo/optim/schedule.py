@@ -6,7 +6,9 @@ the run came there in one go or was resumed, and its state is the step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from paddle.optimizer.lr import LRScheduler
 
@@ -37,6 +39,7 @@ class Schedule(LRScheduler):
     Attributes:
         units_per_epoch: time goes in units: of a step, or of an epoch with `by_epoch`.
         total, warmup: length of the run and of the warm-up, in units.
+        damping: factor on all rates, for a run that was rolled back.
 
     Raises:
         ConfigError: a value that is out of its range, or a warm-up that is as long as the run.
@@ -49,6 +52,8 @@ class Schedule(LRScheduler):
     last_epoch: int = -1
     by_epoch: bool = False
     verbose: bool = False
+
+    damping = 1.0
 
     def __post_init__(self) -> None:
         require(self.epochs > 0, "epochs above 0", self.epochs)
@@ -92,10 +97,40 @@ class Schedule(LRScheduler):
     def note_evaluation(self, loss: float, main: float) -> None:
         """Called after each evaluation with its loss and its main figure; most schedules do not care."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state as PaddlePaddle's own schedules write it, from which PaddleClas can go on.
+
+        `last_epoch` counts units, and what follows a warm-up has a state of its own within; "step" is for ppzoo.
+        """
+        state = super().state_dict()
+        after = max(self.unit - self.warmup, 0)
+        inner = {**state, "last_epoch": after, "last_lr": self.decayed(after)}
+        if self.warmup:
+            state["LinearWarmup_LR"] = inner
+        if self.by_epoch:
+            state |= {"last_epoch": self.unit, "step": self.last_epoch}
+        return state
+
+    def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` answered."""
+        own = {key: state_dict[key] for key in super().state_dict()}
+        super().set_state_dict({**own, "last_epoch": state_dict.get("step", own["last_epoch"])})
+
+    def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
+        """Stand where PaddleClas's schedule stood, with the state `saved`, after `epoch` epochs.
+
+        Its count is of steps, or of epochs with `by_epoch`, and of its own number of devices; the epoch is what holds.
+        """
+        self.step(epoch * self.steps_per_epoch)
+
     @property
     def unit(self) -> int:
         """Index of the current unit; PaddlePaddle keeps the index of the step in `last_epoch`."""
         return self.last_epoch // self.steps_per_epoch if self.by_epoch else self.last_epoch
+
+    def __call__(self) -> float:
+        """The rate in force: that of the schedule, times `damping`."""
+        return self.damping * self.last_lr
 
     def get_lr(self) -> float:
         """The rate at the current step."""

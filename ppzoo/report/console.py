@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from logging.handlers import BufferingHandler
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -13,13 +15,37 @@ from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
 
 logger = logging.getLogger("ppzoo")
 
+_early = BufferingHandler(1000)  # what was said before there was a file for it
+
+
+class _StandardError(logging.StreamHandler):
+    """Prints to what standard error is at the time, which may have been redirected since."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
 
 def log_to_console() -> None:
-    """Send ppzoo's messages to standard error, bare, once however often it is called."""
+    """Send ppzoo's messages to standard error, bare, once however often it is called.
+
+    What is said from here on is kept for the file of the next `Console`.
+    """
     if not logger.handlers:
         logger.setLevel(logging.INFO)
-        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.addHandler(_StandardError())
         logger.propagate = False
+    _early.flush()
+    logger.addHandler(_early)
+
+
+def hush() -> None:
+    """Print nothing but errors from here on; files get their lines all the same."""
+    for handler in logger.handlers:
+        handler.setLevel(logging.ERROR)
 
 
 def figures_text(figures: Figures) -> str:
@@ -62,7 +88,7 @@ class Console(Callback):
     """Prints the training on a terminal and writes the same lines to a file.
 
     Args:
-        log_file: the lines are appended to it.
+        log_file: the lines are appended to it; None: to none.
         every: steps between two lines of the log.
         on_terminal: draw a progress bar; without one the lines of the log are printed. By default: is standard
             error a terminal?
@@ -71,24 +97,31 @@ class Console(Callback):
         PpzooError: the file cannot be written.
     """
 
-    def __init__(self, log_file: Path, every: int, on_terminal: bool | None = None) -> None:
+    def __init__(self, log_file: Path | None, every: int, on_terminal: bool | None = None) -> None:
         self.every = every
         self.on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
         self.bar: tqdm | None = None
+        self.file: logging.Handler = logging.NullHandler()
         try:
-            self.file = logging.FileHandler(log_file, encoding="utf-8")
+            if log_file is not None:
+                self.file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise PpzooError(f"{log_file}: cannot be written: {error.strerror}") from error
         self.file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        for record in _early.buffer:
+            self.file.handle(record)
+        logger.removeHandler(_early)
         logger.addHandler(self.file)
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         self.speed = Speed(epoch, epochs)
+        self.figures: dict[str, float] = {}
 
     def on_step_end(self, report: StepReport) -> None:
         self.speed.saw(report)
+        self.figures |= report.figures  # metrics are not due at every step: the bar shows the last ones
         text = (
-            f"{figures_text(report.figures)}  lr {report.learning_rate:.5f}  "
+            f"{figures_text(self.figures)}  lr {report.learning_rate:.5f}  "
             f"{self.speed.images_per_second:.0f} images/s  left {duration_text(self.speed.seconds_left(report))}"
         )
         if self.on_terminal:
@@ -123,12 +156,14 @@ class Console(Callback):
         if report.evaluation is not None:
             line += f"  |  eval: {figures_text(report.evaluation)}"
         line += f"  |  {report.images_per_second:.0f} images/s, {duration_text(report.train_seconds)}"
-        logger.info(line + ("  <- best" if report.is_best else ""))
+        best = "  <- best, averaged weights" if report.averaged else "  <- best"
+        logger.info(line + (best if report.is_best else ""))
 
     def on_train_end(self, summary: Summary) -> None:
         line = f"trained {summary.epochs} epochs in {duration_text(summary.seconds)}"
         if summary.best is not None and summary.best_epoch is not None:
             line += f"; best {summary.main} {summary.best:.4f} in epoch {summary.best_epoch + 1}"
+            line += ", averaged weights" if summary.averaged else ""
         logger.info(line)
 
     def _close_bar(self) -> None:

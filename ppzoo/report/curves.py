@@ -75,10 +75,15 @@ def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for part in ("train", "eval"):
-            points = [(entry["epoch"], entry[part][name]) for entry in entries if name in (entry[part] or {})]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=part)
+        for part, figure_name, label in (
+            ("train", name, "train"),
+            ("eval", name, "eval"),
+            ("eval", f"{name}_ema", "eval, averaged weights"),
+        ):
+            found = [entry for entry in entries if figure_name in (entry[part] or {})]
+            if found:
+                points = [(entry["epoch"], entry[part][figure_name]) for entry in found]
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axes.set(title=name, xlabel="epoch")
         axes.grid(alpha=0.3)
         axes.legend()

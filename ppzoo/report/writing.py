@@ -10,6 +10,12 @@ from ppzoo.errors import TrainingError
 from ppzoo.files import write_atomically
 
 
+def write_lines(path: Path, text: str) -> None:
+    """`write_report` of text, in UTF-8; names of files that are not pass as they are."""
+    content = text.encode(errors="surrogateescape")
+    write_report(path, lambda file: file.write(content))
+
+
 def write_report(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """`write_atomically`.
 

@@ -1,94 +1,16 @@
 """A checkpoint is whole or not there, and a run that goes on from one ends where an uninterrupted one does."""
 
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import paddle
 import pytest
+from toy import EPOCHS, STEPS, Batches, Network, Reports, StopAfter, assert_equal, make_state, make_trainer, tensors
 
-from ppzoo.engine import Checkpoints, Plan, Trainer, TrainState, checkpoint, newest, restore
+from ppzoo.engine import Checkpoints, Plan, checkpoint, newest, restore
 from ppzoo.errors import CheckpointError, Interrupted, TrainingError
 from ppzoo.events import Callback
-from ppzoo.losses import LOSSES, CombinedLoss
-from ppzoo.metrics import METRICS, MetricList
 from ppzoo.optim import OPTIMIZERS, SCHEDULES
-
-STEPS, EPOCHS = 4, 3
-
-
-class Batches:
-    """Batches that depend on epoch and step alone."""
-
-    def __len__(self):
-        return STEPS
-
-    def epoch(self, epoch, start_step=0):
-        for step in range(start_step, STEPS):
-            random = np.random.default_rng((epoch, step))
-            images = paddle.to_tensor(random.standard_normal((4, 3, 8, 8)).astype("float32"))
-            labels, indices = paddle.to_tensor(random.integers(0, 3, 4)), paddle.arange(4)
-            yield SimpleNamespace(images=images, labels=labels, indices=indices)
-
-
-class Network(paddle.nn.Layer):
-    def __init__(self):
-        super().__init__()
-        self.conv = paddle.nn.Conv2D(3, 4, 3, padding=1)
-        self.norm = paddle.nn.BatchNorm(4)
-        self.drop = paddle.nn.Dropout(0.5)
-        self.out = paddle.nn.Linear(4, 3)
-
-    def forward(self, x):
-        return self.out(self.drop(self.norm(self.conv(x)).mean([2, 3])))
-
-
-def make_state(class_num=3):
-    paddle.seed(7)
-    with paddle.utils.unique_name.guard():
-        network = Network()
-    schedule = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=1)
-    optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(network, schedule)
-    metric = MetricList([METRICS["TopkAcc"](topk=[1])])
-    return TrainState(network, optimizer, schedule, metric, seed=5, identity={"class_num": class_num})
-
-
-def make_trainer(state, *callbacks):
-    loss = CombinedLoss([(LOSSES["CELoss"](), 1.0)])
-    trainer = Trainer(state=state, loader=Batches(), loss=loss, evaluate=None, plan=Plan(EPOCHS))
-    trainer.callbacks += callbacks
-    return trainer
-
-
-class Reports(Callback):
-    def __init__(self):
-        self.train = []
-
-    def on_epoch_end(self, report):
-        self.train.append((report.epoch, dict(report.train), report.learning_rate))
-
-
-class StopAfter(Callback):
-    """Asks the process to stop after so many steps, as a signal does."""
-
-    def __init__(self, steps):
-        self.left = steps
-
-    def on_step_end(self, report):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), 15)
-
-
-def tensors(state):
-    everything = {**state.model.state_dict(), **state.optimizer.state_dict()}
-    return {key: np.array(value) for key, value in everything.items() if key != "LR_Scheduler"}
-
-
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    for key in first:
-        np.testing.assert_array_equal(first[key], second[key], err_msg=key)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11])

@@ -1,0 +1,414 @@
+"""Gathered gradients, epochs of a given length, loss scaling, averaged weights, early stopping: each by its rule."""
+
+import numpy as np
+import paddle
+import pytest
+from toy import EPOCHS, STEPS, Batches, Reports, StopAfter, assert_equal, make_state, make_trainer, tensors
+
+from ppzoo.engine import (
+    Checkpoints,
+    EarlyStopping,
+    LossScaler,
+    Plan,
+    Precision,
+    Steps,
+    WeightAverage,
+    checkpoint,
+    device,
+    mixed_precision,
+    newest,
+    precision,
+    restore,
+    trainer,
+)
+from ppzoo.errors import ConfigError, DeviceError, Interrupted, TrainingError
+from ppzoo.events import Callback
+from ppzoo.weights import read_pdparams
+
+
+class Linear(paddle.nn.Layer):
+    """No batch norm and no dropout, so that a batch may be cut into pieces."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = paddle.nn.Linear(192, 3)
+
+    def forward(self, x):
+        return self.out(x.flatten(1))
+
+
+class Merged(Batches):
+    """Some batches of `Batches` in one."""
+
+    def __init__(self, sizes, together):
+        super().__init__(sizes)
+        self.together = together
+
+    def __len__(self):
+        return -(-len(self.sizes) // self.together)
+
+    def epoch(self, epoch, start_step=0):
+        for batches in Steps(Batches(self.sizes), update_freq=self.together).epoch(epoch, start_step):
+            for key in ("images", "labels", "indices"):
+                setattr(batches[0], key, paddle.concat([getattr(batch, key) for batch in batches]))
+            yield batches[0]
+
+
+# --- steps of several batches ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 3, 4, 1, 2)])
+def test_gathered_gradients_equal_those_of_one_large_batch(sizes):
+    steps = Steps(Batches(sizes), update_freq=2)
+    pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
+    first, second = Reports(), Reports()
+    make_trainer(pieces, first, steps=steps).fit()
+    make_trainer(whole, second, steps=Steps(Merged(sizes, 2))).fit()
+    assert pieces.schedule.last_epoch == whole.schedule.last_epoch == len(steps) * EPOCHS
+    expected = tensors(whole)
+    for key, value in tensors(pieces).items():
+        np.testing.assert_allclose(value, expected[key], rtol=1e-6, atol=1e-6, err_msg=key)
+    for (epoch, figures, rate), (same, others, other_rate) in zip(first.train, second.train, strict=True):
+        assert (epoch, rate) == (same, other_rate)
+        assert figures == pytest.approx(others, rel=1e-6)
+
+
+def test_what_remains_of_an_epoch_makes_a_smaller_step_or_is_dropped():
+    batches = Batches((1, 1, 1, 1, 1))
+    lengths = [len(step) for step in Steps(batches, update_freq=2).epoch(0)]
+    assert lengths == [2, 2, 1]
+    dropping = Steps(batches, update_freq=2, drop_last=True)
+    assert len(dropping) == 2
+    assert [len(step) for step in dropping.epoch(0)] == [2, 2]
+    with pytest.raises(ConfigError, match=r"Global.update_freq: expected at most the 5 batches .* received 6"):
+        Steps(batches, update_freq=6, drop_last=True)
+
+
+def test_epochs_of_a_given_length_go_through_the_data_without_a_gap():
+    class Numbered(Batches):
+        def epoch(self, epoch, start_step=0):
+            for step in range(start_step, STEPS):
+                yield epoch * STEPS + step
+
+    steps = Steps(Numbered(), update_freq=2, iter_per_epoch=6)
+    assert len(steps) == 3
+    assert [batch for epoch in range(3) for step in steps.epoch(epoch) for batch in step] == list(range(18))
+    assert list(steps.epoch(1, 2)) == [[10, 11]]
+    assert list(Steps(Numbered(), iter_per_epoch=2).epoch(3)) == [[6], [7]]
+    assert list(steps.epoch(1, 3)) == []
+
+
+def test_readers_are_closed_when_an_epoch_ends_in_the_middle_of_a_pass():
+    closed = []
+
+    class Watched(Batches):
+        def epoch(self, epoch, start_step=0):
+            try:
+                yield from super().epoch(epoch, start_step)
+            finally:
+                closed.append(epoch)
+
+    assert len(list(Steps(Watched(), iter_per_epoch=3).epoch(0))) == 3
+    assert closed == [0]
+
+
+# --- everything at once, interrupted ---------------------------------------------------------------------------------
+
+
+def everything():
+    state = make_state(
+        precision=Precision(scaler=LossScaler(2.0**10, dynamic=True)), patience=EarlyStopping(9, higher_is_better=False)
+    )
+    state.average = WeightAverage(state.model, 0.9)
+    return state
+
+
+def trainer_of_everything(state, *callbacks):
+    def figures():
+        return {"loss": float(sum(value.abs().sum() for value in state.model.parameters()))}
+
+    steps = Steps(Batches(), update_freq=2, iter_per_epoch=6)
+    return make_trainer(state, *callbacks, steps=steps, evaluate=figures)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 8])
+def test_a_stopped_run_with_all_of_it_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path, stop_after):
+    whole, expected = everything(), Reports()
+    trainer_of_everything(whole, expected).fit()
+
+    stopped, reports = everything(), Reports()
+    with pytest.raises(Interrupted):
+        trainer_of_everything(stopped, Checkpoints(stopped, tmp_path, interval=1), reports, StopAfter(stop_after)).fit()
+    resumed = everything()
+    restore(resumed, newest(tmp_path))
+    trainer_of_everything(resumed, reports).fit()
+    assert_equal(tensors(resumed), tensors(whole))
+    assert_equal(arrays(resumed.average), arrays(whole.average))
+    assert reports.train == expected.train
+    saved, wanted = resumed.progress_dict(), whole.progress_dict()
+    assert saved == wanted
+    assert saved["average_updates"] == 3 * EPOCHS
+    assert saved["loss_scaler"]["good"] == 3 * EPOCHS
+
+
+def arrays(average):
+    return {name: np.array(value) for name, value in average.values.items()}
+
+
+# --- loss scaling ----------------------------------------------------------------------------------------------------
+
+
+def test_scaling_the_loss_by_a_power_of_two_changes_no_bit():
+    plain, scaled = make_state(), make_state(precision=Precision(scaler=LossScaler(2.0**12, dynamic=True)))
+    make_trainer(plain).fit()
+    make_trainer(scaled).fit()
+    assert_equal(tensors(scaled), tensors(plain))
+
+
+class Overflow(Callback):
+    """The gradients of some steps are not finite."""
+
+    def __init__(self, trainer, *steps):
+        self.made, self.loss, self.steps = 0, trainer.loss, steps
+        trainer.loss = self
+
+    def __call__(self, output, label):
+        losses = dict(self.loss(output, label))
+        if self.made in self.steps:
+            losses["loss"] = losses["loss"] + paddle.sqrt(output * 0.0).sum()  # 0, but its slope is infinite
+        self.made += 1
+        return losses
+
+
+def test_a_step_that_overflows_is_left_out_counted_and_said_but_the_schedule_goes_on(caplog, monkeypatch):
+    monkeypatch.setattr(precision.logger, "propagate", True)
+    state = make_state(precision=Precision(scaler=LossScaler(1024.0, dynamic=True)))
+    state.average = WeightAverage(state.model, 0.9)
+    training, before = make_trainer(state, plan=Plan(1)), tensors(state)
+    Overflow(training, 0, 2)
+    seen = []
+
+    class Look(Callback):
+        def on_step_end(self, report):
+            seen.append(tensors(state)["out.weight"])
+
+    training.callbacks.append(Look())
+    with caplog.at_level("INFO", logger="ppzoo"):
+        training.fit()
+    np.testing.assert_array_equal(seen[0], before["out.weight"])
+    assert not np.array_equal(seen[1], seen[0])
+    np.testing.assert_array_equal(seen[2], seen[1])
+    assert state.precision.scaler.state() == {"scale": 256.0, "good": 1, "skipped": 2, "in_a_row": 0}
+    assert state.average.updates == STEPS - 2
+    assert state.schedule.last_epoch == STEPS
+    assert [record.getMessage() for record in caplog.records] == [
+        "the gradients overflowed: the step is left out (1 so far), the loss is scaled by 512 from here on",
+        "the gradients overflowed: the step is left out (2 so far), the loss is scaled by 256 from here on",
+    ]
+
+
+def test_the_scale_doubles_after_many_good_steps_and_a_fixed_one_stays(monkeypatch):
+    monkeypatch.setattr(LossScaler, "INTERVAL", 3)
+    moving, fixed = LossScaler(8.0, dynamic=True), LossScaler(8.0)
+    scales = []
+    for finite in (True, True, False, True, True, True, True):
+        moving.note(finite)
+        fixed.note(finite)
+        scales.append(moving.scale)
+    assert scales == [8, 8, 4, 4, 4, 8, 8]
+    assert (fixed.scale, fixed.skipped) == (8, 1)
+
+
+def test_gradients_that_always_overflow_stop_the_run():
+    state = make_state(precision=Precision(scaler=LossScaler(1024.0, dynamic=True)))
+    training = make_trainer(state, plan=Plan(100))
+    Overflow(training, *range(1000))
+    with pytest.raises(TrainingError, match="the gradients overflowed at 30 steps in a row"):
+        training.fit()
+
+
+def test_the_cpu_says_that_it_computes_in_float32(caplog, monkeypatch):
+    monkeypatch.setattr(precision.logger, "propagate", True)
+    device.select_device("cpu")
+    with caplog.at_level("INFO", logger="ppzoo"):
+        made = mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
+    assert made.scaler is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "AMP: PaddlePaddle has no half-precision operators for the CPU; computing in float32 there"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:amp_guard can only be enabled")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_gpu_computes_in_the_precision_that_it_has_or_refuses(monkeypatch, dtype):
+    options = {"level": "O2", "dtype": dtype, "scale": 128.0, "dynamic": True}
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: True)
+    made = mixed_precision(**options, evaluation=True)
+    assert (made.scaler is None) == (dtype == "bfloat16")
+    with made.cast(), made.eval_cast():
+        assert Linear()(paddle.ones([1, 3, 8, 8])).shape == [1, 3]
+    monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: False)
+    with pytest.raises(DeviceError, match=f"AMP.dtype: this device cannot compute in {dtype}; set AMP.use_amp to Fal"):
+        mixed_precision(**options)
+
+
+# --- averaged weights ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+def test_the_average_is_that_of_the_formula(warmup):
+    state = make_state()
+    state.average = WeightAverage(state.model, 0.7, warmup)
+    expected = arrays(state.average)
+    count = 0
+
+    class Follow(Callback):
+        def on_step_end(self, report):
+            nonlocal count
+            count += 1
+            decay = min(0.7, (1 + count) / (10 + count)) if warmup else 0.7
+            for name, value in state.model.state_dict().items():
+                expected[name] = decay * expected[name] + (1 - decay) * np.array(value)
+
+    make_trainer(state, Follow()).fit()
+    for name, value in arrays(state.average).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def judged_by(state, figures):
+    """Evaluations that answer `figures` one after another: of the weights, then of the averaged ones."""
+    answers = iter(figures)
+    return make_trainer(
+        state,
+        evaluate=lambda: {"loss": 1.0, "top1": next(answers)},
+        plan=Plan(EPOCHS, main="top1", higher_is_better=True),
+    )
+
+
+def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
+    state = make_state()
+    state.average = WeightAverage(state.model, 0.5)
+    training = judged_by(state, [0.5, 0.4, 0.6, 0.7, 0.1, 0.7])
+    reports, folder = [], tmp_path
+
+    class Look(Callback):
+        def on_epoch_end(self, report):
+            reports.append((report.is_best, report.averaged, report.evaluation["top1_ema"]))
+            best = read_pdparams(folder / "best_model.pdparams")
+            if report.is_best:
+                name = "average" if report.averaged else "weights"
+                expected = state.average.values if report.averaged else state.model.state_dict()
+                assert all(np.array_equal(best[key], np.array(value)) for key, value in expected.items()), name
+
+    training.callbacks += [Checkpoints(state, folder, interval=1), Look()]
+    summary = training.fit()
+    assert reports == [(True, False, 0.4), (True, True, 0.7), (False, False, 0.7)]
+    assert (summary.best, summary.best_epoch, summary.averaged) == (0.7, 1, True)
+    latest, beside = (read_pdparams(folder / f"latest.{suffix}") for suffix in ("pdparams", "pdema"))
+    assert all(np.array_equal(latest[key], np.array(value)) for key, value in state.model.state_dict().items())
+    assert all(np.array_equal(beside[key], np.array(value)) for key, value in state.average.values.items())
+    names = paddle.load(str(folder / "best_model.pdparams"), keep_name_table=True)["StructuredToParameterName@@"]
+    assert names == {key: value.name for key, value in state.model.state_dict().items()}
+
+
+def test_a_run_goes_on_from_the_best_model_too_whichever_weights_come_first_there(tmp_path):
+    state = make_state()
+    state.average = WeightAverage(state.model, 0.5)
+    training = judged_by(state, [0.5, 0.7])
+    training.plan = Plan(1, main="top1", higher_is_better=True)
+    training.callbacks.append(Checkpoints(state, tmp_path, interval=1))
+    training.fit()
+    found = make_state()
+    found.average = WeightAverage(found.model, 0.5)
+    restore(found, tmp_path / "best_model")
+    assert_equal(tensors(found), tensors(state))
+    assert_equal(arrays(found.average), arrays(state.average))
+    assert found.average.updates == STEPS
+
+    plain = make_state()
+    restore(plain, tmp_path / "best_model")
+    assert_equal(tensors(plain), tensors(state))
+    checkpoint.save(plain, tmp_path / "best_model")
+    assert not (tmp_path / "best_model.pdema").exists()
+
+
+def test_an_average_may_begin_where_a_checkpoint_has_none(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoint.logger, "propagate", True)
+    state = make_state()
+    make_trainer(state, Checkpoints(state, tmp_path, interval=9)).fit()
+    found = make_state()
+    found.average = WeightAverage(found.model, 0.5)
+    with caplog.at_level("INFO", logger="ppzoo"):
+        restore(found, tmp_path / "latest")
+    assert "latest has no averaged weights: the average begins with its weights" in caplog.text
+    assert_equal(arrays(found.average), {key: np.array(value) for key, value in state.model.state_dict().items()})
+
+
+def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
+    """It has the averages in `.pdparams` and the trained weights in `.pdema`."""
+    state, other = make_state(), make_state()
+    make_trainer(other, plan=Plan(1)).fit()
+    paddle.save(state.model.state_dict(), str(tmp_path / "epoch_1.pdema"))
+    paddle.save(other.model.state_dict(), str(tmp_path / "epoch_1.pdparams"))
+    paddle.save(state.optimizer.state_dict(), str(tmp_path / "epoch_1.pdopt"))
+    paddle.save({"metric": 0.5, "epoch": 1}, str(tmp_path / "epoch_1.pdstates"))
+    found = make_state()
+    found.average = WeightAverage(found.model, 0.5)
+    restore(found, tmp_path / "epoch_1")
+    assert_equal(tensors(found), tensors(state))
+    assert_equal(arrays(found.average), {key: np.array(value) for key, value in other.model.state_dict().items()})
+    assert found.average.updates == STEPS
+
+
+def test_a_damaged_average_is_noticed(tmp_path):
+    state = make_state()
+    state.average = WeightAverage(state.model, 0.5)
+    checkpoint.save(state, tmp_path / "latest")
+    (tmp_path / "latest.pdema").unlink()
+    assert newest(tmp_path) is None
+
+
+# --- early stopping --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_gains_nothing_any_more_ends_early_and_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(trainer.logger, "propagate", True)
+    state = make_state(patience=EarlyStopping(2, min_gain=0.05))
+    training = judged_by(state, [0.5, 0.6, 0.64, 0.62, 0.9])
+    training.plan = Plan(10, main="top1", higher_is_better=True)
+    training.callbacks.append(Checkpoints(state, tmp_path, interval=9))
+    with caplog.at_level("INFO", logger="ppzoo"):
+        summary = training.fit()
+    assert (summary.epochs, summary.best, summary.best_epoch) == (4, 0.64, 2)
+    line = "stopped early after epoch 4: 2 evaluations without a gain of more than 0.05 in top1"
+    assert line in [record.getMessage() for record in caplog.records]
+
+    again = make_state(patience=EarlyStopping(2, min_gain=0.05))
+    restore(again, tmp_path / "latest")
+    assert judged_by(again, []).fit().epochs == 4
+
+
+@pytest.mark.parametrize(("higher", "figures"), [(True, [1, 2, 2, 3, 3, 3]), (False, [3, 2, 2, 1, 1, 1])])
+def test_an_equal_figure_is_no_gain(higher, figures):
+    patience = EarlyStopping(2, higher_is_better=higher)
+    over = []
+    for figure in figures:
+        patience.note(figure)
+        over.append(patience.is_over)
+    assert over == [False] * 5 + [True]
+
+
+# --- what is computed when -------------------------------------------------------------------------------------------
+
+
+def test_running_metrics_are_computed_when_they_are_shown():
+    state, seen = make_state(), []
+
+    class Look(Callback):
+        def on_step_end(self, report):
+            seen.append(sorted(report.figures))
+
+    training = make_trainer(state, Look(), plan=Plan(1, metrics_interval=3))
+    training.fit()
+    assert seen == [["loss"], ["loss"], ["loss", "top1"], ["loss", "top1"]]
