@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
-FOUNDATIONS = {"errors", "installation", "registry", "events", "arithmetic", "files", "ppzoo"}
+FOUNDATIONS = {"errors", "installation", "registry", "events", "arithmetic", "files", "machine", "ppzoo"}
 SHARED = {"layers", "weights"}
 ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATIONS | SHARED, FOUNDATIONS),
     **dict.fromkeys(ROOMS, FOUNDATIONS | SHARED),
     "native": FOUNDATIONS,
+    "optim": FOUNDATIONS | SHARED | {"native"},
     "layers": FOUNDATIONS | {"native"},
     "config": FOUNDATIONS,
     "build": FOUNDATIONS | SHARED | ROOMS | {"native"},

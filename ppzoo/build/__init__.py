@@ -6,9 +6,10 @@ Each function takes a section of a configuration in PaddleClas's schema, or the 
 from ppzoo.build.components import components
 from ppzoo.build.configurations import read_config, rehearse
 from ppzoo.build.networks import create_model, load_pretrained, load_weights, model
-from ppzoo.build.parts import loader, loss, lr_schedule, metric, optimizer, read_image, transforms
+from ppzoo.build.parts import loader, loss, lr_schedule, metric, optimizer, postprocess, read_image, transforms
 from ppzoo.build.portable import config_of_weights, export_weights
-from ppzoo.build.training import training
+from ppzoo.build.recovery import fit
+from ppzoo.build.training import processes, training
 from ppzoo.build.use import evaluation, export, inference, inspection
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "evaluation",
     "export",
     "export_weights",
+    "fit",
     "inference",
     "inspection",
     "load_pretrained",
@@ -28,6 +30,8 @@ __all__ = [
     "metric",
     "model",
     "optimizer",
+    "postprocess",
+    "processes",
     "read_config",
     "read_image",
     "rehearse",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ppzoo import data, deploy, losses, metrics, models, optim
-from ppzoo.config import Component
+from ppzoo.config import Component, DistillationSection
 from ppzoo.errors import ConfigError
 from ppzoo.registry import Registry
 
@@ -43,6 +43,8 @@ def components() -> dict[str, dict[str, Component]]:
         for kind, table in tables.items()
     }
     found["arch"] = {name: Component.of(entry.network, entry.fixed, name) for name, entry in models.MODELS.items()}
+    distillation = models.DistillationModel.__name__
+    found["arch"][distillation] = Component.of(DistillationSection, (), distillation)
     return found
 
 

@@ -9,11 +9,13 @@ import paddle
 
 from ppzoo import models, weights
 from ppzoo.build.components import Section
-from ppzoo.config import ArchSection, own_options, settings
+from ppzoo.config import ArchSection, DistillationSection, own_options, settings
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
+
+DISTILLATION = models.DistillationModel.__name__
 
 
 def create_model(
@@ -50,9 +52,18 @@ def load_weights(model: paddle.nn.Layer, source: Any, **options: Any) -> weights
 
 
 def load_pretrained(
-    network: Classifier, name: str, source: bool | str, *, ssld: bool = False, head: str = "auto"
+    network: paddle.nn.Layer,
+    name: str,
+    source: bool | str,
+    *,
+    ssld: bool = False,
+    head: str = "auto",
+    part: str = "",
 ) -> None:
-    """Load the official weights of `name` (True), or those of a path or URL, and say what was loaded."""
+    """Load the official weights of `name` (True), or those of a path or URL, and say what was loaded.
+
+    `part` is what the names of the network's weights begin with where the source holds several networks.
+    """
     if source is True:
         variant = models.MODELS[name]
         record = variant.ssld if ssld else variant.weights
@@ -60,22 +71,76 @@ def load_pretrained(
             kind = "SSLD weights" if ssld else "official weights"
             raise ConfigError(f"Arch.pretrained: there are no {kind} of {name}; give a path or a URL")
         source = record.url
-    logger.info("%s", load_weights(network, str(source), head=head))
+    logger.info("%s", load_weights(network, str(source), head=head, part=part))
 
 
-def model(cfg: Section) -> Classifier:
-    """The network of the section `Arch`, with the pretrained weights that it asks for."""
+def model(cfg: Section, *, pretrained: bool = True) -> Classifier | models.DistillationModel:
+    """The network of the section `Arch`, with the pretrained weights that it asks for unless `pretrained` is False."""
+    if cfg["name"] == DISTILLATION:
+        return _distillation(cfg, pretrained)
     arch = settings(ArchSection, cfg)
-    options = own_options(ArchSection, cfg)
-    network = models.MODELS[arch.name].build(**options)
-    if arch.pretrained:
+    network = models.MODELS[arch.name].build(**own_options(ArchSection, cfg))
+    if pretrained and arch.pretrained:
         load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld)
+    if arch.freeze:
+        _freeze(network, [] if arch.freeze is True else arch.freeze)
     return network
+
+
+def _freeze(network: Classifier, patterns: list[str]) -> None:
+    try:
+        network.freeze(*patterns)
+    except ConfigError as error:
+        raise ConfigError(*(f"Arch.{problem}" for problem in error.problems)) from error
+    if all(parameter.stop_gradient for parameter in network.parameters()):
+        raise ConfigError(f"Arch.freeze: expected patterns that leave something to be trained, received {patterns}")
+
+
+def _distillation(cfg: Section, pretrained: bool) -> models.DistillationModel:
+    section = settings(DistillationSection, cfg)
+    archs = members(cfg)
+    counts = {name: arch.get("class_num", models.MODELS[arch["name"]].class_num) for name, arch in archs.items()}
+    if len(set(counts.values())) > 1:
+        received = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ConfigError(f"Arch.models: expected networks of the same number of classes, received {received}")
+    sources = section.pretrained_list or [None] * len(archs)
+    frozen = section.freeze_params_list or [False] * len(archs)
+    networks: dict[str, Any] = {}
+    for (name, arch), source in zip(archs.items(), sources, strict=True):
+        networks[name] = model(arch if source is None else {**arch, "pretrained": source}, pretrained=pretrained)
+    return models.DistillationModel(
+        networks,
+        frozen=[name for name, is_frozen in zip(archs, frozen, strict=True) if is_frozen],
+        answering=section.infer_model_name,
+    )
+
+
+def members(arch: Section) -> dict[str, Section]:
+    """The sections of the networks of a `DistillationModel`, by name."""
+    shared = {"class_num": arch["class_num"]} if arch.get("class_num") else {}
+    return {name: {**shared, **section} for item in arch["models"] for name, section in item.items()}
+
+
+def answering(arch: Section) -> Section:
+    """The section of the network that answers in the end: of a distillation one of its networks, else `arch`."""
+    return members(arch)[settings(DistillationSection, arch).infer_model_name] if arch["name"] == DISTILLATION else arch
+
+
+def answering_part(arch: Section) -> str:
+    """What the names of that network's weights begin with in a checkpoint of the whole."""
+    return f"{settings(DistillationSection, arch).infer_model_name}." if arch["name"] == DISTILLATION else ""
+
+
+def title(arch: Section) -> str:
+    """What the log and a checkpoint call the network."""
+    if arch["name"] != DISTILLATION:
+        return arch["name"]
+    return f"{DISTILLATION} of " + ", ".join(f"{name} {section['name']}" for name, section in members(arch).items())
 
 
 def class_count(config: Section) -> int:
     """The number of classes of a configuration's network."""
-    arch = config["Arch"]
+    arch = answering(config["Arch"])
     return arch.get("class_num", models.MODELS[arch["name"]].class_num)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, deploy, losses, metrics, optim
+from ppzoo import data, deploy, engine, losses, metrics, optim
 from ppzoo.build.components import Section, items, make
 from ppzoo.config import (
     DatasetSection,
@@ -24,7 +25,9 @@ from ppzoo.config import (
     settings,
 )
 from ppzoo.data.loader import Batch, Loader
-from ppzoo.errors import DataError
+from ppzoo.errors import ConfigError, DataError
+
+logger = logging.getLogger("ppzoo")
 
 TRIAL = 8  # images
 
@@ -47,22 +50,51 @@ def metric(cfg: Sequence[Section]) -> metrics.MetricList:
     return metrics.MetricList([make(metrics.METRICS, name, options) for name, options in items(cfg)])
 
 
-def lr_schedule(cfg: Section, *, epochs: int, steps_per_epoch: int) -> optim.Schedule:
-    """The schedule of the section `Optimizer.lr`, to be stepped once a training step."""
+def lr_schedule(cfg: Section, *, epochs: int, steps_per_epoch: int, total_batch: int | None = None) -> optim.Schedule:
+    """The schedule of the section `Optimizer.lr`, to be stepped once a training step.
+
+    Args:
+        total_batch: images of a step on all processes, by which `reference_batch` scales the rates.
+    """
     options = own_options(LrSection, cfg)
-    name = settings(LrSection, cfg).name
-    return make(optim.SCHEDULES, name, options, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    shared = settings(LrSection, cfg)
+    if shared.reference_batch is not None:
+        options = _scaled(options, shared.reference_batch, total_batch)
+    return make(optim.SCHEDULES, shared.name, options, epochs=epochs, steps_per_epoch=steps_per_epoch)
 
 
-def optimizer(
-    cfg: Section, model: paddle.nn.Layer, *, epochs: int, steps_per_epoch: int
-) -> tuple[paddle.optimizer.Optimizer, optim.Schedule]:
-    """The optimizer of the section `Optimizer` over a model's parameters, and its schedule."""
-    schedule = lr_schedule(cfg["lr"], epochs=epochs, steps_per_epoch=steps_per_epoch)
+def _scaled(options: dict[str, Any], reference: int, total_batch: int | None) -> dict[str, Any]:
+    """The options of a schedule for another batch: linear scaling, Goyal et al., arXiv:1706.02677, section 2.1.
+
+    Only the rates at the top are scaled; where the warm-up starts and where a decay ends stays.
+    """
+    if total_batch is None:
+        raise ConfigError("Optimizer.lr.reference_batch: expected a known batch to scale for; give total_batch")
+    scaled = dict(options)
+    for key in options.keys() & {"learning_rate", "base_learning_rate", "max_learning_rate", "values"}:
+        value, factor = options[key], total_batch / reference
+        scaled[key] = [rate * factor for rate in value] if isinstance(value, list) else value and value * factor
+        logger.info(
+            "Optimizer.lr: %s %s is for batches of %d; for batches of %d it becomes %s",
+            *(key, value, reference, total_batch, scaled[key]),
+        )
+    return scaled
+
+
+def recipe(cfg: Section) -> optim.Recipe:
+    """The section `Optimizer`, checked: it makes the optimizer once a model and a schedule are there."""
     options = own_options(OptimizerSection, cfg)
     if cfg.get("regularizer") is not None:
         options["regularizer"] = cfg["regularizer"]
-    return make(optim.OPTIMIZERS, cfg["name"], options).build(model, schedule), schedule
+    return make(optim.OPTIMIZERS, cfg["name"], options)
+
+
+def optimizer(
+    cfg: Section, model: paddle.nn.Layer, *, epochs: int, steps_per_epoch: int, total_batch: int | None = None
+) -> tuple[paddle.optimizer.Optimizer, optim.Schedule]:
+    """The optimizer of the section `Optimizer` over a model's parameters, and its schedule (as in `lr_schedule`)."""
+    schedule = lr_schedule(cfg["lr"], epochs=epochs, steps_per_epoch=steps_per_epoch, total_batch=total_batch)
+    return recipe(cfg).build(model, schedule), schedule
 
 
 # --- data -----------------------------------------------------------------------------------------------------------
@@ -82,14 +114,17 @@ def dataset(cfg: Section, class_num: int | None) -> data.Dataset:
     return make(data.DATASETS, name, own_options(DatasetSection, cfg), class_num=class_num)
 
 
-def loader(cfg: Section, *, class_num: int | None, seed: int, training: bool) -> Loader:
-    """The batches of the section `DataLoader.Train` or `DataLoader.Eval`."""
+def loader(
+    cfg: Section, *, class_num: int | None, seed: int, training: bool, processes: engine.Processes = engine.ALONE
+) -> Loader:
+    """The batches of the section `DataLoader.Train` or `DataLoader.Eval` that this one of `processes` gets."""
     shared = settings(DatasetSection, cfg["dataset"])
     images = dataset(cfg["dataset"], class_num)
     samples = data.Samples(images, transforms(shared.transform_ops or []), seed)
     sampling = settings(SamplerSection, cfg["sampler"])
     options = {key: value for key, value in cfg["sampler"].items() if key != "name"}
     facts = {"length": len(samples), "labels": images.labels, "seed": seed, "pad": training}
+    facts |= {"rank": processes.rank, "world_size": processes.size}
     wanted = inspect.signature(data.SAMPLERS[sampling.name]).parameters
     known = {name: fact for name, fact in facts.items() if name in wanted}
     sampler: data.Sampler = make(data.SAMPLERS, sampling.name, options, **known)
@@ -102,6 +137,7 @@ def loader(cfg: Section, *, class_num: int | None, seed: int, training: bool) ->
         batch_transforms=batch_transforms(shared.batch_transform_ops or [], class_num),
         on_error=shared.on_error or ("skip" if training else "raise"),
         max_bad_fraction=shared.max_bad_fraction,
+        pool=processes.pool if training else list,
     )
 
 

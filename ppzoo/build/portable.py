@@ -13,8 +13,10 @@ from typing import Any
 
 from ppzoo import config as configuration
 from ppzoo import weights
+from ppzoo.build.classes import with_classes_of_run
 from ppzoo.build.components import Section, components
-from ppzoo.build.use import label_list, trained_network
+from ppzoo.build.networks import answering
+from ppzoo.build.use import answering_network, exported_postprocess, is_multi_label
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError, WeightsError
 
@@ -23,13 +25,14 @@ ENTRY = "configuration"
 
 def export_weights(config: Section) -> Path:
     """Write the trained network's weights into `Global.save_inference_dir` and answer the file."""
-    name = config["Arch"]["name"]
-    network = trained_network(config)
-    arch = {key: value for key, value in config["Arch"].items() if key not in ("pretrained", "use_ssld")}
+    config = with_classes_of_run(config)
+    network = answering_network(config)
+    arch = {key: value for key, value in answering(config["Arch"]).items() if key not in ("pretrained", "use_ssld")}
+    name = arch["name"]
     infer = {key: value for key, value in (config.get("Infer") or {}).items() if key != "infer_imgs"}
-    chosen = {"name": "Topk", **(infer.get("PostProcess") or {}), "label_list": label_list(config)}
-    chosen.pop("class_id_map_file", None)
-    text = json.dumps({"Arch": arch, "Infer": {**infer, "PostProcess": chosen}})
+    ((answer, options),) = exported_postprocess(config).items()
+    run = {"use_multilabel": True} if is_multi_label(config) else {}
+    text = json.dumps({"Global": run, "Arch": arch, "Infer": {**infer, "PostProcess": {"name": answer, **options}}})
     file = Path(settings(Configuration, config).Global.save_inference_dir) / f"{name}.safetensors"
     arrays = {key: value.numpy() for key, value in network.state_dict().items()}
     weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: text})
@@ -51,7 +54,7 @@ def config_of_weights(path: str, images: Sequence[str], device: str) -> dict[str
     try:
         said = json.loads(text)
         config = {
-            "Global": {"device": device, "pretrained_model": path},
+            "Global": {**said.get("Global", {}), "device": device, "pretrained_model": path},
             "Arch": dict(said["Arch"]),
             "Infer": {**said["Infer"], "infer_imgs": list(images)},
         }

@@ -12,48 +12,67 @@ import numpy as np
 import paddle
 
 from ppzoo import data, deploy, engine, native
+from ppzoo.build.classes import class_labels, label_list, with_classes_of_data, with_classes_of_run
 from ppzoo.build.components import Section
-from ppzoo.build.networks import class_count, load_pretrained, model, trial
+from ppzoo.build.networks import answering, answering_part, class_count, load_pretrained, model, trial
 from ppzoo.build.parts import dataset, postprocess, read_image, transforms
-from ppzoo.build.training import LABELS, evaluation_of
-from ppzoo.config import ArchSection, Configuration, InferSection, settings
+from ppzoo.build.training import evaluation_of
+from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
+from ppzoo.config import Configuration, InferSection, PostProcessSection, own_options, settings
 from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.layers import Classifier
+from ppzoo.models import DistillationModel
 
 logger = logging.getLogger("ppzoo")
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
+def evaluation(config: Section, processes: engine.Processes = engine.ALONE) -> dict[str, float]:
+    """The figures of the trained network on the data of `DataLoader.Eval`, which `processes` share.
 
-def evaluation(config: Section) -> dict[str, float]:
-    """The figures of the trained network on the data of `DataLoader.Eval`."""
-    return evaluation_of(config, trained_network(config)).run()
+    With test-time augmentation those with it are there, too, under names that end in `_tta`.
+    """
+    config = with_classes_of_run(config)
+    network, augmentation = deploy.accelerated(trained_network(config)), tta(config)
+    figures = evaluation_of(config, network, processes).run()
+    if augmentation:
+        with_views = evaluate_views(config, network, augmentation, processes)
+        figures |= {f"{name}_tta": value for name, value in with_views.items()}
+    return figures
 
 
 def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]]:
     """Each image of `Infer.infer_imgs` with the answer about it, or with the error that kept it from being read."""
+    config = with_classes_of_run(config)
     section = settings(InferSection, config["Infer"])
-    network = deploy.Probabilities(trained_network(config))
+    scores = deploy.accelerated(answering_network(config))
+    network = deploy.Probabilities(scores, multi_label=is_multi_label(config))
     network.eval()
-    preprocess = transforms(section.transforms or [])
-    answer = postprocess(section.PostProcess or {"name": "Topk"}, class_labels(config))
+    augmentation = tta(config)
+    lists = views(section.transforms or [], augmentation, "Infer.transforms")
+    preprocess = [transforms(ops) for ops in lists]
+    if augmentation:
+        logger.info("answers are means over %s", title(augmentation, len(lists)))
+    answer = postprocess(_postprocess(config), class_labels(config))
     files = find_images(section.infer_imgs)
-    shape: tuple[int, ...] | None = None
+    shapes: list[tuple[int, ...]] | None = None
     for start in range(0, len(files), section.batch_size):
-        prepared = [_image_or_error(file, preprocess) for file in files[start : start + section.batch_size]]
-        images = [image for image in prepared if isinstance(image, np.ndarray)]
-        for image in images:
-            if shape is None:
-                trial(network.network, paddle.to_tensor(image[None]), config["Arch"]["name"])
-            elif image.shape != shape:
+        prepared = [_views_or_error(file, preprocess) for file in files[start : start + section.batch_size]]
+        readable = [image for image in prepared if isinstance(image, list)]
+        for image in readable:
+            received = [view.shape for view in image]
+            if shapes is None:
+                for view in image:
+                    trial(network.network, paddle.to_tensor(view[None]), answering(config["Arch"])["name"])
+            elif received != shapes:
+                ((old, new), *_) = [pair for pair in zip(shapes, received, strict=True) if pair[0] != pair[1]]
                 raise ConfigError(
-                    f"Infer.transforms: expected images of one shape, received {shape} and {image.shape}:"
+                    f"Infer.transforms: expected images of one shape, received {old} and {new}:"
                     " add ResizeImage with size, or CropImage"
                 )
-            shape = image.shape
-        answers = iter(answer(deploy.run(network, np.stack(images))) if images else [])
+            shapes = received
+        answers = iter(answer(_mean_answer(network, readable, mirrors(augmentation))) if readable else [])
         for file, result in zip(files[start:], prepared, strict=False):
-            yield file, next(answers) if isinstance(result, np.ndarray) else result
+            yield file, next(answers) if isinstance(result, list) else result
 
 
 def export(config: Section) -> tuple[Path, float]:
@@ -62,21 +81,47 @@ def export(config: Section) -> tuple[Path, float]:
     Raises:
         ConfigError: the transforms make other images than `Global.image_shape` says.
     """
+    config = with_classes_of_run(config)
     run = settings(Configuration, config).Global
     section = settings(InferSection, config.get("Infer"))
     _require_shape(section.transforms or [], run.image_shape)
-    network = trained_network(config)
+    network = answering_network(config)
     content = {
-        "Global": {"model_name": config["Arch"]["name"]},
+        "Global": {"model_name": answering(config["Arch"])["name"]},
         "PreProcess": {"transform_ops": section.transforms},
-        "PostProcess": {"Topk": {"topk": (section.PostProcess or {}).get("topk", 5), "label_list": label_list(config)}},
+        "PostProcess": exported_postprocess(config),
     }
     folder = Path(run.save_inference_dir)
-    return folder, deploy.export(network, folder, run.image_shape, content)
+    return folder, deploy.export(network, folder, run.image_shape, content, multi_label=is_multi_label(config))
+
+
+def is_multi_label(config: Section) -> bool:
+    """Whether an image may have several labels: then each class has a probability of its own."""
+    return settings(Configuration, config).Global.use_multilabel
+
+
+def exported_postprocess(config: Section) -> dict[str, dict[str, Any]]:
+    """`Infer.PostProcess` as `{name: options}`, with the label names instead of a file of them."""
+    chosen = _postprocess(config)
+    name, options = chosen["name"], own_options(PostProcessSection, chosen)
+    if name == "DistillationPostProcess":  # of one network no distillation is left
+        name = options.pop("func", "Topk")
+        options = {key: value for key, value in options.items() if key in ("topk", "threshold") and value is not None}
+    if name == "Topk":
+        options.setdefault("topk", 5)
+    options.pop("delimiter", None)
+    return {name: {**options, "label_list": label_list(config)}}
+
+
+def _postprocess(config: Section) -> Section:
+    """The section `Infer.PostProcess`, or what there is without one."""
+    default = {"name": "MultiLabelThreshOutput" if is_multi_label(config) else "Topk"}
+    return settings(InferSection, config.get("Infer")).PostProcess or default
 
 
 def inspection(config: Section) -> Iterator[tuple[str, bool]]:
     """What there is to say of the training and the evaluation images, each read once, and whether that is sound."""
+    config = with_classes_of_data(config)
     found = []
     for split in ("Train", "Eval"):
         section = (config.get("DataLoader") or {}).get(split)
@@ -98,7 +143,7 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:
         if Path(name).is_dir():
-            found = [file for file in Path(name).rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
+            found = [file for file in Path(name).rglob("*") if file.suffix.lower() in data.IMAGE_SUFFIXES]
         elif Path(name).is_file():
             found = [Path(name)]
         else:
@@ -114,43 +159,33 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
     return files
 
 
-def class_labels(config: Section) -> dict[int, str]:
-    """Class names: those that the configuration gives, or those that training left beside the weights; else none."""
-    chosen = settings(InferSection, config.get("Infer")).PostProcess or {}
-    if chosen.get("label_list"):
-        return dict(enumerate(chosen["label_list"]))
-    if chosen.get("class_id_map_file"):
-        return data.read_labels(chosen["class_id_map_file"])
-    weights = settings(Configuration, config).Global.pretrained_model
-    beside = Path(weights).parent / LABELS if weights else None
-    return data.read_labels(beside) if beside and beside.is_file() else {}
-
-
-def label_list(config: Section) -> list[str]:
-    """The name of each class, in order; a class without one is called by its index."""
-    labels = class_labels(config)
-    return [labels.get(index, str(index)) for index in range(class_count(config))]
-
-
-def trained_network(config: Section) -> Classifier:
+def trained_network(config: Section) -> Classifier | DistillationModel:
     """The network of `Arch` with the weights that the user named; without any, its answers would mean nothing.
 
     Raises:
         ConfigError: no weights are named.
         WeightsError: they do not fit, the classifier's head included.
     """
+    return _with_weights(config, config["Arch"], part="")
+
+
+def answering_network(config: Section) -> Classifier:
+    """`trained_network`, but of a distillation only the network that answers, from weights of the whole or its own."""
+    return _with_weights(config, answering(config["Arch"]), part=answering_part(config["Arch"]))
+
+
+def _with_weights(config: Section, arch: Section, part: str) -> Any:
     run = settings(Configuration, config).Global
-    engine.select_device(run.device)
-    native.activate(run.native)
-    arch = settings(ArchSection, config["Arch"])
-    source = run.pretrained_model or arch.pretrained
+    source = run.pretrained_model or arch.get("pretrained")
     if not source:
         raise ConfigError(
             "Global.pretrained_model: expected the weights to use, received nothing;"
-            f" after training they are in {Path(run.output_dir) / arch.name / 'best_model'}"
+            f" after training they are in {Path(run.output_dir) / config['Arch']['name'] / 'best_model'}"
         )
-    network = model({**config["Arch"], "pretrained": False})
-    load_pretrained(network, arch.name, source, ssld=arch.use_ssld, head="strict")
+    engine.select_device(run.device)
+    native.activate(run.native)
+    network = model(arch, pretrained=False)
+    load_pretrained(network, arch["name"], source, ssld=arch.get("use_ssld", False), head="strict", part=part)
     return network
 
 
@@ -163,8 +198,15 @@ def _require_shape(ops: Sequence[Section], image_shape: Sequence[int]) -> None:
         )
 
 
-def _image_or_error(file: Path, preprocess: data.Compose) -> np.ndarray | DataError:
+def _mean_answer(network: deploy.Probabilities, images: list[list[np.ndarray]], mirror: bool) -> np.ndarray:
+    """Probabilities of some images, each the mean over its views and, with `mirror`, their mirror images."""
+    stacks = [np.stack(view) for view in zip(*images, strict=True)]
+    stacks += [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
+    return np.mean([deploy.run(network, stack) for stack in stacks], axis=0)
+
+
+def _views_or_error(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarray] | DataError:
     try:
-        return read_image(file, preprocess)
+        return [read_image(file, view) for view in preprocess]
     except DataError as error:
         return error

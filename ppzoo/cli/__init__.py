@@ -31,7 +31,7 @@ def tool(command: str) -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> NoReturn:
-    if arguments[:1] == ["train"]:
+    if arguments[:1] in (["train"], ["eval"], ["infer"]):
         process.prepare()
     sys.exit(main(arguments))
 
@@ -40,8 +40,11 @@ def main(arguments: Sequence[str]) -> int:
     """Carry out a command line and answer its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        require_paddle()
-        _import_paddle()
+        if options.command not in ("train", "eval") and os.environ.get("PADDLE_TRAINERS_NUM", "1") != "1":
+            raise ConfigError(f"{options.command}: expected one process; start it without paddle.distributed.launch")
+        if getattr(options, "needs_paddle", True):
+            require_paddle()
+            _import_paddle()
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:

@@ -14,7 +14,7 @@ def add_commands(commands) -> None:
     split.add_argument("--val", type=float, default=0.2, metavar="FRACTION", help="share kept for evaluation (0.2)")
     split.add_argument("--seed", type=int, default=0)
     split.add_argument("--overwrite", action="store_true", help="replace lists that are there")
-    split.set_defaults(run=_split)
+    split.set_defaults(run=_split, needs_paddle=False)
 
     check = actions.add_parser("check", help="decode every image of a configuration once and report what is odd")
     check.add_argument("config", metavar="CONFIG")

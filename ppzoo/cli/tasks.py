@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+from pathlib import Path
 
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.native import process
@@ -49,10 +50,16 @@ def _train(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = build.read_config(options.config, options.override, "train")
-    folder, trainer = build.training(config, options.resume)
-    if process.chosen_settings():
-        logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
-    trainer.fit()
+    with build.processes(config) as processes:
+        folder, trainer = build.training(config, options.resume, processes)
+        if process.chosen_settings():
+            logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
+        build.fit(config, folder, trainer, options.resume, processes)
+    if processes.first:
+        _say_what_is_next(folder)
+
+
+def _say_what_is_next(folder: Path) -> None:
     weights = folder / ("best_model" if (folder / "best_model.pdparams").exists() else "latest")
     use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"
     print(f"\nThe weights, the log and the curves are in {folder}")
@@ -66,7 +73,10 @@ def _eval(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = build.read_config(options.config, options.override, "eval")
-    print(report.figures_text(build.evaluation(config)))
+    with build.processes(config) as processes:
+        figures = build.evaluation(config, processes)
+    if processes.first:
+        print(report.figures_text(figures))
 
 
 def _infer(options: argparse.Namespace) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from ppzoo.config.components import Component, Option
+from ppzoo.config.contradictions import at, contradictions
 from ppzoo.config.hints import Problem, accepts, describe, problems, show
-from ppzoo.config.schema import KINDS, Configuration, Listed, Named, known_keys, nested
+from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, nested
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
 
@@ -36,18 +37,17 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
         task: what the configuration is wanted for; sections that the task can do without may be missing.
     """
     refused = list(unsupported(config))
-    total = [problem for row, problem in refused if row.silences == "all"]
+    total = [problem for row, problem in refused if row.is_all]
     if total:
         return [total[0].line()]
-    silent = tuple(f"{problem.path}." for row, problem in refused if row.silences == "below")
     checker = _Checker(components)
     checker.keys("", config, known_keys(Configuration))
     found = [*checker.unknown_keys(), *checker.found]
     below = tuple(f"{problem.path}." for problem in found)
     found += [problem for problem in _missing(config, task) if not problem.path.startswith(below)]
-    found += _contradictions(config)
+    found += contradictions(config)
     lines = [problem.line() for _, problem in refused]
-    lines += [problem.line() for problem in found if not problem.path.startswith(silent)]
+    lines += [problem.line() for problem in found]
     return list(dict.fromkeys(lines))
 
 
@@ -112,8 +112,8 @@ class _Checker:
         known = {**component.options, **shared} if component else shared
         self.keys(path, value, known, closed=component is not None)
 
-    def listed(self, path: str, value: Any, mark: Listed) -> None:
-        """A list of single-key mappings, each a component's name and options."""
+    def listed(self, path: str, value: Any, mark: Listed | Members) -> None:
+        """A list of single-key mappings, each a component's name and options, or any key and a component."""
         if not isinstance(value, list):
             self.add(path, f"expected a list of mappings {{Name: options}}, received {show(value)}")
             return
@@ -124,6 +124,9 @@ class _Checker:
                 continue
             ((name, options),) = item.items()
             place = _join(place, name)
+            if isinstance(mark, Members):
+                self.named(place, options, Named(mark.slot, mark.section))
+                continue
             component = self.component(place, name, mark)
             if options is not None and not isinstance(options, Mapping):
                 self.add(place, f"expected a mapping of options or null, received {show(options)}")
@@ -151,8 +154,8 @@ def _mapping_of(mark: Named) -> str:
     return f"a mapping with the name of {_kind(mark)} and its options"
 
 
-def _mark(option: Option) -> Named | Listed | None:
-    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed)), None)
+def _mark(option: Option) -> Named | Listed | Members | None:
+    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed | Members)), None)
 
 
 def _wanted(option: Option) -> str:
@@ -172,29 +175,9 @@ def _item_mend(item: Any) -> str:
     return ""
 
 
-def at(config: Any, path: str) -> Any:
-    """The value at a path of keys; None where there is none."""
-    for key in path.split("."):
-        config = config.get(key) if isinstance(config, Mapping) else None
-    return config
-
-
 def _missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
     for path, expected in NEEDED[task].items():
         value = at(config, path)
         if value is None or value == []:
             received = "nothing" if value is None else "an empty list"
             yield Problem(path, f"expected {expected}, received {received}; this is needed to {task}")
-
-
-def _contradictions(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """Values that are right alone and wrong together."""
-    epochs, warmup = at(config, "Global.epochs"), at(config, "Optimizer.lr.warmup_epoch")
-    if accepts(epochs, int) and accepts(warmup, float) and warmup >= epochs > 0:
-        yield Problem("Optimizer.lr.warmup_epoch", f"expected less than Global.epochs ({epochs}), received {warmup}")
-    if at(config, "Optimizer.lr.name") == "ReduceOnPlateau" and at(config, "Global.eval_during_train") is False:
-        yield Problem("Optimizer.lr.name", "ReduceOnPlateau needs evaluations; set Global.eval_during_train to True")
-    channels, shape = at(config, "Global.image_channel"), at(config, "Global.image_shape")
-    if accepts(channels, int) and accepts(shape, list[int]) and shape and channels != shape[0]:
-        expected = f"the channels of Global.image_shape ({shape[0]})"
-        yield Problem("Global.image_channel", f"expected {expected}, received {channels}")

@@ -54,6 +54,20 @@ class Listed:
     section: type = Shared
 
 
+@dataclass(frozen=True)
+class Members:
+    """Marks a list of single-key mappings `{any key: {name: ..., options}}` of components of kind `slot`."""
+
+    slot: str
+    section: type
+
+
+def log_ranks(value: str | int | list[int]) -> list[int]:
+    """The processes that `Global.log_ranks` names; none where it is no list of numbers."""
+    parts = value if isinstance(value, list) else str(value).split(",")
+    return [int(part) for part in parts] if all(str(part).strip().isdecimal() for part in parts) else []
+
+
 Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1)]
 Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0)]
 Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)]
@@ -61,11 +75,23 @@ Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= val
 Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
 Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
 Share = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+LogRanks = Annotated[
+    str | int | list[int],
+    Limit("numbers of processes such as 0 or '0,1'", lambda value: min(log_ranks(value), default=-1) >= 0),
+]
 Device = Annotated[str, Limit("'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"cpu|gpu(:\d+)?", value))]
 ImageShape = Annotated[
     list[int],
     Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
 ]
+
+
+@dataclass(frozen=True)
+class EarlyStoppingSection:
+    """`Global.early_stopping`: end after `patience` evaluations in a row without a gain above `min_gain`."""
+
+    patience: Count
+    min_gain: Weight = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,7 +122,10 @@ class GlobalSection:
     use_multilabel: bool = False
     update_freq: Count = 1
     iter_per_epoch: Count | None = None
-    log_ranks: str | int | list[int] = "0"
+    early_stopping: EarlyStoppingSection | None = None
+    on_nan: Literal["raise", "rollback"] = "raise"
+    deterministic: bool = False
+    log_ranks: LogRanks = "0"
     feature_normalize: bool = False
     feature_binarize: str | None = None
 
@@ -111,25 +140,68 @@ class AmpSection:
     use_dynamic_loss_scaling: bool = False
     use_promote: bool = False
     level: Literal["O1", "O2"] = "O1"
+    dtype: Literal["float16", "bfloat16"] = "float16"
 
 
 @dataclass(frozen=True)
 class EmaSection:
-    """`EMA`: exponential moving average of the weights."""
+    """`EMA`: exponential moving average of the weights; with `warmup` its decay rises to `decay`."""
 
     decay: Decay = 0.9999
+    warmup: bool = True
+
+
+@dataclass(frozen=True)
+class TtaSection:
+    """`TTA`: test-time augmentation in `eval` and `infer`: the mean of the probabilities of several views of an image.
+
+    `flip`: mirrored, too; `ten_crop`: the four corners and the centre, and all of them mirrored; `sizes`: the sides in
+    pixels to which images are brought, all of them.
+    """
+
+    flip: bool = False
+    ten_crop: bool = False
+    sizes: list[Count] | None = None
 
 
 @dataclass(frozen=True)
 class ArchSection:
-    """The keys of `Arch` that every architecture shares."""
+    """The keys of `Arch` that every architecture shares.
+
+    `freeze`: what is not trained: true for all but the head, or shell patterns of parameter names.
+    """
 
     name: str
     pretrained: bool | str | None = False
     use_ssld: bool = False
     use_sync_bn: bool = False
+    freeze: bool | list[str] = False
     infer_add_softmax: bool = True
     infer_output_key: str | None = None
+
+
+@dataclass(frozen=True)
+class MemberSection:
+    """The keys that every network of a `DistillationModel` shares."""
+
+    name: str
+    pretrained: bool | str | None = False
+    use_ssld: bool = False
+
+
+@dataclass(frozen=True)
+class DistillationSection:
+    """`Arch` of the name `DistillationModel`: networks side by side, of which one is trained to be used.
+
+    `pretrained_list` and `freeze_params_list` have one entry a network; of the former null leaves the network its own.
+    `class_num` is that of the networks that give none.
+    """
+
+    models: Annotated[list, Members("arch", MemberSection)]
+    pretrained_list: list[str | bool | None] | None = None
+    freeze_params_list: list[bool] | None = None
+    infer_model_name: str = "Student"
+    class_num: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -157,9 +229,13 @@ class MetricSection:
 
 @dataclass(frozen=True)
 class LrSection:
-    """The keys of `Optimizer.lr` that every schedule shares; without a name the rate is constant."""
+    """The keys of `Optimizer.lr` that every schedule shares; without a name the rate is constant.
+
+    `reference_batch`: images of a step for which the rates are meant; for others they are scaled in proportion.
+    """
 
     name: str = "Constant"
+    reference_batch: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -251,6 +327,7 @@ class Configuration:
     Global: GlobalSection = GlobalSection()
     AMP: AmpSection | None = None
     EMA: EmaSection | None = None
+    TTA: TtaSection | None = None
     Loss: LossSection = LossSection()
     Optimizer: Annotated[dict | None, Named("optimizer", OptimizerSection)] = None
     DataLoader: DataLoaderSection = DataLoaderSection()

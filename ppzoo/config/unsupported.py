@@ -6,7 +6,7 @@ Who builds a feature deletes its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ppzoo.config.hints import Problem
 
@@ -18,13 +18,13 @@ class Row(NamedTuple):
         path: key path; `*` stands for any key.
         asked: whether the value found there asks for the feature.
         sentence: what the user is told.
-        silences: what else is then not worth reporting: everything, what is below the path, or nothing.
+        is_all: the whole configuration is of another kind, so that nothing else is worth reporting.
     """
 
     path: str
     asked: Callable[[Any], bool]
     sentence: str
-    silences: Literal["all", "below", "nothing"] = "nothing"
+    is_all: bool = False
 
 
 def _given(value: Any) -> bool:
@@ -42,13 +42,13 @@ RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not 
 
 ROWS = [
     *(
-        Row(key, lambda value: True, LEGACY, "all")
+        Row(key, lambda value: True, LEGACY, is_all=True)
         for key in ("ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "classes_num")
     ),
-    Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, "all"),
-    Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, "all"),
-    Row("DataLoader.Eval.Query", _given, RETRIEVAL, "all"),
-    Row("DataLoader.Eval.Gallery", _given, RETRIEVAL, "all"),
+    Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, is_all=True),
+    Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, is_all=True),
+    Row("DataLoader.Eval.Query", _given, RETRIEVAL, is_all=True),
+    Row("DataLoader.Eval.Gallery", _given, RETRIEVAL, is_all=True),
     Row("Arch.infer_output_key", _given, "the output of an inner layer is not supported; leave the key out"),
     Row(
         "Arch.infer_add_softmax",
@@ -62,32 +62,6 @@ ROWS = [
         _true,
         "DALI is not supported; set it to False, and PaddlePaddle's own loader reads the images",
     ),
-    Row(
-        "Arch.name",
-        lambda value: value == "DistillationModel",
-        "distillation is not supported yet; name the student's architecture to train it on labels alone",
-        "all",
-    ),
-    Row(
-        "AMP",
-        lambda value: isinstance(value, Mapping) and value.get("use_amp", True) is True,
-        "mixed precision is not supported yet; set AMP.use_amp to False",
-    ),
-    Row("EMA", _given, "the moving average of the weights is not supported yet; leave the section out"),
-    Row("Global.to_static", _true, "training in a static graph is not supported yet; set it to False"),
-    Row("Global.use_multilabel", _true, "several labels an image are not supported yet; set it to False"),
-    Row(
-        "Global.update_freq",
-        lambda value: isinstance(value, int) and value > 1,
-        "the accumulation of gradients over steps is not supported yet; set it to 1",
-    ),
-    Row("Global.iter_per_epoch", _given, "epochs of a given number of steps are not supported yet; leave the key out"),
-    Row(
-        "Global.log_ranks",
-        lambda value: value not in ("0", 0, [0]),
-        "logs of other processes than the first are not supported yet; leave the key out",
-    ),
-    Row("Arch.use_sync_bn", _true, "synchronised batch norm is not supported yet; set it to False"),
 ]
 
 

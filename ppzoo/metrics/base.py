@@ -71,9 +71,31 @@ class Metric:
 class ScoreMetric(Metric):
     """A metric that needs every sample's scores (N x C) and labels (N x C): its state grows with the data."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: dict[str, list[np.ndarray]] = {}  # of the batches that came since they were last put together
+
+    def reset(self) -> None:
+        super().reset()
+        self._pieces = {}
+
     def merge(self, state: Mapping[str, np.ndarray]) -> None:
         for key, value in state.items():
-            self._state[key] = np.concatenate([self._state[key], value]) if key in self._state else np.array(value)
+            self._pieces.setdefault(key, []).append(np.array(value))
+
+    def state(self) -> State:
+        self._put_together()
+        return super().state()
+
+    def gathered(self) -> State:
+        self._put_together()
+        return super().gathered()
+
+    def _put_together(self) -> None:
+        for key, pieces in self._pieces.items():
+            before = [self._state[key]] if key in self._state else []
+            self._state[key] = np.concatenate([*before, *pieces])
+        self._pieces = {}
 
 
 def scores_of(output: Any) -> paddle.Tensor:

@@ -18,6 +18,7 @@ from ppzoo.models import (  # noqa: F401
     vgg,
 )
 from ppzoo.models.catalogue import MODELS, Variant, Weights, list_models
+from ppzoo.models.distillation import DistillationModel
 from ppzoo.models.figures import shapes_near
 
-__all__ = ["MODELS", "Variant", "Weights", "list_models", "shapes_near"]
+__all__ = ["MODELS", "DistillationModel", "Variant", "Weights", "list_models", "shapes_near"]

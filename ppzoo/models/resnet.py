@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import accumulate
+from typing import Literal
 
 from paddle import ParamAttr, nn
 
@@ -33,6 +34,7 @@ from ppzoo.layers import (
     Classifier,
     ConvBNLayer,
     DataFormat,
+    DiverseBranchBlock,
     Linear,
     MaxPool2D,
     NamedResNet,
@@ -56,12 +58,13 @@ class ResNet(Classifier):
         use_first_short_conv: whether the first block has a convolution in its shortcut. Without it, depth 18 and 34
             are the paper's networks; bottlenecks need it, for they widen 64 channels to 256.
         input_image_channel: channels of the images.
+        layer_type: "DiverseBranchBlock" puts several branches in the place of every 3x3 convolution of basic blocks.
         data_format: layout inside the network, "NCHW" or "NHWC".
 
     Shape: N x input_image_channel x H x W (224 x 224 natively) to N x class_num.
 
     Raises:
-        ConfigError: bottlenecks without `use_first_short_conv`.
+        ConfigError: bottlenecks without `use_first_short_conv` or with branches, or branches in "NHWC".
     """
 
     head_layers = ("fc",)
@@ -74,10 +77,17 @@ class ResNet(Classifier):
         version: str = "vb",
         use_first_short_conv: bool = True,
         input_image_channel: int = 3,
+        layer_type: Literal["ConvBNLayer", "DiverseBranchBlock"] = "ConvBNLayer",
         data_format: DataFormat = "NCHW",
     ) -> None:
         super().__init__(data_format)
         bottleneck = depth >= 50
+        branches = layer_type == "DiverseBranchBlock"
+        if branches and (bottleneck or data_format != "NCHW"):
+            raise ConfigError(
+                f"layer_type: expected ConvBNLayer for depth {depth} in {data_format}, received DiverseBranchBlock, "
+                "which depth 18 and 34 have, in NCHW"
+            )
         if bottleneck and not use_first_short_conv:
             raise ConfigError(
                 f"use_first_short_conv: expected True for bottleneck blocks, received False for depth {depth}; "
@@ -104,7 +114,15 @@ class ResNet(Classifier):
             project_first=use_first_short_conv,
         )
         self.blocks = nn.Sequential(
-            *[block(place, layer=layer, pooled_shortcut=version == "vd", data_format=data_format) for place in places]
+            *[
+                block(
+                    place,
+                    layer=_branched if branches else layer,
+                    pooled_shortcut=version == "vd",
+                    data_format=data_format,
+                )
+                for place in places
+            ]
         )
         for stage, end in enumerate(accumulate(STAGE_DEPTHS[depth])):
             stride = (1 if small else 4) << stage
@@ -119,6 +137,11 @@ class ResNet(Classifier):
 
     def forward_head(self, features):
         return self.fc(self.avg_pool(features).flatten(1))
+
+
+def _branched(in_channels: int, out_channels: int, kernel_size: int, **options) -> nn.Layer:
+    """Branches, but plain convolutions in shortcuts."""
+    return (DiverseBranchBlock if kernel_size > 1 else ConvBNLayer)(in_channels, out_channels, kernel_size, **options)
 
 
 class ResNet_cifar(ResNet):

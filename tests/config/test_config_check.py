@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import reference
+import yaml
 
 from ppzoo.config import (
     AmpSection,
@@ -14,6 +15,7 @@ from ppzoo.config import (
     check,
     check_files,
     load,
+    log_ranks,
     own_options,
     settings,
 )
@@ -23,7 +25,8 @@ from ppzoo.config.schema import LoaderSection, OptimizerSection, known_keys
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"
 KNOWN_OF_ARCH = (
-    "; known: class_num, data_format, infer_add_softmax, infer_output_key, name, pretrained, use_ssld, use_sync_bn"
+    "; known: class_num, data_format, freeze, infer_add_softmax, infer_output_key, name, pretrained, use_ssld,"
+    " use_sync_bn"
 )
 
 
@@ -201,11 +204,20 @@ def test_a_mistake_has_its_line(lines, override, path, text):
         "AMP=null",
         "EMA=null",
         "Infer=null",
-        "Global.to_static=false",
+        "Global.to_static=true",
+        "Global.on_nan=rollback",
+        "Global.deterministic=true",
         "Global.use_dali=false",
         "Global.eval_mode=classification",
-        "Global.update_freq=1",
+        "AMP={level: O2, dtype: bfloat16}",
+        "EMA={decay: 0.9999, warmup: false}",
+        "Global.update_freq=4",
+        "Global.iter_per_epoch=12",
         "Global.iter_per_epoch=null",
+        "Global.early_stopping={patience: 3}",
+        "Global.early_stopping=null",
+        "Arch.freeze=true",
+        "Arch.freeze=['conv1.*']",
         "DataLoader.Train.dataset.batch_transform_ops=null",
     ],
 )
@@ -227,11 +239,14 @@ def test_every_key_and_value_of_paddleclas_s_files_is_known(section, prefix):
 
 def test_all_mistakes_are_said_at_once(lines):
     found = lines(
-        "Global.epohcs=3", "Arch.class_num=ten", "Loss.Train.0.CELoss.epsilon=x", "AMP.use_amp=true", "EMA.decay=1.5"
+        "Global.epohcs=3",
+        "Arch.class_num=ten",
+        "Loss.Train.0.CELoss.epsilon=x",
+        "Global.use_dali=true",
+        "EMA.decay=1.5",
     )
     assert [line.split(":")[0] for line in found] == [
-        "AMP",
-        "EMA",
+        "Global.use_dali",
         "Global.epohcs",
         "Arch.class_num",
         "Loss.Train.0.CELoss.epsilon",
@@ -242,14 +257,7 @@ def test_all_mistakes_are_said_at_once(lines):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("AMP.use_amp=true", "AMP: mixed precision is not supported yet"),
-        ("AMP={level: O1}", "AMP: mixed precision is not supported yet"),
-        ("EMA.decay=0.999", "EMA: the moving average of the weights is not supported yet"),
         ("Global.use_dali=true", "Global.use_dali: DALI is not supported"),
-        ("Global.to_static=true", "Global.to_static: training in a static graph is not supported yet"),
-        ("Global.update_freq=4", "Global.update_freq: the accumulation of gradients over steps is not supported yet"),
-        ("Global.log_ranks='0,1'", "Global.log_ranks: logs of other processes than the first are not supported yet"),
-        ("Arch.use_sync_bn=true", "Arch.use_sync_bn: synchronised batch norm is not supported yet"),
         ("Global.eval_mode=retrieval", "Global.eval_mode: retrieval and feature models"),
         (
             "Arch={name: RecModel, Backbone: {name: MobileNetV1}, Head: {name: FC}}",
@@ -259,13 +267,24 @@ def test_all_mistakes_are_said_at_once(lines):
             "DataLoader.Eval={Query: {dataset: {name: VeriWild}}, Gallery: null}",
             "DataLoader.Eval.Query: retrieval and feature",
         ),
-        ("Arch={name: DistillationModel, models: []}", "Arch.name: distillation is not supported yet"),
         ("TRAIN={batch_size: 20}", "TRAIN: configurations of PaddleClas 1.x"),
     ],
 )
 def test_what_ppzoo_does_not_do_is_one_sentence(lines, override, said):
     (found,) = lines(override)
     assert found.startswith(said)
+
+
+@pytest.mark.parametrize(("value", "ranks"), [("0", [0]), (2, [2]), ("'0,1'", [0, 1]), ("[3, 0]", [3, 0])])
+def test_log_ranks_are_a_number_or_several(lines, value, ranks):
+    assert lines(f"Global.log_ranks={value}") == []
+    assert log_ranks(yaml.safe_load(str(value))) == ranks
+
+
+@pytest.mark.parametrize("value", ["all", "-1", "[]", "'0,'", "[0, -2]"])
+def test_other_log_ranks_are_refused(lines, value):
+    (found,) = lines(f"Global.log_ranks={value}")
+    assert found.startswith("Global.log_ranks: expected numbers of processes such as 0 or '0,1', received ")
 
 
 def test_a_task_needs_only_its_sections(lines):

@@ -240,6 +240,32 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(place, trained, tmp_
     assert read_state(resumed / "latest.pdstates") == read_state(trained / "latest.pdstates")
 
 
+def test_a_training_with_all_settings_says_what_it_does(place, tmp_path):
+    settings = (
+        f"Global.output_dir={tmp_path}",
+        "AMP={use_amp: true, level: O1, scale_loss: 128.0, use_dynamic_loss_scaling: true}",
+        "EMA={decay: 0.99}",
+        "Global.update_freq=2",
+        "Global.iter_per_epoch=4",
+        "Global.early_stopping={patience: 1, min_gain: 1.0}",
+        "Arch.freeze=['conv1.*']",
+    )
+    assert main(command("train", place, *settings)) == 0
+    folder = tmp_path / "MobileNetV2_x0_25"
+    log = (folder / "train.log").read_text()
+    assert "epoch 1/4  step 2/2  loss" in log
+    assert "stopped early after epoch 2: 1 evaluations without a gain of more than 1 in top1" in log
+    entries = history(folder)
+    assert len(entries) == 2
+    assert {"loss", "top1", "loss_ema", "top1_ema"} <= entries[0]["eval"].keys()
+    best = ["Global.pretrained_model=" + str(folder / "best_model"), "Arch.freeze=false"]
+    assert main(command("eval", place, *best)) == 0
+    weights, averages = (read_pdparams(folder / f"latest.{suffix}") for suffix in ("pdparams", "pdema"))
+    assert weights.keys() == averages.keys()
+    still = {key for key in weights if key.endswith("_mean") and not weights[key].any()}
+    assert still == {"conv1._batch_norm._mean"}
+
+
 def test_an_earlier_run_is_moved_aside_not_overwritten(place, trained, tmp_path):
     arguments = command("train", place, f"Global.output_dir={tmp_path}", "Global.epochs=1", "Global.use_visualdl=false")
     assert main(arguments) == 0
@@ -285,7 +311,7 @@ def test_random_weights_are_refused_after_training(place, task, capsys):
         ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected weights"),
         ("Global.checkpoints=/nowhere/latest", "Global.checkpoints: expected"),
         ("Loss.Train.0.CELoss.epsilon=1.5", "epsilon"),
-        ("Loss.Train=[{GoogLeNetLoss: null}]", "Loss.Train: "),
+        ("Loss.Train=[{GoogLeNetLoss: null}]", "Loss.Train.0.GoogLeNetLoss: "),
         ("Loss.Eval=null", "Loss.Eval: expected a list of losses, received nothing"),
         ("DataLoader.Eval.dataset.transform_ops.2.NormalizeImage.output_fp16=true", "expected images that"),
         ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.backend=svn", "backend"),
@@ -343,6 +369,64 @@ def test_a_loss_that_is_not_finite_stops_the_run(place, tmp_path, capsys):
     assert main(command("train", place, *overrides)) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: the loss is") and "epoch 1, step" in error and "learning rate 1e+30" in error
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_rolls_back_where_numbers_go_wrong_and_a_kill_changes_nothing(place, tmp_path, monkeypatch, killed):
+    """The numbers go wrong in epoch 3 until the run was rolled back twice."""
+    from ppzoo import engine
+    from ppzoo.errors import NotFiniteError
+
+    backward = engine.Trainer._backward
+    steps = []
+
+    def wrong_at_times(self, batch, images):
+        progress = self.state.progress
+        if (progress.epoch, progress.step) == (2, 1) and progress.rollbacks < 2:
+            raise NotFiniteError("the loss is nan")
+        steps.append(progress.rollbacks)
+        if killed and steps.count(2) == 2:
+            os.kill(os.getpid(), 15)
+        return backward(self, batch, images)
+
+    settings = (f"Global.output_dir={tmp_path}", "Global.on_nan=rollback", "Global.save_interval_steps=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Trainer, "_backward", wrong_at_times)
+        if killed:
+            assert main(command("train", place, *settings)) == 143
+            killed = False
+            assert main([*command("train", place, *settings), "--resume", "auto"]) == 0
+        else:
+            assert main(command("train", place, *settings)) == 0
+    folder = tmp_path / "MobileNetV2_x0_25"
+    log = (folder / "train.log").read_text()
+    for number, factor in ((1, 0.5), (2, 0.25)):
+        line = f"the loss is nan; rolled back to epoch 3, step 1 ({number} of 3): other shuffle, learning rate times"
+        assert f"{line} {factor}" in log
+    state = read_state(folder / "latest.pdstates")
+    assert (state["epoch"], state["rollbacks"]) == (4, 2)
+    rates = [entry["lr"] for entry in history(folder)]
+    assert rates[2] < 0.3 * rates[1]
+    content = (folder / "latest.pdparams").read_bytes()
+    earlier = place / "rolled_back.pdparams"
+    assert not earlier.exists() or earlier.read_bytes() == content
+    earlier.write_bytes(content)
+
+
+def test_a_run_whose_numbers_are_wrong_after_three_rollbacks_stops(place, tmp_path, capsys):
+    settings = (f"Global.output_dir={tmp_path}", "Global.on_nan=rollback", "Optimizer.lr.learning_rate=1e30")
+    assert main(command("train", place, *settings)) == 1
+    log = (tmp_path / "MobileNetV2_x0_25" / "train.log").read_text()
+    assert log.count("rolled back to epoch 1, step 0") == 3
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: the ")
+
+
+@pytest.mark.slow
+def test_a_static_program_trains_to_the_same_weights(place, trained, tmp_path):
+    assert main(command("train", place, f"Global.output_dir={tmp_path}", "Global.to_static=true")) == 0
+    static, eager = (folder / "latest.pdparams" for folder in (tmp_path / "MobileNetV2_x0_25", trained))
+    expected = read_pdparams(eager)
+    assert all(np.array_equal(value, expected[key]) for key, value in read_pdparams(static).items())
 
 
 def test_check_finds_all_mistakes_at_once(place, capsys):

@@ -6,7 +6,8 @@ import pytest
 import reference
 
 from ppzoo.models import MODELS, shapes_near
-from ppzoo.models.figures import count, figures
+from ppzoo.models.counting import count
+from ppzoo.models.figures import figures
 
 ARTICLES = reference.read_json("articles.json")
 RECORDS = reference.read_json("pretrained.json")
@@ -68,7 +69,7 @@ def test_nin_with_ten_classes_has_the_parameters_of_the_article():
 
 
 def test_every_architecture_has_its_figures():
-    assert list(figures()) == sorted(MODELS), "write them anew: python -m ppzoo.models.figures"
+    assert list(figures()) == sorted(MODELS), "write them anew: python -m ppzoo.models.counting"
 
 
 @pytest.mark.parametrize("name", COUNTED_AGAIN)

@@ -56,7 +56,7 @@ def test_images_may_have_four_channels(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("ResNet18", "layer_type"), ("SE_ResNet18_vd", "input_image_channel"), ("ResNet50", "depth")]
+    ("name", "option"), [("ResNet18", "scale"), ("SE_ResNet18_vd", "input_image_channel"), ("ResNet50", "depth")]
 )
 def test_options_that_the_family_does_not_have_are_refused(name, option):
     with pytest.raises(ConfigError, match=rf"{name} has no option '{option}'.*it has: class_num"):

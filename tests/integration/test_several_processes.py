@@ -1,0 +1,255 @@
+"""Several processes under PaddlePaddle's launcher on this machine: what one alone would do, and all end together."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ppzoo.engine import newest
+from ppzoo.weights import read_pdparams
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent.parent
+NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
+OPS = [{"DecodeImage": {}}, {"RandFlipImage": {"flip_code": 1}}, NORMALIZE]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with 1,003 small images in two classes, and a configuration for 37 of them."""
+    folder = tmp_path_factory.mktemp("several")
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(1003):
+        pixels = random.integers(0, 120, (8, 8, 3)) + 100 * (number % 2)
+        Image.fromarray(pixels.astype("uint8")).save(folder / "images" / f"{number}.png")
+    for name, count in (("train", 37), ("all", 1003)):
+        (folder / f"{name}.txt").write_text("".join(f"{number}.png {number % 2}\n" for number in range(count)))
+
+    def split(name, batch_size, shuffle):
+        files = {"image_root": str(folder / "images"), "cls_label_path": str(folder / f"{name}.txt")}
+        sampler = {"name": "DistributedBatchSampler", "batch_size": batch_size, "shuffle": shuffle}
+        return {"dataset": {"name": "ImageNetDataset", **files, "transform_ops": OPS}, "sampler": sampler}
+
+    config = {
+        "Global": {"device": "cpu", "epochs": 4, "seed": 1, "output_dir": "output", "print_batch_step": 1},
+        "Arch": {"name": "MobileNetV1_x0_25", "class_num": 2},
+        "Loss": {"Train": [{"CELoss": {}}], "Eval": [{"CELoss": {}}]},
+        "Optimizer": {"name": "Momentum", "lr": {"name": "Cosine", "learning_rate": 0.01}},
+        "DataLoader": {"Train": split("train", 8, True), "Eval": split("train", 16, False)},
+        "Metric": {
+            "Train": [{"TopkAcc": {"topk": [1]}}],
+            "Eval": [{"TopkAcc": {"topk": [1]}}, {"AveragePrecision": {}}],
+        },
+    }
+    config["DataLoader"]["Eval"]["dataset"]["transform_ops"] = [{"DecodeImage": {}}, NORMALIZE]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+class Launched:
+    """The launcher with `count` processes of a program, in a new folder."""
+
+    def __init__(self, place, folder, count, program, *arguments):
+        self.folder = folder
+        options = ["--nproc_per_node", str(count), "--log_dir", str(folder / "log")]
+        launcher = [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", *options]
+        keep = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        self.process = subprocess.Popen(
+            [*launcher, str(program), "-c", str(place / "config.yaml"), *arguments],
+            env={**keep, "PYTHONPATH": str(ROOT)},
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def text(self, rank):
+        log = self.folder / "log" / f"workerlog.{rank}"
+        return log.read_text() if log.exists() else ""
+
+    def wait_for(self, text):
+        for _ in range(600):
+            if text in self.text(0):
+                return
+            time.sleep(0.1)
+        pytest.fail(f"{text!r} did not come: {self.text(0)}")
+
+    def pid(self, rank):
+        """The process of that number."""
+        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            if f"PADDLE_TRAINER_ID={rank}\0" in Path(f"/proc/{child}/environ").read_text():
+                return int(child)
+        raise AssertionError(f"no process {rank}")
+
+    def end(self):
+        return self.process.wait(timeout=90)
+
+
+def train(place, folder, *arguments):
+    folder.mkdir(exist_ok=True)
+    return Launched(place, folder, 2, ROOT / "tools" / "train.py", *arguments)
+
+
+@pytest.fixture(scope="module")
+def whole(place, tmp_path_factory):
+    """The folder of a run of two processes that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = train(place, folder)
+    assert run.end() == 0, run.text(0)
+    assert run.text(1) == ""
+    return folder / "output" / "MobileNetV1_x0_25"
+
+
+def outcome(folder):
+    """All that a run leaves of figures, and its weights."""
+    lines = map(json.loads, (folder / "history.jsonl").read_text().splitlines())
+    return [(line["epoch"], line["train"], line["eval"], line["lr"]) for line in lines], read_pdparams(
+        folder / "latest.pdparams"
+    )
+
+
+def assert_same_run(folder, whole):
+    figures, weights = outcome(folder)
+    expected, expected_weights = outcome(whole)
+    assert figures == expected
+    for name, value in expected_weights.items():
+        np.testing.assert_array_equal(weights[name], value, err_msg=name)
+
+
+EVALUATE = """
+import sys
+from ppzoo import build
+config = build.read_config(sys.argv[2], sys.argv[3:], "eval")
+with build.processes(config) as processes:
+    print({name: value.hex() for name, value in build.evaluation(config, processes).items()}, flush=True)
+"""
+
+
+def test_evaluation_answers_the_same_on_one_two_and_three_processes(place, whole, tmp_path):
+    (tmp_path / "evaluate.py").write_text(EVALUATE)
+    answers = []
+    for count in (1, 2, 3):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        every = f"DataLoader.Eval.dataset.cls_label_path={place / 'all.txt'}"
+        run = Launched(
+            place, folder, count, tmp_path / "evaluate.py", f"Global.pretrained_model={whole / 'latest'}", every
+        )
+        assert run.end() == 0, run.text(0)
+        answers += [run.text(rank).splitlines()[-1] for rank in range(count)]
+    assert "AveragePrecision" in answers[0]
+    assert len(set(answers)) == 1
+
+
+def test_a_signal_to_the_launcher_lets_all_save_and_say_so(place, tmp_path):
+    run = train(place, tmp_path)
+    run.wait_for("epoch 2/4  step 1/")
+    run.process.terminate()
+    run.end()
+    for rank in (0, 1):
+        assert run.text(rank).splitlines()[-1] == "stopped by SIGTERM; --resume auto goes on from here"
+    assert newest(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
+
+
+def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
+    run = train(place, tmp_path, "-o", "Global.log_ranks='0,1'")
+    run.wait_for("epoch 2/4  step 1/")
+    os.kill(run.pid(1), signal.SIGTERM)
+    assert run.end() == 128 + signal.SIGTERM
+    last = [run.text(rank).splitlines()[-1] for rank in (0, 1)]
+    assert last == ["stopped by SIGTERM; --resume auto goes on from here"] * 2
+    steps = [[line.split("  lr ")[0] for line in run.text(rank).splitlines() if "step" in line] for rank in (0, 1)]
+    assert steps[0] == steps[1]
+
+    assert train(place, tmp_path, "--resume", "auto").end() == 0
+    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tmp_path, victim):
+    run = train(place, tmp_path, "-o", "Global.save_interval_steps=1")
+    run.wait_for("epoch 2/4  step 1/")
+    os.kill(run.pid(victim), signal.SIGKILL)
+    killed = time.monotonic()
+    assert run.end() != 0
+    assert time.monotonic() - killed < 30
+    (error,) = [line for line in run.text(1 - victim).splitlines() if line.startswith("error:")]
+    assert error.startswith(f"error: process {victim} of 2 is gone (killed, or out of memory?)")
+    if victim == 0:
+        assert newest(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
+        return  # the other case goes on from there
+
+    shutil.rmtree(tmp_path / "log")
+    again = train(place, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")
+    assert again.end() == 0
+    assert "going on from" in again.text(0)
+    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
+
+
+def test_an_image_that_one_cannot_read_ends_all_with_its_line(place, tmp_path):
+    broken = tmp_path / "broken.txt"
+    broken.write_text("".join(f"{number}.png 0\n" for number in [*range(8), 5000, *range(9, 16)]))
+    data = f"DataLoader.Train.dataset.cls_label_path={broken}"
+    order = ["DataLoader.Train.dataset.on_error=raise", "DataLoader.Train.sampler.shuffle=False"]
+    run = train(place, tmp_path, *(part for text in (data, *order) for part in ("-o", text)))
+    assert run.end() == 2
+    assert "images/5000.png" in run.text(1).splitlines()[-1]
+    assert run.text(0).splitlines()[-1] == run.text(1).splitlines()[-1].replace(
+        "error: ", "error: process 1 of 2 failed: "
+    )
+
+
+GRADIENTS = """
+import numpy as np, paddle
+from paddle.nn import functional as F
+from ppzoo.engine import join_processes
+from ppzoo.layers import Conv2D, Linear, batch_norm, synchronise_norms
+
+processes = join_processes()
+
+def network():
+    paddle.seed(3)
+    with paddle.utils.unique_name.guard():
+        first, second = Conv2D(3, 8, 3, padding=1, bias_attr=False), Conv2D(8, 6, 3, padding=1, bias_attr=False)
+        norms = batch_norm(8), batch_norm(6)
+        return paddle.nn.Sequential(first, norms[0], second, norms[1], paddle.nn.Flatten(), Linear(6 * 64, 5))
+
+random = np.random.default_rng(0)
+images, labels = random.standard_normal((32, 3, 8, 8)).astype("float32"), random.integers(0, 5, 32)
+
+def loss(network, rows):
+    return F.cross_entropy(network(paddle.to_tensor(images[rows])), paddle.to_tensor(labels[rows]))
+
+one = network()
+loss(one, slice(None)).backward()
+for cut in (16, 11):
+    two = network()
+    synchronise_norms(two)
+    rows = slice(0, cut) if processes.first else slice(cut, 32)
+    processes.weighted(loss(two, rows), rows.stop - rows.start, 32).backward()
+    processes.average_gradients(two.parameters())
+    pairs = [(a, b) for a, b in zip(one.parameters(), two.parameters()) if a.grad is not None]
+    print(len(pairs), max(float((a.grad - b.grad).norm() / a.grad.norm()) for a, b in pairs), flush=True)
+    states = zip(one.state_dict().values(), two.state_dict().values())
+    print("state", max(float((a - b).abs().max()) for a, b in states), flush=True)
+"""
+
+
+def test_synchronised_norms_make_the_gradients_of_one_large_batch(place, tmp_path):
+    (tmp_path / "gradients.py").write_text(GRADIENTS)
+    run = Launched(place, tmp_path, 2, tmp_path / "gradients.py")
+    assert run.end() == 0, run.text(0)
+    for rank in (0, 1):
+        even, state, uneven, other_state = (float(line.split()[1]) for line in run.text(rank).splitlines()[-4:])
+        assert max(even, uneven) < 1e-5
+        assert max(state, other_state) < 1e-6
