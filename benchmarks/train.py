@@ -11,16 +11,15 @@ slower between rounds does not favour anybody.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import comparison
 
 from ppzoo.native.process import missing_settings
 
@@ -56,13 +55,15 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
 
     import ppzoo
     from ppzoo import native
+    from ppzoo.native.momentum import Momentum
 
     paddle.set_device("cpu")
     native.activate(mode)  # type: ignore[arg-type]
     paddle.seed(0)
     network = ppzoo.create_model(name, class_num=1000)
     network.train()
-    optimizer = paddle.optimizer.Momentum(0.01, parameters=network.parameters(), weight_decay=1e-4)
+    kind = Momentum if mode == "on" else paddle.optimizer.Momentum
+    optimizer = kind(0.01, parameters=network.parameters(), weight_decay=1e-4)
     images, labels = paddle.randn([batch, 3, size, size]), paddle.randint(0, 1000, [batch])
 
     def step() -> float:
@@ -126,48 +127,39 @@ def run(contestant: str, case: str, steps: int, interpreter: str) -> float:
     return float(done.stdout.strip().splitlines()[-1])
 
 
-def ratio_text(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):5.2f} x ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def compare(case: str, interpreters: dict[str, str], pairs: int, steps: int) -> dict[str, Any]:
-    """Times of each contestant by round, and the ratios of the others' to ppzoo's."""
-    times: dict[str, list[float]] = {contestant: [] for contestant in interpreters}
-    for _ in range(pairs):
-        for contestant, interpreter in interpreters.items():
-            times[contestant].append(run(contestant, case, steps, interpreter))
-    ratios = {
-        other: [theirs / ours for theirs, ours in zip(times[other], times["ppzoo"], strict=True)]
-        for other in times
-        if other != "ppzoo"
-    }
-    figures = ", ".join(f"{name} {1e3 * statistics.median(values):.0f} ms" for name, values in times.items())
-    against = "; ".join(f"{ratio_text(values)} {other}" for other, values in ratios.items())
-    print(f"{case:32} {figures}: {against}", flush=True)
-    return {"case": case, "seconds": times, "ratios": ratios}
+def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Figures:
+    """Seconds of each contestant by round; the ratios of the others' to ppzoo's are printed."""
+    contestants = {name: partial(run, name, case, options.steps, python) for name, python in interpreters.items()}
+    figures = comparison.rounds(contestants, options.pairs)
+    times = ", ".join(f"{name} {1e3 * statistics.median(values):.0f} ms" for name, values in figures.items())
+    against = "; ".join(
+        f"{comparison.spread(comparison.ratios(values, figures['ppzoo']))} x {name}"
+        for name, values in figures.items()
+        if name != "ppzoo"
+    )
+    print(f"{case:32} {times}: {against}", flush=True)
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH, several times; the table's by default")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds; 5 by default")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a process; 5 by default")
     parser.add_argument("--torch", metavar="PYTHON", help="interpreter of an environment with torch and torchvision")
-    parser.add_argument("--json", type=Path, help="where to write all times and ratios")
     parser.add_argument("--measure", choices=["ppzoo", "paddle", "torch"], help=argparse.SUPPRESS)
+    comparison.add_outputs(parser)
     options = parser.parse_args()
     cases = options.case or CASES
     if options.measure:
         print(measure(options.measure, cases[0], options.steps))
         return
-    results = []
+    results = {}
     for case in cases:
         interpreters = {"ppzoo": sys.executable, "paddle": sys.executable}
         if options.torch and case.split(":")[0] in TORCH_NETWORKS:
             interpreters["torch"] = options.torch
-        results.append(compare(case, interpreters, options.pairs, options.steps))
-    if options.json:
-        options.json.write_text(json.dumps({"environment": missing_settings({}), "results": results}, indent=1))
+        results[case] = compare(case, interpreters, options)
+    comparison.write(options, "Training step", "seconds", results)
 
 
 if __name__ == "__main__":
