@@ -1,51 +1,45 @@
-"""Checkpoints that are whole or not there, with PaddleClas's file names.
+"""Checkpoints of a run, with PaddleClas's file names.
 
 A checkpoint is `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, where weights are averaged `PREFIX.pdema`, and
-`PREFIX.manifest`, which lists the others with sizes and SHA-256. `.pdema` holds the averages; where they are the better
-ones, in `best_model`, they are in `.pdparams` and the trained weights in `.pdema`, and `.pdstates` says so.
-
-The files are first written as `PREFIX.new.*`, the manifest last: from then on the new checkpoint counts, and moving the
-files to their names can be finished by whoever finds them. Before that moment the old one does. Whoever finds them in
-the folder of a run that is alive leaves them alone.
+`PREFIX.manifest` (see `staging`). `.pdema` holds the averages; where they are the better ones, in `best_model`, they
+are in `.pdparams` and the trained weights in `.pdema`, and `.pdstates` says so.
 """
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
 import logging
 import math
-import os
 import re
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ppzoo.engine import adoption, claims
 from ppzoo.engine.difference import differences
-from ppzoo.engine.folder import claim, release
+from ppzoo.engine.folder import release
+from ppzoo.engine.staging import (
+    AVERAGE,
+    CONTENT,
+    MANIFEST,
+    WEIGHTS,
+    announce,
+    clear_stage,
+    copy,
+    finish_if_free,
+    link,
+    prefixes,
+    require_whole,
+    saving,
+    staged,
+)
 from ppzoo.engine.state import VERSIONS, Progress, TrainState
 from ppzoo.errors import CheckpointError, WeightsError
 from ppzoo.events import Callback, EpochReport, StepReport
-from ppzoo.files import sync_folder, write_atomically
 from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")
 
-WEIGHTS, AVERAGE = ".pdparams", ".pdema"
-CONTENT = (WEIGHTS, ".pdopt", ".pdstates")
-MANIFEST = ".manifest"
 LONG = 10.0  # seconds; a kill in an evaluation this long shall not cost the epoch before it
-
-
-class NotSavedError(CheckpointError):
-    """A checkpoint that could not be written: the run failed, through no fault of its description."""
-
-    exit_status = 1
 
 
 class Checkpoints(Callback):
@@ -120,7 +114,7 @@ class Checkpoints(Callback):
         numbers = sorted(int(name.partition("_")[2]) for name in names if re.fullmatch(r"epoch_[0-9]+", name))
         for number in numbers[: -self.keep]:
             prefix = self.folder / f"epoch_{number}"
-            with _saving(prefix):
+            with saving(prefix):
                 for suffix in (*CONTENT, AVERAGE, MANIFEST):  # in this order what a kill leaves is found again
                     Path(f"{prefix}{suffix}").unlink(missing_ok=True)
 
@@ -131,28 +125,15 @@ def save(state: TrainState, prefix: Path) -> None:
     Raises:
         CheckpointError: the disk is full or the folder gone; on a full disk the older checkpoint stays.
     """
-    staged = _staged(prefix)
-    with _saving(prefix):
-        _clear_stage(prefix)
-        save_state(state.progress_dict(), f"{staged}.pdstates")  # before what would make a folder that is gone anew
-        save_state(state.optimizer.state_dict(), f"{staged}.pdopt")
-        save_pdparams(state.model.state_dict(), f"{staged}{WEIGHTS}")
+    new = staged(prefix)
+    with saving(prefix):
+        clear_stage(prefix)
+        save_state(state.progress_dict(), f"{new}.pdstates")  # before what would make a folder that is gone anew
+        save_state(state.optimizer.state_dict(), f"{new}.pdopt")
+        save_pdparams(state.model.state_dict(), f"{new}{WEIGHTS}")
         if state.average is not None:
-            save_pdparams(state.average.values, f"{staged}{AVERAGE}")
-        _announce(prefix)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Make the checkpoint `target` of `source`, without a second copy on disk where the file system can.
-
-    Raises:
-        CheckpointError: the disk is full or the folder gone; on a full disk the older checkpoint stays.
-    """
-    with _saving(target):
-        _clear_stage(target)
-        for suffix in _present(source):
-            _link(f"{source}{suffix}", f"{_staged(target)}{suffix}")
-        _announce(target)
+            save_pdparams(state.average.values, f"{new}{AVERAGE}")
+        announce(prefix)
 
 
 def save_averaged(state: TrainState, source: Path, target: Path) -> None:
@@ -161,26 +142,13 @@ def save_averaged(state: TrainState, source: Path, target: Path) -> None:
     Raises:
         CheckpointError: as `copy` does.
     """
-    staged = _staged(target)
-    with _saving(target):
-        _clear_stage(target)
-        save_state({**state.progress_dict(), "averaged": True}, f"{staged}.pdstates")
+    new = staged(target)
+    with saving(target):
+        clear_stage(target)
+        save_state({**state.progress_dict(), "averaged": True}, f"{new}.pdstates")
         for suffix, origin in ((".pdopt", ".pdopt"), (WEIGHTS, AVERAGE), (AVERAGE, WEIGHTS)):
-            _link(f"{source}{origin}", f"{staged}{suffix}")
-        _announce(target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        with open(source, "rb") as original:
-            write_atomically(target, partial(shutil.copyfileobj, original))
-
-
-def _present(prefix: Path) -> list[str]:
-    """The suffixes of the files of a checkpoint that is there."""
-    return [*CONTENT, AVERAGE] if Path(f"{prefix}{AVERAGE}").exists() else list(CONTENT)
+            link(f"{source}{origin}", f"{new}{suffix}")
+        announce(target)
 
 
 def restore(state: TrainState, prefix: Path) -> None:
@@ -191,9 +159,9 @@ def restore(state: TrainState, prefix: Path) -> None:
         WeightsError: the weights do not fit the network.
     """
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
-    _finish_if_free(prefix)
+    finish_if_free(prefix)
     if Path(f"{prefix}{MANIFEST}").exists():
-        _require_whole(prefix)
+        require_whole(prefix)
     for suffix in CONTENT:
         if not Path(f"{prefix}{suffix}").is_file():
             raise CheckpointError(
@@ -251,15 +219,15 @@ def _restore_weights(state: TrainState, trained: Path) -> None:
 def newest(folder: Path) -> Path | None:
     """Prefix of the checkpoint in `folder` that is furthest; damaged ones are named and passed over."""
     found: list[tuple[tuple[int, int], Path]] = []
-    for prefix in _prefixes(folder):
+    for prefix in prefixes(folder):
         try:
-            _finish_if_free(prefix)
+            finish_if_free(prefix)
         except CheckpointError as error:
             logger.warning("%s; passed over", error)  # the checkpoint that it was to replace may be whole
         if not Path(f"{prefix}{MANIFEST}").exists():
             continue
         try:
-            _require_whole(prefix)
+            require_whole(prefix)
             saved = read_state(f"{prefix}.pdstates")
             claims.require_progress(saved)
         except (CheckpointError, WeightsError) as error:
@@ -275,121 +243,3 @@ def _is_saved(progress: Progress, prefix: Path) -> bool:
         return False
     saved = read_state(f"{prefix}.pdstates")
     return (saved["epoch"], saved["step"]) == (progress.epoch, progress.step)
-
-
-def finish(prefix: Path) -> None:
-    """Finish or undo the saving of `prefix` if it was cut off.
-
-    Raises:
-        CheckpointError: what was to be finished is damaged; it stays as it is.
-    """
-    listed = _manifest(Path(f"{_staged(prefix)}{MANIFEST}"))
-    if listed is None:
-        _discard_unfinished(prefix)
-    else:
-        _move_in_place(prefix, listed)
-
-
-def _finish_if_free(prefix: Path) -> None:
-    """`finish`, unless nothing was cut off, or the files are another run's that is at work."""
-    if any(_unfinished(prefix)):
-        with claim(prefix.parent) as is_ours:
-            if is_ours:
-                finish(prefix)
-
-
-@contextmanager
-def _saving(prefix: Path) -> Iterator[None]:
-    """What goes wrong with the files of `prefix`, in one line."""
-    try:
-        yield
-    except OSError as error:
-        if not prefix.parent.is_dir():
-            raise NotSavedError(f"{prefix}: cannot be written: the folder of the run is gone") from error
-        why = error.strerror or error
-        raise NotSavedError(f"{prefix}: cannot be written ({why}); the checkpoint before it is whole") from error
-
-
-def _clear_stage(prefix: Path) -> None:
-    """Make room for new staged files; of older ones that are damaged nothing can be made."""
-    try:
-        finish(prefix)
-    except CheckpointError as error:
-        logger.warning("%s; it is replaced", error)
-        _discard_unfinished(prefix)
-
-
-def _prefixes(folder: Path) -> Iterator[Path]:
-    """Of all checkpoints in a folder, those being announced included."""
-    names = {file.name.removesuffix(MANIFEST).removesuffix(".new") for file in folder.glob(f"*{MANIFEST}")}
-    return (folder / name for name in sorted(names))
-
-
-def _staged(prefix: Path) -> Path:
-    return prefix.with_name(f"{prefix.name}.new")
-
-
-def _announce(prefix: Path) -> None:
-    """The staged files are complete: from the manifest's writing on they are the checkpoint."""
-    staged = _staged(prefix)
-    listed = {}
-    for suffix in _present(staged):
-        path = f"{staged}{suffix}"
-        listed[suffix] = {"size": os.path.getsize(path), "sha256": _sha256(path)}
-    text = json.dumps(listed, indent=1).encode()
-    write_atomically(f"{staged}{MANIFEST}", lambda file: file.write(text))
-    _move_in_place(prefix, listed)
-
-
-def _move_in_place(prefix: Path, listed: Collection[str]) -> None:
-    if AVERAGE not in listed:
-        Path(f"{prefix}{AVERAGE}").unlink(missing_ok=True)  # of an older checkpoint of that name
-    for suffix in (*listed, MANIFEST):
-        if os.path.exists(f"{_staged(prefix)}{suffix}"):
-            os.replace(f"{_staged(prefix)}{suffix}", f"{prefix}{suffix}")
-            Path(f"{_staged(prefix)}{suffix}").unlink(missing_ok=True)  # two links to one file are not replaced
-    sync_folder(prefix.parent)
-
-
-def _discard_unfinished(prefix: Path) -> None:
-    for leftover in _unfinished(prefix):
-        leftover.unlink()
-
-
-def _unfinished(prefix: Path) -> list[Path]:
-    """The staged files, and those that were still being written."""
-    name = glob.escape(_staged(prefix).name)
-    return [*prefix.parent.glob(f"{name}.*"), *prefix.parent.glob(f".{name}.*.tmp")]
-
-
-def _manifest(path: Path) -> dict[str, dict[str, Any]] | None:
-    """What a manifest lists; None where there is none."""
-    if not path.exists():
-        return None
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-        suffixes = [*CONTENT, AVERAGE] if AVERAGE in listed else CONTENT
-        return {suffix: {"size": listed[suffix]["size"], "sha256": listed[suffix]["sha256"]} for suffix in suffixes}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: it is no manifest") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: expected a manifest, received: {error.strerror}") from error
-
-
-def _require_whole(prefix: Path) -> None:
-    listed = _manifest(Path(f"{prefix}{MANIFEST}"))
-    for suffix, expected in (listed or {}).items():
-        path = f"{prefix}{suffix}"
-        size = os.path.getsize(path) if os.path.exists(path) else None
-        if size != expected["size"]:
-            raise CheckpointError(f"{path} is damaged: expected {expected['size']} bytes, received {size or 'nothing'}")
-        if _sha256(path) != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: its content is not what was saved")
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppzoo.engine.checkpoint import NotSavedError
+from ppzoo.engine.staging import NotSavedError
 from ppzoo.events import Callback, EpochReport
 from ppzoo.weights import read_pdparams, save_pdparams
 

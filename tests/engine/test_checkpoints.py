@@ -7,7 +7,7 @@ import paddle
 import pytest
 from toy import EPOCHS, STEPS, Batches, Network, Reports, StopAfter, assert_equal, make_state, make_trainer, tensors
 
-from ppzoo.engine import Checkpoints, Plan, checkpoint, newest, restore
+from ppzoo.engine import Checkpoints, Plan, checkpoint, newest, restore, staging
 from ppzoo.errors import CheckpointError, Interrupted, TrainingError
 from ppzoo.events import Callback
 from ppzoo.optim import OPTIMIZERS, SCHEDULES
@@ -141,7 +141,7 @@ def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tm
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "link", full)
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(staging, "write_atomically", full)
     with pytest.raises(CheckpointError, match=r"best_model: cannot be written .No space left") as error:
         checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
     assert error.value.exit_status == 1

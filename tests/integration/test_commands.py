@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pictures import COLOURS, paint
 from PIL import Image
 
 import ppzoo
@@ -18,12 +19,6 @@ from ppzoo.cli import main
 from ppzoo.weights import read_pdparams, read_state
 
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
-COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40)}
-
-
-def paint(path: Path, colour, seed: int) -> None:
-    noise = np.random.default_rng(seed).integers(-20, 20, (40, 48, 3))
-    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype("uint8")).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +28,7 @@ def place(tmp_path_factory):
     for name, colour in COLOURS.items():
         (folder / "images" / name).mkdir(parents=True)
         for number in range(8):
-            paint(folder / "images" / name / f"{name} {number}.png", colour, number)
+            paint(folder / "images" / name / f"{name} {number}.png", colour, seed=number)
     config = {
         "Global": {
             "device": "cpu",
@@ -194,7 +189,7 @@ def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
     for name in COLOURS:
         (tmp_path / "images" / name).mkdir(parents=True)
         for number in range(8):
-            paint(tmp_path / "images" / name / f"{number}.png", COLOURS[name], number)
+            paint(tmp_path / "images" / name / f"{number}.png", COLOURS[name], seed=number)
     broken = tmp_path / "images" / "blue" / "0.png"
     broken.write_bytes(b"no image")
     images = f"DataLoader.Train.dataset.image_root={tmp_path / 'images'}"
@@ -217,7 +212,7 @@ def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tm
 
 def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, capsys, tmp_path):
     for number, name in enumerate(("a.png", "c.png")):
-        paint(tmp_path / name, COLOURS["red"], number)
+        paint(tmp_path / name, COLOURS["red"], seed=number)
     (tmp_path / "b.png").write_bytes(b"no image")
     assert main(command("infer", place, best(trained), f"Infer.infer_imgs={tmp_path}")) == 2
     printed = capsys.readouterr()

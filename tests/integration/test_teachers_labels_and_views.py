@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pictures import COLOURS, paint
 from PIL import Image
 
 import ppzoo
@@ -15,18 +16,10 @@ from ppzoo import build
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams, read_state
 
-COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40)}
 DECODE = {"DecodeImage": {"to_rgb": True, "channel_first": False}}
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
 CROPPED = [DECODE, {"ResizeImage": {"resize_short": 36}}, {"CropImage": {"size": 32}}, NORMALIZE]
 PAIR = [["Student", "Teacher"]]
-
-
-def paint(path: Path, *colours, seed: int) -> None:
-    """The colours side by side, with noise."""
-    stripes = np.repeat(np.array(colours)[None], 40, 0).repeat(48 // len(colours), 1)
-    noise = np.random.default_rng(seed).integers(-20, 20, stripes.shape)
-    Image.fromarray(np.clip(stripes + noise, 0, 255).astype("uint8")).save(path)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ppzoo.data.transforms.pixels import width_height
+from ppzoo.data.transforms.pixels import room, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 CORNERS: tuple[Corner, ...] = get_args(Corner)
@@ -37,12 +37,7 @@ class CropCorner:
         self.vertical, self.horizontal = corner.split("_")
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        height, width = image.shape[:2]
-        if width < self.width or height < self.height:
-            raise DataError(
-                f"CropCorner of {self.width} x {self.height} does not fit into an image of {width} x {height} "
-                "(width x height): put a ResizeImage before it or take a smaller size"
-            )
-        top = 0 if self.vertical == "top" else height - self.height
-        left = 0 if self.horizontal == "left" else width - self.width
+        rows, columns = room("CropCorner", image, self.width, self.height)
+        top = 0 if self.vertical == "top" else rows
+        left = 0 if self.horizontal == "left" else columns
         return image[top : top + self.height, left : left + self.width]

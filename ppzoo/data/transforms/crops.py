@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ppzoo.data.transforms.geometry import Resize
-from ppzoo.data.transforms.pixels import check_at_least, width_height
+from ppzoo.data.transforms.pixels import check_at_least, room, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import DataError
 
 
 @TRANSFORMS.register
@@ -27,14 +26,8 @@ class RandCropImageV2:
         self.width, self.height = width_height("RandCropImageV2.size", size)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        height, width = image.shape[:2]
-        if width < self.width or height < self.height:
-            raise DataError(
-                f"RandCropImageV2 of {self.width} x {self.height} does not fit into an image of {width} x {height} "
-                "(width x height): put a ResizeImage or Pad before it or take a smaller size"
-            )
-        top = random.integers(height - self.height, endpoint=True)
-        left = random.integers(width - self.width, endpoint=True)
+        rows, columns = room("RandCropImageV2", image, self.width, self.height)
+        top, left = random.integers(rows, endpoint=True), random.integers(columns, endpoint=True)
         return image[top : top + self.height, left : left + self.width]
 
 

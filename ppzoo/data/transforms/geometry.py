@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ppzoo.data.transforms.pixels import width_height
+from ppzoo.data.transforms.pixels import room, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import ConfigError, DataError, suggestion
+from ppzoo.errors import ConfigError, suggestion
 
 INTERPOLATIONS: dict[str, dict[str, int]] = {
     "cv2": {
@@ -143,13 +143,8 @@ class CropImage:
         self.width, self.height = width_height("CropImage.size", size)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        height, width = image.shape[:2]
-        if width < self.width or height < self.height:
-            raise DataError(
-                f"CropImage of {self.width} x {self.height} does not fit into an image of {width} x {height} "
-                "(width x height): put a ResizeImage before it or take a smaller size"
-            )
-        left, top = (width - self.width) // 2, (height - self.height) // 2
+        rows, columns = room("CropImage", image, self.width, self.height)
+        top, left = rows // 2, columns // 2
         return image[top : top + self.height, left : left + self.width]
 
 

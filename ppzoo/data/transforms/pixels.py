@@ -60,3 +60,18 @@ def width_height(name: str, size: int | list[int]) -> tuple[int, int]:
     if len(sides) != 2 or min(sides) < 1:
         raise ConfigError(f"{name}: expected a positive number or [width, height], received {size!r}")
     return sides[0], sides[1]
+
+
+def room(name: str, image: np.ndarray, width: int, height: int) -> tuple[int, int]:
+    """Rows and columns that an H x W x C image has beyond a part of that size, which the transform `name` cuts out.
+
+    Raises:
+        DataError: the image is smaller.
+    """
+    rows, columns = image.shape[0] - height, image.shape[1] - width
+    if min(rows, columns) < 0:
+        raise DataError(
+            f"{name} of {width} x {height} does not fit into an image of {image.shape[1]} x {image.shape[0]} "
+            "(width x height): put a ResizeImage or Pad before it or take a smaller size"
+        )
+    return rows, columns

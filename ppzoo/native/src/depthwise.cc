@@ -263,6 +263,13 @@ void backward(const ConvShape& s, const float* x, const float* weights, MakeRow&
   }
 }
 
+// Copies the rows of a gradient that is at hand.
+auto rows_of(const ConvShape& s, const float* dy) {
+  return [&s, dy, width = s.out_width() * s.channels](int64_t image, int64_t row, float* to) {
+    std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
+  };
+}
+
 }  // namespace
 
 bool depthwise(const ConvShape& s) {
@@ -295,23 +302,11 @@ Moments depthwise_convolve_moments(const ConvShape& s, const float* x, const flo
 }
 
 void depthwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
-  const int64_t width = s.out_width() * s.channels;
-  backward(
-      s, nullptr, weights,
-      [&](int64_t image, int64_t row, float* to) {
-        std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
-      },
-      false, dx, nullptr);
+  backward(s, nullptr, weights, rows_of(s, dy), false, dx, nullptr);
 }
 
 void depthwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
-  const int64_t width = s.out_width() * s.channels;
-  backward(
-      s, x, nullptr,
-      [&](int64_t image, int64_t row, float* to) {
-        std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
-      },
-      add, nullptr, dweights);
+  backward(s, x, nullptr, rows_of(s, dy), add, nullptr, dweights);
 }
 
 void depthwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
