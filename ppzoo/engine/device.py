@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cache
 
 import paddle
 
@@ -17,8 +18,8 @@ def select_device(name: str) -> str:
 
     Under PaddlePaddle's launcher "gpu:N" is "gpu", the one that the launcher chose for this process.
 
-    A build of PaddlePaddle without CUDA computes on the CPU whatever is asked for, and says so: PaddleClas's files all
-    ask for a GPU.
+    A build of PaddlePaddle without CUDA computes on the CPU whatever is asked for, and says so once: PaddleClas's files
+    all ask for a GPU.
 
     Raises:
         DeviceError: a CUDA build that sees no GPU, or not as many as asked for.
@@ -27,12 +28,17 @@ def select_device(name: str) -> str:
         name = "gpu"  # the launcher gives each process its own
     if name.startswith("gpu"):
         if not paddle.is_compiled_with_cuda():
-            logger.info("Global.device is %s, but this PaddlePaddle is built for the CPU: going on there", name)
+            _say_cpu(name)
             name = "cpu"
         else:
             _require_gpu(name)
     paddle.set_device(name)
     return name
+
+
+@cache
+def _say_cpu(name: str) -> None:
+    logger.info("Global.device is %s, but this PaddlePaddle is built for the CPU: going on there", name)
 
 
 def compute_deterministically() -> None:
