@@ -1,7 +1,8 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Writing files so that a reader, or a crash, never meets half of one, and telling whether they still are the same."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -42,6 +43,15 @@ def leftovers(folder: Path) -> list[Path]:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """`write_atomically` for text, in UTF-8."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _umask() -> int:

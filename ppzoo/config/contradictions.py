@@ -47,16 +47,20 @@ def _terms(config: Any) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield from listed(config, f"{section}.{split}")
 
 
+def _no_evaluations(config: Mapping[str, Any]) -> str | None:
+    """What would make a training evaluate, if it does not."""
+    if at(config, "DataLoader.Train") is not None and at(config, "DataLoader.Eval") is None:
+        return "give DataLoader.Eval"
+    return "set Global.eval_during_train to True" if at(config, "Global.eval_during_train") is False else None
+
+
 def _schedule(config: Mapping[str, Any]) -> Iterator[Problem]:
     epochs, warmup = at(config, "Global.epochs"), at(config, "Optimizer.lr.warmup_epoch")
     if accepts(epochs, int) and accepts(warmup, float) and warmup >= epochs > 0:
         yield Problem("Optimizer.lr.warmup_epoch", f"expected less than Global.epochs ({epochs}), received {warmup}")
-    if at(config, "Optimizer.lr.name") == "ReduceOnPlateau":
-        if at(config, "Global.eval_during_train") is False:
-            mend = "set Global.eval_during_train to True"
-            yield Problem("Optimizer.lr.name", f"ReduceOnPlateau needs evaluations; {mend}")
-        elif at(config, "DataLoader.Train") is not None and at(config, "DataLoader.Eval") is None:
-            yield Problem("Optimizer.lr.name", "ReduceOnPlateau needs evaluations; give DataLoader.Eval")
+    mend = _no_evaluations(config)
+    if mend and at(config, "Optimizer.lr.name") == "ReduceOnPlateau":
+        yield Problem("Optimizer.lr.name", f"ReduceOnPlateau needs evaluations; {mend}")
     rate, floor = at(config, "Optimizer.lr.learning_rate"), at(config, "Optimizer.lr.eta_min")
     if accepts(rate, float) and accepts(floor, float) and floor >= rate > 0:
         yield Problem("Optimizer.lr.eta_min", f"expected less than learning_rate ({rate}), received {floor}")
@@ -67,11 +71,9 @@ def _steps(config: Mapping[str, Any]) -> Iterator[Problem]:
     if accepts(freq, int) and accepts(batches, int) and freq > 0 and batches % freq:
         expected = f"a multiple of Global.update_freq ({freq}), so that an epoch ends with a whole step"
         yield Problem("Global.iter_per_epoch", f"expected {expected}, received {batches}")
-    if at(config, "Global.early_stopping") is not None:
-        without = at(config, "DataLoader.Train") is not None and at(config, "DataLoader.Eval") is None
-        if without or at(config, "Global.eval_during_train") is False:
-            mend = "give DataLoader.Eval" if without else "set Global.eval_during_train to True"
-            yield Problem("Global.early_stopping", f"it needs evaluations; {mend}")
+    mend = _no_evaluations(config)
+    if mend and at(config, "Global.early_stopping") is not None:
+        yield Problem("Global.early_stopping", f"it needs evaluations; {mend}")
 
 
 def _shapes(config: Mapping[str, Any]) -> Iterator[Problem]:

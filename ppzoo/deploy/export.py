@@ -16,9 +16,10 @@ import numpy as np
 import paddle
 import yaml
 
-from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, digest, open_export, publish
+from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, open_export, publish
 from ppzoo.deploy.program import Program, run
 from ppzoo.errors import ConfigError, PpzooError, TrainingError
+from ppzoo.files import sha256
 
 TOLERANCE = 1e-5
 
@@ -77,7 +78,7 @@ def export(
         with tempfile.TemporaryDirectory(prefix=".export-", dir=standing) as place:
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
-            digests = {file.name: digest(file) for file in sorted(Path(place).iterdir())}
+            digests = {file.name: sha256(file) for file in sorted(Path(place).iterdir())}
             text = yaml.safe_dump({**settings, DIGESTS: digests}, sort_keys=False, allow_unicode=True)
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
             difference = _difference(model, Program(open_export(Path(place))), image_shape)

@@ -16,7 +16,7 @@ import yaml
 
 from ppzoo.deploy.postprocess import of_settings
 from ppzoo.errors import PpzooError
-from ppzoo.files import sync_folder
+from ppzoo.files import sha256, sync_folder
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # as PaddlePaddle 3 and 2 write it
@@ -59,7 +59,7 @@ def open_export(folder: Path) -> Exported:
     program = next((name for name in PROGRAM_FILES if name in known), None) or next(
         name for name in PROGRAM_FILES if name in names
     )
-    found = {name: digest(folder / name) for name in (program, PARAMETERS)}
+    found = {name: sha256(folder / name) for name in (program, PARAMETERS)}
     for name, value in found.items():
         if known and known.get(name) != value:
             raise PpzooError(
@@ -89,15 +89,6 @@ def publish(staged: Path, folder: Path) -> None:
     for name in names:
         os.replace(staged / name, folder / name)
     sync_folder(folder)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

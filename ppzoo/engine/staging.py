@@ -8,7 +8,6 @@ moment the old one does. Whoever finds them in the folder of a run that is alive
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from typing import Any
 
 from ppzoo.engine.folder import claim
 from ppzoo.errors import CheckpointError
-from ppzoo.files import sync_folder, write_atomically
+from ppzoo.files import sha256, sync_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
 
@@ -120,7 +119,7 @@ def announce(prefix: Path) -> None:
     listed = {}
     for suffix in present(new):
         path = f"{new}{suffix}"
-        listed[suffix] = {"size": os.path.getsize(path), "sha256": _sha256(path)}
+        listed[suffix] = {"size": os.path.getsize(path), "sha256": sha256(path)}
     text = json.dumps(listed, indent=1).encode()
     write_atomically(f"{new}{MANIFEST}", lambda file: file.write(text))
     _move_in_place(prefix, listed)
@@ -168,13 +167,5 @@ def require_whole(prefix: Path) -> None:
         size = os.path.getsize(path) if os.path.exists(path) else None
         if size != expected["size"]:
             raise CheckpointError(f"{path} is damaged: expected {expected['size']} bytes, received {size or 'nothing'}")
-        if _sha256(path) != expected["sha256"]:
+        if sha256(path) != expected["sha256"]:
             raise CheckpointError(f"{path} is damaged: its content is not what was saved")
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

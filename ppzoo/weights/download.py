@@ -27,7 +27,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import write_atomically
+from ppzoo.files import sha256, write_atomically
 from ppzoo.machine import home
 
 try:
@@ -235,11 +235,7 @@ def _size(path: Path) -> int:
 def _verify(target: Path, url: str, published: str | None) -> None:
     """Compare the file with the digest that is published, and with the one recorded when it was first seen."""
     record = _beside(target, ".sha256")
-    with target.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(CHUNK):
-            digest.update(block)
-    found = digest.hexdigest()
+    found = sha256(target)
     recorded = record.read_text().split()[0] if _size(record) else None
     for wanted, whose in ((published, "published"), (recorded, "recorded at first sight")):
         if wanted and wanted.lower() != found:
