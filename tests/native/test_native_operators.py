@@ -41,6 +41,11 @@ CONVOLUTIONS = [
     (3, 17, 17, 9, 3, 2, 17, 1),
     (2, 33, 33, 10, 3, 1, 33, 2),
     (1, 20, 20, 12, 7, 3, 20, 1),
+    # Minimal filtering: tiles that end at odd sizes, parts of sums, more rows of tiles than are worked on at a time.
+    (3, 32, 48, 13, 3, 1, 1, 1),
+    (1, 16, 16, 4, 3, 1, 1, 1),
+    (2, 288, 32, 9, 3, 1, 1, 1),
+    (8, 32, 64, 34, 3, 1, 1, 1),
 ]
 ACTIVATIONS = {
     None: lambda x: x,
@@ -105,6 +110,16 @@ def test_convolution_pads_as_paddlepaddle_does(padding):
         lambda x: layer(x),
         lambda x: F.conv2d(x, layer.weight.astype("float64"), layer.bias.astype("float64"), stride=2, padding=padding),
         [tensor(2, 4, 10, 13)],
+    )
+
+
+@pytest.mark.parametrize("padding", ["VALID", (1, 2), [0, 1, 2, 0], 2, 3])
+def test_minimal_filtering_pads_as_paddlepaddle_does(padding):
+    layer = channels_last.Conv2D(32, 16, 3, padding=padding)
+    agree(
+        lambda x: layer(x),
+        lambda x: F.conv2d(x, layer.weight.astype("float64"), layer.bias.astype("float64"), padding=padding),
+        [tensor(2, 32, 12, 15)],
     )
 
 

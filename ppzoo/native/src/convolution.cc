@@ -297,6 +297,7 @@ void sum_over_channels(const ConvShape& s, const float* whole, int64_t pixels, i
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
   if (pointwise(shape)) return pointwise_convolve(shape, x, weights, bias, y);
   if (depthwise(shape)) return depthwise_convolve(shape, x, weights, bias, y);
+  if (winograd(shape)) return winograd_convolve(shape, x, weights, bias, y);
   if (long_sums(shape, shape.channels)) {
     const int64_t taps = shape.kernel_h * shape.kernel_w, pixels = shape.images * shape.height * shape.width;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
@@ -313,6 +314,7 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx) {
   if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
   if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
+  if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, dx);
   if (long_sums(shape, shape.out_channels)) {
     const int64_t filter = shape.weight_size() / shape.out_channels;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
@@ -330,6 +332,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
                               float* dbias) {
   if (pointwise(shape) && dbias == nullptr) return pointwise_weight_gradient(shape, x, dy, add, dweights);
   if (depthwise(shape) && dbias == nullptr) return depthwise_weight_gradient(shape, x, dy, add, dweights);
+  if (winograd(shape) && dbias == nullptr) return winograd_weight_gradient(shape, x, dy, add, dweights);
   // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
   constexpr int64_t kPixels = 4096;
   const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;

@@ -11,7 +11,17 @@ namespace ppzoo {
 // ---- memory.cc
 
 // What a buffer that all operators share is for; its content lives until the next request for the same purpose.
-enum class Purpose { kScratchpad, kWeights, kGradient, kPartialWeights, kSlice, kPartialSum, kCount };
+enum class Purpose {
+  kScratchpad,
+  kWeights,
+  kGradient,
+  kPartialWeights,
+  kSlice,
+  kPartialSum,
+  kTiles,
+  kProducts,
+  kCount
+};
 
 // At least `bytes` of memory, 64-byte aligned; it grows and is kept, so that no step faults fresh pages in.
 void* shared_buffer(Purpose purpose, size_t bytes);
@@ -120,6 +130,14 @@ void pointwise_weight_gradient(const ConvShape& shape, const float* x, const flo
 // From the gradient of batch norm's output to those of the convolution's input (may be null) and weights.
 void pointwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
+
+// ---- winograd.cc
+
+// Whether a convolution is one of 3x3 pixels without stride that the functions below compute with fewer products.
+bool winograd(const ConvShape& shape);
+void winograd_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
+void winograd_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
+void winograd_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 
 // ---- depthwise.cc
 

@@ -30,6 +30,13 @@ inline int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1)
 
 // A matrix (depth x columns) packed into panels for `multiply`; element (k, j) lies at b[k * row_step + j * column_step].
 inline int64_t packed_size(int64_t depth, int64_t columns) { return depth * round_up(columns, kLanes); }
+// Where a vector of kLanes columns from `column`, a multiple of kLanes, of row k lies in it.
+inline int64_t packed_place(int64_t k, int64_t column, int64_t depth, int64_t columns) {
+  const int64_t start = k / kDepth * kDepth, length = depth - start < kDepth ? depth - start : kDepth;
+  const int64_t panel = column / kPanel * kPanel, left = round_up(columns, kLanes) - panel;
+  const int64_t width = left < kPanel ? left : kPanel;
+  return start * round_up(columns, kLanes) + panel * length + (k - start) * width + (column - panel);
+}
 void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels);
 
 // c (rows x columns) = a (rows x depth) b, with b packed; rows of a and c are a_step and c_step elements apart.
