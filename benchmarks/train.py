@@ -71,7 +71,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
         loss = paddle.nn.functional.cross_entropy(output[0] if isinstance(output, (list, tuple)) else output, labels)
         loss.backward()
         optimizer.step()
-        optimizer.clear_grad()
+        optimizer.clear_grad(set_to_zero=False)
         return float(loss)
 
     return step

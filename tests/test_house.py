@@ -13,7 +13,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FOUNDATIONS | SHARED, FOUNDATIONS),
     **dict.fromkeys(ROOMS, FOUNDATIONS | SHARED),
     "native": FOUNDATIONS,
-    "optim": FOUNDATIONS | SHARED | {"native"},
+    **dict.fromkeys(["engine", "optim"], FOUNDATIONS | SHARED | {"native"}),
     "layers": FOUNDATIONS | {"native"},
     "config": FOUNDATIONS,
     "build": FOUNDATIONS | SHARED | ROOMS | {"native"},

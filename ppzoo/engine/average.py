@@ -11,6 +11,9 @@ from contextlib import contextmanager
 
 import paddle
 
+from ppzoo import native
+from ppzoo.native import operators
+
 
 class WeightAverage:
     """average = d * average + (1 - d) * weights after each update; running statistics are averaged too.
@@ -38,14 +41,13 @@ class WeightAverage:
         """Take in the weights of `model`."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        pairs = [(self.values[name], value) for name, value in model.state_dict().items()]
+        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.set_value(value)
         with paddle.no_grad():
-            for name, value in model.state_dict().items():
-                average = self.values[name]
-                if average.is_floating_point():
-                    average.scale_(decay)
-                    average.add_(value.detach() * (1 - decay))
-                else:
-                    average.set_value(value)
+            _blend([average for average, _ in numbers], [value for _, value in numbers], decay)
 
     def take(self, model: paddle.nn.Layer) -> None:
         """Make the weights of `model` the average."""
@@ -64,3 +66,12 @@ class WeightAverage:
         finally:
             for name, value in own.items():
                 value.set_value(kept[name])
+
+
+def _blend(averages: list[paddle.Tensor], values: list[paddle.Tensor], decay: float) -> None:
+    if native.active() and operators.are_plain(averages) and operators.are_plain(values):
+        operators.blend(averages, values, keep=decay, take=1 - decay)
+        return
+    for average, value in zip(averages, values, strict=True):
+        average.scale_(decay)
+        average.add_(value.detach() * (1 - decay))

@@ -21,6 +21,7 @@ from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
 from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.dropout import downscaled_dropout
+from ppzoo.layers.inverted_residual import inverted_residual
 from ppzoo.layers.make_divisible import make_divisible
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.names import batch_norm, bias_attr, linear, weight_attr
@@ -66,6 +67,7 @@ __all__ = [
     "downscaled_dropout",
     "fan_in_uniform",
     "halve",
+    "inverted_residual",
     "linear",
     "make_divisible",
     "named_deep_stem",

@@ -171,41 +171,43 @@ def synchronise_norms(network: nn.Layer) -> None:
             layer.synchronised = True
 
 
+def fusable(
+    conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
+) -> operators.Stage | None:
+    """What a native operator needs to train act(norm(conv(x)) + residual); None where none can."""
+    if not (isinstance(conv, Conv2D) and isinstance(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
+        return None
+    if is_watched(conv) or is_watched(norm) or is_watched(act) or not norm.learns or x.shape[0] < 2:
+        return None
+    name, geometry = ACTIVATION_NAMES.get(type(act), "unknown"), conv.geometry(x)
+    if geometry is None or not norm.fits(x, name, residual):
+        return None
+    return operators.Stage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
+
+
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
-    name = ACTIVATION_NAMES.get(type(act), "unknown")
-    if isinstance(norm, BatchNorm) and not (_watched(conv) or _watched(norm) or _watched(act)) and norm._act is None:
-        if norm.learns and x.shape[0] > 1 and isinstance(conv, Conv2D) and conv.bias is None:
-            geometry = conv.geometry(x)
-            if geometry is not None and norm.fits(x, name, residual):
-                return operators.convolve_and_normalise(
-                    x,
-                    conv.weight,
-                    norm.tensors,
-                    geometry,
-                    momentum=norm._momentum,
-                    epsilon=norm._epsilon,
-                    activation=name,
-                    residual=residual,
-                )
-        y = conv(x)
+    stage = fusable(conv, norm, act, x, residual)
+    if stage is not None:
+        return operators.convolve_and_normalise(x, stage, residual)
+    y = conv(x)
+    if isinstance(norm, BatchNorm) and norm._act is None and not (is_watched(norm) or is_watched(act)):
+        name = ACTIVATION_NAMES.get(type(act), "unknown")
         if norm.fits(y, name, residual):
             return norm.fused(y, name, residual)
-        y = norm(y)
-    else:
-        y = norm(conv(x))
+    y = norm(y)
     return act(y if residual is None else add(y, residual))
 
 
 def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
     """The activation called `activation` of norm(x)."""
-    if isinstance(norm, BatchNorm) and norm._act is None and not _watched(norm) and norm.fits(x, activation):
+    if isinstance(norm, BatchNorm) and norm._act is None and not is_watched(norm) and norm.fits(x, activation):
         return norm.fused(x, activation)
     y = norm(x)
     return y if activation is None else getattr(F, activation)(y)
 
 
-def _watched(layer: nn.Layer) -> bool:
+def is_watched(layer: nn.Layer) -> bool:
     """Whether somebody asked to be called with the layer's input or output."""
     return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
 

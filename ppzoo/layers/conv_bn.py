@@ -68,9 +68,14 @@ class ConvBNLayer(nn.Layer):
         self.add_sublayer(self.norm_key, normalisation)
         self.act = activation(act)
 
+    @property
+    def parts(self) -> tuple[nn.Layer, nn.Layer, nn.Layer]:
+        """Convolution, norm and activation."""
+        return self._sub_layers[self.conv_key], self._sub_layers[self.norm_key], self._sub_layers["act"]
+
     def forward(self, x, residual=None):
         """act(norm(conv(x)) + residual), the residual a tensor of the output's shape or None."""
-        return conv_norm_act(self._sub_layers[self.conv_key], self._sub_layers[self.norm_key], self.act, x, residual)
+        return conv_norm_act(*self.parts, x, residual)
 
 
 class NamedConvBNLayer(ConvBNLayer):

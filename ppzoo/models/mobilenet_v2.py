@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, DataFormat, NamedConvBNLayer, linear
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, DataFormat, NamedConvBNLayer, inverted_residual, linear
 from ppzoo.models.catalogue import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
@@ -51,8 +51,7 @@ class InvertedResidualUnit(nn.Layer):
         self._linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None, name=f"{name}_linear", **options)
 
     def forward(self, x):
-        y = self._bottleneck_conv(self._expand_conv(x))
-        return self._linear_conv(y, x if self.shortcut else None)
+        return inverted_residual(self._expand_conv, self._bottleneck_conv, self._linear_conv, x, shortcut=self.shortcut)
 
 
 class InvresiBlocks(nn.Sequential):

@@ -94,11 +94,14 @@ class ResidualUnit(nn.Layer):
         self.mid_se = (
             layers.ConvSqueezeExcite(hidden, hidden // 4, act=nn.ReLU(), gate=Hardsigmoid())
             if row.squeeze_excite
-            else nn.Identity()
+            else None
         )
         self.linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None)
 
     def forward(self, x):
+        if self.mid_se is None:
+            convolutions = self.expand_conv, self.bottleneck_conv, self.linear_conv
+            return layers.inverted_residual(*convolutions, x, shortcut=self.shortcut)
         y = self.mid_se(self.bottleneck_conv(self.expand_conv(x)))
         return self.linear_conv(y, x if self.shortcut else None)
 

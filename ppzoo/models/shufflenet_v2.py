@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, NamedConvBNLayer, halve, linear, shuffled_concat
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    Classifier,
+    MaxPool2D,
+    NamedConvBNLayer,
+    halve,
+    inverted_residual,
+    linear,
+    shuffled_concat,
+)
 from ppzoo.models.catalogue import Weights, variant
 
 # Scale -> output channels of stages 2, 3, 4 and of the last convolution: table 5.
@@ -47,7 +56,7 @@ class InvertedResidual(nn.Layer):
 
     def forward(self, x):
         passed, x = halve(x)
-        x = self._conv_linear(self._conv_dw(self._conv_pw(x)))
+        x = inverted_residual(self._conv_pw, self._conv_dw, self._conv_linear, x)
         return shuffled_concat([passed, x])
 
 
@@ -70,7 +79,7 @@ class InvertedResidualDS(nn.Layer):
 
     def forward(self, x):
         first = self._conv_linear_1(self._conv_dw_1(x))
-        second = self._conv_linear_2(self._conv_dw_2(self._conv_pw_2(x)))
+        second = inverted_residual(self._conv_pw_2, self._conv_dw_2, self._conv_linear_2, x)
         return shuffled_concat([first, second])
 
 

@@ -7,6 +7,7 @@ functions and a copy where it did not, and the answer is a view back. Callers ha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import paddle
 from paddle import Tensor, _C_ops
@@ -19,6 +20,9 @@ ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
 INVERTIBLE = {None, "relu", "relu6"}
 # Places that a window of `max_pool` may have.
 MOST_PLACES = 256
+# Channels that a depthwise convolution of an inverted residual must have: a vector of the widest kind.
+FEWEST_CHANNELS = 16
+_NO_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
 
 _run = core.eager._run_custom_op
 _FLOAT32 = paddle.float32
@@ -64,29 +68,57 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _run("ppzoo_linear", x, weight, bias, not x.stop_gradient)[0]
 
 
-def convolve_and_normalise(
-    x: Tensor,
-    weight: Tensor,
-    norm: Sequence[Tensor],
-    geometry: list[int],
-    *,
-    momentum: float,
-    epsilon: float,
-    activation: str | None,
-    residual: Tensor | None = None,
-) -> Tensor:
-    """activation(batch_norm(convolution(x)) + residual) in training, one operator.
+class Stage(NamedTuple):
+    """A convolution without bias, batch norm in training and an activation.
 
-    Args:
+    Attributes:
+        weight: O x C/groups x KH x KW.
         norm: scale, offset, running mean and running variance; the last two move towards the batch's.
+        geometry: strides, paddings (top, bottom, left, right), dilations, groups: nine numbers.
         activation: one of `ACTIVATIONS`; with a residual, one of `INVERTIBLE`.
     """
+
+    weight: Tensor
+    norm: Sequence[Tensor]
+    geometry: list[int]
+    momentum: float
+    epsilon: float
+    activation: str | None
+
+
+def convolve_and_normalise(x: Tensor, stage: Stage, residual: Tensor | None = None) -> Tensor:
+    """activation(batch_norm(convolution(x)) + residual) in training, one operator."""
+    weight, norm, geometry, momentum, epsilon, activation = stage
     need_dx, act = not x.stop_gradient, ACTIVATIONS[activation]
     if residual is None:
         out = _run("ppzoo_conv_norm", nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
     else:
         operands = nhwc(x), weight, nhwc(residual), *norm
         out = _run("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
+    return nchw(out[0])
+
+
+def is_inverted_residual(stages: Sequence[Stage], shortcut: bool) -> bool:
+    """Whether `inverted_residual` can compute three stages."""
+    first, second, third = stages
+    return (
+        _is_pointwise(first)
+        and second.geometry[-1] == second.weight.shape[0] >= FEWEST_CHANNELS
+        and _is_pointwise(third)
+        and not (shortcut and third.activation)
+    )
+
+
+def _is_pointwise(stage: Stage) -> bool:
+    return stage.weight.shape[2:] == [1, 1] and stage.geometry == _NO_GEOMETRY
+
+
+def inverted_residual(x: Tensor, stages: Sequence[Stage], *, shortcut: bool) -> Tensor:
+    """Three stages one after the other, to which `shortcut` adds x: 1x1, depthwise, 1x1; one operator."""
+    weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
+    attributes = geometries[1], [ACTIVATIONS[name] for name in activations], shortcut, not x.stop_gradient
+    tensors = [list(column) for column in zip(*norms, strict=True)]
+    out = _run("ppzoo_inverted_residual", nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons))
     return nchw(out[0])
 
 
@@ -99,7 +131,7 @@ def normalise(
     activation: str | None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """activation(batch_norm(x) + residual) in training; arguments as in `convolve_and_normalise`."""
+    """activation(batch_norm(x) + residual) in training; `norm` and `activation` as in `Stage`."""
     act = ACTIVATIONS[activation]
     if residual is None:
         return nchw(_run("ppzoo_norm", nhwc(x), *norm, momentum, epsilon, act)[0])
@@ -169,3 +201,18 @@ def momentum_step(
     v = mu v + (g + decay w); w = w - rate v, or w - rate ((g + decay w) + mu v) with `nesterov`.
     """
     _run("ppzoo_momentum", list(parameters), list(gradients), list(velocities), list(rates), list(decays), mu, nesterov)
+
+
+def blend(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
+    """average = keep average + take value in place, for pairs of tensors that `are_plain`."""
+    _run("ppzoo_blend", list(averages), list(values), keep, take)
+
+
+def all_finite(values: Sequence[Tensor]) -> bool:
+    """Whether tensors that `are_plain` hold neither infinity nor NaN."""
+    return bool(_run("ppzoo_all_finite", list(values))[0])
+
+
+def are_plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether all are what the operators on lists of tensors take, of which there must be some."""
+    return bool(tensors) and all(tensor.dtype == _FLOAT32 and tensor.is_contiguous() for tensor in tensors)

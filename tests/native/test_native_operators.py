@@ -172,16 +172,8 @@ def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_bat
     running = paddle.zeros([64]), paddle.ones([64])
 
     def ours(x, weight, scale, offset, *others):
-        return operators.convolve_and_normalise(
-            x,
-            weight,
-            (scale, offset, *running),
-            layer.geometry(x),
-            momentum=0.9,
-            epsilon=1e-5,
-            activation=None,
-            residual=others[0] if others else None,
-        )
+        stage = operators.Stage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, None)
+        return operators.convolve_and_normalise(x, stage, others[0] if others else None)
 
     def theirs(x, weight, scale, offset, *others):
         y = batch_norm(F.conv2d(x, weight, padding=1), scale, offset)
@@ -189,6 +181,55 @@ def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_bat
 
     operands = [tensor(7, 3, 96, 96), tensor(64, 3, 3, 3), tensor(64), tensor(64)]
     agree(ours, theirs, operands + ([tensor(7, 64, 96, 96)] if residual else []))
+
+
+# Images, height, width, channels: in, between, out; kernel, stride; activations of the three stages.
+RESIDUALS = [
+    (4, 14, 14, 16, 96, 16, 3, 1, ("relu6", "relu6", None)),
+    (4, 15, 13, 16, 96, 24, 3, 2, ("relu6", "relu6", None)),
+    (8, 7, 7, 24, 144, 24, 5, 1, ("relu", "hardswish", None)),
+    (4, 8, 8, 24, 24, 24, 3, 1, ("relu", "relu6", "relu")),
+    (9, 40, 28, 5, 30, 5, 3, 1, ("swish", "swish", None)),
+]
+
+
+@pytest.mark.parametrize("case", RESIDUALS, ids=str)
+def test_an_inverted_residual_in_one_operator(case):
+    paddle.seed(8)
+    images, height, width, channels, between, out, kernel, stride, names = case
+    shortcut, padding = channels == out and names[2] is None, kernel // 2
+    middle = [stride, stride, *[padding] * 4, 1, 1, between]
+    geometries = [1, 1, 0, 0, 0, 0, 1, 1, 1], middle, [1, 1, 0, 0, 0, 0, 1, 1, 1]
+    widths = between, between, out
+
+    def ours(x, *tensors):
+        running = [(paddle.zeros([width]), paddle.ones([width])) for width in widths]
+        stages = [
+            operators.Stage(
+                tensors[i], (tensors[i + 3], tensors[i + 6], *running[i]), geometries[i], 0.9, 1e-5, names[i]
+            )
+            for i in range(3)
+        ]
+        assert operators.is_inverted_residual(stages, shortcut)
+        return operators.inverted_residual(x, stages, shortcut=shortcut)
+
+    def theirs(x, *tensors):
+        y = x
+        for i, (strides, paddings, groups) in enumerate([(1, 0, 1), (stride, padding, between), (1, 0, 1)]):
+            y = batch_norm(
+                F.conv2d(y, tensors[i], None, strides, paddings, groups=groups), tensors[i + 3], tensors[i + 6]
+            )
+            y = y + x if i == 2 and shortcut else y
+            y = ACTIVATIONS[names[i]](y)
+        return y
+
+    shapes = [(between, channels, 1, 1), (between, 1, kernel, kernel), (out, between, 1, 1)]
+    weights = [tensor(*shape) for shape in shapes]
+    # Scales and offsets away from zero, where a gradient is a small difference of large sums.
+    norms = [paddle.rand([width]) + 0.5 for width in widths * 2]
+    for norm in norms:
+        norm.stop_gradient = False
+    agree(ours, theirs, [tensor(images, channels, height, width), *weights, *norms])
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.99])
@@ -288,3 +329,22 @@ def test_momentum_is_paddlepaddles_to_the_bit(decay, nesterov):
     assert len(states[0]) == 8
     for key, value in states[0].items():
         assert np.array_equal(value, states[1][key])
+
+
+def test_a_weighted_mean_of_many_tensors_is_paddlepaddles_to_the_bit():
+    paddle.seed(9)
+    averages = [paddle.randn(shape) for shape in ([3], [70, 500], [1, 2, 3])]
+    values = [paddle.randn(average.shape) for average in averages]
+    expected = [average * 0.99 + value * (1 - 0.99) for average, value in zip(averages, values, strict=True)]
+    operators.blend(averages, values, keep=0.99, take=1 - 0.99)
+    for found, wanted in zip(averages, expected, strict=True):
+        np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [0, 34999])
+def test_one_number_that_is_not_finite_is_seen_among_many(value, place):
+    tensors = [paddle.full([3], 3e38), paddle.full([35000], -3e38), paddle.zeros([5])]
+    assert operators.all_finite(tensors)
+    tensors[1][place] = value
+    assert not operators.all_finite(tensors)

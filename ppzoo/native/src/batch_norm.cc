@@ -58,26 +58,6 @@ void fold(const std::vector<double>& partial, int64_t width, int64_t channels, s
   }
 }
 
-// Two sums a channel of what body(begin, end, first, second) adds to `first` and `second` for some wide rows.
-template <class Sum, class Body>
-void sum_rows_as(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, const Body& body) {
-  std::vector<double> partial(2 * wide.width * threads(), 0.0);
-  parallel(wide.count, wide.elements, [&](int thread, int64_t begin, int64_t end) {
-    std::vector<Sum> block(2 * wide.width);
-    sum_part(wide.width, begin, end, block.data(), &partial[2 * wide.width * thread], body);
-  });
-  fold(partial, wide.width, wide.channels, first, second);
-}
-
-template <class Body>
-void sum_rows(const WideRows& wide, std::vector<double>& first, std::vector<double>& second, const Body& body) {
-  if (wide.elements <= kFew) {
-    sum_rows_as<double>(wide, first, second, body);
-  } else {
-    sum_rows_as<float>(wide, first, second, body);
-  }
-}
-
 }  // namespace
 
 Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
@@ -145,60 +125,109 @@ void Moments::mean_and_variance(double* mean, double* variance) const {
   }
 }
 
-void normalise(const float* x, const float* residual, const float* scale, const float* offset, Activation activation,
-               int64_t rows, int64_t channels, float* y) {
-  const WideRows wide(rows, channels);
-  const std::vector<float> scales = wide.repeat({scale, scale + channels});
-  const std::vector<float> offsets = wide.repeat({offset, offset + channels});
-  const float *k = scales.data(), *o = offsets.data();
-  with_activation(activation, [&](auto constant) {
+Normaliser::Normaliser(int64_t channels, const float* scale, const float* offset, Activation activation)
+    : channels_(channels), activation_(activation) {
+  const WideRows wide(1, channels);
+  scale_ = wide.repeat({scale, scale + channels});
+  offset_ = wide.repeat({offset, offset + channels});
+}
+
+void Normaliser::rows(const float* x, const float* residual, int64_t rows, float* y) const {
+  const WideRows wide(rows, channels_);
+  const float *k = scale_.data(), *o = offset_.data();
+  with_activation(activation_, [&](auto constant) {
     constexpr Activation kActivation = decltype(constant)::value;
-    parallel(wide.count, wide.elements, [&](int, int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t length = wide.length(row);
-        const float* from = x + row * wide.width;
-        float* to = y + row * wide.width;
-        if (residual != nullptr) {
-          const float* z = residual + row * wide.width;
+    for (int64_t row = 0; row < wide.count; ++row) {
+      const int64_t length = wide.length(row);
+      const float* from = x + row * wide.width;
+      float* to = y + row * wide.width;
+      if (residual != nullptr) {
+        const float* z = residual + row * wide.width;
 #pragma omp simd
-          for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i] + z[i]);
-        } else {
+        for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i] + z[i]);
+      } else {
 #pragma omp simd
-          for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i]);
-        }
+        for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i]);
       }
-    });
+    }
   });
 }
 
-NormGradient::NormGradient(int64_t channels, const float* gamma, const float* beta, const float* mean,
+void Normaliser::all(const float* x, const float* residual, int64_t count, float* y) const {
+  const int64_t width = static_cast<int64_t>(scale_.size()), pixels = width / channels_;
+  parallel((count + pixels - 1) / pixels, count * channels_, [&](int, int64_t begin, int64_t end) {
+    const int64_t start = begin * width;
+    rows(x + start, residual != nullptr ? residual + start : nullptr, std::min(end * pixels, count) - begin * pixels,
+         y + start);
+  });
+}
+
+Normaliser settle(const Moments& moments, const NormParameters& norm, Activation activation, float* mean,
+                  float* inverse_std) {
+  const int64_t channels = moments.channels();
+  std::vector<double> means(channels), variances(channels);
+  moments.mean_and_variance(means.data(), variances.data());
+  std::vector<float> scale(channels), offset(channels);
+  const float keep = norm.momentum, take = 1.0f - norm.momentum;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double inverse = 1.0 / std::sqrt(variances[c] + static_cast<double>(norm.epsilon));
+    mean[c] = static_cast<float>(means[c]);
+    inverse_std[c] = static_cast<float>(inverse);
+    norm.moving_mean[c] = norm.moving_mean[c] * keep + mean[c] * take;
+    norm.moving_variance[c] = norm.moving_variance[c] * keep + static_cast<float>(variances[c]) * take;
+    scale[c] = static_cast<float>(norm.gamma[c] * inverse);
+    offset[c] = static_cast<float>(norm.beta[c] - means[c] * (norm.gamma[c] * inverse));
+  }
+  return {channels, scale.data(), offset.data(), activation};
+}
+
+NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
                            const float* inverse)
-    : channels(channels),
-      scale(channels),
-      offset(channels),
-      centre(mean, mean + channels),
-      inverse_std(inverse, inverse + channels),
-      slope(channels),
-      constant(channels),
-      sums(channels, 0.0),
-      products(channels, 0.0) {
+    : channels_(channels),
+      rows_(rows),
+      width_(WideRows(1, channels).width),
+      inverse_std_(inverse, inverse + channels),
+      totals_(2 * width_ * threads(), 0.0),
+      blocks_(totals_.size()) {
+  std::vector<float> scale(channels), offset(channels);
   for (int64_t c = 0; c < channels; ++c) {
     const double k = static_cast<double>(gamma[c]) * inverse[c];
     scale[c] = static_cast<float>(k);
     offset[c] = static_cast<float>(beta[c] - mean[c] * k);
   }
+  const WideRows wide(1, channels);
+  scale_ = wide.repeat(scale), offset_ = wide.repeat(offset), centre_ = wide.repeat({mean, mean + channels});
 }
 
-void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                       float* dresidual) {
-  const WideRows wide(rows, channels);
-  const std::vector<float> scales = wide.repeat(scale), offsets = wide.repeat(offset), means = wide.repeat(centre);
-  const float *k = scales.data(), *o = offsets.data(), *mean = means.data();
-  const int64_t width = wide.width;
+void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* dresidual) {
+  const int64_t pixels = width_ / channels_;
+  parallel((rows_ + pixels - 1) / pixels, rows_ * channels_, [&](int thread, int64_t begin, int64_t end) {
+    const int64_t start = begin * width_;
+    add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation,
+             std::min(end * pixels, rows_) - begin * pixels, dresidual != nullptr ? dresidual + start : nullptr);
+  });
+}
+
+void NormGradient::add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation,
+                            int64_t rows, float* dresidual) {
+  double* totals = &totals_[2 * width_ * thread];
+  double* block = &blocks_[2 * width_ * thread];
+  if (rows_ * channels_ <= kFew) {
+    add_rows_as(x, y, dy, activation, rows, dresidual, block, totals);
+  } else {
+    add_rows_as(x, y, dy, activation, rows, dresidual, reinterpret_cast<float*>(block), totals);
+  }
+}
+
+template <class Sum>
+void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
+                               float* dresidual, Sum* block, double* totals) const {
+  const WideRows wide(rows, channels_);
+  const float *k = scale_.data(), *o = offset_.data(), *mean = centre_.data();
+  const int64_t width = width_;
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    sum_rows(wide, sums, products, [&](int64_t begin, int64_t end, auto* sum, auto* product) {
-      using Sum = std::remove_pointer_t<decltype(sum)>;
+    sum_part(width, 0, wide.count, block, totals, [&](int64_t begin, int64_t end, Sum* sum, Sum* product) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t length = wide.length(row);
         const float *from = x + row * width, *gradient = dy + row * width;
@@ -223,33 +252,36 @@ void NormGradient::add(const float* x, const float* y, const float* dy, Activati
       }
     });
   });
-  rows_seen += rows;
 }
 
 void NormGradient::finish(float* dgamma, float* dbeta) {
   // dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n)
-  for (int64_t c = 0; c < channels; ++c) {
-    const double k = scale[c], inverse = inverse_std[c];
+  std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
+  fold(totals_, width_, channels_, sums, products);
+  std::vector<float> slope(channels_), constant(channels_);
+  for (int64_t c = 0; c < channels_; ++c) {
+    const double k = scale_[c], inverse = inverse_std_[c];
     dbeta[c] = static_cast<float>(sums[c]);
     dgamma[c] = static_cast<float>(products[c] * inverse);
-    slope[c] = static_cast<float>(-k * inverse * inverse * products[c] / rows_seen);
-    constant[c] = static_cast<float>(-k * sums[c] / rows_seen);
+    slope[c] = static_cast<float>(-k * inverse * inverse * products[c] / rows_);
+    constant[c] = static_cast<float>(-k * sums[c] / rows_);
   }
-  const WideRows wide(1, channels);
-  for (std::vector<float>* values : {&scale, &offset, &centre, &slope, &constant}) *values = wide.repeat(*values);
+  const WideRows wide(1, channels_);
+  slope_ = wide.repeat(slope), constant_ = wide.repeat(constant);
 }
 
 void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
-  const int64_t width = static_cast<int64_t>(scale.size()), pixels = width / channels;
-  parallel((rows + pixels - 1) / pixels, rows * channels, [&](int, int64_t begin, int64_t end) {
-    const int64_t start = begin * width;
+  const int64_t pixels = width_ / channels_;
+  parallel((rows + pixels - 1) / pixels, rows * channels_, [&](int, int64_t begin, int64_t end) {
+    const int64_t start = begin * width_;
     apply_rows(x + start, dy + start, activation, std::min(end * pixels, rows) - begin * pixels, dx + start);
   });
 }
 
 void NormGradient::apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
-  const WideRows wide(rows, channels);
-  const float *k = scale.data(), *o = offset.data(), *mean = centre.data(), *p = slope.data(), *q = constant.data();
+  const WideRows wide(rows, channels_);
+  const float *k = scale_.data(), *o = offset_.data(), *mean = centre_.data();
+  const float *p = slope_.data(), *q = constant_.data();
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for (int64_t row = 0; row < wide.count; ++row) {
@@ -263,6 +295,10 @@ void NormGradient::apply_rows(const float* x, const float* dy, Activation activa
       }
     }
   });
+}
+
+Normaliser NormGradient::normaliser(Activation activation) const {
+  return {channels_, scale_.data(), offset_.data(), activation};
 }
 
 }  // namespace ppzoo

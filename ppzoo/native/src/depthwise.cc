@@ -17,7 +17,7 @@ class Ring {
   Ring(int64_t rows, int64_t pixels, int64_t channels)
       : rows_(rows), size_(pixels * channels), data_(rows * size_, 0.0f) {}
   float* row(int64_t number) { return &data_[number % rows_ * size_]; }
-  
+
  private:
   int64_t rows_, size_;
   std::vector<float> data_;
@@ -79,9 +79,9 @@ struct RowFilter {
 // The rows of images that a filter sees, with zeros around them; `row` counts them from the padding on.
 class PaddedRows {
  public:
-  PaddedRows(const ConvShape& s)
-      : s_(s), ring_((s.kernel_h - 1) * s.dilation_h + s.stride_h, s.width + s.left + s.right, s.channels) {}
-  void start(const float* image) { image_ = image, next_ = 0; }
+  PaddedRows(const ConvShape& s, const Input& x)
+      : s_(s), x_(x), ring_((s.kernel_h - 1) * s.dilation_h + s.stride_h, s.width + s.left + s.right, s.channels) {}
+  void start(int64_t image) { first_ = image * s_.height, next_ = 0; }
   // The rows under the filter for output `row`; null where all is padding.
   void under(int64_t row, std::vector<const float*>& rows) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
@@ -94,15 +94,16 @@ class PaddedRows {
 
  private:
   void fetch(int64_t number, int64_t oldest) {
-    const int64_t size = s_.width * s_.channels;
     for (next_ = std::max({next_, oldest, int64_t{0}}); next_ <= number; ++next_) {
-      std::memcpy(ring_.row(next_) + s_.left * s_.channels, image_ + next_ * size, sizeof(float) * size);
+      float* to = ring_.row(next_) + s_.left * s_.channels;
+      const float* row = x_.rows((first_ + next_) * s_.width, s_.width, s_.channels, to);
+      if (row != to) std::memcpy(to, row, sizeof(float) * s_.width * s_.channels);
     }
   }
   const ConvShape& s_;
+  const Input x_;
   Ring ring_;
-  const float* image_ = nullptr;
-  int64_t next_ = 0;
+  int64_t first_ = 0, next_ = 0;
 };
 
 // Calls body(thread, image, first row, end row) for equal shares of all rows.
@@ -119,11 +120,11 @@ void for_rows(int64_t images, int64_t rows, int64_t work, Body&& body) {
 
 int64_t work_of(const ConvShape& s) { return s.output_size() * s.kernel_h * s.kernel_w; }
 
-void convolve_rows(const ConvShape& s, const float* x, const float* weights, PaddedRows& padded, int64_t image,
-                   int64_t begin, int64_t end, Moments* moments, int thread, float* y) {
+void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded, int64_t image, int64_t begin,
+                   int64_t end, Moments* moments, int thread, float* y) {
   const RowFilter filter{s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.dilation_w, s.out_width(), weights};
   std::vector<const float*> rows(s.kernel_h);
-  padded.start(x + image * s.height * s.width * s.channels);
+  padded.start(image);
   const int64_t width = s.out_width() * s.channels;
   for (int64_t row = begin; row < end; ++row) {
     padded.under(row, rows);
@@ -136,9 +137,9 @@ void convolve_rows(const ConvShape& s, const float* x, const float* weights, Pad
 // The backward pass of one thread: its rows of the gradient one after the other.
 class Backward {
  public:
-  Backward(const ConvShape& s, const float* flipped)
+  Backward(const ConvShape& s, const Input& x, const float* flipped)
       : s_(s),
-        padded_(s),
+        padded_(s, x),
         ring_((s.kernel_h - 1) * s.dilation_h + 2, s.width + (s.kernel_w - 1) * s.dilation_w, s.channels),
         compact_(s.out_width() * s.channels),
         input_filter_{s.channels, s.kernel_h, s.kernel_w, 1, s.dilation_w, s.width, flipped},
@@ -147,10 +148,11 @@ class Backward {
         sums_(blocks_ * s.kernel_h * s.kernel_w * kLanes),
         totals_(sums_.size(), 0.0) {}
 
-  // `make_row(row, to)` writes row `row` of the gradient of the convolution's output.
-  template <class MakeRow>
-  void image(const float* x, MakeRow&& make_row, float* dx, bool weights) {
-    padded_.start(x);
+  // `make_row(row, to)` writes a row of the gradient of the convolution's output, `take_row(row, from)` is shown one of
+  // the gradient of its input, which begins at `dx`.
+  template <class Make, class Take>
+  void image(int64_t number, Make&& make_row, Take&& take_row, float* dx, bool weights) {
+    padded_.start(number);
     std::fill(sums_.begin(), sums_.end(), 0.0f);
     const int64_t offset = (s_.kernel_w - 1) * s_.dilation_w - s_.left;
     int64_t done = 0;
@@ -159,8 +161,13 @@ class Backward {
       spread(row, offset);
       if (weights) add_to_weights(row);
       // The input's rows that no later row of the gradient reaches.
-      const int64_t ready = row + 1 == s_.out_height() ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
-      for (; dx != nullptr && done < ready; ++done) input_row(done, dx);
+      const bool last = row + 1 == s_.out_height();
+      const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
+      for (; dx != nullptr && done < ready; ++done) {
+        float* to = dx + done * s_.width * s_.channels;
+        input_row(done, to);
+        take_row(done, to);
+      }
     }
     for (size_t i = 0; i < sums_.size(); ++i) totals_[i] += sums_[i];
   }
@@ -189,13 +196,13 @@ class Backward {
     }
   }
 
-  void input_row(int64_t number, float* dx) {
+  void input_row(int64_t number, float* to) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
       const int64_t place = number + s_.top - (s_.kernel_h - 1 - kh) * s_.dilation_h, row = place / s_.stride_h;
       const bool inside = place >= 0 && place % s_.stride_h == 0 && row < s_.out_height();
       rows_[kh] = inside ? ring_.row(row) : nullptr;
     }
-    input_filter_(rows_.data(), dx + number * s_.width * s_.channels);
+    input_filter_(rows_.data(), to);
   }
 
   void add_to_weights(int64_t row) {
@@ -234,18 +241,19 @@ class Backward {
   }
 };
 
-// Runs the backward pass over all images; `make_row(image, row, to)` as in `Backward::image`.
-template <class MakeRow>
-void backward(const ConvShape& s, const float* x, const float* weights, MakeRow&& make_row, bool add, float* dx,
-              float* dweights) {
+// Runs the backward pass over all images.
+template <class Make, class Take>
+void backward(const ConvShape& s, const Input& x, const float* weights, Make&& make_row, Take&& take_row, bool add,
+              float* dx, float* dweights) {
   const std::vector<float> flipped = dx != nullptr ? channels_last(s, weights, true) : std::vector<float>();
   const int64_t in = s.source_size() / s.images, taps = s.kernel_h * s.kernel_w;
   std::vector<std::vector<double>> totals(threads());
   parallel(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
-    Backward pass(s, flipped.data());
+    Backward pass(s, x, flipped.data());
     for (int64_t image = begin; image < end; ++image) {
       pass.image(
-          x + image * in, [&](int64_t row, float* to) { make_row(image, row, to); },
+          image, [&](int64_t row, float* to) { make_row(thread, image, row, to); },
+          [&](int64_t row, const float* from) { take_row(thread, image, row, from); },
           dx != nullptr ? dx + image * in : nullptr, dweights != nullptr);
     }
     totals[thread] = pass.totals();
@@ -265,10 +273,12 @@ void backward(const ConvShape& s, const float* x, const float* weights, MakeRow&
 
 // Copies the rows of a gradient that is at hand.
 auto rows_of(const ConvShape& s, const float* dy) {
-  return [&s, dy, width = s.out_width() * s.channels](int64_t image, int64_t row, float* to) {
+  return [&s, dy, width = s.out_width() * s.channels](int, int64_t image, int64_t row, float* to) {
     std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
   };
 }
+
+void leave_row(int, int64_t, int64_t, const float*) {}
 
 }  // namespace
 
@@ -280,8 +290,8 @@ void depthwise_convolve(const ConvShape& s, const float* x, const float* weights
   const std::vector<float> turned = channels_last(s, weights, false);
   const int64_t width = s.out_width() * s.channels;
   for_rows(s.images, s.out_height(), work_of(s), [&](int, int64_t image, int64_t begin, int64_t end) {
-    PaddedRows padded(s);
-    convolve_rows(s, x, turned.data(), padded, image, begin, end, nullptr, 0, y);
+    PaddedRows padded(s, x);
+    convolve_rows(s, turned.data(), padded, image, begin, end, nullptr, 0, y);
     if (bias == nullptr) return;
     for (int64_t i = (image * s.out_height() + begin) * width; i < (image * s.out_height() + end) * width; ++i) {
       y[i] += bias[i % s.channels];
@@ -289,36 +299,39 @@ void depthwise_convolve(const ConvShape& s, const float* x, const float* weights
   });
 }
 
-Moments depthwise_convolve_moments(const ConvShape& s, const float* x, const float* weights, float* y) {
+Moments depthwise_convolve_moments(const ConvShape& s, const Input& x, const float* weights, float* y) {
   const std::vector<float> turned = channels_last(s, weights, false);
-  PaddedRows first(s);
-  convolve_rows(s, x, turned.data(), first, 0, 0, 1, nullptr, 0, y);
+  PaddedRows first(s, x);
+  convolve_rows(s, turned.data(), first, 0, 0, 1, nullptr, 0, y);
   Moments moments(s.channels, y, s.output_size() / s.channels);
   for_rows(s.images, s.out_height(), work_of(s), [&](int thread, int64_t image, int64_t begin, int64_t end) {
-    PaddedRows padded(s);
-    convolve_rows(s, x, turned.data(), padded, image, begin, end, &moments, thread, y);
+    PaddedRows padded(s, x);
+    convolve_rows(s, turned.data(), padded, image, begin, end, &moments, thread, y);
   });
   return moments;
 }
 
 void depthwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
-  backward(s, nullptr, weights, rows_of(s, dy), false, dx, nullptr);
+  backward(s, nullptr, weights, rows_of(s, dy), leave_row, false, dx, nullptr);
 }
 
 void depthwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
-  backward(s, x, nullptr, rows_of(s, dy), add, nullptr, dweights);
+  backward(s, x, nullptr, rows_of(s, dy), leave_row, add, nullptr, dweights);
 }
 
 void depthwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights) {
   const int64_t width = s.out_width() * s.channels;
-  backward(
-      s, x, weights,
-      [&](int64_t image, int64_t row, float* to) {
-        const int64_t start = (image * s.out_height() + row) * width;
-        gradient.apply_rows(raw + start, dy + start, activation, s.out_width(), to);
-      },
-      false, dx, dweights);
+  const auto make_row = [&](int, int64_t image, int64_t row, float* to) {
+    const int64_t start = (image * s.out_height() + row) * width;
+    gradient.apply_rows(raw + start, dy + start, activation, s.out_width(), to);
+  };
+  backward(s, x, weights, make_row, leave_row, false, dx, dweights);
+}
+
+void depthwise_gradients(const ConvShape& s, const Input& x, const float* weights, const MakeRow& make_row,
+                         const TakeRow& take_row, float* dx, float* dweights) {
+  backward(s, x, weights, make_row, take_row, false, dx, dweights);
 }
 
 }  // namespace ppzoo

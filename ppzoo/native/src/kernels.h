@@ -2,8 +2,10 @@
 // Sizes are counts of elements. All are deterministic for a given number of threads.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace ppzoo {
@@ -20,11 +22,15 @@ enum class Purpose {
   kPartialSum,
   kTiles,
   kProducts,
+  kInner,
   kCount
 };
 
 // At least `bytes` of memory, 64-byte aligned; it grows and is kept, so that no step faults fresh pages in.
 void* shared_buffer(Purpose purpose, size_t bytes);
+inline float* buffer(Purpose purpose, int64_t count) {
+  return static_cast<float*>(shared_buffer(purpose, sizeof(float) * count));
+}
 
 // How many threads the kernels use.
 int threads();
@@ -85,6 +91,7 @@ class Moments {
   // The same as a part of the work of thread number `thread`.
   void add_rows(int thread, const float* x, int64_t rows);
   void mean_and_variance(double* mean, double* variance) const;
+  int64_t channels() const { return channels_; }
 
  private:
   template <class Sum>
@@ -95,27 +102,76 @@ class Moments {
   std::vector<double> totals_, blocks_;
 };
 
-// y = activation(x scale + offset + residual) with one scale and offset a channel; `residual` may be null.
-void normalise(const float* x, const float* residual, const float* scale, const float* offset, Activation activation,
-               int64_t rows, int64_t channels, float* y);
+// activation(x scale + offset + residual) with one scale and offset a channel; `residual` may be null.
+class Normaliser {
+ public:
+  Normaliser(int64_t channels, const float* scale, const float* offset, Activation activation);
+  // For all of `count` rows.
+  void all(const float* x, const float* residual, int64_t count, float* y) const;
+  // For some of them, on one thread.
+  void rows(const float* x, const float* residual, int64_t count, float* y) const;
 
-// Backward of activation(batch_norm(x) + residual), gathered over the whole batch and then applied part by part.
-struct NormGradient {
-  NormGradient(int64_t channels, const float* gamma, const float* beta, const float* mean, const float* inverse_std);
+ private:
+  int64_t channels_;
+  Activation activation_;
+  std::vector<float> scale_, offset_;
+};
+
+// What a kernel reads: a tensor, or what a norm makes of it, which is then computed where it is read.
+struct Input {
+  Input(const float* data, const Normaliser* norm = nullptr) : data(data), norm(norm) {}
+  // `count` rows from `first` on; they are in `room` where there is a norm.
+  const float* rows(int64_t first, int64_t count, int64_t channels, float* room) const {
+    const float* from = data + first * channels;
+    if (norm == nullptr) return from;
+    norm->rows(from, nullptr, count, room);
+    return room;
+  }
+  const float* data;
+  const Normaliser* norm;
+};
+
+// Of a norm in training. The moving statistics move towards the batch's by the biased variance, as PaddlePaddle's do.
+struct NormParameters {
+  const float *gamma, *beta;
+  float *moving_mean, *moving_variance;
+  float momentum, epsilon;
+};
+
+// The norm of a batch with these moments, whose mean and inverse deviation are written, and moves the moving ones.
+Normaliser settle(const Moments& moments, const NormParameters& norm, Activation activation, float* mean,
+                  float* inverse_std);
+
+// Backward of activation(batch_norm(x) + residual): sums gathered over the whole batch, and then the gradient of x.
+class NormGradient {
+ public:
+  // `rows`: of the whole batch.
+  NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
+               const float* inverse_std);
 
   // First pass. Without a residual `y` and `dresidual` are null and the activation's argument is computed again; with
   // one the activation is none, ReLU or ReLU6, whose mask is read off y, and the masked gradient goes to `dresidual`.
-  void add(const float* x, const float* y, const float* dy, Activation activation, int64_t rows, float* dresidual);
+  void add(const float* x, const float* y, const float* dy, Activation activation, float* dresidual);
+  // The same for some rows, as a part of the work of thread number `thread`.
+  void add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
+                float* dresidual);
   // Between the passes: the parameters' gradients, and what `apply` needs.
   void finish(float* dgamma, float* dbeta);
   // Second pass. `dy` is the masked gradient where there is a residual, with kNone for the activation.
   void apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
   // The same on one thread.
   void apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
+  // The norm itself, to make again what it made.
+  Normaliser normaliser(Activation activation) const;
 
-  int64_t channels, rows_seen = 0;
-  std::vector<float> scale, offset, centre, inverse_std, slope, constant;
-  std::vector<double> sums, products;
+ private:
+  template <class Sum>
+  void add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
+                   float* dresidual, Sum* block, double* totals) const;
+
+  int64_t channels_, rows_, width_;
+  std::vector<float> inverse_std_, scale_, offset_, centre_, slope_, constant_;
+  std::vector<double> totals_, blocks_;
 };
 
 // ---- pointwise.cc
@@ -124,12 +180,26 @@ struct NormGradient {
 bool pointwise(const ConvShape& shape);
 void pointwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
 // y, and the moments of its columns.
-Moments pointwise_convolve_moments(const ConvShape& shape, const float* x, const float* weights, float* y);
+Moments pointwise_convolve_moments(const ConvShape& shape, const Input& x, const float* weights, float* y);
 void pointwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
 void pointwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 // From the gradient of batch norm's output to those of the convolution's input (may be null) and weights.
 void pointwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
+// The weights' gradient, and the first pass of `before`, the norm (with `activation`) that x comes from.
+void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& shape, const Input& x,
+                            const float* weights, const float* dy, float* dweights);
+
+// The gradient of the convolution's input for some pixels at a time, on one thread.
+class PointwiseInputGradient {
+ public:
+  PointwiseInputGradient(const ConvShape& shape, const float* weights);
+  void rows(const float* dy, int64_t count, float* dx) const;
+
+ private:
+  int64_t in_, out_;
+  const float* panels_;
+};
 
 // ---- winograd.cc
 
@@ -144,11 +214,45 @@ void winograd_weight_gradient(const ConvShape& shape, const float* x, const floa
 // The same for convolutions of each channel by itself.
 bool depthwise(const ConvShape& shape);
 void depthwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
-Moments depthwise_convolve_moments(const ConvShape& shape, const float* x, const float* weights, float* y);
+Moments depthwise_convolve_moments(const ConvShape& shape, const Input& x, const float* weights, float* y);
 void depthwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
 void depthwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 void depthwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
+
+// Those whose output's gradient `make_row(thread, image, row, to)` writes row by row, and whose input's gradient is shown
+// to `take_row(thread, image, row, from)` as soon as a row of it is made.
+using MakeRow = std::function<void(int, int64_t, int64_t, float*)>;
+using TakeRow = std::function<void(int, int64_t, int64_t, const float*)>;
+void depthwise_gradients(const ConvShape& shape, const Input& x, const float* weights, const MakeRow& make_row,
+                         const TakeRow& take_row, float* dx, float* dweights);
+
+// ---- inverted_residual.cc
+
+// A 1x1 convolution, one of each channel by itself and a 1x1 convolution, each with batch norm and activation; with the
+// shortcut, which needs a last activation of kNone, x is added.
+struct InvertedResidual {
+  std::array<ConvShape, 3> shapes;
+  std::array<Activation, 3> activations;
+  bool shortcut;
+};
+struct NormedWeights {
+  const float* weights;
+  NormParameters norm;
+};
+// What is kept of a stage for the way back.
+struct StageResult {
+  float *raw, *mean, *inverse_std;
+};
+struct StageGradient {
+  float *weights, *gamma, *beta;
+};
+void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<NormedWeights>& stages,
+                       const std::vector<StageResult>& results, float* y);
+// `dx` may be null.
+void inverted_residual_gradients(const InvertedResidual& block, const float* x,
+                                 const std::vector<NormedWeights>& stages, const std::vector<StageResult>& results,
+                                 const float* dy, const std::vector<StageGradient>& gradients, float* dx);
 
 // ---- pooling.cc
 
@@ -174,7 +278,7 @@ void max_pool_gradient(const PoolShape& shape, const float* dy, const uint8_t* a
 void average_pool(const PoolShape& shape, bool padded, const float* x, float* y);
 void average_pool_gradient(const PoolShape& shape, bool padded, const float* dy, float* dx);
 
-// ---- momentum.cc
+// ---- parameters.cc
 
 struct MomentumPart {
   float *parameter, *velocity;
@@ -186,6 +290,11 @@ struct MomentumPart {
 // slope = gradient + decay parameter; velocity = mu velocity + slope; parameter -= rate velocity, or with `nesterov`
 // rate (slope + mu velocity).
 void momentum_step(const std::vector<MomentumPart>& parts, float mu, bool nesterov);
+// average = keep average + take value, for all elements of all tensors.
+void blend(const std::vector<float*>& averages, const std::vector<const float*>& values,
+           const std::vector<int64_t>& counts, float keep, float take);
+// Whether none is infinite or NaN.
+bool all_finite(const std::vector<const float*>& values, const std::vector<int64_t>& counts);
 
 // ---- channels.cc
 

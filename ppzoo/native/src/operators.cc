@@ -123,48 +123,30 @@ int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
   return ppzoo::equal_parts(images, elements / elements_of_one);
 }
 
-struct Statistics {
-  Tensor mean, inverse_std;
-  std::vector<float> scale, offset;
-};
-
-// Mean and inverse deviation of this batch; the running ones move towards it, as PaddlePaddle's do, by the biased
-// variance. They are written to although the operators do not declare it: an operator's in-place outputs become part
-// of the gradient's graph, where buffers that outlive the step must not be.
-Statistics settle(const ppzoo::Moments& moments, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
-                  const Tensor& running_variance, float momentum, float epsilon) {
-  const int64_t channels = gamma.numel();
-  Statistics result{like(gamma), like(gamma), std::vector<float>(channels), std::vector<float>(channels)};
-  std::vector<double> mean(channels), variance(channels);
-  moments.mean_and_variance(mean.data(), variance.data());
-  float *saved_mean = result.mean.data<float>(), *saved_inverse = result.inverse_std.data<float>();
-  float* moving_mean = const_cast<float*>(running_mean.data<float>());
-  float* moving_variance = const_cast<float*>(running_variance.data<float>());
-  const float *factor = gamma.data<float>(), *term = beta.data<float>();
-  for (int64_t c = 0; c < channels; ++c) {
-    const double inverse = 1.0 / std::sqrt(variance[c] + static_cast<double>(epsilon));
-    saved_mean[c] = static_cast<float>(mean[c]);
-    saved_inverse[c] = static_cast<float>(inverse);
-    moving_mean[c] = moving_mean[c] * momentum + saved_mean[c] * (1.0f - momentum);
-    moving_variance[c] = moving_variance[c] * momentum + static_cast<float>(variance[c]) * (1.0f - momentum);
-    result.scale[c] = static_cast<float>(factor[c] * inverse);
-    result.offset[c] = static_cast<float>(term[c] - mean[c] * (factor[c] * inverse));
-  }
-  return result;
+// The moving statistics are written to although the operators do not declare it: an operator's in-place outputs become
+// part of the gradient's graph, where buffers that outlive the step must not be.
+ppzoo::NormParameters norm_parameters(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                      const Tensor& variance, float momentum, float epsilon) {
+  return {gamma.data<float>(),
+          beta.data<float>(),
+          const_cast<float*>(mean.data<float>()),
+          const_cast<float*>(variance.data<float>()),
+          momentum,
+          epsilon};
 }
 
 std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
-                                 const Tensor& running_mean, const Tensor& running_variance, float momentum, float epsilon,
-                                 int activation) {
+                                 const Tensor& running_mean, const Tensor& running_variance, float momentum,
+                                 float epsilon, int activation) {
   const auto lock = alone();
   const float* from = x.data<float>();
   ppzoo::Moments moments(channels_of(x), from, pixels_of(x));
   moments.add(from, pixels_of(x));
-  Statistics s = settle(moments, gamma, beta, running_mean, running_variance, momentum, epsilon);
-  Tensor y = like(x);
-  ppzoo::normalise(from, z ? z->data<float>() : nullptr, s.scale.data(), s.offset.data(),
-                   static_cast<Activation>(activation), pixels_of(x), channels_of(x), y.data<float>());
-  return {y, s.mean, s.inverse_std};
+  Tensor y = like(x), mean = like(gamma), inverse_std = like(gamma);
+  ppzoo::settle(moments, norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
+                static_cast<Activation>(activation), mean.data<float>(), inverse_std.data<float>())
+      .all(from, z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
+  return {y, mean, inverse_std};
 }
 
 std::vector<Tensor> norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
@@ -184,9 +166,9 @@ std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Te
   const auto kind = static_cast<Activation>(activation);
   const int64_t rows = pixels_of(x);
   Tensor dx = like(x), dgamma = like(gamma), dbeta = like(beta);
-  ppzoo::NormGradient gradient(channels_of(x), gamma.data<float>(), beta.data<float>(), mean.data<float>(),
+  ppzoo::NormGradient gradient(channels_of(x), rows, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
                                inverse_std.data<float>());
-  gradient.add(x.data<float>(), nullptr, dy.data<float>(), kind, rows, nullptr);
+  gradient.add(x.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.apply(x.data<float>(), dy.data<float>(), kind, rows, dx.data<float>());
   return {dx, dgamma, dbeta};
@@ -198,9 +180,9 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   const auto lock = alone();
   const int64_t rows = pixels_of(x);
   Tensor dx = like(x), dz = like(x), dgamma = like(gamma), dbeta = like(beta);
-  ppzoo::NormGradient gradient(channels_of(x), gamma.data<float>(), beta.data<float>(), mean.data<float>(),
+  ppzoo::NormGradient gradient(channels_of(x), rows, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
                                inverse_std.data<float>());
-  gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation), rows,
+  gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation),
                dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.apply(x.data<float>(), dz.data<float>(), Activation::kNone, rows, dx.data<float>());
@@ -221,8 +203,7 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   const bool row_by_row = ppzoo::pointwise(s) || ppzoo::depthwise(s);
   if (row_by_row) {
     const auto run = ppzoo::pointwise(s) ? ppzoo::pointwise_convolve_moments : ppzoo::depthwise_convolve_moments;
-    moments = std::make_unique<ppzoo::Moments>(
-        run(s, x.data<float>(), weights.data<float>(), raw.data<float>()));
+    moments = std::make_unique<ppzoo::Moments>(run(s, x.data<float>(), weights.data<float>(), raw.data<float>()));
   }
   for (int64_t image = 0; !row_by_row && image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
@@ -231,15 +212,16 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
     if (!moments) moments = std::make_unique<ppzoo::Moments>(s.out_channels, to, pixels_of(raw));
     moments->add(to, count * out / s.out_channels);
   }
-  Statistics found = settle(*moments, gamma, beta, running_mean, running_variance, momentum, epsilon);
-  ppzoo::normalise(raw.data<float>(), z ? z->data<float>() : nullptr, found.scale.data(), found.offset.data(),
-                   static_cast<Activation>(activation), pixels_of(raw), s.out_channels, y.data<float>());
-  return {y, raw, found.mean, found.inverse_std};
+  Tensor mean = like(gamma), inverse_std = like(gamma);
+  ppzoo::settle(*moments, norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
+                static_cast<Activation>(activation), mean.data<float>(), inverse_std.data<float>())
+      .all(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
+  return {y, raw, mean, inverse_std};
 }
 
 std::vector<Tensor> conv_norm(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
-                              const Tensor& running_mean, const Tensor& running_variance, const std::vector<int>& geometry, bool,
-                              float momentum, float epsilon, int activation) {
+                              const Tensor& running_mean, const Tensor& running_variance,
+                              const std::vector<int>& geometry, bool, float momentum, float epsilon, int activation) {
   return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
                            epsilon, activation);
 }
@@ -283,9 +265,9 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
   const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
   const auto kind = static_cast<Activation>(activation);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
-  ppzoo::NormGradient gradient(s.out_channels, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
-                               inverse_std.data<float>());
-  gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, pixels_of(raw), nullptr);
+  ppzoo::NormGradient gradient(s.out_channels, pixels_of(raw), gamma.data<float>(), beta.data<float>(),
+                               mean.data<float>(), inverse_std.data<float>());
+  gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
                         need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
@@ -301,14 +283,88 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
   const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
   Tensor dz = like(raw);
-  ppzoo::NormGradient gradient(s.out_channels, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
-                               inverse_std.data<float>());
+  ppzoo::NormGradient gradient(s.out_channels, pixels_of(raw), gamma.data<float>(), beta.data<float>(),
+                               mean.data<float>(), inverse_std.data<float>());
   gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation),
-               pixels_of(raw), dz.data<float>());
+               dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
                         Activation::kNone, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
   return {dx, dweights, dz, dgamma, dbeta};
+}
+
+// ---- inverted residual
+
+// `geometry`: that of the convolution in the middle.
+ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<Tensor>& weights,
+                                             const std::vector<int>& geometry, const std::vector<int>& activations,
+                                             bool shortcut) {
+  const std::vector<int> pointwise{1, 1, 0, 0, 0, 0, 1, 1, 1};
+  ppzoo::InvertedResidual block;
+  Shape shape = x.shape();
+  for (int stage = 0; stage < 3; ++stage) {
+    block.shapes[stage] = conv_shape(shape, weights[stage].shape(), stage == 1 ? geometry : pointwise);
+    block.activations[stage] = static_cast<Activation>(activations[stage]);
+    shape = output_shape(block.shapes[stage]);
+  }
+  block.shortcut = shortcut;
+  return block;
+}
+
+std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>& weights,
+                                      const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
+                                      const std::vector<Tensor>& means, const std::vector<Tensor>& variances,
+                                      const std::vector<int>& geometry, const std::vector<int>& activations,
+                                      bool shortcut, bool, const std::vector<float>& momenta,
+                                      const std::vector<float>& epsilons) {
+  const auto lock = alone();
+  const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
+  std::vector<Tensor> results{like(x, output_shape(block.shapes[2]))};
+  std::vector<ppzoo::NormedWeights> stages;
+  std::vector<ppzoo::StageResult> kept;
+  for (int stage = 0; stage < 3; ++stage) {
+    Tensor raw = like(x, output_shape(block.shapes[stage]));
+    Tensor mean = like(gammas[stage]), inverse_std = like(gammas[stage]);
+    stages.push_back({weights[stage].data<float>(), norm_parameters(gammas[stage], betas[stage], means[stage],
+                                                                    variances[stage], momenta[stage],
+                                                                    epsilons[stage])});
+    kept.push_back({raw.data<float>(), mean.data<float>(), inverse_std.data<float>()});
+    results.insert(results.end(), {raw, mean, inverse_std});
+  }
+  ppzoo::inverted_residual(block, x.data<float>(), stages, kept, results[0].data<float>());
+  return results;
+}
+
+std::vector<Tensor> inverted_residual_gradient(
+    const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& gammas,
+    const std::vector<Tensor>& betas, const Tensor& raw1, const Tensor& mean1, const Tensor& inverse1,
+    const Tensor& raw2, const Tensor& mean2, const Tensor& inverse2, const Tensor& raw3, const Tensor& mean3,
+    const Tensor& inverse3, const Tensor& dy, const std::vector<int>& geometry, const std::vector<int>& activations,
+    bool shortcut, bool need_dx, const std::vector<float>&, const std::vector<float>&) {
+  const auto lock = alone();
+  const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
+  const Tensor* results[] = {&raw1, &mean1, &inverse1, &raw2, &mean2, &inverse2, &raw3, &mean3, &inverse3};
+  const auto result = [&](int number) { return const_cast<float*>(results[number]->data<float>()); };
+  Tensor dx = need_dx ? like(x) : nothing(x);
+  std::vector<Tensor> dweights, dgammas, dbetas;
+  std::vector<ppzoo::NormedWeights> stages;
+  std::vector<ppzoo::StageResult> kept;
+  std::vector<ppzoo::StageGradient> to;
+  for (int stage = 0; stage < 3; ++stage) {
+    const Tensor &weight = weights[stage], &gamma = gammas[stage];
+    Tensor dweight = like(weight), dgamma = like(gamma), dbeta = like(gamma);
+    stages.push_back({weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>()}});
+    kept.push_back({result(3 * stage), result(3 * stage + 1), result(3 * stage + 2)});
+    to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
+    dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
+  }
+  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, kept, dy.data<float>(), to,
+                                     need_dx ? dx.data<float>() : nullptr);
+  std::vector<Tensor> gradients{dx};
+  for (const auto* group : {&dweights, &dgammas, &dbetas}) {
+    gradients.insert(gradients.end(), group->begin(), group->end());
+  }
+  return gradients;
 }
 
 // ---- batch norm in evaluation, without a gradient
@@ -326,8 +382,8 @@ std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, c
     offset[c] = static_cast<float>(b[c] - m[c] * factor);
   }
   Tensor y = like(x);
-  ppzoo::normalise(x.data<float>(), z ? z->data<float>() : nullptr, scale.data(), offset.data(),
-                   static_cast<Activation>(activation), pixels_of(x), channels, y.data<float>());
+  const ppzoo::Normaliser normaliser(channels, scale.data(), offset.data(), static_cast<Activation>(activation));
+  normaliser.all(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y};
 }
 
@@ -500,7 +556,19 @@ std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) {
   return join({left, right}, false);
 }
 
-// ---- optimizer
+// ---- all parameters at once
+
+std::vector<int64_t> counts_of(const std::vector<Tensor>& tensors) {
+  std::vector<int64_t> counts;
+  for (const Tensor& tensor : tensors) counts.push_back(tensor.numel());
+  return counts;
+}
+
+std::vector<const float*> data_of(const std::vector<Tensor>& tensors) {
+  std::vector<const float*> data;
+  for (const Tensor& tensor : tensors) data.push_back(tensor.data<float>());
+  return data;
+}
 
 // Parameters and velocities are written to; the answer is a tensor without meaning, since an operator must have one.
 std::vector<Tensor> momentum(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
@@ -514,6 +582,23 @@ std::vector<Tensor> momentum(const std::vector<Tensor>& parameters, const std::v
   }
   ppzoo::momentum_step(parts, mu, nesterov);
   return {nothing(parameters[0])};
+}
+
+// The averages are written to.
+std::vector<Tensor> blend(const std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
+                          float take) {
+  const auto lock = alone();
+  std::vector<float*> to;
+  for (const float* data : data_of(averages)) to.push_back(const_cast<float*>(data));
+  ppzoo::blend(to, data_of(values), counts_of(values), keep, take);
+  return {nothing(values[0])};
+}
+
+std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
+  const auto lock = alone();
+  Tensor answer = nothing(values[0]);
+  answer.data<float>()[0] = ppzoo::all_finite(data_of(values), counts_of(values)) ? 1.0f : 0.0f;
+  return {answer};
 }
 
 }  // namespace
@@ -600,6 +685,22 @@ PD_BUILD_GRAD_OP(ppzoo_conv_norm_add)
     .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
     .SetKernelFn(PD_KERNEL(conv_norm_add_gradient));
+
+PD_BUILD_OP(ppzoo_inverted_residual)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance")})
+    .Outputs({"Y", "Raw1", "Mean1", "Inverse1", "Raw2", "Mean2", "Inverse2", "Raw3", "Mean3", "Inverse3"})
+    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PD_KERNEL(inverted_residual));
+PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Raw1", "Mean1", "Inverse1", "Raw2",
+             "Mean2", "Inverse2", "Raw3", "Mean3", "Inverse3", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta"))})
+    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PD_KERNEL(inverted_residual_gradient));
 
 PD_BUILD_OP(ppzoo_affine)
     .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
@@ -688,3 +789,11 @@ PD_BUILD_OP(ppzoo_momentum)
     .Outputs({"Done"})
     .Attrs({"rates: std::vector<float>", "decays: std::vector<float>", "mu: float", "nesterov: bool"})
     .SetKernelFn(PD_KERNEL(momentum));
+
+PD_BUILD_OP(ppzoo_blend)
+    .Inputs({paddle::Vec("Average"), paddle::Vec("Value")})
+    .Outputs({"Done"})
+    .Attrs({"keep: float", "take: float"})
+    .SetKernelFn(PD_KERNEL(blend));
+
+PD_BUILD_OP(ppzoo_all_finite).Inputs({paddle::Vec("Value")}).Outputs({"Answer"}).SetKernelFn(PD_KERNEL(all_finite));

@@ -10,10 +10,6 @@
 namespace ppzoo {
 namespace {
 
-float* buffer(Purpose purpose, int64_t count) {
-  return static_cast<float*>(shared_buffer(purpose, sizeof(float) * count));
-}
-
 // Pixels that are worked on at a time: what belongs to them should stay in the first-level cache.
 int64_t block_rows(int64_t in, int64_t out) {
   constexpr int64_t kElements = 6144;
@@ -106,13 +102,14 @@ void pointwise_convolve(const ConvShape& s, const float* x, const float* weights
   });
 }
 
-Moments pointwise_convolve_moments(const ConvShape& s, const float* x, const float* weights, float* y) {
-  const int64_t in = s.channels, out = s.out_channels, pixels = s.source_size() / in;
+Moments pointwise_convolve_moments(const ConvShape& s, const Input& x, const float* weights, float* y) {
+  const int64_t in = s.channels, out = s.out_channels, pixels = s.source_size() / in, room = block_rows(in, out) * in;
   const float* panels = forward_panels(weights, in, out);
-  multiply(x, in, panels, 1, in, out, y, out);
+  float* rooms = buffer(Purpose::kTiles, room * threads());
+  multiply(x.rows(0, 1, in, rooms), in, panels, 1, in, out, y, out);
   Moments moments(out, y, pixels);
   for_blocks(pixels, in, out, [&](int thread, int64_t row, int64_t rows) {
-    multiply(x + row * in, in, panels, rows, in, out, y + row * out, out);
+    multiply(x.rows(row, rows, in, rooms + thread * room), in, panels, rows, in, out, y + row * out, out);
     moments.add_rows(thread, y + row * out, rows);
   });
   return moments;
@@ -120,9 +117,9 @@ Moments pointwise_convolve_moments(const ConvShape& s, const float* x, const flo
 
 void pointwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
   const int64_t in = s.channels, out = s.out_channels;
-  const float* panels = backward_panels(weights, in, out);
+  const PointwiseInputGradient gradient(s, weights);
   for_blocks(s.source_size() / in, in, out, [&](int, int64_t row, int64_t rows) {
-    multiply(dy + row * out, out, panels, rows, out, in, dx + row * in, in);
+    gradient.rows(dy + row * out, rows, dx + row * in);
   });
 }
 
@@ -148,6 +145,28 @@ void pointwise_gradients(const ConvShape& s, const NormGradient& gradient, Activ
     sums.add(thread, x + row * in, draw, rows);
   });
   sums.finish(false, dweights);
+}
+
+void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& s, const Input& x,
+                            const float* weights, const float* dy, float* dweights) {
+  const int64_t in = s.channels, out = s.out_channels, room = block_rows(in, out) * in;
+  const PointwiseInputGradient gradient(s, weights);
+  float *rooms = buffer(Purpose::kTiles, room * threads()), *dx_rooms = buffer(Purpose::kProducts, room * threads());
+  WeightSums sums(in, out);
+  for_blocks(s.source_size() / in, in, out, [&](int thread, int64_t row, int64_t rows) {
+    float* dx = dx_rooms + thread * room;
+    gradient.rows(dy + row * out, rows, dx);
+    before.add_rows(thread, x.data + row * in, nullptr, dx, activation, rows, nullptr);
+    sums.add(thread, x.rows(row, rows, in, rooms + thread * room), dy + row * out, rows);
+  });
+  sums.finish(false, dweights);
+}
+
+PointwiseInputGradient::PointwiseInputGradient(const ConvShape& s, const float* weights)
+    : in_(s.channels), out_(s.out_channels), panels_(backward_panels(weights, in_, out_)) {}
+
+void PointwiseInputGradient::rows(const float* dy, int64_t count, float* dx) const {
+  multiply(dy, out_, panels_, count, out_, in_, dx, in_);
 }
 
 }  // namespace ppzoo

@@ -139,10 +139,6 @@ void gather(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count
   }
 }
 
-float* buffer(Purpose purpose, int64_t count) {
-  return static_cast<float*>(shared_buffer(purpose, sizeof(float) * count));
-}
-
 // Calls body(thread, first row of tiles, rows) for all rows.
 template <class Body>
 void for_rows(const Tiling& tiling, int64_t work, Body&& body) {

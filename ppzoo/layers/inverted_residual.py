@@ -1,0 +1,35 @@
+"""The three convolutions of an inverted residual (Sandler et al., arXiv:1801.04381), which native operators run as one."""
+
+from __future__ import annotations
+
+from paddle import Tensor
+
+from ppzoo.layers.channels_last import fusable, is_watched
+from ppzoo.layers.conv_bn import ConvBNLayer
+from ppzoo.native import operators
+
+
+def inverted_residual(
+    expand: ConvBNLayer, depthwise: ConvBNLayer, project: ConvBNLayer, x: Tensor, *, shortcut: bool = False
+) -> Tensor:
+    """project(depthwise(expand(x))), to which `shortcut` adds x.
+
+    Args:
+        expand: a convolution of 1x1 pixel.
+        depthwise: one of each channel by itself.
+        project: a convolution of 1x1 pixel; without an activation where there is a shortcut.
+    """
+    stages = _fused([expand, depthwise, project], x)
+    if stages is not None and operators.is_inverted_residual(stages, shortcut):
+        return operators.inverted_residual(x, stages, shortcut=shortcut)
+    return project(depthwise(expand(x)), x if shortcut else None)
+
+
+def _fused(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.Stage] | None:
+    stages = []
+    for block in blocks:
+        stage = None if is_watched(block) or not isinstance(block, ConvBNLayer) else fusable(*block.parts, x)
+        if stage is None:
+            return None
+        stages.append(stage)
+    return stages
