@@ -1,4 +1,4 @@
-"""The three convolutions of an inverted residual (Sandler et al., arXiv:1801.04381), which native operators run as one."""
+"""The convolutions of an inverted residual (Sandler et al., arXiv:1801.04381), which one native operator computes."""
 
 from __future__ import annotations
 

@@ -151,13 +151,13 @@ def _build(compiler: str, libraries: list[Path], library: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".build-", dir=library.parent) as place:
 
         def compile_one(source: Path) -> str:
-            glue = source.name == "operators.cc"
+            glue = source.stem.endswith("operators")
             options = [*GLUE_OPTIONS, *paddle_headers] if glue else _options()
             made = str(Path(place) / f"{source.stem}.o")
             _run([compiler, "-std=c++17", "-fPIC", *options, "-c", str(source), "-o", made])
             return made
 
-        sources = sorted(SOURCES.glob("*.cc"), key=lambda path: path.name != "operators.cc")
+        sources = sorted(SOURCES.glob("*.cc"), key=lambda path: not path.stem.endswith("operators"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = list(pool.map(compile_one, sources))
         rpaths = [f"-Wl,-rpath,{folder}" for folder in sorted({str(path.parent) for path in libraries})]

@@ -272,8 +272,8 @@ bool long_sums(const ConvShape& s, int64_t channels) {
   return s.groups == 1 && channels * s.kernel_h * s.kernel_w > 2 * kTerms;
 }
 
-// Calls body(first, slice, count, to) for parts of the channels of `whole` (pixels x channels): `slice` holds a part and
-// what is written to `to` becomes a term of `sum`.
+// Calls body(first, slice, count, to) for parts of the channels of `whole` (pixels x channels): `slice` holds a part,
+// and what is written to `to` becomes a term of `sum`.
 template <class Body>
 void sum_over_channels(const ConvShape& s, const float* whole, int64_t pixels, int64_t channels, float* sum,
                        int64_t sum_size, const Body& body) {

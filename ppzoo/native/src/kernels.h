@@ -220,8 +220,8 @@ void depthwise_weight_gradient(const ConvShape& shape, const float* x, const flo
 void depthwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
 
-// Those whose output's gradient `make_row(thread, image, row, to)` writes row by row, and whose input's gradient is shown
-// to `take_row(thread, image, row, from)` as soon as a row of it is made.
+// Those whose output's gradient `make_row(thread, image, row, to)` writes row by row, and whose input's gradient is
+// shown to `take_row(thread, image, row, from)` as soon as a row of it is made.
 using MakeRow = std::function<void(int, int64_t, int64_t, float*)>;
 using TakeRow = std::function<void(int, int64_t, int64_t, const float*)>;
 void depthwise_gradients(const ConvShape& shape, const Input& x, const float* weights, const MakeRow& make_row,

@@ -1,5 +1,5 @@
-// What is done to all parameters at once, equal to PaddlePaddle's arithmetic to the bit: no product is contracted with a
-// sum here.
+// What is done to all parameters at once, equal to PaddlePaddle's arithmetic to the bit: no product is contracted with
+// a sum here.
 #pragma GCC optimize("fp-contract=off")
 
 #include "kernels.h"

@@ -1,5 +1,5 @@
-// Convolutions of 1x1 pixel: products of a matrix with a row for each pixel. Blocks of rows go through all that is to be
-// done with them, batch norm's passes included, while they are in the cache.
+// Convolutions of 1x1 pixel: products of a matrix with a row for each pixel. Blocks of rows go through all that is to
+// be done with them, batch norm's passes included, while they are in the cache.
 #include <algorithm>
 #include <cstring>
 

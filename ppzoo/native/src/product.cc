@@ -78,8 +78,8 @@ void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, 
   }
 }
 
-void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,
-              int64_t c_step) {
+void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
+              float* c, int64_t c_step) {
   const int64_t height = tile_rows(rows);
   float edge[kTileRows * kPanel];
   for (int64_t start = 0; start < depth; start += kDepth) {
@@ -99,7 +99,9 @@ void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows,
         }
         run(from, a_step, panels, width, length, false, edge, width);
         for (int64_t m = 0; m < count; ++m) {
-          for (int64_t j = 0; j < filled; ++j) to[m * c_step + j] = (add ? to[m * c_step + j] : 0.0f) + edge[m * width + j];
+          for (int64_t j = 0; j < filled; ++j) {
+            to[m * c_step + j] = (add ? to[m * c_step + j] : 0.0f) + edge[m * width + j];
+          }
         }
       }
       panels += width * length;

@@ -28,7 +28,8 @@ inline void store(Vector value, float* to) { std::memcpy(to, &value, sizeof valu
 
 inline int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
 
-// A matrix (depth x columns) packed into panels for `multiply`; element (k, j) lies at b[k * row_step + j * column_step].
+// A matrix (depth x columns) packed into panels for `multiply`; element (k, j) lies at
+// b[k * row_step + j * column_step].
 inline int64_t packed_size(int64_t depth, int64_t columns) { return depth * round_up(columns, kLanes); }
 // Where a vector of kLanes columns from `column`, a multiple of kLanes, of row k lies in it.
 inline int64_t packed_place(int64_t k, int64_t column, int64_t depth, int64_t columns) {
@@ -40,8 +41,8 @@ inline int64_t packed_place(int64_t k, int64_t column, int64_t depth, int64_t co
 void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels);
 
 // c (rows x columns) = a (rows x depth) b, with b packed; rows of a and c are a_step and c_step elements apart.
-void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,
-              int64_t c_step);
+void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
+              float* c, int64_t c_step);
 
 // c (a_columns x b_columns) = or += the transpose of a (rows x a_columns) times b (rows x b_columns); rows of c are
 // c_step elements apart, at least b_columns rounded up to kLanes, and what lies beyond b_columns is arbitrary.
