@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from argparse import ArgumentParser, Namespace
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ppzoo.machine import processor_name, usable_cores
 
 Figures = dict[str, list[float]]
+
+COLUMNS = 5  # of panels in a plot
 
 
 def rounds(contestants: Mapping[str, Callable[[], float]], pairs: int) -> Figures:
@@ -44,10 +47,10 @@ def add_outputs(parser: ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, help="where to draw them (.png, .svg)")
 
 
-def write(options: Namespace, title: str, unit: str, cases: Mapping[str, Figures]) -> None:
-    """The files that were asked for."""
+def write(options: Namespace, title: str, unit: str, cases: Mapping[str, Figures], **beside: Any) -> None:
+    """The files that were asked for; what stands beside the cases is written, and not drawn."""
     if options.json:
-        content = {"benchmark": title, "unit": unit, "machine": machine(), "cases": cases}
+        content = {"benchmark": title, "unit": unit, "machine": machine(), "cases": cases, **beside}
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         draw(options.plot, title, unit, cases)
@@ -70,22 +73,30 @@ def _version(name: str) -> str | None:
 
 
 def draw(file: Path, title: str, unit: str, cases: Mapping[str, Figures]) -> None:
-    """Medians as bars, side by side within a case, with lines from the smallest to the largest."""
+    """Medians as bars with lines from the smallest to the largest, a panel with a scale of its own for each case."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    columns = min(len(cases), COLUMNS)
+    rows = math.ceil(len(cases) / columns)
+    figure, panels = pyplot.subplots(
+        rows, columns, figsize=(2 + 2.4 * columns, 0.8 + 2.6 * rows), layout="constrained", squeeze=False
+    )
     names = list(dict.fromkeys(name for figures in cases.values() for name in figures))
-    width = 0.8 / len(names)
-    figure, axes = pyplot.subplots(figsize=(2 + 2 * len(cases), 4), layout="constrained")
-    for place, name in enumerate(names):
-        present = [(number, figures[name]) for number, figures in enumerate(cases.values()) if name in figures]
-        medians = [statistics.median(values) for _, values in present]
-        ends = [[m - min(v) for m, (_, v) in zip(medians, present, strict=True)]]
-        ends += [[max(v) - m for m, (_, v) in zip(medians, present, strict=True)]]
-        axes.bar([number + place * width for number, _ in present], medians, width, yerr=ends, capsize=3, label=name)
-    axes.set_xticks([number + (len(names) - 1) * width / 2 for number in range(len(cases))], list(cases))
-    axes.set(title=title, ylabel=unit)
-    axes.legend()
+    for panel in panels.flat[len(cases) :]:
+        panel.set_axis_off()
+    for panel, (case, figures) in zip(panels.flat, cases.items(), strict=False):
+        for name, values in figures.items():
+            median, place = statistics.median(values), names.index(name)
+            ends = [[median - min(values)], [max(values) - median]]
+            panel.bar(name, median, yerr=ends, capsize=3, color=f"C{place}", label=name)
+        panel.set_title(case, fontsize="medium")
+        panel.set_xticks([])
+    for row in panels:
+        row[0].set_ylabel(unit)
+    bars = {bar.get_label(): bar for panel in panels.flat for bar in panel.containers if bar.get_label() in names}
+    figure.legend(bars.values(), bars.keys(), loc="outside lower center", ncols=COLUMNS)
+    figure.suptitle(title)
     figure.savefig(file, dpi=120)

@@ -26,6 +26,8 @@ from pathlib import Path
 import comparison
 import numpy as np
 
+from ppzoo.native.process import missing_settings
+
 CLASSES = 21_841
 BATCH, BATCHES = 64, 40
 CHUNK = 100_000
@@ -101,7 +103,8 @@ def kilobytes(file: Path, key: str) -> int:
 
 
 def run(*arguments: str) -> dict[str, float]:
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
+    environment = {**os.environ, **missing_settings(os.environ)}
+    done = subprocess.run([sys.executable, __file__, *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout.strip().splitlines()[-1])

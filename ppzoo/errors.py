@@ -12,17 +12,20 @@ from collections.abc import Iterable
 
 
 class PpzooError(Exception):
-    """Base of all of them."""
+    """Base of all of them; what a name in the text has of line ends is shown as such."""
 
     exit_status = 2
+
+    def __init__(self, text: object) -> None:
+        super().__init__(one_line(text))
 
 
 class ConfigError(PpzooError):
     """A configuration or a command line that cannot be carried out. `problems` has one line each."""
 
     def __init__(self, *problems: str) -> None:
-        self.problems = tuple("\\n".join(problem.splitlines()) for problem in problems)  # a name may hold a newline
-        super().__init__("\n".join(self.problems))
+        self.problems = tuple(map(one_line, problems))
+        Exception.__init__(self, "\n".join(self.problems))
 
 
 class UnknownNameError(ConfigError):
@@ -64,6 +67,11 @@ class Interrupted(PpzooError):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; --resume auto goes on from here")
         self.exit_status = 128 + number
+
+
+def one_line(text: object) -> str:
+    """The text with its line ends written as a backslash and n."""
+    return "\\n".join(str(text).splitlines())
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:

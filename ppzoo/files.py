@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +35,18 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def read_plain_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file that is one: a pipe might keep us waiting for ever, a device might never end.
+
+    Raises:
+        OSError: it cannot be read, or is none.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # the system has its own words for folders
+        raise OSError(errno.EINVAL, "it is a pipe or a device")
+    return Path(path).read_bytes()
 
 
 def leftovers(folder: Path) -> list[Path]:

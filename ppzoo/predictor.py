@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 
 from ppzoo import build
-from ppzoo.deploy import fastest_engine, of_settings, open_engine, open_export
+from ppzoo.deploy import Normalization, fastest_engine, of_settings, open_engine, open_export
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.machine import usable_cores
 
@@ -46,12 +47,20 @@ class Predictor:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
         exported = open_export(Path(export_dir))
-        self.engine = fastest_engine(exported, batch_size) if engine == "auto" else open_engine(engine, exported)
-        self.preprocess = build.transforms(exported.settings["PreProcess"]["transform_ops"])
+        ops = exported.settings["PreProcess"]["transform_ops"]
+        self.preprocess = build.transforms(ops)
+        decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller
+        self._decode = None if decodes else build.transforms([{"DecodeImage": {}}])
+        last = self.preprocess.last if self.preprocess.leaves_pixels else None
+        settings = exported, batch_size, Normalization(*last.linear()) if last else None
+        self.engine = fastest_engine(*settings) if engine == "auto" else open_engine(engine, *settings)
         self.postprocess = of_settings(exported.settings["PostProcess"])
         self.batch_size = batch_size
+        self._random = np.random.default_rng()
         self._answers: dict[int, Callable[[np.ndarray], list[dict[str, Any]]]] = {}
-        self._readers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="ppzoo-reader")
+        self._cores = usable_cores()
+        self._helpers = ThreadPoolExecutor(self._cores, thread_name_prefix="ppzoo-reader")
+        self._engine_is_free = Lock()
 
     def predict(self, images: Image | Sequence[Image], topk: int = 5) -> list[dict[str, Any]]:
         """The `topk` classes of each image: `class_ids`, `scores` (probabilities) and `label_names`, the best first.
@@ -69,7 +78,7 @@ class Predictor:
         answer = self._answer(topk)
         results: list[dict[str, Any]] = []
         for start in range(0, len(several), self.batch_size):
-            results += answer(self.engine(self._batch(several[start : start + self.batch_size])))
+            results += answer(self._probabilities(several[start : start + self.batch_size]))
         return results
 
     def _answer(self, topk: int) -> Callable[[np.ndarray], list[dict[str, Any]]]:
@@ -79,30 +88,57 @@ class Predictor:
             self._answers[topk] = build.postprocess(section, dict(enumerate(options["label_list"])))
         return self._answers[topk]
 
-    def _batch(self, images: Sequence[Image]) -> np.ndarray:
-        """The preprocessed images as N x C x H x W float32, made by all cores."""
+    def _probabilities(self, images: Sequence[Image]) -> np.ndarray:
+        """N x class_num of some images."""
         first = self._prepare(images[0])
-        if len(images) == 1:
-            return first[np.newaxis]
-        batch = np.empty((len(images), *first.shape), np.float32)
-        batch[0] = first
+        with self._engine_is_free:
+            room = self.engine.room((len(images), *first.shape))
+            room[0] = first
+            if len(images) > 1:
+                self._fill(room, images)
+            return self.engine(room)
 
-        def fill(index: int) -> None:
-            image = self._prepare(images[index])
-            if image.shape != first.shape:
-                raise DataError(
-                    f"expected images of one shape after preprocessing, received {first.shape} and {image.shape}:"
-                    " export with ResizeImage with size, or CropImage, in Infer.transforms"
-                )
-            batch[index] = image
+    def _fill(self, room: np.ndarray, images: Sequence[Image]) -> None:
+        """Prepare all images but the first on all cores, of which this thread is one."""
+        cores = min(self._cores, len(images) - 1)
 
-        for _ in self._readers.map(fill, range(1, len(images))):
-            pass
-        return batch
+        def fill(start: int) -> None:
+            for index in range(start, len(images), cores):
+                prepared = self._prepare(images[index])
+                if prepared.shape != room.shape[1:]:
+                    first, other = (self._planes(shape) for shape in (room.shape[1:], prepared.shape))
+                    raise DataError(
+                        f"expected images of one shape after preprocessing, received {first} and {other}:"
+                        " export with ResizeImage with size, or CropImage, in Infer.transforms"
+                    )
+                room[index] = prepared
+
+        helping = [self._helpers.submit(fill, start) for start in range(2, cores + 1)]
+        try:
+            fill(1)
+        finally:
+            wait(helping)
+        for helper in helping:
+            helper.result()
 
     def _prepare(self, image: Image) -> np.ndarray:
+        """An image as the engine takes it."""
         if isinstance(image, (str, os.PathLike)):
-            return build.read_image(Path(image), self.preprocess)
-        if isinstance(image, (bytes, np.ndarray)):
-            return self.preprocess(image)
-        raise DataError(f"image: expected a path, bytes or an H x W x 3 uint8 array, received {type(image).__name__}")
+            return build.read_image(Path(image), self._transform)
+        if isinstance(image, bytes):
+            return self._transform(image)
+        received = type(image).__name__
+        if isinstance(image, np.ndarray):
+            if image.ndim == 3 and image.size and image.dtype == np.uint8:
+                return self._transform(image)
+            received = f"an array of shape {image.shape} and type {image.dtype}"
+        raise DataError(f"image: expected a path, bytes or an H x W x 3 uint8 array, received {received}")
+
+    def _transform(self, image: bytes | np.ndarray) -> np.ndarray:
+        if self._decode and isinstance(image, bytes):
+            image = self._decode(image, self._random)
+        return (self.preprocess.before_last if self.engine.takes_pixels else self.preprocess)(image, self._random)
+
+    def _planes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a prepared image as C x H x W."""
+        return (shape[2], *shape[:2]) if self.engine.takes_pixels else shape

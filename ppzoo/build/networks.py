@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 import paddle
 
 from ppzoo import models, weights
-from ppzoo.build.components import Section
+from ppzoo.build.components import Section, items
 from ppzoo.config import ArchSection, DistillationSection, own_options, settings
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier, FeatureExtractor
@@ -129,6 +130,16 @@ def answering(arch: Section) -> Section:
 def answering_part(arch: Section) -> str:
     """What the names of that network's weights begin with in a checkpoint of the whole."""
     return f"{settings(DistillationSection, arch).infer_model_name}." if arch["name"] == DISTILLATION else ""
+
+
+def looked_at(config: Section, split: str) -> set[str]:
+    """The names of the networks of a distillation that the losses and metrics of "Train" or "Eval" are about."""
+    names: set[str] = set()
+    for section in ("Loss", "Metric"):
+        for _, options in items((config.get(section) or {}).get(split) or []):
+            named = [(options or {}).get(key, []) for key in ("model_key", "model_names", "model_name_pairs")]
+            names.update(str(name) for value in named for name in np.ravel(value))
+    return names
 
 
 def title(arch: Section) -> str:

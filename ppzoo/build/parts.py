@@ -26,6 +26,7 @@ from ppzoo.config import (
 )
 from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.files import read_plain_file
 
 logger = logging.getLogger("ppzoo")
 
@@ -137,7 +138,7 @@ def loader(
         batch_transforms=batch_transforms(shared.batch_transform_ops or [], class_num),
         on_error=shared.on_error or ("skip" if training else "raise"),
         max_bad_fraction=shared.max_bad_fraction,
-        pool=processes.pool if training else list,
+        pool=processes.pool if training and processes.size > 1 else list,
     )
 
 
@@ -146,14 +147,14 @@ def batch_transforms(ops: Sequence[Section], class_num: int | None) -> list[data
     return [make(data.BATCH_TRANSFORMS, name, options, class_num=class_num) for name, options in items(ops)]
 
 
-def read_image(path: Path, preprocess: data.Compose) -> np.ndarray:
-    """An image file as the network wants it.
+def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    """An image file as `preprocess`, transforms or the beginning of them, makes it.
 
     Raises:
         DataError: the file cannot be read or is no image.
     """
     try:
-        return preprocess(path.read_bytes())
+        return preprocess(read_plain_file(path))
     except OSError as error:
         raise DataError(f"{path}: expected an image, received: {error.strerror}") from error
     except DataError as error:
@@ -163,9 +164,12 @@ def read_image(path: Path, preprocess: data.Compose) -> np.ndarray:
 def trial_batch(batches: Loader) -> Batch:
     """The first few samples of a loader as a batch, read in this process."""
     few = copy.copy(batches)
-    few.num_workers, few.bad, few.max_bad_fraction = 0, {}, 1.0
+    few.num_workers, few.bad, few.max_bad_fraction, few.pool = 0, {}, 1.0, list
     few.sampler = data.DistributedBatchSampler(batch_size=TRIAL, length=len(batches.samples))
-    return next(few.epoch(0))
+    batch = next((batch for batch in few.epoch(0) if batch is not None), None)
+    if batch is None:
+        raise DataError(f"none of {len(batches.samples)} images can be read; the last: {list(few.bad.values())[-1]}")
+    return batch
 
 
 def postprocess(cfg: Section, labels: Mapping[int, str]) -> Callable[[np.ndarray], list[dict[str, Any]]]:

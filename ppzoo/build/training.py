@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,7 +229,7 @@ def _checkpoint(folder: Path, wish: str | None) -> Path | None:
     if wish != "auto":
         return Path(wish) if wish else None
     engine.refuse_if_held(folder)
-    return engine.newest(folder) if folder.is_dir() else None
+    return engine.newest(folder) if os.path.isdir(folder) else None  # also where its name is too long
 
 
 def _describe_run(folder: Path, config: Section, dataset: data.Dataset) -> None:

@@ -14,11 +14,19 @@ import paddle
 from ppzoo import data, deploy, engine, native
 from ppzoo.build.classes import class_labels, label_list, with_classes_of_data, with_classes_of_run
 from ppzoo.build.components import Section
-from ppzoo.build.networks import answering, answering_part, class_count, load_pretrained, model, trial
+from ppzoo.build.networks import (
+    answering,
+    answering_part,
+    class_count,
+    load_pretrained,
+    looked_at,
+    model,
+    trial,
+)
 from ppzoo.build.parts import dataset, postprocess, read_image, transforms
 from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
-from ppzoo.config import Configuration, InferSection, PostProcessSection, own_options, settings
+from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
 from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
@@ -32,7 +40,7 @@ def evaluation(config: Section, processes: engine.Processes = engine.ALONE) -> d
     With test-time augmentation those with it are there, too, under names that end in `_tta`.
     """
     config = with_classes_of_run(config)
-    network, augmentation = deploy.accelerated(trained_network(config)), tta(config)
+    network, augmentation = _evaluated_network(config), tta(config)
     figures = evaluation_of(config, network, processes).run()
     if augmentation:
         with_views = evaluate_views(config, network, augmentation, processes)
@@ -109,7 +117,6 @@ def exported_postprocess(config: Section) -> dict[str, dict[str, Any]]:
         options = {key: value for key, value in options.items() if key in ("topk", "threshold") and value is not None}
     if name == "Topk":
         options.setdefault("topk", 5)
-    options.pop("delimiter", None)
     return {name: {**options, "label_list": label_list(config)}}
 
 
@@ -172,6 +179,19 @@ def trained_network(config: Section) -> Classifier | DistillationModel:
 def answering_network(config: Section) -> Classifier:
     """`trained_network`, but of a distillation only the network that answers, from weights of the whole or its own."""
     return _with_weights(config, answering(config["Arch"]), part=answering_part(config["Arch"]))
+
+
+def _evaluated_network(config: Section) -> Any:
+    """The network whose figures are wanted: of a distillation only the one that answers, if they are about it alone.
+
+    The weights may then be those of the whole or its own, as for `answering_network`.
+    """
+    if not answering_part(config["Arch"]):
+        return deploy.accelerated(trained_network(config))
+    name = settings(DistillationSection, config["Arch"]).infer_model_name
+    if looked_at(config, "Eval") != {name}:
+        return trained_network(config)
+    return DistillationModel({name: deploy.accelerated(answering_network(config))}, frozen=[], answering=name)
 
 
 def _with_weights(config: Section, arch: Section, part: str) -> Any:

@@ -9,15 +9,22 @@ import argparse
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from ppzoo.cli import data, tasks, zoo
 from ppzoo.errors import ConfigError, Interrupted, PpzooError
 from ppzoo.installation import require_paddle
 from ppzoo.native import process
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM at a moment at which nobody waits for it."""
 
 
 def console() -> NoReturn:
@@ -33,6 +40,8 @@ def tool(command: str) -> NoReturn:
 def _run(arguments: Sequence[str]) -> NoReturn:
     if arguments[:1] in (["train"], ["eval"], ["infer"]):
         process.prepare()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the names of files may be no text
     sys.exit(main(arguments))
 
 
@@ -56,15 +65,19 @@ def main(arguments: Sequence[str]) -> int:
     except PpzooError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
 
 
 def _import_paddle() -> None:
     """Import PaddlePaddle, and keep what it says of its own workings from the user (GLOG_minloglevel=0 has it back).
 
-    Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody.
+    Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody. And
+    at SIGTERM it would report a crash.
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", "No ccache found")
@@ -72,6 +85,13 @@ def _import_paddle() -> None:
         import paddle  # noqa: F401
     others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
     print("".join(f"{line}\n" for line in others), end="", file=sys.stderr)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -90,8 +90,9 @@ def _infer(options: argparse.Namespace) -> int:
     if options.weights:
         config = build.config_of_weights(options.weights, options.images, device="gpu")
     else:
-        images = [f"Infer.infer_imgs={json.dumps(options.images, ensure_ascii=False)}"] if options.images else []
-        config = build.read_config(options.config, [*options.override, *images], "infer")
+        config = build.read_config(options.config, options.override, "infer")
+        if options.images:  # not as an override, for their names need not be YAML
+            config = {**config, "Infer": {**(config.get("Infer") or {}), "infer_imgs": options.images}}
     failures = 0
     for file, answer in build.inference(config):
         if isinstance(answer, PpzooError):

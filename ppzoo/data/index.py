@@ -19,6 +19,7 @@ from ppzoo.errors import ConfigError, DataError
 
 CHUNK_BYTES = 1 << 24
 MAX_LABEL_DIGITS = 9  # what fits in int32
+MAX_PATH_BYTES = 4096  # what Linux takes
 
 NEWLINE, ZERO = 10, 48
 BLANK = np.zeros(256, bool)
@@ -138,7 +139,7 @@ class _ListReader:
 
         path_ends, labels = self._split(chunk, starts, ends)
         _trim_right(chunk, starts, path_ends)
-        wrong = path_ends <= starts
+        wrong = (path_ends <= starts) | (path_ends > starts + MAX_PATH_BYTES)
         if self.class_num is not None:
             wrong |= labels >= self.class_num
         if wrong.any():
@@ -193,6 +194,10 @@ class _ListReader:
         if not (digits.isascii() and digits.isdigit()):
             raise DataError(
                 f"{where}: expected an integer label at the end, received {shown}: write the class's number"
+            )
+        if len(line[:cut].encode()) > MAX_PATH_BYTES:
+            raise DataError(
+                f"{where}: expected a path of at most {MAX_PATH_BYTES} bytes, received {shown}: correct the line"
             )
         bound = 10**MAX_LABEL_DIGITS if self.class_num is None else f"class_num = {self.class_num}"
         raise DataError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppzoo.errors import DataError
+from ppzoo.files import read_plain_file
 
 SHIPPED_IMAGENET = Path(__file__).parent / "labels" / "imagenet1k.txt"
 SHIPPED = {
@@ -32,7 +33,7 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
     if not file.exists() and file.name in SHIPPED:
         file, delimiter = SHIPPED[file.name], " "
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_plain_file(file).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read the label file {str(path)!r} ({error.strerror}): correct its path") from error
     except UnicodeDecodeError as error:

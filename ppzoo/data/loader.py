@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import paddle
 from paddle import Tensor
-from paddle.utils.dlpack import from_dlpack
+from paddle.base import core
 
 from ppzoo.data.batch_transforms import BatchTransform
 from ppzoo.data.pipeline import Samples
@@ -65,6 +65,8 @@ class Loader:
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"dataset.on_error: expected 'raise' or 'skip', received {on_error!r}")
+        if num_workers < 0:
+            raise ConfigError(f"loader.num_workers: expected a number from 0 on, received {num_workers!r}")
         if not 0 <= max_bad_fraction <= 1:
             raise ConfigError(f"dataset.max_bad_fraction: expected 0 to 1, received {max_bad_fraction!r}")
         self.samples, self.sampler = samples, sampler
@@ -80,8 +82,8 @@ class Loader:
         """Steps of an epoch."""
         return len(self.sampler)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]:
-        """The epoch's batches from `start_step` on.
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]:
+        """The epoch's batches from `start_step` on; None stands for one of which no sample could be read.
 
         Raises:
             DataError: a sample cannot be read or transformed, in whichever process that happens; or too many cannot.
@@ -118,7 +120,7 @@ class Loader:
                     f"dataset.max_bad_fraction ({self.max_bad_fraction}); the last: {reason}"
                 )
 
-    def _read_in_workers(self, requests: Iterator[Request]) -> Iterator[Batch]:
+    def _read_in_workers(self, requests: Iterator[Request]) -> Iterator[Batch | None]:
         workers = self._workers or Workers(self.reader, self.num_workers, self.use_shared_memory)
         self._workers = None
         try:
@@ -129,9 +131,13 @@ class Loader:
             else:
                 workers.close()
 
-    def _take(self, answer: Answer) -> Batch:
+    def _take(self, answer: Answer) -> Batch | None:
         """The batch of what was read, after its failures have been noted; its tensors share no memory with it."""
         self.note(self.pool(answer.failures))
+        if answer.arrays is None:
+            if self.pool is not list:  # the others wait for this one's gradients
+                raise DataError(f"no image of a batch could be read; the first: {answer.failures[0].reason}")
+            return None
         images, labels, indices = answer.arrays
         return Batch(self._images(images), _tensor(labels.copy()), _tensor(indices.copy()))
 
@@ -161,15 +167,17 @@ def _tensor(array: np.ndarray) -> Tensor:
     To a GPU it goes from pinned memory, without waiting. (That part was written without a GPU at hand.)
     """
     if paddle.get_device() == "cpu":
-        return from_dlpack(array.__dlpack__())
+        tensor = paddle.empty([1], array.dtype.name)  # those made otherwise leave 80 bytes behind when they are gone
+        tensor.get_tensor()._share_data_with(core.from_dlpack(array.__dlpack__()))
+        return tensor
     if not paddle.device.is_compiled_with_cuda():
         return paddle.to_tensor(array)
     return paddle.to_tensor(array, place=paddle.CUDAPinnedPlace()).cuda(blocking=False)
 
 
-def _one_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def _one_ahead(batches: Iterator[Batch | None]) -> Iterator[Batch | None]:
     """The same batches, each taken before the one before it is used, so that copies go on beside the computation."""
-    ahead = deque[Batch]()
+    ahead = deque[Batch | None]()
     for batch in batches:
         ahead.append(batch)
         if len(ahead) > 1:

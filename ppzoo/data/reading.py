@@ -49,9 +49,9 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A batch that was read, and the samples that it lacks."""
+    """A batch that was read, None where nothing of it could be, and the samples that it lacks."""
 
-    arrays: Arrays
+    arrays: Arrays | None
     failures: list[Failure]
 
 
@@ -73,7 +73,7 @@ class Reader:
             empty: makes the array of (shape, dtype) in which the images are put together.
 
         Raises:
-            DataError: a sample cannot be read, or none of them, or they do not make a batch.
+            DataError: a sample cannot be read and may not be left out, or they do not make a batch.
         """
         images: np.ndarray | None = None
         labels: list[np.int64 | np.ndarray] = []
@@ -94,7 +94,7 @@ class Reader:
             labels.append(sample.label)
             indices.append(sample.index)
         if images is None:
-            raise DataError(f"no image of a batch could be read; the first: {failures[0].reason}")
+            return Answer(None, failures)
         arrays = Arrays(images[: len(labels)], np.array(labels), np.array(indices))
         return Answer(self._transform(arrays, request.step), failures)
 

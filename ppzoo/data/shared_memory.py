@@ -67,6 +67,8 @@ class SharedArrays:
         return self.read(places)
 
     def close(self) -> None:
+        """Free the memory, also where other processes that were forked meanwhile have the file open."""
+        os.ftruncate(self.file, 0)
         os.close(self.file)
 
 

@@ -6,6 +6,7 @@ its processes anew for each epoch, and its shared memory stays behind when they 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -39,15 +40,28 @@ class Workers:
         reader: what they do.
         count: how many they are.
         shared_memory: hand batches over in shared memory instead of pipes.
+
+    Raises:
+        TrainingError: the system allows no more processes, open files or memory.
     """
 
     def __init__(self, reader: Reader, count: int, shared_memory: bool) -> None:
+        self.rooms: list[SharedArrays] = []
+        self.workers: list[_Worker] = []
+        self.close = weakref.finalize(self, _end, self.workers, self.rooms, os.getpid())
+        _give_back_freed_memory()
+        try:
+            if shared_memory:
+                self.rooms.extend(SharedArrays() for _ in range(count + SPARE))
+            self.workers.extend(_Worker(reader, self.rooms) for _ in range(count))
+        except OSError as error:
+            self.close()
+            raise TrainingError(
+                f"the {count} processes that read images cannot be started ({error.strerror}): lower loader.num_workers"
+            ) from error
         # A worker that answers through a pipe waits until it is heard, so that it must not be asked meanwhile.
-        self.rooms = [SharedArrays() for _ in range(count + SPARE)] if shared_memory else []
         self.capacity = len(self.rooms) or count
         self.places = deque(range(self.capacity))
-        self.workers = [_Worker(reader, self.rooms) for _ in range(count)]
-        self.close = weakref.finalize(self, _end, self.workers, self.rooms, os.getpid())
 
     @property
     def idle(self) -> bool:
@@ -66,6 +80,7 @@ class Workers:
         waiting = zip(requests, cycle(self.workers), strict=False)
         asked = deque(self._ask(waiting))
         while asked:
+            self._listen(0)  # a death is told at once, not when it is that worker's turn
             worker, place = asked.popleft()
             while not worker.answers:
                 self._listen()
@@ -87,16 +102,18 @@ class Workers:
         if isinstance(answer, str):
             raise DataError(answer)
         arrays, failures = answer
-        return Answer(Arrays(*self.rooms[place].read(arrays)) if self.rooms else arrays, failures)
+        in_room = self.rooms and arrays is not None
+        return Answer(Arrays(*self.rooms[place].read(arrays)) if in_room else arrays, failures)
 
-    def _listen(self) -> None:
-        """Wait until a worker answers or dies."""
-        ready = wait([source for worker in self.workers for source in (worker.connection, worker.process.sentinel)])
+    def _listen(self, seconds: float | None = None) -> None:
+        """Wait until a worker answers or dies, or so long."""
+        sources = [source for worker in self.workers for source in (worker.connection, worker.process.sentinel)]
+        ready = wait(sources, seconds)
         for worker in self.workers:
-            if worker.connection in ready:
-                worker.listen()
-            elif worker.process.sentinel in ready:
+            if worker.process.sentinel in ready:
                 worker.mourn()
+            elif worker.connection in ready:
+                worker.listen()
 
 
 class _Worker:
@@ -111,7 +128,7 @@ class _Worker:
         self.connection, theirs = context.Pipe()
         self.answers: deque[Any] = deque()
         self.process: BaseProcess = context.Process(
-            target=_serve, args=(reader, theirs, rooms), name="ppzoo reader", daemon=True
+            target=_serve, args=(reader, theirs, rooms, os.getpid()), name="ppzoo reader", daemon=True
         )
         self.process.start()
         theirs.close()
@@ -157,10 +174,17 @@ def _end(workers: list[_Worker], rooms: list[SharedArrays], parent: int) -> None
         room.close()
 
 
-def _serve(reader: Reader, connection: Connection, rooms: list[SharedArrays]) -> None:
+def _give_back_freed_memory() -> None:
+    """Return what glibc keeps of freed memory to the system: after a fork, to use it again would be to copy it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _serve(reader: Reader, connection: Connection, rooms: list[SharedArrays], parent: int) -> None:
     """What a worker does all its life: read what is asked for."""
     gc.freeze()  # a collection would write to every object, and so copy the memory that is shared with the parent
-    _heed_the_parent_alone()
+    _heed_alone(parent)
     with suppress(EOFError, ConnectionError):  # of the connection: the parent is gone
         while True:
             request, place = connection.recv()
@@ -173,12 +197,12 @@ def _answer(reader: Reader, request: Request, room: SharedArrays | None) -> Any:
         if room is None:
             return reader(request)
         answer = reader(request, room.empty)
-        return room.write(answer.arrays), answer.failures
+        return answer.arrays and room.write(answer.arrays), answer.failures
     except DataError as error:
         return str(error)
 
 
-def _heed_the_parent_alone() -> None:
+def _heed_alone(parent: int) -> None:
     """Let a worker outlive the signals that ask the whole run to stop, and end with its parent, however that ends.
 
     A terminal, a job scheduler or a container sends them to all processes at once, but the trainer goes on to the end
@@ -187,7 +211,7 @@ def _heed_the_parent_alone() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

@@ -6,6 +6,7 @@ from ppzoo.deploy.choice import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
 from ppzoo.deploy.export import Probabilities, export
 from ppzoo.deploy.folder import Exported, open_export
+from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
 from ppzoo.deploy.program import Program, run
 
@@ -13,6 +14,7 @@ __all__ = [
     "POSTPROCESSES",
     "Engine",
     "Exported",
+    "Normalization",
     "Probabilities",
     "Program",
     "Topk",

@@ -11,6 +11,7 @@ import itertools
 import json
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import paddle
 
 from ppzoo.deploy.engines import NAMES, OTHERS, Engine, OnnxEngine, installed, open_engine, open_onnx_engine, versions
 from ppzoo.deploy.folder import Exported
+from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.program import Program
 from ppzoo.errors import PpzooError
 from ppzoo.files import write_text
@@ -30,26 +32,28 @@ TURN, RUNS = 0.3, 2  # seconds and runs of an engine in a round, at least
 CALM = 0.3  # seconds; OpenMP's threads turn for 0.2
 
 
-def fastest_engine(exported: Exported, batch_size: int) -> Engine:
+def fastest_engine(exported: Exported, batch_size: int, normalization: Normalization | None = None) -> Engine:
     """The fastest of the installed engines for batches of `batch_size`; on a GPU it is Paddle Inference.
+
+    Args:
+        normalization: as for `open_engine`.
 
     Raises:
         PpzooError: the export is damaged.
     """
     others = [name for name in OTHERS if installed(name)] if paddle.get_device().startswith("cpu") else []
     if not others:
-        return open_engine(Program.name, exported)
-    file = home() / "engines" / f"{_key(exported, others, batch_size)}.json"
+        return open_engine(Program.name, exported, batch_size)
+    file = home() / "engines" / f"{_key(exported, others, batch_size, normalization)}.json"
     remembered = _read(file)
     if remembered is not None:
         logger.info("engine %s, as %s says", remembered, file)
-        return open_engine(remembered, exported)
-    opened = _open_all(exported, others)
+        return open_engine(remembered, exported, batch_size, normalization)
+    opened = _open_all(exported, others, batch_size, normalization)
     if not opened:
-        return open_engine(Program.name, exported)
-    engines: dict[str, Engine] = {Program.name: open_engine(Program.name, exported), **opened}
-    image_shape = next(iter(opened.values())).image_shape
-    times = _times(engines, (batch_size, *image_shape))
+        return open_engine(Program.name, exported, batch_size)
+    engines: dict[str, Engine] = {Program.name: open_engine(Program.name, exported, batch_size), **opened}
+    times = _times(engines, (batch_size, *next(iter(opened.values())).planes))
     chosen = min(engines, key=lambda name: times[name])
     measured = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in times.items())
     logger.info("engine %s: %s for %d images; remembered in %s", chosen, measured, batch_size, file)
@@ -57,39 +61,45 @@ def fastest_engine(exported: Exported, batch_size: int) -> Engine:
     return engines[chosen]
 
 
-def _key(exported: Exported, others: list[str], batch_size: int) -> str:
+def _key(exported: Exported, others: list[str], batch_size: int, normalization: Normalization | None) -> str:
     packages = {package: number for name in others for package, number in versions(name).items()}
     facts = [exported.identity, processor_name(), usable_cores(), paddle.__version__, packages, batch_size]
+    facts += [normalization is not None]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _open_all(exported: Exported, others: list[str]) -> dict[str, OnnxEngine]:
+def _open_all(
+    exported: Exported, others: list[str], batch_size: int, normalization: Normalization | None
+) -> dict[str, OnnxEngine]:
     """The engines that can run the export; of another a warning says why not."""
     engines = {}
     for name in others:
         try:
-            engines[name] = open_onnx_engine(name, exported)
+            engines[name] = open_onnx_engine(name, exported, batch_size, normalization)
         except PpzooError as error:
             logger.warning("%s is left out: %s", name, error)
     return engines
 
 
-def _times(engines: dict[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
-    """Seconds of a batch of that shape: the least seen, for whatever else the machine does makes it more.
+def _times(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
+    """Seconds of a batch of N x C x H x W: the least seen, for whatever else the machine does makes it more.
 
     An engine runs several times before the next one does: the idle threads of some keep turning for a while.
     """
-    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    count, channels, height, width = shape
+    random = np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):
         for name, engine in engines.items():
             time.sleep(CALM)
             finish = time.perf_counter() + TURN
             for number in itertools.count():
+                room = engine.room((count, height, width, channels) if engine.takes_pixels else shape)
+                room[...] = random.integers(0, 256, room.shape, np.uint8)
                 started = time.perf_counter()
                 if started > finish and number >= RUNS:
                     break
-                engine(images)
+                engine(room)
                 times[name].append(time.perf_counter() - started)
     return {name: min(values) for name, values in times.items()}
 

@@ -9,84 +9,32 @@ from typing import Protocol
 import numpy as np
 
 from ppzoo.deploy.folder import Exported
-from ppzoo.deploy.onnx_model import INPUT, onnx_model
-from ppzoo.deploy.program import Program, misfit
+from ppzoo.deploy.normalization import Normalization
+from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
+from ppzoo.deploy.onnx_model import onnx_model
+from ppzoo.deploy.program import Program
 from ppzoo.errors import ConfigError, PpzooError
-from ppzoo.machine import usable_cores
 
 TOLERANCE = 1e-4
 
 
 class Engine(Protocol):
-    """An exported program that is ready: probabilities, N x class_num, of images, N x C x H x W float32.
+    """An exported program that is ready: probabilities, N x class_num, of images, for one thread at a time.
+
+    Attributes:
+        takes_pixels: whether images are N x H x W x C bytes, which it normalises; else N x C x H x W float32.
 
     Raises:
         DataError: images of a shape that the program cannot take.
     """
 
     name: str
+    takes_pixels: bool
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
 
-
-class OnnxEngine:
-    """What the engines that read ONNX share.
-
-    Args:
-        model: a serialised ONNX model.
-        image_shape: C x H x W of its images.
-    """
-
-    name = ""
-
-    def __init__(self, model: bytes, image_shape: list[int]) -> None:
-        self.image_shape = image_shape
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        if list(images.shape[1:]) != self.image_shape:
-            raise misfit(images)
-        return self._run(np.ascontiguousarray(images, np.float32))
-
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-
-class OnnxRuntime(OnnxEngine):
-    """An export in ONNX Runtime, on all usable cores."""
-
-    name = "onnxruntime"
-
-    def __init__(self, model: bytes, image_shape: list[int]) -> None:
-        import onnxruntime
-
-        super().__init__(model, image_shape)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = usable_cores()
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {INPUT: images})[0]
-
-
-class OpenVino(OnnxEngine):
-    """An export in OpenVINO, on all usable cores; in float32, where OpenVINO by itself might compute in bfloat16."""
-
-    name = "openvino"
-
-    def __init__(self, model: bytes, image_shape: list[int]) -> None:
-        import openvino
-
-        super().__init__(model, image_shape)
-        core = openvino.Core()
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": usable_cores(),
-        }
-        self._request = core.compile_model(core.read_model(model), "CPU", options).create_infer_request()
-
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        return self._request.infer([images], share_inputs=True, share_outputs=True)[0].copy()
+    def room(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Where images of that shape are taken from without copying, until the next call."""
 
 
 OTHERS: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
@@ -103,8 +51,11 @@ def versions(name: str) -> dict[str, str]:
     return {package: version(package) for package in _packages(name)}
 
 
-def open_engine(name: str, exported: Exported) -> Engine:
-    """The engine `name` with an export.
+def open_engine(name: str, exported: Exported, batch_size: int, normalization: Normalization | None = None) -> Engine:
+    """The engine `name` with an export, mostly for batches of `batch_size`.
+
+    Args:
+        normalization: what an engine may do by itself, and then takes pixels.
 
     Raises:
         ConfigError: no such engine, it is not installed, or it cannot run this export.
@@ -112,23 +63,24 @@ def open_engine(name: str, exported: Exported) -> Engine:
     """
     if name not in NAMES:
         raise ConfigError(f"engine: expected auto, {', '.join(NAMES)}, received {name!r}")
-    return Program(exported) if name == Program.name else open_onnx_engine(name, exported)
+    if name == Program.name:
+        return Program(exported)
+    return open_onnx_engine(name, exported, batch_size, normalization)
 
 
-def open_onnx_engine(name: str, exported: Exported) -> OnnxEngine:
+def open_onnx_engine(
+    name: str, exported: Exported, batch_size: int, normalization: Normalization | None = None
+) -> OnnxEngine:
     """`open_engine` for one of `OTHERS`."""
     if not installed(name):
         raise ConfigError(
             f"engine: expected {name} to be installed: run `pip install 'ppzoo[{name}]'`"
             f" (in a clone: `pip install -e '.[{name}]'`)"
         )
-    model, image_shape = onnx_model(exported)
-    if min(image_shape) < 1:
-        raise ConfigError(
-            f"engine: expected an export of one image size for {name}, received {image_shape}: use engine='paddle'"
-        )
-    engine = OTHERS[name](model, image_shape)
-    _require_agreement(engine, Program(exported), image_shape)
+    normalization = normalization if OTHERS[name].normalizes else None
+    model, planes = onnx_model(exported, normalization)
+    engine = OTHERS[name](model, planes, takes_pixels=normalization is not None, batch_size=batch_size)
+    _require_agreement(engine, Program(exported), normalization)
     return engine
 
 
@@ -136,12 +88,19 @@ def _packages(name: str) -> list[str]:
     return ["onnx", name] if name in OTHERS else []
 
 
-def _require_agreement(engine: Engine, program: Program, image_shape: list[int]) -> None:
-    """Compare on a batch of two random images."""
-    images = np.random.default_rng(0).standard_normal((2, *image_shape), dtype=np.float32)
-    difference = float(np.abs(engine(images) - program(images)).max())
-    if not difference <= TOLERANCE:
-        raise PpzooError(
-            f"engine: {engine.name} differs from the network by {difference:.2g} (at most {TOLERANCE:g} is allowed):"
-            " use engine='paddle', and please report the architecture and the versions"
-        )
+def _require_agreement(engine: OnnxEngine, program: Program, normalization: Normalization | None) -> None:
+    """Compare on a random image alone and on a batch of two."""
+    random = np.random.default_rng(0)
+    for count in (1, 2):
+        shape = (count, *engine.image_shape)
+        images: np.ndarray = random.standard_normal(shape, dtype=np.float32)
+        plain = images
+        if normalization is not None:
+            images = random.integers(0, 256, shape, dtype=np.uint8)
+            plain = normalization(images)
+        difference = float(np.abs(engine(images) - program(plain)).max())
+        if not difference <= TOLERANCE:
+            raise PpzooError(
+                f"engine: {engine.name} differs from the network by {difference:.2g} (at most {TOLERANCE:g} is"
+                " allowed): use engine='paddle', and please report the architecture and the versions"
+            )

@@ -13,19 +13,21 @@ import numpy as np
 import paddle
 
 from ppzoo.deploy.folder import PROGRAM, Exported
+from ppzoo.deploy.normalization import Normalization
 from ppzoo.errors import ConfigError
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "image", "probabilities"
 
 
-def onnx_model(exported: Exported) -> tuple[bytes, list[int]]:
-    """The model, serialised, and the shape of an image, C x H x W. Its batch size is free.
+def onnx_model(exported: Exported, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
+    """The model, serialised, and the shape of an image in the export, C x H x W. Its batch size is free.
 
+    It takes N x C x H x W float32; with `normalization` N x H x W x C bytes, which it normalises.
     The package onnx must be installed.
 
     Raises:
-        ConfigError: an export of PaddlePaddle 2, or an operator that is not known here.
+        ConfigError: an export of PaddlePaddle 2 or of no single image size, or an operator that is not known here.
     """
     if exported.program.suffix != ".json":
         raise ConfigError(
@@ -33,7 +35,7 @@ def onnx_model(exported: Exported) -> tuple[bytes, list[int]]:
             " PaddlePaddle 2: export anew, or use engine='paddle'"
         )
     loaded = paddle.jit.load(str(exported.folder / PROGRAM))
-    graph = _Graph({value.name: value.numpy() for value in loaded.state_dict().values()})
+    graph = _Graph({value.name: value.numpy() for value in loaded.state_dict().values()}, normalization)
     for operation in loaded.program().global_block().ops:
         graph.add(operation)
     return graph.serialised(), graph.image_shape
@@ -47,8 +49,8 @@ class _Graph:
         constants: values that become attributes.
     """
 
-    def __init__(self, parameters: dict[str, np.ndarray]) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: dict[str, np.ndarray], normalization: Normalization | None) -> None:
+        self.parameters, self.normalization = parameters, normalization
         self.names: dict[str, Any] = {}
         self.constants: dict[str, Any] = {}
         self.nodes: list[Any] = []
@@ -80,10 +82,30 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
+    def images(self) -> str:
+        """The images as the network takes them."""
+        if self.normalization is None:
+            return INPUT
+        from onnx import TensorProto
+
+        channels, height, width = self.image_shape
+        if len(self.normalization.factors) != channels:
+            received = len(self.normalization.factors)
+            raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, received {received}")
+        rows = self.constant(np.array([-1, height, width * channels]))  # engines are slow with vectors of `channels`
+        (values,) = self.node("Cast", self.node("Reshape", [INPUT, rows]), to=TensorProto.FLOAT)
+        for kind, of_channels in zip(("Mul", "Add"), self.normalization, strict=True):
+            (values,) = self.node(kind, [values, self.constant(np.tile(of_channels, width))])
+        pixels = self.constant(np.array([-1, height, width, channels]))
+        return self.node("Transpose", self.node("Reshape", [values, pixels]), perm=[0, 3, 1, 2])[0]
+
     def serialised(self) -> bytes:
         from onnx import TensorProto, helper
 
-        images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *self.image_shape])
+        kind, shape = TensorProto.FLOAT, self.image_shape
+        if self.normalization is not None:
+            kind, shape = TensorProto.UINT8, [*shape[1:], shape[0]]
+        images = helper.make_tensor_value_info(INPUT, kind, ["batch", *shape])
         answers = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", self.class_num])
         self.nodes.append(helper.make_node("Identity", [self.output], [OUTPUT]))
         graph = helper.make_graph(self.nodes, "network", [images], [answers], self.initializers)
@@ -143,7 +165,11 @@ def _parameter(graph: _Graph, op: _Operation) -> None:
 
 def _data(graph: _Graph, op: _Operation) -> None:
     graph.image_shape = op.shape()[1:]
-    op.answer(INPUT)
+    if min(graph.image_shape) < 1:
+        raise ConfigError(
+            f"engine: expected an export of one image size, received {graph.image_shape}: use engine='paddle'"
+        )
+    op.answer(graph.images())
 
 
 def _value(graph: _Graph, op: _Operation) -> None:

@@ -34,13 +34,10 @@ class Topk:
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """`class_ids`, `scores` and `label_names` of each row of N x class_num."""
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.topk]
+        scores = np.take_along_axis(probabilities, order, axis=1)
         return [
-            {
-                "class_ids": ids.tolist(),
-                "scores": [float(score) for score in row[ids]],
-                "label_names": [self.labels.get(int(index), str(index)) for index in ids],
-            }
-            for ids, row in zip(order, probabilities, strict=True)
+            {"class_ids": ids, "scores": row, "label_names": [self.labels.get(index, str(index)) for index in ids]}
+            for ids, row in zip(order.tolist(), scores.tolist(), strict=True)
         ]
 
 

@@ -45,6 +45,7 @@ class Program:
     """
 
     name = "paddle"
+    takes_pixels = False
 
     def __init__(self, exported: Exported) -> None:
         try:
@@ -64,12 +65,15 @@ class Program:
         try:
             return self._program(images)[0]
         except (RuntimeError, ValueError) as error:
-            raise misfit(images) from error
+            raise misfit(images.shape) from error
+
+    def room(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.empty(shape, np.float32)
 
 
-def misfit(images: np.ndarray) -> DataError:
+def misfit(shape: tuple[int, ...]) -> DataError:
     """The error about images of a shape that a program cannot take."""
-    received = " x ".join(map(str, images.shape))
+    received = " x ".join(map(str, shape))
     return DataError(f"expected images of the shape that was exported (N x C x H x W), received {received}")
 
 

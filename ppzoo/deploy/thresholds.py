@@ -22,19 +22,14 @@ class MultiLabelThreshOutput:
 
     Args:
         threshold: 0 to 1.
-        delimiter: what parts index and name in the file `class_id_map_file`; a blank by default.
         labels: class index -> name; the index itself stands for a class without one.
 
     Raises:
         ConfigError: a value out of its range.
     """
 
-    def __init__(
-        self, *, threshold: float = 0.5, delimiter: str | None = None, labels: Mapping[int, str] | None = None
-    ) -> None:
+    def __init__(self, *, threshold: float = 0.5, labels: Mapping[int, str] | None = None) -> None:
         _check_threshold(threshold)
-        if delimiter == "":
-            raise ConfigError("delimiter: expected one character or more, received ''")
         self.threshold = threshold
         self.labels = labels or {}
 

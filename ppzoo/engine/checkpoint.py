@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,9 @@ from ppzoo.engine.staging import (
     copy,
     finish_if_free,
     link,
+    listing,
     prefixes,
+    remove,
     require_whole,
     saving,
     staged,
@@ -116,7 +119,7 @@ class Checkpoints(Callback):
             prefix = self.folder / f"epoch_{number}"
             with saving(prefix):
                 for suffix in (*CONTENT, AVERAGE, MANIFEST):  # in this order what a kill leaves is found again
-                    Path(f"{prefix}{suffix}").unlink(missing_ok=True)
+                    remove(f"{prefix}{suffix}")
 
 
 def save(state: TrainState, prefix: Path) -> None:
@@ -146,9 +149,11 @@ def save_averaged(state: TrainState, source: Path, target: Path) -> None:
     with saving(target):
         clear_stage(target)
         save_state({**state.progress_dict(), "averaged": True}, f"{new}.pdstates")
-        for suffix, origin in ((".pdopt", ".pdopt"), (WEIGHTS, AVERAGE), (AVERAGE, WEIGHTS)):
+        origins = {".pdopt": ".pdopt", WEIGHTS: AVERAGE, AVERAGE: WEIGHTS}
+        for suffix, origin in origins.items():
             link(f"{source}{origin}", f"{new}{suffix}")
-        announce(target)
+        listed = listing(source)
+        announce(target, {suffix: listed[origin] for suffix, origin in origins.items() if origin in listed})
 
 
 def restore(state: TrainState, prefix: Path) -> None:
@@ -160,10 +165,9 @@ def restore(state: TrainState, prefix: Path) -> None:
     """
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
     finish_if_free(prefix)
-    if Path(f"{prefix}{MANIFEST}").exists():
-        require_whole(prefix)
+    require_whole(prefix)
     for suffix in CONTENT:
-        if not Path(f"{prefix}{suffix}").is_file():
+        if not os.path.isfile(f"{prefix}{suffix}"):
             raise CheckpointError(
                 f"Global.checkpoints: expected {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{suffix} does not"
                 " exist; weights alone are loaded by Global.pretrained_model"
@@ -178,6 +182,8 @@ def _restore(state: TrainState, prefix: Path, accumulators: dict[str, Any], save
     foreign = adoption.is_foreign(saved)
     try:
         claims.require_progress(saved)
+        if not foreign:
+            state.require_identity(saved)
         claims.require_accumulators(accumulators, state.model)
         state.require_accumulators(accumulators)
         state.restore_progress(adoption.progress_of(saved, prefix) if foreign else saved)
@@ -238,8 +244,12 @@ def newest(folder: Path) -> Path | None:
 
 
 def _is_saved(progress: Progress, prefix: Path) -> bool:
-    """Whether that is what the checkpoint `prefix` has saved."""
-    if not Path(f"{prefix}{MANIFEST}").exists():
+    """Whether that is what the checkpoint `prefix` has saved, and it is whole."""
+    try:
+        if not listing(prefix):
+            return False
+        require_whole(prefix)
+    except CheckpointError:
         return False
     saved = read_state(f"{prefix}.pdstates")
     return (saved["epoch"], saved["step"]) == (progress.epoch, progress.step)

@@ -34,7 +34,7 @@ def require_progress(saved: Mapping[str, Any]) -> None:
         CheckpointError: a number is none or out of its range, or a table is none.
     """
     for name in ("epoch", "step"):
-        value = saved.get(name, 0)
+        value = saved.get(name, 0 if name == "step" else None)
         if type(value) is not int or not 0 <= value < LARGEST:
             raise CheckpointError(f"its {name} is {value!r:.60}, expected a number of {name}s")
     for name in ("best", "metric", "best_epoch"):

@@ -10,19 +10,23 @@ import paddle
 
 from ppzoo.engine.processes import ALONE, Processes
 from ppzoo.engine.protocols import Batch, Loss, Metric
+from ppzoo.errors import DataError
 
 
 def evaluate(
-    model: paddle.nn.Layer, batches: Iterable[Batch], loss: Loss, metric: Metric, processes: Processes = ALONE
+    model: paddle.nn.Layer, batches: Iterable[Batch | None], loss: Loss, metric: Metric, processes: Processes = ALONE
 ) -> dict[str, float]:
     """Figures of `model` over all samples of `batches`: the mean loss per sample and the metric's own.
 
     The model is in evaluation mode meanwhile and goes back to the mode in which it was.
 
     Args:
-        batches: batches with `images` (N x C x H x W) and `labels`.
+        batches: batches with `images` (N x C x H x W) and `labels`; None for one that is empty.
         loss: answers a mapping with "loss", the mean over a batch.
         processes: those that share the batches; each answers the figures of all samples.
+
+    Raises:
+        DataError: there are none.
     """
     was_training = model.training
     model.eval()
@@ -30,6 +34,9 @@ def evaluate(
     sums: list[tuple[float, int]] = []  # of the losses of a batch, and its samples
     with paddle.no_grad():
         for batch in batches:
+            if batch is None:
+                sums.append((0.0, 0))
+                continue
             output = model(batch.images)
             metric.update(output, batch.labels)
             count = len(batch.labels)
@@ -41,6 +48,8 @@ def evaluate(
     total, samples = 0.0, 0
     for value, count in sums:
         total, samples = total + value, samples + count
+    if not samples:
+        raise DataError("expected images to evaluate on, received none that can be read")
     return {"loss": total / samples, **metric.compute()}
 
 

@@ -65,7 +65,7 @@ def refuse_if_held(folder: Path) -> None:
     Raises:
         PpzooError: another run is.
     """
-    if (folder / LOCK).exists() and folder.resolve() not in _held:
+    if os.path.exists(folder / LOCK) and folder.resolve() not in _held:
         try:
             _hold(folder)
         except OSError:

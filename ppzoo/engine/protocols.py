@@ -24,9 +24,9 @@ class Batch(Protocol):
 
 
 class Loader(Protocol):
-    """Batches of a data set; `len` is the number of steps of an epoch."""
+    """Batches of a data set, None for one that is empty; `len` is the number of steps of an epoch."""
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch, None, None]: ...
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]: ...
 
     def __len__(self) -> int: ...
 

@@ -3,19 +3,22 @@
 The files of `PREFIX` are first written as `PREFIX.new.*`, and then a manifest, which lists them with sizes and SHA-256:
 from then on the new set counts, and moving the files to their names can be finished by whoever finds them. Before that
 moment the old one does. Whoever finds them in the folder of a run that is alive leaves them alone.
+
+Names of files are plain text here: pathlib enters each part of each path in a table of Python's, which the `epoch_N` of
+a long run would make grow.
 """
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ppzoo.engine.folder import claim
@@ -27,6 +30,8 @@ logger = logging.getLogger("ppzoo")
 WEIGHTS, AVERAGE = ".pdparams", ".pdema"
 CONTENT = (WEIGHTS, ".pdopt", ".pdstates")
 MANIFEST = ".manifest"
+Entry = dict[str, Any]
+"""Size and SHA-256 of a file."""
 
 
 class NotSavedError(CheckpointError):
@@ -45,7 +50,7 @@ def copy(source: Path, target: Path) -> None:
         clear_stage(target)
         for suffix in present(source):
             link(f"{source}{suffix}", f"{staged(target)}{suffix}")
-        announce(target)
+        announce(target, listing(source))
 
 
 def link(source: str, target: str) -> None:
@@ -56,9 +61,15 @@ def link(source: str, target: str) -> None:
             write_atomically(target, partial(shutil.copyfileobj, original))
 
 
+def remove(path: str) -> None:
+    """Remove a file, which need not be there."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def present(prefix: Path) -> list[str]:
     """The suffixes of the files of a checkpoint that is there."""
-    return [*CONTENT, AVERAGE] if Path(f"{prefix}{AVERAGE}").exists() else list(CONTENT)
+    return [*CONTENT, AVERAGE] if os.path.exists(f"{prefix}{AVERAGE}") else list(CONTENT)
 
 
 def finish(prefix: Path) -> None:
@@ -67,7 +78,7 @@ def finish(prefix: Path) -> None:
     Raises:
         CheckpointError: what was to be finished is damaged; it stays as it is.
     """
-    listed = _manifest(Path(f"{staged(prefix)}{MANIFEST}"))
+    listed = _manifest(f"{staged(prefix)}{MANIFEST}")
     if listed is None:
         _discard_unfinished(prefix)
     else:
@@ -113,25 +124,39 @@ def staged(prefix: Path) -> Path:
     return prefix.with_name(f"{prefix.name}.new")
 
 
-def announce(prefix: Path) -> None:
-    """The staged files are complete: from the manifest's writing on they are the checkpoint."""
+def announce(prefix: Path, known: Mapping[str, Entry] = MappingProxyType({})) -> None:
+    """The staged files are complete: from the manifest's writing on they are the checkpoint.
+
+    Args:
+        known: what is known of the files of these suffixes, which need not be read then.
+    """
     new = staged(prefix)
-    listed = {}
-    for suffix in present(new):
-        path = f"{new}{suffix}"
-        listed[suffix] = {"size": os.path.getsize(path), "sha256": sha256(path)}
+    listed = {suffix: known.get(suffix) or _entry(f"{new}{suffix}") for suffix in present(new)}
     text = json.dumps(listed, indent=1).encode()
     write_atomically(f"{new}{MANIFEST}", lambda file: file.write(text))
     _move_in_place(prefix, listed)
 
 
+def listing(prefix: Path) -> dict[str, Entry]:
+    """What the manifest of `prefix` says of its files; nothing where there is none.
+
+    Raises:
+        CheckpointError: the manifest is damaged.
+    """
+    return _manifest(f"{prefix}{MANIFEST}") or {}
+
+
+def _entry(path: str) -> Entry:
+    return {"size": os.path.getsize(path), "sha256": sha256(path)}
+
+
 def _move_in_place(prefix: Path, listed: Collection[str]) -> None:
     if AVERAGE not in listed:
-        Path(f"{prefix}{AVERAGE}").unlink(missing_ok=True)  # of an older checkpoint of that name
+        remove(f"{prefix}{AVERAGE}")  # of an older checkpoint of that name
     for suffix in (*listed, MANIFEST):
         if os.path.exists(f"{staged(prefix)}{suffix}"):
             os.replace(f"{staged(prefix)}{suffix}", f"{prefix}{suffix}")
-            Path(f"{staged(prefix)}{suffix}").unlink(missing_ok=True)  # two links to one file are not replaced
+            remove(f"{staged(prefix)}{suffix}")  # two links to one file are not replaced
     sync_folder(prefix.parent)
 
 
@@ -142,16 +167,21 @@ def _discard_unfinished(prefix: Path) -> None:
 
 def _unfinished(prefix: Path) -> list[Path]:
     """The staged files, and those that were still being written."""
-    name = glob.escape(staged(prefix).name)
-    return [*prefix.parent.glob(f"{name}.*"), *prefix.parent.glob(f".{name}.*.tmp")]
+    name = staged(prefix).name
+    return [  # by one pattern, for Python keeps those that it has met
+        file
+        for file in prefix.parent.glob("*.new.*")
+        if file.name.startswith(f"{name}.") or (file.name.startswith(f".{name}.") and file.suffix == ".tmp")
+    ]
 
 
-def _manifest(path: Path) -> dict[str, dict[str, Any]] | None:
+def _manifest(path: str) -> dict[str, Entry] | None:
     """What a manifest lists; None where there is none."""
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            listed = json.load(file)
         suffixes = [*CONTENT, AVERAGE] if AVERAGE in listed else CONTENT
         return {suffix: {"size": listed[suffix]["size"], "sha256": listed[suffix]["sha256"]} for suffix in suffixes}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -161,8 +191,7 @@ def _manifest(path: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def require_whole(prefix: Path) -> None:
-    listed = _manifest(Path(f"{prefix}{MANIFEST}"))
-    for suffix, expected in (listed or {}).items():
+    for suffix, expected in listing(prefix).items():
         path = f"{prefix}{suffix}"
         size = os.path.getsize(path) if os.path.exists(path) else None
         if size != expected["size"]:

@@ -16,12 +16,14 @@ import numpy as np
 import paddle
 
 import ppzoo
+from ppzoo import native
 from ppzoo.engine.average import WeightAverage
 from ppzoo.engine.patience import EarlyStopping
 from ppzoo.engine.precision import Precision
 from ppzoo.engine.protocols import Metric, Resumable
 from ppzoo.engine.tally import Tally
 from ppzoo.errors import CheckpointError
+from ppzoo.native import operators
 
 VERSIONS = {
     "ppzoo": ppzoo.__version__,
@@ -105,14 +107,14 @@ class TrainState:
         paddle.seed(int(words[0]))
 
     def gradients_are_finite(self) -> bool:
-        """Whether all gradients are, and take the scale of the loss out of them.
-
-        A sum is finite only if all that is summed is.
-        """
+        """Whether all gradients are, and take the scale of the loss out of them."""
         if self.precision.scaler is not None:
             self.precision.scaler.unscale(self.model.parameters())
-        sums = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
-        return math.isfinite(float(paddle.add_n(sums)))
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if native.active() and operators.are_plain(gradients):
+            return operators.all_finite(gradients)
+        # A sum is finite only if all that is summed is.
+        return math.isfinite(float(paddle.add_n([gradient.sum() for gradient in gradients])))
 
     def update(self, apply: bool = True) -> None:
         """One step of optimizer and schedule; without `apply`, where the gradients overflowed, of the schedule alone.
@@ -127,7 +129,11 @@ class TrainState:
                 self.optimizer.step()
             if self.average is not None:
                 self.average.update(self.model)
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)
+        self.pass_over()
+
+    def pass_over(self) -> None:
+        """Go on to the next step without a change of the weights."""
         self.schedule.step()
         self.progress.step += 1
 
@@ -166,16 +172,21 @@ class TrainState:
             "versions": VERSIONS,
         }
 
-    def restore_progress(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `progress_dict` said, or from what `adoption.progress_of` made of PaddleClas's.
-
+    def require_identity(self, saved: Mapping[str, Any]) -> None:
+        """
         Raises:
-            CheckpointError: it belongs to another run.
+            CheckpointError: what `progress_dict` said is of another run, or of a step that this one does not have.
         """
         for name, received in saved.get("identity", {}).items():
             expected = self.identity.get(name, received)
             if expected != received:
                 raise CheckpointError(f"the checkpoint's {name} is {received!r}, this configuration's is {expected!r}")
+        step, steps = saved.get("step", 0), self.identity.get("steps per epoch", math.inf)
+        if step > steps:
+            raise CheckpointError(f"the checkpoint's step is {step}, but an epoch has {steps} steps")
+
+    def restore_progress(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `progress_dict` said, or from what `adoption.progress_of` made of PaddleClas's."""
         known = {field.name for field in fields(Progress)}
         self.progress = Progress(**{name: value for name, value in saved.items() if name in known})
         if "tally" in saved:

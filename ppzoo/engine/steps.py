@@ -52,14 +52,14 @@ class Steps:
         return self.count
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
-        """The epoch's steps from `start_step` on."""
+        """The epoch's steps from `start_step` on, without the batches that are empty."""
         start = start_step * self.update_freq
         end = min(self.count * self.update_freq, self.batches_per_epoch)
         with closing(self._batches(epoch * self.batches_per_epoch + start, end - start)) as batches:
             while step := list(islice(batches, self.update_freq)):
-                yield step
+                yield [batch for batch in step if batch is not None]
 
-    def _batches(self, first: int, count: int) -> Generator[Batch, None, None]:
+    def _batches(self, first: int, count: int) -> Generator[Batch | None, None, None]:
         """`count` batches of the passes over the data, from the one numbered `first` on."""
         while count > 0:
             number, place = divmod(first, len(self.loader))

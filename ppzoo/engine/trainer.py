@@ -18,7 +18,7 @@ from ppzoo.engine.state import TrainState
 from ppzoo.engine.steps import Steps
 from ppzoo.engine.stop import StopSignals
 from ppzoo.engine.tally import Part, mean_losses
-from ppzoo.errors import NotFiniteError, TrainingError
+from ppzoo.errors import DataError, NotFiniteError, TrainingError
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
 
 logger = logging.getLogger("ppzoo")
@@ -133,6 +133,8 @@ class Trainer:
         started = time.perf_counter()
         images = self._train(epoch)
         train_seconds = time.perf_counter() - started
+        if not self.state.tally.images:
+            raise DataError(f"expected images to train on, received none that can be read in epoch {epoch + 1}")
         figures = self.state.tally.figures()
         learning_rate = self.state.optimizer.get_lr()
         evaluates = self.evaluate is not None and self.plan.evaluates_after(epoch + 1)
@@ -185,7 +187,7 @@ class Trainer:
             figures, count = self._step(batches)
             images += count
             now = time.perf_counter()
-            if (step + 1) % self.plan.metrics_interval == 0 or step + 1 == steps:
+            if self.state.tally.images and ((step + 1) % self.plan.metrics_interval == 0 or step + 1 == steps):
                 figures = {**figures, **self.state.tally.metric.compute()}
             self._tell("on_step_end", StepReport(epoch, step, steps, figures, learning_rate, count, now - ended))
             ended = now
@@ -205,6 +207,9 @@ class Trainer:
     def _step(self, batches: list[Batch]) -> tuple[dict[str, float], int]:
         """Forward, backward, update; the losses as numbers, and the number of images, of all processes."""
         state = self.state
+        if not batches:
+            state.pass_over()
+            return {}, 0
         state.seed_step(self.processes.rank)
         images = None
         if len(batches) > 1:

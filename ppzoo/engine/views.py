@@ -53,15 +53,19 @@ class ViewAverage(paddle.nn.Layer):
         return (paddle.add_n([F.softmax(score, axis=-1) for score in scores]) / len(scores)).clip(min=TINY).log()
 
 
-def side_by_side(loaders: Iterable[Iterable[Batch]]) -> Iterator[ViewBatch]:
-    """The batches of loaders that read the same samples in the same order, put together.
+def side_by_side(loaders: Iterable[Iterable[Batch | None]]) -> Iterator[ViewBatch | None]:
+    """The batches of loaders that read the same samples in the same order, put together; None for an empty one.
 
     Raises:
         DataError: a sample is missing from one of them.
     """
     for batches in zip(*loaders, strict=True):
-        first = batches[0]
-        for other in batches[1:]:
-            if not bool(paddle.equal_all(first.indices, other.indices)):
-                raise DataError("expected all views of an image, received only some: a crop is larger than an image")
-        yield ViewBatch([batch.images for batch in batches], first.labels, first.indices)
+        filled = [batch for batch in batches if batch is not None]
+        if not filled:
+            yield None
+            continue
+        first = filled[0]
+        same = (bool(paddle.equal_all(first.indices, other.indices)) for other in filled[1:])
+        if len(filled) < len(batches) or not all(same):
+            raise DataError("expected all views of an image, received only some: a crop is larger than an image")
+        yield ViewBatch([batch.images for batch in filled], first.labels, first.indices)

@@ -44,12 +44,17 @@ class BadFiles(Callback):
 
     def _write(self) -> None:
         known = len(self.listed)
-        self.listed.update(self.found())
+        self.listed.update((_plain(name), _plain(reason)) for name, reason in self.found().items())
         count = len(self.listed)
         if count > known:
             text = "".join(f"{name}\t{reason}\n" for name, reason in sorted(self.listed.items()))
             write_lines(self.path, text)
             logger.warning("%d images could not be read and are left out; they are listed in %s", count, self.path)
+
+
+def _plain(text: str) -> str:
+    """What a line of the list can hold of a name."""
+    return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def _fields(line: str) -> tuple[str, str]:

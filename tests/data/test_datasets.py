@@ -1,6 +1,7 @@
 """Datasets answer images and labels, and refuse wrong folders, lists and files before training."""
 
 import gzip
+import os
 import shutil
 
 import numpy as np
@@ -78,6 +79,49 @@ def test_folders_that_make_no_dataset_are_refused(tmp_path):
         ImageFolder(image_root=str(tmp_path), class_num=1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty.*has no images"):
+        ImageFolder(image_root=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", [b"two\nlines", b"carriage\rreturn", b" blank", b"blank ", b"\xff"])
+def test_class_folders_whose_names_no_list_of_labels_can_hold_are_refused(tmp_path, name):
+    save(tmp_path / "cat" / "0.png")
+    save(tmp_path / os.fsdecode(name) / "0.png")
+    with pytest.raises(DataError, match="which no list of labels can hold: rename it"):
+        ImageFolder(image_root=str(tmp_path))
+
+
+def test_links_that_lead_to_themselves_are_no_folders_and_no_images(tmp_path):
+    save(tmp_path / "cat" / "0.png")
+    (tmp_path / "dog").symlink_to("dog")
+    (tmp_path / "cat" / "inner").symlink_to(".")
+    (tmp_path / "cat" / "1.png").symlink_to("1.png")
+    data = ImageFolder(image_root=str(tmp_path))
+    assert (data.classes, len(data)) == (["cat"], 2)
+    with pytest.raises(DataError, match=r"1\.png.*Too many levels of symbolic links"):
+        data[1]
+
+
+def test_pipes_and_devices_are_no_images(tmp_path):
+    (tmp_path / "cat").mkdir()
+    os.mkfifo(tmp_path / "cat" / "0.png")
+    (tmp_path / "cat" / "1.png").symlink_to("/dev/zero")
+    data = ImageFolder(image_root=str(tmp_path))
+    for index in (0, 1):
+        with pytest.raises(DataError, match=rf"{index}\.png.*it is a pipe or a device"):
+            data[index]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    save(tmp_path / "cat" / "inner" / "0.png")
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(DataError, match=r"cannot read the folder '.*inner' \(Permission denied\)"):
         ImageFolder(image_root=str(tmp_path))
 
 

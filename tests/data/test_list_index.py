@@ -84,6 +84,13 @@ def test_a_wrong_line_is_named_with_its_number_and_the_mend(listed, line, compla
     assert "\n" not in message
 
 
+def test_a_path_that_no_system_takes_is_refused_in_a_short_line(listed):
+    assert len(listed(f"{'x' * 4096} 1\n")) == 1
+    with pytest.raises(DataError, match="line 2: expected a path of at most 4096 bytes") as caught:
+        listed(f"good.jpg 9\n{'x' * 4097} 1\n", class_num=10)
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("text", [b"", b"\n \n\r\n"])
 def test_a_list_without_samples_is_an_error(listed, text):
     with pytest.raises(DataError, match="no line with an image"):

@@ -1,8 +1,10 @@
 """Batches are the same with any number of workers; errors arrive in one line; workers end with their loader."""
 
+import errno
 import json
 import multiprocessing
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 
 from ppzoo.data import Compose, DistributedBatchSampler, FashionMNIST, Samples
 from ppzoo.data.loader import Loader, normalized
+from ppzoo.data.shared_memory import SharedArrays
 from ppzoo.data.transforms import NormalizeImage, RandCropImage, RandFlipImage
 from ppzoo.errors import ConfigError, DataError, TrainingError
 
@@ -110,6 +113,41 @@ def test_a_worker_that_dies_is_named_with_its_exit_code():
     assert not multiprocessing.active_children()
 
 
+def test_a_worker_that_dies_between_two_batches_is_missed_before_its_turn():
+    epoch = loader(2).epoch(0)
+    next(epoch)
+    _, other = multiprocessing.active_children()
+    next(epoch)
+    other.kill()
+    other.join()
+    with pytest.raises(TrainingError, match="exit code -9"):
+        next(epoch)
+    assert not multiprocessing.active_children()
+
+
+def test_workers_that_cannot_be_started_are_an_error_and_none_is_left(monkeypatch):
+    fork, allowed = os.fork, iter([True])
+
+    def limited():
+        if next(allowed, False):
+            return fork()
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", limited)
+    with pytest.raises(TrainingError, match=r"Resource temporarily unavailable.: lower loader.num_workers"):
+        next(loader(2).epoch(0))
+    assert not multiprocessing.active_children()
+
+
+def test_shared_memory_that_is_closed_is_freed_where_another_process_still_holds_it():
+    room = SharedArrays()
+    room.write([np.ones(1 << 20)])
+    inherited = os.dup(room.file)
+    room.close()
+    with os.fdopen(inherited) as file:
+        assert not os.fstat(file.fileno()).st_blocks
+
+
 def readers():
     return {process.pid for process in multiprocessing.active_children()}
 
@@ -194,10 +232,12 @@ next(batches)
 """
 
 
-def run_program(rest):
+def run_program(rest, **environment):
     """Runs PROGRAM and `rest` in a process group of its own; returns when its workers have ended too."""
     command = [sys.executable, "-c", PROGRAM + rest]
-    return subprocess.run(command, start_new_session=True, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        command, start_new_session=True, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -231,6 +271,21 @@ def test_nothing_stays_in_shared_memory_when_a_run_is_killed():
     assert len(pids) == 3
     assert not [name for name in os.listdir("/dev/shm") if set(pids) & set(re.split(r"\W|_", name))]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep less of what was freed")
+def test_memory_that_was_freed_is_given_back_before_workers_share_it():
+    done = run_program(
+        "def resident():\n"
+        "    return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20\n"
+        "megabytes = [np.ones(1 << 17) for _ in range(100)]\n"
+        "del megabytes[:-1]\n"
+        "before = resident()\n"
+        "next(Loader(loader.samples, loader.sampler, num_workers=1).epoch(0))\n"
+        "print(before - resident())\n",
+        MALLOC_MMAP_THRESHOLD_=str(1 << 30),
+    )
+    assert int(done.stdout) > 90, done.stderr
 
 
 class Dirty(Clothes):
@@ -275,19 +330,30 @@ def test_images_that_another_process_cannot_read_count_too():
         batches.note([(91, "gone")])
 
 
-def test_a_batch_of_broken_images_only_is_an_error():
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_batch_of_broken_images_only_is_none_and_an_error_where_others_wait_for_it(workers):
     class Rotten(Clothes):
         def __getitem__(self, index):
-            raise DataError("gone")
+            if index < 32:
+                raise DataError("gone")
+            return super().__getitem__(index)
 
+    errors = {"on_error": "skip", "max_bad_fraction": 0.32}
+    found = list(loader(workers, Rotten(), errors=errors).epoch(0))
+    assert [batch and len(batch.labels) for batch in found] == [None, None, 16, 16, 16, 16, 4]
     with pytest.raises(DataError, match="no image of a batch could be read; the first: gone"):
-        next(loader(0, Rotten(), errors={"on_error": "skip", "max_bad_fraction": 1.0}).epoch(0))
+        next(loader(workers, Rotten(), errors={**errors, "pool": lambda own: own}).epoch(0))
 
 
 @pytest.mark.parametrize("options", [{"on_error": "replace"}, {"max_bad_fraction": 2.0}])
 def test_dealing_with_broken_images_in_other_ways_is_refused(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         loader(0, errors=options)
+
+
+def test_fewer_workers_than_none_are_refused():
+    with pytest.raises(ConfigError, match=r"loader\.num_workers"):
+        loader(-1)
 
 
 def test_samples_that_were_left_out_are_known_to_the_run_that_goes_on():

@@ -1,5 +1,6 @@
 """Several labels an image, CIFAR's archives, flowers and tar shards: right samples, and errors that say where."""
 
+import gzip
 import io
 import os
 import pickle
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ppzoo.data import CIFAR10, CIFAR100, Compose, Flowers102, MultiLabelDataset, Samples, TarShards
+from ppzoo.data.datasets import cifar
 from ppzoo.data.reading import Reader, Request, Step
 from ppzoo.data.transforms import DecodeImage
 from ppzoo.errors import ConfigError, DataError
@@ -163,6 +165,7 @@ def test_a_hostile_archive_executes_nothing(tmp_path, monkeypatch):
         {"test_batch": python_two({"labels": [1, 2], "data": np.zeros((2, 3072), np.float32)})},
         {"test_batch": python_two([1, 2])},
         {"batches.meta": python_two({"label_names": ["one"]})},
+        {"batches.meta": python_two({"label_names": list(range(10))})},
         {"test_batch": b"\x80\x02"},
     ],
 )
@@ -183,6 +186,43 @@ def test_a_truncated_archive_and_wrong_options_are_refused(tmp_path):
         CIFAR10(data_file=str(archive), mode="val")
     with pytest.raises(DataError, match="10 classes, but class_num is 5"):
         CIFAR10(data_file=str(archive), class_num=5)
+
+
+def hostile_cifar(path, *members):
+    """An archive of Python's own making, with headers that a reader might believe: (name, changes, content)."""
+    with gzip.open(path, "wb") as archive:
+        for name, changes, content in members:
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            for key, value in changes.items():
+                setattr(member, key, value)
+            archive.write(member.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ([("a", {"size": 1 << 60}, b"")], "it ends within a file"),
+        ([("batches.meta", {"size": 10_000}, b"\x80\x02}")], "it ends within a file"),
+        ([("batches.meta", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, b"")], "which is missing"),
+        ([("batches.meta", {"type": tarfile.GNUTYPE_SPARSE}, b"")], "which is missing"),
+        ([("a", {"type": tarfile.XHDTYPE}, b"1" * 300_000)], "an extension that is too long"),
+        ([("a", {}, bytes(500_000))], "it unpacks to more than 400000 bytes"),
+    ],
+)
+def test_an_archive_that_claims_what_it_has_not_is_refused(tmp_path, monkeypatch, members, complaint):
+    monkeypatch.setattr(cifar, "MAX_BYTES", 400_000)
+    with pytest.raises(DataError, match=complaint):
+        CIFAR10(data_file=hostile_cifar(tmp_path / "c.tar.gz", *members), mode="test")
+
+
+def test_an_unpacked_file_that_would_fill_the_memory_is_refused(tmp_path):
+    for name, content in cifar_files().items():
+        (tmp_path / name).write_bytes(content)
+    os.truncate(tmp_path / "test_batch", cifar.MAX_BYTES + 1)
+    with pytest.raises(DataError, match=f"of at most {cifar.MAX_BYTES} bytes"):
+        CIFAR10(data_file=str(tmp_path), mode="test")
 
 
 def test_flowers_are_read_by_their_lists(tmp_path):

@@ -52,7 +52,7 @@ def fake(monkeypatch, exported):
     """`openvino` replaced by a fake that is installed, whatever is installed here."""
     program = Program(open_export(exported))
     kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
-    monkeypatch.setattr(engines, "onnx_model", lambda exported: (b"", [3, 8, 8]))
+    monkeypatch.setattr(engines, "onnx_model", lambda exported, normalization: (b"", [3, 8, 8]))
     monkeypatch.setattr(engines, "OTHERS", {"openvino": kind})
     monkeypatch.setattr(choice, "OTHERS", {"openvino": kind})
     monkeypatch.setattr(engines, "NAMES", ("paddle", "openvino"))
@@ -163,7 +163,7 @@ def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
         paddle.seed(0)
         network = lively(ppzoo.create_model(family, class_num=7))
     folder = export_network(network, tmp_path / "inference", (3, size, size))
-    engine = engines.open_engine(name, open_export(folder))
+    engine = engines.open_engine(name, open_export(folder), 3)
     images = np.random.default_rng(1).standard_normal((3, 3, size, size), dtype=np.float32)
     network.eval()
     with paddle.no_grad():
@@ -181,7 +181,7 @@ def test_an_export_of_paddlepaddle_2_is_refused_by_the_engines_that_read_onnx(ex
     found = open_export(exported)
     older = type(found)(found.folder, Path("inference.pdmodel"), found.parameters, found.settings, found.identity)
     with pytest.raises(ConfigError, match="expected an export of PaddlePaddle 3"):
-        engines.open_engine("openvino", older)
+        engines.open_engine("openvino", older, 1)
 
 
 def test_an_operator_that_is_not_known_is_named(tmp_path, monkeypatch):
@@ -190,7 +190,7 @@ def test_an_operator_that_is_not_known_is_named(tmp_path, monkeypatch):
     pytest.importorskip("onnx", reason="needs ppzoo[onnxruntime]")
     folder = export_network(network, tmp_path / "inference")
     with pytest.raises(ConfigError, match=r"received pd_op\.softplus: use engine='paddle'") as error:
-        engines.open_engine("onnxruntime", open_export(folder))
+        engines.open_engine("onnxruntime", open_export(folder), 1)
     assert "\n" not in str(error.value)
 
 

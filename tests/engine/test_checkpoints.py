@@ -86,6 +86,21 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capl
         restore(make_state(), tmp_path / "latest")
 
 
+def test_a_damaged_latest_is_not_made_the_best_where_a_run_goes_on(tmp_path):
+    state = make_state()
+    make_trainer(state, Checkpoints(state, tmp_path, interval=100), plan=Plan(1), evaluate=lambda: {"loss": 1.0}).fit()
+    path = tmp_path / "latest.pdparams"
+    content = path.read_bytes()
+    path.unlink()  # it is the best one's file as well
+    path.write_bytes(content[:-1] + b"!")
+    found = newest(tmp_path)
+    assert found == tmp_path / "best_model"
+    resumed = make_state()
+    restore(resumed, found)
+    Checkpoints(resumed, tmp_path, interval=100).on_train_begin(1, EPOCHS)
+    restore(make_state(), tmp_path / "best_model")
+
+
 def test_only_the_last_epochs_are_kept(tmp_path):
     state = make_state()
     make_trainer(state, Checkpoints(state, tmp_path, interval=1, keep=2)).fit()
@@ -198,8 +213,20 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypa
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path):
     checkpoint.save(make_state(class_num=3), tmp_path / "latest")
-    with pytest.raises(CheckpointError, match="the checkpoint's class_num is 3, this configuration's is 4"):
-        restore(make_state(class_num=4), tmp_path / "latest")
+    for other in (make_state(class_num=4), make_state(class_num=4, network=lambda: paddle.nn.Linear(2, 3))):
+        with pytest.raises(CheckpointError, match="the checkpoint's class_num is 3, this configuration's is 4"):
+            restore(other, tmp_path / "latest")
+
+
+def test_a_step_beyond_the_epoch_is_refused(tmp_path):
+    state, resumed = make_state(), make_state()
+    state.identity["steps per epoch"] = resumed.identity["steps per epoch"] = STEPS
+    for step in (STEPS, STEPS + 1):
+        state.progress.step = step
+        checkpoint.save(state, tmp_path / f"step_{step}")
+    restore(resumed, tmp_path / f"step_{STEPS}")
+    with pytest.raises(CheckpointError, match=f"step is {STEPS + 1}, but an epoch has {STEPS} steps; give the same"):
+        restore(resumed, tmp_path / f"step_{STEPS + 1}")
 
 
 def test_a_missing_part_is_named(tmp_path):

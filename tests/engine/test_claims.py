@@ -15,6 +15,7 @@ SOUND = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "i
     [
         ({"epoch": "x"}, "its epoch is 'x'"),
         ({"epoch": -1}, "its epoch is -1"),
+        ({"epoch": None}, "its epoch is None"),
         ({"epoch": 1 << 40}, "its epoch is"),
         ({"step": True}, "its step is True"),
         ({"best": "x"}, "its best is 'x'"),

@@ -171,7 +171,7 @@ def test_all_hear_why_one_failed(monkeypatch):
     second.tell(DataError("x.png is broken\nand more"))
     for line in (first, third):
         failure = line.failure_of_others(5)
-        assert str(failure) == "process 1 of 3 failed: x.png is broken"
+        assert str(failure) == "process 1 of 3 failed: x.png is broken\\nand more"
         assert failure.exit_status == DataError.exit_status
     for line in (first, second, third):
         line.close()

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -57,16 +59,18 @@ def place(tmp_path_factory):
     return folder
 
 
-class Launched:
-    """The launcher with `count` processes of a program, in a new folder."""
+def children(process):
+    return map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
 
-    def __init__(self, place, folder, count, program, *arguments):
+
+class Launched:
+    """A command that is the launcher, or starts it, in a folder."""
+
+    def __init__(self, folder, command):
         self.folder = folder
-        options = ["--nproc_per_node", str(count), "--log_dir", str(folder / "log")]
-        launcher = [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", *options]
         keep = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         self.process = subprocess.Popen(
-            [*launcher, str(program), "-c", str(place / "config.yaml"), *arguments],
+            command,
             env={**keep, "PYTHONPATH": str(ROOT)},
             cwd=folder,
             stdout=subprocess.DEVNULL,
@@ -86,18 +90,26 @@ class Launched:
 
     def pid(self, rank):
         """The process of that number."""
-        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+        launchers = [self.process.pid, *children(self.process.pid)]
+        for child in (child for launcher in launchers for child in children(launcher)):
             if f"PADDLE_TRAINER_ID={rank}\0" in Path(f"/proc/{child}/environ").read_text():
-                return int(child)
+                return child
         raise AssertionError(f"no process {rank}")
 
     def end(self):
         return self.process.wait(timeout=90)
 
 
+def launch(place, folder, count, program, *arguments):
+    """The launcher with `count` processes of a program, in a folder."""
+    options = ["--nproc_per_node", str(count), "--log_dir", str(folder / "log")]
+    launcher = [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", *options]
+    return Launched(folder, [*launcher, str(program), "-c", str(place / "config.yaml"), *arguments])
+
+
 def train(place, folder, *arguments):
     folder.mkdir(exist_ok=True)
-    return Launched(place, folder, 2, ROOT / "tools" / "train.py", *arguments)
+    return launch(place, folder, 2, ROOT / "tools" / "train.py", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +154,7 @@ def test_evaluation_answers_the_same_on_one_two_and_three_processes(place, whole
         folder = tmp_path / str(count)
         folder.mkdir()
         every = f"DataLoader.Eval.dataset.cls_label_path={place / 'all.txt'}"
-        run = Launched(
+        run = launch(
             place, folder, count, tmp_path / "evaluate.py", f"Global.pretrained_model={whole / 'latest'}", every
         )
         assert run.end() == 0, run.text(0)
@@ -193,6 +205,35 @@ def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tm
     again = train(place, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")
     assert again.end() == 0
     assert "going on from" in again.text(0)
+    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
+
+
+def restart_loop(config):
+    """The shell's loop that docs/several_machines.md gives, over a configuration."""
+    text = (ROOT / "docs" / "several_machines.md").read_text()
+    (loop,) = re.findall(r"^    until .*?^    done$", text, re.MULTILINE | re.DOTALL)
+    for written, meant in (
+        ("python -m", f"{sys.executable} -W ignore -m"),
+        ("tools/train.py", f"{ROOT}/tools/train.py"),
+        ("-c CONFIG", f"-c {config} -o Global.save_interval_steps=1"),
+    ):
+        assert loop.count(written) == 1
+        loop = loop.replace(written, meant)
+    return textwrap.dedent(loop)
+
+
+def test_the_documented_loop_starts_again_until_the_training_is_done(place, whole, tmp_path):
+    run = Launched(tmp_path, ["bash", "-c", restart_loop(place / "config.yaml")])
+    run.wait_for("epoch 2/4  step 1/")
+    (launcher,) = children(run.process.pid)
+    os.kill(run.pid(1), signal.SIGKILL)
+    killed = time.monotonic()
+    while Path(f"/proc/{launcher}").exists():
+        assert time.monotonic() - killed < 30
+        time.sleep(0.1)
+    assert newest(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
+    assert run.end() == 0
+    assert "going on from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 
@@ -247,7 +288,7 @@ for cut in (16, 11):
 
 def test_synchronised_norms_make_the_gradients_of_one_large_batch(place, tmp_path):
     (tmp_path / "gradients.py").write_text(GRADIENTS)
-    run = Launched(place, tmp_path, 2, tmp_path / "gradients.py")
+    run = launch(place, tmp_path, 2, tmp_path / "gradients.py")
     assert run.end() == 0, run.text(0)
     for rank in (0, 1):
         even, state, uneven, other_state = (float(line.split()[1]) for line in run.text(rank).splitlines()[-4:])

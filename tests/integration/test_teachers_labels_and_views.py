@@ -194,6 +194,18 @@ def test_only_the_student_of_a_distillation_answers_and_is_exported(place, disti
     assert [answer["class_ids"] for answer in predicted] == [answer["class_ids"] for answer in asked]
 
 
+def test_a_student_is_evaluated_from_its_own_weights_unless_a_figure_is_about_the_teacher(place, distilled, capsys):
+    figures = []
+    for name in ("best_model", "best_model_student"):
+        arguments = (place / "distillation.yaml", f"Global.pretrained_model={distilled / name}")
+        assert main(command("eval", *arguments)) == 0
+        figures.append(printed_figures(capsys))
+    assert figures[0] == figures[1]
+    both = "Metric.Eval=[{DistillationTopkAcc: {model_key: Student}}, {DistillationTopkAcc: {model_key: Teacher}}]"
+    assert main(command("eval", *arguments, both)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_resumed_distillation_ends_where_an_uninterrupted_one_does(place, teacher, distilled, tmp_path):
     """In a process of its own, as after a crash; two networks of one kind must not share the optimizer's state."""

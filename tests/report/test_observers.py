@@ -1,13 +1,17 @@
 """What a run leaves for people to read survives resumption, and a disk that is full is said in one line."""
 
 import json
+import resource
+import shutil
 
 import pytest
+from visualdl import LogReader
 
 from ppzoo.errors import PpzooError, TrainingError
-from ppzoo.events import EpochReport, Summary
-from ppzoo.report import BadFiles, Console, Curves, curves, writing
+from ppzoo.events import EpochReport, StepReport, Summary
+from ppzoo.report import BadFiles, Console, Curves, Scalars, curves, writing
 
+TAGS = ("step/loss", "step/images_per_second", "epoch/train/top1", "epoch/eval/top1")
 SUMMARY = Summary(2, 1.0, "top1", None, None)
 
 
@@ -73,6 +77,57 @@ def test_the_list_of_bad_files_grows_over_a_resumption(tmp_path):
     second.on_train_begin(0, 2)
     second.on_epoch_end(epoch(0))
     assert path.read_text() == "a.jpg\tempty\nb.jpg\ttorn\n"
+
+
+def test_every_bad_file_has_one_line_whatever_its_name_holds(tmp_path):
+    path = tmp_path / "bad_files.txt"
+    for _ in range(2):
+        observer = BadFiles(path, lambda: {"a\nb\t.jpg": "torn\nat 'a\nb'"})
+        observer.on_train_begin(0, 2)
+        observer.close()
+    assert path.read_text() == "a\\nb\\t.jpg\ttorn\\nat 'a\\nb'\n"
+
+
+def test_visualdl_reads_the_scalars_that_were_written(tmp_path):
+    observer = Scalars(tmp_path / "vdl")
+    for step in range(3):
+        observer.on_step_end(StepReport(1, step, 3, {"loss": 2.0 + step}, 0.1, 8, 0.5))
+    observer.on_epoch_end(epoch(1, {"loss": 3.0, "top1": 0.25}, {"top1": 0.75}))
+    observer.close()
+    (file,) = (tmp_path / "vdl").iterdir()
+    reader = LogReader(file_path=str(file))
+    read = {tag: [(point.id, point.value) for point in reader.get_data("scalar", tag)] for tag in TAGS}
+    assert read == {
+        "step/loss": [(3, 2.0), (4, 3.0), (5, 4.0)],
+        "step/images_per_second": [(3, 16.0), (4, 16.0), (5, 16.0)],
+        "epoch/train/top1": [(2, 0.25)],
+        "epoch/eval/top1": [(2, 0.75)],
+    }
+
+
+def test_a_folder_that_was_removed_is_not_made_anew_for_scalars(tmp_path):
+    (tmp_path / "run").mkdir()
+    observer = Scalars(tmp_path / "run" / "vdl")
+    shutil.rmtree(tmp_path / "run")
+    observer.on_epoch_end(epoch(0))
+    observer.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_scalars_that_cannot_be_written_fail_the_run_in_one_line(tmp_path):
+    observer = Scalars(tmp_path / "vdl")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(TrainingError, match=r"vdlrecords.*log: cannot be written: File too large$"):
+            for number in range(10):
+                observer.on_epoch_end(epoch(number))
+        observer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot be written: File exists"):
+        Scalars(tmp_path / "file")
 
 
 def test_there_is_no_list_without_bad_files(tmp_path):

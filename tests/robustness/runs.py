@@ -114,7 +114,7 @@ def start(command: Sequence[str], said: Path, prepare: Callable[[], object] = la
         handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, errors="backslashreplace") for number in (1, 2))
         prepare()
         status = cli.main(command)
     except SystemExit as end:

@@ -1,6 +1,7 @@
 """A twentieth of a folder broken in ten ways: training ends and lists exactly those, evaluation says how many."""
 
 import io
+import json
 import logging
 import os
 import struct
@@ -139,6 +140,34 @@ def test_evaluation_refuses_and_counts_only_when_asked_to(dirty, trained, capsys
     assert float(figures["top1"]) * (COUNT - len(broken)) == pytest.approx(
         round(float(figures["top1"]) * 190), abs=0.01
     )
+
+
+def test_images_are_asked_about_whatever_their_names_hold(dirty, trained, tmp_path, capsys):
+    config, _ = dirty
+    files = [tmp_path / name for name in ("two\nlines.png", "'[a: *b, #c.png")]
+    for file in files:
+        file.write_bytes(encoded("PNG"))
+    ops = "[{DecodeImage: {}}, {ResizeImage: {size: 32}}, {NormalizeImage: {order: ''}}, {ToCHWImage: {}}]"
+    options = (f"Global.pretrained_model={trained / 'latest'}", f"Infer.transforms={ops}")
+    command = ["infer", "--json", "-c", str(config), *(part for text in options for part in ("-o", text))]
+    capsys.readouterr()
+    assert main([*command, *map(str, files)]) == 0
+    assert [json.loads(line)["file_name"] for line in capsys.readouterr().out.splitlines()] == list(map(str, files))
+
+
+def test_batches_of_a_single_image_that_is_broken_are_passed_over(tmp_path, capsys):
+    config = make_place(tmp_path, train=20, test=10, epochs=2, batch=1)
+    for part in ("train", "test"):
+        text(min((tmp_path / part).rglob("*.png")))
+    options = ("Global.save_interval_steps=null", "DataLoader.Eval.dataset.on_error=skip")
+    options += ("DataLoader.Eval.dataset.max_bad_fraction=0.1",)
+    assert main(arguments(config, "run", *options)) == 0
+    figures = [json.loads(line) for line in (output_of(tmp_path, "run") / "history.jsonl").read_text().splitlines()]
+    assert len(figures) == 2
+    for part, count in (("train", 19), ("eval", 9)):
+        for line in figures:
+            right = line[part]["top1"] * count
+            assert right == pytest.approx(round(right), abs=1e-4)
 
 
 def test_a_broken_file_whose_name_is_not_utf8_is_listed_by_it(tmp_path):

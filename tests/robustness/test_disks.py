@@ -71,6 +71,13 @@ def test_a_quota_from_the_beginning_is_an_error_before_the_first_step(whole, cap
     assert "File too large" in error_of(capsys)
 
 
+def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(whole, capsys):
+    assert main(arguments(whole, "x" * 300)) == 2
+    assert "expected a folder that can be written, received" in error_of(capsys)
+    assert main(arguments(whole, "unused", resume="x" * 300)) == 2
+    assert "does not exist; weights alone are loaded by" in error_of(capsys)
+
+
 def test_a_folder_that_disappears_ends_the_run_and_is_not_made_anew(whole, capsys, monkeypatch):
     folder = output_of(whole.parent, "gone")
     after_steps(monkeypatch, 2, lambda: shutil.rmtree(folder))

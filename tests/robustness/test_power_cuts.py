@@ -1,12 +1,14 @@
 """What a cut between two files leaves is made good by the run that goes on."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 from runs import arguments, differences, make_place, output_of
 
+from ppzoo import build
 from ppzoo.cli import main
 from ppzoo.engine import folder as folders
 
@@ -59,6 +61,19 @@ def test_a_cut_in_the_first_saving_of_all_moves_nothing_aside(tmp_path):
     folders.open_folder(tmp_path / "run", resume=False)
     folders.release(tmp_path / "run")
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_a_signal_before_the_first_step_ends_in_one_word(whole, monkeypatch, capsys, number, said):
+    handler = signal.getsignal(number)
+    if number == signal.SIGINT:
+        signal.signal(number, signal.default_int_handler)  # a shell lets its background jobs ignore it
+    try:
+        monkeypatch.setattr(build, "training", lambda *given: os.kill(os.getpid(), number))
+        assert main(arguments(whole, "stopped")) == 128 + number
+    finally:
+        signal.signal(number, handler)
+    assert capsys.readouterr().err.splitlines()[-1] == said
 
 
 def test_going_on_in_the_folder_of_a_live_run_says_so_and_nothing_before(whole, capsys):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_class_count, check_folder
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.errors import DataError
+from ppzoo.files import read_plain_file
 
 
 class ImageFiles:
@@ -26,7 +27,7 @@ class ImageFiles:
     def __getitem__(self, index: int) -> tuple[bytes, int | np.ndarray]:
         path = self.describe(index)
         try:
-            return Path(path).read_bytes(), self.label(index)
+            return read_plain_file(path), self.label(index)
         except OSError as error:
             raise DataError(
                 f"cannot read the image {path!r} ({error.strerror}; {self.origin(index)}): "
@@ -94,14 +95,26 @@ class ImageFolder(ImageFiles):
         class_num: number of classes of the network; may be larger than the number of folders. None: not checked.
 
     Raises:
-        DataError: no class folder, too many of them, or one without images.
+        DataError: no class folder, too many of them, one without images or with a name that no list of labels can
+            hold, or a folder that cannot be read.
     """
 
     def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
         check_folder(image_root)
         self.image_root = image_root
-        with os.scandir(image_root) as entries:
-            self.classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        try:
+            entries = os.listdir(image_root)
+        except OSError as error:
+            _refuse(error)
+        self.classes = sorted(
+            name for name in entries if not name.startswith(".") and os.path.isdir(os.path.join(image_root, name))
+        )
+        for name in self.classes:
+            if name != name.strip() or set("\r\n") & set(name) or not _is_text(name):
+                raise DataError(
+                    f"the class folder {name!r} begins or ends with a blank, has a line end or is not UTF-8, which no"
+                    " list of labels can hold: rename it"
+                )
         if not self.classes:
             raise DataError(f"{image_root!r} has no class folders: expected {image_root}/CLASS/IMAGE files")
         check_class_count(len(self.classes), class_num, f"{image_root!r} has")
@@ -111,7 +124,7 @@ class ImageFolder(ImageFiles):
     def _images(self) -> Iterator[tuple[str, int]]:
         for label, name in enumerate(self.classes):
             found = False
-            for folder, folders, files in os.walk(os.path.join(self.image_root, name)):
+            for folder, folders, files in os.walk(os.path.join(self.image_root, name), onerror=_refuse):
                 folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
                 for file in sorted(files):
                     if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
@@ -125,3 +138,18 @@ class ImageFolder(ImageFiles):
 
     def origin(self, index: int) -> str:
         return f"found in {self.image_root} when the dataset was built"
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions or dataset.image_root"
+    ) from error
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is one that is written in UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

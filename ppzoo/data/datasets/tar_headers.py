@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 BLOCK = 512
+ASCII = bytes(range(128))
 MAX_EXTENSION = 1 << 14  # bytes of a long name or of pax records
 FILE, FOLDER, OTHER = "file", "folder", "other"
 KINDS = {b"0": FILE, b"\0": FILE, b"7": FILE, b"5": FOLDER}
@@ -72,8 +73,8 @@ def _check(block: bytes) -> bytes:
     if len(block) < BLOCK:
         raise ValueError("it ends within a header")
     blank = block[:148] + b" " * 8 + block[156:]
-    negative = sum(byte - 256 for byte in blank if byte > 127) + sum(byte for byte in blank if byte < 128)
-    if _number(block[148:156]) not in (sum(blank), negative):
+    signed = sum(blank) - 256 * len(blank.translate(None, ASCII))  # as some have summed
+    if _number(block[148:156]) not in (sum(blank), signed):
         raise ValueError("a header's checksum is wrong")
     return block[156:157]
 

@@ -24,6 +24,9 @@ from ppzoo.data.transforms.geometry import CropImage, RandCropImage, RandFlipIma
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
 from ppzoo.data.transforms.reduced import ReducedDecode
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
+from ppzoo.data.transforms.resized_crop import ResizedCrop, join_resized_crops
+
+KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop)
 
 
 class Compose:
@@ -36,7 +39,7 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
-        self.transforms = _join_reduced(transforms)
+        self.transforms = join_resized_crops(_join_reduced(transforms))
         self.channel_first = any(
             isinstance(transform, ToCHWImage) or (isinstance(transform, DecodeImage) and transform.channel_first)
             for transform in self.transforms
@@ -61,6 +64,12 @@ class Compose:
         pixels = _apply(self.before, image, random)
         self.last.check(pixels)
         return pixels
+
+    @property
+    def leaves_pixels(self) -> bool:
+        """Whether `before_last` answers bytes of bytes, and calling their normalisation, transposed."""
+        kept = all(isinstance(transform, KEEPING_BYTES) for transform in self.before)
+        return kept and self.last is not None and len(self.transforms) == len(self.before) + 2
 
 
 def _join_reduced(transforms: Sequence[Transform]) -> list[Transform]:

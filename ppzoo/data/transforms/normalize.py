@@ -94,6 +94,11 @@ class NormalizeImage:
             self._look_up(cv2.split(image), target)
         return result
 
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
+        """A factor and a summand a channel that together do what calling does, but for rounding."""
+        mean, std = self.mean.astype(np.float64), self.std.astype(np.float64)
+        return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+
     def _look_up(self, planes: Sequence[np.ndarray] | np.ndarray, result: np.ndarray) -> None:
         for plane, table, target in zip(planes, self.tables, result, strict=False):
             cv2.LUT(plane, table, dst=target)

@@ -1,0 +1,39 @@
+"""A resizing and the crop after it are done as one, with the pixels of the two one after the other."""
+
+import numpy as np
+import pytest
+
+from ppzoo.data.transforms import Compose, CropImage, ResizeImage
+from ppzoo.data.transforms.resized_crop import ResizedCrop
+from ppzoo.errors import DataError
+
+
+def noise(height, width, channels=3):
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("height", "width"), [(375, 500), (500, 375), (64, 64), (33, 1000), (1000, 33), (20, 31), (128, 96), (257, 511)]
+)
+@pytest.mark.parametrize(
+    ("resize", "crop"),
+    [({"resize_short": 64}, 56), ({"size": [70, 61]}, [64, 59]), ({"size": 32}, 32), ({"resize_short": 37}, [1, 36])],
+)
+def test_the_pixels_are_those_of_resizing_and_then_cropping(height, width, channels, resize, crop):
+    image = noise(height, width, channels)
+    both = Compose([ResizeImage(**resize), CropImage(size=crop)])
+    assert [type(transform) for transform in both.transforms] == [ResizedCrop]
+    expected = Compose([CropImage(size=crop)])(Compose([ResizeImage(**resize)])(image))
+    np.testing.assert_array_equal(both(image), expected)
+
+
+def test_a_crop_that_does_not_fit_is_refused_as_without():
+    with pytest.raises(DataError, match="CropImage of 60 x 60 does not fit into an image of 72 x 50"):
+        Compose([ResizeImage(resize_short=50), CropImage(size=60)])(noise(500, 720))
+
+
+@pytest.mark.parametrize("options", [{"interpolation": "bicubic"}, {"backend": "pil"}, {"interpolation": "area"}])
+def test_other_interpolations_resize_the_whole(options):
+    both = Compose([ResizeImage(resize_short=64, **options), CropImage(size=56)])
+    assert [type(transform) for transform in both.transforms] == [ResizeImage, CropImage]

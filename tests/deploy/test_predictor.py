@@ -1,0 +1,138 @@
+"""The predictor answers the same whatever computes, whoever normalises, and however many ask at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+import ppzoo
+from ppzoo.deploy import export
+from ppzoo.deploy.onnx_engines import OpenVino
+from ppzoo.errors import DataError
+
+RESIZE, CROP = {"ResizeImage": {"resize_short": 20}}, {"CropImage": {"size": 16}}
+NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "order": ""}}
+TO_CHW = {"ToCHWImage": None}
+STANDARD = [RESIZE, CROP, NORMALIZE, TO_CHW]
+OTHER_LISTS = [
+    [RESIZE, CROP, TO_CHW, {"NormalizeImage": {**NORMALIZE["NormalizeImage"], "order": "chw"}}],
+    [RESIZE, CROP, {"NormalizeImage": {**NORMALIZE["NormalizeImage"], "output_fp16": True}}, TO_CHW],
+    [RESIZE, {"Pad": {"padding": 2}}, {"CropImage": {"size": 16}}, NORMALIZE, TO_CHW],
+    [RESIZE, CROP, TO_CHW],
+]
+LISTS = [STANDARD, [{"DecodeImage": {"to_rgb": False}}, *STANDARD], [{"ResizeImage": {"size": 16}}, NORMALIZE, TO_CHW]]
+
+
+def export_with(folder, ops, postprocess=None):
+    paddle.seed(0)
+    layers = paddle.nn.Conv2D(3, 4, 3, stride=2), paddle.nn.Flatten(), paddle.nn.Linear(4 * 49, 7)
+    labels = {"label_list": [f"class {index}" for index in range(7)]}
+    answer = postprocess or {"Topk": {"topk": 5, **labels}}
+    settings = {"PreProcess": {"transform_ops": ops}, "PostProcess": answer}
+    export(paddle.nn.Sequential(*layers), folder, [3, 16, 16], settings)
+    return folder
+
+
+def noise(count=1, height=25, width=33, channels=3):
+    return list(np.random.default_rng(0).integers(0, 256, (count, height, width, channels), dtype=np.uint8))
+
+
+def assert_same(answers, expected):
+    assert len(answers) == len(expected)
+    for answer, wanted in zip(answers, expected, strict=True):
+        assert answer["class_ids"] == wanted["class_ids"] and answer["label_names"] == wanted["label_names"]
+        np.testing.assert_allclose(answer["scores"], wanted["scores"], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return export_with(tmp_path_factory.mktemp("predictor") / "inference", STANDARD)
+
+
+@pytest.mark.parametrize(("ops", "in_engine"), [(ops, True) for ops in LISTS] + [(ops, False) for ops in OTHER_LISTS])
+def test_a_normalisation_in_the_engine_answers_what_the_transforms_answer(tmp_path, ops, in_engine):
+    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    folder = export_with(tmp_path / "inference", ops)
+    fast = ppzoo.Predictor(folder, engine="openvino", batch_size=4)
+    assert fast.engine.takes_pixels == in_engine
+    plain = ppzoo.Predictor(folder, engine="paddle", batch_size=4)
+    assert not plain.engine.takes_pixels
+    for images in (noise(1), noise(4, 40, 21), noise(6), [*noise(2, 16, 16), *noise(1, 90, 100)]):
+        assert_same(fast.predict(images), plain.predict(images))
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
+def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
+    if engine != "paddle":
+        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
+    images = noise(9)
+    alone = [predictor.predict(image)[0] for image in images]
+    for count in (9, 4, 3, 2, 1, 0, 5):
+        assert_same(predictor.predict(images[:count]), alone[:count])
+
+
+def test_a_network_of_many_weights_computes_batches_as_a_whole(exported, monkeypatch):
+    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    images = noise(9)
+    expected = ppzoo.Predictor(exported, engine="openvino", batch_size=4).predict(images)
+    monkeypatch.setattr(OpenVino, "FEW", 0)
+    assert_same(ppzoo.Predictor(exported, engine="openvino", batch_size=4).predict(images), expected)
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
+def test_several_threads_may_ask_at_once(exported, engine):
+    if engine != "paddle":
+        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    predictor = ppzoo.Predictor(exported, engine=engine, batch_size=3)
+    images = noise(12)
+    alone = [predictor.predict(image)[0] for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            parts = [images[start : start + size] for start, size in ((0, 1), (1, 3), (4, 1), (5, 7))]
+            assert_same([answer for part in threads.map(predictor.predict, parts) for answer in part], alone)
+
+
+def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tmp_path):
+    predictor = ppzoo.Predictor(exported, batch_size=4, engine="paddle")
+    images = noise(4)
+    expected = predictor.predict(images)
+    with pytest.raises(DataError, match=r"none\.jpg: expected an image, received: No such file") as error:
+        predictor.predict([images[0], tmp_path / "none.jpg", *images])
+    assert "\n" not in str(error.value)
+    assert_same(predictor.predict(images), expected)
+
+
+def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported, tmp_path):
+    (image,) = noise()
+    file = tmp_path / "image.png"
+    cv2.imwrite(str(file), image[:, :, ::-1])
+    predictor = ppzoo.Predictor(exported, engine="paddle")
+    expected = predictor.predict(image)
+    assert_same(predictor.predict([file, str(file), file.read_bytes()]), expected * 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "received"),
+    [
+        (np.zeros((25, 33, 3), np.float32), r"shape \(25, 33, 3\) and type float32"),
+        (np.zeros((25, 33, 3), np.uint16), r"shape \(25, 33, 3\) and type uint16"),
+        (np.zeros((25, 33), np.uint8), r"shape \(25, 33\) and type uint8"),
+        (np.zeros((2, 25, 33, 3), np.uint8), r"shape \(2, 25, 33, 3\) and type uint8"),
+        (np.zeros((25, 33, 1), np.uint8), r"3 channels.*\(16, 16, 1\)"),
+        (np.zeros((25, 33, 4), np.uint8), r"3 channels.*\(16, 16, 4\)"),
+        (np.zeros((0, 33, 3), np.uint8), r"\(0, 33, 3\)"),
+        (b"", "empty"),
+        (b"no image", "expected an image"),
+        (None, "received NoneType"),
+        (7, "received int"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_line(exported, image, received):
+    predictor = ppzoo.Predictor(exported, engine="paddle")
+    for images in (image, [*noise(), image]):
+        with pytest.raises(DataError, match=received) as error:
+            predictor.predict(images)
+        assert "\n" not in str(error.value)
