@@ -15,7 +15,7 @@ SEVERAL_OUTPUTS = {"Loss": "GoogLeNetLoss", "Metric": "GoogLeNetTopkAcc"}
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[Problem]:
     """The contradictions of a configuration, whatever else may be wrong with it."""
-    for rule in (_schedule, _steps, _shapes, _weights, _classes, _labels, _outputs, _networks, _distilled):
+    for rule in (_schedule, _decay, _steps, _shapes, _weights, _classes, _labels, _outputs, _networks, _distilled):
         yield from rule(config)
 
 
@@ -85,6 +85,13 @@ def _shapes(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(path, f"expected the channels of Global.image_shape ({channels}), received {given}")
 
 
+def _decay(config: Mapping[str, Any]) -> Iterator[Problem]:
+    name, regularizer = at(config, "Optimizer.name"), at(config, "Optimizer.regularizer")
+    if name in ("AdamW", "AdamWDL") and regularizer is not None:
+        text = f"expected Optimizer.weight_decay for {name}, which decays apart from the gradient"
+        yield Problem("Optimizer.regularizer", f"{text}, received {show(regularizer)}")
+
+
 def _weights(config: Mapping[str, Any]) -> Iterator[Problem]:
     if at(config, "Arch.use_ssld") is True and at(config, "Arch.pretrained") in (None, False):
         text = "expected Arch.pretrained to be true, since these are weights of PaddleClas's distillation"
@@ -97,7 +104,8 @@ def _classes(config: Mapping[str, Any]) -> Iterator[Problem]:
     if not accepts(count, int):
         return
     for path, _, options in _terms(config):
-        weights, topk = fitting(options.get("class_weights"), list[float]), fitting(options.get("topk"), list[int])
+        weights, topk = fitting(options.get("class_weights"), list[float]), options.get("topk")
+        topk = fitting([topk] if accepts(topk, int) else topk, list[int])
         if weights is not None and len(weights) != count:
             expected = f"expected {count} weights, one a class (Arch.class_num)"
             yield Problem(f"{path}.class_weights", f"{expected}, received {len(weights)}")

@@ -74,6 +74,7 @@ Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <=
 Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= value < float("inf"))]
 Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
 Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
+Text = Annotated[str, Limit("one character or more", lambda value: value != "")]
 Share = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 LogRanks = Annotated[
     str | int | list[int],
@@ -247,10 +248,14 @@ class ComponentSection:
 
 @dataclass(frozen=True)
 class PostProcessSection:
-    """The keys of `Infer.PostProcess` that every post-processing shares: the class names, in order or in a file."""
+    """The keys of `Infer.PostProcess` that every post-processing shares: the class names, in order or in a file.
+
+    `delimiter`: what parts index and name in the file; a blank by default.
+    """
 
     name: str
     class_id_map_file: str | None = None
+    delimiter: Text | None = None
     label_list: list[str] | None = None
 
 

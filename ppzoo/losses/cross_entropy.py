@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import paddle
 import paddle.nn.functional as F
@@ -27,12 +27,19 @@ class CELoss(Loss):
     Args:
         epsilon: label smoothing, in [0, 1).
         class_weights: weight of every class, for unbalanced data; the mean is divided by the weights in the batch.
+        reduction: accepted for PaddleClas's files: the loss of a batch is the mean.
 
     Raises:
         ConfigError: an option out of its range.
     """
 
-    def __init__(self, *, epsilon: float | None = None, class_weights: list[float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        epsilon: float | None = None,
+        class_weights: list[float] | None = None,
+        reduction: Literal["mean"] = "mean",
+    ) -> None:
         check_epsilon(epsilon)
         self.epsilon = epsilon
         self.class_weights = class_weights_of(class_weights)

@@ -19,7 +19,8 @@ class ExpectedCalibrationError(Metric):
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599, equation 3.
 
     Args:
-        bins: number of bins; a bin holds the confidences above its lower and up to its upper edge.
+        bins: number of bins; a bin holds the confidences above its lower and up to its upper edge. A confidence that
+            misses an edge by the rounding of float32 scores lies on it.
     """
 
     higher_is_better = False
@@ -32,11 +33,11 @@ class ExpectedCalibrationError(Metric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        probabilities = F.softmax(scores, axis=1).numpy().astype("float64")
+        probabilities = F.softmax(scores.astype("float64"), axis=1).numpy()
         confidence = probabilities.max(axis=1)
         truth = class_indices(label, scores.shape[1]).numpy().ravel()
         right = probabilities.argmax(axis=1) == truth
-        index = np.clip(np.ceil(confidence * self.bins).astype("int64") - 1, 0, self.bins - 1)
+        index = np.clip(np.ceil((confidence * self.bins).round(5)).astype("int64") - 1, 0, self.bins - 1)
         sums = {"samples": np.ones(len(truth)), "confidence": confidence, "right": right}
         self.merge({key: np.bincount(index, weights=value, minlength=self.bins) for key, value in sums.items()})
 

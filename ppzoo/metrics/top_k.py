@@ -22,15 +22,16 @@ class TopkAcc(Metric):
     `paddle.topk`. Of soft labels the class with the largest share counts.
 
     Args:
-        topk: the values of k; 1 and 5 by default.
+        topk: the values of k, or a single one; 1 and 5 by default.
 
     Raises:
         ConfigError: no k, or one below 1; or, in `update`, every k above the number of classes.
     """
 
-    def __init__(self, *, topk: list[int] | None = None) -> None:
+    def __init__(self, *, topk: int | list[int] | None = None) -> None:
         super().__init__()
-        self.topk = [1, 5] if topk is None else list(topk)
+        given = [1, 5] if topk is None else topk
+        self.topk = [given] if isinstance(given, int) else list(given)
         if not self.topk or min(self.topk) < 1:
             raise ConfigError(f"expected topk with numbers of 1 or more, received {topk}")
         self._said: set[int] = set()
@@ -85,10 +86,10 @@ class DistillationTopkAcc(TopkAcc):
     Args:
         model_key: name of the network.
         feature_key: key of the scores where it answers a mapping; "logits" by default.
-        topk: the values of k; 1 and 5 by default.
+        topk: that of `TopkAcc`.
     """
 
-    def __init__(self, *, model_key: str, feature_key: str | None = None, topk: list[int] | None = None) -> None:
+    def __init__(self, *, model_key: str, feature_key: str | None = None, topk: int | list[int] | None = None) -> None:
         super().__init__(topk=topk)
         self.model_key = model_key
         self.feature_key = feature_key

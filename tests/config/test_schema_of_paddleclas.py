@@ -152,6 +152,19 @@ def test_a_value_of_paddleclas_s_files_is_taken_or_refused_as_agreed(path, value
     assert [line.partition(": ")[2] for line in config.check(made, components)] == expected
 
 
+BEYOND = [
+    ("Metric.Train[].TopkAcc.topk", 5),
+    ("Metric.Train[].DistillationTopkAcc.topk", 1),
+    ("Loss.Train[].CELoss.reduction", "mean"),
+    ("Infer.PostProcess", {"name": "Topk", "class_id_map_file": "names.txt", "delimiter": ","}),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), BEYOND)
+def test_what_paddleclas_s_components_take_beyond_its_own_files_is_taken(path, value, components):
+    assert config.check(configuration(path, value), components) == []
+
+
 def test_a_configuration_of_the_first_schema_is_refused_as_agreed(components):
     legacy = {"mode": "train", "ARCHITECTURE": {"name": "VGG16"}, "classes_num": 102, "TRAIN": {"batch_size": 20}}
     (line,) = config.check(legacy, components)

@@ -40,6 +40,7 @@ def figures(name, scores=LOGITS, label=LABEL, output=lambda scores: scores, **op
 def test_measured_top_k_of_paddleclas():
     assert figures("TopkAcc", topk=[1, 5]) == FACTS["TopkAcc"]
     assert figures("TopkAcc", label=LABEL.ravel()) == FACTS["TopkAcc"]
+    assert figures("TopkAcc", topk=5) == {"top5": FACTS["TopkAcc"]["top5"]}
     assert figures("TopkAcc", output=lambda scores: {"logits": scores}) == FACTS["TopkAcc"]
     assert figures("GoogLeNetTopkAcc", output=lambda scores: [scores, -scores, scores]) == FACTS["TopkAcc"]
     networks = {"Student": {"scores": None}}
@@ -153,6 +154,15 @@ def test_calibration_error_by_hand():
     )
     # Of four bins two are used: (0.5, 0.75] has accuracy 2/2 at confidence 0.575, (0.75, 1] 1/2 at 0.85.
     expected = (abs(1.0 - 0.575) * 2 + abs(0.5 - 0.85) * 2) / 4
+    assert answer["ExpectedCalibrationError"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one():
+    confidence, label = np.array([0.6, 0.6, 0.7, 0.7, 0.8, 0.8, 0.9, 0.9]), np.array([0, 1, 0, 0, 1, 0, 0, 0])
+    scores = np.log(np.stack([confidence, 1 - confidence], axis=1)).astype("float32")
+    answer = figures("ExpectedCalibrationError", scores, label, bins=10)
+    # Right answers beside the sum of the confidences, in (0.5, 0.6], (0.6, 0.7], (0.7, 0.8] and (0.8, 0.9].
+    expected = (abs(1 - 1.2) + abs(2 - 1.4) + abs(1 - 1.6) + abs(2 - 1.8)) / 8
     assert answer["ExpectedCalibrationError"] == pytest.approx(expected, rel=1e-5)
 
 
