@@ -11,7 +11,6 @@ import io
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from types import FrameType
@@ -77,16 +76,17 @@ def _import_paddle() -> None:
     """Import PaddlePaddle, and keep what it says of its own workings from the user (GLOG_minloglevel=0 has it back).
 
     Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody. And
-    at SIGTERM it would report a crash.
+    at SIGTERM it would report a crash; a program that had imported it before us keeps its own signals.
     """
+    if "paddle" in sys.modules:
+        return
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", "No ccache found")
     with contextlib.redirect_stderr(io.StringIO()) as said:
         import paddle  # noqa: F401
     others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
     print("".join(f"{line}\n" for line in others), end="", file=sys.stderr)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
