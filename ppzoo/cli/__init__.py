@@ -41,11 +41,15 @@ def _run(arguments: Sequence[str]) -> NoReturn:
         process.prepare()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the names of files may be no text
-    sys.exit(main(arguments))
+    sys.exit(main(arguments, owns_process=True))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Carry out a command line and answer its exit status."""
+def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
+    """Carry out a command line and answer its exit status.
+
+    Args:
+        owns_process: nothing else runs in it, whose signals would be disturbed.
+    """
     options = _parser().parse_args(arguments)
     try:
         if options.command not in ("train", "eval") and os.environ.get("PADDLE_TRAINERS_NUM", "1") != "1":
@@ -53,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         if getattr(options, "needs_paddle", True):
             require_paddle()
             _import_paddle()
+            if owns_process:
+                signal.signal(signal.SIGTERM, _terminate)
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:
@@ -75,18 +81,14 @@ def main(arguments: Sequence[str]) -> int:
 def _import_paddle() -> None:
     """Import PaddlePaddle, and keep what it says of its own workings from the user (GLOG_minloglevel=0 has it back).
 
-    Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody. And
-    at SIGTERM it would report a crash; a program that had imported it before us keeps its own signals.
+    Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody.
     """
-    if "paddle" in sys.modules:
-        return
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", "No ccache found")
     with contextlib.redirect_stderr(io.StringIO()) as said:
         import paddle  # noqa: F401
     others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
     print("".join(f"{line}\n" for line in others), end="", file=sys.stderr)
-    signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
