@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -129,10 +130,19 @@ class _Requests:
 
 def _compiled(model: bytes, shape: list[int], options: dict[str, Any]) -> Any:
     """A program for images of that shape, whose first number may be -1: any."""
-    import openvino
-
-    core = openvino.Core()
-    read = core.read_model(model)
+    read = _core().read_model(model)
     read.reshape(shape)
     shared = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_cores()}
-    return core.compile_model(read, "CPU", {**shared, **options})
+    return _core().compile_model(read, "CPU", {**shared, **options})
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO, once in a process.
+
+    Each `Core` gives the thread a stack for signals and takes its predecessor's back when it goes: where several go in
+    another order than they came, the stack that is left is not there any more, and the next signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
