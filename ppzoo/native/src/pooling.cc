@@ -62,25 +62,26 @@ Windows adaptive_windows(int64_t size, int64_t count) {
 void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
   const int64_t channels = s.channels;
   parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    std::vector<int32_t> places(channels);  // as wide as the values, so that both fill vectors alike
+    int32_t* place = places.data();
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       float* best = y + output * channels;
-      uint8_t* place = arg + output * channels;
       std::fill(best, best + channels, -std::numeric_limits<float>::infinity());
-      std::memset(place, 0, channels);
-      int index = 0;
+      std::fill(place, place + channels, 0);
+      int32_t index = 0;
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
         for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
           const float* from = x + ((image * s.height + h) * s.width + w) * channels;
-          const uint8_t here = static_cast<uint8_t>(index);
 #pragma omp simd
           for (int64_t c = 0; c < channels; ++c) {
             // A NaN wins, and stays.
             const bool better = !(from[c] <= best[c]);
-            place[c] = better ? here : place[c];
+            place[c] = better ? index : place[c];
             best[c] = better ? from[c] : best[c];
           }
         }
       }
+      std::copy(place, place + channels, arg + output * channels);
     });
   });
 }
