@@ -16,12 +16,14 @@ import numpy as np
 import paddle
 
 import ppzoo
+from ppzoo import native
 from ppzoo.engine.average import WeightAverage
 from ppzoo.engine.patience import EarlyStopping
 from ppzoo.engine.precision import Precision
 from ppzoo.engine.protocols import Metric, Resumable
 from ppzoo.engine.tally import Tally
 from ppzoo.errors import CheckpointError
+from ppzoo.native import operators
 
 VERSIONS = {
     "ppzoo": ppzoo.__version__,
@@ -105,14 +107,14 @@ class TrainState:
         paddle.seed(int(words[0]))
 
     def gradients_are_finite(self) -> bool:
-        """Whether all gradients are, and take the scale of the loss out of them.
-
-        A sum is finite only if all that is summed is.
-        """
+        """Whether all gradients are, and take the scale of the loss out of them."""
         if self.precision.scaler is not None:
             self.precision.scaler.unscale(self.model.parameters())
-        sums = [parameter.grad.sum() for parameter in self.model.parameters() if parameter.grad is not None]
-        return math.isfinite(float(paddle.add_n(sums)))
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if native.active() and operators.are_plain(gradients):
+            return operators.all_finite(gradients)
+        # A sum is finite only if all that is summed is.
+        return math.isfinite(float(paddle.add_n([gradient.sum() for gradient in gradients])))
 
     def update(self, apply: bool = True) -> None:
         """One step of optimizer and schedule; without `apply`, where the gradients overflowed, of the schedule alone.
@@ -127,7 +129,7 @@ class TrainState:
                 self.optimizer.step()
             if self.average is not None:
                 self.average.update(self.model)
-        self.optimizer.clear_grad()
+        self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()
         self.progress.step += 1
 
