@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +175,25 @@ def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
     np.testing.assert_allclose(engine(images), expected, atol=1e-4)
     with pytest.raises(DataError, match=f"received 1 x 3 x {size + 1} x {size}"):
         engine(np.zeros((1, 3, size + 1, size), np.float32))
+
+
+SIGNAL_ITSELF = """
+import os, signal, sys
+from pathlib import Path
+from ppzoo.deploy import open_engine, open_export
+
+signal.signal(signal.SIGTERM, lambda number, frame: print("heard"))
+opened = [open_engine("openvino", open_export(Path(sys.argv[1])), 4) for _ in range(3)]
+while opened:
+    del opened[0]
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_process_hears_signals_after_engines_have_gone_in_the_order_they_came(exported):
+    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    done = subprocess.run([sys.executable, "-c", SIGNAL_ITSELF, exported], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n")
 
 
 def test_an_export_of_paddlepaddle_2_is_refused_by_the_engines_that_read_onnx(exported, fake, monkeypatch):

@@ -278,8 +278,8 @@ template <class Body>
 void sum_over_channels(const ConvShape& s, const float* whole, int64_t pixels, int64_t channels, float* sum,
                        int64_t sum_size, const Body& body) {
   const int64_t part = (equal_parts(channels, kTerms / (s.kernel_h * s.kernel_w)) + 15) / 16 * 16;
-  auto* slice = static_cast<float*>(shared_buffer(Purpose::kSlice, sizeof(float) * pixels * part));
-  auto* term = static_cast<float*>(shared_buffer(Purpose::kPartialSum, sizeof(float) * sum_size));
+  float* slice = buffer(Purpose::kSlice, pixels * part);
+  float* term = buffer(Purpose::kPartialSum, sum_size);
   for (int64_t first = 0; first < channels; first += part) {
     const int64_t count = std::min(part, channels - first);
     parallel(pixels, pixels * count, [&](int, int64_t begin, int64_t end) {
@@ -342,10 +342,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
     const ConvShape piece = shape.with_images(std::min(part, shape.images - image));
     const bool adding = add || image > 0;
     float* to = dweights;
-    if (adding) {
-      const size_t bytes = sizeof(float) * shape.weight_size();
-      to = static_cast<float*>(shared_buffer(Purpose::kPartialWeights, bytes));
-    }
+    if (adding) to = buffer(Purpose::kPartialWeights, shape.weight_size());
     float* bias_to = dbias != nullptr && adding ? bias_part.data() : dbias;
     run(task_for(piece, Pass::kWeightGradient, dbias != nullptr), true,
         {x + image * in, to, dy + image * out, bias_to});

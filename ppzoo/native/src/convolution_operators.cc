@@ -9,15 +9,9 @@
 
 namespace {
 
+using namespace ppzoo::glue;
 using ppzoo::Activation;
 using ppzoo::ConvShape;
-using ppzoo::Shape;
-using ppzoo::Tensor;
-using ppzoo::alone;
-using ppzoo::channels_of;
-using ppzoo::like;
-using ppzoo::nothing;
-using ppzoo::pixels_of;
 
 // `geometry`: strides, paddings (top, bottom, left, right), dilations, groups.
 ConvShape conv_shape(const Shape& x, const Shape& weights, const std::vector<int>& geometry) {
@@ -229,7 +223,7 @@ void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradie
   }
   const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time(s.images, out);
-  auto* draw = static_cast<float*>(ppzoo::shared_buffer(ppzoo::Purpose::kGradient, sizeof(float) * part * out));
+  float* draw = ppzoo::buffer(ppzoo::Purpose::kGradient, part * out);
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     const ConvShape piece = s.with_images(count);

@@ -9,7 +9,7 @@
 #include "paddle/phi/api/ext/op_meta_info.h"
 #include "paddle/phi/api/include/api.h"
 
-namespace ppzoo {
+namespace ppzoo::glue {
 
 using paddle::Tensor;
 using Shape = std::vector<int64_t>;
@@ -32,4 +32,4 @@ inline Tensor nothing(const Tensor& model) { return like(model, Shape{1}); }
 inline int64_t channels_of(const Tensor& x) { return x.shape().back(); }
 inline int64_t pixels_of(const Tensor& x) { return x.numel() / channels_of(x); }
 
-}  // namespace ppzoo
+}  // namespace ppzoo::glue

@@ -6,10 +6,9 @@
 #include "parallel.h"
 
 namespace ppzoo {
-
 namespace {
 
-// Calls body(number, begin, end) for the elements [begin, end) of tensor `number`, each core with a share of all.
+// Calls body(thread, number, begin, end) for the elements [begin, end) of tensor `number`: a share of all a thread.
 template <class Body>
 void for_elements(const std::vector<int64_t>& counts, const Body& body) {
   int64_t all = 0;

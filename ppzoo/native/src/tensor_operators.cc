@@ -4,14 +4,8 @@
 
 namespace {
 
+using namespace ppzoo::glue;
 using ppzoo::Activation;
-using ppzoo::Shape;
-using ppzoo::Tensor;
-using ppzoo::alone;
-using ppzoo::channels_of;
-using ppzoo::like;
-using ppzoo::nothing;
-using ppzoo::pixels_of;
 
 // ---- pooling
 

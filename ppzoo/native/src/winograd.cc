@@ -11,7 +11,7 @@
 namespace ppzoo {
 namespace {
 
-constexpr int kFilter = 3, kInput = 4, kOutput = 2, kPositions = kInput * kInput;
+constexpr int kFilter = 3, kInput = 4, kOutput = 2, kPositions = kInput * kInput, kTaps = kFilter * kFilter;
 
 // The transforms along one axis, by the paper's names of their matrices.
 struct InputLine {  // B^T
@@ -152,7 +152,6 @@ void for_rows(const Tiling& tiling, int64_t work, Body&& body) {
 // j begins at weights[k * depth_step + j * column_step]; `turned` by half a turn.
 const float* filter_panels(const float* weights, int64_t depth_step, int64_t column_step, int64_t depth,
                            int64_t columns, bool turned) {
-  constexpr int kTaps = kFilter * kFilter;
   const int64_t matrix = packed_size(depth, columns);
   float* panels = buffer(Purpose::kWeights, kPositions * matrix);
   parallel(columns / kLanes, kPositions * matrix, [&](int, int64_t begin, int64_t end) {
@@ -209,8 +208,8 @@ void finish_weights(const ConvShape& s, const std::vector<const float*>& sums, b
         }
         transform<FilterGradientLine>(total, gradient);
         for (int lane = 0; lane < kLanes; ++lane) {
-          float* to = dweights + ((column + lane) * in + channel) * kFilter * kFilter;
-          for (int tap = 0; tap < kFilter * kFilter; ++tap) {
+          float* to = dweights + ((column + lane) * in + channel) * kTaps;
+          for (int tap = 0; tap < kTaps; ++tap) {
             to[tap] = (add ? to[tap] : 0.0f) + gradient[tap / kFilter][tap % kFilter][lane];
           }
         }
@@ -224,20 +223,18 @@ void finish_weights(const ConvShape& s, const std::vector<const float*>& sums, b
 bool winograd(const ConvShape& s) {
   const bool plain = s.kernel_h == kFilter && s.kernel_w == kFilter && s.stride_h * s.stride_w == 1 &&
                      s.dilation_h * s.dilation_w == 1 && s.groups == 1;
-  const bool padded_by_two = std::max({s.top, s.bottom, s.left, s.right}) < kFilter;
-  if (!plain || !padded_by_two || s.channels % kLanes != 0 || s.out_channels % kLanes != 0) return false;
+  const bool little_padded = std::max({s.top, s.bottom, s.left, s.right}) < kFilter;
+  if (!plain || !little_padded || s.channels % kLanes != 0 || s.out_channels % kLanes != 0) return false;
   // Tiles that reach beyond small outputs of odd sizes waste products; at least a quarter must be saved.
   const int64_t tiles = (s.out_height() + 1) / kOutput * ((s.out_width() + 1) / kOutput);
-  return 4 * kPositions * tiles <= 3 * kFilter * kFilter * s.out_height() * s.out_width();
+  return 4 * kPositions * tiles <= 3 * kTaps * s.out_height() * s.out_width();
 }
 
 void winograd_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
-  constexpr int64_t kTaps = kFilter * kFilter;
   filter(s, x, filter_panels(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias, y);
 }
 
 void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
-  constexpr int64_t kTaps = kFilter * kFilter;
   ConvShape back = s;
   back.height = s.out_height(), back.width = s.out_width();
   back.channels = s.out_channels, back.out_channels = s.channels;
