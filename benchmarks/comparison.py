@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,14 @@ def rounds(contestants: Mapping[str, Callable[[], float]], pairs: int) -> Figure
         for name in names[number % len(names) :] + names[: number % len(names)]:
             figures[name].append(contestants[name]())
     return figures
+
+
+def last_line(command: list[str], about: str, variables: Mapping[str, str]) -> str:
+    """What a process of its own, with further environment variables, prints last; an end if it fails."""
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{about}: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip().splitlines()[-1]
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -110,10 +109,7 @@ def measure(contestant: str, folder: Path, batch: int, image: str) -> float:
 def run(contestant: str, folder: Path, batch: int, image: str) -> float:
     command = [sys.executable, __file__, "--measure", contestant, "--folder", str(folder)]
     command += ["--case", f":{batch}", "--image", image]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{contestant}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    return float(comparison.last_line(command, contestant, {}))
 
 
 def compare(case: str, pairs: int, image: str) -> comparison.Figures:

@@ -18,7 +18,6 @@ import math
 import os
 import random
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -178,11 +177,7 @@ def measure(contestant: str, source: str, path: str | None) -> float:
 def run(contestant: str, source: str, path: str | None) -> float:
     command = [sys.executable, __file__, "--measure", contestant, "--images", source]
     command += ["--peer", path] if path else []
-    environment = {**os.environ, **missing_settings(os.environ)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{contestant}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    return float(comparison.last_line(command, contestant, missing_settings(os.environ)))
 
 
 def main() -> None:

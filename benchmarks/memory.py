@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -103,11 +102,8 @@ def kilobytes(file: Path, key: str) -> int:
 
 
 def run(*arguments: str) -> dict[str, float]:
-    environment = {**os.environ, **missing_settings(os.environ)}
-    done = subprocess.run([sys.executable, __file__, *arguments], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr.strip().splitlines()[-1])
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    command = [sys.executable, __file__, *arguments]
+    return json.loads(comparison.last_line(command, " ".join(arguments), missing_settings(os.environ)))
 
 
 def main() -> None:

@@ -28,7 +28,6 @@ import argparse
 import math
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -106,12 +105,8 @@ def _all(pool: ThreadPoolExecutor, function: Callable[..., object], *arrays: lis
 
 
 def run(peak: str) -> float:
-    environment = {**os.environ, **missing_settings(os.environ)}
     command = [sys.executable, __file__, "--measure", peak]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{peak}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    return float(comparison.last_line(command, peak, missing_settings(os.environ)))
 
 
 # --- work ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import time
 from functools import partial
@@ -119,12 +118,8 @@ def measure(contestant: str, case: str, steps: int) -> float:
 
 def run(contestant: str, case: str, steps: int, interpreter: str) -> float:
     """The same in a process of its own; all contestants get the same environment."""
-    environment = {**os.environ, **missing_settings(os.environ)}
     command = [interpreter, __file__, "--measure", contestant, "--case", case, "--steps", str(steps)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{contestant}, {case}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    return float(comparison.last_line(command, f"{contestant}, {case}", missing_settings(os.environ)))
 
 
 def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Figures:

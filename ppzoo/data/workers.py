@@ -15,7 +15,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -53,7 +53,8 @@ class Workers:
         try:
             if shared_memory:
                 self.rooms.extend(SharedArrays() for _ in range(count + SPARE))
-            self.workers.extend(_Worker(reader, self.rooms) for _ in range(count))
+            with _signals_held_back():
+                self.workers.extend(_Worker(reader, self.rooms) for _ in range(count))
         except OSError as error:
             self.close()
             raise TrainingError(
@@ -181,6 +182,16 @@ def _give_back_freed_memory() -> None:
         trim(0)
 
 
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Let signals that ask the run to stop wait: a process that starts inherits that, and settles how it takes them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(reader: Reader, connection: Connection, rooms: list[SharedArrays], parent: int) -> None:
     """What a worker does all its life: read what is asked for."""
     gc.freeze()  # a collection would write to every object, and so copy the memory that is shared with the parent
@@ -206,12 +217,13 @@ def _heed_alone(parent: int) -> None:
     """Let a worker outlive the signals that ask the whole run to stop, and end with its parent, however that ends.
 
     A terminal, a job scheduler or a container sends them to all processes at once, but the trainer goes on to the end
-    of its step and still needs its readers.
+    of its step and still needs its readers. Both are blocked since before this process began.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _end_with(parent: int) -> None:

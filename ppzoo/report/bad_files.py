@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ppzoo.errors import one_line
 from ppzoo.events import Callback, EpochReport, StepReport
 from ppzoo.report.writing import write_lines
 
@@ -54,7 +55,7 @@ class BadFiles(Callback):
 
 def _plain(text: str) -> str:
     """What a line of the list can hold of a name."""
-    return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return one_line(text).replace("\t", "\\t")
 
 
 def _fields(line: str) -> tuple[str, str]:

@@ -232,9 +232,9 @@ next(batches)
 """
 
 
-def run_program(rest, **environment):
+def run_program(rest, at_first="", **environment):
     """Runs PROGRAM and `rest` in a process group of its own; returns when its workers have ended too."""
-    command = [sys.executable, "-c", PROGRAM + rest]
+    command = [sys.executable, "-c", at_first + PROGRAM + rest]
     return subprocess.run(
         command, start_new_session=True, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
     )
@@ -248,6 +248,17 @@ def test_workers_go_on_when_the_whole_group_is_asked_to_stop(name):
         "print(1 + len(list(batches)), len(multiprocessing.active_children()))\n"
     )
     assert (done.stdout, done.returncode) == ("50 2\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_workers_go_on_when_they_are_asked_to_stop_before_they_have_begun(name):
+    done = run_program(
+        "print(1 + len(list(batches)))\n",
+        at_first="import multiprocessing.util, os, signal\n"
+        "close = multiprocessing.util._close_stdin\n"  # what a new process does first
+        f"multiprocessing.util._close_stdin = lambda: (os.kill(os.getpid(), signal.{name}), close())\n",
+    )
+    assert (done.stdout, done.returncode) == ("50\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(
