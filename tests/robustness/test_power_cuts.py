@@ -70,7 +70,7 @@ def test_a_signal_before_the_first_step_ends_in_one_word(whole, monkeypatch, cap
         signal.signal(number, signal.default_int_handler)  # a shell lets its background jobs ignore it
     try:
         monkeypatch.setattr(build, "training", lambda *given: os.kill(os.getpid(), number))
-        assert main(arguments(whole, "stopped")) == 128 + number
+        assert main(arguments(whole, "stopped"), owns_process=True) == 128 + number
     finally:
         signal.signal(number, handler)
     assert capsys.readouterr().err.splitlines()[-1] == said
