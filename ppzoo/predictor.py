@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import build
-from ppzoo.deploy import Normalization, fastest_engine, of_settings, open_engine, open_export
+from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.machine import usable_cores
 
@@ -92,26 +92,27 @@ class Predictor:
         """N x class_num of some images."""
         first = self._prepare(images[0])
         with self._engine_is_free:
-            room = self.engine.room((len(images), *first.shape))
-            room[0] = first
+            batch = self.engine.batch((len(images), *first.shape))
+            batch.put(0, first)
             if len(images) > 1:
-                self._fill(room, images)
-            return self.engine(room)
+                self._fill(batch, images)
+            return batch.probabilities()
 
-    def _fill(self, room: np.ndarray, images: Sequence[Image]) -> None:
+    def _fill(self, batch: Batch, images: Sequence[Image]) -> None:
         """Prepare all images but the first on all cores, of which this thread is one."""
         cores = min(self._cores, len(images) - 1)
 
         def fill(start: int) -> None:
             for index in range(start, len(images), cores):
                 prepared = self._prepare(images[index])
-                if prepared.shape != room.shape[1:]:
-                    first, other = (self._planes(shape) for shape in (room.shape[1:], prepared.shape))
+                expected = batch.images.shape[1:]
+                if prepared.shape != expected:
+                    first, other = self._planes(expected), self._planes(prepared.shape)
                     raise DataError(
                         f"expected images of one shape after preprocessing, received {first} and {other}:"
                         " export with ResizeImage with size, or CropImage, in Infer.transforms"
                     )
-                room[index] = prepared
+                batch.put(index, prepared)
 
         helping = [self._helpers.submit(fill, start) for start in range(2, cores + 1)]
         try:

@@ -2,6 +2,7 @@
 
 from ppzoo.deploy import thresholds  # noqa: F401  (enrols its post-processings)
 from ppzoo.deploy.acceleration import accelerated
+from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.choice import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
 from ppzoo.deploy.export import Probabilities, export
@@ -12,6 +13,7 @@ from ppzoo.deploy.program import Program, run
 
 __all__ = [
     "POSTPROCESSES",
+    "Batch",
     "Engine",
     "Exported",
     "Normalization",

@@ -94,12 +94,12 @@ def _times(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, f
             time.sleep(CALM)
             finish = time.perf_counter() + TURN
             for number in itertools.count():
-                room = engine.room((count, height, width, channels) if engine.takes_pixels else shape)
-                room[...] = random.integers(0, 256, room.shape, np.uint8)
+                given = (count, height, width, channels) if engine.takes_pixels else shape
+                images = random.integers(0, 256, given).astype(np.uint8 if engine.takes_pixels else np.float32)
                 started = time.perf_counter()
                 if started > finish and number >= RUNS:
                     break
-                engine(room)
+                engine(images)
                 times[name].append(time.perf_counter() - started)
     return {name: min(values) for name, values in times.items()}
 

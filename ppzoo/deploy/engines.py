@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.folder import Exported
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
@@ -33,8 +34,8 @@ class Engine(Protocol):
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
 
-    def room(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Where images of that shape are taken from without copying, until the next call."""
+    def batch(self, shape: tuple[int, ...]) -> Batch:
+        """A batch of images of that shape, good until the next call."""
 
 
 OTHERS: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}

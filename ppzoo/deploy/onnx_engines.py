@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.onnx_model import INPUT
 from ppzoo.deploy.program import misfit
 from ppzoo.machine import usable_cores
@@ -35,18 +36,17 @@ class OnnxEngine:
         self.dtype: type[np.generic] = np.uint8 if takes_pixels else np.float32
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        self._require_fit(images.shape)
-        return self._run(images)
+        batch = self.batch(images.shape)
+        for index, image in enumerate(images):
+            batch.put(index, image)
+        return batch.probabilities()
 
-    def room(self, shape: tuple[int, ...]) -> np.ndarray:
-        self._require_fit(shape)
-        return np.empty(shape, self.dtype)
-
-    def _require_fit(self, shape: tuple[int, ...]) -> None:
+    def batch(self, shape: tuple[int, ...]) -> Batch:
         if list(shape[1:]) != self.image_shape:
             raise misfit((shape[0], shape[3], shape[1], shape[2]) if self.takes_pixels else shape)
+        return self._batch(shape)
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
+    def _batch(self, shape: tuple[int, ...]) -> Batch:
         raise NotImplementedError
 
 
@@ -63,8 +63,8 @@ class OnnxRuntime(OnnxEngine):
         options.intra_op_num_threads = usable_cores()
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {INPUT: np.ascontiguousarray(images, self.dtype)})[0]
+    def _batch(self, shape: tuple[int, ...]) -> Batch:
+        return Batch(np.empty(shape, self.dtype), lambda images: self._session.run(None, {INPUT: images})[0])
 
 
 class OpenVino(OnnxEngine):
@@ -88,24 +88,19 @@ class OpenVino(OnnxEngine):
             self._side_by_side = _compiled(model, one, {"NUM_STREAMS": min(usable_cores(), batch_size)})
         self._requests = self._open_requests((1, *self.image_shape))
 
-    def room(self, shape: tuple[int, ...]) -> np.ndarray:
-        self._require_fit(shape)
-        if shape[0] != len(self._requests.images):
+    def _batch(self, shape: tuple[int, ...]) -> Batch:
+        if shape[0] == len(self._requests.images):
+            self._requests.end()
+        else:
             self._requests = self._open_requests(shape)
-        return self._requests.images
+        return self._requests
 
     def _open_requests(self, shape: tuple[int, ...]) -> _Requests:
         program = self._program if shape[0] == 1 else self._side_by_side or self._program
         return _Requests(program, np.zeros(shape, self.dtype), 1 if self._has_few else shape[0])
 
-    def _run(self, images: np.ndarray) -> np.ndarray:
-        room = self.room(images.shape)
-        if images is not room:
-            room[...] = images
-        return self._requests.probabilities()
 
-
-class _Requests:
+class _Requests(Batch):
     """What a compiled program is asked about the images of a batch, `each` of them at a time."""
 
     def __init__(self, program: Any, images: np.ndarray, each: int) -> None:
@@ -117,15 +112,21 @@ class _Requests:
             part = images[number * each : (number + 1) * each]
             request.set_input_tensor(openvino.Tensor(part, shared_memory=True))
 
+    def put(self, index: int, image: np.ndarray) -> None:
+        self.images[index] = image
+        if len(self._requests) > 1:
+            self._requests[index].start_async()
+
     def probabilities(self) -> np.ndarray:
-        if len(self._requests) == 1:  # computes in this thread, which saves handing over
-            self._requests[0].infer()
-        else:
-            for request in self._requests:
-                request.start_async()
-            for request in self._requests:
-                request.wait()
+        if len(self._requests) == 1:
+            self._requests[0].infer()  # computes in this thread, which saves handing over
+        self.end()
         return np.concatenate([request.get_output_tensor().data for request in self._requests])
+
+    def end(self) -> None:
+        """Wait for what was begun, of a batch that was given up too."""
+        for request in self._requests:
+            request.wait()
 
 
 def _compiled(model: bytes, shape: list[int], options: dict[str, Any]) -> Any:

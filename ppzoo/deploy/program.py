@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.folder import PARAMETERS, Exported
 from ppzoo.errors import DataError, PpzooError
 from ppzoo.machine import usable_cores
@@ -67,8 +68,8 @@ class Program:
         except (RuntimeError, ValueError) as error:
             raise misfit(images.shape) from error
 
-    def room(self, shape: tuple[int, ...]) -> np.ndarray:
-        return np.empty(shape, np.float32)
+    def batch(self, shape: tuple[int, ...]) -> Batch:
+        return Batch(np.empty(shape, np.float32), self)
 
 
 def misfit(shape: tuple[int, ...]) -> DataError:

@@ -12,6 +12,7 @@ import pytest
 
 import ppzoo
 from ppzoo.deploy import choice, engines, export, open_export
+from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.program import Program
 from ppzoo.errors import ConfigError, DataError, PpzooError
 
@@ -45,8 +46,8 @@ class Fake(engines.OnnxEngine):
 
     name, error = "openvino", 0.0
 
-    def _run(self, images):
-        return self.program(images) + self.error
+    def _batch(self, shape):
+        return Batch(np.empty(shape, np.float32), lambda images: self.program(images) + self.error)
 
 
 @pytest.fixture

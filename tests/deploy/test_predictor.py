@@ -95,8 +95,11 @@ def test_several_threads_may_ask_at_once(exported, engine):
             assert_same([answer for part in threads.map(predictor.predict, parts) for answer in part], alone)
 
 
-def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tmp_path):
-    predictor = ppzoo.Predictor(exported, batch_size=4, engine="paddle")
+@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tmp_path, engine):
+    if engine != "paddle":
+        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
     expected = predictor.predict(images)
     with pytest.raises(DataError, match=r"none\.jpg: expected an image, received: No such file") as error:

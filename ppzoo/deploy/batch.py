@@ -1,0 +1,28 @@
+"""The images of a batch on their way into an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+class Batch:
+    """Images that are put one by one, by several threads at a time, and then answered together.
+
+    Args:
+        images: N x the shape of one, where they lie.
+        compute: answers them, when all are there.
+    """
+
+    def __init__(self, images: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.images = images
+        self._compute = compute
+
+    def put(self, index: int, image: np.ndarray) -> None:
+        """Image number `index`, on which the engine may begin at once."""
+        self.images[index] = image
+
+    def probabilities(self) -> np.ndarray:
+        """N x class_num, when all images have been put."""
+        return self._compute(self.images)
