@@ -1,11 +1,14 @@
-// The activations and their slopes as branch-free expressions, which compilers turn into vector instructions.
+// The activations and their slopes as branch-free expressions of a number or of a vector of them.
 #pragma once
+
+#include <immintrin.h>
 
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
 #include "kernels.h"
+#include "product.h"
 
 namespace ppzoo {
 
@@ -26,35 +29,59 @@ void with_activation(Activation activation, Body&& body) {
 inline float at_least(float t, float low) { return t < low ? low : t; }
 inline float at_most(float t, float high) { return t > high ? high : t; }
 
+// The same as one instruction each, which compilers do not find: it answers its second operand when one is NaN.
+inline Vector at_least(Vector t, float low) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(_mm512_set1_ps(low), t);
+#elif defined(__AVX__)
+  return _mm256_max_ps(_mm256_set1_ps(low), t);
+#else
+  return t < low ? low + Vector{} : t;
+#endif
+}
+inline Vector at_most(Vector t, float high) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(_mm512_set1_ps(high), t);
+#elif defined(__AVX__)
+  return _mm256_min_ps(_mm256_set1_ps(high), t);
+#else
+  return t > high ? high + Vector{} : t;
+#endif
+}
+
+typedef int32_t Integers __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
 // e^t to about one unit in the last place: t = n ln 2 + r, and a polynomial for e^r (Cody and Waite; Cephes' expf).
-inline float exponential(float t) {
+template <class T>
+inline T exponential(T t) {
+  using Bits = std::conditional_t<std::is_same_v<T, float>, int32_t, Integers>;
   t = at_most(at_least(t, -87.0f), 88.0f);
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
-  const float shifted = t * 1.44269504088896341f + kRound;
-  const float n = shifted - kRound;
-  const float r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
+  const T shifted = t * 1.44269504088896341f + kRound;
+  const T n = shifted - kRound;
+  const T r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
+  T p = 1.9875691500e-4f * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const float value = p * r * r + r + 1.0f;
-  int32_t bits;
+  const T value = p * r * r + r + 1.0f;
+  Bits bits, result;
   std::memcpy(&bits, &shifted, sizeof bits);
-  bits <<= 23;  // n into the exponent's place; the rest falls off
-  int32_t result;
   std::memcpy(&result, &value, sizeof result);
-  result += bits;
-  float scaled;
+  result += bits << 23;  // n into the exponent's place; the rest falls off
+  T scaled;
   std::memcpy(&scaled, &result, sizeof scaled);
   return scaled;
 }
 
-inline float sigmoid(float t) { return 1.0f / (1.0f + exponential(-t)); }
+template <class T>
+inline T sigmoid(T t) {
+  return 1.0f / (1.0f + exponential(-t));
+}
 
-template <Activation kActivation>
-inline float activate(float t) {
+template <Activation kActivation, class T>
+inline T activate(T t) {
   if constexpr (kActivation == Activation::kRelu) return at_least(t, 0.0f);
   if constexpr (kActivation == Activation::kRelu6) return at_most(at_least(t, 0.0f), 6.0f);
   if constexpr (kActivation == Activation::kHardSwish) return t * at_most(at_least(t + 3.0f, 0.0f), 6.0f) / 6.0f;
@@ -63,17 +90,20 @@ inline float activate(float t) {
 }
 
 // dy times the slope at the activation's argument t; for ReLU and ReLU6 the result y serves as well as t.
-template <Activation kActivation>
-inline float slope_times(float t, float dy) {
-  if constexpr (kActivation == Activation::kRelu) return t > 0.0f ? dy : 0.0f;
-  if constexpr (kActivation == Activation::kRelu6) return t > 0.0f && t < 6.0f ? dy : 0.0f;
+template <Activation kActivation, class T>
+inline T slope_times(T t, T dy) {
+  const T zero{};
+  if constexpr (kActivation == Activation::kRelu) return t > 0.0f ? dy : zero;
+  if constexpr (kActivation == Activation::kRelu6) {
+    const T below = t < 6.0f ? dy : zero;
+    return t > 0.0f ? below : zero;
+  }
   if constexpr (kActivation == Activation::kHardSwish) {
-    const float inner = t * (1.0f / 3.0f) + 0.5f;
-    const float slope = t < -3.0f ? 0.0f : inner;
-    return dy * (t > 3.0f ? 1.0f : slope);
+    const T slope = t < -3.0f ? zero : t * (1.0f / 3.0f) + 0.5f;
+    return dy * (t > 3.0f ? zero + 1.0f : slope);
   }
   if constexpr (kActivation == Activation::kSwish) {
-    const float s = sigmoid(t);
+    const T s = sigmoid(t);
     return dy * (s + t * s * (1.0f - s));
   }
   return dy;

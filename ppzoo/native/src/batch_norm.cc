@@ -3,17 +3,20 @@
 // A tensor is a matrix of `rows` pixels and `channels` columns. Where there are few channels several pixels are taken
 // as one wide row, so that the inner loops are long enough for vector instructions; per-channel constants are repeated
 // accordingly. Sums are gathered in float over short blocks and in double beyond.
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
 #include "activation.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "product.h"
 
 namespace ppzoo {
 namespace {
 
 constexpr int64_t kBlock = 64;       // wide rows whose sums are kept in float
+constexpr int64_t kPiece = 4096;     // elements that are gone through strip by strip, and stay in the cache meanwhile
 constexpr int64_t kFew = 1 << 15;  // elements of a tensor whose sums are made in double, which costs nothing there
 
 // How a matrix is read as wide rows of `width` elements; the last one may be shorter.
@@ -34,16 +37,65 @@ struct WideRows {
   }
 };
 
-// Adds to totals[0, width) and totals[width, 2 width) what body(begin, end, first, second) sums up for the wide rows
-// [begin, end); `block` has room for 2 width sums.
-template <class Sum, class Body>
-void sum_part(int64_t width, int64_t begin, int64_t end, Sum* block, double* totals, const Body& body) {
-  for (int64_t start = begin; start < end; start += kBlock) {
-    std::fill(block, block + 2 * width, Sum(0));
-    body(start, std::min(start + kBlock, end), block, block + width);
-#pragma omp simd
-    for (int64_t i = 0; i < 2 * width; ++i) totals[i] += block[i];
+// Some vectors next to each other, all of whose lanes are used.
+template <int kVectors>
+struct Full {
+  static constexpr int kCount = kVectors;
+  Vector load(const float* from) const { return ppzoo::load(from); }
+  void store(Vector value, float* to) const { ppzoo::store(value, to); }
+};
+
+// A vector of which the first `length` lanes are used; zero elsewhere.
+struct Part {
+  static constexpr int kCount = 1;
+  size_t length;
+  Vector load(const float* from) const {
+    Vector loaded{};
+    std::memcpy(&loaded, from, length * sizeof(float));
+    return loaded;
   }
+  void store(Vector value, float* to) const { std::memcpy(to, &value, length * sizeof(float)); }
+};
+
+// What `strip` finds from some column on: constants that stay in registers.
+template <class Strip>
+struct Constants {
+  Constants(const Strip& strip, const std::vector<float>& wide, int64_t first) {
+    for (int v = 0; v < Strip::kCount; ++v) values[v] = strip.load(&wide[first + v * kLanes]);
+  }
+  Vector operator[](int v) const { return values[v]; }
+  Vector values[Strip::kCount];
+};
+
+// Calls body(strip, first, begin, end) for strips of columns from `first` on, in the wide rows [begin, end).
+template <class Body>
+void for_strips(const WideRows& wide, const Body& body) {
+  const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
+  const int64_t rows = std::clamp<int64_t>(kPiece / wide.width, 1, kBlock);
+  for (int64_t begin = 0; begin < full; begin += rows) {
+    const int64_t end = std::min(begin + rows, full);
+    int64_t first = 0;
+    for (; first + 2 * kLanes <= wide.width; first += 2 * kLanes) body(Full<2>(), first, begin, end);
+    if (first < wide.width) body(Full<1>(), first, begin, end);
+  }
+  int64_t first = 0;
+  for (; first + kLanes <= rest; first += kLanes) body(Full<1>(), first, full, full + 1);
+  if (first < rest) body(Part{static_cast<size_t>(rest - first)}, first, full, full + 1);
+}
+
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
+
+template <class Sum>
+Sum as(Vector value) {
+  return __builtin_convertvector(value, Sum);
+}
+
+template <class Sum>
+void add_to(double* totals, Sum sum) {
+  Doubles total;
+  std::memcpy(&total, totals, sizeof total);
+  total += __builtin_convertvector(sum, Doubles);
+  std::memcpy(totals, &total, sizeof total);
 }
 
 // The sums of all threads, a channel each.
@@ -64,7 +116,6 @@ Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
     : channels_(channels), rows_(rows), width_(WideRows(1, channels).width) {
   shift_ = WideRows(1, channels).repeat({first_row, first_row + channels});
   totals_.assign(2 * width_ * threads(), 0.0);
-  blocks_.resize(totals_.size());
 }
 
 void Moments::add(const float* x, int64_t rows) {
@@ -76,40 +127,32 @@ void Moments::add(const float* x, int64_t rows) {
 
 void Moments::add_rows(int thread, const float* x, int64_t rows) {
   double* totals = &totals_[2 * width_ * thread];
-  double* block = &blocks_[2 * width_ * thread];
   if (rows_ * channels_ <= kFew) {
-    add_rows_as(x, rows, block, totals);
+    add_rows_as<Doubles>(x, rows, totals);
   } else {
-    add_rows_as(x, rows, reinterpret_cast<float*>(block), totals);
+    add_rows_as<Vector>(x, rows, totals);
   }
 }
 
 template <class Sum>
-void Moments::add_rows_as(const float* x, int64_t rows, Sum* block, double* totals) const {
-  const WideRows wide(rows, channels_);
-  const float* shift = shift_.data();
+void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
   const int64_t width = width_;
-  sum_part(width, 0, wide.count, block, totals, [&](int64_t begin, int64_t end, Sum* sum, Sum* square) {
-    int64_t row = begin;
-    for (; row + 4 <= end && wide.length(row + 3) == width; row += 4) {
-      const float *p = x + row * width, *q = p + width, *r = q + width, *s = r + width;
-#pragma omp simd
-      for (int64_t i = 0; i < width; ++i) {
-        const Sum a = Sum(p[i]) - shift[i], b = Sum(q[i]) - shift[i];
-        const Sum c = Sum(r[i]) - shift[i], d = Sum(s[i]) - shift[i];
-        sum[i] += (a + b) + (c + d);
-        square[i] += (a * a + b * b) + (c * c + d * d);
+  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+    constexpr int kCount = decltype(strip)::kCount;
+    const Constants shift(strip, shift_, first);
+    Sum sum[kCount] = {}, square[kCount] = {};
+    for (int64_t row = begin; row < end; ++row) {
+      const float* from = x + row * width + first;
+#pragma GCC unroll 2
+      for (int v = 0; v < kCount; ++v) {
+        const Sum value = as<Sum>(strip.load(from + v * kLanes)) - as<Sum>(shift[v]);
+        sum[v] += value;
+        square[v] += value * value;
       }
     }
-    for (; row < end; ++row) {
-      const float* p = x + row * width;
-      const int64_t length = wide.length(row);
-#pragma omp simd
-      for (int64_t i = 0; i < length; ++i) {
-        const Sum a = Sum(p[i]) - shift[i];
-        sum[i] += a;
-        square[i] += a * a;
-      }
+    for (int v = 0; v < kCount; ++v) {
+      add_to(totals + first + v * kLanes, sum[v]);
+      add_to(totals + width + first + v * kLanes, square[v]);
     }
   });
 }
@@ -134,22 +177,21 @@ Normaliser::Normaliser(int64_t channels, const float* scale, const float* offset
 
 void Normaliser::rows(const float* x, const float* residual, int64_t rows, float* y) const {
   const WideRows wide(rows, channels_);
-  const float *k = scale_.data(), *o = offset_.data();
-  with_activation(activation_, [&](auto constant) {
-    constexpr Activation kActivation = decltype(constant)::value;
-    for (int64_t row = 0; row < wide.count; ++row) {
-      const int64_t length = wide.length(row);
-      const float* from = x + row * wide.width;
-      float* to = y + row * wide.width;
-      if (residual != nullptr) {
-        const float* z = residual + row * wide.width;
-#pragma omp simd
-        for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i] + z[i]);
-      } else {
-#pragma omp simd
-        for (int64_t i = 0; i < length; ++i) to[i] = activate<kActivation>(from[i] * k[i] + o[i]);
+  with_activation(activation_, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+      constexpr int kCount = decltype(strip)::kCount;
+      const Constants k(strip, scale_, first), o(strip, offset_, first);
+      for (int64_t row = begin; row < end; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t place = row * wide.width + first + v * kLanes;
+          Vector t = strip.load(x + place) * k[v] + o[v];
+          if (residual != nullptr) t += strip.load(residual + place);
+          strip.store(activate<kActivation>(t), y + place);
+        }
       }
-    }
+    });
   });
 }
 
@@ -187,8 +229,7 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
       rows_(rows),
       width_(WideRows(1, channels).width),
       inverse_std_(inverse, inverse + channels),
-      totals_(2 * width_ * threads(), 0.0),
-      blocks_(totals_.size()) {
+      totals_(2 * width_ * threads(), 0.0) {
   std::vector<float> scale(channels), offset(channels);
   for (int64_t c = 0; c < channels; ++c) {
     const double k = static_cast<double>(gamma[c]) * inverse[c];
@@ -211,44 +252,38 @@ void NormGradient::add(const float* x, const float* y, const float* dy, Activati
 void NormGradient::add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation,
                             int64_t rows, float* dresidual) {
   double* totals = &totals_[2 * width_ * thread];
-  double* block = &blocks_[2 * width_ * thread];
   if (rows_ * channels_ <= kFew) {
-    add_rows_as(x, y, dy, activation, rows, dresidual, block, totals);
+    add_rows_as<Doubles>(x, y, dy, activation, rows, dresidual, totals);
   } else {
-    add_rows_as(x, y, dy, activation, rows, dresidual, reinterpret_cast<float*>(block), totals);
+    add_rows_as<Vector>(x, y, dy, activation, rows, dresidual, totals);
   }
 }
 
 template <class Sum>
 void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                               float* dresidual, Sum* block, double* totals) const {
-  const WideRows wide(rows, channels_);
-  const float *k = scale_.data(), *o = offset_.data(), *mean = centre_.data();
+                               float* dresidual, double* totals) const {
   const int64_t width = width_;
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    sum_part(width, 0, wide.count, block, totals, [&](int64_t begin, int64_t end, Sum* sum, Sum* product) {
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+      constexpr int kCount = decltype(strip)::kCount;
+      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, centre_, first);
+      Sum sum[kCount] = {}, product[kCount] = {};
       for (int64_t row = begin; row < end; ++row) {
-        const int64_t length = wide.length(row);
-        const float *from = x + row * width, *gradient = dy + row * width;
-        if (dresidual != nullptr) {
-          const float* result = y + row * width;
-          float* to = dresidual + row * width;
-#pragma omp simd
-          for (int64_t i = 0; i < length; ++i) {
-            const float f = slope_times<kActivation>(result[i], gradient[i]);
-            to[i] = f;
-            sum[i] += f;
-            product[i] += f * (Sum(from[i]) - mean[i]);
-          }
-        } else {
-#pragma omp simd
-          for (int64_t i = 0; i < length; ++i) {
-            const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
-            sum[i] += f;
-            product[i] += f * (Sum(from[i]) - mean[i]);
-          }
+#pragma GCC unroll 2
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t place = row * width + first + v * kLanes;
+          const Vector from = strip.load(x + place), gradient = strip.load(dy + place);
+          const Vector argument = dresidual != nullptr ? strip.load(y + place) : from * k[v] + o[v];
+          const Vector f = slope_times<kActivation>(argument, gradient);
+          if (dresidual != nullptr) strip.store(f, dresidual + place);
+          sum[v] += as<Sum>(f);
+          product[v] += as<Sum>(f) * (as<Sum>(from) - as<Sum>(mean[v]));
         }
+      }
+      for (int v = 0; v < kCount; ++v) {
+        add_to(totals + first + v * kLanes, sum[v]);
+        add_to(totals + width + first + v * kLanes, product[v]);
       }
     });
   });
@@ -279,21 +314,23 @@ void NormGradient::apply(const float* x, const float* dy, Activation activation,
 }
 
 void NormGradient::apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
-  const WideRows wide(rows, channels_);
-  const float *k = scale_.data(), *o = offset_.data(), *mean = centre_.data();
-  const float *p = slope_.data(), *q = constant_.data();
+  const int64_t width = width_;
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for (int64_t row = 0; row < wide.count; ++row) {
-      const int64_t length = wide.length(row);
-      const float *from = x + row * wide.width, *gradient = dy + row * wide.width;
-      float* to = dx + row * wide.width;
-#pragma omp simd
-      for (int64_t i = 0; i < length; ++i) {
-        const float f = slope_times<kActivation>(from[i] * k[i] + o[i], gradient[i]);
-        to[i] = k[i] * f + (p[i] * (from[i] - mean[i]) + q[i]);
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+      constexpr int kCount = decltype(strip)::kCount;
+      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, centre_, first);
+      const Constants p(strip, slope_, first), q(strip, constant_, first);
+      for (int64_t row = begin; row < end; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t place = row * width + first + v * kLanes;
+          const Vector from = strip.load(x + place);
+          const Vector f = slope_times<kActivation>(from * k[v] + o[v], strip.load(dy + place));
+          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + place);
+        }
       }
-    }
+    });
   });
 }
 

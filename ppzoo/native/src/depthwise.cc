@@ -23,14 +23,12 @@ class Ring {
   std::vector<float> data_;
 };
 
-// Weights with the channels last: kernel_h x kernel_w x channels; turned around by half a turn where `flipped`.
-std::vector<float> channels_last(const ConvShape& s, const float* weights, bool flipped) {
+// Weights with the channels last: kernel_h x kernel_w x channels.
+std::vector<float> channels_last(const ConvShape& s, const float* weights) {
   const int64_t taps = s.kernel_h * s.kernel_w;
   std::vector<float> turned(taps * s.channels);
   for (int64_t c = 0; c < s.channels; ++c) {
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      turned[(flipped ? taps - 1 - tap : tap) * s.channels + c] = weights[c * taps + tap];
-    }
+    for (int64_t tap = 0; tap < taps; ++tap) turned[tap * s.channels + c] = weights[c * taps + tap];
   }
   return turned;
 }
@@ -41,10 +39,16 @@ void for_lanes(int64_t channels, Body&& body) {
   for (int64_t channel = 0; channel < channels; channel += kLanes) body(std::min(channel, channels - kLanes));
 }
 
-// A row of outputs: y[i] = the sum over taps of rows[kh][i step + kw dilation] weights[kh][kw]. Rows that are null are
-// nothing but zeros.
+// A column of the weights, and the pixel that it meets for the first output.
+struct Tap {
+  int64_t kw, pixel;
+};
+
+// A row of outputs: y[i y_step] = the sum over kh and taps of rows[kh][tap.pixel + i x_step] weights[kh][tap.kw]. Rows
+// that are null are nothing but zeros.
 struct RowFilter {
-  int64_t channels, kernel_h, kernel_w, step, dilation, outputs;
+  int64_t channels, kernel_h, kernel_w, x_step, y_step, outputs;
+  std::vector<Tap> taps;
   const float* weights;
 
   template <int kPixels>
@@ -52,18 +56,15 @@ struct RowFilter {
     Vector sums[kPixels] = {};
     for (int64_t kh = 0; kh < kernel_h; ++kh) {
       if (rows[kh] == nullptr) continue;
-      const float* from = rows[kh] + first * step * channels + channel;
-      const float* weight = weights + kh * kernel_w * channels + channel;
-      for (int64_t kw = 0; kw < kernel_w; ++kw) {
-        const Vector factor = load(weight);
+      for (const Tap& tap : taps) {
+        const float* from = rows[kh] + (tap.pixel + first * x_step) * channels + channel;
+        const Vector factor = load(weights + (kh * kernel_w + tap.kw) * channels + channel);
 #pragma GCC unroll 8
-        for (int i = 0; i < kPixels; ++i) sums[i] += load(from + i * step * channels) * factor;
-        from += dilation * channels;
-        weight += channels;
+        for (int i = 0; i < kPixels; ++i) sums[i] += load(from + i * x_step * channels) * factor;
       }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < kPixels; ++i) store(sums[i], y + (first + i) * channels + channel);
+    for (int i = 0; i < kPixels; ++i) store(sums[i], y + (first + i) * y_step * channels + channel);
   }
 
   void operator()(const float* const* rows, float* y) const {
@@ -122,7 +123,9 @@ int64_t work_of(const ConvShape& s) { return s.output_size() * s.kernel_h * s.ke
 
 void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded, int64_t image, int64_t begin,
                    int64_t end, Moments* moments, int thread, float* y) {
-  const RowFilter filter{s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.dilation_w, s.out_width(), weights};
+  std::vector<Tap> taps;
+  for (int64_t kw = 0; kw < s.kernel_w; ++kw) taps.push_back({kw, kw * s.dilation_w});
+  const RowFilter filter{s.channels, s.kernel_h, s.kernel_w, s.stride_w, 1, s.out_width(), taps, weights};
   std::vector<const float*> rows(s.kernel_h);
   padded.start(image);
   const int64_t width = s.out_width() * s.channels;
@@ -137,16 +140,19 @@ void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded,
 // The backward pass of one thread: its rows of the gradient one after the other.
 class Backward {
  public:
-  Backward(const ConvShape& s, const Input& x, const float* flipped)
+  // `weights` with the channels last.
+  Backward(const ConvShape& s, const Input& x, const float* weights)
       : s_(s),
         padded_(s, x),
-        ring_((s.kernel_h - 1) * s.dilation_h + 2, s.width + (s.kernel_w - 1) * s.dilation_w, s.channels),
-        compact_(s.out_width() * s.channels),
-        input_filter_{s.channels, s.kernel_h, s.kernel_w, 1, s.dilation_w, s.width, flipped},
+        margin_(std::max<int64_t>(0, ((s.kernel_w - 1) * s.dilation_w - s.left + s.stride_w - 1) / s.stride_w)),
+        ring_((s.kernel_h - 1) * s.dilation_h / s.stride_h + 2,
+              margin_ + std::max(s.out_width(), (s.width + s.left - 1) / s.stride_w + 1), s.channels),
         rows_(s.kernel_h),
         blocks_((s.channels + kLanes - 1) / kLanes),
         sums_(blocks_ * s.kernel_h * s.kernel_w * kLanes),
-        totals_(sums_.size(), 0.0) {}
+        totals_(sums_.size(), 0.0) {
+    for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
+  }
 
   // `make_row(row, to)` writes a row of the gradient of the convolution's output, `take_row(row, from)` is shown one of
   // the gradient of its input, which begins at `dx`.
@@ -154,12 +160,11 @@ class Backward {
   void image(int64_t number, Make&& make_row, Take&& take_row, float* dx, bool weights) {
     padded_.start(number);
     std::fill(sums_.begin(), sums_.end(), 0.0f);
-    const int64_t offset = (s_.kernel_w - 1) * s_.dilation_w - s_.left;
     int64_t done = 0;
     for (int64_t row = 0; row < s_.out_height(); ++row) {
-      make_row(row, compact_.data());
-      spread(row, offset);
-      if (weights) add_to_weights(row);
+      float* gradient = ring_.row(row) + margin_ * s_.channels;
+      make_row(row, gradient);
+      if (weights) add_to_weights(row, gradient);
       // The input's rows that no later row of the gradient reaches.
       const bool last = row + 1 == s_.out_height();
       const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
@@ -177,35 +182,37 @@ class Backward {
  private:
   const ConvShape& s_;
   PaddedRows padded_;
+  int64_t margin_;  // pixels of nothing before a row of the gradient
   Ring ring_;
-  std::vector<float> compact_;
-  RowFilter input_filter_;
+  std::vector<RowFilter> input_filters_;
   std::vector<const float*> rows_;
   int64_t blocks_;
   std::vector<float> sums_;
   std::vector<double> totals_;
 
-  // A row of the gradient into the ring: pixel i to place i stride + offset, between zeros.
-  void spread(int64_t row, int64_t offset) {
-    const int64_t width = s_.width + (s_.kernel_w - 1) * s_.dilation_w, channels = s_.channels;
-    float* to = ring_.row(row);
-    for (int64_t i = 0; i < s_.out_width(); ++i) {
-      const int64_t place = i * s_.stride_w + offset;
-      if (place < 0 || place >= width) continue;
-      std::memcpy(to + place * channels, &compact_[i * channels], sizeof(float) * channels);
+  // The filter for the input's columns from `column` on, a stride apart: the same weights meet all of them.
+  void add_filter(int64_t column, const float* weights) {
+    std::vector<Tap> taps;
+    for (int64_t kw = 0; kw < s_.kernel_w; ++kw) {
+      const int64_t place = column + s_.left - kw * s_.dilation_w + margin_ * s_.stride_w;
+      if (place % s_.stride_w == 0) taps.push_back({kw, place / s_.stride_w});
     }
+    const int64_t outputs = (s_.width - column + s_.stride_w - 1) / s_.stride_w;
+    input_filters_.push_back({s_.channels, s_.kernel_h, s_.kernel_w, 1, s_.stride_w, outputs, taps, weights});
   }
 
   void input_row(int64_t number, float* to) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
-      const int64_t place = number + s_.top - (s_.kernel_h - 1 - kh) * s_.dilation_h, row = place / s_.stride_h;
+      const int64_t place = number + s_.top - kh * s_.dilation_h, row = place / s_.stride_h;
       const bool inside = place >= 0 && place % s_.stride_h == 0 && row < s_.out_height();
       rows_[kh] = inside ? ring_.row(row) : nullptr;
     }
-    input_filter_(rows_.data(), to);
+    for (size_t column = 0; column < input_filters_.size(); ++column) {
+      input_filters_[column](rows_.data(), to + column * s_.channels);
+    }
   }
 
-  void add_to_weights(int64_t row) {
+  void add_to_weights(int64_t row, const float* gradient) {
     padded_.under(row, rows_);
     const int64_t step = s_.stride_w * s_.channels, x_step = s_.dilation_w * s_.channels;
     float* sums = sums_.data();
@@ -213,7 +220,7 @@ class Backward {
       for (int64_t kh = 0; kh < s_.kernel_h; ++kh, sums += s_.kernel_w * kLanes) {
         if (rows_[kh] == nullptr) continue;
         const float* x = rows_[kh] + channel;
-        const float* draw = compact_.data() + channel;
+        const float* draw = gradient + channel;
         int64_t tap = 0;
         for (; tap + 5 <= s_.kernel_w; tap += 5) {
           taps<5>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
@@ -245,11 +252,11 @@ class Backward {
 template <class Make, class Take>
 void backward(const ConvShape& s, const Input& x, const float* weights, Make&& make_row, Take&& take_row, bool add,
               float* dx, float* dweights) {
-  const std::vector<float> flipped = dx != nullptr ? channels_last(s, weights, true) : std::vector<float>();
+  const std::vector<float> turned = dx != nullptr ? channels_last(s, weights) : std::vector<float>();
   const int64_t in = s.source_size() / s.images, taps = s.kernel_h * s.kernel_w;
   std::vector<std::vector<double>> totals(threads());
   parallel(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
-    Backward pass(s, x, flipped.data());
+    Backward pass(s, x, turned.data());
     for (int64_t image = begin; image < end; ++image) {
       pass.image(
           image, [&](int64_t row, float* to) { make_row(thread, image, row, to); },
@@ -287,7 +294,7 @@ bool depthwise(const ConvShape& s) {
 }
 
 void depthwise_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
-  const std::vector<float> turned = channels_last(s, weights, false);
+  const std::vector<float> turned = channels_last(s, weights);
   const int64_t width = s.out_width() * s.channels;
   for_rows(s.images, s.out_height(), work_of(s), [&](int, int64_t image, int64_t begin, int64_t end) {
     PaddedRows padded(s, x);
@@ -300,7 +307,7 @@ void depthwise_convolve(const ConvShape& s, const float* x, const float* weights
 }
 
 Moments depthwise_convolve_moments(const ConvShape& s, const Input& x, const float* weights, float* y) {
-  const std::vector<float> turned = channels_last(s, weights, false);
+  const std::vector<float> turned = channels_last(s, weights);
   PaddedRows first(s, x);
   convolve_rows(s, turned.data(), first, 0, 0, 1, nullptr, 0, y);
   Moments moments(s.channels, y, s.output_size() / s.channels);

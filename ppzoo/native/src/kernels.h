@@ -95,11 +95,11 @@ class Moments {
 
  private:
   template <class Sum>
-  void add_rows_as(const float* x, int64_t rows, Sum* block, double* totals) const;
+  void add_rows_as(const float* x, int64_t rows, double* totals) const;
 
   int64_t channels_, rows_, width_;
   std::vector<float> shift_;
-  std::vector<double> totals_, blocks_;
+  std::vector<double> totals_;
 };
 
 // activation(x scale + offset + residual) with one scale and offset a channel; `residual` may be null.
@@ -167,11 +167,11 @@ class NormGradient {
  private:
   template <class Sum>
   void add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                   float* dresidual, Sum* block, double* totals) const;
+                   float* dresidual, double* totals) const;
 
   int64_t channels_, rows_, width_;
   std::vector<float> inverse_std_, scale_, offset_, centre_, slope_, constant_;
-  std::vector<double> totals_, blocks_;
+  std::vector<double> totals_;
 };
 
 // ---- pointwise.cc
