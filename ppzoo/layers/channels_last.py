@@ -92,14 +92,17 @@ class BatchNorm(nn.BatchNorm):
 
     def fits(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> bool:
         """Whether the native operators can compute activation(norm(x) + residual) now."""
-        known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
-        if not native.takes(x) or activation not in known or self._data_layout != "NCHW" or self._trainable_statistics:
-            return False
-        if self.synchronised and self.learns:
+        if not native.takes(x) or not self.fuses(activation, residual):
             return False
         # PaddlePaddle hands a single value a channel on as it is.
         batch, _, height, width = x.shape
         return batch * height * width > 1 if self.learns else not paddle.is_grad_enabled()
+
+    def fuses(self, activation: str | None, residual: Tensor | None) -> bool:
+        """What `fits` asks of the layer alone."""
+        known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
+        plain = self._data_layout == "NCHW" and not self._trainable_statistics
+        return activation in known and plain and not (self.synchronised and self.learns)
 
     def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
         """activation(norm(x) + residual), where `fits`."""
@@ -118,7 +121,8 @@ class BatchNorm(nn.BatchNorm):
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.weight, self.bias, self._mean, self._variance
+        own = self._parameters  # a Layer's attributes are found slowly
+        return own["weight"], own["bias"], own["_mean"], own["_variance"]
 
 
 class Linear(nn.Linear):
@@ -174,20 +178,20 @@ def synchronise_norms(network: nn.Layer) -> None:
 def fusable(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
 ) -> operators.Stage | None:
-    """What a native operator needs to train act(norm(conv(x)) + residual); None where none can."""
+    """What a native operator needs to train act(norm(conv(x)) + residual), where they take x; None where none can."""
     if not (isinstance(conv, Conv2D) and isinstance(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
         return None
     if is_watched(conv) or is_watched(norm) or is_watched(act) or not norm.learns or x.shape[0] < 2:
         return None
     name, geometry = ACTIVATION_NAMES.get(type(act), "unknown"), conv.geometry(x)
-    if geometry is None or not norm.fits(x, name, residual):
+    if geometry is None or not norm.fuses(name, residual):
         return None
     return operators.Stage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
 
 
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
-    stage = fusable(conv, norm, act, x, residual)
+    stage = fusable(conv, norm, act, x, residual) if native.takes(x) else None
     if stage is not None:
         return operators.convolve_and_normalise(x, stage, residual)
     y = conv(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddle import Tensor
 
+from ppzoo import native
 from ppzoo.layers.channels_last import fusable, is_watched
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.native import operators
@@ -26,6 +27,8 @@ def inverted_residual(
 
 
 def _fused(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.Stage] | None:
+    if not native.takes(x):
+        return None
     stages = []
     for block in blocks:
         stage = None if is_watched(block) or not isinstance(block, ConvBNLayer) else fusable(*block.parts, x)

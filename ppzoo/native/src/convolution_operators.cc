@@ -6,6 +6,7 @@
 #include "kernels.h"
 #include "onednn.h"
 #include "operators.h"
+#include "product.h"
 
 namespace {
 
@@ -287,6 +288,29 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
   return block;
 }
 
+// What is kept of the stages lies in one tensor, for each of PaddlePaddle's tensors costs microseconds.
+constexpr int64_t kCacheLine = 16;  // elements
+
+int64_t kept_size(const ppzoo::InvertedResidual& block) {
+  int64_t size = 0;
+  for (const ConvShape& shape : block.shapes) {
+    size += 2 * ppzoo::round_up(shape.out_channels, kCacheLine) + ppzoo::round_up(shape.output_size(), kCacheLine);
+  }
+  return size;
+}
+
+std::vector<ppzoo::StageResult> stage_results(const ppzoo::InvertedResidual& block, const Tensor& kept) {
+  std::vector<ppzoo::StageResult> results;
+  float* start = const_cast<float*>(kept.data<float>());
+  for (const ConvShape& shape : block.shapes) {
+    const int64_t channels = ppzoo::round_up(shape.out_channels, kCacheLine);
+    float *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
+    results.push_back({raw, mean, inverse_std});
+    start = raw + ppzoo::round_up(shape.output_size(), kCacheLine);
+  }
+  return results;
+}
+
 std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>& weights,
                                       const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
                                       const std::vector<Tensor>& means, const std::vector<Tensor>& variances,
@@ -295,46 +319,36 @@ std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>
                                       const std::vector<float>& epsilons) {
   const auto lock = alone();
   const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
-  std::vector<Tensor> results{like(x, output_shape(block.shapes[2]))};
+  Tensor y = like(x, output_shape(block.shapes[2])), kept = like(x, {kept_size(block)});
   std::vector<ppzoo::NormedWeights> stages;
-  std::vector<ppzoo::StageResult> kept;
   for (int stage = 0; stage < 3; ++stage) {
-    Tensor raw = like(x, output_shape(block.shapes[stage]));
-    Tensor mean = like(gammas[stage]), inverse_std = like(gammas[stage]);
     stages.push_back({weights[stage].data<float>(), norm_parameters(gammas[stage], betas[stage], means[stage],
                                                                     variances[stage], momenta[stage],
                                                                     epsilons[stage])});
-    kept.push_back({raw.data<float>(), mean.data<float>(), inverse_std.data<float>()});
-    results.insert(results.end(), {raw, mean, inverse_std});
   }
-  ppzoo::inverted_residual(block, x.data<float>(), stages, kept, results[0].data<float>());
-  return results;
+  ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, kept), y.data<float>());
+  return {y, kept};
 }
 
-std::vector<Tensor> inverted_residual_gradient(
-    const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& gammas,
-    const std::vector<Tensor>& betas, const Tensor& raw1, const Tensor& mean1, const Tensor& inverse1,
-    const Tensor& raw2, const Tensor& mean2, const Tensor& inverse2, const Tensor& raw3, const Tensor& mean3,
-    const Tensor& inverse3, const Tensor& dy, const std::vector<int>& geometry, const std::vector<int>& activations,
-    bool shortcut, bool need_dx, const std::vector<float>&, const std::vector<float>&) {
+std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vector<Tensor>& weights,
+                                               const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
+                                               const Tensor& kept, const Tensor& dy, const std::vector<int>& geometry,
+                                               const std::vector<int>& activations, bool shortcut, bool need_dx,
+                                               const std::vector<float>&, const std::vector<float>&) {
   const auto lock = alone();
   const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
-  const Tensor* results[] = {&raw1, &mean1, &inverse1, &raw2, &mean2, &inverse2, &raw3, &mean3, &inverse3};
-  const auto result = [&](int number) { return const_cast<float*>(results[number]->data<float>()); };
   Tensor dx = need_dx ? like(x) : nothing(x);
   std::vector<Tensor> dweights, dgammas, dbetas;
   std::vector<ppzoo::NormedWeights> stages;
-  std::vector<ppzoo::StageResult> kept;
   std::vector<ppzoo::StageGradient> to;
   for (int stage = 0; stage < 3; ++stage) {
     const Tensor &weight = weights[stage], &gamma = gammas[stage];
     Tensor dweight = like(weight), dgamma = like(gamma), dbeta = like(gamma);
     stages.push_back({weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>()}});
-    kept.push_back({result(3 * stage), result(3 * stage + 1), result(3 * stage + 2)});
     to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
     dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
   }
-  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, kept, dy.data<float>(), to,
+  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, stage_results(block, kept), dy.data<float>(), to,
                                      need_dx ? dx.data<float>() : nullptr);
   std::vector<Tensor> gradients{dx};
   for (const auto* group : {&dweights, &dgammas, &dbetas}) {
@@ -451,13 +465,12 @@ PD_BUILD_GRAD_OP(ppzoo_conv_norm_add)
 PD_BUILD_OP(ppzoo_inverted_residual)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
              paddle::Vec("Variance")})
-    .Outputs({"Y", "Raw1", "Mean1", "Inverse1", "Raw2", "Mean2", "Inverse2", "Raw3", "Mean3", "Inverse3"})
+    .Outputs({"Y", "Kept"})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PD_KERNEL(inverted_residual));
 PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
-    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Raw1", "Mean1", "Inverse1", "Raw2",
-             "Mean2", "Inverse2", "Raw3", "Mean3", "Inverse3", paddle::Grad("Y")})
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Kept", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
               paddle::Grad(paddle::Vec("Beta"))})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",

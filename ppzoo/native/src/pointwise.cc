@@ -16,10 +16,11 @@ int64_t block_rows(int64_t in, int64_t out) {
   return std::clamp<int64_t>(kElements / (in + out) / 48 * 48, 48, 240);
 }
 
-// Calls body(thread, first row, rows) for blocks of `rows`.
+// Calls body(thread, first row, rows) for blocks of `rows`, as many for each thread.
 template <class Body>
 void for_blocks(int64_t rows, int64_t in, int64_t out, Body&& body) {
-  const int64_t block = block_rows(in, out), blocks = (rows + block - 1) / block;
+  const int64_t most = block_rows(in, out), wanted = round_up((rows + most - 1) / most, threads());
+  const int64_t block = (rows + wanted - 1) / wanted, blocks = (rows + block - 1) / block;
   parallel(blocks, rows * std::max(in, out), [&](int thread, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) body(thread, i * block, std::min(block, rows - i * block));
   });
@@ -58,19 +59,17 @@ class WeightSums {
     begun_[thread] = true;
   }
   // The total of all threads, out x in.
-  void finish(bool add, float* dweights) const {
-    std::vector<const float*> parts;
-    for (int thread = 0; thread < threads(); ++thread) {
-      if (begun_[thread]) parts.push_back(sums_ + thread * size_);
-    }
-    const int64_t out_step = along_out_ ? 1 : step_, in_step = along_out_ ? step_ : 1;
+  void finish(bool add, float* dweights) {
+    const float* sum = total();
     parallel(out_, out_ * in_, [&](int, int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o) {
-        float* to = dweights + o * in_;
-        for (int64_t i = 0; i < in_; ++i) {
-          float total = add ? to[i] : 0.0f;
-          for (const float* part : parts) total += part[o * out_step + i * in_step];
-          to[i] = total;
+      if (!along_out_) {
+        for (int64_t o = begin; o < end; ++o) put(add, sum + o * step_, 1, in_, dweights + o * in_);
+        return;
+      }
+      for (int64_t first = 0; first < in_; first += kLanes) {  // a cache line of what is written, at a time
+        const int64_t count = std::min(kLanes, in_ - first);
+        for (int64_t o = begin; o < end; ++o) {
+          put(add, sum + first * step_ + o, step_, count, dweights + o * in_ + first);
         }
       }
     });
@@ -81,6 +80,20 @@ class WeightSums {
   bool along_out_;
   float* sums_;
   std::vector<char> begun_;
+
+  // The sums of all threads in the place of the first that has any.
+  const float* total() {
+    const auto first = std::find(begun_.begin(), begun_.end(), true) - begun_.begin();
+    float* sum = sums_ + first * size_;
+    for (int64_t thread = first + 1; thread < threads(); ++thread) {
+      if (begun_[thread]) accumulate(sums_ + thread * size_, size_, sum);
+    }
+    return sum;
+  }
+
+  static void put(bool add, const float* from, int64_t step, int64_t count, float* to) {
+    for (int64_t i = 0; i < count; ++i) to[i] = (add ? to[i] : 0.0f) + from[i * step];
+  }
 };
 
 }  // namespace
