@@ -37,7 +37,8 @@ CASES = [
 ]
 WARM_UP = 3
 TORCH_NETWORKS = {
-    "MobileNetV2_x0_5": ("mobilenet_v2", {"width_mult": 0.5}),
+    # With round_nearest the widths are PaddleClas's: 12 channels, for example, which torchvision rounds to 16.
+    "MobileNetV2_x0_5": ("mobilenet_v2", {"width_mult": 0.5, "round_nearest": 4}),
     "MobileNetV2": ("mobilenet_v2", {}),
     "ResNet18": ("resnet18", {}),
     "ResNet50": ("resnet50", {}),
@@ -84,6 +85,8 @@ def torch_step(name: str, size: int, batch: int) -> Any:
     torch.manual_seed(0)
     function, options = TORCH_NETWORKS[name]
     network = getattr(torchvision.models, function)(num_classes=1000, **options)
+    if function == "mobilenet_v2":
+        expand_first(network)
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
     images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
@@ -97,6 +100,16 @@ def torch_step(name: str, size: int, batch: int) -> Any:
         return float(loss)
 
     return step
+
+
+def expand_first(mobilenet: Any) -> None:
+    """Give the first bottleneck the 1x1 convolution that PaddleClas's has, and torchvision's has not."""
+    import torch
+
+    block = mobilenet.features[1].conv
+    channels = block[0][0].in_channels
+    convolution, act = torch.nn.Conv2d(channels, channels, 1, bias=False), torch.nn.ReLU6(inplace=True)
+    block.insert(0, torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(channels), act))
 
 
 def measure(contestant: str, case: str, steps: int) -> float:

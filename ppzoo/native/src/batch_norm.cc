@@ -45,16 +45,12 @@ struct Full {
   void store(Vector value, float* to) const { ppzoo::store(value, to); }
 };
 
-// A vector of which the first `length` lanes are used; zero elsewhere.
+// A vector of which the first `length` lanes are used.
 struct Part {
   static constexpr int kCount = 1;
-  size_t length;
-  Vector load(const float* from) const {
-    Vector loaded{};
-    std::memcpy(&loaded, from, length * sizeof(float));
-    return loaded;
-  }
-  void store(Vector value, float* to) const { std::memcpy(to, &value, length * sizeof(float)); }
+  int64_t length;
+  Vector load(const float* from) const { return load_first(length, from); }
+  void store(Vector value, float* to) const { store_first(length, value, to); }
 };
 
 // What `strip` finds from some column on: constants that stay in registers.
@@ -80,7 +76,7 @@ void for_strips(const WideRows& wide, const Body& body) {
   }
   int64_t first = 0;
   for (; first + kLanes <= rest; first += kLanes) body(Full<1>(), first, full, full + 1);
-  if (first < rest) body(Part{static_cast<size_t>(rest - first)}, first, full, full + 1);
+  if (first < rest) body(Part{rest - first}, first, full, full + 1);
 }
 
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));

@@ -9,15 +9,18 @@
 namespace ppzoo {
 namespace {
 
-// Element (m, k) of the left factor is a[m * a_step + k], or a[k * a_step + m] where it is transposed.
+// Element (m, k) of the left factor is a[m * a_step + k], or a[k * a_step + m] where it is transposed. Of the last
+// vector of columns the first `last` are there, in c and, where a is transposed, in b; elsewhere b is padded.
 template <int kRows, int kVectors, bool kTransposed>
 void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t depth, bool add, float* c,
-          int64_t c_step) {
+          int64_t c_step, int64_t last) {
+  constexpr int kFull = kVectors - 1;
   Vector sums[kRows][kVectors] = {};
   for (int64_t k = 0; k < depth; ++k) {
     Vector row[kVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) row[v] = load(b + v * kLanes);
+    for (int v = 0; v < kFull; ++v) row[v] = load(b + v * kLanes);
+    row[kFull] = kTransposed ? load_first(last, b + kFull * kLanes) : load(b + kFull * kLanes);
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) {
       const float factor = kTransposed ? a[m] : a[m * a_step];
@@ -29,15 +32,15 @@ void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_
   }
 #pragma GCC unroll 12
   for (int m = 0; m < kRows; ++m) {
+    float* to = c + m * c_step;
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      float* to = c + m * c_step + v * kLanes;
-      store(add ? load(to) + sums[m][v] : sums[m][v], to);
-    }
+    for (int v = 0; v < kFull; ++v) store(add ? load(to + v * kLanes) + sums[m][v] : sums[m][v], to + v * kLanes);
+    to += kFull * kLanes;
+    store_first(last, add ? load_first(last, to) + sums[m][kFull] : sums[m][kFull], to);
   }
 }
 
-using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, bool, float*, int64_t);
+using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, bool, float*, int64_t, int64_t);
 
 template <int kVectors, bool kTransposed, int... kRows>
 constexpr std::array<Tile, kTileRows> tiles(std::integer_sequence<int, kRows...>) {
@@ -81,28 +84,14 @@ void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, 
 void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
               float* c, int64_t c_step) {
   const int64_t height = tile_rows(rows);
-  float edge[kTileRows * kPanel];
   for (int64_t start = 0; start < depth; start += kDepth) {
     const int64_t length = std::min(kDepth, depth - start);
-    const bool add = start > 0;
     for (int64_t column = 0; column < columns; column += kPanel) {
-      const int64_t width = std::min(kPanel, round_up(columns - column, kLanes));
-      const int64_t filled = std::min(width, columns - column);
+      const int64_t filled = std::min(kPanel, columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < rows; row += height) {
-        const int64_t count = std::min(height, rows - row);
-        const Tile run = tile_for<false>(count, width > kLanes);
-        float* to = c + row * c_step + column;
-        const float* from = a + row * a_step + start;
-        if (filled == width) {
-          run(from, a_step, panels, width, length, add, to, c_step);
-          continue;
-        }
-        run(from, a_step, panels, width, length, false, edge, width);
-        for (int64_t m = 0; m < count; ++m) {
-          for (int64_t j = 0; j < filled; ++j) {
-            to[m * c_step + j] = (add ? to[m * c_step + j] : 0.0f) + edge[m * width + j];
-          }
-        }
+        tile_for<false>(std::min(height, rows - row), width > kLanes)(a + row * a_step + start, a_step, panels, width,
+                                                                      length, start > 0, c + row * c_step + column,
+                                                                      c_step, filled - width + kLanes);
       }
       panels += width * length;
     }
@@ -112,26 +101,15 @@ void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows,
 void multiply_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
                          float* c, int64_t c_step) {
   const int64_t height = tile_rows(a_columns);
-  float edge[kDepth * kLanes];
   for (int64_t start = 0; start < rows; start += kDepth) {
     const int64_t length = std::min(kDepth, rows - start);
-    const bool adding = add || start > 0;
-    for (int64_t column = 0; column < b_columns;) {
-      const int64_t left = b_columns - column, vectors = left >= kPanel ? 2 : 1;
-      const float* from = b + start * b_columns + column;
-      int64_t step = b_columns;
-      if (left < kLanes) {  // a vector would reach beyond the matrix in its last row
-        for (int64_t k = 0; k < length; ++k) {
-          for (int64_t j = 0; j < kLanes; ++j) edge[k * kLanes + j] = j < left ? from[k * b_columns + j] : 0.0f;
-        }
-        from = edge, step = kLanes;
-      }
+    for (int64_t column = 0; column < b_columns; column += kPanel) {
+      const int64_t filled = std::min(kPanel, b_columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < a_columns; row += height) {
-        const int64_t count = std::min(height, a_columns - row);
-        tile_for<true>(count, vectors == 2)(a + start * a_columns + row, a_columns, from, step, length, adding,
-                                            c + row * c_step + column, c_step);
+        tile_for<true>(std::min(height, a_columns - row), width > kLanes)(
+            a + start * a_columns + row, a_columns, b + start * b_columns + column, b_columns, length,
+            add || start > 0, c + row * c_step + column, c_step, filled - width + kLanes);
       }
-      column += vectors * kLanes;
     }
   }
 }

@@ -1,6 +1,8 @@
 // Matrix products on one thread, small enough to be fused into loops over the rows of channels-last tensors.
 #pragma once
 
+#include <immintrin.h>
+
 #include <cstdint>
 #include <cstring>
 
@@ -26,6 +28,25 @@ inline Vector load(const float* from) {
 
 inline void store(Vector value, float* to) { std::memcpy(to, &value, sizeof value); }
 
+// The same for the first `count` lanes; the others are zero, and stay as they are.
+inline Vector load_first(int64_t count, const float* from) {
+#ifdef __AVX512F__
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#else
+  Vector loaded{};
+  std::memcpy(&loaded, from, sizeof(float) * count);
+  return loaded;
+#endif
+}
+
+inline void store_first(int64_t count, Vector value, float* to) {
+#ifdef __AVX512F__
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), value);
+#else
+  std::memcpy(to, &value, sizeof(float) * count);
+#endif
+}
+
 inline int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
 
 // A matrix (depth x columns) packed into panels for `multiply`; element (k, j) lies at
@@ -45,7 +66,7 @@ void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows,
               float* c, int64_t c_step);
 
 // c (a_columns x b_columns) = or += the transpose of a (rows x a_columns) times b (rows x b_columns); rows of c are
-// c_step elements apart, at least b_columns rounded up to kLanes, and what lies beyond b_columns is arbitrary.
+// c_step elements apart.
 void multiply_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
                          float* c, int64_t c_step);
 
