@@ -31,7 +31,7 @@ inline float at_most(float t, float high) { return t > high ? high : t; }
 
 // The same as one instruction each, which compilers do not find: it answers its second operand when one is NaN.
 inline Vector at_least(Vector t, float low) {
-#if defined(__AVX512F__)
+#if defined(__AVX512VL__)
   return _mm512_max_ps(_mm512_set1_ps(low), t);
 #elif defined(__AVX__)
   return _mm256_max_ps(_mm256_set1_ps(low), t);
@@ -40,7 +40,7 @@ inline Vector at_least(Vector t, float low) {
 #endif
 }
 inline Vector at_most(Vector t, float high) {
-#if defined(__AVX512F__)
+#if defined(__AVX512VL__)
   return _mm512_min_ps(_mm512_set1_ps(high), t);
 #elif defined(__AVX__)
   return _mm256_min_ps(_mm256_set1_ps(high), t);

@@ -11,16 +11,16 @@ namespace {
 
 // Element (m, k) of the left factor is a[m * a_step + k], or a[k * a_step + m] where it is transposed. Of the last
 // vector of columns the first `last` are there, in c and, where a is transposed, in b; elsewhere b is padded.
-template <int kRows, int kVectors, bool kTransposed>
+template <class V, int kRows, int kVectors, bool kTransposed>
 void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t depth, bool add, float* c,
           int64_t c_step, int64_t last) {
   constexpr int kFull = kVectors - 1;
-  Vector sums[kRows][kVectors] = {};
+  V sums[kRows][kVectors] = {};
   for (int64_t k = 0; k < depth; ++k) {
-    Vector row[kVectors];
+    V row[kVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kFull; ++v) row[v] = load(b + v * kLanes);
-    row[kFull] = kTransposed ? load_first(last, b + kFull * kLanes) : load(b + kFull * kLanes);
+    for (int v = 0; v < kFull; ++v) row[v] = load<V>(b + v * kLanes);
+    row[kFull] = kTransposed ? load_first<V>(last, b + kFull * kLanes) : load<V>(b + kFull * kLanes);
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) {
       const float factor = kTransposed ? a[m] : a[m * a_step];
@@ -34,24 +34,26 @@ void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_
   for (int m = 0; m < kRows; ++m) {
     float* to = c + m * c_step;
 #pragma GCC unroll 2
-    for (int v = 0; v < kFull; ++v) store(add ? load(to + v * kLanes) + sums[m][v] : sums[m][v], to + v * kLanes);
+    for (int v = 0; v < kFull; ++v) store(add ? load<V>(to + v * kLanes) + sums[m][v] : sums[m][v], to + v * kLanes);
     to += kFull * kLanes;
-    store_first(last, add ? load_first(last, to) + sums[m][kFull] : sums[m][kFull], to);
+    store_first(last, add ? load_first<V>(last, to) + sums[m][kFull] : sums[m][kFull], to);
   }
 }
 
 using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, bool, float*, int64_t, int64_t);
 
-template <int kVectors, bool kTransposed, int... kRows>
+template <class V, int kVectors, bool kTransposed, int... kRows>
 constexpr std::array<Tile, kTileRows> tiles(std::integer_sequence<int, kRows...>) {
-  return {tile<kRows + 1, kVectors, kTransposed>...};
+  return {tile<V, kRows + 1, kVectors, kTransposed>...};
 }
 
+// The tile of so many rows and columns, in vectors as wide as they need be.
 template <bool kTransposed>
-Tile tile_for(int64_t rows, bool two_vectors) {
+Tile tile_for(int64_t rows, int64_t columns) {
   using Rows = std::make_integer_sequence<int, kTileRows>;
-  static constexpr auto one = tiles<1, kTransposed>(Rows()), two = tiles<2, kTransposed>(Rows());
-  return (two_vectors ? two : one)[rows - 1];
+  static constexpr auto half = tiles<Half, 1, kTransposed>(Rows()), one = tiles<Vector, 1, kTransposed>(Rows()),
+                        two = tiles<Vector, 2, kTransposed>(Rows());
+  return (columns > kLanes ? two : columns > kLanes / 2 ? one : half)[rows - 1];
 }
 
 // The largest equal parts of `count` that are no larger than kTileRows.
@@ -89,9 +91,9 @@ void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows,
     for (int64_t column = 0; column < columns; column += kPanel) {
       const int64_t filled = std::min(kPanel, columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < rows; row += height) {
-        tile_for<false>(std::min(height, rows - row), width > kLanes)(a + row * a_step + start, a_step, panels, width,
-                                                                      length, start > 0, c + row * c_step + column,
-                                                                      c_step, filled - width + kLanes);
+        const Tile run = tile_for<false>(std::min(height, rows - row), filled);
+        run(a + row * a_step + start, a_step, panels, width, length, start > 0, c + row * c_step + column, c_step,
+            filled - width + kLanes);
       }
       panels += width * length;
     }
@@ -106,8 +108,8 @@ void multiply_transposed(const float* a, int64_t a_columns, const float* b, int6
     for (int64_t column = 0; column < b_columns; column += kPanel) {
       const int64_t filled = std::min(kPanel, b_columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < a_columns; row += height) {
-        tile_for<true>(std::min(height, a_columns - row), width > kLanes)(
-            a + start * a_columns + row, a_columns, b + start * b_columns + column, b_columns, length,
+        const Tile run = tile_for<true>(std::min(height, a_columns - row), filled);
+        run(a + start * a_columns + row, a_columns, b + start * b_columns + column, b_columns, length,
             add || start > 0, c + row * c_step + column, c_step, filled - width + kLanes);
       }
     }

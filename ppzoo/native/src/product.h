@@ -9,7 +9,7 @@
 namespace ppzoo {
 
 // Rows of products that are summed in registers at a time, and columns of a packed panel.
-#ifdef __AVX512F__
+#ifdef __AVX512VL__
 constexpr int64_t kTileRows = 12, kLanes = 16;
 #else
 constexpr int64_t kTileRows = 6, kLanes = 8;
@@ -19,32 +19,41 @@ constexpr int64_t kPanel = 2 * kLanes;
 constexpr int64_t kDepth = 256;
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
+typedef float Half __attribute__((vector_size(kLanes / 2 * sizeof(float))));
 
-inline Vector load(const float* from) {
-  Vector loaded;
+template <class V = Vector>
+V load(const float* from) {
+  V loaded;
   std::memcpy(&loaded, from, sizeof loaded);
   return loaded;
 }
 
-inline void store(Vector value, float* to) { std::memcpy(to, &value, sizeof value); }
-
-// The same for the first `count` lanes; the others are zero, and stay as they are.
-inline Vector load_first(int64_t count, const float* from) {
-#ifdef __AVX512F__
-  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
-#else
-  Vector loaded{};
-  std::memcpy(&loaded, from, sizeof(float) * count);
-  return loaded;
-#endif
+template <class V>
+void store(V value, float* to) {
+  std::memcpy(to, &value, sizeof value);
 }
 
-inline void store_first(int64_t count, Vector value, float* to) {
-#ifdef __AVX512F__
-  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), value);
-#else
-  std::memcpy(to, &value, sizeof(float) * count);
+// The same for the first `count` lanes; the others are zero, and stay as they are.
+template <class V = Vector>
+V load_first(int64_t count, const float* from) {
+#ifdef __AVX512VL__
+  const auto lanes = static_cast<__mmask16>((1u << count) - 1);
+  if constexpr (sizeof(V) == 64) return _mm512_maskz_loadu_ps(lanes, from);
+  if constexpr (sizeof(V) == 32) return _mm256_maskz_loadu_ps(static_cast<__mmask8>(lanes), from);
 #endif
+  V loaded{};
+  std::memcpy(&loaded, from, sizeof(float) * count);
+  return loaded;
+}
+
+template <class V>
+void store_first(int64_t count, V value, float* to) {
+#ifdef __AVX512VL__
+  const auto lanes = static_cast<__mmask16>((1u << count) - 1);
+  if constexpr (sizeof(V) == 64) return _mm512_mask_storeu_ps(to, lanes, value);
+  if constexpr (sizeof(V) == 32) return _mm256_mask_storeu_ps(to, static_cast<__mmask8>(lanes), value);
+#endif
+  std::memcpy(to, &value, sizeof(float) * count);
 }
 
 inline int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
