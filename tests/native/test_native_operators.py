@@ -123,6 +123,30 @@ def test_minimal_filtering_pads_as_paddlepaddle_does(padding):
     )
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "padding"),
+    [
+        ((3, 5), (2, 3), (1, 1), [0, 1, 2, 2]),
+        ((3, 3), (4, 4), (1, 1), [1, 1, 1, 1]),
+        ((5, 2), (1, 2), (2, 1), [1, 0, 1, 0]),
+        ((1, 3), (3, 2), (1, 2), [0, 0, 4, 0]),
+    ],
+)
+def test_depthwise_convolution_of_any_step(kernel, stride, dilation, padding):
+    layer = channels_last.Conv2D(
+        24, 24, kernel, stride=stride, dilation=dilation, padding=padding, groups=24, bias_attr=False
+    )
+
+    def theirs(x, weight):
+        return F.conv2d(x, weight, stride=stride, dilation=dilation, padding=padding, groups=24)
+
+    agree(
+        lambda x, weight: operators.convolve(x, weight, None, layer.geometry(x)),
+        theirs,
+        [tensor(2, 24, 13, 17), tensor(*layer.weight.shape)],
+    )
+
+
 def batch_norm(x, scale, offset):
     """The definition, in training."""
     mean = x.mean([0, 2, 3], keepdim=True)
