@@ -89,9 +89,8 @@ class OpenVino(OnnxEngine):
         self._requests = self._open_requests((1, *self.image_shape))
 
     def _batch(self, shape: tuple[int, ...]) -> Batch:
-        if shape[0] == len(self._requests.images):
-            self._requests.end()
-        else:
+        self._requests.end()
+        if shape[0] != len(self._requests.images):
             self._requests = self._open_requests(shape)
         return self._requests
 

@@ -178,7 +178,10 @@ def synchronise_norms(network: nn.Layer) -> None:
 def fusable(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
 ) -> operators.Stage | None:
-    """What a native operator needs to train act(norm(conv(x)) + residual), where they take x; None where none can."""
+    """What a native operator needs to train act(norm(conv(x)) + residual); None where none can.
+
+    Callers have asked `ppzoo.native.takes(x)` before.
+    """
     if not (isinstance(conv, Conv2D) and isinstance(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
         return None
     if is_watched(conv) or is_watched(norm) or is_watched(act) or not norm.learns or x.shape[0] < 2:
