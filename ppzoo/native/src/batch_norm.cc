@@ -236,28 +236,28 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
   scale_ = wide.repeat(scale), offset_ = wide.repeat(offset), centre_ = wide.repeat({mean, mean + channels});
 }
 
-void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* dresidual) {
+void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* masked) {
   const int64_t pixels = width_ / channels_;
   parallel((rows_ + pixels - 1) / pixels, rows_ * channels_, [&](int thread, int64_t begin, int64_t end) {
     const int64_t start = begin * width_;
     add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation,
-             std::min(end * pixels, rows_) - begin * pixels, dresidual != nullptr ? dresidual + start : nullptr);
+             std::min(end * pixels, rows_) - begin * pixels, masked != nullptr ? masked + start : nullptr);
   });
 }
 
 void NormGradient::add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation,
-                            int64_t rows, float* dresidual) {
+                            int64_t rows, float* masked) {
   double* totals = &totals_[2 * width_ * thread];
   if (rows_ * channels_ <= kFew) {
-    add_rows_as<Doubles>(x, y, dy, activation, rows, dresidual, totals);
+    add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals);
   } else {
-    add_rows_as<Vector>(x, y, dy, activation, rows, dresidual, totals);
+    add_rows_as<Vector>(x, y, dy, activation, rows, masked, totals);
   }
 }
 
 template <class Sum>
 void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                               float* dresidual, double* totals) const {
+                               float* masked, double* totals) const {
   const int64_t width = width_;
   with_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
@@ -270,9 +270,9 @@ void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, 
         for (int v = 0; v < kCount; ++v) {
           const int64_t place = row * width + first + v * kLanes;
           const Vector from = strip.load(x + place), gradient = strip.load(dy + place);
-          const Vector argument = dresidual != nullptr ? strip.load(y + place) : from * k[v] + o[v];
+          const Vector argument = y != nullptr ? strip.load(y + place) : from * k[v] + o[v];
           const Vector f = slope_times<kActivation>(argument, gradient);
-          if (dresidual != nullptr) strip.store(f, dresidual + place);
+          if (masked != nullptr) strip.store(f, masked + place);
           sum[v] += as<Sum>(f);
           product[v] += as<Sum>(f) * (as<Sum>(from) - as<Sum>(mean[v]));
         }

@@ -154,10 +154,10 @@ class Backward {
     for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
   }
 
-  // `make_row(row, to)` writes a row of the gradient of the convolution's output, `take_row(row, from)` is shown one of
-  // the gradient of its input, which begins at `dx`.
-  template <class Make, class Take>
-  void image(int64_t number, Make&& make_row, Take&& take_row, float* dx, bool weights) {
+  // `make_row(row, to)` writes a row of the gradient of the convolution's output; with `dx` one of its input's is
+  // written to `place(row)` and shown to `take(row)`.
+  template <class Make, class Place, class Take>
+  void image(int64_t number, Make&& make_row, Place&& place, Take&& take, bool dx, bool weights) {
     padded_.start(number);
     std::fill(sums_.begin(), sums_.end(), 0.0f);
     int64_t done = 0;
@@ -168,10 +168,9 @@ class Backward {
       // The input's rows that no later row of the gradient reaches.
       const bool last = row + 1 == s_.out_height();
       const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
-      for (; dx != nullptr && done < ready; ++done) {
-        float* to = dx + done * s_.width * s_.channels;
-        input_row(done, to);
-        take_row(done, to);
+      for (; dx && done < ready; ++done) {
+        input_row(done, place(done));
+        take(done);
       }
     }
     for (size_t i = 0; i < sums_.size(); ++i) totals_[i] += sums_[i];
@@ -248,20 +247,20 @@ class Backward {
   }
 };
 
-// Runs the backward pass over all images.
-template <class Make, class Take>
-void backward(const ConvShape& s, const Input& x, const float* weights, Make&& make_row, Take&& take_row, bool add,
-              float* dx, float* dweights) {
-  const std::vector<float> turned = dx != nullptr ? channels_last(s, weights) : std::vector<float>();
-  const int64_t in = s.source_size() / s.images, taps = s.kernel_h * s.kernel_w;
+// Runs the backward pass over all images; the input has no gradient where `weights` is null.
+template <class Rows>
+void backward(const ConvShape& s, const Input& x, const float* weights, const Rows& rows, bool add, float* dweights) {
+  const std::vector<float> turned = weights != nullptr ? channels_last(s, weights) : std::vector<float>();
+  const int64_t taps = s.kernel_h * s.kernel_w;
   std::vector<std::vector<double>> totals(threads());
   parallel(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
     Backward pass(s, x, turned.data());
     for (int64_t image = begin; image < end; ++image) {
+      const auto first = [&](int64_t row) { return (image * s.height + row) * s.width; };
       pass.image(
-          image, [&](int64_t row, float* to) { make_row(thread, image, row, to); },
-          [&](int64_t row, const float* from) { take_row(thread, image, row, from); },
-          dx != nullptr ? dx + image * in : nullptr, dweights != nullptr);
+          image, [&](int64_t row, float* to) { rows.make_row(thread, image, row, to); },
+          [&](int64_t row) { return rows.place(thread, first(row)); },
+          [&](int64_t row) { rows.take(thread, first(row)); }, weights != nullptr, dweights != nullptr);
     }
     totals[thread] = pass.totals();
   });
@@ -278,14 +277,26 @@ void backward(const ConvShape& s, const Input& x, const float* weights, Make&& m
   }
 }
 
-// Copies the rows of a gradient that is at hand.
-auto rows_of(const ConvShape& s, const float* dy) {
-  return [&s, dy, width = s.out_width() * s.channels](int, int64_t image, int64_t row, float* to) {
-    std::memcpy(to, dy + (image * s.out_height() + row) * width, sizeof(float) * width);
-  };
-}
+// Gradients of input and output that are, or shall be, at hand as a whole. Batch norm's is computed on the way.
+struct WholeGradients {
+  const ConvShape& shape;
+  const float* dy;
+  float* dx;
+  const NormGradient* norm = nullptr;
+  Activation activation = Activation::kNone;
+  const float* raw = nullptr;
 
-void leave_row(int, int64_t, int64_t, const float*) {}
+  void make_row(int, int64_t image, int64_t row, float* to) const {
+    const int64_t width = shape.out_width(), start = (image * shape.out_height() + row) * width * shape.channels;
+    if (norm != nullptr) {
+      norm->apply_rows(raw + start, dy + start, activation, width, to);
+    } else {
+      std::memcpy(to, dy + start, sizeof(float) * width * shape.channels);
+    }
+  }
+  float* place(int, int64_t first) const { return dx + first * shape.channels; }
+  void take(int, int64_t) const {}
+};
 
 }  // namespace
 
@@ -319,26 +330,22 @@ Moments depthwise_convolve_moments(const ConvShape& s, const Input& x, const flo
 }
 
 void depthwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
-  backward(s, nullptr, weights, rows_of(s, dy), leave_row, false, dx, nullptr);
+  backward(s, nullptr, weights, WholeGradients{s, dy, dx}, false, nullptr);
 }
 
 void depthwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
-  backward(s, x, nullptr, rows_of(s, dy), leave_row, add, nullptr, dweights);
+  backward(s, x, nullptr, WholeGradients{s, dy, nullptr}, add, dweights);
 }
 
 void depthwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights) {
-  const int64_t width = s.out_width() * s.channels;
-  const auto make_row = [&](int, int64_t image, int64_t row, float* to) {
-    const int64_t start = (image * s.out_height() + row) * width;
-    gradient.apply_rows(raw + start, dy + start, activation, s.out_width(), to);
-  };
-  backward(s, x, weights, make_row, leave_row, false, dx, dweights);
+  const WholeGradients rows{s, dy, dx, &gradient, activation, raw};
+  backward(s, x, dx != nullptr ? weights : nullptr, rows, false, dweights);
 }
 
-void depthwise_gradients(const ConvShape& s, const Input& x, const float* weights, const MakeRow& make_row,
-                         const TakeRow& take_row, float* dx, float* dweights) {
-  backward(s, x, weights, make_row, take_row, false, dx, dweights);
+void depthwise_gradients(const ConvShape& s, const Input& x, const float* weights, const GradientRows& rows,
+                         float* dweights) {
+  backward(s, x, weights, rows, false, dweights);
 }
 
 }  // namespace ppzoo

@@ -1,8 +1,8 @@
 // An inverted residual (Sandler et al., arXiv:1801.04381) as one: 1x1 convolution, depthwise convolution and 1x1
 // convolution, each with batch norm. Of the wide tensors between them only the raw results are kept; what a norm makes
-// of them is computed where it is read, forward and backward, and so is the gradient of the second. That halves what
-// goes through memory, which is what such a block waits for.
-#include "kernels.h"
+// of them is computed where it is read, forward and backward, and their gradients are used up where they are made. That
+// takes away most of what goes through memory, which is what such a block waits for.
+#include "pointwise.h"
 
 namespace ppzoo {
 
@@ -49,25 +49,38 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x,
 
   NormGradient first = gradient_of(0);
   const Normaliser first_norm = first.normaliser(first_act);
-  const PointwiseInputGradient projecting(project, stages[2].weights);
+  const Panels projecting = Panels::backward(stages[2].weights, in, out);
   const int64_t width = filter.out_width(), room = width * in;
   float* rooms = buffer(Purpose::kProducts, room * threads());
-  float* dexpanded = buffer(Purpose::kInner, expand.output_size());
   const auto make_row = [&](int thread, int64_t image, int64_t row, float* to) {
     const int64_t start = (image * filter.out_height() + row) * width;
     float* dnormed = rooms + thread * room;
-    projecting.rows(dprojected + start * out, width, dnormed);
+    projecting.multiply(dprojected + start * out, width, dnormed);
     second.apply_rows(filtered + start * in, dnormed, second_act, width, to);
   };
-  const auto take_row = [&](int thread, int64_t image, int64_t row, const float* dnormed) {
-    const float* raw = expanded + (image * filter.height + row) * filter.width * in;
-    first.add_rows(thread, raw, nullptr, dnormed, first_act, filter.width, nullptr);
+  const auto filter_gradients = [&](auto&& place, auto&& take) {
+    const GradientRows rows{make_row, place, take};
+    depthwise_gradients(filter, {expanded, &first_norm}, stages[1].weights, rows, gradients[1].weights);
   };
-  depthwise_gradients(filter, {expanded, &first_norm}, stages[1].weights, make_row, take_row, dexpanded,
-                      gradients[1].weights);
-  first.finish(gradients[0].gamma, gradients[0].beta);
-  pointwise_gradients(expand, first, first_act, x, stages[0].weights, expanded, dexpanded, dx, gradients[0].weights);
-  if (block.shortcut && dx != nullptr) accumulate(dy, expand.source_size(), dx);
+  const float* residual = block.shortcut ? dy : nullptr;
+  const StageGradient& found = gradients[0];
+  if (ExpansionGradient::pays(expand)) {
+    ExpansionGradient expanding(expand, first, first_act, x, stages[0].weights, expanded, filter.width, dx);
+    filter_gradients([&](int thread, int64_t pixel) { return expanding.place(thread, pixel); },
+                     [&](int thread, int64_t pixel) { expanding.take(thread, pixel); });
+    expanding.finish(residual, found.gamma, found.beta, found.weights);
+  } else {
+    float* dexpanded = buffer(Purpose::kInner, expand.output_size());
+    filter_gradients([&](int, int64_t pixel) { return dexpanded + pixel * in; },
+                     [&](int thread, int64_t pixel) {
+                       const int64_t start = pixel * in;
+                       first.add_rows(thread, expanded + start, nullptr, dexpanded + start, first_act, filter.width,
+                                      nullptr);
+                     });
+    first.finish(found.gamma, found.beta);
+    pointwise_gradients(expand, first, first_act, x, stages[0].weights, expanded, dexpanded, dx, found.weights);
+    if (residual != nullptr && dx != nullptr) accumulate(residual, expand.source_size(), dx);
+  }
 }
 
 }  // namespace ppzoo

@@ -16,6 +16,7 @@ namespace ppzoo {
 enum class Purpose {
   kScratchpad,
   kWeights,
+  kInnerWeights,
   kGradient,
   kPartialWeights,
   kSlice,
@@ -149,14 +150,19 @@ class NormGradient {
   NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
                const float* inverse_std);
 
-  // First pass. Without a residual `y` and `dresidual` are null and the activation's argument is computed again; with
-  // one the activation is none, ReLU or ReLU6, whose mask is read off y, and the masked gradient goes to `dresidual`.
-  void add(const float* x, const float* y, const float* dy, Activation activation, float* dresidual);
+  // First pass. Without a residual `y` is null and the activation's argument is computed again; with one the activation
+  // is none, ReLU or ReLU6, whose mask is read off y. The masked gradient, that of the argument, goes to `masked` unless
+  // that is null; it may be dy's own place.
+  void add(const float* x, const float* y, const float* dy, Activation activation, float* masked);
   // The same for some rows, as a part of the work of thread number `thread`.
   void add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                float* dresidual);
+                float* masked);
   // Between the passes: the parameters' gradients, and what `apply` needs.
   void finish(float* dgamma, float* dbeta);
+  // dx = scale masked + slope (x - mean) + constant, a number a channel each; the last two are known after `finish`.
+  const float* scale() const { return scale_.data(); }
+  const float* slope() const { return slope_.data(); }
+  const float* constant() const { return constant_.data(); }
   // Second pass. `dy` is the masked gradient where there is a residual, with kNone for the activation.
   void apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
   // The same on one thread.
@@ -167,7 +173,7 @@ class NormGradient {
  private:
   template <class Sum>
   void add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                   float* dresidual, double* totals) const;
+                   float* masked, double* totals) const;
 
   int64_t channels_, rows_, width_;
   std::vector<float> inverse_std_, scale_, offset_, centre_, slope_, constant_;
@@ -190,17 +196,6 @@ void pointwise_gradients(const ConvShape& shape, const NormGradient& gradient, A
 void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& shape, const Input& x,
                             const float* weights, const float* dy, float* dweights);
 
-// The gradient of the convolution's input for some pixels at a time, on one thread.
-class PointwiseInputGradient {
- public:
-  PointwiseInputGradient(const ConvShape& shape, const float* weights);
-  void rows(const float* dy, int64_t count, float* dx) const;
-
- private:
-  int64_t in_, out_;
-  const float* panels_;
-};
-
 // ---- winograd.cc
 
 // Whether a convolution is one of 3x3 pixels without stride that the functions below compute with fewer products.
@@ -220,12 +215,15 @@ void depthwise_weight_gradient(const ConvShape& shape, const float* x, const flo
 void depthwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
 
-// Those whose output's gradient `make_row(thread, image, row, to)` writes row by row, and whose input's gradient is
-// shown to `take_row(thread, image, row, from)` as soon as a row of it is made.
-using MakeRow = std::function<void(int, int64_t, int64_t, float*)>;
-using TakeRow = std::function<void(int, int64_t, int64_t, const float*)>;
-void depthwise_gradients(const ConvShape& shape, const Input& x, const float* weights, const MakeRow& make_row,
-                         const TakeRow& take_row, float* dx, float* dweights);
+// Those whose output's gradient `make_row(thread, image, row, to)` writes row by row. A row of their input's gradient,
+// which begins with pixel `first`, is written to `place(thread, first)` and then shown to `take(thread, first)`.
+struct GradientRows {
+  std::function<void(int, int64_t, int64_t, float*)> make_row;
+  std::function<float*(int, int64_t)> place;
+  std::function<void(int, int64_t)> take;
+};
+void depthwise_gradients(const ConvShape& shape, const Input& x, const float* weights, const GradientRows& rows,
+                         float* dweights);
 
 // ---- inverted_residual.cc
 

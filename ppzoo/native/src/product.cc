@@ -84,7 +84,7 @@ void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, 
 }
 
 void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
-              float* c, int64_t c_step) {
+              float* c, int64_t c_step, bool add) {
   const int64_t height = tile_rows(rows);
   for (int64_t start = 0; start < depth; start += kDepth) {
     const int64_t length = std::min(kDepth, depth - start);
@@ -92,8 +92,8 @@ void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows,
       const int64_t filled = std::min(kPanel, columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < rows; row += height) {
         const Tile run = tile_for<false>(std::min(height, rows - row), filled);
-        run(a + row * a_step + start, a_step, panels, width, length, start > 0, c + row * c_step + column, c_step,
-            filled - width + kLanes);
+        run(a + row * a_step + start, a_step, panels, width, length, add || start > 0, c + row * c_step + column,
+            c_step, filled - width + kLanes);
       }
       panels += width * length;
     }

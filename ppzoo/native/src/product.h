@@ -70,9 +70,9 @@ inline int64_t packed_place(int64_t k, int64_t column, int64_t depth, int64_t co
 }
 void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels);
 
-// c (rows x columns) = a (rows x depth) b, with b packed; rows of a and c are a_step and c_step elements apart.
+// c (rows x columns) = or += a (rows x depth) b, with b packed; rows of a and c are a_step and c_step elements apart.
 void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
-              float* c, int64_t c_step);
+              float* c, int64_t c_step, bool add);
 
 // c (a_columns x b_columns) = or += the transpose of a (rows x a_columns) times b (rows x b_columns); rows of c are
 // c_step elements apart.

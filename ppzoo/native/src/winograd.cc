@@ -188,7 +188,7 @@ void filter(const ConvShape& s, const float* x, const float* panels, const float
     spread<InputLine>(images, tiling, row, rows, factors);
     for (int p = 0; p < kPositions; ++p) {
       const float* filters = panels + p * packed_size(in, out);
-      multiply(factors + p * count * in, in, filters, count, in, out, results + p * count * out, out);
+      multiply(factors + p * count * in, in, filters, count, in, out, results + p * count * out, out, false);
     }
     gather(s, tiling, row, rows, results, bias, y);
   });
