@@ -214,6 +214,9 @@ RESIDUALS = [
     (8, 7, 7, 24, 144, 24, 5, 1, ("relu", "hardswish", None)),
     (4, 8, 8, 24, 24, 24, 3, 1, ("relu", "relu6", "relu")),
     (9, 40, 28, 5, 30, 5, 3, 1, ("swish", "swish", None)),
+    # Large enough that the first result is not kept but made again.
+    (11, 66, 63, 8, 48, 12, 3, 2, ("relu6", "relu6", None)),
+    (4, 59, 61, 24, 150, 24, 5, 1, ("hardswish", "hardswish", None)),
 ]
 
 

@@ -153,15 +153,17 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
   });
 }
 
-void Moments::mean_and_variance(double* mean, double* variance) const {
+Statistics Moments::statistics() const {
   std::vector<double> sums(channels_, 0.0), squares(channels_, 0.0);
   fold(totals_, width_, channels_, sums, squares);
+  Statistics found{std::vector<double>(channels_), std::vector<double>(channels_)};
   for (int64_t c = 0; c < channels_; ++c) {
     const double centre = sums[c] / rows_;
-    mean[c] = centre + shift_[c];
-    const double value = squares[c] / rows_ - centre * centre;
-    variance[c] = value < 0.0 ? 0.0 : value;
+    found.mean[c] = centre + shift_[c];
+    const double variance = squares[c] / rows_ - centre * centre;
+    found.variance[c] = variance < 0.0 ? 0.0 : variance;
   }
+  return found;
 }
 
 Normaliser::Normaliser(int64_t channels, const float* scale, const float* offset, Activation activation)
@@ -200,21 +202,19 @@ void Normaliser::all(const float* x, const float* residual, int64_t count, float
   });
 }
 
-Normaliser settle(const Moments& moments, const NormParameters& norm, Activation activation, float* mean,
+Normaliser settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
                   float* inverse_std) {
-  const int64_t channels = moments.channels();
-  std::vector<double> means(channels), variances(channels);
-  moments.mean_and_variance(means.data(), variances.data());
+  const auto channels = static_cast<int64_t>(batch.mean.size());
   std::vector<float> scale(channels), offset(channels);
   const float keep = norm.momentum, take = 1.0f - norm.momentum;
   for (int64_t c = 0; c < channels; ++c) {
-    const double inverse = 1.0 / std::sqrt(variances[c] + static_cast<double>(norm.epsilon));
-    mean[c] = static_cast<float>(means[c]);
+    const double inverse = 1.0 / std::sqrt(batch.variance[c] + static_cast<double>(norm.epsilon));
+    mean[c] = static_cast<float>(batch.mean[c]);
     inverse_std[c] = static_cast<float>(inverse);
     norm.moving_mean[c] = norm.moving_mean[c] * keep + mean[c] * take;
-    norm.moving_variance[c] = norm.moving_variance[c] * keep + static_cast<float>(variances[c]) * take;
+    norm.moving_variance[c] = norm.moving_variance[c] * keep + static_cast<float>(batch.variance[c]) * take;
     scale[c] = static_cast<float>(norm.gamma[c] * inverse);
-    offset[c] = static_cast<float>(norm.beta[c] - means[c] * (norm.gamma[c] * inverse));
+    offset[c] = static_cast<float>(norm.beta[c] - batch.mean[c] * (norm.gamma[c] * inverse));
   }
   return {channels, scale.data(), offset.data(), activation};
 }

@@ -1,7 +1,7 @@
 // Convolution, batch norm and the linear layer as operators; see operators.h.
 #include <algorithm>
 #include <cmath>
-#include <memory>
+#include <optional>
 
 #include "kernels.h"
 #include "onednn.h"
@@ -120,7 +120,7 @@ std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor&
   ppzoo::Moments moments(channels_of(x), from, pixels_of(x));
   moments.add(from, pixels_of(x));
   Tensor y = like(x), mean = like(gamma), inverse_std = like(gamma);
-  ppzoo::settle(moments, norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
+  ppzoo::settle(moments.statistics(), norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
                 static_cast<Activation>(activation), mean.data<float>(), inverse_std.data<float>())
       .all(from, z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y, mean, inverse_std};
@@ -166,6 +166,23 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   return {dx, dz, dgamma, dbeta};
 }
 
+// Convolves, and finds the statistics of the result in the same passes.
+ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const float* weights, float* raw) {
+  if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
+  if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
+  const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
+  const int64_t part = images_at_a_time(s.images, out), pixels = s.output_size() / s.out_channels;
+  std::optional<ppzoo::Moments> moments;
+  for (int64_t image = 0; image < s.images; image += part) {
+    const int64_t count = std::min(part, s.images - image);
+    float* to = raw + image * out;
+    ppzoo::convolve(s.with_images(count), x + image * in, weights, nullptr, to);
+    if (!moments) moments.emplace(s.out_channels, to, pixels);
+    moments->add(to, count * out / s.out_channels);
+  }
+  return moments->statistics();
+}
+
 std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
                                       const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
                                       const std::vector<int>& geometry, float momentum, float epsilon,
@@ -173,24 +190,9 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   const auto lock = alone();
   const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
   Tensor raw = like(x, output_shape(s)), y = like(raw);
-  const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time(s.images, out);
-
-  std::unique_ptr<ppzoo::Moments> moments;
-  const bool row_by_row = ppzoo::pointwise(s) || ppzoo::depthwise(s);
-  if (row_by_row) {
-    const auto run = ppzoo::pointwise(s) ? ppzoo::pointwise_convolve_moments : ppzoo::depthwise_convolve_moments;
-    moments = std::make_unique<ppzoo::Moments>(run(s, x.data<float>(), weights.data<float>(), raw.data<float>()));
-  }
-  for (int64_t image = 0; !row_by_row && image < s.images; image += part) {
-    const int64_t count = std::min(part, s.images - image);
-    float* to = raw.data<float>() + image * out;
-    ppzoo::convolve(s.with_images(count), x.data<float>() + image * in, weights.data<float>(), nullptr, to);
-    if (!moments) moments = std::make_unique<ppzoo::Moments>(s.out_channels, to, pixels_of(raw));
-    moments->add(to, count * out / s.out_channels);
-  }
+  const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
   Tensor mean = like(gamma), inverse_std = like(gamma);
-  ppzoo::settle(*moments, norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
+  ppzoo::settle(statistics, norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
                 static_cast<Activation>(activation), mean.data<float>(), inverse_std.data<float>())
       .all(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
   return {y, raw, mean, inverse_std};
@@ -291,24 +293,24 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
 // What is kept of the stages lies in one tensor, for each of PaddlePaddle's tensors costs microseconds.
 constexpr int64_t kCacheLine = 16;  // elements
 
-int64_t kept_size(const ppzoo::InvertedResidual& block) {
-  int64_t size = 0;
-  for (const ConvShape& shape : block.shapes) {
-    size += 2 * ppzoo::round_up(shape.out_channels, kCacheLine) + ppzoo::round_up(shape.output_size(), kCacheLine);
-  }
-  return size;
-}
-
-std::vector<ppzoo::StageResult> stage_results(const ppzoo::InvertedResidual& block, const Tensor& kept) {
+std::vector<ppzoo::StageResult> stage_results(const ppzoo::InvertedResidual& block, float* start) {
   std::vector<ppzoo::StageResult> results;
-  float* start = const_cast<float*>(kept.data<float>());
-  for (const ConvShape& shape : block.shapes) {
-    const int64_t channels = ppzoo::round_up(shape.out_channels, kCacheLine);
+  for (int stage = 0; stage < 3; ++stage) {
+    const int64_t channels = ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
     float *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
     results.push_back({raw, mean, inverse_std});
-    start = raw + ppzoo::round_up(shape.output_size(), kCacheLine);
+    start = raw + ppzoo::round_up(ppzoo::kept_elements(block, stage), kCacheLine);
   }
   return results;
+}
+
+int64_t kept_size(const ppzoo::InvertedResidual& block) {
+  int64_t size = 0;
+  for (int stage = 0; stage < 3; ++stage) {
+    size += 2 * ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
+    size += ppzoo::round_up(ppzoo::kept_elements(block, stage), kCacheLine);
+  }
+  return size;
 }
 
 std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>& weights,
@@ -326,7 +328,7 @@ std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>
                                                                     variances[stage], momenta[stage],
                                                                     epsilons[stage])});
   }
-  ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, kept), y.data<float>());
+  ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, kept.data<float>()), y.data<float>());
   return {y, kept};
 }
 
@@ -348,7 +350,8 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
     to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
     dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
   }
-  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, stage_results(block, kept), dy.data<float>(), to,
+  const auto results = stage_results(block, const_cast<float*>(kept.data<float>()));
+  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, results, dy.data<float>(), to,
                                      need_dx ? dx.data<float>() : nullptr);
   std::vector<Tensor> gradients{dx};
   for (const auto* group : {&dweights, &dgammas, &dbetas}) {

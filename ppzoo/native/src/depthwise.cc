@@ -3,6 +3,7 @@
 // the weights' gradient and into the input's while it is in the cache.
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -81,8 +82,15 @@ struct RowFilter {
 class PaddedRows {
  public:
   PaddedRows(const ConvShape& s, const Input& x)
-      : s_(s), x_(x), ring_((s.kernel_h - 1) * s.dilation_h + s.stride_h, s.width + s.left + s.right, s.channels) {}
-  void start(int64_t image) { first_ = image * s_.height, next_ = 0; }
+      : s_(s),
+        x_(x),
+        ring_(depth(s), s.width + s.left + s.right, s.channels),
+        products_(x.weights != nullptr ? depth(s) : 0, s.width, s.channels),
+        made_(depth(s), -1) {}
+  void start(int64_t image) {
+    first_ = image * s_.height, next_ = 0;
+    std::fill(made_.begin(), made_.end(), -1);
+  }
   // The rows under the filter for output `row`; null where all is padding.
   void under(int64_t row, std::vector<const float*>& rows) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
@@ -92,18 +100,32 @@ class PaddedRows {
       rows[kh] = inside ? ring_.row(number) : nullptr;
     }
   }
+  // A row before the norm; one that is a product is made again only when it is not among the last ones.
+  const float* raw(int64_t number) {
+    if (x_.weights == nullptr) return x_.raw((first_ + number) * s_.width, s_.width, s_.channels, nullptr);
+    int64_t& made = made_[number % made_.size()];
+    float* row = products_.row(number);
+    if (made != number) x_.raw((first_ + number) * s_.width, s_.width, s_.channels, row);
+    made = number;
+    return row;
+  }
 
  private:
+  static int64_t depth(const ConvShape& s) { return (s.kernel_h - 1) * s.dilation_h + s.stride_h; }
   void fetch(int64_t number, int64_t oldest) {
     for (next_ = std::max({next_, oldest, int64_t{0}}); next_ <= number; ++next_) {
       float* to = ring_.row(next_) + s_.left * s_.channels;
-      const float* row = x_.rows((first_ + next_) * s_.width, s_.width, s_.channels, to);
-      if (row != to) std::memcpy(to, row, sizeof(float) * s_.width * s_.channels);
+      if (x_.norm != nullptr) {
+        x_.norm->rows(raw(next_), nullptr, s_.width, to);
+      } else {
+        std::memcpy(to, raw(next_), sizeof(float) * s_.width * s_.channels);
+      }
     }
   }
   const ConvShape& s_;
   const Input x_;
-  Ring ring_;
+  Ring ring_, products_;
+  std::vector<int64_t> made_;  // the row in each place of `products_`
   int64_t first_ = 0, next_ = 0;
 };
 
@@ -149,6 +171,7 @@ class Backward {
               margin_ + std::max(s.out_width(), (s.width + s.left - 1) / s.stride_w + 1), s.channels),
         rows_(s.kernel_h),
         blocks_((s.channels + kLanes - 1) / kLanes),
+        rows_summed_(std::max<int64_t>(1, kSummed / s.out_width())),
         sums_(blocks_ * s.kernel_h * s.kernel_w * kLanes),
         totals_(sums_.size(), 0.0) {
     for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
@@ -159,12 +182,12 @@ class Backward {
   template <class Make, class Place, class Take>
   void image(int64_t number, Make&& make_row, Place&& place, Take&& take, bool dx, bool weights) {
     padded_.start(number);
-    std::fill(sums_.begin(), sums_.end(), 0.0f);
     int64_t done = 0;
     for (int64_t row = 0; row < s_.out_height(); ++row) {
       float* gradient = ring_.row(row) + margin_ * s_.channels;
       make_row(row, gradient);
       if (weights) add_to_weights(row, gradient);
+      if ((row + 1) % rows_summed_ == 0) add_sums();
       // The input's rows that no later row of the gradient reaches.
       const bool last = row + 1 == s_.out_height();
       const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
@@ -173,10 +196,12 @@ class Backward {
         take(done);
       }
     }
-    for (size_t i = 0; i < sums_.size(); ++i) totals_[i] += sums_[i];
+    add_sums();
   }
 
   const std::vector<double>& totals() const { return totals_; }
+  // A row of the image at hand before its norm.
+  const float* raw(int64_t row) { return padded_.raw(row); }
 
  private:
   const ConvShape& s_;
@@ -185,7 +210,8 @@ class Backward {
   Ring ring_;
   std::vector<RowFilter> input_filters_;
   std::vector<const float*> rows_;
-  int64_t blocks_;
+  static constexpr int64_t kSummed = 512;  // pixels whose products are added up in float
+  int64_t blocks_, rows_summed_;
   std::vector<float> sums_;
   std::vector<double> totals_;
 
@@ -198,6 +224,11 @@ class Backward {
     }
     const int64_t outputs = (s_.width - column + s_.stride_w - 1) / s_.stride_w;
     input_filters_.push_back({s_.channels, s_.kernel_h, s_.kernel_w, 1, s_.stride_w, outputs, taps, weights});
+  }
+
+  void add_sums() {
+    for (size_t i = 0; i < sums_.size(); ++i) totals_[i] += sums_[i];
+    std::fill(sums_.begin(), sums_.end(), 0.0f);
   }
 
   void input_row(int64_t number, float* to) {
@@ -260,7 +291,10 @@ void backward(const ConvShape& s, const Input& x, const float* weights, const Ro
       pass.image(
           image, [&](int64_t row, float* to) { rows.make_row(thread, image, row, to); },
           [&](int64_t row) { return rows.place(thread, first(row)); },
-          [&](int64_t row) { rows.take(thread, first(row)); }, weights != nullptr, dweights != nullptr);
+          [&](int64_t row) {
+            if constexpr (std::is_same_v<Rows, GradientRows>) rows.take(thread, first(row), pass.raw(row));
+          },
+          weights != nullptr, dweights != nullptr);
     }
     totals[thread] = pass.totals();
   });
@@ -295,7 +329,6 @@ struct WholeGradients {
     }
   }
   float* place(int, int64_t first) const { return dx + first * shape.channels; }
-  void take(int, int64_t) const {}
 };
 
 }  // namespace
@@ -317,7 +350,7 @@ void depthwise_convolve(const ConvShape& s, const float* x, const float* weights
   });
 }
 
-Moments depthwise_convolve_moments(const ConvShape& s, const Input& x, const float* weights, float* y) {
+Statistics depthwise_convolve_statistics(const ConvShape& s, const Input& x, const float* weights, float* y) {
   const std::vector<float> turned = channels_last(s, weights);
   PaddedRows first(s, x);
   convolve_rows(s, turned.data(), first, 0, 0, 1, nullptr, 0, y);
@@ -326,7 +359,7 @@ Moments depthwise_convolve_moments(const ConvShape& s, const Input& x, const flo
     PaddedRows padded(s, x);
     convolve_rows(s, turned.data(), padded, image, begin, end, &moments, thread, y);
   });
-  return moments;
+  return moments.statistics();
 }
 
 void depthwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {

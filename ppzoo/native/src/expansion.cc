@@ -1,8 +1,56 @@
-// The backward pass of a 1x1 convolution with batch norm and activation that never has the whole gradient of its result.
-#include "pointwise.h"
+#include "expansion.h"
+
+#include <cstring>
+
+#include "parallel.h"
+#include "product.h"
 
 namespace ppzoo {
 namespace {
+
+constexpr int64_t kDoubles = 8;
+typedef double Doubles __attribute__((vector_size(kDoubles * sizeof(double))));
+
+// squares (step x step) += z^T z with z rows x step, in the tiles on the diagonal and above it.
+void add_squares(const double* z, int64_t rows, int64_t step, double* squares) {
+  for (int64_t i = 0; i < step; i += kDoubles) {
+    for (int64_t j = i; j < step; j += kDoubles) {
+      Doubles sums[kDoubles] = {};
+      for (const double* row = z; row < z + rows * step; row += step) {
+        Doubles right;
+        std::memcpy(&right, row + j, sizeof right);
+#pragma GCC unroll 8
+        for (int64_t m = 0; m < kDoubles; ++m) sums[m] += row[i + m] * right;
+      }
+      for (int64_t m = 0; m < kDoubles; ++m) {
+        for (int64_t l = 0; l < kDoubles; ++l) squares[(i + m) * step + j + l] += sums[m][l];
+      }
+    }
+  }
+}
+
+// Sums of z and of z^T z over the rows of a matrix, with z = x less the first row. `sums`: step, `squares`: step x step.
+struct Products {
+  int64_t channels, step = round_up(channels, kDoubles);
+  std::vector<double> sums = std::vector<double>(step, 0.0), squares = std::vector<double>(step * step, 0.0);
+
+  void add(const float* shift, const float* x, int64_t rows) {
+    constexpr int64_t kRows = 64;
+    std::vector<double> z(kRows * step, 0.0);
+    for (int64_t begin = 0; begin < rows; begin += kRows) {
+      const int64_t count = std::min(kRows, rows - begin);
+      for (int64_t row = 0; row < count; ++row) {
+        const float* from = x + (begin + row) * channels;
+        for (int64_t c = 0; c < channels; ++c) {
+          const double value = static_cast<double>(from[c]) - shift[c];
+          z[row * step + c] = value;
+          sums[c] += value;
+        }
+      }
+      add_squares(z.data(), count, step, squares.data());
+    }
+  }
+};
 
 // The rows of `weights`, out x in, each times its factor.
 std::vector<float> scaled_rows(const float* weights, const float* factors, int64_t in, int64_t out) {
@@ -13,44 +61,85 @@ std::vector<float> scaled_rows(const float* weights, const float* factors, int64
   return scaled;
 }
 
-// Adds a number a channel, and a residual, in the passes of a norm.
+// What adds a number a channel, and a residual.
 Normaliser adder(const std::vector<float>& offsets) {
   const std::vector<float> ones(offsets.size(), 1.0f);
   return {static_cast<int64_t>(offsets.size()), ones.data(), offsets.data(), Activation::kNone};
 }
 
-std::vector<float> negative(const float* values, int64_t count) {
+std::vector<float> negative(const double* values, int64_t count) {
   std::vector<float> negated(count);
-  for (int64_t i = 0; i < count; ++i) negated[i] = -values[i];
+  for (int64_t i = 0; i < count; ++i) negated[i] = static_cast<float>(-values[i]);
   return negated;
 }
 
 }  // namespace
 
+bool made_again(const ConvShape& s) {
+  constexpr int64_t kLarge = 1 << 21;  // elements, more than stay in a cache
+  return s.output_size() > kLarge && s.out_channels > 2 * s.channels &&
+         s.output_size() > 4 * s.out_channels * s.out_channels;
+}
+
+void Covariance::of(const float* x) const {
+  std::vector<Products> parts(threads(), Products{channels});
+  parallel(rows, rows * channels * channels, [&](int thread, int64_t begin, int64_t end) {
+    parts[thread].add(x, x + begin * channels, end - begin);
+  });
+  for (const Products& part : parts) {
+    if (&part == &parts[0]) continue;
+    for (size_t i = 0; i < part.sums.size(); ++i) parts[0].sums[i] += part.sums[i];
+    for (size_t i = 0; i < part.squares.size(); ++i) parts[0].squares[i] += part.squares[i];
+  }
+  const Products& total = parts[0];
+  for (int64_t i = 0; i < channels; ++i) {
+    mean[i] = x[i] + total.sums[i] / rows;
+    for (int64_t j = i; j < channels; ++j) {
+      const double sum = total.squares[i * total.step + j] - total.sums[i] * total.sums[j] / rows;
+      scatter[i * channels + j] = scatter[j * channels + i] = sum;
+    }
+  }
+}
+
+Statistics Covariance::product(const float* weights, int64_t out) const {
+  Statistics found{std::vector<double>(out), std::vector<double>(out)};
+  parallel(out, out * channels * channels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o) {
+      const std::vector<double> w(weights + o * channels, weights + (o + 1) * channels);
+      double centre = 0.0, square = 0.0;
+      for (int64_t i = 0; i < channels; ++i) {
+        double sum = 0.0;
+        for (int64_t j = 0; j < channels; ++j) sum += scatter[i * channels + j] * w[j];
+        centre += mean[i] * w[i];
+        square += sum * w[i];
+      }
+      found.mean[o] = centre;
+      found.variance[o] = square < 0.0 ? 0.0 : square / rows;
+    }
+  });
+  return found;
+}
+
 ExpansionGradient::ExpansionGradient(const ConvShape& shape, NormGradient& norm, Activation activation, const float* x,
-                                     const float* weights, const float* raw, int64_t row, float* dx)
+                                     const Covariance& covariance, const float* weights, int64_t row, float* dx)
     : in_(shape.channels),
       out_(shape.out_channels),
       pixels_(shape.source_size() / in_),
       row_(row),
       room_(block_rows(in_, out_) + row),
-      step_(round_up(in_, kLanes)),
       norm_(norm),
       activation_(activation),
       x_(x),
+      covariance_(covariance),
       weights_(weights),
-      raw_(raw),
       dx_(dx),
       gradients_(buffer(Purpose::kInner, room_ * out_ * threads())),
-      shifted_(buffer(Purpose::kTiles, (room_ + step_) * in_ * threads())),
+      centred_(buffer(Purpose::kTiles, room_ * in_ * threads())),
       scaled_(Panels::backward(scaled_rows(weights, norm.scale(), in_, out_).data(), in_, out_,
-                               Purpose::kInnerWeights)),
-      shift_(adder(negative(x, in_))),
-      moments_(in_, x, pixels_),
+                               Purpose::kScaledWeights)),
+      centre_(adder(negative(covariance.mean, in_))),
       sums_(in_, out_),
-      parts_(threads()) {
-  for (Part& part : parts_) part.squares.assign(in_ * step_, 0.0);
-}
+      parts_(threads()) {}
 
 float* ExpansionGradient::place(int thread, int64_t first) {
   Part& part = parts_[thread];
@@ -58,10 +147,10 @@ float* ExpansionGradient::place(int thread, int64_t first) {
   return gradients_ + (thread * room_ + part.count) * out_;
 }
 
-void ExpansionGradient::take(int thread, int64_t first) {
+void ExpansionGradient::take(int thread, const float* raw) {
   Part& part = parts_[thread];
   float* rows = gradients_ + (thread * room_ + part.count) * out_;
-  norm_.add_rows(thread, raw_ + first * out_, nullptr, rows, activation_, row_, rows);
+  norm_.add_rows(thread, raw, nullptr, rows, activation_, row_, rows);
   part.count += row_;
   if (part.count + row_ > room_) work_off(thread);
 }
@@ -69,13 +158,10 @@ void ExpansionGradient::take(int thread, int64_t first) {
 void ExpansionGradient::work_off(int thread) {
   Part& part = parts_[thread];
   const float *gradients = gradients_ + thread * room_ * out_, *x = x_ + part.first * in_;
-  float *shifted = shifted_ + thread * (room_ + step_) * in_, *products = shifted + room_ * in_;
+  float* centred = centred_ + thread * room_ * in_;
   if (dx_ != nullptr) scaled_.multiply(gradients, part.count, dx_ + part.first * in_);
-  moments_.add_rows(thread, x, part.count);
-  shift_.rows(x, nullptr, part.count, shifted);
-  sums_.add(thread, shifted, gradients, part.count);
-  multiply_transposed(shifted, in_, shifted, in_, part.count, false, products, step_);
-  for (int64_t i = 0; i < in_ * step_; ++i) part.squares[i] += products[i];
+  centre_.rows(x, nullptr, part.count, centred);
+  sums_.add(thread, centred, gradients, part.count);
   part.count = 0;
 }
 
@@ -86,55 +172,33 @@ void ExpansionGradient::finish(const float* residual, float* dgamma, float* dbet
     }
   });
   norm_.finish(dgamma, dbeta);
-  std::vector<double> mean(in_), variance(in_);
-  moments_.mean_and_variance(mean.data(), variance.data());
   const std::vector<float> sloped = scaled_rows(weights_, norm_.slope(), in_, out_);
-  finish_weights(sloped, mean, dweights);
-  if (dx_ != nullptr) finish_input(sloped, mean, residual);
+  finish_weights(sloped, dweights);
+  if (dx_ != nullptr) finish_input(sloped, residual);
 }
 
-// The sum of (x - mean)^T (x - mean), from `centre`, the mean less the first row.
-std::vector<float> ExpansionGradient::scatter(const std::vector<double>& centre) const {
-  std::vector<float> sums(in_ * in_);
-  for (int64_t i = 0; i < in_; ++i) {
-    for (int64_t j = 0; j < in_; ++j) {
-      double sum = -centre[i] * centre[j] * pixels_;
-      for (const Part& part : parts_) sum += part.squares[i * step_ + j];
-      sums[i * in_ + j] = static_cast<float>(sum);
-    }
-  }
-  return sums;
-}
-
-// dweights = scale f^T z + constant sum(z) + slope weights (z - mean)^T (z - mean)
-void ExpansionGradient::finish_weights(const std::vector<float>& sloped, const std::vector<double>& mean,
-                                       float* dweights) {
-  std::vector<double> centre(in_);
-  for (int64_t i = 0; i < in_; ++i) centre[i] = mean[i] - x_[i];
+// dweights = scale f^T (x - mean) + slope weights (x - mean)^T (x - mean); the constant meets a sum of zero.
+void ExpansionGradient::finish_weights(const std::vector<float>& sloped, float* dweights) {
   sums_.finish(false, dweights);
   for (int64_t o = 0; o < out_; ++o) {
-    const double total = static_cast<double>(norm_.constant()[o]) * pixels_;
-    for (int64_t i = 0; i < in_; ++i) {
-      float& value = dweights[o * in_ + i];
-      value = static_cast<float>(norm_.scale()[o] * static_cast<double>(value) + total * centre[i]);
-    }
+    for (int64_t i = 0; i < in_; ++i) dweights[o * in_ + i] *= norm_.scale()[o];
   }
-  const Panels products = Panels::backward(scatter(centre).data(), in_, in_);
+  const std::vector<float> scatter(covariance_.scatter, covariance_.scatter + in_ * in_);
+  const Panels products = Panels::backward(scatter.data(), in_, in_);
   for_blocks(out_, in_, in_, [&](int, int64_t o, int64_t rows) {
     products.multiply(&sloped[o * in_], rows, dweights + o * in_, true);
   });
 }
 
 // dx = scale f weights + (x - mean) weights^T slope weights + constant weights
-void ExpansionGradient::finish_input(const std::vector<float>& sloped, const std::vector<double>& mean,
-                                     const float* residual) {
+void ExpansionGradient::finish_input(const std::vector<float>& sloped, const float* residual) const {
   std::vector<float> square(in_ * in_), offsets(in_);
   multiply_transposed(weights_, in_, sloped.data(), in_, out_, false, square.data(), in_);
   std::vector<double> sums(in_, 0.0);
   for (int64_t o = 0; o < out_; ++o) {
     const float* weights = weights_ + o * in_;
     double factor = norm_.constant()[o];
-    for (int64_t i = 0; i < in_; ++i) factor -= sloped[o * in_ + i] * mean[i];
+    for (int64_t i = 0; i < in_; ++i) factor -= sloped[o * in_ + i] * covariance_.mean[i];
     for (int64_t i = 0; i < in_; ++i) sums[i] += factor * weights[i];
   }
   for (int64_t i = 0; i < in_; ++i) offsets[i] = static_cast<float>(sums[i]);

@@ -17,6 +17,7 @@ enum class Purpose {
   kScratchpad,
   kWeights,
   kInnerWeights,
+  kScaledWeights,
   kGradient,
   kPartialWeights,
   kSlice,
@@ -83,7 +84,12 @@ void linear_gradient(const float* x, const float* weights, const float* dy, int6
 
 enum class Activation { kNone, kRelu, kRelu6, kHardSwish, kSwish };
 
-// Mean and biased variance of the columns of a channels-last matrix, gathered over some calls of `add`.
+// Mean and biased variance of the columns of a channels-last matrix.
+struct Statistics {
+  std::vector<double> mean, variance;
+};
+
+// The same, gathered over some calls of `add`.
 class Moments {
  public:
   // `first_row`: `channels` values near the mean, subtracted from all to keep the squares small; `rows`: of all calls.
@@ -91,8 +97,7 @@ class Moments {
   void add(const float* x, int64_t rows);
   // The same as a part of the work of thread number `thread`.
   void add_rows(int thread, const float* x, int64_t rows);
-  void mean_and_variance(double* mean, double* variance) const;
-  int64_t channels() const { return channels_; }
+  Statistics statistics() const;
 
  private:
   template <class Sum>
@@ -118,18 +123,20 @@ class Normaliser {
   std::vector<float> scale_, offset_;
 };
 
-// What a kernel reads: a tensor, or what a norm makes of it, which is then computed where it is read.
+class Panels;
+
+// What a kernel reads: a tensor, or what a norm makes of it, which is then computed where it is read; with `weights` the
+// tensor before the norm is the product of `data` with them, and computed there too.
 struct Input {
-  Input(const float* data, const Normaliser* norm = nullptr) : data(data), norm(norm) {}
-  // `count` rows from `first` on; they are in `room` where there is a norm.
-  const float* rows(int64_t first, int64_t count, int64_t channels, float* room) const {
-    const float* from = data + first * channels;
-    if (norm == nullptr) return from;
-    norm->rows(from, nullptr, count, room);
-    return room;
-  }
+  Input(const float* data, const Normaliser* norm = nullptr, const Panels* weights = nullptr)
+      : data(data), norm(norm), weights(weights) {}
+  // `count` rows from `first` on as they are before the norm; they are in `room` where they are a product.
+  const float* raw(int64_t first, int64_t count, int64_t channels, float* room) const;
+  // The same after the norm; they are in `room` unless they are just data.
+  const float* rows(int64_t first, int64_t count, int64_t channels, float* room) const;
   const float* data;
   const Normaliser* norm;
+  const Panels* weights;
 };
 
 // Of a norm in training. The moving statistics move towards the batch's by the biased variance, as PaddlePaddle's do.
@@ -139,8 +146,8 @@ struct NormParameters {
   float momentum, epsilon;
 };
 
-// The norm of a batch with these moments, whose mean and inverse deviation are written, and moves the moving ones.
-Normaliser settle(const Moments& moments, const NormParameters& norm, Activation activation, float* mean,
+// The norm of a batch with these statistics, whose mean and inverse deviation are written, and moves the moving ones.
+Normaliser settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
                   float* inverse_std);
 
 // Backward of activation(batch_norm(x) + residual): sums gathered over the whole batch, and then the gradient of x.
@@ -185,8 +192,8 @@ class NormGradient {
 // Whether a convolution is one of 1x1 pixel without stride, which the functions below compute.
 bool pointwise(const ConvShape& shape);
 void pointwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
-// y, and the moments of its columns.
-Moments pointwise_convolve_moments(const ConvShape& shape, const Input& x, const float* weights, float* y);
+// y, and the statistics of its columns.
+Statistics pointwise_convolve_statistics(const ConvShape& shape, const Input& x, const float* weights, float* y);
 void pointwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
 void pointwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 // From the gradient of batch norm's output to those of the convolution's input (may be null) and weights.
@@ -209,18 +216,19 @@ void winograd_weight_gradient(const ConvShape& shape, const float* x, const floa
 // The same for convolutions of each channel by itself.
 bool depthwise(const ConvShape& shape);
 void depthwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
-Moments depthwise_convolve_moments(const ConvShape& shape, const Input& x, const float* weights, float* y);
+Statistics depthwise_convolve_statistics(const ConvShape& shape, const Input& x, const float* weights, float* y);
 void depthwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
 void depthwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 void depthwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
 
 // Those whose output's gradient `make_row(thread, image, row, to)` writes row by row. A row of their input's gradient,
-// which begins with pixel `first`, is written to `place(thread, first)` and then shown to `take(thread, first)`.
+// which begins with pixel `first`, is written to `place(thread, first)`; then `take(thread, first, raw)` is told, with
+// that row of the input before its norm.
 struct GradientRows {
   std::function<void(int, int64_t, int64_t, float*)> make_row;
   std::function<float*(int, int64_t)> place;
-  std::function<void(int, int64_t)> take;
+  std::function<void(int, int64_t, const float*)> take;
 };
 void depthwise_gradients(const ConvShape& shape, const Input& x, const float* weights, const GradientRows& rows,
                          float* dweights);
@@ -238,10 +246,12 @@ struct NormedWeights {
   const float* weights;
   NormParameters norm;
 };
-// What is kept of a stage for the way back.
+// What is kept of a stage for the way back; in the place of `raw` there may be something smaller to make it again from.
 struct StageResult {
   float *raw, *mean, *inverse_std;
 };
+// The elements of `raw`.
+int64_t kept_elements(const InvertedResidual& block, int stage);
 struct StageGradient {
   float *weights, *gamma, *beta;
 };

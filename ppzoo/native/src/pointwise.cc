@@ -5,6 +5,19 @@
 #include <algorithm>
 
 namespace ppzoo {
+const float* Input::raw(int64_t first, int64_t count, int64_t channels, float* room) const {
+  if (weights == nullptr) return data + first * channels;
+  weights->multiply(data + first * weights->depth(), count, room);
+  return room;
+}
+
+const float* Input::rows(int64_t first, int64_t count, int64_t channels, float* room) const {
+  const float* from = raw(first, count, channels, room);
+  if (norm == nullptr) return from;
+  norm->rows(from, nullptr, count, room);
+  return room;
+}
+
 WeightSums::WeightSums(int64_t in, int64_t out) : in_(in), out_(out), begun_(threads(), false) {
   // Vectors run along the side that fills them better.
   along_out_ = round_up(out, kLanes) * in < round_up(in, kLanes) * out;
@@ -67,7 +80,7 @@ void pointwise_convolve(const ConvShape& s, const float* x, const float* weights
   });
 }
 
-Moments pointwise_convolve_moments(const ConvShape& s, const Input& x, const float* weights, float* y) {
+Statistics pointwise_convolve_statistics(const ConvShape& s, const Input& x, const float* weights, float* y) {
   const int64_t in = s.channels, out = s.out_channels, pixels = s.source_size() / in, room = block_rows(in, out) * in;
   const Panels panels = Panels::forward(weights, in, out);
   float* rooms = buffer(Purpose::kTiles, room * threads());
@@ -77,7 +90,7 @@ Moments pointwise_convolve_moments(const ConvShape& s, const Input& x, const flo
     panels.multiply(x.rows(row, rows, in, rooms + thread * room), rows, y + row * out);
     moments.add_rows(thread, y + row * out, rows);
   });
-  return moments;
+  return moments.statistics();
 }
 
 void pointwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
