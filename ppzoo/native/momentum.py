@@ -19,6 +19,10 @@ from ppzoo.native import operators
 class Momentum(paddle.optimizer.Momentum):
     """`paddle.optimizer.Momentum`, whose state and names are the same."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._taken: set[str] = set()  # names of the parameters that the native operator takes
+
     @paddle.no_grad()
     def step(self) -> None:
         """Update the parameters once."""
@@ -34,21 +38,27 @@ class Momentum(paddle.optimizer.Momentum):
         plain = not (made is None or isinstance(self._param_groups[0], dict) or self._use_multi_tensor)
         if not plain or self.regularization is not None or self._rescale_grad != 1.0:
             return None
-        pairs = [(p, p.grad) for p in self._param_groups if not p.stop_gradient]
-        pairs = [(parameter, gradient) for parameter, gradient in pairs if gradient is not None]
+        pairs = [(p, gradient) for p in self._param_groups if not p.stop_gradient and (gradient := p.grad) is not None]
         if self._grad_clip is not None:
             pairs = self._grad_clip(pairs)
-        rate, usual = np.float32(self.get_lr()), self._regularization_coeff
-        velocities, rates, decays = [], [], []
-        for parameter, gradient in pairs:
-            own = parameter.regularizer
-            velocity = made.get(parameter.name)
-            fits = velocity is not None and parameter.dtype == gradient.dtype == velocity.dtype == paddle.float32
-            if not fits or not (own is None or isinstance(own, L2Decay)) or not parameter.is_contiguous():
-                return None
-            velocities.append(velocity)
-            rates.append(float(rate * np.float32(parameter.optimize_attr["learning_rate"])))
-            decays.append(usual if own is None else own._coeff)
-        if not pairs:
+        parameters = [parameter for parameter, _ in pairs]
+        names = [parameter.name for parameter in parameters]
+        if not pairs or not all(map(self._takes, parameters, names)):
             return None
-        return [p for p, _ in pairs], [g for _, g in pairs], velocities, rates, decays
+        rate, usual = np.float32(self.get_lr()), self._regularization_coeff
+        factors = [parameter.optimize_attr["learning_rate"] for parameter in parameters]
+        rates = {factor: float(rate * np.float32(factor)) for factor in set(factors)}
+        penalties = [parameter.regularizer for parameter in parameters]
+        decays = [usual if own is None else own._coeff for own in penalties]
+        velocities = [made[name] for name in names]
+        return parameters, [gradient for _, gradient in pairs], velocities, [rates[factor] for factor in factors], decays
+
+    def _takes(self, parameter: Any, name: str) -> bool:
+        """Whether the native operator updates this parameter; a yes is remembered, as the question takes its time."""
+        if name in self._taken:
+            return True
+        velocity = self._accumulators[self._velocity_acc_str].get(name)
+        fits = velocity is not None and operators.are_plain([parameter, velocity])
+        if fits and isinstance(parameter.regularizer, L2Decay | None):
+            self._taken.add(name)
+        return name in self._taken
