@@ -33,12 +33,21 @@ class Topk:
 
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """`class_ids`, `scores` and `label_names` of each row of N x class_num."""
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.topk]
-        scores = np.take_along_axis(probabilities, order, axis=1)
-        return [
-            {"class_ids": ids, "scores": row, "label_names": [self.labels.get(index, str(index)) for index in ids]}
-            for ids, row in zip(order.tolist(), scores.tolist(), strict=True)
-        ]
+        return [self._answer(row) for row in probabilities]
+
+    def _answer(self, row: np.ndarray) -> dict[str, Any]:
+        best = _largest(row, min(self.topk, len(row)))
+        ids = best.tolist()
+        names = [self.labels.get(index, str(index)) for index in ids]
+        return {"class_ids": ids, "scores": row[best].tolist(), "label_names": names}
+
+
+def _largest(row: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` largest are, the largest first and the first first among equals, without sorting all of them."""
+    falling = -row
+    limit = np.partition(falling, count - 1)[count - 1]
+    candidates = np.flatnonzero(~(falling > limit))
+    return candidates[np.argsort(falling[candidates], kind="stable")[:count]]
 
 
 def of_settings(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
