@@ -37,7 +37,8 @@ class Topk:
 
     def _answer(self, row: np.ndarray) -> dict[str, Any]:
         ids, scores = _largest(row, min(self.topk, len(row)))
-        return {"class_ids": ids, "scores": scores, "label_names": [self.labels.get(index, str(index)) for index in ids]}
+        names = [self.labels.get(index, str(index)) for index in ids]
+        return {"class_ids": ids, "scores": scores, "label_names": names}
 
 
 def _largest(probabilities: np.ndarray, count: int) -> tuple[list[int], list[float]]:

@@ -47,11 +47,12 @@ class Momentum(paddle.optimizer.Momentum):
             return None
         rate, usual = np.float32(self.get_lr()), self._regularization_coeff
         factors = [parameter.optimize_attr["learning_rate"] for parameter in parameters]
-        rates = {factor: float(rate * np.float32(factor)) for factor in set(factors)}
+        products = {factor: float(rate * np.float32(factor)) for factor in set(factors)}
+        rates = [products[factor] for factor in factors]
         penalties = [parameter.regularizer for parameter in parameters]
         decays = [usual if own is None else own._coeff for own in penalties]
-        velocities = [made[name] for name in names]
-        return parameters, [gradient for _, gradient in pairs], velocities, [rates[factor] for factor in factors], decays
+        gradients = [gradient for _, gradient in pairs]
+        return parameters, gradients, [made[name] for name in names], rates, decays
 
     def _takes(self, parameter: Any, name: str) -> bool:
         """Whether the native operator updates this parameter; a yes is remembered, as the question takes its time."""
