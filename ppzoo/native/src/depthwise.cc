@@ -12,7 +12,8 @@
 namespace ppzoo {
 namespace {
 
-// The last `rows` rows of an image, each from the begin of a vector on: loads that cross cache lines take twice as long.
+// The last `rows` rows of an image, each from the begin of a vector on: loads that cross cache lines take twice as
+// long.
 class Ring {
  public:
   Ring(int64_t rows, int64_t pixels, int64_t channels)

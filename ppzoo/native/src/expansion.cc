@@ -29,7 +29,8 @@ void add_squares(const double* z, int64_t rows, int64_t step, double* squares) {
   }
 }
 
-// Sums of z and of z^T z over the rows of a matrix, with z = x less the first row. `sums`: step, `squares`: step x step.
+// Sums of z and of z^T z over the rows of a matrix, with z = x less the first row. `sums`: step, `squares`: step x
+// step.
 struct Products {
   int64_t channels, step = round_up(channels, kDoubles);
   std::vector<double> sums = std::vector<double>(step, 0.0), squares = std::vector<double>(step * step, 0.0);

@@ -1,7 +1,7 @@
-// An expansion, a 1x1 convolution with batch norm and activation whose wide result is nowhere kept: it is made again from
-// its narrow input where it is read, and so is its gradient used up where it is made. What batch norm needs to know of
-// the result follows from the mean and the covariance of the input, since both the convolution and batch norm's gradient
-// are linear.
+// An expansion, a 1x1 convolution with batch norm and activation whose wide result is nowhere kept: it is made again
+// from its narrow input where it is read, and so is its gradient used up where it is made. What batch norm needs to
+// know of the result follows from the mean and the covariance of the input, since both the convolution and batch norm's
+// gradient are linear.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,11 @@ struct Covariance {
   Statistics product(const float* weights, int64_t out) const;
 };
 
-// The backward pass, from rows of the gradient of the expansion's output. With f that gradient masked by the activation,
-// the gradient of the convolution's result is scale f + slope (raw - mean) + constant (NormGradient). What f gives to
-// the gradients of x and of the weights is computed while a row is at hand; slope and constant are known when all rows
-// have been seen, but raw - mean = (x - its mean) weights^T: their part is made from x and its covariance.
+// The backward pass, from rows of the gradient of the expansion's output. With f that gradient masked by the
+// activation, the gradient of the convolution's result is scale f + slope (raw - mean) + constant (NormGradient). What
+// f gives to the gradients of x and of the weights is computed while a row is at hand; slope and constant are known
+// when all rows have been seen, but raw - mean = (x - its mean) weights^T: their part is made from x and its
+// covariance.
 class ExpansionGradient {
  public:
   // `norm`: that of the convolution's result; `row`: the pixels that come at a time; `dx` may be null.

@@ -125,8 +125,8 @@ class Normaliser {
 
 class Panels;
 
-// What a kernel reads: a tensor, or what a norm makes of it, which is then computed where it is read; with `weights` the
-// tensor before the norm is the product of `data` with them, and computed there too.
+// What a kernel reads: a tensor, or what a norm makes of it, which is then computed where it is read; with `weights`
+// the tensor before the norm is the product of `data` with them, and computed there too.
 struct Input {
   Input(const float* data, const Normaliser* norm = nullptr, const Panels* weights = nullptr)
       : data(data), norm(norm), weights(weights) {}
@@ -158,8 +158,8 @@ class NormGradient {
                const float* inverse_std);
 
   // First pass. Without a residual `y` is null and the activation's argument is computed again; with one the activation
-  // is none, ReLU or ReLU6, whose mask is read off y. The masked gradient, that of the argument, goes to `masked` unless
-  // that is null; it may be dy's own place.
+  // is none, ReLU or ReLU6, whose mask is read off y. The masked gradient, that of the argument, goes to `masked`
+  // unless that is null; it may be dy's own place.
   void add(const float* x, const float* y, const float* dy, Activation activation, float* masked);
   // The same for some rows, as a part of the work of thread number `thread`.
   void add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation, int64_t rows,

@@ -1,5 +1,5 @@
-// The part of oneDNN's C interface (version 3) that this package calls, declared here because PaddlePaddle's wheel ships
-// the library without its headers. Names, argument orders and values are oneDNN's binary interface:
+// The part of oneDNN's C interface (version 3) that this package calls, declared here because PaddlePaddle's wheel
+// ships the library without its headers. Names, argument orders and values are oneDNN's binary interface:
 // https://oneapi-src.github.io/oneDNN/v3.6/group_dnnl_api.html
 #pragma once
 
