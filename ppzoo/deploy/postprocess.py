@@ -42,7 +42,7 @@ class Topk:
 
 
 def _largest(probabilities: np.ndarray, count: int) -> tuple[list[int], list[float]]:
-    """The `count` largest and where they are, the largest first and the first first among equals.
+    """The `count` largest and where they are, the largest first, the first first among equals; NaN is the largest.
 
     One maximum after the other: an inference leaves nothing in the caches, where sorting takes four times as long.
     """
@@ -52,7 +52,7 @@ def _largest(probabilities: np.ndarray, count: int) -> tuple[list[int], list[flo
         place = int(left.argmax())
         places.append(place)
         values.append(float(left[place]))
-        left[place] = -1.0
+        left[place] = -np.inf
     return places, values
 
 

@@ -21,7 +21,7 @@ class Momentum(paddle.optimizer.Momentum):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._taken: set[str] = set()  # names of the parameters that the native operator takes
+        self._fitting: set[str] = set()  # names of parameters that the native operator can update
 
     @paddle.no_grad()
     def step(self) -> None:
@@ -39,27 +39,26 @@ class Momentum(paddle.optimizer.Momentum):
         if not plain or self.regularization is not None or self._rescale_grad != 1.0:
             return None
         pairs = [(p, gradient) for p in self._param_groups if not p.stop_gradient and (gradient := p.grad) is not None]
-        if self._grad_clip is not None:
-            pairs = self._grad_clip(pairs)
         parameters = [parameter for parameter, _ in pairs]
         names = [parameter.name for parameter in parameters]
-        if not pairs or not all(map(self._takes, parameters, names)):
+        penalties = [parameter.regularizer for parameter in parameters]
+        fit = all(map(self._fits, parameters, names)) and all(isinstance(own, L2Decay | None) for own in penalties)
+        if not pairs or not fit:
             return None
+        if self._grad_clip is not None:  # it may write to the gradients: not before it is settled who makes the step
+            pairs = self._grad_clip(pairs)
         rate, usual = np.float32(self.get_lr()), self._regularization_coeff
         factors = [parameter.optimize_attr["learning_rate"] for parameter in parameters]
         products = {factor: float(rate * np.float32(factor)) for factor in set(factors)}
         rates = [products[factor] for factor in factors]
-        penalties = [parameter.regularizer for parameter in parameters]
         decays = [usual if own is None else own._coeff for own in penalties]
         gradients = [gradient for _, gradient in pairs]
         return parameters, gradients, [made[name] for name in names], rates, decays
 
-    def _takes(self, parameter: Any, name: str) -> bool:
-        """Whether the native operator updates this parameter; a yes is remembered, as the question takes its time."""
-        if name in self._taken:
-            return True
-        velocity = self._accumulators[self._velocity_acc_str].get(name)
-        fits = velocity is not None and operators.are_plain([parameter, velocity])
-        if fits and isinstance(parameter.regularizer, L2Decay | None):
-            self._taken.add(name)
-        return name in self._taken
+    def _fits(self, parameter: Any, name: str) -> bool:
+        """Whether the native operator can update this parameter; a yes is remembered, as asking takes its time."""
+        if name not in self._fitting:
+            velocity = self._accumulators[self._velocity_acc_str].get(name)
+            if velocity is not None and operators.are_plain([parameter, velocity]):
+                self._fitting.add(name)
+        return name in self._fitting

@@ -196,3 +196,19 @@ def test_numbers_out_of_range_are_refused(exported):
             ppzoo.Predictor(exported, batch_size=size)
         with pytest.raises(ConfigError, match=f"topk: expected at least 1, received {size}"):
             Topk(topk=size)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0.1, 0.4, 0.1, 0.4], [1, 3, 0]),
+        ([-2.0, -3.0, -4.0, -5.0], [0, 1, 2]),
+        ([0.2, float("nan"), 0.3, 0.1], [1, 2, 0]),
+        ([0.7, 0.3], [0, 1]),
+    ],
+)
+def test_the_best_come_first_and_the_first_among_equals(row, expected):
+    scores = np.asarray([row], "float32")
+    (answer,) = Topk(topk=3)(scores)
+    assert answer["class_ids"] == expected
+    np.testing.assert_array_equal(answer["scores"], scores[0, expected])

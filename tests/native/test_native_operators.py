@@ -358,6 +358,35 @@ def test_momentum_is_paddlepaddles_to_the_bit(decay, nesterov):
         assert np.array_equal(value, states[1][key])
 
 
+def unfreeze(layer: paddle.nn.Layer) -> None:
+    layer[0].weight.stop_gradient = False
+
+
+def penalise(layer: paddle.nn.Layer) -> None:
+    layer[1].weight.regularizer = paddle.regularizer.L1Decay(0.1)
+
+
+@pytest.mark.parametrize("change", [unfreeze, penalise])
+def test_momentum_stays_paddlepaddles_when_parameters_change_on_the_way(change):
+    """With gradients that are clipped, once, in every step."""
+    ended = []
+    for kind in (paddle.optimizer.Momentum, Momentum):
+        paddle.seed(10)
+        layer = paddle.nn.Sequential(paddle.nn.Linear(33, 70), paddle.nn.Linear(70, 5))
+        layer[0].weight.stop_gradient = True
+        clip = paddle.nn.ClipGradByGlobalNorm(0.05)
+        optimizer = kind(0.1, 0.9, layer.parameters(), weight_decay=1e-2, grad_clip=clip)
+        for step in range(8):
+            if step == 3:
+                change(layer)
+            layer(paddle.randn([8, 33])).square().mean().backward()
+            optimizer.step()
+            optimizer.clear_grad()
+        ended.append([parameter.numpy() for parameter in layer.parameters()])
+    for ours, theirs in zip(*ended, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_weighted_mean_of_many_tensors_is_paddlepaddles_to_the_bit():
     paddle.seed(9)
     averages = [paddle.randn(shape) for shape in ([3], [70, 500], [1, 2, 3])]

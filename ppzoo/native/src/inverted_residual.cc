@@ -72,9 +72,7 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x,
   third.apply(projected, dy, third_act, project.output_size() / out, dprojected);
 
   NormGradient second = gradient_of(1);
-  const Normaliser second_norm = second.normaliser(second_act);
-  pointwise_gradients_to(second, second_act, project, {filtered, &second_norm}, stages[2].weights, dprojected,
-                         gradients[2].weights);
+  pointwise_gradients_to(second, second_act, project, filtered, stages[2].weights, dprojected, gradients[2].weights);
   second.finish(gradients[1].gamma, gradients[1].beta);
 
   NormGradient first = gradient_of(0);

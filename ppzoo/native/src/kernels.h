@@ -199,8 +199,9 @@ void pointwise_weight_gradient(const ConvShape& shape, const float* x, const flo
 // From the gradient of batch norm's output to those of the convolution's input (may be null) and weights.
 void pointwise_gradients(const ConvShape& shape, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights);
-// The weights' gradient, and the first pass of `before`, the norm (with `activation`) that x comes from.
-void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& shape, const Input& x,
+// The weights' gradient, and the first pass of `before`, the norm (with `activation`) that makes the convolution's input
+// of `raw`.
+void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& shape, const float* raw,
                             const float* weights, const float* dy, float* dweights);
 
 // ---- winograd.cc

@@ -125,17 +125,19 @@ void pointwise_gradients(const ConvShape& s, const NormGradient& gradient, Activ
   sums.finish(false, dweights);
 }
 
-void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& s, const Input& x,
+void pointwise_gradients_to(NormGradient& before, Activation activation, const ConvShape& s, const float* raw,
                             const float* weights, const float* dy, float* dweights) {
   const int64_t in = s.channels, out = s.out_channels, room = block_rows(in, out) * in;
   const Panels panels = Panels::backward(weights, in, out);
+  const Normaliser norm = before.normaliser(activation);
   float *rooms = buffer(Purpose::kTiles, room * threads()), *dx_rooms = buffer(Purpose::kProducts, room * threads());
   WeightSums sums(in, out);
   for_blocks(s.source_size() / in, in, out, [&](int thread, int64_t row, int64_t rows) {
-    float* dx = dx_rooms + thread * room;
+    float *x = rooms + thread * room, *dx = dx_rooms + thread * room;
     panels.multiply(dy + row * out, rows, dx);
-    before.add_rows(thread, x.data + row * in, nullptr, dx, activation, rows, nullptr);
-    sums.add(thread, x.rows(row, rows, in, rooms + thread * room), dy + row * out, rows);
+    before.add_rows(thread, raw + row * in, nullptr, dx, activation, rows, nullptr);
+    norm.rows(raw + row * in, nullptr, rows, x);
+    sums.add(thread, x, dy + row * out, rows);
   });
   sums.finish(false, dweights);
 }
