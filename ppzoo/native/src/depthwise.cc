@@ -179,7 +179,7 @@ class Backward {
   }
 
   // `make_row(row, to)` writes a row of the gradient of the convolution's output; with `dx` one of its input's is
-  // written to `place(row)` and shown to `take(row)`.
+  // written to `place(row)`, of which `take(row)` is told.
   template <class Make, class Place, class Take>
   void image(int64_t number, Make&& make_row, Place&& place, Take&& take, bool dx, bool weights) {
     padded_.start(number);

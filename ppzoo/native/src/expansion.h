@@ -25,6 +25,7 @@ struct Covariance {
   // In `size` doubles from `memory` on.
   Covariance(int64_t rows, int64_t channels, double* memory)
       : rows(rows), channels(channels), mean(memory), scatter(memory + channels) {}
+  // Writes both.
   void of(const float* x) const;
   // Those of x weights^T; weights: out x channels.
   Statistics product(const float* weights, int64_t out) const;
