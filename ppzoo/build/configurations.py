@@ -7,10 +7,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import paddle
+
 from ppzoo import config as configuration
 from ppzoo.build.components import Section, components
-from ppzoo.build.networks import class_count, model
-from ppzoo.build.parts import batch_transforms, loss, lr_schedule, metric, postprocess, recipe, transforms
+from ppzoo.build.networks import answering, class_count, model, trial
+from ppzoo.build.parts import (
+    batch_transforms,
+    image_shape,
+    loss,
+    lr_schedule,
+    metric,
+    postprocess,
+    recipe,
+    require_image_shape,
+    transforms,
+)
 from ppzoo.build.views import tta, views
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError
@@ -31,7 +43,7 @@ def read_config(path: str, overrides: Sequence[str], task: configuration.Task) -
 
 
 def rehearse(path: str, overrides: Sequence[str]) -> None:
-    """Build everything that a configuration describes but its data.
+    """Build everything that a configuration describes but its data, and let blank images go through the network.
 
     Raises:
         ConfigError: all that is wrong with it; missing data is not.
@@ -58,8 +70,45 @@ def _mistakes(builders: Iterable[Callable[[], Any]]) -> list[str]:
 
 
 def _network(config: Section) -> Iterator[Callable[[], Any]]:
-    """What builds the network with its optimizer: seconds of work, where `_parts` take none."""
-    yield lambda: recipe(config["Optimizer"]).build(model(config["Arch"], pretrained=False), 0.1)
+    """What builds the network with its optimizer and tries it out: seconds of work, where `_parts` take none."""
+    built: list[Any] = []
+    yield lambda: built.append(model(config["Arch"], pretrained=False))
+    for network in built:  # nothing where it could not be built
+        if settings(Configuration, config).Optimizer is not None:
+            yield partial(_optimizer, config, network)
+        yield from _blank_images(config, network)
+
+
+def _optimizer(config: Section, network: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
+    return recipe(config["Optimizer"]).build(network, 0.1)
+
+
+def _blank_images(config: Section, network: paddle.nn.Layer) -> Iterator[Callable[[], Any]]:
+    """What compares the images that the transforms make with `Global.image_shape`, and both with the network."""
+    shape = settings(Configuration, config).Global.image_shape
+    yield partial(_try_blank, config, network, "Global.image_shape", shape)
+    for split, section in (config.get("DataLoader") or {}).items():
+        if section is not None:
+            images = section["dataset"]
+            path, ops = f"DataLoader.{split}.dataset.transform_ops", images.get("transform_ops") or []
+            yield partial(_try_transforms, config, network, path, ops, images.get("channels", 3))
+    infer = (config.get("Infer") or {}).get("transforms")
+    if infer:
+        yield partial(require_image_shape, infer, shape)
+        yield partial(_try_transforms, config, network, "Infer.transforms", infer, 3)
+
+
+def _try_transforms(
+    config: Section, network: paddle.nn.Layer, path: str, ops: Sequence[Section], channels: int
+) -> None:
+    """Let a blank image of `channels` channels go through transforms and network; of a free size, one that fits."""
+    usual = settings(Configuration, config).Global.image_shape
+    made = image_shape(ops, channels, path)
+    _try_blank(config, network, path, [own or size for own, size in zip(made, usual, strict=True)])
+
+
+def _try_blank(config: Section, network: paddle.nn.Layer, path: str, shape: Sequence[int]) -> None:
+    trial(network, paddle.zeros([1, *shape]), answering(config["Arch"])["name"], path)
 
 
 def _parts(config: Section) -> Iterator[Callable[[], Any]]:

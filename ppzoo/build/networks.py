@@ -11,7 +11,7 @@ import paddle
 from ppzoo import models, weights
 from ppzoo.build.components import Section, items
 from ppzoo.config import ArchSection, DistillationSection, own_options, settings
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, NotFiniteError
 from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
@@ -155,23 +155,38 @@ def class_count(config: Section) -> int:
     return arch.get("class_num", models.MODELS[arch["name"]].class_num)
 
 
-def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str) -> Any:
-    """What the network called `name` answers to a few images, N x C x H x W, before much depends on it.
+def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str, path: str = "transforms") -> Any:
+    """The output of the network called `name` for a few images, N x C x H x W, before much depends on it.
+
+    Args:
+        path: what of the configuration makes the images, for messages.
 
     Raises:
-        ConfigError: it cannot take images of that shape or type.
+        ConfigError: it cannot take images of that shape or type, or they hold values that are not finite.
+        NotFiniteError: its output for finite images is not finite.
     """
     was_training = network.training
     network.eval()
     try:
         with paddle.no_grad():
-            return network(images)
+            output = network(images)
     except (ValueError, RuntimeError) as error:  # what PaddlePaddle's operators raise of tensors that do not fit
         native = " x ".join(map(str, models.MODELS[name].image_shape))
         received = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
-            f"transforms: expected images that {name} can take (natively {native} float32), received {received}"
+            f"{path}: expected images that {name} can take (natively {native} float32), received {received}"
         ) from error
     finally:
         if was_training:
             network.train()
+    if not _all_finite(images):
+        raise ConfigError(f"{path}: expected images of finite values, received infinity or NaN; check NormalizeImage")
+    if not _all_finite(output):
+        raise NotFiniteError(f"the output of {name} for finite images holds infinity or NaN: check its weights")
+    return output
+
+
+def _all_finite(values: Any) -> bool:
+    """Whether the tensors of a network's output, which may be nested, hold neither infinity nor NaN."""
+    tensors = [value for value in paddle.utils.flatten(values) if isinstance(value, paddle.Tensor)]
+    return all(bool(paddle.isfinite(tensor.astype("float32")).all()) for tensor in tensors)

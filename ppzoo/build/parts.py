@@ -109,6 +109,43 @@ def transforms(ops: Sequence[Section]) -> data.Compose:
     return data.Compose([make(data.TRANSFORMS, name, options) for name, options in items(ops)])
 
 
+BLANK_SIZES = (1024, 1280), (1280, 1024)  # pixels; larger than what the transforms make
+
+
+def image_shape(ops: Sequence[Section], channels: int, path: str) -> list[int | None]:
+    """Channels, height and width of what the transforms make of images of `channels` channels.
+
+    A height or width that depends on the image is None.
+
+    Args:
+        path: where `ops` are in the configuration, for messages.
+
+    Raises:
+        ConfigError: they cannot take images.
+    """
+    apply, shapes = transforms(ops), []
+    for size in BLANK_SIZES:
+        try:
+            made = apply(np.zeros((*size, channels), np.uint8), np.random.default_rng(0))
+        except DataError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        shapes.append(made.shape if apply.channel_first else (made.shape[2], *made.shape[:2]))
+    return [one if one == other else None for one, other in zip(*shapes, strict=True)]
+
+
+def require_image_shape(ops: Sequence[Section], expected: Sequence[int]) -> None:
+    """
+    Raises:
+        ConfigError: `Infer.transforms` make images of another shape than that of the exported network.
+    """
+    made = image_shape(ops, channels=3, path="Infer.transforms")
+    if list(made) != list(expected):
+        received = ", ".join("any" if size is None else str(size) for size in made)
+        raise ConfigError(
+            f"Infer.transforms: expected images of Global.image_shape {list(expected)}, received [{received}]"
+        )
+
+
 def dataset(cfg: Section, class_num: int | None) -> data.Dataset:
     """The data set of the section `DataLoader.*.dataset`; without `class_num` its labels are not checked."""
     name = settings(DatasetSection, cfg).name

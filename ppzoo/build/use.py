@@ -23,7 +23,7 @@ from ppzoo.build.networks import (
     model,
     trial,
 )
-from ppzoo.build.parts import dataset, postprocess, read_image, transforms
+from ppzoo.build.parts import dataset, postprocess, read_image, require_image_shape, transforms
 from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
 from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
@@ -92,7 +92,7 @@ def export(config: Section) -> tuple[Path, float]:
     config = with_classes_of_run(config)
     run = settings(Configuration, config).Global
     section = settings(InferSection, config.get("Infer"))
-    _require_shape(section.transforms or [], run.image_shape)
+    require_image_shape(section.transforms or [], run.image_shape)
     network = answering_network(config)
     content = {
         "Global": {"model_name": answering(config["Arch"])["name"]},
@@ -207,15 +207,6 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
     network = model(arch, pretrained=False)
     load_pretrained(network, arch["name"], source, ssld=arch.get("use_ssld", False), head="strict", part=part)
     return network
-
-
-def _require_shape(ops: Sequence[Section], image_shape: Sequence[int]) -> None:
-    blank = np.zeros((2 * image_shape[1], 3 * image_shape[2], image_shape[0]), np.uint8)
-    received = transforms(ops)(blank).shape
-    if tuple(received) != tuple(image_shape):
-        raise ConfigError(
-            f"Infer.transforms: expected images of Global.image_shape {list(image_shape)}, received {list(received)}"
-        )
 
 
 def _mean_answer(network: deploy.Probabilities, images: list[list[np.ndarray]], mirror: bool) -> np.ndarray:

@@ -33,6 +33,24 @@ def _paddings(padding: object) -> list[int] | None:
     return list(padding) if len(padding) == 4 else None
 
 
+def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
+    """Kernel, strides, paddings and ceil mode for `x` as the native operators take them; None if they cannot.
+
+    They want every window to see some of the values of `x`; PaddlePaddle also has results for others.
+    """
+    paddings, kernel = _paddings(pool.padding), _pair(pool.ksize)
+    stride = _pair(pool.ksize if pool.stride is None else pool.stride)
+    if paddings is None or pool.data_format != "NCHW" or not native.takes(x):
+        return None
+    for axis, size in enumerate(x.shape[2:]):
+        before, after = paddings[2 * axis : 2 * axis + 2]
+        spare = size + before + after - kernel[axis]
+        last = (spare + (stride[axis] - 1 if pool.ceil_mode else 0)) // stride[axis] * stride[axis] - before
+        if spare < 0 or not 0 <= before < kernel[axis] or after < 0 or last >= size:
+            return None
+    return [*kernel, *stride, *paddings, int(pool.ceil_mode)]
+
+
 def _same(size: int, kernel: int, stride: int) -> list[int]:
     """Paddings before and after `size` values, for which "SAME" gives ceil(size / stride) results."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -68,7 +86,23 @@ class Conv2D(nn.Conv2D):
         elif self._padding == "SAME" and dilations == [1, 1]:
             (height, width), (kernel_h, kernel_w) = x.shape[2:], self.weight.shape[2:]
             paddings = _same(height, kernel_h, strides[0]) + _same(width, kernel_w, strides[1])
-        return None if paddings is None else [*strides, *paddings, *dilations, self._groups]
+        if paddings is None or min(paddings) < 0:
+            return None
+        for axis in (0, 1):
+            extent = dilations[axis] * (self.weight.shape[2 + axis] - 1) + 1
+            if extent > x.shape[2 + axis] + sum(paddings[2 * axis : 2 * axis + 2]):
+                return None
+        return [*strides, *paddings, *dilations, self._groups]
+
+    def output_shape(self, x: Tensor, geometry: Sequence[int]) -> list[int]:
+        """The shape of the result for `x`, N x C x H x W, with its `geometry`."""
+        sizes = []
+        for axis in (0, 1):
+            extent = geometry[6 + axis] * (self.weight.shape[2 + axis] - 1) + 1
+            sizes.append(
+                (x.shape[2 + axis] + sum(geometry[2 + 2 * axis : 4 + 2 * axis]) - extent) // geometry[axis] + 1
+            )
+        return [x.shape[0], self.weight.shape[0], *sizes]
 
 
 class BatchNorm(nn.BatchNorm):
@@ -83,7 +117,16 @@ class BatchNorm(nn.BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if self.synchronised and self.learns:
             return synchronised_norm(self, x)
-        return self.fused(x, self._act) if self.fits(x, self._act) else super().forward(x)
+        if self.fits(x, self._act):
+            return self.fused(x, self._act)
+        if self.learns and not self.has_plain_statistics:
+            raise ValueError("batch norm: expected running statistics to update in place, received a strided view")
+        return super().forward(x)
+
+    @property
+    def has_plain_statistics(self) -> bool:
+        """Whether the running statistics can be written to: of a strided view PaddlePaddle hands over a copy."""
+        return self._parameters["_mean"].is_contiguous() and self._parameters["_variance"].is_contiguous()
 
     @property
     def learns(self) -> bool:
@@ -94,6 +137,8 @@ class BatchNorm(nn.BatchNorm):
         """Whether the native operators can compute activation(norm(x) + residual) now."""
         if not native.takes(x) or not self.fuses(activation, residual):
             return False
+        if residual is not None and not (residual.shape == x.shape and native.takes(residual)):
+            return False
         # PaddlePaddle hands a single value a channel on as it is.
         batch, _, height, width = x.shape
         return batch * height * width > 1 if self.learns else not paddle.is_grad_enabled()
@@ -102,7 +147,9 @@ class BatchNorm(nn.BatchNorm):
         """What `fits` asks of the layer alone."""
         known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
-        return activation in known and plain and not (self.synchronised and self.learns)
+        if activation not in known or not plain or (self.synchronised and self.learns):
+            return False
+        return all(tensor is not None for tensor in self.tensors) and self.has_plain_statistics
 
     def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
         """activation(norm(x) + residual), where `fits`."""
@@ -138,11 +185,9 @@ class MaxPool2D(nn.MaxPool2D):
     """`paddle.nn.MaxPool2D`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        paddings, kernel = _paddings(self.padding), _pair(self.ksize)
-        plain = not self.return_mask and self.data_format == "NCHW" and kernel[0] * kernel[1] <= operators.MOST_PLACES
-        if plain and paddings is not None and native.takes(x):
-            stride = _pair(self.ksize if self.stride is None else self.stride)
-            return operators.max_pool(x, [*kernel, *stride, *paddings, int(self.ceil_mode)])
+        geometry = None if self.return_mask else _pool_geometry(self, x)
+        if geometry is not None and geometry[0] * geometry[1] <= operators.MOST_PLACES:
+            return operators.max_pool(x, geometry)
         return super().forward(x)
 
 
@@ -150,10 +195,8 @@ class AvgPool2D(nn.AvgPool2D):
     """`paddle.nn.AvgPool2D`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        paddings, kernel = _paddings(self.padding), _pair(self.ksize)
-        if paddings is not None and self.divisor is None and self.data_format == "NCHW" and native.takes(x):
-            stride = _pair(self.ksize if self.stride is None else self.stride)
-            geometry = [*kernel, *stride, *paddings, int(self.ceil_mode)]
+        geometry = None if self.divisor is not None else _pool_geometry(self, x)
+        if geometry is not None:
             return operators.average_pool(x, geometry, padded=not self.exclusive)
         return super().forward(x)
 
@@ -182,12 +225,14 @@ def fusable(
 
     Callers have asked `ppzoo.native.takes(x)` before.
     """
-    if not (isinstance(conv, Conv2D) and isinstance(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
+    if not (is_plain(conv, Conv2D) and is_plain(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
         return None
-    if is_watched(conv) or is_watched(norm) or is_watched(act) or not norm.learns or x.shape[0] < 2:
+    if not norm.learns or x.shape[0] < 2:
         return None
-    name, geometry = ACTIVATION_NAMES.get(type(act), "unknown"), conv.geometry(x)
+    name, geometry = _activation_name(act), conv.geometry(x)
     if geometry is None or not norm.fuses(name, residual):
+        return None
+    if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and native.takes(residual)):
         return None
     return operators.Stage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
 
@@ -198,8 +243,8 @@ def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, resi
     if stage is not None:
         return operators.convolve_and_normalise(x, stage, residual)
     y = conv(x)
-    if isinstance(norm, BatchNorm) and norm._act is None and not (is_watched(norm) or is_watched(act)):
-        name = ACTIVATION_NAMES.get(type(act), "unknown")
+    if is_plain(norm, BatchNorm) and norm._act is None:
+        name = _activation_name(act)
         if norm.fits(y, name, residual):
             return norm.fused(y, name, residual)
     y = norm(y)
@@ -208,20 +253,35 @@ def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, resi
 
 def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
     """The activation called `activation` of norm(x)."""
-    if isinstance(norm, BatchNorm) and norm._act is None and not is_watched(norm) and norm.fits(x, activation):
+    if is_plain(norm, BatchNorm) and norm._act is None and norm.fits(x, activation):
         return norm.fused(x, activation)
     y = norm(x)
     return y if activation is None else getattr(F, activation)(y)
 
 
-def is_watched(layer: nn.Layer) -> bool:
-    """Whether somebody asked to be called with the layer's input or output."""
-    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
+def is_plain(layer: nn.Layer, kind: type[nn.Layer]) -> bool:
+    """Whether calling `layer` runs `kind.forward` and nothing else: no hook, and no other forward in its place."""
+    return (
+        isinstance(layer, kind)
+        and type(layer).forward is kind.forward
+        and "forward" not in layer.__dict__
+        and not (layer._forward_pre_hooks or layer._forward_post_hooks)
+    )
+
+
+def _activation_name(act: nn.Layer) -> str | None:
+    """The name of an activation that the native operators know, None for the identity; else "unknown"."""
+    return ACTIVATION_NAMES.get(type(act), "unknown") if is_plain(act, type(act)) else "unknown"
+
+
+def _alike(x: Tensor, y: Tensor) -> bool:
+    """Whether the native operators can compute on two tensors of one shape."""
+    return native.takes(x) and native.takes(y) and x.shape == y.shape
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y, two tensors N x C x H x W."""
-    return operators.add(x, y) if native.takes(x) and x.shape == y.shape else x + y
+    return operators.add(x, y) if _alike(x, y) else x + y
 
 
 def relu(x: Tensor) -> Tensor:
@@ -230,12 +290,12 @@ def relu(x: Tensor) -> Tensor:
 
 def add_relu(x: Tensor, y: Tensor) -> Tensor:
     """ReLU(x + y) of two tensors N x C x H x W."""
-    return operators.add(x, y, "relu") if native.takes(x) and x.shape == y.shape else F.relu(x + y)
+    return operators.add(x, y, "relu") if _alike(x, y) else F.relu(x + y)
 
 
 def concat(parts: Sequence[Tensor]) -> Tensor:
     """Tensors N x C x H x W one after the other along their channels."""
-    return operators.concat(parts) if native.takes(parts[0]) else paddle.concat(list(parts), axis=1)
+    return operators.concat(parts) if all(map(native.takes, parts)) else paddle.concat(list(parts), axis=1)
 
 
 def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
@@ -244,7 +304,7 @@ def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
     The channel shuffle of Zhang et al., arXiv:1707.01083, after a concatenation: first the first channel of each part,
     then the second of each, ...
     """
-    if native.takes(parts[0]):
+    if all(_alike(parts[0], part) for part in parts):
         return operators.concat(parts, shuffled=True)
     return channel_shuffle(paddle.concat(list(parts), axis=1), len(parts))
 
@@ -256,4 +316,5 @@ def halve(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
     """x * gate: N x C x H x W, and N x C x 1 x 1."""
-    return operators.scale_channels(x, gate) if native.takes(x) else x * gate
+    known = native.takes(x) and native.takes(gate) and gate.shape == [*x.shape[:2], 1, 1]
+    return operators.scale_channels(x, gate) if known else x * gate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from paddle import Tensor
 
 from ppzoo import native
-from ppzoo.layers.channels_last import fusable, is_watched
+from ppzoo.layers.channels_last import fusable, is_plain
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.native import operators
 
@@ -31,7 +31,7 @@ def _fused(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.Stage] | None
         return None
     stages = []
     for block in blocks:
-        stage = None if is_watched(block) or not isinstance(block, ConvBNLayer) else fusable(*block.parts, x)
+        stage = fusable(*block.parts, x) if is_plain(block, ConvBNLayer) else None
         if stage is None:
             return None
         stages.append(stage)

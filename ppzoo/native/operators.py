@@ -2,6 +2,9 @@
 
 Their memory is channels-last: `nhwc` makes a view of it, which costs nothing where the tensor came from one of these
 functions and a copy where it did not, and the answer is a view back. Callers have asked `ppzoo.native.takes` before.
+
+Every function raises ValueError for tensors whose shapes, types or options do not go together, as PaddlePaddle's do,
+and has no second derivative: computing one raises NotImplementedError.
 """
 
 from __future__ import annotations
@@ -30,11 +33,12 @@ _NO_AMP = core.AmpLevel.O0
 
 
 def fits(x: Tensor, axes: int) -> bool:
-    """Whether `x` is what the operators compute on, in a mode in which they may: dygraph, without mixed precision."""
+    """Whether the operators can compute on `x`, which must hold elements, in dygraph and without mixed precision."""
     return (
         framework.in_dygraph_mode()
         and not in_sot()
         and x.ndim == axes
+        and 0 not in x.shape
         and x.dtype == _FLOAT32
         and x.place.is_cpu_place()
         and framework._dygraph_tracer()._amp_level == _NO_AMP
@@ -199,18 +203,33 @@ def momentum_step(
     """One step of Momentum with an L2 penalty in place, all tensors contiguous; a rate and a decay for each parameter.
 
     v = mu v + (g + decay w); w = w - rate v, or w - rate ((g + decay w) + mu v) with `nesterov`.
+
+    Raises:
+        ValueError: tensors, rates or decays of different counts or shapes, or parameters or velocities that are views.
     """
+    _require_contiguous([*parameters, *velocities])
     _run("ppzoo_momentum", list(parameters), list(gradients), list(velocities), list(rates), list(decays), mu, nesterov)
 
 
 def blend(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
-    """average = keep average + take value in place, for pairs of tensors that `are_plain`."""
+    """average = keep average + take value in place, for pairs of tensors that `are_plain`.
+
+    Raises:
+        ValueError: another number or other shapes of values, or averages that are views.
+    """
+    _require_contiguous(averages)
     _run("ppzoo_blend", list(averages), list(values), keep, take)
 
 
 def all_finite(values: Sequence[Tensor]) -> bool:
     """Whether tensors that `are_plain` hold neither infinity nor NaN."""
     return bool(_run("ppzoo_all_finite", list(values))[0])
+
+
+def _require_contiguous(tensors: Sequence[Tensor]) -> None:
+    """Refuse views to write to: PaddlePaddle hands an operator a copy of them."""
+    if not all(tensor.is_contiguous() for tensor in tensors):
+        raise ValueError("expected contiguous tensors to update in place, received a strided view")
 
 
 def are_plain(tensors: Sequence[Tensor]) -> bool:

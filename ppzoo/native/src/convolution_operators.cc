@@ -15,26 +15,61 @@ using ppzoo::Activation;
 using ppzoo::ConvShape;
 
 // `geometry`: strides, paddings (top, bottom, left, right), dilations, groups.
-ConvShape conv_shape(const Shape& x, const Shape& weights, const std::vector<int>& geometry) {
+void require_geometry(const std::vector<int>& geometry) {
+  bool sound = geometry.size() == 9;
+  for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
+  require(sound, [&] {
+    return "geometry: expected two strides, four paddings, two dilations and the groups, none of them negative and only"
+           " paddings 0, received " + text(geometry);
+  });
+}
+
+// The convolution of an input of shape `x`, whose channels, groups and sizes are compared with the weights.
+ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<int>& geometry) {
+  require_geometry(geometry);
+  require_axes(weights, "weights", 4);
+  const auto& filter = weights.dims();
   ConvShape s;
   s.images = x[0], s.height = x[1], s.width = x[2], s.channels = x[3];
-  s.out_channels = weights[0], s.kernel_h = weights[2], s.kernel_w = weights[3];
+  s.out_channels = filter[0], s.kernel_h = filter[2], s.kernel_w = filter[3];
   s.stride_h = geometry[0], s.stride_w = geometry[1];
   s.top = geometry[2], s.bottom = geometry[3], s.left = geometry[4], s.right = geometry[5];
   s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
+  require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
+    return "convolution: expected an input of " + std::to_string(filter[1] * s.groups) + " channels, as weights of shape " +
+           text(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, received " +
+           std::to_string(s.channels) + " channels";
+  });
+  require(s.dilation_h * (s.kernel_h - 1) < s.height + s.top + s.bottom &&
+              s.dilation_w * (s.kernel_w - 1) < s.width + s.left + s.right,
+          [&] {
+            return "convolution: expected an input at least as large as the filter, received " + text(x) +
+                   " and weights of shape " + text(weights.shape());
+          });
   return s;
+}
+
+ConvShape conv_shape(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry) {
+  require_axes(x, "input", 4);
+  return conv_shape(x.shape(), weights, geometry);
 }
 
 Shape output_shape(const ConvShape& s) { return {s.images, s.out_height(), s.out_width(), s.out_channels}; }
 
+void require_output_shape(const Tensor& tensor, const char* name, const ConvShape& s) {
+  require_shape(tensor, name, {s.images, s.out_height(), s.out_width(), s.out_channels});
+}
+
 // ---- convolution
 
-std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const float* bias,
+// `bias` may be null.
+std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const Tensor* bias,
                                 const std::vector<int>& geometry) {
-  const auto lock = alone();
-  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  if (bias != nullptr) require_shape(*bias, "bias", {s.out_channels});
   Tensor y = like(x, output_shape(s));
-  ppzoo::convolve(s, x.data<float>(), weights.data<float>(), bias, y.data<float>());
+  ppzoo::convolve(s, x.data<float>(), weights.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
+                  y.data<float>());
   return {y};
 }
 
@@ -44,13 +79,13 @@ std::vector<Tensor> conv(const Tensor& x, const Tensor& weights, const std::vect
 
 std::vector<Tensor> conv_bias(const Tensor& x, const Tensor& weights, const Tensor& bias,
                               const std::vector<int>& geometry, bool) {
-  return convolution(x, weights, bias.data<float>(), geometry);
+  return convolution(x, weights, &bias, geometry);
 }
 
 std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const Tensor& dy,
                                   const std::vector<int>& geometry, bool need_dx) {
-  const auto lock = alone();
-  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(dy, "output gradient", s);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(), nullptr);
@@ -59,8 +94,9 @@ std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const 
 
 std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
                                        const std::vector<int>& geometry, bool need_dx) {
-  const auto lock = alone();
-  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_shape(bias, "bias", {s.out_channels});
+  require_output_shape(dy, "output gradient", s);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(),
@@ -70,8 +106,18 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
 
 // ---- linear
 
+void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) {
+  require_axes(x, "input", 2);
+  require_axes(weights, "weights", 2);
+  require(x.dims()[1] == weights.dims()[0], [&] {
+    return "linear: expected an input of " + std::to_string(weights.dims()[0]) + " features, as weights of shape " +
+           text(weights.shape()) + " have it, received " + std::to_string(x.dims()[1]) + " features";
+  });
+  require_shape(bias, "bias", {weights.dims()[1]});
+}
+
 std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor& bias, bool) {
-  const auto lock = alone();
+  require_linear(x, weights, bias);
   const int64_t rows = pixels_of(x), out = channels_of(weights);
   Tensor y = like(x, {rows, out});
   ppzoo::linear(x.data<float>(), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out,
@@ -81,7 +127,8 @@ std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor&
 
 std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
                                     bool need_dx) {
-  const auto lock = alone();
+  require_linear(x, weights, bias);
+  require_shape(dy, "output gradient", {x.dims()[0], weights.dims()[1]});
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
   ppzoo::linear_gradient(x.data<float>(), weights.data<float>(), dy.data<float>(), pixels_of(x), channels_of(x),
                          channels_of(weights), need_dx ? dx.data<float>() : nullptr, dweights.data<float>(),
@@ -102,8 +149,12 @@ int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
 
 // The moving statistics are written to although the operators do not declare it: an operator's in-place outputs become
 // part of the gradient's graph, where buffers that outlive the step must not be.
-ppzoo::NormParameters norm_parameters(const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+ppzoo::NormParameters norm_parameters(int64_t channels, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                                       const Tensor& variance, float momentum, float epsilon) {
+  require_shape(gamma, "scale of the norm", {channels});
+  require_shape(beta, "offset of the norm", {channels});
+  require_shape(mean, "running mean", {channels});
+  require_shape(variance, "running variance", {channels});
   return {gamma.data<float>(),
           beta.data<float>(),
           const_cast<float*>(mean.data<float>()),
@@ -115,13 +166,16 @@ ppzoo::NormParameters norm_parameters(const Tensor& gamma, const Tensor& beta, c
 std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
                                  const Tensor& running_mean, const Tensor& running_variance, float momentum,
                                  float epsilon, int activation) {
-  const auto lock = alone();
+  require_axes(x, "input", 4);
+  if (z != nullptr) require_shape_of(*z, "residual", x);
+  const auto kind = activation_of(activation, z != nullptr);
+  const auto parameters =
+      norm_parameters(channels_of(x), gamma, beta, running_mean, running_variance, momentum, epsilon);
   const float* from = x.data<float>();
   ppzoo::Moments moments(channels_of(x), from, pixels_of(x));
   moments.add(from, pixels_of(x));
   Tensor y = like(x), mean = like(gamma), inverse_std = like(gamma);
-  ppzoo::settle(moments.statistics(), norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
-                static_cast<Activation>(activation), mean.data<float>(), inverse_std.data<float>())
+  ppzoo::settle(moments.statistics(), parameters, kind, mean.data<float>(), inverse_std.data<float>())
       .all(from, z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y, mean, inverse_std};
 }
@@ -137,14 +191,26 @@ std::vector<Tensor> norm_add(const Tensor& x, const Tensor& z, const Tensor& gam
   return norm_forward(x, &z, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
 }
 
+// The gradient of a norm of `raw`, whose parameters and batch statistics are compared with it.
+ppzoo::NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                     const Tensor& inverse_std) {
+  const int64_t channels = channels_of(raw);
+  require_shape(gamma, "scale of the norm", {channels});
+  require_shape(beta, "offset of the norm", {channels});
+  require_shape(mean, "mean of the batch", {channels});
+  require_shape(inverse_std, "inverse deviation of the batch", {channels});
+  return {channels,           pixels_of(raw),     gamma.data<float>(),
+          beta.data<float>(), mean.data<float>(), inverse_std.data<float>()};
+}
+
 std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                                   const Tensor& inverse_std, const Tensor& dy, float, float, int activation) {
-  const auto lock = alone();
-  const auto kind = static_cast<Activation>(activation);
+  require_axes(x, "input", 4);
+  require_shape_of(dy, "output gradient", x);
+  const auto kind = activation_of(activation);
   const int64_t rows = pixels_of(x);
+  auto gradient = norm_gradient_of(x, gamma, beta, mean, inverse_std);
   Tensor dx = like(x), dgamma = like(gamma), dbeta = like(beta);
-  ppzoo::NormGradient gradient(channels_of(x), rows, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
-                               inverse_std.data<float>());
   gradient.add(x.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.apply(x.data<float>(), dy.data<float>(), kind, rows, dx.data<float>());
@@ -154,13 +220,14 @@ std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Te
 std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& y,
                                       const Tensor& mean, const Tensor& inverse_std, const Tensor& dy, float, float,
                                       int activation) {
-  const auto lock = alone();
+  require_axes(x, "input", 4);
+  require_shape_of(y, "output", x);
+  require_shape_of(dy, "output gradient", x);
+  const auto kind = activation_of(activation, true);
   const int64_t rows = pixels_of(x);
+  auto gradient = norm_gradient_of(x, gamma, beta, mean, inverse_std);
   Tensor dx = like(x), dz = like(x), dgamma = like(gamma), dbeta = like(beta);
-  ppzoo::NormGradient gradient(channels_of(x), rows, gamma.data<float>(), beta.data<float>(), mean.data<float>(),
-                               inverse_std.data<float>());
-  gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation),
-               dz.data<float>());
+  gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.apply(x.data<float>(), dz.data<float>(), Activation::kNone, rows, dx.data<float>());
   return {dx, dz, dgamma, dbeta};
@@ -187,13 +254,15 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
                                       const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
                                       const std::vector<int>& geometry, float momentum, float epsilon,
                                       int activation) {
-  const auto lock = alone();
-  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  if (z != nullptr) require_output_shape(*z, "residual", s);
+  const auto kind = activation_of(activation, z != nullptr);
+  const auto parameters =
+      norm_parameters(s.out_channels, gamma, beta, running_mean, running_variance, momentum, epsilon);
   Tensor raw = like(x, output_shape(s)), y = like(raw);
   const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
   Tensor mean = like(gamma), inverse_std = like(gamma);
-  ppzoo::settle(statistics, norm_parameters(gamma, beta, running_mean, running_variance, momentum, epsilon),
-                static_cast<Activation>(activation), mean.data<float>(), inverse_std.data<float>())
+  ppzoo::settle(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>())
       .all(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
   return {y, raw, mean, inverse_std};
 }
@@ -240,12 +309,12 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
                                        const Tensor& raw, const Tensor& mean, const Tensor& inverse_std,
                                        const Tensor& dy, const std::vector<int>& geometry, bool need_dx, float, float,
                                        int activation) {
-  const auto lock = alone();
-  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
-  const auto kind = static_cast<Activation>(activation);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(raw, "convolution's result", s);
+  require_output_shape(dy, "output gradient", s);
+  const auto kind = activation_of(activation);
+  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
-  ppzoo::NormGradient gradient(s.out_channels, pixels_of(raw), gamma.data<float>(), beta.data<float>(),
-                               mean.data<float>(), inverse_std.data<float>());
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
@@ -258,14 +327,15 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
                                            const Tensor& inverse_std, const Tensor& dy,
                                            const std::vector<int>& geometry, bool need_dx, float, float,
                                            int activation) {
-  const auto lock = alone();
-  const ConvShape s = conv_shape(x.shape(), weights.shape(), geometry);
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(raw, "convolution's result", s);
+  require_output_shape(y, "output", s);
+  require_output_shape(dy, "output gradient", s);
+  const auto kind = activation_of(activation, true);
+  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
   Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
   Tensor dz = like(raw);
-  ppzoo::NormGradient gradient(s.out_channels, pixels_of(raw), gamma.data<float>(), beta.data<float>(),
-                               mean.data<float>(), inverse_std.data<float>());
-  gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), static_cast<Activation>(activation),
-               dz.data<float>());
+  gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
                         Activation::kNone, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
@@ -274,19 +344,35 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
 
 // ---- inverted residual
 
+void require_three(size_t received, const char* name) {
+  require(received == 3, [&] {
+    return "inverted residual: expected " + std::string(name) + " of three stages, received " +
+           std::to_string(received);
+  });
+}
+
 // `geometry`: that of the convolution in the middle.
 ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<Tensor>& weights,
                                              const std::vector<int>& geometry, const std::vector<int>& activations,
                                              bool shortcut) {
   const std::vector<int> pointwise{1, 1, 0, 0, 0, 0, 1, 1, 1};
+  require_three(weights.size(), "weights");
+  require_three(activations.size(), "activations");
+  require_axes(x, "input", 4);
   ppzoo::InvertedResidual block;
   Shape shape = x.shape();
   for (int stage = 0; stage < 3; ++stage) {
-    block.shapes[stage] = conv_shape(shape, weights[stage].shape(), stage == 1 ? geometry : pointwise);
-    block.activations[stage] = static_cast<Activation>(activations[stage]);
+    block.shapes[stage] = conv_shape(shape, weights[stage], stage == 1 ? geometry : pointwise);
+    block.activations[stage] = activation_of(activations[stage]);
     shape = output_shape(block.shapes[stage]);
   }
   block.shortcut = shortcut;
+  require(ppzoo::pointwise(block.shapes[0]) && ppzoo::depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
+          [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
+  require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
+    return "inverted residual: expected a shortcut around stages that keep the shape and end without activation,"
+           " received " + text(x.shape()) + " and " + text(shape);
+  });
   return block;
 }
 
@@ -319,15 +405,17 @@ std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>
                                       const std::vector<int>& geometry, const std::vector<int>& activations,
                                       bool shortcut, bool, const std::vector<float>& momenta,
                                       const std::vector<float>& epsilons) {
-  const auto lock = alone();
   const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
-  Tensor y = like(x, output_shape(block.shapes[2])), kept = like(x, {kept_size(block)});
+  for (const auto* group : {&gammas, &betas, &means, &variances}) require_three(group->size(), "norms");
+  require_three(momenta.size(), "momenta");
+  require_three(epsilons.size(), "epsilons");
   std::vector<ppzoo::NormedWeights> stages;
   for (int stage = 0; stage < 3; ++stage) {
-    stages.push_back({weights[stage].data<float>(), norm_parameters(gammas[stage], betas[stage], means[stage],
-                                                                    variances[stage], momenta[stage],
-                                                                    epsilons[stage])});
+    stages.push_back({weights[stage].data<float>(),
+                      norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], means[stage],
+                                      variances[stage], momenta[stage], epsilons[stage])});
   }
+  Tensor y = like(x, output_shape(block.shapes[2])), kept = like(x, {kept_size(block)});
   ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, kept.data<float>()), y.data<float>());
   return {y, kept};
 }
@@ -337,14 +425,19 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
                                                const Tensor& kept, const Tensor& dy, const std::vector<int>& geometry,
                                                const std::vector<int>& activations, bool shortcut, bool need_dx,
                                                const std::vector<float>&, const std::vector<float>&) {
-  const auto lock = alone();
   const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
+  require_three(gammas.size(), "norms");
+  require_three(betas.size(), "norms");
+  require_shape(kept, "kept values", {kept_size(block)});
+  require_output_shape(dy, "output gradient", block.shapes[2]);
   Tensor dx = need_dx ? like(x) : nothing(x);
   std::vector<Tensor> dweights, dgammas, dbetas;
   std::vector<ppzoo::NormedWeights> stages;
   std::vector<ppzoo::StageGradient> to;
   for (int stage = 0; stage < 3; ++stage) {
     const Tensor &weight = weights[stage], &gamma = gammas[stage];
+    require_shape(gamma, "scale of the norm", {block.shapes[stage].out_channels});
+    require_shape(betas[stage], "offset of the norm", {block.shapes[stage].out_channels});
     Tensor dweight = like(weight), dgamma = like(gamma), dbeta = like(gamma);
     stages.push_back({weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>()}});
     to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
@@ -364,8 +457,13 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
 
 std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma, const Tensor& beta,
                            const Tensor& mean, const Tensor& variance, float epsilon, int activation) {
-  const auto lock = alone();
+  require_axes(x, "input", 4);
+  if (z) require_shape_of(*z, "residual", x);
   const int64_t channels = channels_of(x);
+  require_shape(gamma, "scale of the norm", {channels});
+  require_shape(beta, "offset of the norm", {channels});
+  require_shape(mean, "running mean", {channels});
+  require_shape(variance, "running variance", {channels});
   const float *g = gamma.data<float>(), *b = beta.data<float>(), *m = mean.data<float>();
   const float* v = variance.data<float>();
   std::vector<float> scale(channels), offset(channels);
@@ -375,7 +473,7 @@ std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, c
     offset[c] = static_cast<float>(b[c] - m[c] * factor);
   }
   Tensor y = like(x);
-  const ppzoo::Normaliser normaliser(channels, scale.data(), offset.data(), static_cast<Activation>(activation));
+  const ppzoo::Normaliser normaliser(channels, scale.data(), offset.data(), activation_of(activation));
   normaliser.all(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y};
 }
@@ -392,78 +490,85 @@ PD_BUILD_OP(ppzoo_conv)
     .Inputs({"X", "W"})
     .Outputs({"Y"})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
-    .SetKernelFn(PD_KERNEL(conv));
+    .SetKernelFn(PPZOO_KERNEL(conv));
 PD_BUILD_GRAD_OP(ppzoo_conv)
     .Inputs({"X", "W", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("W")})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
-    .SetKernelFn(PD_KERNEL(conv_gradient));
+    .SetKernelFn(PPZOO_KERNEL(conv_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv, "X");
 
 PD_BUILD_OP(ppzoo_conv_bias)
     .Inputs({"X", "W", "B"})
     .Outputs({"Y"})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
-    .SetKernelFn(PD_KERNEL(conv_bias));
+    .SetKernelFn(PPZOO_KERNEL(conv_bias));
 PD_BUILD_GRAD_OP(ppzoo_conv_bias)
     .Inputs({"X", "W", "B", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
-    .SetKernelFn(PD_KERNEL(conv_bias_gradient));
+    .SetKernelFn(PPZOO_KERNEL(conv_bias_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_bias, "X");
 
 PD_BUILD_OP(ppzoo_linear)
     .Inputs({"X", "W", "B"})
     .Outputs({"Y"})
     .Attrs({"need_dx: bool"})
-    .SetKernelFn(PD_KERNEL(linear));
+    .SetKernelFn(PPZOO_KERNEL(linear));
 PD_BUILD_GRAD_OP(ppzoo_linear)
     .Inputs({"X", "W", "B", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
     .Attrs({"need_dx: bool"})
-    .SetKernelFn(PD_KERNEL(linear_gradient));
+    .SetKernelFn(PPZOO_KERNEL(linear_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_linear, "X");
 
 PD_BUILD_OP(ppzoo_norm)
     .Inputs({"X", "Gamma", "Beta", "Mean", "Variance"})
     .Outputs({"Y", "BatchMean", "BatchInverse"})
     .Attrs({"momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(norm));
+    .SetKernelFn(PPZOO_KERNEL(norm));
 PD_BUILD_GRAD_OP(ppzoo_norm)
     .Inputs({"X", "Gamma", "Beta", "BatchMean", "BatchInverse", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(norm_gradient));
+    .SetKernelFn(PPZOO_KERNEL(norm_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_norm, "X");
 
 PD_BUILD_OP(ppzoo_norm_add)
     .Inputs({"X", "Z", "Gamma", "Beta", "Mean", "Variance"})
     .Outputs({"Y", "BatchMean", "BatchInverse"})
     .Attrs({"momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(norm_add));
+    .SetKernelFn(PPZOO_KERNEL(norm_add));
 PD_BUILD_GRAD_OP(ppzoo_norm_add)
     .Inputs({"X", "Gamma", "Beta", "Y", "BatchMean", "BatchInverse", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(norm_add_gradient));
+    .SetKernelFn(PPZOO_KERNEL(norm_add_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_norm_add, "X");
 
 PD_BUILD_OP(ppzoo_conv_norm)
     .Inputs({"X", "W", "Gamma", "Beta", "Mean", "Variance"})
     .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(conv_norm));
+    .SetKernelFn(PPZOO_KERNEL(conv_norm));
 PD_BUILD_GRAD_OP(ppzoo_conv_norm)
     .Inputs({"X", "W", "Gamma", "Beta", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(conv_norm_gradient));
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm, "X");
 
 PD_BUILD_OP(ppzoo_conv_norm_add)
     .Inputs({"X", "W", "Z", "Gamma", "Beta", "Mean", "Variance"})
     .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(conv_norm_add));
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_add));
 PD_BUILD_GRAD_OP(ppzoo_conv_norm_add)
     .Inputs({"X", "W", "Gamma", "Beta", "Y", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(conv_norm_add_gradient));
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_add_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_add, "X");
 
 PD_BUILD_OP(ppzoo_inverted_residual)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
@@ -471,17 +576,18 @@ PD_BUILD_OP(ppzoo_inverted_residual)
     .Outputs({"Y", "Kept"})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
-    .SetKernelFn(PD_KERNEL(inverted_residual));
+    .SetKernelFn(PPZOO_KERNEL(inverted_residual));
 PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Kept", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
               paddle::Grad(paddle::Vec("Beta"))})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
-    .SetKernelFn(PD_KERNEL(inverted_residual_gradient));
+    .SetKernelFn(PPZOO_KERNEL(inverted_residual_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residual, "X");
 
 PD_BUILD_OP(ppzoo_affine)
     .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
     .Outputs({"Y"})
     .Attrs({"epsilon: float", "activation: int"})
-    .SetKernelFn(PD_KERNEL(affine));
+    .SetKernelFn(PPZOO_KERNEL(affine));

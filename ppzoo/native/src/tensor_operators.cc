@@ -1,4 +1,7 @@
 // Pooling, what lies between convolutions, and what is done to all parameters at once, as operators; see operators.h.
+#include <algorithm>
+#include <limits>
+
 #include "kernels.h"
 #include "operators.h"
 
@@ -10,7 +13,41 @@ using ppzoo::Activation;
 // ---- pooling
 
 // `geometry`: kernel, strides, paddings (top, bottom, left, right), ceil_mode; or, for adaptive pooling, output sizes.
-ppzoo::PoolShape pool_shape(const Shape& x, const std::vector<int>& geometry) {
+void require_pool_geometry(const std::vector<int>& geometry) {
+  bool sound = geometry.size() == 2 || geometry.size() == 9;
+  for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i < 4 ? 1 : 0);
+  require(sound, [&] {
+    return "geometry: expected two output sizes, or two kernel sizes, two strides, four paddings and the ceil mode, none"
+           " of them negative and the first four at least 1, received " + text(geometry);
+  });
+}
+
+// Each window must meet the input, and may hold `most` places of it at most.
+void require_windows(const ppzoo::PoolShape& s, int64_t most) {
+  int64_t largest[2] = {0, 0};
+  bool sound = true;
+  for (const int axis : {0, 1}) {
+    const ppzoo::Windows& windows = axis == 0 ? s.vertical : s.horizontal;
+    sound = sound && !windows.begin.empty();
+    for (size_t i = 0; sound && i < windows.begin.size(); ++i) {
+      sound = windows.begin[i] < windows.end[i];
+      largest[axis] = std::max(largest[axis], windows.end[i] - windows.begin[i]);
+    }
+  }
+  require(sound, [] { return "pooling: expected windows that meet the input, received one outside of it"; });
+  require(largest[0] * largest[1] <= most, [&] {
+    return "pooling: expected windows of at most " + std::to_string(most) + " places, received " +
+           std::to_string(largest[0]) + " x " + std::to_string(largest[1]);
+  });
+}
+
+constexpr int64_t kMostPlaces = 256;  // that a byte can number
+constexpr int64_t kAnyPlaces = std::numeric_limits<int64_t>::max();
+
+ppzoo::PoolShape pool_shape(const Tensor& input, const std::vector<int>& geometry, int64_t most_places = kAnyPlaces) {
+  require_axes(input, "input", 4);
+  require_pool_geometry(geometry);
+  const Shape x = input.shape();
   ppzoo::PoolShape s{x[0], x[1], x[2], x[3], {}, {}};
   if (geometry.size() == 2) {
     s.vertical = ppzoo::adaptive_windows(s.height, geometry[0]);
@@ -19,6 +56,7 @@ ppzoo::PoolShape pool_shape(const Shape& x, const std::vector<int>& geometry) {
     s.vertical = ppzoo::sliding_windows(s.height, geometry[0], geometry[2], geometry[4], geometry[5], geometry[8]);
     s.horizontal = ppzoo::sliding_windows(s.width, geometry[1], geometry[3], geometry[6], geometry[7], geometry[8]);
   }
+  require_windows(s, most_places);
   return s;
 }
 
@@ -27,9 +65,13 @@ Shape output_shape(const ppzoo::PoolShape& s) {
           s.channels};
 }
 
+void require_output_shape(const Tensor& tensor, const char* name, const ppzoo::PoolShape& s) {
+  require_shape(tensor, name, {s.images, static_cast<int64_t>(s.vertical.begin.size()),
+                               static_cast<int64_t>(s.horizontal.begin.size()), s.channels});
+}
+
 std::vector<Tensor> max_pool(const Tensor& x, const std::vector<int>& geometry) {
-  const auto lock = alone();
-  const ppzoo::PoolShape s = pool_shape(x.shape(), geometry);
+  const ppzoo::PoolShape s = pool_shape(x, geometry, kMostPlaces);
   Tensor y = like(x, output_shape(s));
   Tensor places = paddle::experimental::empty(output_shape(s), paddle::DataType::UINT8, x.place());
   ppzoo::max_pool(s, x.data<float>(), y.data<float>(), places.data<uint8_t>());
@@ -38,16 +80,17 @@ std::vector<Tensor> max_pool(const Tensor& x, const std::vector<int>& geometry) 
 
 std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& places, const Tensor& dy,
                                       const std::vector<int>& geometry) {
-  const auto lock = alone();
+  const ppzoo::PoolShape s = pool_shape(x, geometry, kMostPlaces);
+  require_output_shape(dy, "output gradient", s);
+  require(places.dtype() == paddle::DataType::UINT8 && places.dims() == dy.dims(),
+          [] { return "places: expected one byte for each element of the output"; });
   Tensor dx = like(x);
-  ppzoo::max_pool_gradient(pool_shape(x.shape(), geometry), dy.data<float>(), places.data<uint8_t>(),
-                           dx.data<float>());
+  ppzoo::max_pool_gradient(s, dy.data<float>(), places.data<uint8_t>(), dx.data<float>());
   return {dx};
 }
 
 std::vector<Tensor> average_pool(const Tensor& x, const std::vector<int>& geometry, bool padded) {
-  const auto lock = alone();
-  const ppzoo::PoolShape s = pool_shape(x.shape(), geometry);
+  const ppzoo::PoolShape s = pool_shape(x, geometry);
   Tensor y = like(x, output_shape(s));
   ppzoo::average_pool(s, padded, x.data<float>(), y.data<float>());
   return {y};
@@ -55,16 +98,17 @@ std::vector<Tensor> average_pool(const Tensor& x, const std::vector<int>& geomet
 
 std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, const std::vector<int>& geometry,
                                           bool padded) {
-  const auto lock = alone();
+  const ppzoo::PoolShape s = pool_shape(x, geometry);
+  require_output_shape(dy, "output gradient", s);
   Tensor dx = like(x);
-  ppzoo::average_pool_gradient(pool_shape(x.shape(), geometry), padded, dy.data<float>(), dx.data<float>());
+  ppzoo::average_pool_gradient(s, padded, dy.data<float>(), dx.data<float>());
   return {dx};
 }
 
 // ---- between convolutions
 
 std::vector<Tensor> to_channels_last(const Tensor& x) {
-  const auto lock = alone();
+  require_axes(x, "input", 4);
   const Shape s = x.shape();
   Tensor y = like(x, {s[0], s[2], s[3], s[1]});
   ppzoo::transpose(x.data<float>(), s[0], s[1], s[2] * s[3], y.data<float>());
@@ -72,7 +116,7 @@ std::vector<Tensor> to_channels_last(const Tensor& x) {
 }
 
 std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
-  const auto lock = alone();
+  require_axes(dy, "output gradient", 4);
   const Shape s = dy.shape();
   Tensor dx = like(dy, {s[0], s[3], s[1], s[2]});
   ppzoo::transpose(dy.data<float>(), s[0], s[1] * s[2], s[3], dx.data<float>());
@@ -80,39 +124,49 @@ std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
 }
 
 std::vector<Tensor> activate(const Tensor& x, int activation) {
-  const auto lock = alone();
+  require_readable(x, "input");
+  const auto kind = activation_of(activation);
   Tensor y = like(x);
-  ppzoo::add_activate(x.data<float>(), nullptr, static_cast<Activation>(activation), x.numel(), y.data<float>());
+  ppzoo::add_activate(x.data<float>(), nullptr, kind, x.numel(), y.data<float>());
   return {y};
 }
 
 std::vector<Tensor> activate_gradient(const Tensor& x, const Tensor& dy, int activation) {
-  const auto lock = alone();
+  require_readable(x, "input");
+  require_shape_of(dy, "output gradient", x);
+  const auto kind = activation_of(activation);
   Tensor dx = like(x);
-  ppzoo::add_activate_gradient(x.data<float>(), nullptr, dy.data<float>(), static_cast<Activation>(activation),
-                               x.numel(), dx.data<float>());
+  ppzoo::add_activate_gradient(x.data<float>(), nullptr, dy.data<float>(), kind, x.numel(), dx.data<float>());
   return {dx};
 }
 
 std::vector<Tensor> add_activate(const Tensor& x, const Tensor& z, int activation) {
-  const auto lock = alone();
+  require_readable(x, "first summand");
+  require_shape_of(z, "second summand", x);
+  const auto kind = activation_of(activation);
   Tensor y = like(x);
-  ppzoo::add_activate(x.data<float>(), z.data<float>(), static_cast<Activation>(activation), x.numel(),
-                      y.data<float>());
+  ppzoo::add_activate(x.data<float>(), z.data<float>(), kind, x.numel(), y.data<float>());
   return {y};
 }
 
 std::vector<Tensor> add_activate_gradient(const Tensor& x, const Tensor& z, const Tensor& dy, int activation) {
-  const auto lock = alone();
+  require_readable(x, "first summand");
+  require_shape_of(z, "second summand", x);
+  require_shape_of(dy, "output gradient", x);
+  const auto kind = activation_of(activation);
   Tensor dx = like(x), dz = like(x);
-  const auto kind = static_cast<Activation>(activation);
   ppzoo::add_activate_gradient(x.data<float>(), z.data<float>(), dy.data<float>(), kind, x.numel(), dx.data<float>());
   ppzoo::add_activate(dx.data<float>(), nullptr, Activation::kNone, x.numel(), dz.data<float>());
   return {dx, dz};
 }
 
+void require_gate(const Tensor& x, const Tensor& gate) {
+  require_axes(x, "input", 4);
+  require_shape(gate, "gate", {x.dims()[0], x.dims()[3]});
+}
+
 std::vector<Tensor> scale_channels(const Tensor& x, const Tensor& gate) {
-  const auto lock = alone();
+  require_gate(x, gate);
   Tensor y = like(x);
   ppzoo::scale_channels(x.data<float>(), gate.data<float>(), x.shape()[0], pixels_of(x) / x.shape()[0], channels_of(x),
                         y.data<float>());
@@ -120,24 +174,43 @@ std::vector<Tensor> scale_channels(const Tensor& x, const Tensor& gate) {
 }
 
 std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate, const Tensor& dy) {
-  const auto lock = alone();
+  require_gate(x, gate);
+  require_shape_of(dy, "output gradient", x);
   Tensor dx = like(x), dgate = like(gate);
   ppzoo::scale_channels_gradient(x.data<float>(), gate.data<float>(), dy.data<float>(), x.shape()[0],
                                  pixels_of(x) / x.shape()[0], channels_of(x), dx.data<float>(), dgate.data<float>());
   return {dx, dgate};
 }
 
-std::vector<Tensor> join(const std::vector<Tensor>& parts, bool shuffled) {
-  const auto lock = alone();
-  std::vector<const float*> data;
+// The channels of each of `parts`, which must agree in all other axes; where they are shuffled in this one, too.
+std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) {
+  require(!parts.empty(), [] { return "concatenation: expected at least one tensor, received none"; });
   std::vector<int64_t> widths;
+  for (const Tensor& part : parts) {
+    require_axes(part, "part", 4);
+    const auto &first = parts[0].dims(), &own = part.dims();
+    require(own[0] == first[0] && own[1] == first[1] && own[2] == first[2] && (!shuffled || own[3] == first[3]), [&] {
+      return "concatenation: expected parts that agree in every axis" +
+             std::string(shuffled ? "" : " but the channels") + ", received " + text(parts[0].shape()) + " and " +
+             text(part.shape());
+    });
+    widths.push_back(own[3]);
+  }
+  return widths;
+}
+
+Shape joined_shape(const std::vector<Tensor>& parts, const std::vector<int64_t>& widths) {
   Shape shape = parts[0].shape();
   shape.back() = 0;
-  for (const Tensor& part : parts) {
-    data.push_back(part.data<float>());
-    widths.push_back(channels_of(part));
-    shape.back() += widths.back();
-  }
+  for (const int64_t width : widths) shape.back() += width;
+  return shape;
+}
+
+std::vector<Tensor> join(const std::vector<Tensor>& parts, bool shuffled) {
+  const std::vector<int64_t> widths = widths_of(parts, shuffled);
+  const Shape shape = joined_shape(parts, widths);
+  std::vector<const float*> data;
+  for (const Tensor& part : parts) data.push_back(part.data<float>());
   Tensor whole = like(parts[0], shape);
   ppzoo::join_channels(data, widths, pixels_of(whole), shuffled, whole.data<float>());
   return {whole};
@@ -157,20 +230,24 @@ std::vector<Tensor> separate(const Tensor& whole, const std::vector<int64_t>& wi
 }
 
 std::vector<Tensor> join_gradient(const std::vector<Tensor>& parts, const Tensor& dwhole, bool shuffled) {
-  const auto lock = alone();
-  std::vector<int64_t> widths;
-  for (const Tensor& part : parts) widths.push_back(channels_of(part));
+  const std::vector<int64_t> widths = widths_of(parts, shuffled);
+  const Shape shape = joined_shape(parts, widths);
+  require_shape(dwhole, "output gradient", {shape[0], shape[1], shape[2], shape[3]});
   return separate(dwhole, widths, shuffled);
 }
 
 std::vector<Tensor> halve(const Tensor& whole) {
-  const auto lock = alone();
+  require_axes(whole, "input", 4);
   const int64_t half = channels_of(whole) / 2;
+  require(2 * half == channels_of(whole), [&] {
+    return "split: expected an even number of channels, received " + std::to_string(channels_of(whole));
+  });
   return separate(whole, {half, half}, false);
 }
 
 // A half that nothing was computed from has no gradient.
 std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) {
+  require(first.initialized() || second.initialized(), [] { return "split: expected a gradient of a half at least"; });
   const Tensor left = first.initialized() ? first : paddle::experimental::zeros_like(second);
   const Tensor right = second.initialized() ? second : paddle::experimental::zeros_like(first);
   return join({left, right}, false);
@@ -190,11 +267,33 @@ std::vector<const float*> data_of(const std::vector<Tensor>& tensors) {
   return data;
 }
 
+// `others`, called `name` in messages, must be one tensor for each of `tensors`, each of the same shape.
+void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<Tensor>& others, const char* name) {
+  require(tensors.size() == others.size(), [&] {
+    return std::string(name) + ": expected " + std::to_string(tensors.size()) + " tensors, received " +
+           std::to_string(others.size());
+  });
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    require_readable(tensors[i], "tensor of a list");
+    require_shape_of(others[i], name, tensors[i]);
+  }
+}
+
+void require_count(size_t received, size_t expected, const char* name) {
+  require(received == expected, [&] {
+    return std::string(name) + ": expected " + std::to_string(expected) + " values, received " +
+           std::to_string(received);
+  });
+}
+
 // Parameters and velocities are written to; the answer is a tensor without meaning, since an operator must have one.
 std::vector<Tensor> momentum(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
                              const std::vector<Tensor>& velocities, const std::vector<float>& rates,
                              const std::vector<float>& decays, float mu, bool nesterov) {
-  const auto lock = alone();
+  require_same_shapes(parameters, gradients, "gradients");
+  require_same_shapes(parameters, velocities, "velocities");
+  require_count(rates.size(), parameters.size(), "rates");
+  require_count(decays.size(), parameters.size(), "decays");
   std::vector<ppzoo::MomentumPart> parts;
   for (size_t i = 0; i < parameters.size(); ++i) {
     parts.push_back({const_cast<float*>(parameters[i].data<float>()), const_cast<float*>(velocities[i].data<float>()),
@@ -207,7 +306,7 @@ std::vector<Tensor> momentum(const std::vector<Tensor>& parameters, const std::v
 // The averages are written to.
 std::vector<Tensor> blend(const std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
                           float take) {
-  const auto lock = alone();
+  require_same_shapes(averages, values, "values");
   std::vector<float*> to;
   for (const float* data : data_of(averages)) to.push_back(const_cast<float*>(data));
   ppzoo::blend(to, data_of(values), counts_of(values), keep, take);
@@ -215,7 +314,7 @@ std::vector<Tensor> blend(const std::vector<Tensor>& averages, const std::vector
 }
 
 std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
-  const auto lock = alone();
+  for (const Tensor& value : values) require_readable(value, "tensor of a list");
   Tensor answer = nothing(values[0]);
   answer.data<float>()[0] = ppzoo::all_finite(data_of(values), counts_of(values)) ? 1.0f : 0.0f;
   return {answer};
@@ -227,88 +326,96 @@ PD_BUILD_OP(ppzoo_max_pool)
     .Inputs({"X"})
     .Outputs({"Y", "Places"})
     .Attrs({"geometry: std::vector<int>"})
-    .SetKernelFn(PD_KERNEL(max_pool));
+    .SetKernelFn(PPZOO_KERNEL(max_pool));
 PD_BUILD_GRAD_OP(ppzoo_max_pool)
     .Inputs({"X", "Places", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
     .Attrs({"geometry: std::vector<int>"})
-    .SetKernelFn(PD_KERNEL(max_pool_gradient));
+    .SetKernelFn(PPZOO_KERNEL(max_pool_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_max_pool, "X");
 
 PD_BUILD_OP(ppzoo_average_pool)
     .Inputs({"X"})
     .Outputs({"Y"})
     .Attrs({"geometry: std::vector<int>", "padded: bool"})
-    .SetKernelFn(PD_KERNEL(average_pool));
+    .SetKernelFn(PPZOO_KERNEL(average_pool));
 PD_BUILD_GRAD_OP(ppzoo_average_pool)
     .Inputs({"X", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
     .Attrs({"geometry: std::vector<int>", "padded: bool"})
-    .SetKernelFn(PD_KERNEL(average_pool_gradient));
+    .SetKernelFn(PPZOO_KERNEL(average_pool_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_average_pool, "X");
 
-PD_BUILD_OP(ppzoo_channels_last).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PD_KERNEL(to_channels_last));
+PD_BUILD_OP(ppzoo_channels_last).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(to_channels_last));
 PD_BUILD_GRAD_OP(ppzoo_channels_last)
     .Inputs({paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
-    .SetKernelFn(PD_KERNEL(to_channels_last_gradient));
+    .SetKernelFn(PPZOO_KERNEL(to_channels_last_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_channels_last, paddle::Grad(paddle::Grad("X")));
 
 PD_BUILD_OP(ppzoo_activate)
     .Inputs({"X"})
     .Outputs({"Y"})
     .Attrs({"activation: int"})
-    .SetKernelFn(PD_KERNEL(activate));
+    .SetKernelFn(PPZOO_KERNEL(activate));
 PD_BUILD_GRAD_OP(ppzoo_activate)
     .Inputs({"X", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
     .Attrs({"activation: int"})
-    .SetKernelFn(PD_KERNEL(activate_gradient));
+    .SetKernelFn(PPZOO_KERNEL(activate_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_activate, "X");
 
 PD_BUILD_OP(ppzoo_add_activate)
     .Inputs({"X", "Z"})
     .Outputs({"Y"})
     .Attrs({"activation: int"})
-    .SetKernelFn(PD_KERNEL(add_activate));
+    .SetKernelFn(PPZOO_KERNEL(add_activate));
 PD_BUILD_GRAD_OP(ppzoo_add_activate)
     .Inputs({"X", "Z", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Z")})
     .Attrs({"activation: int"})
-    .SetKernelFn(PD_KERNEL(add_activate_gradient));
+    .SetKernelFn(PPZOO_KERNEL(add_activate_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_add_activate, "X");
 
 PD_BUILD_OP(ppzoo_scale_channels)
     .Inputs({"X", "Gate"})
     .Outputs({"Y"})
-    .SetKernelFn(PD_KERNEL(scale_channels));
+    .SetKernelFn(PPZOO_KERNEL(scale_channels));
 PD_BUILD_GRAD_OP(ppzoo_scale_channels)
     .Inputs({"X", "Gate", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Gate")})
-    .SetKernelFn(PD_KERNEL(scale_channels_gradient));
+    .SetKernelFn(PPZOO_KERNEL(scale_channels_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_scale_channels, "X");
 
 PD_BUILD_OP(ppzoo_join)
     .Inputs({paddle::Vec("X")})
     .Outputs({"Y"})
     .Attrs({"shuffled: bool"})
-    .SetKernelFn(PD_KERNEL(join));
+    .SetKernelFn(PPZOO_KERNEL(join));
 PD_BUILD_GRAD_OP(ppzoo_join)
     .Inputs({paddle::Vec("X"), paddle::Grad("Y")})
     .Outputs({paddle::Grad(paddle::Vec("X"))})
     .Attrs({"shuffled: bool"})
-    .SetKernelFn(PD_KERNEL(join_gradient));
+    .SetKernelFn(PPZOO_KERNEL(join_gradient));
+PPZOO_NO_SECOND_DERIVATIVE_OF_LIST(ppzoo_join, "X");
 
-PD_BUILD_OP(ppzoo_halve).Inputs({"X"}).Outputs({"A", "B"}).SetKernelFn(PD_KERNEL(halve));
+PD_BUILD_OP(ppzoo_halve).Inputs({"X"}).Outputs({"A", "B"}).SetKernelFn(PPZOO_KERNEL(halve));
 PD_BUILD_GRAD_OP(ppzoo_halve)
     .Inputs({paddle::Grad("A"), paddle::Grad("B")})
     .Outputs({paddle::Grad("X")})
-    .SetKernelFn(PD_KERNEL(halve_gradient));
+    .SetKernelFn(PPZOO_KERNEL(halve_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_halve, paddle::Grad(paddle::Grad("X")));
 
 PD_BUILD_OP(ppzoo_momentum)
     .Inputs({paddle::Vec("Parameter"), paddle::Vec("Gradient"), paddle::Vec("Velocity")})
     .Outputs({"Done"})
     .Attrs({"rates: std::vector<float>", "decays: std::vector<float>", "mu: float", "nesterov: bool"})
-    .SetKernelFn(PD_KERNEL(momentum));
+    .SetKernelFn(PPZOO_KERNEL(momentum));
 
 PD_BUILD_OP(ppzoo_blend)
     .Inputs({paddle::Vec("Average"), paddle::Vec("Value")})
     .Outputs({"Done"})
     .Attrs({"keep: float", "take: float"})
-    .SetKernelFn(PD_KERNEL(blend));
+    .SetKernelFn(PPZOO_KERNEL(blend));
 
-PD_BUILD_OP(ppzoo_all_finite).Inputs({paddle::Vec("Value")}).Outputs({"Answer"}).SetKernelFn(PD_KERNEL(all_finite));
+PD_BUILD_OP(ppzoo_all_finite).Inputs({paddle::Vec("Value")}).Outputs({"Answer"}).SetKernelFn(PPZOO_KERNEL(all_finite));

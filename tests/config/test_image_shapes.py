@@ -1,0 +1,63 @@
+"""`ppzoo check` compares the images that the transforms make, `Global.image_shape` and the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ppzoo.build.configurations import rehearse
+from ppzoo.errors import ConfigError
+
+QUICK = str(Path(__file__).parents[2] / "configs" / "lenet.yaml")
+NORMALIZE = "{NormalizeImage: {order: ''}}"
+DECODE = "{DecodeImage: {channels: 1}}"
+GREY = "{NormalizeImage: {mean: [0.5], std: [0.5], order: ''}}"
+
+
+def problems(*overrides: str) -> list[str]:
+    try:
+        rehearse(QUICK, overrides)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+def test_a_sound_configuration_has_none():
+    assert problems() == []
+
+
+@pytest.mark.parametrize("split", ["Train", "Eval"])
+def test_grey_images_for_a_network_of_three_channels(split):
+    path = f"DataLoader.{split}.dataset.transform_ops"
+    found = problems(f"{path}=[{DECODE}, {{ResizeImage: {{size: 32}}}}, {GREY}]")
+    expected = f"{path}: expected images that LeNet can take (natively 3 x 32 x 32 float32), received 1 x 32 x 32"
+    assert found == [f"{expected} float32"]
+
+
+def test_images_of_another_size_than_the_network_takes():
+    path = "DataLoader.Eval.dataset.transform_ops"
+    found = problems(f"{path}=[{{ResizeImage: {{size: 48}}}}, {NORMALIZE}]")
+    assert len(found) == 1
+    assert found[0].startswith(f"{path}: expected images that LeNet can take")
+    assert found[0].endswith("received 3 x 48 x 48 float32")
+
+
+def test_an_image_shape_that_the_transforms_of_inference_do_not_make():
+    found = problems("Global.image_shape=[3,48,48]")
+    assert found[0].startswith("Global.image_shape: expected images that LeNet can take")
+    assert found[1] == "Infer.transforms: expected images of Global.image_shape [3, 48, 48], received [3, 32, 32]"
+
+
+def test_sizes_that_depend_on_the_images_are_not_compared():
+    path = "DataLoader.Train.dataset.transform_ops"
+    assert problems(f"{path}=[{NORMALIZE}]") == []
+    found = problems(f"Infer.transforms=[{{DecodeImage: {{}}}}, {{ResizeImage: {{resize_short: 32}}}}, {NORMALIZE}]")
+    assert found == ["Infer.transforms: expected images of Global.image_shape [3, 32, 32], received [3, any, any]"]
+
+
+def test_transforms_that_can_take_no_image():
+    path = "DataLoader.Train.dataset.transform_ops"
+    found = problems(f"{path}=[{{NormalizeImage: {{mean: [0.5, 0.5], std: [0.5, 0.5], order: ''}}}}]")
+    assert len(found) == 1
+    assert found[0].startswith(f"{path}: ")

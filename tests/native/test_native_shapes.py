@@ -1,0 +1,325 @@
+"""Native operators compare every shape and option that they index by, and refuse as PaddlePaddle's operators do."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.base import core
+
+from ppzoo import layers, native
+from ppzoo.layers import channels_last
+
+run = core.eager._run_custom_op
+GEOMETRY = [1, 1, 1, 1, 1, 1, 1, 1, 1]
+POINTWISE = [1, 1, 0, 0, 0, 0, 1, 1, 1]
+DEPTHWISE = [1, 1, 1, 1, 1, 1, 1, 1, 16]
+POOL = [3, 3, 2, 2, 1, 1, 1, 1, 0]
+
+
+def norm(channels: int) -> list[paddle.Tensor]:
+    """Scale, offset, running mean and running variance."""
+    return [paddle.rand([channels]) + 0.5 for _ in range(4)]
+
+
+# Each operator with arguments that fit; tensors are N x H x W x C.
+CALLS = {
+    "conv": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), GEOMETRY, True],
+    "conv_bias": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), paddle.rand([8]), GEOMETRY, True],
+    "linear": lambda: [paddle.rand([5, 4]), paddle.rand([4, 3]), paddle.rand([3]), True],
+    "norm": lambda: [paddle.rand([2, 6, 5, 4]), *norm(4), 0.9, 1e-5, 1],
+    "norm_add": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 0.9, 1e-5, 1],
+    "conv_norm": lambda: [
+        *(paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), *norm(8)),
+        *(GEOMETRY, True, 0.9, 1e-5, 1),
+    ],
+    "conv_norm_add": lambda: [
+        *(paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), paddle.rand([2, 6, 5, 8]), *norm(8)),
+        *(GEOMETRY, True, 0.9, 1e-5, 1),
+    ],
+    "inverted_residual": lambda: [
+        paddle.rand([2, 6, 5, 4]),
+        [paddle.rand([16, 4, 1, 1]), paddle.rand([16, 1, 3, 3]), paddle.rand([4, 16, 1, 1])],
+        *map(list, zip(*(norm(16), norm(16), norm(4)), strict=True)),
+        *(DEPTHWISE, [1, 1, 0], True, True, [0.9] * 3, [1e-5] * 3),
+    ],
+    "affine": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 1e-5, 1],
+    "max_pool": lambda: [paddle.rand([2, 6, 5, 4]), POOL],
+    "average_pool": lambda: [paddle.rand([2, 6, 5, 4]), POOL, False],
+    "channels_last": lambda: [paddle.rand([2, 4, 6, 5])],
+    "activate": lambda: [paddle.rand([2, 6, 5, 4]), 1],
+    "add_activate": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), 1],
+    "scale_channels": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 4])],
+    "join": lambda: [[paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4])], True],
+    "halve": lambda: [paddle.rand([2, 6, 5, 4])],
+    "momentum": lambda: [
+        *([paddle.rand([3]), paddle.rand([2, 5])] for _ in range(3)),
+        *([0.1, 0.1], [0.0, 0.0], 0.9, False),
+    ],
+    "blend": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
+}
+# Operators whose tensors may have any shape, as long as they agree.
+FREE = {"activate", "channels_last", "max_pool", "average_pool", "halve"}
+
+
+def altered(shape: list[int], random: np.random.Generator) -> list[int]:
+    """Another shape: an axis longer, shorter, left out or more."""
+    axis, other = int(random.integers(len(shape))), list(shape)
+    match random.integers(4):
+        case 0:
+            other[axis] += int(random.integers(1, 40))
+        case 1:
+            other[axis] = int(random.integers(shape[axis]))
+        case 2:
+            del other[axis]
+        case 3:
+            other.insert(axis, int(random.integers(1, 4)))
+    return other
+
+
+def tensors_of(arguments: list) -> list[tuple[list, int]]:
+    """Where the tensors of a call are: a list, and the place in it."""
+    places = [(arguments, index) for index, value in enumerate(arguments) if isinstance(value, paddle.Tensor)]
+    for value in arguments:
+        if isinstance(value, list) and value and isinstance(value[0], paddle.Tensor):
+            places += [(value, index) for index in range(len(value))]
+    return places
+
+
+def call(name: str, arguments: list) -> list[paddle.Tensor]:
+    return run(f"ppzoo_{name}", *arguments)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_calls_that_are_altered_below_are_sound(name, native_on):
+    assert all(np.isfinite(out.numpy()).all() for out in call(name, CALLS[name]()) if out.dtype == paddle.float32)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - FREE))
+def test_one_tensor_of_another_shape_is_refused(name, native_on):
+    """A spatial size, or the batch, may change where a single tensor has it: then the operator computes."""
+    random, refused = np.random.default_rng(0), 0
+    for _ in range(60):
+        arguments = CALLS[name]()
+        places = tensors_of(arguments)
+        holder, index = places[random.integers(len(places))]
+        shape = altered(holder[index].shape, random)
+        holder[index] = paddle.rand(shape) if shape else paddle.rand([])
+        try:
+            found = call(name, arguments)
+        except ValueError:
+            refused += 1
+        else:
+            assert index == 0 or (index == 1 and name in ("conv", "conv_bias"))  # another size of the filter
+            assert np.isfinite(found[0].numpy()).all()
+    assert refused >= 30
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("kind", ["float64", "int64"])
+def test_one_tensor_of_another_type_is_refused(name, kind, native_on):
+    for place in range(len(tensors_of(CALLS[name]()))):
+        arguments = CALLS[name]()
+        holder, index = tensors_of(arguments)[place]
+        holder[index] = holder[index].astype(kind)
+        with pytest.raises(ValueError, match="expected a dense float32 tensor"):
+            call(name, arguments)
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_options_that_make_no_sense_are_refused(name, native_on):
+    for place, option in enumerate(CALLS[name]()):
+        if isinstance(option, bool) or not isinstance(option, (int, list)) or isinstance(option, paddle.Tensor):
+            continue
+        if isinstance(option, list) and not isinstance(option[0], (int, float)):
+            continue
+        if isinstance(option, list):
+            wrong = [[], option * 2, *([[-1] * len(option)] if isinstance(option[0], int) else [])]
+        else:
+            wrong = [-1, 5, 99, 1 << 30]
+        for value in wrong:
+            arguments = CALLS[name]()
+            arguments[place] = value
+            with pytest.raises(ValueError):
+                call(name, arguments)
+
+
+@pytest.mark.parametrize("missing", range(5))
+def test_lists_of_another_length_are_refused(missing, native_on):
+    arguments = CALLS["inverted_residual"]()
+    arguments[1 + missing] = arguments[1 + missing][:2]
+    with pytest.raises(ValueError, match=r"expected .* of three stages, received 2"):
+        call("inverted_residual", arguments)
+
+
+def test_a_gradient_of_another_shape_is_refused(native_on):
+    x = paddle.rand([2, 3, 8, 8])
+    x.stop_gradient = False
+    y = channels_last.Conv2D(3, 8, 3)(x)
+    with pytest.raises((ValueError, RuntimeError)):
+        paddle.grad([y], [x], [paddle.rand([2, 8, 5, 5])])
+
+
+# What is called with tensors that do not fit it.
+MISFITS = {
+    "grey images": lambda: channels_last.Conv2D(3, 8, 3)(paddle.rand([2, 1, 8, 8])),
+    "four channels": lambda: channels_last.Conv2D(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
+    "depthwise": lambda: channels_last.Conv2D(32, 32, 3, groups=32)(paddle.rand([2, 16, 8, 8])),
+    "pointwise": lambda: channels_last.Conv2D(32, 64, 1, bias_attr=False)(paddle.rand([2, 64, 8, 8])),
+    "features": lambda: channels_last.Linear(4, 3)(paddle.rand([2, 6])),
+    "norm": lambda: channels_last.BatchNorm(8)(paddle.rand([2, 64, 5, 5])),
+    "narrow norm": lambda: channels_last.BatchNorm(64)(paddle.rand([2, 8, 5, 5])),
+    "concatenation": lambda: channels_last.concat([paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])]),
+    "sum": lambda: channels_last.add(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])),
+    "gate": lambda: channels_last.scale_channels(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 4, 1, 1])),
+    "halves": lambda: channels_last.halve(paddle.rand([2, 3, 5, 5])),
+    "block": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
+    "residual": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 3, 8, 8]), paddle.rand([2, 8, 4, 8])),
+    "small map": lambda: channels_last.Conv2D(3, 8, 5)(paddle.rand([2, 3, 2, 8])),
+    "small map to pool": lambda: channels_last.MaxPool2D(3, 1)(paddle.rand([2, 3, 1, 1])),
+}
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("name", MISFITS)
+def test_layers_refuse_what_does_not_fit_with_native_operators_as_without(name, mode, learns, native_on):
+    native.activate(mode)
+    with paddle.set_grad_enabled(learns), pytest.raises((ValueError, RuntimeError)):
+        MISFITS[name]()
+
+
+# Tensors that PaddlePaddle broadcasts, or of which it makes something that has no elements.
+ODD = {
+    "no images": lambda x: channels_last.Conv2D(3, 8, 3)(x[:0]),
+    "no images for a norm": lambda x: channels_last.BatchNorm(3)(x[:0]),
+    "no images to pool": lambda x: channels_last.MaxPool2D(2)(x[:0]),
+    "no images to average": lambda x: channels_last.AdaptiveAvgPool2D(1)(x[:0]),
+    "no images for a block": lambda x: layers.ConvBNLayer(3, 8, 3)(x[:0]),
+    "no features": lambda x: channels_last.Linear(4, 3)(x[:0, 0, 0, :4]),
+    "a filter larger than the map": lambda x: channels_last.Conv2D(3, 8, 3)(x[:, :, :2]),
+    "a filter larger than the map, with a stride": lambda x: channels_last.Conv2D(3, 8, 3, stride=2)(x[:, :, :2]),
+    "a window larger than the map": lambda x: channels_last.MaxPool2D(3, 2)(x[:, :, :2, :2]),
+    "a residual of one image": lambda x: layers.ConvBNLayer(3, 3, 3)(x, x[:1]),
+    "a residual of one pixel": lambda x: layers.ConvBNLayer(3, 3, 3)(x, x[:, :, :1, :1]),
+    "a gate of one image": lambda x: channels_last.scale_channels(x, x[:1, :, :1, :1]),
+    "a gate of every pixel": lambda x: channels_last.scale_channels(x, x[:, :1]),
+    "a sum with one channel": lambda x: channels_last.add(x, x[:, :1]),
+    "an empty part": lambda x: channels_last.concat([x, x[:, :0]]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_only_paddlepaddles_operators_can_do_is_left_to_them(name, native_on):
+    found = {}
+    for mode in ("on", "off"):
+        native.activate(mode)
+        paddle.seed(1)
+        x = paddle.randn([2, 3, 7, 6])
+        x.stop_gradient = False
+        y = ODD[name](x)
+        (gradient,) = paddle.grad([y], [x], [paddle.ones_like(y)], allow_unused=True)
+        found[mode] = [y.numpy(), None if gradient is None else gradient.numpy()]
+    for ours, theirs in zip(*found.values(), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_running_statistics_that_are_strided_views_are_refused(mode, native_on):
+    """PaddlePaddle hands a copy of a strided view to its operators, so that the update would be lost."""
+    native.activate(mode)
+    layer = channels_last.BatchNorm(4)
+    layer._parameters["_mean"] = paddle.zeros([4, 2])[:, 0]
+    x = paddle.randn([3, 4, 5, 5])
+    with pytest.raises(ValueError, match="strided view"):
+        layer(x)
+    with pytest.raises(ValueError, match="strided view"):
+        channels_last.conv_norm_act(channels_last.Conv2D(4, 4, 1, bias_attr=False), layer, nn.ReLU(), x)
+    layer.eval()
+    with paddle.no_grad():
+        np.testing.assert_allclose(layer(x).numpy(), x.numpy(), rtol=1e-4)
+
+
+def test_in_place_updates_of_strided_views_are_refused(native_on):
+    from ppzoo.native import operators
+
+    with pytest.raises(ValueError, match="strided view"):
+        operators.blend([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
+
+
+def doubled(layer: nn.Layer) -> None:
+    """Gives the object a forward of its own."""
+    computed = layer.forward
+    layer.forward = lambda *inputs: computed(*inputs) * 2
+
+
+@pytest.mark.parametrize("part", ["conv", "bn", "act"])
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_an_instances_own_forward_is_called(part, mode, native_on):
+    native.activate(mode)
+    paddle.seed(3)
+    block = layers.ConvBNLayer(3, 8, 3)
+    x = paddle.randn([2, 3, 6, 6])
+    before = block(x)
+    doubled(getattr(block, part))
+    after = block(x)
+    same = part == "conv"  # the norm takes the factor away
+    np.testing.assert_allclose(after.numpy(), before.numpy() * (1 if same else 2), rtol=1e-3, atol=1e-4)
+
+
+class Halved(channels_last.Conv2D):
+    def forward(self, x):
+        return super().forward(x) / 2 + 1
+
+
+def test_a_subclass_with_another_forward_is_called(native_on):
+    block = layers.ConvBNLayer(3, 8, 3, act=None)
+    block.conv = Halved(3, 8, 3, bias_attr=False)
+    block.eval()
+    x = paddle.randn([2, 3, 6, 6])
+    with paddle.no_grad():
+        expected = block.bn(block.conv(x))
+        np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-6)
+    block.train()
+    block(x)
+    np.testing.assert_allclose(block.bn._mean.numpy(), 0.1 * block.conv(x).mean([0, 2, 3]).numpy(), rtol=1e-3)
+
+
+# Operators on a tensor whose memory is channels-last already.
+SECOND = {
+    "convolution": lambda x: channels_last.Conv2D(16, 8, 3)(x),
+    "norm": lambda x: channels_last.BatchNorm(16)(x),
+    "block": lambda x: layers.ConvBNLayer(16, 8, 3)(x),
+    "residual block": lambda x: layers.ConvBNLayer(16, 16, 3)(x, x),
+    "max pooling": lambda x: channels_last.MaxPool2D(2)(x),
+    "average pooling": lambda x: channels_last.AdaptiveAvgPool2D(1)(x),
+    "activation": lambda x: channels_last.relu(x),
+    "sum": lambda x: channels_last.add(x, x),
+    "gate": lambda x: channels_last.scale_channels(x, x[:, :, :1, :1]),
+    "concatenation": lambda x: channels_last.concat([x, x]),
+    "halves": lambda x: channels_last.halve(x)[1],
+    "linear": lambda x: channels_last.Linear(16, 3)(x.mean([2, 3])),
+}
+
+
+@pytest.mark.parametrize("memory", ["channels-last", "channels-first"])
+@pytest.mark.parametrize("name", SECOND)
+def test_a_second_derivative_is_refused_rather_than_taken_for_zero(name, memory, native_on):
+    x = paddle.randn([2, 6, 6, 16] if memory == "channels-last" else [2, 16, 6, 6])
+    x.stop_gradient = False
+    y = SECOND[name](x.transpose([0, 3, 1, 2]) if memory == "channels-last" else x)
+    (slope,) = paddle.grad([(y * y).sum()], [x], create_graph=True)
+    with pytest.raises(NotImplementedError, match="PPZOO_NATIVE=off"):
+        (slope * slope).sum().backward()
+
+
+def test_a_second_derivative_is_computed_without_native_operators(native_off):
+    x = paddle.randn([2, 3, 6, 6])
+    x.stop_gradient = False
+    y = channels_last.Conv2D(3, 8, 3)(x)
+    (slope,) = paddle.grad([(y * y).sum()], [x], create_graph=True)
+    (slope * slope).sum().backward()
+    assert float(x.grad.abs().max()) > 0
