@@ -85,30 +85,28 @@ def _optimizer(config: Section, network: paddle.nn.Layer) -> paddle.optimizer.Op
 
 def _blank_images(config: Section, network: paddle.nn.Layer) -> Iterator[Callable[[], Any]]:
     """What compares the images that the transforms make with `Global.image_shape`, and both with the network."""
-    shape = settings(Configuration, config).Global.image_shape
-    yield partial(_try_blank, config, network, "Global.image_shape", shape)
+    usual, name = settings(Configuration, config).Global.image_shape, answering(config["Arch"])["name"]
+    fitting: set[tuple[int, ...]] = set()
+
+    def try_shape(path: str, shape: Sequence[int]) -> None:
+        if tuple(shape) not in fitting:
+            trial(network, paddle.zeros([1, *shape]), name, path)
+            fitting.add(tuple(shape))
+
+    def try_transforms(path: str, ops: Sequence[Section], channels: int) -> None:
+        made = image_shape(ops, channels, path)
+        try_shape(path, [size or default for size, default in zip(made, usual, strict=True)])
+
+    yield partial(try_shape, "Global.image_shape", usual)
     for split, section in (config.get("DataLoader") or {}).items():
         if section is not None:
             images = section["dataset"]
             path, ops = f"DataLoader.{split}.dataset.transform_ops", images.get("transform_ops") or []
-            yield partial(_try_transforms, config, network, path, ops, images.get("channels", 3))
+            yield partial(try_transforms, path, ops, images.get("channels", 3))
     infer = (config.get("Infer") or {}).get("transforms")
     if infer:
-        yield partial(require_image_shape, infer, shape)
-        yield partial(_try_transforms, config, network, "Infer.transforms", infer, 3)
-
-
-def _try_transforms(
-    config: Section, network: paddle.nn.Layer, path: str, ops: Sequence[Section], channels: int
-) -> None:
-    """Let a blank image of `channels` channels go through transforms and network; of a free size, one that fits."""
-    usual = settings(Configuration, config).Global.image_shape
-    made = image_shape(ops, channels, path)
-    _try_blank(config, network, path, [own or size for own, size in zip(made, usual, strict=True)])
-
-
-def _try_blank(config: Section, network: paddle.nn.Layer, path: str, shape: Sequence[int]) -> None:
-    trial(network, paddle.zeros([1, *shape]), answering(config["Arch"])["name"], path)
+        yield partial(require_image_shape, infer, usual)
+        yield partial(try_transforms, "Infer.transforms", infer, 3)
 
 
 def _parts(config: Section) -> Iterator[Callable[[], Any]]:
