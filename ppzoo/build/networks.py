@@ -60,10 +60,12 @@ def load_pretrained(
     ssld: bool = False,
     head: str = "auto",
     part: str = "",
+    new_head: bool = False,
 ) -> None:
     """Load the official weights of `name` (True), or those of a path or URL, and say what was loaded.
 
-    `part` is what the names of the network's weights begin with where the source holds several networks.
+    `part` is what the names of the network's weights begin with where the source holds several networks; with
+    `new_head` the classifier head keeps the network's own values.
     """
     if source is True:
         variant = models.MODELS[name]
@@ -72,17 +74,21 @@ def load_pretrained(
             kind = "SSLD weights" if ssld else "official weights"
             raise ConfigError(f"Arch.pretrained: there are no {kind} of {name}; give a path or a URL")
         source = record.url
-    logger.info("%s", load_weights(network, str(source), head=head, part=part))
+    skip = [f"{layer}.*" for layer in network.head_layers] if new_head else []
+    logger.info("%s", load_weights(network, str(source), head=head, part=part, skip=skip))
 
 
-def model(cfg: Section, *, pretrained: bool = True) -> Classifier | models.DistillationModel:
-    """The network of the section `Arch`, with the pretrained weights that it asks for unless `pretrained` is False."""
+def model(cfg: Section, *, pretrained: bool = True, new_head: bool = False) -> Classifier | models.DistillationModel:
+    """The network of the section `Arch`, with the pretrained weights that it asks for unless `pretrained` is False.
+
+    With `new_head` all of these weights but the classifier head.
+    """
     if cfg["name"] == DISTILLATION:
         return _distillation(cfg, pretrained)
     arch = settings(ArchSection, cfg)
     network = models.MODELS[arch.name].build(**own_options(ArchSection, cfg))
     if pretrained and arch.pretrained:
-        load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld)
+        load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld, new_head=new_head)
     if arch.freeze:
         _freeze(network, [] if arch.freeze is True else arch.freeze)
     return network

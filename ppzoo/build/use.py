@@ -12,7 +12,19 @@ import numpy as np
 import paddle
 
 from ppzoo import data, deploy, engine, native
-from ppzoo.build.classes import class_labels, label_list, with_classes_of_data, with_classes_of_run
+from ppzoo.build.classes import (
+    EVAL_DATA,
+    TRAIN_DATA,
+    class_labels,
+    data_notes,
+    evaluation_names,
+    label_list,
+    require_two_classes,
+    starting_names,
+    with_class_names,
+    with_classes_of_data,
+    with_classes_of_run,
+)
 from ppzoo.build.components import Section
 from ppzoo.build.networks import (
     answering,
@@ -40,6 +52,7 @@ def evaluation(config: Section, processes: engine.Processes = engine.ALONE) -> d
     With test-time augmentation those with it are there, too, under names that end in `_tta`.
     """
     config = with_classes_of_run(config)
+    config = with_class_names(config, evaluation_names(config))
     network, augmentation = _evaluated_network(config), tta(config)
     figures = evaluation_of(config, network, processes).run()
     if augmentation:
@@ -130,12 +143,23 @@ def inspection(config: Section) -> Iterator[tuple[str, bool]]:
     """What there is to say of the training and the evaluation images, each read once, and whether that is sound."""
     config = with_classes_of_data(config)
     found = []
-    for split in ("Train", "Eval"):
+    names = starting_names(config)
+    for split, place in (("Train", TRAIN_DATA), ("Eval", EVAL_DATA)):
         section = (config.get("DataLoader") or {}).get(split)
-        if section:
-            images = dataset(section["dataset"], class_num=None)
-            found.append(data.inspect_dataset(images, name=f"DataLoader.{split}", class_num=class_count(config)))
-            yield found[-1].text(), found[-1].is_sound
+        if not section:
+            continue
+        images = dataset(section["dataset"], class_num=None)
+        try:
+            images = data.match_classes(images, names) if names and images.classes else images
+            if split == "Train":
+                names = names or images.classes
+                require_two_classes(images)
+        except DataError as error:
+            yield f"DataLoader.{split}: {error}", False
+        found.append(data.inspect_dataset(images, name=f"DataLoader.{split}", class_num=class_count(config)))
+        yield found[-1].text(), found[-1].is_sound
+        for _, note in data_notes(place, images, class_count(config)):
+            yield note, True
     shared = data.leaks(*found) if len(found) == 2 else []
     for training, evaluation in shared:
         yield f"trained and evaluated on the same image: {training} and {evaluation}", False

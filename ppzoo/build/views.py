@@ -72,6 +72,7 @@ def evaluate_views(config: Section, network: Any, section: TtaSection, processes
             seed=0,
             training=False,
             processes=processes,
+            classes=sections.Global.class_names,
         )
         for ops in lists
     ]

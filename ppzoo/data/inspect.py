@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppzoo.data.datasets import Dataset
 from ppzoo.data.fingerprint import digest, group_by, in_parallel
+from ppzoo.data.image_formats import SUFFIXES
 from ppzoo.data.transforms.decode import BROKEN, DecodeImage
 from ppzoo.errors import DataError
 
@@ -20,15 +21,6 @@ SHOWN = 10
 TINY = 32
 LONG = 5
 ORIENTATION = 0x0112
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-}
 ODD_MODES = {
     "1": "black and white",
     "L": "grey",

@@ -13,7 +13,6 @@ from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import write_atomically
 
 TRAIN_LIST, VAL_LIST, LABEL_LIST = "train_list.txt", "val_list.txt", "label_list.txt"
-PARTS = {"train", "val", "valid", "validation", "test"}
 
 
 @dataclass(frozen=True)
@@ -75,11 +74,6 @@ def split_folder(
         raise ConfigError(f"seed: expected a number from 0 on, received {seed}")
     root = Path(folder)
     data = ImageFolder(image_root=str(folder))
-    if set(data.classes or []) <= PARTS:
-        raise DataError(
-            f"{str(folder)!r} is split already into {', '.join(data.classes or [])}: give each as image_root of an "
-            "ImageFolder"
-        )
     if not overwrite:
         for name in (TRAIN_LIST, VAL_LIST, LABEL_LIST):
             if (root / name).exists():
