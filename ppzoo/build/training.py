@@ -196,7 +196,7 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
     _try_out(config, "Eval", network, batches, criterion, figures)
 
     def run() -> dict[str, float]:
-        answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes)
+        answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes, images.describe)
         batches.note(processes.pool(list(batches.bad.items())))
         if batches.bad:
             logger.warning("%d images could not be read and are left out of the evaluation", len(batches.bad))

@@ -91,7 +91,8 @@ def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooErr
                     " add ResizeImage with size, or CropImage"
                 )
             shapes = received
-        answers = iter(answer(_mean_answer(network, readable, mirrors(augmentation))) if readable else [])
+        names = [str(file) for file, image in zip(files[start:], prepared, strict=False) if isinstance(image, list)]
+        answers = iter(answer(_mean_answer(network, readable, names, mirrors(augmentation))) if readable else [])
         for file, result in zip(files[start:], prepared, strict=False):
             yield file, next(answers) if isinstance(result, list) else result
 
@@ -242,11 +243,13 @@ def _require_shape(ops: Sequence[Section], image_shape: Sequence[int]) -> None:
         )
 
 
-def _mean_answer(network: deploy.Probabilities, images: list[list[np.ndarray]], mirror: bool) -> np.ndarray:
+def _mean_answer(
+    network: deploy.Probabilities, images: list[list[np.ndarray]], names: list[str], mirror: bool
+) -> np.ndarray:
     """Probabilities of some images, each the mean over its views and, with `mirror`, their mirror images."""
     stacks = [np.stack(view) for view in zip(*images, strict=True)]
     stacks += [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
-    return np.mean([deploy.run(network, stack) for stack in stacks], axis=0)
+    return np.mean([deploy.probabilities(network, stack, names.__getitem__) for stack in stacks], axis=0)
 
 
 def _views_or_error(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarray] | DataError:

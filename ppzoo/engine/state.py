@@ -23,6 +23,7 @@ from ppzoo.engine.precision import Precision
 from ppzoo.engine.protocols import Metric, Resumable
 from ppzoo.engine.tally import Tally
 from ppzoo.errors import CheckpointError
+from ppzoo.finite import require_finite_metrics
 from ppzoo.native import operators
 
 VERSIONS = {
@@ -147,7 +148,11 @@ class TrainState:
 
         Args:
             is_averaged: it is that of the averaged weights.
+
+        Raises:
+            TrainingError: it is not finite.
         """
+        require_finite_metrics({"main metric": value})
         if self.patience is not None:
             self.patience.note(value)
         best = self.progress.best
