@@ -31,7 +31,7 @@ ODD_MODES = {
     "CMYK": "CMYK",
     "YCCK": "CMYK",
     "I": "16 bits",
-    "F": "16 bits",
+    "F": "floating-point pixels",
 }
 
 
@@ -179,9 +179,11 @@ def _look(dataset: Dataset, index: int) -> Look:
     except DataError as error:
         return Look(b"", broken=str(error))
     height, width = pixels.shape[:2]
+    odd = ("of a single value in all pixels",) if (pixels == pixels[0, 0]).all() else ()
     if isinstance(source, np.ndarray):
-        return Look(digest(source.tobytes()), width, height)
-    return Look(digest(source), width, height, tuple(_oddities(source, dataset.describe(index), width, height)))
+        return Look(digest(source.tobytes()), width, height, odd)
+    odd += tuple(_oddities(source, dataset.describe(index), width, height))
+    return Look(digest(source), width, height, odd)
 
 
 def _oddities(source: bytes, place: str, width: int, height: int) -> list[str]:
