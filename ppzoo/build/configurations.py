@@ -11,6 +11,7 @@ from ppzoo import config as configuration
 from ppzoo.build.components import Section, components
 from ppzoo.build.networks import class_count, model
 from ppzoo.build.parts import batch_transforms, loss, lr_schedule, metric, postprocess, recipe, transforms
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.views import tta, views
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError
@@ -31,7 +32,7 @@ def read_config(path: str, overrides: Sequence[str], task: configuration.Task) -
 
 
 def rehearse(path: str, overrides: Sequence[str]) -> None:
-    """Build everything that a configuration describes but its data.
+    """Build everything that a configuration describes but its data, and log what may be wrong with it.
 
     Raises:
         ConfigError: all that is wrong with it; missing data is not.
@@ -40,6 +41,7 @@ def rehearse(path: str, overrides: Sequence[str]) -> None:
     problems = configuration.check(config, components()) or [*_mistakes(_parts(config)), *_mistakes(_network(config))]
     if problems:
         raise ConfigError(*problems)
+    warn_of_preprocessing(config)
 
 
 def _mistakes(builders: Iterable[Callable[[], Any]]) -> list[str]:

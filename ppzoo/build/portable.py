@@ -16,6 +16,7 @@ from ppzoo import weights
 from ppzoo.build.classes import with_classes_of_run
 from ppzoo.build.components import Section, components
 from ppzoo.build.networks import answering
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.use import answering_network, exported_postprocess, is_multi_label
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError, WeightsError
@@ -26,6 +27,7 @@ ENTRY = "configuration"
 def export_weights(config: Section) -> Path:
     """Write the trained network's weights into `Global.save_inference_dir` and answer the file."""
     config = with_classes_of_run(config)
+    warn_of_preprocessing(config)
     network = answering_network(config)
     arch = {key: value for key, value in answering(config["Arch"]).items() if key not in ("pretrained", "use_ssld")}
     name = arch["name"]

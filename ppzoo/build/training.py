@@ -34,6 +34,7 @@ from ppzoo.build.classes import (
 from ppzoo.build.components import Section
 from ppzoo.build.networks import answering, answering_part, class_count, load_pretrained, model, title, trial
 from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.config import Configuration, log_ranks, settings
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError
@@ -106,6 +107,7 @@ def training(
         engine.compute_deterministically()
     paddle.seed(seed)
     _warn_of_imbalance(images.labels)
+    warn_of_preprocessing(config)
     folder = Path(run.output_dir) / config["Arch"]["name"]
     checkpoint = processes.share(_checkpoint(folder, resume or run.checkpoints) if processes.first else None)
     network = _initial_network(config, resumed=checkpoint is not None)

@@ -36,6 +36,7 @@ from ppzoo.build.networks import (
     trial,
 )
 from ppzoo.build.parts import dataset, postprocess, read_image, transforms
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
 from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
@@ -107,6 +108,7 @@ def export(config: Section) -> tuple[Path, float]:
     run = settings(Configuration, config).Global
     section = settings(InferSection, config.get("Infer"))
     _require_shape(section.transforms or [], run.image_shape)
+    warn_of_preprocessing(config)
     network = answering_network(config)
     content = {
         "Global": {"model_name": answering(config["Arch"])["name"]},

@@ -179,7 +179,7 @@ def _look(dataset: Dataset, index: int) -> Look:
     except DataError as error:
         return Look(b"", broken=str(error))
     height, width = pixels.shape[:2]
-    odd = ("of a single value in all pixels",) if (pixels == pixels[0, 0]).all() else ()
+    odd: tuple[str, ...] = ("of a single value in all pixels",) if (pixels == pixels[0, 0]).all() else ()
     if isinstance(source, np.ndarray):
         return Look(digest(source.tobytes()), width, height, odd)
     odd += tuple(_oddities(source, dataset.describe(index), width, height))
