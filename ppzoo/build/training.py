@@ -97,7 +97,6 @@ def training(
     images = batches.samples.dataset
     require_two_classes(images)
     config = with_class_names(config, images.classes)
-    log_data(TRAIN_DATA, images, class_count(config))
     if sections.Infer and (sections.Infer.PostProcess or {}).get("label_list"):
         class_labels(config)  # refuses the training's names in another order
     steps = regime.steps(config, batches)
@@ -107,9 +106,10 @@ def training(
         engine.compute_deterministically()
     paddle.seed(seed)
     _warn_of_imbalance(images.labels)
-    warn_of_preprocessing(config)
     folder = Path(run.output_dir) / config["Arch"]["name"]
     checkpoint = processes.share(_checkpoint(folder, resume or run.checkpoints) if processes.first else None)
+    log_data(TRAIN_DATA, images, class_count(config))
+    warn_of_preprocessing(config)
     network = _initial_network(config, resumed=checkpoint is not None)
     criterion, figures = loss(sections.Loss.Train or []), metric(sections.Metric.Train or [])
     _try_out(config, "Train", network, batches, criterion, figures)

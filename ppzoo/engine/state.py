@@ -184,7 +184,7 @@ class TrainState:
         """
         for name, received in saved.get("identity", {}).items():
             expected = self.identity.get(name, received)
-            if expected != received:
+            if received is not None and expected != received:  # None: older versions gave renumbered labels no names
                 raise CheckpointError(f"the checkpoint's {name} is {received!r}, this configuration's is {expected!r}")
         step, steps = saved.get("step", 0), self.identity.get("steps per epoch", math.inf)
         if step > steps:
