@@ -236,10 +236,14 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
     return network
 
 
+def preprocessed_shape(ops: Sequence[Section], image_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape that some transforms give to an image larger than `image_shape`."""
+    return transforms(ops)(np.zeros((2 * image_shape[1], 3 * image_shape[2], image_shape[0]), np.uint8)).shape
+
+
 def _require_shape(ops: Sequence[Section], image_shape: Sequence[int]) -> None:
-    blank = np.zeros((2 * image_shape[1], 3 * image_shape[2], image_shape[0]), np.uint8)
-    received = transforms(ops)(blank).shape
-    if tuple(received) != tuple(image_shape):
+    received = preprocessed_shape(ops, image_shape)
+    if received != tuple(image_shape):
         raise ConfigError(
             f"Infer.transforms: expected images of Global.image_shape {list(image_shape)}, received {list(received)}"
         )

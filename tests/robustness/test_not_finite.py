@@ -89,7 +89,7 @@ def huge(array):
 
 def command(place, task, weights, *overrides):
     texts = [f"Global.pretrained_model={weights}", *overrides]
-    return main([task, "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))])
+    return main([*task.split(), "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))])
 
 
 def errors(capsys):
@@ -147,7 +147,7 @@ def test_outputs_that_overflow_fail_every_command(place, run, tmp_path, capsys, 
     changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
     overrides = [f"Global.save_inference_dir={tmp_path / 'export'}", f"Global.native={native}"]
     overrides += ["TTA.flip=true"] if several else []
-    for task in ("eval", "infer", "export"):
+    for task in ("eval", "infer", "export", "export --format safetensors"):
         assert command(place, task, tmp_path / "huge", *overrides) == 1
         lines, printed = errors(capsys)
         assert len(lines) == 1
