@@ -17,7 +17,7 @@ import numpy as np
 from ppzoo import config as configuration
 from ppzoo import data
 from ppzoo.build.components import Section
-from ppzoo.build.networks import answering, class_count
+from ppzoo.build.networks import answering, class_count, members
 from ppzoo.build.parts import dataset
 from ppzoo.config import Configuration, InferSection, settings
 from ppzoo.errors import ConfigError, DataError
@@ -127,6 +127,24 @@ def head_is_of_others(config: Section) -> bool:
             *(weights_of(config), data.listing(others or before)),
         )
     return is_of_others
+
+
+def require_classes_of_teachers(config: Section) -> None:
+    """
+    Raises:
+        ConfigError: a network of a distillation starts from weights that were trained on as many, but other classes.
+    """
+    arch, names = config["Arch"], class_names(config)
+    if answering(arch) is arch or not names:
+        return
+    sources = [section.get("pretrained") for section in members(arch).values()] + (arch.get("pretrained_list") or [])
+    for source in filter(lambda source: isinstance(source, str), sources):
+        taught = names_beside(source)
+        if taught and len(taught) == class_count(config) and data.normalized(taught) != data.normalized(names):
+            raise ConfigError(
+                f"Arch.models: expected weights that were trained on the classes of the training data"
+                f" ({data.listing(names)}), received {source}, trained on {data.listing(taught)}"
+            )
 
 
 def evaluation_names(config: Section) -> list[str] | None:

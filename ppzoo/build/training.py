@@ -26,6 +26,7 @@ from ppzoo.build.classes import (
     evaluation_names,
     head_is_of_others,
     log_data,
+    require_classes_of_teachers,
     require_two_classes,
     starting_names,
     with_class_names,
@@ -97,6 +98,7 @@ def training(
     images = batches.samples.dataset
     require_two_classes(images)
     config = with_class_names(config, images.classes)
+    require_classes_of_teachers(config)
     if sections.Infer and (sections.Infer.PostProcess or {}).get("label_list"):
         class_labels(config)  # refuses the training's names in another order
     steps = regime.steps(config, batches)
