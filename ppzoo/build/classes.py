@@ -192,8 +192,7 @@ def data_notes(place: str, images: data.Dataset, class_num: int) -> Iterator[tup
     """Which files of class folders were skipped, and which classes have no image: level of the log, and text."""
     skipped = getattr(images, "skipped", None)
     if skipped:
-        extensions = data.extensions_text(skipped)
-        yield logging.WARNING, f"{place}: skipped {skipped.total()} files whose extension is no image's: {extensions}"
+        yield logging.WARNING, f"{place}: {data.skipped_text(skipped)}"
     if images.labels.ndim == 2:
         return
     present = set(np.unique(images.labels).tolist())

@@ -17,7 +17,7 @@ from ppzoo.data.datasets import (
     ImageNetDataset,
     MultiLabelDataset,
     TarShards,
-    extensions_text,
+    skipped_text,
 )
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
@@ -56,7 +56,6 @@ __all__ = [
     "TarShards",
     "Transform",
     "WeightedRandomSampler",
-    "extensions_text",
     "imbalance",
     "index_paths",
     "inspect_dataset",
@@ -66,5 +65,6 @@ __all__ = [
     "normalized",
     "read_labels",
     "read_list",
+    "skipped_text",
     "split_folder",
 ]

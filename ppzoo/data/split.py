@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ppzoo.data.datasets import ImageFolder
+from ppzoo.data.datasets import ImageFolder, skipped_text
 from ppzoo.data.fingerprint import equal_files
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import write_atomically
@@ -25,6 +26,7 @@ class Split:
         train, val: number of images of each class.
         duplicates: groups of files with equal content, of which each is on one side as a whole.
         conflicts: those groups whose files are in different classes.
+        skipped: number of files in class folders that were skipped for their extension, by extension.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class Split:
     val: list[int]
     duplicates: list[list[str]]
     conflicts: list[list[str]]
+    skipped: Counter[str]
 
     def text(self) -> str:
         """A few lines about it."""
@@ -40,6 +43,8 @@ class Split:
             f"{len(self.classes)} classes: {sum(self.train)} images to train, {sum(self.val)} to evaluate",
             f"{self.folder}: {TRAIN_LIST}, {VAL_LIST}, {LABEL_LIST}",
         ]
+        if self.skipped:
+            lines.append(skipped_text(self.skipped))
         if self.duplicates:
             files = sum(map(len, self.duplicates))
             lines.append(f"{files} files are {len(self.duplicates)} contents; equal ones were kept on one side")
@@ -95,6 +100,7 @@ def split_folder(
         np.bincount(data.labels[evaluates], minlength=count).tolist(),
         named,
         [names for names, group in zip(named, duplicates, strict=True) if len(set(data.labels[group])) > 1],
+        data.skipped,
     )
 
 

@@ -15,6 +15,7 @@ from ppzoo.data import (
     TarShards,
     match_classes,
     read_list,
+    split_folder,
 )
 from ppzoo.errors import DataError
 
@@ -97,6 +98,9 @@ def test_files_that_are_skipped_are_counted(tmp_path):
     for name in ("a.heic", "b.HEIC", "c.txt", "d", ".hidden"):
         (tmp_path / "cat" / name).write_bytes(b"x")
     assert ImageFolder(image_root=str(tmp_path)).skipped == {".heic": 2, ".txt": 1, "": 1}
+    assert "skipped 4 files whose extension is not an image's: .heic (2), .txt (1), without extension (1)" in (
+        split_folder(tmp_path).text().splitlines()
+    )
     (tmp_path / "cow").mkdir()
     (tmp_path / "cow" / "photo.heic").write_bytes(b"x")
     with pytest.raises(DataError, match=r"cow' has no images .*, but files that end in \.heic \(1\): add some"):

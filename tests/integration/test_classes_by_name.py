@@ -287,4 +287,4 @@ def test_data_check_reports_classes_and_skipped_files(place, tmp_path, capsys):
     assert main(["data", "check", str(place / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
     said = capsys.readouterr().out
     assert "DataLoader.Eval: unknown class 'zebra'" in said
-    assert "skipped 2 files whose extension is no image's: .heic (1), without extension (1)" in said
+    assert "skipped 2 files whose extension is not an image's: .heic (1), without extension (1)" in said

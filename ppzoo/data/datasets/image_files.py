@@ -144,7 +144,7 @@ class ImageFolder(ImageFiles):
                     else:
                         skipped[suffix] += 1
             if not found:
-                others = f", but files that end in {extensions_text(skipped)}" if skipped else ""
+                others = f", but files that end in {_extensions_text(skipped)}" if skipped else ""
                 raise DataError(
                     f"the class folder {os.path.join(self.image_root, name)!r} has no images (.jpg, .png or another of"
                     f" {len(IMAGE_SUFFIXES)} extensions){others}: add some or remove the folder"
@@ -171,7 +171,12 @@ def _refuse_parts(image_root: str, names: list[str]) -> None:
             )
 
 
-def extensions_text(skipped: Counter[str]) -> str:
+def skipped_text(skipped: Counter[str]) -> str:
+    """The line that says which files were skipped."""
+    return f"skipped {skipped.total()} files whose extension is not an image's: {_extensions_text(skipped)}"
+
+
+def _extensions_text(skipped: Counter[str]) -> str:
     """'.heic (12), .txt (1)', the most frequent first."""
     return ", ".join(f"{suffix or 'without extension'} ({count})" for suffix, count in skipped.most_common(5))
 
