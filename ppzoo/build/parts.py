@@ -117,7 +117,8 @@ def dataset(
 
     Args:
         classes: names of the network's classes, by which those of the data are numbered where it has names.
-        training: without `classes`, data with names numbers them itself; to evaluate it must have all classes then.
+        training: without `classes`, data with names numbers them itself; to evaluate it must have all classes then, or
+            be a list with numbers.
 
     Raises:
         DataError: what the dataset raises; or a class that is unknown.
@@ -126,7 +127,7 @@ def dataset(
     if training and classes is None:
         return build(class_num=class_num)
     images: data.Dataset = build(class_num=None)
-    if images.classes is None:
+    if images.classes is None or (classes is None and getattr(images, "is_numbered", False)):
         numbers = images.labels
         fits = numbers.shape[1] == class_num if numbers.ndim == 2 else numbers.max() < (class_num or np.inf)
         return images if fits else build(class_num=class_num)

@@ -193,7 +193,7 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
         classes=names,
     )
     images = batches.samples.dataset
-    if images.classes and not names:
+    if images.classes and not names and not getattr(images, "is_numbered", False):
         logger.info("%s: classes are numbered in sorted order, since the training's names are not known", EVAL_DATA)
     log_data(EVAL_DATA, images, class_count(config))
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])

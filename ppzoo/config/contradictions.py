@@ -22,7 +22,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[Problem]:
         _shapes,
         _weights,
         _classes,
-        _names,
+        _relabel,
         _labels,
         _outputs,
         _networks,
@@ -135,11 +135,8 @@ def _classes(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("Infer.PostProcess.label_list", f"{expected}, received {len(names)}")
 
 
-def _names(config: Mapping[str, Any]) -> Iterator[Problem]:
-    """The names of the classes, and lists whose numbers become names."""
-    names = fitting(at(config, "Global.class_names"), list[str]) or []
-    for twice in sorted({name for name in names if names.count(name) > 1})[:1]:
-        yield Problem("Global.class_names", f"expected each name once, received {show(twice, bare=True)} twice")
+def _relabel(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Lists whose numbers become names."""
     path = "DataLoader.{}.dataset"
     train, evaluation = (at(config, path.format(split)) for split in ("Train", "Eval"))
     if isinstance(train, Mapping) and isinstance(evaluation, Mapping) and train.get("name") == evaluation.get("name"):

@@ -10,10 +10,11 @@ import numpy as np
 
 from ppzoo.data.datasets import ImageFolder, skipped_text
 from ppzoo.data.fingerprint import equal_files
+from ppzoo.data.labels import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import write_atomically
 
-TRAIN_LIST, VAL_LIST, LABEL_LIST = "train_list.txt", "val_list.txt", "label_list.txt"
+TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
 
 
 @dataclass(frozen=True)

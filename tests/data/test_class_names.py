@@ -113,3 +113,23 @@ def test_every_extension_of_a_decodable_format_is_found(tmp_path, suffix):
     fill(tmp_path, "cat", "dog")
     (tmp_path / "cat" / f"photo{suffix.upper()}").write_bytes(b"x")
     assert len(ImageFolder(image_root=str(tmp_path))) == 3
+
+
+def test_a_label_file_beside_a_list_names_its_classes(tmp_path, caplog):
+    (tmp_path / "list.txt").write_text("a 0\nb 2\n")
+    options = {"image_root": str(tmp_path), "cls_label_path": str(tmp_path / "list.txt")}
+    assert ImageNetDataset(**options).classes is None
+    (tmp_path / "label_list.txt").write_text("0 cat\n1 a dog\n2 cow\n3 hen\n")
+    assert ImageNetDataset(**options, class_num=4).classes == ["cat", "a dog", "cow", "hen"]
+    assert not caplog.records
+    assert ImageNetDataset(**options, class_num=3).classes is None
+    (tmp_path / "label_list.txt").write_text("0 cat\n1 dog\n")
+    assert ImageNetDataset(**options).classes is None
+    (tmp_path / "label_list.txt").write_text("cat\ndog\ncow\n")
+    assert ImageNetDataset(**options).classes is None
+    messages = [record.message for record in caplog.records]
+    assert [text.partition("label_list.txt")[2][:22] for text in messages[:2]] == [
+        " names 4 classes, whic",
+        " names 2 classes, whic",
+    ]
+    assert "line 1: expected 'INDEX NAME', received 'cat'" in messages[2]

@@ -13,6 +13,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, renumbered
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
+from ppzoo.data.labels import names_beside
 from ppzoo.errors import DataError
 from ppzoo.files import read_plain_file
 
@@ -53,7 +54,8 @@ class ImageFiles:
 class ImageNetDataset(ImageFiles):
     """Images below a folder, named with their labels in a list file (PaddleClas's format, `ppzoo.data.index`).
 
-    Whether every image exists is not looked up, for there may be millions.
+    Whether every image exists is not looked up, for there may be millions. A `label_list.txt` beside the list names the
+    classes ("0 cat" lines, as `ppzoo data split` writes them).
 
     Args:
         image_root: folder that the paths of the list are relative to.
@@ -61,6 +63,9 @@ class ImageNetDataset(ImageFiles):
         class_num: number of classes; None: not checked.
         delimiter: character before the label; None: space or tab.
         relabel: number the labels that occur from 0 on, in ascending order; the numbers become the classes' names.
+
+    Attributes:
+        is_numbered: whether the labels are the numbers that the list gives.
 
     Raises:
         DataError: the folder or the list is missing, or a line of the list is wrong.
@@ -79,7 +84,8 @@ class ImageNetDataset(ImageFiles):
         self.image_root, self.list_file = image_root, cls_label_path
         self.index = read_list(cls_label_path, class_num=None if relabel else class_num, delimiter=delimiter)
         self.labels = self.index.labels
-        self.classes: list[str] | None = None
+        self.is_numbered = not relabel
+        self.classes = None if relabel else names_beside(cls_label_path, self.labels, class_num)
         if relabel:
             self.classes, self.labels = renumbered(self.labels)
             check_class_count(len(self.classes), class_num, f"the list file {cls_label_path!r} has")
