@@ -14,6 +14,7 @@ import numpy as np
 from ppzoo import build
 from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.finite import require_finite
 from ppzoo.machine import usable_cores
 
 Image = str | os.PathLike | bytes | np.ndarray
@@ -73,12 +74,16 @@ class Predictor:
         Raises:
             ConfigError: `topk` out of its range.
             DataError: an image that cannot be read, or whose shape after preprocessing does not fit.
+            TrainingError: the network's output is not finite; names the image.
         """
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = self._answer(topk)
         results: list[dict[str, Any]] = []
         for start in range(0, len(several), self.batch_size):
-            results += answer(self._probabilities(several[start : start + self.batch_size]))
+            part = several[start : start + self.batch_size]
+            probabilities = self._probabilities(part)
+            require_finite(probabilities, [_title(*pair) for pair in enumerate(part, start)].__getitem__)
+            results += answer(probabilities)
         return results
 
     def _answer(self, topk: int) -> Callable[[np.ndarray], list[dict[str, Any]]]:
@@ -143,3 +148,8 @@ class Predictor:
     def _planes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a prepared image as C x H x W."""
         return (shape[2], *shape[:2]) if self.engine.takes_pixels else shape
+
+
+def _title(index: int, image: Image) -> str:
+    """What errors call an image: its path, or its place among those that were given."""
+    return str(image) if isinstance(image, (str, os.PathLike)) else f"image {index + 1}"

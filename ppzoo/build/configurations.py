@@ -23,6 +23,7 @@ from ppzoo.build.parts import (
     require_image_shape,
     transforms,
 )
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.views import tta, views
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError
@@ -43,7 +44,7 @@ def read_config(path: str, overrides: Sequence[str], task: configuration.Task) -
 
 
 def rehearse(path: str, overrides: Sequence[str]) -> None:
-    """Build everything that a configuration describes but its data, and let blank images go through the network.
+    """Build what a configuration describes but its data, try it with blank images, and log what may be wrong with it.
 
     Raises:
         ConfigError: all that is wrong with it; missing data is not.
@@ -52,6 +53,7 @@ def rehearse(path: str, overrides: Sequence[str]) -> None:
     problems = configuration.check(config, components()) or [*_mistakes(_parts(config)), *_mistakes(_network(config))]
     if problems:
         raise ConfigError(*problems)
+    warn_of_preprocessing(config)
 
 
 def _mistakes(builders: Iterable[Callable[[], Any]]) -> list[str]:

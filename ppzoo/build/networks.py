@@ -11,7 +11,8 @@ import paddle
 from ppzoo import models, weights
 from ppzoo.build.components import Section, items
 from ppzoo.config import ArchSection, DistillationSection, own_options, settings
-from ppzoo.errors import ConfigError, NotFiniteError
+from ppzoo.errors import ConfigError
+from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
@@ -60,10 +61,12 @@ def load_pretrained(
     ssld: bool = False,
     head: str = "auto",
     part: str = "",
+    new_head: bool = False,
 ) -> None:
     """Load the official weights of `name` (True), or those of a path or URL, and say what was loaded.
 
-    `part` is what the names of the network's weights begin with where the source holds several networks.
+    `part` is what the names of the network's weights begin with where the source holds several networks; with
+    `new_head` the classifier head keeps the network's own values.
     """
     if source is True:
         variant = models.MODELS[name]
@@ -72,17 +75,21 @@ def load_pretrained(
             kind = "SSLD weights" if ssld else "official weights"
             raise ConfigError(f"Arch.pretrained: there are no {kind} of {name}; give a path or a URL")
         source = record.url
-    logger.info("%s", load_weights(network, str(source), head=head, part=part))
+    skip = [f"{layer}.*" for layer in network.head_layers] if new_head else []
+    logger.info("%s", load_weights(network, str(source), head=head, part=part, skip=skip))
 
 
-def model(cfg: Section, *, pretrained: bool = True) -> Classifier | models.DistillationModel:
-    """The network of the section `Arch`, with the pretrained weights that it asks for unless `pretrained` is False."""
+def model(cfg: Section, *, pretrained: bool = True, new_head: bool = False) -> Classifier | models.DistillationModel:
+    """The network of the section `Arch`, with the pretrained weights that it asks for unless `pretrained` is False.
+
+    With `new_head` all of these weights but the classifier head.
+    """
     if cfg["name"] == DISTILLATION:
         return _distillation(cfg, pretrained)
     arch = settings(ArchSection, cfg)
     network = models.MODELS[arch.name].build(**own_options(ArchSection, cfg))
     if pretrained and arch.pretrained:
-        load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld)
+        load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld, new_head=new_head)
     if arch.freeze:
         _freeze(network, [] if arch.freeze is True else arch.freeze)
     return network
@@ -163,7 +170,7 @@ def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str, path: str 
 
     Raises:
         ConfigError: it cannot take images of that shape or type, or they hold values that are not finite.
-        NotFiniteError: its output for finite images is not finite.
+        TrainingError: its output for finite images is not finite.
     """
     was_training = network.training
     network.eval()
@@ -179,14 +186,7 @@ def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str, path: str 
     finally:
         if was_training:
             network.train()
-    if not _all_finite(images):
+    if not bool(paddle.isfinite(images.astype("float32")).all()):
         raise ConfigError(f"{path}: expected images of finite values, received infinity or NaN; check NormalizeImage")
-    if not _all_finite(output):
-        raise NotFiniteError(f"the output of {name} for finite images holds infinity or NaN: check its weights")
+    require_finite(output)
     return output
-
-
-def _all_finite(values: Any) -> bool:
-    """Whether the tensors of a network's output, which may be nested, hold neither infinity nor NaN."""
-    tensors = [value for value in paddle.utils.flatten(values) if isinstance(value, paddle.Tensor)]
-    return all(bool(paddle.isfinite(tensor.astype("float32")).all()) for tensor in tensors)

@@ -6,6 +6,7 @@ import copy
 import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,18 +147,58 @@ def require_image_shape(ops: Sequence[Section], expected: Sequence[int]) -> None
         )
 
 
-def dataset(cfg: Section, class_num: int | None) -> data.Dataset:
-    """The data set of the section `DataLoader.*.dataset`; without `class_num` its labels are not checked."""
-    name = settings(DatasetSection, cfg).name
-    return make(data.DATASETS, name, own_options(DatasetSection, cfg), class_num=class_num)
+def dataset(
+    cfg: Section, class_num: int | None, classes: Sequence[str] | None = None, *, training: bool = True
+) -> data.Dataset:
+    """The data set of the section `DataLoader.*.dataset`; without `class_num` its labels are not checked.
+
+    Args:
+        classes: names of the network's classes, by which those of the data are numbered where it has names.
+        training: without `classes`, data with names numbers them itself; to evaluate it must have all classes then, or
+            be a list with numbers.
+
+    Raises:
+        DataError: what the dataset raises; or a class that is unknown.
+    """
+    build = partial(make, data.DATASETS, settings(DatasetSection, cfg).name, own_options(DatasetSection, cfg))
+    if training and classes is None:
+        return build(class_num=class_num)
+    images: data.Dataset = build(class_num=None)
+    if images.classes is None or (classes is None and getattr(images, "is_numbered", False)):
+        numbers = images.labels
+        fits = numbers.shape[1] == class_num if numbers.ndim == 2 else numbers.max() < (class_num or np.inf)
+        return images if fits else build(class_num=class_num)
+    if classes is not None:
+        fix = "add it to Global.class_names or remove that key" if training else "rename or remove it, or train with it"
+        return data.match_classes(images, classes, fix)
+    if class_num is not None and len(images.classes) != class_num:
+        raise DataError(
+            f"expected images of all {class_num} classes, since the names of the training's classes are not known,"
+            f" received {len(images.classes)} ({data.listing(images.classes)}): put the labels.txt of the training"
+            " beside the weights, or set Global.class_names"
+        )
+    return images
 
 
 def loader(
-    cfg: Section, *, class_num: int | None, seed: int, training: bool, processes: engine.Processes = engine.ALONE
+    cfg: Section,
+    *,
+    class_num: int | None,
+    seed: int,
+    training: bool,
+    processes: engine.Processes = engine.ALONE,
+    classes: Sequence[str] | None = None,
 ) -> Loader:
-    """The batches of the section `DataLoader.Train` or `DataLoader.Eval` that this one of `processes` gets."""
+    """The batches of the section `DataLoader.Train` or `DataLoader.Eval` that this one of `processes` gets.
+
+    Args:
+        classes: as for `dataset`.
+    """
     shared = settings(DatasetSection, cfg["dataset"])
-    images = dataset(cfg["dataset"], class_num)
+    try:
+        images = dataset(cfg["dataset"], class_num, classes, training=training)
+    except DataError as error:
+        raise DataError(f"DataLoader.{'Train' if training else 'Eval'}: {error}") from error
     samples = data.Samples(images, transforms(shared.transform_ops or []), seed)
     sampling = settings(SamplerSection, cfg["sampler"])
     options = {key: value for key, value in cfg["sampler"].items() if key != "name"}

@@ -11,14 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ppzoo import config as configuration
-from ppzoo import weights
+from ppzoo import deploy, weights
 from ppzoo.build.classes import with_classes_of_run
 from ppzoo.build.components import Section, components
 from ppzoo.build.networks import answering
+from ppzoo.build.parts import image_shape
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.use import answering_network, exported_postprocess, is_multi_label
 from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError, WeightsError
+from ppzoo.layers import Classifier
 
 ENTRY = "configuration"
 
@@ -26,7 +31,9 @@ ENTRY = "configuration"
 def export_weights(config: Section) -> Path:
     """Write the trained network's weights into `Global.save_inference_dir` and answer the file."""
     config = with_classes_of_run(config)
+    warn_of_preprocessing(config)
     network = answering_network(config)
+    _require_finite_outputs(config, network)
     arch = {key: value for key, value in answering(config["Arch"]).items() if key not in ("pretrained", "use_ssld")}
     name = arch["name"]
     infer = {key: value for key, value in (config.get("Infer") or {}).items() if key != "infer_imgs"}
@@ -37,6 +44,19 @@ def export_weights(config: Section) -> Path:
     arrays = {key: value.numpy() for key, value in network.state_dict().items()}
     weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: text})
     return file
+
+
+def _require_finite_outputs(config: Section, network: Classifier) -> None:
+    """Let the network look at an image, where its shape is known.
+
+    Raises:
+        TrainingError: the output is not finite.
+    """
+    shape = settings(Configuration, config).Global.image_shape
+    if image_shape((config.get("Infer") or {}).get("transforms") or [], 3, "Infer.transforms") == list(shape):
+        image = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
+        network.eval()
+        deploy.probabilities(deploy.Probabilities(network), image, "a random image".format)
 
 
 def config_of_weights(path: str, images: Sequence[str], device: str) -> dict[str, Any]:

@@ -54,8 +54,8 @@ def patience(config: Section, higher_is_better: bool) -> engine.EarlyStopping | 
 
 
 def remembered(config: Section) -> dict[str, Any]:
-    """What a checkpoint holds of the configuration: all but where its own files are."""
-    places = ("output_dir", "checkpoints")
+    """What a checkpoint holds of the configuration: all but where its own files are, and the names of the classes."""
+    places = ("output_dir", "checkpoints", "class_names")  # the names are part of its identity
     return {**config, "Global": {key: value for key, value in config["Global"].items() if key not in places}}
 
 

@@ -16,16 +16,34 @@ import paddle
 from ppzoo import config as configuration
 from ppzoo import data, engine, native, report
 from ppzoo.build import regime
-from ppzoo.build.classes import LABELS, RESOLVED, with_classes_of_data
+from ppzoo.build.classes import (
+    EVAL_DATA,
+    LABELS,
+    RESOLVED,
+    TRAIN_DATA,
+    class_labels,
+    class_names,
+    evaluation_names,
+    head_is_of_others,
+    log_data,
+    require_classes_of_teachers,
+    require_two_classes,
+    starting_names,
+    with_class_names,
+    with_classes_of_data,
+)
 from ppzoo.build.components import Section
 from ppzoo.build.networks import answering, answering_part, class_count, load_pretrained, model, title, trial
 from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.config import Configuration, log_ranks, settings
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier, synchronise_norms
 
 logger = logging.getLogger("ppzoo")
+
+MOST_NAMES = 1000  # of classes in config.yaml, whose length is limited; labels.txt has all
 
 
 class Evaluation(NamedTuple):
@@ -70,17 +88,30 @@ def training(
 
     config = with_classes_of_data(config)
     batches = loader(
-        config["DataLoader"]["Train"], class_num=class_count(config), seed=seed, training=True, processes=processes
+        config["DataLoader"]["Train"],
+        class_num=class_count(config),
+        seed=seed,
+        training=True,
+        processes=processes,
+        classes=starting_names(config),
     )
+    images = batches.samples.dataset
+    require_two_classes(images)
+    config = with_class_names(config, images.classes)
+    require_classes_of_teachers(config)
+    if sections.Infer and (sections.Infer.PostProcess or {}).get("label_list"):
+        class_labels(config)  # refuses the training's names in another order
     steps = regime.steps(config, batches)
     engine.select_device(run.device)
     native.activate(run.native)
     if run.deterministic:
         engine.compute_deterministically()
     paddle.seed(seed)
-    _warn_of_imbalance(batches.samples.dataset.labels)
+    _warn_of_imbalance(images.labels)
     folder = Path(run.output_dir) / config["Arch"]["name"]
     checkpoint = processes.share(_checkpoint(folder, resume or run.checkpoints) if processes.first else None)
+    log_data(TRAIN_DATA, images, class_count(config))
+    warn_of_preprocessing(config)
     network = _initial_network(config, resumed=checkpoint is not None)
     criterion, figures = loss(sections.Loss.Train or []), metric(sections.Metric.Train or [])
     _try_out(config, "Train", network, batches, criterion, figures)
@@ -125,7 +156,7 @@ def training(
         loss=criterion,
         evaluate=evaluation.run if evaluation else None,
         plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch, main, higher_is_better, run.print_batch_step),
-        describe=batches.samples.dataset.describe,
+        describe=images.describe,
         processes=processes,
         forward=regime.static(network) if run.to_static else None,
     )
@@ -134,7 +165,7 @@ def training(
         trainer.callbacks += [report.Console(None, run.print_batch_step)] if is_loud else []
         return folder, trainer
     engine.open_folder(folder, resume=checkpoint is not None and checkpoint.resolve().parent == folder.resolve())
-    _describe_run(folder, config, batches.samples.dataset)
+    _describe_run(folder, config)
     trainer.callbacks += [
         report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if is_loud else False),
         report.BadFiles(folder / "bad_files.txt", batches.bad_files, run.save_interval_steps),
@@ -152,14 +183,24 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
     sections = settings(Configuration, config)
     if not sections.Loss.Eval:
         raise ConfigError("Loss.Eval: expected a list of losses, received nothing; this is needed to evaluate")
+    names = evaluation_names(config)
     batches = loader(
-        config["DataLoader"]["Eval"], class_num=class_count(config), seed=0, training=False, processes=processes
+        config["DataLoader"]["Eval"],
+        class_num=class_count(config),
+        seed=0,
+        training=False,
+        processes=processes,
+        classes=names,
     )
+    images = batches.samples.dataset
+    if images.classes and not names and not getattr(images, "is_numbered", False):
+        logger.info("%s: classes are numbered in sorted order, since the training's names are not known", EVAL_DATA)
+    log_data(EVAL_DATA, images, class_count(config))
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
     _try_out(config, "Eval", network, batches, criterion, figures)
 
     def run() -> dict[str, float]:
-        answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes)
+        answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes, images.describe)
         batches.note(processes.pool(list(batches.bad.items())))
         if batches.bad:
             logger.warning("%d images could not be read and are left out of the evaluation", len(batches.bad))
@@ -171,11 +212,12 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
 def _initial_network(config: Section, resumed: bool) -> Classifier:
     """The network with the weights that it starts from; those of a checkpoint come later."""
     weights = settings(Configuration, config).Global.pretrained_model
+    new_head = not resumed and head_is_of_others(config)
     if not (resumed or weights):
-        return model(config["Arch"])
+        return model(config["Arch"], new_head=new_head)
     network = model(config["Arch"], pretrained=False)
     if weights and not resumed:
-        load_pretrained(network, config["Arch"]["name"], weights)
+        load_pretrained(network, config["Arch"]["name"], weights, new_head=new_head)
     return network
 
 
@@ -232,10 +274,14 @@ def _checkpoint(folder: Path, wish: str | None) -> Path | None:
     return engine.newest(folder) if os.path.isdir(folder) else None  # also where its name is too long
 
 
-def _describe_run(folder: Path, config: Section, dataset: data.Dataset) -> None:
+def _describe_run(folder: Path, config: Section) -> None:
     """Write what later commands need to know: the configuration, and the names of the classes."""
+    names = class_names(config)
+    if names and len(names) > MOST_NAMES:
+        run = {key: value for key, value in config["Global"].items() if key != "class_names"}
+        config = {**config, "Global": run}
     texts = {RESOLVED: configuration.dump(config)}
-    if dataset.classes:
-        texts[LABELS] = "".join(f"{index} {name}\n" for index, name in enumerate(dataset.classes))
+    if names:
+        texts[LABELS] = "".join(f"{index} {name}\n" for index, name in enumerate(names))
     for name, text in texts.items():
         report.write_lines(folder / name, text)

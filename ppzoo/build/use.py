@@ -12,7 +12,19 @@ import numpy as np
 import paddle
 
 from ppzoo import data, deploy, engine, native
-from ppzoo.build.classes import class_labels, label_list, with_classes_of_data, with_classes_of_run
+from ppzoo.build.classes import (
+    EVAL_DATA,
+    TRAIN_DATA,
+    class_labels,
+    data_notes,
+    evaluation_names,
+    label_list,
+    require_two_classes,
+    starting_names,
+    with_class_names,
+    with_classes_of_data,
+    with_classes_of_run,
+)
 from ppzoo.build.components import Section
 from ppzoo.build.networks import (
     answering,
@@ -24,6 +36,7 @@ from ppzoo.build.networks import (
     trial,
 )
 from ppzoo.build.parts import dataset, postprocess, read_image, require_image_shape, transforms
+from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
 from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
@@ -40,6 +53,7 @@ def evaluation(config: Section, processes: engine.Processes = engine.ALONE) -> d
     With test-time augmentation those with it are there, too, under names that end in `_tta`.
     """
     config = with_classes_of_run(config)
+    config = with_class_names(config, evaluation_names(config))
     network, augmentation = _evaluated_network(config), tta(config)
     figures = evaluation_of(config, network, processes).run()
     if augmentation:
@@ -78,7 +92,8 @@ def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooErr
                     " add ResizeImage with size, or CropImage"
                 )
             shapes = received
-        answers = iter(answer(_mean_answer(network, readable, mirrors(augmentation))) if readable else [])
+        names = [str(file) for file, image in zip(files[start:], prepared, strict=False) if isinstance(image, list)]
+        answers = iter(answer(_mean_answer(network, readable, names, mirrors(augmentation))) if readable else [])
         for file, result in zip(files[start:], prepared, strict=False):
             yield file, next(answers) if isinstance(result, list) else result
 
@@ -93,6 +108,7 @@ def export(config: Section) -> tuple[Path, float]:
     run = settings(Configuration, config).Global
     section = settings(InferSection, config.get("Infer"))
     require_image_shape(section.transforms or [], run.image_shape)
+    warn_of_preprocessing(config)
     network = answering_network(config)
     content = {
         "Global": {"model_name": answering(config["Arch"])["name"]},
@@ -130,12 +146,23 @@ def inspection(config: Section) -> Iterator[tuple[str, bool]]:
     """What there is to say of the training and the evaluation images, each read once, and whether that is sound."""
     config = with_classes_of_data(config)
     found = []
-    for split in ("Train", "Eval"):
+    names = starting_names(config)
+    for split, place in (("Train", TRAIN_DATA), ("Eval", EVAL_DATA)):
         section = (config.get("DataLoader") or {}).get(split)
-        if section:
-            images = dataset(section["dataset"], class_num=None)
-            found.append(data.inspect_dataset(images, name=f"DataLoader.{split}", class_num=class_count(config)))
-            yield found[-1].text(), found[-1].is_sound
+        if not section:
+            continue
+        images = dataset(section["dataset"], class_num=None)
+        try:
+            images = data.match_classes(images, names) if names and images.classes else images
+            if split == "Train":
+                names = names or images.classes
+                require_two_classes(images)
+        except DataError as error:
+            yield f"DataLoader.{split}: {error}", False
+        found.append(data.inspect_dataset(images, name=f"DataLoader.{split}", class_num=class_count(config)))
+        yield found[-1].text(), found[-1].is_sound
+        for _, note in data_notes(place, images, class_count(config)):
+            yield note, True
     shared = data.leaks(*found) if len(found) == 2 else []
     for training, evaluation in shared:
         yield f"trained and evaluated on the same image: {training} and {evaluation}", False
@@ -209,11 +236,13 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
     return network
 
 
-def _mean_answer(network: deploy.Probabilities, images: list[list[np.ndarray]], mirror: bool) -> np.ndarray:
+def _mean_answer(
+    network: deploy.Probabilities, images: list[list[np.ndarray]], names: list[str], mirror: bool
+) -> np.ndarray:
     """Probabilities of some images, each the mean over its views and, with `mirror`, their mirror images."""
     stacks = [np.stack(view) for view in zip(*images, strict=True)]
     stacks += [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
-    return np.mean([deploy.run(network, stack) for stack in stacks], axis=0)
+    return np.mean([deploy.probabilities(network, stack, names.__getitem__) for stack in stacks], axis=0)
 
 
 def _views_or_error(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarray] | DataError:

@@ -72,6 +72,7 @@ def evaluate_views(config: Section, network: Any, section: TtaSection, processes
             seed=0,
             training=False,
             processes=processes,
+            classes=sections.Global.class_names,
         )
         for ops in lists
     ]
@@ -79,9 +80,8 @@ def evaluate_views(config: Section, network: Any, section: TtaSection, processes
     multi_label = sections.Global.use_multilabel
     average = engine.ViewAverage(network, mirror=mirrors(section), multi_label=multi_label)
     batches = engine.side_by_side(one.epoch(0) for one in loaders)
-    return engine.evaluate(
-        average, batches, loss(sections.Loss.Eval or []), metric(sections.Metric.Eval or []), processes
-    )
+    criterion, figures = loss(sections.Loss.Eval or []), metric(sections.Metric.Eval or [])
+    return engine.evaluate(average, batches, criterion, figures, processes, loaders[0].samples.dataset.describe)
 
 
 def _resized(ops: Ops, size: int, path: str) -> Ops:

@@ -123,7 +123,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from ppzoo import build
+    from ppzoo import build, report
 
+    report.log_to_console()
     build.rehearse(options.config, options.override)
     print(f"{options.config}: no mistakes found")

@@ -15,7 +15,19 @@ SEVERAL_OUTPUTS = {"Loss": "GoogLeNetLoss", "Metric": "GoogLeNetTopkAcc"}
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[Problem]:
     """The contradictions of a configuration, whatever else may be wrong with it."""
-    for rule in (_schedule, _decay, _steps, _shapes, _weights, _classes, _labels, _outputs, _networks, _distilled):
+    for rule in (
+        _schedule,
+        _decay,
+        _steps,
+        _shapes,
+        _weights,
+        _classes,
+        _relabel,
+        _labels,
+        _outputs,
+        _networks,
+        _distilled,
+    ):
         yield from rule(config)
 
 
@@ -111,10 +123,27 @@ def _classes(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f"{path}.class_weights", f"{expected}, received {len(weights)}")
         if topk and min(topk) > count:
             yield Problem(f"{path}.topk", f"expected at most {count} (Arch.class_num), received {topk}")
+    if count == 1 and at(config, "Global.use_multilabel") is not True:
+        expected = "expected 2 or more, since of a single class the probability is always 1"
+        yield Problem("Arch.class_num", f"{expected} (Global.use_multilabel is for yes or no), received 1")
+    own = at(config, "Global.class_names")
+    if accepts(own, list[str]) and own and len(own) > count:
+        yield Problem("Global.class_names", f"expected at most {count} names (Arch.class_num), received {len(own)}")
     names = at(config, "Infer.PostProcess.label_list")
     if accepts(names, list[str]) and names and len(names) != count:
         expected = f"expected {count} names, one a class (Arch.class_num)"
         yield Problem("Infer.PostProcess.label_list", f"{expected}, received {len(names)}")
+
+
+def _relabel(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Lists whose numbers become names."""
+    path = "DataLoader.{}.dataset"
+    train, evaluation = (at(config, path.format(split)) for split in ("Train", "Eval"))
+    if isinstance(train, Mapping) and isinstance(evaluation, Mapping) and train.get("name") == evaluation.get("name"):
+        expected, received = (bool(section.get("relabel")) for section in (train, evaluation))
+        if expected != received:
+            text = f"expected {show(expected)}, as {path.format('Train')} has it, received {show(received)}"
+            yield Problem(f"{path.format('Eval')}.relabel", text)
 
 
 def _labels(config: Mapping[str, Any]) -> Iterator[Problem]:

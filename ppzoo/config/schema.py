@@ -97,7 +97,10 @@ class EarlyStoppingSection:
 
 @dataclass(frozen=True)
 class GlobalSection:
-    """`Global`. `epochs` has no default, but only training needs it."""
+    """`Global`. `epochs` has no default, but only training needs it.
+
+    `class_names`: names of the classes, in order; those of the training data by default.
+    """
 
     epochs: Count | None = None
     device: Device = "gpu"
@@ -127,6 +130,7 @@ class GlobalSection:
     on_nan: Literal["raise", "rollback"] = "raise"
     deterministic: bool = False
     log_ranks: LogRanks = "0"
+    class_names: list[Text] | None = None
     feature_normalize: bool = False
     feature_binarize: str | None = None
 

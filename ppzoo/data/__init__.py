@@ -5,11 +5,11 @@ Nothing here but `ppzoo.data.loader` imports PaddlePaddle.
 
 from ppzoo.data.balance import ClassBalancedSampler, WeightedRandomSampler
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
+from ppzoo.data.class_names import listing, match_classes, normalized
 from ppzoo.data.datasets import (
     CIFAR10,
     CIFAR100,
     DATASETS,
-    IMAGE_SUFFIXES,
     Dataset,
     FashionMNIST,
     Flowers102,
@@ -17,7 +17,9 @@ from ppzoo.data.datasets import (
     ImageNetDataset,
     MultiLabelDataset,
     TarShards,
+    skipped_text,
 )
+from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.inspect import Inspection, imbalance, inspect_dataset, leaks
 from ppzoo.data.labels import read_labels
@@ -58,7 +60,11 @@ __all__ = [
     "index_paths",
     "inspect_dataset",
     "leaks",
+    "listing",
+    "match_classes",
+    "normalized",
     "read_labels",
     "read_list",
+    "skipped_text",
     "split_folder",
 ]

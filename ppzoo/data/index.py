@@ -200,9 +200,9 @@ class _ListReader:
                 f"{where}: expected a path of at most {MAX_PATH_BYTES} bytes, received {shown}: correct the line"
             )
         bound = 10**MAX_LABEL_DIGITS if self.class_num is None else f"class_num = {self.class_num}"
-        raise DataError(
-            f"{where}: label {label} is outside [0, {bound}), received {shown}: correct the label or Arch.class_num"
-        )
+        relabel = ", or set dataset.relabel to true if labels begin at 1" if label == str(self.class_num) else ""
+        fix = f"correct the label or Arch.class_num{relabel}"
+        raise DataError(f"{where}: label {label} is outside [0, {bound}), received {shown}: {fix}")
 
 
 def _trim_right(chunk: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:

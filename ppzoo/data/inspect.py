@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppzoo.data.datasets import Dataset
 from ppzoo.data.fingerprint import digest, group_by, in_parallel
+from ppzoo.data.image_formats import SUFFIXES
 from ppzoo.data.transforms.decode import BROKEN, DecodeImage
 from ppzoo.errors import DataError
 
@@ -20,15 +21,6 @@ SHOWN = 10
 TINY = 32
 LONG = 5
 ORIENTATION = 0x0112
-SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg"),
-    "MPO": (".jpg", ".jpeg"),
-    "PNG": (".png",),
-    "GIF": (".gif",),
-    "BMP": (".bmp",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-}
 ODD_MODES = {
     "1": "black and white",
     "L": "grey",
@@ -39,7 +31,7 @@ ODD_MODES = {
     "CMYK": "CMYK",
     "YCCK": "CMYK",
     "I": "16 bits",
-    "F": "16 bits",
+    "F": "floating-point pixels",
 }
 
 
@@ -187,9 +179,11 @@ def _look(dataset: Dataset, index: int) -> Look:
     except DataError as error:
         return Look(b"", broken=str(error))
     height, width = pixels.shape[:2]
+    odd: tuple[str, ...] = ("of a single value in all pixels",) if (pixels == pixels[0, 0]).all() else ()
     if isinstance(source, np.ndarray):
-        return Look(digest(source.tobytes()), width, height)
-    return Look(digest(source), width, height, tuple(_oddities(source, dataset.describe(index), width, height)))
+        return Look(digest(source.tobytes()), width, height, odd)
+    odd += tuple(_oddities(source, dataset.describe(index), width, height))
+    return Look(digest(source), width, height, odd)
 
 
 def _oddities(source: bytes, place: str, width: int, height: int) -> list[str]:

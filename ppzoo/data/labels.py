@@ -6,11 +6,17 @@ those of NUS-WIDE-SCENE the 33 scenes of that data set in the order of the alpha
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+import numpy as np
 
 from ppzoo.errors import DataError
 from ppzoo.files import read_plain_file
 
+logger = logging.getLogger("ppzoo")
+
+LABEL_LIST = "label_list.txt"  # beside list files: the names of their classes
 SHIPPED_IMAGENET = Path(__file__).parent / "labels" / "imagenet1k.txt"
 SHIPPED = {
     "imagenet1k_label_list.txt": SHIPPED_IMAGENET,
@@ -54,3 +60,23 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
     if not names:
         raise DataError(f"the label file {str(path)!r} is empty: expected 'INDEX NAME' lines")
     return names
+
+
+def names_beside(list_file: str, labels: np.ndarray, class_num: int | None) -> list[str] | None:
+    """The names of the classes in the `label_list.txt` beside a list file, in order; None where there is none.
+
+    A file of that name that is another's, by its lines or by its number of classes, is ignored, which is logged.
+    """
+    file = Path(list_file).with_name(LABEL_LIST)
+    if not file.is_file():
+        return None
+    try:
+        names = read_labels(file)
+    except DataError as error:
+        logger.warning("%s; the classes of %s have no names", error, list_file)
+        return None
+    count = max(names) + 1
+    if labels.max() >= count or count > (class_num or count):
+        logger.warning("%s names %d classes, which are not those of %s: it is ignored", file, count, list_file)
+        return None
+    return [names.get(index, str(index)) for index in range(count)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ppzoo.data.datasets import ImageFolder
+from ppzoo.data.datasets import ImageFolder, skipped_text
 from ppzoo.data.fingerprint import equal_files
+from ppzoo.data.labels import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import write_atomically
 
-TRAIN_LIST, VAL_LIST, LABEL_LIST = "train_list.txt", "val_list.txt", "label_list.txt"
-PARTS = {"train", "val", "valid", "validation", "test"}
+TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Split:
         train, val: number of images of each class.
         duplicates: groups of files with equal content, of which each is on one side as a whole.
         conflicts: those groups whose files are in different classes.
+        skipped: number of files in class folders that were skipped for their extension, by extension.
     """
 
     folder: Path
@@ -34,6 +36,7 @@ class Split:
     val: list[int]
     duplicates: list[list[str]]
     conflicts: list[list[str]]
+    skipped: Counter[str]
 
     def text(self) -> str:
         """A few lines about it."""
@@ -41,6 +44,8 @@ class Split:
             f"{len(self.classes)} classes: {sum(self.train)} images to train, {sum(self.val)} to evaluate",
             f"{self.folder}: {TRAIN_LIST}, {VAL_LIST}, {LABEL_LIST}",
         ]
+        if self.skipped:
+            lines.append(skipped_text(self.skipped))
         if self.duplicates:
             files = sum(map(len, self.duplicates))
             lines.append(f"{files} files are {len(self.duplicates)} contents; equal ones were kept on one side")
@@ -75,11 +80,6 @@ def split_folder(
         raise ConfigError(f"seed: expected a number from 0 on, received {seed}")
     root = Path(folder)
     data = ImageFolder(image_root=str(folder))
-    if set(data.classes or []) <= PARTS:
-        raise DataError(
-            f"{str(folder)!r} is split already into {', '.join(data.classes or [])}: give each as image_root of an "
-            "ImageFolder"
-        )
     if not overwrite:
         for name in (TRAIN_LIST, VAL_LIST, LABEL_LIST):
             if (root / name).exists():
@@ -101,6 +101,7 @@ def split_folder(
         np.bincount(data.labels[evaluates], minlength=count).tolist(),
         named,
         [names for names, group in zip(named, duplicates, strict=True) if len(set(data.labels[group])) > 1],
+        data.skipped,
     )
 
 

@@ -5,11 +5,11 @@ from ppzoo.deploy.acceleration import accelerated
 from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.choice import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
-from ppzoo.deploy.export import Probabilities, export
+from ppzoo.deploy.export import Probabilities, export, probabilities
 from ppzoo.deploy.folder import Exported, open_export
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
-from ppzoo.deploy.program import Program, run
+from ppzoo.deploy.program import Program
 
 __all__ = [
     "POSTPROCESSES",
@@ -26,5 +26,5 @@ __all__ = [
     "of_settings",
     "open_engine",
     "open_export",
-    "run",
+    "probabilities",
 ]

@@ -12,6 +12,7 @@ import paddle
 from ppzoo.deploy.folder import PARAMETERS, PROGRAM, PROGRAM_FILES
 from ppzoo.deploy.program import InferenceProgram
 from ppzoo.errors import TrainingError
+from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 
 PATIENCE = 256  # images; exporting takes about as long as the network does with these
@@ -74,6 +75,7 @@ def _checked(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
         running = InferenceProgram(program, Path(place) / PARAMETERS)
     few = images[:2]
     expected = network(few)
+    require_finite(expected)
     expected = expected if isinstance(expected, (list, tuple)) else [expected]
     for output, wanted in zip(running(few), expected, strict=True):
         scores = wanted.numpy()

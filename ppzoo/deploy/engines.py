@@ -15,6 +15,7 @@ from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
 from ppzoo.deploy.onnx_model import onnx_model
 from ppzoo.deploy.program import Program
 from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.finite import require_finite
 
 TOLERANCE = 1e-4
 
@@ -99,7 +100,9 @@ def _require_agreement(engine: OnnxEngine, program: Program, normalization: Norm
         if normalization is not None:
             images = random.integers(0, 256, shape, dtype=np.uint8)
             plain = normalization(images)
-        difference = float(np.abs(engine(images) - program(plain)).max())
+        expected = program(plain)
+        require_finite(expected, "a random image".format)
+        difference = float(np.abs(engine(images) - expected).max())
         if not difference <= TOLERANCE:
             raise PpzooError(
                 f"engine: {engine.name} differs from the network by {difference:.2g} (at most {TOLERANCE:g} is"

@@ -8,7 +8,7 @@ others' SHA-256.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import paddle
 import yaml
 
 from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, open_export, publish
-from ppzoo.deploy.program import Program, run
+from ppzoo.deploy.program import Program
 from ppzoo.errors import ConfigError, PpzooError, TrainingError
 from ppzoo.files import sha256
+from ppzoo.finite import in_batch, require_finite
 
 TOLERANCE = 1e-5
 
@@ -37,7 +38,10 @@ class Probabilities(paddle.nn.Layer):
         self.multi_label = multi_label
 
     def forward(self, image):
-        scores = self.network(image)
+        return self.of(self.network(image))
+
+    def of(self, scores):
+        """The probabilities of what the network answered."""
         scores = scores[0] if isinstance(scores, (list, tuple)) else scores
         if self.multi_label:
             return paddle.nn.functional.sigmoid(scores)
@@ -67,7 +71,7 @@ def export(
 
     Raises:
         ConfigError: the network cannot take images of that shape.
-        TrainingError: the program answers other than the network.
+        TrainingError: the program answers other than the network, or an output is not finite.
         PpzooError: the folder cannot be written.
     """
     model = Probabilities(network, multi_label=multi_label)
@@ -88,12 +92,27 @@ def export(
     return difference
 
 
+def probabilities(model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch) -> np.ndarray:
+    """The probabilities of some images, N x class_num, without gradients.
+
+    Args:
+        describe: what the error calls image number i.
+
+    Raises:
+        TrainingError: a score is not finite, which a sigmoid might hide.
+    """
+    with paddle.no_grad():
+        scores = model.network(paddle.to_tensor(images))
+        require_finite(scores, describe)
+        return model.of(scores).numpy()
+
+
 def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
     """Let the network look at one image before anything is written."""
     try:
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError("no shape of an image")
-        run(model, np.zeros((1, *image_shape), np.float32))
+        probabilities(model, np.zeros((1, *image_shape), np.float32), "a black image".format)
     except ValueError as error:  # PaddlePaddle's operators raise it of shapes that do not go together
         received = " x ".join(map(str, image_shape))
         raise ConfigError(
@@ -107,7 +126,9 @@ def _difference(model: Probabilities, program: Program, image_shape: Sequence[in
     largest = 0.0
     for batch in (2, 1):
         images = random.standard_normal((batch, *image_shape), dtype=np.float32)
-        largest = max(largest, float(np.abs(program(images) - run(model, images)).max()))
+        expected, received = probabilities(model, images, "a random image".format), program(images)
+        require_finite(received, "a random image".format)
+        largest = max(largest, float(np.abs(received - expected).max()))
     if not largest <= TOLERANCE:
         raise TrainingError(
             f"the exported program differs from the network by {largest:.2g} (at most {TOLERANCE:g} is allowed):"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo.errors import ConfigError
+from ppzoo.finite import require_finite
 from ppzoo.registry import Registry
 
 POSTPROCESSES: Registry[type] = Registry("postprocess")
@@ -33,6 +34,7 @@ class Topk:
 
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """`class_ids`, `scores` and `label_names` of each row of N x class_num."""
+        require_finite(probabilities)
         return [self._answer(row) for row in probabilities]
 
     def _answer(self, row: np.ndarray) -> dict[str, Any]:
@@ -42,7 +44,7 @@ class Topk:
 
 
 def _largest(probabilities: np.ndarray, count: int) -> tuple[list[int], list[float]]:
-    """The `count` largest and where they are, the largest first, the first first among equals; NaN is the largest.
+    """The `count` largest and where they are, the largest first, the first first among equals.
 
     One maximum after the other: an inference leaves nothing in the caches, where sorting takes four times as long.
     """

@@ -91,9 +91,3 @@ def _inference_config(program: Path, parameters: Path) -> paddle.inference.Confi
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(usable_cores())
     return config
-
-
-def run(layer: paddle.nn.Layer, images: np.ndarray) -> np.ndarray:
-    """What a layer in evaluation mode answers to an array, without gradients."""
-    with paddle.no_grad():
-        return layer(paddle.to_tensor(images)).numpy()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppzoo.deploy.postprocess import POSTPROCESSES
 from ppzoo.errors import ConfigError
+from ppzoo.finite import require_finite
 
 
 def _check_threshold(threshold: float) -> None:
@@ -35,6 +36,7 @@ class MultiLabelThreshOutput:
 
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """`class_ids`, `scores` and `label_names` of each row of N x class_num; none where nothing reaches it."""
+        require_finite(probabilities)
         answers = []
         for row in probabilities:
             ids = np.flatnonzero(row >= self.threshold).tolist()
@@ -84,6 +86,7 @@ class ThreshOutput:
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         if probabilities.shape[1] != 2:
             raise ConfigError(f"ThreshOutput: expected a network of 2 classes, received {probabilities.shape[1]}")
+        require_finite(probabilities)
         answers = []
         for row in probabilities:
             index = int(row[1] >= self.threshold)

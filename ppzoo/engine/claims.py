@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ def require_progress(saved: Mapping[str, Any]) -> None:
         value = saved.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
             raise CheckpointError(f"its {name} is {value!r:.60}, expected a number")
+        if name == "best" and value is not None and math.isnan(value):  # than which nothing would be better
+            raise CheckpointError("its best is nan, expected a number")
     for name in TABLES:
         if not isinstance(saved.get(name) or {}, dict):
             raise CheckpointError(f"its {name} is a {type(saved[name]).__name__}, expected a table")

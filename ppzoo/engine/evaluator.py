@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import paddle
@@ -11,10 +12,16 @@ import paddle
 from ppzoo.engine.processes import ALONE, Processes
 from ppzoo.engine.protocols import Batch, Loss, Metric
 from ppzoo.errors import DataError
+from ppzoo.finite import require_finite, require_finite_metrics
 
 
 def evaluate(
-    model: paddle.nn.Layer, batches: Iterable[Batch | None], loss: Loss, metric: Metric, processes: Processes = ALONE
+    model: paddle.nn.Layer,
+    batches: Iterable[Batch | None],
+    loss: Loss,
+    metric: Metric,
+    processes: Processes = ALONE,
+    describe: Callable[[int], str] = "image {}".format,
 ) -> dict[str, float]:
     """Figures of `model` over all samples of `batches`: the mean loss per sample and the metric's own.
 
@@ -24,9 +31,11 @@ def evaluate(
         batches: batches with `images` (N x C x H x W) and `labels`; None for one that is empty.
         loss: answers a mapping with "loss", the mean over a batch.
         processes: those that share the batches; each answers the figures of all samples.
+        describe: what errors call the image of an index.
 
     Raises:
         DataError: there are none.
+        TrainingError: an output of the network, the loss or a metric is not finite.
     """
     was_training = model.training
     model.eval()
@@ -38,6 +47,7 @@ def evaluate(
                 sums.append((0.0, 0))
                 continue
             output = model(batch.images)
+            require_finite(output, partial(_image, batch, describe))
             metric.update(output, batch.labels)
             count = len(batch.labels)
             sums.append((float(loss(output, batch.labels)["loss"]) * count, count))
@@ -50,7 +60,14 @@ def evaluate(
         total, samples = total + value, samples + count
     if not samples:
         raise DataError("expected images to evaluate on, received none that can be read")
-    return {"loss": total / samples, **metric.compute()}
+    figures = {"loss": total / samples, **metric.compute()}
+    require_finite_metrics(figures)
+    return figures
+
+
+def _image(batch: Batch, describe: Callable[[int], str], place: int) -> str:
+    """What errors call the image at a place of a batch."""
+    return describe(int(batch.indices[place]))
 
 
 def _merge(parts: list[tuple[list[tuple[float, int]], Any]], metric: Metric) -> list[tuple[float, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,10 @@ class EarlyStopping:
         self.waited = 0
 
     def note(self, figure: float) -> None:
-        """Take in an evaluation's figure."""
+        """Take in an evaluation's figure; one that is not a number is no gain."""
+        if math.isnan(figure):
+            self.waited += 1
+            return
         gain = None if self.best is None else figure - self.best if self.higher_is_better else self.best - figure
         if gain is None or gain > self.min_gain:
             self.best, self.waited = figure, 0

@@ -23,6 +23,7 @@ from ppzoo.engine.precision import Precision
 from ppzoo.engine.protocols import Metric, Resumable
 from ppzoo.engine.tally import Tally
 from ppzoo.errors import CheckpointError
+from ppzoo.finite import require_finite_metrics
 from ppzoo.native import operators
 
 VERSIONS = {
@@ -147,7 +148,11 @@ class TrainState:
 
         Args:
             is_averaged: it is that of the averaged weights.
+
+        Raises:
+            TrainingError: it is not finite.
         """
+        require_finite_metrics({"main metric": value})
         if self.patience is not None:
             self.patience.note(value)
         best = self.progress.best
@@ -179,7 +184,7 @@ class TrainState:
         """
         for name, received in saved.get("identity", {}).items():
             expected = self.identity.get(name, received)
-            if expected != received:
+            if received is not None and expected != received:  # None: older versions gave renumbered labels no names
                 raise CheckpointError(f"the checkpoint's {name} is {received!r}, this configuration's is {expected!r}")
         step, steps = saved.get("step", 0), self.identity.get("steps per epoch", math.inf)
         if step > steps:

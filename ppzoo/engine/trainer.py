@@ -18,8 +18,9 @@ from ppzoo.engine.state import TrainState
 from ppzoo.engine.steps import Steps
 from ppzoo.engine.stop import StopSignals
 from ppzoo.engine.tally import Part, mean_losses
-from ppzoo.errors import DataError, NotFiniteError, TrainingError
+from ppzoo.errors import DataError, NotFiniteError
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
+from ppzoo.finite import require_finite_metrics
 
 logger = logging.getLogger("ppzoo")
 
@@ -172,9 +173,7 @@ class Trainer:
         self.processes.broadcast(tensor for tensor in tensors if tensor.stop_gradient)
         with self.state.precision.eval_cast():
             figures = self.evaluate()
-        main = figures[self.plan.main]
-        if not math.isfinite(main):
-            raise TrainingError(f"the evaluation's {self.plan.main} is {main} after epoch {epoch + 1}")
+        require_finite_metrics(figures, f"evaluation after epoch {epoch + 1}")
         return figures
 
     def _train(self, epoch: int) -> int:

@@ -10,6 +10,7 @@ import paddle.nn.functional as F
 
 from ppzoo.engine.protocols import Batch
 from ppzoo.errors import DataError
+from ppzoo.finite import require_finite
 
 TINY = 1e-30  # a probability of 0 has no logarithm
 
@@ -46,6 +47,7 @@ class ViewAverage(paddle.nn.Layer):
             return {key: self._mean([answer[key] for answer in answers]) for key in answers[0]}
         if isinstance(answers[0], (list, tuple)):
             return [self._mean(list(outputs)) for outputs in zip(*answers, strict=True)]
+        require_finite(answers)  # which the clipping below would hide
         scores = [answer.astype("float32") for answer in answers]
         if self.multi_label:
             mean = paddle.add_n([F.sigmoid(score) for score in scores]) / len(scores)

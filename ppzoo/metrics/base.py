@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.finite import require_finite
 from ppzoo.registry import Registry
 
 METRICS: Registry[type[Metric]] = Registry("metric")
@@ -99,11 +100,17 @@ class ScoreMetric(Metric):
 
 
 def scores_of(output: Any) -> paddle.Tensor:
-    """The class scores, N x C, of a tensor or of a mapping with "logits"."""
+    """The class scores, N x C, of a tensor or of a mapping with "logits".
+
+    Raises:
+        TrainingError: they are not finite.
+    """
     scores = output["logits"] if isinstance(output, dict) else output
     if isinstance(scores, (list, tuple)):
         raise ConfigError("expected a network with one output, received several; GoogLeNetTopkAcc takes three")
-    return scores.detach().astype("float32")
+    scores = scores.detach().astype("float32")
+    require_finite(scores)
+    return scores
 
 
 def class_indices(label: paddle.Tensor, class_num: int) -> paddle.Tensor:

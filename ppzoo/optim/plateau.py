@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -89,7 +90,7 @@ class ReduceOnPlateau(RatedSchedule):
                 self.last_lr = self.get_lr()
 
     def _is_better(self, figure: float) -> bool:
-        if self.best is None:
-            return True
+        if self.best is None or math.isnan(figure):
+            return not math.isnan(figure)
         margin = self.threshold * self.best if self.threshold_mode == "rel" else self.threshold
         return figure < self.best - margin if self.mode == "min" else figure > self.best + margin

@@ -16,7 +16,7 @@ from ppzoo.errors import ConfigError, WeightsError
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, Shape, best_fit
 from ppzoo.weights.spellings import best_spelling
-from ppzoo.weights.weight_file import check_finite, widen_bfloat16
+from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloat16
 
 if TYPE_CHECKING:
     import paddle
@@ -51,7 +51,8 @@ def load_weights(
             weights fit it better. Called only when loading fails.
 
     Raises:
-        WeightsError: the file cannot be read, or does not fit; the network is then as it was.
+        WeightsError: the file cannot be read, does not fit, or holds values that no network computes with; the
+            network is then as it was.
         ConfigError: `head` or `skip` cannot be carried out.
     """
     if head not in ("auto", "strict"):
@@ -66,6 +67,7 @@ def load_weights(
         _excuse_head(report, tuple(getattr(model, "head_layers", ())), shapes)
     if not report.loaded or (strict and not report.complete):
         raise WeightsError(_misfit(report, type(model).__name__, entries, shapes, candidates))
+    check_variances({key: values[key] for key in report.loaded}, label)
     ready = {key: _cast(values[key], state[key], key, label) for key in report.loaded}
     for key, tensor in ready.items():
         state[key].set_value(tensor)

@@ -16,6 +16,7 @@ import numpy as np
 from ppzoo.errors import WeightsError, suggestion
 
 SUFFIX = ".pdparams"
+VARIANCE = "_variance"  # what PaddlePaddle's batch norm calls its running variance
 CHUNK = 1 << 18  # values checked at a time
 LARGE = 1 << 22  # bytes from which on several threads read
 PIECE = 1 << 20  # bytes that one of them reads at a time
@@ -117,6 +118,22 @@ def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
             if place is not None:
                 value = f"{array.flat[place]} (element {place})"
                 raise WeightsError(f"{source}: entry {name!r} holds {value}, expected finite weights")
+
+
+def check_variances(arrays: Mapping[str, np.ndarray], source: object) -> None:
+    """Refuse running variances below 0, whose square root is NaN, which an activation may hide.
+
+    Args:
+        arrays: by the network's structured names.
+
+    Raises:
+        WeightsError: there is one; the first such entry is named.
+    """
+    for name, array in arrays.items():
+        if name.split(".")[-1] == VARIANCE and array.size and array.min() < 0:
+            place = int(np.argmax(array < 0))
+            value = f"{array.flat[place]} (element {place})"
+            raise WeightsError(f"{source}: entry {name!r} holds {value}, expected running variances of 0 or more")
 
 
 def _not_finite(array: np.ndarray) -> int | None:

@@ -150,6 +150,7 @@ def test_everything_that_is_wrong_or_odd_is_found(zoo):
         "turned by EXIF": ["turned.jpg"],
         "with several frames": ["moves.gif"],
         "16 bits": ["deep.png"],
+        "of a single value in all pixels": ["deep.png", "moves.gif"],
     }
     assert found.histogram.tolist() == [7, 9]
     assert found.sizes.max() == 400

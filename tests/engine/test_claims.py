@@ -19,6 +19,7 @@ SOUND = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "i
         ({"epoch": 1 << 40}, "its epoch is"),
         ({"step": True}, "its step is True"),
         ({"best": "x"}, "its best is 'x'"),
+        ({"best": float("nan")}, "its best is nan"),
         ({"best_epoch": [1]}, "its best_epoch is"),
         ({"tally": 3}, "its tally is a int"),
         ({"identity": [1]}, "its identity is a list"),

@@ -1,6 +1,7 @@
 """Distillation, several labels an image, test-time augmentation, and what is found in the data: from end to end."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,18 @@ def test_a_checkpoint_of_a_distillation_has_paddleclas_s_names_and_an_unchanged_
     student = read_pdparams(distilled / "best_model_student.pdparams")
     assert all(np.array_equal(whole[f"Student.{key}"], student[key]) for key in student)
     assert set(student) == set(own)
+
+
+def test_a_teacher_of_other_classes_is_refused(place, teacher, tmp_path, capsys):
+    shutil.copytree(place / "images", tmp_path / "images")
+    (tmp_path / "images" / "red").rename(tmp_path / "images" / "yellow")
+    roots = [f"DataLoader.{split}.dataset.image_root={tmp_path / 'images'}" for split in ("Train", "Eval")]
+    overrides = (*roots, "Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}")
+    assert main(command("train", place / "distillation.yaml", *overrides)) == 2
+    said = capsys.readouterr().err
+    assert "on the classes of the training data (blue, green, yellow), received " in said
+    assert "LeNet/best_model, trained on blue, green, red" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_student_learns_from_its_teacher_alone(place, teacher, distilled, capsys):

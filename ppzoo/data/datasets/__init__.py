@@ -4,11 +4,11 @@ Constructors check everything that can be checked without reading every image, s
 training starts.
 """
 
-from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, Dataset
+from ppzoo.data.datasets.base import DATASETS, Dataset
 from ppzoo.data.datasets.cifar import CIFAR10, CIFAR100
 from ppzoo.data.datasets.fashion_mnist import FashionMNIST
 from ppzoo.data.datasets.flowers import Flowers102
-from ppzoo.data.datasets.image_files import ImageFiles, ImageFolder, ImageNetDataset
+from ppzoo.data.datasets.image_files import ImageFiles, ImageFolder, ImageNetDataset, skipped_text
 from ppzoo.data.datasets.multi_label import MultiLabelDataset
 from ppzoo.data.datasets.tar_shards import TarShards
 
@@ -16,7 +16,6 @@ __all__ = [
     "CIFAR10",
     "CIFAR100",
     "DATASETS",
-    "IMAGE_SUFFIXES",
     "Dataset",
     "FashionMNIST",
     "Flowers102",
@@ -25,4 +24,5 @@ __all__ = [
     "ImageNetDataset",
     "MultiLabelDataset",
     "TarShards",
+    "skipped_text",
 ]

@@ -10,8 +10,6 @@ import numpy as np
 from ppzoo.errors import DataError
 from ppzoo.registry import Registry
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
 
 class Dataset(Protocol):
     """N labelled images.
@@ -45,6 +43,12 @@ DATASETS: Registry[type] = Registry("dataset")
 def check_folder(image_root: str) -> None:
     if not os.path.isdir(image_root or "."):
         raise DataError(f"expected a folder of images, {image_root!r} is not one: correct dataset.image_root")
+
+
+def renumbered(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The numbers that occur, which become names of classes, and the labels numbered from 0 on in ascending order."""
+    numbers, labels = np.unique(labels, return_inverse=True)
+    return [str(number) for number in numbers], labels
 
 
 def check_class_count(count: int, class_num: int | None, subject: str) -> None:

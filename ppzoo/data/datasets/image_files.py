@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from typing import NoReturn
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_class_count, check_folder
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, renumbered
+from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
+from ppzoo.data.labels import names_beside
 from ppzoo.errors import DataError
 from ppzoo.files import read_plain_file
+
+PARTS = {"train", "val", "valid", "validation", "test", "eval", "training", "testing", "evaluation"}
 
 
 class ImageFiles:
@@ -48,14 +54,18 @@ class ImageFiles:
 class ImageNetDataset(ImageFiles):
     """Images below a folder, named with their labels in a list file (PaddleClas's format, `ppzoo.data.index`).
 
-    Whether every image exists is not looked up, for there may be millions.
+    Whether every image exists is not looked up, for there may be millions. A `label_list.txt` beside the list names the
+    classes ("0 cat" lines, as `ppzoo data split` writes them).
 
     Args:
         image_root: folder that the paths of the list are relative to.
         cls_label_path: the list file.
         class_num: number of classes; None: not checked.
         delimiter: character before the label; None: space or tab.
-        relabel: number the labels that occur from 0 on, in ascending order.
+        relabel: number the labels that occur from 0 on, in ascending order; the numbers become the classes' names.
+
+    Attributes:
+        is_numbered: whether the labels are the numbers that the list gives.
 
     Raises:
         DataError: the folder or the list is missing, or a line of the list is wrong.
@@ -74,10 +84,11 @@ class ImageNetDataset(ImageFiles):
         self.image_root, self.list_file = image_root, cls_label_path
         self.index = read_list(cls_label_path, class_num=None if relabel else class_num, delimiter=delimiter)
         self.labels = self.index.labels
-        self.classes: list[str] | None = None
+        self.is_numbered = not relabel
+        self.classes = None if relabel else names_beside(cls_label_path, self.labels, class_num)
         if relabel:
-            numbers, self.labels = np.unique(self.labels, return_inverse=True)
-            check_class_count(len(numbers), class_num, f"the list file {cls_label_path!r} has")
+            self.classes, self.labels = renumbered(self.labels)
+            check_class_count(len(self.classes), class_num, f"the list file {cls_label_path!r} has")
 
     def origin(self, index: int) -> str:
         return f"{self.list_file}, line {self.index.line(index)}"
@@ -87,16 +98,19 @@ class ImageNetDataset(ImageFiles):
 class ImageFolder(ImageFiles):
     """One folder a class, with its images in it at any depth; classes are numbered in sorted order of their names.
 
-    Names that start with a dot are passed over, other files than images too (`IMAGE_SUFFIXES`, in either case).
+    Names that start with a dot are skipped, other files than images too (`IMAGE_SUFFIXES`, in either case).
     Symbolic links to files and to class folders are followed, links to folders inside them are not.
 
     Args:
         image_root: folder of the class folders.
         class_num: number of classes of the network; may be larger than the number of folders. None: not checked.
 
+    Attributes:
+        skipped: number of files in class folders that were skipped for their extension, by extension.
+
     Raises:
         DataError: no class folder, too many of them, one without images or with a name that no list of labels can
-            hold, or a folder that cannot be read.
+            hold, two of the same name, parts of a split instead of classes, or a folder that cannot be read.
     """
 
     def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
@@ -117,27 +131,60 @@ class ImageFolder(ImageFiles):
                 )
         if not self.classes:
             raise DataError(f"{image_root!r} has no class folders: expected {image_root}/CLASS/IMAGE files")
+        _refuse_parts(image_root, self.classes)
         check_class_count(len(self.classes), class_num, f"{image_root!r} has")
+        self.skipped: Counter[str] = Counter()
         self.index = index_paths(self._images())
         self.labels = self.index.labels
 
     def _images(self) -> Iterator[tuple[str, int]]:
         for label, name in enumerate(self.classes):
-            found = False
+            found, skipped = False, Counter[str]()
             for folder, folders, files in os.walk(os.path.join(self.image_root, name), onerror=_refuse):
                 folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-                for file in sorted(files):
-                    if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
+                for file in sorted(file for file in files if not file.startswith(".")):
+                    suffix = os.path.splitext(file)[1].lower()
+                    if suffix in IMAGE_SUFFIXES:
                         found = True
                         yield os.path.relpath(os.path.join(folder, file), self.image_root), label
+                    else:
+                        skipped[suffix] += 1
             if not found:
+                others = f", but files that end in {_extensions_text(skipped)}" if skipped else ""
                 raise DataError(
-                    f"the class folder {os.path.join(self.image_root, name)!r} has no images "
-                    f"({', '.join(IMAGE_SUFFIXES)}): add some or remove the folder"
+                    f"the class folder {os.path.join(self.image_root, name)!r} has no images (.jpg, .png or another of"
+                    f" {len(IMAGE_SUFFIXES)} extensions){others}: add some or remove the folder"
                 )
+            self.skipped += skipped
 
     def origin(self, index: int) -> str:
         return f"found in {self.image_root} when the dataset was built"
+
+
+def _refuse_parts(image_root: str, names: list[str]) -> None:
+    """Refuse the folders of a split (train, val, ...) where class folders were expected, and two of the same name."""
+    if {name.lower() for name in names} <= PARTS:
+        likely = next((name for name in names if name.lower().startswith("train")), names[0])
+        raise DataError(
+            f"{image_root!r} is split already into {', '.join(names)}, which are not classes: set image_root to the"
+            f" part that is meant, such as {os.path.join(image_root, likely)!r} (or use a list file, if they are)"
+        )
+    seen: dict[str, str] = {}
+    for name in names:
+        if seen.setdefault(unicodedata.normalize("NFC", name), name) != name:
+            raise DataError(
+                f"{image_root!r} has two class folders {name!r}, which differ in their Unicode form alone: join them"
+            )
+
+
+def skipped_text(skipped: Counter[str]) -> str:
+    """The line that says which files were skipped."""
+    return f"skipped {skipped.total()} files whose extension is not an image's: {_extensions_text(skipped)}"
+
+
+def _extensions_text(skipped: Counter[str]) -> str:
+    """'.heic (12), .txt (1)', the most frequent first."""
+    return ", ".join(f"{suffix or 'without extension'} ({count})" for suffix, count in skipped.most_common(5))
 
 
 def _refuse(error: OSError) -> NoReturn:

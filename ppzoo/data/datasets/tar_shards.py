@@ -12,8 +12,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_folder
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, renumbered
 from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
+from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
 
@@ -40,13 +41,14 @@ class TarShards:
     Args:
         image_root: the folder.
         class_num: labels must be below it; None: any label from 0 on.
+        relabel: number the labels that occur from 0 on, in ascending order.
 
     Raises:
         DataError: a shard that is damaged or has links, members with paths outside, images without a label or labels
             without an image.
     """
 
-    def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
+    def __init__(self, *, image_root: str, class_num: int | None = None, relabel: bool = False) -> None:
         check_folder(image_root)
         self.shards = sorted(
             entry.path for entry in os.scandir(image_root) if entry.is_file() and entry.name.endswith(".tar")
@@ -54,12 +56,15 @@ class TarShards:
         if not self.shards:
             raise DataError(f"{image_root!r} has no .tar files: expected shards with images and .cls files")
         places: list[np.ndarray] = []
-        self.index = index_paths(self._read(class_num, places))
+        self.index = index_paths(self._read(None if relabel else class_num, places))
         if not len(self.index):
             raise DataError(f"the shards in {image_root!r} have no images: expected NAME.jpg and NAME.cls members")
         self.shard, self.offsets, self.sizes = np.concatenate(places, axis=1)
         self.labels = self.index.labels
         self.classes: list[str] | None = None
+        if relabel:
+            self.classes, self.labels = renumbered(self.labels)
+            check_class_count(len(self.classes), class_num, f"{image_root!r} has")
 
     def _read(self, class_num: int | None, places: list[np.ndarray]) -> Iterator[tuple[str, int]]:
         """Name and label of every image; shards, offsets and sizes go into `places`, 3 x images a shard."""

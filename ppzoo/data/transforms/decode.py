@@ -20,6 +20,7 @@ from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
 MAX_PIXELS = 178_000_000
+MAX_UINT16 = 65_535
 
 # How OpenCV is asked for red, green, blue at 1 / N of the size.
 REDUCED_RGB = {
@@ -28,6 +29,11 @@ REDUCED_RGB = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNM = tuple(b"P%c" % kind for kind in b"123456Ff")
+BITS, SIGN = 258, 339  # TIFF's tags BitsPerSample and SampleFormat
+UNSIGNED = 1
 
 # What Pillow's readers raise on broken or hostile files.
 BROKEN = (
@@ -43,8 +49,10 @@ BROKEN = (
 class DecodeImage:
     """Bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x `channels` uint8.
 
-    Grey and palette images get three equal or looked-up channels, 16-bit ones keep their upper bytes, CMYK is
-    converted, an alpha channel is dropped, and of an animation the first frame is taken.
+    Grey and palette images get three equal or looked-up channels, CMYK is converted, an alpha channel is dropped, and
+    of an animation the first frame is taken. White is 65535 in images of 16 bits (their upper bytes are kept), 1 in
+    those of floating-point numbers, and the file's own maximum in PGM and PPM; of integers with a sign or more than 16
+    bits it is not known, and these are refused.
 
     An image that is decoded already (H x W x 3 or x 1 uint8, RGB or grey) passes as if it had just been decoded, so
     that one list of transforms serves files and arrays.
@@ -62,7 +70,8 @@ class DecodeImage:
 
     Raises:
         ConfigError: another back end or number of channels, or `reduced` where it cannot be.
-        DataError: not an image, a broken one, or one of more than `MAX_PIXELS` pixels.
+        DataError: not an image, a broken one, one of more than `MAX_PIXELS` pixels, or one of integers with a sign or
+            more than 16 bits, or of floating-point numbers outside 0 to 1.
     """
 
     def __init__(
@@ -141,10 +150,23 @@ def _size(data: bytes) -> tuple[int, int]:
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
     except BROKEN as error:
-        raise DataError("expected an image, received a file that is none or is broken: replace or remove it") from error
+        kind = "a file that is none or is broken"
+        if data.startswith(TIFF):
+            kind = "a TIFF that is broken or whose pixels are not of 8 or 16 bits"
+        raise DataError(f"expected an image, received {kind}: replace or remove it") from error
+
+
+def _has_range(data: bytes) -> bool:
+    """Whether the file says which value is white, or should: OpenCV takes 255 for it, or 65535, in any case."""
+    if not data.startswith(TIFF):
+        return data.startswith(PNM)
+    with Image.open(io.BytesIO(data)) as image:  # once more: `check_header` has opened it before
+        return image.mode == "F" or image.mode.startswith("I")
 
 
 def _decode_cv2(data: bytes, divisor: int = 1) -> np.ndarray:
+    if _has_range(data):
+        return _decode_pil(data, upright=True)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_RGB[divisor])
     except cv2.error:
@@ -159,9 +181,34 @@ def _decode_pil(data: bytes, mode: str = "RGB", upright: bool = False) -> np.nda
         with Image.open(io.BytesIO(data)) as image:
             if upright:
                 ImageOps.exif_transpose(image, in_place=True)
-            if image.mode.startswith("I"):  # 16 bits in one channel, which convert() would clip
-                upper = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-                return np.repeat(upper[:, :, np.newaxis], 3, axis=2)
+            if image.mode == "F" or image.mode.startswith("I"):  # which convert() would clip
+                return np.repeat(_scaled(image)[:, :, np.newaxis], 3, axis=2)
             return np.array(image.convert(mode))
     except BROKEN as error:
         raise DataError("expected an image, received a broken or truncated one: replace or remove it") from error
+
+
+def _scaled(image: Image.Image) -> np.ndarray:
+    """The pixels of an image of one channel of more than 8 bits, as bytes.
+
+    Raises:
+        DataError: it is not known which of its values is white.
+    """
+    values = np.asarray(image)
+    if image.mode == "F":
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= 1):
+            raise DataError(
+                f"expected floating-point pixels from 0 to 1, received {low:g} to {high:g}: scale them, or save the"
+                " image with 8 or 16 bits"
+            )
+        return np.rint(values * 255).astype(np.uint8)
+    tags = getattr(image, "tag_v2", None) or {}
+    bits, sign = max(tags.get(BITS, (16,))), tags.get(SIGN, (UNSIGNED,))[0]
+    if bits > 16 or sign != UNSIGNED or not (values.min() >= 0 and values.max() <= MAX_UINT16):
+        kind = "" if sign == UNSIGNED else " with a sign"
+        raise DataError(
+            f"expected pixels of 8 or 16 bits, received integers of {max(bits, 16)} bits{kind}, of which it is not"
+            " known how many are white: save the image with 8 or 16 bits"
+        )
+    return (values >> 8).astype(np.uint8)

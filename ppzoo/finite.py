@@ -1,0 +1,58 @@
+"""Outputs that are not finite: an error wherever they appear, since comparing, sorting and clipping them hides them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ppzoo.errors import TrainingError
+
+
+def in_batch(index: int) -> str:
+    """What errors call an image of which nothing is known but its place."""
+    return f"image {index + 1} of the batch"
+
+
+def require_finite(output: Any, describe: Callable[[int], str] = in_batch) -> None:
+    """Refuse what a network answered if it is not finite.
+
+    Args:
+        output: an array or a tensor, N x ..., or several of them in a list or a mapping.
+        describe: what the error calls image number i of N.
+
+    Raises:
+        TrainingError: a value is NaN or infinite; names the first such image.
+    """
+    for part in _parts(output):
+        array = part.astype("float32").numpy() if hasattr(part, "numpy") else np.asarray(part)
+        finite = np.isfinite(array)
+        if not finite.all():
+            place = int(np.argmin(finite))
+            image = place // (array.size // len(array)) if array.ndim else 0
+            raise TrainingError(
+                f"the network's output for {describe(image)} is {array.flat[place]}, expected finite numbers: use other"
+                " weights, or train them again with a lower Optimizer.lr.learning_rate"
+            )
+
+
+def require_finite_metrics(values: Mapping[str, float], what: str = "evaluation") -> None:
+    """
+    Raises:
+        TrainingError: a loss or metric is not finite; names it.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise TrainingError(f"the {what}'s {name} is {value}, expected a finite number")
+
+
+def _parts(output: Any) -> Iterator[Any]:
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    if isinstance(output, (list, tuple)):
+        for part in output:
+            yield from _parts(part)
+    else:
+        yield output

@@ -1,0 +1,321 @@
+"""Classes are matched by name: what is evaluated, resumed or started from other weights keeps those of the training."""
+
+import json
+import shutil
+import unicodedata
+
+import numpy as np
+import pytest
+import yaml
+from pictures import paint
+
+from ppzoo import build
+from ppzoo.build import classes
+from ppzoo.build.networks import class_count
+from ppzoo.cli import main
+from ppzoo.weights import read_pdparams
+
+COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40), "yellow": (230, 220, 30)}
+NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
+OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE]
+NAMES = ["blue", "green", "red"]
+
+
+def folders(root, names, count=4, seed=0):
+    """One folder of images per class; the colour is that of the name in lower case."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            paint(root / name / f"{number}.png", COLOURS.get(name.lower(), (128, 128, 128)), seed=seed + number)
+    return root
+
+
+def section(root, **options):
+    dataset = {"name": "ImageFolder", "image_root": str(root), "transform_ops": OPS, **options}
+    return {"dataset": dataset, "sampler": {"batch_size": 4}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Images of three colours, a configuration without `class_num`, and a run of it that knows the colours."""
+    folder = tmp_path_factory.mktemp("place")
+    folders(folder / "train", NAMES, count=8)
+    folders(folder / "val", NAMES, seed=50)
+    config = {
+        "Global": {
+            "device": "cpu",
+            "native": "off",
+            "epochs": 1,
+            "seed": 1,
+            "output_dir": str(folder / "output"),
+            "save_inference_dir": str(folder / "inference"),
+            "image_shape": [3, 32, 32],
+        },
+        "Arch": {"name": "MobileNetV1_x0_25"},
+        "Loss": {"Train": [{"CELoss": None}], "Eval": [{"CELoss": None}]},
+        "Optimizer": {"name": "Momentum", "lr": {"name": "Constant", "learning_rate": 0.0001}},
+        "DataLoader": {"Train": section(folder / "train"), "Eval": section(folder / "val")},
+        "Infer": {"transforms": [*OPS, {"ToCHWImage": None}], "PostProcess": {"name": "Topk", "topk": 1}},
+        "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", "-c", str(folder / "config.yaml")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(place):
+    return place / "output" / "MobileNetV1_x0_25"
+
+
+@pytest.fixture
+def command(place, run):
+    """Carries out a command with the weights of the run and what else differs from the configuration."""
+
+    def start(task, *overrides, weights=run / "latest"):
+        texts = [f"Global.pretrained_model={weights}", *overrides] if weights else overrides
+        return main([task, "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))])
+
+    return start
+
+
+def evaluated(place, folder, weights):
+    """The label that an evaluation gives to the images of each class folder."""
+    overrides = [f"Global.pretrained_model={weights}", f"DataLoader.Eval.dataset.image_root={folder}"]
+    config = classes.with_classes_of_run(build.read_config(str(place / "config.yaml"), overrides, "eval"))
+    images = build.loader(
+        config["DataLoader"]["Eval"],
+        class_num=class_count(config),
+        seed=0,
+        training=False,
+        classes=classes.evaluation_names(config),
+    ).samples.dataset
+    assert [int(images[index][1]) for index in range(len(images))] == images.labels.tolist()
+    return {images.describe(index).split("/")[-2]: int(images.labels[index]) for index in range(len(images))}
+
+
+def eval_root(path):
+    return f"DataLoader.Eval.dataset.image_root={path}"
+
+
+def train_root(path):
+    return f"DataLoader.Train.dataset.image_root={path}"
+
+
+def test_training_leaves_the_names(run):
+    assert (run / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["Global"]["class_names"], config["Arch"]["class_num"]) == (NAMES, 3)
+
+
+def test_a_folder_that_lacks_a_class_keeps_the_labels_of_the_others(place, run, command, tmp_path, capsys):
+    folders(tmp_path / "val", ["blue", "red"], seed=50)
+    assert evaluated(place, tmp_path / "val", run / "latest") == {"blue": 0, "red": 2}
+    assert command("eval", eval_root(tmp_path / "val")) == 0
+    said = capsys.readouterr()
+    line = "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green"
+    assert (said.err + said.out).splitlines().count(line) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["blue", "zebra"], "unknown class 'zebra'; the classes of the training are blue, green, red"),
+        ([*NAMES, "yellow"], "unknown class 'yellow'; the classes of the training are blue, green, red"),
+        (["Blue", "red"], "unknown class 'Blue' (did you mean 'blue'?)"),
+        (["train", "val"], "is split already into train, val"),
+        (["cat", "dog"], "unknown classes 'cat', 'dog'"),
+    ],
+)
+def test_a_folder_of_an_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
+    folders(tmp_path / "val", names)
+    for task, options in (("eval", {}), ("train", {"weights": None})):
+        overrides = [eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
+        assert command(task, *overrides, **options) == 2
+        (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
+        assert line.startswith("error: DataLoader.Eval: ")
+        assert complaint in line
+        assert "class_num" not in line
+        assert not (tmp_path / "out").exists()
+
+
+def test_names_are_the_same_in_every_unicode_form(place, command, tmp_path):
+    composed, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    folders(tmp_path / "train", [composed, "red"])
+    folders(tmp_path / "val", [apart, "red", "apple"])
+    shutil.rmtree(tmp_path / "val" / "apple")
+    overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
+    assert command("train", *overrides, weights=None) == 0
+    found = evaluated(place, tmp_path / "val", tmp_path / "out" / "MobileNetV1_x0_25" / "latest")
+    assert found == {apart: 0, "red": 1}
+
+
+def test_best_model_is_chosen_by_the_right_labels(command, tmp_path):
+    """The evaluation within training gives the loss that the evaluation of what it saved gives."""
+    folders(tmp_path / "val", ["green", "red"], seed=50)
+    assert command("train", eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}", weights=None) == 0
+    run = tmp_path / "out" / "MobileNetV1_x0_25"
+    config = build.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'best_model'}"], "eval")
+    found = build.evaluation(config)["loss"]
+    (entry,) = map(json.loads, (run / "history.jsonl").read_text().splitlines())
+    assert entry["eval"]["loss"] == pytest.approx(found, abs=1e-5)
+
+
+def test_list_files_that_are_renumbered_keep_their_numbers_as_names(place, command, tmp_path, capsys):
+    lines = [f"{name}/{number}.png {label}\n" for label, name in enumerate(NAMES, 1) for number in range(4)]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    (tmp_path / "val.txt").write_text("".join(line for line in lines if not line.endswith(" 1\n")))
+
+    def lists(train, val):
+        options = {"name": "ImageNetDataset", "image_root": str(place / "val"), "transform_ops": OPS}
+        files = {"Train": ("train.txt", train), "Eval": ("val.txt", val)}
+        sections = {
+            split: {**options, "cls_label_path": str(tmp_path / name), "relabel": relabel}
+            for split, (name, relabel) in files.items()
+        }
+        texts = [f"DataLoader.{split}.dataset={json.dumps(section)}" for split, section in sections.items()]
+        return [*texts, f"Global.output_dir={tmp_path / 'out'}"]
+
+    assert command("train", *lists(True, True), weights=None) == 0
+    run = tmp_path / "out" / "MobileNetV1_x0_25"
+    assert (run / "labels.txt").read_text() == "0 1\n1 2\n2 3\n"
+    assert "no image of 1 of the 3 classes: 1" in (run / "train.log").read_text() + capsys.readouterr().err
+    assert command("train", *lists(True, False), weights=None) == 2
+    assert "DataLoader.Eval.dataset.relabel: expected true" in capsys.readouterr().err
+    assert command("train", *lists(False, False), weights=None) == 0
+    said = capsys.readouterr().err
+    assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: 0; labels are 1 to 3" in said
+    assert "set DataLoader.Train.dataset.relabel to true" in said
+
+
+def test_a_list_without_names_is_evaluated_on_folders_by_the_label_names(place, run, command, tmp_path, capsys):
+    folders(tmp_path / "val", ["blue", "red"])
+    shutil.copy(run / "latest.pdparams", tmp_path)
+    (tmp_path / "list.txt").write_text("".join(f"{name}/0.png {label}\n" for label, name in enumerate(NAMES)))
+    listed = [
+        f"DataLoader.Train.dataset={{name: ImageNetDataset, image_root: {place / 'val'}, cls_label_path:"
+        f" {tmp_path / 'list.txt'}}}",
+        eval_root(tmp_path / "val"),
+        "Arch.class_num=3",
+    ]
+    weights = tmp_path / "latest"
+    assert command("eval", *listed, weights=weights) == 2
+    assert "the names of the training's classes are not known" in capsys.readouterr().err
+    assert command("eval", *listed, "Infer.PostProcess.label_list=[blue, green, red]", weights=weights) == 0
+    assert command("eval", *listed, "Global.class_names=[blue, green, red]", weights=weights) == 0
+    capsys.readouterr()
+    assert command("eval", *listed, "Infer.PostProcess.label_list=[blue, green, pink]", weights=weights) == 2
+    assert "unknown class 'red'" in capsys.readouterr().err
+
+
+def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, capsys):
+    """Two folders, each split by itself, number their classes differently."""
+    for part, names in (("a", NAMES), ("b", ["blue", "red"]), ("c", ["red", "yellow"])):
+        folders(tmp_path / part, names)
+        assert main(["data", "split", str(tmp_path / part), "--val", "0.5"]) == 0
+
+    def lists(train, val):
+        files = {"Train": f"{train}/train_list.txt", "Eval": f"{val}/val_list.txt"}
+        sections = {
+            split: {
+                "name": "ImageNetDataset",
+                "image_root": str((tmp_path / file).parent),
+                "cls_label_path": str(tmp_path / file),
+                "transform_ops": OPS,
+            }
+            for split, file in files.items()
+        }
+        texts = [f"DataLoader.{split}.dataset={json.dumps(section)}" for split, section in sections.items()]
+        return [*texts, f"Global.output_dir={tmp_path / 'out'}"]
+
+    assert command("train", *lists("a", "b"), weights=None) == 0
+    assert "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green" in capsys.readouterr().err
+    run = tmp_path / "out" / "MobileNetV1_x0_25"
+    assert (run / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
+    config = build.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
+    images = build.loader(
+        config["DataLoader"]["Eval"], class_num=3, seed=0, training=False, classes=classes.evaluation_names(config)
+    ).samples.dataset
+    assert {images.describe(index).split("/")[-2]: images[index][1] for index in range(4)} == {"blue": 0, "red": 2}
+    assert command("eval", *lists("a", "c"), weights=run / "latest") == 2
+    assert "DataLoader.Eval: unknown class 'yellow'" in capsys.readouterr().err
+
+
+def test_stated_names_must_be_those_of_the_weights(command, capsys):
+    assert command("eval", "Global.class_names=[red, green, blue]") == 2
+    assert "Global.class_names: expected the classes that" in capsys.readouterr().err
+
+
+def test_label_names_in_another_order_are_refused(command, capsys, tmp_path):
+    wrong = "Infer.PostProcess.label_list=[red, green, blue]"
+    for task, weights in (("export", {}), ("train", {"weights": None})):
+        assert command(task, wrong, f"Global.output_dir={tmp_path}", **weights) == 2
+        assert "received 'red' for class 0, which is 'blue'" in capsys.readouterr().err
+    assert command("export", "Infer.PostProcess.label_list=[Blau, Gr\u00fcn, Rot]") == 0
+
+
+def test_training_numbers_its_classes_as_stated(place, command, tmp_path, capsys):
+    out = f"Global.output_dir={tmp_path}"
+    stated = "Global.class_names=[red, yellow, green, blue]"
+    assert command("train", stated, out, weights=None) == 0
+    assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: yellow" in capsys.readouterr().err
+    weights = tmp_path / "MobileNetV1_x0_25" / "latest"
+    assert (weights.parent / "labels.txt").read_text() == "0 red\n1 yellow\n2 green\n3 blue\n"
+    assert evaluated(place, place / "val", weights) == {"red": 0, "green": 2, "blue": 3}
+    assert command("train", "Global.class_names=[red, green]", out, weights=None) == 2
+    assert "unknown class 'blue'; the classes of the training are red, green: add it to Global.class_names" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_training_from_other_weights_keeps_the_classes_of_their_head(place, run, command, tmp_path, capsys):
+    folders(tmp_path / "part", ["blue", "red"])
+    folders(tmp_path / "other", ["blue", "red", "yellow"])
+    head = read_pdparams(run / "latest.pdparams")
+    head = {key: value for key, value in head.items() if key.startswith("fc.")}
+    common = ["Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}", "Optimizer.lr.learning_rate=0.0000001"]
+    weights = tmp_path / "out" / "MobileNetV1_x0_25" / "latest.pdparams"
+
+    def head_is_kept():
+        return all(np.allclose(value, read_pdparams(weights)[key], atol=1e-4) for key, value in head.items())
+
+    assert command("train", train_root(tmp_path / "part"), eval_root(tmp_path / "part"), *common) == 0
+    assert (weights.parent / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
+    assert head_is_kept()
+    capsys.readouterr()
+    assert command("train", train_root(tmp_path / "other"), eval_root(tmp_path / "other"), *common) == 0
+    assert (weights.parent / "labels.txt").read_text() == "0 blue\n1 red\n2 yellow\n"
+    assert "was trained on other classes (green): the head starts with new weights" in capsys.readouterr().err
+    assert not head_is_kept()
+
+
+def test_a_run_is_not_resumed_with_other_folders(run, command, tmp_path, capsys):
+    folders(tmp_path / "train", ["blue", "green", "yellow"], count=8)
+    overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "train"), f"Global.checkpoints={run / 'latest'}"]
+    assert command("train", *overrides, f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2", weights=None) == 2
+    said = capsys.readouterr().err
+    assert "the checkpoint's classes is ['blue', 'green', 'red']" in said
+    assert "['blue', 'green', 'yellow']" in said
+
+
+def test_one_class_is_not_learned(command, tmp_path, capsys):
+    folders(tmp_path / "train" / "colours", ["blue", "red"])
+    out = f"Global.output_dir={tmp_path / 'out'}"
+    for overrides in ([], ["Arch.class_num=3"]):
+        assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
+        said = capsys.readouterr().err
+        assert "expected images of two classes or more, received 8 of class 'colours' alone" in said
+        assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colours'" in said
+    assert command("train", "Arch.class_num=1", out, weights=None) == 2
+    assert "Arch.class_num: expected 2 or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_check_reports_classes_and_skipped_files(place, tmp_path, capsys):
+    folders(tmp_path / "val", ["blue", "zebra"])
+    (tmp_path / "val" / "blue" / "photo.heic").write_bytes(b"x")
+    (tmp_path / "val" / "blue" / "readme").write_bytes(b"x")
+    assert main(["data", "check", str(place / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
+    said = capsys.readouterr().out
+    assert "DataLoader.Eval: unknown class 'zebra'" in said
+    assert "skipped 2 files whose extension is not an image's: .heic (1), without extension (1)" in said

@@ -1,0 +1,266 @@
+"""Numbers that are not finite are an error in every command, with one line, and never an accuracy or a probability."""
+
+import shutil
+import sys
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from pictures import COLOURS, paint
+from PIL import Image
+from toy import Batches, Network, make_state, make_trainer
+
+import ppzoo
+from ppzoo import build, deploy, engine
+from ppzoo.cli import main
+from ppzoo.deploy import POSTPROCESSES
+from ppzoo.errors import TrainingError, WeightsError
+from ppzoo.finite import require_finite
+from ppzoo.losses import LOSSES, CombinedLoss
+from ppzoo.metrics import METRICS, MetricList
+from ppzoo.optim import SCHEDULES
+from ppzoo.weights import read_pdparams, save_pdparams, save_safetensors
+
+OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"NormalizeImage": {"order": ""}}]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Images, a configuration and the weights of a short run of it."""
+    folder = tmp_path_factory.mktemp("place")
+    for name, colour in COLOURS.items():
+        (folder / "images" / name).mkdir(parents=True)
+        for number in range(4):
+            paint(folder / "images" / name / f"{number}.png", colour, seed=number)
+    data = {
+        "dataset": {"name": "ImageFolder", "image_root": str(folder / "images"), "transform_ops": OPS},
+        "sampler": {"batch_size": 6},
+    }
+    config = {
+        "Global": {
+            "device": "cpu",
+            "epochs": 1,
+            "output_dir": str(folder / "output"),
+            "save_inference_dir": str(folder / "inference"),
+            "image_shape": [3, 32, 32],
+        },
+        "Arch": {"name": "MobileNetV1_x0_25"},
+        "Loss": {"Train": [{"CELoss": None}], "Eval": [{"CELoss": None}]},
+        "Optimizer": {"name": "Momentum", "lr": {"name": "Constant", "learning_rate": 0.0001}},
+        "DataLoader": {"Train": data, "Eval": data},
+        "Infer": {
+            "infer_imgs": str(folder / "images"),
+            "transforms": [*OPS, {"ToCHWImage": None}],
+            "PostProcess": {"name": "Topk", "topk": 1},
+        },
+        "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", "-c", str(folder / "config.yaml")]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(place):
+    return place / "output" / "MobileNetV1_x0_25"
+
+
+def changed(run, target, key, value):
+    """The weights of a run, of which one entry is changed; `key` is the beginning or the end of its name."""
+    arrays = dict(read_pdparams(run / "latest.pdparams"))
+    name = next(name for name in arrays if name.startswith(key) or name.endswith(key))
+    arrays[name] = value(arrays[name])
+    save_pdparams({name: paddle.to_tensor(array) for name, array in arrays.items()}, target)
+    shutil.copy(run / "config.yaml", target.parent)
+    shutil.copy(run / "labels.txt", target.parent)
+    return arrays
+
+
+def negative(array):
+    array = array.copy()
+    array[1] = -0.25
+    return array
+
+
+def huge(array):
+    return np.full_like(array, 3e38)
+
+
+def command(place, task, weights, *overrides):
+    texts = [f"Global.pretrained_model={weights}", *overrides]
+    return main([*task.split(), "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))])
+
+
+def errors(capsys):
+    said = capsys.readouterr()
+    return [line for line in said.err.splitlines() if line.startswith("error: ")], said.out
+
+
+@pytest.mark.parametrize("native", ["auto", "'off'"])
+@pytest.mark.parametrize("task", ["train", "eval", "infer", "export"])
+def test_weights_with_a_negative_running_variance_are_refused(place, run, tmp_path, capsys, task, native):
+    changed(run, tmp_path / "bad.pdparams", "._variance", negative)
+    places = [f"Global.save_inference_dir={tmp_path / 'export'}", f"Global.output_dir={tmp_path / 'out'}"]
+    assert command(place, task, tmp_path / "bad", *places, f"Global.native={native}") == 2
+    lines, printed = errors(capsys)
+    assert len(lines) == 1
+    assert "_variance' holds -0.25 (element 1), expected running variances of 0 or more" in lines[0]
+    assert not printed
+    assert not (tmp_path / "export").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_refused_whatever_loads_them(place, run, tmp_path):
+    arrays = changed(run, tmp_path / "bad.pdparams", "._variance", negative)
+    save_safetensors(arrays, tmp_path / "bad.safetensors", {})
+    np.savez(tmp_path / "bad.npz", **arrays)
+    network = ppzoo.create_model("MobileNetV1_x0_25", class_num=3)
+    before = {key: value.numpy() for key, value in network.state_dict().items()}
+    for source in (tmp_path / "bad.pdparams", tmp_path / "bad.safetensors", tmp_path / "bad.npz", arrays):
+        for strict in (True, False):
+            with pytest.raises(WeightsError, match="running variances of 0 or more"):
+                ppzoo.load_weights(network, source, strict=strict)
+    with pytest.raises(WeightsError, match="running variances of 0 or more"):
+        ppzoo.create_model("MobileNetV1_x0_25", pretrained=str(tmp_path / "bad.pdparams"), class_num=3)
+    for key, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[key])
+    with pytest.raises(WeightsError, match=r"holds nan \(element 0\), expected finite weights"):
+        ppzoo.load_weights(network, {**arrays, "fc.bias": np.full(3, np.nan, np.float32)})
+
+
+def test_a_checkpoint_with_a_negative_running_variance_is_not_resumed(place, run, tmp_path, capsys):
+    for suffix in (".pdopt", ".pdstates"):
+        shutil.copy(run / f"latest{suffix}", tmp_path / f"latest{suffix}")
+    changed(run, tmp_path / "latest.pdparams", "._variance", negative)
+    out = [f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2"]
+    texts = [f"Global.checkpoints={tmp_path / 'latest'}", *out]
+    assert main(["train", "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))]) == 2
+    assert "running variances of 0 or more" in errors(capsys)[0][0]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("native", ["auto", "'off'"])
+@pytest.mark.parametrize("several", [False, True])
+def test_outputs_that_overflow_fail_every_command(place, run, tmp_path, capsys, native, several):
+    """The weights are finite, what they compute is not: the run fails, and names the image."""
+    changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
+    overrides = [f"Global.save_inference_dir={tmp_path / 'export'}", f"Global.native={native}"]
+    overrides += ["TTA.flip=true"] if several else []
+    for task in ("eval", "infer", "export", "export --format safetensors"):
+        assert command(place, task, tmp_path / "huge", *overrides) == 1
+        lines, printed = errors(capsys)
+        assert len(lines) == 1
+        assert "the network's output for " in lines[0]
+        assert "expected finite numbers" in lines[0]
+        assert not printed
+        if task == "infer" and not several:
+            assert "images/blue/0.png" in lines[0]
+    assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize("name", ["paddle", "onnxruntime", "openvino"])
+def test_a_predictor_refuses_outputs_that_are_not_finite(place, run, tmp_path, monkeypatch, name):
+    if name != "paddle":
+        pytest.importorskip(name)
+        pytest.importorskip("onnx")
+    changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
+    for module in ("export", "engines"):  # an export of another origin, in which nothing was looked at
+        monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], "require_finite", lambda *arguments: None)
+        monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], "TOLERANCE", np.inf)
+    monkeypatch.setattr(np, "abs", lambda array: np.zeros(1))
+    assert command(place, "export", tmp_path / "huge", f"Global.save_inference_dir={tmp_path / 'export'}") == 0
+    predictor = ppzoo.Predictor(tmp_path / "export", engine=name, batch_size=2)
+    image = place / "images" / "red" / "1.png"
+    for images, title in (([image], "red/1.png"), ([np.asarray(Image.open(image))] * 3, "image 1")):
+        with pytest.raises(TrainingError, match=f"the network's output for .*{title} is nan, expected finite"):
+            predictor.predict(images)
+
+
+def test_metrics_refuse_outputs_that_are_not_finite():
+    scores = paddle.to_tensor(np.array([[0.1, 0.2, 0.7], [np.nan, 0.5, 0.5]], np.float32))
+    labels = paddle.to_tensor([0, 1])
+    for name in ("TopkAcc", "ExpectedCalibrationError", "PrecisionRecallF1", "AveragePrecision"):
+        with pytest.raises(TrainingError, match="output for image 2 of the batch is nan"):
+            METRICS[name]().update(scores, labels)
+    for name in ("HammingDistance", "AccuracyScore", "MultiLabelMAP"):
+        with pytest.raises(TrainingError, match="output for image 2 of the batch is nan"):
+            METRICS[name]().update(scores, paddle.ones([2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("Topk", {}), ("MultiLabelThreshOutput", {}), ("ThreshOutput", {"threshold": 0.5})]
+)
+def test_postprocesses_refuse_probabilities_that_are_not_finite(name, options):
+    with pytest.raises(TrainingError, match="output for image 2 of the batch is nan"):
+        POSTPROCESSES[name](**options)(np.array([[0.5, 0.5], [0.5, np.nan]]))
+
+
+def test_what_is_not_a_number_is_no_gain():
+    patience = engine.EarlyStopping(2)
+    for figure in (np.nan, 0.5, np.nan):
+        patience.note(figure)
+    assert (patience.best, patience.waited) == (0.5, 1)
+    for mode in ("min", "max"):
+        schedule = SCHEDULES["ReduceOnPlateau"](10, 1, learning_rate=1.0, mode=mode, patience=0)
+        schedule.observe(np.nan)
+        assert schedule.best is None
+        assert schedule.get_lr() == pytest.approx(0.1)
+
+
+def test_an_evaluation_whose_loss_is_not_finite_is_an_error(place, run, monkeypatch):
+    config = build.read_config(str(place / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
+
+    class Infinite:
+        def __call__(self, output, labels):
+            return {"loss": paddle.to_tensor(np.inf)}
+
+    monkeypatch.setattr(sys.modules["ppzoo.build.training"], "loss", lambda section: Infinite())
+    with pytest.raises(TrainingError, match="the evaluation's loss is inf, expected a finite number"):
+        build.evaluation(config)
+
+
+def test_views_do_not_hide_what_is_not_finite():
+    class Constant(paddle.nn.Layer):
+        def __init__(self, value):
+            super().__init__()
+            self.value = value
+
+        def forward(self, images):
+            return {"main": [paddle.full([len(images), 2], self.value)]}
+
+    images = [paddle.zeros([2, 3, 4, 4])]
+    for value in (np.nan, np.inf, -np.inf):
+        for multi_label in (False, True):
+            with pytest.raises(TrainingError, match="expected finite numbers"):
+                engine.ViewAverage(Constant(value), mirror=True, multi_label=multi_label)(images)
+    network = deploy.Probabilities(paddle.nn.Identity(), multi_label=True)
+    with pytest.raises(TrainingError, match="output for image 2 of the batch is inf"):
+        deploy.probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))
+
+
+def test_the_first_image_is_named_in_every_shape_of_output():
+    whole = np.zeros((3, 4, 5), np.float32)
+    whole[1, 3, 2] = -np.inf
+    for output in (whole, [np.zeros((3, 2)), whole], {"a": {"b": whole}}, paddle.to_tensor(whole)):
+        with pytest.raises(TrainingError, match="output for second is -inf"):
+            require_finite(output, ["first", "second", "third"].__getitem__)
+    require_finite(np.zeros((0, 4)))
+    require_finite({"a": [np.ones(3), np.ones((1, 2))]})
+
+
+def test_an_evaluation_names_the_image_and_chooses_nothing():
+    class Third(Network):
+        def forward(self, images):
+            return super().forward(images) * paddle.to_tensor([[1.0], [1.0], [np.nan], [1.0]])
+
+    state = make_state(network=Third)
+    loss = CombinedLoss([(LOSSES["CELoss"](), 1.0)])
+    with pytest.raises(TrainingError, match="the network's output for file 2 is nan"):
+        engine.evaluate(state.model, Batches().epoch(0), loss, MetricList([]), describe="file {}".format)
+    with pytest.raises(TrainingError, match="main metric is nan"):
+        state.record(float("nan"), higher_is_better=True)
+    trainer = make_trainer(make_state(), evaluate=lambda: {"loss": float("nan"), "top1": 0.5})
+    with pytest.raises(TrainingError, match="the evaluation after epoch 1's loss is nan"):
+        trainer.fit()
+    assert trainer.state.progress.best is None
