@@ -20,9 +20,10 @@ from ppzoo.build.classes import LABELS, RESOLVED, with_classes_of_data
 from ppzoo.build.components import Section
 from ppzoo.build.networks import answering, answering_part, class_count, load_pretrained, model, title, trial
 from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
-from ppzoo.config import Configuration, log_ranks, settings
+from ppzoo.config import Configuration, GlobalSection, log_ranks, settings
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError
+from ppzoo.errors import CheckpointError, ConfigError
+from ppzoo.events import Callback
 from ppzoo.layers import Classifier, synchronise_norms
 
 logger = logging.getLogger("ppzoo")
@@ -112,6 +113,11 @@ def training(
     if checkpoint is not None:
         with engine.files_of_first(processes, checkpoint) as prefix:
             engine.restore(state, prefix)
+    is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
+    finished = _finished(state, epochs, checkpoint)
+    if finished and not is_own:
+        raise CheckpointError(finished)
+    if checkpoint is not None and not finished:
         logger.info("going on from %s, epoch %d, step %d", checkpoint, state.progress.epoch + 1, state.progress.step)
     regime.heed_rollbacks(state, steps, rollbacks)
     processes.broadcast(network.state_dict().values())
@@ -124,27 +130,66 @@ def training(
         steps=steps,
         loss=criterion,
         evaluate=evaluation.run if evaluation else None,
-        plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch, main, higher_is_better, run.print_batch_step),
+        plan=engine.Plan(
+            state.progress.epoch if finished else epochs,
+            run.eval_interval,
+            run.start_eval_epoch,
+            main,
+            higher_is_better,
+            run.print_batch_step,
+        ),
         describe=batches.samples.dataset.describe,
         processes=processes,
         forward=regime.static(network) if run.to_static else None,
     )
+    if finished:
+        trainer.callbacks += _finishing(state, folder, config, finished) if processes.first else []
+        return folder, trainer
     is_loud = processes.rank in log_ranks(run.log_ranks)
     if not processes.first:
         trainer.callbacks += [report.Console(None, run.print_batch_step)] if is_loud else []
         return folder, trainer
-    engine.open_folder(folder, resume=checkpoint is not None and checkpoint.resolve().parent == folder.resolve())
+    engine.open_folder(folder, resume=is_own)
     _describe_run(folder, config, batches.samples.dataset)
     trainer.callbacks += [
         report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if is_loud else False),
         report.BadFiles(folder / "bad_files.txt", batches.bad_files, run.save_interval_steps),
         report.Curves(folder, title=config["Arch"]["name"]),
         *([report.Scalars(folder / "vdl")] if run.use_visualdl else []),
-        engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
+        _checkpoints(state, folder, run),
     ]
     part = answering_part(config["Arch"])
     trainer.callbacks += [engine.StudentWeights(folder, part)] if part else []
     return folder, trainer
+
+
+def _finished(state: engine.TrainState, epochs: int, checkpoint: Path | None) -> str | None:
+    """Why nothing is left to train after `checkpoint`, and how to train on; None where something is left."""
+    done, patience = state.progress.epoch, state.patience
+    if checkpoint is None:
+        return None
+    if done >= epochs:
+        reason = f"trained {done} of {epochs} epochs" if done == epochs else f"trained {done} epochs (of {epochs})"
+        setting = f"Global.epochs={done + epochs}"
+    elif patience is not None and patience.is_over:
+        reason = f"stopped early after {done} of {epochs} epochs"
+        setting = f"Global.early_stopping.patience={patience.waited + patience.patience}"
+    else:
+        return None
+    return f"{checkpoint} has already {reason}, nothing is left to train; to train on, add -o {setting}"
+
+
+def _finishing(state: engine.TrainState, folder: Path, config: Section, finished: str) -> list[Callback]:
+    """What completes the files of a run of which only that may be left; where nothing is, nothing is written."""
+    engine.open_folder(folder, resume=True)
+    logger.info(finished)
+    drawn = (folder / report.Curves.PICTURE).exists()
+    curves = [] if drawn else [report.Curves(folder, title=config["Arch"]["name"])]
+    return [*curves, _checkpoints(state, folder, settings(Configuration, config).Global)]
+
+
+def _checkpoints(state: engine.TrainState, folder: Path, run: GlobalSection) -> engine.Checkpoints:
+    return engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps)
 
 
 def evaluation_of(config: Section, network: Classifier, processes: engine.Processes = engine.ALONE) -> Evaluation:

@@ -29,6 +29,7 @@ from ppzoo.engine.staging import (
     finish_if_free,
     link,
     listing,
+    listing_if_whole,
     prefixes,
     remove,
     require_whole,
@@ -100,14 +101,14 @@ class Checkpoints(Callback):
 
     def _copy_latest(self) -> None:
         """`best_model` and `epoch_N` of an epoch that has ended, and is saved as `latest`."""
-        progress, latest = self.state.progress, self.folder / "latest"
+        progress, latest, best = self.state.progress, self.folder / "latest", self.folder / "best_model"
         if progress.best_epoch == progress.epoch - 1:
-            if progress.best_is_averaged:
-                save_averaged(self.state, latest, self.folder / "best_model")
-            else:
-                copy(latest, self.folder / "best_model")
+            if not progress.best_is_averaged:
+                _copy_unless_there(latest, best)
+            elif not _is_averaged_copy(latest, best):
+                save_averaged(self.state, latest, best)
         if progress.epoch % self.interval == 0:
-            copy(latest, self.folder / f"epoch_{progress.epoch}")
+            _copy_unless_there(latest, self.folder / f"epoch_{progress.epoch}")
             self._drop_old()
 
     def _drop_old(self) -> None:
@@ -243,13 +244,21 @@ def newest(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def _copy_unless_there(source: Path, target: Path) -> None:
+    if listing(source) != listing_if_whole(target):
+        copy(source, target)
+
+
+def _is_averaged_copy(source: Path, target: Path) -> bool:
+    """Whether `target` is what `save_averaged` makes of `source`."""
+    ours, theirs = listing(source), listing_if_whole(target)
+    pairs = ((WEIGHTS, AVERAGE), (AVERAGE, WEIGHTS), (".pdopt", ".pdopt"))
+    return bool(theirs) and all(theirs.get(to) == ours.get(of) for to, of in pairs)
+
+
 def _is_saved(progress: Progress, prefix: Path) -> bool:
-    """Whether that is what the checkpoint `prefix` has saved, and it is whole."""
-    try:
-        if not listing(prefix):
-            return False
-        require_whole(prefix)
-    except CheckpointError:
+    """Whether that is what the checkpoint `prefix` has saved, and it is complete."""
+    if not listing_if_whole(prefix):
         return False
     saved = read_state(f"{prefix}.pdstates")
     return (saved["epoch"], saved["step"]) == (progress.epoch, progress.step)

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -268,6 +269,51 @@ def test_an_earlier_run_is_moved_aside_not_overwritten(place, trained, tmp_path)
     assert main(arguments) == 0
     assert (tmp_path / "MobileNetV2_x0_25.earlier-1" / "mark").exists()
     assert not (tmp_path / "MobileNetV2_x0_25" / "mark").exists()
+
+
+def contents(folder):
+    return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_checkpoint_that_leaves_nothing_to_train_moves_and_writes_nothing(place, trained, tmp_path, capsys):
+    elsewhere, own = tmp_path / "elsewhere", tmp_path / "output" / trained.name
+    shutil.copytree(trained, elsewhere)
+    shutil.copytree(trained, own)
+    before, output = contents(tmp_path), f"Global.output_dir={tmp_path / 'output'}"
+    hint = "nothing is left to train; to train on, add -o Global.epochs="
+    for number, setting, words in ((8, "Global.epochs=4", "4 of 4 epochs"), (5, "Global.epochs=1", "4 epochs (of 1)")):
+        checkpoint = f"Global.checkpoints={elsewhere / 'latest'}"
+        assert main(command("train", place, output, setting, checkpoint)) == 2
+        line = f"{elsewhere / 'latest'} has already trained {words}, {hint}{number}"
+        assert capsys.readouterr().err.splitlines()[-1] == f"error: {line}"
+        assert main([*command("train", place, output, setting), "--resume", "auto"]) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == line.replace(str(elsewhere), str(own))
+    assert contents(tmp_path) == before
+    assert main(command("train", place, output, "Global.epochs=5", checkpoint, "Global.use_visualdl=false")) == 0
+    assert (tmp_path / "output" / f"{trained.name}.earlier-1").exists()
+
+
+def test_what_a_kill_after_the_last_epoch_left_out_is_made_by_the_next_run(place, trained, tmp_path):
+    own = tmp_path / trained.name
+    shutil.copytree(trained, own)
+    for file in (*own.glob("epoch_4.*"), own / "curves.png"):
+        file.unlink()
+    assert main([*command("train", place, f"Global.output_dir={tmp_path}"), "--resume", "auto"]) == 0
+    assert {file.name for file in own.iterdir()} == {file.name for file in trained.iterdir()}
+
+
+def test_a_run_that_stopped_early_says_how_to_train_on(place, tmp_path, capsys):
+    stopping = "Global.early_stopping={patience: 1, min_gain: 1.0}"
+    settings = (f"Global.output_dir={tmp_path}", stopping, "Global.use_visualdl=false")
+    assert main(command("train", place, *settings)) == 0
+    capsys.readouterr()
+    assert main([*command("train", place, *settings), "--resume", "auto"]) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "stopped early after 2 of 4 epochs" in line
+    hint = line.rpartition(" -o ")[2]
+    assert hint == "Global.early_stopping.patience=2"
+    assert main([*command("train", place, *settings, hint), "--resume", "auto"]) == 0
+    assert len(history(tmp_path / "MobileNetV2_x0_25")) == 3
 
 
 def test_pretrained_weights_with_another_head(place, trained, tmp_path):
