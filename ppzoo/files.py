@@ -10,7 +10,16 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
+
+IS_PATH = "path"
+PathText = Annotated[str, IS_PATH]
+"""A path that a configuration gives; it may begin with `~`."""
+
+
+def expand_home(path: str) -> str:
+    """The path with `~` or `~USER` at its beginning replaced by that user's home folder, if there is such a user."""
+    return os.path.expanduser(path)
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:

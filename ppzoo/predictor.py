@@ -46,7 +46,7 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
-        exported = open_export(Path(export_dir))
+        exported = open_export(Path(export_dir).expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
         self.preprocess = build.transforms(ops)
         decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller

@@ -9,16 +9,23 @@ import sys
 from pathlib import Path
 
 from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.files import expand_home
 from ppzoo.native import process
 
 
 def add_commands(commands) -> None:
     train = _configured(commands, "train", _train, "train a network")
-    train.add_argument("--resume", metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run")
+    train.add_argument(
+        "--resume", type=expand_home, metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run"
+    )
     _configured(commands, "eval", _eval, "evaluate the weights Global.pretrained_model")
     infer = _configured(commands, "infer", _infer, "say what images show", needs_config=False)
-    infer.add_argument("images", nargs="*", help="files, folders or patterns; Infer.infer_imgs by default")
-    infer.add_argument("--weights", metavar="FILE", help="a .safetensors of `export`; needs no configuration")
+    infer.add_argument(
+        "images", nargs="*", type=expand_home, help="files, folders or patterns; Infer.infer_imgs by default"
+    )
+    infer.add_argument(
+        "--weights", type=expand_home, metavar="FILE", help="a .safetensors of `export`; needs no configuration"
+    )
     infer.add_argument("--json", action="store_true", help="print one JSON object an image")
     export = _configured(commands, "export", _export, "export the weights Global.pretrained_model for serving")
     export.add_argument(
@@ -32,7 +39,9 @@ def add_commands(commands) -> None:
 
 def _configured(commands, name: str, run, description: str, needs_config: bool = True) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=description, description=description)
-    command.add_argument("-c", "--config", required=needs_config, help="the configuration, a YAML file")
+    command.add_argument(
+        "-c", "--config", type=expand_home, required=needs_config, help="the configuration, a YAML file"
+    )
     command.add_argument(
         "-o",
         "--override",

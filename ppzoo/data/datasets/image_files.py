@@ -11,7 +11,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_class_count, check_folder
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.errors import DataError
-from ppzoo.files import read_plain_file
+from ppzoo.files import PathText, read_plain_file
 
 
 class ImageFiles:
@@ -64,8 +64,8 @@ class ImageNetDataset(ImageFiles):
     def __init__(
         self,
         *,
-        image_root: str,
-        cls_label_path: str,
+        image_root: PathText,
+        cls_label_path: PathText,
         class_num: int | None = None,
         delimiter: str | None = None,
         relabel: bool = False,
@@ -99,7 +99,7 @@ class ImageFolder(ImageFiles):
             hold, or a folder that cannot be read.
     """
 
-    def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
+    def __init__(self, *, image_root: PathText, class_num: int | None = None) -> None:
         check_folder(image_root)
         self.image_root = image_root
         try:

@@ -16,6 +16,7 @@ from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_folder
 from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
+from ppzoo.files import PathText
 
 LABEL_SUFFIX = ".cls"
 MAX_LABEL_BYTES = 16
@@ -46,7 +47,7 @@ class TarShards:
             without an image.
     """
 
-    def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
+    def __init__(self, *, image_root: PathText, class_num: int | None = None) -> None:
         check_folder(image_root)
         self.shards = sorted(
             entry.path for entry in os.scandir(image_root) if entry.is_file() and entry.name.endswith(".tar")
