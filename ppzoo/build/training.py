@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -22,11 +23,15 @@ from ppzoo.build.networks import answering, answering_part, class_count, load_pr
 from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
 from ppzoo.config import Configuration, GlobalSection, log_ranks, settings
 from ppzoo.data.loader import Loader
-from ppzoo.errors import CheckpointError, ConfigError
+from ppzoo.data.reading import HOW_TO_SKIP
+from ppzoo.errors import CheckpointError, ConfigError, DataError
 from ppzoo.events import Callback
 from ppzoo.layers import Classifier, synchronise_norms
 
 logger = logging.getLogger("ppzoo")
+
+
+SHOWN = 3  # images that an error names
 
 
 class Evaluation(NamedTuple):
@@ -87,7 +92,7 @@ def training(
     _try_out(config, "Train", network, batches, criterion, figures)
     evaluation = None
     if run.eval_during_train and sections.DataLoader.Eval is not None:
-        evaluation = evaluation_of(config, network, processes)
+        evaluation = evaluation_of(config, network, processes, verified=True)
 
     optimiser, schedule = optimizer(
         config["Optimizer"],
@@ -192,8 +197,14 @@ def _checkpoints(state: engine.TrainState, folder: Path, run: GlobalSection) -> 
     return engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps)
 
 
-def evaluation_of(config: Section, network: Classifier, processes: engine.Processes = engine.ALONE) -> Evaluation:
-    """What evaluates `network` on the evaluation data, tried out on a few images of it."""
+def evaluation_of(
+    config: Section, network: Classifier, processes: engine.Processes = engine.ALONE, *, verified: bool = False
+) -> Evaluation:
+    """What evaluates `network` on the evaluation data, tried out on a few images of it.
+
+    Args:
+        verified: look for images that cannot be read now, since the first evaluation is far away.
+    """
     sections = settings(Configuration, config)
     if not sections.Loss.Eval:
         raise ConfigError("Loss.Eval: expected a list of losses, received nothing; this is needed to evaluate")
@@ -202,6 +213,8 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
     )
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
     _try_out(config, "Eval", network, batches, criterion, figures)
+    if verified:
+        _verify(batches, processes)
 
     def run() -> dict[str, float]:
         answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes)
@@ -244,6 +257,26 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
         except ConfigError as error:
             raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
     figures.reset()
+
+
+def _verify(batches: Loader, processes: engine.Processes) -> None:
+    """Look for evaluation images that cannot be read.
+
+    Raises:
+        DataError: there are some, or more than may be skipped.
+    """
+    failures = processes.pool(data.unreadable(batches.samples, part=processes.rank, parts=processes.size))
+    if batches.reader.on_error == "skip":
+        alike = copy.copy(batches)  # which images are skipped is decided when they are read
+        alike.bad = {}
+        alike.note(failures)
+    elif failures:
+        shown = "; ".join(failure.reason for failure in failures[:SHOWN])
+        more = f"; {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+        raise DataError(
+            f"DataLoader.Eval: {len(failures)} of {len(batches.samples)} images cannot be read: {shown}{more};"
+            f" {HOW_TO_SKIP}"
+        )
 
 
 def _identity(config: Section, batches: Loader, steps: engine.Steps) -> dict[str, Any]:

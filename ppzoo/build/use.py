@@ -150,7 +150,7 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:
         if Path(name).is_dir():
-            found = [file for file in Path(name).rglob("*") if file.suffix.lower() in data.IMAGE_SUFFIXES]
+            found = [Path(file) for file in data.images_below(name)]
         elif Path(name).is_file():
             found = [Path(name)]
         else:

@@ -9,7 +9,6 @@ from ppzoo.data.datasets import (
     CIFAR10,
     CIFAR100,
     DATASETS,
-    IMAGE_SUFFIXES,
     Dataset,
     FashionMNIST,
     Flowers102,
@@ -17,6 +16,7 @@ from ppzoo.data.datasets import (
     ImageNetDataset,
     MultiLabelDataset,
     TarShards,
+    images_below,
 )
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.inspect import Inspection, imbalance, inspect_dataset, leaks
@@ -25,6 +25,7 @@ from ppzoo.data.pipeline import Sample, Samples
 from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler, Sampler
 from ppzoo.data.split import Split, split_folder
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
+from ppzoo.data.verify import unreadable
 
 __all__ = [
     "BATCH_TRANSFORMS",
@@ -32,7 +33,6 @@ __all__ = [
     "CIFAR100",
     "CORNERS",
     "DATASETS",
-    "IMAGE_SUFFIXES",
     "SAMPLERS",
     "TRANSFORMS",
     "BatchTransform",
@@ -54,6 +54,7 @@ __all__ = [
     "TarShards",
     "Transform",
     "WeightedRandomSampler",
+    "images_below",
     "imbalance",
     "index_paths",
     "inspect_dataset",
@@ -61,4 +62,5 @@ __all__ = [
     "read_labels",
     "read_list",
     "split_folder",
+    "unreadable",
 ]

@@ -200,6 +200,37 @@ def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
     assert [line.split("\t")[0] for line in listed] == [str(broken)]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_evaluation_images_are_found_before_training(place, tmp_path, capsys, workers):
+    root = tmp_path / "images"
+    shutil.copytree(place / "images", root)
+    broken = [root / "green" / "green 7.png", root / "red" / "red 2.png"]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:300])
+    settings = (f"DataLoader.Eval.dataset.image_root={root}", f"DataLoader.Eval.loader={{num_workers: {workers}}}")
+    arguments = command("train", place, *settings, f"Global.output_dir={tmp_path / 'output'}", "Global.epochs=1")
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: DataLoader.Eval: 2 of 24 images cannot be read: ")
+    assert all(str(file) in line for file in broken) and "on_error: skip" in line and "`ppzoo data check" in line
+    assert not (tmp_path / "output").exists()
+    skip = "DataLoader.Eval.dataset.on_error=skip"
+    assert main([*arguments, "-o", skip]) == 2
+    assert "2 of 24 images cannot be read, more than dataset.max_bad_fraction (0.05)" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
+    assert main([*arguments, "-o", skip, "-o", "DataLoader.Eval.dataset.max_bad_fraction=0.1"]) == 0
+    assert "2 images could not be read and are left out of the evaluation" in capsys.readouterr().err
+
+
+def test_a_broken_image_in_an_evaluation_says_how_to_skip_it(place, trained, tmp_path, capsys):
+    root = tmp_path / "images"
+    shutil.copytree(place / "images", root)
+    (root / "red" / "red 2.png").write_bytes(b"no image")
+    assert main(command("eval", place, best(trained), f"DataLoader.Eval.dataset.image_root={root}")) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "red 2.png: " in line and line.endswith("skips such images, `ppzoo data check CONFIG` lists them")
+
+
 def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tmp_path, capsys):
     for override, difference in (
         ("Optimizer={name: Adam, lr: {name: Constant, learning_rate: 0.1}}", "optimizer is 'Momentum'"),

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from typing import NoReturn
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_class_count, check_folder
+from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_class_count, check_folder, is_hidden
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.errors import DataError
 from ppzoo.files import PathText, read_plain_file
+
+
+def images_below(folder: str) -> Iterator[str]:
+    """Paths of the image files (`IMAGE_SUFFIXES`, in either case) at any depth below a folder, in order of their names.
+
+    Hidden files and folders, whose names begin with a dot, are skipped. Links to folders are not followed.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for file in sorted(files):
+            if file.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(file):
+                yield os.path.join(place, file)
 
 
 class ImageFiles:
@@ -25,14 +41,32 @@ class ImageFiles:
         return len(self.index)
 
     def __getitem__(self, index: int) -> tuple[bytes, int | np.ndarray]:
+        try:
+            return read_plain_file(self.describe(index)), self.label(index)
+        except OSError as error:
+            raise self._unreadable(index, error.strerror) from error
+
+    def require_file(self, index: int) -> None:
+        """Look whether the image is there, without reading it.
+
+        Raises:
+            DataError: it is missing, empty or not a file.
+        """
         path = self.describe(index)
         try:
-            return read_plain_file(path), self.label(index)
+            status = os.stat(path)
         except OSError as error:
-            raise DataError(
-                f"cannot read the image {path!r} ({error.strerror}; {self.origin(index)}): "
-                "restore the file or correct dataset.image_root"
-            ) from error
+            raise self._unreadable(index, error.strerror) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unreadable(index, "it is not a file")
+        if not status.st_size:
+            raise self._unreadable(index, "it is empty")
+
+    def _unreadable(self, index: int, reason: str) -> DataError:
+        return DataError(
+            f"cannot read the image {self.describe(index)!r} ({reason}; {self.origin(index)}): "
+            "restore the file or correct dataset.image_root"
+        )
 
     def label(self, index: int) -> int | np.ndarray:
         return int(self.labels[index])
@@ -87,7 +121,7 @@ class ImageNetDataset(ImageFiles):
 class ImageFolder(ImageFiles):
     """One folder a class, with its images in it at any depth; classes are numbered in sorted order of their names.
 
-    Names that start with a dot are passed over, other files than images too (`IMAGE_SUFFIXES`, in either case).
+    `images_below` says what counts as an image; class folders whose names begin with a dot are skipped too.
     Symbolic links to files and to class folders are followed, links to folders inside them are not.
 
     Args:
@@ -107,7 +141,7 @@ class ImageFolder(ImageFiles):
         except OSError as error:
             _refuse(error)
         self.classes = sorted(
-            name for name in entries if not name.startswith(".") and os.path.isdir(os.path.join(image_root, name))
+            name for name in entries if not is_hidden(name) and os.path.isdir(os.path.join(image_root, name))
         )
         for name in self.classes:
             if name != name.strip() or set("\r\n") & set(name) or not _is_text(name):
@@ -124,12 +158,9 @@ class ImageFolder(ImageFiles):
     def _images(self) -> Iterator[tuple[str, int]]:
         for label, name in enumerate(self.classes):
             found = False
-            for folder, folders, files in os.walk(os.path.join(self.image_root, name), onerror=_refuse):
-                folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-                for file in sorted(files):
-                    if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
-                        found = True
-                        yield os.path.relpath(os.path.join(folder, file), self.image_root), label
+            for path in images_below(os.path.join(self.image_root, name)):
+                found = True
+                yield os.path.relpath(path, self.image_root), label
             if not found:
                 raise DataError(
                     f"the class folder {os.path.join(self.image_root, name)!r} has no images "
@@ -142,7 +173,7 @@ class ImageFolder(ImageFiles):
 
 def _refuse(error: OSError) -> NoReturn:
     raise DataError(
-        f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions or dataset.image_root"
+        f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions, or name another folder"
     ) from error
 
 
