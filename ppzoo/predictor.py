@@ -12,11 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import build
-from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.deploy import Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
+from ppzoo.errors import BatchError, ConfigError, DataError
+from ppzoo.image_inputs import Image, as_path, describe
 from ppzoo.machine import usable_cores
-
-Image = str | os.PathLike | bytes | np.ndarray
 
 
 class Predictor:
@@ -55,6 +54,7 @@ class Predictor:
         settings = exported, batch_size, Normalization(*last.linear()) if last else None
         self.engine = fastest_engine(*settings) if engine == "auto" else open_engine(engine, *settings)
         self.postprocess = of_settings(exported.settings["PostProcess"])
+        self._channels = _array_channels(ops)
         self.batch_size = batch_size
         self._random = np.random.default_rng()
         self._answers: dict[int, Callable[[np.ndarray], list[dict[str, Any]]]] = {}
@@ -72,14 +72,33 @@ class Predictor:
 
         Raises:
             ConfigError: `topk` out of its range.
-            DataError: an image that cannot be read, or whose shape after preprocessing does not fit.
+            DataError: an image that cannot be read, or whose shape after preprocessing does not fit. Of a list it is a
+                `ppzoo.errors.BatchError`, raised when all images have been tried: `errors` has the error of each such
+                image by its index in `images`, `results` the predictions of the others, and None in its place.
         """
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = self._answer(topk)
-        results: list[dict[str, Any]] = []
+        results: list[dict[str, Any] | DataError] = []
         for start in range(0, len(several), self.batch_size):
-            results += answer(self._probabilities(several[start : start + self.batch_size]))
-        return results
+            batch = several[start : start + self.batch_size]
+            try:
+                results += answer(self._probabilities(batch))
+            except DataError:
+                results += [self._result_or_error(image, answer) for image in batch]
+        errors = {index: result for index, result in enumerate(results) if isinstance(result, DataError)}
+        if errors and several is not images:
+            raise errors[0]
+        if errors:
+            raise BatchError(errors, [None if index in errors else result for index, result in enumerate(results)])
+        return results  # type: ignore[return-value]  # none of them is an error
+
+    def _result_or_error(self, image: Image, answer: Callable[[np.ndarray], list[dict[str, Any]]]) -> Any:
+        """The prediction of an image by itself, or the error that says what is wrong with this image."""
+        try:
+            (result,) = answer(self._probabilities([image]))
+        except DataError as error:
+            return DataError(describe(image, error, self._channels))
+        return result
 
     def _answer(self, topk: int) -> Callable[[np.ndarray], list[dict[str, Any]]]:
         if topk not in self._answers:
@@ -105,13 +124,8 @@ class Predictor:
         def fill(start: int) -> None:
             for index in range(start, len(images), cores):
                 prepared = self._prepare(images[index])
-                expected = batch.images.shape[1:]
-                if prepared.shape != expected:
-                    first, other = self._planes(expected), self._planes(prepared.shape)
-                    raise DataError(
-                        f"expected images of one shape after preprocessing, received {first} and {other}:"
-                        " export with ResizeImage with size, or CropImage, in Infer.transforms"
-                    )
+                if prepared.shape != batch.images.shape[1:]:
+                    raise misfit((1, *self._planes(prepared.shape)))
                 batch.put(index, prepared)
 
         helping = [self._helpers.submit(fill, start) for start in range(2, cores + 1)]
@@ -124,16 +138,12 @@ class Predictor:
 
     def _prepare(self, image: Image) -> np.ndarray:
         """An image as the engine takes it."""
-        received = type(image).__name__
-        if isinstance(image, np.ndarray):
-            if image.ndim == 3 and image.size and image.dtype == np.uint8:
-                return self._transform(image)
-            received = f"an array of shape {image.shape} and type {image.dtype}"
-        elif isinstance(image, bytes):
+        if isinstance(image, (str, os.PathLike)):
+            return build.read_image(Path(as_path(image)), self._transform)
+        is_array = isinstance(image, np.ndarray) and image.ndim == 3 and image.size and image.dtype == np.uint8
+        if is_array or isinstance(image, bytes):
             return self._transform(image)
-        elif isinstance(image, (str, os.PathLike)):
-            return build.read_image(Path(image), self._transform)
-        raise DataError(f"image: expected a path, bytes or an H x W x 3 uint8 array, received {received}")
+        raise DataError("it is of another kind")
 
     def _transform(self, image: bytes | np.ndarray) -> np.ndarray:
         if self._decode and isinstance(image, bytes):
@@ -143,3 +153,10 @@ class Predictor:
     def _planes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a prepared image as C x H x W."""
         return (shape[2], *shape[:2]) if self.engine.takes_pixels else shape
+
+
+def _array_channels(ops: Sequence[dict[str, Any]]) -> int:
+    """How many channels the transforms of an export take of arrays."""
+    options = {name: given or {} for op in ops for name, given in op.items()}
+    mean = options.get("NormalizeImage", {}).get("mean")
+    return options.get("DecodeImage", {}).get("channels") or (len(mean) if isinstance(mean, list) else 3)

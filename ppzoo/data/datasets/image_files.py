@@ -62,7 +62,7 @@ class ImageFiles:
         if not status.st_size:
             raise self._unreadable(index, "it is empty")
 
-    def _unreadable(self, index: int, reason: str) -> DataError:
+    def _unreadable(self, index: int, reason: str | None) -> DataError:
         return DataError(
             f"cannot read the image {self.describe(index)!r} ({reason}; {self.origin(index)}): "
             "restore the file or correct dataset.image_root"
