@@ -13,12 +13,17 @@ from typing import Any
 
 
 class PpzooError(Exception):
-    """Base of all of them; what a name in the text has of line ends is shown as such."""
+    """Base of all of them; what a name in the text has of line ends is shown as such.
+
+    Args:
+        python_hint: ends the text for callers in Python; the command line, where it does not help, prints `line`.
+    """
 
     exit_status = 2
 
-    def __init__(self, text: object) -> None:
-        super().__init__(one_line(text))
+    def __init__(self, text: object, python_hint: str = "") -> None:
+        self.line = one_line(text)
+        super().__init__(self.line + python_hint)
 
 
 class ConfigError(PpzooError):
@@ -26,6 +31,7 @@ class ConfigError(PpzooError):
 
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(map(one_line, problems))
+        self.line = "; ".join(self.problems)
         Exception.__init__(self, "\n".join(self.problems))
 
 

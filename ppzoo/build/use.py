@@ -28,6 +28,7 @@ from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
 from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
 from ppzoo.errors import ConfigError, DataError, PpzooError
+from ppzoo.files import weights_of_run
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 
@@ -198,10 +199,10 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
     run = settings(Configuration, config).Global
     source = run.pretrained_model or arch.get("pretrained")
     if not source:
-        raise ConfigError(
-            "Global.pretrained_model: expected the weights to use, received nothing;"
-            f" after training they are in {Path(run.output_dir) / config['Arch']['name'] / 'best_model'}"
-        )
+        folder = Path(run.output_dir) / config["Arch"]["name"]
+        there = weights_of_run(folder)
+        where = f"those of the run are {there}" if there else f"after training they are in {folder / 'best_model'}"
+        raise ConfigError(f"Global.pretrained_model: expected the weights to use, received nothing; {where}")
     engine.select_device(run.device)
     native.activate(run.native)
     network = model(arch, pretrained=False)

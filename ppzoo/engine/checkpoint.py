@@ -39,6 +39,7 @@ from ppzoo.engine.staging import (
 from ppzoo.engine.state import VERSIONS, Progress, TrainState
 from ppzoo.errors import CheckpointError, WeightsError
 from ppzoo.events import Callback, EpochReport, StepReport
+from ppzoo.files import weights_suggestion
 from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")
@@ -167,12 +168,15 @@ def restore(state: TrainState, prefix: Path) -> None:
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
     finish_if_free(prefix)
     require_whole(prefix)
-    for suffix in CONTENT:
-        if not os.path.isfile(f"{prefix}{suffix}"):
-            raise CheckpointError(
-                f"Global.checkpoints: expected {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{suffix} does not"
-                " exist; weights alone are loaded by Global.pretrained_model"
-            )
+    absent = [suffix for suffix in CONTENT if not os.path.isfile(f"{prefix}{suffix}")]
+    if absent:
+        hint = "; weights alone are loaded by Global.pretrained_model"
+        if WEIGHTS in absent:
+            hint = weights_suggestion(prefix, to_resume=True)
+        raise CheckpointError(
+            f"expected the checkpoint {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{absent[0]} does not"
+            f" exist{hint}"
+        )
     accumulators, saved = read_state(f"{prefix}.pdopt"), read_state(f"{prefix}.pdstates")
     with claims.believed(prefix):
         _restore(state, prefix, accumulators, saved)

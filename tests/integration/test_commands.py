@@ -17,6 +17,7 @@ from PIL import Image
 
 import ppzoo
 from ppzoo.cli import main
+from ppzoo.errors import WeightsError
 from ppzoo.weights import read_pdparams, read_state
 
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
@@ -345,6 +346,57 @@ def test_a_run_that_stopped_early_says_how_to_train_on(place, tmp_path, capsys):
     assert hint == "Global.early_stopping.patience=2"
     assert main([*command("train", place, *settings, hint), "--resume", "auto"]) == 0
     assert len(history(tmp_path / "MobileNetV2_x0_25")) == 3
+
+
+def next_steps(printed):
+    return printed.partition("What to do next:\n")[2].splitlines()
+
+
+@pytest.mark.parametrize("way", ["ppzoo", "tools"])
+def test_what_is_printed_to_be_done_next_works_when_it_is_pasted(place, tmp_path, way, monkeypatch):
+    """Also where names hold blanks, and from another folder than the checkout."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ppzoo_command = tmp_path / "bin" / "ppzoo"
+    ppzoo_command.parent.mkdir()
+    ppzoo_command.write_text(f"#!{sys.executable}\nfrom ppzoo.cli import console\nconsole()\n")
+    ppzoo_command.chmod(0o755)
+    starts = {"ppzoo": [str(ppzoo_command), "train"], "tools": [sys.executable, str(root / "tools" / "train.py")]}
+    settings = ("Global.output_dir=out put", "Global.save_inference_dir=in ference", "Global.epochs=1")
+    photo = place / "images" / "red" / "red 1.png"
+
+    def run(command):
+        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+        return subprocess.run(command, check=True, shell=isinstance(command, str), **options).stdout
+
+    infer, export = next_steps(run([*starts[way], *command("train", place, *settings)[1:]]))
+    assert run(infer.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
+    (python,) = run(export).partition("What to do next, in Python:\n")[2].splitlines()
+    run([sys.executable, "-c", python.strip().replace("photo.jpg", str(photo))])
+    (weights,) = next_steps(run(f"{export} --format safetensors"))
+    assert run(weights.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
+
+
+def test_without_transforms_to_infer_with_no_step_is_offered_that_needs_them(place, tmp_path, capsys):
+    settings = (f"Global.output_dir={tmp_path}", "Global.epochs=1", "Infer=null")
+    assert main(command("train", place, *settings)) == 0
+    (line,) = next_steps(capsys.readouterr().out)
+    assert "Infer.transforms" in line
+
+
+def test_weights_that_are_not_named_are_offered_where_they_lie(place, trained, capsys):
+    assert main(command("eval", place)) == 2
+    assert capsys.readouterr().err.endswith(f"received nothing; those of the run are {trained / 'best_model'}\n")
+
+
+def test_only_callers_in_python_are_offered_what_only_they_can_do(place, trained, capsys):
+    assert main(command("eval", place, best(trained), "Arch.class_num=4")) == 2
+    assert "strict" not in capsys.readouterr().err
+    network = ppzoo.create_model("MobileNetV2_x0_25", class_num=4)
+    with pytest.raises(
+        WeightsError, match=r"; ppzoo.load_weights\(..., strict=False\) loads the 265 entries that fit$"
+    ):
+        ppzoo.load_weights(network, trained / "best_model", head="strict")
 
 
 def test_pretrained_weights_with_another_head(place, trained, tmp_path):
