@@ -43,4 +43,5 @@ def unreadable(samples: Samples, *, part: int = 0, parts: int = 1) -> list[Failu
 
     indices = range(part, len(samples), parts)
     chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
-    return [failure for found in in_parallel(failures, chunks, workers=None, label="verifying") for failure in found]
+    found = in_parallel(failures, chunks, workers=None, label="verifying", unit=f" x {CHUNK} images")
+    return [failure for several in found for failure in several]

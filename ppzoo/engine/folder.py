@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -173,7 +174,7 @@ def _move_down(folder: Path) -> Path:
     earlier = _first_free(folder / "earlier-")
     earlier.mkdir()
     for entry in sorted(entries, key=lambda entry: order.get(entry.suffix, 1)):
-        entry.rename(earlier / entry.name)
+        shutil.move(entry, earlier / entry.name)  # copies what cannot be renamed, as a folder of a container's image
     return earlier
 
 

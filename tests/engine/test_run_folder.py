@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -118,15 +119,16 @@ def test_a_mount_point_takes_one_run_after_the_other(place):
 
 def test_a_move_that_is_cut_off_leaves_weights_that_the_next_run_moves(place, monkeypatch):
     (place / "latest.manifest").write_bytes(b"manifest")
-    rename = type(place).rename
+    move = shutil.move
 
     def refusing(path, target):
-        if path == place or path.suffix == ".pdparams":
+        if path.suffix == ".pdparams":
             raise OSError(errno.EBUSY, "busy")
-        return rename(path, target)
+        return move(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(place), "rename", refusing)
+        patch.setattr(type(place), "rename", lambda path, target: refusing(place / "x.pdparams", target))
+        patch.setattr(shutil, "move", refusing)
         with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written.*busy"):
             open_folder(place, resume=False)
     assert names(place) == {folder.LOCK, "earlier-1", "latest.pdparams"}
