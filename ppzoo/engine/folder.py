@@ -42,7 +42,7 @@ def open_folder(folder: Path, *, resume: bool) -> Path:
     Raises:
         PpzooError: the folder cannot be made or written, or another run is writing into it.
     """
-    if folder.is_symlink() and not folder.exists():
+    if os.path.islink(folder) and not os.path.exists(folder):
         raise PpzooError(f"Global.output_dir: {folder} is a link to {os.readlink(folder)}, which does not exist")
     try:
         folder.mkdir(parents=True, exist_ok=True)
