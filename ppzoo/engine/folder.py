@@ -42,8 +42,9 @@ def open_folder(folder: Path, *, resume: bool) -> Path:
     Raises:
         PpzooError: the folder cannot be made or written, or another run is writing into it.
     """
-    if os.path.islink(folder) and not os.path.exists(folder):
-        raise PpzooError(f"Global.output_dir: {folder} is a link to {os.readlink(folder)}, which does not exist")
+    for place in (folder, *folder.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            raise PpzooError(f"Global.output_dir: {place} is a link to {os.readlink(place)}, which does not exist")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _hold(folder)

@@ -50,7 +50,7 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
             if not os.access(candidate, os.R_OK):
                 raise WeightsError(f"{candidate} may not be read by this user; change its permissions")
             return candidate
-    hint = weights_suggestion(path) if suffix == SUFFIX else ""
+    hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
     if path.is_dir():
         raise WeightsError(f"{path} is a folder; name the {suffix} file{hint}")
     if not path.parent.is_dir():
