@@ -11,7 +11,7 @@ from ppzoo.data.batch_transforms import BatchTransform
 from ppzoo.data.pipeline import Key, Sample, Samples
 from ppzoo.errors import DataError
 
-HOW_TO_SKIP = "dataset.on_error: skip skips such images, `ppzoo data check CONFIG` lists them"
+HOW_TO_SKIP = "`on_error: skip` in the dataset section skips such images, `ppzoo data check CONFIG` lists them"
 
 OnError = Literal["raise", "skip"]
 Empty = Callable[[tuple[int, ...], np.dtype], np.ndarray]

@@ -267,7 +267,7 @@ def test_an_image_that_one_cannot_read_ends_all_with_its_line(place, tmp_path):
     assert run.end() == 2
     assert "images/5000.png" in run.text(1).splitlines()[-1]
     assert run.text(0).splitlines()[-1] == run.text(1).splitlines()[-1].replace(
-        "error: ", "error: process 1 of 2 failed: "
+        "error: ", "error: process 1 of 2 failed: ", 1
     )
 
 
