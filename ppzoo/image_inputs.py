@@ -89,7 +89,9 @@ def _kind(image: Any) -> str:
 
 
 def _array_hint(image: np.ndarray, channels: int) -> str:
-    if image.ndim == 4:
+    if image.dtype.kind in "US":
+        return ": pass images.tolist()"
+    if image.ndim == 4 or image.dtype == object:
         return ": pass list(images)"
     if image.dtype != np.uint8:
         return ": pass pixels from 0 to 255 as uint8"

@@ -122,8 +122,8 @@ def _difference(model: Probabilities, program: Program, image_shape: Sequence[in
             " nothing was exported; please report the architecture and the version of PaddlePaddle"
         )
     logger.warning(
-        "the network's outputs depend on rounding: the exported program differs from it by %.2g, and it differs from"
-        " itself in float64 no less; a longer training mostly ends that",
+        "the network is badly conditioned: rounding changes its outputs in float32, and the exported program differs"
+        " from it by %.2g; a longer training usually ends that",
         largest,
     )
     return largest
