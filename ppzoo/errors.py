@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 class PpzooError(Exception):
-    """Base of all of them; what a name in the text has of line ends is shown as such."""
+    """Base of all of them; what a name in the text has of line ends is shown as such.
+
+    Args:
+        python_hint: ends the text for callers in Python; the command line, where it does not help, prints `line`.
+    """
 
     exit_status = 2
 
-    def __init__(self, text: object) -> None:
-        super().__init__(one_line(text))
+    def __init__(self, text: object, python_hint: str = "") -> None:
+        self.line = one_line(text)
+        super().__init__(self.line + python_hint)
 
 
 class ConfigError(PpzooError):
@@ -25,6 +31,7 @@ class ConfigError(PpzooError):
 
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(map(one_line, problems))
+        self.line = "; ".join(self.problems)
         Exception.__init__(self, "\n".join(self.problems))
 
 
@@ -41,6 +48,27 @@ class WeightsError(PpzooError):
 
 class DataError(PpzooError):
     """A dataset or an image that is missing, broken or labelled wrongly."""
+
+
+class BatchError(DataError):
+    """Images of a batch that could not be predicted, while the others were.
+
+    Attributes:
+        errors: index of each of these images -> what is wrong with it.
+        results: the predictions of all images in their order; None where there is an error.
+    """
+
+    SHOWN = 3
+
+    def __init__(self, errors: Mapping[int, DataError], results: Sequence[Any]) -> None:
+        self.errors, self.results = dict(errors), list(results)
+        shown = [f"images[{index}]: {error}" for index, error in list(self.errors.items())[: self.SHOWN]]
+        more = [f"{len(self.errors) - self.SHOWN} more"] if len(self.errors) > self.SHOWN else []
+        count = f"{len(self.errors)} of {len(self.results)} images cannot be predicted"
+        super().__init__(f"{count}: {'; '.join(shown + more)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors, self.results)
 
 
 class CheckpointError(PpzooError):

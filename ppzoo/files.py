@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import os
@@ -10,7 +11,45 @@ import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
+
+WEIGHTS = ".pdparams"
+EPOCH = re.compile(r"epoch_[0-9]+")  # a checkpoint of that epoch
+
+IS_PATH = "path"
+PathText = Annotated[str, IS_PATH]
+"""A path that a configuration gives; it may begin with `~`."""
+
+
+def expand_home(path: str) -> str:
+    """The path with `~` or `~USER` at its beginning replaced by that user's home folder, if there is such a user."""
+    return os.path.expanduser(path)
+
+
+def weights_of_run(folder: Path, *, to_resume: bool = False) -> Path | None:
+    """The weights in a run's folder that are meant most of the time, as a path without suffix; None where it has none.
+
+    Args:
+        to_resume: the latest ones, from which a run can be resumed, before the best ones.
+    """
+    names = [file.name.removesuffix(WEIGHTS) for file in folder.glob(f"*{WEIGHTS}")] if os.path.isdir(folder) else []
+    epochs = sorted((name for name in names if EPOCH.fullmatch(name)), key=lambda name: -int(name.partition("_")[2]))
+    order = ["latest", *epochs, "best_model"] if to_resume else ["best_model", "latest", *epochs]
+    return next((folder / name for name in order if name in names), None)
+
+
+def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
+    """'; did you mean X?' where there are no weights `path`: a similar name beside it, else those of the run there.
+
+    Empty where there are none. The names of epochs are all similar, and one is not a mistyped other.
+    """
+    folder = path if os.path.isdir(path) else path.parent
+    if not os.path.isdir(folder):
+        return ""
+    names = [file.name for file in folder.glob(f"*{WEIGHTS}") if not EPOCH.fullmatch(file.name.removesuffix(WEIGHTS))]
+    near = difflib.get_close_matches(path.name.removesuffix(WEIGHTS) + WEIGHTS, sorted(names), n=1, cutoff=0.8)
+    found = folder / near[0].removesuffix(WEIGHTS) if near else weights_of_run(folder, to_resume=to_resume)
+    return f"; did you mean {str(found)!r}?" if found else ""
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:

@@ -12,12 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import build
-from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.deploy import Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
+from ppzoo.errors import BatchError, ConfigError, DataError
 from ppzoo.finite import require_finite
+from ppzoo.image_inputs import Image, as_path, describe
 from ppzoo.machine import usable_cores
 
-Image = str | os.PathLike | bytes | np.ndarray
+Answer = Callable[[np.ndarray], list[dict[str, Any]]]
 
 
 class Predictor:
@@ -47,7 +48,7 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
-        exported = open_export(Path(export_dir))
+        exported = open_export(Path(export_dir).expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
         self.preprocess = build.transforms(ops)
         decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller
@@ -56,9 +57,10 @@ class Predictor:
         settings = exported, batch_size, Normalization(*last.linear()) if last else None
         self.engine = fastest_engine(*settings) if engine == "auto" else open_engine(engine, *settings)
         self.postprocess = of_settings(exported.settings["PostProcess"])
+        self._channels = _array_channels(ops)
         self.batch_size = batch_size
         self._random = np.random.default_rng()
-        self._answers: dict[int, Callable[[np.ndarray], list[dict[str, Any]]]] = {}
+        self._answers: dict[int, Answer] = {}
         self._cores = usable_cores()
         self._helpers = ThreadPoolExecutor(self._cores, thread_name_prefix="ppzoo-reader")
         self._engine_is_free = Lock()
@@ -73,20 +75,43 @@ class Predictor:
 
         Raises:
             ConfigError: `topk` out of its range.
-            DataError: an image that cannot be read, or whose shape after preprocessing does not fit.
+            DataError: an image that cannot be read, or whose shape after preprocessing does not fit. Of a list it is a
+                `ppzoo.errors.BatchError`, raised when all images have been tried: `errors` has the error of each such
+                image by its index in `images`, `results` the predictions of the others, and None in its place.
             TrainingError: the network's output is not finite; names the image.
         """
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = self._answer(topk)
-        results: list[dict[str, Any]] = []
+        results: list[dict[str, Any] | DataError] = []
         for start in range(0, len(several), self.batch_size):
-            part = several[start : start + self.batch_size]
-            probabilities = self._probabilities(part)
-            require_finite(probabilities, [_title(*pair) for pair in enumerate(part, start)].__getitem__)
-            results += answer(probabilities)
-        return results
+            batch = several[start : start + self.batch_size]
+            try:
+                results += self._results(batch, start, answer)
+            except DataError:
+                for index, image in enumerate(batch, start):
+                    results += [self._result_or_error(index, image, answer)]
+        errors = {index: result for index, result in enumerate(results) if isinstance(result, DataError)}
+        if errors and several is not images:
+            raise errors[0]
+        if errors:
+            raise BatchError(errors, [None if index in errors else result for index, result in enumerate(results)])
+        return results  # type: ignore[return-value]  # none of them is an error
 
-    def _answer(self, topk: int) -> Callable[[np.ndarray], list[dict[str, Any]]]:
+    def _results(self, images: Sequence[Image], start: int, answer: Answer) -> list[dict[str, Any]]:
+        """The predictions of some images, the first of which has the index `start`."""
+        probabilities = self._probabilities(images)
+        require_finite(probabilities, [_title(*pair) for pair in enumerate(images, start)].__getitem__)
+        return answer(probabilities)
+
+    def _result_or_error(self, index: int, image: Image, answer: Answer) -> dict[str, Any] | DataError:
+        """The prediction of an image by itself, or the error that says what is wrong with this image."""
+        try:
+            (result,) = self._results([image], index, answer)
+        except DataError as error:
+            return DataError(describe(image, error, self._channels))
+        return result
+
+    def _answer(self, topk: int) -> Answer:
         if topk not in self._answers:
             name, options = self.postprocess
             section = {**options, "name": name, **({"topk": topk} if name == "Topk" else {})}
@@ -110,13 +135,8 @@ class Predictor:
         def fill(start: int) -> None:
             for index in range(start, len(images), cores):
                 prepared = self._prepare(images[index])
-                expected = batch.images.shape[1:]
-                if prepared.shape != expected:
-                    first, other = self._planes(expected), self._planes(prepared.shape)
-                    raise DataError(
-                        f"expected images of one shape after preprocessing, received {first} and {other}:"
-                        " export with ResizeImage with size, or CropImage, in Infer.transforms"
-                    )
+                if prepared.shape != batch.images.shape[1:]:
+                    raise misfit((1, *self._planes(prepared.shape)))
                 batch.put(index, prepared)
 
         helping = [self._helpers.submit(fill, start) for start in range(2, cores + 1)]
@@ -129,16 +149,12 @@ class Predictor:
 
     def _prepare(self, image: Image) -> np.ndarray:
         """An image as the engine takes it."""
-        received = type(image).__name__
-        if isinstance(image, np.ndarray):
-            if image.ndim == 3 and image.size and image.dtype == np.uint8:
-                return self._transform(image)
-            received = f"an array of shape {image.shape} and type {image.dtype}"
-        elif isinstance(image, bytes):
+        if isinstance(image, (str, os.PathLike)):
+            return build.read_image(Path(as_path(image)), self._transform)
+        is_array = isinstance(image, np.ndarray) and image.ndim == 3 and image.size and image.dtype == np.uint8
+        if is_array or isinstance(image, bytes):
             return self._transform(image)
-        elif isinstance(image, (str, os.PathLike)):
-            return build.read_image(Path(image), self._transform)
-        raise DataError(f"image: expected a path, bytes or an H x W x 3 uint8 array, received {received}")
+        raise DataError("it is of another kind")
 
     def _transform(self, image: bytes | np.ndarray) -> np.ndarray:
         if self._decode and isinstance(image, bytes):
@@ -153,3 +169,10 @@ class Predictor:
 def _title(index: int, image: Image) -> str:
     """What errors call an image: its path, or its place among those that were given."""
     return str(image) if isinstance(image, (str, os.PathLike)) else f"image {index + 1}"
+
+
+def _array_channels(ops: Sequence[dict[str, Any]]) -> int:
+    """How many channels the transforms of an export take of arrays."""
+    options = {name: given or {} for op in ops for name, given in op.items()}
+    mean = options.get("NormalizeImage", {}).get("mean")
+    return options.get("DecodeImage", {}).get("channels") or (len(mean) if isinstance(mean, list) else 3)

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "config": FOUNDATIONS,
     "build": FOUNDATIONS | SHARED | ROOMS | {"native"},
     "convert": FOUNDATIONS | SHARED | {"build", "models"},
-    "predictor": {"build", "deploy", *FOUNDATIONS},
+    "image_inputs": FOUNDATIONS,
+    "predictor": {"build", "deploy", "image_inputs", *FOUNDATIONS},
     "cli": {"build", "convert", "data", "models", "native", "report", *FOUNDATIONS, *SHARED},
 }
 

@@ -35,7 +35,7 @@ def read_config(path: str, overrides: Sequence[str], task: configuration.Task) -
     Raises:
         ConfigError: all that is wrong with it, files that do not exist included.
     """
-    config = configuration.load(path, overrides)
+    config = configuration.expand_paths(configuration.load(path, overrides), components())
     problems = configuration.check(config, components(), task)
     problems = problems or [*_mistakes(_parts(config)), *configuration.check_files(config, task)]
     if problems:
@@ -49,7 +49,7 @@ def rehearse(path: str, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: all that is wrong with it; missing data is not.
     """
-    config = configuration.load(path, overrides)
+    config = configuration.expand_paths(configuration.load(path, overrides), components())
     problems = configuration.check(config, components()) or [*_mistakes(_parts(config)), *_mistakes(_network(config))]
     if problems:
         raise ConfigError(*problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -36,14 +37,19 @@ from ppzoo.build.components import Section
 from ppzoo.build.networks import answering, answering_part, class_count, load_pretrained, model, title, trial
 from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
 from ppzoo.build.preprocessing import warn_of_preprocessing
-from ppzoo.config import Configuration, log_ranks, settings
+from ppzoo.config import Configuration, GlobalSection, log_ranks, settings
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError
+from ppzoo.data.reading import HOW_TO_SKIP
+from ppzoo.errors import CheckpointError, ConfigError, DataError
+from ppzoo.events import Callback
 from ppzoo.layers import Classifier, synchronise_norms
 
 logger = logging.getLogger("ppzoo")
 
 MOST_NAMES = 1000  # of classes in config.yaml, whose length is limited; labels.txt has all
+
+
+SHOWN = 3  # images that an error names
 
 
 class Evaluation(NamedTuple):
@@ -117,7 +123,7 @@ def training(
     _try_out(config, "Train", network, batches, criterion, figures)
     evaluation = None
     if run.eval_during_train and sections.DataLoader.Eval is not None:
-        evaluation = evaluation_of(config, network, processes)
+        evaluation = evaluation_of(config, network, processes, verified=True)
 
     optimiser, schedule = optimizer(
         config["Optimizer"],
@@ -143,6 +149,11 @@ def training(
     if checkpoint is not None:
         with engine.files_of_first(processes, checkpoint) as prefix:
             engine.restore(state, prefix)
+    is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
+    finished = _finished(state, epochs, checkpoint)
+    if finished and not is_own:
+        raise CheckpointError(finished)
+    if checkpoint is not None and not finished:
         logger.info("going on from %s, epoch %d, step %d", checkpoint, state.progress.epoch + 1, state.progress.step)
     regime.heed_rollbacks(state, steps, rollbacks)
     processes.broadcast(network.state_dict().values())
@@ -155,31 +166,76 @@ def training(
         steps=steps,
         loss=criterion,
         evaluate=evaluation.run if evaluation else None,
-        plan=engine.Plan(epochs, run.eval_interval, run.start_eval_epoch, main, higher_is_better, run.print_batch_step),
+        plan=engine.Plan(
+            state.progress.epoch if finished else epochs,
+            run.eval_interval,
+            run.start_eval_epoch,
+            main,
+            higher_is_better,
+            run.print_batch_step,
+        ),
         describe=images.describe,
         processes=processes,
         forward=regime.static(network) if run.to_static else None,
     )
+    if finished:
+        trainer.callbacks += _finishing(state, folder, config, finished) if processes.first else []
+        return folder, trainer
     is_loud = processes.rank in log_ranks(run.log_ranks)
     if not processes.first:
         trainer.callbacks += [report.Console(None, run.print_batch_step)] if is_loud else []
         return folder, trainer
-    engine.open_folder(folder, resume=checkpoint is not None and checkpoint.resolve().parent == folder.resolve())
+    engine.open_folder(folder, resume=is_own)
     _describe_run(folder, config)
     trainer.callbacks += [
         report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if is_loud else False),
         report.BadFiles(folder / "bad_files.txt", batches.bad_files, run.save_interval_steps),
         report.Curves(folder, title=config["Arch"]["name"]),
         *([report.Scalars(folder / "vdl")] if run.use_visualdl else []),
-        engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
+        _checkpoints(state, folder, run),
     ]
     part = answering_part(config["Arch"])
     trainer.callbacks += [engine.StudentWeights(folder, part)] if part else []
     return folder, trainer
 
 
-def evaluation_of(config: Section, network: Classifier, processes: engine.Processes = engine.ALONE) -> Evaluation:
-    """What evaluates `network` on the evaluation data, tried out on a few images of it."""
+def _finished(state: engine.TrainState, epochs: int, checkpoint: Path | None) -> str | None:
+    """Why nothing is left to train after `checkpoint`, and how to train on; None where something is left."""
+    done, patience = state.progress.epoch, state.patience
+    if checkpoint is None:
+        return None
+    if done >= epochs:
+        reason = f"trained {done} of {epochs} epochs" if done == epochs else f"trained {done} epochs (of {epochs})"
+        setting = f"Global.epochs={done + epochs}"
+    elif patience is not None and patience.is_over:
+        reason = f"stopped early after {done} of {epochs} epochs"
+        setting = f"Global.early_stopping.patience={patience.waited + patience.patience}"
+    else:
+        return None
+    return f"{checkpoint} has already {reason}, nothing is left to train; to train on, add -o {setting}"
+
+
+def _finishing(state: engine.TrainState, folder: Path, config: Section, finished: str) -> list[Callback]:
+    """What completes the files of a run of which only that may be left; where nothing is, nothing is written."""
+    engine.open_folder(folder, resume=True)
+    logger.info(finished)
+    drawn = (folder / report.Curves.PICTURE).exists()
+    curves = [] if drawn else [report.Curves(folder, title=config["Arch"]["name"])]
+    return [*curves, _checkpoints(state, folder, settings(Configuration, config).Global)]
+
+
+def _checkpoints(state: engine.TrainState, folder: Path, run: GlobalSection) -> engine.Checkpoints:
+    return engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps)
+
+
+def evaluation_of(
+    config: Section, network: Classifier, processes: engine.Processes = engine.ALONE, *, verified: bool = False
+) -> Evaluation:
+    """What evaluates `network` on the evaluation data, tried out on a few images of it.
+
+    Args:
+        verified: look for images that cannot be read now, since the first evaluation is far away.
+    """
     sections = settings(Configuration, config)
     if not sections.Loss.Eval:
         raise ConfigError("Loss.Eval: expected a list of losses, received nothing; this is needed to evaluate")
@@ -198,6 +254,8 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
     log_data(EVAL_DATA, images, class_count(config))
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
     _try_out(config, "Eval", network, batches, criterion, figures)
+    if verified:
+        _verify(batches, processes)
 
     def run() -> dict[str, float]:
         answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes, images.describe)
@@ -241,6 +299,26 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
         except ConfigError as error:
             raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
     figures.reset()
+
+
+def _verify(batches: Loader, processes: engine.Processes) -> None:
+    """Look for evaluation images that cannot be read.
+
+    Raises:
+        DataError: there are some, or more than may be skipped.
+    """
+    failures = processes.pool(data.unreadable(batches.samples, part=processes.rank, parts=processes.size))
+    if batches.reader.on_error == "skip":
+        alike = copy.copy(batches)  # which images are skipped is decided when they are read
+        alike.bad = {}
+        alike.note(failures)
+    elif failures:
+        shown = "; ".join(failure.reason for failure in failures[:SHOWN])
+        more = f"; {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+        raise DataError(
+            f"DataLoader.Eval: {len(failures)} of {len(batches.samples)} images cannot be read: {shown}{more};"
+            f" {HOW_TO_SKIP}"
+        )
 
 
 def _identity(config: Section, batches: Loader, steps: engine.Steps) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
 from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
 from ppzoo.errors import ConfigError, DataError, PpzooError
+from ppzoo.files import weights_of_run
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 
@@ -177,7 +178,7 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:
         if Path(name).is_dir():
-            found = [file for file in Path(name).rglob("*") if file.suffix.lower() in data.IMAGE_SUFFIXES]
+            found = [Path(file) for file in data.images_below(name)]
         elif Path(name).is_file():
             found = [Path(name)]
         else:
@@ -225,10 +226,10 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
     run = settings(Configuration, config).Global
     source = run.pretrained_model or arch.get("pretrained")
     if not source:
-        raise ConfigError(
-            "Global.pretrained_model: expected the weights to use, received nothing;"
-            f" after training they are in {Path(run.output_dir) / config['Arch']['name'] / 'best_model'}"
-        )
+        folder = Path(run.output_dir) / config["Arch"]["name"]
+        there = weights_of_run(folder)
+        where = f"those of the run are {there}" if there else f"after training they are in {folder / 'best_model'}"
+        raise ConfigError(f"Global.pretrained_model: expected the weights to use, received nothing; {where}")
     engine.select_device(run.device)
     native.activate(run.native)
     network = model(arch, pretrained=False)

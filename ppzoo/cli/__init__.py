@@ -68,7 +68,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     except PpzooError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.line}", file=sys.stderr)
         return error.exit_status
     except Terminated:
         print("terminated", file=sys.stderr)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 
+from ppzoo.files import expand_home
+
 
 def add_commands(commands) -> None:
     data = commands.add_parser("data", help="split a folder of images, check a data set")
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     split = actions.add_parser("split", help="write train_list.txt, val_list.txt and label_list.txt into FOLDER")
-    split.add_argument("folder", metavar="FOLDER", help="one folder a class")
+    split.add_argument("folder", type=expand_home, metavar="FOLDER", help="one folder a class")
     split.add_argument("--val", type=float, default=0.2, metavar="FRACTION", help="share kept for evaluation (0.2)")
     split.add_argument("--seed", type=int, default=0)
     split.add_argument("--overwrite", action="store_true", help="replace lists that are there")
     split.set_defaults(run=_split, needs_paddle=False)
 
     check = actions.add_parser("check", help="decode every image of a configuration once and report what is odd")
-    check.add_argument("config", metavar="CONFIG")
+    check.add_argument("config", type=expand_home, metavar="CONFIG")
     check.add_argument("-o", "--override", action="append", default=[], metavar="KEY.PATH=VALUE")
     check.set_defaults(run=_check)
 

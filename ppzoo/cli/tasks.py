@@ -5,20 +5,33 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import shutil
 import sys
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.files import expand_home, weights_of_run
 from ppzoo.native import process
+
+SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export": "export_model.py"}  # in tools/
 
 
 def add_commands(commands) -> None:
     train = _configured(commands, "train", _train, "train a network")
-    train.add_argument("--resume", metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run")
+    train.add_argument(
+        "--resume", type=expand_home, metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run"
+    )
     _configured(commands, "eval", _eval, "evaluate the weights Global.pretrained_model")
     infer = _configured(commands, "infer", _infer, "say what images show", needs_config=False)
-    infer.add_argument("images", nargs="*", help="files, folders or patterns; Infer.infer_imgs by default")
-    infer.add_argument("--weights", metavar="FILE", help="a .safetensors of `export`; needs no configuration")
+    infer.add_argument(
+        "images", nargs="*", type=expand_home, help="files, folders or patterns; Infer.infer_imgs by default"
+    )
+    infer.add_argument(
+        "--weights", type=expand_home, metavar="FILE", help="a .safetensors of `export`; needs no configuration"
+    )
     infer.add_argument("--json", action="store_true", help="print one JSON object an image")
     export = _configured(commands, "export", _export, "export the weights Global.pretrained_model for serving")
     export.add_argument(
@@ -32,7 +45,9 @@ def add_commands(commands) -> None:
 
 def _configured(commands, name: str, run, description: str, needs_config: bool = True) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=description, description=description)
-    command.add_argument("-c", "--config", required=needs_config, help="the configuration, a YAML file")
+    command.add_argument(
+        "-c", "--config", type=expand_home, required=needs_config, help="the configuration, a YAML file"
+    )
     command.add_argument(
         "-o",
         "--override",
@@ -56,16 +71,35 @@ def _train(options: argparse.Namespace) -> None:
             logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
         build.fit(config, folder, trainer, options.resume, processes)
     if processes.first:
-        _say_what_is_next(folder)
+        _say_what_is_next(config, folder)
 
 
-def _say_what_is_next(folder: Path) -> None:
-    weights = folder / ("best_model" if (folder / "best_model.pdparams").exists() else "latest")
-    use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"
+def _say_what_is_next(config: dict[str, Any], folder: Path) -> None:
+    weights = weights_of_run(folder)
+    if weights is None:
+        return
+    use = f"-c {quote(str(folder / 'config.yaml'))} -o {quote(f'Global.pretrained_model={weights}')}"
     print(f"\nThe weights, the log and the curves are in {folder}")
     print("What to do next:")
-    print(f"  python tools/infer.py {use} -o Infer.infer_imgs=PHOTO_OR_FOLDER")
-    print(f"  python tools/export_model.py {use}")
+    if (config.get("Infer") or {}).get("transforms"):
+        print(f"  {_typed('infer')} {use} PHOTO_OR_FOLDER")
+        print(f"  {_typed('export')} {use}")
+    else:
+        print("  give the configuration Infer.transforms, which infer and export need")
+
+
+def _typed(command: str) -> str:
+    """How a command is typed by who started this process: `ppzoo COMMAND`, or the script beside the one that runs."""
+    script = Path(sys.argv[0])
+    if script.name in SCRIPTS.values():
+        return f"{_short('python', sys.executable)} {quote(str(script.with_name(SCRIPTS[command])))}"
+    return f"{_short('ppzoo', sys.argv[0] if script.name == 'ppzoo' else 'ppzoo')} {command}"
+
+
+def _short(name: str, path: str) -> str:
+    """The name of a program where the shell finds `path` by it, else the path."""
+    found = shutil.which(name)
+    return name if found and os.path.realpath(found) == os.path.realpath(path) else quote(path)
 
 
 def _eval(options: argparse.Namespace) -> None:
@@ -114,12 +148,12 @@ def _export(options: argparse.Namespace) -> None:
     if options.format == "safetensors":
         file = build.export_weights(config)
         print(f"exported to {file}")
-        print(f"What to do next:\n  ppzoo infer --weights {file} PHOTO_OR_FOLDER")
+        print(f"What to do next:\n  {_typed('infer')} --weights {quote(str(file))} PHOTO_OR_FOLDER")
         return
     folder, difference = build.export(config)
     print(f"exported to {folder}; it answers what the network answers, to {difference:.1e}")
     print("What to do next, in Python:")
-    print(f'  ppzoo.Predictor("{folder}").predict("photo.jpg")')
+    print(f'  import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")')
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ Pure: this package reads YAML files and nothing else, and knows neither PaddlePa
 exists is told to `check` by its caller.
 """
 
-from ppzoo.config.checking import Task, check
+from ppzoo.config.checking import Task, check, expand_paths
 from ppzoo.config.components import Component, Option
 from ppzoo.config.files import check_files
 from ppzoo.config.hints import Limit
@@ -56,6 +56,7 @@ __all__ = [
     "check",
     "check_files",
     "dump",
+    "expand_paths",
     "load",
     "log_ranks",
     "own_options",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ppzoo.config.components import Component, Option
 from ppzoo.config.contradictions import at, contradictions
@@ -11,6 +12,7 @@ from ppzoo.config.hints import Problem, accepts, describe, problems, show
 from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, nested
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
+from ppzoo.files import IS_PATH, expand_home
 
 Task = Literal["train", "eval", "infer", "export"]
 Components = Mapping[str, Mapping[str, Component]]
@@ -51,10 +53,27 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
     return list(dict.fromkeys(lines))
 
 
+def expand_paths(config: Mapping[str, Any], components: Components) -> dict[str, Any]:
+    """The configuration with `~` expanded in every value that the schema or a component calls a path."""
+    expanded = copy.deepcopy(dict(config))
+    checker = _Checker(components)
+    checker.keys("", expanded, known_keys(Configuration))
+    for values, key in checker.paths:
+        values[key] = _expanded(values[key])
+    return expanded
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return expand_home(value) if isinstance(value, str) else value
+
+
 class _Checker:
     """Walks a configuration along the schema.
 
     Attributes:
+        paths: the mapping and the key of every value that is a path or a list of paths.
         found: what does not fit.
         unknown: path and key of every unknown key, and the keys that are known in its place.
         places: key -> the first place outside lists where it is known.
@@ -62,6 +81,7 @@ class _Checker:
 
     def __init__(self, components: Components) -> None:
         self.components = components
+        self.paths: list[tuple[Any, str]] = []
         self.found: list[Problem] = []
         self.unknown: list[tuple[str, str, Mapping[str, Option]]] = []
         self.places: dict[str, str] = {}
@@ -72,6 +92,8 @@ class _Checker:
             self.places = {key: _join(path, key) for key in known} | self.places
         for key, value in values.items():
             if key in known:
+                if _is_path(known[key].hint):
+                    self.paths.append((values, key))
                 self.value(_join(path, key), value, known[key])
             elif closed:
                 self.unknown.append((_join(path, key), str(key), known))
@@ -156,6 +178,13 @@ def _mapping_of(mark: Named) -> str:
 
 def _mark(option: Option) -> Named | Listed | Members | None:
     return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed | Members)), None)
+
+
+def _is_path(hint: Any) -> bool:
+    """Whether a path fits an annotation, alone or in a list."""
+    if get_origin(hint) is Annotated:
+        return IS_PATH in get_args(hint)[1:]
+    return any(_is_path(arm) for arm in get_args(hint))
 
 
 def _wanted(option: Option) -> str:

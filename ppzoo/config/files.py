@@ -11,6 +11,7 @@ from typing import Any
 from ppzoo.config.checking import Task
 from ppzoo.config.contradictions import at, listed
 from ppzoo.config.hints import Problem
+from ppzoo.files import weights_suggestion
 
 SPLITS: dict[Task, tuple[str, ...]] = {"train": ("Train", "Eval"), "eval": ("Eval",), "infer": (), "export": ()}
 
@@ -52,7 +53,9 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
     for path, name in _weights(config, task):
         local = not name.startswith(("http://", "https://"))
         if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
-            yield _absent(path, "weights", name, suffix=".pdparams")
+            hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
+            hint = hint or nearest(Path(name), suffix=".pdparams")
+            yield Problem(path, f"expected weights, received {name!r}, which does not exist{hint}")
 
 
 def _weights(config: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """A configuration file with its bases and the command line's overrides, as one plain mapping.
 
-`_BASE_` names one file or a list of them, relative to the file that says so. Bases are merged in their order and the
-file itself comes last: mappings merge key by key, lists and all other values replace. Overrides come after that.
+`_BASE_` names one file or a list of them, relative to the file that says so; `~` is the home folder. Bases are merged
+in their order and the file itself comes last: mappings merge key by key, lists and all other values replace. Overrides
+come after that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ppzoo.config.files import nearest
 from ppzoo.config.overrides import override
 from ppzoo.config.yaml_text import MAX_BYTES, parse
 from ppzoo.errors import ConfigError
+from ppzoo.files import expand_home
 
 BASE = "_BASE_"
 MAX_CHAIN = 16
@@ -61,7 +63,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, _with_bases(path.parent / base, (*chain, path), done))
+            merged = merge(merged, _with_bases(path.parent / expand_home(base), (*chain, path), done))
         done[resolved] = merge(merged, content)
     return done[resolved]
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from ppzoo.config.components import Option
 from ppzoo.config.hints import Limit
+from ppzoo.files import PathText
 
 T = TypeVar("T")
 
@@ -106,9 +107,9 @@ class GlobalSection:
     device: Device = "gpu"
     native: Literal["auto", "on", "off"] = "auto"
     seed: Seed | None = None
-    output_dir: str = "./output"
-    checkpoints: str | None = None
-    pretrained_model: str | None = None
+    output_dir: PathText = "./output"
+    checkpoints: PathText | None = None
+    pretrained_model: PathText | None = None
     save_interval: Count = 1
     save_interval_steps: Count | None = None
     keep: Count | None = None
@@ -120,7 +121,7 @@ class GlobalSection:
     use_visualdl: bool = False
     image_shape: ImageShape = field(default_factory=lambda: [3, 224, 224])
     image_channel: Count | None = None
-    save_inference_dir: str = "./inference"
+    save_inference_dir: PathText = "./inference"
     to_static: bool = False
     use_dali: bool = False
     use_multilabel: bool = False
@@ -177,7 +178,7 @@ class ArchSection:
     """
 
     name: str
-    pretrained: bool | str | None = False
+    pretrained: bool | PathText | None = False
     use_ssld: bool = False
     use_sync_bn: bool = False
     freeze: bool | list[str] = False
@@ -190,7 +191,7 @@ class MemberSection:
     """The keys that every network of a `DistillationModel` shares."""
 
     name: str
-    pretrained: bool | str | None = False
+    pretrained: bool | PathText | None = False
     use_ssld: bool = False
 
 
@@ -203,7 +204,7 @@ class DistillationSection:
     """
 
     models: Annotated[list, Members("arch", MemberSection)]
-    pretrained_list: list[str | bool | None] | None = None
+    pretrained_list: list[PathText | bool | None] | None = None
     freeze_params_list: list[bool] | None = None
     infer_model_name: str = "Student"
     class_num: Count | None = None
@@ -258,7 +259,7 @@ class PostProcessSection:
     """
 
     name: str
-    class_id_map_file: str | None = None
+    class_id_map_file: PathText | None = None
     delimiter: Text | None = None
     label_list: list[str] | None = None
 
@@ -322,7 +323,7 @@ class DataLoaderSection:
 class InferSection:
     """`Infer`: `infer_imgs` is a file, a folder, a pattern, or a list of them."""
 
-    infer_imgs: str | list[str] | None = None
+    infer_imgs: PathText | list[PathText] | None = None
     batch_size: Count = 10
     transforms: Annotated[list | None, Listed("transform")] = None
     PostProcess: Annotated[dict | None, Named("postprocess", PostProcessSection)] = None

@@ -17,9 +17,9 @@ from ppzoo.data.datasets import (
     ImageNetDataset,
     MultiLabelDataset,
     TarShards,
+    images_below,
     skipped_text,
 )
-from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.inspect import Inspection, imbalance, inspect_dataset, leaks
 from ppzoo.data.labels import read_labels
@@ -27,6 +27,7 @@ from ppzoo.data.pipeline import Sample, Samples
 from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler, Sampler
 from ppzoo.data.split import Split, split_folder
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
+from ppzoo.data.verify import unreadable
 
 __all__ = [
     "BATCH_TRANSFORMS",
@@ -34,7 +35,6 @@ __all__ = [
     "CIFAR100",
     "CORNERS",
     "DATASETS",
-    "IMAGE_SUFFIXES",
     "SAMPLERS",
     "TRANSFORMS",
     "BatchTransform",
@@ -56,6 +56,7 @@ __all__ = [
     "TarShards",
     "Transform",
     "WeightedRandomSampler",
+    "images_below",
     "imbalance",
     "index_paths",
     "inspect_dataset",
@@ -67,4 +68,5 @@ __all__ = [
     "read_list",
     "skipped_text",
     "split_folder",
+    "unreadable",
 ]

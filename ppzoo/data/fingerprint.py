@@ -25,14 +25,17 @@ def digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def in_parallel(function: Callable[[T], R], items: Sequence[T], *, workers: int | None, label: str) -> Iterable[R]:
+def in_parallel(
+    function: Callable[[T], R], items: Sequence[T], *, workers: int | None, label: str, unit: str = "image"
+) -> Iterable[R]:
     """What a function answers for each item, in order, by threads, with a progress bar on a terminal.
 
     Args:
         workers: number of threads; None: one a processor.
+        label, unit: what the bar is called, and an item.
     """
     threads = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(items), desc=label, unit="image", disable=None) as bar:
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(items), desc=label, unit=unit, disable=None) as bar:
         # Not all at once: an executor holds every answer that nobody has taken yet.
         for start in range(0, len(items), 64 * threads):
             for answer in pool.map(function, items[start : start + 64 * threads]):

@@ -11,6 +11,8 @@ from ppzoo.data.batch_transforms import BatchTransform
 from ppzoo.data.pipeline import Key, Sample, Samples
 from ppzoo.errors import DataError
 
+HOW_TO_SKIP = "`on_error: skip` in the dataset section skips such images, `ppzoo data check CONFIG` lists them"
+
 OnError = Literal["raise", "skip"]
 Empty = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 
@@ -84,7 +86,7 @@ class Reader:
                 sample = self.samples.read(key)
             except DataError as error:
                 if self.on_error == "raise":
-                    raise
+                    raise DataError(f"{error}; {HOW_TO_SKIP}") from error
                 failures.append(Failure(key[1], str(error)))
                 continue
             if images is None:

@@ -83,7 +83,7 @@ def split_folder(
     if not overwrite:
         for name in (TRAIN_LIST, VAL_LIST, LABEL_LIST):
             if (root / name).exists():
-                raise DataError(f"{root / name} exists: remove it, or ask for it to be overwritten")
+                raise DataError(f"{root / name} exists: remove it, or overwrite it (--overwrite)")
     paths = [_listable(data.index.path(index)) for index in range(len(data))]
     duplicates = equal_files([data.describe(index) for index in range(len(data))], workers=workers)
     evaluates = draw(data.labels, duplicates, val_fraction, seed)

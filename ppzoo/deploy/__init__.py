@@ -9,7 +9,7 @@ from ppzoo.deploy.export import Probabilities, export, probabilities
 from ppzoo.deploy.folder import Exported, open_export
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.program import Program, misfit
 
 __all__ = [
     "POSTPROCESSES",
@@ -23,6 +23,7 @@ __all__ = [
     "accelerated",
     "export",
     "fastest_engine",
+    "misfit",
     "of_settings",
     "open_engine",
     "open_export",

@@ -7,6 +7,7 @@ others' SHA-256.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +19,15 @@ import yaml
 
 from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, open_export, publish
 from ppzoo.deploy.program import Program
+from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import ConfigError, PpzooError, TrainingError
 from ppzoo.files import sha256
 from ppzoo.finite import in_batch, require_finite
 
+logger = logging.getLogger("ppzoo")
+
 TOLERANCE = 1e-5
+COMPARED = 8  # images, where that tolerance is not met
 
 
 class Probabilities(paddle.nn.Layer):
@@ -121,7 +126,7 @@ def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
 
 
 def _difference(model: Probabilities, program: Program, image_shape: Sequence[int]) -> float:
-    """The largest difference over a batch of two and a batch of one, or an error."""
+    """The largest difference over a batch of two and a batch of one, or an error where it is more than rounding."""
     random = np.random.default_rng(0)
     largest = 0.0
     for batch in (2, 1):
@@ -129,9 +134,17 @@ def _difference(model: Probabilities, program: Program, image_shape: Sequence[in
         expected, received = probabilities(model, images, "a random image".format), program(images)
         require_finite(received, "a random image".format)
         largest = max(largest, float(np.abs(received - expected).max()))
-    if not largest <= TOLERANCE:
+    if largest <= TOLERANCE:
+        return largest
+    more = random.standard_normal((COMPARED, *image_shape), dtype=np.float32)
+    if not is_rounding(model, lambda images: [program(images)], more, TOLERANCE):
         raise TrainingError(
             f"the exported program differs from the network by {largest:.2g} (at most {TOLERANCE:g} is allowed):"
             " nothing was exported; please report the architecture and the version of PaddlePaddle"
         )
+    logger.warning(
+        "the network is badly conditioned: rounding changes its outputs in float32, and the exported program differs"
+        " from it by %.2g; a longer training usually ends that",
+        largest,
+    )
     return largest

@@ -51,7 +51,7 @@ def open_export(folder: Path) -> Exported:
     if not ({PARAMETERS, SETTINGS} <= names and names & set(PROGRAM_FILES)):
         raise PpzooError(
             f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PARAMETERS} and {SETTINGS},"
-            f" received {sorted(names) or 'nothing'}; tools/export_model.py makes one"
+            f" received {sorted(names) or 'nothing'}; `ppzoo export` makes one"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)

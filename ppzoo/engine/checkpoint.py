@@ -29,6 +29,7 @@ from ppzoo.engine.staging import (
     finish_if_free,
     link,
     listing,
+    listing_if_whole,
     prefixes,
     remove,
     require_whole,
@@ -38,6 +39,7 @@ from ppzoo.engine.staging import (
 from ppzoo.engine.state import VERSIONS, Progress, TrainState
 from ppzoo.errors import CheckpointError, WeightsError
 from ppzoo.events import Callback, EpochReport, StepReport
+from ppzoo.files import weights_suggestion
 from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")
@@ -100,14 +102,14 @@ class Checkpoints(Callback):
 
     def _copy_latest(self) -> None:
         """`best_model` and `epoch_N` of an epoch that has ended, and is saved as `latest`."""
-        progress, latest = self.state.progress, self.folder / "latest"
+        progress, latest, best = self.state.progress, self.folder / "latest", self.folder / "best_model"
         if progress.best_epoch == progress.epoch - 1:
-            if progress.best_is_averaged:
-                save_averaged(self.state, latest, self.folder / "best_model")
-            else:
-                copy(latest, self.folder / "best_model")
+            if not progress.best_is_averaged:
+                _copy_unless_there(latest, best)
+            elif not _is_averaged_copy(latest, best):
+                save_averaged(self.state, latest, best)
         if progress.epoch % self.interval == 0:
-            copy(latest, self.folder / f"epoch_{progress.epoch}")
+            _copy_unless_there(latest, self.folder / f"epoch_{progress.epoch}")
             self._drop_old()
 
     def _drop_old(self) -> None:
@@ -166,12 +168,15 @@ def restore(state: TrainState, prefix: Path) -> None:
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
     finish_if_free(prefix)
     require_whole(prefix)
-    for suffix in CONTENT:
-        if not os.path.isfile(f"{prefix}{suffix}"):
-            raise CheckpointError(
-                f"Global.checkpoints: expected {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{suffix} does not"
-                " exist; weights alone are loaded by Global.pretrained_model"
-            )
+    absent = [suffix for suffix in CONTENT if not os.path.isfile(f"{prefix}{suffix}")]
+    if absent:
+        hint = "; weights alone are loaded by Global.pretrained_model"
+        if WEIGHTS in absent:
+            hint = weights_suggestion(prefix, to_resume=True)
+        raise CheckpointError(
+            f"expected the checkpoint {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{absent[0]} does not"
+            f" exist{hint}"
+        )
     accumulators, saved = read_state(f"{prefix}.pdopt"), read_state(f"{prefix}.pdstates")
     with claims.believed(prefix):
         _restore(state, prefix, accumulators, saved)
@@ -243,13 +248,21 @@ def newest(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def _copy_unless_there(source: Path, target: Path) -> None:
+    if listing(source) != listing_if_whole(target):
+        copy(source, target)
+
+
+def _is_averaged_copy(source: Path, target: Path) -> bool:
+    """Whether `target` is what `save_averaged` makes of `source`."""
+    ours, theirs = listing(source), listing_if_whole(target)
+    pairs = ((WEIGHTS, AVERAGE), (AVERAGE, WEIGHTS), (".pdopt", ".pdopt"))
+    return bool(theirs) and all(theirs.get(to) == ours.get(of) for to, of in pairs)
+
+
 def _is_saved(progress: Progress, prefix: Path) -> bool:
-    """Whether that is what the checkpoint `prefix` has saved, and it is whole."""
-    try:
-        if not listing(prefix):
-            return False
-        require_whole(prefix)
-    except CheckpointError:
+    """Whether that is what the checkpoint `prefix` has saved, and it is complete."""
+    if not listing_if_whole(prefix):
         return False
     saved = read_state(f"{prefix}.pdstates")
     return (saved["epoch"], saved["step"]) == (progress.epoch, progress.step)

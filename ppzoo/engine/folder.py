@@ -10,6 +10,8 @@ import errno
 import itertools
 import logging
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,8 @@ from ppzoo.files import leftovers
 logger = logging.getLogger("ppzoo")
 
 LOCK = ".lock"
+NOT_OF_RUN = {LOCK, "lost+found"}  # the latter is the file system's, in the root of a volume
+_EARLIER = re.compile(r"earlier-[0-9]+\Z")
 
 _held: dict[Path, BinaryIO] = {}  # the lock files of this process's runs, by folder
 
@@ -33,21 +37,19 @@ _held: dict[Path, BinaryIO] = {}  # the lock files of this process's runs, by fo
 def open_folder(folder: Path, *, resume: bool) -> Path:
     """Make `folder`, or find it where a run is resumed, and hold it until `release` or the end of the process.
 
-    Earlier weights that are not resumed are moved beside it.
+    An earlier run that is not resumed is moved beside it, or, where a folder cannot be renamed, into a folder in it.
 
     Raises:
         PpzooError: the folder cannot be made or written, or another run is writing into it.
     """
+    for place in (folder, *folder.parents):
+        if os.path.islink(place) and not os.path.exists(place):
+            raise PpzooError(f"Global.output_dir: {place} is a link to {os.readlink(place)}, which does not exist")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _hold(folder)
         if not resume and _has_weights(folder):
-            aside = next(place for n in itertools.count(1) if not (place := _beside(folder, n)).exists())
-            key = folder.resolve()
-            folder.rename(aside)
-            (aside / LOCK).unlink()
-            _held.pop(key).close()
-            folder.mkdir(exist_ok=True)
+            aside = _move_aside(folder)
             _hold(folder)
             logger.info("the earlier run in %s was moved to %s", folder, aside)
         for leftover in leftovers(folder):
@@ -143,5 +145,41 @@ def _is_named(file: BinaryIO, path: Path) -> bool:
         return False
 
 
-def _beside(folder: Path, number: int) -> Path:
-    return folder.with_name(f"{folder.name}.earlier-{number}")
+def _move_aside(folder: Path) -> Path:
+    """Move the earlier run out of the held `folder` and return the folder where it is now.
+
+    A link stays where it is: the folder that it points to is renamed. What cannot be renamed (a mount point, or a
+    folder in another user's folder) keeps its place, and its content is moved one level down.
+    """
+    key = folder.resolve()
+    real = key if folder.is_symlink() else folder
+    aside = _first_free(real.with_name(f"{real.name}.earlier-"))
+    try:
+        real.rename(aside)
+    except OSError:  # EBUSY, EXDEV, EACCES, EROFS, ...; if the folder itself cannot be written, that is reported
+        return _move_down(folder)
+    (aside / LOCK).unlink()
+    _held.pop(key).close()
+    real.mkdir(exist_ok=True)
+    return aside
+
+
+def _move_down(folder: Path) -> Path:
+    """Move the content of `folder` into a new folder in it and return that.
+
+    Manifests go first and weights last: after a kill on the way nothing counts as a checkpoint any more, and the
+    weights that are still there are moved aside by the next run.
+    """
+    order = {".manifest": 0, ".pdparams": 2}
+    entries = [entry for entry in folder.iterdir() if entry.name not in NOT_OF_RUN and not _EARLIER.match(entry.name)]
+    earlier = _first_free(folder / "earlier-")
+    earlier.mkdir()
+    for entry in sorted(entries, key=lambda entry: order.get(entry.suffix, 1)):
+        shutil.move(entry, earlier / entry.name)  # copies what cannot be renamed, as a folder of a container's image
+    return earlier
+
+
+def _first_free(prefix: Path) -> Path:
+    """The first path that does not exist of `prefix` followed by 1, 2, 3, ..."""
+    paths = (prefix.with_name(f"{prefix.name}{number}") for number in itertools.count(1))
+    return next(path for path in paths if not os.path.lexists(path))

@@ -93,7 +93,7 @@ class Lifeline:
         """Let the others know that this process ends because of `error`."""
         self._closed = True
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        text = lines[0] if isinstance(error, PpzooError) else f"{type(error).__name__}: {lines[-1]}"
+        text = error.line if isinstance(error, PpzooError) else f"{type(error).__name__}: {lines[-1]}"
         status = error.exit_status if isinstance(error, PpzooError) else TrainingError.exit_status
         self._forward(PeerError(f"process {self.rank} of {self.size} failed: {text[:LONGEST]}", status), None)
 

@@ -146,6 +146,15 @@ def listing(prefix: Path) -> dict[str, Entry]:
     return _manifest(f"{prefix}{MANIFEST}") or {}
 
 
+def listing_if_whole(prefix: Path) -> dict[str, Entry]:
+    """`listing` of a checkpoint that is there and undamaged, else nothing."""
+    try:
+        require_whole(prefix)
+        return listing(prefix)
+    except CheckpointError:
+        return {}
+
+
 def _entry(path: str) -> Entry:
     return {"size": os.path.getsize(path), "sha256": sha256(path)}
 

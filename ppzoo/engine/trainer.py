@@ -252,7 +252,7 @@ class Trainer:
         text = (
             f"{what} at epoch {progress.epoch + 1}, step {progress.step + 1}, learning rate"
             f" {self.state.optimizer.get_lr():.6g} ({blame}; images: {', '.join(files[:3])}{more}):"
-            " lower Optimizer.lr.learning_rate, or lengthen Optimizer.lr.warmup_epoch"
+            " lower the learning rate in Optimizer.lr, or lengthen its warm-up"
         )
         return NotFiniteError(next(words for is_blamed, words in self.processes.gather((blamed, text)) if is_blamed))
 

@@ -22,9 +22,11 @@ class Curves(Callback):
         title: written above the picture.
     """
 
+    PICTURE = "curves.png"
+
     def __init__(self, folder: Path, title: str) -> None:
         self.history = folder / "history.jsonl"
-        self.picture = folder / "curves.png"
+        self.picture = folder / self.PICTURE
         self.title = title
         self.entries: list[dict[str, Any]] = []
 

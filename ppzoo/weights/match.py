@@ -66,7 +66,7 @@ def load_weights(
     if head == "auto":
         _excuse_head(report, tuple(getattr(model, "head_layers", ())), shapes)
     if not report.loaded or (strict and not report.complete):
-        raise WeightsError(_misfit(report, type(model).__name__, entries, shapes, candidates))
+        raise _misfit(report, type(model).__name__, entries, shapes, candidates)
     check_variances({key: values[key] for key in report.loaded}, label)
     ready = {key: _cast(values[key], state[key], key, label) for key in report.loaded}
     for key, tensor in ready.items():
@@ -154,16 +154,17 @@ def _misfit(
     entries: Mapping[str, np.ndarray],
     shapes: Mapping[str, Shape],
     candidates: Candidates,
-) -> str:
+) -> WeightsError:
     found = {key: value.shape for key, value in entries.items()}
     size = sum(value.size for value in entries.values())
     best, own = best_fit(found, candidates(size)), best_fit(found, [(network, shapes)])
     message = f"{report.source} does not fit {network}: {report.problems() or 'it has nothing to load'}"
     if best and best[1] > (own[1] if own else 0.0):
-        return f"{message}; this looks like {best[0]}"
+        return WeightsError(f"{message}; this looks like {best[0]}")
     if not report.loaded:
-        return f"{message}; no entry fits"
-    return f"{message}; strict=False loads the {len(report.loaded)} entries that fit"
+        return WeightsError(f"{message}; no entry fits")
+    hint = f"; ppzoo.load_weights(..., strict=False) loads the {len(report.loaded)} entries that fit"
+    return WeightsError(message, python_hint=hint)
 
 
 def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> paddle.Tensor:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ppzoo.errors import WeightsError, suggestion
+from ppzoo.files import weights_suggestion
 
 SUFFIX = ".pdparams"
 VARIANCE = "_variance"  # what PaddlePaddle's batch norm calls its running variance
@@ -50,11 +51,12 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
             if not os.access(candidate, os.R_OK):
                 raise WeightsError(f"{candidate} may not be read by this user; change its permissions")
             return candidate
+    hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
     if path.is_dir():
-        raise WeightsError(f"{path} is a folder; name the {suffix} file{_nearest(path.name + suffix, path)}")
+        raise WeightsError(f"{path} is a folder; name the {suffix} file{hint}")
     if not path.parent.is_dir():
         raise WeightsError(f"{path} does not exist, nor does its folder {path.parent}")
-    raise WeightsError(f"there is no {path} (with or without {suffix}){_nearest(path.name, path.parent)}")
+    raise WeightsError(f"there is no {path} (with or without {suffix}){hint or _nearest(path.name, path.parent)}")
 
 
 def _nearest(name: str, folder: Path) -> str:

@@ -368,6 +368,21 @@ def test_files_that_are_missing_are_named_with_the_nearest(tmp_path):
         f"{dataset}.image_root: expected a folder of images, received '{tmp_path}/image', which does not exist"
         f"; did you mean '{tmp_path}/images'?",
     ]
+    for number in (3, 10):
+        (tmp_path / f"epoch_{number}.pdparams").touch()
+    wrong = "expected weights, received '{}', which does not exist; did you mean '{}'?"
+    names = ("epoch_25", "best_model"), ("bset_model", "best_model"), ("x", "best_model")
+    for name, meant in (*names, ("latset.pdparams", "latest"), ("epoch_4", "latest"), ("epoch_1", "epoch_10")):
+        if meant == "latest":
+            (tmp_path / "latest.pdparams").touch()
+            (tmp_path / "best_model.pdparams").unlink(missing_ok=True)
+        elif meant != "best_model":
+            (tmp_path / "latest.pdparams").unlink()
+        line = wrong.format(tmp_path / name, tmp_path / meant)
+        assert found(f"Global.pretrained_model={tmp_path / name}") == [f"Global.pretrained_model: {line}"]
+    (tmp_path / "best_model.pdparams").touch()
+    line = wrong.format(tmp_path / "epoch_4", tmp_path / "epoch_10")
+    assert found(f"Global.checkpoints={tmp_path / 'epoch_4'}") == [f"Global.checkpoints: {line}"]
     assert found(f"Arch.pretrained={tmp_path}/none/best") == [
         f"Arch.pretrained: expected weights, received '{tmp_path}/none/best', which does not exist"
         f"; the folder '{tmp_path}/none' does not exist"

@@ -18,6 +18,7 @@ import pytest
 
 from ppzoo.data import Compose, DistributedBatchSampler, FashionMNIST, Samples
 from ppzoo.data.loader import Loader, normalized
+from ppzoo.data.reading import HOW_TO_SKIP
 from ppzoo.data.shared_memory import SharedArrays
 from ppzoo.data.transforms import NormalizeImage, RandCropImage, RandFlipImage
 from ppzoo.errors import ConfigError, DataError, TrainingError
@@ -92,7 +93,7 @@ def test_a_broken_image_arrives_as_its_own_error(workers):
     with pytest.raises(DataError) as caught:
         for _ in loader(workers, Clothes(broken=40)).epoch(0):
             seen += 1
-    assert str(caught.value) == "cannot read the image 'boot.jpg': replace it"
+    assert str(caught.value) == f"cannot read the image 'boot.jpg': replace it; {HOW_TO_SKIP}"
     assert seen == 2
     assert not multiprocessing.active_children()
 

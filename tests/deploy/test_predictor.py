@@ -1,16 +1,21 @@
 """The predictor answers the same whatever computes, whoever normalises, and however many ask at once."""
 
+import pickle
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 import ppzoo
 from ppzoo.deploy import export
 from ppzoo.deploy.onnx_engines import OpenVino
-from ppzoo.errors import DataError
+from ppzoo.errors import BatchError, DataError
 
 RESIZE, CROP = {"ResizeImage": {"resize_short": 20}}, {"CropImage": {"size": 16}}
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "order": ""}}
@@ -23,6 +28,7 @@ OTHER_LISTS = [
     [RESIZE, CROP, TO_CHW],
 ]
 LISTS = [STANDARD, [{"DecodeImage": {"to_rgb": False}}, *STANDARD], [{"ResizeImage": {"size": 16}}, NORMALIZE, TO_CHW]]
+PNG = cv2.imencode(".png", np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8))[1].tobytes()
 
 
 def export_with(folder, ops, postprocess=None):
@@ -120,22 +126,114 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
 @pytest.mark.parametrize(
     ("image", "received"),
     [
-        (np.zeros((25, 33, 3), np.float32), r"shape \(25, 33, 3\) and type float32"),
+        (
+            np.zeros((25, 33, 3), np.float32),
+            r"shape \(25, 33, 3\) and type float32: pass pixels from 0 to 255 as uint8",
+        ),
         (np.zeros((25, 33, 3), np.uint16), r"shape \(25, 33, 3\) and type uint16"),
-        (np.zeros((25, 33), np.uint8), r"shape \(25, 33\) and type uint8"),
-        (np.zeros((2, 25, 33, 3), np.uint8), r"shape \(2, 25, 33, 3\) and type uint8"),
-        (np.zeros((25, 33, 1), np.uint8), r"3 channels.*\(16, 16, 1\)"),
-        (np.zeros((25, 33, 4), np.uint8), r"3 channels.*\(16, 16, 4\)"),
+        (np.zeros((25, 33), np.uint8), r"H x W x 3 .*shape \(25, 33\) and type uint8, which is grey: pass np.dstack"),
+        (np.zeros((2, 25, 33, 3), np.uint8), r"shape \(2, 25, 33, 3\) and type uint8: pass list\(images\)$"),
+        (
+            np.zeros((25, 33, 1), np.uint8),
+            r"H x W x 3 .*shape \(25, 33, 1\) and type uint8, which is grey: pass np.dst",
+        ),
+        (
+            np.zeros((25, 33, 4), np.uint8),
+            r"shape \(25, 33, 4\) and type uint8, which has an alpha channel: pass image",
+        ),
+        (np.zeros((3, 25, 33), np.uint8), r"shape \(3, 25, 33\) and type uint8: pass image.transpose\(1, 2, 0\)$"),
+        (np.zeros((25, 33, 2), np.uint8), r"H x W x 3 .*shape \(25, 33, 2\) and type uint8$"),
         (np.zeros((0, 33, 3), np.uint8), r"\(0, 33, 3\)"),
-        (b"", "empty"),
-        (b"no image", "expected an image"),
-        (None, "received NoneType"),
-        (7, "received int"),
+        (np.array(["a.jpg"]), r"type <U5: pass images.tolist\(\)$"),
+        (np.array([None]), r"type object: pass list\(images\)$"),
+        (np.zeros((25, 33, 3), bool), "type bool: pass pixels from 0 to 255 as uint8$"),
+        (b"", r"empty .*\(received 0 bytes\)$"),
+        (b"no image", r"expected an image, .*\(received 8 bytes\)$"),
+        (
+            b64encode(PNG),
+            rf"\(received {len(b64encode(PNG))} bytes; it looks like base64: pass base64.b64decode\(data\)\)$",
+        ),
+        (
+            b64encode(PNG).decode(),
+            f"received {len(b64encode(PNG))} characters that look like base64: pass base64.b64dec",
+        ),
+        (
+            "data:image/png;base64," + b64encode(PNG).decode(),
+            r"characters that look like base64: pass base64.b64decode",
+        ),
+        ("x" * 300 + ".jpg", "expected the path of an image, received a text of 304 characters that is no path$"),
+        ("", "expected the path of an image, received an empty text$"),
+        ("a\0b.jpg", r"received 'a\\x00b.jpg', which holds a character that no path has$"),
+        ("\ud800.jpg", r"received '\\ud800.jpg', which holds a character that no path has$"),
+        ("https://example.com/a.jpg", "received a URL: download it, and pass its bytes$"),
+        (Path("none.jpg"), "none.jpg: expected an image, received: No such file or directory$"),
+        (Path(__file__).parent, "deploy: expected an image, received: Is a directory$"),
+        (Image.new("RGB", (4, 4)), r"received a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
+        (BytesIO(PNG), r"received BytesIO, a file object: pass what its read\(\) returns$"),
+        (bytearray(PNG), r"received bytearray: pass bytes\(image\)$"),
+        (paddle.zeros([4, 4, 3]), r"received Tensor: pass image.numpy\(\)$"),
+        ({"a.jpg"}, "received set: pass a list of images$"),
+        (None, "received NoneType$"),
+        (7, "received int$"),
     ],
+    ids=lambda value: str(value)[:20] if isinstance(value, str) and value.isprintable() else type(value).__name__,
 )
 def test_what_is_no_image_is_refused_in_one_line(exported, image, received):
     predictor = ppzoo.Predictor(exported, engine="paddle")
     for images in (image, [*noise(), image]):
         with pytest.raises(DataError, match=received) as error:
             predictor.predict(images)
-        assert "\n" not in str(error.value)
+        assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_broken_images_of_a_list_are_named_and_the_results_of_the_others_are_kept(exported, tmp_path):
+    predictor = ppzoo.Predictor(exported, batch_size=3, engine="paddle")
+    images = noise(8)
+    expected = predictor.predict(images)
+    broken = {0: tmp_path / "none.jpg", 4: b"no image", 5: images[5][:, :, :1], 7: None}
+    with pytest.raises(BatchError) as caught:
+        predictor.predict([broken.get(index, image) for index, image in enumerate(images)])
+    error = caught.value
+    assert list(error.errors) == list(broken)
+    assert [index for index, result in enumerate(error.results) if result is None] == list(broken)
+    kept = [index for index in range(8) if index not in broken]
+    assert_same([error.results[index] for index in kept], [expected[index] for index in kept])
+    text = str(error)
+    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {tmp_path / 'none.jpg'}: expected an image")
+    assert "; images[4]: " in text and "; images[5]: " in text and text.endswith("; 1 more")
+    assert "received NoneType" in str(error.errors[7])
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.results) == (text, error.results)
+
+
+def test_a_single_image_that_is_broken_is_a_plain_error(exported):
+    predictor = ppzoo.Predictor(exported, engine="paddle")
+    with pytest.raises(DataError) as caught:
+        predictor.predict(b"no image")
+    assert type(caught.value) is DataError
+    assert predictor.predict([]) == predictor.predict(()) == []
+
+
+@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+def test_an_image_whose_shape_does_not_fit_costs_no_other(tmp_path, engine):
+    if engine != "paddle":
+        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    folder = export_with(tmp_path / "inference", [NORMALIZE, TO_CHW])  # images keep their size
+    predictor = ppzoo.Predictor(folder, engine=engine)
+    fitting = noise(2, 16, 16)
+    with pytest.raises(BatchError, match=r"1 of 3 .*images\[0\]: .*export with ResizeImage") as caught:
+        predictor.predict([*noise(1, 20, 16), *fitting])
+    assert_same(caught.value.results[1:], predictor.predict(fitting))
+
+
+def test_a_network_of_grey_images_names_its_one_channel(tmp_path):
+    paddle.seed(0)
+    network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(256, 2))
+    ops = [{"DecodeImage": {"channels": 1}}, {"NormalizeImage": {"mean": [0.5], "std": [0.5], "order": ""}}, TO_CHW]
+    labels = {"Topk": {"topk": 1, "label_list": ["a", "b"]}}
+    export(network, tmp_path / "i", [1, 16, 16], {"PreProcess": {"transform_ops": ops}, "PostProcess": labels})
+    predictor = ppzoo.Predictor(tmp_path / "i", engine="paddle")
+    (grey,) = noise(1, 16, 16, 1)
+    assert_same(predictor.predict([grey, np.dstack([grey] * 3)]), predictor.predict(grey) * 2)
+    with pytest.raises(DataError, match=r"H x W x 1 uint8 array, received an array of shape \(16, 16\)"):
+        predictor.predict(grey[:, :, 0])

@@ -1,6 +1,8 @@
 """A folder belongs to one run at a time, and an earlier run is moved aside whole or not at all."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 
@@ -49,6 +51,92 @@ def test_an_earlier_run_is_moved_aside_and_what_is_resumed_stays(place):
         aside = place.with_name(f"run.earlier-{number}")
         assert [file.name for file in aside.iterdir()] == ["latest.pdparams"]
         (place / "latest.pdparams").write_bytes(b"more")
+
+
+def names(place):
+    return {file.name for file in place.iterdir()}
+
+
+def test_a_run_folder_that_is_a_link_stays_and_the_content_of_its_target_is_moved(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(folder.logger, "propagate", True)
+    target, link = tmp_path / "disk" / "run", tmp_path / "output"
+    target.mkdir(parents=True)
+    link.symlink_to(target)
+    for number in (1, 2):
+        (target / "latest.pdparams").write_bytes(b"weights")
+        with caplog.at_level("INFO", logger="ppzoo"):
+            open_folder(link, resume=False)
+        assert link.is_symlink() and names(link) == {folder.LOCK}
+        aside = tmp_path / "disk" / f"run.earlier-{number}"
+        assert names(aside) == {"latest.pdparams"}
+        assert caplog.records[-1].getMessage() == f"the earlier run in {link} was moved to {aside}"
+    folder.release(link)
+    assert names(tmp_path) == {"disk", "output"} and names(target) == set()
+
+
+def test_a_link_to_nowhere_is_named(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "unmounted")
+    for place in (tmp_path / "run", tmp_path / "run" / "LeNet"):
+        with pytest.raises(
+            PpzooError, match=r"^Global.output_dir: .*/run is a link to .*unmounted, which does not exist$"
+        ):
+            open_folder(place, resume=False)
+
+
+@pytest.mark.parametrize("reason", [errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_renamed_keeps_earlier_runs_in_it(place, monkeypatch, reason):
+    rename = type(place).rename
+
+    def refusing(path, target):
+        if path == place:
+            raise OSError(reason, os.strerror(reason))
+        return rename(path, target)
+
+    monkeypatch.setattr(type(place), "rename", refusing)
+    (place / "lost+found").mkdir()
+    (place / "vdl").mkdir()
+    for number in (1, 2):
+        open_folder(place, resume=False)
+        assert names(place) == {folder.LOCK, "lost+found", *(f"earlier-{n}" for n in range(1, number + 1))}
+        assert "latest.pdparams" in names(place / f"earlier-{number}")
+        (place / "latest.pdparams").write_bytes(b"more")
+    assert names(place / "earlier-1") == {"latest.pdparams", "vdl"}
+    assert names(place.parent) == {"run"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to mount a file system")
+def test_a_mount_point_takes_one_run_after_the_other(place):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode()}")
+    try:
+        for number in (1, 2):
+            (place / "latest.pdparams").write_bytes(b"weights")
+            open_folder(place, resume=False)
+            assert names(place / f"earlier-{number}") == {"latest.pdparams"}
+            assert not (place / "latest.pdparams").exists()
+    finally:
+        folder.release(place)
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_move_that_is_cut_off_leaves_weights_that_the_next_run_moves(place, monkeypatch):
+    (place / "latest.manifest").write_bytes(b"manifest")
+    move = shutil.move
+
+    def refusing(path, target):
+        if path.suffix == ".pdparams":
+            raise OSError(errno.EBUSY, "busy")
+        return move(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place), "rename", lambda path, target: refusing(place / "x.pdparams", target))
+        patch.setattr(shutil, "move", refusing)
+        with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written.*busy"):
+            open_folder(place, resume=False)
+    assert names(place) == {folder.LOCK, "earlier-1", "latest.pdparams"}
+    open_folder(place, resume=False)
+    assert (place.with_name("run.earlier-1") / "latest.pdparams").exists()
 
 
 @pytest.mark.parametrize("resume", [True, False])

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from PIL import Image
 
 import ppzoo
 from ppzoo.cli import main
+from ppzoo.errors import WeightsError
 from ppzoo.weights import read_pdparams, read_state
 
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
@@ -199,6 +201,37 @@ def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
     assert [line.split("\t")[0] for line in listed] == [str(broken)]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_broken_evaluation_images_are_found_before_training(place, tmp_path, capsys, workers):
+    root = tmp_path / "images"
+    shutil.copytree(place / "images", root)
+    broken = [root / "green" / "green 7.png", root / "red" / "red 2.png"]
+    for file in broken:
+        file.write_bytes(file.read_bytes()[:300])
+    settings = (f"DataLoader.Eval.dataset.image_root={root}", f"DataLoader.Eval.loader={{num_workers: {workers}}}")
+    arguments = command("train", place, *settings, f"Global.output_dir={tmp_path / 'output'}", "Global.epochs=1")
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: DataLoader.Eval: 2 of 24 images cannot be read: ")
+    assert all(str(file) in line for file in broken) and "on_error: skip" in line and "`ppzoo data check" in line
+    assert not (tmp_path / "output").exists()
+    skip = "DataLoader.Eval.dataset.on_error=skip"
+    assert main([*arguments, "-o", skip]) == 2
+    assert "2 of 24 images cannot be read, more than dataset.max_bad_fraction (0.05)" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
+    assert main([*arguments, "-o", skip, "-o", "DataLoader.Eval.dataset.max_bad_fraction=0.1"]) == 0
+    assert "2 images could not be read and are left out of the evaluation" in capsys.readouterr().err
+
+
+def test_a_broken_image_in_an_evaluation_says_how_to_skip_it(place, trained, tmp_path, capsys):
+    root = tmp_path / "images"
+    shutil.copytree(place / "images", root)
+    (root / "red" / "red 2.png").write_bytes(b"no image")
+    assert main(command("eval", place, best(trained), f"DataLoader.Eval.dataset.image_root={root}")) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "red 2.png: " in line and line.endswith("skips such images, `ppzoo data check CONFIG` lists them")
+
+
 def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tmp_path, capsys):
     for override, difference in (
         ("Optimizer={name: Adam, lr: {name: Constant, learning_rate: 0.1}}", "optimizer is 'Momentum'"),
@@ -268,6 +301,102 @@ def test_an_earlier_run_is_moved_aside_not_overwritten(place, trained, tmp_path)
     assert main(arguments) == 0
     assert (tmp_path / "MobileNetV2_x0_25.earlier-1" / "mark").exists()
     assert not (tmp_path / "MobileNetV2_x0_25" / "mark").exists()
+
+
+def contents(folder):
+    return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_checkpoint_that_leaves_nothing_to_train_moves_and_writes_nothing(place, trained, tmp_path, capsys):
+    elsewhere, own = tmp_path / "elsewhere", tmp_path / "output" / trained.name
+    shutil.copytree(trained, elsewhere)
+    shutil.copytree(trained, own)
+    before, output = contents(tmp_path), f"Global.output_dir={tmp_path / 'output'}"
+    hint = "nothing is left to train; to train on, add -o Global.epochs="
+    for number, setting, words in ((8, "Global.epochs=4", "4 of 4 epochs"), (5, "Global.epochs=1", "4 epochs (of 1)")):
+        checkpoint = f"Global.checkpoints={elsewhere / 'latest'}"
+        assert main(command("train", place, output, setting, checkpoint)) == 2
+        line = f"{elsewhere / 'latest'} has already trained {words}, {hint}{number}"
+        assert capsys.readouterr().err.splitlines()[-1] == f"error: {line}"
+        assert main([*command("train", place, output, setting), "--resume", "auto"]) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == line.replace(str(elsewhere), str(own))
+    assert contents(tmp_path) == before
+    assert main(command("train", place, output, "Global.epochs=5", checkpoint, "Global.use_visualdl=false")) == 0
+    assert (tmp_path / "output" / f"{trained.name}.earlier-1").exists()
+
+
+def test_what_a_kill_after_the_last_epoch_left_out_is_made_by_the_next_run(place, trained, tmp_path):
+    own = tmp_path / trained.name
+    shutil.copytree(trained, own)
+    for file in (*own.glob("epoch_4.*"), own / "curves.png"):
+        file.unlink()
+    assert main([*command("train", place, f"Global.output_dir={tmp_path}"), "--resume", "auto"]) == 0
+    assert {file.name for file in own.iterdir()} == {file.name for file in trained.iterdir()}
+
+
+def test_a_run_that_stopped_early_says_how_to_train_on(place, tmp_path, capsys):
+    stopping = "Global.early_stopping={patience: 1, min_gain: 1.0}"
+    settings = (f"Global.output_dir={tmp_path}", stopping, "Global.use_visualdl=false")
+    assert main(command("train", place, *settings)) == 0
+    capsys.readouterr()
+    assert main([*command("train", place, *settings), "--resume", "auto"]) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "stopped early after 2 of 4 epochs" in line
+    hint = line.rpartition(" -o ")[2]
+    assert hint == "Global.early_stopping.patience=2"
+    assert main([*command("train", place, *settings, hint), "--resume", "auto"]) == 0
+    assert len(history(tmp_path / "MobileNetV2_x0_25")) == 3
+
+
+def next_steps(printed):
+    return printed.partition("What to do next:\n")[2].splitlines()
+
+
+@pytest.mark.parametrize("way", ["ppzoo", "tools"])
+def test_what_is_printed_to_be_done_next_works_when_it_is_pasted(place, tmp_path, way, monkeypatch):
+    """Also where names hold blanks, and from another folder than the checkout."""
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    ppzoo_command = tmp_path / "bin" / "ppzoo"
+    ppzoo_command.parent.mkdir()
+    ppzoo_command.write_text(f"#!{sys.executable}\nfrom ppzoo.cli import console\nconsole()\n")
+    ppzoo_command.chmod(0o755)
+    starts = {"ppzoo": [str(ppzoo_command), "train"], "tools": [sys.executable, str(root / "tools" / "train.py")]}
+    settings = ("Global.output_dir=out put", "Global.save_inference_dir=in ference", "Global.epochs=1")
+    photo = place / "images" / "red" / "red 1.png"
+
+    def run(command):
+        options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+        return subprocess.run(command, check=True, shell=isinstance(command, str), **options).stdout
+
+    infer, export = next_steps(run([*starts[way], *command("train", place, *settings)[1:]]))
+    assert run(infer.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
+    (python,) = run(export).partition("What to do next, in Python:\n")[2].splitlines()
+    run([sys.executable, "-c", python.strip().replace("photo.jpg", str(photo))])
+    (weights,) = next_steps(run(f"{export} --format safetensors"))
+    assert run(weights.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
+
+
+def test_without_transforms_to_infer_with_no_step_is_offered_that_needs_them(place, tmp_path, capsys):
+    settings = (f"Global.output_dir={tmp_path}", "Global.epochs=1", "Infer=null")
+    assert main(command("train", place, *settings)) == 0
+    (line,) = next_steps(capsys.readouterr().out)
+    assert "Infer.transforms" in line
+
+
+def test_weights_that_are_not_named_are_offered_where_they_lie(place, trained, capsys):
+    assert main(command("eval", place)) == 2
+    assert capsys.readouterr().err.endswith(f"received nothing; those of the run are {trained / 'best_model'}\n")
+
+
+def test_only_callers_in_python_are_offered_what_only_they_can_do(place, trained, capsys):
+    assert main(command("eval", place, best(trained), "Arch.class_num=4")) == 2
+    assert "strict" not in capsys.readouterr().err
+    network = ppzoo.create_model("MobileNetV2_x0_25", class_num=4)
+    with pytest.raises(
+        WeightsError, match=r"; ppzoo.load_weights\(..., strict=False\) loads the 265 entries that fit$"
+    ):
+        ppzoo.load_weights(network, trained / "best_model", head="strict")
 
 
 def test_pretrained_weights_with_another_head(place, trained, tmp_path):

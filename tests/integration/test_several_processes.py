@@ -187,6 +187,27 @@ def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 
+def test_a_run_that_is_finished_stays_as_it_is(place, whole, tmp_path):
+    own = tmp_path / "output" / "MobileNetV1_x0_25"
+    shutil.copytree(whole, own)
+    before = {file: file.read_bytes() for file in own.rglob("*") if file.is_file()}
+    run = train(place, tmp_path, "--resume", "auto")
+    assert run.end() == 0
+    assert "latest has already trained 4 of 4 epochs" in run.text(0)
+    assert {file: file.read_bytes() for file in own.rglob("*") if file.is_file()} == before
+
+
+def test_a_broken_evaluation_image_of_one_process_ends_all_before_training(place, tmp_path):
+    lines = (place / "train.txt").read_text().splitlines()
+    lines[-2] = "gone.png 0"  # not among those that are tried out
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    run = train(place, tmp_path, "-o", f"DataLoader.Eval.dataset.cls_label_path={tmp_path / 'list.txt'}")
+    assert run.end() != 0
+    (error,) = [line for line in run.text(0).splitlines() if line.startswith("error: ")]
+    assert "DataLoader.Eval: 1 of 37 images cannot be read: " in error and "gone.png" in error
+    assert not (tmp_path / "output").exists()
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tmp_path, victim):
     run = train(place, tmp_path, "-o", "Global.save_interval_steps=1")
@@ -246,7 +267,7 @@ def test_an_image_that_one_cannot_read_ends_all_with_its_line(place, tmp_path):
     assert run.end() == 2
     assert "images/5000.png" in run.text(1).splitlines()[-1]
     assert run.text(0).splitlines()[-1] == run.text(1).splitlines()[-1].replace(
-        "error: ", "error: process 1 of 2 failed: "
+        "error: ", "error: process 1 of 2 failed: ", 1
     )
 
 

@@ -75,7 +75,7 @@ def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(whole
     assert main(arguments(whole, "x" * 300)) == 2
     assert "expected a folder that can be written, received" in error_of(capsys)
     assert main(arguments(whole, "unused", resume="x" * 300)) == 2
-    assert "does not exist; weights alone are loaded by" in error_of(capsys)
+    assert "x.pdparams does not exist" in error_of(capsys)
 
 
 def test_a_folder_that_disappears_ends_the_run_and_is_not_made_anew(whole, capsys, monkeypatch):

@@ -153,10 +153,9 @@ def test_what_is_no_weight_file_is_named_in_one_line(tmp_path, content, message)
 
 def test_a_missing_file_is_answered_with_the_nearest_one(tmp_path):
     save_pdparams({"w": np.ones(2)}, tmp_path / "best_model.pdparams")
-    with pytest.raises(WeightsError, match=r"did you mean 'best_model.pdparams'\?"):
-        read_pdparams(tmp_path / "bets_model")
-    with pytest.raises(WeightsError, match=r"did you mean 'best_model.pdparams'\?"):
-        read_pdparams(tmp_path / "best-model.pdparams")
+    for name in ("bets_model", "best-model.pdparams", "epoch_25", ""):
+        with pytest.raises(WeightsError, match=rf"did you mean '{tmp_path / 'best_model'}'\?"):
+            read_pdparams(tmp_path / name)
     with pytest.raises(WeightsError, match="nor does its folder"):
         read_pdparams(tmp_path / "nowhere" / "best_model")
     with pytest.raises(WeightsError, match="is a folder"):

@@ -37,6 +37,11 @@ class Dataset(Protocol):
         """Where the sample comes from, for messages."""
 
 
+def is_hidden(path: str) -> bool:
+    """Whether a name on a relative path begins with a dot, as in `._x.jpg` and `.ipynb_checkpoints/x.jpg`."""
+    return any(name.startswith(".") and name not in (".", "..") for name in path.split("/"))
+
+
 DATASETS: Registry[type] = Registry("dataset")
 
 

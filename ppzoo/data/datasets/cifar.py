@@ -17,6 +17,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_class_count
 from ppzoo.data.datasets.tar_headers import FILE, read_headers
 from ppzoo.errors import ConfigError, DataError, WeightsError
+from ppzoo.files import PathText
 from ppzoo.weights.unpickle import unpickle
 
 PADDLE_CACHE = Path("~/.cache/paddle/dataset/cifar")
@@ -51,7 +52,7 @@ class _CIFAR:
     def __init__(
         self,
         *,
-        data_file: str | None = None,
+        data_file: PathText | None = None,
         mode: Literal["train", "test"] = "train",
         class_num: int | None = None,
     ) -> None:

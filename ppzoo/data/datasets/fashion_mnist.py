@@ -10,6 +10,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder
 from ppzoo.data.idx import read_idx
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.files import PathText
 
 SHIPPED_FASHION_MNIST = Path(__file__).parent.parent / "fashion_mnist_mini"
 FASHION_CLASSES = [
@@ -48,7 +49,7 @@ class FashionMNIST:
     def __init__(
         self,
         *,
-        image_root: str | None = None,
+        image_root: PathText | None = None,
         mode: Literal["train", "test"] = "train",
         channels: Literal[1, 3] = 3,
         class_num: int | None = None,

@@ -9,6 +9,7 @@ from ppzoo.data.datasets.base import DATASETS
 from ppzoo.data.datasets.image_files import ImageNetDataset
 from ppzoo.data.labels import read_labels
 from ppzoo.errors import ConfigError
+from ppzoo.files import PathText
 
 CLASSES = 102
 LABEL_FILE = "flowers102_label_list.txt"
@@ -32,7 +33,11 @@ class Flowers102(ImageNetDataset):
     """
 
     def __init__(
-        self, *, image_root: str, mode: Literal["train", "val", "train_extra"] = "train", class_num: int | None = None
+        self,
+        *,
+        image_root: PathText,
+        mode: Literal["train", "val", "train_extra"] = "train",
+        class_num: int | None = None,
     ) -> None:
         if mode not in ("train", "val", "train_extra"):
             raise ConfigError(f"Flowers102.mode: expected 'train', 'val' or 'train_extra', received {mode!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -10,12 +11,34 @@ from typing import NoReturn
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, renumbered
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumbered
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.labels import names_beside
 from ppzoo.errors import DataError
-from ppzoo.files import read_plain_file
+from ppzoo.files import PathText, read_plain_file
+
+
+def images_below(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
+    """Paths of the image files (`IMAGE_SUFFIXES`, in either case) at any depth below a folder, in order of their names.
+
+    Hidden files and folders, whose names begin with a dot, are skipped. Links to folders are not followed.
+
+    Args:
+        skipped: counts the other files that are skipped, by extension.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for file in sorted(name for name in files if not is_hidden(name)):
+            suffix = os.path.splitext(file)[1].lower()
+            if suffix in IMAGE_SUFFIXES:
+                yield os.path.join(place, file)
+            elif skipped is not None:
+                skipped[suffix] += 1
+
 
 PARTS = {"train", "val", "valid", "validation", "test", "eval", "training", "testing", "evaluation"}
 
@@ -31,14 +54,32 @@ class ImageFiles:
         return len(self.index)
 
     def __getitem__(self, index: int) -> tuple[bytes, int | np.ndarray]:
+        try:
+            return read_plain_file(self.describe(index)), self.label(index)
+        except OSError as error:
+            raise self._unreadable(index, error.strerror) from error
+
+    def require_file(self, index: int) -> None:
+        """Look whether the image is there, without reading it.
+
+        Raises:
+            DataError: it is missing, empty or not a file.
+        """
         path = self.describe(index)
         try:
-            return read_plain_file(path), self.label(index)
+            status = os.stat(path)
         except OSError as error:
-            raise DataError(
-                f"cannot read the image {path!r} ({error.strerror}; {self.origin(index)}): "
-                "restore the file or correct dataset.image_root"
-            ) from error
+            raise self._unreadable(index, error.strerror) from error
+        if not stat.S_ISREG(status.st_mode):
+            raise self._unreadable(index, "it is not a file")
+        if not status.st_size:
+            raise self._unreadable(index, "it is empty")
+
+    def _unreadable(self, index: int, reason: str | None) -> DataError:
+        return DataError(
+            f"cannot read the image {self.describe(index)!r} ({reason}; {self.origin(index)}): "
+            "restore the file or correct dataset.image_root"
+        )
 
     def label(self, index: int) -> int | np.ndarray:
         return int(self.labels[index])
@@ -74,8 +115,8 @@ class ImageNetDataset(ImageFiles):
     def __init__(
         self,
         *,
-        image_root: str,
-        cls_label_path: str,
+        image_root: PathText,
+        cls_label_path: PathText,
         class_num: int | None = None,
         delimiter: str | None = None,
         relabel: bool = False,
@@ -98,7 +139,7 @@ class ImageNetDataset(ImageFiles):
 class ImageFolder(ImageFiles):
     """One folder a class, with its images in it at any depth; classes are numbered in sorted order of their names.
 
-    Names that start with a dot are skipped, other files than images too (`IMAGE_SUFFIXES`, in either case).
+    `images_below` says what counts as an image; class folders whose names begin with a dot are skipped too.
     Symbolic links to files and to class folders are followed, links to folders inside them are not.
 
     Args:
@@ -113,7 +154,7 @@ class ImageFolder(ImageFiles):
             hold, two of the same name, parts of a split instead of classes, or a folder that cannot be read.
     """
 
-    def __init__(self, *, image_root: str, class_num: int | None = None) -> None:
+    def __init__(self, *, image_root: PathText, class_num: int | None = None) -> None:
         check_folder(image_root)
         self.image_root = image_root
         try:
@@ -121,7 +162,7 @@ class ImageFolder(ImageFiles):
         except OSError as error:
             _refuse(error)
         self.classes = sorted(
-            name for name in entries if not name.startswith(".") and os.path.isdir(os.path.join(image_root, name))
+            name for name in entries if not is_hidden(name) and os.path.isdir(os.path.join(image_root, name))
         )
         for name in self.classes:
             if name != name.strip() or set("\r\n") & set(name) or not _is_text(name):
@@ -140,15 +181,9 @@ class ImageFolder(ImageFiles):
     def _images(self) -> Iterator[tuple[str, int]]:
         for label, name in enumerate(self.classes):
             found, skipped = False, Counter[str]()
-            for folder, folders, files in os.walk(os.path.join(self.image_root, name), onerror=_refuse):
-                folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
-                for file in sorted(file for file in files if not file.startswith(".")):
-                    suffix = os.path.splitext(file)[1].lower()
-                    if suffix in IMAGE_SUFFIXES:
-                        found = True
-                        yield os.path.relpath(os.path.join(folder, file), self.image_root), label
-                    else:
-                        skipped[suffix] += 1
+            for path in images_below(os.path.join(self.image_root, name), skipped):
+                found = True
+                yield os.path.relpath(path, self.image_root), label
             if not found:
                 others = f", but files that end in {_extensions_text(skipped)}" if skipped else ""
                 raise DataError(
@@ -189,7 +224,7 @@ def _extensions_text(skipped: Counter[str]) -> str:
 
 def _refuse(error: OSError) -> NoReturn:
     raise DataError(
-        f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions or dataset.image_root"
+        f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions, or name another folder"
     ) from error
 
 

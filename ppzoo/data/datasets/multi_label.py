@@ -12,6 +12,7 @@ from ppzoo.data.datasets.base import DATASETS, check_folder
 from ppzoo.data.datasets.image_files import ImageFiles
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
+from ppzoo.files import PathText
 
 VALUES = {"0": 0, "1": 1, "-1": -1}
 
@@ -35,7 +36,7 @@ class MultiLabelDataset(ImageFiles):
     """
 
     def __init__(
-        self, *, image_root: str, cls_label_path: str, label_ratio: bool = False, class_num: int | None = None
+        self, *, image_root: PathText, cls_label_path: PathText, label_ratio: bool = False, class_num: int | None = None
     ) -> None:
         check_folder(image_root)
         self.image_root, self.list_file, self.class_num = image_root, cls_label_path, class_num

@@ -12,11 +12,12 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, renumbered
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumbered
 from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
+from ppzoo.files import PathText
 
 LABEL_SUFFIX = ".cls"
 MAX_LABEL_BYTES = 16
@@ -36,7 +37,7 @@ class TarShards:
     """A folder of `.tar` files (not compressed) of `NAME.jpg` (or another image) and `NAME.cls`, the label in digits.
 
     That is the layout of WebDataset. Shards come in the order of their names, images in their order in the shard; files
-    with other endings are passed over.
+    with other endings, and those whose names begin with a dot, are skipped.
 
     Args:
         image_root: the folder.
@@ -48,10 +49,12 @@ class TarShards:
             without an image.
     """
 
-    def __init__(self, *, image_root: str, class_num: int | None = None, relabel: bool = False) -> None:
+    def __init__(self, *, image_root: PathText, class_num: int | None = None, relabel: bool = False) -> None:
         check_folder(image_root)
         self.shards = sorted(
-            entry.path for entry in os.scandir(image_root) if entry.is_file() and entry.name.endswith(".tar")
+            entry.path
+            for entry in os.scandir(image_root)
+            if entry.is_file() and entry.name.endswith(".tar") and not is_hidden(entry.name)
         )
         if not self.shards:
             raise DataError(f"{image_root!r} has no .tar files: expected shards with images and .cls files")
@@ -140,7 +143,7 @@ def _files(path: str, file: BinaryIO) -> Iterator[Header]:
             )
         if member.offset + member.size > length:
             raise DataError(f"{path}: it ends within {shown}: it is truncated, get it again")
-        if member.kind == FILE:
+        if member.kind == FILE and not is_hidden(member.name):
             yield member
 
 

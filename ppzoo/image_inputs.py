@@ -1,0 +1,115 @@
+"""What callers of `Predictor` give as an image: in words, when it is none, and without a byte of its content."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+from ppzoo.errors import DataError
+
+Image = str | os.PathLike | bytes | np.ndarray
+
+LONGEST = 255  # characters of a path that does not exist which a message repeats
+START_OF_BASE64 = re.compile(r"(data:|/9j/|iVBOR|R0lGOD|UklGR|Qk[0-9A-Za-z]|SUkq|TU0A)[^.]{60}")  # of an image file
+BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]{256,}")
+
+
+def as_path(image: str | os.PathLike) -> str:
+    """The path that is given as an image.
+
+    Raises:
+        DataError: text that cannot be one.
+    """
+    path = os.fsdecode(image)
+    if not path or "\0" in path or not _is_encodable(path):
+        raise DataError("it is no path")
+    return path
+
+
+def describe(image: Any, error: DataError, channels: int) -> str:
+    """What is wrong with a single image, for which `error` was raised: one line that says what was given.
+
+    Args:
+        channels: of the arrays that the export takes.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return _text(os.fsdecode(image), error)
+    if isinstance(image, bytes):
+        hint = "; it looks like base64: pass base64.b64decode(data)" if _is_base64(image.decode("latin-1")) else ""
+        return f"{error} (received {len(image)} bytes{hint})"
+    expected = f"expected a path, the bytes of an image file or an H x W x {channels} uint8 array"
+    if not isinstance(image, np.ndarray):
+        return f"{expected}, received {_kind(image)}"
+    fits = image.ndim == 3 and image.shape[2] in ((1, 3) if channels == 1 else (channels,))  # colors become grey
+    if fits and image.size and image.dtype == np.uint8:
+        return str(error)
+    received = f"an array of shape {image.shape} and type {image.dtype}"
+    return f"{expected}, received {received}{_array_hint(image, channels)}"
+
+
+def _text(text: str, error: DataError) -> str:
+    if os.path.exists(text):
+        return str(error)
+    expected = "expected the path of an image, received"
+    if text.startswith(("http://", "https://")):
+        return f"{expected} a URL: download it, and pass its bytes"
+    if _is_base64(text):
+        return f"{expected} {len(text)} characters that look like base64: pass base64.b64decode(text)"
+    if not text:
+        return f"{expected} an empty text"
+    if len(text) > LONGEST:
+        return f"{expected} a text of {len(text)} characters that is no path"
+    if "\0" in text or not _is_encodable(text):
+        return f"{expected} {text!r}, which holds a character that no path has"
+    return str(error)
+
+
+def _is_base64(text: str) -> bool:
+    """Whether the text looks like an image file in base64, with or without `data:...,` before it."""
+    return bool(START_OF_BASE64.match(text) or BASE64.fullmatch(text))
+
+
+def _kind(image: Any) -> str:
+    """What an object is that is neither text, bytes nor array, and how to make an image of it."""
+    name = type(image).__name__
+    if hasattr(image, "convert") and hasattr(image, "mode"):
+        return "a Pillow image: pass np.asarray(image.convert('RGB'))"
+    if hasattr(image, "read"):
+        return f"{name}, a file object: pass what its read() returns"
+    if isinstance(image, (bytearray, memoryview)):
+        return f"{name}: pass bytes(image)"
+    if hasattr(image, "numpy"):
+        return f"{name}: pass image.numpy()"
+    if hasattr(image, "__iter__"):
+        return f"{name}: pass a list of images"
+    return name
+
+
+def _array_hint(image: np.ndarray, channels: int) -> str:
+    if image.dtype.kind in "US":
+        return ": pass images.tolist()"
+    if image.ndim == 4 or image.dtype == object:
+        return ": pass list(images)"
+    if image.dtype != np.uint8:
+        return ": pass pixels from 0 to 255 as uint8"
+    if not image.size or image.ndim not in (2, 3):
+        return ""
+    if image.ndim == 3 and image.shape[0] == channels:
+        return ": pass image.transpose(1, 2, 0)"
+    if channels == 3 and (image.ndim == 2 or image.shape[2] == 1):
+        return ", which is grey: pass np.dstack([image] * 3)"
+    if channels == 3 and image.shape[2] == 4:
+        return ", which has an alpha channel: pass image[:, :, :3]"
+    return ""
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether the system can take the text as a path; lone surrogates that stand for bytes are fine."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""Images that cannot be read are found before training, and hidden files are images to nobody."""
+
+import tarfile
+
+import pytest
+from pictures import COLOURS, paint
+
+from ppzoo.build.use import find_images
+from ppzoo.cli import main
+from ppzoo.data import Compose, ImageFolder, ImageNetDataset, Samples, TarShards, images_below, unreadable, verify
+from ppzoo.data.transforms import DecodeImage
+
+HIDDEN = ("._0.png", ".hidden.png", ".ipynb_checkpoints/0.png", "a/.git/0.png", "a/._0.PNG")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of four images, and hidden files in each."""
+    root = tmp_path / "photos"
+    for name in ("blue", "red"):
+        (root / name / "a").mkdir(parents=True)
+        for number in range(3):
+            paint(root / name / f"{number}.png", COLOURS[name], seed=number)
+        paint(root / name / "a" / "3.PNG", COLOURS[name], seed=3)
+        for path in HIDDEN:
+            (root / name / path).parent.mkdir(exist_ok=True)
+            (root / name / path).write_bytes(b"no image")
+    (root / ".ipynb_checkpoints").mkdir()
+    (root / ".ipynb_checkpoints" / "0.png").write_bytes(b"no image")
+    return root
+
+
+def visible(root):
+    return sorted(
+        str(root / name / file) for name in ("blue", "red") for file in ("0.png", "1.png", "2.png", "a/3.PNG")
+    )
+
+
+def test_hidden_files_and_folders_are_no_images(folder, capsys):
+    assert sorted(images_below(str(folder))) == visible(folder)
+    assert [str(file) for file in find_images(str(folder))] == visible(folder)
+    assert [str(file) for file in find_images(f"{folder}/**/*.png")] == [
+        file for file in visible(folder) if file.endswith("png")
+    ]
+    hidden = str(folder / "red" / "._0.png")
+    assert [str(file) for file in find_images(hidden)] == [hidden]  # who names it means it
+    data = ImageFolder(image_root=str(folder))
+    assert data.classes == ["blue", "red"]
+    assert sorted(map(data.describe, range(len(data)))) == visible(folder)
+    assert main(["data", "split", str(folder)]) == 0
+    assert sum((folder / name).read_text().count("\n") for name in ("train_list.txt", "val_list.txt")) == 8
+
+
+def test_a_hidden_folder_that_is_named_is_searched(folder):
+    (folder / "red" / ".ipynb_checkpoints" / "0.png").unlink()
+    moved = folder.rename(folder.with_name(".photos"))
+    assert len(list(images_below(str(moved)))) == 8
+    assert len(ImageFolder(image_root=str(moved))) == 8
+
+
+def test_hidden_members_of_shards_and_hidden_shards_are_skipped(tmp_path):
+    for name in ("0.png", "._0.png"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("0.cls", "._0.cls"):
+        (tmp_path / name).write_text("1" if name == "0.cls" else "\0\5\x16\7")
+    with tarfile.open(tmp_path / "0.tar", "w") as shard:
+        for name in ("._0.png", "0.png", "._0.cls", "0.cls"):
+            shard.add(tmp_path / name, f"./{name}")
+    (tmp_path / "._0.tar").write_bytes(b"no tar")
+    shards = TarShards(image_root=str(tmp_path))
+    assert len(shards) == 1
+    assert shards.describe(0).endswith("0.tar: ./0.png")
+
+
+def listed(root, *names):
+    (root / "list.txt").write_text("".join(f"{name} 0\n" for name in names))
+    data = ImageNetDataset(image_root=str(root), cls_label_path=str(root / "list.txt"))
+    return Samples(data, Compose([DecodeImage()]), 0)
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_what_cannot_be_read_is_found(folder, monkeypatch, is_small):
+    monkeypatch.setattr(verify, "READ", 1000 if is_small else 1)
+    (folder / "empty.png").touch()
+    (folder / "cut.png").write_bytes((folder / "red" / "0.png").read_bytes()[:300])
+    (folder / "folder.png").mkdir()
+    names = ["red/0.png", "none.png", "empty.png", "cut.png", "folder.png", "blue/0.png"] * 20
+    samples = listed(folder, *names)
+    found = {failure.sample: failure.reason for failure in unreadable(samples)}
+    broken = {1, 2, 3, 4} if is_small else {1, 2, 4}
+    assert found.keys() == {index for index in range(120) if index % 6 in broken}
+    assert "none.png" in found[1] and "No such file" in found[1] and "list.txt, line 2" in found[1]
+    shares = [unreadable(samples, part=part, parts=3) for part in range(3)]
+    assert {failure.sample for share in shares for failure in share} == found.keys()
+    assert sum(map(len, shares)) == len(found)

@@ -1,0 +1,98 @@
+"""A network whose outputs depend on rounding is exported and evaluated; a program that is wrong is refused still."""
+
+import numpy as np
+import paddle
+import pytest
+
+import ppzoo
+from ppzoo import deploy, native
+from ppzoo.deploy import Program, acceleration, export
+from ppzoo.deploy.rounding import in_float64, is_rounding, outputs_of
+from ppzoo.errors import TrainingError
+
+SETTINGS = {
+    "PreProcess": {"transform_ops": [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]},
+    "PostProcess": {"Topk": {"topk": 1, "label_list": [str(index) for index in range(10)]}},
+}
+
+
+@pytest.fixture(autouse=True)
+def paddle_operators(monkeypatch):
+    monkeypatch.setenv("PPZOO_NATIVE", "off")
+    native.activate()
+
+
+def badly_conditioned():
+    """Channels near 1000 that differ by little: in float32 most of what tells images apart is rounded away."""
+    paddle.seed(0)
+    layers = paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4), paddle.nn.Flatten(), paddle.nn.Linear(4 * 36, 10)
+    network = paddle.nn.Sequential(*layers)
+    convolution, norm = layers[:2]
+    convolution.weight.set_value(0.01 * convolution.weight)
+    convolution.bias.set_value(paddle.full([4], 1000.0))
+    norm._mean.set_value(paddle.full([4], 1000.0))
+    norm._variance.set_value(paddle.full([4], 1e-4))
+    network.eval()
+    return network
+
+
+def trained(steps, rate):
+    """MobileNetV2 after so few steps that its statistics say little."""
+    paddle.seed(0)
+    network = ppzoo.create_model("MobileNetV2_x0_25", class_num=10)
+    optimizer = paddle.optimizer.Momentum(rate, parameters=network.parameters())
+    random = np.random.default_rng(0)
+    for _ in range(steps):
+        images = paddle.to_tensor((random.standard_normal((4, 3, 32, 32)) + 1).astype("float32"))
+        labels = paddle.to_tensor(random.integers(0, 10, 4))
+        paddle.nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    network.eval()
+    return network
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(1, 0.1), (3, 0.1)])
+def test_networks_of_a_short_training_are_exported(tmp_path, steps, rate):
+    export(trained(steps, rate), tmp_path / "inference", [3, 32, 32], SETTINGS)
+    ppzoo.Predictor(tmp_path / "inference", engine="paddle").predict(np.zeros((32, 32, 3), np.uint8))
+
+
+def test_the_difference_of_a_badly_conditioned_network_is_said(tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="ppzoo"):
+        difference = export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
+    assert difference > 1e-4
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the network is badly conditioned: rounding changes its outputs")
+
+
+@pytest.mark.parametrize("wrong", [0.5, np.inf])
+def test_a_wrong_program_of_a_badly_conditioned_network_is_refused(tmp_path, monkeypatch, wrong):
+    compute = Program.__call__
+    monkeypatch.setattr(Program, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
+    with pytest.raises(TrainingError, match="the exported program differs from the network by"):
+        export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
+    assert not (tmp_path / "inference").exists()
+
+
+def test_float64_shows_how_far_float32_is_off():
+    network = badly_conditioned()
+    images = np.random.default_rng(0).standard_normal((8, 3, 8, 8), dtype=np.float32)
+    (exact,) = in_float64(network)(images)
+    (rounded,) = outputs_of(network)(images)
+    assert exact.dtype == np.float64 and network.parameters()[0].dtype == paddle.float32
+    assert 1e-4 < np.abs(exact - rounded).max() < 0.1
+    assert is_rounding(network, lambda few: in_float64(network)(few), images, 1e-5)
+    assert not is_rounding(network, lambda few: [output + 1 for output in outputs_of(network)(few)], images, 1e-5)
+    assert is_rounding(network, outputs_of(network), images, 0.0)
+
+
+def test_evaluation_goes_on_with_the_export_of_a_badly_conditioned_network(monkeypatch):
+    monkeypatch.setattr(acceleration, "PATIENCE", 4)
+    monkeypatch.setattr(acceleration, "TOLERANCE", 1e-12)  # as if it were worse conditioned
+    network = trained(3, 0.1)
+    fast = deploy.accelerated(network)
+    fast.eval()
+    with paddle.no_grad():
+        fast(paddle.randn([9, 3, 32, 32]))
+    assert fast._programs
