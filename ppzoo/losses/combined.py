@@ -35,3 +35,7 @@ class CombinedLoss:
         """Each loss's weighed share under its name (a second one of a name ends in "_2"), and their sum as "loss"."""
         shares = {name: weight * loss(output, label) for name, (loss, weight) in self.losses.items()}
         return {**shares, "loss": sum(shares.values())}
+
+    def weights(self, label: paddle.Tensor) -> dict[str, float]:
+        """By each loss's name, the weight of a batch in the mean of its share over several batches."""
+        return {name: loss.weight(label) for name, (loss, _) in self.losses.items()}

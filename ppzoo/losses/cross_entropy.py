@@ -16,6 +16,7 @@ from ppzoo.losses.base import (
     distributions,
     is_soft,
     logits_of,
+    weight_of_labels,
     weighted_mean,
 )
 
@@ -26,7 +27,8 @@ class CELoss(Loss):
 
     Args:
         epsilon: label smoothing, in [0, 1).
-        class_weights: weight of every class, for unbalanced data; the mean is divided by the weights in the batch.
+        class_weights: weight of every class, for unbalanced data; the mean is divided by the weights in the batch,
+            and in evaluation by those in all batches.
         reduction: accepted for PaddleClas's files: the loss of a batch is the mean.
 
     Raises:
@@ -53,6 +55,9 @@ class CELoss(Loss):
         if self.epsilon or is_soft(label, class_num):
             return F.cross_entropy(logits, distributions(label, class_num, self.epsilon), soft_label=True)
         return F.cross_entropy(logits, label.flatten())
+
+    def weight(self, label: paddle.Tensor) -> float:
+        return weight_of_labels(label, self.class_weights, self.epsilon)
 
 
 def log_softmax(logits: paddle.Tensor) -> paddle.Tensor:
@@ -98,6 +103,9 @@ class _BentCrossEntropy(Loss):
         logits = logits_of(output)
         soft = distributions(label, logits.shape[-1], self.epsilon)
         return weighted_mean(soft * self.cost(log_softmax(logits)), soft, self.class_weights)
+
+    def weight(self, label: paddle.Tensor) -> float:
+        return weight_of_labels(label, self.class_weights, self.epsilon)
 
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:
         raise NotImplementedError
