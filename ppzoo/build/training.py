@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, engine, native, report
+from ppzoo import data, deploy, engine, native, report
 from ppzoo.build import regime
 from ppzoo.build.classes import LABELS, RESOLVED, with_classes_of_data
 from ppzoo.build.components import Section
@@ -156,7 +156,8 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
         config["DataLoader"]["Eval"], class_num=class_count(config), seed=0, training=False, processes=processes
     )
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
-    _try_out(config, "Eval", network, batches, criterion, figures)
+    images = _try_out(config, "Eval", network, batches, criterion, figures)
+    deploy.expect(network, len(batches.samples), images)
 
     def run() -> dict[str, float]:
         answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes)
@@ -179,8 +180,8 @@ def _initial_network(config: Section, resumed: bool) -> Classifier:
     return network
 
 
-def _try_out(config: Section, split: str, network: Classifier, batches: Loader, criterion, figures) -> None:
-    """Let a few images go through network, losses and metrics.
+def _try_out(config: Section, split: str, network: Classifier, batches: Loader, criterion, figures) -> paddle.Tensor:
+    """Let a few images, which are returned, go through network, losses and metrics.
 
     Raises:
         ConfigError: they do not fit each other.
@@ -199,6 +200,7 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
         except ConfigError as error:
             raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
     figures.reset()
+    return images
 
 
 def _identity(config: Section, batches: Loader, steps: engine.Steps) -> dict[str, Any]:
