@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ppzoo.config.components import Component, Option
 from ppzoo.config.contradictions import at, contradictions
 from ppzoo.config.hints import Problem, accepts, describe, problems, show
-from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, nested
+from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, mark_of, nested
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
 
@@ -87,7 +87,7 @@ class _Checker:
             yield Problem(path, f"expected a known key, received {show(key, bare=True)}{mend}")
 
     def value(self, path: str, value: Any, option: Option) -> None:
-        mark = _mark(option)
+        mark = mark_of(option)
         section = nested(option.hint)
         if value is None and (accepts(None, option.hint) or (section and not option.required)):
             return
@@ -154,12 +154,8 @@ def _mapping_of(mark: Named) -> str:
     return f"a mapping with the name of {_kind(mark)} and its options"
 
 
-def _mark(option: Option) -> Named | Listed | Members | None:
-    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed | Members)), None)
-
-
 def _wanted(option: Option) -> str:
-    mark = _mark(option)
+    mark = mark_of(option)
     return _mapping_of(mark) if isinstance(mark, Named) else describe(option.hint)
 
 

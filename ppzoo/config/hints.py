@@ -23,6 +23,7 @@ NAMES = {
     dict: ("a mapping", "mappings"),
     type(None): ("null", "nulls"),
 }
+SWITCHES = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
 
 
 class Problem(NamedTuple):
@@ -175,6 +176,11 @@ def _choices(hint: Any) -> tuple:
         return get_args(hint)
     unions = get_origin(hint) in (Union, types.UnionType)
     return tuple(choice for arm in get_args(hint) for choice in _choices(arm)) if unions else ()
+
+
+def switch(value: bool, hint: Any) -> str | None:
+    """The choice that YAML reads as this boolean; None where there is no such choice."""
+    return next((choice for choice in _choices(hint) if choice in SWITCHES[value]), None)
 
 
 def _candidates(value: Any) -> Iterator[Any]:
