@@ -7,7 +7,7 @@ exists is told to `check` by its caller.
 from ppzoo.config.checking import Task, check
 from ppzoo.config.components import Component, Option
 from ppzoo.config.files import check_files
-from ppzoo.config.hints import Limit
+from ppzoo.config.hints import Limit, out_of_float32
 from ppzoo.config.loading import load
 from ppzoo.config.schema import (
     AmpSection,
@@ -58,6 +58,7 @@ __all__ = [
     "dump",
     "load",
     "log_ranks",
+    "out_of_float32",
     "own_options",
     "settings",
 ]

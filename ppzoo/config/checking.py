@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ppzoo.config.components import Component, Option
 from ppzoo.config.contradictions import at, contradictions
-from ppzoo.config.hints import Problem, accepts, describe, problems, show
+from ppzoo.config.hints import Problem, accepts, describe, out_of_float32, problems, show
 from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, mark_of, nested
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
@@ -46,6 +46,8 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
     below = tuple(f"{problem.path}." for problem in found)
     found += [problem for problem in _missing(config, task) if not problem.path.startswith(below)]
     found += contradictions(config)
+    beyond = {problem.path: problem for problem in out_of_float32("", config)}
+    found = [*(problem for problem in found if problem.path not in beyond), *beyond.values()]
     lines = [problem.line() for _, problem in refused]
     lines += [problem.line() for problem in found]
     return list(dict.fromkeys(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import paddle
@@ -124,7 +125,7 @@ class FocalLoss(_BentCrossEntropy):
         self, *, gamma: float = 2.0, epsilon: float | None = None, class_weights: list[float] | None = None
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
-        if gamma < 0:
+        if not 0 <= gamma < math.inf:
             raise ConfigError(f"expected gamma of 0 or more, received {gamma}")
         self.gamma = gamma
 
@@ -146,7 +147,7 @@ class PolyLoss(_BentCrossEntropy):
         self, *, epsilon1: float = 1.0, epsilon: float | None = None, class_weights: list[float] | None = None
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
-        if epsilon1 <= -1:
+        if not -1 < epsilon1 < math.inf:
             raise ConfigError(f"expected epsilon1 above -1, received {epsilon1}")
         self.epsilon1 = epsilon1
 

@@ -324,6 +324,37 @@ def test_no_value_anywhere_makes_the_check_fail(components):
                 assert "\n" not in line
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (float("inf"), "a finite number, received inf"),
+        (float("-inf"), "a finite number, received -inf"),
+        (float("nan"), "a finite number, received nan"),
+        (1e39, "a number from -3.4e+38 to 3.4e+38, received 1e+39"),
+        (10**400, "a number from -3.4e+38 to 3.4e+38, received 1000"),
+    ],
+)
+def test_a_number_that_is_not_finite_in_float32_is_refused_wherever_it_stands(components, number, expected):
+    clean = load(PADDLECLAS, ["Optimizer.regularizer.coeff=1", "Global.early_stopping={patience: 2, min_gain: 1}"])
+    clean["Arch"]["anything"] = {"deep": [[1.0]]}
+    numbers = [path for path in paths(clean) if isinstance(at(clean, path), int | float)]
+    assert len(numbers) > 30
+    for path in numbers:
+        config = copy.deepcopy(clean)
+        at(config, path[:-1])[path[-1]] = number
+        place = ".".join(map(str, path))
+        found = [line for line in check(config, components) if line.startswith(f"{place}: ")]
+        assert len(found) == 1
+        if "image_shape" not in path:  # said of the list
+            assert found[0].startswith(f"{place}: expected {expected}")
+
+
+def at(config, path):
+    for key in path:
+        config = config[key]
+    return config
+
+
 def test_options_come_from_signature_and_annotations():
     class Loss:
         def __init__(self, needed: int, *extra, gamma: float = 2.0, epochs: int = 1, anything=None, **rest) -> None: ...

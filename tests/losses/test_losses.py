@@ -254,6 +254,8 @@ def test_half_precision_scores_are_summed_in_float32():
         ("FocalLoss", {"class_weights": [1.0, float("inf")]}),
         ("MultiLabelLoss", {"epsilon": 1.5}),
         ("FocalLoss", {"gamma": -1.0}),
+        ("FocalLoss", {"gamma": float("nan")}),
+        ("PolyLoss", {"epsilon1": float("inf")}),
         ("PolyLoss", {"epsilon1": -1.0}),
         ("DistillationCELoss", {"model_name_pairs": [["Student"]]}),
         ("DistillationGTCELoss", {"model_names": []}),
@@ -273,7 +275,8 @@ def test_labels_and_weights_that_do_not_fit_are_refused():
         value("MultiLabelLoss", target=paddle.zeros([16, 2, 11]))
     with pytest.raises(DataError, match="soft labels of 0 or more, received -1; MultiLabelLoss takes unknown"):
         value("CELoss", target=paddle.concat([one_hot()[:, 1:], -paddle.ones([len(FACTS["logits"]), 1])], axis=1))
-    with pytest.raises(ConfigError, match="weight above 0"):
-        CombinedLoss([(loss("CELoss"), 0.0)])
+    for weight in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="weight above 0"):
+            CombinedLoss([(loss("CELoss"), weight)])
     with pytest.raises(ConfigError, match="one loss or more"):
         CombinedLoss([])
