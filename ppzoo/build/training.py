@@ -139,12 +139,18 @@ def training(
         report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if is_loud else False),
         report.BadFiles(folder / "bad_files.txt", batches.bad_files, run.save_interval_steps),
         report.Curves(folder, title=config["Arch"]["name"]),
-        *([report.Scalars(folder / "vdl")] if run.use_visualdl else []),
+        *([_scalars(folder, state, len(steps))] if run.use_visualdl else []),
         engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps),
     ]
     part = answering_part(config["Arch"])
     trainer.callbacks += [engine.StudentWeights(folder, part)] if part else []
     return folder, trainer
+
+
+def _scalars(folder: Path, state: engine.TrainState, steps: int) -> report.Scalars:
+    """What writes VisualDL's scalars after those of the epochs and steps that `state` has done."""
+    progress = state.progress
+    return report.Scalars(folder / "vdl", progress.epoch, progress.epoch * steps + progress.step)
 
 
 def evaluation_of(config: Section, network: Classifier, processes: engine.Processes = engine.ALONE) -> Evaluation:
