@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import paddle
 
 from ppzoo.engine.processes import ALONE, Processes
-from ppzoo.engine.protocols import Batch, Metric, WeighedLoss
+from ppzoo.engine.protocols import Batch, Loss, Metric
+from ppzoo.engine.tally import weights_of
 from ppzoo.errors import DataError
 
 
@@ -23,7 +24,7 @@ class Part(NamedTuple):
 def evaluate(
     model: paddle.nn.Layer,
     batches: Iterable[Batch | None],
-    loss: WeighedLoss,
+    loss: Loss,
     metric: Metric,
     processes: Processes = ALONE,
 ) -> dict[str, float]:
@@ -33,7 +34,7 @@ def evaluate(
 
     Args:
         batches: batches with `images` (N x C x H x W) and `labels`; None for one that is empty.
-        loss: the means over a batch, and their weights.
+        loss: answers a mapping with "loss", the mean over a batch, as for `Trainer`.
         processes: those that share the batches; each answers the figures of all samples.
 
     Raises:
@@ -50,7 +51,7 @@ def evaluate(
                 continue
             output = model(batch.images)
             metric.update(output, batch.labels)
-            means, weights = loss(output, batch.labels), loss.weights(batch.labels)
+            means, weights = loss(output, batch.labels), weights_of(loss, batch.labels)
             parts.append(
                 Part(len(batch.labels), {name: (float(means[name]), float(weights[name])) for name in weights})
             )

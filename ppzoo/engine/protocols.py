@@ -10,14 +10,6 @@ import paddle
 Loss = Callable[[Any, paddle.Tensor], Mapping[str, paddle.Tensor]]
 
 
-class WeighedLoss(Protocol):
-    """Losses by name and their sum as "loss", means over a batch; and by the same names what the means weigh."""
-
-    def __call__(self, output: Any, label: paddle.Tensor) -> Mapping[str, paddle.Tensor]: ...
-
-    def weights(self, label: paddle.Tensor) -> Mapping[str, float]: ...
-
-
 class Batch(Protocol):
     """Images N x C x H x W, their labels, and their indices in the data set."""
 
