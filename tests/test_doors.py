@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -10,6 +11,7 @@ import reference
 
 import ppzoo
 from ppzoo import build
+from ppzoo.build.training import _require_weight as require_weight
 from ppzoo.errors import ConfigError, UnknownNameError
 
 
@@ -179,3 +181,10 @@ def test_numbers_that_are_not_finite_are_refused_when_things_are_built(number):
     for make in makers:
         with pytest.raises(ConfigError, match="received"):
             make()
+
+
+def test_a_loss_to_which_no_image_of_the_data_contributes_is_refused():
+    criterion = build.loss([{"CELoss": {"class_weights": [0.0, 0.0, 2.0]}}])
+    require_weight("Train", criterion, SimpleNamespace(labels=np.array([0, 1, 2])))
+    with pytest.raises(ConfigError, match=r"^Loss.Eval.CELoss.class_weights: expected a weight above 0 for a class"):
+        require_weight("Eval", criterion, SimpleNamespace(labels=np.array([0, 1, 1])))

@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, deploy, engine, native, report
+from ppzoo import data, deploy, engine, losses, native, report
 from ppzoo.build import regime
 from ppzoo.build.classes import LABELS, RESOLVED, with_classes_of_data
 from ppzoo.build.components import Section
@@ -84,6 +84,7 @@ def training(
     network = _initial_network(config, resumed=checkpoint is not None)
     criterion, figures = loss(sections.Loss.Train or []), metric(sections.Metric.Train or [])
     _try_out(config, "Train", network, batches, criterion, figures)
+    _require_weight("Train", criterion, batches.samples.dataset)
     evaluation = None
     if run.eval_during_train and sections.DataLoader.Eval is not None:
         evaluation = evaluation_of(config, network, processes)
@@ -163,6 +164,7 @@ def evaluation_of(config: Section, network: Classifier, processes: engine.Proces
     )
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
     images = _try_out(config, "Eval", network, batches, criterion, figures)
+    _require_weight("Eval", criterion, batches.samples.dataset)
     deploy.expect(network, len(batches.samples), images)
 
     def run() -> dict[str, float]:
@@ -184,6 +186,23 @@ def _initial_network(config: Section, resumed: bool) -> Classifier:
     if weights and not resumed:
         load_pretrained(network, config["Arch"]["name"], weights)
     return network
+
+
+def _require_weight(split: str, criterion: losses.CombinedLoss, dataset: data.Dataset) -> None:
+    """Refuse losses to which no image of the data contributes, since its class has no weight.
+
+    Raises:
+        ConfigError: all classes of the data have the weight 0.
+    """
+    if dataset.labels.ndim > 1 or dataset.labels.min() < 0:
+        return
+    classes = paddle.to_tensor(np.flatnonzero(np.bincount(dataset.labels)))
+    for name, weight in criterion.weights(classes).items():
+        if not weight:
+            raise ConfigError(
+                f"Loss.{split}.{name}.class_weights: expected a weight above 0 for a class that has images in"
+                f" DataLoader.{split}, received 0 for all of them"
+            )
 
 
 def _try_out(config: Section, split: str, network: Classifier, batches: Loader, criterion, figures) -> paddle.Tensor:

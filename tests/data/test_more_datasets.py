@@ -58,6 +58,7 @@ def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
         ("0,1\n", "line 1"),
         ("a.png\t0,,1\n", "line 1"),
         ("\n\n", "no line with an image"),
+        ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected known labels \(0 or 1\), received -1"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, complaint):

@@ -48,6 +48,8 @@ class MultiLabelDataset(ImageFiles):
                 f"the list file {cls_label_path!r} has no line with an image: expected 'PATH<tab>0,1' lines"
             )
         self.labels = np.stack(rows)
+        if (self.labels < 0).all():
+            raise DataError(f"{cls_label_path}: expected known labels (0 or 1), received -1 (unknown) in all places")
         self.ratio = _share_of_positives(self.labels) if label_ratio else None
 
     def _read(self, rows: list[np.ndarray], skipped: list[int]) -> Iterator[str]:
