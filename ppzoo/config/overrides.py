@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ppzoo.config.hints import accepts
 from ppzoo.config.places import Components, hint_at
-from ppzoo.config.yaml_text import MAX_DEPTH, is_quoted, parse, require_text
+from ppzoo.config.yaml_text import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 from ppzoo.errors import ConfigError
 
 
@@ -88,7 +88,8 @@ def _value(typed: _Typed, hint: Any) -> Any:
         return value
     if isinstance(value, str):
         return value if accepts(value, hint) and hint is not Any and not wants_text else typed.text
-    return typed.text if wants_text and typed.text and not accepts(value, hint) else value
+    is_yaml = accepts(value, hint) and not ends_in_comment(typed.text)
+    return typed.text if wants_text and typed.text and not is_yaml else value
 
 
 def _slot(place: Any, part: str, path: str) -> int | str:

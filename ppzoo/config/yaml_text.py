@@ -166,6 +166,13 @@ def is_quoted(text: str) -> bool:
     return _QUOTED.fullmatch(text.strip()) is not None
 
 
+def ends_in_comment(text: str) -> bool:
+    """Whether a comment follows all else in a YAML text."""
+    content = (yaml.ScalarToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+    ends = [token.end_mark.index for token in yaml.scan(text, Loader=yaml.SafeLoader) if isinstance(token, content)]
+    return max(ends, default=0) < len(text.rstrip())
+
+
 def require_text(text: str, source: str) -> None:
     """Refuse text that no configuration may hold.
 
