@@ -20,6 +20,7 @@ from ppzoo.events import Callback, EpochReport, Figures, StepReport
 from ppzoo.files import leftovers, write_atomically
 
 STEP, EPOCH = "step/", "epoch/"  # what the tags begin with; steps are numbered from 0, epochs from 1
+META = "meta_data_tag"  # VisualDL's, of the first record of a file
 CONTINUED = "continued"  # a name that VisualDL does not take for one of its files
 HEADER = struct.Struct("<Q")
 
@@ -94,28 +95,38 @@ def _milliseconds() -> int:
 def _keep_done(files: list[Path], epochs: int, steps: int) -> None:
     """Gather the records of the epochs and steps that are done in the last of the files, and remove the others.
 
-    Of two records of a tag for one step that of the later file stays. Killed at any moment, the last file is complete,
-    before or after, and this can be done again.
+    Where a file begins, what earlier ones have from there on was done again. Killed at any moment, the last file is
+    complete, before or after, and this can be done again.
     """
-    kept: dict[tuple[str, int], bytes] = {}
-    for file in files:
-        for tag, number, packed in _records(file):
-            done = number < steps if tag.startswith(STEP) else number <= epochs if tag.startswith(EPOCH) else True
-            if done:
-                kept[tag, number] = packed
+    pieces: list[bytes] = []
+    for file in reversed(files):
+        content, ranges = file.read_bytes(), [[0, 0]]
+        first_epoch, first_step = epochs + 1, steps
+        for tag, number, start, end in _records(content):
+            if tag.startswith(STEP):
+                keeps, first_step = number < steps, min(first_step, number)
+            elif tag.startswith(EPOCH):
+                keeps, first_epoch = number <= epochs, min(first_epoch, number)
+            else:
+                keeps = tag != META or file is files[0]
+            if keeps and ranges[-1][1] == start:
+                ranges[-1][1] = end
+            elif keeps:
+                ranges.append([start, end])
+        pieces = [*(content[start:end] for start, end in ranges), *pieces]
+        epochs, steps = first_epoch - 1, first_step
     merged = files[-1].with_name(CONTINUED)
-    write_atomically(merged, lambda file: file.writelines(kept.values()))
+    write_atomically(merged, lambda file: file.writelines(pieces))
     os.replace(merged, files[-1])
     for obsolete in [*files[:-1], *leftovers(files[-1].parent)]:
         obsolete.unlink(missing_ok=True)
 
 
-def _records(file: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Tag, number and bytes of each record of a file, up to one that is damaged or was cut off by a kill."""
+def _records(content: bytes) -> Iterator[tuple[str, int, int, int]]:
+    """Tag, number, start and end of each record of a file, up to one that is damaged or was cut off by a kill."""
     from google.protobuf.message import DecodeError
     from visualdl.proto.record_pb2 import Record
 
-    content = file.read_bytes()
     start = 0
     while start + HEADER.size <= len(content):
         end = start + HEADER.size + HEADER.unpack_from(content, start)[0]
@@ -126,5 +137,5 @@ def _records(file: Path) -> Iterator[tuple[str, int, bytes]]:
         except DecodeError:
             return
         if record.values:
-            yield record.values[0].tag, record.values[0].id, content[start:end]
+            yield record.values[0].tag, record.values[0].id, start, end
         start = end
