@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 import operator
 import re
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from ppzoo.errors import ConfigError
 
 MAX_LENGTH = 60
+LARGEST = 3.4028234663852886e38  # float32
 
 _CHARACTERS = re.compile(r"[0-9.eE+\-*/() ]+")
 _BINARY: dict[type, Callable[[float, float], float]] = {
@@ -26,7 +26,7 @@ def arithmetic(text: str) -> float:
     """The value of numbers joined by `+ - * /` and parentheses.
 
     Raises:
-        ConfigError: anything else, a division by zero, or a value that is not finite.
+        ConfigError: anything else, a division by zero, or a value that is not finite in float32.
     """
     shown = repr(text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "...")
     if len(text) > MAX_LENGTH or not _CHARACTERS.fullmatch(text):
@@ -37,7 +37,7 @@ def arithmetic(text: str) -> float:
         raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, received {shown}") from None
     except ZeroDivisionError:
         raise ConfigError(f"expected a number, received {shown}, which divides by zero") from None
-    if not math.isfinite(value):
+    if not abs(value) <= LARGEST:
         raise ConfigError(f"expected a finite number, received {shown}")
     return value
 

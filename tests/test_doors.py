@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -10,6 +11,7 @@ import reference
 
 import ppzoo
 from ppzoo import build
+from ppzoo.build.training import _require_weight as require_weight
 from ppzoo.errors import ConfigError, UnknownNameError
 
 
@@ -154,3 +156,35 @@ def test_mistakes_are_named(make, message):
     with pytest.raises(ConfigError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e39])
+def test_numbers_that_are_not_finite_are_refused_when_things_are_built(number):
+    makers = [
+        lambda: build.loss([{"FocalLoss": {"gamma": number}}]),
+        lambda: build.loss([{"CELoss": {"class_weights": [1.0, number]}}]),
+        lambda: build.lr_schedule({"name": "Cosine", "learning_rate": number}, epochs=2, steps_per_epoch=2),
+        lambda: build.lr_schedule({"learning_rate": 0.1, "warmup_start_lr": number}, epochs=2, steps_per_epoch=2),
+        lambda: build.transforms([{"NormalizeImage": {"mean": [0.5, number, 0.5], "std": [1.0] * 3}}]),
+        lambda: build.transforms([{"NormalizeImage": {"scale": "1e39"}}]),
+        lambda: build.optimizer(
+            {
+                "name": "Momentum",
+                "grad_clip": {"name": "ClipGradByNorm", "clip_norm": number},
+                "lr": {"learning_rate": 1},
+            },
+            paddle.nn.Linear(2, 2),
+            epochs=2,
+            steps_per_epoch=2,
+        ),
+    ]
+    for make in makers:
+        with pytest.raises(ConfigError, match="received"):
+            make()
+
+
+def test_a_loss_to_which_no_image_of_the_data_contributes_is_refused():
+    criterion = build.loss([{"CELoss": {"class_weights": [0.0, 0.0, 2.0]}}])
+    require_weight("Train", criterion, SimpleNamespace(labels=np.array([0, 1, 2])))
+    with pytest.raises(ConfigError, match=r"^Loss.Eval.CELoss.class_weights: expected a weight above 0 for a class"):
+        require_weight("Eval", criterion, SimpleNamespace(labels=np.array([0, 1, 1])))

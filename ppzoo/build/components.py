@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ppzoo import data, deploy, losses, metrics, models, optim
-from ppzoo.config import Component, DistillationSection
+from ppzoo.config import Component, DistillationSection, out_of_float32
 from ppzoo.errors import ConfigError
 from ppzoo.registry import Registry
 
@@ -51,6 +51,9 @@ def components() -> dict[str, dict[str, Component]]:
 def make(table: Registry[type[T]], name: str, options: Section | None, **supplied: Any) -> T:
     """The entry `name` of a registry, called with a configuration's options and what the program supplies."""
     entry = table[name]
+    beyond = [f"{table.kind} {name}: {problem.line()}" for problem in out_of_float32("", options or {})]
+    if beyond:
+        raise ConfigError(*beyond)
     arguments = {**(options or {}), **supplied}
     try:
         inspect.signature(entry).bind(**arguments)

@@ -35,8 +35,9 @@ def read_config(path: str, overrides: Sequence[str], task: configuration.Task) -
     Raises:
         ConfigError: all that is wrong with it, files that do not exist included.
     """
-    config = configuration.expand_paths(configuration.load(path, overrides), components())
-    problems = configuration.check(config, components(), task)
+    known = components()
+    config = configuration.expand_paths(configuration.load(path, overrides, known), known)
+    problems = configuration.check(config, known, task)
     problems = problems or [*_mistakes(_parts(config)), *configuration.check_files(config, task)]
     if problems:
         raise ConfigError(*problems)
@@ -49,8 +50,9 @@ def rehearse(path: str, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: all that is wrong with it; missing data is not.
     """
-    config = configuration.expand_paths(configuration.load(path, overrides), components())
-    problems = configuration.check(config, components()) or [*_mistakes(_parts(config)), *_mistakes(_network(config))]
+    known = components()
+    config = configuration.expand_paths(configuration.load(path, overrides, known), known)
+    problems = configuration.check(config, known) or [*_mistakes(_parts(config)), *_mistakes(_network(config))]
     if problems:
         raise ConfigError(*problems)
     warn_of_preprocessing(config)

@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, engine, native, report
+from ppzoo import data, deploy, engine, losses, native, report
 from ppzoo.build import regime
 from ppzoo.build.classes import (
     EVAL_DATA,
@@ -121,6 +121,7 @@ def training(
     network = _initial_network(config, resumed=checkpoint is not None)
     criterion, figures = loss(sections.Loss.Train or []), metric(sections.Metric.Train or [])
     _try_out(config, "Train", network, batches, criterion, figures)
+    _require_weight("Train", criterion, batches.samples.dataset)
     evaluation = None
     if run.eval_during_train and sections.DataLoader.Eval is not None:
         evaluation = evaluation_of(config, network, processes, verified=True)
@@ -191,7 +192,7 @@ def training(
         report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if is_loud else False),
         report.BadFiles(folder / "bad_files.txt", batches.bad_files, run.save_interval_steps),
         report.Curves(folder, title=config["Arch"]["name"]),
-        *([report.Scalars(folder / "vdl")] if run.use_visualdl else []),
+        *([_scalars(folder, state, len(steps))] if run.use_visualdl else []),
         _checkpoints(state, folder, run),
     ]
     part = answering_part(config["Arch"])
@@ -228,6 +229,12 @@ def _checkpoints(state: engine.TrainState, folder: Path, run: GlobalSection) -> 
     return engine.Checkpoints(state, folder, run.save_interval, run.keep, run.save_interval_steps)
 
 
+def _scalars(folder: Path, state: engine.TrainState, steps: int) -> report.Scalars:
+    """What writes VisualDL's scalars after those of the epochs and steps that `state` has done."""
+    progress = state.progress
+    return report.Scalars(folder / "vdl", progress.epoch, progress.epoch * steps + progress.step)
+
+
 def evaluation_of(
     config: Section, network: Classifier, processes: engine.Processes = engine.ALONE, *, verified: bool = False
 ) -> Evaluation:
@@ -253,7 +260,9 @@ def evaluation_of(
         logger.info("%s: classes are numbered in sorted order, since the training's names are not known", EVAL_DATA)
     log_data(EVAL_DATA, images, class_count(config))
     criterion, figures = loss(sections.Loss.Eval), metric(sections.Metric.Eval or [])
-    _try_out(config, "Eval", network, batches, criterion, figures)
+    few = _try_out(config, "Eval", network, batches, criterion, figures)
+    _require_weight("Eval", criterion, images)
+    deploy.expect(network, len(batches.samples), few)
     if verified:
         _verify(batches, processes)
 
@@ -279,8 +288,25 @@ def _initial_network(config: Section, resumed: bool) -> Classifier:
     return network
 
 
-def _try_out(config: Section, split: str, network: Classifier, batches: Loader, criterion, figures) -> None:
-    """Let a few images go through network, losses and metrics.
+def _require_weight(split: str, criterion: losses.CombinedLoss, dataset: data.Dataset) -> None:
+    """Refuse losses to which no image of the data contributes, since its class has no weight.
+
+    Raises:
+        ConfigError: all classes of the data have the weight 0.
+    """
+    if dataset.labels.ndim > 1 or dataset.labels.min() < 0:
+        return
+    classes = paddle.to_tensor(np.flatnonzero(np.bincount(dataset.labels)))
+    for name, weight in criterion.weights(classes).items():
+        if not weight:
+            raise ConfigError(
+                f"Loss.{split}.{name}.class_weights: expected a weight above 0 for a class that has images in"
+                f" DataLoader.{split}, received 0 for all of them"
+            )
+
+
+def _try_out(config: Section, split: str, network: Classifier, batches: Loader, criterion, figures) -> paddle.Tensor:
+    """Let a few images, which are returned, go through network, losses and metrics.
 
     Raises:
         ConfigError: they do not fit each other.
@@ -299,6 +325,7 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
         except ConfigError as error:
             raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
     figures.reset()
+    return images
 
 
 def _verify(batches: Loader, processes: engine.Processes) -> None:

@@ -85,7 +85,9 @@ def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooErr
             received = [view.shape for view in image]
             if shapes is None:
                 for view in image:
-                    trial(network.network, paddle.to_tensor(view[None]), answering(config["Arch"])["name"])
+                    one = paddle.to_tensor(view[None])
+                    trial(network.network, one, answering(config["Arch"])["name"])
+                    deploy.expect(network, len(files), one)
             elif received != shapes:
                 ((old, new), *_) = [pair for pair in zip(shapes, received, strict=True) if pair[0] != pair[1]]
                 raise ConfigError(

@@ -8,10 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ppzoo import data, engine
+from ppzoo import data, deploy, engine
 from ppzoo.build.components import Section
 from ppzoo.build.networks import class_count
-from ppzoo.build.parts import loader, loss, metric
+from ppzoo.build.parts import loader, loss, metric, trial_batch
 from ppzoo.config import Configuration, TtaSection, settings
 from ppzoo.errors import ConfigError
 
@@ -76,6 +76,8 @@ def evaluate_views(config: Section, network: Any, section: TtaSection, processes
         )
         for ops in lists
     ]
+    for one in loaders:
+        deploy.expect(network, len(one.samples), trial_batch(one).images)
     logger.info("with test-time augmentation: %s", title(section, len(lists)))
     multi_label = sections.Global.use_multilabel
     average = engine.ViewAverage(network, mirror=mirrors(section), multi_label=multi_label)

@@ -7,7 +7,7 @@ exists is told to `check` by its caller.
 from ppzoo.config.checking import Task, check, expand_paths
 from ppzoo.config.components import Component, Option
 from ppzoo.config.files import check_files
-from ppzoo.config.hints import Limit
+from ppzoo.config.hints import Limit, out_of_float32
 from ppzoo.config.loading import load
 from ppzoo.config.schema import (
     AmpSection,
@@ -59,6 +59,7 @@ __all__ = [
     "expand_paths",
     "load",
     "log_ranks",
+    "out_of_float32",
     "own_options",
     "settings",
 ]

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ppzoo.config.components import Component, Option
 from ppzoo.config.contradictions import at, contradictions
-from ppzoo.config.hints import Problem, accepts, describe, problems, show
-from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, nested
+from ppzoo.config.hints import Problem, accepts, describe, out_of_float32, problems, show
+from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, mark_of, nested
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
 from ppzoo.files import IS_PATH, expand_home
@@ -48,6 +48,8 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
     below = tuple(f"{problem.path}." for problem in found)
     found += [problem for problem in _missing(config, task) if not problem.path.startswith(below)]
     found += contradictions(config)
+    beyond = {problem.path: problem for problem in out_of_float32("", config)}
+    found = [*(problem for problem in found if problem.path not in beyond), *beyond.values()]
     lines = [problem.line() for _, problem in refused]
     lines += [problem.line() for problem in found]
     return list(dict.fromkeys(lines))
@@ -109,7 +111,7 @@ class _Checker:
             yield Problem(path, f"expected a known key, received {show(key, bare=True)}{mend}")
 
     def value(self, path: str, value: Any, option: Option) -> None:
-        mark = _mark(option)
+        mark = mark_of(option)
         section = nested(option.hint)
         if value is None and (accepts(None, option.hint) or (section and not option.required)):
             return
@@ -176,10 +178,6 @@ def _mapping_of(mark: Named) -> str:
     return f"a mapping with the name of {_kind(mark)} and its options"
 
 
-def _mark(option: Option) -> Named | Listed | Members | None:
-    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed | Members)), None)
-
-
 def _is_path(hint: Any) -> bool:
     """Whether a path fits an annotation, alone or in a list."""
     if get_origin(hint) is Annotated:
@@ -188,7 +186,7 @@ def _is_path(hint: Any) -> bool:
 
 
 def _wanted(option: Option) -> str:
-    mark = _mark(option)
+    mark = mark_of(option)
     return _mapping_of(mark) if isinstance(mark, Named) else describe(option.hint)
 
 

@@ -10,6 +10,10 @@ from ppzoo.errors import suggestion
 
 DISTILLATION = "DistillationModel"
 SEVERAL_LABELS = ("MultiLabelDataset", "MultiLabelLoss", "MultiLabelThreshOutput", "MultiLabelTopk")
+ONE_LABEL = {
+    *("CELoss", "FocalLoss", "PolyLoss", "SoftTargetCELoss", "SoftTargetCrossEntropy", "DistillationGTCELoss"),
+    *("TopkAcc", "DistillationTopkAcc", "PrecisionRecallF1", "AveragePrecision", "ExpectedCalibrationError"),
+}
 SEVERAL_OUTPUTS = {"Loss": "GoogLeNetLoss", "Metric": "GoogLeNetTopkAcc"}
 
 
@@ -170,8 +174,7 @@ def _labels(config: Mapping[str, Any]) -> Iterator[Problem]:
                 f"{path}.batch_transform_ops", f"{text}, received {show(at(config, f'{path}.batch_transform_ops'))}"
             )
     for path, name, _ in _terms(config):
-        one_label = name in ("CELoss", "FocalLoss", "PolyLoss", "TopkAcc", "SoftTargetCELoss", "PrecisionRecallF1")
-        if one_label or name in ("SoftTargetCrossEntropy", "AveragePrecision", "ExpectedCalibrationError"):
+        if name in ONE_LABEL:
             mend = "MultiLabelLoss" if path.startswith("Loss") else "AccuracyScore, HammingDistance or MultiLabelMAP"
             yield Problem(path, f"expected {mend}, since Global.use_multilabel is set, received {name}")
 

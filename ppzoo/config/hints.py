@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from ppzoo.arithmetic import LARGEST
 from ppzoo.config.yaml_text import parse
 from ppzoo.errors import ConfigError, suggestion
 
@@ -23,6 +25,7 @@ NAMES = {
     dict: ("a mapping", "mappings"),
     type(None): ("null", "nulls"),
 }
+SWITCHES = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
 
 
 class Problem(NamedTuple):
@@ -76,6 +79,17 @@ def accepts(value: Any, hint: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(accepts(item, arguments[1]) for item in value.values())
     return _is_a(value, origin or hint)
+
+
+def out_of_float32(path: str, value: Any) -> Iterator[Problem]:
+    """The numbers at `path` and below with which networks cannot compute: infinite, nan, or too large for float32."""
+    if isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from out_of_float32(f"{path}.{key}" if path else str(key), item)
+    elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+        finite = isinstance(value, int) or math.isfinite(value)
+        expected = f"a number from -{LARGEST:.2g} to {LARGEST:.2g}" if finite else "a finite number"
+        yield Problem(path, f"expected {expected}, received {show(value)}")
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -175,6 +189,11 @@ def _choices(hint: Any) -> tuple:
         return get_args(hint)
     unions = get_origin(hint) in (Union, types.UnionType)
     return tuple(choice for arm in get_args(hint) for choice in _choices(arm)) if unions else ()
+
+
+def switch(value: bool, hint: Any) -> str | None:
+    """The choice that YAML reads as this boolean; None where there is no such choice."""
+    return next((choice for choice in _choices(hint) if choice in SWITCHES[value]), None)
 
 
 def _candidates(value: Any) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ppzoo.config.files import nearest
 from ppzoo.config.overrides import override
+from ppzoo.config.places import Components, set_switches
 from ppzoo.config.yaml_text import MAX_BYTES, parse
 from ppzoo.errors import ConfigError
 from ppzoo.files import expand_home
@@ -22,16 +23,22 @@ BASE = "_BASE_"
 MAX_CHAIN = 16
 
 
-def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> dict[str, Any]:
+def load(
+    path: str | os.PathLike[str], overrides: Iterable[str] = (), components: Components | None = None
+) -> dict[str, Any]:
     """The configuration that `path` and its bases describe, changed by `overrides` such as "Arch.class_num=10".
+
+    Args:
+        components: as for `check`, by which overrides of components' options are read; without them only those of the
+            fixed part of the schema are known.
 
     Raises:
         ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
             does not fit the configuration; each in one line.
     """
     config = _with_bases(Path(path), (), {})
-    for assignment in overrides:
-        override(config, assignment)
+    override(config, *overrides, components=components)
+    set_switches(config, components or {})
     return config
 
 

@@ -354,6 +354,11 @@ def known_keys(section: type) -> dict[str, Option]:
     }
 
 
+def mark_of(option: Option) -> Named | Listed | Members | None:
+    """The mark of an option that describes components, if it does."""
+    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed | Members)), None)
+
+
 def nested(hint: Any) -> type | None:
     """The section that an annotation asks for (`Section` or `Section | None`), if it asks for one."""
     arms = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)

@@ -25,6 +25,7 @@ _FLOAT = (
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
 _ESCAPED = re.compile("[^ -~\xa0-\u2027\u202a-\ufefe\uff00-\U0010ffff]")
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -158,6 +159,30 @@ def parse(text: bytes | str, source: str) -> Any:
         raise ConfigError(f"{source}: expected YAML text, received bytes that are not ({error.reason})") from None
     except (ValueError, OverflowError):  # PyYAML's, of numbers that it believes: "\UFFFFFFFF", %YAML 1.999...
         raise ConfigError(f"{source}: expected YAML text, received an escape or a version that cannot be") from None
+
+
+def is_quoted(text: str) -> bool:
+    """Whether all of a text, but for spaces around it, is in YAML's quotes."""
+    return _QUOTED.fullmatch(text.strip()) is not None
+
+
+def ends_in_comment(text: str) -> bool:
+    """Whether a comment follows all else in a YAML text."""
+    content = (yaml.ScalarToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+    ends = [token.end_mark.index for token in yaml.scan(text, Loader=yaml.SafeLoader) if isinstance(token, content)]
+    return max(ends, default=0) < len(text.rstrip())
+
+
+def require_text(text: str, source: str) -> None:
+    """Refuse text that no configuration may hold.
+
+    Raises:
+        ConfigError: it is too long, or has characters that YAML does not take.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{source}: expected a value of at most {MAX_BYTES} bytes, received a larger one")
+    if _UNPRINTABLE.search(text) or yaml.reader.Reader.NON_PRINTABLE.search(text):
+        raise ConfigError(f"{source}: expected text, received {text[:60]!r} with a character that is none")
 
 
 def _measure(node: yaml.Node, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What happens after training: exporting a program, running it, reading its answers."""
 
 from ppzoo.deploy import thresholds  # noqa: F401  (enrols its post-processings)
-from ppzoo.deploy.acceleration import accelerated
+from ppzoo.deploy.acceleration import accelerated, expect
 from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.choice import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
@@ -21,6 +21,7 @@ __all__ = [
     "Program",
     "Topk",
     "accelerated",
+    "expect",
     "export",
     "fastest_engine",
     "misfit",

@@ -1,9 +1,12 @@
-"""A network that is only asked, not trained, at the speed of its export: two to three times the network's own."""
+"""A network that is only asked, not trained, at the speed of its export: two to three times the network's own.
+
+Which images go through the export is decided before the first one, by the number of images alone: an image has the
+same output wherever it stands among the others, and on however many processes they are evaluated.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,13 @@ from ppzoo.errors import TrainingError
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 
-PATIENCE = 256  # images; exporting takes about as long as the network does with these
+WORTHWHILE = 512  # images; exporting takes about as long as the network does with half of these
 TOLERANCE = 1e-4
 COMPARED = 8  # images, where that tolerance is not met by the first two
 
 
 def accelerated(network: paddle.nn.Layer) -> Any:
-    """`network`, which must not be trained meanwhile, in a form that answers the same to 1e-4 and sooner.
+    """`network`, which must not be trained meanwhile, in a form that `expect` makes faster, with outputs within 1e-4.
 
     On a GPU, and for other layers than classifiers, it is `network` itself.
     """
@@ -31,27 +34,41 @@ def accelerated(network: paddle.nn.Layer) -> Any:
     return _Accelerated(network)
 
 
-class _Accelerated(paddle.nn.Layer):
-    """Asks the network about the first `PATIENCE` images of a shape, then its export, run by Paddle Inference.
+def expect(network: paddle.nn.Layer, count: int, images: paddle.Tensor) -> None:
+    """Let the `accelerated` network, or those in `network`, export themselves if that is worthwhile for `count` images.
+
+    Args:
+        images: a few of them; those of other shapes go through the network.
 
     Raises:
         TrainingError: network and export differ.
     """
+    if count < WORTHWHILE:
+        return
+    for layer in network.sublayers(include_self=True):
+        if isinstance(layer, _Accelerated):
+            with paddle.no_grad():
+                layer.export(images)
+
+
+class _Accelerated(paddle.nn.Layer):
+    """Runs the network, or for images of a shape for which it was exported the export, by Paddle Inference."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
-        self._seen: Counter[tuple[int, ...]] = Counter()
         self._programs: dict[tuple[int, ...], InferenceProgram] = {}
 
-    def forward(self, images: paddle.Tensor) -> Any:
+    def export(self, images: paddle.Tensor) -> None:
         shape = tuple(images.shape[1:])
-        self._seen[shape] += images.shape[0]
-        if self.training or self._seen[shape] <= PATIENCE:
-            return self.network(images)
         if shape not in self._programs:
             self._programs[shape] = _checked(self.network, images)
-        outputs = [paddle.to_tensor(output) for output in self._programs[shape](images)]
+
+    def forward(self, images: paddle.Tensor) -> Any:
+        program = self._programs.get(tuple(images.shape[1:]))
+        if self.training or program is None:
+            return self.network(images)
+        outputs = [paddle.to_tensor(output) for output in program(images)]
         return outputs if len(outputs) > 1 else outputs[0]
 
 

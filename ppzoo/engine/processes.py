@@ -70,7 +70,7 @@ class Processes:
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Give all processes the first one's values of some tensors."""
 
-    def weighted(self, loss: Tensor, samples: int, all_samples: int) -> Tensor:
+    def weighted(self, loss: Tensor, weight: float, all_weights: float) -> Tensor:
         """The loss of this process's part of a batch, so that the mean over the processes is the whole batch's mean."""
         return loss
 
@@ -126,8 +126,8 @@ class _Several(Processes):
             dist.broadcast(values, 0)
             tensor.set_value(values)
 
-    def weighted(self, loss: Tensor, samples: int, all_samples: int) -> Tensor:
-        share = samples * self.size / all_samples
+    def weighted(self, loss: Tensor, weight: float, all_weights: float) -> Tensor:
+        share = weight * self.size / all_weights
         return loss if share == 1 else loss * share
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:

@@ -34,6 +34,9 @@ class Loader(Protocol):
 class Metric(Protocol):
     """Figures that are gathered batch by batch."""
 
+    @property
+    def main(self) -> str: ...
+
     def reset(self) -> None: ...
 
     def update(self, output: Any, label: paddle.Tensor) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ppzoo.engine.protocols import Batch, Loss
 from ppzoo.engine.state import TrainState
 from ppzoo.engine.steps import Steps
 from ppzoo.engine.stop import StopSignals
-from ppzoo.engine.tally import Part, mean_losses
+from ppzoo.engine.tally import Part, mean_losses, total_weights, weights_of
 from ppzoo.errors import DataError, NotFiniteError
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
 from ppzoo.finite import require_finite_metrics
@@ -57,7 +57,8 @@ class Trainer:
     Args:
         state: model, optimizer, schedule and progress; a restored one goes on where it stopped.
         steps: the training batches, step by step.
-        loss: (output, labels) to a mapping of losses, of which "loss" is minimised.
+        loss: (output, labels) to a mapping of losses, of which "loss" is minimised; its method `weights`, if it has
+            one, maps labels to what these means weigh, by name.
         evaluate: answers the evaluation figures of the model as it is; None trains without evaluation.
         plan: epochs and evaluations.
         describe: what errors call the sample of an index.
@@ -210,10 +211,11 @@ class Trainer:
             state.pass_over()
             return {}, 0
         state.seed_step(self.processes.rank)
-        images = None
+        weights = [weights_of(self.loss, batch.labels) for batch in batches]
+        totals = None
         if len(batches) > 1:
-            images = sum(self.processes.gather(sum(len(batch.labels) for batch in batches)))
-        parts = [part for batch in batches for part in self._backward(batch, images)]
+            totals = total_weights(self.processes.gather(total_weights(weights)))
+        parts = [part for item in zip(batches, weights, strict=True) for part in self._backward(*item, totals)]
         self.processes.average_gradients(state.model.parameters())
         finite = state.gradients_are_finite()
         if not finite and state.precision.scaler is None:
@@ -222,23 +224,43 @@ class Trainer:
         state.tally.add(parts)
         return mean_losses(parts), sum(part.images for part in parts)
 
-    def _backward(self, batch: Batch, all_images: int | None) -> list[Part]:
-        """Add the gradients of a batch, one of several with together `all_images` images; what all processes saw."""
+    def _backward(self, batch: Batch, weights: dict[str, float], totals: dict[str, float] | None) -> list[Part]:
+        """Add the gradients of a batch, one of several with the weights `totals` together; what all processes saw."""
         with self.state.precision.cast():
             half = batch.images.dtype == paddle.float16  # for the way here alone; the weights are float32
             output = self.forward(batch.images.astype("float32") if half else batch.images)
         losses = self.loss(output, batch.labels)
-        values = {name: float(value) for name, value in losses.items()}
-        if len(values) == 2:  # a single loss and the sum of it
-            values = {"loss": values["loss"]}
-        parts = self.processes.gather(self.state.tally.part(values, output, batch.labels))
-        values, images = mean_losses(parts), sum(part.images for part in parts)
+        values = {name: float(losses[name]) for name in (*weights, "loss")}
+        parts = self.processes.gather(self.state.tally.part(values, output, batch.labels, weights))
+        values = mean_losses(parts)
         if not math.isfinite(values["loss"]):
             mine = parts[self.processes.rank].losses["loss"]
             raise self._not_finite(f"the loss is {mine}", [batch], blamed=not math.isfinite(mine))
-        loss = self.processes.weighted(losses["loss"], len(batch.labels), images)
-        self.state.precision.backward(loss, images / all_images if all_images else 1.0)
+        here = total_weights([part.weights for part in parts])
+        self.state.precision.backward(*self._share(losses, weights, here, totals or here))
         return parts
+
+    def _share(
+        self,
+        losses: Mapping[str, paddle.Tensor],
+        mine: dict[str, float],
+        here: dict[str, float],
+        totals: dict[str, float],
+    ) -> tuple[paddle.Tensor, float]:
+        """A loss and a factor, whose gradients make those of the step's means: each loss counts by its weight.
+
+        Args:
+            mine, here, totals: the weights of this batch, of those of all processes, and of the whole step.
+        """
+        if len({(mine[name], here[name], totals[name]) for name in mine}) == 1:
+            name = next(iter(mine))
+            loss = self.processes.weighted(losses["loss"], mine[name], here[name] or 1)
+            return loss, here[name] / totals[name] if totals[name] else 1.0
+        shares = [
+            self.processes.weighted(losses[name], mine[name], here[name] or 1) * (here[name] / (totals[name] or 1))
+            for name in mine
+        ]
+        return sum(shares), 1.0
 
     def _not_finite(self, what: str, batches: list[Batch], blamed: bool = True) -> NotFiniteError:
         """The error that says where, and by which images: those of the first process that is to blame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import paddle
@@ -23,6 +24,10 @@ class Loss:
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         raise NotImplementedError
+
+    def weight(self, label: paddle.Tensor) -> float:
+        """The weight of a batch in the mean over several batches: what its own mean was divided by."""
+        return len(label)
 
 
 def logits_of(output: Any) -> paddle.Tensor:
@@ -51,9 +56,16 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
     """Labels as distributions, N x C float; with `epsilon` (1 - epsilon) * q + epsilon / C of them.
 
     Soft labels are used as they are. Smoothing: Szegedy et al., arXiv:1512.00567, section 7.
+
+    Raises:
+        DataError: labels that are neither indices nor distributions; one below 0 has no lower bound of its loss.
     """
     if is_soft(label, class_num):
         soft = label if label.is_floating_point() else label.astype("float32")
+        if soft.shape[0] and float(soft.min()) < 0:
+            raise DataError(
+                f"expected soft labels of 0 or more, received {float(soft.min()):g}; MultiLabelLoss takes unknown (-1)"
+            )
     else:
         soft = F.one_hot(label.flatten(), class_num)
     return F.label_smooth(soft, epsilon=epsilon) if epsilon else soft
@@ -67,7 +79,7 @@ def class_weights_of(weights: list[float] | None) -> paddle.Tensor | None:
     """
     if weights is None:
         return None
-    if not weights or min(weights) < 0 or max(weights) == 0:
+    if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
         raise ConfigError(f"expected class_weights of 0 or more, some above 0, received {weights}")
     return paddle.to_tensor(weights, dtype="float32")
 
@@ -75,13 +87,28 @@ def class_weights_of(weights: list[float] | None) -> paddle.Tensor | None:
 def weighted_mean(shares: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Tensor | None) -> paddle.Tensor:
     """Mean over a batch of the classes' shares in the loss (N x C), each class by its weight.
 
-    The divisor is the weight that the labels (N x C) give the batch, so that equal weights change nothing.
+    The divisor is the weight that the labels (N x C) give the batch, so that equal weights change nothing. Where they
+    give it none, the mean is 0, and so are its gradients.
     """
     if weights is None:
         return shares.sum(axis=-1).mean()
     if shares.shape[-1] != weights.shape[0]:
         raise ConfigError(f"expected {shares.shape[-1]} class_weights, one a class, received {weights.shape[0]}")
-    return (shares * weights).sum() / (soft * weights).sum()
+    total = (soft * weights).sum()
+    return (shares * weights).sum() / or_one(total)
+
+
+def or_one(total: paddle.Tensor) -> paddle.Tensor:
+    """What a sum is divided by: its total weight, and 1 where that is 0, so that the mean of nothing is 0."""
+    return paddle.where(total > 0, total, paddle.ones_like(total))
+
+
+def weight_of_labels(label: paddle.Tensor, weights: paddle.Tensor | None, epsilon: float | None) -> float:
+    """What `weighted_mean` divides by: the weight that the labels give a batch, or its number of samples."""
+    if weights is None:
+        return len(label)
+    soft = distributions(label, weights.shape[0], epsilon)
+    return float((soft.astype("float64") * weights.astype("float64")).sum())
 
 
 def check_epsilon(epsilon: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ class CombinedLoss:
             raise ConfigError("expected one loss or more, received none")
         self.losses: dict[str, tuple[Loss, float]] = {}
         for loss, weight in losses:
-            if weight <= 0:
+            if not 0 < weight < math.inf:
                 raise ConfigError(f"{loss.name}: expected a weight above 0, received {weight}")
             others = sum(other.name == loss.name for other, _ in self.losses.values())
             self.losses[f"{loss.name}_{others + 1}" if others else loss.name] = (loss, weight)
@@ -35,3 +36,7 @@ class CombinedLoss:
         """Each loss's weighed share under its name (a second one of a name ends in "_2"), and their sum as "loss"."""
         shares = {name: weight * loss(output, label) for name, (loss, weight) in self.losses.items()}
         return {**shares, "loss": sum(shares.values())}
+
+    def weights(self, label: paddle.Tensor) -> dict[str, float]:
+        """By each loss's name, the weight of a batch in the mean of its share over several batches."""
+        return {name: loss.weight(label) for name, (loss, _) in self.losses.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import paddle
@@ -16,6 +17,7 @@ from ppzoo.losses.base import (
     distributions,
     is_soft,
     logits_of,
+    weight_of_labels,
     weighted_mean,
 )
 
@@ -26,7 +28,8 @@ class CELoss(Loss):
 
     Args:
         epsilon: label smoothing, in [0, 1).
-        class_weights: weight of every class, for unbalanced data; the mean is divided by the weights in the batch.
+        class_weights: weight of every class, for unbalanced data; the mean is divided by the weights in the batch,
+            and in evaluation by those in all batches.
         reduction: accepted for PaddleClas's files: the loss of a batch is the mean.
 
     Raises:
@@ -53,6 +56,9 @@ class CELoss(Loss):
         if self.epsilon or is_soft(label, class_num):
             return F.cross_entropy(logits, distributions(label, class_num, self.epsilon), soft_label=True)
         return F.cross_entropy(logits, label.flatten())
+
+    def weight(self, label: paddle.Tensor) -> float:
+        return weight_of_labels(label, self.class_weights, self.epsilon)
 
 
 def log_softmax(logits: paddle.Tensor) -> paddle.Tensor:
@@ -99,6 +105,9 @@ class _BentCrossEntropy(Loss):
         soft = distributions(label, logits.shape[-1], self.epsilon)
         return weighted_mean(soft * self.cost(log_softmax(logits)), soft, self.class_weights)
 
+    def weight(self, label: paddle.Tensor) -> float:
+        return weight_of_labels(label, self.class_weights, self.epsilon)
+
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:
         raise NotImplementedError
 
@@ -116,7 +125,7 @@ class FocalLoss(_BentCrossEntropy):
         self, *, gamma: float = 2.0, epsilon: float | None = None, class_weights: list[float] | None = None
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
-        if gamma < 0:
+        if not 0 <= gamma < math.inf:
             raise ConfigError(f"expected gamma of 0 or more, received {gamma}")
         self.gamma = gamma
 
@@ -138,7 +147,7 @@ class PolyLoss(_BentCrossEntropy):
         self, *, epsilon1: float = 1.0, epsilon: float | None = None, class_weights: list[float] | None = None
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
-        if epsilon1 <= -1:
+        if not -1 < epsilon1 < math.inf:
             raise ConfigError(f"expected epsilon1 above -1, received {epsilon1}")
         self.epsilon1 = epsilon1
 

@@ -46,7 +46,7 @@ class Metric:
         raise NotImplementedError
 
     def compute(self) -> dict[str, float]:
-        """The figures.
+        """The figures; without those for which no label counts.
 
         Raises:
             DataError: nothing was taken in.
@@ -120,8 +120,8 @@ def class_indices(label: paddle.Tensor, class_num: int) -> paddle.Tensor:
     return label.reshape([-1, 1]).astype("int64")
 
 
-def multi_hot(label: paddle.Tensor, class_num: int) -> np.ndarray:
-    """Labels of N x C, or N x rows x C whose first row counts, as N x C of booleans.
+def decisions(label: paddle.Tensor, class_num: int) -> np.ndarray:
+    """Labels of N x C, or N x rows x C whose first row counts, as N x C: 1, 0, or -1 for one below 0, which is unknown.
 
     Raises:
         DataError: labels of another shape.
@@ -130,4 +130,4 @@ def multi_hot(label: paddle.Tensor, class_num: int) -> np.ndarray:
     values = values[:, 0] if values.ndim == 3 else values
     if values.ndim != 2 or values.shape[1] != class_num:
         raise DataError(f"expected labels of N x {class_num} (the network's classes), received {list(label.shape)}")
-    return values > 0.5
+    return np.where(values < 0, -1, values > 0.5).astype(np.int8)

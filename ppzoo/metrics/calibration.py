@@ -11,6 +11,8 @@ import paddle.nn.functional as F
 from ppzoo.errors import ConfigError
 from ppzoo.metrics.base import METRICS, Metric, class_indices, scores_of
 
+EXACT = 2.0**-30  # float64 sums 8 million probabilities in multiples of it without rounding
+
 
 @METRICS.register
 class ExpectedCalibrationError(Metric):
@@ -34,7 +36,8 @@ class ExpectedCalibrationError(Metric):
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
         probabilities = F.softmax(scores.astype("float64"), axis=1).numpy()
-        confidence = probabilities.max(axis=1)
+        # Sums of multiples of EXACT are exact, so that they do not depend on the order of batches and processes.
+        confidence = (probabilities.max(axis=1) / EXACT).round() * EXACT
         truth = class_indices(label, scores.shape[1]).numpy().ravel()
         right = probabilities.argmax(axis=1) == truth
         index = np.clip(np.ceil((confidence * self.bins).round(5)).astype("int64") - 1, 0, self.bins - 1)

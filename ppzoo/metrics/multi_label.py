@@ -1,4 +1,7 @@
-"""Metrics of images that have any number of labels; a class is predicted where its sigmoid is above 0.5."""
+"""Metrics of images that have any number of labels; a class is predicted where its sigmoid is above 0.5.
+
+Labels below 0 are unknown and do not count. Without a label that counts there is no value.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,26 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError
-from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, multi_hot, scores_of
+from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, decisions, scores_of
 from ppzoo.metrics.precision import average_precision, eleven_point_precision
 
 
 @METRICS.register
 class HammingDistance(Metric):
-    """Share of the N x C decisions that are wrong; lower is better."""
+    """Share of the decisions about known labels that are wrong; lower is better."""
 
     higher_is_better = False
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        wrong = (scores.numpy() > 0) != multi_hot(label, scores.shape[1])
-        self.merge({"wrong": np.array(wrong.sum()), "decisions": np.array(wrong.size)})
+        truth = decisions(label, scores.shape[1])
+        known = truth >= 0
+        wrong = known & ((scores.numpy() > 0) != (truth == 1))
+        self.merge({"wrong": np.array(wrong.sum()), "decisions": np.array(known.sum())})
 
     def compute(self) -> dict[str, float]:
         counts = self.gathered()
-        return {self.main: float(counts["wrong"] / counts["decisions"])}
+        return {self.main: float(counts["wrong"] / counts["decisions"])} if counts["decisions"] else {}
 
 
 @METRICS.register
@@ -33,7 +38,8 @@ class AccuracyScore(Metric):
     """Share of right answers.
 
     Args:
-        base: "label" counts the N x C decisions; "sample" the samples with all C of them right.
+        base: "label" counts the decisions about known labels; "sample" the samples with a known label, as right where
+            all of these decisions are.
     """
 
     def __init__(self, *, base: Literal["label", "sample"] = "label") -> None:
@@ -44,18 +50,22 @@ class AccuracyScore(Metric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        right = (scores.numpy() > 0) == multi_hot(label, scores.shape[1])
-        answers = right if self.base == "label" else right.all(axis=1)
-        self.merge({"right": np.array(answers.sum()), "answers": np.array(answers.size)})
+        truth = decisions(label, scores.shape[1])
+        known = truth >= 0
+        right = known & ((scores.numpy() > 0) == (truth == 1))
+        rights, answers = right.sum(axis=1), known.sum(axis=1)
+        if self.base == "sample":
+            rights, answers = (answers > 0) & (rights == answers), answers > 0
+        self.merge({"right": np.array(rights.sum()), "answers": np.array(answers.sum())})
 
     def compute(self) -> dict[str, float]:
         counts = self.gathered()
-        return {self.main: float(counts["right"] / counts["answers"])}
+        return {self.main: float(counts["right"] / counts["answers"])} if counts["answers"] else {}
 
 
 @METRICS.register
 class MultiLabelMAP(ScoreMetric):
-    """Mean over the classes with a positive of their average precision.
+    """Mean over the classes with a positive of their average precision, each over the samples of which it is known.
 
     Args:
         map_type: "integral": precision by every gain of recall; "11point": mean of the best precision at a recall of
@@ -70,11 +80,13 @@ class MultiLabelMAP(ScoreMetric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        self.merge({"scores": scores.numpy(), "positive": multi_hot(label, scores.shape[1])})
+        self.merge({"scores": scores.numpy(), "positive": decisions(label, scores.shape[1])})
 
     def compute(self) -> dict[str, float]:
         state = self.gathered()
         measure = average_precision if self.map_type == "integral" else eleven_point_precision
+        if (state["positive"] < 0).all():
+            return {}
         columns = zip(state["scores"].T, state["positive"].T, strict=True)
-        precisions = [measure(scores, positive) for scores, positive in columns if positive.any()]
+        precisions = [measure(scores[truth >= 0], truth[truth >= 0] == 1) for scores, truth in columns if 1 in truth]
         return {self.main: float(np.mean(precisions)) if precisions else 0.0}

@@ -58,14 +58,11 @@ class Cosine(RatedSchedule):
     """Half a cosine from `learning_rate` to `eta_min`: Loshchilov and Hutter, SGDR, arXiv:1608.03983, no restarts.
 
     The rate in force is `schedule()`, as for every schedule. `schedule.get_lr()` is what PaddleClas logs: without a
-    warm-up PaddlePaddle's cosine goes on from its last rate, so that it answers one ratio too far between two steps.
+    warm-up PaddlePaddle's cosine computes the next rate from the last one, and between two steps returns one ratio too
+    many.
     """
 
     eta_min: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.last_lr = self._get_closed_form_lr()
 
     def prepare(self) -> None:
         require(self.eta_min >= 0, "eta_min of 0 or more", self.eta_min)
@@ -74,13 +71,10 @@ class Cosine(RatedSchedule):
         return self.eta_min + (self.learning_rate - self.eta_min) * self._height(unit) / 2
 
     def get_lr(self) -> float:
+        rate = super().get_lr()
         if self.warmup or self.by_epoch or not 0 < self.unit <= self.span:
-            return self._get_closed_form_lr()
-        ratio = self._height(self.unit) / self._height(self.unit - 1)
-        return self.eta_min + (self.last_lr - self.eta_min) * ratio
-
-    def _get_closed_form_lr(self) -> float:  # PaddlePaddle's step(epoch) asks for it by this name
-        return super().get_lr()
+            return rate
+        return self.eta_min + (rate - self.eta_min) * self._height(self.unit) / self._height(self.unit - 1)
 
     def _height(self, unit: int) -> float:
         return 1 + math.cos(math.pi * min(unit, self.span) / self.span)

@@ -46,7 +46,7 @@ class Recipe:
     grad_clip: dict | None = None
     no_weight_decay_name: str | None = None
     one_dim_param_no_weight_decay: bool = False
-    learning_rate_factors: dict | None = None
+    learning_rate_factors: dict[str, float] | None = None
     multi_precision: bool = False
 
     def __post_init__(self) -> None:

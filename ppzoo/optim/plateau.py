@@ -10,6 +10,9 @@ from typing import Any, Literal
 from ppzoo.optim.checks import require
 from ppzoo.optim.schedule import SCHEDULES, RatedSchedule
 
+OBSERVED = ("best", "cooldown_counter", "num_bad_epochs")
+MOST_REDUCTIONS = 100_000  # a checkpoint may hold any number
+
 
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
@@ -19,6 +22,10 @@ class ReduceOnPlateau(RatedSchedule):
     `step()` is called once a training step, as for every schedule; `observe(figure)` after each evaluation, with its
     loss where `mode` is "min" and with the main metric where it is "max", the same figure on every process.
     What is observed during the warm-up does not count.
+
+    A resumed run remembers its observations: the best value, and how often the rate was reduced. The rate itself is
+    computed from that number by the options that hold now, so that another `learning_rate` or `factor` takes effect.
+    With another `mode` the best value is one of another metric, and is forgotten.
 
     Args:
         mode: "min": lower is better; "max": higher is better.
@@ -45,16 +52,50 @@ class ReduceOnPlateau(RatedSchedule):
         require(0 < self.factor < 1, "factor between 0 and 1", self.factor)
         for name in ("patience", "threshold", "cooldown", "min_lr", "epsilon"):
             require(getattr(self, name) >= 0, f"{name} of 0 or more", getattr(self, name))
-        self.rate = self.learning_rate
+        self.reductions = 0
+        self.share = 1.0  # of the learning rate: where a checkpoint that says no more than its rate continues
         self.best: float | None = None
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
     def state_keys(self) -> None:
-        self.keys = ["last_epoch", "last_lr", "rate", "best", "cooldown_counter", "num_bad_epochs"]
+        self.keys = ["last_epoch", "last_lr", "mode", "reductions", "share", *OBSERVED]
 
     def decayed(self, unit: int) -> float:
-        return self.rate
+        return self._rates(self.reductions)[-1]
+
+    def _rates(self, reductions: int) -> list[float]:
+        """The rates of so many reductions, from the first rate on; one that would change the rate too little ends."""
+        rates = [self.learning_rate * self.share]
+        for _ in range(reductions):
+            reduced = max(rates[-1] * self.factor, self.min_lr)
+            if rates[-1] - reduced <= self.epsilon:
+                break
+            rates.append(reduced)
+        return rates
+
+    def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue with the state of this schedule, or of another one, which has observed nothing."""
+        if "reductions" in state_dict:
+            self.reductions = min(state_dict["reductions"], MOST_REDUCTIONS)
+            self.share = state_dict["share"]
+        elif "rate" in state_dict:  # written by ppzoo before it counted reductions
+            self._start_at(state_dict["rate"])
+        if state_dict.get("mode", self.mode) == self.mode:
+            self._remember(state_dict)
+        super().set_state_dict(state_dict)
+
+    def _start_at(self, rate: float) -> None:
+        """Continue with a rate of which is unknown how often it was reduced, and from what."""
+        rates = self._rates(MOST_REDUCTIONS)
+        if rate in rates:
+            self.reductions = rates.index(rate)
+        else:
+            self.share = rate / self.learning_rate
+
+    def _remember(self, saved: Mapping[str, Any]) -> None:
+        for name in OBSERVED:
+            setattr(self, name, saved.get(name, getattr(self, name)))
 
     def note_evaluation(self, loss: float, main: float) -> None:
         """Look at the loss, or with mode "max" at the main figure."""
@@ -63,10 +104,10 @@ class ReduceOnPlateau(RatedSchedule):
     def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
         """PaddleClas looks at the main figure in either mode: what it remembers of that suits "max" alone."""
         plateau = saved.get("LinearWarmup_LR", saved)
-        self.rate = float(plateau["last_lr"])
-        if self.mode == "max":
-            self.best = float(plateau["best"])
-            self.cooldown_counter, self.num_bad_epochs = plateau["cooldown_counter"], plateau["num_bad_epochs"]
+        if "best" in plateau:
+            self._start_at(float(plateau["last_lr"]))
+            if self.mode == "max":
+                self._remember({**plateau, "best": float(plateau["best"])})
         super().adopt(epoch, saved)
 
     def observe(self, figure: float) -> None:
@@ -84,10 +125,8 @@ class ReduceOnPlateau(RatedSchedule):
         if self.num_bad_epochs > self.patience:
             self.num_bad_epochs = 0
             self.cooldown_counter = self.cooldown
-            reduced = max(self.rate * self.factor, self.min_lr)
-            if self.rate - reduced > self.epsilon:
-                self.rate = reduced
-                self.last_lr = self.get_lr()
+            self.reductions = len(self._rates(self.reductions + 1)) - 1
+            self.last_lr = self.get_lr()
 
     def _is_better(self, figure: float) -> bool:
         if self.best is None or math.isnan(figure):

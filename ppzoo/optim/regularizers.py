@@ -65,10 +65,10 @@ class ClipGradByValue(nn.ClipGradByValue):
 
 
 def from_mapping(registry: Registry[type[T]], mapping: dict[str, Any]) -> T:
-    """The object that {"name": NAME, **options} describes.
+    """The object that {"name": NAME, **options} describes; all options are numbers, or null where that is the default.
 
     Raises:
-        ConfigError: no name, an unknown name or option, or an option missing.
+        ConfigError: no name, an unknown name or option, an option missing, or one that is no number.
     """
     if "name" not in mapping:
         raise ConfigError(f"expected {registry.kind} with a name ({', '.join(registry)}), received {mapping!r}")
@@ -78,6 +78,11 @@ def from_mapping(registry: Registry[type[T]], mapping: dict[str, Any]) -> T:
     for key in options:
         if key not in parameters:
             raise ConfigError(f"{registry.kind} {mapping['name']} has no option {key!r}{suggestion(key, parameters)}")
+        is_number = isinstance(options[key], int | float) and not isinstance(options[key], bool)
+        if not is_number and (options[key] is not None or parameters[key].default is not None):
+            raise ConfigError(
+                f"{registry.kind} {mapping['name']}.{key}: expected a number, received {options[key]!r:.60}"
+            )
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in options:
             raise ConfigError(f"{registry.kind} {mapping['name']} lacks its option {key!r}")

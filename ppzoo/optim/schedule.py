@@ -1,7 +1,8 @@
 """What all learning-rate schedules share: units of time, the warm-up, and a state that a checkpoint can hold.
 
 A schedule is a closed formula of the training step. A formula has no memory: the rate at a step is the same whether
-the run came there in one go or was resumed, and its state is the step.
+the run came there without a stop or was resumed, and its state is the step. A run that is resumed with other options
+(more epochs, another learning rate, another schedule) has at each step the rate that these options give it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Schedule(LRScheduler):
     Attributes:
         units_per_epoch: time goes in units: of a step, or of an epoch with `by_epoch`.
         total, warmup: length of the run and of the warm-up, in units.
+        first_step: index of the run's first step: 0, but for `last_epoch`.
         damping: factor on all rates, for a run that was rolled back.
 
     Raises:
@@ -65,8 +67,8 @@ class Schedule(LRScheduler):
         self.prepare()
         if self.warmup:
             require(self.peak > self.warmup_start_lr, f"warmup_start_lr below {self.peak}", self.warmup_start_lr)
-        before_first = (self.last_epoch + 1) * (self.steps_per_epoch if self.by_epoch else 1) - 1
-        super().__init__(float(self.peak), before_first, self.verbose)
+        self.first_step = (self.last_epoch + 1) * (self.steps_per_epoch if self.by_epoch else 1)
+        super().__init__(float(self.peak), self.first_step - 1, self.verbose)
 
     def _warmup_units(self) -> int:
         in_run = 0 <= self.warmup_epoch < self.epochs
@@ -102,7 +104,7 @@ class Schedule(LRScheduler):
 
         `last_epoch` counts units, and what follows a warm-up has a state of its own within; "step" is for ppzoo.
         """
-        state = super().state_dict()
+        state = {**super().state_dict(), "first_step": self.first_step}
         after = max(self.unit - self.warmup, 0)
         inner = {**state, "last_epoch": after, "last_lr": self.decayed(after)}
         if self.warmup:
@@ -112,16 +114,20 @@ class Schedule(LRScheduler):
         return state
 
     def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` answered."""
-        own = {key: state_dict[key] for key in super().state_dict()}
-        super().set_state_dict({**own, "last_epoch": state_dict.get("step", own["last_epoch"])})
+        """Continue after as many steps as the schedule had made whose state this is, whatever its options were."""
+        step = state_dict.get("step", state_dict["last_epoch"])
+        self.step(step - state_dict.get("first_step", self.first_step) + self.first_step)
 
     def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
         """Stand where PaddleClas's schedule stood, with the state `saved`, after `epoch` epochs.
 
         Its count is of steps, or of epochs with `by_epoch`, and of its own number of devices; the epoch is what holds.
         """
-        self.step(epoch * self.steps_per_epoch)
+        self.step(self.first_step + epoch * self.steps_per_epoch)
+
+    def step(self, epoch: int | None = None) -> None:
+        """Go on to the next step, or to the one of that index."""
+        super().step(self.last_epoch + 1 if epoch is None else epoch)
 
     @property
     def unit(self) -> int:
@@ -134,6 +140,9 @@ class Schedule(LRScheduler):
 
     def get_lr(self) -> float:
         """The rate at the current step."""
+        return self._get_closed_form_lr()
+
+    def _get_closed_form_lr(self) -> float:  # PaddlePaddle's step(epoch) looks for this name
         if self.unit < self.warmup:
             return self.warmup_start_lr + (self.peak - self.warmup_start_lr) * self.unit / self.warmup
         return self.decayed(self.unit - self.warmup)

@@ -153,6 +153,145 @@ def test_an_override_below_a_value_is_refused(path):
 
 
 def test_an_override_that_is_no_yaml_says_how_to_quote(path):
-    line = refusal(path, "Infer.infer_imgs=*.jpg")
-    assert line.startswith("-o Infer.infer_imgs, line 1: ")
-    assert line.endswith("""write text that is not YAML in quotes within quotes: -o 'Infer.infer_imgs="..."'""")
+    line = refusal(path, "Global.image_shape=*.jpg")
+    assert line.startswith("-o Global.image_shape, line 1: ")
+    assert line.endswith("""write text that is not YAML in quotes within quotes: -o 'Global.image_shape="..."'""")
+
+
+TYPED = [
+    "photos #2/val",
+    "photos # 2",
+    "#1",
+    "a: b",
+    "a: ",
+    "{a",
+    "[1]/x",
+    "*.jpg",
+    "&a b",
+    "!x y",
+    "| a",
+    "@home",
+    "%TAG",
+    "a=b=c",
+    "2024",
+    "0123",
+    "0x10",
+    "1_000",
+    "1e-3",
+    "5.0",
+    "yes",
+    "off",
+    "True",
+    "~",
+    "null",
+    "2024-01-31",
+    "12:30",
+    ".inf",
+    "[1, 2]",
+    "{a: 1}",
+    "- a",
+    "grün \U0001f600",
+    " two  spaces ",
+    'a "b" c',
+    '"a" b',
+    "C:\\photos\\new",
+    "${HOME}/x",
+]
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_where_text_is_wanted_a_value_is_what_was_typed(path, components, text):
+    keys = ["Global.output_dir", "Arch.name", "DataLoader.Eval.dataset.image_root"]
+    overrides = [f"DataLoader.Eval.dataset.image_root={text}", "DataLoader.Eval.dataset.name=ImageNetDataset"]
+    config = load(path, [f"Global.output_dir={text}", f"Arch.name={text}", *overrides], components)
+    found = [
+        config["Global"]["output_dir"],
+        config["Arch"]["name"],
+        config["DataLoader"]["Eval"]["dataset"]["image_root"],
+    ]
+    assert dict(zip(keys, found, strict=True)) == dict.fromkeys(keys, text)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("Global.output_dir", "'a #1'", "a #1"),
+        ("Global.output_dir", '"a\\tb"', "a\tb"),
+        ("Global.output_dir", "'it''s'", "it's"),
+        ("Global.output_dir", "", None),
+        ("Global.checkpoints", "null", None),
+        ("Global.checkpoints", "~", None),
+        ("Global.checkpoints", "", None),
+        ("Global.checkpoints", "'null'", "null"),
+        ("Global.checkpoints", "#1/latest", "#1/latest"),
+        ("Global.checkpoints", "null #1", "null #1"),
+        ("Arch.pretrained", "True #1", "True #1"),
+        ("Infer.infer_imgs", "[1] #2", "[1] #2"),
+        ("Infer.infer_imgs", "- a #2", "- a #2"),
+        ("Global.checkpoints", "7", "7"),
+        ("Global.checkpoints", "True", "True"),
+        ("Global.device", "cpu", "cpu"),
+        ("Global.device", " cpu", "cpu"),
+        ("Global.epochs", "5", 5),
+        ("Global.epochs", "5 # five", 5),
+        ("Global.epochs", "05", "05"),
+        ("Global.epochs", "ten #1", "ten #1"),
+        ("Global.use_multilabel", "yes", True),
+        ("Global.use_multilabel", "off", False),
+        ("Global.image_shape", "[3, 8, 8]", [3, 8, 8]),
+        ("Global.native", "off", "off"),
+        ("Global.native", "no", "off"),
+        ("Global.native", "False", "off"),
+        ("Global.native", "True", "on"),
+        ("Global.native", "auto", "auto"),
+        ("Arch.pretrained", "True", True),
+        ("Arch.pretrained", "no", False),
+        ("Arch.pretrained", "runs/yes", "runs/yes"),
+        ("Arch.scale", "1.5", 1.5),
+        ("Optimizer.lr.learning_rate", "1e-3", 1e-3),
+        ("Optimizer.lr.warmup_epoch", "5", 5),
+        ("Infer.infer_imgs", "photo #1.jpg", "photo #1.jpg"),
+        ("Infer.infer_imgs", "[a.jpg, 'b #1.jpg']", ["a.jpg", "b #1.jpg"]),
+        ("Infer.PostProcess", "{name: Topk, topk: 3}", {"name": "Topk", "topk": 3}),
+        ("Infer.transforms", "[{CropImage: {size: 8}}]", [{"CropImage": {"size": 8}}]),
+        ("DataLoader.Eval", "null", None),
+        ("Metric", "null", None),
+        ("Loss.Train.0.CELoss.epsilon", "null", None),
+        ("Loss.Train.0.CELoss.epsilon", "0.1", 0.1),
+        ("Global.log_ranks", "0,1", "0,1"),
+        ("Global.log_ranks", "'0,1'", "0,1"),
+        ("Global.log_ranks", "[0, 1]", [0, 1]),
+    ],
+)
+def test_a_value_is_yaml_for_what_is_wanted_at_its_place(path, components, key, text, value):
+    names = ["Arch.name=ResNet50", "Optimizer.name=Momentum", "Optimizer.lr.name=Cosine"]
+    found = load(path, [f"{key}={text}", *names], components)
+    for part in key.split("."):
+        found = found[int(part) if part.isdigit() else part]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_later_overrides_replace_and_reach_into_earlier_ones(path, components):
+    overrides = [
+        "Infer.batch_size=*",
+        "Infer.batch_size=7",
+        "Infer={batch_size: 2}",
+        "Infer.infer_imgs=a #1",
+        "Infer.batch_size=3",
+    ]
+    assert load(path, overrides, components)["Infer"] == {"batch_size": 3, "infer_imgs": "a #1"}
+    assert load(path, ["Global.output_dir = runs"], components)["Global"]["output_dir"] == "runs"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\x1bb", "a\udcffb", "x" * 300_000])
+def test_text_that_no_configuration_may_hold_is_refused(path, text):
+    assert refusal(path, f"Global.output_dir={text}").startswith("-o Global.output_dir: expected ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("off", "off"), ("on", "on"), ("no", "off"), ("True", "on"), ("auto", "auto")]
+)
+def test_a_choice_that_yaml_reads_as_a_boolean_is_the_choice(write, text, value):
+    config = load(write("a.yaml", f"Global: {{native: {text}, eval_during_train: {text}}}"))
+    assert config["Global"]["native"] == value
+    assert config["Global"]["eval_during_train"] == {"on": True, "off": False}.get(value, text)

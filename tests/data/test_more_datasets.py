@@ -46,7 +46,7 @@ def test_an_image_may_have_several_labels(tmp_path):
 
 def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
     data = multi_label(tmp_path, "a.png\t0,1\nb.png\t0,-1\nc.png\t1,1\nd.png\t0,1\n", label_ratio=True)
-    np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 0.75]], np.float32))
+    np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 1.0]], np.float32))  # of those known
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
         ("0,1\n", "line 1"),
         ("a.png\t0,,1\n", "line 1"),
         ("\n\n", "no line with an image"),
+        ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected known labels \(0 or 1\), received -1"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, complaint):

@@ -1,4 +1,4 @@
-"""A network that is only asked answers by its export after some images, with the same figures."""
+"""A network that is only asked answers by its export where that is worthwhile, with the same figures."""
 
 import numpy as np
 import paddle
@@ -9,10 +9,7 @@ from ppzoo import deploy
 from ppzoo.deploy import acceleration
 from ppzoo.errors import TrainingError
 
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    monkeypatch.setattr(acceleration, "PATIENCE", 4)
+MANY = acceleration.WORTHWHILE
 
 
 @pytest.mark.parametrize(
@@ -23,8 +20,9 @@ def test_the_export_answers_what_the_network_answers(name, size, monkeypatch):
     network.eval()
     fast = deploy.accelerated(network)
     fast.eval()
+    deploy.expect(fast, MANY, paddle.randn([2, 3, size, size]))
     with paddle.no_grad():
-        for batch in (4, 3, 1, 2):  # the export from the second on
+        for batch in (4, 3, 1, 2):
             images = paddle.randn([batch, 3, size, size])
             answers, expected = fast(images), network(images)
             assert type(answers) is type(expected)
@@ -36,33 +34,65 @@ def test_the_export_answers_what_the_network_answers(name, size, monkeypatch):
         fast(paddle.randn([1, 3, size, size]))
 
 
-def test_images_of_several_shapes_have_an_export_each():
+def test_an_image_has_the_same_output_wherever_it_stands():
+    """On several processes each has other batches before it."""
+    network = ppzoo.create_model("MobileNetV2_x0_25", class_num=7)
+    network.eval()
+    images = [paddle.randn([64, 3, 32, 32]) for _ in range(9)]
+
+    def outputs(order, count):
+        fast = deploy.accelerated(network)
+        fast.eval()
+        deploy.expect(fast, count, images[0][:2])
+        with paddle.no_grad():
+            return {number: fast(images[number]).numpy().tobytes() for number in order}
+
+    for count in (MANY - 1, MANY):
+        one = outputs(range(9), count)
+        assert outputs(range(8, -1, -1), count) == one
+        assert {**outputs(range(0, 9, 2), count), **outputs(range(1, 9, 2), count)} == one
+
+
+def test_few_images_are_not_worth_an_export():
+    fast = deploy.accelerated(ppzoo.create_model("LeNet", class_num=7))
+    deploy.expect(fast, MANY - 1, paddle.randn([2, 3, 32, 32]))
+    assert not fast._programs
+
+
+def test_images_of_several_shapes_have_an_export_each_or_go_through_the_network():
     network = ppzoo.create_model("MobileNetV2_x0_25", class_num=7)
     fast = deploy.accelerated(network)
     fast.eval()
+    for size in (32, 64):
+        deploy.expect(fast, MANY, paddle.randn([1, 3, size, size]))
     with paddle.no_grad():
-        for size in (32, 64, 32, 64):
+        for size in (32, 64, 96, 32, 64):
             images = paddle.randn([4, 3, size, size])
             np.testing.assert_allclose(fast(images).numpy(), network(images).numpy(), atol=1e-4)
     assert len(fast._programs) == 2
 
 
-def test_a_network_that_is_trained_is_asked_itself():
+def test_a_network_that_is_trained_is_asked_itself(monkeypatch):
     network = ppzoo.create_model("LeNet", class_num=7)
     fast = deploy.accelerated(network)
+    deploy.expect(fast, MANY, paddle.randn([2, 3, 32, 32]))
+    monkeypatch.setattr(acceleration.InferenceProgram, "__call__", lambda *_: pytest.fail("the export was asked"))
     fast.train()
-    for _ in range(2):
-        fast(paddle.randn([4, 3, 32, 32]))
-    assert not fast._programs
+    fast(paddle.randn([4, 3, 32, 32]))
+
+
+def test_a_network_within_another_layer_is_found():
+    fast = deploy.accelerated(ppzoo.create_model("LeNet", class_num=7))
+    deploy.expect(deploy.Probabilities(fast, multi_label=False), MANY, paddle.randn([2, 3, 32, 32]))
+    assert len(fast._programs) == 1
 
 
 def test_an_export_that_differs_is_an_error(monkeypatch):
     monkeypatch.setattr(acceleration, "TOLERANCE", -1.0)
     network = ppzoo.create_model("LeNet", class_num=7)
     fast = deploy.accelerated(network)
-    fast.eval()
-    with pytest.raises(TrainingError, match="the exported network differs") as error, paddle.no_grad():
-        fast(paddle.randn([5, 3, 32, 32]))
+    with pytest.raises(TrainingError, match="the exported network differs") as error:
+        deploy.expect(fast, MANY, paddle.randn([5, 3, 32, 32]))
     assert "\n" not in str(error.value)
 
 

@@ -63,6 +63,52 @@ def test_any_number_of_processes_answers_the_figures_of_one_to_the_last_bit(size
     assert evaluate(network, data[::size], loss, metric(), whole) == expected
 
 
+CLASS_WEIGHTS = [0.0, 0.3, 5.0]
+WEIGHED = {
+    "class weights": [("CELoss", {"class_weights": CLASS_WEIGHTS})],
+    "smoothed": [("CELoss", {"class_weights": CLASS_WEIGHTS, "epsilon": 0.1})],
+    "focal": [("FocalLoss", {"class_weights": CLASS_WEIGHTS})],
+    "two losses": [("CELoss", {"class_weights": CLASS_WEIGHTS}), ("PolyLoss", {})],
+    "unknown labels": [("MultiLabelLoss", {})],
+    "unknown labels, summed": [("MultiLabelLoss", {"size_sum": True})],
+}
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_the_loss_of_an_evaluation_does_not_depend_on_the_batches(name):
+    paddle.seed(1)
+    network, random = paddle.nn.Linear(6, 3), np.random.default_rng(1)
+    images = random.standard_normal((24, 6)).astype("float32")
+    labels = np.sort(random.integers(0, 3, 24))  # the first batches are of class 0 alone, which has no weight
+    if "unknown" in name:
+        labels = random.integers(-1, 2, (24, 3)).astype("float32")
+        labels[:5] = -1
+    loss = CombinedLoss([(LOSSES[kind](**options), 0.5) for kind, options in WEIGHED[name]])
+
+    def of(size):
+        tensors = [[paddle.to_tensor(v[i : i + size]) for v in (images, labels)] for i in range(0, 24, size)]
+        data = [SimpleNamespace(images=image, labels=label) for image, label in tensors]
+        return evaluate(network, data, loss, MetricList([]))["loss"]
+
+    assert [of(size) for size in (1, 3, 7)] == pytest.approx([of(24)] * 3, rel=1e-6)
+    with paddle.no_grad():
+        whole = loss(network(paddle.to_tensor(images)), paddle.to_tensor(labels))["loss"]
+    assert of(24) == pytest.approx(float(whole), rel=1e-6)
+
+
+def test_an_evaluation_of_which_no_label_counts_is_an_error():
+    network = paddle.nn.Linear(6, 3)
+    images = paddle.randn([4, 6])
+    without_weight = SimpleNamespace(images=images, labels=paddle.zeros([4], "int64"))
+    loss = CombinedLoss([(LOSSES["CELoss"](class_weights=[0.0, 1.0, 1.0]), 1.0)])
+    with pytest.raises(DataError, match=r"^loss: expected evaluation data with a label that counts"):
+        evaluate(network, [without_weight], loss, MetricList([]))
+    unknown = SimpleNamespace(images=images, labels=paddle.full([4, 3], -1.0))
+    loss = CombinedLoss([(LOSSES["MultiLabelLoss"](weight_ratio=False), 1.0)])
+    with pytest.raises(DataError, match=r"^loss: expected evaluation data"):
+        evaluate(network, [unknown], loss, MetricList([METRICS["HammingDistance"]()]))
+
+
 def test_losses_and_metrics_of_a_step_count_every_image_once():
     random = np.random.default_rng(0)
     scores, labels = random.standard_normal((9, 4)).astype("float32"), random.integers(0, 4, 9)

@@ -21,8 +21,12 @@ from ppzoo.engine import (
     restore,
     trainer,
 )
+from ppzoo.engine.processes import _Several
+from ppzoo.engine.tally import Part, Tally, total_weights, weights_of
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, TrainingError
 from ppzoo.events import Callback
+from ppzoo.losses import LOSSES, CombinedLoss
+from ppzoo.metrics import MetricList
 from ppzoo.weights import read_pdparams
 
 
@@ -71,6 +75,61 @@ def test_gathered_gradients_equal_those_of_one_large_batch(sizes):
     for (epoch, figures, rate), (same, others, other_rate) in zip(first.train, second.train, strict=True):
         assert (epoch, rate) == (same, other_rate)
         assert figures == pytest.approx(others, rel=1e-6)
+
+
+UNEVEN = {"class_weights": [0.0, 0.2, 3.0]}
+WEIGHED = {
+    "class weights": [(LOSSES["CELoss"](**UNEVEN), 1.0)],
+    "and another loss": [(LOSSES["CELoss"](**UNEVEN), 0.5), (LOSSES["PolyLoss"](), 1.0)],
+}
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+@pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 1, 4, 1, 2)])
+def test_gathered_gradients_are_those_of_one_weighted_mean(name, sizes):
+    steps = Steps(Batches(sizes), update_freq=2)
+    pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
+    first, second = Reports(), Reports()
+    for state, report, batches in ((pieces, first, steps), (whole, second, Steps(Merged(sizes, 2)))):
+        training = make_trainer(state, report, steps=batches)
+        training.loss = CombinedLoss(WEIGHED[name])
+        training.fit()
+    expected = tensors(whole)
+    for key, value in tensors(pieces).items():
+        np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)
+    for (_, figures, _), (_, others, _) in zip(first.train, second.train, strict=True):
+        assert figures == pytest.approx(others, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_the_gradients_of_several_processes_are_those_of_one_weighted_mean(name):
+    loss, random = CombinedLoss(WEIGHED[name]), np.random.default_rng(2)
+    scores, labels = random.standard_normal((9, 3)).astype("float32"), np.array([0, 0, 1, 2, 1, 0, 2, 1, 1])
+
+    def gradient(rows, share=lambda losses, weights: (losses["loss"], 1.0)):
+        output, label = paddle.to_tensor(scores[rows], stop_gradient=False), paddle.to_tensor(labels[rows])
+        total, factor = share(loss(output, label), weights_of(loss, label))
+        (total * factor).backward()
+        return output.grad.numpy()
+
+    parts = [slice(0, 2), slice(2, 5), slice(5, 9)]
+    together = total_weights([weights_of(loss, paddle.to_tensor(labels[rows])) for rows in parts])
+    training = make_trainer(make_state())
+    training.processes = object.__new__(_Several)  # without the connection
+    training.processes.size = len(parts)
+
+    def share(losses, weights):
+        return training._share(losses, weights, together, together)
+
+    averaged = np.concatenate([gradient(rows, share) for rows in parts]) / len(parts)
+    np.testing.assert_allclose(averaged, gradient(slice(None)), atol=1e-7)
+
+
+def test_a_checkpoint_from_before_losses_had_weights_goes_on():
+    tally = Tally(MetricList([]))
+    tally.restore({"images": 8, "sums": {"A": 4.0, "B": 8.0, "loss": 12.0}, "metric": {}})
+    tally.add([Part(2, {"A": 1.0, "B": 2.0, "loss": 3.0}, {}, {"A": 2, "B": 2})])
+    assert tally.figures() == {"A": 0.6, "B": 1.2, "loss": pytest.approx(1.8)}
 
 
 def test_what_remains_of_an_epoch_makes_a_smaller_step_or_is_dropped():

@@ -51,7 +51,7 @@ def place(tmp_path_factory):
         "DataLoader": {"Train": split("train", 8, True), "Eval": split("train", 16, False)},
         "Metric": {
             "Train": [{"TopkAcc": {"topk": [1]}}],
-            "Eval": [{"TopkAcc": {"topk": [1]}}, {"AveragePrecision": {}}],
+            "Eval": [{"TopkAcc": {"topk": [1]}}, {"AveragePrecision": {}}, {"ExpectedCalibrationError": {}}],
         },
     }
     config["DataLoader"]["Eval"]["dataset"]["transform_ops"] = [{"DecodeImage": {}}, NORMALIZE]

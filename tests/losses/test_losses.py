@@ -137,6 +137,66 @@ def test_multi_label_loss_by_hand():
     assert value("MultiLabelLoss", output, paddle.to_tensor(target), epsilon=0.1) == pytest.approx(expected, rel=1e-5)
 
 
+MULTI_LABEL_OPTIONS = [
+    {},
+    {"epsilon": 0.1},
+    {"size_sum": True},
+    {"epsilon": 0.1, "size_sum": True},
+    {"weight_ratio": True},
+    {"weight_ratio": True, "epsilon": 0.1},
+    {"weight_ratio": True, "size_sum": True},
+]
+
+
+def multi_label_value(scores, target, options):
+    """The loss and its gradient."""
+    output = paddle.to_tensor(scores.astype("float32"), stop_gradient=False)
+    label = np.stack([target, np.full_like(target, 0.3)], 1) if options.get("weight_ratio") else target
+    total = loss("MultiLabelLoss", **options)(output, paddle.to_tensor(label))
+    total.backward()
+    return float(total), output.grad.numpy()
+
+
+@pytest.mark.parametrize("options", MULTI_LABEL_OPTIONS, ids=str)
+def test_unknown_labels_have_neither_loss_nor_gradient(options):
+    scores, target, _ = multi_label_case()
+    unknown = np.zeros_like(target, bool)
+    unknown[[0, 1, 4], [1, 3, 0]] = True
+    unknown[2] = True
+    target = np.where(unknown, -1, target).astype("float32")
+    total, gradient = multi_label_value(scores, target, options)
+    elsewhere, _ = multi_label_value(np.where(unknown, 333.0, scores), target, options)
+    assert (total, total > 0) == (elsewhere, True)
+    assert not gradient[unknown].any() and gradient[~unknown].all()
+    if not options.get("weight_ratio"):  # PaddleClas's divides by all labels
+        assert multi_label_value(scores[[0, 1, 3, 4]], target[[0, 1, 3, 4]], options)[0] == pytest.approx(total)
+
+
+@pytest.mark.parametrize("options", MULTI_LABEL_OPTIONS, ids=str)
+def test_a_batch_without_a_known_label_has_no_loss(options):
+    scores, target, _ = multi_label_case()
+    total, gradient = multi_label_value(scores, np.full_like(target, -1), options)
+    assert total == 0.0
+    assert not gradient.any()
+
+
+def test_the_mean_is_over_the_known_labels():
+    scores, target, cost = multi_label_case()
+    target[:2, 1:] = -1
+    total, _ = multi_label_value(scores, target, {})
+    assert total == pytest.approx(cost[target >= 0].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["CELoss", "FocalLoss", "PolyLoss"])
+def test_a_batch_of_a_class_without_weight_has_no_loss(name):
+    scores = logits()
+    weights = [0.0] + [1.0] * (CLASSES - 1)
+    total = loss(name, class_weights=weights)(scores, paddle.zeros_like(label()))
+    total.backward()
+    assert float(total) == 0.0
+    assert not scores.grad.numpy().any()
+
+
 def test_distillation_teaches_the_softmax_of_the_teacher_and_leaves_it_alone():
     student, teacher = logits(), paddle.to_tensor(np.roll(FACTS["logits"], 1, 0).astype("float32"), stop_gradient=False)
     total = loss("DistillationCELoss", model_name_pairs=[["Student", "Teacher"]])(
@@ -189,8 +249,13 @@ def test_half_precision_scores_are_summed_in_float32():
         ("CELoss", {"epsilon": 1.0}),
         ("CELoss", {"epsilon": -0.1}),
         ("CELoss", {"class_weights": [1.0, -1.0]}),
+        ("CELoss", {"class_weights": [0.0, 0.0]}),
+        ("CELoss", {"class_weights": [1.0, float("nan")]}),
+        ("FocalLoss", {"class_weights": [1.0, float("inf")]}),
         ("MultiLabelLoss", {"epsilon": 1.5}),
         ("FocalLoss", {"gamma": -1.0}),
+        ("FocalLoss", {"gamma": float("nan")}),
+        ("PolyLoss", {"epsilon1": float("inf")}),
         ("PolyLoss", {"epsilon1": -1.0}),
         ("DistillationCELoss", {"model_name_pairs": [["Student"]]}),
         ("DistillationGTCELoss", {"model_names": []}),
@@ -208,7 +273,10 @@ def test_labels_and_weights_that_do_not_fit_are_refused():
         value("CELoss", class_weights=[1.0, 2.0])
     with pytest.raises(DataError, match="MultiLabelLoss"):
         value("MultiLabelLoss", target=paddle.zeros([16, 2, 11]))
-    with pytest.raises(ConfigError, match="weight above 0"):
-        CombinedLoss([(loss("CELoss"), 0.0)])
+    with pytest.raises(DataError, match="soft labels of 0 or more, received -1; MultiLabelLoss takes unknown"):
+        value("CELoss", target=paddle.concat([one_hot()[:, 1:], -paddle.ones([len(FACTS["logits"]), 1])], axis=1))
+    for weight in (0.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="weight above 0"):
+            CombinedLoss([(loss("CELoss"), weight)])
     with pytest.raises(ConfigError, match="one loss or more"):
         CombinedLoss([])

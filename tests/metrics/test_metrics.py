@@ -147,6 +147,43 @@ def test_multi_label_decisions_by_hand():
         figures("HammingDistance", scores, np.zeros((3, 5)))
 
 
+def test_unknown_labels_do_not_count():
+    scores = np.array([[2.0, -1.0], [-3.0, 4.0], [1.0, 1.0], [5.0, 5.0]], "float32")
+    target = np.array([[1, 0], [1, -1], [-1, 1], [-1, -1]])
+    assert figures("HammingDistance", scores, target) == {"HammingDistance": pytest.approx(1 / 4)}
+    assert figures("AccuracyScore", scores, target) == {"AccuracyScore": pytest.approx(3 / 4)}
+    assert figures("AccuracyScore", scores, target, base="sample") == {"AccuracyScore": pytest.approx(2 / 3)}
+    # By class: positives by rank 1 and 2 of 2, and the positive before the negative.
+    assert figures("MultiLabelMAP", scores, target) == {"MultiLabelMAP": pytest.approx(1.0)}
+    target[0, 0] = 0
+    assert figures("MultiLabelMAP", scores, target) == {"MultiLabelMAP": pytest.approx((1 / 2 + 1) / 2)}
+
+
+@pytest.mark.parametrize("name", MULTI_LABEL)
+def test_batches_without_a_known_label_are_skipped_and_alone_they_have_no_value(name):
+    unknown = np.full_like(MULTI, -1)
+    assert figures(name, label=unknown) == {}
+    both = gather(METRICS[name](**MULTI_LABEL[name]), LOGITS, unknown)
+    gather(both, LOGITS, MULTI)
+    assert both.compute() == figures(name, label=MULTI, **MULTI_LABEL[name])
+
+
+def test_calibration_error_does_not_depend_on_the_order_of_batches():
+    def states(size):
+        starts = range(0, len(LOGITS), size)
+        return [
+            gather(METRICS["ExpectedCalibrationError"](), LOGITS[i : i + size], LABEL[i : i + size]) for i in starts
+        ]
+
+    values = set()
+    for parts in (states(1), states(1)[::-1], states(5)):
+        whole = METRICS["ExpectedCalibrationError"]()
+        for part in parts:
+            whole.merge(part.state())
+        values.add(whole.compute()["ExpectedCalibrationError"])
+    assert len(values) == 1
+
+
 def test_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55]])
     answer = figures(

@@ -162,6 +162,81 @@ def test_a_resumed_schedule_goes_on_as_if_it_had_not_stopped(config, stop):
     assert run(resumed, range(stop, EPOCHS * STEPS)) == whole[stop:]
 
 
+CHANGES = [
+    {"epochs": 2 * EPOCHS},
+    {"steps": STEPS + 3},
+    {"rates": True},
+    {"warmup_epoch": 2, "warmup_start_lr": 0.002},
+    {"warmup_epoch": 0},
+    {"by_epoch": True, "warmup_epoch": 1},
+    {"by_epoch": False},
+    {"last_epoch": 2},
+    COSINE,
+    {"name": "ReduceOnPlateau", "learning_rate": 0.07, "patience": 0},
+]
+
+
+def changed(config, change):
+    """A schedule's configuration with options changed, or another one in its place; and the length of the run."""
+    length = {"epochs": change.get("epochs", EPOCHS), "steps": change.get("steps", STEPS)}
+    change = {key: value for key, value in change.items() if key not in length}
+    if change.pop("rates", False):
+        doubled = {key for key in config if key == "values" or key.endswith("learning_rate")}
+        change = {key: [1.0, 0.1, 0.01] if key == "values" else 2 * config[key] for key in doubled}
+    now = change if "name" in change else {**config, **change}
+    if now["name"] == "CosineFixmatch" and now.get("by_epoch"):
+        now["num_warmup_steps"] = 2
+    return now, length
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("config", ALL, ids=str)
+def test_a_resumed_schedule_has_the_rates_of_the_options_that_hold_now(config, change):
+    now, length = changed(config, change)
+    fresh, resumed, stopped = schedule(now, **length), schedule(now, **length), schedule(config)
+    for _ in range(17):
+        fresh.step()
+        stopped.step()
+    resumed.set_state_dict(json.loads(json.dumps(stopped.state_dict())))
+    assert rates(resumed) == rates(fresh)
+
+
+def test_four_epochs_of_cosine_that_become_eight_go_on_at_half_the_rate():
+    stopped = schedule({"name": "Cosine", "learning_rate": 0.1}, epochs=4)
+    rates(stopped, 4 * STEPS)
+    assert stopped() == 0.0
+    resumed = schedule({"name": "Cosine", "learning_rate": 0.1}, epochs=8)
+    resumed.set_state_dict(stopped.state_dict())
+    assert resumed() == pytest.approx(0.05)
+
+
+def test_a_plateau_remembers_its_reductions_and_not_the_rate():
+    options = {"name": "ReduceOnPlateau", "patience": 0, "factor": 0.5}
+    stopped = schedule({**options, "learning_rate": 0.1})
+    for figure in (1.0, 1.0, 1.0):
+        stopped.observe(figure)
+    assert stopped() == 0.1 * 0.5 * 0.5
+
+    def resumed(**changes):
+        ours = schedule({**options, "learning_rate": 0.1, **changes})
+        ours.set_state_dict(json.loads(json.dumps(stopped.state_dict())))
+        return ours
+
+    assert resumed()() == stopped()
+    assert resumed(learning_rate=0.4)() == 0.4 * 0.5 * 0.5
+    assert resumed(factor=0.1)() == pytest.approx(0.001)
+    assert resumed(min_lr=0.03)() == 0.03
+    assert (resumed().best, resumed(mode="max").best) == (1.0, None)
+
+
+def test_a_state_from_before_reductions_were_counted_keeps_its_rate():
+    options = {"name": "ReduceOnPlateau", "learning_rate": 0.1, "patience": 0}
+    before = {"last_epoch": 9, "last_lr": 0.01, "rate": 0.1 * 0.1, "best": 1.0, "cooldown_counter": 0}
+    ours = schedule(options)
+    ours.set_state_dict({**before, "num_bad_epochs": 0})
+    assert (ours(), ours.reductions, ours.best) == (0.1 * 0.1, 1, 1.0)
+
+
 def test_by_epoch_changes_the_rate_at_the_ends_of_epochs_only():
     ours = rates(schedule({**COSINE, "by_epoch": True, "warmup_epoch": 2}))
     theirs = rates(lr.LinearWarmup(lr.CosineAnnealingDecay(0.2, 4, 0.01), 2, 0.0, 0.2), EPOCHS)

@@ -1,8 +1,10 @@
 """What a run leaves for people to read survives resumption, and a disk that is full is said in one line."""
 
 import json
+import os
 import resource
 import shutil
+from pathlib import Path
 
 import pytest
 from visualdl import LogReader
@@ -103,6 +105,98 @@ def test_visualdl_reads_the_scalars_that_were_written(tmp_path):
         "epoch/train/top1": [(2, 0.25)],
         "epoch/eval/top1": [(2, 0.75)],
     }
+
+
+STEPS = 3
+
+
+def write_scalars(folder, start, end, value, done=None):
+    """What a run writes from one step to another, 3 steps an epoch, having found `done` of them done."""
+    observer = Scalars(folder, *((start // STEPS, start) if done is None else done))
+    for number in range(start, end):
+        observer.on_step_end(StepReport(number // STEPS, number % STEPS, STEPS, {"loss": value}, 0.1, 8, 0.5))
+        if (number + 1) % STEPS == 0:
+            observer.on_epoch_end(epoch(number // STEPS, {"loss": value}, {"loss": value}))
+    observer.close()
+    return observer.path
+
+
+def curve(folder, tag):
+    """What VisualDL shows of a folder: the points of a tag in the file that it chooses."""
+    reader = LogReader(logdir=str(folder))
+    (log,) = reader.logs().values()
+    return [(point.id, point.value) for point in LogReader(file_path=str(folder / log)).get_data("scalar", tag)]
+
+
+@pytest.mark.parametrize("resumed_at", [0, 2, 3, 5])
+def test_visualdl_shows_one_curve_of_a_resumed_run(tmp_path, resumed_at):
+    folder = tmp_path / "vdl"
+    write_scalars(folder, 0, 7, 1.0)
+    write_scalars(folder, resumed_at, 9, 2.0)
+    assert curve(folder, "step/loss") == [(n, 1.0 if n < resumed_at else 2.0) for n in range(9)]
+    first = resumed_at // STEPS  # epochs done then
+    for tag in ("epoch/train/loss", "epoch/eval/loss"):
+        assert curve(folder, tag) == [(n + 1, 1.0 if n < first else 2.0) for n in range(3)]
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_an_epoch_that_was_saved_before_its_evaluation_is_not_shown_twice(tmp_path):
+    folder = tmp_path / "vdl"
+    write_scalars(folder, 0, 3, 1.0)
+    observer = Scalars(folder, 0, 3)  # all steps of the epoch are done, and it is not
+    observer.on_epoch_end(epoch(0, {"loss": 2.0}, {"loss": 2.0}))
+    observer.close()
+    assert curve(folder, "step/loss") == [(0, 1.0), (1, 1.0), (2, 1.0)]
+    assert curve(folder, "epoch/eval/loss") == [(1, 2.0)]
+
+
+def test_files_of_earlier_resumed_runs_become_one(tmp_path):
+    """Each run had a file of its own before."""
+    folder = tmp_path / "vdl"
+    for number, (start, end) in enumerate([(0, 5), (3, 8)]):
+        write_scalars(tmp_path / str(number), start, end, float(number)).rename(
+            tmp_path / f"vdlrecords.000000000{number}.log"
+        )
+    folder.mkdir()
+    for file in tmp_path.glob("*.log"):
+        file.rename(folder / file.name)
+    write_scalars(folder, 6, 9, 2.0)
+    assert curve(folder, "step/loss") == [(n, float(n // 3)) for n in range(9)]
+    assert curve(folder, "epoch/eval/loss") == [(1, 0.0), (2, 1.0), (3, 2.0)]
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_scalars_survive_a_kill_at_any_byte(tmp_path):
+    whole = write_scalars(tmp_path / "whole", 0, 4, 1.0).read_bytes()
+    for size in range(0, len(whole), 7):
+        folder = tmp_path / f"vdl{size}"
+        folder.mkdir()
+        (folder / "vdlrecords.0000000001.log").write_bytes(whole[:size])
+        (folder / ".continued.abcdefgh.tmp").write_bytes(b"left by a kill")
+        write_scalars(folder, 0, 4, 2.0)
+        assert curve(folder, "step/loss") == [(n, 2.0) for n in range(4)]
+        assert [file.name for file in folder.iterdir()] == ["vdlrecords.0000000001.log"]
+
+
+@pytest.mark.parametrize("call", ["replace", "unlink"])
+def test_scalars_survive_a_kill_while_they_are_gathered(tmp_path, monkeypatch, call):
+    for number in (1, 2):
+        write_scalars(tmp_path / str(number), 0, 4, 1.0)
+    folder = tmp_path / "vdl"
+    folder.mkdir()
+    for number in (1, 2):
+        (file,) = (tmp_path / str(number)).iterdir()
+        file.rename(folder / f"vdlrecords.000000000{number}.log")
+
+    def kill(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os if call == "replace" else Path, call, kill)
+        with pytest.raises(KeyboardInterrupt):
+            Scalars(folder, 1, 4)
+    write_scalars(folder, 4, 6, 2.0)
+    assert curve(folder, "step/loss") == [(n, 1.0 if n < 4 else 2.0) for n in range(6)]
 
 
 def test_a_folder_that_was_removed_is_not_made_anew_for_scalars(tmp_path):

@@ -21,14 +21,14 @@ VALUES = {"0": 0, "1": 1, "-1": -1}
 class MultiLabelDataset(ImageFiles):
     """Images below a folder, named in a list file of "PATH<tab>0,1,0,..." lines: one value a class.
 
-    1: the image has the label; 0: it has not; -1: unknown, which `MultiLabelLoss` with `weight_ratio` leaves out.
+    1: the image has the label; 0: it has not; -1: unknown, which neither loss nor metrics count.
     The path ends at the last blank of the line; blank lines are passed over.
 
     Args:
         image_root: folder that the paths of the list are relative to.
         cls_label_path: the list file.
-        label_ratio: answer labels of 2 x C, whose second row is the share of images with each label in the list, as
-            `MultiLabelLoss` with `weight_ratio` wants them.
+        label_ratio: answer labels of 2 x C, whose second row is the share of the list's images with each label among
+            those of which it is known, as `MultiLabelLoss` with `weight_ratio` wants them.
         class_num: number of values a line; None: that of the first line.
 
     Raises:
@@ -49,7 +49,9 @@ class MultiLabelDataset(ImageFiles):
                 f"the list file {cls_label_path!r} has no line with an image: expected 'PATH<tab>0,1' lines"
             )
         self.labels = np.stack(rows)
-        self.ratio = (self.labels == 1).mean(axis=0, dtype=np.float32) if label_ratio else None
+        if (self.labels < 0).all():
+            raise DataError(f"{cls_label_path}: expected known labels (0 or 1), received -1 (unknown) in all places")
+        self.ratio = _share_of_positives(self.labels) if label_ratio else None
 
     def _read(self, rows: list[np.ndarray], skipped: list[int]) -> Iterator[str]:
         """The paths; the labels go into `rows`, numbers of blank lines into `skipped`."""
@@ -92,3 +94,9 @@ class MultiLabelDataset(ImageFiles):
 
     def origin(self, index: int) -> str:
         return f"{self.list_file}, line {self.index.line(index)}"
+
+
+def _share_of_positives(labels: np.ndarray) -> np.ndarray:
+    """Of each class the share of 1 among the known labels (N x C); 0 where none is known."""
+    known = np.maximum((labels >= 0).sum(axis=0), 1)
+    return ((labels == 1).sum(axis=0) / known).astype(np.float32)
