@@ -9,17 +9,22 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppzoo.data.transforms.jpeg import JpegHeader, jpeg_header
+from ppzoo.data.transforms.jpeg import START, JpegHeader, jpeg_header, possible_sizes
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
 MAX_PIXELS = 178_000_000
+PNG_START = b"\x89PNG\r\n\x1a\n"
+TILE_WIDTH, TILE_HEIGHT = 322, 323  # tags of a TIFF
 
 # How OpenCV is asked for red, green, blue at 1 / N of the size.
 REDUCED_RGB = {
@@ -29,9 +34,9 @@ REDUCED_RGB = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
-# What Pillow's readers raise on broken or hostile files.
+# What Pillow's readers raise for broken or hostile files.
 BROKEN = (
-    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError),
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
@@ -124,44 +129,80 @@ def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def check_header(data: bytes) -> JpegHeader | None:
-    """Refuse what is no image, and what would fill the memory; what is known of a JPEG."""
+    """Refuse what is no image, and what would fill the memory; the header of an ordinary JPEG.
+
+    Raises:
+        DataError: it is refused.
+    """
     if not data:
         raise DataError("expected an image, received an empty file: replace or remove it")
     header = jpeg_header(data)
-    width, height = header[:2] if header else _size(data)
+    sizes = [header[:2]] if header else _sizes(data)
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > MAX_PIXELS:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received {width} x {height}: scale the image down")
     return header
 
 
-def _size(data: bytes) -> tuple[int, int]:
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """An image in Pillow, which has read its header.
+
+    Raises:
+        DataError: it is no image or a broken one, as the header shows or what is done with the image.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.size
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            yield image
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
     except BROKEN as error:
         raise DataError("expected an image, received a file that is none or is broken: replace or remove it") from error
 
 
+@cache
+def _formats() -> list[str]:
+    """The formats that Pillow reads by itself: for EPS it runs Ghostscript."""
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
+def _sizes(data: bytes) -> list[tuple[int, int]]:
+    """Width and height of an image, and of whatever else in the file a decoder may make room for."""
+    with opened(data) as image:
+        width, height = image.size
+        if not (width and height):
+            raise ValueError("an image without pixels")
+        tags = getattr(image, "tag_v2", {})  # of a TIFF
+        tile = int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_HEIGHT, 0))
+    return [(width, height), tile, *(possible_sizes(data) if data.startswith(START) else [])]
+
+
 def _decode_cv2(data: bytes, divisor: int = 1) -> np.ndarray:
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_RGB[divisor])
-    except cv2.error:
-        pixels = None
+    pixels = None
+    if not _is_truncated_png(data):
+        with suppress(cv2.error):
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_RGB[divisor])
     return _decode_pil(data, upright=True) if pixels is None else pixels
 
 
+def _is_truncated_png(data: bytes) -> bool:
+    """Whether a PNG ends within one of its chunks, for which OpenCV allocates what the chunk's length says."""
+    if not data.startswith(PNG_START):
+        return False
+    place, end = len(PNG_START), len(data)
+    while place + 8 <= end and data[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return place > end
+
+
 def _decode_pil(data: bytes, mode: str = "RGB", upright: bool = False) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.verify()  # a PNG's checksums, which are not looked at when its pixels are decoded
-        with Image.open(io.BytesIO(data)) as image:
-            if upright:
-                ImageOps.exif_transpose(image, in_place=True)
-            if image.mode.startswith("I"):  # 16 bits in one channel, which convert() would clip
-                upper = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
-                return np.repeat(upper[:, :, np.newaxis], 3, axis=2)
-            return np.array(image.convert(mode))
-    except BROKEN as error:
-        raise DataError("expected an image, received a broken or truncated one: replace or remove it") from error
+    with opened(data) as image:
+        image.verify()  # a PNG's checksums, which are not looked at when its pixels are decoded
+    with opened(data) as image:
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I"):  # 16 bits in one channel, which convert() would clip
+            upper = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
+            return np.repeat(upper[:, :, np.newaxis], 3, axis=2)
+        return np.array(image.convert(mode))
