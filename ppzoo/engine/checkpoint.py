@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,15 +22,15 @@ from ppzoo.engine.staging import (
     CONTENT,
     MANIFEST,
     WEIGHTS,
+    SavedFiles,
     announce,
     clear_stage,
     copy,
-    finish_if_free,
+    finish_all,
     link,
     listing,
     prefixes,
     remove,
-    require_whole,
     saving,
     staged,
 )
@@ -69,7 +68,8 @@ class Checkpoints(Callback):
         self.eval_seconds = math.inf  # of the last evaluation
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Make what a kill after the saving of `latest` has left out."""
+        """Complete what an interruption during the saving of the last run's checkpoints left incomplete."""
+        finish_all(self.folder)
         progress = self.state.progress
         if progress.epoch and not progress.step and _is_saved(progress, self.folder / "latest"):
             self._copy_latest()
@@ -164,21 +164,22 @@ def restore(state: TrainState, prefix: Path) -> None:
         WeightsError: the weights do not fit the network.
     """
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
-    finish_if_free(prefix)
-    require_whole(prefix)
+    files = SavedFiles(prefix)
+    files.require_complete()
     for suffix in CONTENT:
-        if not os.path.isfile(f"{prefix}{suffix}"):
+        if not files.has(suffix):
             raise CheckpointError(
                 f"Global.checkpoints: expected {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{suffix} does not"
                 " exist; weights alone are loaded by Global.pretrained_model"
             )
-    accumulators, saved = read_state(f"{prefix}.pdopt"), read_state(f"{prefix}.pdstates")
+    accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
     with claims.believed(prefix):
-        _restore(state, prefix, accumulators, saved)
+        _restore(state, files, accumulators, saved)
 
 
-def _restore(state: TrainState, prefix: Path, accumulators: dict[str, Any], saved: dict[str, Any]) -> None:
+def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any], saved: dict[str, Any]) -> None:
     """`restore` from what the files hold."""
+    prefix, has_average = files.prefix, files.has(AVERAGE)
     foreign = adoption.is_foreign(saved)
     try:
         claims.require_progress(saved)
@@ -191,11 +192,13 @@ def _restore(state: TrainState, prefix: Path, accumulators: dict[str, Any], save
         raise CheckpointError(f"{prefix}: {error}; give the same configuration, or begin anew without it") from error
     _say_differences(state, saved, prefix)
     averaged_first = foreign or saved.get("averaged")
-    _restore_weights(state, adoption.trained_weights(prefix) if averaged_first else Path(f"{prefix}{WEIGHTS}"))
+    names = (WEIGHTS, AVERAGE) if has_average and averaged_first else (AVERAGE, WEIGHTS)
+    averages, trained = map(files.path, names)
+    _restore_weights(state, prefix, averages if files.has(names[0]) else None, trained)
     if foreign:
         state.schedule.adopt(state.progress.epoch, accumulators.get("LR_Scheduler", {}))
         accumulators["LR_Scheduler"] = state.schedule.state_dict()
-        if state.average is not None and Path(f"{prefix}{AVERAGE}").is_file():
+        if state.average is not None and has_average:
             state.average.updates = state.schedule.last_epoch
     state.optimizer.set_state_dict(accumulators)
 
@@ -210,15 +213,14 @@ def _say_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) 
         logger.info("the versions are not those of %s, the last bits may differ: %s", prefix, ran_on)
 
 
-def _restore_weights(state: TrainState, trained: Path) -> None:
-    """The trained weights from that file, and the averages, if they are wanted, from the one beside it."""
-    averages = trained.with_suffix(AVERAGE if trained.suffix == WEIGHTS else WEIGHTS)
-    if state.average is not None and averages.is_file():
+def _restore_weights(state: TrainState, prefix: Path, averages: str | None, trained: str) -> None:
+    """The trained weights from one file, and the averages, if they are wanted, from another if there is one."""
+    if state.average is not None and averages is not None:
         load_weights(state.model, averages, head="strict")
         state.average.take(state.model)
     load_weights(state.model, trained, head="strict")
-    if state.average is not None and not averages.is_file():
-        logger.info("%s has no averaged weights: the average begins with its weights", trained.with_suffix(""))
+    if state.average is not None and averages is None:
+        logger.info("%s has no averaged weights: the average begins with its weights", prefix)
         state.average.take(state.model)
 
 
@@ -227,14 +229,9 @@ def newest(folder: Path) -> Path | None:
     found: list[tuple[tuple[int, int], Path]] = []
     for prefix in prefixes(folder):
         try:
-            finish_if_free(prefix)
-        except CheckpointError as error:
-            logger.warning("%s; passed over", error)  # the checkpoint that it was to replace may be whole
-        if not Path(f"{prefix}{MANIFEST}").exists():
-            continue
-        try:
-            require_whole(prefix)
-            saved = read_state(f"{prefix}.pdstates")
+            files = SavedFiles(prefix)
+            files.require_complete()
+            saved = read_state(files.path(".pdstates"))
             claims.require_progress(saved)
         except (CheckpointError, WeightsError) as error:
             logger.warning("%s; passed over", error)
@@ -246,10 +243,11 @@ def newest(folder: Path) -> Path | None:
 def _is_saved(progress: Progress, prefix: Path) -> bool:
     """Whether that is what the checkpoint `prefix` has saved, and it is whole."""
     try:
-        if not listing(prefix):
+        files = SavedFiles(prefix)
+        if not files.listed:
             return False
-        require_whole(prefix)
+        files.require_complete()
     except CheckpointError:
         return False
-    saved = read_state(f"{prefix}.pdstates")
+    saved = read_state(files.path(".pdstates"))
     return (saved["epoch"], saved["step"]) == (progress.epoch, progress.step)

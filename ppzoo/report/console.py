@@ -6,12 +6,13 @@ import logging
 import sys
 from logging.handlers import BufferingHandler
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from ppzoo.errors import PpzooError
 from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
+from ppzoo.files import without_links
 
 logger = logging.getLogger("ppzoo")
 
@@ -60,6 +61,13 @@ def duration_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class _LogFile(logging.FileHandler):
+    """Appends to a file; a link of its name is not followed."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_links)
+
+
 class Speed:
     """Images per second and the time left, from running means that forget the slow start.
 
@@ -104,7 +112,7 @@ class Console(Callback):
         self.file: logging.Handler = logging.NullHandler()
         try:
             if log_file is not None:
-                self.file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
+                self.file = _LogFile(log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise PpzooError(f"{log_file}: cannot be written: {error.strerror}") from error
         self.file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))

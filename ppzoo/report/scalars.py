@@ -13,6 +13,7 @@ from typing import Any
 
 from ppzoo.errors import TrainingError
 from ppzoo.events import Callback, EpochReport, Figures, StepReport
+from ppzoo.files import without_links
 
 
 class Scalars(Callback):
@@ -34,7 +35,7 @@ class Scalars(Callback):
         self._scalar, self._packer = scalar, RecordWriter
         try:
             folder.mkdir(exist_ok=True)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            self._file = open(self.path, "ab", buffering=0, opener=without_links)  # noqa: SIM115
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._write_records([meta_data(walltime=_milliseconds())])
