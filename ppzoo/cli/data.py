@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ppzoo.errors import printable
+
 
 def add_commands(commands) -> None:
     data = commands.add_parser("data", help="split a folder of images, check a data set")
@@ -26,7 +28,7 @@ def _split(options: argparse.Namespace) -> None:
     from ppzoo.data import split_folder
 
     done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
-    print(done.text())
+    print(printable(done.text()))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -35,6 +37,6 @@ def _check(options: argparse.Namespace) -> int:
     config = build.read_config(options.config, options.override, "train")
     sound = True
     for text, is_sound in build.inspection(config):
-        print(text)
+        print(printable(text))
         sound = sound and is_sound
     return 0 if sound else 2

@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.errors import ConfigError, PpzooError, one_line, printable
 from ppzoo.native import process
 
 
@@ -99,10 +99,10 @@ def _infer(options: argparse.Namespace) -> int:
             failures += 1
             print(f"error: {answer}", file=sys.stderr)
         elif options.json:
-            print(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False))
+            print(printable(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False)))
         else:
             pairs = zip(answer["label_names"], answer["scores"], strict=True)
-            print(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs))
+            print(one_line(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs)))
     return PpzooError.exit_status if failures else 0
 
 

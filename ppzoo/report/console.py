@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from ppzoo.errors import PpzooError
+from ppzoo.errors import PpzooError, one_line
 from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
 from ppzoo.files import without_links
 
@@ -19,11 +19,19 @@ logger = logging.getLogger("ppzoo")
 _early = BufferingHandler(1000)  # what was said before there was a file for it
 
 
+class _OneLine(logging.Formatter):
+    """One line for each message, whatever the names in it hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
+
+
 class _StandardError(logging.StreamHandler):
     """Prints to what standard error is at the time, which may have been redirected since."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self.setFormatter(_OneLine())
 
     @property
     def stream(self) -> TextIO:
@@ -115,7 +123,7 @@ class Console(Callback):
                 self.file = _LogFile(log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise PpzooError(f"{log_file}: cannot be written: {error.strerror}") from error
-        self.file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.file.setFormatter(_OneLine("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         for record in _early.buffer:
             self.file.handle(record)
         logger.removeHandler(_early)
