@@ -30,7 +30,7 @@ from ppzoo.config.schema import (
     own_options,
     settings,
 )
-from ppzoo.config.yaml_text import dump
+from ppzoo.yaml_text import dump
 
 __all__ = [
     "AmpSection",

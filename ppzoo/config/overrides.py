@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppzoo.config.yaml_text import MAX_DEPTH, parse
 from ppzoo.errors import ConfigError
+from ppzoo.yaml_text import MAX_DEPTH, parse
 
 
 def override(config: dict[str, Any], assignment: str) -> None:

@@ -17,10 +17,10 @@ from ppzoo import build, report
 from ppzoo.cli import main
 from ppzoo.config.loading import load
 from ppzoo.config.overrides import override
-from ppzoo.config.yaml_text import parse
 from ppzoo.data.datasets.tar_shards import TarShards
 from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.weights import read
+from ppzoo.yaml_text import parse
 
 
 @pytest.mark.parametrize(
