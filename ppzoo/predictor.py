@@ -48,6 +48,7 @@ class Predictor:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
         exported = open_export(Path(export_dir))
         ops = exported.settings["PreProcess"]["transform_ops"]
+        build.require_export(exported)
         self.preprocess = build.transforms(ops)
         decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller
         self._decode = None if decodes else build.transforms([{"DecodeImage": {}}])

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ppzoo import config as configuration
+from ppzoo import deploy
 from ppzoo.build.components import Section, components
 from ppzoo.build.networks import class_count, model
 from ppzoo.build.parts import batch_transforms, loss, lr_schedule, metric, postprocess, recipe, transforms
@@ -40,6 +41,19 @@ def rehearse(path: str, overrides: Sequence[str]) -> None:
     problems = configuration.check(config, components()) or [*_mistakes(_parts(config)), *_mistakes(_network(config))]
     if problems:
         raise ConfigError(*problems)
+
+
+def require_export(exported: deploy.Exported) -> None:
+    """Refuse an export whose `inference.yml` does not describe transforms and a post-processing that exist.
+
+    Raises:
+        ConfigError: all that is wrong with it.
+    """
+    name, options = deploy.of_settings(exported.settings["PostProcess"])
+    steps = exported.settings["PreProcess"]["transform_ops"]
+    problems = configuration.check_export(steps, {**options, "name": name}, components())
+    if problems:
+        raise ConfigError(*(f"{exported.folder / deploy.SETTINGS}: {problem}" for problem in problems))
 
 
 def _mistakes(builders: Iterable[Callable[[], Any]]) -> list[str]:

@@ -4,7 +4,7 @@ Pure: this package reads YAML files and nothing else, and knows neither PaddlePa
 exists is told to `check` by its caller.
 """
 
-from ppzoo.config.checking import Task, check
+from ppzoo.config.checking import Task, check, check_export
 from ppzoo.config.components import Component, Option
 from ppzoo.config.files import check_files
 from ppzoo.config.hints import Limit
@@ -54,6 +54,7 @@ __all__ = [
     "Task",
     "TtaSection",
     "check",
+    "check_export",
     "check_files",
     "dump",
     "load",

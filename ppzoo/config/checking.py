@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from ppzoo.config.components import Component, Option
 from ppzoo.config.contradictions import at, contradictions
 from ppzoo.config.hints import Problem, accepts, describe, problems, show
-from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, nested
+from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, PostProcessSection, known_keys, nested
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
 
@@ -49,6 +49,14 @@ def check(config: Mapping[str, Any], components: Components, task: Task = "train
     lines = [problem.line() for _, problem in refused]
     lines += [problem.line() for problem in found]
     return list(dict.fromkeys(lines))
+
+
+def check_export(transforms: Any, postprocess: Any, components: Components) -> list[str]:
+    """All mistakes in the preprocessing and the post-processing of an export, as `check` reports those of `Infer`."""
+    checker = _Checker(components)
+    checker.listed("PreProcess.transform_ops", transforms, Listed("transform"))
+    checker.named("PostProcess", postprocess, Named("postprocess", PostProcessSection))
+    return [problem.line() for problem in (*checker.unknown_keys(), *checker.found)]
 
 
 class _Checker:

@@ -133,7 +133,10 @@ def _parameter_names(file: Path) -> list[str]:
 def _names_of_json(content: bytes) -> list[str]:
     """Names of the operations "p" (parameter) in the first block of a program of PaddlePaddle 3."""
     operations = json.loads(content, object_pairs_hook=unique)["program"]["regions"][0]["blocks"][0]["ops"]
-    return [operation["A"][3] for operation in operations if operation["#"] == "p"]
+    names = [operation["A"][3] for operation in operations if operation["#"] == "p"]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name that is no text")
+    return names
 
 
 def _names_of_program(content: bytes) -> list[str]:

@@ -100,6 +100,27 @@ def test_settings_that_are_damaged_are_named(folder, content, complaint):
     one_line(error)
 
 
+@pytest.mark.parametrize(
+    ("section", "content", "complaint"),
+    [
+        ("PreProcess", {"transform_ops": [{"Nope": None}]}, "0.Nope: expected the name of a transform"),
+        ("PreProcess", {"transform_ops": [{"CropImage": 3}]}, "0.CropImage: expected a mapping"),
+        ("PreProcess", {"transform_ops": [{"CropImage": [1]}]}, "0.CropImage: expected a mapping"),
+        ("PreProcess", {"transform_ops": [{"ResizeImage": {"size": 8.5}}]}, "0.ResizeImage.size: expected"),
+        ("PreProcess", {"transform_ops": [{"NormalizeImage": {"mean": ["a"]}}]}, "0.NormalizeImage.mean"),
+        ("PreProcess", {"transform_ops": [{"CropImage": {"sise": 8}}]}, "sise"),
+        ("PostProcess", {"Topk": {"topk": "x", "label_list": ["a"]}}, "PostProcess.topk: expected an integer"),
+        ("PostProcess", {"MultiLabelThreshOutput": {"threshold": "x", "label_list": ["a"]}}, "PostProcess.threshold"),
+        ("PostProcess", {"Topk": {"foo": 1, "label_list": ["a"]}}, "foo"),
+    ],
+)
+def test_settings_that_name_what_does_not_exist_are_refused(folder, section, content, complaint):
+    (folder / "inference.yml").write_text(yaml.safe_dump({**SETTINGS, section: content}))
+    with pytest.raises(ConfigError, match=rf"inference\.yml: {section}.*") as error:
+        ppzoo.Predictor(folder, engine="paddle")
+    assert any(complaint in problem and "\n" not in problem for problem in error.value.problems)
+
+
 def test_a_pipe_in_the_place_of_settings_is_refused(folder):
     (folder / "inference.yml").unlink()
     os.mkfifo(folder / "inference.yml")

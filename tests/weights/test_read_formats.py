@@ -419,6 +419,14 @@ def tensor(array, code=5):
     return struct.pack("<IQIi", 0, 0, 0, len(description)) + description + array.tobytes()
 
 
+@pytest.mark.parametrize("name", [{}, [], 1, None])
+def test_a_parameter_has_a_name(tmp_path, name):
+    content = {"program": {"regions": [{"blocks": [{"ops": [{"#": "p", "A": [0, 1, 1, name]}]}]}]}}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    (tmp_path / "x.pdiparams").write_bytes(bytes(40))
+    assert "is damaged, or no program" in refusal(tmp_path / "x.pdiparams")
+
+
 def test_a_model_of_paddle_2_is_read_by_structured_name_where_it_has_them(tmp_path):
     first, second = np.arange(6, dtype="f4").reshape(2, 3), np.ones(300, "f4")
     (tmp_path / "inference.pdiparams").write_bytes(tensor(first) + tensor(second))
