@@ -62,10 +62,10 @@ def _train(options: argparse.Namespace) -> None:
 def _say_what_is_next(folder: Path) -> None:
     weights = folder / ("best_model" if (folder / "best_model.pdparams").exists() else "latest")
     use = f"-c {folder / 'config.yaml'} -o Global.pretrained_model={weights}"
-    print(f"\nThe weights, the log and the curves are in {folder}")
+    print(printable(f"\nThe weights, the log and the curves are in {folder}"))
     print("What to do next:")
-    print(f"  python tools/infer.py {use} -o Infer.infer_imgs=PHOTO_OR_FOLDER")
-    print(f"  python tools/export_model.py {use}")
+    print(printable(f"  python tools/infer.py {use} -o Infer.infer_imgs=PHOTO_OR_FOLDER"))
+    print(printable(f"  python tools/export_model.py {use}"))
 
 
 def _eval(options: argparse.Namespace) -> None:
@@ -113,13 +113,13 @@ def _export(options: argparse.Namespace) -> None:
     config = build.read_config(options.config, options.override, "export")
     if options.format == "safetensors":
         file = build.export_weights(config)
-        print(f"exported to {file}")
-        print(f"What to do next:\n  ppzoo infer --weights {file} PHOTO_OR_FOLDER")
+        print(printable(f"exported to {file}"))
+        print(printable(f"What to do next:\n  ppzoo infer --weights {file} PHOTO_OR_FOLDER"))
         return
     folder, difference = build.export(config)
-    print(f"exported to {folder}; it answers what the network answers, to {difference:.1e}")
+    print(printable(f"exported to {folder}; it answers what the network answers, to {difference:.1e}"))
     print("What to do next, in Python:")
-    print(f'  ppzoo.Predictor("{folder}").predict("photo.jpg")')
+    print(printable(f'  ppzoo.Predictor("{folder}").predict("photo.jpg")'))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -323,9 +323,13 @@ def test_a_broken_jpeg_is_a_data_error_whether_reduced_or_not(kind, follower):
 
 
 def test_pillow_runs_no_other_program():
-    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
-    with pytest.raises(DataError, match="expected an image"):
-        decode(eps)
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    binary = struct.pack("<IIIIIIIH", 0xC6D3D0C5, 30, len(text), 0, 0, 0, 0, 0) + text
+    for eps in (text, binary):
+        with Image.open(io.BytesIO(eps)) as image:
+            assert image.format == "EPS"
+        with pytest.raises(DataError, match="expected an image"):
+            decode(eps)
 
 
 def test_arrays_that_are_no_images_are_refused():
