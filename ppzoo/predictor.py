@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import build
-from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
+from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.machine import usable_cores
 
@@ -72,7 +72,7 @@ class Predictor:
             images: paths, encoded bytes, or H x W x 3 uint8 RGB arrays; a single one is a list of one.
 
         Raises:
-            ConfigError: `topk` out of its range.
+            ConfigError: `topk` out of its range, or the export names more classes than its network has.
             DataError: an image that cannot be read, or whose shape after preprocessing does not fit.
         """
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
@@ -97,7 +97,18 @@ class Predictor:
             batch.put(0, first)
             if len(images) > 1:
                 self._fill(batch, images)
-            return batch.probabilities()
+            return self._require_classes(batch.probabilities())
+
+    def _require_classes(self, probabilities: np.ndarray) -> np.ndarray:
+        """Refuse names of other classes: a list of more names than classes belongs to another network."""
+        name, options = self.postprocess
+        names, classes = len(options["label_list"]), probabilities.shape[1]
+        if names > classes:
+            raise ConfigError(
+                f"{SETTINGS}: PostProcess.{name}.label_list: expected {classes} names, one for each class,"
+                f" received {names}: export with the names of its classes"
+            )
+        return probabilities
 
     def _fill(self, batch: Batch, images: Sequence[Image]) -> None:
         """Prepare all images but the first on all cores, of which this thread is one."""

@@ -121,6 +121,19 @@ def test_settings_that_name_what_does_not_exist_are_refused(folder, section, con
     assert any(complaint in problem and "\n" not in problem for problem in error.value.problems)
 
 
+def test_names_of_more_classes_than_there_are_are_those_of_another_network(folder):
+    for count, fits in ((2, True), (3, True), (4, False), (1000, False)):
+        labels = {"Topk": {"topk": 1, "label_list": [f"class {number}" for number in range(count)]}}
+        (folder / "inference.yml").write_text(yaml.safe_dump({**SETTINGS, "PostProcess": labels}))
+        predictor = ppzoo.Predictor(folder, engine="paddle")
+        if fits:
+            assert len(predictor.predict(np.zeros((8, 8, 3), np.uint8))) == 1
+            continue
+        with pytest.raises(ConfigError, match=rf"label_list: expected 3 names, .* received {count}") as error:
+            predictor.predict(np.zeros((8, 8, 3), np.uint8))
+        one_line(error)
+
+
 def test_a_pipe_in_the_place_of_settings_is_refused(folder):
     (folder / "inference.yml").unlink()
     os.mkfifo(folder / "inference.yml")
