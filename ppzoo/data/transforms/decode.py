@@ -159,7 +159,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
     except BROKEN as error:
-        raise DataError("expected an image, received a file that is none or is broken: replace or remove it") from error
+        raise DataError("expected an image, received a file that is not an image or is damaged: replace or remove it") from error
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
