@@ -159,7 +159,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
     except BROKEN as error:
-        raise DataError("expected an image, received a file that is not an image or is damaged: replace or remove it") from error
+        reason = "expected an image, received a file that is not an image or is damaged: replace or remove it"
+        raise DataError(reason) from error
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
