@@ -7,9 +7,13 @@ The command line prints the line without a traceback and ends with the class's `
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+# Control characters, and those that change the direction of writing.
+_OBEYED = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class PpzooError(Exception):
@@ -97,9 +101,17 @@ class Interrupted(PpzooError):
         self.exit_status = 128 + number
 
 
+def printable(text: object) -> str:
+    """The text with escapes in the place of characters that a terminal obeys; ends of lines and tabs stay.
+
+    Names come from files that anybody may have made. What is JSON stays JSON.
+    """
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
+
+
 def one_line(text: object) -> str:
-    """The text with its line ends written as a backslash and n."""
-    return "\\n".join(str(text).splitlines())
+    """The printable text with its line ends written as a backslash and n."""
+    return printable("\\n".join(str(text).splitlines()))
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:

@@ -67,13 +67,29 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
+            if hasattr(os, "fchmod"):  # by descriptor: another user may have put a link in the place of the name
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
     sync_folder(path.parent)
+
+
+def without_links(path: str | os.PathLike[str], flags: int) -> int:
+    """The `opener` of `open` for a file that is written under a predictable name: a link planted there is not followed.
+
+    Raises:
+        OSError: the name is a link, a pipe or a device, or the file cannot be opened.
+    """
+    if os.path.islink(path):  # for its message; O_NOFOLLOW decides
+        raise OSError(errno.ELOOP, f"{path} is a link, which is not followed: remove it")
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, f"{path} is not a regular file: remove it")
+    return handle
 
 
 def read_plain_file(path: str | os.PathLike[str]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import build
-from ppzoo.deploy import Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
+from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
 from ppzoo.errors import BatchError, ConfigError, DataError
 from ppzoo.finite import require_finite
 from ppzoo.image_inputs import Image, as_path, describe
@@ -50,6 +50,7 @@ class Predictor:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
         exported = open_export(Path(export_dir).expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
+        build.require_export(exported)
         self.preprocess = build.transforms(ops)
         decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller
         self._decode = None if decodes else build.transforms([{"DecodeImage": {}}])
@@ -74,7 +75,7 @@ class Predictor:
             images: paths, encoded bytes, or H x W x 3 uint8 RGB arrays; a single one is a list of one.
 
         Raises:
-            ConfigError: `topk` out of its range.
+            ConfigError: `topk` out of its range, or the export names more classes than its network has.
             DataError: an image that cannot be read, or whose shape after preprocessing does not fit. Of a list it is a
                 `ppzoo.errors.BatchError`, raised when all images have been tried: `errors` has the error of each such
                 image by its index in `images`, `results` the predictions of the others, and None in its place.
@@ -126,7 +127,18 @@ class Predictor:
             batch.put(0, first)
             if len(images) > 1:
                 self._fill(batch, images)
-            return batch.probabilities()
+            return self._require_classes(batch.probabilities())
+
+    def _require_classes(self, probabilities: np.ndarray) -> np.ndarray:
+        """Refuse names of other classes: a list of more names than classes belongs to another network."""
+        name, options = self.postprocess
+        names, classes = len(options["label_list"]), probabilities.shape[1]
+        if names > classes:
+            raise ConfigError(
+                f"{SETTINGS}: PostProcess.{name}.label_list: expected {classes} names, one for each class,"
+                f" received {names}: export with the names of its classes"
+            )
+        return probabilities
 
     def _fill(self, batch: Batch, images: Sequence[Image]) -> None:
         """Prepare all images but the first on all cores, of which this thread is one."""

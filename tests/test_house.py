@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
-FOUNDATIONS = {"errors", "finite", "installation", "registry", "events", "arithmetic", "files", "machine", "ppzoo"}
+FOUNDATIONS = {"errors", "finite", "installation", "registry", "events", "arithmetic", "files", "machine", "yaml_text"}
+FOUNDATIONS |= {"ppzoo"}
 SHARED = {"layers", "weights"}
 ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
 MAY_IMPORT = {

@@ -4,7 +4,7 @@ Each function takes a section of a configuration in PaddleClas's schema, or the 
 """
 
 from ppzoo.build.components import components
-from ppzoo.build.configurations import read_config, rehearse
+from ppzoo.build.configurations import read_config, rehearse, require_export
 from ppzoo.build.networks import create_model, load_pretrained, load_weights, model
 from ppzoo.build.parts import loader, loss, lr_schedule, metric, optimizer, postprocess, read_image, transforms
 from ppzoo.build.portable import config_of_weights, export_weights
@@ -35,6 +35,7 @@ __all__ = [
     "read_config",
     "read_image",
     "rehearse",
+    "require_export",
     "training",
     "transforms",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 import paddle
 
 from ppzoo import config as configuration
+from ppzoo import deploy
 from ppzoo.build.components import Section, components
 from ppzoo.build.networks import answering, class_count, model, trial
 from ppzoo.build.parts import (
@@ -56,6 +57,19 @@ def rehearse(path: str, overrides: Sequence[str]) -> None:
     if problems:
         raise ConfigError(*problems)
     warn_of_preprocessing(config)
+
+
+def require_export(exported: deploy.Exported) -> None:
+    """Refuse an export whose `inference.yml` does not describe transforms and a post-processing that exist.
+
+    Raises:
+        ConfigError: all that is wrong with it.
+    """
+    name, options = deploy.of_settings(exported.settings["PostProcess"])
+    steps = exported.settings["PreProcess"]["transform_ops"]
+    problems = configuration.check_export(steps, {**options, "name": name}, components())
+    if problems:
+        raise ConfigError(*(f"{exported.folder / deploy.SETTINGS}: {problem}" for problem in problems))
 
 
 def _mistakes(builders: Iterable[Callable[[], Any]]) -> list[str]:

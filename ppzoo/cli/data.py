@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ppzoo.errors import printable
 from ppzoo.files import expand_home
 
 
@@ -28,7 +29,7 @@ def _split(options: argparse.Namespace) -> None:
     from ppzoo.data import split_folder
 
     done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
-    print(done.text())
+    print(printable(done.text()))
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -37,6 +38,6 @@ def _check(options: argparse.Namespace) -> int:
     config = build.read_config(options.config, options.override, "train")
     sound = True
     for text, is_sound in build.inspection(config):
-        print(text)
+        print(printable(text))
         sound = sound and is_sound
     return 0 if sound else 2

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.errors import ConfigError, PpzooError, one_line, printable
 from ppzoo.files import expand_home, weights_of_run
 from ppzoo.native import process
 
@@ -79,11 +79,11 @@ def _say_what_is_next(config: dict[str, Any], folder: Path) -> None:
     if weights is None:
         return
     use = f"-c {quote(str(folder / 'config.yaml'))} -o {quote(f'Global.pretrained_model={weights}')}"
-    print(f"\nThe weights, the log and the curves are in {folder}")
+    print(printable(f"\nThe weights, the log and the curves are in {folder}"))
     print("What to do next:")
     if (config.get("Infer") or {}).get("transforms"):
-        print(f"  {_typed('infer')} {use} PHOTO_OR_FOLDER")
-        print(f"  {_typed('export')} {use}")
+        print(printable(f"  {_typed('infer')} {use} PHOTO_OR_FOLDER"))
+        print(printable(f"  {_typed('export')} {use}"))
     else:
         print("  give the configuration Infer.transforms, which infer and export need")
 
@@ -133,10 +133,10 @@ def _infer(options: argparse.Namespace) -> int:
             failures += 1
             print(f"error: {answer}", file=sys.stderr)
         elif options.json:
-            print(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False))
+            print(printable(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False)))
         else:
             pairs = zip(answer["label_names"], answer["scores"], strict=True)
-            print(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs))
+            print(one_line(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs)))
     return PpzooError.exit_status if failures else 0
 
 
@@ -147,13 +147,13 @@ def _export(options: argparse.Namespace) -> None:
     config = build.read_config(options.config, options.override, "export")
     if options.format == "safetensors":
         file = build.export_weights(config)
-        print(f"exported to {file}")
-        print(f"What to do next:\n  {_typed('infer')} --weights {quote(str(file))} PHOTO_OR_FOLDER")
+        print(printable(f"exported to {file}"))
+        print(printable(f"What to do next:\n  {_typed('infer')} --weights {quote(str(file))} PHOTO_OR_FOLDER"))
         return
     folder, difference = build.export(config)
-    print(f"exported to {folder}; it answers what the network answers, to {difference:.1e}")
+    print(printable(f"exported to {folder}; it answers what the network answers, to {difference:.1e}"))
     print("What to do next, in Python:")
-    print(f'  import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")')
+    print(printable(f'  import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")'))
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from ppzoo.errors import printable
 from ppzoo.files import expand_home
 from ppzoo.registry import Registry
 
@@ -54,7 +55,7 @@ def _models(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from ppzoo.convert import convert
 
-    print(convert(options.source, options.target, options.arch, options.origin))
+    print(printable(convert(options.source, options.target, options.arch, options.origin)))
 
 
 def _list(options: argparse.Namespace) -> None:

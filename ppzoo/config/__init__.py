@@ -4,7 +4,7 @@ Pure: this package reads YAML files and nothing else, and knows neither PaddlePa
 exists is told to `check` by its caller.
 """
 
-from ppzoo.config.checking import Task, check, expand_paths
+from ppzoo.config.checking import Task, check, check_export, expand_paths
 from ppzoo.config.components import Component, Option
 from ppzoo.config.files import check_files
 from ppzoo.config.hints import Limit, out_of_float32
@@ -30,7 +30,7 @@ from ppzoo.config.schema import (
     own_options,
     settings,
 )
-from ppzoo.config.yaml_text import dump
+from ppzoo.yaml_text import dump
 
 __all__ = [
     "AmpSection",
@@ -54,6 +54,7 @@ __all__ = [
     "Task",
     "TtaSection",
     "check",
+    "check_export",
     "check_files",
     "dump",
     "expand_paths",

@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from ppzoo.config.components import Component, Option
 from ppzoo.config.contradictions import at, contradictions
 from ppzoo.config.hints import Problem, accepts, describe, out_of_float32, problems, show
-from ppzoo.config.schema import KINDS, Configuration, Listed, Members, Named, known_keys, mark_of, nested
+from ppzoo.config.schema import (
+    KINDS,
+    Configuration,
+    Listed,
+    Members,
+    Named,
+    PostProcessSection,
+    known_keys,
+    mark_of,
+    nested,
+)
 from ppzoo.config.unsupported import unsupported
 from ppzoo.errors import suggestion
 from ppzoo.files import IS_PATH, expand_home
@@ -69,6 +79,14 @@ def _expanded(value: Any) -> Any:
     if isinstance(value, list):
         return [_expanded(item) for item in value]
     return expand_home(value) if isinstance(value, str) else value
+
+
+def check_export(transforms: Any, postprocess: Any, components: Components) -> list[str]:
+    """All mistakes in the preprocessing and the post-processing of an export, as `check` reports those of `Infer`."""
+    checker = _Checker(components)
+    checker.listed("PreProcess.transform_ops", transforms, Listed("transform"))
+    checker.named("PostProcess", postprocess, Named("postprocess", PostProcessSection))
+    return [problem.line() for problem in (*checker.unknown_keys(), *checker.found)]
 
 
 class _Checker:

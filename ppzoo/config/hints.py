@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from ppzoo.arithmetic import LARGEST
-from ppzoo.config.yaml_text import parse
 from ppzoo.errors import ConfigError, suggestion
+from ppzoo.yaml_text import parse
 
 NAMES = {
     bool: ("true or false", "true or false"),

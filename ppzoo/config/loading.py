@@ -15,9 +15,9 @@ from typing import Any
 from ppzoo.config.files import nearest
 from ppzoo.config.overrides import override
 from ppzoo.config.places import Components, set_switches
-from ppzoo.config.yaml_text import MAX_BYTES, parse
 from ppzoo.errors import ConfigError
 from ppzoo.files import expand_home
+from ppzoo.yaml_text import MAX_BYTES, parse
 
 BASE = "_BASE_"
 MAX_CHAIN = 16

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ppzoo.config.hints import accepts
 from ppzoo.config.places import Components, hint_at
-from ppzoo.config.yaml_text import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 from ppzoo.errors import ConfigError
+from ppzoo.yaml_text import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
 
 class _Typed(NamedTuple):

@@ -15,7 +15,7 @@ from ppzoo.data.datasets import Dataset
 from ppzoo.data.fingerprint import digest, group_by, in_parallel
 from ppzoo.data.image_formats import SUFFIXES
 from ppzoo.data.transforms.decode import BROKEN, DecodeImage
-from ppzoo.errors import DataError
+from ppzoo.errors import DataError, one_line
 
 SHOWN = 10
 TINY = 32
@@ -97,7 +97,7 @@ class Inspection:
         lines += _listing("groups of equal images", [", ".join(group) for group in self.duplicates])
         for kind, places in self.odd.items():
             lines.append(f"  {kind}: {len(places)}, such as {places[0]}")
-        return "\n".join(lines)
+        return "\n".join(map(one_line, lines))
 
     def _classes_text(self) -> list[str]:
         if not self.histogram.any():

@@ -6,13 +6,14 @@ from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.choice import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
 from ppzoo.deploy.export import Probabilities, export, probabilities
-from ppzoo.deploy.folder import Exported, open_export
+from ppzoo.deploy.folder import SETTINGS, Exported, open_export
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
 from ppzoo.deploy.program import Program, misfit
 
 __all__ = [
     "POSTPROCESSES",
+    "SETTINGS",
     "Batch",
     "Engine",
     "Exported",

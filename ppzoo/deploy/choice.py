@@ -108,7 +108,7 @@ def _read(file: Path) -> str | None:
     """The engine that a file remembers; None where there is none, or one that says nothing."""
     try:
         name = json.loads(file.read_text(encoding="utf-8"))["engine"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return name if name in NAMES else None
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import paddle
-import yaml
 
+from ppzoo import yaml_text
 from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, open_export, publish
 from ppzoo.deploy.program import Program
 from ppzoo.deploy.rounding import is_rounding
@@ -88,7 +88,7 @@ def export(
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
             digests = {file.name: sha256(file) for file in sorted(Path(place).iterdir())}
-            text = yaml.safe_dump({**settings, DIGESTS: digests}, sort_keys=False, allow_unicode=True)
+            text = yaml_text.dump({**settings, DIGESTS: digests})
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
             difference = _difference(model, Program(open_export(Path(place))), image_shape)
             publish(Path(place), folder)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ppzoo import yaml_text
+from ppzoo.deploy.operators import require_computing
 from ppzoo.deploy.postprocess import of_settings
-from ppzoo.errors import PpzooError
-from ppzoo.files import sha256, sync_folder
+from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.files import read_plain_file, sha256, sync_folder
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # as PaddlePaddle 3 and 2 write it
@@ -42,10 +42,11 @@ class Exported:
 
 
 def open_export(folder: Path) -> Exported:
-    """The export in a folder.
+    """The export in a folder, which may come from anywhere: nothing of it has been run yet.
 
     Raises:
-        PpzooError: the folder is not an export, or one of its files is damaged or of another export.
+        PpzooError: the folder is not an export, or one of its files is damaged or of another export, or the program
+            does anything else than compute.
     """
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     if not ({PARAMETERS, SETTINGS} <= names and names & set(PROGRAM_FILES)):
@@ -59,6 +60,7 @@ def open_export(folder: Path) -> Exported:
     program = next((name for name in PROGRAM_FILES if name in known), None) or next(
         name for name in PROGRAM_FILES if name in names
     )
+    require_computing(folder / program)
     found = {name: sha256(folder / name) for name in (program, PARAMETERS)}
     for name, value in found.items():
         if known and known.get(name) != value:
@@ -92,20 +94,28 @@ def publish(staged: Path, folder: Path) -> None:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    """The content of an `inference.yml`, with preprocessing and label names where they belong."""
+    """The content of an `inference.yml`, with preprocessing and label names where they belong.
+
+    Raises:
+        PpzooError: it is anything else.
+    """
     try:
-        settings = yaml.safe_load(path.read_bytes())
+        settings = yaml_text.parse(read_plain_file(path), SETTINGS, yaml_text.EXPORT)
         steps, (answer, options) = settings["PreProcess"]["transform_ops"], of_settings(settings["PostProcess"])
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise PpzooError(f"{path}: expected YAML, received a damaged file ({reason}): export anew") from error
+    except ConfigError as error:
+        raise PpzooError(f"{path}: expected YAML, received a damaged file ({error}): export anew") from error
+    except OSError as error:
+        raise PpzooError(f"{path}: expected YAML, received: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise PpzooError(
             f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing"
         ) from error
     names = options["label_list"]
-    if not isinstance(names, list):
-        raise PpzooError(f"{path}: PostProcess.{answer}.label_list: expected a list of names, received {names!r}")
+    if not isinstance(names, list) or not all(type(name) in (str, int, float) for name in names):
+        raise PpzooError(f"{path}: PostProcess.{answer}.label_list: expected a list of names, received {names!r:.60}")
+    options["label_list"][:] = map(str, names)
     if not isinstance(steps, list) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
-        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, received {steps!r}")
+        raise PpzooError(
+            f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, received {steps!r:.60}"
+        )
     return settings

@@ -6,7 +6,9 @@ operators of which the zoo's exported networks consist, in PaddlePaddle 3's inte
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,11 @@ def onnx_model(exported: Exported, normalization: Normalization | None = None) -
             f"{exported.program}: expected an export of PaddlePaddle 3 for the engines that read ONNX, received one of"
             " PaddlePaddle 2: export anew, or use engine='paddle'"
         )
-    loaded = paddle.jit.load(str(exported.folder / PROGRAM))
+    # PaddlePaddle may unpickle what lies beside the program under a name of its own.
+    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
+        for file in (exported.program, exported.parameters):
+            (Path(place) / file.name).symlink_to(file.resolve())
+        loaded = paddle.jit.load(str(Path(place) / PROGRAM))
     graph = _Graph({value.name: value.numpy() for value in loaded.state_dict().values()}, normalization)
     for operation in loaded.program().global_block().ops:
         graph.add(operation)

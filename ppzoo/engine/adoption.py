@@ -35,9 +35,3 @@ def progress_of(saved: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
         figure, epoch = max(figures)
         progress |= {"best": figure, "best_epoch": epoch - 1}
     return progress
-
-
-def trained_weights(prefix: Path) -> Path:
-    """The file of the weights that are trained."""
-    averaged_beside = Path(f"{prefix}.pdema")
-    return averaged_beside if averaged_beside.is_file() else Path(f"{prefix}.pdparams")

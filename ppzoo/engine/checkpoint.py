@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,16 +22,16 @@ from ppzoo.engine.staging import (
     CONTENT,
     MANIFEST,
     WEIGHTS,
+    SavedFiles,
     announce,
     clear_stage,
     copy,
-    finish_if_free,
+    finish_all,
     link,
     listing,
     listing_if_whole,
     prefixes,
     remove,
-    require_whole,
     saving,
     staged,
 )
@@ -71,7 +70,8 @@ class Checkpoints(Callback):
         self.eval_seconds = math.inf  # of the last evaluation
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Make what a kill after the saving of `latest` has left out."""
+        """Complete what an interruption during the saving of the last run's checkpoints left incomplete."""
+        finish_all(self.folder)
         progress = self.state.progress
         if progress.epoch and not progress.step and _is_saved(progress, self.folder / "latest"):
             self._copy_latest()
@@ -166,9 +166,9 @@ def restore(state: TrainState, prefix: Path) -> None:
         WeightsError: the weights do not fit the network.
     """
     prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
-    finish_if_free(prefix)
-    require_whole(prefix)
-    absent = [suffix for suffix in CONTENT if not os.path.isfile(f"{prefix}{suffix}")]
+    files = SavedFiles(prefix)
+    files.require_complete()
+    absent = [suffix for suffix in CONTENT if not files.has(suffix)]
     if absent:
         hint = "; weights alone are loaded by Global.pretrained_model"
         if WEIGHTS in absent:
@@ -177,13 +177,14 @@ def restore(state: TrainState, prefix: Path) -> None:
             f"expected the checkpoint {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{absent[0]} does not"
             f" exist{hint}"
         )
-    accumulators, saved = read_state(f"{prefix}.pdopt"), read_state(f"{prefix}.pdstates")
+    accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
     with claims.believed(prefix):
-        _restore(state, prefix, accumulators, saved)
+        _restore(state, files, accumulators, saved)
 
 
-def _restore(state: TrainState, prefix: Path, accumulators: dict[str, Any], saved: dict[str, Any]) -> None:
+def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any], saved: dict[str, Any]) -> None:
     """`restore` from what the files hold."""
+    prefix, has_average = files.prefix, files.has(AVERAGE)
     foreign = adoption.is_foreign(saved)
     try:
         claims.require_progress(saved)
@@ -196,11 +197,13 @@ def _restore(state: TrainState, prefix: Path, accumulators: dict[str, Any], save
         raise CheckpointError(f"{prefix}: {error}; give the same configuration, or begin anew without it") from error
     _say_differences(state, saved, prefix)
     averaged_first = foreign or saved.get("averaged")
-    _restore_weights(state, adoption.trained_weights(prefix) if averaged_first else Path(f"{prefix}{WEIGHTS}"))
+    names = (WEIGHTS, AVERAGE) if has_average and averaged_first else (AVERAGE, WEIGHTS)
+    averages, trained = map(files.path, names)
+    _restore_weights(state, prefix, averages if files.has(names[0]) else None, trained)
     if foreign:
         state.schedule.adopt(state.progress.epoch, accumulators.get("LR_Scheduler", {}))
         accumulators["LR_Scheduler"] = state.schedule.state_dict()
-        if state.average is not None and Path(f"{prefix}{AVERAGE}").is_file():
+        if state.average is not None and has_average:
             state.average.updates = state.schedule.last_epoch
     state.optimizer.set_state_dict(accumulators)
 
@@ -215,15 +218,14 @@ def _say_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) 
         logger.info("the versions are not those of %s, the last bits may differ: %s", prefix, ran_on)
 
 
-def _restore_weights(state: TrainState, trained: Path) -> None:
-    """The trained weights from that file, and the averages, if they are wanted, from the one beside it."""
-    averages = trained.with_suffix(AVERAGE if trained.suffix == WEIGHTS else WEIGHTS)
-    if state.average is not None and averages.is_file():
+def _restore_weights(state: TrainState, prefix: Path, averages: str | None, trained: str) -> None:
+    """The trained weights from one file, and the averages, if they are wanted, from another if there is one."""
+    if state.average is not None and averages is not None:
         load_weights(state.model, averages, head="strict")
         state.average.take(state.model)
     load_weights(state.model, trained, head="strict")
-    if state.average is not None and not averages.is_file():
-        logger.info("%s has no averaged weights: the average begins with its weights", trained.with_suffix(""))
+    if state.average is not None and averages is None:
+        logger.info("%s has no averaged weights: the average begins with its weights", prefix)
         state.average.take(state.model)
 
 
@@ -232,14 +234,9 @@ def newest(folder: Path) -> Path | None:
     found: list[tuple[tuple[int, int], Path]] = []
     for prefix in prefixes(folder):
         try:
-            finish_if_free(prefix)
-        except CheckpointError as error:
-            logger.warning("%s; passed over", error)  # the checkpoint that it was to replace may be whole
-        if not Path(f"{prefix}{MANIFEST}").exists():
-            continue
-        try:
-            require_whole(prefix)
-            saved = read_state(f"{prefix}.pdstates")
+            files = SavedFiles(prefix)
+            files.require_complete()
+            saved = read_state(files.path(".pdstates"))
             claims.require_progress(saved)
         except (CheckpointError, WeightsError) as error:
             logger.warning("%s; passed over", error)
@@ -261,8 +258,13 @@ def _is_averaged_copy(source: Path, target: Path) -> bool:
 
 
 def _is_saved(progress: Progress, prefix: Path) -> bool:
-    """Whether that is what the checkpoint `prefix` has saved, and it is complete."""
-    if not listing_if_whole(prefix):
+    """Whether that is what the checkpoint `prefix` has saved, and it is whole."""
+    try:
+        files = SavedFiles(prefix)
+        if not files.listed:
+            return False
+        files.require_complete()
+    except CheckpointError:
         return False
-    saved = read_state(f"{prefix}.pdstates")
+    saved = read_state(files.path(".pdstates"))
     return (saved["epoch"], saved["step"]) == (progress.epoch, progress.step)

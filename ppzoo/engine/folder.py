@@ -2,6 +2,7 @@
 
 Who writes into a folder holds the lock of its `.lock`, which the system drops when the process ends. POSIX record
 locks are used because reader processes, which are forks, do not inherit them. Without `fcntl` nothing is locked.
+Nothing is locked, created or removed in a folder that is only read.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +23,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from ppzoo.errors import PpzooError
-from ppzoo.files import leftovers
+from ppzoo.files import leftovers, without_links
 
 logger = logging.getLogger("ppzoo")
 
@@ -62,17 +62,15 @@ def open_folder(folder: Path, *, resume: bool) -> Path:
 
 
 def refuse_if_held(folder: Path) -> None:
-    """Say so early if another run is writing into `folder`, which may not exist.
+    """Report early that another run is writing into `folder`, which may not exist; nothing there is changed.
 
     Raises:
         PpzooError: another run is.
     """
-    if os.path.exists(folder / LOCK) and folder.resolve() not in _held:
-        try:
-            _hold(folder)
-        except OSError:
-            return  # `open_folder` will say what is wrong with it
-        release(folder)
+    if folder.resolve() in _held:
+        return
+    with suppress(OSError), open(folder / LOCK, "rb+", opener=without_links) as file:  # else `open_folder` reports it
+        _lock(file, folder)
 
 
 def _has_weights(folder: Path) -> bool:
@@ -90,23 +88,6 @@ def release(folder: Path) -> None:
         file.close()
 
 
-@contextmanager
-def claim(folder: Path) -> Iterator[bool]:
-    """Hold `folder` for a moment; answers whether that was possible: it may be another run's, or not ours to write."""
-    if folder.resolve() in _held:
-        yield True
-        return
-    try:
-        _hold(folder)
-    except (PpzooError, OSError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        release(folder)
-
-
 def _hold(folder: Path) -> None:
     """Lock the folder for this process, which may hold it already.
 
@@ -120,27 +101,42 @@ def _hold(folder: Path) -> None:
             return
         _held.pop(key).close()  # the folder was removed since
     while True:
-        file = open(path, "wb")  # noqa: SIM115
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    file.close()
-                    raise PpzooError(
-                        f"another run is writing into {folder}: wait for its end, or give another Global.output_dir"
-                    ) from error
-                logger.info("%s cannot be locked (%s): start no second run into it", folder, error.strerror)
+        file = open(path, "ab", opener=without_links)  # noqa: SIM115
+        try:
+            if os.path.getsize(file.fileno()):
+                raise OSError(errno.EEXIST, f"{path} is not a lock of ppzoo: remove it")
+            _lock(file, folder)
+        except BaseException:
+            file.close()
+            raise
         if _is_named(file, path):
             _held[key] = file
             return
         file.close()  # whoever held it has removed it, or the whole folder was moved
 
 
+def _lock(file: BinaryIO, folder: Path) -> None:
+    """Lock an open lock file for this process.
+
+    Raises:
+        PpzooError: another process has locked it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise PpzooError(
+                f"another run is writing into {folder}: wait for its end, or give another Global.output_dir"
+            ) from error
+        logger.info("%s cannot be locked (%s): start no second run into it", folder, error.strerror)
+
+
 def _is_named(file: BinaryIO, path: Path) -> bool:
     """Whether `path` still leads to the open file."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
     except FileNotFoundError:
         return False
 

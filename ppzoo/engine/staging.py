@@ -1,8 +1,9 @@
 """Sets of files that are whole or not there, whatever is killed while they are written.
 
 The files of `PREFIX` are first written as `PREFIX.new.*`, and then a manifest, which lists them with sizes and SHA-256:
-from then on the new set counts, and moving the files to their names can be finished by whoever finds them. Before that
-moment the old one does. Whoever finds them in the folder of a run that is alive leaves them alone.
+from then on the new set counts, and moving the files to their names can be finished by the next run in the folder.
+Before that moment the old one does. Who only reads a checkpoint (`SavedFiles`) reads the set that counts, and moves and
+removes nothing.
 
 Names of files are plain text here: pathlib enters each part of each path in a table of Python's, which the `epoch_N` of
 a long run would make grow.
@@ -21,7 +22,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ppzoo.engine.folder import claim
 from ppzoo.errors import CheckpointError
 from ppzoo.files import sha256, sync_folder, write_atomically
 
@@ -85,12 +85,13 @@ def finish(prefix: Path) -> None:
         _move_in_place(prefix, listed)
 
 
-def finish_if_free(prefix: Path) -> None:
-    """`finish`, unless nothing was cut off, or the files are another run's that is at work."""
-    if any(_unfinished(prefix)):
-        with claim(prefix.parent) as is_ours:
-            if is_ours:
-                finish(prefix)
+def finish_all(folder: Path) -> None:
+    """`finish` for all checkpoints in the folder of this run; one that is damaged is reported and stays as it is."""
+    for prefix in prefixes(folder):
+        try:
+            finish(prefix)
+        except CheckpointError as error:
+            logger.warning("%s; skipped", error)
 
 
 @contextmanager
@@ -147,10 +148,11 @@ def listing(prefix: Path) -> dict[str, Entry]:
 
 
 def listing_if_whole(prefix: Path) -> dict[str, Entry]:
-    """`listing` of a checkpoint that is there and undamaged, else nothing."""
+    """What the manifest of a checkpoint says, where it is there and undamaged, else nothing."""
     try:
-        require_whole(prefix)
-        return listing(prefix)
+        files = SavedFiles(prefix)
+        files.require_complete()
+        return files.listed
     except CheckpointError:
         return {}
 
@@ -199,11 +201,53 @@ def _manifest(path: str) -> dict[str, Entry] | None:
         raise CheckpointError(f"{path}: expected a manifest, received: {error.strerror}") from error
 
 
-def require_whole(prefix: Path) -> None:
-    for suffix, expected in listing(prefix).items():
-        path = f"{prefix}{suffix}"
-        size = os.path.getsize(path) if os.path.exists(path) else None
-        if size != expected["size"]:
-            raise CheckpointError(f"{path} is damaged: expected {expected['size']} bytes, received {size or 'nothing'}")
-        if sha256(path) != expected["sha256"]:
-            raise CheckpointError(f"{path} is damaged: its content is not what was saved")
+class SavedFiles:
+    """The files of a checkpoint, wherever a save that was interrupted has left them.
+
+    Attributes:
+        listed: what the manifest says about each file, by suffix; empty where there is none.
+
+    Raises:
+        CheckpointError: the manifest is damaged.
+    """
+
+    def __init__(self, prefix: Path) -> None:
+        self.prefix = prefix
+        announced = _announced(prefix)
+        self._is_announced = announced is not None
+        self.listed = announced or listing(prefix)
+
+    def path(self, suffix: str) -> str:
+        """The file of that suffix, which need not exist."""
+        new = f"{staged(self.prefix)}{suffix}"
+        return new if self._is_announced and os.path.exists(new) else f"{self.prefix}{suffix}"
+
+    def has(self, suffix: str) -> bool:
+        """Whether the checkpoint has a file of that suffix."""
+        return os.path.isfile(self.path(suffix)) and (suffix in self.listed or not self.listed)
+
+    def require_complete(self) -> None:
+        """
+        Raises:
+            CheckpointError: a file is not what the manifest says.
+        """
+        for suffix, expected in self.listed.items():
+            path = self.path(suffix)
+            size = os.path.getsize(path) if os.path.exists(path) else None
+            if size != expected["size"]:
+                raise CheckpointError(
+                    f"{path} is damaged: expected {expected['size']} bytes, received {size or 'nothing'}"
+                )
+            if sha256(path) != expected["sha256"]:
+                raise CheckpointError(f"{path} is damaged: its content is not what was saved")
+
+
+def _announced(prefix: Path) -> dict[str, Entry] | None:
+    """What the manifest of a complete new set lists; None where there is none, or a damaged one beside a sound one."""
+    try:
+        return _manifest(f"{staged(prefix)}{MANIFEST}")
+    except CheckpointError as error:
+        if not os.path.exists(f"{prefix}{MANIFEST}"):
+            raise
+        logger.warning("%s; the checkpoint before it is used", error)
+        return None

@@ -6,16 +6,24 @@ import logging
 import sys
 from logging.handlers import BufferingHandler
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from ppzoo.errors import PpzooError
+from ppzoo.errors import PpzooError, one_line
 from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
+from ppzoo.files import without_links
 
 logger = logging.getLogger("ppzoo")
 
 _early = BufferingHandler(1000)  # what was said before there was a file for it
+
+
+class _OneLine(logging.Formatter):
+    """One line for each message, whatever the names in it hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return one_line(super().format(record))
 
 
 class _StandardError(logging.StreamHandler):
@@ -23,6 +31,7 @@ class _StandardError(logging.StreamHandler):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+        self.setFormatter(_OneLine())
 
     @property
     def stream(self) -> TextIO:
@@ -58,6 +67,13 @@ def duration_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _LogFile(logging.FileHandler):
+    """Appends to a file; a link of its name is not followed."""
+
+    def _open(self) -> Any:
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_links)
 
 
 class Speed:
@@ -104,10 +120,10 @@ class Console(Callback):
         self.file: logging.Handler = logging.NullHandler()
         try:
             if log_file is not None:
-                self.file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
+                self.file = _LogFile(log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise PpzooError(f"{log_file}: cannot be written: {error.strerror}") from error
-        self.file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
+        self.file.setFormatter(_OneLine("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         for record in _early.buffer:
             self.file.handle(record)
         logger.removeHandler(_early)

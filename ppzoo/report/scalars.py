@@ -17,7 +17,7 @@ from typing import Any
 
 from ppzoo.errors import TrainingError
 from ppzoo.events import Callback, EpochReport, Figures, StepReport
-from ppzoo.files import leftovers, write_atomically
+from ppzoo.files import leftovers, without_links, write_atomically
 
 STEP, EPOCH = "step/", "epoch/"  # what the tags begin with; steps are numbered from 0, epochs from 1
 META = "meta_data_tag"  # VisualDL's, of the first record of a file
@@ -50,7 +50,7 @@ class Scalars(Callback):
             if earlier:
                 self.path = earlier[-1]
                 _keep_done(earlier, epochs, steps)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            self._file = open(self.path, "ab", buffering=0, opener=without_links)  # noqa: SIM115
             is_new = not os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be written: {error.strerror}") from error

@@ -213,7 +213,10 @@ def _list(budget: Budget, *arguments: Any) -> list:
 
 
 def _dict(budget: Budget, *arguments: Any) -> dict:
-    return {check_key(key): value for key, value in _tuple(budget, *arguments)}
+    built: dict = {}
+    for key, value in _tuple(budget, *arguments):
+        set_item(built, key, value)
+    return built
 
 
 def _eval(budget: Budget, *arguments: Any) -> Any:
@@ -231,6 +234,12 @@ def check_key(key: Any) -> str | int:
     expect(isinstance(key, (str, int)), f"it has a dictionary key that is a {type(key).__name__}")
     expect(isinstance(key, str) or abs(key) < LARGEST_KEY, "it has a dictionary key that is too large a number")
     return key
+
+
+def set_item(target: dict, key: Any, value: Any) -> None:
+    """Add an entry to a dictionary of the file; readers differ in which of two entries of one name they keep."""
+    expect(check_key(key) not in target, f"it has the entry {str(key)[:60]!r} twice")
+    target[key] = value
 
 
 def table(entries: Mapping[str, Callable[..., Any]]) -> dict[str, Allowed]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 import re
 import struct
 import zipfile
@@ -25,6 +26,7 @@ CHUNK = 1 << 20
 NPY = b"\x93NUMPY"
 INTEGER_OF_PYTHON_2 = re.compile(r"(\d)L\b")
 MAX_HEADER = 10_000
+EMPTY_END = b"PK\x05\x06" + bytes(18)  # the end of an archive's directory, without a comment
 MAX_RATIO = 8  # of what is unpacked to what is packed
 SLACK = 64 << 20  # bytes that small archives may hold beyond that
 
@@ -48,7 +50,8 @@ def open_archive(file: Path) -> zipfile.ZipFile:
     """The archive, closed by the caller.
 
     Raises:
-        WeightsError: it is damaged, or unpacks to far more than it is.
+        WeightsError: it is damaged, has two members of one name or bytes around its members, or unpacks to far more
+            than it is.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -57,11 +60,24 @@ def open_archive(file: Path) -> zipfile.ZipFile:
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
         archive.close()
         raise WeightsError(f"{file} is refused: it is packed in another way than NumPy's and PyTorch's archives")
+    names = archive.namelist()
+    if len(set(names)) != len(names) or _has_surplus(archive, file):
+        archive.close()
+        raise WeightsError(f"{file} is refused: it has two members of one name, or bytes before or behind its members")
     size = sum(member.file_size for member in archive.infolist())
     if size > MAX_RATIO * file.stat().st_size + SLACK:
         archive.close()
         raise WeightsError(f"{file} is refused: it is {file.stat().st_size} bytes and claims to unpack to {size}")
     return archive
+
+
+def _has_surplus(archive: zipfile.ZipFile, file: Path) -> bool:
+    """Whether something comes before the first member, or behind the directory of them, which ends every archive."""
+    with file.open("rb") as stream:
+        stream.seek(-len(EMPTY_END), os.SEEK_END)
+        end = stream.read()
+    first = min((member.header_offset for member in archive.infolist()), default=0)
+    return first != 0 or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0")
 
 
 def read_member(stream: IO[bytes], nbytes: int) -> np.ndarray:
@@ -122,5 +138,8 @@ def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes > size:
         raise ValueError
-    flat = read_member(stream, nbytes).view(dtype).astype(dtype.newbyteorder("="), copy=False)
+    values = read_member(stream, nbytes)
+    if stream.read(1):
+        raise ValueError("bytes behind the array")
+    flat = values.view(dtype).astype(dtype.newbyteorder("="), copy=False)
     return np.ascontiguousarray(flat.reshape(shape[::-1]).T) if fortran else flat.reshape(shape)

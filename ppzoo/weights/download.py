@@ -1,8 +1,9 @@
 """Fetching weight files into a cache: resumed, verified, one writer among several processes.
 
-A file lies below the cache folder where its URL says (host, then path), beside `NAME.sha256`, the digest that it had
-at first sight. While it is being fetched it is called `NAME.part`, with `NAME.part.json` telling which version of the
-server's file the part belongs to; `NAME.lock` is empty and only there to be locked.
+The file of a plain https URL lies below the cache folder where the URL says (host, then path), that of any other URL
+in a folder of its own (`HOST/url-DIGEST`), so that no two URLs share a file. Beside it is `NAME.sha256`, the digest
+that it had at first sight. While it is being fetched it is called `NAME.part`, with `NAME.part.json` telling which
+version of the server's file the part belongs to; `NAME.lock` is empty and only there to be locked.
 
 Environment: `PPZOO_HOME` (the cache, default ~/.cache/ppzoo), `PPZOO_MIRROR` (put in the place of a URL's scheme and
 host), `PPZOO_OFFLINE=1` (the network is never asked), and the proxies that urllib knows.
@@ -15,7 +16,9 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import ssl
+import string
 import time
 import urllib.error
 import urllib.parse
@@ -27,7 +30,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import sha256, write_atomically
+from ppzoo.files import sha256, without_links, write_text
 from ppzoo.machine import home
 
 try:
@@ -39,6 +42,13 @@ PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, as long as
 TIMEOUT = 20.0  # seconds without an answer or a byte
 CHUNK = 1 << 20
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
+NAME_LENGTH = 100
+OWN = (".sha256", ".part", ".part.json", ".lock")  # what is kept beside a file
+OTHERS = "url-"  # how folders of URLs begin that are not plain
+LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+HOST = re.compile(rf"{LABEL}(?:\.{LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")  # a name (IDNA), or an IPv6 address
+PLAIN = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,{NAME_LENGTH - 1}}}")
+UNUSUAL = re.compile("[^A-Za-z0-9_.+-]")
 
 
 class _Interrupted(Exception):
@@ -62,6 +72,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
         WeightsError: it cannot be had, or has not the digest that was published or recorded.
     """
     target = _place(url, Path(folder))
+    is_new = False
     try:
         if not target.is_file():
             _refuse_offline(url, target)
@@ -69,7 +80,8 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
             with _locked(target):
                 if not target.is_file():  # another process may have been faster
                     _download(url, target)
-        _verify(target, url, sha256)
+                    is_new = True
+        _verify(target, url, sha256, is_new)
     except OSError as error:
         raise WeightsError(f"cannot keep {url} as {target}: {error.strerror or error}") from None
     return target
@@ -83,20 +95,44 @@ def cached(url: str) -> Path | None:
 
 def discard(target: Path) -> None:
     """Remove a fetched file and what is recorded of it."""
-    for path in (target, _beside(target, ".sha256"), _beside(target, ".part"), _beside(target, ".part.json")):
+    for path in (target, *(_beside(target, suffix) for suffix in (".sha256", ".part", ".part.json"))):
         path.unlink(missing_ok=True)
 
 
 def _place(url: str, folder: Path) -> Path:
-    parts = urllib.parse.urlsplit(url)
+    """The file of `url` in the cache.
+
+    Raises:
+        WeightsError: the URL has no file, or one that would lie outside of the cache.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # a port that is no number, an address without its bracket
+        raise WeightsError(f"cannot fetch {url!r}: expected http(s)://HOST/PATH/FILE") from None
     steps = [urllib.parse.unquote(step) for step in parts.path.split("/") if step]
     unsafe = any(step in (".", "..") or any(mark in step for mark in "/\\:\0") for step in steps)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not steps or unsafe:
+    is_address = HOST.fullmatch(host) and "@" not in parts.netloc
+    is_address = is_address and url.isprintable() and not any(sign.isspace() for sign in url)
+    if parts.scheme not in ("http", "https") or not is_address or not steps or unsafe:
         raise WeightsError(f"cannot fetch {url!r}: expected http(s)://HOST/PATH/FILE")
-    if parts.query:
-        digest = hashlib.sha256(parts.query.encode()).hexdigest()[:8]
-        steps.insert(-1, f"query-{digest}")
-    return folder.joinpath(parts.netloc.rpartition("@")[2].replace(":", "_"), *steps)
+    site = folder / (host.replace(":", "_") + (f"_{port}" if port else ""))
+    if _is_plain(parts, steps):
+        return site.joinpath(*steps)
+    name = UNUSUAL.sub("_", steps[-1])[-NAME_LENGTH:].lstrip(".") or "file"
+    digest = hashlib.sha256(url.partition("#")[0].encode()).hexdigest()[:32]
+    return site / f"{OTHERS}{digest}" / name
+
+
+def _is_plain(parts: urllib.parse.SplitResult, steps: list[str]) -> bool:
+    """Whether host and path tell a URL from all others, and no name is one that the cache itself uses."""
+    return (
+        parts.scheme == "https"
+        and not parts.query
+        and parts.path == "/" + "/".join(steps)
+        and all(PLAIN.fullmatch(step) and not step.startswith(OTHERS) for step in steps)
+        and not any(step.endswith(OWN) for step in steps)
+    )
 
 
 def _beside(target: Path, suffix: str) -> Path:
@@ -111,7 +147,7 @@ def _refuse_offline(url: str, target: Path) -> None:
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Let one process at a time fetch `target`; the system frees the lock of a process that dies."""
-    with _beside(target, ".lock").open("a") as lock:
+    with open(_beside(target, ".lock"), "a", opener=without_links) as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -144,7 +180,7 @@ def _attempt(url: str, target: Path) -> None:
     if start and start == known.get("size"):
         return
     try:
-        with urllib.request.urlopen(_request(url, start, known), timeout=TIMEOUT) as answer:
+        with _opener().open(_request(url, start, known), timeout=TIMEOUT) as answer:
             if "html" in answer.headers.get("Content-Type", ""):
                 raise WeightsError(f"{url} answers with a web page, not with a weight file")
             resumed = answer.status == 206
@@ -156,7 +192,7 @@ def _attempt(url: str, target: Path) -> None:
             total = start + int(length) if length and length.isdigit() else None
             if not resumed:
                 validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-                record.write_text(json.dumps({"validator": validator, "size": total}))
+                write_text(record, json.dumps({"validator": validator, "size": total}))
             _receive(answer, part, start, total)
     except urllib.error.HTTPError as error:
         error.close()
@@ -172,10 +208,24 @@ def _attempt(url: str, target: Path) -> None:
         raise _Interrupted(" ".join(reason.split())) from None
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https alone, and from https to nothing less."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if urllib.parse.urlsplit(newurl).scheme not in ({"https"} if req.type == "https" else {"http", "https"}):
+            raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(_Redirects)
+
+
 def _request(url: str, start: int, known: dict[str, Any]) -> urllib.request.Request:
     mirror = os.environ.get("PPZOO_MIRROR", "")
     parts = urllib.parse.urlsplit(url)
     address = urllib.parse.urlunsplit(("", "", parts.path, parts.query, "")) if mirror else url
+    address = urllib.parse.quote(address, safe=string.punctuation)  # of other alphabets
     request = urllib.request.Request(mirror.rstrip("/") + address, headers={"Accept-Encoding": "identity"})
     request.add_header("User-Agent", "ppzoo")
     if start:
@@ -194,8 +244,10 @@ def _continues(answer: Any, start: int, known: dict[str, Any]) -> bool:
 
 def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
     name = part.name.removesuffix(".part")
+    if not start:
+        part.unlink(missing_ok=True)
     with (
-        part.open("r+b" if start else "wb") as file,
+        open(part, "r+b" if start else "xb", opener=without_links) as file,
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None, leave=False) as bar,
     ):
         file.seek(start)
@@ -221,30 +273,50 @@ def _refuse_web_page(part: Path, url: str) -> None:
 
 
 def _read_record(record: Path) -> dict[str, Any]:
+    """What is known of a part: the server's mark of its version, if that is text, and its size, if that is a number."""
     try:
-        known = json.loads(record.read_text())
-    except (FileNotFoundError, ValueError):
+        known = json.loads(record.read_text(encoding="utf-8"))
+        validator, size = known["validator"], known["size"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    is_text = isinstance(validator, str) and validator.isascii() and validator.isprintable()
+    return {"validator": validator if is_text else None, "size": size if type(size) is int else None}
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _verify(target: Path, url: str, published: str | None) -> None:
-    """Compare the file with the digest that is published, and with the one recorded when it was first seen."""
-    record = _beside(target, ".sha256")
+def _verify(target: Path, url: str, published: str | None, is_new: bool) -> None:
+    """Compare the file with the digest that is published, and with the one recorded when it was first seen.
+
+    Args:
+        is_new: it has just arrived, and is removed if it is another.
+    """
     found = sha256(target)
-    recorded = record.read_text().split()[0] if _size(record) else None
+    recorded = None if is_new else _recorded(target)
     for wanted, whose in ((published, "published"), (recorded, "recorded at first sight")):
         if wanted and wanted.lower() != found:
-            if not recorded:  # it has just arrived
+            if is_new:
                 discard(target)
             raise WeightsError(
                 f"{target} has SHA-256 {found[:12]}..., not {wanted[:12]}... as {whose} for {url}; "
                 "remove it to fetch it again"
             )
     if not recorded:
-        line = f"{found}  {target.name}\n".encode()
-        write_atomically(record, lambda file: file.write(line))
+        write_text(_beside(target, ".sha256"), f"{found}  {target.name}\n")
+
+
+def _recorded(target: Path) -> str | None:
+    """The digest that was recorded of a file; None where there is none.
+
+    Raises:
+        WeightsError: the record is damaged.
+    """
+    record = _beside(target, ".sha256")
+    if not _size(record):
+        return None
+    digest = record.read_bytes()[:64].decode("ascii", "replace")
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise WeightsError(f"{record} is damaged: expected a SHA-256; remove it, if {target.name} is to be trusted")
+    return digest

@@ -19,7 +19,7 @@ from ppzoo.errors import WeightsError
 from ppzoo.weights.allowed import is_shape
 from ppzoo.weights.protobuf import fields, varints
 from ppzoo.weights.unpickle import unpickle
-from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, unique, widen_bfloat16
 
 START = bytes(4)  # the version, 0, with which every tensor begins
 PARAMS = ".pdiparams"
@@ -122,15 +122,21 @@ def _parameter_names(file: Path) -> list[str]:
     if program.stat().st_size > MAX_PROGRAM:
         raise WeightsError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
     try:
-        return sorted(readers[program](program.read_bytes()))
+        names = sorted(readers[program](program.read_bytes()))
     except _DAMAGE:
         raise WeightsError(f"{program} is damaged, or no program of PaddlePaddle") from None
+    if len(set(names)) != len(names):
+        raise WeightsError(f"{program} has two parameters of one name")
+    return names
 
 
 def _names_of_json(content: bytes) -> list[str]:
     """Names of the operations "p" (parameter) in the first block of a program of PaddlePaddle 3."""
-    operations = json.loads(content)["program"]["regions"][0]["blocks"][0]["ops"]
-    return [operation["A"][3] for operation in operations if operation["#"] == "p"]
+    operations = json.loads(content, object_pairs_hook=unique)["program"]["regions"][0]["blocks"][0]["ops"]
+    names = [operation["A"][3] for operation in operations if operation["#"] == "p"]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a name that is no text")
+    return names
 
 
 def _names_of_program(content: bytes) -> list[str]:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from ppzoo.weights.allowed import Allowed, Blob, Budget, Leaf, PickledArray, PickledDtype, Refusal, check_key, expect
+from ppzoo.weights.allowed import Allowed, Blob, Budget, Leaf, PickledArray, PickledDtype, Refusal, expect, set_item
 
 MAX_OPERATIONS = 1_000_000
 MAX_VALUES = 200_000
@@ -104,7 +104,7 @@ class Machine:
         target = self.stack[-1]
         expect(isinstance(target, dict), "it sets items of something that is no dictionary")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            target[check_key(key)] = value
+            set_item(target, key, value)
 
     def extend(self, items: list[Any] | tuple[Any, ...]) -> None:
         """Append to the list on top."""

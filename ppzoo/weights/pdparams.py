@@ -88,6 +88,8 @@ def _read_pickle(file: Path, listed: bool = False) -> dict[Any, Any]:
         _check_start(start, file)
         stream.seek(0)
         entries = unpickle(stream, file)
+        if stream.read(1):
+            raise WeightsError(f"{file} is refused: it has bytes behind its pickle")
     if listed and isinstance(entries, list) and len(entries) == 1:
         entries = entries[0]
     if not isinstance(entries, dict):
@@ -122,7 +124,7 @@ def _join_split(entries: dict[Any, Any], file: Path) -> None:
             shape, slices = tuple(split["OriginShape"]), [entries.pop(part) for part in split["slices"]]
             sizes = [part.size for part in slices]
             alike = len({(part.ndim, part.dtype) for part in slices}) == 1 and slices[0].ndim == 1
-            if not (alike and is_shape(shape) and math.prod(shape) == sum(sizes)):
+            if key in entries or not (alike and is_shape(shape) and math.prod(shape) == sum(sizes)):
                 raise ValueError
             joined = np.empty(sum(sizes), slices[0].dtype)
             for end in np.cumsum(sizes)[::-1]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 Value = int | bytes
 MAX_FIELDS = 1_000_000
+MAX_NUMBER = 1 << 29
 
 
 def fields(message: bytes) -> dict[int, list]:
@@ -24,6 +25,8 @@ def fields(message: bytes) -> dict[int, list]:
         if count > MAX_FIELDS:
             raise ValueError("a message has too many fields")
         tag, position = _varint(message, position)
+        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers drop the upper bits
+            raise ValueError("a field has a number that cannot be")
         value: Value
         if tag & 7 == 0:
             value, position = _varint(message, position)

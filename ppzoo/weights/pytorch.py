@@ -147,7 +147,10 @@ def is_torch_archive(names: list[str]) -> bool:
 def read_torch_archive(file: Path) -> WeightFile:
     """The tensors of a `.pth` as PyTorch 1.6 and later write it; as in `read_torch_legacy`."""
     with open_archive(file) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        trees = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        if len(trees) > 1:
+            raise WeightsError(f"{file} is refused: it has {len(trees)} trees of tensors")
+        (pickled,) = trees
         folder = pickled.removesuffix("data.pkl")
 
         def read_storage(storage: Storage) -> np.ndarray:
@@ -188,7 +191,9 @@ def read_torch_legacy(file: Path) -> WeightFile:
         try:
             little = isinstance(system, dict) and system.get("little_endian", True)
             expect(protocol == LEGACY_PROTOCOL and little, "it is of an unknown version or byte order")
+            expect(len(set(keys)) == len(keys), "it has a storage twice")
             values = {key: _read_legacy_storage(stream, storages.known[key]) for key in keys}
+            expect(not stream.read(1), "it has bytes behind its last storage")
             return _finish(file, tree, lambda storage: values[storage.key])
         except Refusal as refusal:
             raise WeightsError(f"{file} is refused: {refusal}") from None

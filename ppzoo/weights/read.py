@@ -9,7 +9,7 @@ from pathlib import Path
 from ppzoo.errors import WeightsError
 from ppzoo.files import expand_home
 from ppzoo.weights.archives import open_archive, read_npz
-from ppzoo.weights.download import discard, fetch, weights_folder
+from ppzoo.weights.download import cached, discard, fetch, weights_folder
 from ppzoo.weights.inference import PARAMS, START, find_params, is_variable, read_inference_params, read_variables
 from ppzoo.weights.pdparams import read_entries
 from ppzoo.weights.pytorch import LEGACY_START, is_torch_archive, read_torch_archive, read_torch_legacy
@@ -30,11 +30,13 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
     """
     if not str(source).startswith(("http://", "https://")):
         return _read_path(Path(expand_home(os.fspath(source))))
+    was_there = cached(str(source)) is not None
     file = fetch(str(source), weights_folder())
     try:
         return _read_path(file)
     except WeightsError:
-        discard(file)
+        if not was_there:
+            discard(file)
         raise
 
 

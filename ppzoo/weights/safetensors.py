@@ -20,7 +20,7 @@ import numpy as np
 from ppzoo.errors import WeightsError
 from ppzoo.files import write_atomically
 from ppzoo.weights.allowed import is_shape
-from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, unique, widen_bfloat16
 
 MAX_HEADER = 8 << 20
 METADATA = "__metadata__"
@@ -67,7 +67,7 @@ def _read(stream: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     length = struct.unpack("<Q", stream.read(8))[0]
     if length > MAX_HEADER:
         raise ValueError(f"its header claims {length} bytes")
-    header = json.loads(read_exactly(stream, length).tobytes(), object_pairs_hook=_unique)
+    header = json.loads(read_exactly(stream, length).tobytes(), object_pairs_hook=unique)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("its metadata is not text")
@@ -82,14 +82,9 @@ def _read(stream: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         array = read_exactly(stream, stop - start).view(dtype).reshape(shape)
         arrays[name] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array
         end = stop
+    if stream.read(1):
+        raise ValueError("it has bytes behind its last entry")
     return {name: arrays[name] for name in header}, metadata
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("an entry occurs twice")
-    return result
 
 
 def save_safetensors(

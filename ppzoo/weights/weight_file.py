@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -107,6 +107,18 @@ def _read_in_threads(descriptor: int, position: int, nbytes: int) -> np.ndarray:
         if sum(pool.map(read, range(0, nbytes, PIECE))) != nbytes:
             raise EOFError
     return values
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads`; of two entries of one name other readers may keep the other.
+
+    Raises:
+        ValueError: a name occurs twice.
+    """
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an entry occurs twice")
+    return result
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:

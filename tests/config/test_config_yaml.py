@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from ppzoo.config.yaml_text import MAX_BYTES, dump, parse
 from ppzoo.errors import ConfigError
+from ppzoo.yaml_text import MAX_BYTES, dump, parse
 
 
 def refusal(text):

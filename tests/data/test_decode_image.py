@@ -8,7 +8,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from ppzoo.data.transforms import Compose, CropImage, DecodeImage, RandCropImage, ResizeImage
 from ppzoo.data.transforms.jpeg import jpeg_header
@@ -169,15 +169,26 @@ def test_what_is_no_image_is_refused(data):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_bytes_give_an_image_or_a_data_error(colours):
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "JPEG2000", "AVIF"])
+def test_damaged_bytes_give_an_image_or_a_data_error(colours, kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow does not write AVIF")
     random = np.random.default_rng(0)
-    for kind in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"):
-        whole = np.frombuffer(encode(Image.fromarray(colours), kind), np.uint8)
-        for _ in range(25):
-            damaged = whole.copy()
-            damaged[random.integers(0, len(whole), 5)] = random.integers(0, 256, 5)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    whole = np.frombuffer(
+        encode(Image.fromarray(colours), kind, **({"exif": exif} if kind == "JPEG" else {})), np.uint8
+    )
+    crop = RandCropImage(size=8)
+    ways = [[DecodeImage()], [DecodeImage(backend="pil")], [DecodeImage(reduced=1), crop], [DecodeImage(channels=4)]]
+    for number in range(40):
+        damaged = whole.copy()
+        places = random.integers(0, len(whole) if number % 2 else min(len(whole), 60), 5)
+        damaged[places] = random.integers(0, 256, 5)
+        data = damaged.tobytes()[: None if number % 4 else random.integers(1, len(whole))]
+        for way in ways:
             with contextlib.suppress(DataError):
-                assert decode(damaged.tobytes()).ndim == 3
+                assert Compose(way)(data, np.random.default_rng(0)).ndim == 3
 
 
 def png_of(width, height):
@@ -195,6 +206,130 @@ def png_of(width, height):
 def test_images_that_would_fill_the_memory_are_refused_by_their_header(width, height):
     with pytest.raises(DataError, match="at most 178000000 pixels"):
         decode(png_of(width, height))
+
+
+def frame(width, height, kind=0xC0):
+    """A frame header of a JPEG with three components."""
+    return struct.pack(">BBHBHHB", 0xFF, kind, 17, 8, height, width, 3) + b"\1\x22\0\2\x11\1\3\x11\1"
+
+
+def ordinary_jpeg(width=16, height=16):
+    return encode(Image.new("RGB", (width, height)), "JPEG")
+
+
+def segment(kind, content=b""):
+    return struct.pack(">BBH", 0xFF, kind, len(content) + 2) + content
+
+
+def claims(width, height, before):
+    """A sound JPEG of 16 x 16 pixels, changed to another size, with bytes before its first segment."""
+    data = ordinary_jpeg()
+    start = data.index(b"\xff\xc0")
+    changed = data[: start + 5] + struct.pack(">HH", height, width) + data[start + 9 :]
+    return changed[:2] + before + changed[2:]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("options", [{}, {"backend": "pil"}, {"channels": 1}, {"channels": 4}, {"reduced": 1}])
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        # markers without a length; a reader that skips "their length" meets the small frame
+        *(bytes((0xFF, marker)) + struct.pack(">H", 2) + frame(8, 8) for marker in (0xD0, 0xD7, 0xD8, 0xD9, 0x01)),
+        *(bytes((0xFF, marker)) for marker in (0xD0, 0xD8, 0x01, 0x02, 0xF0, 0xFD)),
+        b"\xff\x00",
+        b"\xff\xff\xff",
+        b"garbage",
+        segment(0xFE, frame(8, 8)),
+        segment(0xE1, frame(8, 8)),
+        segment(0xDC, b"\0\x08"),
+        frame(8, 8),
+        frame(8, 8, 0xC3),
+        frame(8, 8, 0xC9),
+        segment(0xC8) + frame(8, 8),
+    ],
+)
+def test_a_jpeg_cannot_hide_how_large_it_is(before, options):
+    data = claims(60_000, 60_000, before)
+    follower = [RandCropImage(size=8)] if "reduced" in options else []
+    with pytest.raises(DataError):
+        Compose([DecodeImage(**options), *follower])(data)
+    if before == b"":
+        with pytest.raises(DataError, match="at most 178000000 pixels, received 60000 x 60000"):
+            Compose([DecodeImage(**options), *follower])(data)
+
+
+@pytest.mark.parametrize("marker", [0x01, 0xC8, *range(0xD0, 0xDA), 0xDC, 0xDE, 0xDF, 0xF0, 0xFD])
+def test_a_marker_without_a_length_does_not_lead_to_another_size(marker):
+    large = claims(15_000, 12_000, b"")
+    jump = struct.pack(">BBH", 0xFF, marker, 2 + len(large) - 2)
+    with pytest.raises(DataError):
+        decode(large[:2] + jump + large[2:] + frame(8, 8) + bytes(20))
+
+
+@pytest.mark.parametrize("before", [b"\xff\xd0", b"\xff\xff", b"garbage", segment(0xFE, frame(60_000, 60_000))])
+def test_only_what_every_decoder_reads_alike_is_an_ordinary_jpeg(before):
+    header = jpeg_header(claims(8, 8, before))
+    assert header is None or (before[:2] in (b"\xff\xff", b"\xff\xfe") and header[:2] == (8, 8))
+
+
+def tiled_tiff(side):
+    """A TIFF of 10 x 10 pixels in one tile of another size."""
+    tags = {256: 10, 257: 10, 258: 8, 259: 1, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 100}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 108) + bytes(100) + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_tiles_and_chunks_that_would_fill_the_memory_are_refused():
+    with pytest.raises(DataError, match="received 16384 x 16384"):
+        decode(tiled_tiff(16384))
+    data = encode(Image.new("RGB", (8, 8)), "PNG")
+    place = data.index(b"IDAT") - 4
+    with pytest.raises(DataError):
+        decode(data[:place] + struct.pack(">I", 2**31 - 1) + data[place + 4 :])
+
+
+@pytest.mark.parametrize("follower", [ResizeImage(resize_short=256), ResizeImage(resize_short=256, backend="pil")])
+@pytest.mark.parametrize("reduced", [None, 1])
+def test_a_narrow_image_must_not_fill_the_memory_when_it_is_resized(follower, reduced):
+    data = encode(Image.new("L", (1, 60_000)), "JPEG")
+    with pytest.raises(DataError, match=r"resize_short: .* 1 x 60000, which becomes 256 x 15360000"):
+        Compose([DecodeImage(reduced=reduced), follower, CropImage(size=224)])(data)
+
+
+BROKEN_JPEGS = {
+    "height 0": lambda data: data[: data.index(b"\xff\xc0") + 5] + b"\0\0" + data[data.index(b"\xff\xc0") + 7 :],
+    "width 0": lambda data: data[: data.index(b"\xff\xc0") + 7] + b"\0\0" + data[data.index(b"\xff\xc0") + 9 :],
+    "EXIF cut off": lambda data: data[:40],
+    "cut off in the frame": lambda data: data[: data.index(b"\xff\xc0") + 8],
+    "EXIF beyond the end": lambda data: data[:4] + b"\xff\xff" + data[6:],
+    "no scan": lambda data: data[: data.index(b"\xff\xda")],
+    "12 bits": lambda data: data[: data.index(b"\xff\xc0") + 4] + b"\x0c" + data[data.index(b"\xff\xc0") + 5 :],
+    "nothing but a start": lambda data: data[:3],
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_JPEGS)
+@pytest.mark.parametrize("follower", [RandCropImage(size=8), ResizeImage(resize_short=8)])
+def test_a_broken_jpeg_is_a_data_error_whether_reduced_or_not(kind, follower):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    data = BROKEN_JPEGS[kind](encode(Image.new("RGB", (32, 48), "red"), "JPEG", exif=exif))
+    for options in ({}, {"reduced": 1}, {"reduced": 0.5}, {"backend": "pil"}):
+        with pytest.raises(DataError, match="expected an image") as caught:
+            Compose([DecodeImage(**options), follower])(data)
+        assert "\n" not in str(caught.value)
+
+
+def test_pillow_runs_no_other_program():
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    binary = struct.pack("<IIIIIIIH", 0xC6D3D0C5, 30, len(text), 0, 0, 0, 0, 0) + text
+    for eps in (text, binary):
+        with Image.open(io.BytesIO(eps)) as image:
+            assert image.format == "EPS"
+        with pytest.raises(DataError, match="expected an image"):
+            decode(eps)
 
 
 def test_arrays_that_are_no_images_are_refused():

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import paddle
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 import ppzoo
+from ppzoo import yaml_text
 from ppzoo.deploy import Program, Topk, export, open_export
 from ppzoo.deploy import folder as deploy_folder
 from ppzoo.errors import ConfigError, DataError, PpzooError
@@ -69,12 +71,25 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     [
         ("a: [", "expected YAML"),
         (b"\xff\xfe\xff", "expected YAML"),
+        (
+            "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrst")),
+            "aliases",
+        ),
+        ("a: &a [*a]", "contains itself"),
+        ("a: " + "[" * 100, "nested deeper than 40 levels"),
+        ("a: 1\na: 2", "comes twice"),
+        ("#" * (9 << 20), "at most 8388608 bytes"),
+        ("a: \x1b[2J", "expected YAML"),
         ("a: !!python/object/apply:os.getcwd []", "expected YAML"),
         ("", "of which one is missing"),
         ("[1]", "of which one is missing"),
         (yaml.safe_dump({**SETTINGS, "PostProcess": {}}), "of which one is missing"),
         (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": {"label_list": 3}}}), "label_list: expected a list"),
         (yaml.safe_dump({**SETTINGS, "PreProcess": {"transform_ops": ["Flip"]}}), "transform_ops: expected a list"),
+        (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": {"label_list": [["a"]]}}}), "label_list: expected a list"),
+        (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": {"label_list": [None]}}}), "label_list: expected a list"),
+        (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": 3}}), "of which one is missing"),
+        (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": ["label_list"]}}), "of which one is missing"),
     ],
 )
 def test_settings_that_are_damaged_are_named(folder, content, complaint):
@@ -83,6 +98,80 @@ def test_settings_that_are_damaged_are_named(folder, content, complaint):
     with pytest.raises(PpzooError, match=f"inference.yml.*{complaint}") as error:
         Program(open_export(folder))
     one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "complaint"),
+    [
+        ("PreProcess", {"transform_ops": [{"Nope": None}]}, "0.Nope: expected the name of a transform"),
+        ("PreProcess", {"transform_ops": [{"CropImage": 3}]}, "0.CropImage: expected a mapping"),
+        ("PreProcess", {"transform_ops": [{"CropImage": [1]}]}, "0.CropImage: expected a mapping"),
+        ("PreProcess", {"transform_ops": [{"ResizeImage": {"size": 8.5}}]}, "0.ResizeImage.size: expected"),
+        ("PreProcess", {"transform_ops": [{"NormalizeImage": {"mean": ["a"]}}]}, "0.NormalizeImage.mean"),
+        ("PreProcess", {"transform_ops": [{"CropImage": {"sise": 8}}]}, "sise"),
+        ("PostProcess", {"Topk": {"topk": "x", "label_list": ["a"]}}, "PostProcess.topk: expected an integer"),
+        ("PostProcess", {"MultiLabelThreshOutput": {"threshold": "x", "label_list": ["a"]}}, "PostProcess.threshold"),
+        ("PostProcess", {"Topk": {"foo": 1, "label_list": ["a"]}}, "foo"),
+    ],
+)
+def test_settings_that_name_what_does_not_exist_are_refused(folder, section, content, complaint):
+    (folder / "inference.yml").write_text(yaml.safe_dump({**SETTINGS, section: content}))
+    with pytest.raises(ConfigError, match=rf"inference\.yml: {section}.*") as error:
+        ppzoo.Predictor(folder, engine="paddle")
+    assert any(complaint in problem and "\n" not in problem for problem in error.value.problems)
+
+
+def test_names_of_more_classes_than_there_are_are_those_of_another_network(folder):
+    for count, fits in ((2, True), (3, True), (4, False), (1000, False)):
+        labels = {"Topk": {"topk": 1, "label_list": [f"class {number}" for number in range(count)]}}
+        (folder / "inference.yml").write_text(yaml.safe_dump({**SETTINGS, "PostProcess": labels}))
+        predictor = ppzoo.Predictor(folder, engine="paddle")
+        if fits:
+            assert len(predictor.predict(np.zeros((8, 8, 3), np.uint8))) == 1
+            continue
+        with pytest.raises(ConfigError, match=rf"label_list: expected 3 names, .* received {count}") as error:
+            predictor.predict(np.zeros((8, 8, 3), np.uint8))
+        one_line(error)
+
+
+def test_a_pipe_in_the_place_of_settings_is_refused(folder):
+    (folder / "inference.yml").unlink()
+    os.mkfifo(folder / "inference.yml")
+    with pytest.raises(PpzooError, match="it is a pipe"):
+        open_export(folder)
+
+
+def test_settings_of_too_many_values_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(yaml_text, "EXPORT", yaml_text.Limits(1 << 20, 1000))
+    (folder / "inference.yml").write_text("a: [" + "1," * 1000 + "]")
+    with pytest.raises(PpzooError, match="more than 1000 values"):
+        open_export(folder)
+
+
+@pytest.mark.slow
+def test_names_of_many_classes_come_back_as_they_went(tmp_path):
+    """Whatever YAML would take them for; 21,841 classes are those of ImageNet-22k."""
+    names = [
+        "1e-5",
+        "1_000",
+        "0x1f",
+        "yes",
+        "null",
+        "12:30",
+        "2020-01-01",
+        "~",
+        "",
+        " a ",
+        "a: b",
+        "猫",
+        "007",
+        "1",
+        "#",
+    ]
+    names += [f"n{number:08}, and another name" for number in range(21_841 - len(names))]
+    labels = {"Topk": {"topk": 5, "label_list": names}}
+    export(network(), tmp_path / "inference", [3, 8, 8], {**SETTINGS, "PostProcess": labels})
+    assert open_export(tmp_path / "inference").settings["PostProcess"] == labels
 
 
 def forget_digests(folder):
@@ -164,7 +253,7 @@ def test_a_program_that_is_cut_off_is_named(folder, suffix, kept):
     path = path if path.exists() else path.with_suffix(".pdmodel")
     path.write_bytes(path.read_bytes()[:kept])
     forget_digests(folder)
-    with pytest.raises(PpzooError, match=r"inference\.pdiparams is damaged") as error:
+    with pytest.raises(PpzooError, match=rf"({path.name}|inference\.pdiparams) is damaged") as error:
         Program(open_export(folder))
     one_line(error)
 

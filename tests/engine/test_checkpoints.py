@@ -68,6 +68,7 @@ def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_p
     restore(found, newest(tmp_path))
     assert_equal(tensors(found), tensors(state) if found.progress.epoch == 2 else old)
     assert found.progress.epoch == 2 or not announced
+    staging.finish_all(tmp_path)  # as the run that goes on does
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"latest.pdparams", "latest.pdopt", "latest.pdstates", "latest.manifest"}
 
@@ -127,8 +128,12 @@ def test_a_damaged_announcement_is_passed_over_and_replaced_by_the_next_saving(t
     for name in ("latest.new.manifest", "epoch_7.new.manifest", "mine.manifest"):
         (tmp_path / name).write_text("torn")
     assert newest(tmp_path) == tmp_path / "latest"
-    for name in ("latest.new.manifest", "epoch_7.new.manifest", "mine.manifest"):
-        assert f"{name} is damaged: it is no manifest; passed over" in caplog.text
+    for name, then in (
+        ("latest.new.manifest", "the checkpoint before it is used"),
+        ("epoch_7.new.manifest", "passed over"),
+        ("mine.manifest", "passed over"),
+    ):
+        assert f"{name} is damaged: it is no manifest; {then}" in caplog.text
     state.progress.epoch = 2
     checkpoint.save(state, tmp_path / "latest")
     restore(found := make_state(), tmp_path / "latest")

@@ -1,5 +1,6 @@
 """A folder belongs to one run at a time, and an earlier run is moved aside whole or not at all."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -8,9 +9,12 @@ import sys
 
 import paddle
 import pytest
+from toy import make_state
 
 from ppzoo.engine import checkpoint, device, folder, newest, open_folder, restore, select_device
+from ppzoo.engine.staging import finish_all
 from ppzoo.errors import PpzooError
+from ppzoo.report import Console
 
 HOLD = """
 import sys
@@ -159,8 +163,9 @@ def test_a_run_that_is_over_gives_its_folder_back(place):
         assert p.stdout.readline() == b"held\n"
 
 
-def test_reading_a_live_run_neither_finishes_nor_undoes_what_it_is_saving(live):
+def test_reading_a_checkpoint_neither_finishes_nor_undoes_what_is_being_saved(live):
     place, process = live
+    before = {file.name for file in place.iterdir()}
     staged = [place / name for name in ("latest.new.pdparams", ".latest.new.pdopt.x.tmp", "epoch_1.new.manifest")]
     for file in staged:
         file.write_bytes(b"half")
@@ -170,9 +175,83 @@ def test_reading_a_live_run_neither_finishes_nor_undoes_what_it_is_saving(live):
     assert all(file.exists() for file in staged)
     process.kill()
     process.wait()
+    (place / folder.LOCK).unlink()
+    newest(place)
     with pytest.raises(PpzooError):
         restore(None, place / "latest")
-    assert [file.exists() for file in staged] == [False, False, True]
+    assert {file.name for file in place.iterdir()} == (before - {folder.LOCK}) | {file.name for file in staged}
+
+
+@pytest.mark.parametrize("moved", range(5))
+@pytest.mark.parametrize("before", [True, False])
+def test_a_checkpoint_whose_saving_was_interrupted_is_read_where_it_is(tmp_path, moved, before, monkeypatch):
+    """Whatever number of its files has been moved into place, the new one counts; reading changes nothing."""
+    state, target = make_state(), tmp_path / "latest"
+    if before:
+        checkpoint.save(state, target)
+    state.progress.epoch = 2
+    state.model.out.bias.set_value(paddle.to_tensor([1.0, 2.0, 3.0]))
+
+    class PowerCut(BaseException):
+        pass
+
+    left, replace = iter(range(moved, -1, -1)), os.replace
+
+    def cut(source, name):
+        if ".new." not in str(name) and next(left) == 0:  # not while the staged files are written
+            raise PowerCut
+        replace(source, name)
+
+    with monkeypatch.context() as patch, contextlib.suppress(PowerCut):
+        patch.setattr(os, "replace", cut)
+        checkpoint.save(state, target)
+    found = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert newest(tmp_path) == target
+    restore(again := make_state(), target)
+    assert again.progress.epoch == 2
+    assert again.model.out.bias.tolist() == [1.0, 2.0, 3.0]
+    assert found == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    finish_all(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        f"latest{suffix}" for suffix in (".manifest", ".pdopt", ".pdparams", ".pdstates")
+    ]
+
+
+PLANTED = {
+    "link": lambda lock, target: lock.symlink_to(target),
+    "dangling link": lambda lock, target: lock.symlink_to(target.with_name("new")),
+    "pipe": lambda lock, target: os.mkfifo(lock),
+    "folder": lambda lock, target: lock.mkdir(),
+    "file": lambda lock, target: lock.write_text("mine"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_no_lock_is_followed_emptied_or_removed_that_is_not_ours(place, tmp_path, kind):
+    valuable = tmp_path / "valuable"
+    valuable.write_text("text")
+    PLANTED[kind](place / folder.LOCK, valuable)
+    folder.refuse_if_held(place)
+    for resume in (True, False):
+        with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written, received "):
+            open_folder(place, resume=resume)
+    folder.release(place)
+    assert valuable.read_text() == "text"
+    assert os.path.lexists(place / folder.LOCK)
+    assert {file.name for file in tmp_path.iterdir()} == {"run", "valuable"}
+    if kind == "file":
+        assert (place / folder.LOCK).read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_log_files_do_not_follow_what_was_planted(tmp_path, kind):
+    valuable = tmp_path / "valuable"
+    valuable.write_text("text")
+    PLANTED[kind](tmp_path / "train.log", valuable)
+    with pytest.raises(PpzooError, match=r"train\.log: cannot be written"):
+        Console(tmp_path / "train.log", every=1)
+    assert valuable.read_text() == "text"
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-READERS = ("config", "override", "list", "idx", "weights", "state", "packed_weights", "tar")
+READERS = ("config", "override", "list", "idx", "weights", "state", "packed_weights", "tar", "image", "program")
 SLOWEST = 10  # seconds that one input may take, instrumented
 MOST_MEMORY = 8192  # MiB; instrumented comparisons of arrays leak, 3 KiB a list file: 5 GiB in ten minutes
 LONGEST = 1 << 13  # bytes of an input

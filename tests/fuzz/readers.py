@@ -18,12 +18,14 @@ import numpy as np
 
 from ppzoo.config.loading import load
 from ppzoo.config.overrides import override
-from ppzoo.config.yaml_text import dump, parse
 from ppzoo.data.datasets.tar_shards import TarShards
 from ppzoo.data.idx import read_idx
 from ppzoo.data.index import read_list
+from ppzoo.data.transforms import Compose, DecodeImage, RandCropImage
+from ppzoo.deploy.operators import require_computing
 from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.weights import read, read_state
+from ppzoo.yaml_text import dump, parse
 
 CORPUS = Path(__file__).parent / "corpus"
 SOME_CONFIG = b"Global: {epochs: 3, size: [3, 32, 32]}\nArch: {name: LeNet}\nops:\n- A: {b: 1}\n- C:\n"
@@ -117,6 +119,27 @@ def tar(data: bytes, folder: Path) -> None:
         assert shards.describe(number)
 
 
+def image(data: bytes, folder: Path) -> None:
+    """An image file, decoded whole by either decoder and at a fraction of its size."""
+    ways = [[DecodeImage()], [DecodeImage(backend="pil")], [DecodeImage(reduced=1), RandCropImage(size=8)]]
+    refused = 0
+    for way in ways:
+        try:
+            assert Compose(way)(data, np.random.default_rng(0)).size
+        except DataError as error:
+            refused += 1
+            last = error
+    if refused == len(ways):
+        raise last
+
+
+def program(data: bytes, folder: Path) -> None:
+    """The program of an export, in PaddlePaddle's two formats."""
+    file = folder / ("inference.json" if data.lstrip()[:1] == b"{" else "inference.pdmodel")
+    file.write_bytes(data)
+    require_computing(file)
+
+
 READERS: dict[str, Callable[[bytes, Path], None]] = {
     "config": config,
     "override": override_of,
@@ -126,8 +149,14 @@ READERS: dict[str, Callable[[bytes, Path], None]] = {
     "state": state,
     "packed_weights": packed_weights,
     "tar": tar,
+    "image": image,
+    "program": program,
 }
-OWN_ERRORS = {"config": ConfigError, "list": DataError, "idx": DataError, "tar": DataError}
+OWN_ERRORS = {
+    "config": ConfigError,
+    **dict.fromkeys(("list", "idx", "tar", "image"), DataError),
+    "program": PpzooError,
+}
 
 
 def feed(name: str, data: bytes) -> None:

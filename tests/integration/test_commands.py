@@ -597,3 +597,39 @@ def test_a_run_that_is_killed_again_and_again_ends_where_an_uninterrupted_one_do
 
 def history(folder):
     return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def state_of(folder):
+    """Names, contents and times of everything in a folder."""
+    return {
+        file.relative_to(folder): (file.lstat().st_mtime_ns, file.is_symlink() or file.is_dir() or file.read_bytes())
+        for file in folder.rglob("*")
+    }
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_only_read_stays_as_it_is(place, trained, tmp_path, capsys):
+    """Whatever an interrupted save or another person has left in it."""
+    run, valuable = tmp_path / "downloaded", tmp_path / "valuable"
+    shutil.copytree(trained, run)
+    valuable.write_text("text")
+    (run / ".lock").symlink_to(valuable)
+    for name in ("latest.new.pdopt", ".latest.new.pdopt.abcd1234.tmp", "epoch_2.new.pdparams", "other.new.manifest"):
+        (run / name).write_text("half")
+    before = state_of(run)
+    weights, config = f"Global.pretrained_model={run / 'best_model'}", str(run / "config.yaml")
+    elsewhere = ("-o", f"Global.output_dir={tmp_path / 'new'}", "-o", f"Global.save_inference_dir={tmp_path / 'out'}")
+    for number, (command, *options) in enumerate(
+        [
+            ("eval", "-o", weights),
+            ("infer", "-o", weights, str(place / "images")),
+            ("export", "-o", weights, *elsewhere),
+            ("export", "-o", weights, *elsewhere, "--format", "safetensors"),
+            ("train", "--resume", str(run / "latest"), *elsewhere, "-o", "Global.epochs=5"),
+            ("train", "--resume", str(run / "latest"), *elsewhere, "-o", "Arch.name=MobileNetV1_x0_25"),
+            ("train", "-o", f"Global.checkpoints={run / 'nothing'}", *elsewhere),
+        ]
+    ):
+        assert main([command, "-c", config, *options]) == (0 if number < 5 else 2), (command, capsys.readouterr().err)
+        assert state_of(run) == before, command
+    assert valuable.read_text() == "text"

@@ -1,21 +1,26 @@
 """Configurations, shards and weight files that mean harm are refused in one line, soon, and without memory."""
 
 import io
+import json
+import logging
 import os
 import pickle
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ppzoo import build, report
+from ppzoo.cli import main
 from ppzoo.config.loading import load
 from ppzoo.config.overrides import override
-from ppzoo.config.yaml_text import parse
 from ppzoo.data.datasets.tar_shards import TarShards
-from ppzoo.errors import ConfigError, DataError, WeightsError
+from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.weights import read
+from ppzoo.yaml_text import parse
 
 
 @pytest.mark.parametrize(
@@ -134,3 +139,44 @@ def test_archives_packed_as_nobody_packs_weights_are_refused(tmp_path, packing):
     with zipfile.ZipFile(file, "w", packing) as archive:
         archive.writestr("w.npy", b"")
     assert "packed in another way" in refusal(tmp_path / "x.npz", file.getvalue())
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b1m\x7f\u202eb\u2066\r"
+
+
+def is_harmless(text):
+    return not set(text) & set(HOSTILE) - set("a]0;title[2J1mb")
+
+
+def test_names_do_not_command_the_terminal(tmp_path, capsys, monkeypatch):
+    """Errors, the log and its file, and what the commands print."""
+    for error in (WeightsError(f"entry {HOSTILE}"), ConfigError(HOSTILE, HOSTILE), PpzooError(HOSTILE)):
+        assert is_harmless(str(error).replace("\n", "")) and "\\u001b]0;title" in str(error)
+
+    monkeypatch.setattr(logging.getLogger("ppzoo"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("ppzoo"), "propagate", True)
+    report.log_to_console()
+    console = report.Console(tmp_path / "train.log", every=1)
+    logging.getLogger("ppzoo").warning("class %s\nforged line", HOSTILE)
+    console.close()
+    for text in (capsys.readouterr().err, (tmp_path / "train.log").read_text()):
+        assert text.endswith("\\nforged line\n") and text.count("\n") == 1
+        assert is_harmless(text.replace("\n", "").replace("\t", ""))
+
+    found = {"class_ids": [0], "scores": [0.5], "label_names": [HOSTILE]}
+    monkeypatch.setattr(build, "read_config", lambda *given: {})
+    monkeypatch.setattr(build, "inference", lambda config: [(Path(HOSTILE), found)])
+    for options in ([], ["--json"]):
+        assert main(["infer", "-c", "x.yaml", *options]) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("\n") == 1 and is_harmless(printed.replace("\n", ""))
+    assert json.loads(printed) == {"file_name": HOSTILE, **found}
+
+    monkeypatch.setattr(build, "inspection", lambda config: [(f"{HOSTILE}\n", True)])
+    assert main(["data", "check", "x.yaml"]) == 0
+    assert is_harmless(capsys.readouterr().out.replace("\n", ""))
+
+
+def test_names_of_other_alphabets_are_printed_as_they_are():
+    for name in ("grün", "猫", "кот", "a\tb", "👩‍🔬", "caf\u00e9\u3000x", "\udcff"):
+        assert str(PpzooError(name)) == name

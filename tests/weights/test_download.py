@@ -1,7 +1,9 @@
 """A file arrives whole or not at all, through everything that servers and networks do."""
 
+import contextlib
 import hashlib
 import http.server
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ import paddle
 import pytest
 
 from ppzoo.errors import WeightsError
+from ppzoo.models import MODELS
 from ppzoo.weights import download as module
 from ppzoo.weights import fetch, load_weights, save_pdparams
 
@@ -109,6 +112,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer_astray(self):
         self.send(b"", status=302, Location="file:///etc/passwd")
 
+    def answer_ftp(self):
+        self.send(b"", status=302, Location="ftp://127.0.0.1:1/x")
+
     def answer_endless(self):
         self.send(b"", status=302, Location=self.path)
 
@@ -177,6 +183,7 @@ def test_two_versions_of_a_file_are_never_mixed(server, tmp_path):
         ("page", "answers with a web page", 1),
         ("hidden_page", "answers with a web page", 1),
         ("astray", "cannot fetch .*302", 1),
+        ("ftp", "cannot fetch .*302", 1),
         ("endless", "cannot fetch .*302", 5),
         ("short", "0 of 1000 bytes arrived, 4 times in a row", 4),
         ("empty", "an empty file arrived", 4),
@@ -246,10 +253,146 @@ def test_files_of_one_name_do_not_meet(server, tmp_path):
     assert len(paths) == 3
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "http://", "http://host/", "http://host/../x", "http://host/%2e%2e/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/x",
+        "file:///etc/passwd",
+        "http://",
+        "http://host/",
+        "http://host/../x",
+        "http://host/%2e%2e/x",
+        "http://host/a/..%2f..%2fx",
+        "http://host/a%5c..%5cx",
+        "http://host/x%00",
+        "http://../x",
+        "http://./x",
+        "http://.../x",
+        "http://..:80/x",
+        "http://@../x",
+        "http://user:password@host/x",
+        f"http://{'h' * 64}/x",
+        "http://host..example/x",
+        "http://-/x",
+        "http://h%2e%2e/x",
+        "http://host\\..\\x/y",
+        "http://höst/x",
+        "http://host:port/x",
+        "http://host:99999/x",
+        "http://[::1/x",
+        "http://host/a b",
+        "http://host/a\x1b[2Jb",
+    ],
+)
 def test_an_address_without_a_file_is_refused(tmp_path, url):
-    with pytest.raises(WeightsError, match="expected http"):
-        fetch(url, tmp_path)
+    with pytest.raises(WeightsError, match="expected http") as caught:
+        fetch(url, tmp_path / "cache")
+    assert "\x1b" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+PLACES = [
+    "https://host/a/x.pdparams",
+    "http://host/a/x.pdparams",
+    "https://host:8080/a/x.pdparams",
+    "https://other/a/x.pdparams",
+    "https://host/a//x.pdparams",
+    "https://host/a/x.pdparams/",
+    "https://host/a/x%2Epdparams",
+    "https://host/a/x.pdparams?v=1",
+    "https://host/a/x.pdparams?v=2",
+    "https://host/a/x.pdparams.sha256",
+    "https://host/a/x.pdparams.part",
+    "https://host/a/x.pdparams.part.json",
+    "https://host/a/x.pdparams.lock",
+    "https://host/a.sha256/x.pdparams",
+    "https://host/a/.hidden",
+    "https://host/a/%C3%BC",
+    "https://host/a/ü/x.pdparams",
+    f"https://host/a/{'x' * 300}",
+    f"https://host/a/{'x' * 300}y",
+    "https://[::1]/a/x.pdparams",
+]
+
+
+def test_no_two_addresses_share_a_file_and_none_leaves_the_cache(tmp_path):
+    places = [module._place(url, tmp_path) for url in PLACES]
+    assert len(set(places)) == len(PLACES)
+    own = {place.with_name(place.name + suffix) for place in places for suffix in module.OWN}
+    assert not own & set(places)
+    for place in places:
+        assert place.is_relative_to(tmp_path) and len(place.relative_to(tmp_path).parts) >= 2
+        assert ".." not in place.parts and not place.name.startswith(".")
+        assert max(len(os.fsencode(part)) for part in place.parts) < 200
+    assert places[0] == tmp_path / "host" / "a" / "x.pdparams"
+    taken = places[1].relative_to(tmp_path)
+    assert module._place(f"https://host/{'/'.join(taken.parts[1:])}", tmp_path) != places[1]
+
+
+def test_official_weights_lie_where_their_address_says(tmp_path):
+    for variant in MODELS.values():
+        for record in filter(None, (variant.weights, variant.ssld)):
+            assert module._place(record.url, tmp_path) == tmp_path / record.url.removeprefix("https://")
+
+
+def test_a_name_of_another_alphabet_is_fetched(server, tmp_path):
+    assert fetch(server.url("whole", "grün.pdparams"), tmp_path).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("suffix", [".part", ".lock", ".part.json", ""])
+def test_planted_links_are_not_followed(server, tmp_path, suffix):
+    url, valuable = server.url("whole"), tmp_path / "valuable"
+    valuable.write_text("text")
+    target = module._place(url, tmp_path / "cache")
+    target.parent.mkdir(parents=True)
+    target.with_name(target.name + suffix).symlink_to(valuable if suffix else tmp_path / "nowhere")
+    with contextlib.suppress(WeightsError):
+        assert fetch(url, tmp_path / "cache").read_bytes() == BODY
+    assert valuable.read_text() == "text"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_linked_part_is_not_emptied(server, tmp_path):
+    url, valuable = server.url("whole"), tmp_path / "valuable"
+    valuable.write_text("text")
+    target = module._place(url, tmp_path / "cache")
+    target.parent.mkdir(parents=True)
+    os.link(valuable, target.with_name(target.name + ".part"))
+    assert fetch(url, tmp_path / "cache").read_bytes() == BODY
+    assert valuable.read_text() == "text"
+
+
+@pytest.mark.parametrize(
+    "record", ["torn", "[]", "{}", '{"validator": 3, "size": "x"}', '{"validator": "a\\r\\nX: y", "size": 300000}']
+)
+def test_a_damaged_record_of_a_part_is_not_believed(server, tmp_path, record):
+    target = module._place(server.url("whole"), tmp_path)
+    target.parent.mkdir(parents=True)
+    target.with_name(target.name + ".part").write_bytes(BODY[:1000])
+    target.with_name(target.name + ".part.json").write_text(record)
+    assert fetch(server.url("whole"), tmp_path).read_bytes() == BODY
+
+
+def test_a_damaged_digest_is_one_line(server, tmp_path):
+    path = fetch(server.url("whole"), tmp_path)
+    for content in (b"\xff\xfe", b" ", b"0" * 63):
+        path.with_name(path.name + ".sha256").write_bytes(content)
+        with pytest.raises(WeightsError, match="is damaged: expected a SHA-256"):
+            fetch(server.url("whole"), tmp_path)
+
+
+def test_what_was_not_fetched_now_is_not_removed(server, tmp_path, monkeypatch):
+    """A file that the user has put into the cache may be wrong, but stays."""
+    monkeypatch.setenv("PPZOO_HOME", str(tmp_path))
+    path = module._place(server.url("whole"), tmp_path / "weights")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    with pytest.raises(WeightsError, match="as published"):
+        fetch(server.url("whole"), tmp_path / "weights", sha256="0" * 64)
+    with pytest.raises(WeightsError):
+        load_weights(paddle.nn.Linear(3, 2), server.url("whole"))
+    assert path.read_bytes() == b"mine"
+    assert server.ranges == []
 
 
 def test_several_processes_fetch_once(server, tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import struct
 import sys
 import types
+import warnings
 import zipfile
 
 import numpy as np
@@ -271,6 +272,13 @@ def test_bfloat16_and_unsigned_integers_are_told_apart(tmp_path):
         safetensors(b'{"w": [' + b"[" * 100_000),
         safetensors(b'{"__metadata__": {"a": 1}}'),
         safetensors(b'{"w": 1, "w": 2}'),
+        safetensors(entry(), bytes(9)),
+        safetensors(entry(), bytes(8 + (1 << 20))),
+        safetensors({}, b"x"),
+        safetensors({**entry(), "v": entry()["w"]}, bytes(8)),
+        safetensors({**entry(), "v": {**entry()["w"], "data_offsets": [12, 20]}}, bytes(20)),
+        safetensors(b'{"w": {"dtype": "F32", "dtype": "I32", "shape": [2], "data_offsets": [0, 8]}}', bytes(8)),
+        safetensors(b'{"__metadata__": {"a": "1", "a": "2"}}'),
         safetensors(b"{]"),
         struct.pack("<Q", 9 << 20) + b"{" + bytes(9 << 20),
     ],
@@ -278,6 +286,53 @@ def test_bfloat16_and_unsigned_integers_are_told_apart(tmp_path):
 def test_a_safetensors_file_that_contradicts_itself_is_refused(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
     assert "damaged or truncated safetensors" in refusal(tmp_path / "x.safetensors")
+
+
+def npz(folder, members):
+    with warnings.catch_warnings(), zipfile.ZipFile(folder / "x.npz", "w") as archive:
+        warnings.simplefilter("ignore")  # zipfile's, of a name that comes twice
+        for name, content in members:
+            archive.writestr(name, content)
+    return folder / "x.npz"
+
+
+def npy(array, surplus=b""):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue() + surplus
+
+
+def test_an_archive_with_bytes_or_names_too_many_is_refused(tmp_path):
+    one, other = npy(np.zeros(2, "f4")), npy(np.ones(2, "f4"))
+    assert "two members of one name" in refusal(npz(tmp_path, [("w.npy", one), ("w.npy", other)]))
+    assert "is damaged" in refusal(npz(tmp_path, [("w.npy", npy(np.zeros(2, "f4"), b"x"))]))
+    file = npz(tmp_path, [("w.npy", one)])
+    sound = file.read_bytes()
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = b"x" * 100
+    assert "before or behind its members" in refusal(file)
+    for content in (sound + b"x", sound + bytes(22), sound + sound, one.join([sound, sound])):
+        file.write_bytes(content)
+        assert "refused" in refusal(file) or "damaged" in refusal(file)
+
+
+def test_pytorch_s_files_with_bytes_or_names_too_many_are_refused(writer, tmp_path):
+    tensor = {"w": writer.of(np.zeros(3, "f4"))}
+    file = writer.write(tmp_path / "x.pth", tensor)
+    sound = file.read_bytes()
+    read(file)
+    file.write_bytes(sound + b"x")
+    refusal(file)
+    file.write_bytes(sound)
+    if not writer.legacy:
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("other/data.pkl", writer.dumps(tensor))
+        assert "2 trees of tensors" in refusal(file)
+
+
+def test_a_pickle_with_bytes_or_names_too_many_is_refused(tmp_path):
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"w": np.zeros(2, "f4")}, 4) + b"x")
+    assert "bytes behind its pickle" in refusal(tmp_path / "x.pdparams")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -362,6 +417,14 @@ def program(names):
 def tensor(array, code=5):
     description = proto(1, code) + b"".join(proto(2, size) for size in array.shape)
     return struct.pack("<IQIi", 0, 0, 0, len(description)) + description + array.tobytes()
+
+
+@pytest.mark.parametrize("name", [{}, [], 1, None])
+def test_a_parameter_has_a_name(tmp_path, name):
+    content = {"program": {"regions": [{"blocks": [{"ops": [{"#": "p", "A": [0, 1, 1, name]}]}]}]}}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    (tmp_path / "x.pdiparams").write_bytes(bytes(40))
+    assert "is damaged, or no program" in refusal(tmp_path / "x.pdiparams")
 
 
 def test_a_model_of_paddle_2_is_read_by_structured_name_where_it_has_them(tmp_path):

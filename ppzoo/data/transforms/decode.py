@@ -9,18 +9,23 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppzoo.data.transforms.jpeg import JpegHeader, jpeg_header
+from ppzoo.data.transforms.jpeg import START, JpegHeader, jpeg_header, possible_sizes
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
 MAX_PIXELS = 178_000_000
 MAX_UINT16 = 65_535
+POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # how an EPS begins
+PNG_START = b"\x89PNG\r\n\x1a\n"
+TILE_WIDTH, TILE_HEIGHT = 322, 323  # tags of a TIFF
 
 # How OpenCV is asked for red, green, blue at 1 / N of the size.
 REDUCED_RGB = {
@@ -35,9 +40,9 @@ PNM = tuple(b"P%c" % kind for kind in b"123456Ff")
 BITS, SIGN = 258, 339  # TIFF's tags BitsPerSample and SampleFormat
 UNSIGNED = 1
 
-# What Pillow's readers raise on broken or hostile files.
+# What Pillow's readers raise for broken or hostile files.
 BROKEN = (
-    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError),
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
@@ -133,59 +138,90 @@ def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
 
 
 def check_header(data: bytes) -> JpegHeader | None:
-    """Refuse what is no image, and what would fill the memory; what is known of a JPEG."""
+    """Refuse what is no image, and what would fill the memory; the header of an ordinary JPEG.
+
+    Raises:
+        DataError: it is refused.
+    """
     if not data:
         raise DataError("expected an image, received an empty file: replace or remove it")
     header = jpeg_header(data)
-    width, height = header[:2] if header else _size(data)
+    sizes = [header[:2]] if header else _sizes(data)
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > MAX_PIXELS:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received {width} x {height}: scale the image down")
     return header
 
 
-def _size(data: bytes) -> tuple[int, int]:
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """An image in Pillow, which has read its header.
+
+    Raises:
+        DataError: it is no image or a broken one, as the header shows or what is done with the image.
+    """
     try:
+        if data.startswith(POSTSCRIPT):
+            raise ValueError("Pillow would run Ghostscript")
         with Image.open(io.BytesIO(data)) as image:
-            return image.size
+            yield image
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
     except BROKEN as error:
-        kind = "a file that is none or is broken"
+        kind = "a file that is not an image or is damaged"
         if data.startswith(TIFF):
-            kind = "a TIFF that is broken or whose pixels are not of 8 or 16 bits"
+            kind = "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"
         raise DataError(f"expected an image, received {kind}: replace or remove it") from error
+
+
+def _sizes(data: bytes) -> list[tuple[int, int]]:
+    """Width and height of an image, and of whatever else in the file a decoder may make room for."""
+    with opened(data) as image:
+        width, height = image.size
+        if not (width and height):
+            raise ValueError("an image without pixels")
+        tags = getattr(image, "tag_v2", {})  # of a TIFF
+        tile = int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_HEIGHT, 0))
+    return [(width, height), tile, *(possible_sizes(data) if data.startswith(START) else [])]
 
 
 def _has_range(data: bytes) -> bool:
     """Whether the file says which value is white, or should: OpenCV takes 255 for it, or 65535, in any case."""
     if not data.startswith(TIFF):
         return data.startswith(PNM)
-    with Image.open(io.BytesIO(data)) as image:  # once more: `check_header` has opened it before
+    with opened(data) as image:
         return image.mode == "F" or image.mode.startswith("I")
 
 
 def _decode_cv2(data: bytes, divisor: int = 1) -> np.ndarray:
     if _has_range(data):
         return _decode_pil(data, upright=True)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_RGB[divisor])
-    except cv2.error:
-        pixels = None
+    pixels = None
+    if not _is_truncated_png(data):
+        with suppress(cv2.error):
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCED_RGB[divisor])
     return _decode_pil(data, upright=True) if pixels is None else pixels
 
 
+def _is_truncated_png(data: bytes) -> bool:
+    """Whether a PNG ends within one of its chunks, for which OpenCV allocates what the chunk's length says."""
+    if not data.startswith(PNG_START):
+        return False
+    place, end = len(PNG_START), len(data)
+    while place + 8 <= end and data[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return place > end
+
+
 def _decode_pil(data: bytes, mode: str = "RGB", upright: bool = False) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.verify()  # a PNG's checksums, which are not looked at when its pixels are decoded
-        with Image.open(io.BytesIO(data)) as image:
-            if upright:
-                ImageOps.exif_transpose(image, in_place=True)
-            if image.mode == "F" or image.mode.startswith("I"):  # which convert() would clip
-                return np.repeat(_scaled(image)[:, :, np.newaxis], 3, axis=2)
-            return np.array(image.convert(mode))
-    except BROKEN as error:
-        raise DataError("expected an image, received a broken or truncated one: replace or remove it") from error
+    with opened(data) as image:
+        image.verify()  # a PNG's checksums, which are not looked at when its pixels are decoded
+    with opened(data) as image:
+        if upright:
+            ImageOps.exif_transpose(image, in_place=True)
+        if image.mode == "F" or image.mode.startswith("I"):  # which convert() would clip
+            return np.repeat(_scaled(image)[:, :, np.newaxis], 3, axis=2)
+        return np.array(image.convert(mode))
 
 
 def _scaled(image: Image.Image) -> np.ndarray:

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ppzoo.data.transforms.decode import MAX_PIXELS
 from ppzoo.data.transforms.pixels import room, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import ConfigError, suggestion
+from ppzoo.errors import ConfigError, DataError, suggestion
 
 INTERPOLATIONS: dict[str, dict[str, int]] = {
     "cv2": {
@@ -97,6 +98,7 @@ class ResizeImage:
 
     Raises:
         ConfigError: not exactly one of `size` and `resize_short`, or one that is not positive.
+        DataError: an image so narrow that the result would have more than `MAX_PIXELS` pixels.
     """
 
     def __init__(
@@ -125,6 +127,11 @@ class ResizeImage:
         if size is None:
             factor = self.resize_short / min(width, height)
             size = round(width * factor), round(height * factor)
+            if size[0] * size[1] > MAX_PIXELS:
+                raise DataError(
+                    f"ResizeImage.resize_short: expected a result of at most {MAX_PIXELS} pixels, received "
+                    f"{width} x {height}, which becomes {size[0]} x {size[1]}: crop or remove it"
+                )
         return Window(0, 0, width, height, size, self.resize)
 
 

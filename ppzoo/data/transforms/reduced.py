@@ -7,12 +7,9 @@ so that it is done by name only: `DecodeImage(reduced=...)`.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-from PIL import Image
 
-from ppzoo.data.transforms.decode import DecodeImage, check_header
+from ppzoo.data.transforms.decode import DecodeImage, check_header, opened
 from ppzoo.data.transforms.geometry import RandCropImage, ResizeImage, Window
 from ppzoo.data.transforms.jpeg import JpegHeader
 from ppzoo.errors import ConfigError
@@ -57,7 +54,7 @@ class ReducedDecode:
 def _upright_size(data: bytes, header: JpegHeader) -> tuple[int, int]:
     """Width and height once the image is turned as its EXIF segment asks."""
     if header.has_exif:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(data) as image:
             if image.getexif().get(ORIENTATION) in TURNED:
                 return header.height, header.width
     return header.width, header.height

@@ -9,7 +9,7 @@ surrogates, which no path and no terminal takes.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
@@ -18,6 +18,17 @@ from ppzoo.errors import ConfigError
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
 MAX_NODES = 20_000
+
+
+class Limits(NamedTuple):
+    """How long a document may be, and how many values it may have."""
+
+    size: int
+    values: int
+
+
+CONFIGURATION = Limits(MAX_BYTES, MAX_NODES)
+EXPORT = Limits(8 << 20, 200_000)  # settings of an export, with the names of all classes
 
 _INT = r"[-+]?(?:0|[1-9][0-9]*)"
 _FLOAT = (
@@ -53,14 +64,15 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _rules(yaml.SafeLoader.yaml_implicit_resolvers, ("int", "float", "timestamp", "value"))
     yaml_constructors: ClassVar[dict] = {}  # filled below
     depth = nodes = 0
+    most = MAX_NODES
 
     def compose_node(self, parent, index):
         self.depth += 1
         self.nodes += 1
         if self.depth > MAX_DEPTH:
             raise _refusal(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
-        if self.nodes > MAX_NODES:
-            raise _refusal(f"more than {MAX_NODES} values", self.peek_event().start_mark)
+        if self.nodes > self.most:
+            raise _refusal(f"more than {self.most} values", self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -132,7 +144,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.text)
 
 
-def parse(text: bytes | str, source: str) -> Any:
+def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any:
     """The plain data of one YAML document; no two places of it share a list or a mapping.
 
     Args:
@@ -142,14 +154,15 @@ def parse(text: bytes | str, source: str) -> Any:
     Raises:
         ConfigError: one line with source and line number.
     """
-    if len(text) > MAX_BYTES:
-        raise ConfigError(f"{source}: expected a configuration of at most {MAX_BYTES} bytes, received a larger one")
+    if len(text) > limits.size:
+        raise ConfigError(f"{source}: expected a configuration of at most {limits.size} bytes, received a larger one")
     try:
         loader = _Loader(text)
+        loader.most = limits.values
         node = loader.get_single_node()
         if node is None:
             return None
-        _measure(node, {}, set())
+        _measure(node, limits.values, {}, set())
         return _unshared(loader.construct_document(node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -185,7 +198,7 @@ def require_text(text: str, source: str) -> None:
         raise ConfigError(f"{source}: expected text, received {text[:60]!r} with a character that is none")
 
 
-def _measure(node: yaml.Node, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+def _measure(node: yaml.Node, most: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
     """Number of nodes and depth below `node` with every alias written out; refuses what is endless or too large."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 1
@@ -195,12 +208,12 @@ def _measure(node: yaml.Node, measured: dict[int, tuple[int, int]], above: set[i
         above.add(id(node))
         pairs = isinstance(node, yaml.MappingNode)
         children = [child for pair in node.value for child in pair] if pairs else node.value
-        sizes = [_measure(child, measured, above) for child in children]
+        sizes = [_measure(child, most, measured, above) for child in children]
         above.remove(id(node))
         nodes = 1 + sum(size for size, _ in sizes)
         depth = 1 + max((depth for _, depth in sizes), default=0)
-        if nodes > MAX_NODES or depth > MAX_DEPTH:
-            raise _refusal(f"aliases make more than {MAX_NODES} values or {MAX_DEPTH} levels", node.start_mark)
+        if nodes > most or depth > MAX_DEPTH:
+            raise _refusal(f"aliases make more than {most} values or {MAX_DEPTH} levels", node.start_mark)
         measured[id(node)] = nodes, depth
     return measured[id(node)]
 

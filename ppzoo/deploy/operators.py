@@ -1,0 +1,123 @@
+"""Which operators an exported program may have: those that compute, and nothing that reaches files, code or a terminal.
+
+Paddle Inference runs whatever a program has, `save` and `py_func` included, and a program may come from anywhere. It is
+therefore read here first, in both formats (PaddlePaddle 3's JSON, PaddlePaddle 2's protocol buffer), with all its
+blocks; control flow is not among the operators, so that a program ends.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ppzoo.errors import PpzooError
+from ppzoo.weights.inference import MAX_PROGRAM
+from ppzoo.weights.protobuf import fields
+from ppzoo.weights.weight_file import unique
+
+# Of both generations of PaddlePaddle, whose names differ: `add` and `elementwise_add`, `reshape` and `reshape2`.
+OPERATORS = {
+    "data in and out, constants": """
+        data feed fetch shadow_output combine assign assign_value fill_constant fill_constant_batch_size_like
+        fill_any_like full full_int_array full_like full_with_tensor full_batch_size_like zeros_like ones_like shape
+        shape64 size numel arange range linspace eye one_hot one_hot_v2 cast share_data
+    """,
+    "layers": """
+        conv1d conv2d conv3d depthwise_conv2d conv2d_transpose depthwise_conv2d_transpose deformable_conv pool2d
+        pool3d max_pool2d_with_index batch_norm sync_batch_norm layer_norm group_norm instance_norm rms_norm lrn fc
+        linear mul matmul matmul_v2 matmul_with_flatten bmm mv dot einsum addmm dropout
+    """,
+    "activations": """
+        relu relu6 leaky_relu prelu elu selu celu gelu silu swish mish sigmoid logsigmoid hard_sigmoid hardsigmoid
+        hard_swish hardswish hardtanh brelu tanh tanh_shrink softmax log_softmax softplus softsign softshrink
+        hard_shrink hardshrink thresholded_relu maxout
+    """,
+    "arithmetic": """
+        add subtract multiply divide floor_divide remainder elementwise_add elementwise_sub elementwise_mul
+        elementwise_div elementwise_floordiv elementwise_mod elementwise_max elementwise_min elementwise_pow maximum
+        minimum fmax fmin add_n sum scale clip pow abs exp expm1 log log2 log10 log1p sqrt rsqrt square reciprocal
+        sign floor ceil round trunc sin cos tan atan erf lerp increment
+    """,
+    "comparisons and choices": """
+        equal not_equal less_than less_equal greater_than greater_equal logical_and logical_or logical_not logical_xor
+        bitwise_and bitwise_or bitwise_not isnan isnan_v2 isinf isinf_v2 isfinite isfinite_v2 where masked_fill
+    """,
+    "reductions and orders": """
+        mean max min amax amin prod all any reduce_mean reduce_sum reduce_max reduce_min reduce_prod reduce_all
+        reduce_any logsumexp cumsum cumprod p_norm norm frobenius_norm squared_l2_norm arg_max arg_min argmax argmin
+        argsort top_k top_k_v2 topk
+    """,
+    "shapes and places": """
+        reshape reshape2 transpose transpose2 flatten flatten2 flatten_contiguous_range squeeze squeeze2 unsqueeze
+        unsqueeze2 expand expand_v2 expand_as expand_as_v2 tile concat stack unstack split split_with_num slice
+        strided_slice crop crop_tensor gather gather_nd index_select index_sample take_along_axis roll flip reverse
+        pad pad2d pad3d unfold fold shuffle_channel channel_shuffle pixel_shuffle pixel_unshuffle space_to_depth tril
+        triu tril_triu diag diag_v2 meshgrid unbind bilinear_interp bilinear_interp_v2 nearest_interp
+        nearest_interp_v2 bicubic_interp bicubic_interp_v2 linear_interp linear_interp_v2 affine_grid grid_sample
+        grid_sampler
+    """,
+    "quantized networks": """
+        quantize_linear dequantize_linear fake_quantize_dequantize_abs_max
+        fake_quantize_dequantize_moving_average_abs_max fake_channel_wise_quantize_dequantize_abs_max
+        moving_average_abs_max_scale
+    """,
+}
+COMPUTING = frozenset(name for names in OPERATORS.values() for name in names.split())
+PARAMETER = "p"  # how PaddlePaddle 3 writes it
+DIALECTS = ("0.", "1.")  # its short names of "builtin" and "pd_op"
+LONGEST = 60  # characters of a name that are shown
+
+_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError)
+
+
+def require_computing(program: Path) -> None:
+    """Refuse a program that may do anything else than compute.
+
+    Raises:
+        PpzooError: it has another operator, or is damaged.
+        OSError: it cannot be read.
+    """
+    if program.stat().st_size > MAX_PROGRAM:
+        raise PpzooError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
+    content = program.read_bytes()
+    try:
+        names = list(_of_json(content) if program.suffix == ".json" else _of_protobuf(content))
+    except _DAMAGE as error:
+        raise PpzooError(f"{program} is damaged, or no program of PaddlePaddle: export the network anew") from error
+    other = next((name for name in names if name not in COMPUTING), None)
+    if other is not None:
+        raise PpzooError(
+            f"{program} is refused: expected operators that only compute, received {other[:LONGEST]!r}; do not use an"
+            " export of unknown origin, and report the operator if a network needs it"
+        )
+
+
+def _of_json(content: bytes) -> Iterator[str]:
+    """The operators of all blocks, wherever they are."""
+    left: list[Any] = [json.loads(content.decode(), object_pairs_hook=unique)["program"]]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            for operator in value.get("ops", []):
+                yield _plain(operator["#"])
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+def _plain(name: str) -> str:
+    """The name without its dialect, if that is one of the two, and the mark of an operator that works in place."""
+    if name == PARAMETER:
+        return "data"
+    return name[2:].removesuffix("_") if name.startswith(DIALECTS) else name
+
+
+def _of_protobuf(content: bytes) -> Iterator[str]:
+    """The types of all operators of all blocks of a ProgramDesc (framework.proto)."""
+    for block in fields(content)[1]:
+        for operator in fields(block).get(4, []):
+            (name,) = fields(operator)[3]  # of two a reader may take either
+            yield name.decode()
