@@ -22,7 +22,7 @@ from ppzoo.deploy.folder import Exported
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.program import Program
 from ppzoo.errors import PpzooError
-from ppzoo.files import write_text
+from ppzoo.files import make_folder, write_text
 from ppzoo.machine import home, processor_name, usable_cores
 
 logger = logging.getLogger("ppzoo")
@@ -115,7 +115,7 @@ def _read(file: Path) -> str | None:
 
 def _write(file: Path, content: dict) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_text(file, json.dumps(content, indent=1))
     except OSError as error:
         logger.warning("%s: expected a file that can be written (%s); set PPZOO_HOME", file, error.strerror)
