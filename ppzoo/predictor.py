@@ -13,7 +13,7 @@ import numpy as np
 
 from ppzoo import build
 from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.machine import usable_cores
 
 Image = str | os.PathLike | bytes | np.ndarray
@@ -46,6 +46,7 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
+        self._process = os.getpid()
         exported = open_export(Path(export_dir))
         ops = exported.settings["PreProcess"]["transform_ops"]
         self.preprocess = build.transforms(ops)
@@ -73,7 +74,10 @@ class Predictor:
         Raises:
             ConfigError: `topk` out of its range.
             DataError: an image that cannot be read, or whose shape after preprocessing does not fit.
+            PpzooError: this process was forked from the one that created the predictor.
         """
+        if os.getpid() != self._process:  # the threads of the engine and of the readers were not forked with it
+            raise PpzooError("this Predictor was created in another process; create it in this one")
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = self._answer(topk)
         results: list[dict[str, Any]] = []

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from forks import succeeds_when_forked
 
 import ppzoo
 from ppzoo.deploy import export
 from ppzoo.deploy.onnx_engines import OpenVino
-from ppzoo.errors import DataError
+from ppzoo.errors import DataError, PpzooError
 
 RESIZE, CROP = {"ResizeImage": {"resize_short": 20}}, {"CropImage": {"size": 16}}
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "order": ""}}
@@ -139,3 +140,21 @@ def test_what_is_no_image_is_refused_in_one_line(exported, image, received):
         with pytest.raises(DataError, match=received) as error:
             predictor.predict(images)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
+def test_in_a_forked_process_a_predictor_refuses_and_a_new_one_works(exported, engine, used):
+    if engine != "paddle":
+        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
+    if used:
+        predictor.predict(noise(9))
+
+    def child():
+        with pytest.raises(PpzooError, match="created in another process; create it in this one"):
+            predictor.predict(noise(9))
+        return len(ppzoo.Predictor(exported, engine=engine, batch_size=4).predict(noise(9))) == 9
+
+    assert succeeds_when_forked(child)
+    assert len(predictor.predict(noise(9))) == 9
