@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 import pytest
 from forks import succeeds_when_forked
+from needs import needs_engine
 
 import ppzoo
 from ppzoo.deploy import export
@@ -54,7 +55,7 @@ def exported(tmp_path_factory):
 
 @pytest.mark.parametrize(("ops", "in_engine"), [(ops, True) for ops in LISTS] + [(ops, False) for ops in OTHER_LISTS])
 def test_a_normalisation_in_the_engine_answers_what_the_transforms_answer(tmp_path, ops, in_engine):
-    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    needs_engine("openvino")
     folder = export_with(tmp_path / "inference", ops)
     fast = ppzoo.Predictor(folder, engine="openvino", batch_size=4)
     assert fast.engine.takes_pixels == in_engine
@@ -66,8 +67,7 @@ def test_a_normalisation_in_the_engine_answers_what_the_transforms_answer(tmp_pa
 
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
 def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
     images = noise(9)
     alone = [predictor.predict(image)[0] for image in images]
@@ -76,7 +76,7 @@ def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
 
 
 def test_a_network_of_many_weights_computes_batches_as_a_whole(exported, monkeypatch):
-    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    needs_engine("openvino")
     images = noise(9)
     expected = ppzoo.Predictor(exported, engine="openvino", batch_size=4).predict(images)
     monkeypatch.setattr(OpenVino, "FEW", 0)
@@ -85,8 +85,7 @@ def test_a_network_of_many_weights_computes_batches_as_a_whole(exported, monkeyp
 
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
 def test_several_threads_may_ask_at_once(exported, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=3)
     images = noise(12)
     alone = [predictor.predict(image)[0] for image in images]
@@ -98,8 +97,7 @@ def test_several_threads_may_ask_at_once(exported, engine):
 
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
 def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tmp_path, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
     expected = predictor.predict(images)
@@ -145,8 +143,7 @@ def test_what_is_no_image_is_refused_in_one_line(exported, image, received):
 @pytest.mark.parametrize("used", [True, False])
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
 def test_in_a_forked_process_a_predictor_refuses_and_a_new_one_works(exported, engine, used):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
     if used:
         predictor.predict(noise(9))
