@@ -201,5 +201,5 @@ def _run(command: list[str], place: str | None = None) -> str:
         raise Unavailable(f"{name} was killed by signal {-done.returncode}")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["?"]
-        raise Unavailable(f"{name} failed: {lines[0][:200]}")
+        raise Unavailable(f"{name} failed: {(lines[0].partition('error: ')[2] or lines[0])[:300]}")
     return done.stdout

@@ -27,7 +27,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import sha256, write_atomically
+from ppzoo.files import make_folder, sha256, write_atomically
 from ppzoo.machine import home
 
 try:
@@ -65,7 +65,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
     try:
         if not target.is_file():
             _refuse_offline(url, target)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             with _locked(target):
                 if not target.is_file():  # another process may have been faster
                     _download(url, target)
