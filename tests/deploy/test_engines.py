@@ -61,6 +61,7 @@ def fake(monkeypatch, exported):
     monkeypatch.setattr(choice, "OTHERS", {"openvino": kind})
     monkeypatch.setattr(engines, "NAMES", ("paddle", "openvino"))
     monkeypatch.setattr(choice, "installed", lambda name: True)
+    monkeypatch.setattr(choice, "readable", lambda exported: True)
     monkeypatch.setattr(engines, "installed", lambda name: True)
     monkeypatch.setattr(choice, "versions", lambda name: {name: "1.0"})
     return kind
