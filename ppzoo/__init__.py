@@ -6,11 +6,14 @@ Importing this package does not import PaddlePaddle; the first use of a name bel
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 from ppzoo.installation import require_paddle
 
 __version__ = "0.1.0"
+
+warnings.filterwarnings("ignore", "No ccache found", UserWarning)  # PaddlePaddle warns on import
 
 _DOORS = {
     "create_model": "ppzoo.build",

@@ -123,6 +123,17 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and its missing parents, which only the user may write whatever the umask is."""
+    for step in [*reversed(folder.parents), folder]:
+        if not step.is_dir():
+            try:
+                step.mkdir(mode=0o755)
+            except FileExistsError:
+                if not step.is_dir():  # else another process was faster
+                    raise
+
+
 def _umask() -> int:
     """The process's mask of permissions, which can only be read by setting it."""
     mask = os.umask(0o077)

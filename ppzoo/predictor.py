@@ -13,7 +13,7 @@ import numpy as np
 
 from ppzoo import build
 from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
-from ppzoo.errors import BatchError, ConfigError, DataError
+from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
 from ppzoo.finite import require_finite
 from ppzoo.image_inputs import Image, as_path, describe
 from ppzoo.machine import usable_cores
@@ -48,6 +48,7 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
+        self._process = os.getpid()
         exported = open_export(Path(export_dir).expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
         build.require_export(exported)
@@ -79,8 +80,11 @@ class Predictor:
             DataError: an image that cannot be read, or whose shape after preprocessing does not fit. Of a list it is a
                 `ppzoo.errors.BatchError`, raised when all images have been tried: `errors` has the error of each such
                 image by its index in `images`, `results` the predictions of the others, and None in its place.
+            PpzooError: this process was forked from the one that created the predictor.
             TrainingError: the network's output is not finite; names the image.
         """
+        if os.getpid() != self._process:  # the threads of the engine and of the readers were not forked with it
+            raise PpzooError("this Predictor was created in another process; create it in this one")
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         answer = self._answer(topk)
         results: list[dict[str, Any] | DataError] = []

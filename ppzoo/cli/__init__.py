@@ -11,7 +11,6 @@ import io
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
@@ -84,7 +83,6 @@ def _import_paddle() -> None:
     Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody.
     """
     os.environ.setdefault("GLOG_minloglevel", "2")
-    warnings.filterwarnings("ignore", "No ccache found")
     with contextlib.redirect_stderr(io.StringIO()) as said:
         import paddle  # noqa: F401
     others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]

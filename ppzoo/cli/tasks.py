@@ -56,15 +56,20 @@ def _configured(commands, name: str, run, description: str, needs_config: bool =
         metavar="KEY.PATH=VALUE",
         help="set one entry of the configuration; may be given several times",
     )
+    command.add_argument("--device", metavar="cpu|gpu[:N]", help="what computes; goes before Global.device")
     command.set_defaults(run=run)
     return command
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]
 
 
 def _train(options: argparse.Namespace) -> None:
     from ppzoo import build, report
 
     report.log_to_console()
-    config = build.read_config(options.config, options.override, "train")
+    config = build.read_config(options.config, _overrides(options), "train")
     with build.processes(config) as processes:
         folder, trainer = build.training(config, options.resume, processes)
         if process.chosen_settings():
@@ -106,7 +111,7 @@ def _eval(options: argparse.Namespace) -> None:
     from ppzoo import build, report
 
     report.log_to_console()
-    config = build.read_config(options.config, options.override, "eval")
+    config = build.read_config(options.config, _overrides(options), "eval")
     with build.processes(config) as processes:
         figures = build.evaluation(config, processes)
     if processes.first:
@@ -122,9 +127,9 @@ def _infer(options: argparse.Namespace) -> int:
     if options.weights and options.override:
         raise ConfigError("infer: expected -o together with -c CONFIG, received it with --weights")
     if options.weights:
-        config = build.config_of_weights(options.weights, options.images, device="gpu")
+        config = build.config_of_weights(options.weights, options.images, device=options.device or "auto")
     else:
-        config = build.read_config(options.config, options.override, "infer")
+        config = build.read_config(options.config, _overrides(options), "infer")
         if options.images:  # not as an override, for their names need not be YAML
             config = {**config, "Infer": {**(config.get("Infer") or {}), "infer_imgs": options.images}}
     failures = 0
@@ -144,7 +149,7 @@ def _export(options: argparse.Namespace) -> None:
     from ppzoo import build, report
 
     report.log_to_console()
-    config = build.read_config(options.config, options.override, "export")
+    config = build.read_config(options.config, _overrides(options), "export")
     if options.format == "safetensors":
         file = build.export_weights(config)
         print(printable(f"exported to {file}"))
@@ -160,5 +165,5 @@ def _check(options: argparse.Namespace) -> None:
     from ppzoo import build, report
 
     report.log_to_console()
-    build.rehearse(options.config, options.override)
+    build.rehearse(options.config, _overrides(options))
     print(f"{options.config}: no mistakes found")

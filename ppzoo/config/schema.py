@@ -81,7 +81,9 @@ LogRanks = Annotated[
     str | int | list[int],
     Limit("numbers of processes such as 0 or '0,1'", lambda value: min(log_ranks(value), default=-1) >= 0),
 ]
-Device = Annotated[str, Limit("'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"cpu|gpu(:\d+)?", value))]
+Device = Annotated[
+    str, Limit("'auto', 'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"auto|cpu|gpu(:\d+)?", value))
+]
 ImageShape = Annotated[
     list[int],
     Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
@@ -104,7 +106,7 @@ class GlobalSection:
     """
 
     epochs: Count | None = None
-    device: Device = "gpu"
+    device: Device = "auto"
     native: Literal["auto", "on", "off"] = "auto"
     seed: Seed | None = None
     output_dir: PathText = "./output"

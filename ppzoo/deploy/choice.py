@@ -20,9 +20,10 @@ import paddle
 from ppzoo.deploy.engines import NAMES, OTHERS, Engine, OnnxEngine, installed, open_engine, open_onnx_engine, versions
 from ppzoo.deploy.folder import Exported
 from ppzoo.deploy.normalization import Normalization
+from ppzoo.deploy.onnx_model import readable
 from ppzoo.deploy.program import Program
 from ppzoo.errors import PpzooError
-from ppzoo.files import write_text
+from ppzoo.files import make_folder, write_text
 from ppzoo.machine import home, processor_name, usable_cores
 
 logger = logging.getLogger("ppzoo")
@@ -41,7 +42,8 @@ def fastest_engine(exported: Exported, batch_size: int, normalization: Normaliza
     Raises:
         PpzooError: the export is damaged.
     """
-    others = [name for name in OTHERS if installed(name)] if paddle.get_device().startswith("cpu") else []
+    usable = paddle.get_device().startswith("cpu") and readable(exported)
+    others = [name for name in OTHERS if usable and installed(name)]
     if not others:
         return open_engine(Program.name, exported, batch_size)
     file = home() / "engines" / f"{_key(exported, others, batch_size, normalization)}.json"
@@ -115,7 +117,7 @@ def _read(file: Path) -> str | None:
 
 def _write(file: Path, content: dict) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_text(file, json.dumps(content, indent=1))
     except OSError as error:
         logger.warning("%s: expected a file that can be written (%s); set PPZOO_HOME", file, error.strerror)

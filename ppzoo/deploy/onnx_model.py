@@ -22,6 +22,11 @@ OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "image", "probabilities"
 
 
+def readable(exported: Exported) -> bool:
+    """Whether an export's program is in PaddlePaddle 3's intermediate representation."""
+    return exported.program.suffix == ".json"
+
+
 def onnx_model(exported: Exported, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
     """The model, serialised, and the shape of an image in the export, C x H x W. Its batch size is free.
 
@@ -31,7 +36,7 @@ def onnx_model(exported: Exported, normalization: Normalization | None = None) -
     Raises:
         ConfigError: an export of PaddlePaddle 2 or of no single image size, or an operator that is not known here.
     """
-    if exported.program.suffix != ".json":
+    if not readable(exported):
         raise ConfigError(
             f"{exported.program}: expected an export of PaddlePaddle 3 for the engines that read ONNX, received one of"
             " PaddlePaddle 2: export anew, or use engine='paddle'"

@@ -17,7 +17,7 @@ class InferenceProgram:
     """A program in Paddle Inference: images in, all outputs out.
 
     Raises:
-        RuntimeError, ValueError, OSError: its files are damaged.
+        RuntimeError, ValueError, OSError, IndexError: its files are damaged.
     """
 
     def __init__(self, program: Path, parameters: Path) -> None:
@@ -51,7 +51,7 @@ class Program:
     def __init__(self, exported: Exported) -> None:
         try:
             self._program = InferenceProgram(exported.program, exported.parameters)
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, IndexError) as error:
             raise PpzooError(
                 f"{exported.folder}: {exported.program.name} or {PARAMETERS} is damaged, or of another version of"
                 " PaddlePaddle: export the network anew"

@@ -14,16 +14,19 @@ logger = logging.getLogger("ppzoo")
 
 
 def select_device(name: str) -> str:
-    """Make `name` ("cpu", "gpu" or "gpu:N") the device of this process and answer the one in use.
+    """Make `name` ("auto", "cpu", "gpu" or "gpu:N") the device of this process and answer the one in use.
 
     Under PaddlePaddle's launcher "gpu:N" is "gpu", the one that the launcher chose for this process.
 
+    "auto" is "gpu" where there is one, else "cpu", which it logs once if PaddlePaddle is built for GPUs.
     A build of PaddlePaddle without CUDA computes on the CPU whatever is asked for, and says so once: PaddleClas's files
     all ask for a GPU.
 
     Raises:
         DeviceError: a CUDA build that sees no GPU, or not as many as asked for.
     """
+    if name == "auto":
+        name = _any_device()
     if name.startswith("gpu") and "PADDLE_TRAINER_ID" in os.environ:
         name = "gpu"  # the launcher gives each process its own
     if name.startswith("gpu"):
@@ -34,6 +37,16 @@ def select_device(name: str) -> str:
             _require_gpu(name)
     paddle.set_device(name)
     return name
+
+
+@cache
+def _any_device() -> str:
+    if not paddle.is_compiled_with_cuda():
+        return "cpu"
+    if paddle.device.cuda.device_count() == 0:
+        logger.info("using the CPU: PaddlePaddle sees no GPU (Global.device is auto)")
+        return "cpu"
+    return "gpu"
 
 
 @cache

@@ -1,5 +1,6 @@
 """Blocks that several families share."""
 
+from ppzoo.backports import backport
 from ppzoo.layers.activations import activation
 from ppzoo.layers.channel_shuffle import channel_shuffle
 from ppzoo.layers.channels_last import (
@@ -80,3 +81,5 @@ __all__ = [
     "uniform_linear",
     "weight_attr",
 ]
+
+backport()

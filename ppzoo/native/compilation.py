@@ -2,7 +2,8 @@
 
 The library lies in `$PPZOO_HOME/native/KEY`, where the key stands for all that it depends on: PaddlePaddle, the
 sources, the compiler and its options, and the processor. A process that finds none builds one while others wait, and
-puts it into its place complete. One that cannot be loaded is built again, once.
+puts it into its place complete. One that is damaged or cannot be loaded is built again, once; `library` tells which
+may be opened at all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppzoo.files import make_folder
 from ppzoo.machine import home, instruction_sets
+from ppzoo.native.library import is_intact, publish, untrusted
 
 logger = logging.getLogger("ppzoo")
 
@@ -42,20 +45,22 @@ def load() -> None:
     """Make the operators known to PaddlePaddle, building them first where there is no usable library.
 
     Raises:
-        Unavailable: no compiler, a PaddlePaddle that is not known, or a failed build.
+        Unavailable: no compiler, a PaddlePaddle that is not known, a failed build, or a place that others may write.
     """
     from paddle.base import core
 
     libraries = _paddle_libraries()
     _require_known_onednn(libraries)
     compiler = _compiler()
-    folder = home() / "native" / _key(compiler)
-    library = folder / LIBRARY
-    with _locked(folder):
-        if not (library.is_file() and _loads(library)):
-            _build(compiler, libraries, library)
+    library = home().absolute() / "native" / _key(compiler) / LIBRARY
+    _require_trusted(library)
+    if not _loads(library):  # else there is nothing to lock, and nothing to write
+        with _locked(library.parent):
+            _require_trusted(library)
             if not _loads(library):
-                raise Unavailable(f"{library}: expected a library that loads, received one that does not after a build")
+                _build(compiler, libraries, library)
+                if not _loads(library):
+                    raise Unavailable(f"{library}: expected a library that loads, received one that does not")
     core.load_op_meta_info_and_register_op(str(library))
 
 
@@ -105,7 +110,7 @@ def _options() -> list[str]:
 def _key(compiler: str) -> str:
     import paddle
 
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    version = _run([compiler, "--version"])
     digest = hashlib.sha256()
     for text in (
         paddle.__version__,
@@ -121,22 +126,36 @@ def _key(compiler: str) -> str:
     return f"paddle-{paddle.__version__}-{digest.hexdigest()[:16]}"
 
 
+def _require_trusted(library: Path) -> None:
+    reason = untrusted(library)
+    if reason is not None:
+        raise Unavailable(reason)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process alone."""
+    """Hold `folder`, which is created if it is missing, for this process alone."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / "lock", "w")  # noqa: SIM115
+        make_folder(folder)
+        handle = os.open(folder / "lock", flags, 0o600)
     except OSError as error:
         raise Unavailable(
             f"{folder}: expected a folder that can be written ({error.strerror}); set PPZOO_HOME"
         ) from None
-    with handle:
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    except OSError as error:
+        raise Unavailable(f"cannot build in {folder}: {error.strerror}") from None
+    finally:
+        os.close(handle)
 
 
 def _loads(library: Path) -> bool:
+    """Whether a library is intact, which opening it needs, and can be opened."""
+    if not is_intact(library):
+        return False
     try:
         return ctypes.CDLL(str(library)).ppzoo_onednn_version() // 10000 == KNOWN_ONEDNN
     except (OSError, AttributeError):
@@ -148,13 +167,15 @@ def _build(compiler: str, libraries: list[Path], library: Path) -> None:
     started = time.perf_counter()
     include = _paddle_folder() / "include"
     paddle_headers = [f"-I{include}", f"-I{include / 'third_party'}"]
+    for killed in library.parent.glob(".build-*"):
+        shutil.rmtree(killed, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=library.parent) as place:
 
         def compile_one(source: Path) -> str:
             glue = source.stem.endswith("operators")
             options = [*GLUE_OPTIONS, *paddle_headers] if glue else _options()
             made = str(Path(place) / f"{source.stem}.o")
-            _run([compiler, "-std=c++17", "-fPIC", *options, "-c", str(source), "-o", made])
+            _run([compiler, "-std=c++17", "-fPIC", *options, "-c", str(source), "-o", made], place)
             return made
 
         sources = sorted(SOURCES.glob("*.cc"), key=lambda path: not path.stem.endswith("operators"))
@@ -163,13 +184,22 @@ def _build(compiler: str, libraries: list[Path], library: Path) -> None:
         rpaths = [f"-Wl,-rpath,{folder}" for folder in sorted({str(path.parent) for path in libraries})]
         # Without -fopenmp here: oneDNN's and our threads are then one pool, that of PaddlePaddle's own OpenMP.
         made = Path(place) / LIBRARY
-        _run([compiler, "-shared", *objects, "-o", str(made), *map(str, libraries), *rpaths])
-        os.replace(made, library)
+        _run([compiler, "-shared", *objects, "-o", str(made), *map(str, libraries), *rpaths], place)
+        publish(made, library)
     logger.info("compiled in %.0f s", time.perf_counter() - started)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+def _run(command: list[str], place: str | None = None) -> str:
+    """What the compiler prints; its temporary files go to `place`, as TMPDIR may be small or full."""
+    environment = {**os.environ, **({"TMPDIR": place} if place else {})}
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
+    except OSError as error:
+        raise Unavailable(f"{name} cannot be run: {error.strerror}") from None
+    if done.returncode < 0:
+        raise Unavailable(f"{name} was killed by signal {-done.returncode}")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["?"]
-        raise Unavailable(f"{Path(command[0]).name} failed: {lines[0][:200]}")
+        raise Unavailable(f"{name} failed: {(lines[0].partition('error: ')[2] or lines[0])[:300]}")
+    return done.stdout

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules by PaddleClas's names."""
 
+from ppzoo.backports import backport
 from ppzoo.optim import cycles, decays, plateau  # noqa: F401  (each enrols its schedules)
 from ppzoo.optim.optimizers import OPTIMIZERS, Recipe
 from ppzoo.optim.plateau import ReduceOnPlateau
@@ -7,3 +8,5 @@ from ppzoo.optim.regularizers import CLIPS, REGULARIZERS
 from ppzoo.optim.schedule import SCHEDULES, Schedule
 
 __all__ = ["CLIPS", "OPTIMIZERS", "REGULARIZERS", "SCHEDULES", "Recipe", "ReduceOnPlateau", "Schedule"]
+
+backport()

@@ -30,7 +30,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import sha256, without_links, write_text
+from ppzoo.files import make_folder, sha256, without_links, write_text
 from ppzoo.machine import home
 
 try:
@@ -76,7 +76,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
     try:
         if not target.is_file():
             _refuse_offline(url, target)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             with _locked(target):
                 if not target.is_file():  # another process may have been faster
                     _download(url, target)

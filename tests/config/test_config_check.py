@@ -99,7 +99,7 @@ def test_a_configuration_of_paddleclas_is_clean(lines):
             "Global.checkpoints",
             "expected text or null, received the text 'None'; did you mean null?",
         ),
-        ("Global.device=cuda", "Global.device", "expected 'cpu', 'gpu' or 'gpu:N', received the text 'cuda'"),
+        ("Global.device=cuda", "Global.device", "expected 'auto', 'cpu', 'gpu' or 'gpu:N', received the text 'cuda'"),
         ("Global.epochs=0", "Global.epochs", "expected an integer of at least 1 or null, received 0"),
         (
             "Global.image_shape=[3,224]",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from needs import needs_engine
 
 import ppzoo
 from ppzoo.deploy import choice, engines, export, open_export
@@ -60,6 +61,7 @@ def fake(monkeypatch, exported):
     monkeypatch.setattr(choice, "OTHERS", {"openvino": kind})
     monkeypatch.setattr(engines, "NAMES", ("paddle", "openvino"))
     monkeypatch.setattr(choice, "installed", lambda name: True)
+    monkeypatch.setattr(choice, "readable", lambda exported: True)
     monkeypatch.setattr(engines, "installed", lambda name: True)
     monkeypatch.setattr(choice, "versions", lambda name: {name: "1.0"})
     return kind
@@ -159,8 +161,7 @@ FAMILIES = {
     "family", [pytest.param(name, marks=pytest.mark.slow) if size > 64 else name for name, size in FAMILIES.items()]
 )
 def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
-    pytest.importorskip(name, reason=f"needs ppzoo[{name}]")
-    pytest.importorskip("onnx", reason=f"needs ppzoo[{name}]")
+    needs_engine(name)
     size = FAMILIES[family]
     with paddle.utils.unique_name.guard():
         paddle.seed(0)
@@ -192,7 +193,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_process_hears_signals_after_engines_have_gone_in_the_order_they_came(exported):
-    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    needs_engine("openvino")
     done = subprocess.run([sys.executable, "-c", SIGNAL_ITSELF, exported], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "heard\n")
 
@@ -209,7 +210,7 @@ def test_an_export_of_paddlepaddle_2_is_refused_by_the_engines_that_read_onnx(ex
 def test_an_operator_that_is_not_known_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "installed", lambda name: True)
     network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(192, 3), paddle.nn.Softplus())
-    pytest.importorskip("onnx", reason="needs ppzoo[onnxruntime]")
+    needs_engine("onnxruntime")
     folder = export_network(network, tmp_path / "inference")
     with pytest.raises(ConfigError, match=r"received pd_op\.softplus: use engine='paddle'") as error:
         engines.open_engine("onnxruntime", open_export(folder), 1)

@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from forks import succeeds_when_forked
+from needs import needs_engine
 from PIL import Image
 
 import ppzoo
 from ppzoo.deploy import export
 from ppzoo.deploy.onnx_engines import OpenVino
-from ppzoo.errors import BatchError, DataError
+from ppzoo.errors import BatchError, DataError, PpzooError
 
 RESIZE, CROP = {"ResizeImage": {"resize_short": 20}}, {"CropImage": {"size": 16}}
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "order": ""}}
@@ -59,7 +61,7 @@ def exported(tmp_path_factory):
 
 @pytest.mark.parametrize(("ops", "in_engine"), [(ops, True) for ops in LISTS] + [(ops, False) for ops in OTHER_LISTS])
 def test_a_normalisation_in_the_engine_answers_what_the_transforms_answer(tmp_path, ops, in_engine):
-    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    needs_engine("openvino")
     folder = export_with(tmp_path / "inference", ops)
     fast = ppzoo.Predictor(folder, engine="openvino", batch_size=4)
     assert fast.engine.takes_pixels == in_engine
@@ -71,8 +73,7 @@ def test_a_normalisation_in_the_engine_answers_what_the_transforms_answer(tmp_pa
 
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
 def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
     images = noise(9)
     alone = [predictor.predict(image)[0] for image in images]
@@ -81,7 +82,7 @@ def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
 
 
 def test_a_network_of_many_weights_computes_batches_as_a_whole(exported, monkeypatch):
-    pytest.importorskip("openvino", reason="needs ppzoo[openvino]")
+    needs_engine("openvino")
     images = noise(9)
     expected = ppzoo.Predictor(exported, engine="openvino", batch_size=4).predict(images)
     monkeypatch.setattr(OpenVino, "FEW", 0)
@@ -90,8 +91,7 @@ def test_a_network_of_many_weights_computes_batches_as_a_whole(exported, monkeyp
 
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
 def test_several_threads_may_ask_at_once(exported, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=3)
     images = noise(12)
     alone = [predictor.predict(image)[0] for image in images]
@@ -103,8 +103,7 @@ def test_several_threads_may_ask_at_once(exported, engine):
 
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
 def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tmp_path, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
     expected = predictor.predict(images)
@@ -237,3 +236,20 @@ def test_a_network_of_grey_images_names_its_one_channel(tmp_path):
     assert_same(predictor.predict([grey, np.dstack([grey] * 3)]), predictor.predict(grey) * 2)
     with pytest.raises(DataError, match=r"H x W x 1 uint8 array, received an array of shape \(16, 16\)"):
         predictor.predict(grey[:, :, 0])
+
+
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
+def test_in_a_forked_process_a_predictor_refuses_and_a_new_one_works(exported, engine, used):
+    needs_engine(engine)
+    predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
+    if used:
+        predictor.predict(noise(9))
+
+    def child():
+        with pytest.raises(PpzooError, match="created in another process; create it in this one"):
+            predictor.predict(noise(9))
+        return len(ppzoo.Predictor(exported, engine=engine, batch_size=4).predict(noise(9))) == 9
+
+    assert succeeds_when_forked(child)
+    assert len(predictor.predict(noise(9))) == 9

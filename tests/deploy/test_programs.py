@@ -54,7 +54,7 @@ def test_an_image_shape_that_does_not_fit_leaves_nothing_behind(tmp_path, shape)
 
 def test_an_export_holds_three_files_and_replaces_an_older_one(folder):
     export(network(), folder, [3, 8, 8], SETTINGS)
-    suffixes = sorted(file.suffix for file in folder.iterdir())
+    suffixes = sorted(file.suffix for file in folder.iterdir() if file.suffix != ".info")  # PaddlePaddle 2.6's
     assert suffixes in ([".json", ".pdiparams", ".yml"], [".pdiparams", ".pdmodel", ".yml"])
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
 

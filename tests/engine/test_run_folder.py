@@ -13,7 +13,7 @@ from toy import make_state
 
 from ppzoo.engine import checkpoint, device, folder, newest, open_folder, restore, select_device
 from ppzoo.engine.staging import finish_all
-from ppzoo.errors import PpzooError
+from ppzoo.errors import DeviceError, PpzooError
 from ppzoo.report import Console
 
 HOLD = """
@@ -268,6 +268,21 @@ def test_a_folder_that_was_removed_is_held_anew(tmp_path):
     open_folder(run, resume=False)
     assert (run / folder.LOCK).exists()
     folder.release(run)
+
+
+def test_by_default_a_gpu_build_computes_on_the_cpu_where_there_is_no_gpu_and_logs_it_once(caplog, monkeypatch):
+    monkeypatch.setattr(device.logger, "propagate", True)
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 0)
+    device._any_device.cache_clear()
+    with caplog.at_level("INFO", logger="ppzoo"):
+        assert [select_device("auto"), select_device("auto")] == ["cpu", "cpu"]
+    device._any_device.cache_clear()
+    assert [record.getMessage() for record in caplog.records] == [
+        "using the CPU: PaddlePaddle sees no GPU (Global.device is auto)"
+    ]
+    with pytest.raises(DeviceError, match=r"expected a GPU numbered 0, received .* sees 0"):
+        select_device("gpu")
 
 
 def test_a_cpu_build_says_once_that_it_goes_on_without_the_gpu(caplog, monkeypatch):

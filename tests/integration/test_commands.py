@@ -155,8 +155,21 @@ def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path
     file = tmp_path / "MobileNetV2_x0_25.safetensors"
     assert main(["infer", "--weights", str(file), "--json", images]) == 0
     assert capsys.readouterr().out == expected
+    assert main(["infer", "--weights", str(file), "--device", "cpu", "--json", images]) == 0
+    assert capsys.readouterr().out == expected
+    assert main(["infer", "--weights", str(file), "--device", "tpu", images]) == 2
+    assert "Global.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N', received the text 'tpu'" in capsys.readouterr().err
     assert main(["infer", "--weights", str(trained / "best_model.pdparams"), images]) == 2
     assert "ppzoo export --format safetensors" in capsys.readouterr().err
+
+
+def test_device_goes_before_the_configuration(place, trained, capsys):
+    images = str(place / "images" / "red")
+    ask = [*command("infer", place, best(trained), "Global.device=gpu:7"), "--json", images]
+    assert main([*ask, "--device", "cpu"]) == 0
+    assert "gpu:7" not in capsys.readouterr().err
+    assert main([*ask, "--device", "tpu"]) == 2
+    assert "received the text 'tpu'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

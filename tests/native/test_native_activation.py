@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -71,37 +70,6 @@ def test_the_key_changes_with_the_sources_and_the_processor(monkeypatch, tmp_pat
     (tmp_path / "kernels.cc").write_text("int nothing;")
     monkeypatch.setattr(compilation, "SOURCES", tmp_path)
     assert compilation._key(compiler) != key
-
-
-PROGRAM = """
-import logging
-logging.basicConfig(level=logging.INFO, format="%(message)s")
-from ppzoo import native
-assert native.activate("on")
-import paddle
-from ppzoo.native import operators
-print("sum", float(operators.activate(paddle.ones([1, 2, 3, 4]), "relu").sum()))
-"""
-
-
-@pytest.mark.slow
-def test_processes_share_one_build_and_a_broken_library_is_built_again(tmp_path):
-    environment = {**os.environ, "PPZOO_HOME": str(tmp_path)}
-
-    def start() -> subprocess.Popen:
-        command = [sys.executable, "-c", PROGRAM]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    outputs = [process.communicate()[0] for process in [start(), start()]]
-    assert all("sum 24.0" in output for output in outputs)
-    assert sum("compiling ppzoo" in output for output in outputs) == 1
-
-    (library,) = Path(tmp_path).glob(f"native/*/{compilation.LIBRARY}")
-    library.write_bytes(b"broken")
-    output = start().communicate()[0]
-    assert "compiling ppzoo" in output
-    assert "sum 24.0" in output
-    assert sorted(path.name for path in library.parent.iterdir()) == ["lock", compilation.LIBRARY]
 
 
 def test_the_process_gets_what_the_user_did_not_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from forks import succeeds_when_forked
 from paddle import nn
 
 import ppzoo
@@ -148,3 +149,19 @@ def test_to_static_takes_paddlepaddles_operators(native_on, full_graph):
         expected = network(images).numpy()
         found = paddle.jit.to_static(network, full_graph=full_graph)(images).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_forked_process_computes_what_its_parent_does(native_on):
+    network, images = build(NETWORKS[0]), paddle.randn([8, 3, 32, 32])
+    network.eval()
+    with paddle.no_grad():
+        expected = network(images).numpy()
+
+    def child():
+        with paddle.no_grad():
+            same = np.array_equal(network(images).numpy(), expected)
+        network.train()
+        network(images).sum().backward()
+        return same
+
+    assert succeeds_when_forked(child)

@@ -1,0 +1,220 @@
+"""A compiled library is opened only if it is complete and nobody else can have written it; else it is built again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppzoo.files import make_folder
+from ppzoo.native import compilation
+from ppzoo.native.library import digest_file, is_intact, publish, untrusted
+
+AS_ROOT = os.geteuid() == 0
+
+
+@pytest.fixture
+def library(tmp_path):
+    """A published file where a library would lie."""
+    folder = tmp_path / "home" / "native" / "key"
+    make_folder(folder)
+    built = folder / "built"
+    built.write_bytes(bytes(range(256)) * 64)
+    publish(built, folder / compilation.LIBRARY)
+    return folder / compilation.LIBRARY
+
+
+def test_what_was_published_is_intact_and_trusted(library):
+    assert is_intact(library) and untrusted(library) is None
+    assert sorted(path.name for path in library.parent.iterdir()) == [library.name, f"{library.name}.sha256"]
+    subprocess.run(["sha256sum", "-c", digest_file(library).name], cwd=library.parent, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "zeros at its end", "a flipped bit", "empty", "no digest", "no library"])
+def test_damage_is_detected(library, damage):
+    content = library.read_bytes()
+    if damage == "no digest":
+        digest_file(library).unlink()
+    elif damage == "no library":
+        library.unlink()
+    else:
+        half = len(content) // 2
+        damaged = {
+            "cut off": content[:half],
+            "zeros at its end": content[:half] + bytes(half),
+            "a flipped bit": bytes([content[0] ^ 1]) + content[1:],
+            "empty": b"",
+        }
+        library.write_bytes(damaged[damage])
+    assert not is_intact(library)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 80, b"\xff", b"0" * 64])
+def test_a_damaged_digest_is_detected(library, content):
+    digest_file(library).write_bytes(content)
+    assert not is_intact(library)
+
+
+def places(library: Path) -> dict[str, Path]:
+    return {
+        "library": library,
+        "digest": digest_file(library),
+        "key": library.parent,
+        "native": library.parent.parent,
+        "home": library.parent.parent.parent,
+    }
+
+
+@pytest.mark.parametrize("place", ["library", "digest", "key", "native", "home"])
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_a_place_that_others_may_write_is_refused(library, place, mode):
+    path = places(library)[place]
+    path.chmod(path.stat().st_mode | mode)
+    assert untrusted(library) == (
+        f"{path}: expected that only you may write it, received mode {path.stat().st_mode & 0o7777:o};"
+        " run `chmod go-w`, or set PPZOO_HOME"
+    )
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="needs root")
+@pytest.mark.parametrize("place", ["library", "digest", "key", "native", "home"])
+def test_a_place_of_another_user_is_refused(library, place):
+    path = places(library)[place]
+    os.chown(path, 54321, -1)
+    assert untrusted(library) == (
+        f"{path}: expected it to belong to you or root, received one of user 54321; set PPZOO_HOME"
+    )
+
+
+def test_a_sticky_folder_is_trusted_and_so_are_links_to_trusted_places(library, tmp_path):
+    (tmp_path / "home").chmod(0o1777)
+    os.symlink(library.parent.parent, tmp_path / "link")
+    assert untrusted(tmp_path / "link" / "key" / library.name) is None
+
+
+def test_what_a_link_leads_through_is_looked_at(library, tmp_path):
+    (tmp_path / "open").mkdir()
+    os.symlink("../home/native", tmp_path / "open" / "native")
+    os.symlink("open/native", tmp_path / "link")
+    (tmp_path / "open").chmod(0o777)
+    assert str(untrusted(tmp_path / "link" / "key" / library.name)).startswith(f"{tmp_path}/open: ")
+
+
+def test_a_loop_of_links_is_no_endless_one(tmp_path):
+    os.symlink("b", tmp_path / "a")
+    os.symlink("a", tmp_path / "b")
+    untrusted(tmp_path / "a" / compilation.LIBRARY)
+
+
+def test_folders_are_the_users_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        make_folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o755] * 2
+    make_folder(tmp_path / "a" / "b")
+
+
+@pytest.fixture
+def stub(monkeypatch, tmp_path):
+    """A compiler that ends as a script says, and a build without PaddlePaddle's headers."""
+
+    def install(script: str) -> Path:
+        compiler = tmp_path / "stub-g++"
+        compiler.write_text(f"#!/bin/sh\ncase $1 in --version) echo stub; exit 0;; esac\n{script}\n")
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CXX", str(compiler))
+        monkeypatch.setenv("PPZOO_HOME", str(tmp_path / "home"))
+        return tmp_path / "home"
+
+    return install
+
+
+EMPTY_OUTPUTS = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done'
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("kill -9 $$", "stub-g\\+\\+ was killed by signal 9"),
+        ("echo 'x.cc: fatal error: No space left on device' >&2; exit 1", "No space left on device"),
+        ("exit 3", "stub-g\\+\\+ failed: \\?"),
+        (
+            'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done',
+            "expected a library that loads, received one that does not",
+        ),
+    ],
+)
+def test_a_build_that_fails_says_why_and_leaves_no_objects(stub, script, message):
+    home = stub(script)
+    (home / "native").mkdir(parents=True)
+    with pytest.raises(compilation.Unavailable, match=message):
+        compilation.load()
+    assert not list(home.glob("native/*/.build-*"))
+
+
+def test_a_full_disk_is_named(stub, monkeypatch):
+    stub("exit 0")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compilation.tempfile, "TemporaryDirectory", full)
+    with pytest.raises(compilation.Unavailable, match=r"cannot build in .*: No space left on device"):
+        compilation.load()
+
+
+def test_a_native_that_is_a_dangling_link_or_a_file_is_named(stub):
+    home = stub("exit 0")
+    home.mkdir()
+    os.symlink("nowhere", home / "native")
+    with pytest.raises(compilation.Unavailable, match="expected a folder that can be written"):
+        compilation.load()
+    (home / "native").unlink()
+    (home / "native").write_text("")
+    with pytest.raises(compilation.Unavailable, match="expected a folder that can be written"):
+        compilation.load()
+
+
+PROGRAM = """
+import logging, paddle
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from ppzoo import native
+native.activate("on")
+from ppzoo.native import operators
+print("sum", float(operators.activate(paddle.ones([1, 2, 3, 4]), "relu").sum()))
+"""
+
+
+def start(home: Path, *command: str) -> subprocess.Popen:
+    environment = {**os.environ, "PPZOO_HOME": str(home)}
+    arguments = [*command, sys.executable, "-c", PROGRAM]
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_processes_share_one_build_and_a_damaged_library_is_built_again_once(tmp_path):
+    outputs = [process.communicate(timeout=500)[0] for process in [start(tmp_path), start(tmp_path), start(tmp_path)]]
+    assert all("sum 24.0" in output for output in outputs)
+    assert sum("compiling ppzoo" in output for output in outputs) == 1
+
+    (library,) = tmp_path.glob(f"native/*/{compilation.LIBRARY}")
+    size = library.stat().st_size
+    with open(library, "r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    output = start(tmp_path).communicate(timeout=500)[0]
+    assert "compiling ppzoo" in output and "sum 24.0" in output
+    names = ["lock", compilation.LIBRARY, f"{compilation.LIBRARY}.sha256"]
+    assert sorted(path.name for path in library.parent.iterdir()) == names
+
+    (library.parent / "lock").unlink()
+    library.parent.chmod(0o555)
+    output = start(tmp_path).communicate(timeout=500)[0]
+    library.parent.chmod(0o755)
+    assert "compiling ppzoo" not in output and "sum 24.0" in output
+    assert not (library.parent / "lock").exists()
