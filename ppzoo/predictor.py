@@ -14,6 +14,7 @@ import numpy as np
 from ppzoo import build
 from ppzoo.deploy import Batch, Normalization, fastest_engine, of_settings, open_engine, open_export
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.files import local_path
 from ppzoo.machine import usable_cores
 
 Image = str | os.PathLike | bytes | np.ndarray
@@ -46,7 +47,7 @@ class Predictor:
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
-        exported = open_export(Path(export_dir))
+        exported = open_export(local_path(export_dir, "export_dir"))
         ops = exported.settings["PreProcess"]["transform_ops"]
         self.preprocess = build.transforms(ops)
         decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ppzoo.build.components import Section
 from ppzoo.build.networks import answering, class_count
 from ppzoo.build.parts import dataset
 from ppzoo.config import Configuration, InferSection, settings
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, DataError
+from ppzoo.machine import MAX_CLASSES
 
 logger = logging.getLogger("ppzoo")
 
@@ -31,6 +33,11 @@ def with_classes_of_data(config: Section) -> dict[str, Any]:
         count, source = len(images.classes), f"classes ({', '.join(images.classes[:3])}{more})"
     else:
         count, source = int(images.labels.max()) + 1, "classes, by the highest label"
+    if count > MAX_CLASSES:
+        raise DataError(
+            f"Arch.class_num: the training data would have {count} {source}, more than {MAX_CLASSES}:"
+            f" {_of_highest_label(images)}; correct that label, or set dataset.relabel, which numbers labels from 0 on"
+        )
     logger.info("Arch.class_num: the training data has %d %s", count, source)
     return _with_class_num(config, count)
 
@@ -39,7 +46,7 @@ def with_classes_of_run(config: Section) -> dict[str, Any]:
     """The configuration with `Arch.class_num`: where it has none, that of the configuration that training left."""
     weights = settings(Configuration, config).Global.pretrained_model
     beside = Path(weights).parent / RESOLVED if weights else None
-    if "class_num" in answering(config["Arch"]) or not (beside and beside.is_file()):
+    if "class_num" in answering(config["Arch"]) or not (beside and os.path.isfile(beside)):
         return dict(config)
     return _with_class_num(config, class_count(configuration.load(beside)))
 
@@ -76,6 +83,12 @@ def class_labels(config: Section) -> dict[int, str]:
     return of_run
 
 
+def _of_highest_label(images: data.Dataset) -> str:
+    if images.labels.ndim == 2:
+        return "an image has one value for each"
+    return f"label {images.labels.max()} of {images.describe(int(images.labels.argmax()))}"
+
+
 def label_list(config: Section) -> list[str]:
     """The name of each class, in order; a class without one is called by its index."""
     labels = class_labels(config)
@@ -85,7 +98,7 @@ def label_list(config: Section) -> list[str]:
 def _labels_of_run(config: Section) -> dict[int, str]:
     weights = settings(Configuration, config).Global.pretrained_model
     beside = Path(weights).parent / LABELS if weights else None
-    return data.read_labels(beside) if beside and beside.is_file() else {}
+    return data.read_labels(beside) if beside and os.path.isfile(beside) else {}
 
 
 def _with_class_num(config: Section, count: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ppzoo.build.parts import loader, loss, metric, optimizer, trial_batch
 from ppzoo.config import Configuration, log_ranks, settings
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError
+from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronise_norms
 
 logger = logging.getLogger("ppzoo")
@@ -79,7 +80,7 @@ def training(
         engine.compute_deterministically()
     paddle.seed(seed)
     _warn_of_imbalance(batches.samples.dataset.labels)
-    folder = Path(run.output_dir) / config["Arch"]["name"]
+    folder = local_path(run.output_dir, "Global.output_dir") / config["Arch"]["name"]
     checkpoint = processes.share(_checkpoint(folder, resume or run.checkpoints) if processes.first else None)
     network = _initial_network(config, resumed=checkpoint is not None)
     criterion, figures = loss(sections.Loss.Train or []), metric(sections.Metric.Train or [])
@@ -227,7 +228,7 @@ def _warn_of_imbalance(labels: np.ndarray) -> None:
 def _checkpoint(folder: Path, wish: str | None) -> Path | None:
     """The prefix of the checkpoint that is wished for: a prefix, or "auto"."""
     if wish != "auto":
-        return Path(wish) if wish else None
+        return local_path(wish, "Global.checkpoints") if wish else None
     engine.refuse_if_held(folder)
     return engine.newest(folder) if os.path.isdir(folder) else None  # also where its name is too long
 

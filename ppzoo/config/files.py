@@ -11,6 +11,7 @@ from typing import Any
 from ppzoo.config.checking import Task
 from ppzoo.config.contradictions import at, listed
 from ppzoo.config.hints import Problem
+from ppzoo.files import is_url
 
 SPLITS: dict[Task, tuple[str, ...]] = {"train": ("Train", "Eval"), "eval": ("Eval",), "infer": (), "export": ()}
 
@@ -51,7 +52,9 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
                 yield _absent(path, "a folder of images", name, suffix=None)
     for path, name in _weights(config, task):
         local = not name.startswith(("http://", "https://"))
-        if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
+        if local and not any(
+            os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")
+        ):
             yield _absent(path, "weights", name, suffix=".pdparams")
 
 
@@ -78,6 +81,6 @@ def _absent(path: str, expected: str, name: str, *, suffix: str | None) -> Probl
     found = (
         "which is of another kind"
         if os.path.exists(name)
-        else f"which does not exist{nearest(Path(name), suffix=suffix)}"
+        else "which does not exist" + ("" if is_url(name) else nearest(Path(name), suffix=suffix))
     )
     return Problem(path, f"expected {expected}, received {name!r}, {found}")

@@ -15,6 +15,7 @@ from ppzoo.config.files import nearest
 from ppzoo.config.overrides import override
 from ppzoo.config.yaml_text import MAX_BYTES, parse
 from ppzoo.errors import ConfigError
+from ppzoo.files import local_path, open_plain_file
 
 BASE = "_BASE_"
 MAX_CHAIN = 16
@@ -27,7 +28,7 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> dict[st
         ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
             does not fit the configuration; each in one line.
     """
-    config = _with_bases(Path(path), (), {})
+    config = _with_bases(local_path(path, "the configuration file"), (), {})
     for assignment in overrides:
         override(config, assignment)
     return config
@@ -75,12 +76,12 @@ def _bases(value: Any, path: Path) -> list[str]:
 
 def _read(path: Path, trail: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {trail}{nearest(path, suffix=path.suffix or '.yaml')}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
     content = parse(text, str(path))
     if not isinstance(content, dict):

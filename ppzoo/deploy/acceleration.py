@@ -11,7 +11,7 @@ import paddle
 
 from ppzoo.deploy.folder import PARAMETERS, PROGRAM, PROGRAM_FILES
 from ppzoo.deploy.program import InferenceProgram
-from ppzoo.errors import TrainingError
+from ppzoo.errors import TrainingError, describe_failure
 from ppzoo.layers import Classifier
 
 PATIENCE = 256  # images; exporting takes about as long as the network does with these
@@ -64,14 +64,17 @@ class _Plain(paddle.nn.Layer):
 
 
 def _checked(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
-    """The network as a program, compared with it on the first two of `images`."""
-    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
-        spec = paddle.static.InputSpec([None, *images.shape[1:]], "float32", "image")
-        plain = _Plain(network)
-        plain.eval()
-        paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
-        program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
-        running = InferenceProgram(program, Path(place) / PARAMETERS)
+    """The network as a program, compared with it on the first two of `images`.
+
+    Raises:
+        TrainingError: they differ, or there is no room for the program in the folder of temporary files.
+    """
+    try:
+        running = _exported(network, images)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write the network's inference program ({describe_failure(error)}): free some space, or set TMPDIR"
+        ) from error
     few = images[:2]
     expected = network(few)
     expected = expected if isinstance(expected, (list, tuple)) else [expected]
@@ -84,3 +87,13 @@ def _checked(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
                 f" {TOLERANCE:g} is allowed): please report the architecture and the version of PaddlePaddle"
             )
     return running
+
+
+def _exported(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
+    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
+        spec = paddle.static.InputSpec([None, *images.shape[1:]], "float32", "image")
+        plain = _Plain(network)
+        plain.eval()
+        paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
+        program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
+        return InferenceProgram(program, Path(place) / PARAMETERS)

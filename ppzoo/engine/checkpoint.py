@@ -230,7 +230,7 @@ def newest(folder: Path) -> Path | None:
             finish_if_free(prefix)
         except CheckpointError as error:
             logger.warning("%s; passed over", error)  # the checkpoint that it was to replace may be whole
-        if not Path(f"{prefix}{MANIFEST}").exists():
+        if not os.path.exists(f"{prefix}{MANIFEST}"):
             continue
         try:
             require_whole(prefix)

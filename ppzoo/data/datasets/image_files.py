@@ -11,7 +11,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, IMAGE_SUFFIXES, check_class_count, check_folder
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.errors import DataError
-from ppzoo.files import read_plain_file
+from ppzoo.files import is_utf8, read_plain_file
 
 
 class ImageFiles:
@@ -110,7 +110,7 @@ class ImageFolder(ImageFiles):
             name for name in entries if not name.startswith(".") and os.path.isdir(os.path.join(image_root, name))
         )
         for name in self.classes:
-            if name != name.strip() or set("\r\n") & set(name) or not _is_text(name):
+            if name != name.strip() or set("\r\n") & set(name) or not is_utf8(name):
                 raise DataError(
                     f"the class folder {name!r} begins or ends with a blank, has a line end or is not UTF-8, which no"
                     " list of labels can hold: rename it"
@@ -144,12 +144,3 @@ def _refuse(error: OSError) -> NoReturn:
     raise DataError(
         f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions or dataset.image_root"
     ) from error
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file's name is one that is written in UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

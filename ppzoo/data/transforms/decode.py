@@ -18,8 +18,7 @@ from PIL import Image, ImageOps
 from ppzoo.data.transforms.jpeg import JpegHeader, jpeg_header
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
-
-MAX_PIXELS = 178_000_000
+from ppzoo.machine import MAX_PIXELS
 
 # How OpenCV is asked for red, green, blue at 1 / N of the size.
 REDUCED_RGB = {
