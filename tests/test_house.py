@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
-FOUNDATIONS = {"errors", "installation", "registry", "events", "arithmetic", "files", "machine", "ppzoo"}
+FOUNDATIONS = {"errors", "installation", "registry", "events", "arithmetic", "files", "machine", "launcher", "ppzoo"}
 SHARED = {"layers", "weights"}
 ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
 MAY_IMPORT = {

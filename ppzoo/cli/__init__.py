@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ppzoo.cli import data, tasks, zoo
-from ppzoo.cli.streams import complain, flush_streams, lost_output, open_closed_streams
+from ppzoo.cli.streams import LostOutput, complain, flush_streams, open_streams, report_lost_output
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_failure, status_of_failure
 from ppzoo.installation import require_paddle
 from ppzoo.launcher import read_launch
@@ -39,7 +39,7 @@ def tool(command: str) -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> NoReturn:
-    open_closed_streams()
+    open_streams()
     process.prepare(computes=arguments[:1] in (["train"], ["eval"], ["infer"]))
     try:
         status = main(arguments, owns_process=True)
@@ -75,10 +75,9 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
     except PpzooError as error:
         complain(f"error: {error}")
         return error.exit_status
+    except LostOutput as error:
+        return report_lost_output(error)
     except OSError as error:
-        lost = lost_output()
-        if lost is not None:
-            return lost
         complain(f"error: {describe_failure(error)}")
         return status_of_failure(error)
     except MemoryError as error:
@@ -111,8 +110,9 @@ def _import_paddle() -> None:
     warnings.filterwarnings("ignore", "No ccache found")
     with contextlib.redirect_stderr(io.StringIO()) as said:
         import paddle  # noqa: F401
-    others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
-    print("".join(f"{line}\n" for line in others), end="", file=sys.stderr)
+    for line in said.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in line:
+            complain(line)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

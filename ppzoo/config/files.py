@@ -52,9 +52,7 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
                 yield _absent(path, "a folder of images", name, suffix=None)
     for path, name in _weights(config, task):
         local = not name.startswith(("http://", "https://"))
-        if local and not any(
-            os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")
-        ):
+        if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
             yield _absent(path, "weights", name, suffix=".pdparams")
 
 

@@ -71,7 +71,7 @@ def log_ranks(value: str | int | list[int]) -> list[int]:
 
 
 LARGEST = 2**31 - 1  # what PaddlePaddle's shapes and counters hold
-MAX_WORKERS, MAX_CHANNELS = 512, 4096
+MAX_WORKERS, MAX_CHANNELS = 256, 4096
 Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(LARGEST)]
 Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(LARGEST)]
 Side = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(isqrt(MAX_PIXELS))]
