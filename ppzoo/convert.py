@@ -14,7 +14,8 @@ import numpy as np
 import paddle
 
 from ppzoo import models, weights
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, OutputError
+from ppzoo.files import local_path
 from ppzoo.layers import Classifier
 from ppzoo.weights import foreign
 
@@ -60,11 +61,12 @@ def convert(
 
     Raises:
         UnknownNameError: there is no such architecture.
+        OutputError: the target cannot be written.
         ConfigError: a target of another kind, or an origin that has no such network.
         WeightsError: the file cannot be read, or does not hold exactly this architecture's weights, or is one of a
             network that it cannot compute.
     """
-    target = Path(target)
+    target = local_path(target, "the target")
     if target.suffix not in SUFFIXES:
         raise ConfigError(f"expected a target that ends in {' or '.join(SUFFIXES)}, received {str(target)!r}")
     variant = models.MODELS[arch]
@@ -120,7 +122,10 @@ def _outlines(dialect: foreign.Dialect) -> Iterator[tuple[str, Classifier]]:
 
 
 def _write(state: Mapping[str, paddle.Tensor], target: Path, metadata: Mapping[str, str]) -> None:
-    if target.suffix == ".safetensors":
-        weights.save_safetensors({key: value.numpy() for key, value in state.items()}, target, metadata)
-    else:
-        weights.save_pdparams(state, target)
+    try:
+        if target.suffix == ".safetensors":
+            weights.save_safetensors({key: value.numpy() for key, value in state.items()}, target, metadata)
+        else:
+            weights.save_pdparams(state, target)
+    except OSError as error:
+        raise OutputError(target, error) from error

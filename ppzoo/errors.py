@@ -7,6 +7,7 @@ The command line prints the line without a traceback and ends with the class's `
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,6 +108,36 @@ def printable(text: object) -> str:
     Names come from files that anybody may have made. What is JSON stays JSON.
     """
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
+
+
+# What a path that a user gave can be wrong about; all else (a full disk, no permission, ...) is the system's.
+WRONG_PATH = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO),
+)
+
+
+class OutputError(PpzooError):
+    """A file that cannot be written: the path is wrong (exit status 2), or the system refuses (1)."""
+
+    def __init__(self, path: object, error: OSError) -> None:
+        super().__init__(f"cannot write {path}: {error.strerror or error}")
+        self.exit_status = status_of_failure(error)
+
+
+def describe_failure(error: OSError) -> str:
+    """'PATH: No space left on device', or what is known of it."""
+    reason = str(error.strerror or error or type(error).__name__)
+    return one_line(reason if error.filename is None else f"{_text(error.filename)}: {reason}")
+
+
+def status_of_failure(error: OSError) -> int:
+    """The exit status of a command that a call of the system ended."""
+    return 2 if error.errno in WRONG_PATH else 1
+
+
+def _text(name: object) -> str:
+    return name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
 
 
 def one_line(text: object) -> str:

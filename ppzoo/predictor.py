@@ -14,6 +14,7 @@ import numpy as np
 from ppzoo import build
 from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
+from ppzoo.files import local_path
 from ppzoo.finite import require_finite
 from ppzoo.image_inputs import Image, as_path, describe
 from ppzoo.machine import usable_cores
@@ -49,7 +50,7 @@ class Predictor:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
         self._process = os.getpid()
-        exported = open_export(Path(export_dir).expanduser())
+        exported = open_export(local_path(export_dir, "export_dir").expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
         build.require_export(exported)
         self.preprocess = build.transforms(ops)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
 FOUNDATIONS = {"backports", "errors", "finite", "installation", "registry", "events", "arithmetic", "files", "machine"}
-FOUNDATIONS |= {"ppzoo", "yaml_text"}
+FOUNDATIONS |= {"launcher", "ppzoo", "yaml_text"}
 SHARED = {"layers", "weights"}
 ROOMS = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
 MAY_IMPORT = {

@@ -21,6 +21,7 @@ from ppzoo.build.networks import answering, class_count, members
 from ppzoo.build.parts import dataset
 from ppzoo.config import Configuration, InferSection, settings
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.machine import MAX_CLASSES
 
 logger = logging.getLogger("ppzoo")
 
@@ -43,6 +44,11 @@ def with_classes_of_data(config: Section) -> dict[str, Any]:
         count, source = len(images.classes), f"classes ({', '.join(images.classes[:3])}{more})"
     else:
         count, source = int(images.labels.max()) + 1, "classes, by the highest label"
+    if count > MAX_CLASSES:
+        raise DataError(
+            f"Arch.class_num: the training data would have {count} {source}, more than {MAX_CLASSES}:"
+            f" {_of_highest_label(images)}; correct that label, or set dataset.relabel, which numbers labels from 0 on"
+        )
     logger.info("Arch.class_num: the training data has %d %s", count, source)
     return _with_class_num(config, count)
 
@@ -55,7 +61,7 @@ def with_classes_of_run(config: Section) -> dict[str, Any]:
     """
     weights = weights_of(config)
     beside = Path(weights).parent / RESOLVED if weights else None
-    of_run = configuration.load(beside) if beside and beside.is_file() else None
+    of_run = configuration.load(beside) if beside and os.path.isfile(beside) else None
     if of_run and "class_num" not in answering(config["Arch"]):
         config = _with_class_num(config, class_count(of_run))
     names = names_beside(weights) or (class_names(of_run) if of_run else None)
@@ -92,7 +98,7 @@ def weights_of(config: Section) -> str | None:
 def names_beside(weights: str | None) -> list[str] | None:
     """The names of the classes that training left beside its weights."""
     beside = Path(weights).parent / LABELS if weights else None
-    if not (beside and beside.is_file()):
+    if not (beside and os.path.isfile(beside)):
         return None
     labels = data.read_labels(beside)
     return [labels.get(index, str(index)) for index in range(max(labels) + 1)]
@@ -278,6 +284,12 @@ def _in_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> di
                 f" {name!r} for class {index}, which is {known[index]!r}: correct the order or remove the names"
             )
     return labels
+
+
+def _of_highest_label(images: data.Dataset) -> str:
+    if images.labels.ndim == 2:
+        return "an image has one value for each"
+    return f"label {images.labels.max()} of {images.describe(int(images.labels.argmax()))}"
 
 
 def label_list(config: Section) -> list[str]:

@@ -22,14 +22,19 @@ from ppzoo.build.parts import image_shape
 from ppzoo.build.preprocessing import warn_of_preprocessing
 from ppzoo.build.use import answering_network, exported_postprocess, is_multi_label
 from ppzoo.config import Configuration, settings
-from ppzoo.errors import ConfigError, WeightsError
+from ppzoo.errors import ConfigError, OutputError, WeightsError
+from ppzoo.files import local_path
 from ppzoo.layers import Classifier
 
 ENTRY = "configuration"
 
 
 def export_weights(config: Section) -> Path:
-    """Write the trained network's weights into `Global.save_inference_dir` and answer the file."""
+    """Write the trained network's weights into `Global.save_inference_dir` and answer the file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     config = with_classes_of_run(config)
     warn_of_preprocessing(config)
     network = answering_network(config)
@@ -40,9 +45,13 @@ def export_weights(config: Section) -> Path:
     ((answer, options),) = exported_postprocess(config).items()
     run = {"use_multilabel": True} if is_multi_label(config) else {}
     text = json.dumps({"Global": run, "Arch": arch, "Infer": {**infer, "PostProcess": {"name": answer, **options}}})
-    file = Path(settings(Configuration, config).Global.save_inference_dir) / f"{name}.safetensors"
+    folder = local_path(settings(Configuration, config).Global.save_inference_dir, "Global.save_inference_dir")
+    file = folder / f"{name}.safetensors"
     arrays = {key: value.numpy() for key, value in network.state_dict().items()}
-    weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: text})
+    try:
+        weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: text})
+    except OSError as error:
+        raise OutputError(file, error) from error
     return file
 
 

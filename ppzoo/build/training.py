@@ -42,6 +42,7 @@ from ppzoo.data.loader import Loader
 from ppzoo.data.reading import HOW_TO_SKIP
 from ppzoo.errors import CheckpointError, ConfigError, DataError
 from ppzoo.events import Callback
+from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronise_norms
 
 logger = logging.getLogger("ppzoo")
@@ -114,7 +115,7 @@ def training(
         engine.compute_deterministically()
     paddle.seed(seed)
     _warn_of_imbalance(images.labels)
-    folder = Path(run.output_dir) / config["Arch"]["name"]
+    folder = local_path(run.output_dir, "Global.output_dir") / config["Arch"]["name"]
     checkpoint = processes.share(_checkpoint(folder, resume or run.checkpoints) if processes.first else None)
     log_data(TRAIN_DATA, images, class_count(config))
     warn_of_preprocessing(config)
@@ -374,7 +375,7 @@ def _warn_of_imbalance(labels: np.ndarray) -> None:
 def _checkpoint(folder: Path, wish: str | None) -> Path | None:
     """The prefix of the checkpoint that is wished for: a prefix, or "auto"."""
     if wish != "auto":
-        return Path(wish) if wish else None
+        return local_path(wish, "Global.checkpoints") if wish else None
     engine.refuse_if_held(folder)
     return engine.newest(folder) if os.path.isdir(folder) else None  # also where its name is too long
 

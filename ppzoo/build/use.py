@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from ppzoo.build.training import evaluation_of
 from ppzoo.build.views import evaluate_views, mirrors, title, tta, views
 from ppzoo.config import Configuration, DistillationSection, InferSection, PostProcessSection, own_options, settings
 from ppzoo.errors import ConfigError, DataError, PpzooError
-from ppzoo.files import weights_of_run
+from ppzoo.files import local_path, weights_of_run
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 
@@ -118,7 +119,7 @@ def export(config: Section) -> tuple[Path, float]:
         "PreProcess": {"transform_ops": section.transforms},
         "PostProcess": exported_postprocess(config),
     }
-    folder = Path(run.save_inference_dir)
+    folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
     return folder, deploy.export(network, folder, run.image_shape, content, multi_label=is_multi_label(config))
 
 
@@ -179,12 +180,12 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
     """
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:
-        if Path(name).is_dir():
+        if os.path.isdir(name):
             found = [Path(file) for file in data.images_below(name)]
-        elif Path(name).is_file():
+        elif os.path.isfile(name):
             found = [Path(name)]
         else:
-            found = [Path(file) for file in glob.glob(name, recursive=True) if Path(file).is_file()]
+            found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
         if not found:
             raise DataError(
                 f"Infer.infer_imgs: expected an image, a folder with images or a pattern that matches some,"

@@ -16,8 +16,10 @@ from types import FrameType
 from typing import NoReturn
 
 from ppzoo.cli import data, tasks, zoo
-from ppzoo.errors import ConfigError, Interrupted, PpzooError
+from ppzoo.cli.streams import LostOutput, complain, flush_streams, open_streams, report_lost_output
+from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_failure, status_of_failure
 from ppzoo.installation import require_paddle
+from ppzoo.launcher import read_launch
 from ppzoo.native import process
 
 
@@ -36,11 +38,14 @@ def tool(command: str) -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> NoReturn:
-    if arguments[:1] in (["train"], ["eval"], ["infer"]):
-        process.prepare()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the names of files may be no text
-    sys.exit(main(arguments, owns_process=True))
+    open_streams()
+    process.prepare(computes=arguments[:1] in (["train"], ["eval"], ["infer"]))
+    try:
+        status = main(arguments, owns_process=True)
+    except SystemExit as end:  # argparse's
+        status = end.code if isinstance(end.code, int) else 2
+    _leave_signals_to_the_system()
+    sys.exit(flush_streams(status))
 
 
 def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
@@ -51,7 +56,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        if options.command not in ("train", "eval") and os.environ.get("PADDLE_TRAINERS_NUM", "1") != "1":
+        if read_launch(os.environ).size > 1 and options.command not in ("train", "eval"):
             raise ConfigError(f"{options.command}: expected one process; start it without paddle.distributed.launch")
         if getattr(options, "needs_paddle", True):
             require_paddle()
@@ -61,20 +66,38 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            complain(f"error: {problem}")
         return error.exit_status
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return error.exit_status
     except PpzooError as error:
-        print(f"error: {error.line}", file=sys.stderr)
+        complain(f"error: {error.line}")
         return error.exit_status
-    except Terminated:
-        print("terminated", file=sys.stderr)
-        return 128 + signal.SIGTERM
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except LostOutput as error:
+        return report_lost_output(error)
+    except OSError as error:
+        complain(f"error: {describe_failure(error)}")
+        return status_of_failure(error)
+    except MemoryError as error:
+        complain(f"error: out of memory ({_first_line(error)}): lower batch_size, image sizes or num_workers")
+        return 1
+    except KeyboardInterrupt as error:
+        if owns_process:
+            _leave_signals_to_the_system()
+        is_sigterm = isinstance(error, Terminated)
+        complain("terminated" if is_sigterm else "interrupted")
+        return 128 + (signal.SIGTERM if is_sigterm else signal.SIGINT)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _leave_signals_to_the_system() -> None:
+    """A further signal ends the process at once, without a traceback from wherever Python happens to be."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _import_paddle() -> None:
@@ -85,8 +108,9 @@ def _import_paddle() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     with contextlib.redirect_stderr(io.StringIO()) as said:
         import paddle  # noqa: F401
-    others = [line for line in said.getvalue().splitlines() if "OMP_NUM_THREADS" not in line]
-    print("".join(f"{line}\n" for line in others), end="", file=sys.stderr)
+    for line in said.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in line:
+            complain(line)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ppzoo.config.hints import Problem, accepts, show
 from ppzoo.errors import suggestion
+from ppzoo.machine import MAX_CLASSES
 
 DISTILLATION = "DistillationModel"
 SEVERAL_LABELS = ("MultiLabelDataset", "MultiLabelLoss", "MultiLabelThreshOutput", "MultiLabelTopk")
@@ -118,6 +119,10 @@ def _classes(config: Mapping[str, Any]) -> Iterator[Problem]:
     """What names a number of classes must name that of the network."""
     count = at(config, "Arch.class_num")
     if not accepts(count, int):
+        return
+    if count > MAX_CLASSES:
+        why = "since the last layer of the network has a row of weights for each class"
+        yield Problem("Arch.class_num", f"expected at most {MAX_CLASSES}, {why}, received {count}")
         return
     for path, _, options in _terms(config):
         weights, topk = fitting(options.get("class_weights"), list[float]), options.get("topk")

@@ -11,7 +11,7 @@ from typing import Any
 from ppzoo.config.checking import Task
 from ppzoo.config.contradictions import at, listed
 from ppzoo.config.hints import Problem
-from ppzoo.files import weights_suggestion
+from ppzoo.files import is_url, weights_suggestion
 
 SPLITS: dict[Task, tuple[str, ...]] = {"train": ("Train", "Eval"), "eval": ("Eval",), "infer": (), "export": ()}
 
@@ -81,6 +81,6 @@ def _absent(path: str, expected: str, name: str, *, suffix: str | None) -> Probl
     found = (
         "which is of another kind"
         if os.path.exists(name)
-        else f"which does not exist{nearest(Path(name), suffix=suffix)}"
+        else "which does not exist" + ("" if is_url(name) else nearest(Path(name), suffix=suffix))
     )
     return Problem(path, f"expected {expected}, received {name!r}, {found}")

@@ -47,6 +47,11 @@ class Limit:
     holds: Callable[[Any], bool]
 
 
+def below(most: int) -> Limit:
+    """The limit of integers that are at most `most`; given after another one, it is named where it alone is broken."""
+    return Limit(f"an integer of at most {most}", lambda value: value <= most)
+
+
 def problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
     """What is wrong with the `value` found at `path`, as near to the wrong element as can be said."""
     if value == "None" and isinstance(value, str) and accepts(None, hint):
@@ -56,7 +61,21 @@ def problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
         if inner:
             yield from inner
         else:
-            yield Problem(path, f"expected {describe(hint)}, received {show(value)}{_mend(value, hint)}")
+            expected = _broken_limit(value, hint) or describe(hint)
+            yield Problem(path, f"expected {expected}, received {show(value)}{_mend(value, hint)}")
+
+
+def _broken_limit(value: Any, hint: Any) -> str | None:
+    """The description of the first limit that a value of the right type breaks."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        found = [_broken_limit(value, arm) for arm in arguments if arm is not type(None)]
+        return found[0] if len(found) == 1 and found[0] and len(arguments) == 2 else None
+    if origin is not Annotated or not accepts(value, arguments[0]):
+        return None
+    limits = [extra for extra in arguments[1:] if isinstance(extra, Limit)]
+    first = next((limit for limit in limits if not limit.holds(value)), None)
+    return None if first is None or first is limits[0] else first.description
 
 
 def accepts(value: Any, hint: Any) -> bool:

@@ -16,7 +16,7 @@ from ppzoo.config.files import nearest
 from ppzoo.config.overrides import override
 from ppzoo.config.places import Components, set_switches
 from ppzoo.errors import ConfigError
-from ppzoo.files import expand_home
+from ppzoo.files import expand_home, local_path, open_plain_file
 from ppzoo.yaml_text import MAX_BYTES, parse
 
 BASE = "_BASE_"
@@ -36,7 +36,7 @@ def load(
         ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
             does not fit the configuration; each in one line.
     """
-    config = _with_bases(Path(path), (), {})
+    config = _with_bases(local_path(path, "the configuration file"), (), {})
     override(config, *overrides, components=components)
     set_switches(config, components or {})
     return config
@@ -84,12 +84,12 @@ def _bases(value: Any, path: Path) -> list[str]:
 
 def _read(path: Path, trail: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {trail}{nearest(path, suffix=path.suffix or '.yaml')}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
     content = parse(text, str(path))
     if not isinstance(content, dict):

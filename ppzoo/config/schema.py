@@ -11,11 +11,13 @@ import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from math import isqrt
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ppzoo.config.components import Option
-from ppzoo.config.hints import Limit
+from ppzoo.config.hints import Limit, below
 from ppzoo.files import PathText
+from ppzoo.machine import MAX_PIXELS
 
 T = TypeVar("T")
 
@@ -69,8 +71,12 @@ def log_ranks(value: str | int | list[int]) -> list[int]:
     return [int(part) for part in parts] if all(str(part).strip().isdecimal() for part in parts) else []
 
 
-Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1)]
-Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0)]
+LARGEST = 2**31 - 1  # what PaddlePaddle's shapes and counters hold
+MAX_WORKERS, MAX_CHANNELS = 256, 4096
+Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(LARGEST)]
+Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(LARGEST)]
+Side = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(isqrt(MAX_PIXELS))]
+Workers = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_WORKERS)]
 Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)]
 Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= value < float("inf"))]
 Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
@@ -87,6 +93,8 @@ Device = Annotated[
 ImageShape = Annotated[
     list[int],
     Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
+    Limit(f"at most {MAX_PIXELS} pixels (height x width)", lambda value: value[1] * value[2] <= MAX_PIXELS),
+    Limit(f"at most {MAX_CHANNELS} channels", lambda value: value[0] <= MAX_CHANNELS),
 ]
 
 
@@ -169,7 +177,7 @@ class TtaSection:
 
     flip: bool = False
     ten_crop: bool = False
-    sizes: list[Count] | None = None
+    sizes: list[Side] | None = None
 
 
 @dataclass(frozen=True)
@@ -300,7 +308,7 @@ class SamplerSection:
 class LoaderSection:
     """`loader`: 0 workers read in the training process itself."""
 
-    num_workers: Natural = 0
+    num_workers: Workers = 0
     use_shared_memory: bool = True
 
 

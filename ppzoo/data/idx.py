@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import zlib
 from pathlib import Path
 
@@ -29,9 +30,9 @@ def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
         DataError: the file is missing, cut short, too long, or not an IDX file of unsigned bytes.
     """
     plain, packed = folder / name, folder / f"{name}.gz"
-    if not plain.is_file() and not packed.is_file():
+    if not os.path.isfile(plain) and not os.path.isfile(packed):
         raise DataError(f"expected {plain} or {packed}, neither is there: correct dataset.image_root")
-    file = plain if plain.is_file() else packed
+    file = plain if os.path.isfile(plain) else packed
     try:
         with file.open("rb") as stream:
             return _parse(stream if file is plain else gzip.GzipFile(fileobj=stream), file, dimensions)

@@ -16,6 +16,7 @@ from typing import NoReturn
 import numpy as np
 
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.files import read_plain_file
 
 CHUNK_BYTES = 1 << 24
 MAX_LABEL_DIGITS = 9  # what fits in int32
@@ -83,7 +84,7 @@ def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str 
     if delimiter is not None and (len(delimiter) != 1 or ord(delimiter) in (0, NEWLINE) or ord(delimiter) > 127):
         raise ConfigError(f"delimiter: expected one ASCII character, received {delimiter!r}: write e.g. ' ' or ','")
     try:
-        text = Path(file).read_bytes()
+        text = read_plain_file(file)
     except OSError as error:
         raise DataError(
             f"cannot read the list file {str(file)!r} ({error.strerror}): correct dataset.cls_label_path"

@@ -7,6 +7,7 @@ those of NUS-WIDE-SCENE the 33 scenes of that data set in the order of the alpha
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
         DataError: the file cannot be read, a line is not as described, or an index comes twice.
     """
     file = Path(path)
-    if not file.exists() and file.name in SHIPPED:
+    if not os.path.exists(file) and file.name in SHIPPED:
         file, delimiter = SHIPPED[file.name], " "
     try:
         text = read_plain_file(file).decode("utf-8-sig")

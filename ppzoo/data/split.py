@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from ppzoo.data.datasets import ImageFolder, skipped_text
 from ppzoo.data.fingerprint import equal_files
 from ppzoo.data.labels import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.files import write_atomically
+from ppzoo.files import is_utf8, write_atomically
 
 TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
 
@@ -82,7 +83,7 @@ def split_folder(
     data = ImageFolder(image_root=str(folder))
     if not overwrite:
         for name in (TRAIN_LIST, VAL_LIST, LABEL_LIST):
-            if (root / name).exists():
+            if os.path.exists(root / name):
                 raise DataError(f"{root / name} exists: remove it, or overwrite it (--overwrite)")
     paths = [_listable(data.index.path(index)) for index in range(len(data))]
     duplicates = equal_files([data.describe(index) for index in range(len(data))], workers=workers)
@@ -122,14 +123,12 @@ def draw(labels: np.ndarray, duplicates: list[list[int]], val_fraction: float, s
 
 def _listable(path: str) -> str:
     """A path that a list file can hold."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"the name {path!r} is not UTF-8, which list files are: rename the file") from None
+    if not is_utf8(path):
+        raise DataError(f"the name {path!r} is not UTF-8, which list files are: rename the file")
     if path != path.strip(" \t\r") or "\n" in path:
         raise DataError(f"the name {path!r} begins with a blank or has an end of line, which no list can hold: rename")
     return path
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    write_atomically(path, lambda file: file.write("".join(lines).encode()))
+    write_atomically(path, lambda file: file.write("".join(lines).encode(errors="surrogateescape")))

@@ -166,13 +166,14 @@ def _end(workers: list[_Worker], rooms: list[SharedArrays], parent: int) -> None
     """End the processes; they hold nothing that would have to be put in order."""
     if os.getpid() != parent:
         return  # a copy of this object, in a forked process
-    for worker in workers:
-        worker.process.kill()
-    for worker in workers:
-        worker.process.join()
-        worker.connection.close()
-    for room in rooms:
-        room.close()
+    with _signals_held_back():  # a second Ctrl-C would leave some of them, and a traceback
+        for worker in workers:
+            worker.process.kill()
+        for worker in workers:
+            worker.process.join()
+            worker.connection.close()
+        for room in rooms:
+            room.close()
 
 
 def _give_back_freed_memory() -> None:

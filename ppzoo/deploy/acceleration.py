@@ -15,7 +15,7 @@ import paddle
 from ppzoo.deploy.folder import PARAMETERS, PROGRAM, PROGRAM_FILES
 from ppzoo.deploy.program import InferenceProgram
 from ppzoo.deploy.rounding import errors, is_rounding, outputs_of
-from ppzoo.errors import TrainingError
+from ppzoo.errors import TrainingError, describe_failure
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 
@@ -84,14 +84,17 @@ class _Plain(paddle.nn.Layer):
 
 
 def _checked(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
-    """The network as a program, compared with it on the first few of `images`."""
-    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
-        spec = paddle.static.InputSpec([None, *images.shape[1:]], "float32", "image")
-        plain = _Plain(network)
-        plain.eval()
-        paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
-        program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
-        running = InferenceProgram(program, Path(place) / PARAMETERS)
+    """The network as a program, compared with it on the first few of `images`.
+
+    Raises:
+        TrainingError: they differ, or there is no room for the program in the folder of temporary files.
+    """
+    try:
+        running = _exported(network, images)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write the network's inference program ({describe_failure(error)}): free some space, or set TMPDIR"
+        ) from error
     some = images[:COMPARED].numpy()
     expected = outputs_of(network)(some[:2])
     require_finite(expected)
@@ -102,3 +105,13 @@ def _checked(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
             f" {TOLERANCE:g} is allowed): please report the architecture and the version of PaddlePaddle"
         )
     return running
+
+
+def _exported(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
+    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
+        spec = paddle.static.InputSpec([None, *images.shape[1:]], "float32", "image")
+        plain = _Plain(network)
+        plain.eval()
+        paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
+        program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
+        return InferenceProgram(program, Path(place) / PARAMETERS)

@@ -8,6 +8,7 @@ others' SHA-256.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,7 +84,7 @@ def export(
     model.eval()
     _require_fit(model, image_shape)
     try:
-        standing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+        standing = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
         with tempfile.TemporaryDirectory(prefix=".export-", dir=standing) as place:
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])

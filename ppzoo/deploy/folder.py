@@ -48,7 +48,7 @@ def open_export(folder: Path) -> Exported:
         PpzooError: the folder is not an export, or one of its files is damaged or of another export, or the program
             does anything else than compute.
     """
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    names = {file.name for file in folder.iterdir()} if os.path.isdir(folder) else set()
     if not ({PARAMETERS, SETTINGS} <= names and names & set(PROGRAM_FILES)):
         raise PpzooError(
             f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PARAMETERS} and {SETTINGS},"

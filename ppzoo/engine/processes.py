@@ -21,11 +21,14 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor
 
-from ppzoo.engine.lifeline import Lifeline, PeerError
-from ppzoo.errors import Interrupted, TrainingError
+from ppzoo.engine.lifeline import PATIENCE, Lifeline, PeerError
+from ppzoo.engine.meeting import end_if_alone
+from ppzoo.errors import ConfigError, Interrupted, TrainingError
+from ppzoo.launcher import Launch, read_launch
 
 T = TypeVar("T")
 
+TIME_LIMIT = "FLAGS_stop_check_timeout"
 HEARING = 3.0  # seconds in which a failure of another process is heard of after a transfer broke
 
 
@@ -93,7 +96,11 @@ ALONE = Processes()
 class _Several(Processes):
     """More than one, connected by PaddlePaddle: NCCL on GPUs, gloo on CPUs."""
 
-    def __init__(self) -> None:
+    def __init__(self, launch: Launch) -> None:
+        with end_if_alone(launch, _patience()):
+            self._connect()
+
+    def _connect(self) -> None:
         if paddle.get_device().startswith("cpu"):
             os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # where the launcher saw GPUs it would be NCCL
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -169,15 +176,27 @@ def join_processes() -> Processes:
     """Connect with the other processes of the launcher, if there are any, on the device that is selected.
 
     Raises:
+        ConfigError: the launcher's variables are left over from something else.
         TrainingError: they cannot be reached.
     """
-    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
+    launch = read_launch(os.environ)
+    if launch.size < 2:
         return ALONE
     try:
-        return _Several()
-    except RuntimeError as error:
+        return _Several(launch)
+    except (RuntimeError, ValueError, OSError) as error:  # as PaddlePaddle classifies what went wrong
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise TrainingError(f"expected to reach the other processes of the training, received: {reason}") from error
+
+
+def _patience() -> float:
+    """Seconds in which all must have met: PaddlePaddle's variable for it, or our default."""
+    text = os.environ.get(TIME_LIMIT)
+    if text is None:
+        return PATIENCE
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise ConfigError(f"{TIME_LIMIT}: expected a number of seconds, received {text!r:.60}")
+    return float(text)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How well each class does, from the confusion matrix and from the scores."""
+"""How well each class does, from counts of labels and predictions and from the scores."""
 
 from __future__ import annotations
 
@@ -36,18 +36,12 @@ class PrecisionRecallF1(Metric):
         class_num = scores.shape[1]
         truth = class_indices(label, class_num).numpy().ravel()
         predicted = scores.argmax(axis=1).numpy()
-        counts = np.bincount(truth * class_num + predicted, minlength=class_num**2)
-        self.merge({"confusion": counts.reshape(class_num, class_num)})
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """C x C counts: row the label, column the prediction."""
-        return self.gathered()["confusion"]
+        cases = {"right": truth[truth == predicted], "support": truth, "predicted": predicted}
+        self.merge({name: np.bincount(values, minlength=class_num) for name, values in cases.items()})
 
     def per_class(self) -> dict[str, np.ndarray]:
         """ "precision", "recall", "f1" and "support" (the number of labels) of every class, each of C."""
-        confusion = self.confusion
-        right, support, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+        right, support, predicted = (self.gathered()[name] for name in ("right", "support", "predicted"))
         return {
             "precision": _ratio(right, predicted),
             "recall": _ratio(right, support),
@@ -58,7 +52,7 @@ class PrecisionRecallF1(Metric):
     def compute(self) -> dict[str, float]:
         figures = self.per_class()
         support = figures.pop("support")
-        occurs = support + self.confusion.sum(axis=0) > 0
+        occurs = support + self.gathered()["predicted"] > 0
         answer = {f"{name}_macro": float(values[occurs].mean()) for name, values in figures.items()}
         for name, values in figures.items():
             answer[f"{name}_weighted"] = float(np.average(values, weights=support))

@@ -32,8 +32,9 @@ class TopkAcc(Metric):
         super().__init__()
         given = [1, 5] if topk is None else topk
         self.topk = [given] if isinstance(given, int) else list(given)
-        if not self.topk or min(self.topk) < 1:
-            raise ConfigError(f"expected topk with numbers of 1 or more, received {topk}")
+        numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in self.topk)
+        if not self.topk or not numbers or min(self.topk) < 1:
+            raise ConfigError(f"expected topk with numbers of 1 or more, received {topk!r:.60}")
         self._said: set[int] = set()
 
     @property

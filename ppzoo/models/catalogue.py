@@ -11,6 +11,7 @@ import paddle
 
 from ppzoo.errors import ConfigError, suggestion
 from ppzoo.layers import Classifier
+from ppzoo.machine import MAX_CLASSES
 from ppzoo.registry import Registry
 
 OFFICIAL_WEIGHTS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
@@ -92,8 +93,14 @@ class Variant:
             if choices and value not in choices:
                 expected = " or ".join(map(repr, choices))
                 raise ConfigError(f"{self.name}: expected {name} {expected}, received {value!r}")
-        if options.get("class_num", 1) < 1:
-            raise ConfigError(f"{self.name}: expected class_num of at least 1, received {options['class_num']}")
+        count = options.get("class_num", 1)
+        if count < 1:
+            raise ConfigError(f"{self.name}: expected class_num of at least 1, received {count}")
+        if count > MAX_CLASSES:
+            raise ConfigError(
+                f"{self.name}: expected class_num of at most {MAX_CLASSES}, received {count}: its last layer has a row"
+                " of weights for each class"
+            )
 
 
 MODELS: Registry[Variant] = Registry("architecture")

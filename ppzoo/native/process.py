@@ -1,4 +1,4 @@
-"""What the process needs set before PaddlePaddle starts: thread counts, and an allocator that keeps its memory.
+"""What the process needs set before PaddlePaddle starts: thread counts, an allocator that keeps its memory, UTF-8.
 
 PaddlePaddle computes with one thread unless told otherwise, and glibc hands every large tensor back to the system and
 faults fresh pages in at the next step: 1.3 million page faults in a short training against 0.4 with the thresholds
@@ -46,18 +46,24 @@ def missing_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in environment}
 
 
-def prepare() -> None:
-    """Start this program anew with the settings that its environment lacks, return where none is missing.
+def prepare(*, computes: bool = True) -> None:
+    """Start this program anew with the settings that it lacks, return where none is missing.
 
     Call it before anything imports paddle; `chosen_settings` tells afterwards what was set. The interpreter, its
-    options and the program's arguments stay the same.
+    options and the program's arguments stay the same. Where file names are not UTF-8 for Python, as under an ASCII
+    locale with PYTHONUTF8=0, its UTF-8 mode is turned on: configurations and lists name files in UTF-8.
+
+    Args:
+        computes: thread counts and allocator matter, too.
     """
-    missing = missing_settings(os.environ)
-    if not missing:
+    missing = missing_settings(os.environ) if computes else {}
+    options = [] if sys.getfilesystemencoding().lower() == "utf-8" else ["-X", "utf8"]
+    if not (missing or options):
         return
     settings = " ".join(f"{name}={value}" for name, value in missing.items())
+    environment = {**os.environ, **missing, **({SET: settings} if missing else {})}
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **missing, SET: settings})
+    os.execve(sys.executable, [sys.executable, *options, *sys.orig_argv[1:]], environment)
 
 
 def chosen_settings() -> str | None:

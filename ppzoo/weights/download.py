@@ -90,7 +90,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
 def cached(url: str) -> Path | None:
     """Where the file of `url` lies in the cache; None if it was not fetched."""
     target = _place(url, weights_folder())
-    return target if target.is_file() else None
+    return target if os.path.isfile(target) else None
 
 
 def discard(target: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,7 +77,7 @@ def read_variables(folder: Path) -> WeightFile:
 
 def is_variable(file: Path) -> bool:
     """Whether it is a file that begins as a tensor does."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         return False
     with file.open("rb") as stream:
         return stream.read(len(START)) == START
@@ -115,7 +116,7 @@ def _length(stream: BinaryIO, form: str) -> int:
 def _parameter_names(file: Path) -> list[str]:
     """Names in the order of the tensors, which is the alphabet's."""
     readers = {file.with_suffix(".json"): _names_of_json, file.with_suffix(".pdmodel"): _names_of_program}
-    program = next((path for path in readers if path.is_file()), None)
+    program = next((path for path in readers if os.path.isfile(path)), None)
     if program is None:
         known = " or ".join(path.name for path in readers)
         raise WeightsError(f"{file} does not name its tensors; put its program, {known}, beside it")
@@ -153,7 +154,7 @@ def _names_of_program(content: bytes) -> list[str]:
 def _structured_names(file: Path, names: list[str]) -> dict[str, str]:
     """Parameter name -> structured name, where the file has a table of them for all its parameters."""
     info = file.with_name(file.name + ".info")
-    if not info.is_file():
+    if not os.path.isfile(info):
         return {}
     with info.open("rb") as stream:
         entries: Any = unpickle(stream, info)

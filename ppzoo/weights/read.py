@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import expand_home
+from ppzoo.files import expand_home, is_url
 from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
 from ppzoo.weights.inference import PARAMS, START, find_params, is_variable, read_inference_params, read_variables
@@ -28,7 +28,7 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
     Raises:
         WeightsError: it cannot be had or read, or must not be read; a bad download is not kept.
     """
-    if not str(source).startswith(("http://", "https://")):
+    if not is_url(source):
         return _read_path(Path(expand_home(os.fspath(source))))
     was_there = cached(str(source)) is not None
     file = fetch(str(source), weights_folder())
@@ -41,13 +41,13 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
 
 
 def _read_path(path: Path) -> WeightFile:
-    if path.is_dir() and not path.with_name(path.name + ".pdparams").is_file():
+    if os.path.isdir(path) and not os.path.isfile(path.with_name(path.name + ".pdparams")):
         params = find_params(path)
         if params is not None:
             return read_inference_params(params)
         if any(map(is_variable, path.iterdir())):
             return read_variables(path)
-    if path.name and not path.exists() and path.with_name(path.name + PARAMS).is_file():
+    if path.name and not os.path.exists(path) and os.path.isfile(path.with_name(path.name + PARAMS)):
         path = path.with_name(path.name + PARAMS)
     file = find_file(path)
     return _reader(file)(file)

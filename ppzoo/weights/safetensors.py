@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import write_atomically
+from ppzoo.files import make_parent, write_atomically
 from ppzoo.weights.allowed import is_shape
 from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, unique, widen_bfloat16
 
@@ -109,5 +109,5 @@ def save_safetensors(
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             file.write(little.reshape(-1).view(np.uint8).data)
 
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     write_atomically(path, write)

@@ -47,20 +47,20 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
     """
     path = Path(path)
     for candidate in (path, path.with_name(path.name + suffix)) if path.name else (path,):
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             if not os.access(candidate, os.R_OK):
                 raise WeightsError(f"{candidate} may not be read by this user; change its permissions")
             return candidate
     hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise WeightsError(f"{path} is a folder; name the {suffix} file{hint}")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise WeightsError(f"{path} does not exist, nor does its folder {path.parent}")
     raise WeightsError(f"there is no {path} (with or without {suffix}){hint or _nearest(path.name, path.parent)}")
 
 
 def _nearest(name: str, folder: Path) -> str:
-    return suggestion(name, (file.name for file in folder.iterdir() if file.is_file()))
+    return suggestion(name, (file.name for file in folder.iterdir() if os.path.isfile(file)))
 
 
 def widen_bfloat16(array: np.ndarray) -> np.ndarray:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppzoo.files import write_atomically
+from ppzoo.files import make_parent, write_atomically
 from ppzoo.weights.pdparams import NAME_TABLE
 
 PROTOCOL = 4  # the newest that paddle.save writes
@@ -24,7 +23,7 @@ def save_pdparams(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -
     """
     entries: dict[str, Any] = {key: _array(value) for key, value in state_dict.items()}
     entries[NAME_TABLE] = {key: value.name for key, value in state_dict.items() if _is_tensor(value)}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_parent(path)
     _dump(entries, path)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +18,11 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_class_count
 from ppzoo.data.datasets.tar_headers import FILE, read_headers
 from ppzoo.errors import ConfigError, DataError, WeightsError
-from ppzoo.files import PathText
+from ppzoo.files import PathText, open_plain_file
+from ppzoo.machine import expanded
 from ppzoo.weights.unpickle import unpickle
 
-PADDLE_CACHE = Path("~/.cache/paddle/dataset/cifar")
+PADDLE_CACHE = "~/.cache/paddle/dataset/cifar"
 MAX_BYTES = 1 << 28  # of an unpacked archive, or of a file; the real ones have 186 million
 PIXELS = 3 * 32 * 32
 
@@ -60,8 +62,8 @@ class _CIFAR:
             raise ConfigError(f"{type(self).__name__}.mode: expected 'train' or 'test', received {mode!r}")
         check_class_count(self.count, class_num, f"{type(self).__name__} has")
         self.mode = mode
-        self.file = Path(data_file) if data_file else PADDLE_CACHE.expanduser() / self.archive
-        if not self.file.exists():
+        self.file = Path(data_file) if data_file else expanded(PADDLE_CACHE, "set dataset.data_file") / self.archive
+        if not os.path.exists(self.file):
             raise DataError(
                 f"expected {self.archive} at {str(self.file)!r}, nothing is there: correct dataset.data_file, or "
                 f"leave it out and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
@@ -86,12 +88,12 @@ class _CIFAR:
 
     def _read(self, names: list[str]) -> list[Any]:
         """What is pickled in some files of the archive, or of the folder."""
-        if self.file.is_dir():
-            root = self.file if (self.file / names[0]).is_file() else self.file / self.folder
+        if os.path.isdir(self.file):
+            root = self.file if os.path.isfile(self.file / names[0]) else self.file / self.folder
             return [self._unpickle(self._content(root / name), name) for name in names]
         found: dict[str, bytes] = {}
         try:
-            with gzip.open(self.file) as stream:
+            with open_plain_file(self.file) as file, gzip.GzipFile(fileobj=file) as stream:
                 content = stream.read(MAX_BYTES + 1)
             if len(content) > MAX_BYTES:
                 raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
@@ -109,7 +111,7 @@ class _CIFAR:
         return [self._unpickle(found[name], name) for name in names]
 
     def _content(self, path: Path) -> bytes:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise DataError(f"expected the file {str(path)!r}, which is missing: unpack {self.archive} again")
         try:
             if path.stat().st_size > MAX_BYTES:

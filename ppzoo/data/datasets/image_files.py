@@ -16,7 +16,7 @@ from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.labels import names_beside
 from ppzoo.errors import DataError
-from ppzoo.files import PathText, read_plain_file
+from ppzoo.files import PathText, is_utf8, read_plain_file
 
 
 def images_below(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
@@ -165,7 +165,7 @@ class ImageFolder(ImageFiles):
             name for name in entries if not is_hidden(name) and os.path.isdir(os.path.join(image_root, name))
         )
         for name in self.classes:
-            if name != name.strip() or set("\r\n") & set(name) or not _is_text(name):
+            if name != name.strip() or set("\r\n") & set(name) or not is_utf8(name):
                 raise DataError(
                     f"the class folder {name!r} begins or ends with a blank, has a line end or is not UTF-8, which no"
                     " list of labels can hold: rename it"
@@ -226,12 +226,3 @@ def _refuse(error: OSError) -> NoReturn:
     raise DataError(
         f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions, or name another folder"
     ) from error
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file's name is one that is written in UTF-8."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ppzoo.data.datasets.base import DATASETS, check_folder
 from ppzoo.data.datasets.image_files import ImageFiles
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
-from ppzoo.files import PathText
+from ppzoo.files import PathText, read_plain_file
 
 VALUES = {"0": 0, "1": 1, "-1": -1}
 
@@ -56,7 +56,7 @@ class MultiLabelDataset(ImageFiles):
     def _read(self, rows: list[np.ndarray], skipped: list[int]) -> Iterator[str]:
         """The paths; the labels go into `rows`, numbers of blank lines into `skipped`."""
         try:
-            text = Path(self.list_file).read_text(encoding="utf-8-sig")
+            text = read_plain_file(self.list_file).decode("utf-8-sig")
         except OSError as error:
             raise DataError(
                 f"cannot read the list file {self.list_file!r} ({error.strerror}): correct dataset.cls_label_path"
@@ -77,7 +77,7 @@ class MultiLabelDataset(ImageFiles):
                 )
             self._check_width(len(values), number, rows)
             rows.append(np.array(values, np.int8))
-            yield match[1]
+            yield os.fsdecode(match[1].encode())
 
     def _check_width(self, width: int, number: int, rows: list[np.ndarray]) -> None:
         expected = len(rows[0]) if rows and self.class_num is None else self.class_num

@@ -17,7 +17,7 @@ from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
 from ppzoo.errors import DataError
-from ppzoo.files import PathText
+from ppzoo.files import PathText, open_plain_file
 
 LABEL_SUFFIX = ".cls"
 MAX_LABEL_BYTES = 16
@@ -51,11 +51,13 @@ class TarShards:
 
     def __init__(self, *, image_root: PathText, class_num: int | None = None, relabel: bool = False) -> None:
         check_folder(image_root)
-        self.shards = sorted(
-            entry.path
-            for entry in os.scandir(image_root)
-            if entry.is_file() and entry.name.endswith(".tar") and not is_hidden(entry.name)
-        )
+        try:
+            names = sorted(name for name in os.listdir(image_root) if name.endswith(".tar") and not is_hidden(name))
+        except OSError as error:
+            raise DataError(
+                f"cannot read the folder {image_root!r} ({error.strerror}): correct its permissions"
+            ) from error
+        self.shards = [path for path in (os.path.join(image_root, name) for name in names) if not os.path.isdir(path)]
         if not self.shards:
             raise DataError(f"{image_root!r} has no .tar files: expected shards with images and .cls files")
         places: list[np.ndarray] = []
@@ -81,7 +83,8 @@ class TarShards:
                     )
             rows = [(number, entry.offset, entry.size) for entry in entries]
             places.append(np.array(rows, np.int64).reshape(-1, 3).T)
-            yield from ((entry.name, entry.label) for entry in entries)
+            names = (os.fsdecode(entry.name.encode(errors="surrogateescape")) for entry in entries)
+            yield from zip(names, (entry.label for entry in entries), strict=True)
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -111,7 +114,7 @@ def read_shard(path: str) -> list[Entry]:
     images: dict[str, Header] = {}
     labels: dict[str, int] = {}
     try:
-        with open(path, "rb") as file:
+        with open_plain_file(path) as file:
             for member in _files(path, file):
                 key, suffix = _split(member.name)
                 if (suffix in IMAGE_SUFFIXES and key in images) or (suffix == LABEL_SUFFIX and key in labels):
@@ -121,7 +124,9 @@ def read_shard(path: str) -> list[Entry]:
                 elif suffix == LABEL_SUFFIX:
                     file.seek(member.offset)
                     labels[key] = _label(path, member, file.read(min(member.size, MAX_LABEL_BYTES)))
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
+        raise DataError(f"cannot read the shard {path!r} ({error.strerror}): restore or remove it") from error
+    except (ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: expected a tar file without compression, received a broken one: make it anew"
         ) from error

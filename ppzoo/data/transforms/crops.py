@@ -42,7 +42,7 @@ class CropImageAtRatio:
     """
 
     def __init__(self, *, size: int, pad: int, interpolation: str = "bilinear") -> None:
-        self.size = int(check_at_least("CropImageAtRatio.size", size, 1))
+        self.size = width_height("CropImageAtRatio.size", size)[0]
         self.ratio = size / (size + check_at_least("CropImageAtRatio.pad", pad, 0))
         self.resize = Resize(interpolation, "cv2")
 

@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 from ppzoo.data.transforms.jpeg import START, JpegHeader, jpeg_header, possible_sizes
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.machine import MAX_PIXELS
 
-MAX_PIXELS = 178_000_000
 MAX_UINT16 = 65_535
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # how an EPS begins
 PNG_START = b"\x89PNG\r\n\x1a\n"

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ppzoo.data.transforms.decode import MAX_PIXELS
-from ppzoo.data.transforms.pixels import room, width_height
+from ppzoo.data.transforms.pixels import require_fit, room, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError, suggestion
+from ppzoo.machine import MAX_PIXELS
 
 INTERPOLATIONS: dict[str, dict[str, int]] = {
     "cv2": {
@@ -79,6 +79,7 @@ class Window(NamedTuple):
 
     def of(self, image: np.ndarray) -> np.ndarray:
         """The window's content, resized; of parts of pixels the nearest whole ones are taken."""
+        require_fit("ResizeImage", *self.size)
         left, top = round(self.left), round(self.top)
         right, bottom = max(round(self.left + self.width), left + 1), max(round(self.top + self.height), top + 1)
         return self.resize(image[top:bottom, left:right], *self.size)
@@ -115,6 +116,8 @@ class ResizeImage:
         if resize_short is not None and resize_short < 1:
             raise ConfigError(f"ResizeImage.resize_short: expected a positive number, received {resize_short}")
         self.size = None if size is None else width_height("ResizeImage.size", size)
+        if resize_short is not None:
+            width_height("ResizeImage.resize_short", resize_short)
         self.resize_short = resize_short or 0
         self.resize = Resize(interpolation, backend)
 

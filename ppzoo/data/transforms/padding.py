@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppzoo.data.transforms.pixels import check_at_least, colour, width_height
+from ppzoo.data.transforms.pixels import check_at_least, colour, require_fit, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
@@ -40,14 +40,16 @@ class Pad:
         if len(widths) not in (1, 2, 4) or min(widths) < 0:
             raise ConfigError(f"Pad.padding: expected one, two or four widths from 0 on, received {padding!r}")
         left, top, right, bottom = widths * (4 // len(widths))
+        width_height("Pad.padding", [left + right + 1, top + bottom + 1])
         self.widths = ((top, bottom), (left, right), (0, 0))
         self.fill, self.padding_mode = colour("Pad.fill", fill), padding_mode
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        if self.padding_mode != "constant":
-            return np.pad(image, self.widths, self.padding_mode)
         (top, bottom), (left, right), _ = self.widths
         height, width, channels = image.shape
+        require_fit("Pad", width + left + right, height + top + bottom)
+        if self.padding_mode != "constant":
+            return np.pad(image, self.widths, self.padding_mode)
         padded = _filled((height + top + bottom, width + left + right, channels), self.fill, image.dtype)
         padded[top : top + height, left : left + width] = image
         return padded
@@ -92,6 +94,7 @@ class Padv2:
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         height, width, channels = image.shape
         to_width, to_height = self.size or (self._multiple(width), self._multiple(height))
+        require_fit("Padv2", to_width, to_height)
         # Modes 0, 1 and 2 put none, half and all of the room before the image.
         left, top = self.offsets or [room * self.pad_mode // 2 for room in (to_width - width, to_height - height)]
         if min(left, top) < 0 or width + left > to_width or height + top > to_height:

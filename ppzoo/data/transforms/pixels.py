@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.machine import MAX_PIXELS
 
 
 def channels_last(image: np.ndarray) -> np.ndarray:
@@ -59,7 +60,18 @@ def width_height(name: str, size: int | list[int]) -> tuple[int, int]:
     sides = [size, size] if isinstance(size, int) else list(size)
     if len(sides) != 2 or min(sides) < 1:
         raise ConfigError(f"{name}: expected a positive number or [width, height], received {size!r}")
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise ConfigError(f"{name}: expected at most {MAX_PIXELS} pixels, received {sides[0]} x {sides[1]}")
     return sides[0], sides[1]
+
+
+def require_fit(name: str, width: int, height: int) -> None:
+    """
+    Raises:
+        DataError: the transform `name` would make an image that is too large of the one that it received.
+    """
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{name}: expected to make an image of at most {MAX_PIXELS} pixels, not {width} x {height}")
 
 
 def room(name: str, image: np.ndarray, width: int, height: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ppzoo.data.transforms.geometry import INTERPOLATIONS, CropImage, ResizeImage
+from ppzoo.data.transforms.pixels import require_fit
 from ppzoo.data.transforms.registry import Transform
 
 MARGIN = 2  # pixels; a bilinear one is made of two
@@ -30,6 +31,7 @@ class ResizedCrop:
         if min(left, top) < 0:
             return self.crop(self.resize(image, random), random)
         right, bottom = left + self.crop.width, top + self.crop.height
+        require_fit("ResizeImage", right, bottom)
         part = image[: _needed(bottom, height / rows, height), : _needed(right, width / columns, width)]
         code = self.resize.resize.code
         resized = cv2.resize(part, None, fx=columns / width, fy=rows / height, interpolation=code)

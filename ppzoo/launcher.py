@@ -1,0 +1,83 @@
+"""What PaddlePaddle's launcher sets in the environment of the processes that it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ppzoo.errors import ConfigError
+
+SIZE, RANK, ENDPOINTS, OWN = (
+    "PADDLE_TRAINERS_NUM",
+    "PADDLE_TRAINER_ID",
+    "PADDLE_TRAINER_ENDPOINTS",
+    "PADDLE_CURRENT_ENDPOINT",
+)
+VARIABLES = (SIZE, RANK, ENDPOINTS, OWN)
+MASTER = "PADDLE_MASTER"
+LARGEST_PORT = 65535
+
+
+class Launch(NamedTuple):
+    """A process among those of a training: its number, how many there are, and the address of each (host:port).
+
+    Attributes:
+        master: the address at which all of them meet.
+    """
+
+    rank: int
+    size: int
+    endpoints: tuple[str, ...]
+    master: str
+
+
+ALONE = Launch(0, 1, (), "")
+
+
+def read_launch(environment: Mapping[str, str]) -> Launch:
+    """The launcher's variables; `ALONE` where none is set.
+
+    Raises:
+        ConfigError: some are missing, or contradict each other: they are left over from something else.
+    """
+    given = {name: environment[name] for name in VARIABLES if name in environment}
+    if not given or given == {SIZE: "1"}:
+        return ALONE
+    for name in VARIABLES:
+        if name not in given:
+            raise _leftover(given, f"expected {name} together with {', '.join(given)}, received none")
+    size = _number(given, SIZE, 1)
+    rank = _number(given, RANK, 0)
+    if rank >= size:
+        raise _leftover(given, f"{RANK}: expected a number below {SIZE} ({size}), received {rank}")
+    endpoints = tuple(given[ENDPOINTS].split(","))
+    if len(endpoints) != size:
+        raise _leftover(given, f"{ENDPOINTS}: expected {size} addresses ({SIZE}), received {given[ENDPOINTS]!r:.200}")
+    if endpoints[rank] != given[OWN]:
+        raise _leftover(given, f"{OWN}: expected {endpoints[rank]!r} ({ENDPOINTS}), received {given[OWN]!r:.200}")
+    if size == 1:
+        return Launch(rank, size, endpoints, endpoints[0])
+    for name, addresses in ((ENDPOINTS, endpoints), (MASTER, (environment.get(MASTER, endpoints[0]),))):
+        for address in addresses:
+            if not _is_address(address):
+                raise _leftover({**given, name: ""}, f"{name}: expected HOST:PORT, received {address!r:.200}")
+    return Launch(rank, size, endpoints, environment.get(MASTER, endpoints[0]))
+
+
+def _number(given: Mapping[str, str], name: str, least: int) -> int:
+    text = given[name]
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise _leftover(given, f"{name}: expected an integer of at least {least}, received {text!r:.60}")
+    return int(text)
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port[:6]) <= LARGEST_PORT
+
+
+def _leftover(given: Mapping[str, str], problem: str) -> ConfigError:
+    return ConfigError(
+        f"{problem}; paddle.distributed.launch sets these variables: start the command with it, or run"
+        f" `unset {' '.join(given)}`"
+    )
