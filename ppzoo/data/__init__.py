@@ -20,6 +20,7 @@ from ppzoo.data.datasets import (
     images_below,
     skipped_text,
 )
+from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.inspect import Inspection, imbalance, inspect_dataset, leaks
 from ppzoo.data.labels import read_labels
@@ -35,6 +36,7 @@ __all__ = [
     "CIFAR100",
     "CORNERS",
     "DATASETS",
+    "IMAGE_SUFFIXES",
     "SAMPLERS",
     "TRANSFORMS",
     "BatchTransform",
