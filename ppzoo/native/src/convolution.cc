@@ -129,7 +129,10 @@ Description describe(const ConvShape& s, Pass pass, bool bias) {
   Layout weights = chosen_weights(s);
   Layout offsets = bias ? strided({s.out_channels}, {1}) : Layout();
   const int64_t strides[] = {s.stride_h, s.stride_w}, dilates[] = {s.dilation_h - 1, s.dilation_w - 1};
-  const int64_t before[] = {s.top, s.left}, after[] = {s.bottom, s.right};
+  // Of a filter that reaches beyond the padding, which oneDNN does not foresee.
+  const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
+  const int64_t before[] = {s.top, s.left};
+  const int64_t after[] = {std::max(s.bottom, rows - s.height - s.top), std::max(s.right, columns - s.width - s.left)};
   Attributes attributes = own_scratchpad();
 
   Description forward;
@@ -200,22 +203,23 @@ Task make_task(const ConvShape& shape, Pass pass, bool bias) {
   return task;
 }
 
-using Key = std::tuple<int, bool, std::vector<int64_t>>;
+using Key = std::tuple<int, bool, int, std::vector<int64_t>>;
 
-Key key_of(const ConvShape& s, Pass pass, bool bias) {
+Key key_of(const ConvShape& s, Pass pass, bool bias, int threads) {
   return {static_cast<int>(pass),
           bias,
+          threads,
           {s.images, s.height, s.width, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h, s.stride_w,
            s.top, s.bottom, s.left, s.right, s.dilation_h, s.dilation_w, s.groups, s.weight_step}};
 }
 
-// The tasks of the shapes seen last.
-Task& task_for(const ConvShape& shape, Pass pass, bool bias) {
+// The tasks of the shapes seen last; each is for the number of threads that it was made with.
+Task& task_for(const ConvShape& shape, Pass pass, bool bias, int threads) {
   constexpr size_t kCapacity = 2048;
   static std::list<std::pair<Key, Task>> recent;
   static std::map<Key, std::list<std::pair<Key, Task>>::iterator> places;
 
-  Key key = key_of(shape, pass, bias);
+  Key key = key_of(shape, pass, bias, threads);
   auto found = places.find(key);
   if (found != places.end()) {
     recent.splice(recent.begin(), recent, found->second);
@@ -239,7 +243,11 @@ void execute(const Primitive& primitive, const std::vector<dnnl_exec_arg_t>& arg
         "run a primitive");
 }
 
-void run(Task& task, bool outwards, const std::vector<const void*>& data) {
+// Runs one pass; `data` in the order of `arguments_of`.
+void run(const ConvShape& shape, Pass pass, bool bias, const std::vector<const void*>& data) {
+  const AvailableThreads threads;
+  Task& task = task_for(shape, pass, bias, threads.count());
+  const bool outwards = pass == Pass::kWeightGradient;
   std::vector<dnnl_exec_arg_t> arguments;
   for (size_t i = 0; i < task.numbers.size(); ++i) {
     set(task.arguments[i], data[i]);
@@ -292,9 +300,21 @@ void sum_over_channels(const ConvShape& s, const float* whole, int64_t pixels, i
   }
 }
 
+// Writes `rows` copies of `row`, or of zeros where it is null.
+void repeat(const float* row, int64_t rows, int64_t width, float* to) {
+  for (int64_t i = 0; i < rows; ++i, to += width) {
+    if (row != nullptr) {
+      std::copy_n(row, width, to);
+    } else {
+      std::fill_n(to, width, 0.0f);
+    }
+  }
+}
+
 }  // namespace
 
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
+  if (shape.empty()) return repeat(bias, shape.output_pixels(), shape.out_channels, y);
   if (pointwise(shape)) return pointwise_convolve(shape, x, weights, bias, y);
   if (depthwise(shape)) return depthwise_convolve(shape, x, weights, bias, y);
   if (winograd(shape)) return winograd_convolve(shape, x, weights, bias, y);
@@ -304,14 +324,15 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
       ConvShape piece = shape;
       piece.channels = count, piece.weight_step = shape.channels * taps;
       const bool biased = bias != nullptr && first == 0;
-      run(task_for(piece, Pass::kForward, biased), false, {slice, weights + first * taps, to, bias});
+      run(piece, Pass::kForward, biased, {slice, weights + first * taps, to, bias});
     };
     return sum_over_channels(shape, x, pixels, shape.channels, y, shape.output_size(), add);
   }
-  run(task_for(shape, Pass::kForward, bias != nullptr), false, {x, weights, y, bias});
+  run(shape, Pass::kForward, bias != nullptr, {x, weights, y, bias});
 }
 
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx) {
+  if (shape.empty()) return repeat(nullptr, shape.source_pixels(), shape.channels, dx);
   if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
   if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
   if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, dx);
@@ -320,16 +341,24 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
       ConvShape piece = shape;
       piece.out_channels = count;
-      run(task_for(piece, Pass::kInputGradient, false), false, {to, weights + first * filter, slice});
+      run(piece, Pass::kInputGradient, false, {to, weights + first * filter, slice});
     };
     const int64_t pixels = shape.output_size() / shape.out_channels;
     return sum_over_channels(shape, dy, pixels, shape.out_channels, dx, shape.source_size(), add);
   }
-  run(task_for(shape, Pass::kInputGradient, false), false, {dx, weights, dy});
+  run(shape, Pass::kInputGradient, false, {dx, weights, dy});
 }
 
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
                               float* dbias) {
+  if (shape.empty()) {
+    if (!add) repeat(nullptr, 1, shape.weight_size(), dweights);
+    if (!add && dbias != nullptr) repeat(nullptr, 1, shape.out_channels, dbias);
+    for (int64_t pixel = 0; dbias != nullptr && pixel < shape.output_pixels(); ++pixel) {
+      accumulate(dy + pixel * shape.out_channels, shape.out_channels, dbias);
+    }
+    return;
+  }
   if (pointwise(shape) && dbias == nullptr) return pointwise_weight_gradient(shape, x, dy, add, dweights);
   if (depthwise(shape) && dbias == nullptr) return depthwise_weight_gradient(shape, x, dy, add, dweights);
   if (winograd(shape) && dbias == nullptr) return winograd_weight_gradient(shape, x, dy, add, dweights);
@@ -344,8 +373,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
     float* to = dweights;
     if (adding) to = buffer(Purpose::kPartialWeights, shape.weight_size());
     float* bias_to = dbias != nullptr && adding ? bias_part.data() : dbias;
-    run(task_for(piece, Pass::kWeightGradient, dbias != nullptr), true,
-        {x + image * in, to, dy + image * out, bias_to});
+    run(piece, Pass::kWeightGradient, dbias != nullptr, {x + image * in, to, dy + image * out, bias_to});
     if (adding) accumulate(to, shape.weight_size(), dweights);
     if (adding && dbias != nullptr) accumulate(bias_to, shape.out_channels, dbias);
   }
