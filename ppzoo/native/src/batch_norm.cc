@@ -172,7 +172,8 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
     const double count = static_cast<double>(end - begin);
     for (int v = 0; v < kCount; ++v) {
       // From sums of x - near to those of x - shift.
-      const Doubles step = doubles(near[v]) - doubles(shift[v]), before = doubles(sum[v]), after = before + count * step;
+      const Doubles step = doubles(near[v]) - doubles(shift[v]), before = doubles(sum[v]);
+      const Doubles after = before + count * step;
       add_to(totals + first + v * kLanes, after);
       add_to(totals + width + first + v * kLanes, doubles(square[v]) + step * (before + after));
     }

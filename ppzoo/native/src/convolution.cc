@@ -129,10 +129,7 @@ Description describe(const ConvShape& s, Pass pass, bool bias) {
   Layout weights = chosen_weights(s);
   Layout offsets = bias ? strided({s.out_channels}, {1}) : Layout();
   const int64_t strides[] = {s.stride_h, s.stride_w}, dilates[] = {s.dilation_h - 1, s.dilation_w - 1};
-  // Of a filter that reaches beyond the padding, which oneDNN does not foresee.
-  const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
-  const int64_t before[] = {s.top, s.left};
-  const int64_t after[] = {std::max(s.bottom, rows - s.height - s.top), std::max(s.right, columns - s.width - s.left)};
+  const int64_t before[] = {s.top, s.left}, after[] = {s.bottom, s.right};
   Attributes attributes = own_scratchpad();
 
   Description forward;
@@ -311,6 +308,48 @@ void repeat(const float* row, int64_t rows, int64_t width, float* to) {
   }
 }
 
+// Shapes that oneDNN (3.6 at least) does not compute: it reads through a null pointer where the filter sees nothing but
+// padding, and where it reaches beyond the padding; and takes one channel for another where there is one channel, one
+// column of outputs and a horizontal stride, for the strides of axes of size one do not tell it the layout.
+bool misunderstood(const ConvShape& s) {
+  const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
+  const bool only_padding = s.top >= rows || s.left >= columns || s.seen_rows() - rows - s.top >= s.height ||
+                            s.seen_columns() - columns - s.left >= s.width;
+  const bool beyond = rows > s.height + s.top + s.bottom || columns > s.width + s.left + s.right;
+  const bool ambiguous = s.channels == 1 && ((s.out_width() == 1 && s.stride_w > 1) ||
+                                             (s.out_height() == 1 && s.stride_h > 1));
+  return only_padding || beyond || ambiguous;
+}
+
+// The same convolution of just the rows and columns that the filter sees, without padding.
+ConvShape seen_alone(const ConvShape& s) {
+  ConvShape seen = s;
+  seen.height = s.seen_rows(), seen.width = s.seen_columns();
+  seen.top = seen.bottom = seen.left = seen.right = 0;
+  if (s.out_height() == 1) seen.stride_h = 1;
+  if (s.out_width() == 1) seen.stride_w = 1;
+  return seen;
+}
+
+// Calls body(place in the input, place in what is seen, elements) for the rows that lie in both.
+template <class Body>
+void for_seen_rows(const ConvShape& s, const ConvShape& seen, const Body& body) {
+  const int64_t last = std::min(s.width, seen.width - s.left);
+  for (int64_t image = 0; last > 0 && image < s.images; ++image) {
+    for (int64_t row = 0; row < std::min(s.height, seen.height - s.top); ++row) {
+      body((image * s.height + row) * s.width * s.channels,
+           ((image * seen.height + row + s.top) * seen.width + s.left) * s.channels, last * s.channels);
+    }
+  }
+}
+
+const float* copy_seen(const ConvShape& s, const ConvShape& seen, const float* x) {
+  float* copy = buffer(Purpose::kSeen, seen.source_size());
+  std::fill_n(copy, seen.source_size(), 0.0f);
+  for_seen_rows(s, seen, [&](int64_t from, int64_t to, int64_t count) { std::copy_n(x + from, count, copy + to); });
+  return copy;
+}
+
 }  // namespace
 
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
@@ -318,6 +357,10 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
   if (pointwise(shape)) return pointwise_convolve(shape, x, weights, bias, y);
   if (depthwise(shape)) return depthwise_convolve(shape, x, weights, bias, y);
   if (winograd(shape)) return winograd_convolve(shape, x, weights, bias, y);
+  if (misunderstood(shape)) {
+    const ConvShape seen = seen_alone(shape);
+    return convolve(seen, copy_seen(shape, seen, x), weights, bias, y);
+  }
   if (long_sums(shape, shape.channels)) {
     const int64_t taps = shape.kernel_h * shape.kernel_w, pixels = shape.images * shape.height * shape.width;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
@@ -336,6 +379,15 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
   if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
   if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
   if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, dx);
+  if (misunderstood(shape)) {
+    const ConvShape seen = seen_alone(shape);
+    float* gradient = buffer(Purpose::kSeen, seen.source_size());
+    convolve_input_gradient(seen, weights, dy, gradient);
+    std::fill_n(dx, shape.source_size(), 0.0f);
+    return for_seen_rows(shape, seen, [&](int64_t to, int64_t from, int64_t count) {
+      std::copy_n(gradient + from, count, dx + to);
+    });
+  }
   if (long_sums(shape, shape.out_channels)) {
     const int64_t filter = shape.weight_size() / shape.out_channels;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
@@ -362,6 +414,10 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
   if (pointwise(shape) && dbias == nullptr) return pointwise_weight_gradient(shape, x, dy, add, dweights);
   if (depthwise(shape) && dbias == nullptr) return depthwise_weight_gradient(shape, x, dy, add, dweights);
   if (winograd(shape) && dbias == nullptr) return winograd_weight_gradient(shape, x, dy, add, dweights);
+  if (misunderstood(shape)) {
+    const ConvShape seen = seen_alone(shape);
+    return convolve_weight_gradient(seen, copy_seen(shape, seen, x), dy, add, dweights, dbias);
+  }
   // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
   constexpr int64_t kPixels = 4096;
   const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;

@@ -85,7 +85,7 @@ class PaddedRows {
   PaddedRows(const ConvShape& s, const Input& x)
       : s_(s),
         x_(x),
-        ring_(depth(s), std::max(s.width + s.left + s.right, reach(s)), s.channels),
+        ring_(depth(s), std::max(s.width + s.left + s.right, s.seen_columns()), s.channels),
         products_(x.weights != nullptr ? depth(s) : 0, s.width, s.channels),
         made_(depth(s), -1) {}
   void start(int64_t image) {
@@ -112,10 +112,6 @@ class PaddedRows {
   }
 
  private:
-  // The pixels of a padded row up to the last one that a filter sees.
-  static int64_t reach(const ConvShape& s) {
-    return (s.out_width() - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
-  }
   static int64_t depth(const ConvShape& s) { return (s.kernel_h - 1) * s.dilation_h + s.stride_h; }
   void fetch(int64_t number, int64_t oldest) {
     for (next_ = std::max({next_, oldest, int64_t{0}}); next_ <= number; ++next_) {

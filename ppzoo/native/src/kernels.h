@@ -22,6 +22,7 @@ enum class Purpose {
   kGradient,
   kPartialWeights,
   kSlice,
+  kSeen,
   kPartialSum,
   kTiles,
   kProducts,
@@ -57,6 +58,9 @@ struct ConvShape {
   // filter then reaches beyond the padding.
   int64_t out_height() const { return (height + top + bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
   int64_t out_width() const { return (width + left + right - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
+  // The rows and columns, paddings included, from the first to the last one that the filter sees.
+  int64_t seen_rows() const { return (out_height() - 1) * stride_h + dilation_h * (kernel_h - 1) + 1; }
+  int64_t seen_columns() const { return (out_width() - 1) * stride_w + dilation_w * (kernel_w - 1) + 1; }
   int64_t source_pixels() const { return images * height * width; }
   int64_t output_pixels() const {
     return images * std::max<int64_t>(0, out_height()) * std::max<int64_t>(0, out_width());

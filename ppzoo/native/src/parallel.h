@@ -11,8 +11,8 @@
 
 namespace ppzoo {
 
-// While this exists OpenMP does not choose the number of threads by the load of the machine (OMP_DYNAMIC): the order of
-// sums would change from run to run.
+// While this exists OpenMP does not choose the number of threads by the load of the machine (OMP_DYNAMIC): the order
+// of sums would change from run to run.
 class FixedThreads {
  public:
   FixedThreads() : dynamic_(omp_get_dynamic() != 0) {
