@@ -49,12 +49,12 @@ inline Vector at_most(Vector t, float high) {
 #endif
 }
 
-typedef int32_t Integers __attribute__((vector_size(kLanes * sizeof(int32_t))));
+typedef uint32_t Integers __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 
 // e^t to about one unit in the last place: t = n ln 2 + r, and a polynomial for e^r (Cody and Waite; Cephes' expf).
 template <class T>
 inline T exponential(T t) {
-  using Bits = std::conditional_t<std::is_same_v<T, float>, int32_t, Integers>;
+  using Bits = std::conditional_t<std::is_same_v<T, float>, uint32_t, Integers>;
   t = at_most(at_least(t, -87.0f), 88.0f);
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
   const T shifted = t * 1.44269504088896341f + kRound;
@@ -75,9 +75,11 @@ inline T exponential(T t) {
   return scaled;
 }
 
+// Zero where it is smaller than normal numbers, so that its product with t is small as well.
 template <class T>
 inline T sigmoid(T t) {
-  return 1.0f / (1.0f + exponential(-t));
+  const T value = 1.0f / (1.0f + exponential(-t));
+  return t < -87.0f ? T{} : value;
 }
 
 template <Activation kActivation, class T>
@@ -99,8 +101,8 @@ inline T slope_times(T t, T dy) {
     return t > 0.0f ? below : zero;
   }
   if constexpr (kActivation == Activation::kHardSwish) {
-    const T slope = t < -3.0f ? zero : t * (1.0f / 3.0f) + 0.5f;
-    return dy * (t > 3.0f ? zero + 1.0f : slope);
+    const T slope = t <= -3.0f ? zero : t * (1.0f / 3.0f) + 0.5f;  // at the kinks PaddlePaddle's: 0 and 1
+    return dy * (t >= 3.0f ? zero + 1.0f : slope);
   }
   if constexpr (kActivation == Activation::kSwish) {
     const T s = sigmoid(t);

@@ -21,15 +21,13 @@ constexpr int64_t kFew = 1 << 15;  // elements of a tensor whose sums are made i
 
 // How a matrix is read as wide rows of `width` elements; the last one may be shorter.
 struct WideRows {
-  int64_t channels, width, count, elements;
+  int64_t channels, width, elements;
 
   WideRows(int64_t rows, int64_t columns) : channels(columns), elements(rows * columns) {
     int64_t pixels = 1;
-    while (columns * pixels < 64 || columns * pixels % 16 != 0) ++pixels;
+    while (columns > 0 && (columns * pixels < 64 || columns * pixels % 16 != 0)) ++pixels;
     width = columns * pixels;
-    count = (elements + width - 1) / width;
   }
-  int64_t length(int64_t row) const { return std::min(width, elements - row * width); }
   std::vector<float> repeat(const std::vector<float>& values) const {
     std::vector<float> wide(width);
     for (int64_t i = 0; i < width; ++i) wide[i] = values[i % channels];
@@ -66,6 +64,7 @@ struct Constants {
 // Calls body(strip, first, begin, end) for strips of columns from `first` on, in the wide rows [begin, end).
 template <class Body>
 void for_strips(const WideRows& wide, const Body& body) {
+  if (wide.elements <= 0) return;
   const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
   const int64_t rows = std::clamp<int64_t>(kPiece / wide.width, 1, kBlock);
   for (int64_t begin = 0; begin < full; begin += rows) {
@@ -87,11 +86,30 @@ Sum as(Vector value) {
 }
 
 template <class Sum>
-void add_to(double* totals, Sum sum) {
+Doubles doubles(Sum value) {
+  return __builtin_convertvector(value, Doubles);
+}
+
+void add_to(double* totals, Doubles sum) {
   Doubles total;
   std::memcpy(&total, totals, sizeof total);
-  total += __builtin_convertvector(sum, Doubles);
+  total += sum;
   std::memcpy(totals, &total, sizeof total);
+}
+
+Vector median(Vector a, Vector b, Vector c) {
+  const Vector low = a < b ? a : b, high = a < b ? b : a, middle = high < c ? high : c;
+  return low < middle ? middle : low;
+}
+
+// Calls body(thread, first row, rows) for equal shares of the rows, which begin with wide rows of `width` elements.
+template <class Body>
+void for_shares(int64_t rows, int64_t channels, int64_t width, const Body& body) {
+  if (rows * channels <= 0) return;
+  const int64_t pixels = width / channels;
+  parallel((rows + pixels - 1) / pixels, rows * channels, [&](int thread, int64_t begin, int64_t end) {
+    body(thread, begin * pixels, std::min(end * pixels, rows) - begin * pixels);
+  });
 }
 
 // The sums of all threads, a channel each.
@@ -115,9 +133,8 @@ Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
 }
 
 void Moments::add(const float* x, int64_t rows) {
-  const int64_t pixels = width_ / channels_, wide = (rows + pixels - 1) / pixels;
-  parallel(wide, rows * channels_, [&](int thread, int64_t begin, int64_t end) {
-    add_rows(thread, x + begin * width_, std::min(end * pixels, rows) - begin * pixels);
+  for_shares(rows, channels_, width_, [&](int thread, int64_t first, int64_t count) {
+    add_rows(thread, x + first * channels_, count);
   });
 }
 
@@ -136,19 +153,29 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
   for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
     constexpr int kCount = decltype(strip)::kCount;
     const Constants shift(strip, shift_, first);
+    // Of the strip's own values the median of three is subtracted: one far from the mean would cost digits.
+    Vector near[kCount];
     Sum sum[kCount] = {}, square[kCount] = {};
+    for (int v = 0; v < kCount; ++v) {
+      const auto sample = [&](int64_t row) { return strip.load(x + row * width + first + v * kLanes); };
+      near[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
+    }
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x + row * width + first;
 #pragma GCC unroll 2
       for (int v = 0; v < kCount; ++v) {
-        const Sum value = as<Sum>(strip.load(from + v * kLanes)) - as<Sum>(shift[v]);
+        const Sum value = as<Sum>(strip.load(from + v * kLanes)) - as<Sum>(near[v]);
         sum[v] += value;
         square[v] += value * value;
       }
     }
+    const double count = static_cast<double>(end - begin);
     for (int v = 0; v < kCount; ++v) {
-      add_to(totals + first + v * kLanes, sum[v]);
-      add_to(totals + width + first + v * kLanes, square[v]);
+      // From sums of x - near to those of x - shift.
+      const Doubles step = doubles(near[v]) - doubles(shift[v]), before = doubles(sum[v]);
+      const Doubles after = before + count * step;
+      add_to(totals + first + v * kLanes, after);
+      add_to(totals + width + first + v * kLanes, doubles(square[v]) + step * (before + after));
     }
   });
 }
@@ -156,8 +183,8 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
 Statistics Moments::statistics() const {
   std::vector<double> sums(channels_, 0.0), squares(channels_, 0.0);
   fold(totals_, width_, channels_, sums, squares);
-  Statistics found{std::vector<double>(channels_), std::vector<double>(channels_)};
-  for (int64_t c = 0; c < channels_; ++c) {
+  Statistics found = Statistics::none(channels_);
+  for (int64_t c = 0; rows_ > 0 && c < channels_; ++c) {
     const double centre = sums[c] / rows_;
     found.mean[c] = centre + shift_[c];
     const double variance = squares[c] / rows_ - centre * centre;
@@ -194,11 +221,9 @@ void Normaliser::rows(const float* x, const float* residual, int64_t rows, float
 }
 
 void Normaliser::all(const float* x, const float* residual, int64_t count, float* y) const {
-  const int64_t width = static_cast<int64_t>(scale_.size()), pixels = width / channels_;
-  parallel((count + pixels - 1) / pixels, count * channels_, [&](int, int64_t begin, int64_t end) {
-    const int64_t start = begin * width;
-    rows(x + start, residual != nullptr ? residual + start : nullptr, std::min(end * pixels, count) - begin * pixels,
-         y + start);
+  for_shares(count, channels_, static_cast<int64_t>(scale_.size()), [&](int, int64_t first, int64_t share) {
+    const int64_t start = first * channels_;
+    rows(x + start, residual != nullptr ? residual + start : nullptr, share, y + start);
   });
 }
 
@@ -237,11 +262,10 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
 }
 
 void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* masked) {
-  const int64_t pixels = width_ / channels_;
-  parallel((rows_ + pixels - 1) / pixels, rows_ * channels_, [&](int thread, int64_t begin, int64_t end) {
-    const int64_t start = begin * width_;
-    add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation,
-             std::min(end * pixels, rows_) - begin * pixels, masked != nullptr ? masked + start : nullptr);
+  for_shares(rows_, channels_, width_, [&](int thread, int64_t first, int64_t count) {
+    const int64_t start = first * channels_;
+    add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation, count,
+             masked != nullptr ? masked + start : nullptr);
   });
 }
 
@@ -278,8 +302,8 @@ void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, 
         }
       }
       for (int v = 0; v < kCount; ++v) {
-        add_to(totals + first + v * kLanes, sum[v]);
-        add_to(totals + width + first + v * kLanes, product[v]);
+        add_to(totals + first + v * kLanes, doubles(sum[v]));
+        add_to(totals + width + first + v * kLanes, doubles(product[v]));
       }
     });
   });
@@ -302,10 +326,9 @@ void NormGradient::finish(float* dgamma, float* dbeta) {
 }
 
 void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
-  const int64_t pixels = width_ / channels_;
-  parallel((rows + pixels - 1) / pixels, rows * channels_, [&](int, int64_t begin, int64_t end) {
-    const int64_t start = begin * width_;
-    apply_rows(x + start, dy + start, activation, std::min(end * pixels, rows) - begin * pixels, dx + start);
+  for_shares(rows, channels_, width_, [&](int, int64_t first, int64_t count) {
+    const int64_t start = first * channels_;
+    apply_rows(x + start, dy + start, activation, count, dx + start);
   });
 }
 

@@ -200,22 +200,23 @@ Task make_task(const ConvShape& shape, Pass pass, bool bias) {
   return task;
 }
 
-using Key = std::tuple<int, bool, std::vector<int64_t>>;
+using Key = std::tuple<int, bool, int, std::vector<int64_t>>;
 
-Key key_of(const ConvShape& s, Pass pass, bool bias) {
+Key key_of(const ConvShape& s, Pass pass, bool bias, int threads) {
   return {static_cast<int>(pass),
           bias,
+          threads,
           {s.images, s.height, s.width, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h, s.stride_w,
            s.top, s.bottom, s.left, s.right, s.dilation_h, s.dilation_w, s.groups, s.weight_step}};
 }
 
-// The tasks of the shapes seen last.
-Task& task_for(const ConvShape& shape, Pass pass, bool bias) {
+// The tasks of the shapes seen last; each is for the number of threads that it was made with.
+Task& task_for(const ConvShape& shape, Pass pass, bool bias, int threads) {
   constexpr size_t kCapacity = 2048;
   static std::list<std::pair<Key, Task>> recent;
   static std::map<Key, std::list<std::pair<Key, Task>>::iterator> places;
 
-  Key key = key_of(shape, pass, bias);
+  Key key = key_of(shape, pass, bias, threads);
   auto found = places.find(key);
   if (found != places.end()) {
     recent.splice(recent.begin(), recent, found->second);
@@ -239,7 +240,11 @@ void execute(const Primitive& primitive, const std::vector<dnnl_exec_arg_t>& arg
         "run a primitive");
 }
 
-void run(Task& task, bool outwards, const std::vector<const void*>& data) {
+// Runs one pass; `data` in the order of `arguments_of`.
+void run(const ConvShape& shape, Pass pass, bool bias, const std::vector<const void*>& data) {
+  const AvailableThreads threads;
+  Task& task = task_for(shape, pass, bias, threads.count());
+  const bool outwards = pass == Pass::kWeightGradient;
   std::vector<dnnl_exec_arg_t> arguments;
   for (size_t i = 0; i < task.numbers.size(); ++i) {
     set(task.arguments[i], data[i]);
@@ -292,47 +297,127 @@ void sum_over_channels(const ConvShape& s, const float* whole, int64_t pixels, i
   }
 }
 
+// Writes `rows` copies of `row`, or of zeros where it is null.
+void repeat(const float* row, int64_t rows, int64_t width, float* to) {
+  for (int64_t i = 0; i < rows; ++i, to += width) {
+    if (row != nullptr) {
+      std::copy_n(row, width, to);
+    } else {
+      std::fill_n(to, width, 0.0f);
+    }
+  }
+}
+
+// Shapes that oneDNN (3.6 at least) does not compute: it reads through a null pointer where the filter sees nothing but
+// padding, and where it reaches beyond the padding; and takes one channel for another where there is one channel, one
+// column of outputs and a horizontal stride, for the strides of axes of size one do not tell it the layout.
+bool misunderstood(const ConvShape& s) {
+  const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
+  const bool only_padding = s.top >= rows || s.left >= columns || s.seen_rows() - rows - s.top >= s.height ||
+                            s.seen_columns() - columns - s.left >= s.width;
+  const bool beyond = rows > s.height + s.top + s.bottom || columns > s.width + s.left + s.right;
+  const bool ambiguous = s.channels == 1 && ((s.out_width() == 1 && s.stride_w > 1) ||
+                                             (s.out_height() == 1 && s.stride_h > 1));
+  return only_padding || beyond || ambiguous;
+}
+
+// The same convolution of just the rows and columns that the filter sees, without padding.
+ConvShape seen_alone(const ConvShape& s) {
+  ConvShape seen = s;
+  seen.height = s.seen_rows(), seen.width = s.seen_columns();
+  seen.top = seen.bottom = seen.left = seen.right = 0;
+  if (s.out_height() == 1) seen.stride_h = 1;
+  if (s.out_width() == 1) seen.stride_w = 1;
+  return seen;
+}
+
+// Calls body(place in the input, place in what is seen, elements) for the rows that lie in both.
+template <class Body>
+void for_seen_rows(const ConvShape& s, const ConvShape& seen, const Body& body) {
+  const int64_t last = std::min(s.width, seen.width - s.left);
+  for (int64_t image = 0; last > 0 && image < s.images; ++image) {
+    for (int64_t row = 0; row < std::min(s.height, seen.height - s.top); ++row) {
+      body((image * s.height + row) * s.width * s.channels,
+           ((image * seen.height + row + s.top) * seen.width + s.left) * s.channels, last * s.channels);
+    }
+  }
+}
+
+const float* copy_seen(const ConvShape& s, const ConvShape& seen, const float* x) {
+  float* copy = buffer(Purpose::kSeen, seen.source_size());
+  std::fill_n(copy, seen.source_size(), 0.0f);
+  for_seen_rows(s, seen, [&](int64_t from, int64_t to, int64_t count) { std::copy_n(x + from, count, copy + to); });
+  return copy;
+}
+
 }  // namespace
 
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
+  if (shape.empty()) return repeat(bias, shape.output_pixels(), shape.out_channels, y);
   if (pointwise(shape)) return pointwise_convolve(shape, x, weights, bias, y);
   if (depthwise(shape)) return depthwise_convolve(shape, x, weights, bias, y);
   if (winograd(shape)) return winograd_convolve(shape, x, weights, bias, y);
+  if (misunderstood(shape)) {
+    const ConvShape seen = seen_alone(shape);
+    return convolve(seen, copy_seen(shape, seen, x), weights, bias, y);
+  }
   if (long_sums(shape, shape.channels)) {
     const int64_t taps = shape.kernel_h * shape.kernel_w, pixels = shape.images * shape.height * shape.width;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
       ConvShape piece = shape;
       piece.channels = count, piece.weight_step = shape.channels * taps;
       const bool biased = bias != nullptr && first == 0;
-      run(task_for(piece, Pass::kForward, biased), false, {slice, weights + first * taps, to, bias});
+      run(piece, Pass::kForward, biased, {slice, weights + first * taps, to, bias});
     };
     return sum_over_channels(shape, x, pixels, shape.channels, y, shape.output_size(), add);
   }
-  run(task_for(shape, Pass::kForward, bias != nullptr), false, {x, weights, y, bias});
+  run(shape, Pass::kForward, bias != nullptr, {x, weights, y, bias});
 }
 
 void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx) {
+  if (shape.empty()) return repeat(nullptr, shape.source_pixels(), shape.channels, dx);
   if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
   if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
   if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, dx);
+  if (misunderstood(shape)) {
+    const ConvShape seen = seen_alone(shape);
+    float* gradient = buffer(Purpose::kSeen, seen.source_size());
+    convolve_input_gradient(seen, weights, dy, gradient);
+    std::fill_n(dx, shape.source_size(), 0.0f);
+    return for_seen_rows(shape, seen, [&](int64_t to, int64_t from, int64_t count) {
+      std::copy_n(gradient + from, count, dx + to);
+    });
+  }
   if (long_sums(shape, shape.out_channels)) {
     const int64_t filter = shape.weight_size() / shape.out_channels;
     const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
       ConvShape piece = shape;
       piece.out_channels = count;
-      run(task_for(piece, Pass::kInputGradient, false), false, {to, weights + first * filter, slice});
+      run(piece, Pass::kInputGradient, false, {to, weights + first * filter, slice});
     };
     const int64_t pixels = shape.output_size() / shape.out_channels;
     return sum_over_channels(shape, dy, pixels, shape.out_channels, dx, shape.source_size(), add);
   }
-  run(task_for(shape, Pass::kInputGradient, false), false, {dx, weights, dy});
+  run(shape, Pass::kInputGradient, false, {dx, weights, dy});
 }
 
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
                               float* dbias) {
+  if (shape.empty()) {
+    if (!add) repeat(nullptr, 1, shape.weight_size(), dweights);
+    if (!add && dbias != nullptr) repeat(nullptr, 1, shape.out_channels, dbias);
+    for (int64_t pixel = 0; dbias != nullptr && pixel < shape.output_pixels(); ++pixel) {
+      accumulate(dy + pixel * shape.out_channels, shape.out_channels, dbias);
+    }
+    return;
+  }
   if (pointwise(shape) && dbias == nullptr) return pointwise_weight_gradient(shape, x, dy, add, dweights);
   if (depthwise(shape) && dbias == nullptr) return depthwise_weight_gradient(shape, x, dy, add, dweights);
   if (winograd(shape) && dbias == nullptr) return winograd_weight_gradient(shape, x, dy, add, dweights);
+  if (misunderstood(shape)) {
+    const ConvShape seen = seen_alone(shape);
+    return convolve_weight_gradient(seen, copy_seen(shape, seen, x), dy, add, dweights, dbias);
+  }
   // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
   constexpr int64_t kPixels = 4096;
   const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;
@@ -344,8 +429,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
     float* to = dweights;
     if (adding) to = buffer(Purpose::kPartialWeights, shape.weight_size());
     float* bias_to = dbias != nullptr && adding ? bias_part.data() : dbias;
-    run(task_for(piece, Pass::kWeightGradient, dbias != nullptr), true,
-        {x + image * in, to, dy + image * out, bias_to});
+    run(piece, Pass::kWeightGradient, dbias != nullptr, {x + image * in, to, dy + image * out, bias_to});
     if (adding) accumulate(to, shape.weight_size(), dweights);
     if (adding && dbias != nullptr) accumulate(bias_to, shape.out_channels, dbias);
   }

@@ -85,7 +85,7 @@ class PaddedRows {
   PaddedRows(const ConvShape& s, const Input& x)
       : s_(s),
         x_(x),
-        ring_(depth(s), s.width + s.left + s.right, s.channels),
+        ring_(depth(s), std::max(s.width + s.left + s.right, s.seen_columns()), s.channels),
         products_(x.weights != nullptr ? depth(s) : 0, s.width, s.channels),
         made_(depth(s), -1) {}
   void start(int64_t image) {
@@ -282,6 +282,10 @@ class Backward {
 // Runs the backward pass over all images; the input has no gradient where `weights` is null.
 template <class Rows>
 void backward(const ConvShape& s, const Input& x, const float* weights, const Rows& rows, bool add, float* dweights) {
+  if (s.empty()) {
+    if (dweights != nullptr && !add) std::fill_n(dweights, s.weight_size(), 0.0f);
+    return;
+  }
   const std::vector<float> turned = weights != nullptr ? channels_last(s, weights) : std::vector<float>();
   const int64_t taps = s.kernel_h * s.kernel_w;
   std::vector<std::vector<double>> totals(threads());
@@ -339,6 +343,7 @@ bool depthwise(const ConvShape& s) {
 }
 
 void depthwise_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
+  if (s.empty()) return;
   const std::vector<float> turned = channels_last(s, weights);
   const int64_t width = s.out_width() * s.channels;
   for_rows(s.images, s.out_height(), work_of(s), [&](int, int64_t image, int64_t begin, int64_t end) {
@@ -352,10 +357,14 @@ void depthwise_convolve(const ConvShape& s, const float* x, const float* weights
 }
 
 Statistics depthwise_convolve_statistics(const ConvShape& s, const Input& x, const float* weights, float* y) {
+  if (s.empty()) {
+    std::fill_n(y, s.output_size(), 0.0f);
+    return Statistics::none(s.channels);
+  }
   const std::vector<float> turned = channels_last(s, weights);
   PaddedRows first(s, x);
   convolve_rows(s, turned.data(), first, 0, 0, 1, nullptr, 0, y);
-  Moments moments(s.channels, y, s.output_size() / s.channels);
+  Moments moments(s.channels, y, s.output_pixels());
   for_rows(s.images, s.out_height(), work_of(s), [&](int thread, int64_t image, int64_t begin, int64_t end) {
     PaddedRows padded(s, x);
     convolve_rows(s, turned.data(), padded, image, begin, end, &moments, thread, y);

@@ -125,7 +125,7 @@ ExpansionGradient::ExpansionGradient(const ConvShape& shape, NormGradient& norm,
                                      const Covariance& covariance, const float* weights, int64_t row, float* dx)
     : in_(shape.channels),
       out_(shape.out_channels),
-      pixels_(shape.source_size() / in_),
+      pixels_(shape.source_pixels()),
       row_(row),
       room_(block_rows(in_, out_) + row),
       norm_(norm),

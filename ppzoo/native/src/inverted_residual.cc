@@ -3,6 +3,8 @@
 // first only where it is small; what a norm makes of them is computed where it is read, forward and backward, and their
 // gradients are used up where they are made. That takes away most of what goes through memory, which is what such a
 // block waits for.
+#include <algorithm>
+
 #include "expansion.h"
 #include "kernels.h"
 #include "pointwise.h"
@@ -13,7 +15,17 @@ namespace {
 // The covariance of the block's input, which is kept instead of the expansion's result where that is made again.
 Covariance covariance_in(const InvertedResidual& block, const std::vector<StageResult>& results) {
   const ConvShape& expand = block.shapes[0];
-  return {expand.source_size() / expand.channels, expand.channels, reinterpret_cast<double*>(results[0].raw)};
+  return {expand.source_pixels(), expand.channels, reinterpret_cast<double*>(results[0].raw)};
+}
+
+void no_gradients(const InvertedResidual& block, const std::vector<StageGradient>& gradients, float* dx) {
+  for (int stage = 0; stage < 3; ++stage) {
+    const ConvShape& shape = block.shapes[stage];
+    std::fill_n(gradients[stage].weights, shape.weight_size(), 0.0f);
+    std::fill_n(gradients[stage].gamma, shape.out_channels, 0.0f);
+    std::fill_n(gradients[stage].beta, shape.out_channels, 0.0f);
+  }
+  if (dx != nullptr) std::fill_n(dx, block.shapes[0].source_size(), 0.0f);
 }
 
 }  // namespace
@@ -26,6 +38,7 @@ int64_t kept_elements(const InvertedResidual& block, int stage) {
 
 void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<NormedWeights>& stages,
                        const std::vector<StageResult>& results, float* y) {
+  if (block.shapes[2].empty()) return;
   const auto settled = [&](int stage, const Statistics& batch) {
     return settle(batch, stages[stage].norm, block.activations[stage], results[stage].mean, results[stage].inverse_std);
   };
@@ -49,14 +62,15 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
   const Normaliser second = expand_and_filter();
   const Normaliser third =
       settled(2, pointwise_convolve_statistics(project, {filtered, &second}, stages[2].weights, projected));
-  third.all(projected, block.shortcut ? x : nullptr, project.output_size() / project.out_channels, y);
+  third.all(projected, block.shortcut ? x : nullptr, project.output_pixels(), y);
 }
 
 void inverted_residual_gradients(const InvertedResidual& block, const float* x,
                                  const std::vector<NormedWeights>& stages, const std::vector<StageResult>& results,
                                  const float* dy, const std::vector<StageGradient>& gradients, float* dx) {
+  if (block.shapes[2].empty()) return no_gradients(block, gradients, dx);
   const auto gradient_of = [&](int stage) {
-    const int64_t channels = block.shapes[stage].out_channels, rows = block.shapes[stage].output_size() / channels;
+    const int64_t channels = block.shapes[stage].out_channels, rows = block.shapes[stage].output_pixels();
     const NormParameters& norm = stages[stage].norm;
     return NormGradient(channels, rows, norm.gamma, norm.beta, results[stage].mean, results[stage].inverse_std);
   };
@@ -69,7 +83,7 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x,
   third.add(projected, nullptr, dy, third_act, nullptr);
   third.finish(gradients[2].gamma, gradients[2].beta);
   float* dprojected = buffer(Purpose::kGradient, project.output_size());
-  third.apply(projected, dy, third_act, project.output_size() / out, dprojected);
+  third.apply(projected, dy, third_act, project.output_pixels(), dprojected);
 
   NormGradient second = gradient_of(1);
   pointwise_gradients_to(second, second_act, project, filtered, stages[2].weights, dprojected, gradients[2].weights);

@@ -2,6 +2,7 @@
 // Sizes are counts of elements. All are deterministic for a given number of threads.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,7 @@ enum class Purpose {
   kGradient,
   kPartialWeights,
   kSlice,
+  kSeen,
   kPartialSum,
   kTiles,
   kProducts,
@@ -34,7 +36,7 @@ inline float* buffer(Purpose purpose, int64_t count) {
   return static_cast<float*>(shared_buffer(purpose, sizeof(float) * count));
 }
 
-// How many threads the kernels use.
+// The most threads that a parallel region of the calling thread may have; there may be fewer.
 int threads();
 
 // The size of the parts, as equal as can be, into which `count` falls when none may be larger than `most`, or than one.
@@ -52,10 +54,23 @@ struct ConvShape {
   int64_t stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups;
   int64_t weight_step = 0;  // elements between the weights of two output channels; 0 where they are dense
 
+  // Where the filter is larger than the padded input by less than a stride there is one output, as in PaddlePaddle; the
+  // filter then reaches beyond the padding.
   int64_t out_height() const { return (height + top + bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
   int64_t out_width() const { return (width + left + right - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
-  int64_t source_size() const { return images * height * width * channels; }
-  int64_t output_size() const { return images * out_height() * out_width() * out_channels; }
+  // The rows and columns, paddings included, from the first to the last one that the filter sees.
+  int64_t seen_rows() const { return (out_height() - 1) * stride_h + dilation_h * (kernel_h - 1) + 1; }
+  int64_t seen_columns() const { return (out_width() - 1) * stride_w + dilation_w * (kernel_w - 1) + 1; }
+  int64_t source_pixels() const { return images * height * width; }
+  int64_t output_pixels() const {
+    return images * std::max<int64_t>(0, out_height()) * std::max<int64_t>(0, out_width());
+  }
+  int64_t source_size() const { return source_pixels() * channels; }
+  int64_t output_size() const { return output_pixels() * out_channels; }
+  // Whether there is nothing to multiply.
+  bool empty() const {
+    return source_size() <= 0 || weight_size() <= 0 || out_height() <= 0 || out_width() <= 0;
+  }
   int64_t weight_size() const { return out_channels * (channels / groups) * kernel_h * kernel_w; }
   ConvShape with_images(int64_t count) const {
     ConvShape copy = *this;
@@ -87,12 +102,17 @@ enum class Activation { kNone, kRelu, kRelu6, kHardSwish, kSwish };
 // Mean and biased variance of the columns of a channels-last matrix.
 struct Statistics {
   std::vector<double> mean, variance;
+  // Those of no rows.
+  static Statistics none(int64_t channels) {
+    return {std::vector<double>(channels, 0.0), std::vector<double>(channels, 0.0)};
+  }
 };
 
 // The same, gathered over some calls of `add`.
 class Moments {
  public:
-  // `first_row`: `channels` values near the mean, subtracted from all to keep the squares small; `rows`: of all calls.
+  // `first_row`: any `channels` values of the columns, subtracted from all to keep the squares small; `rows`: of all
+  // calls.
   Moments(int64_t channels, const float* first_row, int64_t rows);
   void add(const float* x, int64_t rows);
   // The same as a part of the work of thread number `thread`.

@@ -12,6 +12,12 @@ namespace {
 // c (rows x columns) = a b + beta c; 'T' for a factor that is stored transposed.
 void multiply(char a_order, char b_order, int64_t rows, int64_t columns, int64_t inner, const float* a, const float* b,
               float beta, float* c) {
+  if (rows == 0 || columns == 0) return;
+  if (inner == 0) {
+    for (int64_t i = 0; beta == 0.0f && i < rows * columns; ++i) c[i] = 0.0f;
+    return;
+  }
+  const AvailableThreads threads;
   const int64_t a_width = a_order == 'T' ? rows : inner, b_width = b_order == 'T' ? inner : columns;
   if (dnnl_sgemm(a_order, b_order, rows, columns, inner, 1.0f, a, a_width, b, b_width, beta, c, columns) !=
       onednn::kSuccess) {

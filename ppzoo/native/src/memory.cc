@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "kernels.h"
@@ -14,9 +15,15 @@ void* shared_buffer(Purpose purpose, size_t bytes) {
     size_t size = 0;
   };
   static Buffer buffers[static_cast<int>(Purpose::kCount)];
-  constexpr size_t kPage = 4096;
 
   Buffer& buffer = buffers[static_cast<int>(purpose)];
+#ifdef __SANITIZE_ADDRESS__
+  // A buffer for each request, of just that size and full of NaN: reads beyond it and of the old content are found.
+  std::free(buffer.start);
+  if (posix_memalign(&buffer.start, 64, bytes) != 0) throw std::bad_alloc();
+  std::memset(buffer.start, 0xff, bytes);
+#else
+  constexpr size_t kPage = 4096;
   if (bytes > buffer.size) {
     std::free(buffer.start);
     buffer.size = (bytes + kPage - 1) / kPage * kPage;
@@ -26,6 +33,7 @@ void* shared_buffer(Purpose purpose, size_t bytes) {
       throw std::bad_alloc();
     }
   }
+#endif
   return buffer.start;
 }
 

@@ -40,6 +40,10 @@ void WeightSums::finish(bool add, float* dweights) {
   const auto put = [add](const float* from, int64_t step, int64_t count, float* to) {
     for (int64_t i = 0; i < count; ++i) to[i] = (add ? to[i] : 0.0f) + from[i * step];
   };
+  if (std::none_of(begun_.begin(), begun_.end(), [](char begun) { return begun; })) {
+    if (!add) std::fill_n(dweights, out_ * in_, 0.0f);
+    return;
+  }
   const float* sum = total();
   parallel(out_, out_ * in_, [&](int, int64_t begin, int64_t end) {
     if (!along_out_) {
@@ -71,7 +75,7 @@ bool pointwise(const ConvShape& s) {
 void pointwise_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
   const int64_t in = s.channels, out = s.out_channels;
   const Panels panels = Panels::forward(weights, in, out);
-  for_blocks(s.source_size() / in, in, out, [&](int, int64_t row, int64_t rows) {
+  for_blocks(s.source_pixels(), in, out, [&](int, int64_t row, int64_t rows) {
     panels.multiply(x + row * in, rows, y + row * out);
     if (bias == nullptr) return;
     for (int64_t i = row; i < row + rows; ++i) {
@@ -81,7 +85,8 @@ void pointwise_convolve(const ConvShape& s, const float* x, const float* weights
 }
 
 Statistics pointwise_convolve_statistics(const ConvShape& s, const Input& x, const float* weights, float* y) {
-  const int64_t in = s.channels, out = s.out_channels, pixels = s.source_size() / in, room = block_rows(in, out) * in;
+  const int64_t in = s.channels, out = s.out_channels, pixels = s.source_pixels(), room = block_rows(in, out) * in;
+  if (s.empty()) return Statistics::none(out);
   const Panels panels = Panels::forward(weights, in, out);
   float* rooms = buffer(Purpose::kTiles, room * threads());
   panels.multiply(x.rows(0, 1, in, rooms), 1, y);
@@ -96,7 +101,7 @@ Statistics pointwise_convolve_statistics(const ConvShape& s, const Input& x, con
 void pointwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
   const int64_t in = s.channels, out = s.out_channels;
   const Panels panels = Panels::backward(weights, in, out);
-  for_blocks(s.source_size() / in, in, out, [&](int, int64_t row, int64_t rows) {
+  for_blocks(s.source_pixels(), in, out, [&](int, int64_t row, int64_t rows) {
     panels.multiply(dy + row * out, rows, dx + row * in);
   });
 }
@@ -104,7 +109,7 @@ void pointwise_input_gradient(const ConvShape& s, const float* weights, const fl
 void pointwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
   const int64_t in = s.channels, out = s.out_channels;
   WeightSums sums(in, out);
-  for_blocks(s.source_size() / in, in, out, [&](int thread, int64_t row, int64_t rows) {
+  for_blocks(s.source_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {
     sums.add(thread, x + row * in, dy + row * out, rows);
   });
   sums.finish(add, dweights);
@@ -116,7 +121,7 @@ void pointwise_gradients(const ConvShape& s, const NormGradient& gradient, Activ
   const Panels panels = Panels::backward(weights, in, out);
   float* draws = buffer(Purpose::kGradient, block * threads());
   WeightSums sums(in, out);
-  for_blocks(s.source_size() / in, in, out, [&](int thread, int64_t row, int64_t rows) {
+  for_blocks(s.source_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {
     float* draw = draws + thread * block;
     gradient.apply_rows(raw + row * out, dy + row * out, activation, rows, draw);
     if (dx != nullptr) panels.multiply(draw, rows, dx + row * in);
@@ -132,7 +137,7 @@ void pointwise_gradients_to(NormGradient& before, Activation activation, const C
   const Normaliser norm = before.normaliser(activation);
   float *rooms = buffer(Purpose::kTiles, room * threads()), *dx_rooms = buffer(Purpose::kProducts, room * threads());
   WeightSums sums(in, out);
-  for_blocks(s.source_size() / in, in, out, [&](int thread, int64_t row, int64_t rows) {
+  for_blocks(s.source_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {
     float *x = rooms + thread * room, *dx = dx_rooms + thread * room;
     panels.multiply(dy + row * out, rows, dx);
     before.add_rows(thread, raw + row * in, nullptr, dx, activation, rows, nullptr);

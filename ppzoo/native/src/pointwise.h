@@ -15,12 +15,13 @@ namespace ppzoo {
 // Pixels that are worked on at a time: what belongs to them should stay in the first-level cache.
 inline int64_t block_rows(int64_t in, int64_t out) {
   constexpr int64_t kElements = 6144;
-  return std::clamp<int64_t>(kElements / (in + out) / 48 * 48, 48, 240);
+  return std::clamp<int64_t>(kElements / std::max<int64_t>(1, in + out) / 48 * 48, 48, 240);
 }
 
 // Calls body(thread, first row, rows) for blocks of `rows`, as many for each thread.
 template <class Body>
 void for_blocks(int64_t rows, int64_t in, int64_t out, Body&& body) {
+  if (rows == 0) return;
   const int64_t most = block_rows(in, out), wanted = round_up((rows + most - 1) / most, threads());
   const int64_t block = (rows + wanted - 1) / wanted, blocks = (rows + block - 1) / block;
   parallel(blocks, rows * std::max(in, out), [&](int thread, int64_t begin, int64_t end) {

@@ -9,8 +9,12 @@
 namespace ppzoo {
 namespace {
 
-int64_t outputs(const PoolShape& s) {
-  return static_cast<int64_t>(s.vertical.begin.size() * s.horizontal.begin.size());
+// Whether there is one output, of all inputs.
+bool is_global(const PoolShape& s) {
+  const auto whole = [](const Windows& windows, int64_t size) {
+    return windows.begin.size() == 1 && windows.begin[0] == 0 && windows.end[0] == size;
+  };
+  return whole(s.vertical, s.height) && whole(s.horizontal, s.width);
 }
 
 int64_t elements(const PoolShape& s) { return s.images * s.height * s.width * s.channels; }
@@ -29,6 +33,7 @@ void for_outputs(const PoolShape& s, int64_t begin, int64_t end, Body&& body) {
   }
 }
 
+// As PaddlePaddle's it may be zero or negative where a window lies outside.
 float divisor(const PoolShape& s, bool padded, int64_t row, int64_t column) {
   if (padded) return static_cast<float>(s.vertical.span[row] * s.horizontal.span[column]);
   return static_cast<float>((s.vertical.end[row] - s.vertical.begin[row]) *
@@ -44,7 +49,8 @@ Windows sliding_windows(int64_t size, int64_t kernel, int64_t stride, int64_t be
     const int64_t start = i * stride - before;
     windows.begin.push_back(std::max<int64_t>(start, 0));
     windows.end.push_back(std::min(start + kernel, size));
-    windows.span.push_back(std::min(start + kernel, size + after) - start);
+    // PaddlePaddle counts as many paddings after the input as there are before it.
+    windows.span.push_back(std::min(start + kernel, size + before) - start);
   }
   return windows;
 }
@@ -66,7 +72,7 @@ void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
     int32_t* place = places.data();
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       float* best = y + output * channels;
-      std::fill(best, best + channels, -std::numeric_limits<float>::infinity());
+      std::fill(best, best + channels, std::numeric_limits<float>::lowest());  // PaddlePaddle's, of no input
       std::fill(place, place + channels, 0);
       int32_t index = 0;
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
@@ -131,7 +137,7 @@ void average_pool(const PoolShape& s, bool padded, const float* x, float* y) {
 
 void average_pool_gradient(const PoolShape& s, bool padded, const float* dy, float* dx) {
   const int64_t channels = s.channels, image_size = s.height * s.width * channels;
-  const bool once = outputs(s) == 1;  // a global mean: every input is written once
+  const bool once = is_global(s);  // every input is written once
   parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     if (!once) std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
     std::vector<float> share(channels);

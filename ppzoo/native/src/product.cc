@@ -58,6 +58,7 @@ Tile tile_for(int64_t rows, int64_t columns) {
 
 // The largest equal parts of `count` that are no larger than kTileRows.
 int64_t tile_rows(int64_t count) {
+  if (count == 0) return 1;
   const int64_t tiles = (count + kTileRows - 1) / kTileRows;
   return (count + tiles - 1) / tiles;
 }
@@ -85,6 +86,9 @@ void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, 
 
 void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
               float* c, int64_t c_step, bool add) {
+  if (depth == 0 && !add) {
+    for (int64_t row = 0; row < rows; ++row) std::fill_n(c + row * c_step, columns, 0.0f);
+  }
   const int64_t height = tile_rows(rows);
   for (int64_t start = 0; start < depth; start += kDepth) {
     const int64_t length = std::min(kDepth, depth - start);

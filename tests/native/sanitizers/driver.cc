@@ -1,0 +1,837 @@
+// Calls the kernels with random geometries and compares them with plain loops in double.
+//
+//   driver SEED CASES [KIND]
+//
+// runs CASES cases of each kind, or of KIND alone. Case `i` depends on SEED, its kind and `i` only. Each tensor is an
+// allocation of its own of just the size that it needs, and outputs are NaN before a kernel writes them, so that a
+// build with -fsanitize=address,undefined finds what a kernel reads or writes beyond its tensors, and the comparison what it
+// does not write. The exit status is 1 where a case failed; memory errors end the program.
+#include <omp.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "expansion.h"
+#include "kernels.h"
+#include "product.h"
+
+namespace {
+
+using namespace ppzoo;
+
+constexpr double kTolerance = 2e-6;
+constexpr int64_t kMostProducts = 1 << 20;  // in a case's plain loops
+
+using Doubles = std::vector<double>;
+
+// An exact allocation of float32 numbers.
+class Floats {
+ public:
+  explicit Floats(int64_t count, float value = std::numeric_limits<float>::quiet_NaN())
+      : count_(count), data_(static_cast<float*>(std::malloc(sizeof(float) * count))) {
+    std::fill_n(data_, count, value);
+  }
+  Floats(Floats&& other) noexcept : count_(other.count_), data_(other.data_) { other.data_ = nullptr; }
+  Floats(const Floats&) = delete;
+  ~Floats() { std::free(data_); }
+  operator float*() { return data_; }
+  operator const float*() const { return data_; }
+  int64_t size() const { return count_; }
+  Doubles doubles() const { return {data_, data_ + count_}; }
+
+ private:
+  int64_t count_;
+  float* data_;
+};
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  // A whole number from `low` to `high`.
+  int64_t whole(int64_t low, int64_t high) { return low + static_cast<int64_t>(engine_() % (high - low + 1)); }
+  bool chance(double probability) { return engine_() < probability * static_cast<double>(engine_.max()); }
+  Floats normal(int64_t count, float scale = 1.0f, float offset = 0.0f) {
+    Floats made(count);
+    std::normal_distribution<float> distribution;
+    for (int64_t i = 0; i < count; ++i) made[i] = offset + scale * distribution(engine_);
+    return made;
+  }
+  Activation activation(bool invertible = false) { return static_cast<Activation>(whole(0, invertible ? 2 : 4)); }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+// The case that runs, for the report of a memory error.
+std::string running;
+
+void print_running() { std::fprintf(stderr, "while running %s\n", running.c_str()); }
+
+// What a case finds wrong, and its geometry in words.
+struct Case {
+  explicit Case(std::string words) : geometry(std::move(words)) { running += geometry; }
+  std::string geometry, wrong;
+
+  void fail(const std::string& text) { wrong += (wrong.empty() ? "" : "; ") + text; }
+  // The largest difference, relative to the largest expected number or to `least` where that is larger.
+  void compare(const char* name, const float* found, const Doubles& expected, double least = 0.0) {
+    double scale = least, worst = 0.0;
+    for (double value : expected) scale = std::max(scale, std::abs(value));
+    if (scale == 0.0) scale = 1.0;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const double difference = std::abs(found[i] - expected[i]) / scale;
+      const bool both_nan = std::isnan(found[i]) && std::isnan(expected[i]);
+      if (!both_nan && !(difference <= worst)) worst = difference;
+      if (std::isnan(worst)) break;
+    }
+    if (!(worst <= kTolerance)) fail(std::string(name) + " differs by " + std::to_string(worst * 1e6) + "e-6");
+  }
+};
+
+std::string words(std::initializer_list<std::pair<const char*, int64_t>> values) {
+  std::string text;
+  for (const auto& [name, value] : values) text += std::string(name) + " " + std::to_string(value) + " ";
+  return text;
+}
+
+// ---- activations in double
+
+double activated(Activation activation, double t) {
+  switch (activation) {
+    case Activation::kRelu: return std::max(t, 0.0);
+    case Activation::kRelu6: return std::min(std::max(t, 0.0), 6.0);
+    case Activation::kHardSwish: return t * std::min(std::max(t + 3.0, 0.0), 6.0) / 6.0;
+    case Activation::kSwish: return t / (1.0 + std::exp(-t));
+    default: return t;
+  }
+}
+
+double slope(Activation activation, double t) {
+  switch (activation) {
+    case Activation::kRelu: return t > 0.0;
+    case Activation::kRelu6: return t > 0.0 && t < 6.0;
+    case Activation::kHardSwish: return t <= -3.0 ? 0.0 : t >= 3.0 ? 1.0 : t / 3.0 + 0.5;
+    case Activation::kSwish: {
+      const double s = 1.0 / (1.0 + std::exp(-t));
+      return s + t * s * (1.0 - s);
+    }
+    default: return 1.0;
+  }
+}
+
+// Whether rounding may put t on the other side of a place where the slope jumps.
+bool near_kink(Activation activation, double t) {
+  const auto near = [&](double place) { return std::abs(t - place) < 1e-4; };
+  if (activation == Activation::kRelu) return near(0.0);
+  if (activation == Activation::kRelu6) return near(0.0) || near(6.0);
+  return activation == Activation::kHardSwish && (near(-3.0) || near(3.0));
+}
+
+// ---- convolution
+
+struct Convolution {
+  Doubles y, dx, dw, db;
+};
+
+// y from x and w, and the gradients from dy (which may be empty).
+Convolution convolution(const ConvShape& s, const Doubles& x, const Doubles& w, const Doubles& bias,
+                        const Doubles& dy) {
+  const int64_t rows = std::max<int64_t>(0, s.out_height()), columns = std::max<int64_t>(0, s.out_width());
+  const int64_t in = s.channels / s.groups, out = s.out_channels / s.groups;
+  Convolution found{Doubles(s.output_size(), 0.0), Doubles(s.source_size(), 0.0), Doubles(s.weight_size(), 0.0),
+                    Doubles(s.out_channels, 0.0)};
+  for (int64_t n = 0; n < s.images; ++n)
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        for (int64_t o = 0; o < s.out_channels; ++o) {
+          const int64_t place = ((n * rows + i) * columns + j) * s.out_channels + o;
+          double sum = bias.empty() ? 0.0 : bias[o];
+          const double gradient = dy.empty() ? 0.0 : dy[place];
+          found.db[o] += gradient;
+          for (int64_t kh = 0; kh < s.kernel_h; ++kh)
+            for (int64_t kw = 0; kw < s.kernel_w; ++kw) {
+              const int64_t h = i * s.stride_h + kh * s.dilation_h - s.top;
+              const int64_t v = j * s.stride_w + kw * s.dilation_w - s.left;
+              if (h < 0 || h >= s.height || v < 0 || v >= s.width) continue;
+              for (int64_t c = 0; c < in; ++c) {
+                const int64_t from = ((n * s.height + h) * s.width + v) * s.channels + o / out * in + c;
+                const int64_t tap = ((o * in + c) * s.kernel_h + kh) * s.kernel_w + kw;
+                sum += x[from] * w[tap];
+                found.dx[from] += gradient * w[tap];
+                found.dw[tap] += gradient * x[from];
+              }
+            }
+          found.y[place] = sum;
+        }
+  return found;
+}
+
+std::string words(const ConvShape& s) {
+  return words({{"images", s.images}, {"height", s.height}, {"width", s.width}, {"channels", s.channels},
+                {"out", s.out_channels}, {"kernel_h", s.kernel_h}, {"kernel_w", s.kernel_w},
+                {"stride_h", s.stride_h}, {"stride_w", s.stride_w}, {"top", s.top}, {"bottom", s.bottom},
+                {"left", s.left}, {"right", s.right}, {"dilation_h", s.dilation_h}, {"dilation_w", s.dilation_w},
+                {"groups", s.groups}});
+}
+
+int64_t products(const ConvShape& s) { return s.output_size() * s.channels / s.groups * s.kernel_h * s.kernel_w; }
+
+enum class Path { kAny, kPointwise, kDepthwise, kWinograd };
+
+ConvShape random_convolution(Random& random, Path path) {
+  const auto attempt = [&] {
+    ConvShape s;
+    const int64_t side = random.chance(0.2) ? 40 : random.chance(0.3) ? 3 : 12;
+    s.images = random.chance(0.02) ? 0 : random.whole(1, 4);
+    s.height = random.whole(1, side), s.width = random.whole(1, side);
+    s.groups = 1;
+    if (path == Path::kPointwise) {
+      s.channels = random.whole(1, 90), s.out_channels = random.whole(1, 90);
+      s.kernel_h = s.kernel_w = s.stride_h = s.stride_w = s.dilation_h = s.dilation_w = 1;
+      s.top = s.bottom = s.left = s.right = 0;
+      return s;
+    }
+    if (path == Path::kWinograd) {
+      s.channels = kLanes * random.whole(1, 4), s.out_channels = kLanes * random.whole(1, 4);
+      s.kernel_h = s.kernel_w = 3, s.stride_h = s.stride_w = s.dilation_h = s.dilation_w = 1;
+      s.top = random.whole(0, 2), s.bottom = random.whole(0, 2), s.left = random.whole(0, 2);
+      s.right = random.whole(0, 2);
+      return s;
+    }
+    const auto size = [&](int64_t most) { return random.chance(0.3) ? 1 : random.whole(1, most); };
+    s.kernel_h = size(7), s.kernel_w = size(7), s.stride_h = size(4), s.stride_w = size(4);
+    s.dilation_h = size(3), s.dilation_w = size(3);
+    const auto padding = [&](int64_t kernel) { return random.chance(0.4) ? kernel / 2 : random.whole(0, kernel); };
+    s.top = padding(s.kernel_h), s.bottom = padding(s.kernel_h);
+    s.left = padding(s.kernel_w), s.right = padding(s.kernel_w);
+    if (path == Path::kDepthwise) {
+      s.channels = s.out_channels = s.groups = random.whole(kLanes, 3 * kLanes);
+    } else {
+      s.groups = random.chance(0.7) ? 1 : random.whole(1, 5);
+      s.channels = s.groups * (random.chance(0.3) ? 1 : random.whole(1, 20));
+      s.out_channels = s.groups * (random.chance(0.2) ? 1 : random.whole(1, 20));
+      if (random.chance(0.01)) s.groups = 1, s.channels = random.whole(400, 900);
+      // One column of outputs, or one row.
+      if (random.chance(0.1)) s.width = s.kernel_w + random.whole(0, 2), s.left = s.right = 0, s.dilation_w = 1;
+      if (random.chance(0.1)) s.height = s.kernel_h + random.whole(0, 2), s.top = s.bottom = 0, s.dilation_h = 1;
+    }
+    return s;
+  };
+  const auto fits = [&](const ConvShape& s) {
+    // Not those that PaddlePaddle refuses, or that belong to another path.
+    if (s.out_height() <= 0 || s.out_width() <= 0 || products(s) > kMostProducts) return false;
+    return path != Path::kWinograd || winograd(s);
+  };
+  ConvShape s = attempt();
+  while (!fits(s)) s = attempt();
+  return s;
+}
+
+Case convolve_case(Random& random, Path path) {
+  const ConvShape s = random_convolution(random, path);
+  const bool biased = random.chance(0.5), adding = !biased && random.chance(0.3);
+  Case result{words(s) + words({{"bias", biased}, {"add", adding}})};
+  const Floats x = random.normal(s.source_size()), w = random.normal(s.weight_size());
+  const Floats bias = random.normal(biased ? s.out_channels : 0), dy = random.normal(s.output_size());
+  const Convolution expected = convolution(s, x.doubles(), w.doubles(), bias.doubles(), dy.doubles());
+
+  Floats y(s.output_size()), dx(s.source_size()), db(biased ? s.out_channels : 0);
+  Floats dw = random.normal(s.weight_size());
+  Doubles total = expected.dw;
+  for (int64_t i = 0; adding && i < dw.size(); ++i) total[i] += dw[i];
+  convolve(s, x, w, biased ? static_cast<const float*>(bias) : nullptr, y);
+  convolve_input_gradient(s, w, dy, dx);
+  convolve_weight_gradient(s, x, dy, adding, dw, biased ? static_cast<float*>(db) : nullptr);
+  result.compare("y", y, expected.y);
+  result.compare("dx", dx, expected.dx);
+  result.compare("dw", dw, total);
+  if (biased) result.compare("db", db, expected.db, std::sqrt(static_cast<double>(s.output_pixels())));
+  return result;
+}
+
+// ---- batch norm
+
+struct Norm {
+  Doubles mean, variance;  // of the batch
+};
+
+Norm statistics_of(const Doubles& x, int64_t rows, int64_t channels) {
+  Norm found{Doubles(channels, 0.0), Doubles(channels, 0.0)};
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t c = 0; c < channels; ++c) found.mean[c] += x[i * channels + c] / rows;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t c = 0; c < channels; ++c) {
+      const double centred = x[i * channels + c] - found.mean[c];
+      found.variance[c] += centred * centred / rows;
+    }
+  return found;
+}
+
+void compare_statistics(Case& result, const Statistics& found, const Norm& expected) {
+  for (size_t c = 0; c < expected.mean.size(); ++c) {
+    const double variance = expected.variance[c], deviation = std::sqrt(variance);
+    if (variance == 0.0) continue;
+    const double mean_error = std::abs(found.mean[c] - expected.mean[c]) / (deviation + std::abs(expected.mean[c]));
+    const double variance_error = std::abs(found.variance[c] - variance) / variance;
+    if (mean_error <= kTolerance && variance_error <= kTolerance) continue;
+    result.fail("mean and variance of column " + std::to_string(c) + " differ by " + std::to_string(mean_error * 1e6) +
+                "e-6 and " + std::to_string(variance_error * 1e6) + "e-6");
+    break;
+  }
+}
+
+// Rows far from the others, of the first pixel or of any.
+void add_outliers(Random& random, Floats& x, int64_t rows, int64_t channels) {
+  const int64_t count = random.whole(1, 4);
+  const float size = std::pow(10.0f, static_cast<float>(random.whole(1, 5)));
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t row = random.chance(0.3) ? 0 : random.chance(0.2) ? rows - 1 : random.whole(0, rows - 1);
+    for (int64_t c = 0; c < channels; ++c) x[row * channels + c] *= size;
+  }
+}
+
+Case statistics_case(Random& random) {
+  const int64_t channels = random.chance(0.1) ? random.whole(100, 2000) : random.whole(1, 100);
+  const int64_t rows = random.whole(2, std::max<int64_t>(2, (1 << (random.chance(0.1) ? 20 : 16)) / channels));
+  const bool outliers = random.chance(0.5);
+  Floats x = random.normal(rows * channels, 1.0f, random.chance(0.3) ? 100.0f : 0.0f);
+  if (outliers) add_outliers(random, x, rows, channels);
+  Case result{words({{"rows", rows}, {"channels", channels}, {"outliers", outliers}})};
+  Moments moments(channels, x, rows);
+  const int64_t first = random.chance(0.5) ? rows : random.whole(1, rows);
+  moments.add(x, first);
+  moments.add(x + first * channels, rows - first);
+  compare_statistics(result, moments.statistics(), statistics_of(x.doubles(), rows, channels));
+  return result;
+}
+
+Case norm_case(Random& random) {
+  const int64_t channels = random.whole(1, 80), rows = random.chance(0.02) ? 0 : random.whole(8, 4000 / channels + 9);
+  const bool residual = random.chance(0.4);
+  const Activation activation = random.activation(residual);
+  Case result{words({{"rows", rows}, {"channels", channels}, {"residual", residual},
+                     {"activation", static_cast<int>(activation)}})};
+  const int64_t size = rows * channels;
+  const Floats x = random.normal(size, 2.0f, 1.0f), z = random.normal(residual ? size : 0);
+  const Floats gamma = random.normal(channels), beta = random.normal(channels);
+  Floats moving_mean = random.normal(channels), moving_variance = random.normal(channels);
+  Floats y(size), dx(size), dz(residual ? size : 0), mean(channels), inverse(channels), dgamma(channels);
+  Floats dbeta(channels), dy = random.normal(size);
+  const float epsilon = 1e-5f, momentum = 0.9f;
+
+  const Norm batch = statistics_of(x.doubles(), rows, channels);
+  Doubles expected_y(size), expected_dx(size), expected_dz(size), sums(channels), dots(channels);
+  double scale = 0.0;
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t c = i % channels;
+    const double factor = 1.0 / std::sqrt(batch.variance[c] + epsilon), hat = (x[i] - batch.mean[c]) * factor;
+    const double t = hat * gamma[c] + beta[c] + (residual ? z[i] : 0.0f);
+    expected_y[i] = activated(activation, t);
+    if (near_kink(activation, t)) dy[i] = 0.0f;
+    expected_dz[i] = dy[i] * slope(activation, t);
+    sums[c] += expected_dz[i], dots[c] += expected_dz[i] * hat;
+    scale = std::max(scale, std::abs(expected_dz[i] * gamma[c] * factor));
+  }
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t c = i % channels;
+    const double factor = 1.0 / std::sqrt(batch.variance[c] + epsilon), hat = (x[i] - batch.mean[c]) * factor;
+    expected_dx[i] = gamma[c] * factor * (expected_dz[i] - sums[c] / rows - hat * dots[c] / rows);
+  }
+  Doubles expected_mean = moving_mean.doubles();
+  for (int64_t c = 0; rows > 0 && c < channels; ++c) {
+    expected_mean[c] = expected_mean[c] * momentum + batch.mean[c] * (1 - momentum);
+  }
+
+  const float* to_add = residual ? static_cast<const float*>(z) : nullptr;
+  if (rows > 0) {
+    Moments moments(channels, x, rows);
+    moments.add(x, rows);
+    settle(moments.statistics(), {gamma, beta, moving_mean, moving_variance, momentum, epsilon}, activation, mean,
+           inverse)
+        .all(x, to_add, rows, y);
+  } else {
+    std::fill_n(static_cast<float*>(mean), channels, 0.0f), std::fill_n(static_cast<float*>(inverse), channels, 1.0f);
+    Normaliser(channels, gamma, beta, activation).all(x, to_add, rows, y);
+  }
+  NormGradient gradient(channels, rows, gamma, beta, mean, inverse);
+  gradient.add(x, residual ? static_cast<const float*>(y) : nullptr, dy, activation,
+               residual ? static_cast<float*>(dz) : nullptr);
+  gradient.finish(dgamma, dbeta);
+  gradient.apply(x, residual ? dz : dy, residual ? Activation::kNone : activation, rows, dx);
+  result.compare("y", y, expected_y);
+  result.compare("moving mean", moving_mean, expected_mean);
+  if (residual) result.compare("dz", dz, expected_dz);
+  result.compare("dgamma", dgamma, dots);
+  result.compare("dbeta", dbeta, sums, 1.0);
+  result.compare("dx", dx, expected_dx, scale);
+  return result;
+}
+
+// A convolution, depthwise or of one pixel, that finds the statistics of its result.
+Case convolve_statistics_case(Random& random) {
+  const bool by_channel = random.chance(0.5);
+  const ConvShape s = random_convolution(random, by_channel ? Path::kDepthwise : Path::kPointwise);
+  Case result{words(s)};
+  Floats x = random.normal(s.source_size());
+  const Floats w = random.normal(s.weight_size());
+  if (!s.empty() && random.chance(0.3)) add_outliers(random, x, s.source_pixels(), s.channels);
+  const bool normed = random.chance(0.5);
+  const Activation activation = random.activation();
+  const Floats scale = random.normal(s.channels), offset = random.normal(s.channels);
+  const Normaliser norm(s.channels, scale, offset, activation);
+  Doubles seen = x.doubles();
+  for (size_t i = 0; normed && i < seen.size(); ++i) {
+    const float k = scale[i % s.channels], o = offset[i % s.channels];
+    seen[i] = activated(activation, seen[i] * k + o);
+  }
+  const Doubles expected = convolution(s, seen, w.doubles(), {}, {}).y;
+  Floats y(s.output_size());
+  const Input input(x, normed ? &norm : nullptr);
+  const Statistics found = by_channel ? depthwise_convolve_statistics(s, input, w, y)
+                                      : pointwise_convolve_statistics(s, input, w, y);
+  result.compare("y", y, expected);
+  const int64_t rows = s.output_pixels();
+  if (rows > 1) compare_statistics(result, found, statistics_of(y.doubles(), rows, s.out_channels));
+  return result;
+}
+
+// From the gradient of the norm after a convolution to those of its input and weights.
+Case convolve_norm_case(Random& random) {
+  const bool by_channel = random.chance(0.5);
+  const ConvShape s = random_convolution(random, by_channel ? Path::kDepthwise : Path::kPointwise);
+  const Activation activation = random.activation();
+  Case result{words(s) + words({{"activation", static_cast<int>(activation)}})};
+  const int64_t rows = s.output_pixels(), out = s.out_channels;
+  const Floats x = random.normal(s.source_size()), w = random.normal(s.weight_size()), raw = random.normal(rows * out);
+  const Floats gamma = random.normal(out, 0.1f, 1.0f), beta = random.normal(out), mean = random.normal(out, 0.1f);
+  const Floats inverse = random.normal(out, 0.1f, 1.0f);
+  Floats dy = random.normal(rows * out), draw(rows * out), dgamma(out), dbeta(out);
+  for (int64_t i = 0; i < rows * out; ++i) {
+    const int64_t c = i % out;
+    if (near_kink(activation, (raw[i] - mean[c]) * inverse[c] * gamma[c] + beta[c])) dy[i] = 0.0f;
+  }
+  NormGradient gradient(out, rows, gamma, beta, mean, inverse);
+  gradient.add(raw, nullptr, dy, activation, nullptr);
+  gradient.finish(dgamma, dbeta);
+  gradient.apply(raw, dy, activation, rows, draw);
+  const Convolution expected = convolution(s, x.doubles(), w.doubles(), {}, draw.doubles());
+  const bool wanted = random.chance(0.8);
+  Floats dx(s.source_size(), 0.0f), dw(s.weight_size());
+  float* to = wanted ? static_cast<float*>(dx) : nullptr;
+  if (by_channel) {
+    depthwise_gradients(s, gradient, activation, x, w, raw, dy, to, dw);
+  } else {
+    pointwise_gradients(s, gradient, activation, x, w, raw, dy, to, dw);
+  }
+  if (wanted) result.compare("dx", dx, expected.dx);
+  result.compare("dw", dw, expected.dw);
+  return result;
+}
+
+// ---- covariance
+
+Case covariance_case(Random& random) {
+  const int64_t channels = random.whole(1, 24), rows = random.whole(2, 3000), out = random.whole(1, 40);
+  Floats x = random.normal(rows * channels, 1.0f, random.chance(0.5) ? 5.0f : 0.0f);
+  const bool outliers = random.chance(0.5);
+  if (outliers) add_outliers(random, x, rows, channels);
+  Case result{words({{"rows", rows}, {"channels", channels}, {"out", out}, {"outliers", outliers}})};
+  const Floats w = random.normal(out * channels);
+  Doubles memory(Covariance::size(channels)), y(rows * out, 0.0);
+  const Covariance covariance(rows, channels, memory.data());
+  covariance.of(x);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t o = 0; o < out; ++o)
+      for (int64_t c = 0; c < channels; ++c) {
+        y[i * out + o] += static_cast<double>(x[i * channels + c]) * w[o * channels + c];
+      }
+  compare_statistics(result, covariance.product(w, out), statistics_of(y, rows, out));
+  return result;
+}
+
+// ---- inverted residual
+
+struct Stage {
+  Doubles raw, hat, argument, y, inverse;
+};
+
+Case inverted_residual_case(Random& random) {
+  InvertedResidual block;
+  const bool large = random.chance(0.02);  // so large that the expansion is made again
+  ConvShape expand{}, filter{}, project{};
+  expand.images = large ? random.whole(5, 9) : random.whole(1, 3);
+  expand.height = large ? random.whole(60, 70) : random.whole(3, 12);
+  expand.width = large ? random.whole(60, 70) : random.whole(3, 12);
+  expand.channels = large ? random.whole(3, 6) : random.whole(1, 24);
+  expand.out_channels = large ? (1 << 21) / expand.source_pixels() + random.whole(2, 20) : random.whole(16, 70);
+  expand.kernel_h = expand.kernel_w = expand.stride_h = expand.stride_w = 1;
+  expand.dilation_h = expand.dilation_w = expand.groups = 1;
+  filter = expand;
+  filter.channels = filter.groups = filter.out_channels = expand.out_channels;
+  filter.kernel_h = large ? 3 : random.whole(1, 5), filter.kernel_w = large ? 3 : random.whole(1, 5);
+  filter.top = filter.bottom = filter.kernel_h / 2, filter.left = filter.right = filter.kernel_w / 2;
+  filter.stride_h = random.whole(1, 2), filter.stride_w = random.whole(1, 2);
+  project = expand;
+  project.height = filter.out_height(), project.width = filter.out_width();
+  project.channels = filter.out_channels;
+  const bool same = project.height == expand.height && project.width == expand.width;
+  block.shortcut = same && random.chance(0.6);
+  project.out_channels = block.shortcut ? expand.channels : random.whole(1, 24);
+  block.shapes = {expand, filter, project};
+  block.activations = {random.activation(), random.activation(), Activation::kNone};
+  if (!block.shortcut) block.activations[2] = random.activation();
+  Case result{words(expand) + "| " + words(filter) + words({{"projected", project.out_channels},
+              {"shortcut", block.shortcut}, {"activations", static_cast<int>(block.activations[0]) * 100 +
+              static_cast<int>(block.activations[1]) * 10 + static_cast<int>(block.activations[2])}})};
+
+  const Floats x = random.normal(expand.source_size());
+  const float epsilon = 1e-5f;
+  std::vector<Floats> w, gamma, beta, moving, kept, mean, inverse, dw, dgamma, dbeta;
+  std::vector<NormedWeights> stages;
+  std::vector<StageResult> results;
+  std::vector<StageGradient> gradients;
+  for (int i = 0; i < 3; ++i) {
+    const ConvShape& s = block.shapes[i];
+    w.push_back(random.normal(s.weight_size()));
+    gamma.push_back(random.normal(s.out_channels, 0.2f, 1.0f));
+    beta.push_back(random.normal(s.out_channels, 0.2f, 0.5f));
+    for (auto* column : {&moving, &moving}) column->push_back(random.normal(s.out_channels));
+    kept.emplace_back(kept_elements(block, i));
+    mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
+    dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
+  }
+  for (int i = 0; i < 3; ++i) {
+    stages.push_back({w[i], {gamma[i], beta[i], moving[2 * i], moving[2 * i + 1], 0.9f, epsilon}});
+    results.push_back({kept[i], mean[i], inverse[i]});
+    gradients.push_back({dw[i], dgamma[i], dbeta[i]});
+  }
+
+  Stage found[3];
+  Doubles current = x.doubles();
+  bool kinks = false;
+  for (int i = 0; i < 3; ++i) {
+    const ConvShape& s = block.shapes[i];
+    const int64_t rows = s.output_pixels(), out = s.out_channels;
+    Stage& stage = found[i];
+    stage.raw = convolution(s, current, w[i].doubles(), {}, {}).y;
+    const Norm batch = statistics_of(stage.raw, rows, out);
+    stage.hat = stage.argument = stage.y = stage.raw;
+    for (int64_t c = 0; c < out; ++c) stage.inverse.push_back(1.0 / std::sqrt(batch.variance[c] + epsilon));
+    for (int64_t k = 0; k < rows * out; ++k) {
+      const int64_t c = k % out;
+      stage.hat[k] = (stage.raw[k] - batch.mean[c]) * stage.inverse[c];
+      stage.argument[k] = stage.hat[k] * gamma[i][c] + beta[i][c];
+      stage.y[k] = activated(block.activations[i], stage.argument[k]);
+      kinks |= near_kink(block.activations[i], stage.argument[k]);
+    }
+    current = stage.y;
+  }
+  for (size_t k = 0; block.shortcut && k < current.size(); ++k) current[k] += x[k];
+  const Floats dy = random.normal(project.output_size());
+  Floats y(project.output_size()), dx(expand.source_size());
+  inverted_residual(block, x, stages, results, y);
+  inverted_residual_gradients(block, x, stages, results, dy, gradients, dx);
+  result.compare("y", y, current);
+  // Few rows make small variances and gradients that are small differences.
+  if (kinks || project.output_pixels() < 16) return result;
+
+  Doubles gradient = dy.doubles();
+  const Doubles source = x.doubles();
+  for (int i = 2; i >= 0; --i) {
+    const ConvShape& s = block.shapes[i];
+    const int64_t rows = s.output_pixels(), out = s.out_channels;
+    const Stage& stage = found[i];
+    Doubles sums(out, 0.0), dots(out, 0.0), squares(out, 0.0), draw(rows * out);
+    for (int64_t k = 0; k < rows * out; ++k) {
+      gradient[k] *= slope(block.activations[i], stage.argument[k]);
+      sums[k % out] += gradient[k], dots[k % out] += gradient[k] * stage.hat[k];
+      squares[k % out] += gradient[k] * gradient[k];
+    }
+    // How large the sums would be if their terms were independent: they cancel where a norm undoes what is learned.
+    double norm_scale = 0.0, weight_scale = 0.0, x_squares = 0.0;
+    const Doubles& from = i == 0 ? source : found[i - 1].y;
+    for (double value : from) x_squares += value * value / from.size();
+    for (int64_t c = 0; c < out; ++c) {
+      norm_scale = std::max(norm_scale, std::sqrt(squares[c]));
+      const double factor = stage.inverse[c] * std::abs(gamma[i][c]);
+      weight_scale = std::max(weight_scale, std::sqrt(squares[c] * x_squares) * factor);
+    }
+    for (int64_t k = 0; k < rows * out; ++k) {
+      const int64_t c = k % out;
+      draw[k] = gamma[i][c] * stage.inverse[c] * (gradient[k] - sums[c] / rows - stage.hat[k] * dots[c] / rows);
+    }
+    const Convolution back = convolution(s, from, w[i].doubles(), {}, draw);
+    const std::string name = "of stage " + std::to_string(i);
+    result.compare(("dgamma " + name).c_str(), dgamma[i], dots, norm_scale);
+    result.compare(("dbeta " + name).c_str(), dbeta[i], sums, norm_scale);
+    result.compare(("dw " + name).c_str(), dw[i], back.dw, weight_scale);
+    gradient = back.dx;
+  }
+  for (size_t k = 0; block.shortcut && k < gradient.size(); ++k) gradient[k] += dy[k];
+  result.compare("dx", dx, gradient, 1.0);
+  return result;
+}
+
+// ---- pooling
+
+Case pool_case(Random& random) {
+  PoolShape s{};
+  s.images = random.chance(0.02) ? 0 : random.whole(1, 3);
+  s.height = random.whole(1, 12), s.width = random.whole(1, 12), s.channels = random.whole(1, 40);
+  std::string geometry;
+  const bool adaptive = random.chance(0.2), inclusive = random.chance(0.5);
+  if (adaptive) {
+    s.vertical = adaptive_windows(s.height, random.whole(1, 8));
+    s.horizontal = adaptive_windows(s.width, random.whole(1, 8));
+    geometry = "adaptive ";
+  } else {
+    const bool ceil_mode = random.chance(0.5);
+    const auto windows = [&](int64_t size) {
+      const int64_t kernel = random.whole(1, 6), stride = random.whole(1, 4);
+      const int64_t before = random.whole(0, kernel + 1), after = random.whole(0, kernel + 1);
+      geometry += words({{"kernel", kernel}, {"stride", stride}, {"before", before}, {"after", after}});
+      return sliding_windows(size, kernel, stride, before, after, ceil_mode);
+    };
+    s.vertical = windows(s.height), s.horizontal = windows(s.width);
+    geometry += words({{"ceil_mode", ceil_mode}});
+  }
+  Case result{geometry + words({{"images", s.images}, {"height", s.height}, {"width", s.width},
+                                {"channels", s.channels}, {"inclusive", inclusive}})};
+  const int64_t rows = s.vertical.begin.size(), columns = s.horizontal.begin.size(), in = s.height * s.width;
+  const int64_t size = s.images * rows * columns * s.channels, source = s.images * in * s.channels;
+  const Floats x = random.normal(source), dy = random.normal(size);
+  Doubles most(size), means(size), dmost(source, 0.0), dmeans(source, 0.0);
+  for (int64_t k = 0; k < size; ++k) {
+    const int64_t c = k % s.channels, j = k / s.channels % columns, i = k / s.channels / columns % rows;
+    const int64_t n = k / s.channels / columns / rows;
+    const int64_t top = s.vertical.begin[i], bottom = s.vertical.end[i];
+    const int64_t left = s.horizontal.begin[j], right = s.horizontal.end[j];
+    const double divisor = inclusive ? s.vertical.span[i] * s.horizontal.span[j] : (bottom - top) * (right - left);
+    double sum = 0.0, best = std::numeric_limits<float>::lowest();
+    int64_t place = -1;
+    for (int64_t h = top; h < bottom; ++h)
+      for (int64_t v = left; v < right; ++v) {
+        const int64_t from = ((n * s.height + h) * s.width + v) * s.channels + c;
+        sum += x[from], dmeans[from] += dy[k] / divisor;
+        if (x[from] > best) best = x[from], place = from;
+      }
+    most[k] = best, means[k] = sum / divisor;
+    if (place >= 0) dmost[place] += dy[k];
+  }
+  Floats y(size), dx(source);
+  std::vector<uint8_t> places(size);
+  max_pool(s, x, y, places.data());
+  max_pool_gradient(s, dy, places.data(), dx);
+  for (int64_t k = 0; k < size; ++k) {
+    if (y[k] != static_cast<float>(most[k])) result.fail("a maximum differs");
+  }
+  result.compare("dx of the maximum", dx, dmost);
+  std::fill_n(static_cast<float*>(dx), source, std::nanf(""));
+  average_pool(s, inclusive, x, y);
+  average_pool_gradient(s, inclusive, dy, dx);
+  result.compare("mean", y, means);
+  result.compare("dx of the mean", dx, dmeans);
+  return result;
+}
+
+// ---- the rest
+
+Case linear_case(Random& random) {
+  const auto size = [&](int64_t most) { return random.chance(0.03) ? 0 : random.whole(1, most); };
+  const int64_t rows = size(70), in = size(random.chance(0.1) ? 2000 : 150), out = size(90);
+  const bool biased = random.chance(0.7), wanted = random.chance(0.8);
+  Case result{words({{"rows", rows}, {"in", in}, {"out", out}, {"bias", biased}, {"dx", wanted}})};
+  const Floats x = random.normal(rows * in), w = random.normal(in * out), b = random.normal(biased ? out : 0);
+  const Floats dy = random.normal(rows * out);
+  Doubles y(rows * out, 0.0), dx(rows * in, 0.0), dw(in * out, 0.0), db(out, 0.0);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t o = 0; o < out; ++o) {
+      const double gradient = dy[i * out + o];
+      y[i * out + o] = biased ? b[o] : 0.0;
+      db[o] += gradient;
+      for (int64_t k = 0; k < in; ++k) {
+        y[i * out + o] += static_cast<double>(x[i * in + k]) * w[k * out + o];
+        dx[i * in + k] += gradient * w[k * out + o];
+        dw[k * out + o] += gradient * x[i * in + k];
+      }
+    }
+  Floats found(rows * out), to_x(rows * in), to_w(in * out), to_b(out);
+  linear(x, w, biased ? static_cast<const float*>(b) : nullptr, rows, in, out, found);
+  linear_gradient(x, w, dy, rows, in, out, wanted ? static_cast<float*>(to_x) : nullptr, to_w,
+                  biased ? static_cast<float*>(to_b) : nullptr);
+  result.compare("y", found, y);
+  if (wanted) result.compare("dx", to_x, dx);
+  result.compare("dw", to_w, dw);
+  if (biased) result.compare("db", to_b, db, std::sqrt(static_cast<double>(rows)));
+  return result;
+}
+
+Case elementwise_case(Random& random) {
+  const int64_t images = random.chance(0.03) ? 0 : random.whole(1, 4);
+  const int64_t pixels = random.whole(1, random.chance(0.1) ? 2000 : 100), channels = random.whole(1, 60);
+  const int64_t size = images * pixels * channels;
+  const Activation activation = random.activation();
+  const bool summed = random.chance(0.5), shuffled = random.chance(0.5);
+  Case result{words({{"images", images}, {"pixels", pixels}, {"channels", channels}, {"summed", summed},
+                     {"shuffled", shuffled}, {"activation", static_cast<int>(activation)}})};
+  const float scale = random.chance(0.2) ? 30.0f : 2.0f;
+  const Floats x = random.normal(size, scale), z = random.normal(summed ? size : 0);
+  const Floats gate = random.normal(images * channels);
+  Floats y(size), dx(size), dgate(images * channels), turned(size), dy = random.normal(size);
+  const float* term = summed ? static_cast<const float*>(z) : nullptr;
+  Doubles activations(size), slopes(size), gated(size), dgated(size), dgates(images * channels, 0.0), swapped(size);
+  for (int64_t i = 0; i < size; ++i) {
+    const double t = summed ? x[i] + z[i] : x[i];
+    if (near_kink(activation, t)) dy[i] = 0.0f;
+    const int64_t image = i / channels / pixels, pixel = i / channels % pixels, c = i % channels;
+    activations[i] = activated(activation, t), slopes[i] = dy[i] * slope(activation, t);
+    gated[i] = static_cast<double>(x[i]) * gate[image * channels + c];
+    dgated[i] = static_cast<double>(dy[i]) * gate[image * channels + c];
+    dgates[image * channels + c] += static_cast<double>(dy[i]) * x[i];
+    swapped[(image * channels + c) * pixels + pixel] = x[i];
+  }
+  add_activate(x, term, activation, size, y);
+  result.compare("activation", y, activations);
+  add_activate_gradient(x, term, dy, activation, size, dx);
+  result.compare("slope", dx, slopes);
+  scale_channels(x, gate, images, pixels, channels, y);
+  result.compare("gated", y, gated);
+  scale_channels_gradient(x, gate, dy, images, pixels, channels, dx, dgate);
+  result.compare("dx of the gate", dx, dgated);
+  result.compare("dgate", dgate, dgates);
+  transpose(x, images, pixels, channels, turned);
+  result.compare("transposed", turned, swapped);
+
+  std::vector<Floats> parts, copies;
+  std::vector<int64_t> widths;
+  std::vector<const float*> from;
+  std::vector<float*> to;
+  const int64_t count = random.whole(1, 4), common = random.whole(1, 20);
+  int64_t all = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    widths.push_back(shuffled ? common : random.whole(1, 20));
+    all += widths[i];
+    parts.push_back(random.normal(images * pixels * widths[i])), copies.emplace_back(images * pixels * widths[i]);
+  }
+  for (int64_t i = 0; i < count; ++i) from.push_back(parts[i]), to.push_back(copies[i]);
+  Floats whole(images * pixels * all);
+  join_channels(from, widths, images * pixels, shuffled, whole);
+  for (int64_t pixel = 0; pixel < images * pixels; ++pixel) {
+    int64_t start = 0;
+    for (int64_t i = 0; i < count; start += widths[i++])
+      for (int64_t c = 0; c < widths[i]; ++c) {
+        const int64_t place = shuffled ? c * count + i : start + c;
+        if (whole[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a joined number differs");
+      }
+  }
+  part_channels(whole, widths, images * pixels, shuffled, to);
+  for (int64_t i = 0; i < count; ++i) result.compare("part", copies[i], parts[i].doubles());
+  return result;
+}
+
+Case parameters_case(Random& random) {
+  const int64_t count = random.whole(1, 6);
+  const float mu = 0.9f, keep = 0.99f;
+  const bool nesterov = random.chance(0.5);
+  Case result{words({{"tensors", count}, {"nesterov", nesterov}})};
+  std::vector<Floats> parameters, velocities, gradients;
+  std::vector<MomentumPart> parts;
+  std::vector<int64_t> counts;
+  std::vector<float*> to;
+  std::vector<const float*> from;
+  std::vector<Doubles> stepped;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t size = random.whole(0, random.chance(0.2) ? 40000 : 300);
+    const float rate = 0.1f, decay = random.chance(0.5) ? 0.01f : 0.0f;
+    parameters.push_back(random.normal(size)), velocities.push_back(random.normal(size));
+    gradients.push_back(random.normal(size));
+    counts.push_back(size);
+    parts.push_back({parameters[i], velocities[i], gradients[i], size, rate, decay});
+    Doubles expected(size);
+    for (int64_t k = 0; k < size; ++k) {
+      const double step = gradients[i][k] + static_cast<double>(decay) * parameters[i][k];
+      const double next = static_cast<double>(mu) * velocities[i][k] + step;
+      expected[k] = parameters[i][k] - static_cast<double>(rate) * (nesterov ? step + mu * next : next);
+    }
+    stepped.push_back(expected);
+  }
+  momentum_step(parts, mu, nesterov);
+  for (int64_t i = 0; i < count; ++i) {
+    result.compare("parameter", parameters[i], stepped[i]);
+    to.push_back(velocities[i]), from.push_back(gradients[i]);
+    for (int64_t k = 0; k < counts[i]; ++k) {
+      stepped[i][k] = static_cast<double>(keep) * velocities[i][k] + (1.0 - keep) * gradients[i][k];
+    }
+  }
+  blend(to, from, counts, keep, 1.0f - keep);
+  for (int64_t i = 0; i < count; ++i) result.compare("average", velocities[i], stepped[i]);
+  if (!all_finite(from, counts)) result.fail("finite numbers are found not to be");
+  const int64_t chosen = random.whole(0, count - 1);
+  if (counts[chosen] > 0) {
+    gradients[chosen][random.whole(0, counts[chosen] - 1)] = random.chance(0.5) ? std::nanf("") : HUGE_VALF;
+    if (all_finite(from, counts)) result.fail("a number that is not finite is not found");
+  }
+  return result;
+}
+
+const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds = {
+    {"convolve", [](Random& random) { return convolve_case(random, Path::kAny); }},
+    {"pointwise", [](Random& random) { return convolve_case(random, Path::kPointwise); }},
+    {"depthwise", [](Random& random) { return convolve_case(random, Path::kDepthwise); }},
+    {"winograd", [](Random& random) { return convolve_case(random, Path::kWinograd); }},
+    {"statistics", statistics_case},
+    {"norm", norm_case},
+    {"convolve_statistics", convolve_statistics_case},
+    {"convolve_norm", convolve_norm_case},
+    {"covariance", covariance_case},
+    {"inverted_residual", inverted_residual_case},
+    {"pool", pool_case},
+    {"linear", linear_case},
+    {"elementwise", elementwise_case},
+    {"parameters", parameters_case},
+};
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 3) {
+    std::fprintf(stderr, "usage: %s SEED CASES [KIND]\n", arguments[0]);
+    return 2;
+  }
+  const uint64_t seed = std::strtoull(arguments[1], nullptr, 10), cases = std::strtoull(arguments[2], nullptr, 10);
+  const std::string only = count > 3 ? arguments[3] : "";
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_set_death_callback(print_running);
+#endif
+  uint64_t failed = 0;
+  for (size_t kind = 0; kind < kKinds.size(); ++kind) {
+    const auto& [name, run] = kKinds[kind];
+    if (!only.empty() && only != name) continue;
+    uint64_t wrong = 0;
+    for (uint64_t i = 0; i < cases; ++i) {
+      Random random((seed * 1000003 + kind) * 1000003 + i);
+      const int threads = static_cast<int>(random.whole(1, 3));
+      omp_set_num_threads(threads);
+      running = name + ", seed " + std::to_string(seed) + ", case " + std::to_string(i) + ", " +
+                std::to_string(threads) + " threads: ";
+      const Case result = run(random);
+      if (result.wrong.empty()) continue;
+      if (++wrong <= 10) {
+        std::printf("%s: %s\n", running.c_str(), result.wrong.c_str());
+      }
+    }
+    std::printf("%s: %llu cases, %llu failed\n", name.c_str(), static_cast<unsigned long long>(cases),
+                static_cast<unsigned long long>(wrong));
+    std::fflush(stdout);
+    failed += wrong;
+  }
+  return failed > 0 ? 1 : 0;
+}
