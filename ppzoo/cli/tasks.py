@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.native import process
 
@@ -99,7 +100,7 @@ def _infer(options: argparse.Namespace) -> int:
             failures += 1
             print(f"error: {answer}", file=sys.stderr)
         elif options.json:
-            print(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False))
+            print(json.dumps({"file_name": str(file), **answer}, ensure_ascii=not is_utf8_output()))
         else:
             pairs = zip(answer["label_names"], answer["scores"], strict=True)
             print(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs))

@@ -12,10 +12,12 @@ import paddle
 from ppzoo.deploy.folder import PARAMETERS, PROGRAM, PROGRAM_FILES
 from ppzoo.deploy.program import InferenceProgram
 from ppzoo.errors import TrainingError, describe_failure
+from ppzoo.files import write_atomically
 from ppzoo.layers import Classifier
 
 PATIENCE = 256  # images; exporting takes about as long as the network does with these
 TOLERANCE = 1e-4
+SPACE = 1 << 16
 
 
 def accelerated(network: paddle.nn.Layer) -> Any:
@@ -95,5 +97,7 @@ def _exported(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
         plain = _Plain(network)
         plain.eval()
         paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
+        # PaddlePaddle does not report that its files are cut off by a full disk; the next file does.
+        write_atomically(Path(place) / "space", lambda file: file.write(bytes(SPACE)))
         program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
         return InferenceProgram(program, Path(place) / PARAMETERS)
