@@ -61,8 +61,8 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         if getattr(options, "needs_paddle", True):
             require_paddle()
             _import_paddle()
-            if owns_process:
-                signal.signal(signal.SIGTERM, _terminate)
+        if owns_process:
+            _take_signals()
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:
@@ -83,21 +83,43 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         complain(f"error: out of memory ({_first_line(error)}): lower batch_size, image sizes or num_workers")
         return 1
     except KeyboardInterrupt as error:
-        if owns_process:
-            _leave_signals_to_the_system()
-        is_sigterm = isinstance(error, Terminated)
-        complain("terminated" if is_sigterm else "interrupted")
-        return 128 + (signal.SIGTERM if is_sigterm else signal.SIGINT)
+        return _report_interruption(error)
 
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def _take_signals() -> None:
+    """The first signal unwinds the stack, wherever Python happens to be; a further one ends the process at once."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a job in the background
+        signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.unraisablehook = _report_unraisable
+
+
 def _leave_signals_to_the_system() -> None:
-    """A further signal ends the process at once, without a traceback from wherever Python happens to be."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    _leave_signals_to_the_system()
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _report_unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """An interruption that came within a finalizer, which Python cannot raise from there, ends the process."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        os._exit(_report_interruption(lost.exc_value))
+    sys.__unraisablehook__(lost)
+
+
+def _report_interruption(error: KeyboardInterrupt) -> int:
+    is_sigterm = isinstance(error, Terminated)
+    complain("terminated" if is_sigterm else "interrupted")
+    return 128 + (signal.SIGTERM if is_sigterm else signal.SIGINT)
 
 
 def _import_paddle() -> None:
@@ -111,11 +133,6 @@ def _import_paddle() -> None:
     for line in said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:
             complain(line)
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)
-    raise Terminated
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,15 +35,19 @@ def open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    if sys.__stdout__ is None or sys.stdout is not sys.__stdout__:
+    stdout = sys.stdout
+    if stdout is not sys.__stdout__ or not isinstance(stdout, io.TextIOWrapper):
         return
-    sys.stdout.flush()
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(sys.stdout.fileno(), "w", closefd=False)),
-        encoding=sys.stdout.encoding,
+        io.BufferedWriter(_Descriptor(stdout.fileno(), "w", closefd=False)),
+        encoding=stdout.encoding,
         errors="backslashreplace",  # the names of files may not be text
-        line_buffering=sys.stdout.isatty(),
+        line_buffering=stdout.isatty(),
     )
+
+
+def is_utf8_output() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower() == "utf-8"
 
 
 def complain(text: object) -> None:

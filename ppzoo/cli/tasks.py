@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import ConfigError, PpzooError, one_line, printable
 from ppzoo.files import expand_home, weights_of_run
 from ppzoo.native import process
@@ -138,7 +139,7 @@ def _infer(options: argparse.Namespace) -> int:
             failures += 1
             print(f"error: {answer}", file=sys.stderr)
         elif options.json:
-            print(printable(json.dumps({"file_name": str(file), **answer}, ensure_ascii=False)))
+            print(printable(json.dumps({"file_name": str(file), **answer}, ensure_ascii=not is_utf8_output())))
         else:
             pairs = zip(answer["label_names"], answer["scores"], strict=True)
             print(one_line(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs)))

@@ -16,12 +16,14 @@ from ppzoo.deploy.folder import PARAMETERS, PROGRAM, PROGRAM_FILES
 from ppzoo.deploy.program import InferenceProgram
 from ppzoo.deploy.rounding import errors, is_rounding, outputs_of
 from ppzoo.errors import TrainingError, describe_failure
+from ppzoo.files import write_atomically
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 
 WORTHWHILE = 512  # images; exporting takes about as long as the network does with half of these
 TOLERANCE = 1e-4
 COMPARED = 8  # images, where that tolerance is not met by the first two
+SPACE = 1 << 16
 
 
 def accelerated(network: paddle.nn.Layer) -> Any:
@@ -113,5 +115,7 @@ def _exported(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
         plain = _Plain(network)
         plain.eval()
         paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
+        # PaddlePaddle does not report that its files are cut off by a full disk; the next file does.
+        write_atomically(Path(place) / "space", lambda file: file.write(bytes(SPACE)))
         program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
         return InferenceProgram(program, Path(place) / PARAMETERS)

@@ -29,8 +29,11 @@ def end_if_alone(launch: Launch, seconds: float) -> Iterator[None]:
     reporter = os.fork()
     if reporter == 0:
         _report(launch, seconds, parent)
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, signal.SIG_DFL)
     try:
         with open(os.devnull, "w") as nowhere:  # for the traceback that it prints
             faulthandler.dump_traceback_later(seconds + MARGIN, exit=True, file=nowhere)

@@ -50,6 +50,6 @@ class StopSignals:
             self._before[signal.SIGTERM] = signal.SIG_IGN
 
     def _give_back(self) -> None:
-        for number, handler in self._before.items():
+        before, self._before = self._before, {}  # a signal may come meanwhile
+        for number, handler in before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before.clear()

@@ -160,7 +160,13 @@ def test_other_processes_get_copies_of_a_checkpoints_files(tmp_path, name):
 
 
 def test_only_training_and_evaluation_are_for_several_processes(monkeypatch, capsys):
-    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    for name, value in {
+        "PADDLE_TRAINERS_NUM": "2",
+        "PADDLE_TRAINER_ID": "0",
+        "PADDLE_TRAINER_ENDPOINTS": "127.0.0.1:6070,127.0.0.1:6071",
+        "PADDLE_CURRENT_ENDPOINT": "127.0.0.1:6070",
+    }.items():
+        monkeypatch.setenv(name, value)
     assert main(["models"]) == 2
     assert (
         capsys.readouterr().err == "error: models: expected one process; start it without paddle.distributed.launch\n"

@@ -121,7 +121,15 @@ def test_precision_recall_and_f1_by_hand():
         assert answer[f"{name}_weighted"] == pytest.approx((values * [3, 2, 1]).sum() / 6)
         np.testing.assert_allclose(metric.per_class()[name], [*values, 0])
         assert answer[f"{name}_class1"] == pytest.approx(values[1])
-    assert metric.confusion[:3, :3].tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
+    assert metric.per_class()["support"].tolist() == [3, 2, 1, 0]
+
+
+def test_precision_and_recall_of_many_classes_need_counts_of_each_class_alone():
+    scores = np.zeros((2, 300_000), "float32")
+    scores[0, 7], scores[1, 9] = 1, 1
+    metric = gather(METRICS["PrecisionRecallF1"](), scores, np.array([7, 8]))
+    assert sum(value.size for value in metric.state().values()) == 3 * 300_000
+    assert metric.compute()["recall_weighted"] == pytest.approx(0.5)
 
 
 def test_average_precision_by_hand_with_equal_scores():

@@ -1,0 +1,218 @@
+"""Impossible paths, sizes and streams: one line, no traceback, nothing written."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from runs import arguments, make_place, output_of
+
+import ppzoo
+from ppzoo.build import transforms
+from ppzoo.cli import main
+from ppzoo.data import MultiLabelDataset, TarShards
+from ppzoo.deploy.postprocess import Topk
+from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
+from ppzoo.files import write_atomically
+from ppzoo.machine import home
+from ppzoo.weights import read_pdparams
+
+ROOT = Path(__file__).parent.parent.parent
+LONG = "x" * 300
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A configuration, and the override that names its trained weights."""
+    config = make_place(tmp_path_factory.mktemp("edges"), train=20, test=10, epochs=1)
+    text = yaml.safe_load(config.read_text())
+    ops = text["DataLoader"]["Eval"]["dataset"]["transform_ops"]
+    text["Infer"] = {"infer_imgs": str(config.parent / "test"), "transforms": [*ops, {"ToCHWImage": None}]}
+    config.write_text(yaml.safe_dump(text))
+    assert main(arguments(config, "trained")) == 0
+    return config, f"Global.pretrained_model={output_of(config.parent, 'trained') / 'latest'}"
+
+
+def one_error(capsys):
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("Arch.class_num=2000000000", "Arch.class_num: expected at most 1000000, since the last layer"),
+        ("DataLoader.Train.loader.num_workers=5000", "num_workers: expected an integer of at most 256, received 5000"),
+        ("Global.update_freq=99999999999999999999", "Global.update_freq: expected an integer of at most 2147483647"),
+        ("Global.image_shape=[3, 100000, 100000]", "Global.image_shape: expected at most 178000000 pixels"),
+        ("TTA.sizes=[100000]", "TTA.sizes.0: expected an integer of at most 13341"),
+    ],
+)
+def test_sizes_have_limits(trained, capsys, override, expected):
+    assert main(["check", "-c", str(trained[0]), "-o", override]) == 2
+    assert expected in one_error(capsys)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        {"ResizeImage": {"size": 100_000}},
+        {"ResizeImage": {"resize_short": 100_000}},
+        {"ResizeImage": {"size": 99_999_999_999}},
+        {"CropImage": {"size": 100_000}},
+        {"RandCropImage": {"size": 100_000}},
+        {"Pad": {"padding": 100_000}},
+        {"Padv2": {"size": 100_000}},
+        {"CropImageAtRatio": {"size": 100_000, "pad": 1}},
+    ],
+)
+def test_transforms_that_make_images_too_large_are_refused(op):
+    with pytest.raises(ConfigError, match="expected at most 178000000 pixels"):
+        transforms([op])
+
+
+def test_an_image_that_resizing_makes_too_large_is_refused():
+    with pytest.raises(DataError, match="expected to make an image of at most 178000000 pixels, not 256 x 1280000"):
+        transforms([{"ResizeImage": {"resize_short": 256}}])(np.zeros((5000, 1, 3), np.uint8))
+
+
+def test_a_label_beyond_any_network_is_named(trained, tmp_path, capsys):
+    image = min((trained[0].parent / "train").rglob("*.png"))
+    (tmp_path / "list.txt").write_text(f"{image} 0\n{image} 999999999\n")
+    data = f"DataLoader.Train.dataset.cls_label_path={tmp_path / 'list.txt'}"
+    assert main([*arguments(trained[0], "label"), "-o", data, "-o", "Arch={name: LeNet}"]) == 2
+    assert "would have 1000000000 classes, by the highest label, more than 1000000: label 999999999" in one_error(
+        capsys
+    )
+    assert not (trained[0].parent / "label").exists()
+
+
+@pytest.mark.parametrize("topk", [None, "2", 2.0, True])
+def test_topk_is_an_integer(topk):
+    with pytest.raises(ConfigError, match="topk: expected an integer of at least 1, received"):
+        Topk(topk=topk)
+
+
+@pytest.mark.parametrize("name", [LONG, "a/" * 3000, "a\0b"])
+def test_names_that_no_system_takes_are_like_names_of_nothing(name):
+    for use in (read_pdparams, ppzoo.Predictor, lambda name: ppzoo.create_model("LeNet", name)):
+        with pytest.raises(PpzooError):
+            use(name)
+
+
+def test_infer_with_a_name_that_is_too_long(trained, capsys):
+    config, weights = trained
+    for given in ([LONG], ["-o", f"Infer.infer_imgs={LONG}"]):
+        assert main(["infer", "-c", str(config), "-o", weights, *given]) == 2
+        assert "Infer.infer_imgs: expected an image, a folder with images or a pattern" in one_error(capsys)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pdparams"])
+@pytest.mark.parametrize("place", ["file/x", "file/sub/x", LONG])
+def test_converting_to_an_impossible_place(trained, tmp_path, capsys, kind, place):
+    (tmp_path / "file").write_text("")
+    source = trained[1].partition("=")[2] + ".pdparams"
+    target = tmp_path / f"{place}.{kind}"
+    assert main(["convert", source, str(target), "--arch", "MobileNetV2_x0_25"]) == 2
+    assert one_error(capsys).startswith(f"error: cannot write {target}: ")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_exporting_weights_to_an_impossible_place(trained, tmp_path, capsys):
+    config, weights = trained
+    (tmp_path / "file").write_text("")
+    place = f"Global.save_inference_dir={tmp_path / 'file'}"
+    assert main(["export", "--format", "safetensors", "-c", str(config), "-o", weights, "-o", place]) == 2
+    assert one_error(capsys).endswith("MobileNetV2_x0_25.safetensors: Not a directory")
+
+
+def test_a_long_name_that_the_system_takes_can_be_written(tmp_path):
+    name = tmp_path / ("y" * 250)
+    write_atomically(name, lambda file: file.write(b"content"))
+    assert name.read_bytes() == b"content"
+    with pytest.raises(OSError, match="File name too long") as caught:
+        write_atomically(tmp_path / LONG, lambda file: None)
+    assert caught.value.filename == str(tmp_path / LONG) and caught.value.errno == errno.ENAMETOOLONG
+
+
+def test_shards_that_are_links_in_a_loop_or_pipes_are_named(tmp_path):
+    (tmp_path / "a.tar").symlink_to("a.tar")
+    with pytest.raises(DataError, match=r"cannot read the shard '.*a\.tar' \(Too many levels of symbolic links\)"):
+        TarShards(image_root=str(tmp_path))
+    (tmp_path / "a.tar").unlink()
+    os.mkfifo(tmp_path / "b.tar")
+    with pytest.raises(DataError, match="it is a pipe or a device"):
+        TarShards(image_root=str(tmp_path))
+
+
+def test_pipes_in_the_place_of_files_keep_nobody_waiting(trained, tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert main(["check", "-c", str(pipe)]) == 2
+    assert "it is a pipe or a device" in one_error(capsys)
+    with pytest.raises(DataError, match="it is a pipe or a device"):
+        MultiLabelDataset(image_root=str(tmp_path), cls_label_path=str(pipe))
+    with pytest.raises(WeightsError):
+        read_pdparams(pipe)
+
+
+def test_without_a_home_folder_the_variable_is_named(monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setenv("PPZOO_HOME", "~no_such_user/x")
+    with pytest.raises(ConfigError, match=r"HOME is not set.*: set PPZOO_HOME to a folder that can be written"):
+        home()
+
+
+def test_a_url_in_the_place_of_a_path_keeps_its_slashes(trained, capsys):
+    config, weights = trained
+    url = "https://example.invalid/a/b"
+    for command in (
+        ["check", "-c", url],
+        ["train", "-c", str(config), "--resume", url],
+        ["train", "-c", str(config), "-o", f"Global.output_dir={url}"],
+        ["export", "-c", str(config), "-o", weights, "-o", f"Global.save_inference_dir={url}"],
+        ["convert", "unused", f"{url}.pdparams", "--arch", "LeNet"],
+    ):
+        assert main(command) == 2
+        assert f"expected a path on this machine, received the URL '{url}" in one_error(capsys)
+
+
+def shell(line, **variables):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, env=environment, timeout=120)
+
+
+SPLIT = f'"{sys.executable}" -c "from ppzoo.cli import console; console()" data split'
+
+
+def test_standard_streams_that_are_closed_full_or_read_no_further(tmp_path):
+    for name in ("grün", "rot"):
+        (tmp_path / "bäume" / name).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "bäume" / name / f"{number}.png").write_bytes(f"{name}{number}".encode())
+    split = f"{SPLIT} --overwrite '{tmp_path / 'bäume'}'"
+    for ending, status, said in (
+        (">&-", 0, b""),
+        (">&- 2>&- <&-", 0, b""),
+        ("2>/dev/full", 0, b""),
+        (">/dev/full", 1, b"error: cannot write to standard output: No space left on device\n"),
+        ("| true", 141, b""),
+    ):
+        done = shell(f"{split} {ending}")
+        assert (done.returncode, done.stderr) == (status, said), ending
+    assert (tmp_path / "bäume" / "label_list.txt").read_text(encoding="utf-8") == "0 grün\n1 rot\n"
+
+
+def test_names_are_utf8_under_an_ascii_locale(tmp_path):
+    (tmp_path / "grün" / "blätter").mkdir(parents=True)
+    (tmp_path / "grün" / "blätter" / "ä.png").write_bytes(b"1")
+    (tmp_path / "grün" / "blätter" / "b.png").write_bytes(b"2")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    done = shell(f"{SPLIT} '{tmp_path / 'grün'}'", **ascii_only)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lists = [(tmp_path / "grün" / f"{part}_list.txt").read_text(encoding="utf-8") for part in ("train", "val")]
+    assert sorted(lists) == ["blätter/b.png 0\n", "blätter/ä.png 0\n"]

@@ -1,0 +1,91 @@
+"""The launcher's variables: all of them and consistent, or none; what is left over from something else is refused."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ppzoo.cli import main
+from ppzoo.errors import ConfigError
+from ppzoo.launcher import ALONE, read_launch
+
+TWO = {
+    "PADDLE_TRAINERS_NUM": "2",
+    "PADDLE_TRAINER_ID": "1",
+    "PADDLE_TRAINER_ENDPOINTS": "10.0.0.1:6070,10.0.0.2:6070",
+    "PADDLE_CURRENT_ENDPOINT": "10.0.0.2:6070",
+}
+
+
+def test_all_variables_or_none():
+    assert read_launch({}) == read_launch({"PADDLE_TRAINERS_NUM": "1", "PADDLE_MASTER": "x"}) == ALONE
+    launch = read_launch(TWO)
+    assert (launch.rank, launch.size, launch.master) == (1, 2, "10.0.0.1:6070")
+    assert read_launch({**TWO, "PADDLE_MASTER": "10.0.0.9:1"}).master == "10.0.0.9:1"
+
+
+@pytest.mark.parametrize("missing", TWO)
+def test_a_missing_variable_is_named_with_those_to_unset(missing):
+    rest = {name: value for name, value in TWO.items() if name != missing}
+    with pytest.raises(ConfigError, match=rf"expected {missing} together with .* `unset {' '.join(rest)}`$"):
+        read_launch(rest)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"PADDLE_TRAINERS_NUM": ""},
+        {"PADDLE_TRAINERS_NUM": "two"},
+        {"PADDLE_TRAINERS_NUM": "0"},
+        {"PADDLE_TRAINERS_NUM": "3"},
+        {"PADDLE_TRAINER_ID": "2"},
+        {"PADDLE_TRAINER_ID": "-1"},
+        {"PADDLE_CURRENT_ENDPOINT": "10.0.0.1:6070"},
+        {"PADDLE_TRAINER_ENDPOINTS": "10.0.0.1,10.0.0.2:6070"},
+        {"PADDLE_MASTER": "nowhere"},
+        {"PADDLE_MASTER": "host:99999999999"},
+    ],
+)
+def test_variables_that_contradict_each_other_are_refused(changed):
+    with pytest.raises(ConfigError, match="run `unset PADDLE_TRAINERS_NUM"):
+        read_launch({**TWO, **changed})
+
+
+def test_a_command_says_so_in_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert main(["train", "-c", "unused.yaml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: expected PADDLE_TRAINER_ID together with PADDLE_TRAINERS_NUM")
+
+
+MEET = """
+import time
+from ppzoo.engine import meeting
+from ppzoo.launcher import Launch
+meeting.NOTICE = 0.2
+with meeting.end_if_alone(Launch(0, 2, ("a:1", "b:2"), "a:1"), {seconds}):
+    time.sleep({needed})
+print("met")
+"""
+
+
+def meet(seconds, needed):
+    root = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-W", "ignore", "-c", MEET.format(seconds=seconds, needed=needed)]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}, timeout=60)
+    return done, time.monotonic() - started
+
+
+@pytest.mark.slow
+def test_who_waits_in_vain_says_for_whom_and_ends():
+    done, seconds = meet(1, 30)
+    assert done.returncode == 1 and seconds < 25 and done.stdout == ""
+    notice, error = done.stderr.splitlines()
+    assert notice == "process 0 of 2 waits for process 1, to meet at a:1, for 1 seconds at most"
+    assert error.startswith("error: process 0 of 2: process 1 did not come to meet at a:1 within 1 seconds")
+    done, _ = meet(30, 0.1)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "met\n", "")
