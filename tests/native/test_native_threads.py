@@ -32,7 +32,8 @@ def agree(ours, theirs, *operands):
         assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
 
 # oneDNN's, pointwise, depthwise and winograd's convolutions, and the linear layer.
-for channels, out, kernel, stride, groups in [(3, 16, 3, 2, 1), (32, 48, 1, 1, 1), (32, 32, 3, 1, 32), (32, 32, 3, 1, 1)]:
+CONVOLUTIONS = [(3, 16, 3, 2, 1), (32, 48, 1, 1, 1), (32, 32, 3, 1, 32), (32, 32, 3, 1, 1)]
+for channels, out, kernel, stride, groups in CONVOLUTIONS:
     x, w = tensor(4, channels, 24, 24), tensor(out, channels // groups, kernel, kernel)
     pad = kernel // 2
     geometry = [stride, stride, pad, pad, pad, pad, 1, 1, groups]

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kBlock = 64;       // wide rows whose sums are kept in float
 constexpr int64_t kPiece = 4096;     // elements that are gone through strip by strip, and stay in the cache meanwhile
+constexpr int64_t kWorthStep = 16;   // wide rows that make up for what a strip's own shift costs
 constexpr int64_t kFew = 1 << 15;  // elements of a tensor whose sums are made in double, which costs nothing there
 
 // How a matrix is read as wide rows of `width` elements; the last one may be shorter.
@@ -61,12 +62,13 @@ struct Constants {
   Vector values[Strip::kCount];
 };
 
-// Calls body(strip, first, begin, end) for strips of columns from `first` on, in the wide rows [begin, end).
+// Calls body(strip, first, begin, end) for strips of columns from `first` on, in the wide rows [begin, end): at least
+// `fewest` of them where there are as many.
 template <class Body>
-void for_strips(const WideRows& wide, const Body& body) {
+void for_strips(const WideRows& wide, const Body& body, int64_t fewest = 1) {
   if (wide.elements <= 0) return;
   const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
-  const int64_t rows = std::clamp<int64_t>(kPiece / wide.width, 1, kBlock);
+  const int64_t rows = std::clamp<int64_t>(kPiece / wide.width, fewest, kBlock);
   for (int64_t begin = 0; begin < full; begin += rows) {
     const int64_t end = std::min(begin + rows, full);
     int64_t first = 0;
@@ -177,7 +179,7 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
       add_to(totals + first + v * kLanes, after);
       add_to(totals + width + first + v * kLanes, doubles(square[v]) + step * (before + after));
     }
-  });
+  }, kWorthStep);
 }
 
 Statistics Moments::statistics() const {
