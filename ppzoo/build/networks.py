@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ppzoo import models, weights
 from ppzoo.build.components import Section, items
 from ppzoo.config import ArchSection, DistillationSection, own_options, settings
 from ppzoo.errors import ConfigError
-from ppzoo.finite import require_finite
+from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
@@ -162,11 +163,18 @@ def class_count(config: Section) -> int:
     return arch.get("class_num", models.MODELS[arch["name"]].class_num)
 
 
-def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str, path: str = "transforms") -> Any:
+def trial(
+    network: paddle.nn.Layer,
+    images: paddle.Tensor,
+    name: str,
+    path: str = "transforms",
+    describe: Callable[[int], str] = in_batch,
+) -> Any:
     """The output of the network called `name` for a few images, N x C x H x W, before much depends on it.
 
     Args:
         path: what of the configuration makes the images, for messages.
+        describe: what errors call image number i.
 
     Raises:
         ConfigError: it cannot take images of that shape or type, or they hold values that are not finite.
@@ -188,5 +196,5 @@ def trial(network: paddle.nn.Layer, images: paddle.Tensor, name: str, path: str 
             network.train()
     if not bool(paddle.isfinite(images.astype("float32")).all()):
         raise ConfigError(f"{path}: expected images of finite values, received infinity or NaN; check NormalizeImage")
-    require_finite(output)
+    require_finite(output, describe)
     return output

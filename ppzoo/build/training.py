@@ -314,7 +314,13 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
     """
     batch = trial_batch(batches)
     images = batch.images.astype("float32") if split == "Train" else batch.images  # as the trainer does
-    output = trial(network, images, answering(config["Arch"])["name"])
+    output = trial(
+        network,
+        images,
+        answering(config["Arch"])["name"],
+        f"DataLoader.{split}.dataset.transform_ops",
+        lambda place: batches.samples.dataset.describe(int(batch.indices[place])),
+    )
     for key, use in ((f"Loss.{split}", criterion), (f"Metric.{split}", figures.update)):
         try:
             use(output, batch.labels)

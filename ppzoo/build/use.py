@@ -82,12 +82,14 @@ def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooErr
     for start in range(0, len(files), section.batch_size):
         prepared = [_views_or_error(file, preprocess) for file in files[start : start + section.batch_size]]
         readable = [image for image in prepared if isinstance(image, list)]
+        names = [str(file) for file, image in zip(files[start:], prepared, strict=False) if isinstance(image, list)]
         for image in readable:
             received = [view.shape for view in image]
             if shapes is None:
                 for view in image:
                     one = paddle.to_tensor(view[None])
-                    trial(network.network, one, answering(config["Arch"])["name"])
+                    name = answering(config["Arch"])["name"]
+                    trial(network.network, one, name, "Infer.transforms", names.__getitem__)
                     deploy.expect(network, len(files), one)
             elif received != shapes:
                 ((old, new), *_) = [pair for pair in zip(shapes, received, strict=True) if pair[0] != pair[1]]
@@ -96,7 +98,6 @@ def inference(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooErr
                     " add ResizeImage with size, or CropImage"
                 )
             shapes = received
-        names = [str(file) for file, image in zip(files[start:], prepared, strict=False) if isinstance(image, list)]
         answers = iter(answer(_mean_answer(network, readable, names, mirrors(augmentation))) if readable else [])
         for file, result in zip(files[start:], prepared, strict=False):
             yield file, next(answers) if isinstance(result, list) else result

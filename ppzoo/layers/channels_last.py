@@ -33,6 +33,22 @@ def _paddings(padding: object) -> list[int] | None:
     return list(padding) if len(padding) == 4 else None
 
 
+def _require_results(x: Tensor, room: Sequence[int], strides: Sequence[int], what: str) -> None:
+    """Refuse a filter or window so much larger than the map that nothing is left of it.
+
+    PaddlePaddle computes on with maps that have no pixels, or ends in a signal.
+
+    Args:
+        room: by how much height and width with the paddings are larger than the filter; negative where smaller.
+
+    Raises:
+        ValueError: there is no result.
+    """
+    for size, spare, stride in zip(x.shape[2:], room, strides, strict=True):
+        if size > 0 and spare <= -stride:  # a size in a static program may be -1
+            raise ValueError(f"{what}: expected an input that it fits into, received one of shape {list(x.shape)}")
+
+
 def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
     """Kernel, strides, paddings and ceil mode for `x` as the native operators take them; None if they cannot.
 
@@ -40,15 +56,17 @@ def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
     """
     paddings, kernel = _paddings(pool.padding), _pair(pool.ksize)
     stride = _pair(pool.ksize if pool.stride is None else pool.stride)
-    if paddings is None or pool.data_format != "NCHW" or not native.takes(x):
+    if paddings is None or pool.data_format != "NCHW":
         return None
+    room = [size + sum(paddings[2 * axis : 2 * axis + 2]) - kernel[axis] for axis, size in enumerate(x.shape[2:])]
+    rounded = [spare + (step - 1 if pool.ceil_mode else 0) for spare, step in zip(room, stride, strict=True)]
+    if min(rounded) < 0:
+        _require_results(x, rounded, stride, f"pooling with a window of {kernel[0]} x {kernel[1]}")
+    fits = native.takes(x) and min(room) >= 0 and min(paddings) >= 0
     for axis, size in enumerate(x.shape[2:]):
-        before, after = paddings[2 * axis : 2 * axis + 2]
-        spare = size + before + after - kernel[axis]
-        last = (spare + (stride[axis] - 1 if pool.ceil_mode else 0)) // stride[axis] * stride[axis] - before
-        if spare < 0 or not 0 <= before < kernel[axis] or after < 0 or last >= size:
-            return None
-    return [*kernel, *stride, *paddings, int(pool.ceil_mode)]
+        before, last = paddings[2 * axis], rounded[axis] // stride[axis] * stride[axis]
+        fits = fits and before < kernel[axis] and last - before < size
+    return [*kernel, *stride, *paddings, int(pool.ceil_mode)] if fits else None
 
 
 def _same(size: int, kernel: int, stride: int) -> list[int]:
@@ -71,27 +89,34 @@ class Conv2D(nn.Conv2D):
     """`paddle.nn.Conv2D`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        geometry = self.geometry(x) if native.takes(x) else None
-        if geometry is not None:
+        geometry = self.geometry(x)
+        if geometry is not None and native.takes(x):
             return operators.convolve(x, self.weight, self.bias, geometry)
         return super().forward(x)
 
     def geometry(self, x: Tensor) -> list[int] | None:
-        """Strides, paddings, dilations and groups for `x` as the native operators take them; None if they cannot."""
+        """Strides, paddings, dilations and groups for `x` as the native operators take them; None if they cannot.
+
+        Raises:
+            ValueError: the filter is so much larger than `x` that there is no result.
+        """
         if self._padding_mode != "zeros" or self._data_format != "NCHW":
             return None
         strides, dilations, paddings = self._stride, self._dilation, _paddings(self._padding)
+        _, _, height, width = x.shape
+        _, _, kernel_h, kernel_w = self._parameters["weight"].shape  # a Layer's attributes are found slowly
         if self._padding == "VALID":
             paddings = [0] * 4
         elif self._padding == "SAME" and dilations == [1, 1]:
-            (height, width), (kernel_h, kernel_w) = x.shape[2:], self.weight.shape[2:]
             paddings = _same(height, kernel_h, strides[0]) + _same(width, kernel_w, strides[1])
         if paddings is None or min(paddings) < 0:
             return None
-        for axis in (0, 1):
-            extent = dilations[axis] * (self.weight.shape[2 + axis] - 1) + 1
-            if extent > x.shape[2 + axis] + sum(paddings[2 * axis : 2 * axis + 2]):
-                return None
+        top, bottom, left, right = paddings
+        rows = height + top + bottom - dilations[0] * (kernel_h - 1) - 1
+        columns = width + left + right - dilations[1] * (kernel_w - 1) - 1
+        if rows < 0 or columns < 0:
+            _require_results(x, (rows, columns), strides, f"convolution with a filter of {kernel_h} x {kernel_w}")
+            return None
         return [*strides, *paddings, *dilations, self._groups]
 
     def output_shape(self, x: Tensor, geometry: Sequence[int]) -> list[int]:
@@ -119,7 +144,7 @@ class BatchNorm(nn.BatchNorm):
             return synchronised_norm(self, x)
         if self.fits(x, self._act):
             return self.fused(x, self._act)
-        if self.learns and not self.has_plain_statistics:
+        if paddle.in_dynamic_mode() and self.learns and not self.has_plain_statistics:
             raise ValueError("batch norm: expected running statistics to update in place, received a strided view")
         return super().forward(x)
 
@@ -137,7 +162,7 @@ class BatchNorm(nn.BatchNorm):
         """Whether the native operators can compute activation(norm(x) + residual) now."""
         if not native.takes(x) or not self.fuses(activation, residual):
             return False
-        if residual is not None and not (residual.shape == x.shape and native.takes(residual)):
+        if residual is not None and not _alike(x, residual):
             return False
         # PaddlePaddle hands a single value a channel on as it is.
         batch, _, height, width = x.shape
@@ -232,7 +257,7 @@ def fusable(
     name, geometry = _activation_name(act), conv.geometry(x)
     if geometry is None or not norm.fuses(name, residual):
         return None
-    if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and native.takes(residual)):
+    if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and residual.dtype == x.dtype):
         return None
     return operators.Stage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
 
@@ -261,12 +286,9 @@ def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
 
 def is_plain(layer: nn.Layer, kind: type[nn.Layer]) -> bool:
     """Whether calling `layer` runs `kind.forward` and nothing else: no hook, and no other forward in its place."""
-    return (
-        isinstance(layer, kind)
-        and type(layer).forward is kind.forward
-        and "forward" not in layer.__dict__
-        and not (layer._forward_pre_hooks or layer._forward_post_hooks)
-    )
+    own = layer.__dict__  # a Layer's attributes are found slowly
+    watched = own["_forward_pre_hooks"] or own["_forward_post_hooks"]
+    return isinstance(layer, kind) and type(layer).forward is kind.forward and not watched and "forward" not in own
 
 
 def _activation_name(act: nn.Layer) -> str | None:
@@ -275,13 +297,13 @@ def _activation_name(act: nn.Layer) -> str | None:
 
 
 def _alike(x: Tensor, y: Tensor) -> bool:
-    """Whether the native operators can compute on two tensors of one shape."""
-    return native.takes(x) and native.takes(y) and x.shape == y.shape
+    """Whether `y` has the shape and the type of `x`, on which the native operators can compute."""
+    return x.shape == y.shape and x.dtype == y.dtype
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y, two tensors N x C x H x W."""
-    return operators.add(x, y) if _alike(x, y) else x + y
+    return operators.add(x, y) if native.takes(x) and _alike(x, y) else x + y
 
 
 def relu(x: Tensor) -> Tensor:
@@ -290,12 +312,13 @@ def relu(x: Tensor) -> Tensor:
 
 def add_relu(x: Tensor, y: Tensor) -> Tensor:
     """ReLU(x + y) of two tensors N x C x H x W."""
-    return operators.add(x, y, "relu") if _alike(x, y) else F.relu(x + y)
+    return operators.add(x, y, "relu") if native.takes(x) and _alike(x, y) else F.relu(x + y)
 
 
 def concat(parts: Sequence[Tensor]) -> Tensor:
     """Tensors N x C x H x W one after the other along their channels."""
-    return operators.concat(parts) if all(map(native.takes, parts)) else paddle.concat(list(parts), axis=1)
+    known = native.takes(parts[0]) and all(part.dtype == parts[0].dtype and 0 not in part.shape for part in parts)
+    return operators.concat(parts) if known else paddle.concat(list(parts), axis=1)
 
 
 def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
@@ -304,7 +327,7 @@ def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
     The channel shuffle of Zhang et al., arXiv:1707.01083, after a concatenation: first the first channel of each part,
     then the second of each, ...
     """
-    if all(_alike(parts[0], part) for part in parts):
+    if native.takes(parts[0]) and all(_alike(parts[0], part) for part in parts):
         return operators.concat(parts, shuffled=True)
     return channel_shuffle(paddle.concat(list(parts), axis=1), len(parts))
 
@@ -316,5 +339,5 @@ def halve(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
     """x * gate: N x C x H x W, and N x C x 1 x 1."""
-    known = native.takes(x) and native.takes(gate) and gate.shape == [*x.shape[:2], 1, 1]
+    known = native.takes(x) and gate.shape == [*x.shape[:2], 1, 1] and gate.dtype == x.dtype
     return operators.scale_channels(x, gate) if known else x * gate

@@ -116,7 +116,7 @@ def test_what_the_images_do_not_suit_is_compared_as_it_is_written():
 def test_check_warns_of_it(tmp_path, capsys):
     config = configuration.load(str(PHOTOS))
     ((name, options),) = config["Infer"]["transforms"][1].items()
-    other = {name: {**options, **{key: value // 2 for key, value in options.items() if isinstance(value, int)}}}
+    other = {name: {**options, **{key: value - 16 for key, value in options.items() if isinstance(value, int)}}}
     config["Infer"]["transforms"][1] = other
     config["Arch"] = {"name": "MobileNetV1_x0_25", "class_num": 3}
     for split in ("Train", "Eval"):

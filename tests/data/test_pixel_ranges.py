@@ -65,7 +65,7 @@ def test_white_is_white_whatever_the_pixels_are(name, backend):
         (encoded(RAMP * 255), "floating-point pixels from 0 to 1, received 0 to 255"),
         (encoded(RAMP - 0.5), "floating-point pixels from 0 to 1, received -0.5 to 0.5"),
         (encoded(RAMP * np.nan), "floating-point pixels from 0 to 1, received nan to nan"),
-        (cv2.imencode(".tiff", COLOURS)[1].tobytes(), "a TIFF that is broken or whose pixels are not of 8 or 16 bits"),
+        (cv2.imencode(".tiff", COLOURS)[1].tobytes(), "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"),
     ],
 )
 def test_a_range_that_is_not_known_is_refused(data, complaint, backend):

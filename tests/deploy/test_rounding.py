@@ -66,11 +66,14 @@ def test_the_difference_of_a_badly_conditioned_network_is_said(tmp_path, caplog)
     assert record.getMessage().startswith("the network is badly conditioned: rounding changes its outputs")
 
 
-@pytest.mark.parametrize("wrong", [0.5, np.inf])
+WRONG = {0.5: "the exported program differs from the network by", np.inf: "a random image is inf, expected finite"}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_program_of_a_badly_conditioned_network_is_refused(tmp_path, monkeypatch, wrong):
     compute = Program.__call__
     monkeypatch.setattr(Program, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
-    with pytest.raises(TrainingError, match="the exported program differs from the network by"):
+    with pytest.raises(TrainingError, match=WRONG[wrong]):
         export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
     assert not (tmp_path / "inference").exists()
 
@@ -88,11 +91,9 @@ def test_float64_shows_how_far_float32_is_off():
 
 
 def test_evaluation_goes_on_with_the_export_of_a_badly_conditioned_network(monkeypatch):
-    monkeypatch.setattr(acceleration, "PATIENCE", 4)
     monkeypatch.setattr(acceleration, "TOLERANCE", 1e-12)  # as if it were worse conditioned
     network = trained(3, 0.1)
     fast = deploy.accelerated(network)
     fast.eval()
-    with paddle.no_grad():
-        fast(paddle.randn([9, 3, 32, 32]))
+    deploy.expect(fast, acceleration.WORTHWHILE, paddle.randn([9, 3, 32, 32]))
     assert fast._programs

@@ -177,6 +177,8 @@ MISFITS = {
     "block": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
     "residual": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 3, 8, 8]), paddle.rand([2, 8, 4, 8])),
     "small map": lambda: channels_last.Conv2D(3, 8, 5)(paddle.rand([2, 3, 2, 8])),
+    "map that shrinks to nothing": lambda: channels_last.Conv2D(3, 8, 3)(paddle.rand([2, 3, 2, 8])),
+    "map that shrinks to nothing in a pool": lambda: channels_last.AvgPool2D(3, 2)(paddle.rand([2, 3, 1, 5])),
     "small map to pool": lambda: channels_last.MaxPool2D(3, 1)(paddle.rand([2, 3, 1, 1])),
 }
 
@@ -198,7 +200,6 @@ ODD = {
     "no images to average": lambda x: channels_last.AdaptiveAvgPool2D(1)(x[:0]),
     "no images for a block": lambda x: layers.ConvBNLayer(3, 8, 3)(x[:0]),
     "no features": lambda x: channels_last.Linear(4, 3)(x[:0, 0, 0, :4]),
-    "a filter larger than the map": lambda x: channels_last.Conv2D(3, 8, 3)(x[:, :, :2]),
     "a filter larger than the map, with a stride": lambda x: channels_last.Conv2D(3, 8, 3, stride=2)(x[:, :, :2]),
     "a window larger than the map": lambda x: channels_last.MaxPool2D(3, 2)(x[:, :, :2, :2]),
     "a residual of one image": lambda x: layers.ConvBNLayer(3, 3, 3)(x, x[:1]),

@@ -215,6 +215,9 @@ def test_an_evaluation_whose_loss_is_not_finite_is_an_error(place, run, monkeypa
         def __call__(self, output, labels):
             return {"loss": paddle.to_tensor(np.inf)}
 
+        def weights(self, labels):
+            return {"CELoss": float(len(labels))}
+
     monkeypatch.setattr(sys.modules["ppzoo.build.training"], "loss", lambda section: Infinite())
     with pytest.raises(TrainingError, match="the evaluation's loss is inf, expected a finite number"):
         build.evaluation(config)

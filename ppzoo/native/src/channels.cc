@@ -61,6 +61,23 @@ void accumulate(const float* part, int64_t count, float* total) {
   });
 }
 
+void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums) {
+  std::vector<double> totals(threads() * columns, 0.0);
+  parallel(rows, rows * columns, [&](int thread, int64_t begin, int64_t end) {
+    double* total = &totals[thread * columns];
+    for (int64_t row = begin; row < end; ++row) {
+      const float* from = x + row * columns;
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) total[c] += from[c];
+    }
+  });
+  for (int64_t c = 0; c < columns; ++c) {
+    double sum = add ? sums[c] : 0.0;
+    for (size_t place = c; place < totals.size(); place += columns) sum += totals[place];
+    sums[c] = static_cast<float>(sum);
+  }
+}
+
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y) {
   parallel(images * pixels, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
     for (int64_t pixel = begin; pixel < end; ++pixel) {

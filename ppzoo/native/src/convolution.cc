@@ -146,8 +146,8 @@ Description describe(const ConvShape& s, Pass pass, bool bias) {
           "describe a convolution's input gradient");
   } else {
     check(dnnl_convolution_backward_weights_primitive_desc_create(
-              backward.out(), engine(), kDirectConvolution, x.get(), weights.get(), offsets.get(), y.get(), strides,
-              dilates, before, after, forward.get(), attributes.get()),
+              backward.out(), engine(), kDirectConvolution, x.get(), weights.get(), nullptr, y.get(), strides, dilates,
+              before, after, forward.get(), attributes.get()),
           "describe a convolution's weight gradient");
   }
   return backward;
@@ -162,8 +162,7 @@ std::vector<int> arguments_of(Pass pass, bool bias) {
     case Pass::kInputGradient:
       return {kSourceGradient, kWeights, kDestinationGradient};
     default:
-      return bias ? std::vector<int>{kSource, kWeightsGradient, kDestinationGradient, kBiasGradient}
-                  : std::vector<int>{kSource, kWeightsGradient, kDestinationGradient};
+      return {kSource, kWeightsGradient, kDestinationGradient};
   }
 }
 
@@ -403,35 +402,29 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
 
 void convolve_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights,
                               float* dbias) {
+  if (dbias != nullptr) sum_rows(dy, shape.output_pixels(), shape.out_channels, add, dbias);
   if (shape.empty()) {
     if (!add) repeat(nullptr, 1, shape.weight_size(), dweights);
-    if (!add && dbias != nullptr) repeat(nullptr, 1, shape.out_channels, dbias);
-    for (int64_t pixel = 0; dbias != nullptr && pixel < shape.output_pixels(); ++pixel) {
-      accumulate(dy + pixel * shape.out_channels, shape.out_channels, dbias);
-    }
     return;
   }
-  if (pointwise(shape) && dbias == nullptr) return pointwise_weight_gradient(shape, x, dy, add, dweights);
-  if (depthwise(shape) && dbias == nullptr) return depthwise_weight_gradient(shape, x, dy, add, dweights);
-  if (winograd(shape) && dbias == nullptr) return winograd_weight_gradient(shape, x, dy, add, dweights);
+  if (pointwise(shape)) return pointwise_weight_gradient(shape, x, dy, add, dweights);
+  if (depthwise(shape)) return depthwise_weight_gradient(shape, x, dy, add, dweights);
+  if (winograd(shape)) return winograd_weight_gradient(shape, x, dy, add, dweights);
   if (misunderstood(shape)) {
     const ConvShape seen = seen_alone(shape);
-    return convolve_weight_gradient(seen, copy_seen(shape, seen, x), dy, add, dweights, dbias);
+    return convolve_weight_gradient(seen, copy_seen(shape, seen, x), dy, add, dweights, nullptr);
   }
   // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
   constexpr int64_t kPixels = 4096;
   const int64_t in = shape.source_size() / shape.images, out = shape.output_size() / shape.images;
   const int64_t part = equal_parts(shape.images, kPixels * threads() * shape.out_channels / out);
-  std::vector<float> bias_part(dbias != nullptr ? shape.out_channels : 0);
   for (int64_t image = 0; image < shape.images; image += part) {
     const ConvShape piece = shape.with_images(std::min(part, shape.images - image));
     const bool adding = add || image > 0;
     float* to = dweights;
     if (adding) to = buffer(Purpose::kPartialWeights, shape.weight_size());
-    float* bias_to = dbias != nullptr && adding ? bias_part.data() : dbias;
-    run(piece, Pass::kWeightGradient, dbias != nullptr, {x + image * in, to, dy + image * out, bias_to});
+    run(piece, Pass::kWeightGradient, false, {x + image * in, to, dy + image * out});
     if (adding) accumulate(to, shape.weight_size(), dweights);
-    if (adding && dbias != nullptr) accumulate(bias_to, shape.out_channels, dbias);
   }
 }
 

@@ -40,12 +40,10 @@ ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<in
            text(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, received " +
            std::to_string(s.channels) + " channels";
   });
-  require(s.dilation_h * (s.kernel_h - 1) < s.height + s.top + s.bottom &&
-              s.dilation_w * (s.kernel_w - 1) < s.width + s.left + s.right,
-          [&] {
-            return "convolution: expected an input at least as large as the filter, received " + text(x) +
-                   " and weights of shape " + text(weights.shape());
-          });
+  require(s.out_height() > 0 && s.out_width() > 0, [&] {
+    return "convolution: expected an input that the filter fits into, received " + text(x) + " and weights of shape " +
+           text(weights.shape());
+  });
   return s;
 }
 
@@ -369,6 +367,10 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
   block.shortcut = shortcut;
   require(ppzoo::pointwise(block.shapes[0]) && ppzoo::depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
           [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
+  const ConvShape& filter = block.shapes[1];
+  require(filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
+              filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
+          [&] { return "inverted residual: expected an input at least as large as the filter, received " + text(x.shape()); });
   require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
     return "inverted residual: expected a shortcut around stages that keep the shape and end without activation,"
            " received " + text(x.shape()) + " and " + text(shape);

@@ -336,6 +336,8 @@ void add_activate_gradient(const float* x, const float* z, const float* dy, Acti
                            float* dx);
 // total += part.
 void accumulate(const float* part, int64_t count, float* total);
+// The sums of the columns of x (rows x columns), in double; with `add` they are added to what is there.
+void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums);
 // y = x gate, with one gate an image and channel (images x channels).
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y);
 void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,

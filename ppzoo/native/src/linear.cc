@@ -40,14 +40,7 @@ void linear_gradient(const float* x, const float* weights, const float* dy, int6
                      float* dx, float* dweights, float* dbias) {
   if (dx != nullptr) multiply('N', 'T', rows, in, out, dy, weights, 0.0f, dx);
   multiply('T', 'N', in, out, rows, x, dy, 0.0f, dweights);
-  if (dbias == nullptr) return;
-  parallel(out, rows * out, [&](int, int64_t begin, int64_t end) {
-    std::vector<double> sums(end - begin, 0.0);
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t i = begin; i < end; ++i) sums[i - begin] += dy[row * out + i];
-    }
-    for (int64_t i = begin; i < end; ++i) dbias[i] = static_cast<float>(sums[i - begin]);
-  });
+  if (dbias != nullptr) sum_rows(dy, rows, out, false, dbias);
 }
 
 }  // namespace ppzoo

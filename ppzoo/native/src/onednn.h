@@ -96,6 +96,6 @@ constexpr int kQueryArgument = 255;
 
 // Numbers of a primitive's arguments.
 constexpr int kSource = 1, kDestination = 17, kWeights = 33, kBias = 41, kScratchpad = 80;
-constexpr int kSourceGradient = 129, kDestinationGradient = 145, kWeightsGradient = 161, kBiasGradient = 169;
+constexpr int kSourceGradient = 129, kDestinationGradient = 145, kWeightsGradient = 161;
 
 }  // namespace ppzoo::onednn
