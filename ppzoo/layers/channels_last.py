@@ -151,7 +151,8 @@ class BatchNorm(nn.BatchNorm):
     @property
     def has_plain_statistics(self) -> bool:
         """Whether the running statistics can be written to: of a strided view PaddlePaddle hands over a copy."""
-        return self._parameters["_mean"].is_contiguous() and self._parameters["_variance"].is_contiguous()
+        own = self._parameters  # a Layer's attributes are found slowly
+        return own["_mean"].is_contiguous() and own["_variance"].is_contiguous()
 
     @property
     def learns(self) -> bool:
@@ -174,7 +175,8 @@ class BatchNorm(nn.BatchNorm):
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
         if activation not in known or not plain or (self.synchronised and self.learns):
             return False
-        return all(tensor is not None for tensor in self.tensors) and self.has_plain_statistics
+        own = self._parameters
+        return own["weight"] is not None and own["bias"] is not None and self.has_plain_statistics
 
     def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
         """activation(norm(x) + residual), where `fits`."""
