@@ -517,14 +517,14 @@ def test_a_run_rolls_back_where_numbers_go_wrong_and_a_kill_changes_nothing(plac
     backward = engine.Trainer._backward
     steps = []
 
-    def wrong_at_times(self, batch, images):
+    def wrong_at_times(self, *batch_and_weights):
         progress = self.state.progress
         if (progress.epoch, progress.step) == (2, 1) and progress.rollbacks < 2:
             raise NotFiniteError("the loss is nan")
         steps.append(progress.rollbacks)
         if killed and steps.count(2) == 2:
             os.kill(os.getpid(), 15)
-        return backward(self, batch, images)
+        return backward(self, *batch_and_weights)
 
     settings = (f"Global.output_dir={tmp_path}", "Global.on_nan=rollback", "Global.save_interval_steps=1")
     with monkeypatch.context() as patch:

@@ -76,7 +76,7 @@ def test_slopes_at_the_kinks_are_paddlepaddles():
 
 
 def test_swish_of_large_negative_numbers_is_zero():
-    x = leaf([[[[-3e38, -1e5, -100.0, 0.0, 1e30]]]])
+    x = leaf([[[[-1e37, -1e5, -100.0, 0.0, 1e30]]]])
     agree(lambda x: operators.activate(x, "swish"), lambda x: x * F.sigmoid(x), [x])
 
 

@@ -11,8 +11,7 @@ from PIL import Image
 
 from ppzoo.data.transforms.pixels import require_fit, room, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import ConfigError, DataError, suggestion
-from ppzoo.machine import MAX_PIXELS
+from ppzoo.errors import ConfigError, suggestion
 
 INTERPOLATIONS: dict[str, dict[str, int]] = {
     "cv2": {
@@ -130,11 +129,6 @@ class ResizeImage:
         if size is None:
             factor = self.resize_short / min(width, height)
             size = round(width * factor), round(height * factor)
-            if size[0] * size[1] > MAX_PIXELS:
-                raise DataError(
-                    f"ResizeImage.resize_short: expected a result of at most {MAX_PIXELS} pixels, received "
-                    f"{width} x {height}, which becomes {size[0]} x {size[1]}: crop or remove it"
-                )
         return Window(0, 0, width, height, size, self.resize)
 
 
