@@ -21,7 +21,7 @@ from ppzoo import yaml_text
 from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, open_export, publish
 from ppzoo.deploy.program import Program
 from ppzoo.deploy.rounding import is_rounding
-from ppzoo.errors import ConfigError, PpzooError, TrainingError
+from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.files import sha256
 from ppzoo.finite import in_batch, require_finite
 
@@ -78,7 +78,7 @@ def export(
     Raises:
         ConfigError: the network cannot take images of that shape.
         TrainingError: the program answers other than the network, or an output is not finite.
-        PpzooError: the folder cannot be written.
+        OutputError: the folder cannot be written.
     """
     model = Probabilities(network, multi_label=multi_label)
     model.eval()
@@ -94,7 +94,7 @@ def export(
             difference = _difference(model, Program(open_export(Path(place))), image_shape)
             publish(Path(place), folder)
     except OSError as error:
-        raise PpzooError(f"{folder}: expected a folder that can be written, received: {error.strerror}") from error
+        raise OutputError(folder, error) from error
     return difference
 
 

@@ -1,7 +1,9 @@
 """An export folder is whole or not there; what is wrong with one, or with the images, is said in one line."""
 
+import errno
 import os
 import shutil
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +15,7 @@ import ppzoo
 from ppzoo import yaml_text
 from ppzoo.deploy import Program, Topk, export, open_export
 from ppzoo.deploy import folder as deploy_folder
-from ppzoo.errors import ConfigError, DataError, PpzooError
+from ppzoo.errors import ConfigError, DataError, OutputError, PpzooError
 
 SETTINGS = {
     "PreProcess": {"transform_ops": [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]},
@@ -61,9 +63,20 @@ def test_an_export_holds_three_files_and_replaces_an_older_one(folder):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PpzooError, match="expected a folder that can be written"):
+    with pytest.raises(OutputError, match=r"^cannot write .*/file: ") as error:
         export(network(), tmp_path / "file", [3, 8, 8], SETTINGS)
+    assert error.value.exit_status == 2
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_export_onto_a_full_disk_is_a_failure_of_the_system(folder, monkeypatch):
+    def fail(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys.modules["ppzoo.deploy.export"], "publish", fail)
+    with pytest.raises(OutputError, match=r"^cannot write .*: No space left on device") as error:
+        export(network(), folder, [3, 8, 8], SETTINGS)
+    assert error.value.exit_status == 1
 
 
 @pytest.mark.parametrize(
