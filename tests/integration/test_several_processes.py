@@ -260,7 +260,7 @@ def test_the_documented_loop_starts_again_until_the_training_is_done(place, whol
 
 def test_an_image_that_one_cannot_read_ends_all_with_its_line(place, tmp_path):
     broken = tmp_path / "broken.txt"
-    broken.write_text("".join(f"{number}.png 0\n" for number in [*range(8), 5000, *range(9, 16)]))
+    broken.write_text("".join(f"{number}.png {number % 2}\n" for number in [*range(8), 5000, *range(9, 16)]))
     data = f"DataLoader.Train.dataset.cls_label_path={broken}"
     order = ["DataLoader.Train.dataset.on_error=raise", "DataLoader.Train.sampler.shuffle=False"]
     run = train(place, tmp_path, *(part for text in (data, *order) for part in ("-o", text)))

@@ -64,7 +64,7 @@ void accumulate(const float* part, int64_t count, float* total) {
 void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums) {
   std::vector<double> totals(threads() * columns, 0.0);
   parallel(rows, rows * columns, [&](int thread, int64_t begin, int64_t end) {
-    double* total = &totals[thread * columns];
+    double* total = totals.data() + thread * columns;
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x + row * columns;
 #pragma omp simd
