@@ -102,9 +102,13 @@ class Writer:
 
     def dumps(self, tree):
         buffer = io.BytesIO()
-        pickler = pickle.Pickler(buffer, 2)
-        pickler.persistent_id = self.identify
-        pickler.dump(tree)
+        identify = self.identify
+
+        class Pickler(pickle.Pickler):
+            def persistent_id(self, value):
+                return identify(value)
+
+        Pickler(buffer, 2).dump(tree)
         return buffer.getvalue()
 
     def identify(self, value):
