@@ -154,7 +154,7 @@ def open_plain_file(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name, as the system answers it under whatever locale, is written in UTF-8."""
+    """Whether a file's name, as the system returns it under any locale, is written in UTF-8."""
     try:
         os.fsencode(name).decode()
     except UnicodeError:

@@ -17,7 +17,7 @@ def in_batch(index: int) -> str:
 
 
 def require_finite(output: Any, describe: Callable[[int], str] = in_batch) -> None:
-    """Refuse what a network answered if it is not finite.
+    """Refuse the output of a network if it is not finite.
 
     Args:
         output: an array or a tensor, N x ..., or several of them in a list or a mapping.

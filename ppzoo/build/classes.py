@@ -189,7 +189,7 @@ def _stated_labels(config: Section) -> list[str] | None:
 
 
 def log_data(place: str, images: data.Dataset, class_num: int) -> None:
-    """Log what `data_notes` answers."""
+    """Log what `data_notes` returns."""
     for level, text in data_notes(place, images, class_num):
         logger.log(level, text)
 

@@ -30,7 +30,7 @@ ENTRY = "configuration"
 
 
 def export_weights(config: Section) -> Path:
-    """Write the trained network's weights into `Global.save_inference_dir` and answer the file.
+    """Write the trained network's weights into `Global.save_inference_dir` and return the file.
 
     Raises:
         OutputError: it cannot be written.

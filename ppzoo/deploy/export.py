@@ -77,7 +77,7 @@ def export(
 
     Raises:
         ConfigError: the network cannot take images of that shape.
-        TrainingError: the program answers other than the network, or an output is not finite.
+        TrainingError: the program's outputs differ from the network's, or an output is not finite.
         OutputError: the folder cannot be written.
     """
     model = Probabilities(network, multi_label=multi_label)

@@ -14,7 +14,7 @@ logger = logging.getLogger("ppzoo")
 
 
 def select_device(name: str) -> str:
-    """Make `name` ("auto", "cpu", "gpu" or "gpu:N") the device of this process and answer the one in use.
+    """Make `name` ("auto", "cpu", "gpu" or "gpu:N") the device of this process and return the one in use.
 
     Under PaddlePaddle's launcher "gpu:N" is "gpu", the one that the launcher chose for this process.
 

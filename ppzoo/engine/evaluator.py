@@ -37,7 +37,7 @@ def evaluate(
 
     Args:
         batches: batches with `images` (N x C x H x W) and `labels`; None for one that is empty.
-        loss: answers a mapping with "loss", the mean over a batch, as for `Trainer`.
+        loss: returns a mapping with "loss", the mean over a batch, as for `Trainer`.
         processes: those that share the batches; each answers the figures of all samples.
         describe: what errors call the image of an index.
 

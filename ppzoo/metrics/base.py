@@ -46,7 +46,7 @@ class Metric:
         raise NotImplementedError
 
     def compute(self) -> dict[str, float]:
-        """The figures; without those for which no label counts.
+        """The metrics; without those for which no label counts.
 
         Raises:
             DataError: nothing was taken in.

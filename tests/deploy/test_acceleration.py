@@ -1,4 +1,4 @@
-"""A network that is only asked answers by its export where that is worthwhile, with the same figures."""
+"""Evaluation and inference run the export of a network where that is worthwhile, with the same metrics."""
 
 import numpy as np
 import paddle
