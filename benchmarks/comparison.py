@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ppzoo.machine import processor_name, usable_cores
+from ppzoo.host import processor_name, usable_cores
 
 Figures = dict[str, list[float]]
 

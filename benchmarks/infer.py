@@ -3,7 +3,7 @@
     python benchmarks/infer.py                                  # the cases of docs/performance.md
     python benchmarks/infer.py --case MobileNetV3_small_x1_0:8 --image 640x480
 
-`Predictor` takes 500 x 375 x 3 arrays of bytes, resizes, crops and normalises them and answers classes, scores and
+`Predictor` takes 500 x 375 x 3 arrays of bytes, resizes, crops and normalizes them and answers classes, scores and
 labels; its engine is "auto", which is measured beforehand. The sessions run the same network on a 224 x 224 tensor that
 is there already, with its batch size fixed and its memory shared. "openvino" computes in float32, as ppzoo does;
 "openvino, own precision" as OpenVINO decides by itself, which is bfloat16 where the processor has it. Each round runs

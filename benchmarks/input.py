@@ -4,7 +4,7 @@
     python benchmarks/input.py --peer PATH               # beside PaddleClas's own: PATH holds the package ppcls
     python benchmarks/input.py --images FOLDER           # with JPEGs of yours
 
-Decoding, a random part resized, a random flip, normalisation, and 32 images made into one N x C x H x W array, from
+Decoding, a random part resized, a random flip, normalization, and 32 images made into one N x C x H x W array, from
 files in memory. Each round runs every contestant in turn, in a process of its own on the same core with the same
 environment, which warms up and answers the median of its batches. "reduced 0.5" decodes at half the size or less where
 that leaves half a pixel for each pixel of the result, in either direction (`DecodeImage: {reduced: 0.5}`), "reduced

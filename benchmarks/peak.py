@@ -39,7 +39,7 @@ import comparison
 import numpy as np
 import train
 
-from ppzoo.machine import usable_cores
+from ppzoo.host import usable_cores
 from ppzoo.native.process import missing_settings
 
 SIDES = (2048, 3072, 4096)

@@ -5,7 +5,7 @@
 
 Each round runs every contestant once, in turn, in a process of its own with the same environment; a process warms up
 and then answers the median time of its steps. The ratios of a round are formed within it, so that a machine that grows
-slower between rounds does not favour anybody.
+slower between rounds does not favor anybody.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ __version__ = "0.1.0"
 warnings.filterwarnings("ignore", "No ccache found", UserWarning)  # PaddlePaddle warns on import
 
 _DOORS = {
-    "create_model": "ppzoo.build",
+    "create_model": "ppzoo.builders",
     "list_models": "ppzoo.models",
-    "load_weights": "ppzoo.build",
+    "load_weights": "ppzoo.builders",
     "Predictor": "ppzoo.predictor",
 }
 _MODULES = ("build", "weights")

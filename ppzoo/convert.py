@@ -1,6 +1,6 @@
 """Weights of any origin, written anew for one architecture: what `ppzoo convert` does.
 
-PyTorch's networks become ours by `ppzoo.weights.foreign`: exactly, or not at all.
+PyTorch's networks become ours by `ppzoo.weights.torch_import`: exactly, or not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ppzoo import models, weights
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier
-from ppzoo.weights import foreign
+from ppzoo.weights import torch_import
 
 SUFFIXES = (".pdparams", ".safetensors")
 
@@ -29,7 +29,7 @@ class Conversion:
     Attributes:
         source, target: the file that was read, and the one that was written.
         architecture: whose weights it holds now.
-        origin: who named the entries of `source`: one of `foreign.ORIGINS`.
+        origin: who named the entries of `source`: one of `torch_import.ORIGINS`.
         class_num: number of classes of the classifier.
         entries: number of arrays written.
         notes: what differs from a copy, and what the network's user should know.
@@ -57,7 +57,7 @@ def convert(
         source: whatever `ppzoo.weights.read` reads.
         target: a name that ends in `.pdparams`, or in `.safetensors`, which keeps architecture and origin as metadata.
         arch: name of the architecture.
-        origin: one of `foreign.ORIGINS`; told from the names of the entries by default.
+        origin: one of `torch_import.ORIGINS`; told from the names of the entries by default.
 
     Raises:
         UnknownNameError: there is no such architecture.
@@ -73,15 +73,15 @@ def convert(
     with paddle.LazyGuard():
         outline = variant.build()
     arrays = weights.read(source).arrays
-    plain = foreign.plain_names(arrays)
-    dialect = foreign.recognise(plain, arch, origin, source)
+    plain = torch_import.plain_names(arrays)
+    dialect = torch_import.recognize(plain, arch, origin, source)
     notes: list[str] = []
     if dialect is None:
         network = variant.build(**_class_option(arrays, outline))
         del arrays, plain
         weights.load_weights(network, source, head="strict", candidates=models.shapes_near)
     else:
-        translation = foreign.translate(
+        translation = torch_import.translate(
             plain, outline, dialect, architecture=arch, source=source, candidates=_outlines(dialect)
         )
         network = variant.build(**_class_option(translation.arrays, outline))
@@ -112,7 +112,7 @@ def _classes(shape: Sequence[int]) -> int:
     return int(shape[1] if len(shape) == 2 else shape[0])
 
 
-def _outlines(dialect: foreign.Dialect) -> Iterator[tuple[str, Classifier]]:
+def _outlines(dialect: torch_import.Dialect) -> Iterator[tuple[str, Classifier]]:
     """The architectures of a dialect, without values."""
     for name, variant in models.MODELS.items():
         if dialect.fits(name):

@@ -52,7 +52,7 @@ class WeightsError(PpzooError):
 
 
 class DataError(PpzooError):
-    """A dataset or an image that is missing, broken or labelled wrongly."""
+    """A dataset or an image that is missing, broken or labeled wrongly."""
 
 
 class BatchError(DataError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StepReport:
     epoch: int
     step: int
     steps: int
-    figures: Figures
+    figures: Metrics
     learning_rate: float
     images: int
     seconds: float
@@ -47,8 +47,8 @@ class EpochReport:
     """
 
     epoch: int
-    train: Figures
-    evaluation: Figures | None
+    train: Metrics
+    evaluation: Metrics | None
     learning_rate: float
     images_per_second: float
     train_seconds: float

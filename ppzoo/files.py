@@ -24,7 +24,7 @@ PathText = Annotated[str, IS_PATH]
 """A path that a configuration gives; it may begin with `~`."""
 
 
-def expand_home(path: str) -> str:
+def expand_user(path: str) -> str:
     """The path with `~` or `~USER` at its beginning replaced by that user's home folder, if there is such a user."""
     return os.path.expanduser(path)
 
@@ -117,7 +117,7 @@ def make_parent(path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "its name has a NUL", str(folder)) from error
 
 
-def without_links(path: str | os.PathLike[str], flags: int) -> int:
+def open_without_links(path: str | os.PathLike[str], flags: int) -> int:
     """The `opener` of `open` for a file that is written under a predictable name: a link planted there is not followed.
 
     Raises:
@@ -162,7 +162,7 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def leftovers(folder: Path) -> list[Path]:
+def temporary_files(folder: Path) -> list[Path]:
     """What a killed `write_atomically` left in a folder."""
     return [file for file in folder.glob(".*.tmp") if re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", file.name)]
 

@@ -43,7 +43,7 @@ def describe(image: Any, error: DataError, channels: int) -> str:
     expected = f"expected a path, the bytes of an image file or an H x W x {channels} uint8 array"
     if not isinstance(image, np.ndarray):
         return f"{expected}, received {_kind(image)}"
-    fits = image.ndim == 3 and image.shape[2] in ((1, 3) if channels == 1 else (channels,))  # colors become grey
+    fits = image.ndim == 3 and image.shape[2] in ((1, 3) if channels == 1 else (channels,))  # colors become gray
     if fits and image.size and image.dtype == np.uint8:
         return str(error)
     received = f"an array of shape {image.shape} and type {image.dtype}"
@@ -100,7 +100,7 @@ def _array_hint(image: np.ndarray, channels: int) -> str:
     if image.ndim == 3 and image.shape[0] == channels:
         return ": pass image.transpose(1, 2, 0)"
     if channels == 3 and (image.ndim == 2 or image.shape[2] == 1):
-        return ", which is grey: pass np.dstack([image] * 3)"
+        return ", which is gray: pass np.dstack([image] * 3)"
     if channels == 3 and image.shape[2] == 4:
         return ", which has an alpha channel: pass image[:, :, :3]"
     return ""

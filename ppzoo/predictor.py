@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ppzoo import build
+from ppzoo import builders
 from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
 from ppzoo.files import local_path
 from ppzoo.finite import require_finite
+from ppzoo.host import usable_cores
 from ppzoo.image_inputs import Image, as_path, describe
-from ppzoo.machine import usable_cores
 
 Answer = Callable[[np.ndarray], list[dict[str, Any]]]
 
@@ -52,10 +52,10 @@ class Predictor:
         self._process = os.getpid()
         exported = open_export(local_path(export_dir, "export_dir").expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
-        build.require_export(exported)
-        self.preprocess = build.transforms(ops)
+        builders.require_export(exported)
+        self.preprocess = builders.build_transforms(ops)
         decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports leave it to their caller
-        self._decode = None if decodes else build.transforms([{"DecodeImage": {}}])
+        self._decode = None if decodes else builders.build_transforms([{"DecodeImage": {}}])
         last = self.preprocess.last if self.preprocess.leaves_pixels else None
         settings = exported, batch_size, Normalization(*last.linear()) if last else None
         self.engine = fastest_engine(*settings) if engine == "auto" else open_engine(engine, *settings)
@@ -121,7 +121,7 @@ class Predictor:
         if topk not in self._answers:
             name, options = self.postprocess
             section = {**options, "name": name, **({"topk": topk} if name == "Topk" else {})}
-            self._answers[topk] = build.postprocess(section, dict(enumerate(options["label_list"])))
+            self._answers[topk] = builders.build_postprocess(section, dict(enumerate(options["label_list"])))
         return self._answers[topk]
 
     def _probabilities(self, images: Sequence[Image]) -> np.ndarray:
@@ -167,7 +167,7 @@ class Predictor:
     def _prepare(self, image: Image) -> np.ndarray:
         """An image as the engine takes it."""
         if isinstance(image, (str, os.PathLike)):
-            return build.read_image(Path(as_path(image)), self._transform)
+            return builders.read_image(Path(as_path(image)), self._transform)
         is_array = isinstance(image, np.ndarray) and image.ndim == 3 and image.size and image.dtype == np.uint8
         if is_array or isinstance(image, bytes):
             return self._transform(image)

@@ -1,12 +1,8 @@
-"""Puts the shared helpers of the tests within reach."""
+"""Fixtures of all tests."""
 
 import logging
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(autouse=True)

@@ -63,10 +63,10 @@ def test_a_command_says_so_in_one_line(monkeypatch, capsys):
 
 MEET = """
 import time
-from ppzoo.engine import meeting
+from ppzoo.engine import rendezvous
 from ppzoo.launcher import Launch
-meeting.NOTICE = 0.2
-with meeting.end_if_alone(Launch(0, 2, ("a:1", "b:2"), "a:1"), {seconds}):
+rendezvous.NOTICE = 0.2
+with rendezvous.end_if_alone(Launch(0, 2, ("a:1", "b:2"), "a:1"), {seconds}):
     time.sleep({needed})
 print("met")
 """

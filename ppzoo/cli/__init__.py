@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ppzoo.cli import data, tasks, zoo
-from ppzoo.cli.streams import LostOutput, complain, flush_streams, open_streams, report_lost_output
+from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_failure, status_of_failure
 from ppzoo.installation import require_paddle
 from ppzoo.launcher import read_launch
@@ -66,21 +66,21 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:
-            complain(f"error: {problem}")
+            print_error(f"error: {problem}")
         return error.exit_status
     except Interrupted as error:
-        complain(error)
+        print_error(error)
         return error.exit_status
     except PpzooError as error:
-        complain(f"error: {error.line}")
+        print_error(f"error: {error.line}")
         return error.exit_status
     except LostOutput as error:
         return report_lost_output(error)
     except OSError as error:
-        complain(f"error: {describe_failure(error)}")
+        print_error(f"error: {describe_failure(error)}")
         return status_of_failure(error)
     except MemoryError as error:
-        complain(f"error: out of memory ({_first_line(error)}): lower batch_size, image sizes or num_workers")
+        print_error(f"error: out of memory ({_first_line(error)}): lower batch_size, image sizes or num_workers")
         return 1
     except KeyboardInterrupt as error:
         return _report_interruption(error)
@@ -118,7 +118,7 @@ def _report_unraisable(lost: sys.UnraisableHookArgs) -> None:
 
 def _report_interruption(error: KeyboardInterrupt) -> int:
     is_sigterm = isinstance(error, Terminated)
-    complain("terminated" if is_sigterm else "interrupted")
+    print_error("terminated" if is_sigterm else "interrupted")
     return 128 + (signal.SIGTERM if is_sigterm else signal.SIGINT)
 
 
@@ -132,7 +132,7 @@ def _import_paddle() -> None:
         import paddle  # noqa: F401
     for line in said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:
-            complain(line)
+            print_error(line)
 
 
 def _parser() -> argparse.ArgumentParser:

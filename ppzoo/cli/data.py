@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ppzoo.errors import printable
-from ppzoo.files import expand_home
+from ppzoo.files import expand_user
 
 
 def add_commands(commands) -> None:
@@ -13,14 +13,14 @@ def add_commands(commands) -> None:
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     split = actions.add_parser("split", help="write train_list.txt, val_list.txt and label_list.txt into FOLDER")
-    split.add_argument("folder", type=expand_home, metavar="FOLDER", help="one folder a class")
+    split.add_argument("folder", type=expand_user, metavar="FOLDER", help="one folder a class")
     split.add_argument("--val", type=float, default=0.2, metavar="FRACTION", help="share kept for evaluation (0.2)")
     split.add_argument("--seed", type=int, default=0)
     split.add_argument("--overwrite", action="store_true", help="replace lists that are there")
     split.set_defaults(run=_split, needs_paddle=False)
 
     check = actions.add_parser("check", help="decode every image of a configuration once and report what is odd")
-    check.add_argument("config", type=expand_home, metavar="CONFIG")
+    check.add_argument("config", type=expand_user, metavar="CONFIG")
     check.add_argument("-o", "--override", action="append", default=[], metavar="KEY.PATH=VALUE")
     check.set_defaults(run=_check)
 
@@ -33,11 +33,11 @@ def _split(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ppzoo import build
+    from ppzoo import builders
 
-    config = build.read_config(options.config, options.override, "train")
+    config = builders.read_config(options.config, options.override, "train")
     sound = True
-    for text, is_sound in build.inspection(config):
+    for text, is_sound in builders.inspect_data(config):
         print(printable(text))
         sound = sound and is_sound
     return 0 if sound else 2

@@ -50,7 +50,7 @@ def is_utf8_output() -> bool:
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower() == "utf-8"
 
 
-def complain(text: object) -> None:
+def print_error(text: object) -> None:
     """Print a line to standard error, if it can be written."""
     with suppress(OSError):
         print(text, file=sys.stderr)
@@ -64,7 +64,7 @@ def report_lost_output(error: LostOutput) -> int:
     _discard(sys.stdout)
     if error.errno == errno.EPIPE:
         return 128 + signal.SIGPIPE
-    complain(f"error: cannot write to standard output: {describe_failure(error)}")
+    print_error(f"error: cannot write to standard output: {describe_failure(error)}")
     return 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import ConfigError, PpzooError, one_line, printable
-from ppzoo.files import expand_home, weights_of_run
+from ppzoo.files import expand_user, weights_of_run
 from ppzoo.native import process
 
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export": "export_model.py"}  # in tools/
@@ -23,15 +23,15 @@ SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export"
 def add_commands(commands) -> None:
     train = _configured(commands, "train", _train, "train a network")
     train.add_argument(
-        "--resume", type=expand_home, metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run"
+        "--resume", type=expand_user, metavar="auto|PREFIX", help="go on from a checkpoint; auto: the newest of the run"
     )
     _configured(commands, "eval", _eval, "evaluate the weights Global.pretrained_model")
     infer = _configured(commands, "infer", _infer, "say what images show", needs_config=False)
     infer.add_argument(
-        "images", nargs="*", type=expand_home, help="files, folders or patterns; Infer.infer_imgs by default"
+        "images", nargs="*", type=expand_user, help="files, folders or patterns; Infer.infer_imgs by default"
     )
     infer.add_argument(
-        "--weights", type=expand_home, metavar="FILE", help="a .safetensors of `export`; needs no configuration"
+        "--weights", type=expand_user, metavar="FILE", help="a .safetensors of `export`; needs no configuration"
     )
     infer.add_argument("--json", action="store_true", help="print one JSON object an image")
     export = _configured(commands, "export", _export, "export the weights Global.pretrained_model for serving")
@@ -47,7 +47,7 @@ def add_commands(commands) -> None:
 def _configured(commands, name: str, run, description: str, needs_config: bool = True) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=description, description=description)
     command.add_argument(
-        "-c", "--config", type=expand_home, required=needs_config, help="the configuration, a YAML file"
+        "-c", "--config", type=expand_user, required=needs_config, help="the configuration, a YAML file"
     )
     command.add_argument(
         "-o",
@@ -67,15 +67,15 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from ppzoo import build, report
+    from ppzoo import builders, report
 
     report.log_to_console()
-    config = build.read_config(options.config, _overrides(options), "train")
-    with build.processes(config) as processes:
-        folder, trainer = build.training(config, options.resume, processes)
+    config = builders.read_config(options.config, _overrides(options), "train")
+    with builders.join_processes(config) as processes:
+        folder, trainer = builders.build_trainer(config, options.resume, processes)
         if process.chosen_settings():
             logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
-        build.fit(config, folder, trainer, options.resume, processes)
+        builders.fit_with_rollback(config, folder, trainer, options.resume, processes)
     if processes.first:
         _say_what_is_next(config, folder)
 
@@ -109,18 +109,18 @@ def _short(name: str, path: str) -> str:
 
 
 def _eval(options: argparse.Namespace) -> None:
-    from ppzoo import build, report
+    from ppzoo import builders, report
 
     report.log_to_console()
-    config = build.read_config(options.config, _overrides(options), "eval")
-    with build.processes(config) as processes:
-        figures = build.evaluation(config, processes)
+    config = builders.read_config(options.config, _overrides(options), "eval")
+    with builders.join_processes(config) as processes:
+        figures = builders.evaluate(config, processes)
     if processes.first:
-        print(report.figures_text(figures))
+        print(report.format_metrics(figures))
 
 
 def _infer(options: argparse.Namespace) -> int:
-    from ppzoo import build, report
+    from ppzoo import builders, report
 
     report.log_to_console()
     if (options.config is None) == (options.weights is None):
@@ -128,13 +128,13 @@ def _infer(options: argparse.Namespace) -> int:
     if options.weights and options.override:
         raise ConfigError("infer: expected -o together with -c CONFIG, received it with --weights")
     if options.weights:
-        config = build.config_of_weights(options.weights, options.images, device=options.device or "auto")
+        config = builders.config_of_weights(options.weights, options.images, device=options.device or "auto")
     else:
-        config = build.read_config(options.config, _overrides(options), "infer")
+        config = builders.read_config(options.config, _overrides(options), "infer")
         if options.images:  # not as an override, for their names need not be YAML
             config = {**config, "Infer": {**(config.get("Infer") or {}), "infer_imgs": options.images}}
     failures = 0
-    for file, answer in build.inference(config):
+    for file, answer in builders.predict(config):
         if isinstance(answer, PpzooError):
             failures += 1
             print(f"error: {answer}", file=sys.stderr)
@@ -147,24 +147,24 @@ def _infer(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from ppzoo import build, report
+    from ppzoo import builders, report
 
     report.log_to_console()
-    config = build.read_config(options.config, _overrides(options), "export")
+    config = builders.read_config(options.config, _overrides(options), "export")
     if options.format == "safetensors":
-        file = build.export_weights(config)
+        file = builders.export_weights(config)
         print(printable(f"exported to {file}"))
         print(printable(f"What to do next:\n  {_typed('infer')} --weights {quote(str(file))} PHOTO_OR_FOLDER"))
         return
-    folder, difference = build.export(config)
+    folder, difference = builders.export_model(config)
     print(printable(f"exported to {folder}; it answers what the network answers, to {difference:.1e}"))
     print("What to do next, in Python:")
     print(printable(f'  import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")'))
 
 
 def _check(options: argparse.Namespace) -> None:
-    from ppzoo import build, report
+    from ppzoo import builders, report
 
     report.log_to_console()
-    build.rehearse(options.config, _overrides(options))
+    builders.dry_run_config(options.config, _overrides(options))
     print(f"{options.config}: no mistakes found")

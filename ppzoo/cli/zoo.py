@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ppzoo.errors import printable
-from ppzoo.files import expand_home
+from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
 
@@ -19,8 +19,8 @@ def add_commands(commands) -> None:
     models.set_defaults(run=_models)
 
     convert = commands.add_parser("convert", help="turn weights of any origin into those of an architecture")
-    convert.add_argument("source", type=expand_home, metavar="IN")
-    convert.add_argument("target", type=expand_home, metavar="OUT", help="ends in .pdparams or .safetensors")
+    convert.add_argument("source", type=expand_user, metavar="IN")
+    convert.add_argument("target", type=expand_user, metavar="OUT", help="ends in .pdparams or .safetensors")
     convert.add_argument("--arch", required=True, metavar="NAME")
     origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas; by default told from the names"
     convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)

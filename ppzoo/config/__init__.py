@@ -4,11 +4,9 @@ Pure: this package reads YAML files and nothing else, and knows neither PaddlePa
 exists is told to `check` by its caller.
 """
 
-from ppzoo.config.checking import Task, check, check_export, expand_paths
-from ppzoo.config.components import Component, Option
-from ppzoo.config.files import check_files
-from ppzoo.config.hints import Limit, out_of_float32
+from ppzoo.config.component_types import Component, Option
 from ppzoo.config.loading import load
+from ppzoo.config.path_checks import check_files
 from ppzoo.config.schema import (
     AmpSection,
     ArchSection,
@@ -30,7 +28,9 @@ from ppzoo.config.schema import (
     own_options,
     settings,
 )
-from ppzoo.yaml_text import dump
+from ppzoo.config.type_checks import Limit, out_of_float32
+from ppzoo.config.validate import Task, check, check_export, expand_paths
+from ppzoo.yaml_io import dump
 
 __all__ = [
     "AmpSection",

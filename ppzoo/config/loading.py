@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppzoo.config.files import nearest
 from ppzoo.config.overrides import override
+from ppzoo.config.path_checks import nearest
 from ppzoo.config.places import Components, set_switches
 from ppzoo.errors import ConfigError
-from ppzoo.files import expand_home, local_path, open_plain_file
-from ppzoo.yaml_text import MAX_BYTES, parse
+from ppzoo.files import expand_user, local_path, open_plain_file
+from ppzoo.yaml_io import MAX_BYTES, parse
 
 BASE = "_BASE_"
 MAX_CHAIN = 16
@@ -70,7 +70,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, _with_bases(path.parent / expand_home(base), (*chain, path), done))
+            merged = merge(merged, _with_bases(path.parent / expand_user(base), (*chain, path), done))
         done[resolved] = merge(merged, content)
     return done[resolved]
 

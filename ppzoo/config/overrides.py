@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ppzoo.config.hints import accepts
 from ppzoo.config.places import Components, hint_at
+from ppzoo.config.type_checks import accepts
 from ppzoo.errors import ConfigError
-from ppzoo.yaml_text import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
+from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
 
 class _Typed(NamedTuple):

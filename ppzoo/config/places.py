@@ -6,9 +6,9 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from ppzoo.config.components import Component, Option
-from ppzoo.config.hints import accepts, switch
+from ppzoo.config.component_types import Component, Option
 from ppzoo.config.schema import Configuration, Listed, Members, Named, known_keys, mark_of, nested
+from ppzoo.config.type_checks import accepts, switch
 
 Components = Mapping[str, Mapping[str, Component]]
 

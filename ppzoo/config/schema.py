@@ -14,10 +14,10 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from math import isqrt
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ppzoo.config.components import Option
-from ppzoo.config.hints import Limit, below
+from ppzoo.config.component_types import Option
+from ppzoo.config.type_checks import Limit, below
 from ppzoo.files import PathText
-from ppzoo.machine import MAX_PIXELS
+from ppzoo.host import MAX_PIXELS
 
 T = TypeVar("T")
 
@@ -171,7 +171,7 @@ class EmaSection:
 class TtaSection:
     """`TTA`: test-time augmentation in `eval` and `infer`: the mean of the probabilities of several views of an image.
 
-    `flip`: mirrored, too; `ten_crop`: the four corners and the centre, and all of them mirrored; `sizes`: the sides in
+    `flip`: mirrored, too; `ten_crop`: the four corners and the center, and all of them mirrored; `sizes`: the sides in
     pixels to which images are brought, all of them.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ppzoo.config.hints import Problem
+from ppzoo.config.type_checks import Problem
 
 
 class Row(NamedTuple):

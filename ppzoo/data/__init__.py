@@ -6,6 +6,7 @@ Nothing here but `ppzoo.data.loader` imports PaddlePaddle.
 from ppzoo.data.balance import ClassBalancedSampler, WeightedRandomSampler
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
 from ppzoo.data.class_names import listing, match_classes, normalized
+from ppzoo.data.dataset_report import Inspection, imbalance, inspect_dataset, leaks
 from ppzoo.data.datasets import (
     CIFAR10,
     CIFAR100,
@@ -22,10 +23,9 @@ from ppzoo.data.datasets import (
 )
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
-from ppzoo.data.inspect import Inspection, imbalance, inspect_dataset, leaks
-from ppzoo.data.labels import read_labels
-from ppzoo.data.pipeline import Sample, Samples
-from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler, Sampler
+from ppzoo.data.label_files import read_labels
+from ppzoo.data.samplers import SAMPLERS, DistributedBatchSampler, Sampler
+from ppzoo.data.samples import Sample, Samples
 from ppzoo.data.split import Split, split_folder
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 from ppzoo.data.verify import unreadable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppzoo.data.sampler import SAMPLERS, DistributedBatchSampler
+from ppzoo.data.samplers import SAMPLERS, DistributedBatchSampler
 from ppzoo.errors import ConfigError
 
 

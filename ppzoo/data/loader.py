@@ -13,9 +13,9 @@ from paddle import Tensor
 from paddle.base import core
 
 from ppzoo.data.batch_transforms import BatchTransform
-from ppzoo.data.pipeline import Samples
 from ppzoo.data.reading import Answer, Failure, OnError, Reader, Request, Step
-from ppzoo.data.sampler import Sampler
+from ppzoo.data.samplers import Sampler
+from ppzoo.data.samples import Samples
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.data.workers import Workers
 from ppzoo.errors import ConfigError, DataError
@@ -155,7 +155,7 @@ class Loader:
 
 
 def normalized(normalize: NormalizeImage, images: Tensor) -> Tensor:
-    """N x H x W x C bytes normalised where they are; one operator at a time, so that all round as NumPy does."""
+    """N x H x W x C bytes normalized where they are; one operator at a time, so that all round as NumPy does."""
     planes = images.transpose([0, 3, 1, 2]).astype("float32")
     mean, std = (paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in (normalize.mean, normalize.std))
     return (planes * float(normalize.scale) - mean) / std

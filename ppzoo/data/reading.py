@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ppzoo.data.batch_transforms import BatchTransform
-from ppzoo.data.pipeline import Key, Sample, Samples
+from ppzoo.data.samples import Key, Sample, Samples
 from ppzoo.errors import DataError
 
 HOW_TO_SKIP = "`on_error: skip` in the dataset section skips such images, `ppzoo data check CONFIG` lists them"

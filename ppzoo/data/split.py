@@ -11,7 +11,7 @@ import numpy as np
 
 from ppzoo.data.datasets import ImageFolder, skipped_text
 from ppzoo.data.fingerprint import equal_files
-from ppzoo.data.labels import LABEL_LIST
+from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import is_utf8, write_atomically
 

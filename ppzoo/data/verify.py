@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from ppzoo.data.datasets import ImageFiles
 from ppzoo.data.fingerprint import in_parallel
-from ppzoo.data.pipeline import Samples
 from ppzoo.data.reading import Failure
+from ppzoo.data.samples import Samples
 from ppzoo.errors import DataError
 
 READ = 1000

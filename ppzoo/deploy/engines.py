@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.folder import Exported
+from ppzoo.deploy.export_dir import Exported
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
 from ppzoo.deploy.onnx_model import onnx_model
@@ -24,7 +24,7 @@ class Engine(Protocol):
     """An exported program that is ready: probabilities, N x class_num, of images, for one thread at a time.
 
     Attributes:
-        takes_pixels: whether images are N x H x W x C bytes, which it normalises; else N x C x H x W float32.
+        takes_pixels: whether images are N x H x W x C bytes, which it normalizes; else N x C x H x W float32.
 
     Raises:
         DataError: images of a shape that the program cannot take.

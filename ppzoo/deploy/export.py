@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo import yaml_text
-from ppzoo.deploy.folder import DIGESTS, PROGRAM, SETTINGS, open_export, publish
+from ppzoo import yaml_io
+from ppzoo.deploy.export_dir import DIGESTS, PROGRAM, SETTINGS, open_export, publish
 from ppzoo.deploy.program import Program
 from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import ConfigError, OutputError, TrainingError
@@ -89,7 +89,7 @@ def export(
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
             digests = {file.name: sha256(file) for file in sorted(Path(place).iterdir())}
-            text = yaml_text.dump({**settings, DIGESTS: digests})
+            text = yaml_io.dump({**settings, DIGESTS: digests})
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
             difference = _difference(model, Program(open_export(Path(place))), image_shape)
             publish(Path(place), folder)

@@ -10,14 +10,14 @@ import numpy as np
 from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.onnx_model import INPUT
 from ppzoo.deploy.program import misfit
-from ppzoo.machine import usable_cores
+from ppzoo.host import usable_cores
 
 
 class OnnxEngine:
     """What the engines that read ONNX share.
 
     Args:
-        model: a serialised ONNX model.
+        model: a serialized ONNX model.
         planes: C x H x W of its images.
         takes_pixels: whether the model takes H x W x C bytes; else C x H x W float32.
         batch_size: images that come at once, mostly.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.deploy.folder import PROGRAM, Exported
+from ppzoo.deploy.export_dir import PROGRAM, Exported
 from ppzoo.deploy.normalization import Normalization
 from ppzoo.errors import ConfigError
 
@@ -28,9 +28,9 @@ def readable(exported: Exported) -> bool:
 
 
 def onnx_model(exported: Exported, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
-    """The model, serialised, and the shape of an image in the export, C x H x W. Its batch size is free.
+    """The model, serialized, and the shape of an image in the export, C x H x W. Its batch size is free.
 
-    It takes N x C x H x W float32; with `normalization` N x H x W x C bytes, which it normalises.
+    It takes N x C x H x W float32; with `normalization` N x H x W x C bytes, which it normalizes.
     The package onnx must be installed.
 
     Raises:
@@ -49,7 +49,7 @@ def onnx_model(exported: Exported, normalization: Normalization | None = None) -
     graph = _Graph({value.name: value.numpy() for value in loaded.state_dict().values()}, normalization)
     for operation in loaded.program().global_block().ops:
         graph.add(operation)
-    return graph.serialised(), graph.image_shape
+    return graph.serialized(), graph.image_shape
 
 
 class _Graph:
@@ -110,7 +110,7 @@ class _Graph:
         pixels = self.constant(np.array([-1, height, width, channels]))
         return self.node("Transpose", self.node("Reshape", [values, pixels]), perm=[0, 3, 1, 2])[0]
 
-    def serialised(self) -> bytes:
+    def serialized(self) -> bytes:
         from onnx import TensorProto, helper
 
         kind, shape = TensorProto.FLOAT, self.image_shape

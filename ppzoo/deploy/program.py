@@ -8,9 +8,9 @@ import numpy as np
 import paddle
 
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.folder import PARAMETERS, Exported
+from ppzoo.deploy.export_dir import PARAMETERS, Exported
 from ppzoo.errors import DataError, PpzooError
-from ppzoo.machine import usable_cores
+from ppzoo.host import usable_cores
 
 
 class InferenceProgram:

@@ -1,43 +1,43 @@
 """Training and evaluation of objects that others have built."""
 
-from ppzoo.engine.average import WeightAverage
-from ppzoo.engine.checkpoint import Checkpoints, newest, restore
-from ppzoo.engine.device import compute_deterministically, select_device
+from ppzoo.engine.amp import LossScaler, MixedPrecision, build_mixed_precision
+from ppzoo.engine.checkpoint.checkpoint import CheckpointSaver, latest_checkpoint, load_checkpoint
+from ppzoo.engine.checkpoint.student import StudentWeights
+from ppzoo.engine.device import enable_determinism, select_device
+from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup, init_process_group, share_files
+from ppzoo.engine.early_stopping import EarlyStopping
+from ppzoo.engine.ema import ExponentialMovingAverage
 from ppzoo.engine.evaluator import evaluate
-from ppzoo.engine.folder import open_folder, refuse_if_held
-from ppzoo.engine.patience import EarlyStopping
-from ppzoo.engine.precision import LossScaler, Precision, mixed_precision
-from ppzoo.engine.processes import ALONE, Processes, files_of_first, join_processes
-from ppzoo.engine.state import Progress, TrainState
-from ppzoo.engine.steps import Steps
-from ppzoo.engine.student import StudentWeights
+from ppzoo.engine.grad_accumulation import StepLoader
+from ppzoo.engine.run_dir import open_run_dir, require_unlocked
+from ppzoo.engine.train_state import Progress, TrainState
 from ppzoo.engine.trainer import Plan, Trainer
-from ppzoo.engine.views import ViewAverage, side_by_side
+from ppzoo.engine.tta import TtaModel, zip_views
 
 __all__ = [
-    "ALONE",
-    "Checkpoints",
+    "SINGLE_PROCESS",
+    "CheckpointSaver",
     "EarlyStopping",
+    "ExponentialMovingAverage",
     "LossScaler",
+    "MixedPrecision",
     "Plan",
-    "Precision",
-    "Processes",
+    "ProcessGroup",
     "Progress",
-    "Steps",
+    "StepLoader",
     "StudentWeights",
     "TrainState",
     "Trainer",
-    "ViewAverage",
-    "WeightAverage",
-    "compute_deterministically",
+    "TtaModel",
+    "build_mixed_precision",
+    "enable_determinism",
     "evaluate",
-    "files_of_first",
-    "join_processes",
-    "mixed_precision",
-    "newest",
-    "open_folder",
-    "refuse_if_held",
-    "restore",
+    "init_process_group",
+    "latest_checkpoint",
+    "load_checkpoint",
+    "open_run_dir",
+    "require_unlocked",
     "select_device",
-    "side_by_side",
+    "share_files",
+    "zip_views",
 ]

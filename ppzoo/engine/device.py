@@ -54,7 +54,7 @@ def _say_cpu(name: str) -> None:
     logger.info("Global.device is %s, but this PaddlePaddle is built for the CPU: going on there", name)
 
 
-def compute_deterministically() -> None:
+def enable_determinism() -> None:
     """Let the device in use give the same bits for the same computation; the CPU does already.
 
     Raises:

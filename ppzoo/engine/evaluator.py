@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import paddle
 
-from ppzoo.engine.processes import ALONE, Processes
+from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup
 from ppzoo.engine.protocols import Batch, Loss, Metric
-from ppzoo.engine.tally import weights_of
+from ppzoo.engine.running_metrics import weights_of
 from ppzoo.errors import DataError
 from ppzoo.finite import require_finite, require_finite_metrics
 
@@ -28,7 +28,7 @@ def evaluate(
     batches: Iterable[Batch | None],
     loss: Loss,
     metric: Metric,
-    processes: Processes = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     describe: Callable[[int], str] = "image {}".format,
 ) -> dict[str, float]:
     """Figures of `model` over all samples of `batches`: the mean loss, however they are batched, and the metric's own.

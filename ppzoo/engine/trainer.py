@@ -11,13 +11,13 @@ from typing import Any
 
 import paddle
 
-from ppzoo.engine.diagnosis import first_layer_not_finite
-from ppzoo.engine.processes import ALONE, Processes
+from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup
+from ppzoo.engine.grad_accumulation import StepLoader
+from ppzoo.engine.nonfinite import first_nonfinite_layer
 from ppzoo.engine.protocols import Batch, Loss
-from ppzoo.engine.state import TrainState
-from ppzoo.engine.steps import Steps
-from ppzoo.engine.stop import StopSignals
-from ppzoo.engine.tally import Part, mean_losses, total_weights, weights_of
+from ppzoo.engine.running_metrics import Part, mean_losses, total_weights, weights_of
+from ppzoo.engine.signals import StopSignals
+from ppzoo.engine.train_state import TrainState
 from ppzoo.errors import DataError, NotFiniteError
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
 from ppzoo.finite import require_finite_metrics
@@ -57,7 +57,7 @@ class Trainer:
     Args:
         state: model, optimizer, schedule and progress; a restored one goes on where it stopped.
         steps: the training batches, step by step.
-        loss: (output, labels) to a mapping of losses, of which "loss" is minimised; its method `weights`, if it has
+        loss: (output, labels) to a mapping of losses, of which "loss" is minimized; its method `weights`, if it has
             one, maps labels to what these means weigh, by name.
         evaluate: answers the evaluation figures of the model as it is; None trains without evaluation.
         plan: epochs and evaluations.
@@ -73,12 +73,12 @@ class Trainer:
         self,
         *,
         state: TrainState,
-        steps: Steps,
+        steps: StepLoader,
         loss: Loss,
         evaluate: Callable[[], dict[str, float]] | None,
         plan: Plan,
         describe: Callable[[int], str] = str,
-        processes: Processes = ALONE,
+        processes: ProcessGroup = SINGLE_PROCESS,
         forward: Callable[[Any], Any] | None = None,
     ) -> None:
         self.state = state
@@ -266,7 +266,7 @@ class Trainer:
         """The error that says where, and by which images: those of the first process that is to blame."""
         progress = self.state.progress
         with self.state.precision.cast():
-            layers = [first_layer_not_finite(self.state.model, batch.images) for batch in batches]
+            layers = [first_nonfinite_layer(self.state.model, batch.images) for batch in batches]
         layer = next(filter(None, layers), None)
         blame = f"the first layer that answers so is {layer}" if layer else "all layers answer finite numbers"
         files = [self.describe(int(index)) for batch in batches for index in batch.indices]

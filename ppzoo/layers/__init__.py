@@ -3,7 +3,15 @@
 from ppzoo.backports import backport
 from ppzoo.layers.activations import activation
 from ppzoo.layers.channel_shuffle import channel_shuffle
-from ppzoo.layers.channels_last import (
+from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, as_written
+from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
+from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
+from ppzoo.layers.diverse_branch import DiverseBranchBlock
+from ppzoo.layers.dropout import downscaled_dropout
+from ppzoo.layers.inverted_residual import inverted_residual
+from ppzoo.layers.make_divisible import make_divisible
+from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
+from ppzoo.layers.native_layers import (
     AdaptiveAvgPool2D,
     AvgPool2D,
     Conv2D,
@@ -15,17 +23,9 @@ from ppzoo.layers.channels_last import (
     norm_act,
     relu,
     shuffled_concat,
-    synchronise_norms,
+    synchronize_norms,
 )
-from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, as_written
-from ppzoo.layers.conv_bn import ConvBNLayer, NamedConvBNLayer
-from ppzoo.layers.convolution import BiasedConvBNLayer, convolution
-from ppzoo.layers.diverse_branch import DiverseBranchBlock
-from ppzoo.layers.dropout import downscaled_dropout
-from ppzoo.layers.inverted_residual import inverted_residual
-from ppzoo.layers.make_divisible import make_divisible
-from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
-from ppzoo.layers.names import batch_norm, bias_attr, linear, weight_attr
+from ppzoo.layers.param_names import batch_norm, bias_attr, linear, weight_attr
 from ppzoo.layers.residual import STAGE_DEPTHS, BasicBlock, BlockPlace, BottleneckBlock, block_places, deep_stem
 from ppzoo.layers.same_padding import Padding, native_same_padding, padding_of
 from ppzoo.layers.squeeze_excite import SELayer
@@ -77,7 +77,7 @@ __all__ = [
     "padding_of",
     "relu",
     "shuffled_concat",
-    "synchronise_norms",
+    "synchronize_norms",
     "uniform_linear",
     "weight_attr",
 ]

@@ -60,7 +60,7 @@ class Classifier(nn.Layer):
             setattr(layer_at(self, holder) if holder else self, name, layer)
 
     def freeze(self, *patterns: str) -> list[str]:
-        """Keep parameters from training; batch norms among them normalise by their running statistics ever after.
+        """Keep parameters from training; batch norms among them normalize by their running statistics ever after.
 
         Args:
             patterns: shell patterns of structured names, such as "conv1.*"; none at all: everything but the head.

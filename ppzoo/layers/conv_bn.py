@@ -10,8 +10,8 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers.activations import activation
-from ppzoo.layers.channels_last import Conv2D, conv_norm_act
-from ppzoo.layers.names import batch_norm, weight_attr
+from ppzoo.layers.native_layers import Conv2D, conv_norm_act
+from ppzoo.layers.param_names import batch_norm, weight_attr
 
 
 class ConvBNLayer(nn.Layer):
@@ -64,8 +64,8 @@ class ConvBNLayer(nn.Layer):
             data_format=data_format,
         )
         self.add_sublayer(self.conv_key, convolution)
-        normalisation = batch_norm(out_channels, norm_name, data_layout=data_format, **(norm or {}))
-        self.add_sublayer(self.norm_key, normalisation)
+        normalization = batch_norm(out_channels, norm_name, data_layout=data_format, **(norm or {}))
+        self.add_sublayer(self.norm_key, normalization)
         self.act = activation(act)
 
     @property

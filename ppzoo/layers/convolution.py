@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers.channels_last import Conv2D
 from ppzoo.layers.conv_bn import ConvBNLayer
-from ppzoo.layers.names import bias_attr, weight_attr
+from ppzoo.layers.native_layers import Conv2D
+from ppzoo.layers.param_names import bias_attr, weight_attr
 
 
 def convolution(

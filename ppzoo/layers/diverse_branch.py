@@ -12,7 +12,7 @@ from paddle import nn
 
 from ppzoo.layers.activations import activation
 from ppzoo.layers.conv_bn import ConvBNLayer
-from ppzoo.layers.names import batch_norm
+from ppzoo.layers.param_names import batch_norm
 
 
 class IdentityConv1x1(nn.Conv2D):

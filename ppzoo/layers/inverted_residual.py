@@ -5,8 +5,8 @@ from __future__ import annotations
 from paddle import Tensor
 
 from ppzoo import native
-from ppzoo.layers.channels_last import fusable, is_plain
 from ppzoo.layers.conv_bn import ConvBNLayer
+from ppzoo.layers.native_layers import fusable, is_plain
 from ppzoo.native import operators
 
 

@@ -11,9 +11,9 @@ from string import ascii_lowercase
 
 from paddle import nn
 
-from ppzoo.layers.channels_last import AdaptiveAvgPool2D, Linear, MaxPool2D
 from ppzoo.layers.classifier import Classifier, DataFormat
 from ppzoo.layers.conv_bn import NamedConvBNLayer
+from ppzoo.layers.native_layers import AdaptiveAvgPool2D, Linear, MaxPool2D
 from ppzoo.layers.residual import BlockPlace, ResidualBlock, deep_stem
 
 

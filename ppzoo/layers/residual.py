@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from paddle import nn
 
-from ppzoo.layers.channels_last import AvgPool2D, add_relu
 from ppzoo.layers.conv_bn import ConvBNLayer
+from ppzoo.layers.native_layers import AvgPool2D, add_relu
 from ppzoo.layers.squeeze_excite import SELayer
 
 # Depth of the network -> blocks in each of its four stages. 200 is from He et al., arXiv:1603.05027, appendix.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppzoo.layers.channels_last import AdaptiveAvgPool2D, scale_channels
+from ppzoo.layers.native_layers import AdaptiveAvgPool2D, scale_channels
 from ppzoo.layers.uniform_linear import uniform_linear
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers.channels_last import AdaptiveAvgPool2D, Conv2D, scale_channels
-from ppzoo.layers.names import bias_attr, weight_attr
+from ppzoo.layers.native_layers import AdaptiveAvgPool2D, Conv2D, scale_channels
+from ppzoo.layers.param_names import bias_attr, weight_attr
 
 
 class ConvSqueezeExcite(nn.Layer):

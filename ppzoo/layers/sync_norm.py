@@ -15,7 +15,7 @@ from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
 
-def synchronised_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
+def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
     """What `norm` answers to x in training; its running statistics move towards those of all processes' batches."""
     if x.place.is_gpu_place():
         tensors = x, norm._mean, norm._variance, norm.weight, norm.bias
@@ -23,7 +23,7 @@ def synchronised_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
         y = _C_ops.sync_batch_norm_(*tensors, *options)[0]
     else:
         axes = [axis for axis in range(x.ndim) if axis != (1 if norm._data_layout == "NCHW" else x.ndim - 1)]
-        y, mean, variance = _SynchronisedNorm.apply(x, norm.weight, norm.bias, axes, norm._epsilon)
+        y, mean, variance = _SynchronizedNorm.apply(x, norm.weight, norm.bias, axes, norm._epsilon)
         with paddle.no_grad():
             for running, latest in ((norm._mean, mean), (norm._variance, variance)):
                 running.set_value(norm._momentum * running + (1 - norm._momentum) * latest)
@@ -45,8 +45,8 @@ def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Ten
     return mean, (squares + counts * (means - mean) ** 2).sum(0) / count
 
 
-class _SynchronisedNorm(PyLayer):
-    """Normalises by the mean and the variance over all processes; answers both, C each, beside the result.
+class _SynchronizedNorm(PyLayer):
+    """Normalizes by the mean and the variance over all processes; answers both, C each, beside the result.
 
     Ioffe and Szegedy, arXiv:1502.03167. The gradient of x takes in what x does to the other processes' losses.
     """
@@ -63,20 +63,20 @@ class _SynchronisedNorm(PyLayer):
         channels = squares.size
         mean, variance = combine_moments(parts[:, :1], parts[:, 1 : channels + 1], parts[:, channels + 1 :])
         scale = paddle.rsqrt(variance + epsilon)
-        normalised = (values - mean.reshape(own.shape)) * scale.reshape(own.shape)
-        ctx.save_for_backward(normalised, weight, scale)
+        normalized = (values - mean.reshape(own.shape)) * scale.reshape(own.shape)
+        ctx.save_for_backward(normalized, weight, scale)
         ctx.axes, ctx.shape, ctx.count, ctx.dtype = axes, own.shape, parts[:, 0].sum(), x.dtype
-        y = normalised * weight.reshape(own.shape) + bias.reshape(own.shape)
+        y = normalized * weight.reshape(own.shape) + bias.reshape(own.shape)
         ctx.mark_non_differentiable(mean, variance)
         return y.astype(x.dtype), mean, variance
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *unused: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        normalised, weight, scale = ctx.saved_tensor()
+        normalized, weight, scale = ctx.saved_tensor()
         dy = dy.astype("float32")
-        dbias, dweight = dy.sum(ctx.axes), (dy * normalised).sum(ctx.axes)
+        dbias, dweight = dy.sum(ctx.axes), (dy * normalized).sum(ctx.axes)
         sums = paddle.concat([dbias, dweight])
         dist.all_reduce(sums)
         offset, slope = (total.reshape(ctx.shape) / ctx.count for total in paddle.split(sums, 2))
-        dx = (dy - offset - normalised * slope) * (weight * scale).reshape(ctx.shape)
+        dx = (dy - offset - normalized * slope) * (weight * scale).reshape(ctx.shape)
         return dx.astype(ctx.dtype), dweight, dbias

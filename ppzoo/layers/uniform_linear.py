@@ -6,8 +6,8 @@ import math
 
 from paddle import nn
 
-from ppzoo.layers.channels_last import Linear
-from ppzoo.layers.names import bias_attr, weight_attr
+from ppzoo.layers.native_layers import Linear
+from ppzoo.layers.param_names import bias_attr, weight_attr
 
 
 def fan_in_uniform(fan_in: int) -> nn.initializer.Uniform:

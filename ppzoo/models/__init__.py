@@ -17,8 +17,8 @@ from ppzoo.models import (  # noqa: F401
     squeezenet,
     vgg,
 )
-from ppzoo.models.catalogue import MODELS, Variant, Weights, list_models
+from ppzoo.models.catalog import MODELS, Variant, Weights, list_models
 from ppzoo.models.distillation import DistillationModel
-from ppzoo.models.figures import shapes_near
+from ppzoo.models.model_stats import shapes_near
 
 __all__ = ["MODELS", "DistillationModel", "Variant", "Weights", "list_models", "shapes_near"]

@@ -5,7 +5,7 @@ section 3.5, figure 2. PaddleClas's network and official weights are those of th
 so is this file: convolutions of 64, 192, 384, 256, 256 maps, where the paper has 96, 256, 384, 384, 256 in two columns
 that see each other in some layers only, and the author's own one-column version (Krizhevsky: "One weird trick for
 parallelizing convolutional neural networks", arXiv:1404.5997) has 64, 192, 384, 384, 256; no local response
-normalisation (paper, section 3.3); dropout before the first two linear layers, as in the paper's section 4.2. The
+normalization (paper, section 3.3); dropout before the first two linear layers, as in the paper's section 4.2. The
 initial values are PaddleClas's: uniform within 1 / sqrt(fan-in), in all linear layers by the fan-in of the first.
 """
 
@@ -25,7 +25,7 @@ from ppzoo.layers import (
     relu,
     weight_attr,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Layer: filter, stride, maps of 224 x 224 pixels after it (after its pooling).
 #   conv1  11x11 / 4    64 x 55 x 55   pool 3x3 / 2   27 x 27

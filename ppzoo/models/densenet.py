@@ -27,7 +27,7 @@ from ppzoo.layers import (
     norm_act,
     uniform_linear,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Growth rate k, layers in each of the four blocks: table 1 of the paper. The stem has 2k channels.
 STAGES = {

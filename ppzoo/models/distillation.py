@@ -19,7 +19,7 @@ class DistillationModel(nn.Layer):
 
     A state dict has `NAME.` before the names of each network's own, as PaddleClas's has. A frozen network stays in
     evaluation mode, so that a teacher teaches what it answers when it is used. (PaddleClas freezes the parameters
-    alone: its teacher normalises by the batch, drops out, and its running statistics drift.)
+    alone: its teacher normalizes by the batch, drops out, and its running statistics drift.)
 
     Args:
         networks: by name. Parameters whose names would clash with an earlier network's get `NAME_` before them, for

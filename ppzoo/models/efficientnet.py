@@ -18,7 +18,7 @@ from paddle import nn
 from ppzoo import layers
 from ppzoo.errors import ConfigError
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Padding, add, linear, make_divisible, padding_of
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat, kernel size k: table 1 of the paper.
 STAGES = [
@@ -214,7 +214,7 @@ class EfficientNet(Classifier):
 
 
 B0 = Scaling(1.0, 1.0, 224, 0.2)
-# Scaling; shorter side before the centre crop; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published.
+# Scaling; shorter side before the center crop; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published.
 VARIANTS = {
     "EfficientNetB0": (B0, 256, (0.7738, 0.9331, 0.4, 5.33)),
     "EfficientNetB1": (Scaling(1.0, 1.1, 240, 0.2), 272, (0.7915, 0.9441, 0.71, 7.86)),

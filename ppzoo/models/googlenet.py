@@ -4,7 +4,7 @@ Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: "Goin
 arXiv:1409.4842, table 1 and section 5 (the auxiliary heads). PaddleClas's network differs from the paper: in an
 inception block one ReLU follows the concatenation in place of one after each convolution, the convolutions outside
 the blocks and the second auxiliary head have none at all, nothing has a bias but the linear layers, there is no local
-response normalisation, and pooling does not pad (maps of 55, 27, 13 and 6 pixels where the paper has 56, 28, 14
+response normalization, and pooling does not pad (maps of 55, 27, 13 and 6 pixels where the paper has 56, 28, 14
 and 7). The official weights were trained so, and so it is here.
 
 The network for CIFAR's 32 x 32 pixels is the common re-telling: a 3x3 stem without pooling, batch norm after each
@@ -34,7 +34,7 @@ from ppzoo.layers import (
     relu,
     weight_attr,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Block: channels of the 1x1, the 3x3's reduction, the 3x3, the 5x5's reduction, the 5x5, the pool's projection.
 # Table 1 of the paper; max-pooling halves the map before 4a and 5a.

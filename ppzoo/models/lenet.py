@@ -1,7 +1,7 @@
 """LeNet: two convolutions, two poolings, three linear layers.
 
 LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition", Proceedings of the IEEE 86,
-1998, section II.B, figure 2 (LeNet-5). This is the re-telling for colour images of 32 x 32 pixels; it differs from
+1998, section II.B, figure 2 (LeNet-5). This is the re-telling for color images of 32 x 32 pixels; it differs from
 the paper in that
 - the first convolution pads by one pixel (the paper pads the 28 x 28 digits to 32 x 32 beforehand, and no layer pads);
 - pooling takes the maximum (the paper averages, with a trained factor and bias for each map);
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier, Linear, MaxPool2D, convolution, relu
-from ppzoo.models.catalogue import variant
+from ppzoo.models.catalog import variant
 
 # Layer: its maps and their side for 32 x 32 and for 28 x 28 pixels.
 #   conv1  5x5, padding 1    6    30   26
@@ -29,7 +29,7 @@ class LeNet(Classifier):
 
     Args:
         class_num: number of classes.
-        input_image_channel: channels of the images; 1 for grey ones.
+        input_image_channel: channels of the images; 1 for gray ones.
         image_size: side of the square images, in pixels; the first linear layer has to know it.
 
     Shape: N x input_image_channel x image_size x image_size to N x class_num.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, ConvBNLayer, Linear, weight_attr
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Output channels c, stride s of each separable convolution: table 1 of the paper.
 BLOCKS = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, DataFormat, NamedConvBNLayer, inverted_residual, linear
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
 STAGES = [

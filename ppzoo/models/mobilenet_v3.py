@@ -17,7 +17,7 @@ from paddle.regularizer import L2Decay
 
 from ppzoo import layers
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Conv2D, Linear, downscaled_dropout, make_divisible
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 
 class Block(NamedTuple):

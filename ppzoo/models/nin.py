@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, convolution, downscaled_dropout
-from ppzoo.models.catalogue import variant
+from ppzoo.models.catalog import variant
 
 # Output channels, filter, stride, padding of the first convolution of a block. 224 x 224 pixels become 54 x 54,
 # then 26 x 26, 12 x 12 and 5 x 5 by a max-pooling 3x3 / 2 after each; the last block has `class_num` channels.

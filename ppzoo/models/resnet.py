@@ -45,7 +45,7 @@ from ppzoo.layers import (
     named_deep_stem,
     uniform_linear,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 
 class ResNet(Classifier):

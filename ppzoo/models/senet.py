@@ -41,7 +41,7 @@ from ppzoo.layers import (
     norm_act,
     uniform_linear,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 REDUCTION = 16
 

@@ -23,7 +23,7 @@ from ppzoo.layers import (
     concat,
     convolution,
 )
-from ppzoo.models.catalogue import variant
+from ppzoo.models.catalog import variant
 
 # Groups of the 1x1 convolutions -> output channels of stage 2; each further stage has twice as many: table 1.
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}

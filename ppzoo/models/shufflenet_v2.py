@@ -18,7 +18,7 @@ from ppzoo.layers import (
     linear,
     shuffled_concat,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Scale -> output channels of stages 2, 3, 4 and of the last convolution: table 5.
 WIDTHS = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, concat, convolution, downscaled_dropout, relu
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Fire modules 2 to 9: 1x1 filters that squeeze; 1x1 and as many 3x3 filters that expand. Table 1 of the paper.
 FIRES = [

@@ -9,8 +9,8 @@ from typing import Any
 
 import paddle
 
-from ppzoo.models.catalogue import MODELS
-from ppzoo.models.figures import figures
+from ppzoo.models.catalog import MODELS
+from ppzoo.models.model_stats import model_stats
 
 HEADINGS = ("name", "params (M)", "FLOPs (G)", "input", "top-1")
 
@@ -20,7 +20,7 @@ def rows(names: Iterable[str]) -> list[dict[str, Any]]:
 
     `input` is channels x height x width; `top1`, a fraction, is None where there are no official weights.
     """
-    known = figures()
+    known = model_stats()
     return [
         {
             "name": name,

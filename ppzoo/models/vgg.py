@@ -25,7 +25,7 @@ from ppzoo.layers import (
     downscaled_dropout,
     relu,
 )
-from ppzoo.models.catalogue import Weights, variant
+from ppzoo.models.catalog import Weights, variant
 
 # Weight layers: convolutions in each of the five blocks. Table 1 of the paper.
 DEPTHS = {

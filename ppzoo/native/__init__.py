@@ -81,7 +81,7 @@ def _load() -> str | None:
 
         try:
             compilation.load()
-        except compilation.Unavailable as unavailable:
+        except compilation.NativeUnavailableError as unavailable:
             _refusal = str(unavailable)
         else:
             from ppzoo.native.operators import fits

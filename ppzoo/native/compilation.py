@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ppzoo.files import make_folder
-from ppzoo.machine import home, instruction_sets
+from ppzoo.host import cache_home, instruction_sets
 from ppzoo.native.library import is_intact, publish, untrusted
 
 logger = logging.getLogger("ppzoo")
@@ -37,7 +37,7 @@ WIDE_VECTORS = ["-mprefer-vector-width=512"]
 KNOWN_ONEDNN = 3
 
 
-class Unavailable(Exception):
+class NativeUnavailableError(Exception):
     """The operators cannot be had here; the text says why."""
 
 
@@ -52,7 +52,7 @@ def load() -> None:
     libraries = _paddle_libraries()
     _require_known_onednn(libraries)
     compiler = _compiler()
-    library = home().absolute() / "native" / _key(compiler) / LIBRARY
+    library = cache_home().absolute() / "native" / _key(compiler) / LIBRARY
     _require_trusted(library)
     if not _loads(library):  # else there is nothing to lock, and nothing to write
         with _locked(library.parent):
@@ -60,7 +60,9 @@ def load() -> None:
             if not _loads(library):
                 _build(compiler, libraries, library)
                 if not _loads(library):
-                    raise Unavailable(f"{library}: expected a library that loads, received one that does not")
+                    raise NativeUnavailableError(
+                        f"{library}: expected a library that loads, received one that does not"
+                    )
     core.load_op_meta_info_and_register_op(str(library))
 
 
@@ -78,7 +80,7 @@ def _paddle_libraries() -> list[Path]:
         found += sorted((root / "libs").glob(pattern))[:1]
     missing = [str(path) for path in found if not path.exists()]
     if len(found) < 3 or missing:
-        raise Unavailable("this PaddlePaddle carries no oneDNN for the CPU")
+        raise NativeUnavailableError("this PaddlePaddle carries no oneDNN for the CPU")
     return found
 
 
@@ -90,7 +92,7 @@ def _require_known_onednn(libraries: list[Path]) -> None:
     ask.restype = ctypes.POINTER(Version)
     version = ask().contents
     if version.major != KNOWN_ONEDNN:
-        raise Unavailable(
+        raise NativeUnavailableError(
             f"PaddlePaddle's oneDNN is {version.major}.{version.minor}.{version.patch}; version {KNOWN_ONEDNN} is known"
         )
 
@@ -99,7 +101,7 @@ def _compiler() -> str:
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     if path is None:
-        raise Unavailable(f"no C++ compiler ({name} is not on PATH; install g++ or set CXX)")
+        raise NativeUnavailableError(f"no C++ compiler ({name} is not on PATH; install g++ or set CXX)")
     return path
 
 
@@ -129,7 +131,7 @@ def _key(compiler: str) -> str:
 def _require_trusted(library: Path) -> None:
     reason = untrusted(library)
     if reason is not None:
-        raise Unavailable(reason)
+        raise NativeUnavailableError(reason)
 
 
 @contextmanager
@@ -140,14 +142,14 @@ def _locked(folder: Path) -> Iterator[None]:
         make_folder(folder)
         handle = os.open(folder / "lock", flags, 0o600)
     except OSError as error:
-        raise Unavailable(
+        raise NativeUnavailableError(
             f"{folder}: expected a folder that can be written ({error.strerror}); set PPZOO_HOME"
         ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     except OSError as error:
-        raise Unavailable(f"cannot build in {folder}: {error.strerror}") from None
+        raise NativeUnavailableError(f"cannot build in {folder}: {error.strerror}") from None
     finally:
         os.close(handle)
 
@@ -196,10 +198,10 @@ def _run(command: list[str], place: str | None = None) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
     except OSError as error:
-        raise Unavailable(f"{name} cannot be run: {error.strerror}") from None
+        raise NativeUnavailableError(f"{name} cannot be run: {error.strerror}") from None
     if done.returncode < 0:
-        raise Unavailable(f"{name} was killed by signal {-done.returncode}")
+        raise NativeUnavailableError(f"{name} was killed by signal {-done.returncode}")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["?"]
-        raise Unavailable(f"{name} failed: {(lines[0].partition('error: ')[2] or lines[0])[:300]}")
+        raise NativeUnavailableError(f"{name} failed: {(lines[0].partition('error: ')[2] or lines[0])[:300]}")
     return done.stdout

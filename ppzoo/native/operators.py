@@ -90,7 +90,7 @@ class Stage(NamedTuple):
     activation: str | None
 
 
-def convolve_and_normalise(x: Tensor, stage: Stage, residual: Tensor | None = None) -> Tensor:
+def convolve_and_normalize(x: Tensor, stage: Stage, residual: Tensor | None = None) -> Tensor:
     """activation(batch_norm(convolution(x)) + residual) in training, one operator."""
     weight, norm, geometry, momentum, epsilon, activation = stage
     need_dx, act = not x.stop_gradient, ACTIVATIONS[activation]
@@ -126,7 +126,7 @@ def inverted_residual(x: Tensor, stages: Sequence[Stage], *, shortcut: bool) -> 
     return nchw(out[0])
 
 
-def normalise(
+def normalize(
     x: Tensor,
     norm: Sequence[Tensor],
     *,
@@ -142,7 +142,7 @@ def normalise(
     return nchw(_run("ppzoo_norm_add", nhwc(x), nhwc(residual), *norm, momentum, epsilon, act)[0])
 
 
-def normalise_by_running(
+def normalize_by_running(
     x: Tensor, norm: Sequence[Tensor], *, epsilon: float, activation: str | None, residual: Tensor | None = None
 ) -> Tensor:
     """activation(batch_norm(x) + residual) with the running mean and variance; it has no gradient."""

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from ppzoo.machine import usable_cores
+from ppzoo.host import usable_cores
 
 # glibc's malloc: from which size it asks the system for a mapping of its own, how much free memory it keeps, and how
 # much more than needed it asks for (mallopt(3)).

@@ -90,7 +90,7 @@ class Recipe:
 
 
 @dataclass(kw_only=True)
-class PenalisedRecipe(Recipe):
+class PenalizedRecipe(Recipe):
     """An optimizer whose decay is a penalty: it is added to the gradient.
 
     A regularizer that the network gives a parameter by `ParamAttr` takes precedence, as always in PaddlePaddle.
@@ -120,24 +120,24 @@ class PenalisedRecipe(Recipe):
     def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
         for parameter in exempted:
             parameter.regularizer = L2(coeff=0.0)
-        return self.make_penalised(weight_decay=self._penalty, **common)
+        return self.make_penalized(weight_decay=self._penalty, **common)
 
-    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+    def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         raise NotImplementedError
 
 
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
-class SGD(PenalisedRecipe):
+class SGD(PenalizedRecipe):
     """Stochastic gradient descent."""
 
-    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+    def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         return paddle.optimizer.SGD(multi_precision=self.multi_precision, **common)
 
 
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
-class Momentum(PenalisedRecipe):
+class Momentum(PenalizedRecipe):
     """v = momentum * v + g; w = w - lr * v, or w - lr * (g + momentum * v) with `use_nesterov`."""
 
     momentum: float = 0.9
@@ -148,7 +148,7 @@ class Momentum(PenalisedRecipe):
         super().__post_init__()
         require(0 <= self.momentum < 1, "momentum in [0, 1)", self.momentum)
 
-    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+    def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         return momentum.Momentum(
             momentum=self.momentum, use_nesterov=self.use_nesterov, multi_precision=self.multi_precision, **common
         )
@@ -156,7 +156,7 @@ class Momentum(PenalisedRecipe):
 
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
-class RMSProp(PenalisedRecipe):
+class RMSProp(PenalizedRecipe):
     """Tieleman and Hinton, "RMSProp", Coursera lecture 6.5, 2012; `epsilon` stands inside the square root."""
 
     momentum: float = 0.0
@@ -170,7 +170,7 @@ class RMSProp(PenalisedRecipe):
         require(0 <= self.rho < 1, "rho in [0, 1)", self.rho)
         require(self.epsilon > 0, "epsilon above 0", self.epsilon)
 
-    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+    def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         optimizer = paddle.optimizer.RMSProp(
             momentum=self.momentum, rho=self.rho, epsilon=self.epsilon, centered=self.centered, **common
         )
@@ -186,7 +186,7 @@ def _check_moments(beta1: float, beta2: float, epsilon: float) -> None:
 
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
-class Adam(PenalisedRecipe):
+class Adam(PenalizedRecipe):
     """Kingma and Ba, "Adam", ICLR 2015, arXiv:1412.6980."""
 
     beta1: float = 0.9
@@ -198,7 +198,7 @@ class Adam(PenalisedRecipe):
         super().__post_init__()
         _check_moments(self.beta1, self.beta2, self.epsilon)
 
-    def make_penalised(self, **common: Any) -> paddle.optimizer.Optimizer:
+    def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         return paddle.optimizer.Adam(
             beta1=self.beta1,
             beta2=self.beta2,
@@ -248,7 +248,7 @@ class AdamWDL(AdamW):
     for its transformers only, and decays every weight twice a step; this one takes the layers from the names.
 
     Args:
-        layerwise_decay: ratio of the rates of neighbouring layers; none for the same rate everywhere.
+        layerwise_decay: ratio of the rates of neighboring layers; none for the same rate everywhere.
         filter_bias_and_bn: biases and the scales of norms are not decayed.
     """
 

@@ -1,7 +1,7 @@
 """Observers that show a training: console and log, VisualDL scalars, curves, the list of bad images."""
 
 from ppzoo.report.bad_files import BadFiles
-from ppzoo.report.console import Console, duration_text, figures_text, hush, log_to_console
+from ppzoo.report.console import Console, duration_text, format_metrics, log_to_console, silence
 from ppzoo.report.curves import Curves
 from ppzoo.report.scalars import Scalars
 from ppzoo.report.writing import write_lines
@@ -12,8 +12,8 @@ __all__ = [
     "Curves",
     "Scalars",
     "duration_text",
-    "figures_text",
-    "hush",
+    "format_metrics",
     "log_to_console",
+    "silence",
     "write_lines",
 ]

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from ppzoo.errors import PpzooError, one_line
-from ppzoo.events import Callback, EpochReport, Figures, StepReport, Summary
-from ppzoo.files import without_links
+from ppzoo.events import Callback, EpochReport, Metrics, StepReport, Summary
+from ppzoo.files import open_without_links
 
 logger = logging.getLogger("ppzoo")
 
@@ -51,13 +51,13 @@ def log_to_console() -> None:
     logger.addHandler(_early)
 
 
-def hush() -> None:
+def silence() -> None:
     """Print nothing but errors from here on; files get their lines all the same."""
     for handler in logger.handlers:
         handler.setLevel(logging.ERROR)
 
 
-def figures_text(figures: Figures) -> str:
+def format_metrics(figures: Metrics) -> str:
     """'loss 0.4213  top1 0.8733'."""
     return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
@@ -73,7 +73,7 @@ class _LogFile(logging.FileHandler):
     """Appends to a file; a link of its name is not followed."""
 
     def _open(self) -> Any:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=without_links)
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_without_links)
 
 
 class Speed:
@@ -137,7 +137,7 @@ class Console(Callback):
         self.speed.saw(report)
         self.figures |= report.figures  # metrics are not due at every step: the bar shows the last ones
         text = (
-            f"{figures_text(self.figures)}  lr {report.learning_rate:.5f}  "
+            f"{format_metrics(self.figures)}  lr {report.learning_rate:.5f}  "
             f"{self.speed.images_per_second:.0f} images/s  left {duration_text(self.speed.seconds_left(report))}"
         )
         if self.on_terminal:
@@ -168,9 +168,9 @@ class Console(Callback):
     def on_epoch_end(self, report: EpochReport) -> None:
         self._close_bar()
         self.speed.eval_seconds = report.eval_seconds
-        line = f"epoch {report.epoch + 1}/{self.speed.epochs}  train: {figures_text(report.train)}"
+        line = f"epoch {report.epoch + 1}/{self.speed.epochs}  train: {format_metrics(report.train)}"
         if report.evaluation is not None:
-            line += f"  |  eval: {figures_text(report.evaluation)}"
+            line += f"  |  eval: {format_metrics(report.evaluation)}"
         line += f"  |  {report.images_per_second:.0f} images/s, {duration_text(report.train_seconds)}"
         best = "  <- best, averaged weights" if report.averaged else "  <- best"
         logger.info(line + (best if report.is_best else ""))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.errors import TrainingError
-from ppzoo.events import Callback, EpochReport, Figures, StepReport
-from ppzoo.files import leftovers, without_links, write_atomically
+from ppzoo.events import Callback, EpochReport, Metrics, StepReport
+from ppzoo.files import open_without_links, temporary_files, write_atomically
 
 STEP, EPOCH = "step/", "epoch/"  # what the tags begin with; steps are numbered from 0, epochs from 1
 META = "meta_data_tag"  # VisualDL's, of the first record of a file
@@ -50,7 +50,7 @@ class Scalars(Callback):
             if earlier:
                 self.path = earlier[-1]
                 _keep_done(earlier, epochs, steps)
-            self._file = open(self.path, "ab", buffering=0, opener=without_links)  # noqa: SIM115
+            self._file = open(self.path, "ab", buffering=0, opener=open_without_links)  # noqa: SIM115
             is_new = not os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be written: {error.strerror}") from error
@@ -69,7 +69,7 @@ class Scalars(Callback):
         if report.evaluation is not None:
             self._write(f"{EPOCH}eval/", number, report.evaluation)
 
-    def _write(self, group: str, number: int, figures: Figures) -> None:
+    def _write(self, group: str, number: int, figures: Metrics) -> None:
         now = _milliseconds()
         self._write_records(
             [self._scalar(f"{group}{name}", value, number, walltime=now) for name, value in figures.items()]
@@ -118,7 +118,7 @@ def _keep_done(files: list[Path], epochs: int, steps: int) -> None:
     merged = files[-1].with_name(CONTINUED)
     write_atomically(merged, lambda file: file.writelines(pieces))
     os.replace(merged, files[-1])
-    for obsolete in [*files[:-1], *leftovers(files[-1].parent)]:
+    for obsolete in [*files[:-1], *temporary_files(files[-1].parent)]:
         obsolete.unlink(missing_ok=True)
 
 

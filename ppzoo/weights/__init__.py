@@ -1,7 +1,7 @@
 """Weights: read from files that may be hostile, matched to a network, fetched and written."""
 
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
-from ppzoo.weights.match import load_weights
+from ppzoo.weights.load import load_weights
 from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, best_fit

@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.allowed import PLAIN_DTYPE, is_shape
+from ppzoo.safe_pickle.allowlist import PLAIN_DTYPE, is_shape
 from ppzoo.weights.weight_file import WeightFile, check_finite
 
 CHUNK = 1 << 20

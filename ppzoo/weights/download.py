@@ -30,8 +30,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import make_folder, sha256, without_links, write_text
-from ppzoo.machine import home
+from ppzoo.files import make_folder, open_without_links, sha256, write_text
+from ppzoo.host import cache_home
 
 try:
     import fcntl
@@ -57,7 +57,7 @@ class _Interrupted(Exception):
 
 def weights_folder() -> Path:
     """Where fetched weights are kept."""
-    return home() / "weights"
+    return cache_home() / "weights"
 
 
 def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None) -> Path:
@@ -147,7 +147,7 @@ def _refuse_offline(url: str, target: Path) -> None:
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Let one process at a time fetch `target`; the system frees the lock of a process that dies."""
-    with open(_beside(target, ".lock"), "a", opener=without_links) as lock:
+    with open(_beside(target, ".lock"), "a", opener=open_without_links) as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -247,7 +247,7 @@ def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
     if not start:
         part.unlink(missing_ok=True)
     with (
-        open(part, "r+b" if start else "xb", opener=without_links) as file,
+        open(part, "r+b" if start else "xb", opener=open_without_links) as file,
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None, leave=False) as bar,
     ):
         file.seek(start)

@@ -17,10 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.allowed import is_shape
+from ppzoo.safe_pickle.allowlist import is_shape
+from ppzoo.safe_pickle.exact_reads import read_exactly
+from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.protobuf import fields, varints
-from ppzoo.weights.unpickle import unpickle
-from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, unique, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, unique, widen_bfloat16
 
 START = bytes(4)  # the version, 0, with which every tensor begins
 PARAMS = ".pdiparams"

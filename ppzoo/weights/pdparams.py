@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.allowed import is_shape
-from ppzoo.weights.unpickle import unpickle
+from ppzoo.safe_pickle.allowlist import is_shape
+from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.weight_file import WeightFile, check_finite, find_file, widen_bfloat16
 
 NAME_TABLE = "StructuredToParameterName@@"

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.allowed import (
+from ppzoo.safe_pickle.allowlist import (
     NUMPY_AND_CONTAINERS,
     Allowed,
     Budget,
@@ -29,9 +29,10 @@ from ppzoo.weights.allowed import (
     refuse_call,
     table,
 )
+from ppzoo.safe_pickle.exact_reads import read_exactly
+from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.archives import DAMAGE, open_archive, read_member
-from ppzoo.weights.unpickle import unpickle
-from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, widen_bfloat16
 
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that opens a file of the older format
 LEGACY_PROTOCOL = 1001

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppzoo.errors import WeightsError
-from ppzoo.files import expand_home, is_url
+from ppzoo.files import expand_user, is_url
 from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
 from ppzoo.weights.inference import PARAMS, START, find_params, is_variable, read_inference_params, read_variables
@@ -29,7 +29,7 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
         WeightsError: it cannot be had or read, or must not be read; a bad download is not kept.
     """
     if not is_url(source):
-        return _read_path(Path(expand_home(os.fspath(source))))
+        return _read_path(Path(expand_user(os.fspath(source))))
     was_there = cached(str(source)) is not None
     file = fetch(str(source), weights_folder())
     try:

@@ -33,7 +33,7 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether the file and the network have the same entries, those aside that are re-initialised or skipped."""
+        """Whether the file and the network have the same entries, those aside that are re-initialized or skipped."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def problems(self) -> str:
@@ -49,7 +49,7 @@ class LoadReport:
         lines = [f"{self.source}: {len(self.loaded)} entries loaded"]
         if self.reinitialised:
             count = len(self.reinitialised)
-            lines.append(f"{count} re-initialised, for the number of classes differs ({_first(self.reinitialised)})")
+            lines.append(f"{count} re-initialized, for the number of classes differs ({_first(self.reinitialised)})")
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped as asked ({_first(self.skipped)})")
         if not self.complete:

@@ -19,8 +19,9 @@ import numpy as np
 
 from ppzoo.errors import WeightsError
 from ppzoo.files import make_parent, write_atomically
-from ppzoo.weights.allowed import is_shape
-from ppzoo.weights.weight_file import WeightFile, check_finite, read_exactly, unique, widen_bfloat16
+from ppzoo.safe_pickle.allowlist import is_shape
+from ppzoo.safe_pickle.exact_reads import read_exactly
+from ppzoo.weights.weight_file import WeightFile, check_finite, unique, widen_bfloat16
 
 MAX_HEADER = 8 << 20
 METADATA = "__metadata__"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import mmap
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +17,6 @@ from ppzoo.files import weights_suggestion
 SUFFIX = ".pdparams"
 VARIANCE = "_variance"  # what PaddlePaddle's batch norm calls its running variance
 CHUNK = 1 << 18  # values checked at a time
-LARGE = 1 << 22  # bytes from which on several threads read
-PIECE = 1 << 20  # bytes that one of them reads at a time
 THREADS = 4
 
 
@@ -70,43 +66,6 @@ def widen_bfloat16(array: np.ndarray) -> np.ndarray:
     wide = array.astype(np.uint32)
     wide <<= 16
     return wide.view(np.float32)
-
-
-def read_exactly(stream: BinaryIO, nbytes: int) -> np.ndarray:
-    """The next `nbytes` bytes of a seekable file as uint8, in memory of their own that nothing else is copied to.
-
-    Raises:
-        EOFError: the file has fewer; nothing was allocated then.
-    """
-    position = stream.tell()
-    end = stream.seek(0, os.SEEK_END)
-    stream.seek(position)
-    if nbytes > end - position:
-        raise EOFError
-    if nbytes >= LARGE and hasattr(os, "preadv") and not isinstance(stream, io.BytesIO):
-        values = _read_in_threads(stream.fileno(), position, nbytes)
-        stream.seek(position + nbytes)
-        return values
-    values = np.empty(nbytes, np.uint8)
-    if stream.readinto(values.data) != nbytes:  # type: ignore[attr-defined]
-        raise EOFError
-    return values
-
-
-def _read_in_threads(descriptor: int, position: int, nbytes: int) -> np.ndarray:
-    """Bytes of a file into fresh pages, whose making takes longer than the copying and goes on in parallel.
-
-    The pages are ordinary ones: for the huge ones that NumPy asks for, the kernel may first have to move others.
-    """
-    values = np.frombuffer(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
-
-    def read(start: int) -> int:
-        return os.preadv(descriptor, [values[start : start + PIECE].data], position + start)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        if sum(pool.map(read, range(0, nbytes, PIECE))) != nbytes:
-            raise EOFError
-    return values
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

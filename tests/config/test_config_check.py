@@ -4,8 +4,8 @@ import copy
 from pathlib import Path
 
 import pytest
-import reference
 import yaml
+from helpers import reference
 
 from ppzoo.config import (
     AmpSection,
@@ -19,8 +19,8 @@ from ppzoo.config import (
     own_options,
     settings,
 )
-from ppzoo.config.hints import accepts
 from ppzoo.config.schema import LoaderSection, OptimizerSection, known_keys
+from ppzoo.config.type_checks import accepts
 
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ppzoo.errors import ConfigError
-from ppzoo.yaml_text import MAX_BYTES, dump, parse
+from ppzoo.yaml_io import MAX_BYTES, dump, parse
 
 
 def refusal(text):

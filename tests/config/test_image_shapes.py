@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from ppzoo.build.configurations import rehearse
+from ppzoo.builders.dry_run import dry_run_config
 from ppzoo.errors import ConfigError
 
 QUICK = str(Path(__file__).parents[2] / "configs" / "lenet.yaml")
 NORMALIZE = "{NormalizeImage: {order: ''}}"
 DECODE = "{DecodeImage: {channels: 1}}"
-GREY = "{NormalizeImage: {mean: [0.5], std: [0.5], order: ''}}"
+GRAY = "{NormalizeImage: {mean: [0.5], std: [0.5], order: ''}}"
 
 
 def problems(*overrides: str) -> list[str]:
     try:
-        rehearse(QUICK, overrides)
+        dry_run_config(QUICK, overrides)
     except ConfigError as error:
         return list(error.problems)
     return []
@@ -28,9 +28,9 @@ def test_a_sound_configuration_has_none():
 
 
 @pytest.mark.parametrize("split", ["Train", "Eval"])
-def test_grey_images_for_a_network_of_three_channels(split):
+def test_gray_images_for_a_network_of_three_channels(split):
     path = f"DataLoader.{split}.dataset.transform_ops"
-    found = problems(f"{path}=[{DECODE}, {{ResizeImage: {{size: 32}}}}, {GREY}]")
+    found = problems(f"{path}=[{DECODE}, {{ResizeImage: {{size: 32}}}}, {GRAY}]")
     expected = f"{path}: expected images that LeNet can take (natively 3 x 32 x 32 float32), received 1 x 32 x 32"
     assert found == [f"{expected} float32"]
 

@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 import yaml
 
-from ppzoo import build, config
-from ppzoo.build.components import components
+from ppzoo import builders, config
+from ppzoo.builders.components import components
 from ppzoo.cli import main
 from ppzoo.config import expand_paths
 
@@ -105,4 +105,4 @@ def test_files_of_the_home_folder_are_found(home, capsys):
     assert main(["eval", "-c", "~/c.yaml"]) == 2
     assert f"received '{home}/none', which does not exist" in capsys.readouterr().err
     with pytest.raises(Exception, match=f"there is no {home}/none"):
-        build.create_model("LeNet", pretrained="~/none")
+        builders.create_model("LeNet", pretrained="~/none")

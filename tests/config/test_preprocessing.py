@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ppzoo import config as configuration
-from ppzoo.build.preprocessing import preprocessing_difference
+from ppzoo.builders.preprocessing import preprocessing_difference
 from ppzoo.cli import main
 
 DECODE, CHW = {"DecodeImage": {"to_rgb": True, "channel_first": False}}, {"ToCHWImage": None}
@@ -100,10 +100,10 @@ def test_the_first_step_that_differs_is_named(inference, complaint):
 
 def test_images_that_are_decoded_already_need_no_decoding():
     normalize = {"NormalizeImage": {"mean": [0.5], "std": [0.5], "order": ""}}
-    grey = {"DecodeImage": {"channels": 1}}
-    assert difference([normalize], [grey, normalize, CHW]) is None
+    gray = {"DecodeImage": {"channels": 1}}
+    assert difference([normalize], [gray, normalize, CHW]) is None
     assert difference([NORMALIZE], [DECODE, NORMALIZE, CHW]) is None
-    text = difference([{"ResizeImage": {"size": 28}}, normalize], [grey, normalize, CHW])
+    text = difference([{"ResizeImage": {"size": 28}}, normalize], [gray, normalize, CHW])
     assert "Infer.transforms.1: expected ResizeImage(size=28), as DataLoader.Eval.dataset.transform_ops.0" in text
 
 

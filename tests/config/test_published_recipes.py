@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ppzoo import build, config
+from ppzoo import builders, config
 from ppzoo.models import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,7 @@ def options(ops: list, name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def components():
-    return build.components()
+    return builders.components()
 
 
 def test_every_imagenet_architecture_has_a_recipe_and_there_is_no_other():
@@ -46,7 +46,7 @@ def test_the_recipe_is_for_the_architecture_and_its_images(name):
 def test_the_learning_rate_rises_to_its_height_and_falls_to_a_hundredth_at_most(name):
     recipe = config.load(RECIPES[name])
     epochs = recipe["Global"]["epochs"]
-    schedule = build.lr_schedule(recipe["Optimizer"]["lr"], epochs=epochs, steps_per_epoch=1)
+    schedule = builders.build_lr_schedule(recipe["Optimizer"]["lr"], epochs=epochs, steps_per_epoch=1)
     rates = []
     for _ in range(epochs):
         rates.append(schedule())

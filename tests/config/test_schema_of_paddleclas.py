@@ -3,9 +3,9 @@
 import copy
 
 import pytest
-import reference
+from helpers import reference
 
-from ppzoo import build, config
+from ppzoo import builders, config
 
 SCHEMA = reference.read_json("config_schema.json")
 LEGACY = ("mode", "ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID")
@@ -87,7 +87,7 @@ def cases():
 
 @pytest.fixture(scope="module")
 def components():
-    return build.components()
+    return builders.components()
 
 
 def configuration(path: str, value: object) -> dict:

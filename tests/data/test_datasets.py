@@ -29,7 +29,7 @@ def test_a_list_of_images_answers_files_and_labels(tmp_path):
     assert data.labels.tolist() == [4, 1]
 
 
-def test_relabelled_classes_are_numbered_from_zero(tmp_path):
+def test_relabeled_classes_are_numbered_from_zero(tmp_path):
     (tmp_path / "list.txt").write_text("a 70\nb 5\nc 70\nd 300\n")
     options = {"image_root": str(tmp_path), "cls_label_path": str(tmp_path / "list.txt"), "relabel": True}
     assert ImageNetDataset(**options, class_num=3).labels.tolist() == [1, 0, 1, 2]
@@ -138,7 +138,7 @@ def test_fashion_mnist_ships_with_the_package(mode, count):
     assert data.describe(3) == f"sample 3 of FashionMNIST ({mode})"
 
 
-def test_the_licence_of_the_shipped_images_goes_along():
+def test_the_license_of_the_shipped_images_goes_along():
     assert "MIT" in (SHIPPED_FASHION_MNIST / "LICENSE").read_text()
 
 

@@ -18,7 +18,7 @@ HEIGHT, WIDTH = 21, 34
 
 
 @pytest.fixture
-def colours():
+def colors():
     """A smooth image, which even lossy formats keep well."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([y * 255 // HEIGHT, x * 255 // WIDTH, 255 - y * 255 // HEIGHT], axis=2).astype(np.uint8)
@@ -36,31 +36,31 @@ def decode(data, **options):
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
-def test_lossless_formats_are_exact(colours, kind, backend):
-    data = encode(Image.fromarray(colours), kind, **({"lossless": True} if kind == "WEBP" else {}))
+def test_lossless_formats_are_exact(colors, kind, backend):
+    data = encode(Image.fromarray(colors), kind, **({"lossless": True} if kind == "WEBP" else {}))
     decoded = decode(data, backend=backend)
     assert decoded.dtype == np.uint8
-    assert (decoded == colours).all()
+    assert (decoded == colors).all()
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_lossy_formats_are_close(colours, backend):
+def test_lossy_formats_are_close(colors, backend):
     for kind, mode in (("JPEG", "RGB"), ("JPEG", "CMYK"), ("GIF", "RGB")):
-        decoded = decode(encode(Image.fromarray(colours).convert(mode), kind), backend=backend)
-        assert decoded.shape == colours.shape
-        assert np.abs(decoded.astype(int) - colours).mean() < 8, (kind, mode)
+        decoded = decode(encode(Image.fromarray(colors).convert(mode), kind), backend=backend)
+        assert decoded.shape == colors.shape
+        assert np.abs(decoded.astype(int) - colors).mean() < 8, (kind, mode)
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_a_network_may_want_grey_or_an_alpha_channel(colours, backend):
-    image = Image.fromarray(colours)
-    grey = decode(encode(image, "PNG"), backend=backend, channels=1)
-    assert grey.shape == (HEIGHT, WIDTH, 1)
-    assert np.abs(grey[:, :, 0].astype(int) - np.asarray(image.convert("L"))).max() <= 1
+def test_a_network_may_want_gray_or_an_alpha_channel(colors, backend):
+    image = Image.fromarray(colors)
+    gray = decode(encode(image, "PNG"), backend=backend, channels=1)
+    assert gray.shape == (HEIGHT, WIDTH, 1)
+    assert np.abs(gray[:, :, 0].astype(int) - np.asarray(image.convert("L"))).max() <= 1
     assert (decode(encode(image.convert("L"), "PNG"), backend=backend, channels=1)[:, :, 0] == image.convert("L")).all()
 
     transparency = np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)
-    alpha = np.dstack([colours, transparency])
+    alpha = np.dstack([colors, transparency])
     assert (decode(encode(Image.fromarray(alpha), "PNG"), backend=backend, channels=4) == alpha).all()
     blue_first = decode(encode(Image.fromarray(alpha), "PNG"), backend=backend, channels=4, to_rgb=False)
     assert (blue_first == alpha[:, :, [2, 1, 0, 3]]).all()
@@ -73,60 +73,60 @@ def test_a_network_may_want_grey_or_an_alpha_channel(colours, backend):
         assert (decoded[:, :, :3] == decode(data, backend="pil")).all(), kind
 
 
-def test_arrays_get_the_channels_that_the_network_wants(colours):
-    assert decode(colours, channels=1).shape == (HEIGHT, WIDTH, 1)
-    assert decode(colours[:, :, :1], channels=4)[0, 0].tolist() == [*[colours[0, 0, 0]] * 3, 255]
-    assert decode(colours[:, :, :1]).shape == (HEIGHT, WIDTH, 1)
+def test_arrays_get_the_channels_that_the_network_wants(colors):
+    assert decode(colors, channels=1).shape == (HEIGHT, WIDTH, 1)
+    assert decode(colors[:, :, :1], channels=4)[0, 0].tolist() == [*[colors[0, 0, 0]] * 3, 255]
+    assert decode(colors[:, :, :1]).shape == (HEIGHT, WIDTH, 1)
     with pytest.raises(ConfigError, match="channels"):
         DecodeImage(channels=2)
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_grey_palette_alpha_and_16_bit_images_get_three_channels_of_eight_bits(colours, backend):
-    image = Image.fromarray(colours)
-    grey = np.asarray(image.convert("L"))
+def test_gray_palette_alpha_and_16_bit_images_get_three_channels_of_eight_bits(colors, backend):
+    image = Image.fromarray(colors)
+    gray = np.asarray(image.convert("L"))
     palette = image.convert("P")
-    alpha = np.dstack([colours, np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)])
-    wide = cv2.imencode(".png", colours[:, :, ::-1].astype(np.uint16) * 256 + 77)[1].tobytes()
-    wide_grey = cv2.imencode(".png", grey.astype(np.uint16) * 256 + 77)[1].tobytes()
+    alpha = np.dstack([colors, np.arange(HEIGHT * WIDTH, dtype=np.uint8).reshape(HEIGHT, WIDTH)])
+    wide = cv2.imencode(".png", colors[:, :, ::-1].astype(np.uint16) * 256 + 77)[1].tobytes()
+    wide_gray = cv2.imencode(".png", gray.astype(np.uint16) * 256 + 77)[1].tobytes()
     for data, expected in (
-        (encode(image.convert("L"), "PNG"), np.dstack([grey] * 3)),
-        (encode(image.convert("LA"), "PNG"), np.dstack([grey] * 3)),
+        (encode(image.convert("L"), "PNG"), np.dstack([gray] * 3)),
+        (encode(image.convert("LA"), "PNG"), np.dstack([gray] * 3)),
         (encode(palette, "PNG"), np.asarray(palette.convert("RGB"))),
         (encode(image.convert("1"), "PNG"), np.asarray(image.convert("1").convert("RGB"))),
-        (encode(Image.fromarray(alpha), "PNG"), colours),
-        (wide, colours),
-        (wide_grey, np.dstack([grey] * 3)),
+        (encode(Image.fromarray(alpha), "PNG"), colors),
+        (wide, colors),
+        (wide_gray, np.dstack([gray] * 3)),
     ):
         assert (decode(data, backend=backend) == expected).all()
 
 
-def test_the_first_frame_of_an_animation_is_taken(colours):
-    first, second = Image.fromarray(colours), Image.fromarray(255 - colours)
+def test_the_first_frame_of_an_animation_is_taken(colors):
+    first, second = Image.fromarray(colors), Image.fromarray(255 - colors)
     data = encode(first, "PNG", save_all=True, append_images=[second])
-    assert (decode(data) == colours).all()
+    assert (decode(data) == colors).all()
 
 
-def test_opencv_turns_images_upright_and_pillow_does_not(colours):
+def test_opencv_turns_images_upright_and_pillow_does_not(colors):
     exif = Image.Exif()
     exif[0x112] = 6
-    data = encode(Image.fromarray(colours), "JPEG", exif=exif)
+    data = encode(Image.fromarray(colors), "JPEG", exif=exif)
     assert decode(data).shape == (WIDTH, HEIGHT, 3)
     assert decode(data, backend="PIL").shape == (HEIGHT, WIDTH, 3)
 
 
-def test_options_change_the_order_of_channels_for_files_and_arrays_alike(colours):
-    for source in (encode(Image.fromarray(colours), "PNG"), colours):
-        assert (decode(source) == colours).all()
-        assert (decode(source, to_rgb=False) == colours[:, :, ::-1]).all()
-        assert (decode(source, channel_first=True) == colours.transpose(2, 0, 1)).all()
+def test_options_change_the_order_of_channels_for_files_and_arrays_alike(colors):
+    for source in (encode(Image.fromarray(colors), "PNG"), colors):
+        assert (decode(source) == colors).all()
+        assert (decode(source, to_rgb=False) == colors[:, :, ::-1]).all()
+        assert (decode(source, channel_first=True) == colors.transpose(2, 0, 1)).all()
     with pytest.raises(ConfigError, match="backend"):
         DecodeImage(backend="turbo")
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
-def test_truncated_files_are_refused(colours, kind, backend):
+def test_truncated_files_are_refused(colors, kind, backend):
     data = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
     for length in (len(data) // 2, len(data) // 10):
         with pytest.raises(DataError):
@@ -134,8 +134,8 @@ def test_truncated_files_are_refused(colours, kind, backend):
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_a_png_whose_checksum_is_wrong_is_refused(colours, backend):
-    data = bytearray(encode(Image.fromarray(colours), "PNG"))
+def test_a_png_whose_checksum_is_wrong_is_refused(colors, backend):
+    data = bytearray(encode(Image.fromarray(colors), "PNG"))
     data[data.index(b"IDAT") - 4 + 8 + struct.unpack(">I", data[data.index(b"IDAT") - 4 : data.index(b"IDAT")])[0]] ^= 1
     with pytest.raises(DataError, match="expected an image"):
         decode(bytes(data), backend=backend)
@@ -144,7 +144,7 @@ def test_a_png_whose_checksum_is_wrong_is_refused(colours, backend):
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_every_kind_of_animation_the_first_frame_is_taken(kind, backend):
-    first, second = (Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ("red", "blue"))
+    first, second = (Image.new("RGB", (WIDTH, HEIGHT), color) for color in ("red", "blue"))
     data = encode(first, kind, save_all=True, append_images=[second], duration=100)
     assert np.abs(decode(data, backend=backend).astype(int) - (255, 0, 0)).max() <= 2
 
@@ -155,8 +155,8 @@ def test_an_image_of_one_pixel_is_an_image(backend):
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_a_cmyk_image_cut_short_is_refused(colours, backend):
-    data = encode(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=95)
+def test_a_cmyk_image_cut_short_is_refused(colors, backend):
+    data = encode(Image.fromarray(colors).convert("CMYK"), "JPEG", quality=95)
     with pytest.raises(DataError, match="expected an image"):
         decode(data[: len(data) // 2], backend=backend)
 
@@ -170,15 +170,13 @@ def test_what_is_no_image_is_refused(data):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "JPEG2000", "AVIF"])
-def test_damaged_bytes_give_an_image_or_a_data_error(colours, kind):
+def test_damaged_bytes_give_an_image_or_a_data_error(colors, kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow does not write AVIF")
     random = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x112] = 6
-    whole = np.frombuffer(
-        encode(Image.fromarray(colours), kind, **({"exif": exif} if kind == "JPEG" else {})), np.uint8
-    )
+    whole = np.frombuffer(encode(Image.fromarray(colors), kind, **({"exif": exif} if kind == "JPEG" else {})), np.uint8)
     crop = RandCropImage(size=8)
     ways = [[DecodeImage()], [DecodeImage(backend="pil")], [DecodeImage(reduced=1), crop], [DecodeImage(channels=4)]]
     for number in range(40):
@@ -367,9 +365,9 @@ def test_reduced_decoding_shows_the_same_part_with_fewer_pixels_read(follower, n
     assert max(divisors) == divisor
 
 
-def test_what_is_no_jpeg_is_decoded_whole_whether_reduced_or_not(colours):
+def test_what_is_no_jpeg_is_decoded_whole_whether_reduced_or_not(colors):
     crop = RandCropImage(size=8)
-    for source in (encode(Image.fromarray(colours), "PNG"), colours):
+    for source in (encode(Image.fromarray(colors), "PNG"), colors):
         whole, reduced = (
             Compose([DecodeImage(reduced=needed), crop])(source, np.random.default_rng(1)) for needed in (None, 1)
         )
@@ -394,7 +392,7 @@ def test_reduced_decoding_where_it_cannot_be_is_refused(transforms):
         Compose(transforms())
 
 
-def test_the_size_of_a_jpeg_is_read_as_pillow_reads_it(colours):
+def test_the_size_of_a_jpeg_is_read_as_pillow_reads_it(colors):
     for options in (
         {},
         {"progressive": True},
@@ -402,8 +400,8 @@ def test_the_size_of_a_jpeg_is_read_as_pillow_reads_it(colours):
         {"exif": Image.Exif()},
         {"icc_profile": b"y" * 70000},
     ):
-        data = encode(Image.fromarray(colours), "JPEG", **options)
+        data = encode(Image.fromarray(colors), "JPEG", **options)
         assert jpeg_header(data)[:2] == (WIDTH, HEIGHT)
         whole = data.index(b"\xff\xda")
         assert all(jpeg_header(data[:length]) in (None, jpeg_header(data)) for length in range(0, whole, 7))
-    assert jpeg_header(encode(Image.fromarray(colours), "PNG")) is None
+    assert jpeg_header(encode(Image.fromarray(colors), "PNG")) is None

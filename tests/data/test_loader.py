@@ -205,7 +205,7 @@ def test_a_batch_keeps_its_values_when_later_ones_are_read():
         np.testing.assert_array_equal(batch.images.numpy(), other.images.numpy())
 
 
-def test_normalisation_on_the_device_rounds_as_on_the_host():
+def test_normalization_on_the_device_rounds_as_on_the_host():
     images = np.random.default_rng(0).integers(0, 256, (2, 30, 20, 3), dtype=np.uint8)
     for options in ({}, {"scale": "1/127.5", "mean": [1.0, 0.9, 1.1], "std": [0.3, 1.0, 7.0]}):
         normalize = NormalizeImage(order="", **options)

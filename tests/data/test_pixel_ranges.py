@@ -12,7 +12,7 @@ from ppzoo.data.transforms.decode import DecodeImage
 from ppzoo.errors import DataError
 
 RAMP = np.linspace(0, 1, 256, dtype=np.float32)[None].repeat(8, 0)
-GREY = np.rint(RAMP * 255).astype(np.uint8)
+GRAY = np.rint(RAMP * 255).astype(np.uint8)
 
 
 def encoded(pixels, kind="TIFF"):
@@ -30,17 +30,17 @@ def pnm(kind, most, pixels):
     return header + pixels.astype(">u2" if most > 255 else "u1").tobytes()
 
 
-COLOURS = RAMP[:, :, None].repeat(3, 2)
+COLORS = RAMP[:, :, None].repeat(3, 2)
 SCALED = {
     "16 bits": encoded((RAMP * 65535).astype(np.uint16)),
-    "16 bits, colour": cv2.imencode(".tiff", (COLOURS * 65535).astype(np.uint16))[1].tobytes(),
+    "16 bits, color": cv2.imencode(".tiff", (COLORS * 65535).astype(np.uint16))[1].tobytes(),
     "16-bit PNG": encoded((RAMP * 65535).astype(np.uint16), "PNG"),
     "floats": encoded(RAMP),
-    "8 bits": encoded(GREY),
+    "8 bits": encoded(GRAY),
     "PGM of 16 bits": pnm("P5", 65535, RAMP * 65535),
     "PGM of 12 bits": pnm("P5", 4095, RAMP * 4095),
     "PGM up to 100": pnm("P5", 100, np.rint(RAMP * 100)),
-    "PPM of 12 bits": pnm("P6", 4095, COLOURS * 4095),
+    "PPM of 12 bits": pnm("P6", 4095, COLORS * 4095),
     "PFM": b"Pf\n256 8\n-1.0\n" + RAMP.astype("<f4").tobytes(),
 }
 
@@ -50,7 +50,7 @@ SCALED = {
 def test_white_is_white_whatever_the_pixels_are(name, backend):
     pixels = decoded(SCALED[name], backend=backend)
     assert (pixels.shape, pixels.dtype) == ((8, 256, 3), np.uint8)
-    np.testing.assert_allclose(pixels, GREY[:, :, None].repeat(3, 2).astype(int), atol=2 if "100" in name else 1)
+    np.testing.assert_allclose(pixels, GRAY[:, :, None].repeat(3, 2).astype(int), atol=2 if "100" in name else 1)
     assert pixels.max() == 255
     assert decoded(SCALED[name], backend=backend, channels=1).max() == 255
 
@@ -65,7 +65,7 @@ def test_white_is_white_whatever_the_pixels_are(name, backend):
         (encoded(RAMP * 255), "floating-point pixels from 0 to 1, received 0 to 255"),
         (encoded(RAMP - 0.5), "floating-point pixels from 0 to 1, received -0.5 to 0.5"),
         (encoded(RAMP * np.nan), "floating-point pixels from 0 to 1, received nan to nan"),
-        (cv2.imencode(".tiff", COLOURS)[1].tobytes(), "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"),
+        (cv2.imencode(".tiff", COLORS)[1].tobytes(), "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"),
     ],
 )
 def test_a_range_that_is_not_known_is_refused(data, complaint, backend):

@@ -64,7 +64,7 @@ def test_a_border_is_as_wide_as_asked_on_each_side(padding, widths, mode):
     assert (run("Pad", image, padding=padding, fill=7, padding_mode=mode) == expected).all()
 
 
-def test_a_border_may_have_a_colour_and_keeps_the_number_of_channels():
+def test_a_border_may_have_a_color_and_keeps_the_number_of_channels():
     padded = run("Pad", noise(2, 2), padding=1, fill=[1, 2, 3])
     assert padded[0, 0].tolist() == [1, 2, 3]
     assert run("Pad", noise(2, 2, 1), padding=1).shape == (4, 4, 1)

@@ -110,7 +110,7 @@ def zoo(tmp_path):
     save(root / "a" / "same.png", 1)
     save(root / "b" / "other class.png", 1)
     save(root / "a" / "jpeg.png", 2, kind="JPEG")
-    save(root / "a" / "grey.png", 3, mode="L")
+    save(root / "a" / "gray.png", 3, mode="L")
     save(root / "a" / "palette.png", 4, mode="P")
     save(root / "a" / "alpha.png", 5, mode="RGBA")
     save(root / "a" / "cmyk.jpg", 6, kind="JPEG", mode="CMYK")
@@ -119,7 +119,7 @@ def zoo(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     save(root / "b" / "turned.jpg", 9, kind="JPEG", exif=exif)
-    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue")]
     frames[0].save(root / "b" / "moves.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(root / "b" / "deep.png")
     whole = (root / "a" / "fine.png").read_bytes()
@@ -141,7 +141,7 @@ def test_everything_that_is_wrong_or_odd_is_found(zoo):
     assert found.conflicts == found.duplicates
     assert {kind: names(places) for kind, places in found.odd.items()} == {
         "JPEG files with another ending": ["jpeg.png"],
-        "grey": ["grey.png"],
+        "gray": ["gray.png"],
         "with a palette": ["moves.gif", "palette.png"],
         "with transparency": ["alpha.png"],
         "CMYK": ["cmyk.jpg"],
@@ -160,7 +160,7 @@ def test_everything_that_is_wrong_or_odd_is_found(zoo):
 
 
 def test_labels_out_of_range_are_listed_not_refused(tmp_path, zoo):
-    (tmp_path / "list.txt").write_text("a/fine.png 0\na/grey.png 7\nb/long.png 2\n")
+    (tmp_path / "list.txt").write_text("a/fine.png 0\na/gray.png 7\nb/long.png 2\n")
     data = ImageNetDataset(image_root=str(zoo), cls_label_path=str(tmp_path / "list.txt"))
     found = inspect_dataset(data, class_num=2)
     assert list(found.out_of_range.values()) == [7, 2]
@@ -170,7 +170,7 @@ def test_labels_out_of_range_are_listed_not_refused(tmp_path, zoo):
 
 
 def test_images_of_the_training_data_in_the_evaluation_data_are_found(tmp_path, zoo):
-    (tmp_path / "train.txt").write_text("a/fine.png 0\na/grey.png 0\n")
+    (tmp_path / "train.txt").write_text("a/fine.png 0\na/gray.png 0\n")
     (tmp_path / "val.txt").write_text("a/same.png 0\nb/long.png 1\n")
     sides = [
         inspect_dataset(ImageNetDataset(image_root=str(zoo), cls_label_path=str(tmp_path / f"{name}.txt")), name=name)
@@ -185,7 +185,7 @@ def test_decoded_and_multi_label_data_can_be_inspected(tmp_path, zoo):
     assert clothes.is_sound
     assert clothes.histogram.tolist() == [100] * 10
     assert clothes.sizes[0].tolist() == [28, 28]
-    (tmp_path / "many.txt").write_text("a/fine.png\t1,0,1\na/grey.png\t1,-1,0\n")
+    (tmp_path / "many.txt").write_text("a/fine.png\t1,0,1\na/gray.png\t1,-1,0\n")
     data = MultiLabelDataset(image_root=str(zoo), cls_label_path=str(tmp_path / "many.txt"))
     assert inspect_dataset(data).histogram.tolist() == [2, 0, 1]
 
@@ -203,7 +203,7 @@ def test_heavily_uneven_classes_are_named_with_the_mend():
 
 def test_a_file_that_only_opencv_reads_does_not_stop_the_look(zoo):
     file = io.BytesIO()
-    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "green")]
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue", "green")]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     for cut in range(60, len(file.getvalue()), 37):
         (zoo / "b" / "moves.gif").write_bytes(file.getvalue()[:cut])

@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-import reference
+from helpers import reference
 from PIL import Image
 
 from ppzoo.data import TRANSFORMS, Compose
@@ -71,7 +71,7 @@ def test_the_longer_side_is_rounded_half_to_even():
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_grey_images_keep_their_one_channel(backend):
+def test_gray_images_keep_their_one_channel(backend):
     compose = Compose(
         [RandCropImage(size=[9, 8], backend=backend), RandFlipImage(), ResizeImage(size=7, backend=backend)]
     )
@@ -101,7 +101,7 @@ def test_resize_refuses_what_it_cannot_do(options):
 
 
 @pytest.mark.parametrize(("height", "width"), [(10, 13), (11, 12), (7, 9)])
-def test_the_crop_is_in_the_centre_rounded_to_the_upper_left(height, width):
+def test_the_crop_is_in_the_center_rounded_to_the_upper_left(height, width):
     image = noise(height, width)
     top, left = (height - 6) // 2, (width - 7) // 2
     assert (Compose([CropImage(size=[7, 6])])(image) == image[top : top + 6, left : left + 7]).all()
@@ -123,12 +123,12 @@ def test_a_crop_larger_than_the_image_names_both_sizes():
         (1, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
     ],
 )
-def test_normalisation_is_float32_arithmetic_for_bytes_and_for_floats(order, scale, mean, std):
+def test_normalization_is_float32_arithmetic_for_bytes_and_for_floats(order, scale, mean, std):
     image = noise(9, 6)
     factor = np.float32({None: 1 / 255, "1.0/255.0": 1 / 255}.get(scale, scale))
-    centre = np.array(mean or [0.485, 0.456, 0.406], np.float32)
+    center = np.array(mean or [0.485, 0.456, 0.406], np.float32)
     spread = np.array(std or [0.229, 0.224, 0.225], np.float32)
-    expected = (image.astype(np.float32) * factor - centre) / spread
+    expected = (image.astype(np.float32) * factor - center) / spread
     compose = Compose([NormalizeImage(scale=scale, mean=mean, std=std, order=order)])
     for source in (image, image.astype(np.float32)):
         before = source.copy()
@@ -138,7 +138,7 @@ def test_normalisation_is_float32_arithmetic_for_bytes_and_for_floats(order, sca
         np.testing.assert_array_equal(source, before)
 
 
-def test_normalisation_can_append_a_channel_and_halve_the_precision():
+def test_normalization_can_append_a_channel_and_halve_the_precision():
     image = noise(9, 6)
     plain = Compose([NormalizeImage(order="")])(image)
     wide = Compose([NormalizeImage(order="", channel_num=4, output_fp16=True)])(image)
@@ -147,7 +147,7 @@ def test_normalisation_can_append_a_channel_and_halve_the_precision():
     assert not wide[:, :, 3].any()
 
 
-def test_normalisation_refuses_what_it_cannot_do():
+def test_normalization_refuses_what_it_cannot_do():
     for options in (
         {"scale": "__import__('os')"},
         {"std": [1.0, 0.0, 1.0]},

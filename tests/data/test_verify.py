@@ -3,9 +3,9 @@
 import tarfile
 
 import pytest
-from pictures import COLOURS, paint
+from helpers.pictures import COLORS, paint
 
-from ppzoo.build.use import find_images
+from ppzoo.builders.use import find_images
 from ppzoo.cli import main
 from ppzoo.data import Compose, ImageFolder, ImageNetDataset, Samples, TarShards, images_below, unreadable, verify
 from ppzoo.data.transforms import DecodeImage
@@ -20,8 +20,8 @@ def folder(tmp_path):
     for name in ("blue", "red"):
         (root / name / "a").mkdir(parents=True)
         for number in range(3):
-            paint(root / name / f"{number}.png", COLOURS[name], seed=number)
-        paint(root / name / "a" / "3.PNG", COLOURS[name], seed=3)
+            paint(root / name / f"{number}.png", COLORS[name], seed=number)
+        paint(root / name / "a" / "3.PNG", COLORS[name], seed=3)
         for path in HIDDEN:
             (root / name / path).parent.mkdir(exist_ok=True)
             (root / name / path).write_bytes(b"no image")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from needs import needs_engine
+from helpers.needs import needs_engine
 
 import ppzoo
-from ppzoo.deploy import choice, engines, export, open_export
+from ppzoo.deploy import engine_autotune, engines, export, open_export
 from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.program import Program
 from ppzoo.errors import ConfigError, DataError, PpzooError
@@ -58,12 +58,12 @@ def fake(monkeypatch, exported):
     kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
     monkeypatch.setattr(engines, "onnx_model", lambda exported, normalization: (b"", [3, 8, 8]))
     monkeypatch.setattr(engines, "OTHERS", {"openvino": kind})
-    monkeypatch.setattr(choice, "OTHERS", {"openvino": kind})
+    monkeypatch.setattr(engine_autotune, "OTHERS", {"openvino": kind})
     monkeypatch.setattr(engines, "NAMES", ("paddle", "openvino"))
-    monkeypatch.setattr(choice, "installed", lambda name: True)
-    monkeypatch.setattr(choice, "readable", lambda exported: True)
+    monkeypatch.setattr(engine_autotune, "installed", lambda name: True)
+    monkeypatch.setattr(engine_autotune, "readable", lambda exported: True)
     monkeypatch.setattr(engines, "installed", lambda name: True)
-    monkeypatch.setattr(choice, "versions", lambda name: {name: "1.0"})
+    monkeypatch.setattr(engine_autotune, "versions", lambda name: {name: "1.0"})
     return kind
 
 
@@ -91,27 +91,31 @@ def test_an_engine_that_answers_something_else_is_refused(exported, fake):
 
 def test_auto_takes_the_faster_one_says_so_and_remembers(exported, fake, cache, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "ppzoo")
-    monkeypatch.setattr(choice, "_times", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines})
+    monkeypatch.setattr(
+        engine_autotune, "_times", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines}
+    )
     assert ppzoo.Predictor(exported).engine.name == "openvino"
     assert "engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; remembered in" in caplog.text
     (file,) = cache.iterdir()
     assert json.loads(file.read_text())["seconds"] == {"paddle": 1.0, "openvino": 0.0}
 
-    monkeypatch.setattr(choice, "_times", lambda engines, shape: pytest.fail("measured again"))
+    monkeypatch.setattr(engine_autotune, "_times", lambda engines, shape: pytest.fail("measured again"))
     assert ppzoo.Predictor(exported).engine.name == "openvino"
-    monkeypatch.setattr(choice, "_times", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines})
+    monkeypatch.setattr(
+        engine_autotune, "_times", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines}
+    )
     assert ppzoo.Predictor(exported, batch_size=1).engine.name == "paddle"
-    monkeypatch.setattr(choice, "versions", lambda name: {name: "1.1"})
+    monkeypatch.setattr(engine_autotune, "versions", lambda name: {name: "1.1"})
     assert ppzoo.Predictor(exported).engine.name == "paddle"
     file.write_text("{")
-    monkeypatch.setattr(choice, "versions", lambda name: {name: "1.0"})
+    monkeypatch.setattr(engine_autotune, "versions", lambda name: {name: "1.0"})
     assert ppzoo.Predictor(exported).engine.name == "paddle"
     assert len(list(cache.iterdir())) == 3
 
 
 def test_auto_measures_real_engines_and_leaves_out_one_that_fails(exported, fake, cache, monkeypatch, caplog):
-    monkeypatch.setattr(choice, "CALM", 0.0)
-    monkeypatch.setattr(choice, "TURN", 0.0)
+    monkeypatch.setattr(engine_autotune, "CALM", 0.0)
+    monkeypatch.setattr(engine_autotune, "TURN", 0.0)
     assert ppzoo.Predictor(exported).engine.name in ("paddle", "openvino")
     (file,) = cache.iterdir()
     assert set(json.loads(file.read_text())["seconds"]) == {"paddle", "openvino"}
@@ -124,8 +128,8 @@ def test_auto_measures_real_engines_and_leaves_out_one_that_fails(exported, fake
 def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(exported, fake, monkeypatch, tmp_path, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PPZOO_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(choice, "CALM", 0.0)
-    monkeypatch.setattr(choice, "TURN", 0.0)
+    monkeypatch.setattr(engine_autotune, "CALM", 0.0)
+    monkeypatch.setattr(engine_autotune, "TURN", 0.0)
     ppzoo.Predictor(exported)
     assert "expected a file that can be written" in caplog.text and "PPZOO_HOME" in caplog.text
 

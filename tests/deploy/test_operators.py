@@ -11,8 +11,8 @@ import pytest
 
 import ppzoo
 from ppzoo.deploy import export, open_export
+from ppzoo.deploy.allowed_operators import COMPUTING, require_computing
 from ppzoo.deploy.engines import OTHERS, installed
-from ppzoo.deploy.operators import COMPUTING, require_computing
 from ppzoo.errors import PpzooError
 
 SETTINGS = {

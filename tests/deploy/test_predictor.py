@@ -1,4 +1,4 @@
-"""The predictor answers the same whatever computes, whoever normalises, and however many ask at once."""
+"""The predictor answers the same whatever computes, whoever normalizes, and however many ask at once."""
 
 import pickle
 from base64 import b64encode
@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from forks import succeeds_when_forked
-from needs import needs_engine
+from helpers.forks import succeeds_when_forked
+from helpers.needs import needs_engine
 from PIL import Image
 
 import ppzoo
@@ -60,7 +60,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("ops", "in_engine"), [(ops, True) for ops in LISTS] + [(ops, False) for ops in OTHER_LISTS])
-def test_a_normalisation_in_the_engine_answers_what_the_transforms_answer(tmp_path, ops, in_engine):
+def test_a_normalization_in_the_engine_answers_what_the_transforms_answer(tmp_path, ops, in_engine):
     needs_engine("openvino")
     folder = export_with(tmp_path / "inference", ops)
     fast = ppzoo.Predictor(folder, engine="openvino", batch_size=4)
@@ -130,11 +130,11 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
             r"shape \(25, 33, 3\) and type float32: pass pixels from 0 to 255 as uint8",
         ),
         (np.zeros((25, 33, 3), np.uint16), r"shape \(25, 33, 3\) and type uint16"),
-        (np.zeros((25, 33), np.uint8), r"H x W x 3 .*shape \(25, 33\) and type uint8, which is grey: pass np.dstack"),
+        (np.zeros((25, 33), np.uint8), r"H x W x 3 .*shape \(25, 33\) and type uint8, which is gray: pass np.dstack"),
         (np.zeros((2, 25, 33, 3), np.uint8), r"shape \(2, 25, 33, 3\) and type uint8: pass list\(images\)$"),
         (
             np.zeros((25, 33, 1), np.uint8),
-            r"H x W x 3 .*shape \(25, 33, 1\) and type uint8, which is grey: pass np.dst",
+            r"H x W x 3 .*shape \(25, 33, 1\) and type uint8, which is gray: pass np.dst",
         ),
         (
             np.zeros((25, 33, 4), np.uint8),
@@ -225,17 +225,17 @@ def test_an_image_whose_shape_does_not_fit_costs_no_other(tmp_path, engine):
     assert_same(caught.value.results[1:], predictor.predict(fitting))
 
 
-def test_a_network_of_grey_images_names_its_one_channel(tmp_path):
+def test_a_network_of_gray_images_names_its_one_channel(tmp_path):
     paddle.seed(0)
     network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(256, 2))
     ops = [{"DecodeImage": {"channels": 1}}, {"NormalizeImage": {"mean": [0.5], "std": [0.5], "order": ""}}, TO_CHW]
     labels = {"Topk": {"topk": 1, "label_list": ["a", "b"]}}
     export(network, tmp_path / "i", [1, 16, 16], {"PreProcess": {"transform_ops": ops}, "PostProcess": labels})
     predictor = ppzoo.Predictor(tmp_path / "i", engine="paddle")
-    (grey,) = noise(1, 16, 16, 1)
-    assert_same(predictor.predict([grey, np.dstack([grey] * 3)]), predictor.predict(grey) * 2)
+    (gray,) = noise(1, 16, 16, 1)
+    assert_same(predictor.predict([gray, np.dstack([gray] * 3)]), predictor.predict(gray) * 2)
     with pytest.raises(DataError, match=r"H x W x 1 uint8 array, received an array of shape \(16, 16\)"):
-        predictor.predict(grey[:, :, 0])
+        predictor.predict(gray[:, :, 0])
 
 
 @pytest.mark.parametrize("used", [True, False])

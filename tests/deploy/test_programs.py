@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import ppzoo
-from ppzoo import yaml_text
+from ppzoo import yaml_io
 from ppzoo.deploy import Program, Topk, export, open_export
-from ppzoo.deploy import folder as deploy_folder
+from ppzoo.deploy import export_dir as deploy_folder
 from ppzoo.errors import ConfigError, DataError, OutputError, PpzooError
 
 SETTINGS = {
@@ -155,7 +155,7 @@ def test_a_pipe_in_the_place_of_settings_is_refused(folder):
 
 
 def test_settings_of_too_many_values_are_refused(folder, monkeypatch):
-    monkeypatch.setattr(yaml_text, "EXPORT", yaml_text.Limits(1 << 20, 1000))
+    monkeypatch.setattr(yaml_io, "EXPORT", yaml_io.Limits(1 << 20, 1000))
     (folder / "inference.yml").write_text("a: [" + "1," * 1000 + "]")
     with pytest.raises(PpzooError, match="more than 1000 values"):
         open_export(folder)

@@ -6,7 +6,7 @@ import pytest
 
 import ppzoo
 from ppzoo import deploy, native
-from ppzoo.deploy import Program, acceleration, export
+from ppzoo.deploy import Program, eval_via_export, export
 from ppzoo.deploy.rounding import in_float64, is_rounding, outputs_of
 from ppzoo.errors import TrainingError
 
@@ -91,9 +91,9 @@ def test_float64_shows_how_far_float32_is_off():
 
 
 def test_evaluation_goes_on_with_the_export_of_a_badly_conditioned_network(monkeypatch):
-    monkeypatch.setattr(acceleration, "TOLERANCE", 1e-12)  # as if it were worse conditioned
+    monkeypatch.setattr(eval_via_export, "TOLERANCE", 1e-12)  # as if it were worse conditioned
     network = trained(3, 0.1)
-    fast = deploy.accelerated(network)
+    fast = deploy.exported_outputs(network)
     fast.eval()
-    deploy.expect(fast, acceleration.WORTHWHILE, paddle.randn([9, 3, 32, 32]))
+    deploy.plan_export(fast, eval_via_export.WORTHWHILE, paddle.randn([9, 3, 32, 32]))
     assert fast._programs

@@ -5,9 +5,21 @@ import os
 import numpy as np
 import paddle
 import pytest
-from toy import EPOCHS, STEPS, Batches, Network, Reports, StopAfter, assert_equal, make_state, make_trainer, tensors
+from helpers.toy import (
+    EPOCHS,
+    STEPS,
+    Batches,
+    Network,
+    Reports,
+    StopAfter,
+    assert_equal,
+    make_state,
+    make_trainer,
+    tensors,
+)
 
-from ppzoo.engine import Checkpoints, Plan, checkpoint, newest, restore, staging
+from ppzoo.engine import CheckpointSaver, Plan, latest_checkpoint, load_checkpoint
+from ppzoo.engine.checkpoint import atomic_files, checkpoint
 from ppzoo.errors import CheckpointError, Interrupted, TrainingError
 from ppzoo.events import Callback
 from ppzoo.optim import OPTIMIZERS, SCHEDULES
@@ -19,13 +31,13 @@ def test_a_run_stopped_anywhere_ends_bit_for_bit_where_an_uninterrupted_one_does
     make_trainer(whole, expected).fit()
 
     stopped, reports = make_state(), Reports()
-    trainer = make_trainer(stopped, Checkpoints(stopped, tmp_path, interval=1), reports, StopAfter(stop_after))
+    trainer = make_trainer(stopped, CheckpointSaver(stopped, tmp_path, interval=1), reports, StopAfter(stop_after))
     with pytest.raises(Interrupted) as error:
         trainer.fit()
     assert error.value.exit_status == 143
 
     resumed = make_state()
-    restore(resumed, newest(tmp_path))
+    load_checkpoint(resumed, latest_checkpoint(tmp_path))
     make_trainer(resumed, reports).fit()
     assert_equal(tensors(resumed), tensors(whole))
     assert reports.train == expected.train
@@ -40,7 +52,7 @@ class PowerCut(BaseException):
 def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_path, monkeypatch, moment):
     """The cut comes at the Nth time that a file would get its name; what is found then is finished or undone."""
     state = make_state()
-    trainer = make_trainer(state, Checkpoints(state, tmp_path, interval=100))
+    trainer = make_trainer(state, CheckpointSaver(state, tmp_path, interval=100))
     trainer.plan = Plan(1)
     trainer.fit()
     old = tensors(state)
@@ -58,17 +70,17 @@ def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_p
 
     monkeypatch.setattr(os, "replace", cut)
     try:
-        checkpoint.save(state, tmp_path / "latest")
+        checkpoint.save_checkpoint(state, tmp_path / "latest")
         announced = True
     except PowerCut:
         announced = False
     monkeypatch.setattr(os, "replace", replace)
 
     found = make_state()
-    restore(found, newest(tmp_path))
+    load_checkpoint(found, latest_checkpoint(tmp_path))
     assert_equal(tensors(found), tensors(state) if found.progress.epoch == 2 else old)
     assert found.progress.epoch == 2 or not announced
-    staging.finish_all(tmp_path)  # as the run that goes on does
+    atomic_files.finish_all(tmp_path)  # as the run that goes on does
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"latest.pdparams", "latest.pdopt", "latest.pdstates", "latest.manifest"}
 
@@ -76,35 +88,37 @@ def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_p
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     state = make_state()
-    make_trainer(state, Checkpoints(state, tmp_path, interval=2)).fit()
+    make_trainer(state, CheckpointSaver(state, tmp_path, interval=2)).fit()
     path = tmp_path / "latest.pdopt"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert newest(tmp_path) == tmp_path / "epoch_2"
+    assert latest_checkpoint(tmp_path) == tmp_path / "epoch_2"
     assert "latest.pdopt is damaged: its content is not what was saved; passed over" in caplog.text
     with pytest.raises(CheckpointError, match=r"latest\.pdopt is damaged"):
-        restore(make_state(), tmp_path / "latest")
+        load_checkpoint(make_state(), tmp_path / "latest")
 
 
 def test_a_damaged_latest_is_not_made_the_best_where_a_run_goes_on(tmp_path):
     state = make_state()
-    make_trainer(state, Checkpoints(state, tmp_path, interval=100), plan=Plan(1), evaluate=lambda: {"loss": 1.0}).fit()
+    make_trainer(
+        state, CheckpointSaver(state, tmp_path, interval=100), plan=Plan(1), evaluate=lambda: {"loss": 1.0}
+    ).fit()
     path = tmp_path / "latest.pdparams"
     content = path.read_bytes()
     path.unlink()  # it is the best one's file as well
     path.write_bytes(content[:-1] + b"!")
-    found = newest(tmp_path)
+    found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "best_model"
     resumed = make_state()
-    restore(resumed, found)
-    Checkpoints(resumed, tmp_path, interval=100).on_train_begin(1, EPOCHS)
-    restore(make_state(), tmp_path / "best_model")
+    load_checkpoint(resumed, found)
+    CheckpointSaver(resumed, tmp_path, interval=100).on_train_begin(1, EPOCHS)
+    load_checkpoint(make_state(), tmp_path / "best_model")
 
 
 def test_only_the_last_epochs_are_kept(tmp_path):
     state = make_state()
-    make_trainer(state, Checkpoints(state, tmp_path, interval=1, keep=2)).fit()
+    make_trainer(state, CheckpointSaver(state, tmp_path, interval=1, keep=2)).fit()
     assert sorted(file.name for file in tmp_path.glob("epoch_*.pdparams")) == ["epoch_2.pdparams", "epoch_3.pdparams"]
 
 
@@ -112,8 +126,8 @@ def test_files_that_only_look_like_an_epoch_s_are_let_alone(tmp_path):
     state = make_state()
     for name in ("epoch_best.manifest", "epoch_9.new.manifest", "epoch_1.manifest", "epoch_2.manifest"):
         (tmp_path / name).write_text("{}")
-    Checkpoints(state, tmp_path, interval=1)._drop_old()
-    Checkpoints(state, tmp_path, interval=1, keep=1)._drop_old()
+    CheckpointSaver(state, tmp_path, interval=1)._drop_old()
+    CheckpointSaver(state, tmp_path, interval=1, keep=1)._drop_old()
     assert {file.name for file in tmp_path.iterdir()} == {
         "epoch_best.manifest",
         "epoch_9.new.manifest",
@@ -124,10 +138,10 @@ def test_files_that_only_look_like_an_epoch_s_are_let_alone(tmp_path):
 def test_a_damaged_announcement_is_passed_over_and_replaced_by_the_next_saving(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     state = make_state()
-    checkpoint.save(state, tmp_path / "latest")
+    checkpoint.save_checkpoint(state, tmp_path / "latest")
     for name in ("latest.new.manifest", "epoch_7.new.manifest", "mine.manifest"):
         (tmp_path / name).write_text("torn")
-    assert newest(tmp_path) == tmp_path / "latest"
+    assert latest_checkpoint(tmp_path) == tmp_path / "latest"
     for name, then in (
         ("latest.new.manifest", "the checkpoint before it is used"),
         ("epoch_7.new.manifest", "passed over"),
@@ -135,8 +149,8 @@ def test_a_damaged_announcement_is_passed_over_and_replaced_by_the_next_saving(t
     ):
         assert f"{name} is damaged: it is no manifest; {then}" in caplog.text
     state.progress.epoch = 2
-    checkpoint.save(state, tmp_path / "latest")
-    restore(found := make_state(), tmp_path / "latest")
+    checkpoint.save_checkpoint(state, tmp_path / "latest")
+    load_checkpoint(found := make_state(), tmp_path / "latest")
     assert found.progress.epoch == 2
     assert not (tmp_path / "latest.new.manifest").exists()
 
@@ -145,28 +159,28 @@ def test_a_folder_that_disappears_fails_the_run_and_is_not_made_anew(tmp_path):
     state = make_state()
     folder = tmp_path / "run"
     with pytest.raises(CheckpointError, match="latest: cannot be written: the folder of the run is gone") as error:
-        checkpoint.save(state, folder / "latest")
+        checkpoint.save_checkpoint(state, folder / "latest")
     assert error.value.exit_status == 1
     assert not folder.exists()
 
 
 def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tmp_path, monkeypatch):
     state = make_state()
-    checkpoint.save(state, tmp_path / "latest")
+    checkpoint.save_checkpoint(state, tmp_path / "latest")
     checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
     state.progress.epoch = 1
-    checkpoint.save(state, tmp_path / "latest")
+    checkpoint.save_checkpoint(state, tmp_path / "latest")
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "link", full)
-    monkeypatch.setattr(staging, "write_atomically", full)
+    monkeypatch.setattr(atomic_files, "write_atomically", full)
     with pytest.raises(CheckpointError, match=r"best_model: cannot be written .No space left") as error:
         checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
     assert error.value.exit_status == 1
     monkeypatch.undo()
-    restore(found := make_state(), tmp_path / "best_model")
+    load_checkpoint(found := make_state(), tmp_path / "best_model")
     assert found.progress.epoch == 0
 
 
@@ -175,23 +189,23 @@ def test_a_copy_needs_no_links(tmp_path, monkeypatch):
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    checkpoint.save(make_state(), tmp_path / "latest")
+    checkpoint.save_checkpoint(make_state(), tmp_path / "latest")
     checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
     for suffix in checkpoint.CONTENT:
         assert (tmp_path / f"best_model{suffix}").read_bytes() == (tmp_path / f"latest{suffix}").read_bytes()
-    restore(make_state(), tmp_path / "best_model")
+    load_checkpoint(make_state(), tmp_path / "best_model")
 
 
 def test_steps_within_an_epoch_are_saved(tmp_path):
     state = make_state()
-    saver = Checkpoints(state, tmp_path, interval=100, interval_steps=3)
+    saver = CheckpointSaver(state, tmp_path, interval=100, interval_steps=3)
     seen = []
 
     class Look(Callback):
         def on_step_end(self, report):
             if (tmp_path / "latest.pdstates").exists():
                 found = make_state()
-                restore(found, tmp_path / "latest")
+                load_checkpoint(found, tmp_path / "latest")
                 seen.append((found.progress.epoch, found.progress.step))
 
     trainer = make_trainer(state, saver, Look())
@@ -202,7 +216,7 @@ def test_steps_within_an_epoch_are_saved(tmp_path):
 
 def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
     state = make_state()
-    checkpoint.save(state, tmp_path / "latest")
+    checkpoint.save_checkpoint(state, tmp_path / "latest")
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
@@ -211,16 +225,16 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypa
     with pytest.raises(
         CheckpointError, match=r"cannot be written .*No space left on device.*the checkpoint before it is whole"
     ):
-        checkpoint.save(state, tmp_path / "latest")
+        checkpoint.save_checkpoint(state, tmp_path / "latest")
     monkeypatch.undo()
-    restore(make_state(), newest(tmp_path))
+    load_checkpoint(make_state(), latest_checkpoint(tmp_path))
 
 
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(tmp_path):
-    checkpoint.save(make_state(class_num=3), tmp_path / "latest")
+    checkpoint.save_checkpoint(make_state(class_num=3), tmp_path / "latest")
     for other in (make_state(class_num=4), make_state(class_num=4, network=lambda: paddle.nn.Linear(2, 3))):
         with pytest.raises(CheckpointError, match="the checkpoint's class_num is 3, this configuration's is 4"):
-            restore(other, tmp_path / "latest")
+            load_checkpoint(other, tmp_path / "latest")
 
 
 def test_a_step_beyond_the_epoch_is_refused(tmp_path):
@@ -228,18 +242,18 @@ def test_a_step_beyond_the_epoch_is_refused(tmp_path):
     state.identity["steps per epoch"] = resumed.identity["steps per epoch"] = STEPS
     for step in (STEPS, STEPS + 1):
         state.progress.step = step
-        checkpoint.save(state, tmp_path / f"step_{step}")
-    restore(resumed, tmp_path / f"step_{STEPS}")
+        checkpoint.save_checkpoint(state, tmp_path / f"step_{step}")
+    load_checkpoint(resumed, tmp_path / f"step_{STEPS}")
     with pytest.raises(CheckpointError, match=f"step is {STEPS + 1}, but an epoch has {STEPS} steps; give the same"):
-        restore(resumed, tmp_path / f"step_{STEPS + 1}")
+        load_checkpoint(resumed, tmp_path / f"step_{STEPS + 1}")
 
 
 def test_a_missing_part_is_named(tmp_path):
-    checkpoint.save(make_state(), tmp_path / "latest")
+    checkpoint.save_checkpoint(make_state(), tmp_path / "latest")
     (tmp_path / "latest.manifest").unlink()
     (tmp_path / "latest.pdopt").unlink()
     with pytest.raises(CheckpointError, match=r"latest\.pdopt does not exist; weights alone"):
-        restore(make_state(), tmp_path / "latest")
+        load_checkpoint(make_state(), tmp_path / "latest")
 
 
 def test_gradients_that_are_not_finite_stop_the_run():
@@ -307,7 +321,7 @@ def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
     state.optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(
         state.model, state.schedule
     )
-    restore(state, tmp_path / "epoch_2")
+    load_checkpoint(state, tmp_path / "epoch_2")
     assert_equal(tensors(state), expected)
     assert (state.progress.epoch, state.progress.step, state.progress.best) == (2, 0, 0.625)
     state.model.drop.p = 0.0

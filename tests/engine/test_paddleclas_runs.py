@@ -14,10 +14,10 @@ import numpy as np
 import paddle
 import pytest
 
-from ppzoo import build, native
+from ppzoo import builders, native
 from ppzoo.data import DATASETS
-from ppzoo.engine import Plan, Steps, Trainer, TrainState, restore
-from ppzoo.engine.checkpoint import save
+from ppzoo.engine import Plan, StepLoader, Trainer, TrainState, load_checkpoint
+from ppzoo.engine.checkpoint.checkpoint import save_checkpoint
 from ppzoo.errors import CheckpointError, WeightsError
 from ppzoo.events import Callback
 from ppzoo.models.mobilenet_v1 import MobileNet
@@ -47,7 +47,7 @@ def run(tmp_path):
 
 class Batches:
     def __init__(self):
-        dataset, transforms = DATASETS["FashionMNIST"](mode="train"), build.transforms(TRANSFORMS)
+        dataset, transforms = DATASETS["FashionMNIST"](mode="train"), builders.build_transforms(TRANSFORMS)
         samples = [dataset[index] for index in range(STEPS * BATCH)]
         self.images = np.stack([transforms(image).transpose(2, 0, 1) for image, _ in samples])
         self.labels = np.array([[label] for _, label in samples])
@@ -74,8 +74,10 @@ class Record(Callback):
 def make_state(schedule=COSINE):
     with paddle.utils.unique_name.guard():
         network = MobileNet(10, scale=0.0625)
-    optimizer, schedule = build.optimizer({**OPTIMIZER, "lr": schedule}, network, epochs=EPOCHS, steps_per_epoch=STEPS)
-    return TrainState(network, optimizer, schedule, build.metric([{"TopkAcc": {"topk": [1, 5]}}]))
+    optimizer, schedule = builders.build_optimizer(
+        {**OPTIMIZER, "lr": schedule}, network, epochs=EPOCHS, steps_per_epoch=STEPS
+    )
+    return TrainState(network, optimizer, schedule, builders.build_metrics([{"TopkAcc": {"topk": [1, 5]}}]))
 
 
 def tensors(state_dict):
@@ -85,7 +87,7 @@ def tensors(state_dict):
 
 def test_weights_and_optimizer_state_are_theirs_to_the_bit_and_so_are_the_losses_that_follow(run, stock):
     state = make_state()
-    restore(state, run)
+    load_checkpoint(state, run)
     for mine, suffix in ((state.model, "pdparams"), (state.optimizer, "pdopt")):
         theirs = tensors(paddle.load(f"{run}.{suffix}"))
         assert mine.state_dict().keys() - {"LR_Scheduler"} == theirs.keys()
@@ -93,8 +95,8 @@ def test_weights_and_optimizer_state_are_theirs_to_the_bit_and_so_are_the_losses
 
     trainer = Trainer(
         state=state,
-        steps=Steps(Batches()),
-        loss=build.loss([{"CELoss": {"epsilon": 0.1}}]),
+        steps=StepLoader(Batches()),
+        loss=builders.build_loss([{"CELoss": {"epsilon": 0.1}}]),
         evaluate=None,
         plan=Plan(EPOCHS),
     )
@@ -126,7 +128,7 @@ def test_the_way_back_stock_optimizer_and_schedule_go_on_from_ppzoos_checkpoint(
         paddle.nn.functional.cross_entropy(state.model(batch.images), batch.labels).backward()
         state.update()
     state.finish_epoch()
-    save(state, tmp_path / "latest")
+    save_checkpoint(state, tmp_path / "latest")
 
     network.set_state_dict(paddle.load(str(tmp_path / "latest.pdparams")))
     optimizer.set_state_dict(paddle.load(str(tmp_path / "latest.pdopt")))
@@ -149,11 +151,11 @@ def test_the_way_back_stock_optimizer_and_schedule_go_on_from_ppzoos_checkpoint(
 def test_the_optimizer_state_of_paddleclas_2_4_and_later_is_a_list_of_one(run):
     paddle.save([paddle.load(f"{run}.pdopt")], f"{run}.pdopt")
     state = make_state()
-    restore(state, run)
+    load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(0.00853553)
     paddle.save([paddle.load(f"{run}.pdopt")[0]] * 2, f"{run}.pdopt")
     with pytest.raises(WeightsError, match="holds a list"):
-        restore(make_state(), run)
+        load_checkpoint(make_state(), run)
 
 
 def test_with_an_average_of_the_weights_the_trained_ones_are_in_pdema(run):
@@ -162,7 +164,7 @@ def test_with_an_average_of_the_weights_the_trained_ones_are_in_pdema(run):
     expected = tensors(paddle.load(f"{run}.pdema"))
     paddle.save(averages, f"{run}.pdparams")
     state = make_state()
-    restore(state, run)
+    load_checkpoint(state, run)
     for key, value in tensors(state.model.state_dict()).items():
         np.testing.assert_array_equal(value, expected[key], err_msg=key)
 
@@ -179,7 +181,7 @@ def test_the_best_figure_is_that_of_the_epochs_done(run, best, expected):
     if best:
         save_state(best, run.parent / "best_model.pdstates")
     state = make_state()
-    restore(state, run)
+    load_checkpoint(state, run)
     assert (state.progress.epoch, state.progress.step) == (2, 0)
     assert (state.progress.best, state.progress.best_epoch) == pytest.approx(expected)
 
@@ -187,7 +189,7 @@ def test_the_best_figure_is_that_of_the_epochs_done(run, best, expected):
 def test_the_figure_of_a_run_without_metric_is_none(run):
     save_state({"metric": -1, "epoch": 2}, f"{run}.pdstates")
     state = make_state()
-    restore(state, run)
+    load_checkpoint(state, run)
     assert state.progress.best is None
 
 
@@ -198,7 +200,7 @@ def test_a_schedule_that_they_step_once_an_epoch_goes_on_at_its_epoch(run):
     accumulators = paddle.load(f"{run}.pdopt")
     paddle.save([{**accumulators, "LR_Scheduler": theirs.state_dict()}], f"{run}.pdopt")
     state = make_state(piecewise)
-    restore(state, run)
+    load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(theirs())
     assert state.schedule.last_epoch == 2 * STEPS
 
@@ -214,7 +216,7 @@ def test_a_rate_that_they_lowered_at_a_plateau_stays_lowered(run, warmup):
     accumulators = paddle.load(f"{run}.pdopt")
     paddle.save([{**accumulators, "LR_Scheduler": content}], f"{run}.pdopt")
     state = make_state({"name": "ReduceOnPlateau", "learning_rate": 0.1, "mode": "max", "warmup_epoch": warmup})
-    restore(state, run)
+    load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(0.05)
     assert (state.schedule.best, state.schedule.num_bad_epochs) == (pytest.approx(0.3), 0)
 
@@ -224,4 +226,4 @@ def test_the_state_of_another_network_is_refused(run):
     stranger = {f"fc_99.w_0_{key}": value for key, value in theirs.items() if key != "LR_Scheduler"}
     save_state({**stranger, "LR_Scheduler": theirs["LR_Scheduler"]}, f"{run}.pdopt")
     with pytest.raises(CheckpointError, match="its optimizer state has no entry of the parameter"):
-        restore(make_state(), run)
+        load_checkpoint(make_state(), run)

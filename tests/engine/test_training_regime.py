@@ -3,26 +3,26 @@
 import numpy as np
 import paddle
 import pytest
-from toy import EPOCHS, STEPS, Batches, Reports, StopAfter, assert_equal, make_state, make_trainer, tensors
+from helpers.toy import EPOCHS, STEPS, Batches, Reports, StopAfter, assert_equal, make_state, make_trainer, tensors
 
 from ppzoo.engine import (
-    Checkpoints,
+    CheckpointSaver,
     EarlyStopping,
+    ExponentialMovingAverage,
     LossScaler,
+    MixedPrecision,
     Plan,
-    Precision,
-    Steps,
-    WeightAverage,
-    checkpoint,
+    StepLoader,
+    amp,
+    build_mixed_precision,
     device,
-    mixed_precision,
-    newest,
-    precision,
-    restore,
+    latest_checkpoint,
+    load_checkpoint,
     trainer,
 )
-from ppzoo.engine.processes import _Several
-from ppzoo.engine.tally import Part, Tally, total_weights, weights_of
+from ppzoo.engine.checkpoint import checkpoint
+from ppzoo.engine.distributed import _Several
+from ppzoo.engine.running_metrics import Part, RunningMetrics, total_weights, weights_of
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, TrainingError
 from ppzoo.events import Callback
 from ppzoo.losses import LOSSES, CombinedLoss
@@ -52,7 +52,7 @@ class Merged(Batches):
         return -(-len(self.sizes) // self.together)
 
     def epoch(self, epoch, start_step=0):
-        for batches in Steps(Batches(self.sizes), update_freq=self.together).epoch(epoch, start_step):
+        for batches in StepLoader(Batches(self.sizes), update_freq=self.together).epoch(epoch, start_step):
             for key in ("images", "labels", "indices"):
                 setattr(batches[0], key, paddle.concat([getattr(batch, key) for batch in batches]))
             yield batches[0]
@@ -63,11 +63,11 @@ class Merged(Batches):
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 3, 4, 1, 2)])
 def test_gathered_gradients_equal_those_of_one_large_batch(sizes):
-    steps = Steps(Batches(sizes), update_freq=2)
+    steps = StepLoader(Batches(sizes), update_freq=2)
     pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
     first, second = Reports(), Reports()
     make_trainer(pieces, first, steps=steps).fit()
-    make_trainer(whole, second, steps=Steps(Merged(sizes, 2))).fit()
+    make_trainer(whole, second, steps=StepLoader(Merged(sizes, 2))).fit()
     assert pieces.schedule.last_epoch == whole.schedule.last_epoch == len(steps) * EPOCHS
     expected = tensors(whole)
     for key, value in tensors(pieces).items():
@@ -87,10 +87,10 @@ WEIGHED = {
 @pytest.mark.parametrize("name", WEIGHED)
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 1, 4, 1, 2)])
 def test_gathered_gradients_are_those_of_one_weighted_mean(name, sizes):
-    steps = Steps(Batches(sizes), update_freq=2)
+    steps = StepLoader(Batches(sizes), update_freq=2)
     pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
     first, second = Reports(), Reports()
-    for state, report, batches in ((pieces, first, steps), (whole, second, Steps(Merged(sizes, 2)))):
+    for state, report, batches in ((pieces, first, steps), (whole, second, StepLoader(Merged(sizes, 2)))):
         training = make_trainer(state, report, steps=batches)
         training.loss = CombinedLoss(WEIGHED[name])
         training.fit()
@@ -126,7 +126,7 @@ def test_the_gradients_of_several_processes_are_those_of_one_weighted_mean(name)
 
 
 def test_a_checkpoint_from_before_losses_had_weights_goes_on():
-    tally = Tally(MetricList([]))
+    tally = RunningMetrics(MetricList([]))
     tally.restore({"images": 8, "sums": {"A": 4.0, "B": 8.0, "loss": 12.0}, "metric": {}})
     tally.add([Part(2, {"A": 1.0, "B": 2.0, "loss": 3.0}, {}, {"A": 2, "B": 2})])
     assert tally.figures() == {"A": 0.6, "B": 1.2, "loss": pytest.approx(1.8)}
@@ -134,13 +134,13 @@ def test_a_checkpoint_from_before_losses_had_weights_goes_on():
 
 def test_what_remains_of_an_epoch_makes_a_smaller_step_or_is_dropped():
     batches = Batches((1, 1, 1, 1, 1))
-    lengths = [len(step) for step in Steps(batches, update_freq=2).epoch(0)]
+    lengths = [len(step) for step in StepLoader(batches, update_freq=2).epoch(0)]
     assert lengths == [2, 2, 1]
-    dropping = Steps(batches, update_freq=2, drop_last=True)
+    dropping = StepLoader(batches, update_freq=2, drop_last=True)
     assert len(dropping) == 2
     assert [len(step) for step in dropping.epoch(0)] == [2, 2]
     with pytest.raises(ConfigError, match=r"Global.update_freq: expected at most the 5 batches .* received 6"):
-        Steps(batches, update_freq=6, drop_last=True)
+        StepLoader(batches, update_freq=6, drop_last=True)
 
 
 def test_epochs_of_a_given_length_go_through_the_data_without_a_gap():
@@ -149,11 +149,11 @@ def test_epochs_of_a_given_length_go_through_the_data_without_a_gap():
             for step in range(start_step, STEPS):
                 yield epoch * STEPS + step
 
-    steps = Steps(Numbered(), update_freq=2, iter_per_epoch=6)
+    steps = StepLoader(Numbered(), update_freq=2, iter_per_epoch=6)
     assert len(steps) == 3
     assert [batch for epoch in range(3) for step in steps.epoch(epoch) for batch in step] == list(range(18))
     assert list(steps.epoch(1, 2)) == [[10, 11]]
-    assert list(Steps(Numbered(), iter_per_epoch=2).epoch(3)) == [[6], [7]]
+    assert list(StepLoader(Numbered(), iter_per_epoch=2).epoch(3)) == [[6], [7]]
     assert list(steps.epoch(1, 3)) == []
 
 
@@ -167,7 +167,7 @@ def test_readers_are_closed_when_an_epoch_ends_in_the_middle_of_a_pass():
             finally:
                 closed.append(epoch)
 
-    assert len(list(Steps(Watched(), iter_per_epoch=3).epoch(0))) == 3
+    assert len(list(StepLoader(Watched(), iter_per_epoch=3).epoch(0))) == 3
     assert closed == [0]
 
 
@@ -176,9 +176,10 @@ def test_readers_are_closed_when_an_epoch_ends_in_the_middle_of_a_pass():
 
 def everything():
     state = make_state(
-        precision=Precision(scaler=LossScaler(2.0**10, dynamic=True)), patience=EarlyStopping(9, higher_is_better=False)
+        precision=MixedPrecision(scaler=LossScaler(2.0**10, dynamic=True)),
+        patience=EarlyStopping(9, higher_is_better=False),
     )
-    state.average = WeightAverage(state.model, 0.9)
+    state.average = ExponentialMovingAverage(state.model, 0.9)
     return state
 
 
@@ -186,7 +187,7 @@ def trainer_of_everything(state, *callbacks):
     def figures():
         return {"loss": float(sum(value.abs().sum() for value in state.model.parameters()))}
 
-    steps = Steps(Batches(), update_freq=2, iter_per_epoch=6)
+    steps = StepLoader(Batches(), update_freq=2, iter_per_epoch=6)
     return make_trainer(state, *callbacks, steps=steps, evaluate=figures)
 
 
@@ -197,9 +198,11 @@ def test_a_stopped_run_with_all_of_it_ends_bit_for_bit_where_an_uninterrupted_on
 
     stopped, reports = everything(), Reports()
     with pytest.raises(Interrupted):
-        trainer_of_everything(stopped, Checkpoints(stopped, tmp_path, interval=1), reports, StopAfter(stop_after)).fit()
+        trainer_of_everything(
+            stopped, CheckpointSaver(stopped, tmp_path, interval=1), reports, StopAfter(stop_after)
+        ).fit()
     resumed = everything()
-    restore(resumed, newest(tmp_path))
+    load_checkpoint(resumed, latest_checkpoint(tmp_path))
     trainer_of_everything(resumed, reports).fit()
     assert_equal(tensors(resumed), tensors(whole))
     assert_equal(arrays(resumed.average), arrays(whole.average))
@@ -218,7 +221,7 @@ def arrays(average):
 
 
 def test_scaling_the_loss_by_a_power_of_two_changes_no_bit():
-    plain, scaled = make_state(), make_state(precision=Precision(scaler=LossScaler(2.0**12, dynamic=True)))
+    plain, scaled = make_state(), make_state(precision=MixedPrecision(scaler=LossScaler(2.0**12, dynamic=True)))
     make_trainer(plain).fit()
     make_trainer(scaled).fit()
     assert_equal(tensors(scaled), tensors(plain))
@@ -240,9 +243,9 @@ class Overflow(Callback):
 
 
 def test_a_step_that_overflows_is_left_out_counted_and_said_but_the_schedule_goes_on(caplog, monkeypatch):
-    monkeypatch.setattr(precision.logger, "propagate", True)
-    state = make_state(precision=Precision(scaler=LossScaler(1024.0, dynamic=True)))
-    state.average = WeightAverage(state.model, 0.9)
+    monkeypatch.setattr(amp.logger, "propagate", True)
+    state = make_state(precision=MixedPrecision(scaler=LossScaler(1024.0, dynamic=True)))
+    state.average = ExponentialMovingAverage(state.model, 0.9)
     training, before = make_trainer(state, plan=Plan(1)), tensors(state)
     Overflow(training, 0, 2)
     seen = []
@@ -279,7 +282,7 @@ def test_the_scale_doubles_after_many_good_steps_and_a_fixed_one_stays(monkeypat
 
 
 def test_gradients_that_always_overflow_stop_the_run():
-    state = make_state(precision=Precision(scaler=LossScaler(1024.0, dynamic=True)))
+    state = make_state(precision=MixedPrecision(scaler=LossScaler(1024.0, dynamic=True)))
     training = make_trainer(state, plan=Plan(100))
     Overflow(training, *range(1000))
     with pytest.raises(TrainingError, match="the gradients overflowed at 30 steps in a row"):
@@ -287,10 +290,10 @@ def test_gradients_that_always_overflow_stop_the_run():
 
 
 def test_the_cpu_says_that_it_computes_in_float32(caplog, monkeypatch):
-    monkeypatch.setattr(precision.logger, "propagate", True)
+    monkeypatch.setattr(amp.logger, "propagate", True)
     device.select_device("cpu")
     with caplog.at_level("INFO", logger="ppzoo"):
-        made = mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
+        made = build_mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
     assert made.scaler is None
     assert [record.getMessage() for record in caplog.records] == [
         "AMP: PaddlePaddle has no half-precision operators for the CPU; computing in float32 there"
@@ -303,13 +306,13 @@ def test_a_gpu_computes_in_the_precision_that_it_has_or_refuses(monkeypatch, dty
     options = {"level": "O2", "dtype": dtype, "scale": 128.0, "dynamic": True}
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: True)
-    made = mixed_precision(**options, evaluation=True)
+    made = build_mixed_precision(**options, evaluation=True)
     assert (made.scaler is None) == (dtype == "bfloat16")
     with made.cast(), made.eval_cast():
         assert Linear()(paddle.ones([1, 3, 8, 8])).shape == [1, 3]
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: False)
     with pytest.raises(DeviceError, match=f"AMP.dtype: this device cannot compute in {dtype}; set AMP.use_amp to Fal"):
-        mixed_precision(**options)
+        build_mixed_precision(**options)
 
 
 # --- averaged weights ------------------------------------------------------------------------------------------------
@@ -318,7 +321,7 @@ def test_a_gpu_computes_in_the_precision_that_it_has_or_refuses(monkeypatch, dty
 @pytest.mark.parametrize("warmup", [True, False])
 def test_the_average_is_that_of_the_formula(warmup):
     state = make_state()
-    state.average = WeightAverage(state.model, 0.7, warmup)
+    state.average = ExponentialMovingAverage(state.model, 0.7, warmup)
     expected = arrays(state.average)
     count = 0
 
@@ -347,7 +350,7 @@ def judged_by(state, figures):
 
 def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
     state = make_state()
-    state.average = WeightAverage(state.model, 0.5)
+    state.average = ExponentialMovingAverage(state.model, 0.5)
     training = judged_by(state, [0.5, 0.4, 0.6, 0.7, 0.1, 0.7])
     reports, folder = [], tmp_path
 
@@ -360,7 +363,7 @@ def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
                 expected = state.average.values if report.averaged else state.model.state_dict()
                 assert all(np.array_equal(best[key], np.array(value)) for key, value in expected.items()), name
 
-    training.callbacks += [Checkpoints(state, folder, interval=1), Look()]
+    training.callbacks += [CheckpointSaver(state, folder, interval=1), Look()]
     summary = training.fit()
     assert reports == [(True, False, 0.4), (True, True, 0.7), (False, False, 0.7)]
     assert (summary.best, summary.best_epoch, summary.averaged) == (0.7, 1, True)
@@ -373,33 +376,33 @@ def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
 
 def test_a_run_goes_on_from_the_best_model_too_whichever_weights_come_first_there(tmp_path):
     state = make_state()
-    state.average = WeightAverage(state.model, 0.5)
+    state.average = ExponentialMovingAverage(state.model, 0.5)
     training = judged_by(state, [0.5, 0.7])
     training.plan = Plan(1, main="top1", higher_is_better=True)
-    training.callbacks.append(Checkpoints(state, tmp_path, interval=1))
+    training.callbacks.append(CheckpointSaver(state, tmp_path, interval=1))
     training.fit()
     found = make_state()
-    found.average = WeightAverage(found.model, 0.5)
-    restore(found, tmp_path / "best_model")
+    found.average = ExponentialMovingAverage(found.model, 0.5)
+    load_checkpoint(found, tmp_path / "best_model")
     assert_equal(tensors(found), tensors(state))
     assert_equal(arrays(found.average), arrays(state.average))
     assert found.average.updates == STEPS
 
     plain = make_state()
-    restore(plain, tmp_path / "best_model")
+    load_checkpoint(plain, tmp_path / "best_model")
     assert_equal(tensors(plain), tensors(state))
-    checkpoint.save(plain, tmp_path / "best_model")
+    checkpoint.save_checkpoint(plain, tmp_path / "best_model")
     assert not (tmp_path / "best_model.pdema").exists()
 
 
 def test_an_average_may_begin_where_a_checkpoint_has_none(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     state = make_state()
-    make_trainer(state, Checkpoints(state, tmp_path, interval=9)).fit()
+    make_trainer(state, CheckpointSaver(state, tmp_path, interval=9)).fit()
     found = make_state()
-    found.average = WeightAverage(found.model, 0.5)
+    found.average = ExponentialMovingAverage(found.model, 0.5)
     with caplog.at_level("INFO", logger="ppzoo"):
-        restore(found, tmp_path / "latest")
+        load_checkpoint(found, tmp_path / "latest")
     assert "latest has no averaged weights: the average begins with its weights" in caplog.text
     assert_equal(arrays(found.average), {key: np.array(value) for key, value in state.model.state_dict().items()})
 
@@ -413,8 +416,8 @@ def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
     paddle.save(state.optimizer.state_dict(), str(tmp_path / "epoch_1.pdopt"))
     paddle.save({"metric": 0.5, "epoch": 1}, str(tmp_path / "epoch_1.pdstates"))
     found = make_state()
-    found.average = WeightAverage(found.model, 0.5)
-    restore(found, tmp_path / "epoch_1")
+    found.average = ExponentialMovingAverage(found.model, 0.5)
+    load_checkpoint(found, tmp_path / "epoch_1")
     assert_equal(tensors(found), tensors(state))
     assert_equal(arrays(found.average), {key: np.array(value) for key, value in other.model.state_dict().items()})
     assert found.average.updates == STEPS
@@ -422,10 +425,10 @@ def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
 
 def test_a_damaged_average_is_noticed(tmp_path):
     state = make_state()
-    state.average = WeightAverage(state.model, 0.5)
-    checkpoint.save(state, tmp_path / "latest")
+    state.average = ExponentialMovingAverage(state.model, 0.5)
+    checkpoint.save_checkpoint(state, tmp_path / "latest")
     (tmp_path / "latest.pdema").unlink()
-    assert newest(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is None
 
 
 # --- early stopping --------------------------------------------------------------------------------------------------
@@ -436,7 +439,7 @@ def test_a_run_that_gains_nothing_any_more_ends_early_and_says_so(tmp_path, capl
     state = make_state(patience=EarlyStopping(2, min_gain=0.05))
     training = judged_by(state, [0.5, 0.6, 0.64, 0.62, 0.9])
     training.plan = Plan(10, main="top1", higher_is_better=True)
-    training.callbacks.append(Checkpoints(state, tmp_path, interval=9))
+    training.callbacks.append(CheckpointSaver(state, tmp_path, interval=9))
     with caplog.at_level("INFO", logger="ppzoo"):
         summary = training.fit()
     assert (summary.epochs, summary.best, summary.best_epoch) == (4, 0.64, 2)
@@ -444,7 +447,7 @@ def test_a_run_that_gains_nothing_any_more_ends_early_and_says_so(tmp_path, capl
     assert line in [record.getMessage() for record in caplog.records]
 
     again = make_state(patience=EarlyStopping(2, min_gain=0.05))
-    restore(again, tmp_path / "latest")
+    load_checkpoint(again, tmp_path / "latest")
     assert judged_by(again, []).fit().epochs == 4
 
 

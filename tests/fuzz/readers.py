@@ -22,10 +22,10 @@ from ppzoo.data.datasets.tar_shards import TarShards
 from ppzoo.data.idx import read_idx
 from ppzoo.data.index import read_list
 from ppzoo.data.transforms import Compose, DecodeImage, RandCropImage
-from ppzoo.deploy.operators import require_computing
+from ppzoo.deploy.allowed_operators import require_computing
 from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.weights import read, read_state
-from ppzoo.yaml_text import dump, parse
+from ppzoo.yaml_io import dump, parse
 
 CORPUS = Path(__file__).parent / "corpus"
 SOME_CONFIG = b"Global: {epochs: 3, size: [3, 32, 32]}\nArch: {name: LeNet}\nops:\n- A: {b: 1}\n- C:\n"

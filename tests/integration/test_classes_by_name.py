@@ -7,26 +7,26 @@ import unicodedata
 import numpy as np
 import pytest
 import yaml
-from pictures import paint
+from helpers.pictures import paint
 
-from ppzoo import build
-from ppzoo.build import classes
-from ppzoo.build.networks import class_count
+from ppzoo import builders
+from ppzoo.builders import class_names
+from ppzoo.builders.models import class_count
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams
 
-COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40), "yellow": (230, 220, 30)}
+COLORS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40), "yellow": (230, 220, 30)}
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
 OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE]
 NAMES = ["blue", "green", "red"]
 
 
 def folders(root, names, count=4, seed=0):
-    """One folder of images per class; the colour is that of the name in lower case."""
+    """One folder of images per class; the color is that of the name in lower case."""
     for name in names:
         (root / name).mkdir(parents=True)
         for number in range(count):
-            paint(root / name / f"{number}.png", COLOURS.get(name.lower(), (128, 128, 128)), seed=seed + number)
+            paint(root / name / f"{number}.png", COLORS.get(name.lower(), (128, 128, 128)), seed=seed + number)
     return root
 
 
@@ -37,7 +37,7 @@ def section(root, **options):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Images of three colours, a configuration without `class_num`, and a run of it that knows the colours."""
+    """Images of three colors, a configuration without `class_num`, and a run of it that knows the colors."""
     folder = tmp_path_factory.mktemp("place")
     folders(folder / "train", NAMES, count=8)
     folders(folder / "val", NAMES, seed=50)
@@ -82,13 +82,13 @@ def command(place, run):
 def evaluated(place, folder, weights):
     """The label that an evaluation gives to the images of each class folder."""
     overrides = [f"Global.pretrained_model={weights}", f"DataLoader.Eval.dataset.image_root={folder}"]
-    config = classes.with_classes_of_run(build.read_config(str(place / "config.yaml"), overrides, "eval"))
-    images = build.loader(
+    config = class_names.with_classes_of_run(builders.read_config(str(place / "config.yaml"), overrides, "eval"))
+    images = builders.build_loader(
         config["DataLoader"]["Eval"],
         class_num=class_count(config),
         seed=0,
         training=False,
-        classes=classes.evaluation_names(config),
+        classes=class_names.evaluation_names(config),
     ).samples.dataset
     assert [int(images[index][1]) for index in range(len(images))] == images.labels.tolist()
     return {images.describe(index).split("/")[-2]: int(images.labels[index]) for index in range(len(images))}
@@ -155,8 +155,8 @@ def test_best_model_is_chosen_by_the_right_labels(command, tmp_path):
     folders(tmp_path / "val", ["green", "red"], seed=50)
     assert command("train", eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}", weights=None) == 0
     run = tmp_path / "out" / "MobileNetV1_x0_25"
-    config = build.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'best_model'}"], "eval")
-    found = build.evaluation(config)["loss"]
+    config = builders.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'best_model'}"], "eval")
+    found = builders.evaluate(config)["loss"]
     (entry,) = map(json.loads, (run / "history.jsonl").read_text().splitlines())
     assert entry["eval"]["loss"] == pytest.approx(found, abs=1e-5)
 
@@ -232,9 +232,9 @@ def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, ca
     assert "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green" in capsys.readouterr().err
     run = tmp_path / "out" / "MobileNetV1_x0_25"
     assert (run / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
-    config = build.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
-    images = build.loader(
-        config["DataLoader"]["Eval"], class_num=3, seed=0, training=False, classes=classes.evaluation_names(config)
+    config = builders.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
+    images = builders.build_loader(
+        config["DataLoader"]["Eval"], class_num=3, seed=0, training=False, classes=class_names.evaluation_names(config)
     ).samples.dataset
     assert {images.describe(index).split("/")[-2]: images[index][1] for index in range(4)} == {"blue": 0, "red": 2}
     assert command("eval", *lists("a", "c"), weights=run / "latest") == 2
@@ -299,13 +299,13 @@ def test_a_run_is_not_resumed_with_other_folders(run, command, tmp_path, capsys)
 
 
 def test_one_class_is_not_learned(command, tmp_path, capsys):
-    folders(tmp_path / "train" / "colours", ["blue", "red"])
+    folders(tmp_path / "train" / "colors", ["blue", "red"])
     out = f"Global.output_dir={tmp_path / 'out'}"
     for overrides in ([], ["Arch.class_num=3"]):
         assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
         said = capsys.readouterr().err
-        assert "expected images of two classes or more, received 8 of class 'colours' alone" in said
-        assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colours'" in said
+        assert "expected images of two classes or more, received 8 of class 'colors' alone" in said
+        assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colors'" in said
     assert command("train", "Arch.class_num=1", out, weights=None) == 2
     assert "Arch.class_num: expected 2 or more" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from pictures import COLOURS, paint
+from helpers.pictures import COLORS, paint
 from PIL import Image
 
 import ppzoo
@@ -25,12 +25,12 @@ NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with 24 images of three colours, their list files, and a configuration."""
+    """A folder with 24 images of three colors, their list files, and a configuration."""
     folder = tmp_path_factory.mktemp("place")
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         (folder / "images" / name).mkdir(parents=True)
         for number in range(8):
-            paint(folder / "images" / name / f"{name} {number}.png", colour, seed=number)
+            paint(folder / "images" / name / f"{name} {number}.png", color, seed=number)
     config = {
         "Global": {
             "device": "cpu",
@@ -131,7 +131,7 @@ def test_infer_export_and_predictor_agree(place, trained, capsys):
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     files = sorted(str(file) for file in (place / "images").rglob("*.png"))
     assert [answer["file_name"] for answer in answers] == files
-    assert set(answers[0]["label_names"]) <= set(COLOURS)
+    assert set(answers[0]["label_names"]) <= set(COLORS)
 
     assert main(command("export", place, best(trained))) == 0
     predictor = ppzoo.Predictor(place / "inference")
@@ -201,10 +201,10 @@ def test_images_are_answered_as_often_as_they_are_named(place, trained, capsys):
 
 
 def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
-    for name in COLOURS:
+    for name in COLORS:
         (tmp_path / "images" / name).mkdir(parents=True)
         for number in range(8):
-            paint(tmp_path / "images" / name / f"{number}.png", COLOURS[name], seed=number)
+            paint(tmp_path / "images" / name / f"{number}.png", COLORS[name], seed=number)
     broken = tmp_path / "images" / "blue" / "0.png"
     broken.write_bytes(b"no image")
     images = f"DataLoader.Train.dataset.image_root={tmp_path / 'images'}"
@@ -258,7 +258,7 @@ def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tm
 
 def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, capsys, tmp_path):
     for number, name in enumerate(("a.png", "c.png")):
-        paint(tmp_path / name, COLOURS["red"], seed=number)
+        paint(tmp_path / name, COLORS["red"], seed=number)
     (tmp_path / "b.png").write_bytes(b"no image")
     assert main(command("infer", place, best(trained), f"Infer.infer_imgs={tmp_path}")) == 2
     printed = capsys.readouterr()

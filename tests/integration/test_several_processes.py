@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ppzoo.engine import newest
+from ppzoo.engine import latest_checkpoint
 from ppzoo.weights import read_pdparams
 
 pytestmark = pytest.mark.slow
@@ -140,10 +140,10 @@ def assert_same_run(folder, whole):
 
 EVALUATE = """
 import sys
-from ppzoo import build
-config = build.read_config(sys.argv[2], sys.argv[3:], "eval")
-with build.processes(config) as processes:
-    print({name: value.hex() for name, value in build.evaluation(config, processes).items()}, flush=True)
+from ppzoo import builders
+config = builders.read_config(sys.argv[2], sys.argv[3:], "eval")
+with builders.processes(config) as processes:
+    print({name: value.hex() for name, value in builders.evaluation(config, processes).items()}, flush=True)
 """
 
 
@@ -170,7 +170,7 @@ def test_a_signal_to_the_launcher_lets_all_save_and_say_so(place, tmp_path):
     run.end()
     for rank in (0, 1):
         assert run.text(rank).splitlines()[-1] == "stopped by SIGTERM; --resume auto goes on from here"
-    assert newest(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
+    assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
 
 
 def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
@@ -219,7 +219,7 @@ def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tm
     (error,) = [line for line in run.text(1 - victim).splitlines() if line.startswith("error:")]
     assert error.startswith(f"error: process {victim} of 2 is gone (killed, or out of memory?)")
     if victim == 0:
-        assert newest(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
+        assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
         return  # the other case goes on from there
 
     shutil.rmtree(tmp_path / "log")
@@ -252,7 +252,7 @@ def test_the_documented_loop_starts_again_until_the_training_is_done(place, whol
     while Path(f"/proc/{launcher}").exists():
         assert time.monotonic() - killed < 30
         time.sleep(0.1)
-    assert newest(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
+    assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
     assert run.end() == 0
     assert "going on from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
@@ -274,10 +274,10 @@ def test_an_image_that_one_cannot_read_ends_all_with_its_line(place, tmp_path):
 GRADIENTS = """
 import numpy as np, paddle
 from paddle.nn import functional as F
-from ppzoo.engine import join_processes
-from ppzoo.layers import Conv2D, Linear, batch_norm, synchronise_norms
+from ppzoo.engine import init_process_group
+from ppzoo.layers import Conv2D, Linear, batch_norm, synchronize_norms
 
-processes = join_processes()
+processes = init_process_group()
 
 def network():
     paddle.seed(3)
@@ -296,7 +296,7 @@ one = network()
 loss(one, slice(None)).backward()
 for cut in (16, 11):
     two = network()
-    synchronise_norms(two)
+    synchronize_norms(two)
     rows = slice(0, cut) if processes.first else slice(cut, 32)
     processes.weighted(loss(two, rows), rows.stop - rows.start, 32).backward()
     processes.average_gradients(two.parameters())
@@ -307,7 +307,7 @@ for cut in (16, 11):
 """
 
 
-def test_synchronised_norms_make_the_gradients_of_one_large_batch(place, tmp_path):
+def test_synchronized_norms_make_the_gradients_of_one_large_batch(place, tmp_path):
     (tmp_path / "gradients.py").write_text(GRADIENTS)
     run = launch(place, tmp_path, 2, tmp_path / "gradients.py")
     assert run.end() == 0, run.text(0)

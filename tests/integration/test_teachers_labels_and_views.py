@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from pictures import COLOURS, paint
+from helpers.pictures import COLORS, paint
 from PIL import Image
 
 import ppzoo
-from ppzoo import build
+from ppzoo import builders
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams, read_state
 
@@ -25,17 +25,17 @@ PAIR = [["Student", "Teacher"]]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Images of three colours in class folders, images of one to three with a list, and a configuration."""
+    """Images of three colors in class folders, images of one to three with a list, and a configuration."""
     folder = tmp_path_factory.mktemp("place")
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         (folder / "images" / name).mkdir(parents=True)
         for number in range(8):
-            paint(folder / "images" / name / f"{number}.png", colour, seed=number)
+            paint(folder / "images" / name / f"{number}.png", color, seed=number)
     (folder / "mixed").mkdir()
     lines = []
     for number in range(1, 8):
         flags = [number >> bit & 1 for bit in range(3)]
-        chosen = [colour for colour, flag in zip(COLOURS.values(), flags, strict=True) if flag]
+        chosen = [color for color, flag in zip(COLORS.values(), flags, strict=True) if flag]
         for copy in range(3):
             name = f"{number}_{copy}.png"
             paint(folder / "mixed" / name, *chosen, seed=copy)
@@ -108,7 +108,7 @@ def place(tmp_path_factory):
         part["dataset"] |= listed
     several["Infer"] |= {
         "infer_imgs": str(folder / "mixed"),
-        "PostProcess": {"name": "MultiLabelThreshOutput", "threshold": 0.4, "label_list": list(COLOURS)},
+        "PostProcess": {"name": "MultiLabelThreshOutput", "threshold": 0.4, "label_list": list(COLORS)},
     }
     write(folder / "several.yaml", several)
     return folder
@@ -155,7 +155,7 @@ def test_classes_and_their_names_are_found_in_a_folder(place, teacher, capsys):
     assert yaml.safe_load((teacher / "config.yaml").read_text())["Arch"]["class_num"] == 3
     assert (teacher / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
     weights = f"Global.pretrained_model={teacher / 'best_model'}"  # with the configuration that says nothing
-    assert set(answers(capsys, *command("infer", place / "plain.yaml", weights))[0]["label_names"]) <= set(COLOURS)
+    assert set(answers(capsys, *command("infer", place / "plain.yaml", weights))[0]["label_names"]) <= set(COLORS)
     assert main(command("export", place / "plain.yaml", weights)) == 0
 
 
@@ -262,7 +262,7 @@ def test_evaluation_gives_the_figures_with_and_without_test_time_augmentation(pl
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
 
     def figures(*overrides: str) -> dict[str, float]:
-        return build.evaluation(build.read_config(str(place / "plain.yaml"), [weights, *overrides], "eval"))
+        return builders.evaluate(builders.read_config(str(place / "plain.yaml"), [weights, *overrides], "eval"))
 
     plain, off, flip, crops = (
         figures(),

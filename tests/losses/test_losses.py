@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
-import reference
+from helpers import reference
 
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.losses import LOSSES, CombinedLoss

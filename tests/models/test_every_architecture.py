@@ -5,12 +5,12 @@ import tempfile
 import numpy as np
 import paddle
 import pytest
-import reference
+from helpers import reference
 
-from ppzoo import build
+from ppzoo import builders
 from ppzoo.errors import ConfigError
 from ppzoo.models import MODELS
-from ppzoo.models.figures import figures
+from ppzoo.models.model_stats import model_stats
 from ppzoo.weights import load_weights, save_pdparams
 
 
@@ -20,7 +20,7 @@ def family(name: str) -> str:
 
 def cost(name: str) -> int:
     """Multiply-adds; an architecture whose figures are missing (another test says so) counts as cheap."""
-    return figures()[name].flops if name in figures() else 0
+    return model_stats()[name].flops if name in model_stats() else 0
 
 
 CHEAPEST = sorted({family(name): name for name in sorted(MODELS, key=cost, reverse=True)}.values())
@@ -135,7 +135,7 @@ def test_a_state_dict_survives_its_file(name, tmp_path):
 
 @pytest.mark.parametrize("name", ALL)
 def test_features_have_the_size_of_their_stride_and_the_announced_channels(name):
-    extractor = build.create_model(name, features_only=True)
+    extractor = builders.create_model(name, features_only=True)
     extractor.eval()
     with paddle.no_grad():
         maps = extractor(images(1, 128))
@@ -164,12 +164,12 @@ def test_features_have_the_size_of_their_stride_and_the_announced_channels(name)
     ],
 )
 def test_features_have_the_channels_of_the_paper_s_stages(name, channels):
-    extractor = build.create_model(name, features_only=True)
+    extractor = builders.create_model(name, features_only=True)
     assert dict(zip(extractor.strides, extractor.channels, strict=True)) == channels
 
 
 def test_a_feature_extractor_leaves_the_network_s_mode_and_is_exported_for_images_of_any_size(tmp_path):
-    extractor = build.create_model("ShuffleNetV2_x0_25", features_only=True)
+    extractor = builders.create_model("ShuffleNetV2_x0_25", features_only=True)
     assert extractor.network.training
     extractor.eval()
     spec = paddle.static.InputSpec([None, 3, None, None], "float32")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import paddle
 import pytest
-import reference
+from helpers import reference
 from paddle import nn
 from paddle.nn import functional as F
 

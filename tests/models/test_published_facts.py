@@ -3,11 +3,11 @@
 import math
 
 import pytest
-import reference
+from helpers import reference
 
 from ppzoo.models import MODELS, shapes_near
-from ppzoo.models.counting import count
-from ppzoo.models.figures import figures
+from ppzoo.models.flops import count
+from ppzoo.models.model_stats import model_stats
 
 ARTICLES = reference.read_json("articles.json")
 RECORDS = reference.read_json("pretrained.json")
@@ -69,12 +69,12 @@ def test_nin_with_ten_classes_has_the_parameters_of_the_article():
 
 
 def test_every_architecture_has_its_figures():
-    assert list(figures()) == sorted(MODELS), "write them anew: python -m ppzoo.models.counting"
+    assert list(model_stats()) == sorted(MODELS), "write them anew: python -m ppzoo.models.flops"
 
 
 @pytest.mark.parametrize("name", COUNTED_AGAIN)
 def test_shipped_figures_are_those_of_the_network(name):
-    assert figures()[name] == count(MODELS[name])
+    assert model_stats()[name] == count(MODELS[name])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -83,6 +83,6 @@ def test_the_flops_are_the_published_ones(name):
 
     Alone ShuffleNetV2_x2_0 has 3.3% more than published.
     """
-    entry = figures()[name]
+    entry = model_stats()[name]
     tolerance = 0.035 if name == "ShuffleNetV2_x2_0" else 0.01
     assert (entry.flops + 2 * entry.normed) / 1e9 == pytest.approx(MODELS[name].weights.flops, rel=tolerance)

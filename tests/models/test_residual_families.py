@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 import pytest
-import reference
+from helpers import reference
 
 from ppzoo.errors import ConfigError
 from ppzoo.models import MODELS

@@ -7,7 +7,7 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from ppzoo.layers import channels_last
+from ppzoo.layers import native_layers
 from ppzoo.native import operators
 
 pytestmark = pytest.mark.usefixtures("native_on")
@@ -38,7 +38,7 @@ def agree(ours, theirs, operands) -> None:
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_average_pooling_of_a_window_that_does_not_cover_the_input_has_a_whole_gradient(size, kernel):
     x = random(2, 5, size, size)
-    agree(lambda x: channels_last.AvgPool2D(kernel, size)(x), lambda x: F.avg_pool2d(x, kernel, size), [x])
+    agree(lambda x: native_layers.AvgPool2D(kernel, size)(x), lambda x: F.avg_pool2d(x, kernel, size), [x])
 
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
@@ -49,10 +49,10 @@ def test_average_pooling_of_a_window_that_does_not_cover_the_input_has_a_whole_g
 def test_pooling_with_unequal_paddings_and_windows_wholly_outside(kernel, stride, padding, ceil_mode):
     options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     x = [random(2, 5, 6, 7)]
-    agree(channels_last.MaxPool2D(kernel, **options), paddle.nn.MaxPool2D(kernel, **options), x)
+    agree(native_layers.MaxPool2D(kernel, **options), paddle.nn.MaxPool2D(kernel, **options), x)
     for exclusive in (True, False):
         options["exclusive"] = exclusive
-        agree(channels_last.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
+        agree(native_layers.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
 
 
 @pytest.mark.parametrize("place", ["first", "last", "middle", "first image"])
@@ -66,7 +66,7 @@ def test_the_variance_is_exact_beside_outliers(channels, size, place):
     x[index[0], :, index[1], index[2]] *= size
     running = paddle.zeros([channels]), paddle.zeros([channels])
     norm = paddle.ones([channels]), paddle.zeros([channels]), *running
-    operators.normalise(leaf(x), norm, momentum=0.0, epsilon=1e-5, activation=None)
+    operators.normalize(leaf(x), norm, momentum=0.0, epsilon=1e-5, activation=None)
     exact = x.astype(np.float64).var((0, 2, 3))
     np.testing.assert_allclose(running[1].numpy(), exact, rtol=2e-6)
 

@@ -152,7 +152,7 @@ EMPTY_OUTPUTS = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done'
 def test_a_build_that_fails_says_why_and_leaves_no_objects(stub, script, message):
     home = stub(script)
     (home / "native").mkdir(parents=True)
-    with pytest.raises(compilation.Unavailable, match=message):
+    with pytest.raises(compilation.NativeUnavailableError, match=message):
         compilation.load()
     assert not list(home.glob("native/*/.build-*"))
 
@@ -164,7 +164,7 @@ def test_a_full_disk_is_named(stub, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(compilation.tempfile, "TemporaryDirectory", full)
-    with pytest.raises(compilation.Unavailable, match=r"cannot build in .*: No space left on device"):
+    with pytest.raises(compilation.NativeUnavailableError, match=r"cannot build in .*: No space left on device"):
         compilation.load()
 
 
@@ -172,11 +172,11 @@ def test_a_native_that_is_a_dangling_link_or_a_file_is_named(stub):
     home = stub("exit 0")
     home.mkdir()
     os.symlink("nowhere", home / "native")
-    with pytest.raises(compilation.Unavailable, match="expected a folder that can be written"):
+    with pytest.raises(compilation.NativeUnavailableError, match="expected a folder that can be written"):
         compilation.load()
     (home / "native").unlink()
     (home / "native").write_text("")
-    with pytest.raises(compilation.Unavailable, match="expected a folder that can be written"):
+    with pytest.raises(compilation.NativeUnavailableError, match="expected a folder that can be written"):
         compilation.load()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
-from forks import succeeds_when_forked
+from helpers.forks import succeeds_when_forked
 from paddle import nn
 
 import ppzoo

@@ -8,7 +8,7 @@ import pytest
 from paddle.nn import functional as F
 
 from ppzoo import native
-from ppzoo.layers import channels_last
+from ppzoo.layers import native_layers
 from ppzoo.native import operators
 from ppzoo.native.momentum import Momentum
 
@@ -90,7 +90,7 @@ def test_convolution(case, bias):
     paddle.seed(1)
     padding = kernel // 2 * dilation
     options = {"stride": stride, "padding": padding, "groups": groups, "dilation": dilation}
-    layer = channels_last.Conv2D(channels, out_channels, kernel, bias_attr=None if bias else False, **options)
+    layer = native_layers.Conv2D(channels, out_channels, kernel, bias_attr=None if bias else False, **options)
 
     def ours(x, weight, *offsets):
         geometry = layer.geometry(x)
@@ -105,7 +105,7 @@ def test_convolution(case, bias):
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", (1, 2), [0, 1, 2, 3], 2])
 def test_convolution_pads_as_paddlepaddle_does(padding):
-    layer = channels_last.Conv2D(4, 6, 3, stride=2, padding=padding)
+    layer = native_layers.Conv2D(4, 6, 3, stride=2, padding=padding)
     agree(
         lambda x: layer(x),
         lambda x: F.conv2d(x, layer.weight.astype("float64"), layer.bias.astype("float64"), stride=2, padding=padding),
@@ -115,7 +115,7 @@ def test_convolution_pads_as_paddlepaddle_does(padding):
 
 @pytest.mark.parametrize("padding", ["VALID", (1, 2), [0, 1, 2, 0], 2, 3])
 def test_minimal_filtering_pads_as_paddlepaddle_does(padding):
-    layer = channels_last.Conv2D(32, 16, 3, padding=padding)
+    layer = native_layers.Conv2D(32, 16, 3, padding=padding)
     agree(
         lambda x: layer(x),
         lambda x: F.conv2d(x, layer.weight.astype("float64"), layer.bias.astype("float64"), padding=padding),
@@ -133,7 +133,7 @@ def test_minimal_filtering_pads_as_paddlepaddle_does(padding):
     ],
 )
 def test_depthwise_convolution_of_any_step(kernel, stride, dilation, padding):
-    layer = channels_last.Conv2D(
+    layer = native_layers.Conv2D(
         24, 24, kernel, stride=stride, dilation=dilation, padding=padding, groups=24, bias_attr=False
     )
 
@@ -163,7 +163,7 @@ def test_batch_norm_with_its_activation(shape, activation):
 
     def ours(x, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalise(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
+        return operators.normalize(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
 
     agree(
         ours,
@@ -180,7 +180,7 @@ def test_batch_norm_with_a_residual(shape, activation):
 
     def ours(x, residual, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalise(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
+        return operators.normalize(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
 
     agree(
         ours,
@@ -192,12 +192,12 @@ def test_batch_norm_with_a_residual(shape, activation):
 @pytest.mark.parametrize("residual", [False, True])
 def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_batch(residual):
     paddle.seed(4)
-    layer = channels_last.Conv2D(3, 64, 3, padding=1, bias_attr=False)
+    layer = native_layers.Conv2D(3, 64, 3, padding=1, bias_attr=False)
     running = paddle.zeros([64]), paddle.ones([64])
 
     def ours(x, weight, scale, offset, *others):
         stage = operators.Stage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, None)
-        return operators.convolve_and_normalise(x, stage, others[0] if others else None)
+        return operators.convolve_and_normalize(x, stage, others[0] if others else None)
 
     def theirs(x, weight, scale, offset, *others):
         y = batch_norm(F.conv2d(x, weight, padding=1), scale, offset)
@@ -262,7 +262,7 @@ def test_an_inverted_residual_in_one_operator(case):
 @pytest.mark.parametrize("momentum", [0.9, 0.99])
 def test_running_statistics_move_as_paddlepaddles_do(momentum):
     paddle.seed(5)
-    ours, theirs = channels_last.BatchNorm(13, momentum=momentum), paddle.nn.BatchNorm(13, momentum=momentum)
+    ours, theirs = native_layers.BatchNorm(13, momentum=momentum), paddle.nn.BatchNorm(13, momentum=momentum)
     for _ in range(3):
         x = paddle.randn([4, 13, 5, 6]) * 3 + 2
         ours(x)
@@ -278,15 +278,15 @@ def test_pooling(size, kernel, stride, padding, ceil_mode):
     paddle.seed(6)
     options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     x = [tensor(2, 5, size, size + 1)]
-    agree(channels_last.MaxPool2D(kernel, **options), paddle.nn.MaxPool2D(kernel, **options), x)
+    agree(native_layers.MaxPool2D(kernel, **options), paddle.nn.MaxPool2D(kernel, **options), x)
     for exclusive in (True, False):
         options["exclusive"] = exclusive
-        agree(channels_last.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
+        agree(native_layers.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
 
 
 @pytest.mark.parametrize("output", [1, 3, (2, 5), 7])
 def test_adaptive_average_pooling(output):
-    agree(channels_last.AdaptiveAvgPool2D(output), paddle.nn.AdaptiveAvgPool2D(output), [tensor(3, 20, 7, 112)])
+    agree(native_layers.AdaptiveAvgPool2D(output), paddle.nn.AdaptiveAvgPool2D(output), [tensor(3, 20, 7, 112)])
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -299,7 +299,7 @@ def test_activation_and_sum(activation):
 
 
 def test_scaling_of_channels():
-    agree(channels_last.scale_channels, lambda x, gate: x * gate, [tensor(3, 20, 15, 15), tensor(3, 20, 1, 1)])
+    agree(native_layers.scale_channels, lambda x, gate: x * gate, [tensor(3, 20, 15, 15), tensor(3, 20, 1, 1)])
 
 
 def test_linear():
@@ -309,9 +309,9 @@ def test_linear():
 def test_channels_are_joined_shuffled_and_halved():
     parts = [tensor(2, 6, 5, 3), tensor(2, 6, 5, 3)]
     native.activate("off")
-    expected = [channels_last.concat(parts), channels_last.shuffled_concat(parts), *channels_last.halve(parts[0])]
+    expected = [native_layers.concat(parts), native_layers.shuffled_concat(parts), *native_layers.halve(parts[0])]
     native.activate("on")
-    found = [channels_last.concat(parts), channels_last.shuffled_concat(parts), *channels_last.halve(parts[0])]
+    found = [native_layers.concat(parts), native_layers.shuffled_concat(parts), *native_layers.halve(parts[0])]
     for one, other in zip(found, expected, strict=True):
         weights = paddle.randn(one.shape)
         assert np.array_equal(one.numpy(), other.numpy())
@@ -362,11 +362,11 @@ def unfreeze(layer: paddle.nn.Layer) -> None:
     layer[0].weight.stop_gradient = False
 
 
-def penalise(layer: paddle.nn.Layer) -> None:
+def penalize(layer: paddle.nn.Layer) -> None:
     layer[1].weight.regularizer = paddle.regularizer.L1Decay(0.1)
 
 
-@pytest.mark.parametrize("change", [unfreeze, penalise])
+@pytest.mark.parametrize("change", [unfreeze, penalize])
 def test_momentum_stays_paddlepaddles_when_parameters_change_on_the_way(change):
     """With gradients that are clipped, once, in every step."""
     ended = []

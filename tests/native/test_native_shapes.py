@@ -9,7 +9,7 @@ from paddle import nn
 from paddle.base import core
 
 from ppzoo import layers, native
-from ppzoo.layers import channels_last
+from ppzoo.layers import native_layers
 
 run = core.eager._run_custom_op
 GEOMETRY = [1, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -156,30 +156,30 @@ def test_lists_of_another_length_are_refused(missing, native_on):
 def test_a_gradient_of_another_shape_is_refused(native_on):
     x = paddle.rand([2, 3, 8, 8])
     x.stop_gradient = False
-    y = channels_last.Conv2D(3, 8, 3)(x)
+    y = native_layers.Conv2D(3, 8, 3)(x)
     with pytest.raises((ValueError, RuntimeError)):
         paddle.grad([y], [x], [paddle.rand([2, 8, 5, 5])])
 
 
 # What is called with tensors that do not fit it.
 MISFITS = {
-    "grey images": lambda: channels_last.Conv2D(3, 8, 3)(paddle.rand([2, 1, 8, 8])),
-    "four channels": lambda: channels_last.Conv2D(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
-    "depthwise": lambda: channels_last.Conv2D(32, 32, 3, groups=32)(paddle.rand([2, 16, 8, 8])),
-    "pointwise": lambda: channels_last.Conv2D(32, 64, 1, bias_attr=False)(paddle.rand([2, 64, 8, 8])),
-    "features": lambda: channels_last.Linear(4, 3)(paddle.rand([2, 6])),
-    "norm": lambda: channels_last.BatchNorm(8)(paddle.rand([2, 64, 5, 5])),
-    "narrow norm": lambda: channels_last.BatchNorm(64)(paddle.rand([2, 8, 5, 5])),
-    "concatenation": lambda: channels_last.concat([paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])]),
-    "sum": lambda: channels_last.add(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])),
-    "gate": lambda: channels_last.scale_channels(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 4, 1, 1])),
-    "halves": lambda: channels_last.halve(paddle.rand([2, 3, 5, 5])),
+    "gray images": lambda: native_layers.Conv2D(3, 8, 3)(paddle.rand([2, 1, 8, 8])),
+    "four channels": lambda: native_layers.Conv2D(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
+    "depthwise": lambda: native_layers.Conv2D(32, 32, 3, groups=32)(paddle.rand([2, 16, 8, 8])),
+    "pointwise": lambda: native_layers.Conv2D(32, 64, 1, bias_attr=False)(paddle.rand([2, 64, 8, 8])),
+    "features": lambda: native_layers.Linear(4, 3)(paddle.rand([2, 6])),
+    "norm": lambda: native_layers.BatchNorm(8)(paddle.rand([2, 64, 5, 5])),
+    "narrow norm": lambda: native_layers.BatchNorm(64)(paddle.rand([2, 8, 5, 5])),
+    "concatenation": lambda: native_layers.concat([paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])]),
+    "sum": lambda: native_layers.add(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])),
+    "gate": lambda: native_layers.scale_channels(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 4, 1, 1])),
+    "halves": lambda: native_layers.halve(paddle.rand([2, 3, 5, 5])),
     "block": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
     "residual": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 3, 8, 8]), paddle.rand([2, 8, 4, 8])),
-    "small map": lambda: channels_last.Conv2D(3, 8, 5)(paddle.rand([2, 3, 2, 8])),
-    "map that shrinks to nothing": lambda: channels_last.Conv2D(3, 8, 3)(paddle.rand([2, 3, 2, 8])),
-    "map that shrinks to nothing in a pool": lambda: channels_last.AvgPool2D(3, 2)(paddle.rand([2, 3, 1, 5])),
-    "small map to pool": lambda: channels_last.MaxPool2D(3, 1)(paddle.rand([2, 3, 1, 1])),
+    "small map": lambda: native_layers.Conv2D(3, 8, 5)(paddle.rand([2, 3, 2, 8])),
+    "map that shrinks to nothing": lambda: native_layers.Conv2D(3, 8, 3)(paddle.rand([2, 3, 2, 8])),
+    "map that shrinks to nothing in a pool": lambda: native_layers.AvgPool2D(3, 2)(paddle.rand([2, 3, 1, 5])),
+    "small map to pool": lambda: native_layers.MaxPool2D(3, 1)(paddle.rand([2, 3, 1, 1])),
 }
 
 
@@ -194,20 +194,20 @@ def test_layers_refuse_what_does_not_fit_with_native_operators_as_without(name, 
 
 # Tensors that PaddlePaddle broadcasts, or of which it makes something that has no elements.
 ODD = {
-    "no images": lambda x: channels_last.Conv2D(3, 8, 3)(x[:0]),
-    "no images for a norm": lambda x: channels_last.BatchNorm(3)(x[:0]),
-    "no images to pool": lambda x: channels_last.MaxPool2D(2)(x[:0]),
-    "no images to average": lambda x: channels_last.AdaptiveAvgPool2D(1)(x[:0]),
+    "no images": lambda x: native_layers.Conv2D(3, 8, 3)(x[:0]),
+    "no images for a norm": lambda x: native_layers.BatchNorm(3)(x[:0]),
+    "no images to pool": lambda x: native_layers.MaxPool2D(2)(x[:0]),
+    "no images to average": lambda x: native_layers.AdaptiveAvgPool2D(1)(x[:0]),
     "no images for a block": lambda x: layers.ConvBNLayer(3, 8, 3)(x[:0]),
-    "no features": lambda x: channels_last.Linear(4, 3)(x[:0, 0, 0, :4]),
-    "a filter larger than the map, with a stride": lambda x: channels_last.Conv2D(3, 8, 3, stride=2)(x[:, :, :2]),
-    "a window larger than the map": lambda x: channels_last.MaxPool2D(3, 2)(x[:, :, :2, :2]),
+    "no features": lambda x: native_layers.Linear(4, 3)(x[:0, 0, 0, :4]),
+    "a filter larger than the map, with a stride": lambda x: native_layers.Conv2D(3, 8, 3, stride=2)(x[:, :, :2]),
+    "a window larger than the map": lambda x: native_layers.MaxPool2D(3, 2)(x[:, :, :2, :2]),
     "a residual of one image": lambda x: layers.ConvBNLayer(3, 3, 3)(x, x[:1]),
     "a residual of one pixel": lambda x: layers.ConvBNLayer(3, 3, 3)(x, x[:, :, :1, :1]),
-    "a gate of one image": lambda x: channels_last.scale_channels(x, x[:1, :, :1, :1]),
-    "a gate of every pixel": lambda x: channels_last.scale_channels(x, x[:, :1]),
-    "a sum with one channel": lambda x: channels_last.add(x, x[:, :1]),
-    "an empty part": lambda x: channels_last.concat([x, x[:, :0]]),
+    "a gate of one image": lambda x: native_layers.scale_channels(x, x[:1, :, :1, :1]),
+    "a gate of every pixel": lambda x: native_layers.scale_channels(x, x[:, :1]),
+    "a sum with one channel": lambda x: native_layers.add(x, x[:, :1]),
+    "an empty part": lambda x: native_layers.concat([x, x[:, :0]]),
 }
 
 
@@ -232,13 +232,13 @@ def test_what_only_paddlepaddles_operators_can_do_is_left_to_them(name, native_o
 def test_running_statistics_that_are_strided_views_are_refused(mode, native_on):
     """PaddlePaddle hands a copy of a strided view to its operators, so that the update would be lost."""
     native.activate(mode)
-    layer = channels_last.BatchNorm(4)
+    layer = native_layers.BatchNorm(4)
     layer._parameters["_mean"] = paddle.zeros([4, 2])[:, 0]
     x = paddle.randn([3, 4, 5, 5])
     with pytest.raises(ValueError, match="strided view"):
         layer(x)
     with pytest.raises(ValueError, match="strided view"):
-        channels_last.conv_norm_act(channels_last.Conv2D(4, 4, 1, bias_attr=False), layer, nn.ReLU(), x)
+        native_layers.conv_norm_act(native_layers.Conv2D(4, 4, 1, bias_attr=False), layer, nn.ReLU(), x)
     layer.eval()
     with paddle.no_grad():
         np.testing.assert_allclose(layer(x).numpy(), x.numpy(), rtol=1e-4)
@@ -271,7 +271,7 @@ def test_an_instances_own_forward_is_called(part, mode, native_on):
     np.testing.assert_allclose(after.numpy(), before.numpy() * (1 if same else 2), rtol=1e-3, atol=1e-4)
 
 
-class Halved(channels_last.Conv2D):
+class Halved(native_layers.Conv2D):
     def forward(self, x):
         return super().forward(x) / 2 + 1
 
@@ -291,18 +291,18 @@ def test_a_subclass_with_another_forward_is_called(native_on):
 
 # Operators on a tensor whose memory is channels-last already.
 SECOND = {
-    "convolution": lambda x: channels_last.Conv2D(16, 8, 3)(x),
-    "norm": lambda x: channels_last.BatchNorm(16)(x),
+    "convolution": lambda x: native_layers.Conv2D(16, 8, 3)(x),
+    "norm": lambda x: native_layers.BatchNorm(16)(x),
     "block": lambda x: layers.ConvBNLayer(16, 8, 3)(x),
     "residual block": lambda x: layers.ConvBNLayer(16, 16, 3)(x, x),
-    "max pooling": lambda x: channels_last.MaxPool2D(2)(x),
-    "average pooling": lambda x: channels_last.AdaptiveAvgPool2D(1)(x),
-    "activation": lambda x: channels_last.relu(x),
-    "sum": lambda x: channels_last.add(x, x),
-    "gate": lambda x: channels_last.scale_channels(x, x[:, :, :1, :1]),
-    "concatenation": lambda x: channels_last.concat([x, x]),
-    "halves": lambda x: channels_last.halve(x)[1],
-    "linear": lambda x: channels_last.Linear(16, 3)(x.mean([2, 3])),
+    "max pooling": lambda x: native_layers.MaxPool2D(2)(x),
+    "average pooling": lambda x: native_layers.AdaptiveAvgPool2D(1)(x),
+    "activation": lambda x: native_layers.relu(x),
+    "sum": lambda x: native_layers.add(x, x),
+    "gate": lambda x: native_layers.scale_channels(x, x[:, :, :1, :1]),
+    "concatenation": lambda x: native_layers.concat([x, x]),
+    "halves": lambda x: native_layers.halve(x)[1],
+    "linear": lambda x: native_layers.Linear(16, 3)(x.mean([2, 3])),
 }
 
 
@@ -320,7 +320,7 @@ def test_a_second_derivative_is_refused_rather_than_taken_for_zero(name, memory,
 def test_a_second_derivative_is_computed_without_native_operators(native_off):
     x = paddle.randn([2, 3, 6, 6])
     x.stop_gradient = False
-    y = channels_last.Conv2D(3, 8, 3)(x)
+    y = native_layers.Conv2D(3, 8, 3)(x)
     (slope,) = paddle.grad([(y * y).sum()], [x], create_graph=True)
     (slope * slope).sum().backward()
     assert float(x.grad.abs().max()) > 0

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ppzoo import build
+from ppzoo import builders
 from ppzoo.errors import ConfigError
 
 SCHEDULES = [
@@ -17,7 +17,7 @@ SCHEDULES = [
 
 
 def schedule(cfg, **batch):
-    return build.lr_schedule(cfg, epochs=4, steps_per_epoch=5, **batch)
+    return builders.build_lr_schedule(cfg, epochs=4, steps_per_epoch=5, **batch)
 
 
 @pytest.mark.parametrize(("cfg", "first"), SCHEDULES, ids=[cfg["name"] for cfg, _ in SCHEDULES])

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import paddle
 import pytest
-import reference
+from helpers import reference
 from paddle import ParamAttr, nn
 
 from ppzoo.errors import ConfigError, UnknownNameError
@@ -135,10 +135,10 @@ def test_two_steps_by_hand(name):
     assert network.weight.item() == pytest.approx(expected, rel=1e-5)
 
 
-PENALISED = ["SGD", "Momentum", "RMSProp", "Adam"]
+PENALIZED = ["SGD", "Momentum", "RMSProp", "Adam"]
 
 
-@pytest.mark.parametrize("name", [*PENALISED, "AdamW", "AdamWDL"])
+@pytest.mark.parametrize("name", [*PENALIZED, "AdamW", "AdamWDL"])
 def test_parameters_exempt_by_name_or_dimension_are_not_decayed(name):
     rest = {"filter_bias_and_bn": False} if name == "AdamWDL" else {}
     free = after({"name": name, "weight_decay": 0.0})
@@ -151,7 +151,7 @@ def test_parameters_exempt_by_name_or_dimension_are_not_decayed(name):
     assert np.abs(decayed["conv.weight"] - free["conv.weight"]).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", PENALISED)
+@pytest.mark.parametrize("name", PENALIZED)
 def test_a_parameter_s_own_regularizer_takes_precedence(name):
     def run(own, decay):
         with paddle.utils.unique_name.guard():

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-import reference
+from helpers import reference
 from paddle.optimizer import lr
 
 from ppzoo.errors import ConfigError

@@ -21,7 +21,7 @@ def watch(file: Path):
     """Within a run: write memory (KiB), open files and child processes down after each epoch."""
     from ppzoo import engine
 
-    on_epoch_end = engine.Checkpoints.on_epoch_end
+    on_epoch_end = engine.CheckpointSaver.on_epoch_end
 
     def counted(checkpoints, report):
         on_epoch_end(checkpoints, report)
@@ -31,7 +31,7 @@ def watch(file: Path):
         with open(file, "a") as lines:
             print(memory, len(os.listdir("/proc/self/fd")), len(children), int(status["Threads"]), file=lines)
 
-    engine.Checkpoints.on_epoch_end = counted
+    engine.CheckpointSaver.on_epoch_end = counted
 
 
 def measure(folder: Path, epochs: int, *overrides: str) -> list[tuple[int, ...]]:

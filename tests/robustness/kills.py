@@ -35,9 +35,9 @@ class Announcements:
     def watch(self) -> None:
         """Within a run: note what it saves and restores."""
         from ppzoo import engine
-        from ppzoo.engine import checkpoint
+        from ppzoo.engine.checkpoint import checkpoint
 
-        save, restore = checkpoint.save, engine.restore
+        save, restore = checkpoint.save_checkpoint, engine.load_checkpoint
 
         def saved(state, prefix):
             save(state, prefix)
@@ -47,7 +47,7 @@ class Announcements:
             restore(state, prefix)
             self._note("restored", state)
 
-        checkpoint.save, engine.restore = saved, restored
+        checkpoint.save_checkpoint, engine.load_checkpoint = saved, restored
 
     def _note(self, what: str, state) -> None:
         with open(self.file, "a") as file:

@@ -34,7 +34,7 @@ def no_file_beyond(size):
 
 def after_steps(monkeypatch, steps, act):
     """Let `act` happen after that many steps of a training, before they are saved."""
-    on_step_end = engine.Checkpoints.on_step_end
+    on_step_end = engine.CheckpointSaver.on_step_end
     left = iter(range(steps - 1, -1, -1))
 
     def then(checkpoints, report):
@@ -42,7 +42,7 @@ def after_steps(monkeypatch, steps, act):
             act()
         on_step_end(checkpoints, report)
 
-    monkeypatch.setattr(engine.Checkpoints, "on_step_end", then)
+    monkeypatch.setattr(engine.CheckpointSaver, "on_step_end", then)
 
 
 def error_of(capsys):

@@ -12,13 +12,13 @@ import yaml
 from runs import arguments, make_place, output_of
 
 import ppzoo
-from ppzoo.build import transforms
+from ppzoo.builders import build_transforms
 from ppzoo.cli import main
 from ppzoo.data import MultiLabelDataset, TarShards
 from ppzoo.deploy.postprocess import Topk
 from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.files import write_atomically
-from ppzoo.machine import home
+from ppzoo.host import cache_home
 from ppzoo.weights import read_pdparams
 
 ROOT = Path(__file__).parent.parent.parent
@@ -72,12 +72,12 @@ def test_sizes_have_limits(trained, capsys, override, expected):
 )
 def test_transforms_that_make_images_too_large_are_refused(op):
     with pytest.raises(ConfigError, match="expected at most 178000000 pixels"):
-        transforms([op])
+        build_transforms([op])
 
 
 def test_an_image_that_resizing_makes_too_large_is_refused():
     with pytest.raises(DataError, match="expected to make an image of at most 178000000 pixels, not 256 x 1280000"):
-        transforms([{"ResizeImage": {"resize_short": 256}}])(np.zeros((5000, 1, 3), np.uint8))
+        build_transforms([{"ResizeImage": {"resize_short": 256}}])(np.zeros((5000, 1, 3), np.uint8))
 
 
 def test_a_label_beyond_any_network_is_named(trained, tmp_path, capsys):
@@ -164,7 +164,7 @@ def test_without_a_home_folder_the_variable_is_named(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("PPZOO_HOME", "~no_such_user/x")
     with pytest.raises(ConfigError, match=r"HOME is not set.*: set PPZOO_HOME to a folder that can be written"):
-        home()
+        cache_home()
 
 
 def test_a_url_in_the_place_of_a_path_keeps_its_slashes(trained, capsys):

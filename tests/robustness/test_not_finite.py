@@ -7,12 +7,12 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from pictures import COLOURS, paint
+from helpers.pictures import COLORS, paint
+from helpers.toy import Batches, Network, make_state, make_trainer
 from PIL import Image
-from toy import Batches, Network, make_state, make_trainer
 
 import ppzoo
-from ppzoo import build, deploy, engine
+from ppzoo import builders, deploy, engine
 from ppzoo.cli import main
 from ppzoo.deploy import POSTPROCESSES
 from ppzoo.errors import TrainingError, WeightsError
@@ -29,10 +29,10 @@ OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"NormalizeImage": {"
 def place(tmp_path_factory):
     """Images, a configuration and the weights of a short run of it."""
     folder = tmp_path_factory.mktemp("place")
-    for name, colour in COLOURS.items():
+    for name, color in COLORS.items():
         (folder / "images" / name).mkdir(parents=True)
         for number in range(4):
-            paint(folder / "images" / name / f"{number}.png", colour, seed=number)
+            paint(folder / "images" / name / f"{number}.png", color, seed=number)
     data = {
         "dataset": {"name": "ImageFolder", "image_root": str(folder / "images"), "transform_ops": OPS},
         "sampler": {"batch_size": 6},
@@ -209,7 +209,7 @@ def test_what_is_not_a_number_is_no_gain():
 
 
 def test_an_evaluation_whose_loss_is_not_finite_is_an_error(place, run, monkeypatch):
-    config = build.read_config(str(place / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
+    config = builders.read_config(str(place / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
 
     class Infinite:
         def __call__(self, output, labels):
@@ -218,9 +218,9 @@ def test_an_evaluation_whose_loss_is_not_finite_is_an_error(place, run, monkeypa
         def weights(self, labels):
             return {"CELoss": float(len(labels))}
 
-    monkeypatch.setattr(sys.modules["ppzoo.build.training"], "loss", lambda section: Infinite())
+    monkeypatch.setattr(sys.modules["ppzoo.builders.training"], "loss", lambda section: Infinite())
     with pytest.raises(TrainingError, match="the evaluation's loss is inf, expected a finite number"):
-        build.evaluation(config)
+        builders.evaluate(config)
 
 
 def test_views_do_not_hide_what_is_not_finite():
@@ -236,7 +236,7 @@ def test_views_do_not_hide_what_is_not_finite():
     for value in (np.nan, np.inf, -np.inf):
         for multi_label in (False, True):
             with pytest.raises(TrainingError, match="expected finite numbers"):
-                engine.ViewAverage(Constant(value), mirror=True, multi_label=multi_label)(images)
+                engine.TtaModel(Constant(value), mirror=True, multi_label=multi_label)(images)
     network = deploy.Probabilities(paddle.nn.Identity(), multi_label=True)
     with pytest.raises(TrainingError, match="output for image 2 of the batch is inf"):
         deploy.probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))

@@ -8,12 +8,12 @@ import sys
 import pytest
 from runs import arguments, differences, make_place, output_of
 
-from ppzoo import build
+from ppzoo import builders
 from ppzoo.cli import main
-from ppzoo.engine import folder as folders
+from ppzoo.engine import run_dir as folders
 
-HOLD = "import sys; from pathlib import Path; from ppzoo.engine import open_folder;"
-HOLD += "open_folder(Path(sys.argv[1]), resume=True); print('held', flush=True); sys.stdin.read()"
+HOLD = "import sys; from pathlib import Path; from ppzoo.engine import open_run_dir;"
+HOLD += "open_run_dir(Path(sys.argv[1]), resume=True); print('held', flush=True); sys.stdin.read()"
 
 
 class PowerCut(BaseException):
@@ -50,16 +50,16 @@ def test_what_writers_left_is_cleared_away_and_nothing_else(tmp_path):
     kept = [".mine.tmp", "notes.tmp", "latest.pdopt"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("")
-    folders.open_folder(tmp_path, resume=True)
-    folders.release(tmp_path)
+    folders.open_run_dir(tmp_path, resume=True)
+    folders.unlock(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_a_cut_in_the_first_saving_of_all_moves_nothing_aside(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "latest.new.pdparams").write_text("half")
-    folders.open_folder(tmp_path / "run", resume=False)
-    folders.release(tmp_path / "run")
+    folders.open_run_dir(tmp_path / "run", resume=False)
+    folders.unlock(tmp_path / "run")
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
@@ -69,7 +69,7 @@ def test_a_signal_before_the_first_step_ends_in_one_word(whole, monkeypatch, cap
     if number == signal.SIGINT:
         signal.signal(number, signal.default_int_handler)  # a shell lets its background jobs ignore it
     try:
-        monkeypatch.setattr(build, "training", lambda *given: os.kill(os.getpid(), number))
+        monkeypatch.setattr(builders, "build_trainer", lambda *given: os.kill(os.getpid(), number))
         assert main(arguments(whole, "stopped"), owns_process=True) == 128 + number
     finally:
         signal.signal(number, handler)

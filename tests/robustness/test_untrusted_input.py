@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppzoo import build, report
+from ppzoo import builders, report
 from ppzoo.cli import main
 from ppzoo.config.loading import load
 from ppzoo.config.overrides import override
 from ppzoo.data.datasets.tar_shards import TarShards
 from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.weights import read
-from ppzoo.yaml_text import parse
+from ppzoo.yaml_io import parse
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,15 @@ def test_names_do_not_command_the_terminal(tmp_path, capsys, monkeypatch):
         assert is_harmless(text.replace("\n", "").replace("\t", ""))
 
     found = {"class_ids": [0], "scores": [0.5], "label_names": [HOSTILE]}
-    monkeypatch.setattr(build, "read_config", lambda *given: {})
-    monkeypatch.setattr(build, "inference", lambda config: [(Path(HOSTILE), found)])
+    monkeypatch.setattr(builders, "read_config", lambda *given: {})
+    monkeypatch.setattr(builders, "inference", lambda config: [(Path(HOSTILE), found)])
     for options in ([], ["--json"]):
         assert main(["infer", "-c", "x.yaml", *options]) == 0
         printed = capsys.readouterr().out
         assert printed.count("\n") == 1 and is_harmless(printed.replace("\n", ""))
     assert json.loads(printed) == {"file_name": HOSTILE, **found}
 
-    monkeypatch.setattr(build, "inspection", lambda config: [(f"{HOSTILE}\n", True)])
+    monkeypatch.setattr(builders, "inspection", lambda config: [(f"{HOSTILE}\n", True)])
     assert main(["data", "check", "x.yaml"]) == 0
     assert is_harmless(capsys.readouterr().out.replace("\n", ""))
 

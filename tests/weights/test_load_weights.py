@@ -143,7 +143,7 @@ def test_a_head_of_another_class_number_is_reinitialised_and_said_so(file, donor
     report = load_weights(network, file)
     after = values(network)
     assert report.reinitialised == ["out.weight", "out.bias"]
-    assert "2 re-initialised" in str(report) and "out.weight" in str(report)
+    assert "2 re-initialized" in str(report) and "out.weight" in str(report)
     for key in after:
         np.testing.assert_array_equal(after[key], before[key] if key in report.reinitialised else donor[key])
 

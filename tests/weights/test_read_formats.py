@@ -152,7 +152,7 @@ def test_pytorch_tensors_are_read_by_name(writer, tmp_path, nested):
     assert_same(read(writer.write(tmp_path / "net.pth", tree)).arrays, VALUES)
 
 
-def test_strides_offsets_and_shared_storages_are_honoured(writer, tmp_path):
+def test_strides_offsets_and_shared_storages_are_honored(writer, tmp_path):
     base = np.arange(24, dtype="f4")
     storage = writer.storage(base)
     tree = {

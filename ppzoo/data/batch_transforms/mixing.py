@@ -68,8 +68,8 @@ def draw_box(height: int, width: int, share: float, random: np.random.Generator)
     return rows, columns
 
 
-def _clipped(centre: int, half: int, side: int) -> slice:
-    return slice(max(centre - half, 0), min(centre + half, side))
+def _clipped(center: int, half: int, side: int) -> slice:
+    return slice(max(center - half, 0), min(center + half, side))
 
 
 def share_outside(rows: slice, columns: slice, height: int, width: int) -> float:

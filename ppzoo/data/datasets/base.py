@@ -12,7 +12,7 @@ from ppzoo.registry import Registry
 
 
 class Dataset(Protocol):
-    """N labelled images.
+    """N labeled images.
 
     Attributes:
         labels: (N,) integers, or (N, C) of 0 and 1 (-1: unknown) where an image may have several of C labels.
@@ -25,7 +25,7 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[bytes | np.ndarray, int | np.ndarray]:
-        """The image, either the bytes of its file or HWC uint8 RGB (or grey), and its label.
+        """The image, either the bytes of its file or HWC uint8 RGB (or gray), and its label.
 
         Where an image may have several, the label is an array of C float32.
 

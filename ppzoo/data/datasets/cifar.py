@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 from the archives that PaddlePaddle fetches and keeps.
 
-Their files are pickles, which are read by `ppzoo.weights.unpickle`: nothing in them is ever executed, and nothing is
+Their files are pickles, which are read by `ppzoo.safe_pickle.reader`: nothing in them is ever executed, and nothing is
 unpacked to the disk. (Where the images lie as files, one folder a class, `ImageFolder` reads them.)
 """
 
@@ -19,8 +19,8 @@ from ppzoo.data.datasets.base import DATASETS, check_class_count
 from ppzoo.data.datasets.tar_headers import FILE, read_headers
 from ppzoo.errors import ConfigError, DataError, WeightsError
 from ppzoo.files import PathText, open_plain_file
-from ppzoo.machine import expanded
-from ppzoo.weights.unpickle import unpickle
+from ppzoo.host import expanded
+from ppzoo.safe_pickle.reader import unpickle
 
 PADDLE_CACHE = "~/.cache/paddle/dataset/cifar"
 MAX_BYTES = 1 << 28  # of an unpacked archive, or of a file; the real ones have 186 million
@@ -28,7 +28,7 @@ PIXELS = 3 * 32 * 32
 
 
 class _CIFAR:
-    """What the two have in common: 32 x 32 colour images; each subclass says how its archive is laid out.
+    """What the two have in common: 32 x 32 color images; each subclass says how its archive is laid out.
 
     Krizhevsky: "Learning Multiple Layers of Features from Tiny Images", 2009.
 

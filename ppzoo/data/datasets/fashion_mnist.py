@@ -29,7 +29,7 @@ FASHION_CLASSES = [
 
 @DATASETS.register
 class FashionMNIST:
-    """Fashion-MNIST: grey 28 x 28 images of clothes in ten classes.
+    """Fashion-MNIST: gray 28 x 28 images of clothes in ten classes.
 
     Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
     arXiv:1708.07747.
@@ -38,7 +38,7 @@ class FashionMNIST:
         image_root: folder with the four IDX files (`train-images-idx3-ubyte`, ..., plain or .gz);
             None: the 6,000 training and 1,000 test images that ship with ppzoo.
         mode: which part.
-        channels: 3 repeats the grey channel; 1 answers it alone.
+        channels: 3 repeats the gray channel; 1 answers it alone.
         class_num: number of classes of the network, at least 10. None: not checked.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ppzoo.data.datasets.base import DATASETS
 from ppzoo.data.datasets.image_files import ImageNetDataset
-from ppzoo.data.labels import read_labels
+from ppzoo.data.label_files import read_labels
 from ppzoo.errors import ConfigError
 from ppzoo.files import PathText
 

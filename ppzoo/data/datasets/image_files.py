@@ -14,7 +14,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumbered
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
-from ppzoo.data.labels import names_beside
+from ppzoo.data.label_files import names_beside
 from ppzoo.errors import DataError
 from ppzoo.files import PathText, is_utf8, read_plain_file
 

@@ -11,7 +11,7 @@ from ppzoo.data.transforms import (  # noqa: F401  (each enrols its transforms)
     augmix,
     auto_augment,
     blur,
-    colour,
+    color,
     crops,
     erasing,
     padding,
@@ -34,7 +34,7 @@ class Compose:
 
     Attributes:
         channel_first: whether the result is C x H x W, because one of the transforms makes it so.
-        last: the normalisation, where nothing but a transposition follows it and whole batches will do.
+        last: the normalization, where nothing but a transposition follows it and whole batches will do.
         before: the transforms before `last`.
     """
 
@@ -67,7 +67,7 @@ class Compose:
 
     @property
     def leaves_pixels(self) -> bool:
-        """Whether `before_last` answers bytes of bytes, and calling their normalisation, transposed."""
+        """Whether `before_last` answers bytes of bytes, and calling their normalization, transposed."""
         kept = all(isinstance(transform, KEEPING_BYTES) for transform in self.before)
         return kept and self.last is not None and len(self.transforms) == len(self.before) + 2
 

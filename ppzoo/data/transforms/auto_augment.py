@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.data.transforms.operations import Fill, operate, sign
-from ppzoo.data.transforms.pixels import check_at_least, colour, from_pil, to_pil
+from ppzoo.data.transforms.pixels import check_at_least, color, from_pil, to_pil
 from ppzoo.data.transforms.policies import IMAGENET, Step
 from ppzoo.data.transforms.registry import TRANSFORMS
 
-# Amount of an operation at magnitudes 0 and 9; translations are shares of the side, colours deviate from 1 by it.
+# Amount of an operation at magnitudes 0 and 9; translations are shares of the side, colors deviate from 1 by it.
 RANGES = {
     **dict.fromkeys(("ShearX", "ShearY"), (0.0, 0.3)),
     **dict.fromkeys(("TranslateX", "TranslateY"), (0.0, 150 / 331)),
@@ -23,7 +23,7 @@ RANGES = {
 
 
 def change(image: Image.Image, name: str, amount: float, fill: Fill, random: np.random.Generator) -> Image.Image:
-    """An operation with an amount of the kind in `RANGES`, either way for shears, translations and colours."""
+    """An operation with an amount of the kind in `RANGES`, either way for shears, translations and colors."""
     if name.startswith("Shear"):
         return operate(image, name, amount * sign(random), resample=Image.Resampling.BICUBIC, fill=fill)
     if name.startswith("Translate"):
@@ -39,11 +39,11 @@ class AutoAugment:
     """One of the 25 pairs of operations that were learned on ImageNet (`policies.IMAGENET`), drawn for each image.
 
     Args:
-        fillcolor: what shears, translations and rotations leave uncovered, one value a channel; grey by default.
+        fillcolor: what shears, translations and rotations leave uncovered, one value a channel; gray by default.
     """
 
     def __init__(self, *, fillcolor: list[int] | None = None) -> None:
-        self.fill = colour("AutoAugment.fillcolor", fillcolor or 128)
+        self.fill = color("AutoAugment.fillcolor", fillcolor or 128)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         pixels = to_pil(image, self)
@@ -69,7 +69,7 @@ class RandAugment:
     Args:
         num_layers: number of operations, drawn with replacement.
         magnitude: from 0 to 10.
-        fillcolor: what shears and translations leave uncovered, one value a channel; grey by default.
+        fillcolor: what shears and translations leave uncovered, one value a channel; gray by default.
 
     Raises:
         ConfigError: an option out of its range.
@@ -78,7 +78,7 @@ class RandAugment:
     def __init__(self, *, num_layers: int = 2, magnitude: float = 5, fillcolor: list[int] | None = None) -> None:
         self.num_layers = int(check_at_least(f"{type(self).__name__}.num_layers", num_layers, 0))
         self.level = check_at_least(f"{type(self).__name__}.magnitude", magnitude, 0) / 10
-        self.fill = colour(f"{type(self).__name__}.fillcolor", fillcolor or 128)
+        self.fill = color(f"{type(self).__name__}.fillcolor", fillcolor or 128)
         self.amounts = self.amounts_at(self.level)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Crops out of the corners. With the centre, and all of them mirrored, they are the ten crops of evaluation.
+"""Crops out of the corners. With the center, and all of them mirrored, they are the ten crops of evaluation.
 
 Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, 4.1.
 """

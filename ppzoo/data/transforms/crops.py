@@ -1,4 +1,4 @@
-"""Crops beside those of `geometry`: a random place without resizing, and a share of the centre."""
+"""Crops beside those of `geometry`: a random place without resizing, and a share of the center."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RandCropImageV2:
 
 @TRANSFORMS.register
 class CropImageAtRatio:
-    """Cut out a square in the centre whose side is size / (size + pad) of the shorter one, and resize it.
+    """Cut out a square in the center whose side is size / (size + pad) of the shorter one, and resize it.
 
     Args:
         size: side of the result.

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from ppzoo.data.transforms.jpeg import START, JpegHeader, jpeg_header, possible_sizes
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.machine import MAX_PIXELS
+from ppzoo.host import MAX_PIXELS
 
 MAX_UINT16 = 65_535
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # how an EPS begins
@@ -54,12 +54,12 @@ BROKEN = (
 class DecodeImage:
     """Bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x `channels` uint8.
 
-    Grey and palette images get three equal or looked-up channels, CMYK is converted, an alpha channel is dropped, and
+    Gray and palette images get three equal or looked-up channels, CMYK is converted, an alpha channel is dropped, and
     of an animation the first frame is taken. White is 65535 in images of 16 bits (their upper bytes are kept), 1 in
     those of floating-point numbers, and the file's own maximum in PGM and PPM; of integers with a sign or more than 16
     bits it is not known, and these are refused.
 
-    An image that is decoded already (H x W x 3 or x 1 uint8, RGB or grey) passes as if it had just been decoded, so
+    An image that is decoded already (H x W x 3 or x 1 uint8, RGB or gray) passes as if it had just been decoded, so
     that one list of transforms serves files and arrays.
 
     Args:
@@ -67,7 +67,7 @@ class DecodeImage:
         to_np: accepted for PaddleClas's files, without effect: images are arrays here in either case.
         channel_first: answer 3 x H x W.
         backend: decoder. "cv2" turns the image upright where EXIF says so, "pil" does not.
-        channels: 3; 1: grey; 4: with the alpha channel, which is 255 where the file has none.
+        channels: 3; 1: gray; 4: with the alpha channel, which is 255 where the file has none.
         reduced: decode JPEGs at 1/2, 1/4 or 1/8 where the `RandCropImage` or `ResizeImage` that must follow then still
             has this many pixels, at least, for each of the result's, in either direction. 1: it never enlarges what it
             would have shrunk; 0.5: faster, and softer. The pixels differ from those of the whole image, resized. None:

@@ -187,7 +187,7 @@ class GridMask:
         return masked
 
     def mask(self, height: int, width: int, spacing: int, top: int, left: int, degrees: int) -> np.ndarray:
-        """1 between the stripes and 0 on them, H x W; a larger grid is turned and its centre cut out."""
+        """1 between the stripes and 0 on them, H x W; a larger grid is turned and its center cut out."""
         stripe = int(spacing * self.ratio + 0.5)
         large_height, large_width = int(1.5 * height), int(1.5 * width)
         rows = (np.arange(large_height) - top) % spacing >= stripe

@@ -134,7 +134,7 @@ class ResizeImage:
 
 @TRANSFORMS.register
 class CropImage:
-    """Cut out the centre.
+    """Cut out the center.
 
     Args:
         size: side of a square, or [width, height].

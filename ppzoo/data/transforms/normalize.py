@@ -1,4 +1,4 @@
-"""From pixels to what a network is fed: normalised, channels first."""
+"""From pixels to what a network is fed: normalized, channels first."""
 
 from __future__ import annotations
 

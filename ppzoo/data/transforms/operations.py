@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 Fill = tuple[float, float, float]
 
-GREY: Fill = (128, 128, 128)
+GRAY: Fill = (128, 128, 128)
 
 Matrix = tuple[float, float, float, float, float, float]
 _MATRICES: dict[str, Callable[[float], Matrix]] = {
@@ -42,9 +42,9 @@ def operate(
     amount: float,
     *,
     resample: Image.Resampling = Image.Resampling.NEAREST,
-    fill: Fill = GREY,
+    fill: Fill = GRAY,
 ) -> Image.Image:
-    """One operation on a grey or RGB image.
+    """One operation on a gray or RGB image.
 
     Args:
         name: "ShearX", "ShearY" (amount: pixels a pixel), "TranslateX", "TranslateY" (pixels), "Rotate" (degrees,
@@ -60,10 +60,10 @@ def operate(
         return _ENHANCERS[name](image).enhance(amount)
     if name in _LEVELS:
         return image.point([_LEVELS[name](amount)(value) for value in range(256)] * len(image.getbands()))
-    colour = fill if image.mode == "RGB" else fill[0]
+    color = fill if image.mode == "RGB" else fill[0]
     if name == "Rotate":
-        return image.rotate(amount, resample, fillcolor=colour)
-    return image.transform(image.size, Image.Transform.AFFINE, _MATRICES[name](amount), resample, fillcolor=colour)
+        return image.rotate(amount, resample, fillcolor=color)
+    return image.transform(image.size, Image.Transform.AFFINE, _MATRICES[name](amount), resample, fillcolor=color)
 
 
 def sign(random: np.random.Generator) -> int:

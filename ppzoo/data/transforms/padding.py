@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppzoo.data.transforms.pixels import check_at_least, colour, require_fit, width_height
+from ppzoo.data.transforms.pixels import check_at_least, color, require_fit, width_height
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
@@ -42,7 +42,7 @@ class Pad:
         left, top, right, bottom = widths * (4 // len(widths))
         width_height("Pad.padding", [left + right + 1, top + bottom + 1])
         self.widths = ((top, bottom), (left, right), (0, 0))
-        self.fill, self.padding_mode = colour("Pad.fill", fill), padding_mode
+        self.fill, self.padding_mode = color("Pad.fill", fill), padding_mode
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         (top, bottom), (left, right), _ = self.widths
@@ -62,7 +62,7 @@ class Padv2:
     Args:
         size: side of a square, or [width, height], of the result; None: the next multiples of `size_divisor`.
         size_divisor: as above.
-        pad_mode: 0: the image stays at the upper left; 1: in the centre; 2: at the lower right; -1: at `offsets`.
+        pad_mode: 0: the image stays at the upper left; 1: in the center; 2: at the lower right; -1: at `offsets`.
         offsets: [left, top] of the image.
         fill_value: value around it, one a channel.
 
@@ -89,7 +89,7 @@ class Padv2:
         self.size = None if size is None else width_height("Padv2.size", size)
         self.size_divisor = int(check_at_least("Padv2.size_divisor", size_divisor, 1))
         self.pad_mode, self.offsets = pad_mode, offsets
-        self.fill = colour("Padv2.fill_value", 127.5 if fill_value is None else fill_value)
+        self.fill = color("Padv2.fill_value", 127.5 if fill_value is None else fill_value)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         height, width, channels = image.shape
@@ -111,5 +111,5 @@ class Padv2:
 
 
 def _filled(shape: tuple[int, int, int], fill: tuple[float, ...], dtype: np.dtype) -> np.ndarray:
-    """An H x W x C image of one colour; a fourth channel is 0."""
+    """An H x W x C image of one color; a fourth channel is 0."""
     return np.full(shape, [*fill, 0][: shape[2]], dtype)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.machine import MAX_PIXELS
+from ppzoo.host import MAX_PIXELS
 
 
 def channels_last(image: np.ndarray) -> np.ndarray:
@@ -47,7 +47,7 @@ def check_at_least(name: str, value: float, least: float) -> float:
     return value
 
 
-def colour(name: str, value: float | list[int] | list[float]) -> tuple[float, float, float]:
+def color(name: str, value: float | list[int] | list[float]) -> tuple[float, float, float]:
     """One value a channel, from three or from one for all."""
     values = [value] * 3 if isinstance(value, int | float) else list(value)
     if len(values) != 3:

@@ -1,4 +1,4 @@
-"""The centre of a resized image, without resizing all of it: a fifth of the work where 256 pixels are cut to 224."""
+"""The center of a resized image, without resizing all of it: a fifth of the work where 256 pixels are cut to 224."""
 
 from __future__ import annotations
 

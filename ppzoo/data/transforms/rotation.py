@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ppzoo.data.transforms.geometry import INTERPOLATIONS
-from ppzoo.data.transforms.pixels import check_probability, colour
+from ppzoo.data.transforms.pixels import check_probability, color
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, suggestion
 
@@ -23,14 +23,14 @@ class RandomRot90:
 
 @TRANSFORMS.register
 class RandomRotation:
-    """Turn some of the images by a random angle around their centre.
+    """Turn some of the images by a random angle around their center.
 
     Args:
         degrees: [lowest, highest] angle, counter-clockwise; one number: from its negative to it.
         prob: probability of turning.
         interpolation: one of OpenCV's, as in `ResizeImage`.
         expand: make the result large enough for the whole turned image.
-        center: [x, y] to turn around; the centre by default.
+        center: [x, y] to turn around; the center by default.
         fill: value of what the image does not cover, one or three.
 
     Raises:
@@ -59,12 +59,12 @@ class RandomRotation:
             )
         if center is not None and (len(center) != 2 or expand):
             raise ConfigError(
-                "RandomRotation.center: expected [x, y], and expand False; expand turns around the centre"
+                "RandomRotation.center: expected [x, y], and expand False; expand turns around the center"
             )
         self.lowest, self.highest = bounds
         self.prob = check_probability("RandomRotation.prob", prob)
         self.code, self.expand, self.center = codes[interpolation], expand, center
-        self.fill = colour("RandomRotation.fill", fill)
+        self.fill = color("RandomRotation.fill", fill)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() >= self.prob:

@@ -22,10 +22,10 @@ INTERPOLATIONS = {
     "bicubic": [Image.Resampling.BICUBIC],
     "random": [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC],
 }
-COLOURS = ("Color", "Contrast", "Brightness", "Sharpness")
+COLORS = ("Color", "Contrast", "Brightness", "Sharpness")
 WARPS = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
-RAND = ("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", *COLOURS, *WARPS[:4])
-AUGMIX = ("AutoContrast", *COLOURS, "Equalize", "Rotate", "Posterize", "Solarize", *WARPS[:4])
+RAND = ("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", *COLORS, *WARPS[:4])
+AUGMIX = ("AutoContrast", *COLORS, "Equalize", "Rotate", "Posterize", "Solarize", *WARPS[:4])
 
 # What the option w0 makes of the choice among `RAND`.
 WEIGHTS = {
@@ -45,8 +45,8 @@ class Operator:
 
     Args:
         deviation: of the normal noise on a magnitude.
-        increasing: colours deviate from 1 by the magnitude, and solarising grows with it; else colours run from 0.1
-            to 1.9 with the magnitude, and solarising shrinks.
+        increasing: colors deviate from 1 by the magnitude, and solarizing grows with it; else colors run from 0.1
+            to 1.9 with the magnitude, and solarizing shrinks.
         posterize: bits that stay: from 0 to 4 with the magnitude ("decreasing"), from 4 to 0, or from 4 to 8 ("paper").
         translation: share of the side at magnitude 10.
         resamplings: one of them is drawn for each shear, translation and rotation.
@@ -84,7 +84,7 @@ class Operator:
             width, height = size
             most = {"Rotate": 30, "TranslateX": self.translation * width, "TranslateY": self.translation * height}
             return level * most.get(name, 0.3) * sign(random)
-        if name in COLOURS:
+        if name in COLORS:
             return 1 + 0.9 * level * sign(random) if self.increasing else 1.8 * level + 0.1
         if name == "Posterize":
             bits = int(level * 4)
@@ -103,7 +103,7 @@ class TimmAutoAugment:
         mstd: deviation of the magnitude (0); inc1: effects grow with the magnitude; w0: draw by weights.
       augmix: a mixture of chains of operations (arXiv:1912.02781). m: magnitude (3); w: chains (3); d: length of a
         chain, or 1 to 3 at random; a: parameter of the distributions (1); mstd.
-      original, originalr: AutoAugment's pairs on ImageNet, the latter with posterising that grows with the magnitude;
+      original, originalr: AutoAugment's pairs on ImageNet, the latter with posterizing that grows with the magnitude;
       v0, v0r: those of the EfficientNet programs. mstd.
 
     Args:
@@ -111,7 +111,7 @@ class TimmAutoAugment:
         config_str: as above.
         interpolation: "bilinear", "bicubic", or "random": one of the two each time.
         img_size: accepted for PaddleClas's files, without effect: no policy translates by pixels.
-        mean: colour, from 0 to 1, of what shears, translations and rotations leave uncovered; ImageNet's by default.
+        mean: color, from 0 to 1, of what shears, translations and rotations leave uncovered; ImageNet's by default.
 
     Raises:
         ConfigError: a string or an option that means nothing.

@@ -187,22 +187,22 @@ Statistics Moments::statistics() const {
   fold(totals_, width_, channels_, sums, squares);
   Statistics found = Statistics::none(channels_);
   for (int64_t c = 0; rows_ > 0 && c < channels_; ++c) {
-    const double centre = sums[c] / rows_;
-    found.mean[c] = centre + shift_[c];
-    const double variance = squares[c] / rows_ - centre * centre;
+    const double center = sums[c] / rows_;
+    found.mean[c] = center + shift_[c];
+    const double variance = squares[c] / rows_ - center * center;
     found.variance[c] = variance < 0.0 ? 0.0 : variance;
   }
   return found;
 }
 
-Normaliser::Normaliser(int64_t channels, const float* scale, const float* offset, Activation activation)
+Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation)
     : channels_(channels), activation_(activation) {
   const WideRows wide(1, channels);
   scale_ = wide.repeat({scale, scale + channels});
   offset_ = wide.repeat({offset, offset + channels});
 }
 
-void Normaliser::rows(const float* x, const float* residual, int64_t rows, float* y) const {
+void Normalizer::rows(const float* x, const float* residual, int64_t rows, float* y) const {
   const WideRows wide(rows, channels_);
   with_activation(activation_, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
@@ -222,14 +222,14 @@ void Normaliser::rows(const float* x, const float* residual, int64_t rows, float
   });
 }
 
-void Normaliser::all(const float* x, const float* residual, int64_t count, float* y) const {
+void Normalizer::all(const float* x, const float* residual, int64_t count, float* y) const {
   for_shares(count, channels_, static_cast<int64_t>(scale_.size()), [&](int, int64_t first, int64_t share) {
     const int64_t start = first * channels_;
     rows(x + start, residual != nullptr ? residual + start : nullptr, share, y + start);
   });
 }
 
-Normaliser settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
+Normalizer settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
                   float* inverse_std) {
   const auto channels = static_cast<int64_t>(batch.mean.size());
   std::vector<float> scale(channels), offset(channels);
@@ -260,7 +260,7 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
     offset[c] = static_cast<float>(beta[c] - mean[c] * k);
   }
   const WideRows wide(1, channels);
-  scale_ = wide.repeat(scale), offset_ = wide.repeat(offset), centre_ = wide.repeat({mean, mean + channels});
+  scale_ = wide.repeat(scale), offset_ = wide.repeat(offset), center_ = wide.repeat({mean, mean + channels});
 }
 
 void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* masked) {
@@ -289,7 +289,7 @@ void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, 
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
-      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, centre_, first);
+      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       Sum sum[kCount] = {}, product[kCount] = {};
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
@@ -340,7 +340,7 @@ void NormGradient::apply_rows(const float* x, const float* dy, Activation activa
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
-      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, centre_, first);
+      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       const Constants p(strip, slope_, first), q(strip, constant_, first);
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
@@ -355,7 +355,7 @@ void NormGradient::apply_rows(const float* x, const float* dy, Activation activa
   });
 }
 
-Normaliser NormGradient::normaliser(Activation activation) const {
+Normalizer NormGradient::normalizer(Activation activation) const {
   return {channels_, scale_.data(), offset_.data(), activation};
 }
 

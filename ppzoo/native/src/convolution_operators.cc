@@ -475,8 +475,8 @@ std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, c
     offset[c] = static_cast<float>(b[c] - m[c] * factor);
   }
   Tensor y = like(x);
-  const ppzoo::Normaliser normaliser(channels, scale.data(), offset.data(), activation_of(activation));
-  normaliser.all(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
+  const ppzoo::Normalizer normalizer(channels, scale.data(), offset.data(), activation_of(activation));
+  normalizer.all(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y};
 }
 

@@ -63,7 +63,7 @@ std::vector<float> scaled_rows(const float* weights, const float* factors, int64
 }
 
 // What adds a number a channel, and a residual.
-Normaliser adder(const std::vector<float>& offsets) {
+Normalizer adder(const std::vector<float>& offsets) {
   const std::vector<float> ones(offsets.size(), 1.0f);
   return {static_cast<int64_t>(offsets.size()), ones.data(), offsets.data(), Activation::kNone};
 }
@@ -107,14 +107,14 @@ Statistics Covariance::product(const float* weights, int64_t out) const {
   parallel(out, out * channels * channels, [&](int, int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
       const std::vector<double> w(weights + o * channels, weights + (o + 1) * channels);
-      double centre = 0.0, square = 0.0;
+      double center = 0.0, square = 0.0;
       for (int64_t i = 0; i < channels; ++i) {
         double sum = 0.0;
         for (int64_t j = 0; j < channels; ++j) sum += scatter[i * channels + j] * w[j];
-        centre += mean[i] * w[i];
+        center += mean[i] * w[i];
         square += sum * w[i];
       }
-      found.mean[o] = centre;
+      found.mean[o] = center;
       found.variance[o] = square < 0.0 ? 0.0 : square / rows;
     }
   });
@@ -135,10 +135,10 @@ ExpansionGradient::ExpansionGradient(const ConvShape& shape, NormGradient& norm,
       weights_(weights),
       dx_(dx),
       gradients_(buffer(Purpose::kInner, room_ * out_ * threads())),
-      centred_(buffer(Purpose::kTiles, room_ * in_ * threads())),
+      centerd_(buffer(Purpose::kTiles, room_ * in_ * threads())),
       scaled_(Panels::backward(scaled_rows(weights, norm.scale(), in_, out_).data(), in_, out_,
                                Purpose::kScaledWeights)),
-      centre_(adder(negative(covariance.mean, in_))),
+      center_(adder(negative(covariance.mean, in_))),
       sums_(in_, out_),
       parts_(threads()) {}
 
@@ -159,10 +159,10 @@ void ExpansionGradient::take(int thread, const float* raw) {
 void ExpansionGradient::work_off(int thread) {
   Part& part = parts_[thread];
   const float *gradients = gradients_ + thread * room_ * out_, *x = x_ + part.first * in_;
-  float* centred = centred_ + thread * room_ * in_;
+  float* centerd = centerd_ + thread * room_ * in_;
   if (dx_ != nullptr) scaled_.multiply(gradients, part.count, dx_ + part.first * in_);
-  centre_.rows(x, nullptr, part.count, centred);
-  sums_.add(thread, centred, gradients, part.count);
+  center_.rows(x, nullptr, part.count, centerd);
+  sums_.add(thread, centerd, gradients, part.count);
   part.count = 0;
 }
 
@@ -203,7 +203,7 @@ void ExpansionGradient::finish_input(const std::vector<float>& sloped, const flo
     for (int64_t i = 0; i < in_; ++i) sums[i] += factor * weights[i];
   }
   for (int64_t i = 0; i < in_; ++i) offsets[i] = static_cast<float>(sums[i]);
-  const Normaliser rest = adder(offsets);
+  const Normalizer rest = adder(offsets);
   const Panels products = Panels::backward(square.data(), in_, in_);
   for_blocks(pixels_, in_, in_, [&](int, int64_t row, int64_t rows) {
     float* to = dx_ + row * in_;

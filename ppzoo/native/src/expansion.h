@@ -63,9 +63,9 @@ class ExpansionGradient {
   const float* x_;
   const Covariance& covariance_;
   const float* weights_;
-  float *dx_, *gradients_, *centred_;
+  float *dx_, *gradients_, *centerd_;
   Panels scaled_;
-  Normaliser centre_;
+  Normalizer center_;
   WeightSums sums_;
   std::vector<Part> parts_;
 };

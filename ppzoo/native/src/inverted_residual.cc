@@ -50,17 +50,17 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
   const auto expand_and_filter = [&] {
     const float* weights = stages[0].weights;
     if (!made_again(expand)) {
-      const Normaliser norm = settled(0, pointwise_convolve_statistics(expand, x, weights, expanded));
+      const Normalizer norm = settled(0, pointwise_convolve_statistics(expand, x, weights, expanded));
       return filter_all({expanded, &norm});
     }
     const Covariance covariance = covariance_in(block, results);
     covariance.of(x);
-    const Normaliser norm = settled(0, covariance.product(weights, expand.out_channels));
+    const Normalizer norm = settled(0, covariance.product(weights, expand.out_channels));
     const Panels panels = Panels::forward(weights, expand.channels, expand.out_channels);
     return filter_all({x, &norm, &panels});
   };
-  const Normaliser second = expand_and_filter();
-  const Normaliser third =
+  const Normalizer second = expand_and_filter();
+  const Normalizer third =
       settled(2, pointwise_convolve_statistics(project, {filtered, &second}, stages[2].weights, projected));
   third.all(projected, block.shortcut ? x : nullptr, project.output_pixels(), y);
 }
@@ -90,7 +90,7 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x,
   second.finish(gradients[1].gamma, gradients[1].beta);
 
   NormGradient first = gradient_of(0);
-  const Normaliser first_norm = first.normaliser(first_act);
+  const Normalizer first_norm = first.normalizer(first_act);
   const Panels projecting = Panels::backward(stages[2].weights, wide, out);
   const int64_t width = filter.out_width(), room = width * wide;
   float* rooms = buffer(Purpose::kProducts, room * threads());

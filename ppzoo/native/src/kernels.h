@@ -129,9 +129,9 @@ class Moments {
 };
 
 // activation(x scale + offset + residual) with one scale and offset a channel; `residual` may be null.
-class Normaliser {
+class Normalizer {
  public:
-  Normaliser(int64_t channels, const float* scale, const float* offset, Activation activation);
+  Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation);
   // For all of `count` rows.
   void all(const float* x, const float* residual, int64_t count, float* y) const;
   // For some of them, on one thread.
@@ -148,14 +148,14 @@ class Panels;
 // What a kernel reads: a tensor, or what a norm makes of it, which is then computed where it is read; with `weights`
 // the tensor before the norm is the product of `data` with them, and computed there too.
 struct Input {
-  Input(const float* data, const Normaliser* norm = nullptr, const Panels* weights = nullptr)
+  Input(const float* data, const Normalizer* norm = nullptr, const Panels* weights = nullptr)
       : data(data), norm(norm), weights(weights) {}
   // `count` rows from `first` on as they are before the norm; they are in `room` where they are a product.
   const float* raw(int64_t first, int64_t count, int64_t channels, float* room) const;
   // The same after the norm; they are in `room` unless they are just data.
   const float* rows(int64_t first, int64_t count, int64_t channels, float* room) const;
   const float* data;
-  const Normaliser* norm;
+  const Normalizer* norm;
   const Panels* weights;
 };
 
@@ -167,7 +167,7 @@ struct NormParameters {
 };
 
 // The norm of a batch with these statistics, whose mean and inverse deviation are written, and moves the moving ones.
-Normaliser settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
+Normalizer settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
                   float* inverse_std);
 
 // Backward of activation(batch_norm(x) + residual): sums gathered over the whole batch, and then the gradient of x.
@@ -195,7 +195,7 @@ class NormGradient {
   // The same on one thread.
   void apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
   // The norm itself, to make again what it made.
-  Normaliser normaliser(Activation activation) const;
+  Normalizer normalizer(Activation activation) const;
 
  private:
   template <class Sum>
@@ -203,7 +203,7 @@ class NormGradient {
                    float* masked, double* totals) const;
 
   int64_t channels_, rows_, width_;
-  std::vector<float> inverse_std_, scale_, offset_, centre_, slope_, constant_;
+  std::vector<float> inverse_std_, scale_, offset_, center_, slope_, constant_;
   std::vector<double> totals_;
 };
 

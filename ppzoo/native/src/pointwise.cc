@@ -134,7 +134,7 @@ void pointwise_gradients_to(NormGradient& before, Activation activation, const C
                             const float* weights, const float* dy, float* dweights) {
   const int64_t in = s.channels, out = s.out_channels, room = block_rows(in, out) * in;
   const Panels panels = Panels::backward(weights, in, out);
-  const Normaliser norm = before.normaliser(activation);
+  const Normalizer norm = before.normalizer(activation);
   float *rooms = buffer(Purpose::kTiles, room * threads()), *dx_rooms = buffer(Purpose::kProducts, room * threads());
   WeightSums sums(in, out);
   for_blocks(s.source_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {

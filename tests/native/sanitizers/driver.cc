@@ -269,8 +269,8 @@ Norm statistics_of(const Doubles& x, int64_t rows, int64_t channels) {
     for (int64_t c = 0; c < channels; ++c) found.mean[c] += x[i * channels + c] / rows;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t c = 0; c < channels; ++c) {
-      const double centred = x[i * channels + c] - found.mean[c];
-      found.variance[c] += centred * centred / rows;
+      const double centerd = x[i * channels + c] - found.mean[c];
+      found.variance[c] += centerd * centerd / rows;
     }
   return found;
 }
@@ -359,7 +359,7 @@ Case norm_case(Random& random) {
         .all(x, to_add, rows, y);
   } else {
     std::fill_n(static_cast<float*>(mean), channels, 0.0f), std::fill_n(static_cast<float*>(inverse), channels, 1.0f);
-    Normaliser(channels, gamma, beta, activation).all(x, to_add, rows, y);
+    Normalizer(channels, gamma, beta, activation).all(x, to_add, rows, y);
   }
   NormGradient gradient(channels, rows, gamma, beta, mean, inverse);
   gradient.add(x, residual ? static_cast<const float*>(y) : nullptr, dy, activation,
@@ -386,7 +386,7 @@ Case convolve_statistics_case(Random& random) {
   const bool normed = random.chance(0.5);
   const Activation activation = random.activation();
   const Floats scale = random.normal(s.channels), offset = random.normal(s.channels);
-  const Normaliser norm(s.channels, scale, offset, activation);
+  const Normalizer norm(s.channels, scale, offset, activation);
   Doubles seen = x.doubles();
   for (size_t i = 0; normed && i < seen.size(); ++i) {
     const float k = scale[i % s.channels], o = offset[i % s.channels];

@@ -1,0 +1,229 @@
+"""Compares a value read from YAML with a type annotation, and says in a user's words what the annotation wants."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from ppzoo.arithmetic import LARGEST
+from ppzoo.errors import ConfigError, suggestion
+from ppzoo.yaml_io import parse
+
+NAMES = {
+    bool: ("true or false", "true or false"),
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("text", "texts"),
+    Path: ("a path", "paths"),
+    list: ("a list", "lists"),
+    tuple: ("a list", "lists"),
+    dict: ("a mapping", "mappings"),
+    type(None): ("null", "nulls"),
+}
+SWITCHES = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
+
+
+class Problem(NamedTuple):
+    """One mistake: where it is, and expected, received and mend."""
+
+    path: str
+    text: str
+
+    def line(self) -> str:
+        """`PATH: TEXT`, whatever the path is made of on one line."""
+        return "".join(sign if sign.isprintable() else "?" for sign in f"{self.path}: {self.text}")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What a value must fulfil beyond its type: `Annotated[int, Limit("an integer of at least 1", at_least_one)]`."""
+
+    description: str
+    holds: Callable[[Any], bool]
+
+
+def below(most: int) -> Limit:
+    """The limit of integers that are at most `most`; given after another one, it is named where it alone is broken."""
+    return Limit(f"an integer of at most {most}", lambda value: value <= most)
+
+
+def problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
+    """What is wrong with the `value` found at `path`, as near to the wrong element as can be said."""
+    if value == "None" and isinstance(value, str) and accepts(None, hint):
+        yield Problem(path, f"expected {describe(hint)}, received the text 'None'; did you mean null?")
+    elif not accepts(value, hint):
+        inner = list(_inside(path, value, hint))
+        if inner:
+            yield from inner
+        else:
+            expected = _broken_limit(value, hint) or describe(hint)
+            yield Problem(path, f"expected {expected}, received {show(value)}{_mend(value, hint)}")
+
+
+def _broken_limit(value: Any, hint: Any) -> str | None:
+    """The description of the first limit that a value of the right type breaks."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        found = [_broken_limit(value, arm) for arm in arguments if arm is not type(None)]
+        return found[0] if len(found) == 1 and found[0] and len(arguments) == 2 else None
+    if origin is not Annotated or not accepts(value, arguments[0]):
+        return None
+    limits = [extra for extra in arguments[1:] if isinstance(extra, Limit)]
+    first = next((limit for limit in limits if not limit.holds(value)), None)
+    return None if first is None or first is limits[0] else first.description
+
+
+def accepts(value: Any, hint: Any) -> bool:
+    """Whether a value fits an annotation; an integer fits where a number is asked for, a list where a tuple is."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in (Any, object):
+        return True
+    if origin is Annotated:
+        limits = [extra for extra in arguments[1:] if isinstance(extra, Limit)]
+        return accepts(value, arguments[0]) and all(limit.holds(value) for limit in limits)
+    if origin in (Union, types.UnionType):
+        return any(accepts(value, arm) for arm in arguments)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin is list:
+        return isinstance(value, list) and all(accepts(item, arguments[0]) for item in value)
+    if origin is tuple:
+        items = _item_hints(value, arguments) if isinstance(value, list | tuple) else None
+        return items is not None and all(accepts(*pair) for pair in zip(value, items, strict=True))
+    if origin is dict:
+        return isinstance(value, dict) and all(accepts(item, arguments[1]) for item in value.values())
+    return _is_a(value, origin or hint)
+
+
+def out_of_float32(path: str, value: Any) -> Iterator[Problem]:
+    """The numbers at `path` and below with which networks cannot compute: infinite, nan, or too large for float32."""
+    if isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from out_of_float32(f"{path}.{key}" if path else str(key), item)
+    elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+        finite = isinstance(value, int) or math.isfinite(value)
+        expected = f"a number from -{LARGEST:.2g} to {LARGEST:.2g}" if finite else "a finite number"
+        yield Problem(path, f"expected {expected}, received {show(value)}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if kind is None:
+        return value is None
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    if kind in (tuple, Path):
+        return isinstance(value, list if kind is tuple else str)
+    return isinstance(value, kind)
+
+
+def _item_hints(items: Any, arguments: tuple) -> list[Any] | None:
+    """The annotation of every item of a tuple; None where the number of items is wrong."""
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return [arguments[0]] * len(items)
+    return list(arguments) if len(items) == len(arguments) else None
+
+
+def _inside(path: str, value: Any, hint: Any) -> Iterator[Problem]:
+    """The problems of the elements, where the container itself is of the kind that was asked for."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        yield from _inside(path, value, arguments[0])
+    elif origin in (Union, types.UnionType):
+        arms = [arm for arm in arguments if isinstance(value, list | dict) and isinstance(value, _container(arm))]
+        if len(arms) == 1:
+            yield from _inside(path, value, arms[0])
+    elif isinstance(value, list) and origin in (list, tuple):
+        hints = [arguments[0]] * len(value) if origin is list else _item_hints(value, arguments) or []
+        for index, (item, item_hint) in enumerate(zip(value, hints, strict=False)):
+            yield from problems(f"{path}.{index}", item, item_hint)
+    elif isinstance(value, dict) and origin is dict:
+        for key, item in value.items():
+            yield from problems(f"{path}.{key}", item, arguments[1])
+
+
+def _container(hint: Any) -> Any:
+    origin = get_origin(hint)
+    return {list: list, tuple: list, dict: dict}.get(origin, ())
+
+
+def describe(hint: Any, plural: bool = False) -> str:
+    """The annotation in words: "an integer", "a list of numbers", "one of 'O1', 'O2'"."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        limits = [extra.description for extra in arguments[1:] if isinstance(extra, Limit)]
+        return limits[0] if limits else describe(arguments[0], plural)
+    if origin in (Union, types.UnionType):
+        words = [describe(arm, plural) for arm in sorted(arguments, key=lambda arm: arm is type(None))]
+        return ", ".join(words[:-1]) + f" or {words[-1]}"
+    if origin is Literal:
+        choices = ", ".join(show(choice, bare=True) for choice in arguments)
+        return f"one of {choices}" if len(arguments) > 1 else choices
+    container = NAMES.get(origin, ("", ""))[plural]
+    if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
+        return f"{container} of {describe(arguments[0], plural=True)}"
+    if origin is tuple:
+        kinds = set(arguments)
+        inner = describe(arguments[0], plural=True) if len(kinds) == 1 else "values"
+        return f"{container} of {len(arguments)} {inner}"
+    kind = origin or hint
+    return NAMES[kind][plural] if kind in NAMES else getattr(kind, "__name__", str(kind))
+
+
+def show(value: Any, bare: bool = False) -> str:
+    """A value as an error message shows it, on one line; `bare`: without saying that text is text."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, str):
+        short = value if len(value) <= 60 else value[:57] + "..."
+        return repr(short) if bare else f"the text {short!r}"
+    if isinstance(value, list | tuple):
+        return f"the list {value!r}" if len(repr(value)) <= 60 else f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        keys = ", ".join(map(str, value))
+        return f"the keys {keys!r:.60}" if value else "an empty mapping"
+    return repr(value)[:60]
+
+
+def _mend(value: Any, hint: Any) -> str:
+    """'; did you mean X?' where a small change of the value fits."""
+    if isinstance(value, str):
+        choices = [choice for choice in _choices(hint) if isinstance(choice, str)]
+        near = suggestion(value, choices)
+        if "did you mean" in near:
+            return near
+    for candidate in _candidates(value):
+        if accepts(candidate, hint):
+            quotes = ", without quotes" if isinstance(value, str) and not isinstance(candidate, list) else ""
+            return f"; did you mean {json.dumps(candidate)}{quotes}?"
+    return ""
+
+
+def _choices(hint: Any) -> tuple:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    unions = get_origin(hint) in (Union, types.UnionType)
+    return tuple(choice for arm in get_args(hint) for choice in _choices(arm)) if unions else ()
+
+
+def switch(value: bool, hint: Any) -> str | None:
+    """The choice that YAML reads as this boolean; None where there is no such choice."""
+    return next((choice for choice in _choices(hint) if choice in SWITCHES[value]), None)
+
+
+def _candidates(value: Any) -> Iterator[Any]:
+    if isinstance(value, str):
+        try:
+            yield parse(value, "")
+        except ConfigError:
+            return
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) and value.is_integer():
+            yield int(value)
+        yield str(value)
+    if not isinstance(value, list | dict) and value is not None:
+        yield [value]

@@ -1,0 +1,92 @@
+"""Samples: what a network is fed, made from a dataset and its transforms.
+
+What happens to a sample depends on the seed, the epoch and its index alone: not on its place in the epoch, nor on
+how many processes read. That makes runs reproducible, and lets one be resumed in the middle of an epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ppzoo.data.datasets import Dataset
+from ppzoo.data.transforms import Compose
+from ppzoo.errors import DataError
+
+Key = tuple[int, int]
+"""Epoch and index of a sample."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); index: int64.
+
+    Of `Samples.read` it may be H x W x C bytes, which are still to be normalized.
+
+    label: int64, or float32 of one value a class where an image may have several.
+    """
+
+    image: np.ndarray
+    label: np.int64 | np.ndarray
+    index: np.int64
+
+
+class Samples:
+    """The transformed samples of a dataset, by (epoch, index).
+
+    Args:
+        transforms: what is done to each image; a result of H x W x C is transposed.
+        seed: decides, with epoch and index, what random transforms do.
+    """
+
+    def __init__(self, dataset: Dataset, transforms: Compose, seed: int) -> None:
+        self.dataset, self.transforms, self.seed = dataset, transforms, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """
+        Raises:
+            DataError: the image is missing, broken, or does not suit the transforms; names the file.
+        """
+        sample = self.read(key)
+        return replace(sample, image=self.normalize(sample.image[np.newaxis])[0])
+
+    def read(self, key: Key) -> Sample:
+        """The sample but for the normalization, where that is the last transform: a quarter of the bytes.
+
+        Raises:
+            DataError: as above.
+        """
+        epoch, index = key
+        source, label = self.dataset[index]
+        random = np.random.default_rng((self.seed, epoch, index))
+        try:
+            image = self._transform(source, random)
+        except DataError as error:
+            raise DataError(f"{self.dataset.describe(index)}: {error}") from error
+        target = label if isinstance(label, np.ndarray) else np.int64(label)
+        return Sample(np.ascontiguousarray(image), target, np.int64(index))
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """The images of a batch, finished: N x C x H x W."""
+        if images.dtype != np.uint8:
+            return images
+        assert self.transforms.last is not None
+        return self.transforms.last.batch(images)
+
+    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """H x W x C bytes where all but the normalization is done, C x H x W of another type where all is."""
+        last = self.transforms.last
+        if last is None:
+            image = self.transforms(source, random)
+        else:
+            image = self.transforms.before_last(source, random)
+            if image.dtype == np.uint8:
+                return image
+            image = last(image, random)
+        if last is not None or not self.transforms.channel_first:
+            image = image.transpose(2, 0, 1)
+        return image if image.dtype == np.float16 else image.astype(np.float32, copy=False)

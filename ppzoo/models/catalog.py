@@ -1,0 +1,125 @@
+"""The table of architectures: a variant is a network class, the arguments that make it, and its official weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import paddle
+
+from ppzoo.errors import ConfigError, suggestion
+from ppzoo.host import MAX_CLASSES
+from ppzoo.layers import Classifier
+from ppzoo.registry import Registry
+
+OFFICIAL_WEIGHTS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One record of official weights: where they come from, what they reach, how their images are prepared.
+
+    Attributes:
+        file: path of the `.pdparams` below `OFFICIAL_WEIGHTS`.
+        top1, top5: published accuracies on the ImageNet-1k validation set, as fractions.
+        flops: published multiply-adds of one image, in units of 10^9.
+        params: published parameter count, in units of 10^6.
+        img_size: side of the center crop, in pixels.
+        resize: options of `ResizeImage` before the crop.
+    """
+
+    file: str
+    top1: float | None = None
+    top5: float | None = None
+    flops: float | None = None
+    params: float | None = None
+    img_size: int = 224
+    resize: dict[str, Any] = field(default_factory=lambda: {"resize_short": 256})
+
+    @property
+    def url(self) -> str:
+        return OFFICIAL_WEIGHTS + self.file
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A registered architecture.
+
+    Attributes:
+        network: class of the network; `fixed` are the arguments that make this variant.
+        weights: the official weights, if there are any; `ssld` those trained by PaddleClas's distillation.
+        image_shape: native input, channels x height x width.
+    """
+
+    name: str
+    network: Callable[..., Classifier]
+    fixed: dict[str, Any]
+    weights: Weights | None
+    ssld: Weights | None
+    image_shape: tuple[int, int, int]
+
+    @property
+    def class_num(self) -> int:
+        """The number of classes that it has unless told otherwise."""
+        return inspect.signature(self.network).parameters["class_num"].default
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the arguments that a caller may still set."""
+        parameters = inspect.signature(self.network).parameters
+        return [name for name in parameters if name not in self.fixed]
+
+    def build(self, **options: Any) -> Classifier:
+        """The network; a fresh scope of names lets several live in one process.
+
+        Raises:
+            ConfigError: an option that this architecture does not have, or a value that it cannot have.
+        """
+        self._check(options)
+        with paddle.utils.unique_name.guard():
+            return self.network(**self.fixed, **options)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        hints = get_type_hints(self.network.__init__)
+        for name, value in options.items():
+            if name not in self.options:
+                known = ", ".join(self.options)
+                raise ConfigError(
+                    f"{self.name} has no option {name!r}{suggestion(name, self.options)} (it has: {known})"
+                )
+            choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
+            if choices and value not in choices:
+                expected = " or ".join(map(repr, choices))
+                raise ConfigError(f"{self.name}: expected {name} {expected}, received {value!r}")
+        count = options.get("class_num", 1)
+        if count < 1:
+            raise ConfigError(f"{self.name}: expected class_num of at least 1, received {count}")
+        if count > MAX_CLASSES:
+            raise ConfigError(
+                f"{self.name}: expected class_num of at most {MAX_CLASSES}, received {count}: its last layer has a row"
+                " of weights for each class"
+            )
+
+
+MODELS: Registry[Variant] = Registry("architecture")
+
+
+def variant(
+    name: str,
+    network: Callable[..., Classifier],
+    *,
+    weights: Weights | None = None,
+    ssld: Weights | None = None,
+    image_shape: tuple[int, int, int] = (3, 224, 224),
+    **fixed: Any,
+) -> None:
+    """Register the architecture `name`: `network` called with the arguments `fixed` (the rest as in `Variant`)."""
+    MODELS.add(name, Variant(name, network, fixed, weights, ssld, image_shape))
+
+
+def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]:
+    """Names of the architectures that match a shell pattern, sorted; `pretrained`: only those with weights."""
+    names = MODELS.matching(pattern)
+    return names if pretrained is None else [n for n in names if (MODELS[n].weights is not None) == pretrained]

@@ -1,0 +1,50 @@
+"""Counts size and cost of every architecture, and writes what `ppzoo.models.model_stats` reads: run it as a program.
+
+It is apart from there since the package imports that module, and a program may not be imported before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import paddle
+from paddle import nn
+
+from ppzoo.models.catalog import MODELS, Variant
+from ppzoo.models.model_stats import FILE, ModelStats
+
+
+def count(variant: Variant) -> ModelStats:
+    """The figures of an architecture, by running it."""
+    network = variant.build()
+    network.eval()
+    flops = normed = 0
+
+    def add(layer: nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
+        nonlocal flops, normed
+        if isinstance(layer, nn.BatchNorm):
+            normed += output.size
+        else:
+            # A weight is out x in x height x width for convolutions, in x out for linear layers.
+            shape = layer.weight.shape
+            flops += output.size * (math.prod(shape[1:]) if isinstance(layer, nn.Conv2D) else shape[0])
+
+    for layer in network.sublayers():
+        if isinstance(layer, nn.Conv2D | nn.Linear | nn.BatchNorm):
+            layer.register_forward_post_hook(add)
+    with paddle.no_grad():
+        network(paddle.zeros([1, *variant.image_shape]))
+    trained = (math.prod(parameter.shape) for parameter in network.parameters() if not parameter.stop_gradient)
+    return ModelStats(sum(trained), flops, normed)
+
+
+def main() -> None:
+    """Count everything and write the file."""
+    counted = {name: count(variant)._asdict() for name, variant in sorted(MODELS.items())}
+    lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in counted.items()]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

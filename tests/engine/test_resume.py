@@ -1,0 +1,129 @@
+"""What else decides a run that goes on: pending evaluations, rollbacks, static programs, changed configurations."""
+
+import paddle
+import pytest
+from helpers.toy import STEPS, Batches, Network, Reports, assert_equal, make_state, make_trainer, tensors
+
+from ppzoo.engine import CheckpointSaver, Plan, StepLoader, enable_determinism, latest_checkpoint, load_checkpoint
+from ppzoo.engine.checkpoint import checkpoint
+from ppzoo.engine.checkpoint.config_diff import describe_differences
+from ppzoo.errors import ConfigError
+from ppzoo.events import Callback
+
+
+class Killed(BaseException):
+    pass
+
+
+class Counted(Batches):
+    made = 0
+
+    def epoch(self, epoch, start_step=0):
+        for batch in super().epoch(epoch, start_step):
+            self.made += 1
+            yield batch
+
+
+def test_a_run_killed_in_an_evaluation_goes_on_with_the_evaluation(tmp_path):
+    def figures(state):
+        return lambda: {"loss": float(sum(value.abs().sum() for value in state.model.parameters()))}
+
+    whole, expected = make_state(), Reports()
+    make_trainer(whole, expected, evaluate=figures(whole)).fit()
+
+    def kill():
+        raise Killed
+
+    state = make_state()
+    with pytest.raises(Killed):
+        make_trainer(state, CheckpointSaver(state, tmp_path, interval=1), evaluate=kill).fit()
+    resumed, reports, batches = make_state(), Reports(), Counted()
+    load_checkpoint(resumed, latest_checkpoint(tmp_path))
+    assert (resumed.progress.epoch, resumed.progress.step) == (0, STEPS)
+    make_trainer(resumed, reports, evaluate=figures(resumed), steps=StepLoader(batches)).fit()
+    assert batches.made == 2 * STEPS
+    assert_equal(tensors(resumed), tensors(whole))
+    assert reports.train == expected.train
+    assert (resumed.progress.best, resumed.progress.best_epoch) == (whole.progress.best, whole.progress.best_epoch)
+
+
+def test_an_evaluation_known_to_be_short_is_not_worth_a_saving(tmp_path):
+    state = make_state()
+    seen = []
+
+    class Look(Callback):
+        def on_evaluation_begin(self, epoch):
+            seen.append((tmp_path / "latest.manifest").stat().st_mtime_ns if seen else 0)
+            found = make_state()
+            load_checkpoint(found, tmp_path / "latest")
+            seen[-1] = (found.progress.epoch, found.progress.step)
+
+    make_trainer(state, CheckpointSaver(state, tmp_path, interval=9), Look(), evaluate=lambda: {"loss": 1.0}).fit()
+    assert seen == [(0, STEPS), (1, 0), (2, 0)]
+
+
+def test_a_rollback_shuffles_otherwise_and_dampens_the_rate():
+    asked = []
+
+    class Numbered(Batches):
+        def epoch(self, epoch, start_step=0):
+            asked.append(epoch)
+            return super().epoch(epoch, start_step)
+
+    steps = StepLoader(Numbered())
+    list(steps.epoch(3))
+    steps.rollbacks = 2
+    list(steps.epoch(3))
+    assert asked == [3, 2_000_003]
+
+    plain, damped = make_state(), make_state()
+    damped.schedule.damping = 0.25
+    rates, quarter = Reports(), Reports()
+    make_trainer(plain, rates).fit()
+    make_trainer(damped, quarter).fit()
+    assert [rate for *_, rate in quarter.train] == pytest.approx([rate / 4 for *_, rate in rates.train])
+    assert abs(tensors(plain)["out.weight"] - tensors(damped)["out.weight"]).max() > 1e-3
+
+
+def test_a_static_forward_pass_gives_the_same_bits():
+    eager, static = make_state(), make_state()
+    make_trainer(eager, plan=Plan(1)).fit()
+    training = make_trainer(static, plan=Plan(1))
+    training.forward = paddle.jit.to_static(static.model.forward, full_graph=True)
+    training.fit()
+    assert_equal(tensors(static), tensors(eager))
+    assert static.model.state_dict().keys() == Network().state_dict().keys()
+
+
+def test_what_is_configured_otherwise_is_said_when_a_run_goes_on(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(checkpoint.logger, "propagate", True)
+    before = {"Global": {"epochs": 4, "seed": None}, "Loss": {"Train": [{"CELoss": {"epsilon": 0.1}}]}}
+    after = {"Global": {"epochs": 8}, "Loss": {"Train": [{"CELoss": {"epsilon": 0.1}}]}, "EMA": {"decay": 0.9}}
+    checkpoint.save_checkpoint(make_state(configuration=before), tmp_path / "latest")
+    with caplog.at_level("INFO", logger="ppzoo"):
+        load_checkpoint(make_state(configuration=before), tmp_path / "latest")
+    assert caplog.text == ""
+    monkeypatch.setitem(checkpoint.VERSIONS, "paddle", "9.9.9")
+    with caplog.at_level("INFO", logger="ppzoo"):
+        load_checkpoint(make_state(configuration=after), tmp_path / "latest")
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.endswith("latest: Global.epochs 4 -> 8, EMA.decay nothing -> 0.9")
+    assert f"the last bits may differ: paddle '{paddle.__version__}' -> '9.9.9'" in second
+
+
+def test_many_differences_are_counted():
+    text = describe_differences({}, {str(number): number for number in range(10)})
+    assert text.startswith("0 nothing -> 0, ")
+    assert text.endswith("7 nothing -> 7 and 2 more")
+
+
+def test_a_gpu_is_told_to_be_deterministic_or_the_contradiction_is_named(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle, "set_flags", asked.update)
+    monkeypatch.setattr(paddle, "get_flags", lambda names: dict.fromkeys(names, False))
+    enable_determinism()
+    assert asked["FLAGS_cudnn_deterministic"] is True
+    monkeypatch.setattr(paddle, "get_flags", lambda names: dict.fromkeys(names, True))
+    with pytest.raises(ConfigError, match=r"^Global.deterministic: expected .*exhaustive_search, received it; unset"):
+        enable_determinism()

@@ -1,0 +1,58 @@
+"""Measured facts of PaddleClas (`fixtures/reference`), and the weights and images that they were measured with."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(__file__).parent.parent / "fixtures" / "reference"
+ARCHITECTURES = sorted(file.stem for file in (FOLDER / "paddleclas").glob("*.npz"))
+
+
+def architecture(name: str) -> dict[str, np.ndarray]:
+    """`keys`, `names`, `shapes`, `size`, `logits_0`, ... of one architecture."""
+    with np.load(FOLDER / "paddleclas" / f"{name}.npz") as file:
+        return dict(file)
+
+
+def read_json(name: str):
+    return json.loads((FOLDER / name).read_text())
+
+
+def read_npz(name: str) -> dict[str, np.ndarray]:
+    with np.load(FOLDER / name) as file:
+        return dict(file)
+
+
+def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The value that the measurements gave to the state-dict entry `key`, float32."""
+    random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
+    if key.endswith("._variance"):
+        value = random.uniform(0.5, 1.5, shape)
+    elif key.endswith("._mean"):
+        value = random.normal(0.0, 0.1, shape)
+    elif len(shape) == 4:
+        value = random.normal(0.0, np.sqrt(2.0 / np.prod(shape[1:])), shape)
+    elif len(shape) == 2:
+        value = random.normal(0.0, np.sqrt(1.0 / shape[0]), shape)
+    elif key.endswith("weight"):
+        value = random.uniform(0.8, 1.2, shape)
+    else:
+        value = random.normal(0.0, 0.1, shape)
+    return value.astype("float32")
+
+
+def fill_network(network) -> None:
+    """Give every entry of the state dict its reference value."""
+    missing, unexpected = network.set_state_dict(
+        {key: fill(key, tuple(value.shape)) for key, value in network.state_dict().items()}
+    )
+    assert not missing and not unexpected
+
+
+def image(batch: int, size: int, seed: int) -> np.ndarray:
+    """N x 3 x size x size float32, already normalized."""
+    return np.random.RandomState(seed).normal(0.0, 1.0, (batch, 3, size, size)).astype("float32")

@@ -1,0 +1,64 @@
+"""`convert` writes weights of any origin anew for one architecture."""
+
+import numpy as np
+import pytest
+from helpers import recorded_weights as recorded
+
+from ppzoo.convert import convert
+from ppzoo.errors import ConfigError, UnknownNameError, WeightsError
+from ppzoo.models import MODELS
+from ppzoo.weights import load_weights, read, save_pdparams, save_safetensors
+
+
+@pytest.fixture(scope="module")
+def shufflenet(tmp_path_factory):
+    """A file with torchvision's names, ten classes and half-precision numbers."""
+    file = tmp_path_factory.mktemp("torch") / "shufflenet.safetensors"
+    arrays = recorded.weights(recorded.record("torchvision-shufflenet_v2_x0_5")["layers"])
+    save_safetensors({name: a if a.dtype.kind == "i" else a.astype(np.float16) for name, a in arrays.items()}, file)
+    return file
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
+def test_the_target_loads_into_the_architecture_with_the_file_s_classes(shufflenet, tmp_path, suffix):
+    target = tmp_path / f"ours{suffix}"
+    report = convert(shufflenet, target, "ShuffleNetV2_x0_5")
+    assert (report.origin, report.class_num, report.notes) == ("torchvision", 10, ())
+    network = MODELS["ShuffleNetV2_x0_5"].build(class_num=10)
+    assert load_weights(network, target, head="strict").complete
+    source = read(shufflenet).arrays
+    np.testing.assert_array_equal(network._fc.weight.numpy(), source["fc.weight"].T.astype(np.float32))
+    if suffix == ".safetensors":
+        assert read(target).metadata["architecture"] == "ShuffleNetV2_x0_5"
+        assert read(target).metadata["class_num"] == "10"
+
+
+def test_paddlepaddle_s_own_weights_pass_unchanged(tmp_path):
+    network = MODELS["MobileNetV1_x0_25"].build(class_num=3)
+    save_pdparams(network.state_dict(), tmp_path / "in.pdparams")
+    report = convert(tmp_path / "in", tmp_path / "out.safetensors", "MobileNetV1_x0_25")
+    assert (report.origin, report.class_num) == ("paddleclas", 3)
+    written = read(tmp_path / "out.safetensors").arrays
+    for key, value in network.state_dict().items():
+        np.testing.assert_array_equal(written[key], value.numpy())
+
+
+def test_weights_keyed_by_parameter_names_pass_with_their_classes(tmp_path):
+    state = MODELS["MobileNetV2_x0_25"].build(class_num=3).state_dict()
+    np.savez(tmp_path / "old.npz", **{value.name: value.numpy() for value in state.values()})
+    report = convert(tmp_path / "old.npz", tmp_path / "new.pdparams", "MobileNetV2_x0_25")
+    assert report.class_num == 3
+    assert list(read(tmp_path / "new.pdparams").arrays) == list(state)
+
+
+def test_what_cannot_be_converted_writes_nothing(shufflenet, tmp_path):
+    target = tmp_path / "ours.pdparams"
+    with pytest.raises(WeightsError, match="this looks like ShuffleNetV2_x0_5"):
+        convert(shufflenet, target, "ShuffleNetV2_x1_0")
+    with pytest.raises(WeightsError, match="computes with ReLU"):
+        convert(shufflenet, target, "ShuffleNetV2_swish")
+    with pytest.raises(UnknownNameError, match="ShuffleNetV2_x0_5"):
+        convert(shufflenet, target, "ShuffleNetV2_x05")
+    with pytest.raises(ConfigError, match=r"ends in .pdparams or .safetensors"):
+        convert(shufflenet, tmp_path / "ours.pth", "ShuffleNetV2_x0_5")
+    assert not list(tmp_path.iterdir())
