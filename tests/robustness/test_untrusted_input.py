@@ -165,14 +165,14 @@ def test_names_do_not_command_the_terminal(tmp_path, capsys, monkeypatch):
 
     found = {"class_ids": [0], "scores": [0.5], "label_names": [HOSTILE]}
     monkeypatch.setattr(builders, "read_config", lambda *given: {})
-    monkeypatch.setattr(builders, "inference", lambda config: [(Path(HOSTILE), found)])
+    monkeypatch.setattr(builders, "predict", lambda config: [(Path(HOSTILE), found)])
     for options in ([], ["--json"]):
         assert main(["infer", "-c", "x.yaml", *options]) == 0
         printed = capsys.readouterr().out
         assert printed.count("\n") == 1 and is_harmless(printed.replace("\n", ""))
     assert json.loads(printed) == {"file_name": HOSTILE, **found}
 
-    monkeypatch.setattr(builders, "inspection", lambda config: [(f"{HOSTILE}\n", True)])
+    monkeypatch.setattr(builders, "inspect_data", lambda config: [(f"{HOSTILE}\n", True)])
     assert main(["data", "check", "x.yaml"]) == 0
     assert is_harmless(capsys.readouterr().out.replace("\n", ""))
 
