@@ -30,15 +30,15 @@ def arithmetic(text: str) -> float:
     """
     shown = repr(text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "...")
     if len(text) > MAX_LENGTH or not _CHARACTERS.fullmatch(text):
-        raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, received {shown}")
+        raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, got {shown}")
     try:
         value = _value(ast.parse(text.strip(), mode="eval").body)
     except SyntaxError:
-        raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, received {shown}") from None
+        raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, got {shown}") from None
     except ZeroDivisionError:
-        raise ConfigError(f"expected a number, received {shown}, which divides by zero") from None
+        raise ConfigError(f"expected a number, got {shown}, which divides by zero") from None
     if not abs(value) <= LARGEST:
-        raise ConfigError(f"expected a finite number, received {shown}")
+        raise ConfigError(f"expected a finite number, got {shown}")
     return value
 
 

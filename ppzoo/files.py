@@ -98,7 +98,7 @@ def local_path(name: str | os.PathLike[str], what: str) -> Path:
         ConfigError: it is a URL; `what` is expected on this machine.
     """
     if is_url(name):
-        raise ConfigError(f"{what}: expected a path on this machine, received the URL {str(name)!r}")
+        raise ConfigError(f"{what}: expected a path on this machine, got the URL {str(name)!r}")
     return Path(name)
 
 

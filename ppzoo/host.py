@@ -45,7 +45,7 @@ def expanded(path: str, fix: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:  # HOME is not set, and the system does not know the user
-        raise ConfigError(f"{path}: expected a home folder, received none (HOME is not set): {fix}") from error
+        raise ConfigError(f"{path}: expected a home folder, got none (HOME is not set): {fix}") from error
 
 
 def _said_of_processor(*keys: str) -> str:

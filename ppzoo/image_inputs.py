@@ -39,21 +39,21 @@ def describe(image: Any, error: DataError, channels: int) -> str:
         return _text(os.fsdecode(image), error)
     if isinstance(image, bytes):
         hint = "; it looks like base64: pass base64.b64decode(data)" if _is_base64(image.decode("latin-1")) else ""
-        return f"{error} (received {len(image)} bytes{hint})"
+        return f"{error} (got {len(image)} bytes{hint})"
     expected = f"expected a path, the bytes of an image file or an H x W x {channels} uint8 array"
     if not isinstance(image, np.ndarray):
-        return f"{expected}, received {_kind(image)}"
+        return f"{expected}, got {_kind(image)}"
     fits = image.ndim == 3 and image.shape[2] in ((1, 3) if channels == 1 else (channels,))  # colors become gray
     if fits and image.size and image.dtype == np.uint8:
         return str(error)
     received = f"an array of shape {image.shape} and type {image.dtype}"
-    return f"{expected}, received {received}{_array_hint(image, channels)}"
+    return f"{expected}, got {received}{_array_hint(image, channels)}"
 
 
 def _text(text: str, error: DataError) -> str:
     if os.path.exists(text):
         return str(error)
-    expected = "expected the path of an image, received"
+    expected = "expected the path of an image, got"
     if text.startswith(("http://", "https://")):
         return f"{expected} a URL: download it, and pass its bytes"
     if _is_base64(text):

@@ -45,29 +45,29 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
         return ALONE
     for name in VARIABLES:
         if name not in given:
-            raise _leftover(given, f"expected {name} together with {', '.join(given)}, received none")
+            raise _leftover(given, f"expected {name} together with {', '.join(given)}, got none")
     size = _number(given, SIZE, 1)
     rank = _number(given, RANK, 0)
     if rank >= size:
-        raise _leftover(given, f"{RANK}: expected a number below {SIZE} ({size}), received {rank}")
+        raise _leftover(given, f"{RANK}: expected a number below {SIZE} ({size}), got {rank}")
     endpoints = tuple(given[ENDPOINTS].split(","))
     if len(endpoints) != size:
-        raise _leftover(given, f"{ENDPOINTS}: expected {size} addresses ({SIZE}), received {given[ENDPOINTS]!r:.200}")
+        raise _leftover(given, f"{ENDPOINTS}: expected {size} addresses ({SIZE}), got {given[ENDPOINTS]!r:.200}")
     if endpoints[rank] != given[OWN]:
-        raise _leftover(given, f"{OWN}: expected {endpoints[rank]!r} ({ENDPOINTS}), received {given[OWN]!r:.200}")
+        raise _leftover(given, f"{OWN}: expected {endpoints[rank]!r} ({ENDPOINTS}), got {given[OWN]!r:.200}")
     if size == 1:
         return Launch(rank, size, endpoints, endpoints[0])
     for name, addresses in ((ENDPOINTS, endpoints), (MASTER, (environment.get(MASTER, endpoints[0]),))):
         for address in addresses:
             if not _is_address(address):
-                raise _leftover({**given, name: ""}, f"{name}: expected HOST:PORT, received {address!r:.200}")
+                raise _leftover({**given, name: ""}, f"{name}: expected HOST:PORT, got {address!r:.200}")
     return Launch(rank, size, endpoints, environment.get(MASTER, endpoints[0]))
 
 
 def _number(given: Mapping[str, str], name: str, least: int) -> int:
     text = given[name]
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
-        raise _leftover(given, f"{name}: expected an integer of at least {least}, received {text!r:.60}")
+        raise _leftover(given, f"{name}: expected an integer of at least {least}, got {text!r:.60}")
     return int(text)
 
 

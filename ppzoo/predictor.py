@@ -48,7 +48,7 @@ class Predictor:
         engine: Literal["auto", "paddle", "onnxruntime", "openvino"] = "auto",
     ) -> None:
         if batch_size < 1:
-            raise ConfigError(f"batch_size: expected at least 1, received {batch_size}")
+            raise ConfigError(f"batch_size: expected at least 1, got {batch_size}")
         self._process = os.getpid()
         exported = open_export(local_path(export_dir, "export_dir").expanduser())
         ops = exported.settings["PreProcess"]["transform_ops"]
@@ -141,7 +141,7 @@ class Predictor:
         if names > classes:
             raise ConfigError(
                 f"{SETTINGS}: PostProcess.{name}.label_list: expected {classes} names, one for each class,"
-                f" received {names}: export with the names of its classes"
+                f" got {names}: export with the names of its classes"
             )
         return probabilities
 

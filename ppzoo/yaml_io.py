@@ -85,7 +85,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if not isinstance(key, yaml.ScalarNode) or key.tag != _tag("str"):
                 found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a collection"
-                raise _refusal(f"a key must be text, received {found} (quote it)", key.start_mark)
+                raise _refusal(f"a key must be text, got {found} (quote it)", key.start_mark)
             if key.value in seen:
                 first = seen[key.value].line + 1
                 raise _refusal(f"the key {key.value!r} comes twice (first in line {first})", key.start_mark)
@@ -108,7 +108,7 @@ def _scalar(kind: str):
         try:
             return construct(loader, node)
         except (ValueError, KeyError, IndexError):
-            raise _refusal(f"expected a value of type {kind}, received {node.value[:60]!r}", node.start_mark) from None
+            raise _refusal(f"expected a value of type {kind}, got {node.value[:60]!r}", node.start_mark) from None
 
     return read
 
@@ -116,7 +116,7 @@ def _scalar(kind: str):
 def _text(loader, node):
     text = loader.construct_scalar(node)
     if _UNPRINTABLE.search(text):
-        raise _refusal(f"expected text, received {text[:60]!r} with a character that is none", node.start_mark)
+        raise _refusal(f"expected text, got {text[:60]!r} with a character that is none", node.start_mark)
     return text
 
 
@@ -155,7 +155,7 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any
         ConfigError: one line with source and line number.
     """
     if len(text) > limits.size:
-        raise ConfigError(f"{source}: expected a configuration of at most {limits.size} bytes, received a larger one")
+        raise ConfigError(f"{source}: expected a configuration of at most {limits.size} bytes, got a larger one")
     try:
         loader = _Loader(text)
         loader.most = limits.values
@@ -169,9 +169,9 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any
         problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
     except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{source}: expected YAML text, received bytes that are not ({error.reason})") from None
+        raise ConfigError(f"{source}: expected YAML text, got bytes that are not ({error.reason})") from None
     except (ValueError, OverflowError):  # PyYAML's, of numbers that it believes: "\UFFFFFFFF", %YAML 1.999...
-        raise ConfigError(f"{source}: expected YAML text, received an escape or a version that cannot be") from None
+        raise ConfigError(f"{source}: expected YAML text, got an escape or a version that cannot be") from None
 
 
 def is_quoted(text: str) -> bool:
@@ -193,9 +193,9 @@ def require_text(text: str, source: str) -> None:
         ConfigError: it is too long, or has characters that YAML does not take.
     """
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{source}: expected a value of at most {MAX_BYTES} bytes, received a larger one")
+        raise ConfigError(f"{source}: expected a value of at most {MAX_BYTES} bytes, got a larger one")
     if _UNPRINTABLE.search(text) or yaml.reader.Reader.NON_PRINTABLE.search(text):
-        raise ConfigError(f"{source}: expected text, received {text[:60]!r} with a character that is none")
+        raise ConfigError(f"{source}: expected text, got {text[:60]!r} with a character that is none")
 
 
 def _measure(node: yaml.Node, most: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:

@@ -183,7 +183,7 @@ def test_numbers_that_are_not_finite_are_refused_when_things_are_built(number):
         ),
     ]
     for make in makers:
-        with pytest.raises(ConfigError, match="received"):
+        with pytest.raises(ConfigError, match="got"):
             make()
 
 

@@ -68,12 +68,12 @@ def with_classes_of_run(config: Section) -> dict[str, Any]:
     if names and len(names) > class_count(config):
         raise ConfigError(
             f"Arch.class_num: expected {len(names)}, since {weights} was trained on the classes {data.listing(names)},"
-            f" received {class_count(config)}"
+            f" got {class_count(config)}"
         )
     own = class_names(config)
     if names and own and data.normalized(names) != data.normalized(own):
         raise ConfigError(
-            f"Global.class_names: expected the classes that {weights} was trained on ({data.listing(names)}), received"
+            f"Global.class_names: expected the classes that {weights} was trained on ({data.listing(names)}), got"
             f" {data.listing(own)}: remove the key or name other weights"
         )
     return with_class_names(config, own or names)
@@ -149,7 +149,7 @@ def require_classes_of_teachers(config: Section) -> None:
         if taught and len(taught) == class_count(config) and data.normalized(taught) != data.normalized(names):
             raise ConfigError(
                 f"Arch.models: expected weights that were trained on the classes of the training data"
-                f" ({data.listing(names)}), received {source}, trained on {data.listing(taught)}"
+                f" ({data.listing(names)}), got {source}, trained on {data.listing(taught)}"
             )
 
 
@@ -228,7 +228,7 @@ def require_two_classes(images: data.Dataset) -> None:
     label = int(images.labels[0])
     name = repr(images.classes[label]) if images.classes else label
     raise DataError(
-        f"{TRAIN_DATA}: expected images of two classes or more, received {len(images)} of class {name} alone"
+        f"{TRAIN_DATA}: expected images of two classes or more, got {len(images)} of class {name} alone"
         f"{_nested(images)}"
     )
 
@@ -255,8 +255,7 @@ def class_labels(config: Section) -> dict[int, str]:
         names = chosen["label_list"]
         if len(names) != count:
             raise ConfigError(
-                f"Infer.PostProcess.label_list: expected {count} names, one a class (Arch.class_num),"
-                f" received {len(names)}"
+                f"Infer.PostProcess.label_list: expected {count} names, one a class (Arch.class_num), got {len(names)}"
             )
         return _in_order("Infer.PostProcess.label_list", dict(enumerate(names)), of_run)
     file = chosen.get("class_id_map_file")
@@ -268,7 +267,7 @@ def class_labels(config: Section) -> dict[int, str]:
         return of_run
     if max(labels) >= count:
         raise ConfigError(
-            f"Infer.PostProcess.class_id_map_file: expected names of {count} classes (Arch.class_num), received"
+            f"Infer.PostProcess.class_id_map_file: expected names of {count} classes (Arch.class_num), got"
             f" {file!r} with those of {max(labels) + 1}; name another file, or set it to null"
         )
     return _in_order("Infer.PostProcess.class_id_map_file", labels, of_run)
@@ -280,7 +279,7 @@ def _in_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> di
     for (index, name), plain in zip(labels.items(), data.normalized(list(labels.values())), strict=True):
         if plain in known and known[index] != plain:
             raise ConfigError(
-                f"{key}: expected names in the order of the training's classes ({data.listing(known)}), received"
+                f"{key}: expected names in the order of the training's classes ({data.listing(known)}), got"
                 f" {name!r} for class {index}, which is {known[index]!r}: correct the order or remove the names"
             )
     return labels

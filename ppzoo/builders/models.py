@@ -104,7 +104,7 @@ def _freeze(network: Classifier, patterns: list[str]) -> None:
     except ConfigError as error:
         raise ConfigError(*(f"Arch.{problem}" for problem in error.problems)) from error
     if all(parameter.stop_gradient for parameter in network.parameters()):
-        raise ConfigError(f"Arch.freeze: expected patterns that leave something to be trained, received {patterns}")
+        raise ConfigError(f"Arch.freeze: expected patterns that leave something to be trained, got {patterns}")
 
 
 def _distillation(cfg: Section, pretrained: bool) -> models.DistillationModel:
@@ -113,7 +113,7 @@ def _distillation(cfg: Section, pretrained: bool) -> models.DistillationModel:
     counts = {name: arch.get("class_num", models.MODELS[arch["name"]].class_num) for name, arch in archs.items()}
     if len(set(counts.values())) > 1:
         received = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ConfigError(f"Arch.models: expected networks of the same number of classes, received {received}")
+        raise ConfigError(f"Arch.models: expected networks of the same number of classes, got {received}")
     sources = section.pretrained_list or [None] * len(archs)
     frozen = section.freeze_params_list or [False] * len(archs)
     networks: dict[str, Any] = {}
@@ -191,12 +191,12 @@ def try_forward(
         native = " x ".join(map(str, models.MODELS[name].image_shape))
         received = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
-            f"{path}: expected images that {name} can take (natively {native} float32), received {received}"
+            f"{path}: expected images that {name} can take (natively {native} float32), got {received}"
         ) from error
     finally:
         if was_training:
             network.train()
     if not bool(paddle.isfinite(images.astype("float32")).all()):
-        raise ConfigError(f"{path}: expected images of finite values, received infinity or NaN; check NormalizeImage")
+        raise ConfigError(f"{path}: expected images of finite values, got infinity or NaN; check NormalizeImage")
     require_finite(output, describe)
     return output

@@ -144,9 +144,7 @@ def require_image_shape(ops: Sequence[Section], expected: Sequence[int]) -> None
     made = image_shape(ops, channels=3, path="Infer.transforms")
     if list(made) != list(expected):
         received = ", ".join("any" if size is None else str(size) for size in made)
-        raise ConfigError(
-            f"Infer.transforms: expected images of Global.image_shape {list(expected)}, received [{received}]"
-        )
+        raise ConfigError(f"Infer.transforms: expected images of Global.image_shape {list(expected)}, got [{received}]")
 
 
 def build_dataset(
@@ -176,7 +174,7 @@ def build_dataset(
     if class_num is not None and len(images.classes) != class_num:
         raise DataError(
             f"expected images of all {class_num} classes, since the names of the training's classes are not known,"
-            f" received {len(images.classes)} ({data.listing(images.classes)}): put the labels.txt of the training"
+            f" got {len(images.classes)} ({data.listing(images.classes)}): put the labels.txt of the training"
             " beside the weights, or set Global.class_names"
         )
     return images
@@ -236,7 +234,7 @@ def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndar
     try:
         return preprocess(read_plain_file(path))
     except OSError as error:
-        raise DataError(f"{path}: expected an image, received: {error.strerror}") from error
+        raise DataError(f"{path}: expected an image, got: {error.strerror}") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -115,7 +115,7 @@ def _text(one: Step | None, other: Step | None, count: int, other_count: int) ->
     expected, received = _description(one, other), _description(other, one)
     places = [step.place if step else end for step, end in ((one, count), (other, other_count))]
     return (
-        f"{INFER}.{places[1]}: expected {expected}, as {EVAL}.{places[0]} has it, received {received}: images are"
+        f"{INFER}.{places[1]}: expected {expected}, as {EVAL}.{places[0]} has it, got {received}: images are"
         " preprocessed otherwise than in the evaluation, whose accuracy predictions will not reach"
     )
 

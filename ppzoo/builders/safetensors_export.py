@@ -79,7 +79,7 @@ def config_of_weights(path: str, images: Sequence[str], device: str) -> dict[str
     text = weights.read(path).metadata.get(ENTRY)
     if text is None:
         raise WeightsError(
-            f"{path}: expected weights that `ppzoo export --format safetensors` wrote, received a file without"
+            f"{path}: expected weights that `ppzoo export --format safetensors` wrote, got a file without"
             " preprocessing; use -c CONFIG -o Global.pretrained_model=FILE"
         )
     try:

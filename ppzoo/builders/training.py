@@ -172,7 +172,7 @@ def build_trainer(
     processes.broadcast(network.state_dict().values())
     if processes.size > 1 and config["Arch"].get("use_sync_bn"):
         if run.to_static:
-            raise ConfigError("Arch.use_sync_bn: expected Global.to_static False on several processes, received True")
+            raise ConfigError("Arch.use_sync_bn: expected Global.to_static False on several processes, got True")
         synchronize_norms(network)
     trainer = engine.Trainer(
         state=state,
@@ -261,7 +261,7 @@ def evaluation_of(
     """
     sections = settings(Configuration, config)
     if not sections.Loss.Eval:
-        raise ConfigError("Loss.Eval: expected a list of losses, received nothing; this is needed to evaluate")
+        raise ConfigError("Loss.Eval: expected a list of losses, got nothing; this is needed to evaluate")
     names = evaluation_names(config)
     batches = build_loader(
         config["DataLoader"]["Eval"],
@@ -317,7 +317,7 @@ def _require_weight(split: str, criterion: losses.CombinedLoss, dataset: data.Da
         if not weight:
             raise ConfigError(
                 f"Loss.{split}.{name}.class_weights: expected a weight above 0 for a class that has images in"
-                f" DataLoader.{split}, received 0 for all of them"
+                f" DataLoader.{split}, got 0 for all of them"
             )
 
 
@@ -341,9 +341,7 @@ def _try_out(config: Section, split: str, network: Classifier, batches: Loader, 
             use(output, batch.labels)
         except (ValueError, RuntimeError, TypeError, AttributeError) as error:  # of tensors that do not go together
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise ConfigError(
-                f"{key}: expected what suits the network's output and labels, received: {reason}"
-            ) from error
+            raise ConfigError(f"{key}: expected what suits the network's output and labels, got: {reason}") from error
         except ConfigError as error:
             raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
     figures.reset()

@@ -94,7 +94,7 @@ def predict(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooError
             elif received != shapes:
                 ((old, new), *_) = [pair for pair in zip(shapes, received, strict=True) if pair[0] != pair[1]]
                 raise ConfigError(
-                    f"Infer.transforms: expected images of one shape, received {old} and {new}:"
+                    f"Infer.transforms: expected images of one shape, got {old} and {new}:"
                     " add ResizeImage with size, or CropImage"
                 )
             shapes = received
@@ -190,11 +190,11 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
         if not found:
             raise DataError(
                 f"Infer.infer_imgs: expected an image, a folder with images or a pattern that matches some,"
-                f" received {name!r}"
+                f" got {name!r}"
             )
         files += sorted(found)
     if not files:
-        raise DataError("Infer.infer_imgs: expected an image, a folder or a pattern, received nothing")
+        raise DataError("Infer.infer_imgs: expected an image, a folder or a pattern, got nothing")
     return files
 
 
@@ -233,7 +233,7 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
         folder = Path(run.output_dir) / config["Arch"]["name"]
         there = weights_of_run(folder)
         where = f"those of the run are {there}" if there else f"after training they are in {folder / 'best_model'}"
-        raise ConfigError(f"Global.pretrained_model: expected the weights to use, received nothing; {where}")
+        raise ConfigError(f"Global.pretrained_model: expected the weights to use, got nothing; {where}")
     engine.select_device(run.device)
     native.activate(run.native)
     network = build_model(arch, pretrained=False)

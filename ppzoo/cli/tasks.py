@@ -126,7 +126,7 @@ def _infer(options: argparse.Namespace) -> int:
     if (options.config is None) == (options.weights is None):
         raise ConfigError("infer: expected either -c CONFIG or --weights FILE")
     if options.weights and options.override:
-        raise ConfigError("infer: expected -o together with -c CONFIG, received it with --weights")
+        raise ConfigError("infer: expected -o together with -c CONFIG, got it with --weights")
     if options.weights:
         config = builders.config_of_weights(options.weights, options.images, device=options.device or "auto")
     else:

@@ -62,7 +62,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
     trail = " -> ".join(str(file) for file in (*chain, path))
     resolved = os.path.abspath(path)
     if resolved in map(os.path.abspath, chain):
-        raise ConfigError(f"{trail}: expected {BASE} to lead to other files, received a circle")
+        raise ConfigError(f"{trail}: expected {BASE} to lead to other files, got a circle")
     if len(chain) >= MAX_CHAIN:
         raise ConfigError(f"{trail}: expected at most {MAX_CHAIN} files in a chain of {BASE}")
     if resolved not in done:
@@ -78,7 +78,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
 def _bases(value: Any, path: Path) -> list[str]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise ConfigError(f"{path}: expected {BASE} to be a path or a list of paths, received {value!r:.60}")
+        raise ConfigError(f"{path}: expected {BASE} to be a path or a list of paths, got {value!r:.60}")
     return names
 
 
@@ -94,5 +94,5 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
     content = parse(text, str(path))
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"{type(content).__name__} {content!r:.60}"
-        raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, received {found}")
+        raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
     return content

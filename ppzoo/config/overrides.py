@@ -51,11 +51,9 @@ def _set_typed(config: dict[str, Any], assignment: str, unread: dict[tuple[int, 
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, received {assignment!r:.200}")
+        raise ConfigError(f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, got {assignment!r:.200}")
     if len(parts) > MAX_DEPTH:
-        raise ConfigError(
-            f"-o {path.strip():.60}...: expected a path of at most {MAX_DEPTH} keys, received {len(parts)}"
-        )
+        raise ConfigError(f"-o {path.strip():.60}...: expected a path of at most {MAX_DEPTH} keys, got {len(parts)}")
     require_text(text, f"-o {path.strip()}")
     place: Any = config
     for depth, part in enumerate(parts[:-1]):
@@ -97,9 +95,9 @@ def _slot(place: Any, part: str, path: str) -> int | str:
     if isinstance(place, dict):
         return part
     if not isinstance(place, list):
-        raise ConfigError(f"-o {path}.{part}: expected {path} to hold keys, received the value {place!r:.60}")
+        raise ConfigError(f"-o {path}.{part}: expected {path} to hold keys, got the value {place!r:.60}")
     indices = [str(index) for index in range(len(place))]
     if part not in indices:
         expected = f"an index from 0 to {indices[-1]}" if place else "no index, since it is empty"
-        raise ConfigError(f"-o {path}.{part}: {path} is a list; expected {expected}, received {part!r}")
+        raise ConfigError(f"-o {path}.{part}: {path} is a list; expected {expected}, got {part!r}")
     return int(part)

@@ -55,7 +55,7 @@ def _problems(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
         if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
             hint = hint or nearest(Path(name), suffix=".pdparams")
-            yield Problem(path, f"expected weights, received {name!r}, which does not exist{hint}")
+            yield Problem(path, f"expected weights, got {name!r}, which does not exist{hint}")
 
 
 def _weights(config: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
@@ -83,4 +83,4 @@ def _absent(path: str, expected: str, name: str, *, suffix: str | None) -> Probl
         if os.path.exists(name)
         else "which does not exist" + ("" if is_url(name) else nearest(Path(name), suffix=suffix))
     )
-    return Problem(path, f"expected {expected}, received {name!r}, {found}")
+    return Problem(path, f"expected {expected}, got {name!r}, {found}")

@@ -55,14 +55,14 @@ def below(most: int) -> Limit:
 def problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
     """What is wrong with the `value` found at `path`, as near to the wrong element as can be said."""
     if value == "None" and isinstance(value, str) and accepts(None, hint):
-        yield Problem(path, f"expected {describe(hint)}, received the text 'None'; did you mean null?")
+        yield Problem(path, f"expected {describe(hint)}, got the text 'None'; did you mean null?")
     elif not accepts(value, hint):
         inner = list(_inside(path, value, hint))
         if inner:
             yield from inner
         else:
             expected = _broken_limit(value, hint) or describe(hint)
-            yield Problem(path, f"expected {expected}, received {show(value)}{_mend(value, hint)}")
+            yield Problem(path, f"expected {expected}, got {show(value)}{_mend(value, hint)}")
 
 
 def _broken_limit(value: Any, hint: Any) -> str | None:
@@ -108,7 +108,7 @@ def out_of_float32(path: str, value: Any) -> Iterator[Problem]:
     elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
         finite = isinstance(value, int) or math.isfinite(value)
         expected = f"a number from -{LARGEST:.2g} to {LARGEST:.2g}" if finite else "a finite number"
-        yield Problem(path, f"expected {expected}, received {show(value)}")
+        yield Problem(path, f"expected {expected}, got {show(value)}")
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -119,14 +119,14 @@ class _Checker:
                 self.unknown.append((_join(path, key), str(key), known))
         for key, option in known.items():
             if option.required and key not in values:
-                self.add(_join(path, key), f"expected {_wanted(option)}, received nothing")
+                self.add(_join(path, key), f"expected {_wanted(option)}, got nothing")
 
     def unknown_keys(self) -> Iterator[Problem]:
         """One problem for every unknown key, with the place where it is known, or else the key most like it."""
         for path, key, known in self.unknown:
             place = self.places.get(key)
             mend = f"; did you mean {place!r}?" if place else suggestion(key, known)
-            yield Problem(path, f"expected a known key, received {show(key, bare=True)}{mend}")
+            yield Problem(path, f"expected a known key, got {show(key, bare=True)}{mend}")
 
     def value(self, path: str, value: Any, option: Option) -> None:
         mark = mark_of(option)
@@ -142,12 +142,12 @@ class _Checker:
         elif isinstance(value, Mapping):
             self.keys(path, value, known_keys(section))
         else:
-            self.add(path, f"expected a mapping, received {show(value)}")
+            self.add(path, f"expected a mapping, got {show(value)}")
 
     def named(self, path: str, value: Any, mark: Named) -> None:
         """A mapping with a component's name and options."""
         if not isinstance(value, Mapping):
-            self.add(path, f"expected {_mapping_of(mark)}, received {show(value)}")
+            self.add(path, f"expected {_mapping_of(mark)}, got {show(value)}")
             return
         shared = {**known_keys(mark.section), "name": Option(Any)}
         component = self.component(_join(path, "name"), value.get("name", getattr(mark.section, "name", None)), mark)
@@ -157,12 +157,12 @@ class _Checker:
     def listed(self, path: str, value: Any, mark: Listed | Members) -> None:
         """A list of single-key mappings, each a component's name and options, or any key and a component."""
         if not isinstance(value, list):
-            self.add(path, f"expected a list of mappings {{Name: options}}, received {show(value)}")
+            self.add(path, f"expected a list of mappings {{Name: options}}, got {show(value)}")
             return
         for index, item in enumerate(value):
             place = _join(path, index)
             if not isinstance(item, Mapping) or len(item) != 1:
-                self.add(place, f"expected one mapping {{Name: options}}, received {show(item)}{_item_mend(item)}")
+                self.add(place, f"expected one mapping {{Name: options}}, got {show(item)}{_item_mend(item)}")
                 continue
             ((name, options),) = item.items()
             place = _join(place, name)
@@ -171,7 +171,7 @@ class _Checker:
                 continue
             component = self.component(place, name, mark)
             if options is not None and not isinstance(options, Mapping):
-                self.add(place, f"expected a mapping of options or null, received {show(options)}")
+                self.add(place, f"expected a mapping of options or null, got {show(options)}")
             elif component:
                 self.keys(place, options or {}, {**component.options, **known_keys(mark.section)})
 
@@ -179,7 +179,7 @@ class _Checker:
         table = self.components.get(mark.slot, {})
         if not isinstance(name, str) or name not in table:
             mend = suggestion(name, table) if table else "; there is none yet"
-            self.add(path, f"expected the name of {_kind(mark)}, received {show(name, bare=True)}{mend}")
+            self.add(path, f"expected the name of {_kind(mark)}, got {show(name, bare=True)}{mend}")
             return None
         return table[name]
 
@@ -225,4 +225,4 @@ def _missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
         value = at(config, path)
         if value is None or value == []:
             received = "nothing" if value is None else "an empty list"
-            yield Problem(path, f"expected {expected}, received {received}; this is needed to {task}")
+            yield Problem(path, f"expected {expected}, got {received}; this is needed to {task}")

@@ -34,7 +34,7 @@ class _LabelSampler(DistributedBatchSampler):
     ) -> None:
         name = type(self).__name__
         if not shuffle:
-            raise ConfigError(f"{name}.shuffle: expected True, for the order is always random, received False")
+            raise ConfigError(f"{name}.shuffle: expected True, for the order is always random, got False")
         if np.ndim(labels) != 1:
             raise ConfigError(f"{name}: expected a data set with one class an image; use DistributedBatchSampler")
         super().__init__(
@@ -123,14 +123,11 @@ class WeightedRandomSampler(_LabelSampler):
         )
         if len(weights) <= max(self.members):
             raise ConfigError(
-                f"WeightedRandomSampler.weights: expected one a class ({max(self.members) + 1}), received "
-                f"{len(weights)}"
+                f"WeightedRandomSampler.weights: expected one a class ({max(self.members) + 1}), got {len(weights)}"
             )
         shares = np.array([weights[label] for label in self.members], float)
         if not (np.isfinite(shares).all() and shares.min() >= 0 and shares.max() > 0):
-            raise ConfigError(
-                f"WeightedRandomSampler.weights: expected 0 or more, some above 0, received {weights!r:.200}"
-            )
+            raise ConfigError(f"WeightedRandomSampler.weights: expected 0 or more, some above 0, got {weights!r:.200}")
         self.shares = shares / shares.sum()
 
     def counts(self, random: np.random.Generator) -> np.ndarray:

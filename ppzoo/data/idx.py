@@ -45,7 +45,7 @@ def _parse(stream: io.BufferedIOBase, file: Path, dimensions: int) -> np.ndarray
     magic = bytes([0, 0, UNSIGNED_BYTE, dimensions])
     if header[:4] != magic or len(header) < 4 + 4 * dimensions:
         raise DataError(
-            f"{file}: expected an IDX file that starts with {magic.hex()}, received {header[:4].hex() or 'nothing'}: "
+            f"{file}: expected an IDX file that starts with {magic.hex()}, got {header[:4].hex() or 'nothing'}: "
             "fetch the file again"
         )
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
@@ -59,5 +59,5 @@ def _parse(stream: io.BufferedIOBase, file: Path, dimensions: int) -> np.ndarray
     more = stream.read(1)
     if received < count or more:
         found = "more" if more else str(received)
-        raise DataError(f"{file}: its header promises {count} bytes, received {found}: fetch the file again")
+        raise DataError(f"{file}: its header promises {count} bytes, got {found}: fetch the file again")
     return values.reshape(shape)

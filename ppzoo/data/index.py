@@ -82,7 +82,7 @@ def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str 
         ConfigError: the delimiter is not one character.
     """
     if delimiter is not None and (len(delimiter) != 1 or ord(delimiter) in (0, NEWLINE) or ord(delimiter) > 127):
-        raise ConfigError(f"delimiter: expected one ASCII character, received {delimiter!r}: write e.g. ' ' or ','")
+        raise ConfigError(f"delimiter: expected one ASCII character, got {delimiter!r}: write e.g. ' ' or ','")
     try:
         text = read_plain_file(file)
     except OSError as error:
@@ -177,9 +177,7 @@ class _ListReader:
                 place = error.start
         if place is not None:
             number = self.lines_before + int(np.searchsorted(starts, place, side="right"))
-            raise DataError(
-                f"{self.file}, line {number}: expected text in UTF-8, received other bytes: save it as UTF-8"
-            )
+            raise DataError(f"{self.file}, line {number}: expected text in UTF-8, got other bytes: save it as UTF-8")
 
     def _refuse(self, number: int, line: str) -> NoReturn:
         """Say what is wrong with a line that did not parse."""
@@ -189,21 +187,19 @@ class _ListReader:
         label = line[cut + 1 :]
         if cut < 0 or not line[:cut].strip():
             raise DataError(
-                f"{where}: expected 'path label', received {shown}: add what is missing after {self.delimiter_name}"
+                f"{where}: expected 'path label', got {shown}: add what is missing after {self.delimiter_name}"
             )
         digits = label.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()):
-            raise DataError(
-                f"{where}: expected an integer label at the end, received {shown}: write the class's number"
-            )
+            raise DataError(f"{where}: expected an integer label at the end, got {shown}: write the class's number")
         if len(line[:cut].encode()) > MAX_PATH_BYTES:
             raise DataError(
-                f"{where}: expected a path of at most {MAX_PATH_BYTES} bytes, received {shown}: correct the line"
+                f"{where}: expected a path of at most {MAX_PATH_BYTES} bytes, got {shown}: correct the line"
             )
         bound = 10**MAX_LABEL_DIGITS if self.class_num is None else f"class_num = {self.class_num}"
         relabel = ", or set dataset.relabel to true if labels begin at 1" if label == str(self.class_num) else ""
         fix = f"correct the label or Arch.class_num{relabel}"
-        raise DataError(f"{where}: label {label} is outside [0, {bound}), received {shown}: {fix}")
+        raise DataError(f"{where}: label {label} is outside [0, {bound}), got {shown}: {fix}")
 
 
 def _trim_right(chunk: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:

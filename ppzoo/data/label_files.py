@@ -44,7 +44,7 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
     except OSError as error:
         raise DataError(f"cannot read the label file {str(path)!r} ({error.strerror}): correct its path") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, received other bytes: save it as UTF-8") from error
+        raise DataError(f"{path}: expected text in UTF-8, got other bytes: save it as UTF-8") from error
 
     names: dict[int, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -53,7 +53,7 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
         index, _, name = line.strip().partition(delimiter)
         if not (index.isascii() and index.isdigit() and len(index) <= 9 and name.strip()):
             raise DataError(
-                f"{path}, line {number}: expected 'INDEX NAME', received {line.strip()[:120]!r}: correct the line"
+                f"{path}, line {number}: expected 'INDEX NAME', got {line.strip()[:120]!r}: correct the line"
             )
         if int(index) in names:
             raise DataError(f"{path}, line {number}: class {index} has a name already: remove one of the two lines")

@@ -64,11 +64,11 @@ class Loader:
         pool: Callable[[list[Failure]], list[Failure]] = list,
     ) -> None:
         if on_error not in ("raise", "skip"):
-            raise ConfigError(f"dataset.on_error: expected 'raise' or 'skip', received {on_error!r}")
+            raise ConfigError(f"dataset.on_error: expected 'raise' or 'skip', got {on_error!r}")
         if num_workers < 0:
-            raise ConfigError(f"loader.num_workers: expected a number from 0 on, received {num_workers!r}")
+            raise ConfigError(f"loader.num_workers: expected a number from 0 on, got {num_workers!r}")
         if not 0 <= max_bad_fraction <= 1:
-            raise ConfigError(f"dataset.max_bad_fraction: expected 0 to 1, received {max_bad_fraction!r}")
+            raise ConfigError(f"dataset.max_bad_fraction: expected 0 to 1, got {max_bad_fraction!r}")
         self.samples, self.sampler = samples, sampler
         self.num_workers, self.use_shared_memory = num_workers, use_shared_memory
         self.reader = Reader(samples, batch_transforms, on_error)

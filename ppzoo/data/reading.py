@@ -115,6 +115,6 @@ def _require_shape(sample: Sample, images: np.ndarray) -> None:
     expected, received = images.shape[1:], sample.image.shape
     if received != expected:
         raise DataError(
-            f"expected images of one shape in a batch, received {min(expected, received)} and "
+            f"expected images of one shape in a batch, got {min(expected, received)} and "
             f"{max(expected, received)}: add ResizeImage with size, CropImage or RandCropImage to transform_ops"
         )

@@ -71,9 +71,9 @@ class DistributedBatchSampler:
         pad: bool = True,
     ) -> None:
         if batch_size < 1:
-            raise ConfigError(f"batch_size: expected a positive number, received {batch_size}")
+            raise ConfigError(f"batch_size: expected a positive number, got {batch_size}")
         if seed < 0:
-            raise ConfigError(f"seed: expected a number from 0 on, received {seed}")
+            raise ConfigError(f"seed: expected a number from 0 on, got {seed}")
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.length, self.seed, self.rank, self.world_size, self.pad = length, seed, rank, world_size, pad
         together = batch_size * world_size if pad else batch_size

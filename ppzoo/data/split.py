@@ -76,9 +76,9 @@ def split_folder(
         DataError: no class folders, lists that exist, or names that a list cannot hold.
     """
     if not 0 < val_fraction < 1:
-        raise ConfigError(f"expected a share to evaluate above 0 and below 1, received {val_fraction!r}")
+        raise ConfigError(f"expected a share to evaluate above 0 and below 1, got {val_fraction!r}")
     if seed < 0:
-        raise ConfigError(f"seed: expected a number from 0 on, received {seed}")
+        raise ConfigError(f"seed: expected a number from 0 on, got {seed}")
     root = Path(folder)
     data = ImageFolder(image_root=str(folder))
     if not overwrite:

@@ -90,7 +90,7 @@ def require_computing(program: Path) -> None:
     other = next((name for name in names if name not in COMPUTING), None)
     if other is not None:
         raise PpzooError(
-            f"{program} is refused: expected operators that only compute, received {other[:LONGEST]!r}; do not use an"
+            f"{program} is refused: expected operators that only compute, got {other[:LONGEST]!r}; do not use an"
             " export of unknown origin, and report the operator if a network needs it"
         )
 

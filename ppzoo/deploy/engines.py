@@ -64,7 +64,7 @@ def open_engine(name: str, exported: Exported, batch_size: int, normalization: N
         PpzooError: it answers something else than the export's own program; or the export is damaged.
     """
     if name not in NAMES:
-        raise ConfigError(f"engine: expected auto, {', '.join(NAMES)}, received {name!r}")
+        raise ConfigError(f"engine: expected auto, {', '.join(NAMES)}, got {name!r}")
     if name == Program.name:
         return Program(exported)
     return open_onnx_engine(name, exported, batch_size, normalization)

@@ -122,7 +122,7 @@ def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
     except ValueError as error:  # PaddlePaddle's operators raise it of shapes that do not go together
         received = " x ".join(map(str, image_shape))
         raise ConfigError(
-            f"Global.image_shape: expected channels x height x width that the network can take, received {received}"
+            f"Global.image_shape: expected channels x height x width that the network can take, got {received}"
         ) from error
 
 

@@ -52,7 +52,7 @@ def open_export(folder: Path) -> Exported:
     if not ({PARAMETERS, SETTINGS} <= names and names & set(PROGRAM_FILES)):
         raise PpzooError(
             f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PARAMETERS} and {SETTINGS},"
-            f" received {sorted(names) or 'nothing'}; `ppzoo export` makes one"
+            f" got {sorted(names) or 'nothing'}; `ppzoo export` makes one"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)
@@ -103,19 +103,17 @@ def _read_settings(path: Path) -> dict[str, Any]:
         settings = yaml_io.parse(read_plain_file(path), SETTINGS, yaml_io.EXPORT)
         steps, (answer, options) = settings["PreProcess"]["transform_ops"], of_settings(settings["PostProcess"])
     except ConfigError as error:
-        raise PpzooError(f"{path}: expected YAML, received a damaged file ({error}): export anew") from error
+        raise PpzooError(f"{path}: expected YAML, got a damaged file ({error}): export anew") from error
     except OSError as error:
-        raise PpzooError(f"{path}: expected YAML, received: {error.strerror}") from error
+        raise PpzooError(f"{path}: expected YAML, got: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise PpzooError(
             f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing"
         ) from error
     names = options["label_list"]
     if not isinstance(names, list) or not all(type(name) in (str, int, float) for name in names):
-        raise PpzooError(f"{path}: PostProcess.{answer}.label_list: expected a list of names, received {names!r:.60}")
+        raise PpzooError(f"{path}: PostProcess.{answer}.label_list: expected a list of names, got {names!r:.60}")
     options["label_list"][:] = map(str, names)
     if not isinstance(steps, list) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
-        raise PpzooError(
-            f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, received {steps!r:.60}"
-        )
+        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, got {steps!r:.60}")
     return settings

@@ -38,7 +38,7 @@ def onnx_model(exported: Exported, normalization: Normalization | None = None) -
     """
     if not readable(exported):
         raise ConfigError(
-            f"{exported.program}: expected an export of PaddlePaddle 3 for the engines that read ONNX, received one of"
+            f"{exported.program}: expected an export of PaddlePaddle 3 for the engines that read ONNX, got one of"
             " PaddlePaddle 2: export anew, or use engine='paddle'"
         )
     # PaddlePaddle may unpickle what lies beside the program under a name of its own.
@@ -74,8 +74,7 @@ class _Graph:
         name = operation.name().partition(".")[2]
         if name not in _WRITERS:
             raise ConfigError(
-                f"engine: expected operators that can be written as ONNX, received {operation.name()}: use"
-                " engine='paddle'"
+                f"engine: expected operators that can be written as ONNX, got {operation.name()}: use engine='paddle'"
             )
         _WRITERS[name](self, _Operation(self, operation))
 
@@ -102,7 +101,7 @@ class _Graph:
         channels, height, width = self.image_shape
         if len(self.normalization.factors) != channels:
             received = len(self.normalization.factors)
-            raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, received {received}")
+            raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, got {received}")
         rows = self.constant(np.array([-1, height, width * channels]))  # engines are slow with vectors of `channels`
         (values,) = self.node("Cast", self.node("Reshape", [INPUT, rows]), to=TensorProto.FLOAT)
         for kind, of_channels in zip(("Mul", "Add"), self.normalization, strict=True):
@@ -155,7 +154,7 @@ class _Operation:
         for key, value in expected.items():
             if self.attributes[key] != value:
                 raise ConfigError(
-                    f"engine: expected {self.operation.name()} with {key} {value}, received {self.attributes[key]}: use"
+                    f"engine: expected {self.operation.name()} with {key} {value}, got {self.attributes[key]}: use"
                     " engine='paddle'"
                 )
 
@@ -177,9 +176,7 @@ def _parameter(graph: _Graph, op: _Operation) -> None:
 def _data(graph: _Graph, op: _Operation) -> None:
     graph.image_shape = op.shape()[1:]
     if min(graph.image_shape) < 1:
-        raise ConfigError(
-            f"engine: expected an export of one image size, received {graph.image_shape}: use engine='paddle'"
-        )
+        raise ConfigError(f"engine: expected an export of one image size, got {graph.image_shape}: use engine='paddle'")
     op.answer(graph.images())
 
 
@@ -234,7 +231,7 @@ def _pool(graph: _Graph, op: _Operation) -> None:
 def _reshape(graph: _Graph, op: _Operation) -> None:
     shape = op.shape()
     if shape.count(-1) > 1:
-        raise ConfigError(f"engine: expected an export of one image size, received {op.operation.name()} to {shape}")
+        raise ConfigError(f"engine: expected an export of one image size, got {op.operation.name()} to {shape}")
     op.answer_node("Reshape", [op.input(), graph.constant(np.array(shape, np.int64))])
 
 

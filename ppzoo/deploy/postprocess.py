@@ -28,9 +28,9 @@ class Topk:
 
     def __init__(self, *, topk: int = 5, labels: Mapping[int, str] | None = None) -> None:
         if not isinstance(topk, (int, np.integer)) or isinstance(topk, bool):
-            raise ConfigError(f"topk: expected an integer of at least 1, received {topk!r:.60}")
+            raise ConfigError(f"topk: expected an integer of at least 1, got {topk!r:.60}")
         if topk < 1:
-            raise ConfigError(f"topk: expected at least 1, received {topk}")
+            raise ConfigError(f"topk: expected at least 1, got {topk}")
         self.topk = int(topk)
         self.labels = labels or {}
 

@@ -76,7 +76,7 @@ def misfit(shape: tuple[int, ...]) -> DataError:
     """The error about images of a shape that a program cannot take."""
     received = " x ".join(map(str, shape))
     return DataError(
-        f"expected images of the shape that was exported (N x C x H x W), received {received} after preprocessing:"
+        f"expected images of the shape that was exported (N x C x H x W), got {received} after preprocessing:"
         " export with ResizeImage with size, or CropImage, in Infer.transforms"
     )
 

@@ -14,7 +14,7 @@ from ppzoo.finite import require_finite
 
 def _check_threshold(threshold: float) -> None:
     if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold: expected 0 to 1, received {threshold}")
+        raise ConfigError(f"threshold: expected 0 to 1, got {threshold}")
 
 
 @POSTPROCESSES.register
@@ -85,7 +85,7 @@ class ThreshOutput:
 
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         if probabilities.shape[1] != 2:
-            raise ConfigError(f"ThreshOutput: expected a network of 2 classes, received {probabilities.shape[1]}")
+            raise ConfigError(f"ThreshOutput: expected a network of 2 classes, got {probabilities.shape[1]}")
         require_finite(probabilities)
         answers = []
         for row in probabilities:
@@ -119,7 +119,7 @@ class DistillationPostProcess:
         labels: Mapping[int, str] | None = None,
     ) -> None:
         if key is not None:
-            raise ConfigError(f"key: expected null, since the networks answer class scores, received {key!r}")
+            raise ConfigError(f"key: expected null, since the networks answer class scores, got {key!r}")
         given = {"topk": topk, "threshold": threshold}
         options = {name: value for name, value in given.items() if value is not None}
         try:

@@ -64,7 +64,7 @@ def enable_determinism() -> None:
         return
     search = "FLAGS_cudnn_exhaustive_search"
     if paddle.get_flags([search])[search]:
-        raise ConfigError(f"Global.deterministic: expected the environment without {search}, received it; unset it")
+        raise ConfigError(f"Global.deterministic: expected the environment without {search}, got it; unset it")
     paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1})
 
 
@@ -73,6 +73,6 @@ def _require_gpu(name: str) -> None:
     count = paddle.device.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            f"Global.device: expected a GPU numbered {number}, received a machine on which PaddlePaddle sees {count}"
+            f"Global.device: expected a GPU numbered {number}, got a machine on which PaddlePaddle sees {count}"
             " (look at nvidia-smi and CUDA_VISIBLE_DEVICES); or set Global.device=cpu"
         )

@@ -186,7 +186,7 @@ def init_process_group() -> ProcessGroup:
         return _Several(launch)
     except (RuntimeError, ValueError, OSError) as error:  # as PaddlePaddle classifies what went wrong
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-        raise TrainingError(f"expected to reach the other processes of the training, received: {reason}") from error
+        raise TrainingError(f"expected to reach the other processes of the training, got: {reason}") from error
 
 
 def _patience() -> float:
@@ -195,7 +195,7 @@ def _patience() -> float:
     if text is None:
         return PATIENCE
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
-        raise ConfigError(f"{TIME_LIMIT}: expected a number of seconds, received {text!r:.60}")
+        raise ConfigError(f"{TIME_LIMIT}: expected a number of seconds, got {text!r:.60}")
     return float(text)
 
 

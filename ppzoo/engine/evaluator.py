@@ -66,7 +66,7 @@ def evaluate(
     if processes.size > 1:
         parts = _merge(processes.gather((parts, metric.state())), metric)
     if not sum(part.images for part in parts):
-        raise DataError("expected images to evaluate on, received none that can be read")
+        raise DataError("expected images to evaluate on, got none that can be read")
     figures = {"loss": _mean_loss(parts), **metric.compute()}
     require_finite_metrics(figures)
     if metric.main and metric.main not in figures:
@@ -96,7 +96,7 @@ def _mean_loss(parts: list[Part]) -> float:
 def _nothing_counts(name: str) -> DataError:
     return DataError(
         f"{name}: expected evaluation data with a label that counts (known, and of a class with a weight above 0),"
-        " received none"
+        " got none"
     )
 
 

@@ -45,7 +45,7 @@ class StepLoader:
         if not self.count:
             raise ConfigError(
                 f"Global.update_freq: expected at most the {self.batches_per_epoch} batches of an epoch, since"
-                f" sampler.drop_last is set, received {update_freq}"
+                f" sampler.drop_last is set, got {update_freq}"
             )
 
     def __len__(self) -> int:

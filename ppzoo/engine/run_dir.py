@@ -56,7 +56,7 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
             leftover.unlink(missing_ok=True)
     except OSError as error:
         raise PpzooError(
-            f"Global.output_dir: expected a folder that can be written, received {folder} ({error.strerror})"
+            f"Global.output_dir: expected a folder that can be written, got {folder} ({error.strerror})"
         ) from error
     return folder
 

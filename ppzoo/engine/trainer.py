@@ -136,7 +136,7 @@ class Trainer:
         images = self._train(epoch)
         train_seconds = time.perf_counter() - started
         if not self.state.tally.images:
-            raise DataError(f"expected images to train on, received none that can be read in epoch {epoch + 1}")
+            raise DataError(f"expected images to train on, got none that can be read in epoch {epoch + 1}")
         figures = self.state.tally.figures()
         learning_rate = self.state.optimizer.get_lr()
         evaluates = self.evaluate is not None and self.plan.evaluates_after(epoch + 1)

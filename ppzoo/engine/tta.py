@@ -69,5 +69,5 @@ def zip_views(loaders: Iterable[Iterable[Batch | None]]) -> Iterator[TtaBatch | 
         first = filled[0]
         same = (bool(paddle.equal_all(first.indices, other.indices)) for other in filled[1:])
         if len(filled) < len(batches) or not all(same):
-            raise DataError("expected all views of an image, received only some: a crop is larger than an image")
+            raise DataError("expected all views of an image, got only some: a crop is larger than an image")
         yield TtaBatch([batch.images for batch in filled], first.labels, first.indices)

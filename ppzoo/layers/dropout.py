@@ -18,5 +18,5 @@ def downscaled_dropout(rate: float) -> nn.Layer:
         ConfigError: a rate outside [0, 1).
     """
     if not 0 <= rate < 1:
-        raise ConfigError(f"dropout: expected a rate of at least 0 and below 1, received {rate}; 0 switches it off")
+        raise ConfigError(f"dropout: expected a rate of at least 0 and below 1, got {rate}; 0 switches it off")
     return nn.Dropout(rate, mode="downscale_in_infer") if rate else nn.Identity()

@@ -46,7 +46,7 @@ def _require_results(x: Tensor, room: Sequence[int], strides: Sequence[int], wha
     """
     for size, spare, stride in zip(x.shape[2:], room, strides, strict=True):
         if size > 0 and spare <= -stride:  # a size in a static program may be -1
-            raise ValueError(f"{what}: expected an input that it fits into, received one of shape {list(x.shape)}")
+            raise ValueError(f"{what}: expected an input that it fits into, got one of shape {list(x.shape)}")
 
 
 def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
@@ -145,7 +145,7 @@ class BatchNorm(nn.BatchNorm):
         if self.fits(x, self._act):
             return self.fused(x, self._act)
         if paddle.in_dynamic_mode() and self.learns and not self.has_plain_statistics:
-            raise ValueError("batch norm: expected running statistics to update in place, received a strided view")
+            raise ValueError("batch norm: expected running statistics to update in place, got a strided view")
         return super().forward(x)
 
     @property

@@ -34,7 +34,7 @@ def logits_of(output: Any) -> paddle.Tensor:
     """The class scores, N x C, of a tensor or of a mapping with "logits"; half precision becomes float32."""
     logits = output["logits"] if isinstance(output, dict) else output
     if isinstance(logits, (list, tuple)):
-        raise ConfigError("expected a network with one output, received several; GoogLeNetLoss takes three")
+        raise ConfigError("expected a network with one output, got several; GoogLeNetLoss takes three")
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
 
 
@@ -49,7 +49,7 @@ def is_soft(label: paddle.Tensor, class_num: int) -> bool:
         return True
     if len(shape) == 1 or shape[1:] == [1]:
         return False
-    raise DataError(f"expected labels of N, N x 1 or N x {class_num} (the network's classes), received {shape}")
+    raise DataError(f"expected labels of N, N x 1 or N x {class_num} (the network's classes), got {shape}")
 
 
 def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -> paddle.Tensor:
@@ -64,7 +64,7 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
         soft = label if label.is_floating_point() else label.astype("float32")
         if soft.shape[0] and float(soft.min()) < 0:
             raise DataError(
-                f"expected soft labels of 0 or more, received {float(soft.min()):g}; MultiLabelLoss takes unknown (-1)"
+                f"expected soft labels of 0 or more, got {float(soft.min()):g}; MultiLabelLoss takes unknown (-1)"
             )
     else:
         soft = F.one_hot(label.flatten(), class_num)
@@ -80,7 +80,7 @@ def class_weights_of(weights: list[float] | None) -> paddle.Tensor | None:
     if weights is None:
         return None
     if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
-        raise ConfigError(f"expected class_weights of 0 or more, some above 0, received {weights}")
+        raise ConfigError(f"expected class_weights of 0 or more, some above 0, got {weights}")
     return paddle.to_tensor(weights, dtype="float32")
 
 
@@ -93,7 +93,7 @@ def weighted_mean(shares: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Te
     if weights is None:
         return shares.sum(axis=-1).mean()
     if shares.shape[-1] != weights.shape[0]:
-        raise ConfigError(f"expected {shares.shape[-1]} class_weights, one a class, received {weights.shape[0]}")
+        raise ConfigError(f"expected {shares.shape[-1]} class_weights, one a class, got {weights.shape[0]}")
     total = (soft * weights).sum()
     return (shares * weights).sum() / or_one(total)
 
@@ -114,4 +114,4 @@ def weight_of_labels(label: paddle.Tensor, weights: paddle.Tensor | None, epsilo
 def check_epsilon(epsilon: float | None) -> None:
     """Refuse a label smoothing that is not in [0, 1)."""
     if epsilon is not None and not 0 <= epsilon < 1:
-        raise ConfigError(f"expected epsilon in [0, 1), received {epsilon}")
+        raise ConfigError(f"expected epsilon in [0, 1), got {epsilon}")

@@ -24,11 +24,11 @@ class CombinedLoss:
 
     def __init__(self, losses: Sequence[tuple[Loss, float]]) -> None:
         if not losses:
-            raise ConfigError("expected one loss or more, received none")
+            raise ConfigError("expected one loss or more, got none")
         self.losses: dict[str, tuple[Loss, float]] = {}
         for loss, weight in losses:
             if not 0 < weight < math.inf:
-                raise ConfigError(f"{loss.name}: expected a weight above 0, received {weight}")
+                raise ConfigError(f"{loss.name}: expected a weight above 0, got {weight}")
             others = sum(other.name == loss.name for other, _ in self.losses.values())
             self.losses[f"{loss.name}_{others + 1}" if others else loss.name] = (loss, weight)
 

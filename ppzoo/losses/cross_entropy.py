@@ -83,7 +83,7 @@ class GoogLeNetLoss(CELoss):
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         if not isinstance(output, (list, tuple)) or len(output) != 3:
-            raise ConfigError("GoogLeNetLoss: expected a network with three outputs, received one; use CELoss")
+            raise ConfigError("GoogLeNetLoss: expected a network with three outputs, got one; use CELoss")
         main, *sides = (super(GoogLeNetLoss, self).__call__(scores, label) for scores in output)
         return main + 0.3 * sum(sides)
 
@@ -126,7 +126,7 @@ class FocalLoss(_BentCrossEntropy):
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
         if not 0 <= gamma < math.inf:
-            raise ConfigError(f"expected gamma of 0 or more, received {gamma}")
+            raise ConfigError(f"expected gamma of 0 or more, got {gamma}")
         self.gamma = gamma
 
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:
@@ -148,7 +148,7 @@ class PolyLoss(_BentCrossEntropy):
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
         if not -1 < epsilon1 < math.inf:
-            raise ConfigError(f"expected epsilon1 above -1, received {epsilon1}")
+            raise ConfigError(f"expected epsilon1 above -1, got {epsilon1}")
         self.epsilon1 = epsilon1
 
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:

@@ -56,7 +56,7 @@ class DistillationCELoss(_Distillation):
     ) -> None:
         super().__init__(key=key, epsilon=epsilon, name=name)
         if not model_name_pairs or any(len(pair) != 2 for pair in model_name_pairs):
-            raise ConfigError(f"expected model_name_pairs as [[learner, teacher], ...], received {model_name_pairs}")
+            raise ConfigError(f"expected model_name_pairs as [[learner, teacher], ...], got {model_name_pairs}")
         self.model_name_pairs = model_name_pairs
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
@@ -86,7 +86,7 @@ class DistillationGTCELoss(_Distillation):
     ) -> None:
         super().__init__(key=key, epsilon=epsilon, name=name)
         if not model_names:
-            raise ConfigError("expected model_names with one network or more, received none")
+            raise ConfigError("expected model_names with one network or more, got none")
         self.model_names = model_names
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:

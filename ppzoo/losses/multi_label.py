@@ -41,9 +41,7 @@ class MultiLabelLoss(Loss):
         if label.ndim == 2 and not self.weight_ratio:
             label = label.unsqueeze(1)
         if list(label.shape) != [samples, rows, class_num]:
-            raise DataError(
-                f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, received {label.shape}"
-            )
+            raise DataError(f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, got {label.shape}")
         target = label[:, 0].astype(logits.dtype)
         known = (target >= 0).astype(logits.dtype)
         smooth = F.label_smooth(target, epsilon=self.epsilon) if self.epsilon else target

@@ -65,7 +65,7 @@ class Metric:
     def gathered(self) -> State:
         """What was gathered, where there must be something."""
         if not self._state:
-            raise DataError(f"{type(self).__name__}: expected one sample or more, received none")
+            raise DataError(f"{type(self).__name__}: expected one sample or more, got none")
         return self._state
 
 
@@ -107,7 +107,7 @@ def scores_of(output: Any) -> paddle.Tensor:
     """
     scores = output["logits"] if isinstance(output, dict) else output
     if isinstance(scores, (list, tuple)):
-        raise ConfigError("expected a network with one output, received several; GoogLeNetTopkAcc takes three")
+        raise ConfigError("expected a network with one output, got several; GoogLeNetTopkAcc takes three")
     scores = scores.detach().astype("float32")
     require_finite(scores)
     return scores
@@ -129,5 +129,5 @@ def decisions(label: paddle.Tensor, class_num: int) -> np.ndarray:
     values = label.numpy()
     values = values[:, 0] if values.ndim == 3 else values
     if values.ndim != 2 or values.shape[1] != class_num:
-        raise DataError(f"expected labels of N x {class_num} (the network's classes), received {list(label.shape)}")
+        raise DataError(f"expected labels of N x {class_num} (the network's classes), got {list(label.shape)}")
     return np.where(values < 0, -1, values > 0.5).astype(np.int8)

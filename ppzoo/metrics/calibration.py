@@ -30,7 +30,7 @@ class ExpectedCalibrationError(Metric):
     def __init__(self, *, bins: int = 15) -> None:
         super().__init__()
         if bins < 1:
-            raise ConfigError(f"expected bins of 1 or more, received {bins}")
+            raise ConfigError(f"expected bins of 1 or more, got {bins}")
         self.bins = bins
 
     def update(self, output: Any, label: paddle.Tensor) -> None:

@@ -45,7 +45,7 @@ class AccuracyScore(Metric):
     def __init__(self, *, base: Literal["label", "sample"] = "label") -> None:
         super().__init__()
         if base not in ("label", "sample"):
-            raise ConfigError(f"expected base label or sample, received {base!r}")
+            raise ConfigError(f"expected base label or sample, got {base!r}")
         self.base = base
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
@@ -75,7 +75,7 @@ class MultiLabelMAP(ScoreMetric):
     def __init__(self, *, map_type: Literal["integral", "11point"] = "integral") -> None:
         super().__init__()
         if map_type not in ("integral", "11point"):
-            raise ConfigError(f"expected map_type integral or 11point, received {map_type!r}")
+            raise ConfigError(f"expected map_type integral or 11point, got {map_type!r}")
         self.map_type = map_type
 
     def update(self, output: Any, label: paddle.Tensor) -> None:

@@ -34,7 +34,7 @@ class TopkAcc(Metric):
         self.topk = [given] if isinstance(given, int) else list(given)
         numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in self.topk)
         if not self.topk or not numbers or min(self.topk) < 1:
-            raise ConfigError(f"expected topk with numbers of 1 or more, received {topk!r:.60}")
+            raise ConfigError(f"expected topk with numbers of 1 or more, got {topk!r:.60}")
         self._said: set[int] = set()
 
     @property
@@ -62,7 +62,7 @@ class TopkAcc(Metric):
     def _possible(self, class_num: int) -> list[int]:
         possible = [k for k in self.topk if k <= class_num]
         if not possible:
-            raise ConfigError(f"expected a topk of at most {class_num}, the number of classes, received {self.topk}")
+            raise ConfigError(f"expected a topk of at most {class_num}, the number of classes, got {self.topk}")
         for k in self.topk:
             if k > class_num and k not in self._said:
                 self._said.add(k)
@@ -76,7 +76,7 @@ class GoogLeNetTopkAcc(TopkAcc):
 
     def scores(self, output: Any) -> paddle.Tensor:
         if not isinstance(output, (list, tuple)):
-            raise ConfigError("GoogLeNetTopkAcc: expected a network with several outputs, received one; use TopkAcc")
+            raise ConfigError("GoogLeNetTopkAcc: expected a network with several outputs, got one; use TopkAcc")
         return scores_of(output[0])
 
 

@@ -92,13 +92,13 @@ class Variant:
             choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
             if choices and value not in choices:
                 expected = " or ".join(map(repr, choices))
-                raise ConfigError(f"{self.name}: expected {name} {expected}, received {value!r}")
+                raise ConfigError(f"{self.name}: expected {name} {expected}, got {value!r}")
         count = options.get("class_num", 1)
         if count < 1:
-            raise ConfigError(f"{self.name}: expected class_num of at least 1, received {count}")
+            raise ConfigError(f"{self.name}: expected class_num of at least 1, got {count}")
         if count > MAX_CLASSES:
             raise ConfigError(
-                f"{self.name}: expected class_num of at most {MAX_CLASSES}, received {count}: its last layer has a row"
+                f"{self.name}: expected class_num of at most {MAX_CLASSES}, got {count}: its last layer has a row"
                 " of weights for each class"
             )
 

@@ -195,7 +195,7 @@ class EfficientNet(Classifier):
         dropout_rate = scaling.dropout if dropout_rate is None else dropout_rate
         for option, rate in {"dropout_rate": dropout_rate, "drop_connect_rate": drop_connect_rate}.items():
             if not 0 <= rate < 1:
-                raise ConfigError(f"{option}: expected at least 0 and below 1, received {rate}; 0 switches it off")
+                raise ConfigError(f"{option}: expected at least 0 and below 1, got {rate}; 0 switches it off")
         self._ef = ExtractFeatures(
             scaling, padding=padding, use_se=use_se, act=act, drop_connect_rate=drop_connect_rate
         )

@@ -44,7 +44,7 @@ class LeNet(Classifier):
         super().__init__()
         if image_size < SMALLEST_IMAGE:
             raise ConfigError(
-                f"image_size: LeNet expects at least {SMALLEST_IMAGE} pixels, received {image_size}; enlarge the images"
+                f"image_size: LeNet expects at least {SMALLEST_IMAGE} pixels, got {image_size}; enlarge the images"
             )
         self.conv1 = convolution(input_image_channel, 6, 5, padding=1)
         self.pool1 = MaxPool2D(2)

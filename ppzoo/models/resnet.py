@@ -85,12 +85,12 @@ class ResNet(Classifier):
         branches = layer_type == "DiverseBranchBlock"
         if branches and (bottleneck or data_format != "NCHW"):
             raise ConfigError(
-                f"layer_type: expected ConvBNLayer for depth {depth} in {data_format}, received DiverseBranchBlock, "
+                f"layer_type: expected ConvBNLayer for depth {depth} in {data_format}, got DiverseBranchBlock, "
                 "which depth 18 and 34 have, in NCHW"
             )
         if bottleneck and not use_first_short_conv:
             raise ConfigError(
-                f"use_first_short_conv: expected True for bottleneck blocks, received False for depth {depth}; "
+                f"use_first_short_conv: expected True for bottleneck blocks, got False for depth {depth}; "
                 "leave the option out, or take depth 18 or 34"
             )
         small = version == "cifar"

@@ -47,12 +47,12 @@ def activate(mode: Mode = "auto") -> bool:
     global _active
     origin, asked = (VARIABLE, os.environ[VARIABLE]) if os.environ.get(VARIABLE) else ("Global.native", str(mode))
     if asked not in get_args(Mode):
-        raise ConfigError(f"{origin}: expected auto, on or off, received {asked!r}")
+        raise ConfigError(f"{origin}: expected auto, on or off, got {asked!r}")
     _active = False
     if asked != "off":
         refusal = _load()
         if refusal is not None and asked == "on":
-            raise DeviceError(f"{origin}: expected operators that can be used, received: {refusal}; or set it to auto")
+            raise DeviceError(f"{origin}: expected operators that can be used, got: {refusal}; or set it to auto")
         if refusal is not None:
             logger.info("native CPU operators are not used: %s", refusal)
         _active = refusal is None

@@ -60,9 +60,7 @@ def load() -> None:
             if not _loads(library):
                 _build(compiler, libraries, library)
                 if not _loads(library):
-                    raise NativeUnavailableError(
-                        f"{library}: expected a library that loads, received one that does not"
-                    )
+                    raise NativeUnavailableError(f"{library}: expected a library that loads, got one that does not")
     core.load_op_meta_info_and_register_op(str(library))
 
 

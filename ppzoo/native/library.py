@@ -93,10 +93,10 @@ def _reason(path: Path) -> str | None:
         return None
     # In a container's user namespace the administrator's folders may belong to whoever owns "/".
     if status.st_uid not in {os.geteuid(), 0, os.stat("/").st_uid}:
-        return f"{path}: expected it to belong to you or root, received one of user {status.st_uid}; set PPZOO_HOME"
+        return f"{path}: expected it to belong to you or root, got one of user {status.st_uid}; set PPZOO_HOME"
     if stat.S_ISLNK(status.st_mode) or not status.st_mode & OTHERS_MAY_WRITE:
         return None
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return None  # as in /tmp, others cannot replace what is not theirs
     mode = stat.S_IMODE(status.st_mode)
-    return f"{path}: expected that only you may write it, received mode {mode:o}; run `chmod go-w`, or set PPZOO_HOME"
+    return f"{path}: expected that only you may write it, got mode {mode:o}; run `chmod go-w`, or set PPZOO_HOME"

@@ -229,7 +229,7 @@ def all_finite(values: Sequence[Tensor]) -> bool:
 def _require_contiguous(tensors: Sequence[Tensor]) -> None:
     """Refuse views to write to: PaddlePaddle hands an operator a copy of them."""
     if not all(tensor.is_contiguous() for tensor in tensors):
-        raise ValueError("expected contiguous tensors to update in place, received a strided view")
+        raise ValueError("expected contiguous tensors to update in place, got a strided view")
 
 
 def are_plain(tensors: Sequence[Tensor]) -> bool:

@@ -8,4 +8,4 @@ from ppzoo.errors import ConfigError
 def require(holds: bool, expected: str, received: object) -> None:
     """Raise ConfigError, saying what was expected and what was received, unless the condition `holds`."""
     if not holds:
-        raise ConfigError(f"expected {expected}, received {received!r}")
+        raise ConfigError(f"expected {expected}, got {received!r}")

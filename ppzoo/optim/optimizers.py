@@ -108,7 +108,7 @@ class PenalizedRecipe(Recipe):
         both = self.regularizer is not None and self.weight_decay is not None
         if both:
             raise ConfigError(
-                f"expected regularizer or weight_decay, received both ({self.regularizer} and {self.weight_decay})"
+                f"expected regularizer or weight_decay, got both ({self.regularizer} and {self.weight_decay})"
             )
         self._penalty: Any = None
         if self.regularizer is not None:

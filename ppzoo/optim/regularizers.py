@@ -71,7 +71,7 @@ def from_mapping(registry: Registry[type[T]], mapping: dict[str, Any]) -> T:
         ConfigError: no name, an unknown name or option, an option missing, or one that is no number.
     """
     if "name" not in mapping:
-        raise ConfigError(f"expected {registry.kind} with a name ({', '.join(registry)}), received {mapping!r}")
+        raise ConfigError(f"expected {registry.kind} with a name ({', '.join(registry)}), got {mapping!r}")
     options = {key: value for key, value in mapping.items() if key != "name"}
     entry = registry[mapping["name"]]
     parameters = inspect.signature(entry).parameters
@@ -80,9 +80,7 @@ def from_mapping(registry: Registry[type[T]], mapping: dict[str, Any]) -> T:
             raise ConfigError(f"{registry.kind} {mapping['name']} has no option {key!r}{suggestion(key, parameters)}")
         is_number = isinstance(options[key], int | float) and not isinstance(options[key], bool)
         if not is_number and (options[key] is not None or parameters[key].default is not None):
-            raise ConfigError(
-                f"{registry.kind} {mapping['name']}.{key}: expected a number, received {options[key]!r:.60}"
-            )
+            raise ConfigError(f"{registry.kind} {mapping['name']}.{key}: expected a number, got {options[key]!r:.60}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in options:
             raise ConfigError(f"{registry.kind} {mapping['name']} lacks its option {key!r}")

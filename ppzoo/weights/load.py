@@ -56,7 +56,7 @@ def load_weights(
         ConfigError: `head` or `skip` cannot be carried out.
     """
     if head not in ("auto", "strict"):
-        raise ConfigError(f"head: expected 'auto' or 'strict', received {head!r}")
+        raise ConfigError(f"head: expected 'auto' or 'strict', got {head!r}")
     state = model.state_dict()
     label, entries = _open(source)
     entries = {key.removeprefix(part): array for key, array in entries.items() if key.startswith(part)} or entries
@@ -105,7 +105,7 @@ def _compare(
 ) -> LoadReport:
     """What fits and what does not; a classifier head is nothing special yet."""
     if isinstance(skip, str):
-        raise ConfigError(f"skip: expected a list of patterns, received the text {skip!r}; write [{skip!r}]")
+        raise ConfigError(f"skip: expected a list of patterns, got the text {skip!r}; write [{skip!r}]")
     for pattern in skip:
         if not fnmatch.filter([*wanted, *unexpected], pattern):
             raise ConfigError(f"skip: the pattern {pattern!r} matches no entry of the network or the weights")

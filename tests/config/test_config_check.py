@@ -45,138 +45,138 @@ def test_a_configuration_of_paddleclas_is_clean(lines):
 @pytest.mark.parametrize(
     ("override", "path", "text"),
     [
-        ("Global.epohcs=3", "Global.epohcs", "expected a known key, received 'epohcs'; did you mean 'epochs'?"),
-        ("epochs=3", "epochs", "expected a known key, received 'epochs'; did you mean 'Global.epochs'?"),
+        ("Global.epohcs=3", "Global.epohcs", "expected a known key, got 'epohcs'; did you mean 'epochs'?"),
+        ("epochs=3", "epochs", "expected a known key, got 'epochs'; did you mean 'Global.epochs'?"),
         (
             "Optimizer.learning_rate=0.1",
             "Optimizer.learning_rate",
-            "expected a known key, received 'learning_rate'; did you mean 'Optimizer.lr.learning_rate'?",
+            "expected a known key, got 'learning_rate'; did you mean 'Optimizer.lr.learning_rate'?",
         ),
         (
             "Global.class_num=10",
             "Global.class_num",
-            "expected a known key, received 'class_num'; did you mean 'Arch.class_num'?",
+            "expected a known key, got 'class_num'; did you mean 'Arch.class_num'?",
         ),
         (
             "Loss.Train.0.CELoss.epsilonn=0.1",
             "Loss.Train.0.CELoss.epsilonn",
-            "expected a known key, received 'epsilonn'; did you mean 'epsilon'?",
+            "expected a known key, got 'epsilonn'; did you mean 'epsilon'?",
         ),
-        ("Arch.class_num=ten", "Arch.class_num", "expected an integer, received the text 'ten'"),
+        ("Arch.class_num=ten", "Arch.class_num", "expected an integer, got the text 'ten'"),
         (
             "Arch.class_num='10'",
             "Arch.class_num",
-            "expected an integer, received the text '10'; did you mean 10, without quotes?",
+            "expected an integer, got the text '10'; did you mean 10, without quotes?",
         ),
-        ("Arch.class_num=1e1", "Arch.class_num", "expected an integer, received 10.0; did you mean 10?"),
-        ("Arch.class_num=true", "Arch.class_num", "expected an integer, received true"),
-        ("Arch.class_num=null", "Arch.class_num", "expected an integer, received null"),
-        ("Arch.class_num=[1]", "Arch.class_num", "expected an integer, received the list [1]"),
+        ("Arch.class_num=1e1", "Arch.class_num", "expected an integer, got 10.0; did you mean 10?"),
+        ("Arch.class_num=true", "Arch.class_num", "expected an integer, got true"),
+        ("Arch.class_num=null", "Arch.class_num", "expected an integer, got null"),
+        ("Arch.class_num=[1]", "Arch.class_num", "expected an integer, got the list [1]"),
         (
             "Arch.infer_add_softmax='false'",
             "Arch.infer_add_softmax",
-            "expected true or false, received the text 'false'; did you mean false, without quotes?",
+            "expected true or false, got the text 'false'; did you mean false, without quotes?",
         ),
         (
             "Arch.data_format=nhwc",
             "Arch.data_format",
-            "expected one of 'NCHW', 'NHWC', received the text 'nhwc'; did you mean 'NHWC'?",
+            "expected one of 'NCHW', 'NHWC', got the text 'nhwc'; did you mean 'NHWC'?",
         ),
-        ("Arch.scale=0.5", "Arch.scale", "expected a known key, received 'scale'" + KNOWN_OF_ARCH),
+        ("Arch.scale=0.5", "Arch.scale", "expected a known key, got 'scale'" + KNOWN_OF_ARCH),
         (
             "Arch.name=MobileNet_V2",
             "Arch.name",
-            "expected the name of an architecture, received 'MobileNet_V2'; did you mean 'MobileNetV2'?",
+            "expected the name of an architecture, got 'MobileNet_V2'; did you mean 'MobileNetV2'?",
         ),
         (
             "Arch=ResNet50",
             "Arch",
-            "expected a mapping with the name of an architecture and its options, received the text 'ResNet50'",
+            "expected a mapping with the name of an architecture and its options, got the text 'ResNet50'",
         ),
-        ("Global.output_dir=", "Global.output_dir", "expected text, received null"),
+        ("Global.output_dir=", "Global.output_dir", "expected text, got null"),
         (
             "Global.checkpoints=None",
             "Global.checkpoints",
-            "expected text or null, received the text 'None'; did you mean null?",
+            "expected text or null, got the text 'None'; did you mean null?",
         ),
-        ("Global.device=cuda", "Global.device", "expected 'auto', 'cpu', 'gpu' or 'gpu:N', received the text 'cuda'"),
-        ("Global.epochs=0", "Global.epochs", "expected an integer of at least 1 or null, received 0"),
+        ("Global.device=cuda", "Global.device", "expected 'auto', 'cpu', 'gpu' or 'gpu:N', got the text 'cuda'"),
+        ("Global.epochs=0", "Global.epochs", "expected an integer of at least 1 or null, got 0"),
         (
             "Global.image_shape=[3,224]",
             "Global.image_shape",
-            "expected three sizes, [channels, height, width], received the list [3, 224]",
+            "expected three sizes, [channels, height, width], got the list [3, 224]",
         ),
         (
             "Global.image_channel=4",
             "Global.image_channel",
-            "expected the channels of Global.image_shape (3), received 4",
+            "expected the channels of Global.image_shape (3), got 4",
         ),
-        ("AMP.level=O3", "AMP.level", "expected one of 'O1', 'O2', received the text 'O3'"),
-        ("Loss.Train=CELoss", "Loss.Train", "expected a list of mappings {Name: options}, received the text 'CELoss'"),
+        ("AMP.level=O3", "AMP.level", "expected one of 'O1', 'O2', got the text 'O3'"),
+        ("Loss.Train=CELoss", "Loss.Train", "expected a list of mappings {Name: options}, got the text 'CELoss'"),
         (
             "Loss.Train.0=CELoss",
             "Loss.Train.0",
-            "expected one mapping {Name: options}, received the text 'CELoss'; did you mean 'CELoss:', with a colon?",
+            "expected one mapping {Name: options}, got the text 'CELoss'; did you mean 'CELoss:', with a colon?",
         ),
         (
             "Loss.Train.0={CELoss: null, weight: 1.0}",
             "Loss.Train.0",
-            "expected one mapping {Name: options}, received the keys 'CELoss, weight'; indent the options below CELoss",
+            "expected one mapping {Name: options}, got the keys 'CELoss, weight'; indent the options below CELoss",
         ),
         (
             "Loss.Train.0={CEloss: null}",
             "Loss.Train.0.CEloss",
-            "expected the name of a loss, received 'CEloss'; did you mean 'CELoss'?",
+            "expected the name of a loss, got 'CEloss'; did you mean 'CELoss'?",
         ),
-        ("Loss.Train.0.CELoss=3", "Loss.Train.0.CELoss", "expected a mapping of options or null, received 3"),
-        ("Loss.Train=[]", "Loss.Train", "expected a list of losses, received an empty list; this is needed to train"),
+        ("Loss.Train.0.CELoss=3", "Loss.Train.0.CELoss", "expected a mapping of options or null, got 3"),
+        ("Loss.Train=[]", "Loss.Train", "expected a list of losses, got an empty list; this is needed to train"),
         (
             "Global.epochs=null",
             "Global.epochs",
-            "expected the number of epochs, received nothing; this is needed to train",
+            "expected the number of epochs, got nothing; this is needed to train",
         ),
-        ("Optimizer=null", "Optimizer", "expected an optimizer, received nothing; this is needed to train"),
-        ("Optimizer.lr={name: Cosine}", "Optimizer.lr.learning_rate", "expected a number, received nothing"),
+        ("Optimizer=null", "Optimizer", "expected an optimizer, got nothing; this is needed to train"),
+        ("Optimizer.lr={name: Cosine}", "Optimizer.lr.learning_rate", "expected a number, got nothing"),
         (
             "Optimizer.lr.epochs=3",
             "Optimizer.lr.epochs",
-            "expected a known key, received 'epochs'; did you mean 'Global.epochs'?",
+            "expected a known key, got 'epochs'; did you mean 'Global.epochs'?",
         ),
         (
             "Optimizer.lr.warmup_epoch=240",
             "Optimizer.lr.warmup_epoch",
-            "expected less than Global.epochs (240), received 240",
+            "expected less than Global.epochs (240), got 240",
         ),
         (
             "DataLoader.Train.sampler={}",
             "DataLoader.Train.sampler.batch_size",
-            "expected an integer of at least 1, received nothing",
+            "expected an integer of at least 1, got nothing",
         ),
-        ("DataLoader.Train.loader=4", "DataLoader.Train.loader", "expected a mapping, received 4"),
+        ("DataLoader.Train.loader=4", "DataLoader.Train.loader", "expected a mapping, got 4"),
         (
             f"{OPS}.3.NormalizeImage.mean=0.5",
             f"{OPS}.3.NormalizeImage.mean",
-            "expected a list of numbers or null, received 0.5; did you mean [0.5]?",
+            "expected a list of numbers or null, got 0.5; did you mean [0.5]?",
         ),
         (
             f"{OPS}.3.NormalizeImage.mean.1=x",
             f"{OPS}.3.NormalizeImage.mean.1",
-            "expected a number, received the text 'x'",
+            "expected a number, got the text 'x'",
         ),
         (
             f"{OPS}.2.RandFlipImage.flip_code=2",
             f"{OPS}.2.RandFlipImage.flip_code",
-            "expected one of -1, 0, 1, received 2",
+            "expected one of -1, 0, 1, got 2",
         ),
         (
             "Infer.transforms.1.ResizeImage={size: [1, 2, 3]}",
             "Infer.transforms.1.ResizeImage.size",
-            "expected an integer, a list of 2 integers or null, received the list [1, 2, 3]",
+            "expected an integer, a list of 2 integers or null, got the list [1, 2, 3]",
         ),
         (
             "Global.epo\\tchs=1",
             "Global.epo\\tchs",
-            "expected a known key, received 'epo\\\\tchs'; did you mean 'epochs'?",
+            "expected a known key, got 'epo\\\\tchs'; did you mean 'epochs'?",
         ),
     ],
 )
@@ -284,7 +284,7 @@ def test_log_ranks_are_a_number_or_several(lines, value, ranks):
 @pytest.mark.parametrize("value", ["all", "-1", "[]", "'0,'", "[0, -2]"])
 def test_other_log_ranks_are_refused(lines, value):
     (found,) = lines(f"Global.log_ranks={value}")
-    assert found.startswith("Global.log_ranks: expected numbers of processes such as 0 or '0,1', received ")
+    assert found.startswith("Global.log_ranks: expected numbers of processes such as 0 or '0,1', got ")
 
 
 def test_a_task_needs_only_its_sections(lines):
@@ -292,11 +292,11 @@ def test_a_task_needs_only_its_sections(lines):
     assert len(lines(*without_training)) == 4
     assert lines(*without_training, task="eval") == []
     assert lines("DataLoader.Eval=null", task="eval") == [
-        "DataLoader.Eval: expected the evaluation data, received nothing; this is needed to eval"
+        "DataLoader.Eval: expected the evaluation data, got nothing; this is needed to eval"
     ]
     assert lines(*without_training, "DataLoader=null", "Metric=null", task="export") == []
     assert lines("Infer=null", task="export") == [
-        "Infer.transforms: expected a list of transforms, received nothing; this is needed to export"
+        "Infer.transforms: expected a list of transforms, got nothing; this is needed to export"
     ]
 
 
@@ -327,11 +327,11 @@ def test_no_value_anywhere_makes_the_check_fail(components):
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        (float("inf"), "a finite number, received inf"),
-        (float("-inf"), "a finite number, received -inf"),
-        (float("nan"), "a finite number, received nan"),
-        (1e39, "a number from -3.4e+38 to 3.4e+38, received 1e+39"),
-        (10**400, "a number from -3.4e+38 to 3.4e+38, received 1000"),
+        (float("inf"), "a finite number, got inf"),
+        (float("-inf"), "a finite number, got -inf"),
+        (float("nan"), "a finite number, got nan"),
+        (1e39, "a number from -3.4e+38 to 3.4e+38, got 1e+39"),
+        (10**400, "a number from -3.4e+38 to 3.4e+38, got 1000"),
     ],
 )
 def test_a_number_that_is_not_finite_in_float32_is_refused_wherever_it_stands(components, number, expected):
@@ -394,14 +394,14 @@ def test_files_that_are_missing_are_named_with_the_nearest(tmp_path):
     assert found() == []
     assert found(f"Global.pretrained_model={tmp_path}/best_model", "Arch.pretrained=https://somewhere/a.pdparams") == []
     assert found(f"{dataset}.image_root={tmp_path}/image", f"{dataset}.cls_label_path={tmp_path}/trainlist.txt") == [
-        f"{dataset}.cls_label_path: expected a list file, received '{tmp_path}/trainlist.txt', which does not exist"
+        f"{dataset}.cls_label_path: expected a list file, got '{tmp_path}/trainlist.txt', which does not exist"
         f"; did you mean '{tmp_path}/train_list.txt'?",
-        f"{dataset}.image_root: expected a folder of images, received '{tmp_path}/image', which does not exist"
+        f"{dataset}.image_root: expected a folder of images, got '{tmp_path}/image', which does not exist"
         f"; did you mean '{tmp_path}/images'?",
     ]
     for number in (3, 10):
         (tmp_path / f"epoch_{number}.pdparams").touch()
-    wrong = "expected weights, received '{}', which does not exist; did you mean '{}'?"
+    wrong = "expected weights, got '{}', which does not exist; did you mean '{}'?"
     names = ("epoch_25", "best_model"), ("bset_model", "best_model"), ("x", "best_model")
     for name, meant in (*names, ("latset.pdparams", "latest"), ("epoch_4", "latest"), ("epoch_1", "epoch_10")):
         if meant == "latest":
@@ -415,6 +415,6 @@ def test_files_that_are_missing_are_named_with_the_nearest(tmp_path):
     line = wrong.format(tmp_path / "epoch_4", tmp_path / "epoch_10")
     assert found(f"Global.checkpoints={tmp_path / 'epoch_4'}") == [f"Global.checkpoints: {line}"]
     assert found(f"Arch.pretrained={tmp_path}/none/best") == [
-        f"Arch.pretrained: expected weights, received '{tmp_path}/none/best', which does not exist"
+        f"Arch.pretrained: expected weights, got '{tmp_path}/none/best', which does not exist"
         f"; the folder '{tmp_path}/none' does not exist"
     ]

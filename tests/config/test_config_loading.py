@@ -57,7 +57,7 @@ def test_a_circle_of_bases_names_the_chain(write, tmp_path):
     write("b.yaml", "_BASE_: a.yaml")
     path = write("a.yaml", "_BASE_: b.yaml")
     chain = " -> ".join(str(tmp_path / name) for name in ("a.yaml", "b.yaml", "a.yaml"))
-    assert refusal(path) == f"{chain}: expected _BASE_ to lead to other files, received a circle"
+    assert refusal(path) == f"{chain}: expected _BASE_ to lead to other files, got a circle"
 
 
 def test_a_missing_base_names_the_chain_and_the_nearest_file(write, tmp_path):
@@ -93,10 +93,8 @@ def test_a_missing_file_is_answered_with_the_nearest(path, tmp_path):
 
 def test_a_folder_an_empty_file_and_a_list_are_no_configuration(write, tmp_path):
     assert refusal(tmp_path) == f"cannot read the configuration file {tmp_path}: Is a directory"
-    assert refusal(write("e.yaml", "")).endswith(
-        "expected a mapping of sections such as Global and Arch, received nothing"
-    )
-    assert "received list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
+    assert refusal(write("e.yaml", "")).endswith("expected a mapping of sections such as Global and Arch, got nothing")
+    assert "got list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
 
 
 @pytest.mark.parametrize(
@@ -136,18 +134,18 @@ def test_overrides_come_after_bases(write):
 
 @pytest.mark.parametrize("part", ["2", "-1", "00", "CELoss"])
 def test_an_index_that_is_not_in_the_list_is_refused(path, part):
-    line = f"-o Loss.Train.{part}: Loss.Train is a list; expected an index from 0 to 1, received {part!r}"
+    line = f"-o Loss.Train.{part}: Loss.Train is a list; expected an index from 0 to 1, got {part!r}"
     assert refusal(path, f"Loss.Train.{part}=1") == line
     assert refusal(path, f"Loss.Train.{part}.x.y=1") == line
 
 
 @pytest.mark.parametrize("text", ["Global.epochs", "=3", ".a=3", "a..b=3", "a.=3"])
 def test_an_override_without_path_or_value_is_refused(path, text):
-    assert refusal(path, text) == f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, received {text!r}"
+    assert refusal(path, text) == f"-o: expected KEY.PATH=VALUE, such as Global.epochs=10, got {text!r}"
 
 
 def test_an_override_below_a_value_is_refused(path):
-    line = "-o Global.epochs.x: expected Global.epochs to hold keys, received the value 10"
+    line = "-o Global.epochs.x: expected Global.epochs to hold keys, got the value 10"
     assert refusal(path, "Global.epochs.x=1") == line
     assert refusal(path, "Global.epochs.x.y=1") == line
 

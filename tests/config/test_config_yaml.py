@@ -47,7 +47,7 @@ def test_a_key_that_comes_twice_is_named_with_its_lines():
 
 @pytest.mark.parametrize(("text", "key"), [("{1: a}", "'1'"), ("on: a", "'on'"), ("{[1]: a}", "a collection")])
 def test_a_key_is_text(text, key):
-    assert refusal(text) == f"a.yaml, line 1: a key must be text, received {key} (quote it)"
+    assert refusal(text) == f"a.yaml, line 1: a key must be text, got {key} (quote it)"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_syntax_error_has_its_line(text, line):
 
 
 def test_bytes_that_are_no_text_are_refused():
-    assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML text, received bytes that are not")
+    assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML text, got bytes that are not")
 
 
 def test_aliases_that_multiply_are_refused():

@@ -47,8 +47,8 @@ DATA = "DataLoader.Train.dataset"
 LR = "Optimizer.lr"
 
 BY_KEYS = [
-    ("plain", [f"{LR}.warmup_epoch=5"], f"{LR}.warmup_epoch: expected less than Global.epochs (5), received 5"),
-    ("plain", [f"{LR}.eta_min=0.2"], f"{LR}.eta_min: expected less than learning_rate (0.1), received 0.2"),
+    ("plain", [f"{LR}.warmup_epoch=5"], f"{LR}.warmup_epoch: expected less than Global.epochs (5), got 5"),
+    ("plain", [f"{LR}.eta_min=0.2"], f"{LR}.eta_min: expected less than learning_rate (0.1), got 0.2"),
     ("plain", [f"{LR}.name=ReduceOnPlateau", "DataLoader.Eval=null"], f"{LR}.name: ReduceOnPlateau needs evaluations"),
     (
         "plain",
@@ -61,7 +61,7 @@ BY_KEYS = [
         ["Optimizer={name: AdamW, lr: {learning_rate: 0.1}, regularizer: {name: L2, coeff: 0.1}}"],
         "Optimizer.regularizer: expected Optimizer.weight_decay for AdamW, which decays",
     ),
-    ("plain", ["EMA.decay=1.5"], "EMA.decay: expected a number from 0 to below 1, received 1.5"),
+    ("plain", ["EMA.decay=1.5"], "EMA.decay: expected a number from 0 to below 1, got 1.5"),
     ("plain", ["Global.image_channel=4"], "Global.image_channel: expected the channels of Global.image_shape (3)"),
     ("plain", ["Arch.input_image_channel=4"], "Arch.input_image_channel: expected the channels of Global.image_shape"),
     ("plain", ["Arch.use_ssld=true"], "Arch.use_ssld: expected Arch.pretrained to be true"),
@@ -94,35 +94,35 @@ BY_KEYS = [
     ("distillation", ["Arch.freeze_params_list=[true, true]"], "Arch.freeze_params_list: expected false for Student"),
     ("distillation", ["Arch.freeze_params_list=null"], "Arch.freeze_params_list: expected true for Teacher, which no"),
     ("distillation", ["Arch.pretrained=true"], "Arch.pretrained: expected it of each network, in Arch.models"),
-    ("distillation", ["Arch.clas_num=4"], "Arch.clas_num: expected a known key, received 'clas_num'; did you mean"),
+    ("distillation", ["Arch.clas_num=4"], "Arch.clas_num: expected a known key, got 'clas_num'; did you mean"),
     ("distillation", ["Arch.models.1.Student.scale=2"], "Arch.models.1.Student.scale: expected a known key"),
     ("distillation", ["Arch.models.1.Student.name=ResNet17"], "Arch.models.1.Student.name: expected the name of an"),
     (
         "distillation",
         ["Arch.models.0.Teacher.name=GoogLeNet"],
-        "Arch.models.0.Teacher.name: expected a network with one output, received GoogLeNet",
+        "Arch.models.0.Teacher.name: expected a network with one output, got GoogLeNet",
     ),
     ("distillation", ["Loss.Train=[{CELoss: null}]"], "Loss.Train.0.CELoss: expected DistillationCELoss or"),
     ("distillation", ["Metric.Train=[{TopkAcc: null}]"], "Metric.Train.0.TopkAcc: expected DistillationTopkAcc, which"),
     (
         "distillation",
         ["Metric.Train.0.DistillationTopkAcc.model_key=Studnet"],
-        "Metric.Train.0.DistillationTopkAcc.model_key: expected the name of a network in Arch.models, received"
+        "Metric.Train.0.DistillationTopkAcc.model_key: expected the name of a network in Arch.models, got"
         " 'Studnet'; did you mean 'Student'?",
     ),
 ]
 BY_VALUES = [
-    ("plain", ["Loss.Train.0.CELoss.epsilon=1.5"], "CELoss: expected epsilon in [0, 1), received 1.5"),
+    ("plain", ["Loss.Train.0.CELoss.epsilon=1.5"], "CELoss: expected epsilon in [0, 1), got 1.5"),
     ("plain", ["Loss.Train.0.CELoss.weight=0"], "CELoss: expected a weight above 0"),
     ("plain", [f"{LR}.learning_rate=-1"], "expected learning_rate above 0"),
     ("plain", [f"{LR}.warmup_epoch=2", f"{LR}.warmup_start_lr=1"], "expected warmup_start_lr below 0.1"),
     ("plain", [f"{LR}={{name: Piecewise, decay_epochs: [1, 2], values: [0.1]}}"], "expected 3 values"),
     ("plain", ["Optimizer.momentum=1"], "expected momentum in [0, 1)"),
-    ("plain", ["Optimizer.weight_decay=0.1", "Optimizer.regularizer={name: L2, coeff: 0.1}"], "received both"),
+    ("plain", ["Optimizer.weight_decay=0.1", "Optimizer.regularizer={name: L2, coeff: 0.1}"], "got both"),
     ("plain", ["Optimizer.clip_norm=1.0", "Optimizer.grad_clip={name: ClipGradByNorm}"], "clip_norm or grad_clip"),
     ("plain", ["Optimizer.grad_clip={name: ClipGradByValue, max: a}"], "ClipGradByValue.max: expected a number"),
     ("plain", ["Optimizer.learning_rate_factors={a: b}"], "Optimizer.learning_rate_factors.a: expected a number"),
-    ("plain", [f"{LR}.learning_rate=1e999"], f"{LR}.learning_rate: expected a finite number, received inf"),
+    ("plain", [f"{LR}.learning_rate=1e999"], f"{LR}.learning_rate: expected a finite number, got inf"),
     ("plain", [f"{DATA}.transform_ops.1.ResizeImage.resize_short=8"], "expected one of size and resize_short"),
     ("plain", ["Metric.Train.0.TopkAcc.topk=[]"], "expected topk with numbers of 1 or more"),
     ("plain", ["Infer.PostProcess.topk=0"], "topk: expected at least 1"),
@@ -166,4 +166,4 @@ def test_networks_of_a_distillation_must_have_the_same_classes(tmp_path, capsys)
     arguments = ["check", "-c", str(tmp_path / "config.yaml")]
     assert main(arguments) == 0
     assert main([*arguments, "-o", "Arch.models.0.Teacher.class_num=5"]) == 2
-    assert "expected networks of the same number of classes, received Teacher 5, Student 4" in capsys.readouterr().err
+    assert "expected networks of the same number of classes, got Teacher 5, Student 4" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_a_sound_configuration_has_none():
 def test_gray_images_for_a_network_of_three_channels(split):
     path = f"DataLoader.{split}.dataset.transform_ops"
     found = problems(f"{path}=[{DECODE}, {{ResizeImage: {{size: 32}}}}, {GRAY}]")
-    expected = f"{path}: expected images that LeNet can take (natively 3 x 32 x 32 float32), received 1 x 32 x 32"
+    expected = f"{path}: expected images that LeNet can take (natively 3 x 32 x 32 float32), got 1 x 32 x 32"
     assert found == [f"{expected} float32"]
 
 
@@ -40,20 +40,20 @@ def test_images_of_another_size_than_the_network_takes():
     found = problems(f"{path}=[{{ResizeImage: {{size: 48}}}}, {NORMALIZE}]")
     assert len(found) == 1
     assert found[0].startswith(f"{path}: expected images that LeNet can take")
-    assert found[0].endswith("received 3 x 48 x 48 float32")
+    assert found[0].endswith("got 3 x 48 x 48 float32")
 
 
 def test_an_image_shape_that_the_transforms_of_inference_do_not_make():
     found = problems("Global.image_shape=[3,48,48]")
     assert found[0].startswith("Global.image_shape: expected images that LeNet can take")
-    assert found[1] == "Infer.transforms: expected images of Global.image_shape [3, 48, 48], received [3, 32, 32]"
+    assert found[1] == "Infer.transforms: expected images of Global.image_shape [3, 48, 48], got [3, 32, 32]"
 
 
 def test_sizes_that_depend_on_the_images_are_not_compared():
     path = "DataLoader.Train.dataset.transform_ops"
     assert problems(f"{path}=[{NORMALIZE}]") == []
     found = problems(f"Infer.transforms=[{{DecodeImage: {{}}}}, {{ResizeImage: {{resize_short: 32}}}}, {NORMALIZE}]")
-    assert found == ["Infer.transforms: expected images of Global.image_shape [3, 32, 32], received [3, any, any]"]
+    assert found == ["Infer.transforms: expected images of Global.image_shape [3, 32, 32], got [3, any, any]"]
 
 
 def test_transforms_that_can_take_no_image():

@@ -103,6 +103,6 @@ def test_files_of_the_home_folder_are_found(home, capsys):
     (home / "c.yaml").write_text("_BASE_: ~/base.yaml\nGlobal: {pretrained_model: ~/none}\n")
     assert config.load(home / "c.yaml")["Global"]["seed"] == 1
     assert main(["eval", "-c", "~/c.yaml"]) == 2
-    assert f"received '{home}/none', which does not exist" in capsys.readouterr().err
+    assert f"got '{home}/none', which does not exist" in capsys.readouterr().err
     with pytest.raises(Exception, match=f"there is no {home}/none"):
         builders.create_model("LeNet", pretrained="~/none")

@@ -64,16 +64,16 @@ def test_what_does_the_same_is_no_difference(inference):
         (
             [DECODE, {"ResizeImage": {"size": 224}}, NORMALIZE, CHW],
             "Infer.transforms.1: expected ResizeImage(size=None, resize_short=256), as"
-            " DataLoader.Eval.dataset.transform_ops.1 has it, received ResizeImage(size=224, resize_short=None)",
+            " DataLoader.Eval.dataset.transform_ops.1 has it, got ResizeImage(size=224, resize_short=None)",
         ),
         (
             [DECODE, RESIZE, {"CropImage": {"size": 192}}, NORMALIZE, CHW],
             "Infer.transforms.2: expected CropImage(size=224), as DataLoader.Eval.dataset.transform_ops.2 has it,"
-            " received CropImage(size=192)",
+            " got CropImage(size=192)",
         ),
         (
             [DECODE, RESIZE, NORMALIZE, CHW],
-            "transforms.2: expected CropImage(size=224), as .* received NormalizeImage(",
+            "transforms.2: expected CropImage(size=224), as .* got NormalizeImage(",
         ),
         ([DECODE, RESIZE, CROP, CHW], "Infer.transforms.4: expected NormalizeImage(scale='1.0/255.0', "),
         ([*EVAL, IDENTITY, CROP, CHW], None),

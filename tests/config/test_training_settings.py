@@ -12,12 +12,12 @@ PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["EMA.decay=1.5"], "EMA.decay: expected a number from 0 to below 1, received 1.5"),
-        (["Global.update_freq=0"], "Global.update_freq: expected an integer of at least 1, received 0"),
+        (["EMA.decay=1.5"], "EMA.decay: expected a number from 0 to below 1, got 1.5"),
+        (["Global.update_freq=0"], "Global.update_freq: expected an integer of at least 1, got 0"),
         (
             ["Global.update_freq=4", "Global.iter_per_epoch=10"],
             "Global.iter_per_epoch: expected a multiple of Global.update_freq (4), so that an epoch ends with a whole"
-            " step, received 10",
+            " step, got 10",
         ),
         (
             ["Global.early_stopping.patience=3", "Global.eval_during_train=false"],
@@ -29,10 +29,10 @@ PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v
         ),
         (
             ["Global.early_stopping.min_gain=0.1"],
-            "Global.early_stopping.patience: expected an integer of at least 1, received nothing",
+            "Global.early_stopping.patience: expected an integer of at least 1, got nothing",
         ),
-        (["AMP.dtype=fp16"], "AMP.dtype: expected one of 'float16', 'bfloat16', received the text 'fp16'"),
-        (["Arch.freeze=conv1"], "Arch.freeze: expected true or false or a list of texts, received the text 'conv1'"),
+        (["AMP.dtype=fp16"], "AMP.dtype: expected one of 'float16', 'bfloat16', got the text 'fp16'"),
+        (["Arch.freeze=conv1"], "Arch.freeze: expected true or false or a list of texts, got the text 'conv1'"),
     ],
 )
 def test_a_contradiction_has_its_line(components, overrides, line):

@@ -59,7 +59,7 @@ def test_seed_and_epoch_decide_and_any_step_can_be_the_first(kind, options):
         ("ClassBalancedSampler", {"shuffle": False}, "expected True"),
         ("ClassBalancedSampler", {"labels": np.zeros((5, 3), np.int8)}, "one class an image"),
         ("ClassBalancedSampler", {"batch_size": 0}, "batch_size"),
-        ("WeightedRandomSampler", {"weights": [1.0, 2.0]}, r"one a class \(4\), received 2"),
+        ("WeightedRandomSampler", {"weights": [1.0, 2.0]}, r"one a class \(4\), got 2"),
         ("WeightedRandomSampler", {"weights": [1.0, -1.0, 1.0, 1.0]}, "0 or more"),
         ("WeightedRandomSampler", {"weights": [0.0] * 4}, "some above 0"),
     ],

@@ -132,4 +132,4 @@ def test_a_label_file_beside_a_list_names_its_classes(tmp_path, caplog):
         " names 4 classes, whic",
         " names 2 classes, whic",
     ]
-    assert "line 1: expected 'INDEX NAME', received 'cat'" in messages[2]
+    assert "line 1: expected 'INDEX NAME', got 'cat'" in messages[2]

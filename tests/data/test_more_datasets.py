@@ -52,13 +52,13 @@ def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a.png\t0,1\nb.png\t0,1,1\n", r"line 2: expected 2 values \(the first line\), received 3"),
+        ("a.png\t0,1\nb.png\t0,1,1\n", r"line 2: expected 2 values \(the first line\), got 3"),
         ("a.png\t0,2\n", "line 1: expected .*values 0, 1 or -1"),
         ("\na.png\n", "line 2"),
         ("0,1\n", "line 1"),
         ("a.png\t0,,1\n", "line 1"),
         ("\n\n", "no line with an image"),
-        ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected known labels \(0 or 1\), received -1"),
+        ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected known labels \(0 or 1\), got -1"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, complaint):
@@ -68,7 +68,7 @@ def test_a_wrong_line_is_named(tmp_path, text, complaint):
 
 
 def test_the_number_of_values_must_be_that_of_the_classes(tmp_path):
-    with pytest.raises(DataError, match=r"line 1: expected 4 values \(Arch\.class_num\), received 2"):
+    with pytest.raises(DataError, match=r"line 1: expected 4 values \(Arch\.class_num\), got 2"):
         multi_label(tmp_path, "a.png\t0,1\n", class_num=4)
     with pytest.raises(DataError, match="cls_label_path"):
         MultiLabelDataset(image_root=str(tmp_path), cls_label_path="none.txt")
@@ -237,7 +237,7 @@ def test_flowers_are_read_by_their_lists(tmp_path):
     (tmp_path / "train_list.txt").write_text("jpg/image_00001.jpg 102\n")
     with pytest.raises(DataError, match=r"train_list\.txt, line 1: label 102 is outside \[0, class_num = 102\)"):
         Flowers102(image_root=str(tmp_path))
-    with pytest.raises(ConfigError, match="at least 102, received 10"):
+    with pytest.raises(ConfigError, match="at least 102, got 10"):
         Flowers102(image_root=str(tmp_path), mode="val", class_num=10)
 
 
@@ -277,8 +277,8 @@ def test_shards_are_read_in_order_wherever_a_label_stands(tmp_path, kind):
 @pytest.mark.parametrize(
     ("members", "complaint"),
     [
-        ([("1.jpg", b"x")], "'1.cls', received one of the two only"),
-        ([("1.cls", b"1")], "'1.cls', received one of the two only"),
+        ([("1.jpg", b"x")], "'1.cls', got one of the two only"),
+        ([("1.cls", b"1")], "'1.cls', got one of the two only"),
         ([("1.jpg", b"x"), ("1.cls", b"one")], "class number in '1.cls'"),
         ([("1.jpg", b"x"), ("1.cls", b"-1")], "class number in '1.cls'"),
         ([("1.jpg", b"x"), ("1.cls", b"1" * 40)], "class number in '1.cls'"),

@@ -62,9 +62,9 @@ def test_white_is_white_whatever_the_pixels_are(name, backend):
         (encoded((RAMP * 255).astype(np.int32)), "integers of 32 bits with a sign"),
         (encoded((RAMP * 2**30).astype(np.int32)), "integers of 32 bits with a sign"),
         (cv2.imencode(".tiff", (RAMP * 32767).astype(np.int16))[1].tobytes(), "integers of 16 bits with a sign"),
-        (encoded(RAMP * 255), "floating-point pixels from 0 to 1, received 0 to 255"),
-        (encoded(RAMP - 0.5), "floating-point pixels from 0 to 1, received -0.5 to 0.5"),
-        (encoded(RAMP * np.nan), "floating-point pixels from 0 to 1, received nan to nan"),
+        (encoded(RAMP * 255), "floating-point pixels from 0 to 1, got 0 to 255"),
+        (encoded(RAMP - 0.5), "floating-point pixels from 0 to 1, got -0.5 to 0.5"),
+        (encoded(RAMP * np.nan), "floating-point pixels from 0 to 1, got nan to nan"),
         (cv2.imencode(".tiff", COLORS)[1].tobytes(), "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"),
     ],
 )

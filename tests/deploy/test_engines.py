@@ -76,7 +76,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(exported, monke
 
 
 def test_an_unknown_engine_is_refused(exported):
-    with pytest.raises(ConfigError, match="engine: expected auto, paddle, onnxruntime, openvino, received 'tensorrt'"):
+    with pytest.raises(ConfigError, match="engine: expected auto, paddle, onnxruntime, openvino, got 'tensorrt'"):
         ppzoo.Predictor(exported, engine="tensorrt")
 
 
@@ -179,7 +179,7 @@ def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
     scores = scores[0] if isinstance(scores, (list, tuple)) else scores
     expected = paddle.nn.functional.softmax(scores).numpy()
     np.testing.assert_allclose(engine(images), expected, atol=1e-4)
-    with pytest.raises(DataError, match=f"received 1 x 3 x {size + 1} x {size}"):
+    with pytest.raises(DataError, match=f"got 1 x 3 x {size + 1} x {size}"):
         engine(np.zeros((1, 3, size + 1, size), np.float32))
 
 
@@ -216,7 +216,7 @@ def test_an_operator_that_is_not_known_is_named(tmp_path, monkeypatch):
     network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(192, 3), paddle.nn.Softplus())
     needs_engine("onnxruntime")
     folder = export_network(network, tmp_path / "inference")
-    with pytest.raises(ConfigError, match=r"received pd_op\.softplus: use engine='paddle'") as error:
+    with pytest.raises(ConfigError, match=r"got pd_op\.softplus: use engine='paddle'") as error:
         engines.open_engine("onnxruntime", open_export(folder), 1)
     assert "\n" not in str(error.value)
 

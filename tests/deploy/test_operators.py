@@ -95,11 +95,11 @@ def refusal(folder, name, content):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_operator_that_is_not_known_to_compute_is_refused_by_name(tmp_path, name):
-    said = f"is refused: expected operators that only compute, received '{name}'"
+    said = f"is refused: expected operators that only compute, got '{name}'"
     assert said in refusal(tmp_path, "a.pdmodel", pdmodel(["feed", "conv2d", name, "fetch"]))
     assert said in refusal(tmp_path, "a.pdmodel", pdmodel(["feed", "fetch"], [], ["relu", name]))
     for written, shown in ((f"1.{name}", name), (f"1.{name}_", name), (f"0.{name}", name)):
-        assert f"received '{shown}'" in refusal(tmp_path, "a.json", in_json("p", "1.data", written, "1.fetch"))
+        assert f"got '{shown}'" in refusal(tmp_path, "a.json", in_json("p", "1.data", written, "1.fetch"))
     inner = in_json("1.relu", f"1.{name}")["program"]["regions"]
     outer = in_json("1.data", "1.relu")
     outer["program"]["regions"][0]["blocks"][0]["ops"][1]["regions"] = inner
@@ -184,7 +184,7 @@ def test_a_predictor_runs_nothing_of_a_program_that_is_refused(folder, tmp_path,
     (folder / "inference.yml").write_text(json.dumps(SETTINGS))
     monkeypatch.setattr(paddle.inference, "create_predictor", lambda config: pytest.fail("it was run"))
     monkeypatch.setattr(paddle.jit, "load", lambda path: pytest.fail("it was loaded"))
-    with pytest.raises(PpzooError, match="received 'print'"):
+    with pytest.raises(PpzooError, match="got 'print'"):
         ppzoo.Predictor(folder)
 
 

@@ -107,7 +107,7 @@ def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tm
     predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
     expected = predictor.predict(images)
-    with pytest.raises(DataError, match=r"none\.jpg: expected an image, received: No such file") as error:
+    with pytest.raises(DataError, match=r"none\.jpg: expected an image, got: No such file") as error:
         predictor.predict([images[0], tmp_path / "none.jpg", *images])
     assert "\n" not in str(error.value)
     assert_same(predictor.predict(images), expected)
@@ -123,7 +123,7 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
 
 
 @pytest.mark.parametrize(
-    ("image", "received"),
+    ("image", "got"),
     [
         (
             np.zeros((25, 33, 3), np.float32),
@@ -146,34 +146,34 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
         (np.array(["a.jpg"]), r"type <U5: pass images.tolist\(\)$"),
         (np.array([None]), r"type object: pass list\(images\)$"),
         (np.zeros((25, 33, 3), bool), "type bool: pass pixels from 0 to 255 as uint8$"),
-        (b"", r"empty .*\(received 0 bytes\)$"),
-        (b"no image", r"expected an image, .*\(received 8 bytes\)$"),
+        (b"", r"empty .*\(got 0 bytes\)$"),
+        (b"no image", r"expected an image, .*\(got 8 bytes\)$"),
         (
             b64encode(PNG),
-            rf"\(received {len(b64encode(PNG))} bytes; it looks like base64: pass base64.b64decode\(data\)\)$",
+            rf"\(got {len(b64encode(PNG))} bytes; it looks like base64: pass base64.b64decode\(data\)\)$",
         ),
         (
             b64encode(PNG).decode(),
-            f"received {len(b64encode(PNG))} characters that look like base64: pass base64.b64dec",
+            f"got {len(b64encode(PNG))} characters that look like base64: pass base64.b64dec",
         ),
         (
             "data:image/png;base64," + b64encode(PNG).decode(),
             r"characters that look like base64: pass base64.b64decode",
         ),
-        ("x" * 300 + ".jpg", "expected the path of an image, received a text of 304 characters that is no path$"),
-        ("", "expected the path of an image, received an empty text$"),
-        ("a\0b.jpg", r"received 'a\\x00b.jpg', which holds a character that no path has$"),
-        ("\ud800.jpg", r"received '\\ud800.jpg', which holds a character that no path has$"),
-        ("https://example.com/a.jpg", "received a URL: download it, and pass its bytes$"),
-        (Path("none.jpg"), "none.jpg: expected an image, received: No such file or directory$"),
-        (Path(__file__).parent, "deploy: expected an image, received: Is a directory$"),
-        (Image.new("RGB", (4, 4)), r"received a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
-        (BytesIO(PNG), r"received BytesIO, a file object: pass what its read\(\) returns$"),
-        (bytearray(PNG), r"received bytearray: pass bytes\(image\)$"),
-        (paddle.zeros([4, 4, 3]), r"received Tensor: pass image.numpy\(\)$"),
-        ({"a.jpg"}, "received set: pass a list of images$"),
-        (None, "received NoneType$"),
-        (7, "received int$"),
+        ("x" * 300 + ".jpg", "expected the path of an image, got a text of 304 characters that is no path$"),
+        ("", "expected the path of an image, got an empty text$"),
+        ("a\0b.jpg", r"got 'a\\x00b.jpg', which holds a character that no path has$"),
+        ("\ud800.jpg", r"got '\\ud800.jpg', which holds a character that no path has$"),
+        ("https://example.com/a.jpg", "got a URL: download it, and pass its bytes$"),
+        (Path("none.jpg"), "none.jpg: expected an image, got: No such file or directory$"),
+        (Path(__file__).parent, "deploy: expected an image, got: Is a directory$"),
+        (Image.new("RGB", (4, 4)), r"got a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
+        (BytesIO(PNG), r"got BytesIO, a file object: pass what its read\(\) returns$"),
+        (bytearray(PNG), r"got bytearray: pass bytes\(image\)$"),
+        (paddle.zeros([4, 4, 3]), r"got Tensor: pass image.numpy\(\)$"),
+        ({"a.jpg"}, "got set: pass a list of images$"),
+        (None, "got NoneType$"),
+        (7, "got int$"),
     ],
     ids=lambda value: str(value)[:20] if isinstance(value, str) and value.isprintable() else type(value).__name__,
 )
@@ -200,7 +200,7 @@ def test_broken_images_of_a_list_are_named_and_the_results_of_the_others_are_kep
     text = str(error)
     assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {tmp_path / 'none.jpg'}: expected an image")
     assert "; images[4]: " in text and "; images[5]: " in text and text.endswith("; 1 more")
-    assert "received NoneType" in str(error.errors[7])
+    assert "got NoneType" in str(error.errors[7])
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.results) == (text, error.results)
 
@@ -234,7 +234,7 @@ def test_a_network_of_gray_images_names_its_one_channel(tmp_path):
     predictor = ppzoo.Predictor(tmp_path / "i", engine="paddle")
     (gray,) = noise(1, 16, 16, 1)
     assert_same(predictor.predict([gray, np.dstack([gray] * 3)]), predictor.predict(gray) * 2)
-    with pytest.raises(DataError, match=r"H x W x 1 uint8 array, received an array of shape \(16, 16\)"):
+    with pytest.raises(DataError, match=r"H x W x 1 uint8 array, got an array of shape \(16, 16\)"):
         predictor.predict(gray[:, :, 0])
 
 

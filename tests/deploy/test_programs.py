@@ -48,7 +48,7 @@ def one_line(error):
 
 @pytest.mark.parametrize("shape", [[1, 8, 8], [3, 9, 8], [8, 8, 3], [3, 8], [3, 0, 8]])
 def test_an_image_shape_that_does_not_fit_leaves_nothing_behind(tmp_path, shape):
-    with pytest.raises(ConfigError, match=r"^Global.image_shape: expected .* received") as error:
+    with pytest.raises(ConfigError, match=r"^Global.image_shape: expected .* got") as error:
         export(network(), tmp_path / "new" / "inference", shape, SETTINGS)
     assert one_line(error).endswith(" x ".join(map(str, shape)))
     assert not list(tmp_path.iterdir())
@@ -142,7 +142,7 @@ def test_names_of_more_classes_than_there_are_are_those_of_another_network(folde
         if fits:
             assert len(predictor.predict(np.zeros((8, 8, 3), np.uint8))) == 1
             continue
-        with pytest.raises(ConfigError, match=rf"label_list: expected 3 names, .* received {count}") as error:
+        with pytest.raises(ConfigError, match=rf"label_list: expected 3 names, .* got {count}") as error:
             predictor.predict(np.zeros((8, 8, 3), np.uint8))
         one_line(error)
 
@@ -274,7 +274,7 @@ def test_a_program_that_is_cut_off_is_named(folder, suffix, kept):
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 9, 8), (3, 8, 8)])
 def test_arrays_that_do_not_fit_are_refused_and_the_program_works_on(exported, shape):
     program = Program(open_export(exported))
-    with pytest.raises(DataError, match="received " + " x ".join(map(str, shape))) as error:
+    with pytest.raises(DataError, match="got " + " x ".join(map(str, shape))) as error:
         program(np.zeros(shape, np.float32))
     one_line(error)
     np.testing.assert_allclose(program(np.zeros((2, 3, 8, 8), np.float32)).sum(1), 1, rtol=1e-5)
@@ -283,10 +283,10 @@ def test_arrays_that_do_not_fit_are_refused_and_the_program_works_on(exported, s
 def test_the_predictor_refuses_images_that_do_not_go_together(exported):
     predictor = ppzoo.Predictor(exported, batch_size=2)
     fitting, other = np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)
-    with pytest.raises(DataError, match=r"images\[1\]: .*received 1 x 3 x 9 x 8.*ResizeImage") as error:
+    with pytest.raises(DataError, match=r"images\[1\]: .*got 1 x 3 x 9 x 8.*ResizeImage") as error:
         predictor.predict([fitting, other])
     one_line(error)
-    with pytest.raises(DataError, match="received 1 x 3 x 9 x 8") as error:
+    with pytest.raises(DataError, match="got 1 x 3 x 9 x 8") as error:
         predictor.predict(other)
     one_line(error)
     assert [len(answer["label_names"]) for answer in predictor.predict([fitting] * 3, topk=2)] == [2, 2, 2]
@@ -294,9 +294,9 @@ def test_the_predictor_refuses_images_that_do_not_go_together(exported):
 
 def test_numbers_out_of_range_are_refused(exported):
     for size in (0, -1):
-        with pytest.raises(ConfigError, match=f"batch_size: expected at least 1, received {size}"):
+        with pytest.raises(ConfigError, match=f"batch_size: expected at least 1, got {size}"):
             ppzoo.Predictor(exported, batch_size=size)
-        with pytest.raises(ConfigError, match=f"topk: expected at least 1, received {size}"):
+        with pytest.raises(ConfigError, match=f"topk: expected at least 1, got {size}"):
             Topk(topk=size)
 
 

@@ -125,5 +125,5 @@ def test_a_gpu_is_told_to_be_deterministic_or_the_contradiction_is_named(monkeyp
     enable_determinism()
     assert asked["FLAGS_cudnn_deterministic"] is True
     monkeypatch.setattr(paddle, "get_flags", lambda names: dict.fromkeys(names, True))
-    with pytest.raises(ConfigError, match=r"^Global.deterministic: expected .*exhaustive_search, received it; unset"):
+    with pytest.raises(ConfigError, match=r"^Global.deterministic: expected .*exhaustive_search, got it; unset"):
         enable_determinism()

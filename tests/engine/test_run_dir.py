@@ -234,7 +234,7 @@ def test_no_lock_is_followed_emptied_or_removed_that_is_not_ours(place, tmp_path
     PLANTED[kind](place / run_dir.LOCK, valuable)
     run_dir.require_unlocked(place)
     for resume in (True, False):
-        with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written, received "):
+        with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written, got "):
             open_run_dir(place, resume=resume)
     run_dir.unlock(place)
     assert valuable.read_text() == "text"
@@ -282,7 +282,7 @@ def test_by_default_a_gpu_build_computes_on_the_cpu_where_there_is_no_gpu_and_lo
     assert [record.getMessage() for record in caplog.records] == [
         "using the CPU: PaddlePaddle sees no GPU (Global.device is auto)"
     ]
-    with pytest.raises(DeviceError, match=r"expected a GPU numbered 0, received .* sees 0"):
+    with pytest.raises(DeviceError, match=r"expected a GPU numbered 0, got .* sees 0"):
         select_device("gpu")
 
 

@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["ppzoo", "yaml", "zipfile"]):
 def main() -> None:
     name, seconds = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "600"
     if name not in READERS:
-        sys.exit(f"expected one of {', '.join(READERS)}, received {name!r}")
+        sys.exit(f"expected one of {', '.join(READERS)}, got {name!r}")
     place = Path(os.environ.get("PPZOO_FUZZ", Path(tempfile.gettempdir()) / "fuzz")) / name
     place.mkdir(parents=True, exist_ok=True)
     limits = [

@@ -250,7 +250,7 @@ def test_label_names_in_another_order_are_refused(command, capsys, tmp_path):
     wrong = "Infer.PostProcess.label_list=[red, green, blue]"
     for task, weights in (("export", {}), ("train", {"weights": None})):
         assert command(task, wrong, f"Global.output_dir={tmp_path}", **weights) == 2
-        assert "received 'red' for class 0, which is 'blue'" in capsys.readouterr().err
+        assert "got 'red' for class 0, which is 'blue'" in capsys.readouterr().err
     assert command("export", "Infer.PostProcess.label_list=[Blau, Gr\u00fcn, Rot]") == 0
 
 
@@ -304,7 +304,7 @@ def test_one_class_is_not_learned(command, tmp_path, capsys):
     for overrides in ([], ["Arch.class_num=3"]):
         assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
         said = capsys.readouterr().err
-        assert "expected images of two classes or more, received 8 of class 'colors' alone" in said
+        assert "expected images of two classes or more, got 8 of class 'colors' alone" in said
         assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colors'" in said
     assert command("train", "Arch.class_num=1", out, weights=None) == 2
     assert "Arch.class_num: expected 2 or more" in capsys.readouterr().err

@@ -158,7 +158,7 @@ def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path
     assert main(["infer", "--weights", str(file), "--device", "cpu", "--json", images]) == 0
     assert capsys.readouterr().out == expected
     assert main(["infer", "--weights", str(file), "--device", "tpu", images]) == 2
-    assert "Global.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N', received the text 'tpu'" in capsys.readouterr().err
+    assert "Global.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N', got the text 'tpu'" in capsys.readouterr().err
     assert main(["infer", "--weights", str(trained / "best_model.pdparams"), images]) == 2
     assert "ppzoo export --format safetensors" in capsys.readouterr().err
 
@@ -169,7 +169,7 @@ def test_device_goes_before_the_configuration(place, trained, capsys):
     assert main([*ask, "--device", "cpu"]) == 0
     assert "gpu:7" not in capsys.readouterr().err
     assert main([*ask, "--device", "tpu"]) == 2
-    assert "received the text 'tpu'" in capsys.readouterr().err
+    assert "got the text 'tpu'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -399,7 +399,7 @@ def test_without_transforms_to_infer_with_no_step_is_offered_that_needs_them(pla
 
 def test_weights_that_are_not_named_are_offered_where_they_lie(place, trained, capsys):
     assert main(command("eval", place)) == 2
-    assert capsys.readouterr().err.endswith(f"received nothing; those of the run are {trained / 'best_model'}\n")
+    assert capsys.readouterr().err.endswith(f"got nothing; those of the run are {trained / 'best_model'}\n")
 
 
 def test_only_callers_in_python_are_offered_what_only_they_can_do(place, trained, capsys):
@@ -430,26 +430,26 @@ def test_weights_of_another_head_are_refused_after_training(place, trained, task
 @pytest.mark.parametrize("task", ["eval", "infer", "export"])
 def test_random_weights_are_refused_after_training(place, task, capsys):
     assert main(command(task, place)) == 2
-    assert "Global.pretrained_model: expected the weights to use, received nothing" in capsys.readouterr().err
+    assert "Global.pretrained_model: expected the weights to use, got nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("Global.epohcs=3", "error: Global.epohcs: expected a known key, received 'epohcs'; did you mean 'epochs'?"),
-        ("Arch.class_num=ten", "error: Arch.class_num: expected an integer, received the text 'ten'"),
+        ("Global.epohcs=3", "error: Global.epohcs: expected a known key, got 'epohcs'; did you mean 'epochs'?"),
+        ("Arch.class_num=ten", "error: Arch.class_num: expected an integer, got the text 'ten'"),
         ("Arch.name=MobileNetV2_x05", "did you mean 'MobileNetV2_x0_5'"),
         ("Arch.class_num=2", "3 class"),
         (
             "Arch.name=AlexNet",
-            "expected images that AlexNet can take (natively 3 x 224 x 224 float32), received 3 x 32",
+            "expected images that AlexNet can take (natively 3 x 224 x 224 float32), got 3 x 32",
         ),
         ("DataLoader.Train.dataset.image_root=/nowhere", "DataLoader.Train.dataset.image_root: expected a folder"),
         ("Global.pretrained_model=/nowhere/weights", "Global.pretrained_model: expected weights"),
         ("Global.checkpoints=/nowhere/latest", "Global.checkpoints: expected"),
         ("Loss.Train.0.CELoss.epsilon=1.5", "epsilon"),
         ("Loss.Train=[{GoogLeNetLoss: null}]", "Loss.Train.0.GoogLeNetLoss: "),
-        ("Loss.Eval=null", "Loss.Eval: expected a list of losses, received nothing"),
+        ("Loss.Eval=null", "Loss.Eval: expected a list of losses, got nothing"),
         ("DataLoader.Eval.dataset.transform_ops.2.NormalizeImage.output_fp16=true", "expected images that"),
         ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.backend=svn", "backend"),
     ],

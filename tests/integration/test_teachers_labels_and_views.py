@@ -183,7 +183,7 @@ def test_a_teacher_of_other_classes_is_refused(place, teacher, tmp_path, capsys)
     overrides = (*roots, "Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}")
     assert main(command("train", place / "distillation.yaml", *overrides)) == 2
     said = capsys.readouterr().err
-    assert "on the classes of the training data (blue, green, yellow), received " in said
+    assert "on the classes of the training data (blue, green, yellow), got " in said
     assert "LeNet/best_model, trained on blue, green, red" in said
     assert not (tmp_path / "out").exists()
 

@@ -262,7 +262,7 @@ def test_half_precision_scores_are_summed_in_float32():
     ],
 )
 def test_values_out_of_range_are_refused(name, options):
-    with pytest.raises(ConfigError, match=r"expected .* received"):
+    with pytest.raises(ConfigError, match=r"expected .* got"):
         loss(name, **options)
 
 
@@ -273,7 +273,7 @@ def test_labels_and_weights_that_do_not_fit_are_refused():
         value("CELoss", class_weights=[1.0, 2.0])
     with pytest.raises(DataError, match="MultiLabelLoss"):
         value("MultiLabelLoss", target=paddle.zeros([16, 2, 11]))
-    with pytest.raises(DataError, match="soft labels of 0 or more, received -1; MultiLabelLoss takes unknown"):
+    with pytest.raises(DataError, match="soft labels of 0 or more, got -1; MultiLabelLoss takes unknown"):
         value("CELoss", target=paddle.concat([one_hot()[:, 1:], -paddle.ones([len(FACTS["logits"]), 1])], axis=1))
     for weight in (0.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="weight above 0"):

@@ -222,7 +222,7 @@ def test_a_list_of_metrics_answers_all_figures_and_the_first_is_the_main_one():
     first.merge(second.state())
     assert first.compute() == pytest.approx(whole.compute(), rel=1e-12)
     first.reset()
-    with pytest.raises(DataError, match="received none"):
+    with pytest.raises(DataError, match="got none"):
         first.compute()
 
 
@@ -237,7 +237,7 @@ def test_a_list_of_metrics_answers_all_figures_and_the_first_is_the_main_one():
     ],
 )
 def test_values_out_of_range_are_refused(name, options):
-    with pytest.raises(ConfigError, match=r"expected .* received"):
+    with pytest.raises(ConfigError, match=r"expected .* got"):
         METRICS[name](**options)
 
 

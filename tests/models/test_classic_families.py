@@ -16,7 +16,7 @@ def test_lenet_takes_images_of_other_sizes_and_channels(channels, size):
 
 
 def test_lenet_refuses_images_that_would_vanish():
-    with pytest.raises(ConfigError, match="at least 14 pixels, received 13"):
+    with pytest.raises(ConfigError, match="at least 14 pixels, got 13"):
         MODELS["LeNet"].build(image_size=13)
 
 
@@ -68,7 +68,7 @@ def test_nin_s_last_block_is_reset_as_one_and_keeps_its_names():
 
 @pytest.mark.parametrize("name", ["AlexNet", "VGG11", "GoogLeNet", "NIN", "DenseNet121", "SqueezeNet1_0"])
 def test_a_dropout_rate_outside_its_range_is_refused(name):
-    with paddle.LazyGuard(), pytest.raises(ConfigError, match=r"below 1, received 1.5"):
+    with paddle.LazyGuard(), pytest.raises(ConfigError, match=r"below 1, got 1.5"):
         MODELS[name].build(dropout=1.5)
 
 

@@ -100,7 +100,7 @@ def test_dropout_is_the_variant_s_unless_the_caller_sets_it():
 
 @pytest.mark.parametrize("option", ["dropout_rate", "drop_connect_rate"])
 def test_a_rate_outside_its_range_is_refused(option):
-    with pytest.raises(ConfigError, match=f"{option}: expected .* received 1.5"):
+    with pytest.raises(ConfigError, match=f"{option}: expected .* got 1.5"):
         MODELS["EfficientNet_lite0"].build(**{option: 1.5})
 
 

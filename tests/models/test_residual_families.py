@@ -66,8 +66,8 @@ def test_options_that_the_family_does_not_have_are_refused(name, option):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("data_format", "NCWH", r"ResNet18: expected data_format 'NCHW' or 'NHWC', received 'NCWH'"),
-        ("class_num", 0, "ResNet18: expected class_num of at least 1, received 0"),
+        ("data_format", "NCWH", r"ResNet18: expected data_format 'NCHW' or 'NHWC', got 'NCWH'"),
+        ("class_num", 0, "ResNet18: expected class_num of at least 1, got 0"),
     ],
 )
 def test_values_that_an_option_cannot_have_are_refused(option, value, message):

@@ -30,10 +30,10 @@ def test_the_environment_goes_before_the_configuration(monkeypatch):
 
 
 def test_another_mode_is_refused(monkeypatch):
-    with pytest.raises(ConfigError, match=r"Global\.native: expected auto, on or off, received 'yes'"):
+    with pytest.raises(ConfigError, match=r"Global\.native: expected auto, on or off, got 'yes'"):
         native.activate("yes")
     monkeypatch.setenv(native.VARIABLE, "1")
-    with pytest.raises(ConfigError, match="PPZOO_NATIVE: expected auto, on or off, received '1'"):
+    with pytest.raises(ConfigError, match="PPZOO_NATIVE: expected auto, on or off, got '1'"):
         native.activate("off")
 
 

@@ -74,7 +74,7 @@ def test_a_place_that_others_may_write_is_refused(library, place, mode):
     path = places(library)[place]
     path.chmod(path.stat().st_mode | mode)
     assert untrusted(library) == (
-        f"{path}: expected that only you may write it, received mode {path.stat().st_mode & 0o7777:o};"
+        f"{path}: expected that only you may write it, got mode {path.stat().st_mode & 0o7777:o};"
         " run `chmod go-w`, or set PPZOO_HOME"
     )
 
@@ -85,7 +85,7 @@ def test_a_place_of_another_user_is_refused(library, place):
     path = places(library)[place]
     os.chown(path, 54321, -1)
     assert untrusted(library) == (
-        f"{path}: expected it to belong to you or root, received one of user 54321; set PPZOO_HOME"
+        f"{path}: expected it to belong to you or root, got one of user 54321; set PPZOO_HOME"
     )
 
 
@@ -145,7 +145,7 @@ EMPTY_OUTPUTS = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done'
         ("exit 3", "stub-g\\+\\+ failed: \\?"),
         (
             'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done',
-            "expected a library that loads, received one that does not",
+            "expected a library that loads, got one that does not",
         ),
     ],
 )

@@ -300,4 +300,4 @@ def test_what_makes_no_sense_is_refused_in_one_line(config, expected):
     with pytest.raises(ConfigError, match=expected) as caught:
         schedule(config)
     assert "\n" not in str(caught.value)
-    assert "received" in str(caught.value)
+    assert "got" in str(caught.value)

@@ -73,7 +73,7 @@ def test_a_quota_from_the_beginning_is_an_error_before_the_first_step(whole, cap
 
 def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(whole, capsys):
     assert main(arguments(whole, "x" * 300)) == 2
-    assert "expected a folder that can be written, received" in error_of(capsys)
+    assert "expected a folder that can be written, got" in error_of(capsys)
     assert main(arguments(whole, "unused", resume="x" * 300)) == 2
     assert "x.pdparams does not exist" in error_of(capsys)
 

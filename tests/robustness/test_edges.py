@@ -46,7 +46,7 @@ def one_error(capsys):
     ("override", "expected"),
     [
         ("Arch.class_num=2000000000", "Arch.class_num: expected at most 1000000, since the last layer"),
-        ("DataLoader.Train.loader.num_workers=5000", "num_workers: expected an integer of at most 256, received 5000"),
+        ("DataLoader.Train.loader.num_workers=5000", "num_workers: expected an integer of at most 256, got 5000"),
         ("Global.update_freq=99999999999999999999", "Global.update_freq: expected an integer of at most 2147483647"),
         ("Global.image_shape=[3, 100000, 100000]", "Global.image_shape: expected at most 178000000 pixels"),
         ("TTA.sizes=[100000]", "TTA.sizes.0: expected an integer of at most 13341"),
@@ -93,7 +93,7 @@ def test_a_label_beyond_any_network_is_named(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("topk", [None, "2", 2.0, True])
 def test_topk_is_an_integer(topk):
-    with pytest.raises(ConfigError, match="topk: expected an integer of at least 1, received"):
+    with pytest.raises(ConfigError, match="topk: expected an integer of at least 1, got"):
         Topk(topk=topk)
 
 
@@ -178,7 +178,7 @@ def test_a_url_in_the_place_of_a_path_keeps_its_slashes(trained, capsys):
         ["convert", "unused", f"{url}.pdparams", "--arch", "LeNet"],
     ):
         assert main(command) == 2
-        assert f"expected a path on this machine, received the URL '{url}" in one_error(capsys)
+        assert f"expected a path on this machine, got the URL '{url}" in one_error(capsys)
 
 
 def shell(line, **variables):

@@ -30,8 +30,8 @@ from ppzoo.yaml_io import parse
         (f"%YAML 1.{'9' * 5000}\n---\na: 1", "an escape or a version that cannot be"),
         ('a: "\\uD800"', "a character that is none"),
         ('a: "\\0"', "a character that is none"),
-        ('a: !!int ""', "expected a value of type int, received ''"),
-        ('a: !!float ""', "expected a value of type float, received ''"),
+        ('a: !!int ""', "expected a value of type int, got ''"),
+        ('a: !!float ""', "expected a value of type float, got ''"),
         (f"[{'a,' * 120_000}]", "more than 20000 values"),
     ],
 )
@@ -42,7 +42,7 @@ def test_a_configuration_that_would_break_the_reader_is_refused(text, complaint)
 
 
 def test_a_path_of_an_override_has_an_end():
-    with pytest.raises(ConfigError, match="at most 40 keys, received 5000"):
+    with pytest.raises(ConfigError, match="at most 40 keys, got 5000"):
         override({}, ".".join(["a"] * 5000) + "=1")
 
 
@@ -71,19 +71,19 @@ def refusal_of_shard(folder, content):
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_header_that_python_s_reader_would_search_for_minutes_is_refused(tmp_path, kind):
-    assert "received a broken one" in refusal_of_shard(tmp_path, member("h", b"1" * 300_000, kind) + SAMPLE)
+    assert "got a broken one" in refusal_of_shard(tmp_path, member("h", b"1" * 300_000, kind) + SAMPLE)
 
 
 @pytest.mark.parametrize(
     ("extension", "complaint"),
     [
-        (b"20 path=/etc/x.jpg\n\0", "received a broken one"),
+        (b"20 path=/etc/x.jpg\n\0", "got a broken one"),
         (b"19 path=/etc/x.jpg\n", "outside of the shard"),
         (b"20 path=../../x.jpg\n", "outside of the shard"),
-        (b"22 size=999999999999\n\0", "received a broken one"),
+        (b"22 size=999999999999\n\0", "got a broken one"),
         (b"21 size=999999999999\n", "it ends within 'a.jpg'"),
-        (b"11 size=-1\n", "received a broken one"),
-        (b"99 path=x\n", "received a broken one"),
+        (b"11 size=-1\n", "got a broken one"),
+        (b"99 path=x\n", "got a broken one"),
         (b"22 GNU.sparse.major=1\n", "sparse"),
     ],
 )

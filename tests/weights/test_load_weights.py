@@ -190,7 +190,7 @@ def test_skipped_entries_are_neither_loaded_nor_missed(donor):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "no"}, "head: expected 'auto' or 'strict', received 'no'"),
+        ({"head": "no"}, "head: expected 'auto' or 'strict', got 'no'"),
         ({"skip": ["uot.*"]}, r"'uot.\*' matches no entry"),
         ({"skip": "out.*"}, "expected a list"),
     ],

@@ -38,7 +38,7 @@ class FmixOperator:
     ) -> None:
         self.class_num, self.alpha = class_num, check_alpha("FmixOperator", alpha)
         if not 0 <= max_soft <= 0.5:
-            raise ConfigError(f"FmixOperator.max_soft: expected 0 to 0.5, received {max_soft!r}")
+            raise ConfigError(f"FmixOperator.max_soft: expected 0 to 0.5, got {max_soft!r}")
         self.decay_power, self.max_soft, self.reformulate = decay_power, max_soft, reformulate
 
     def __call__(

@@ -49,23 +49,21 @@ class MixupCutmixHybrid:
     ) -> None:
         if min(mixup_alpha, cutmix_alpha) < 0 or (max(mixup_alpha, cutmix_alpha) == 0 and cutmix_minmax is None):
             raise ConfigError(
-                "MixupCutmixHybrid: expected mixup_alpha or cutmix_alpha above 0, and neither below, received "
+                "MixupCutmixHybrid: expected mixup_alpha or cutmix_alpha above 0, and neither below, got "
                 f"{mixup_alpha} and {cutmix_alpha}"
             )
         for name, value in (("prob", prob), ("switch_prob", switch_prob), ("label_smoothing", label_smoothing)):
             if not 0 <= value <= 1:
-                raise ConfigError(f"MixupCutmixHybrid.{name}: expected 0 to 1, received {value!r}")
+                raise ConfigError(f"MixupCutmixHybrid.{name}: expected 0 to 1, got {value!r}")
         if cutmix_minmax is not None and (len(cutmix_minmax) != 2 or not 0 < cutmix_minmax[0] < cutmix_minmax[1] < 1):
             raise ConfigError(
-                "MixupCutmixHybrid.cutmix_minmax: expected [lowest, highest] between 0 and 1, received "
-                f"{cutmix_minmax!r}"
+                f"MixupCutmixHybrid.cutmix_minmax: expected [lowest, highest] between 0 and 1, got {cutmix_minmax!r}"
             )
         if mode not in ("batch", "pair", "elem"):
-            raise ConfigError(f"MixupCutmixHybrid.mode: expected 'batch', 'pair' or 'elem', received {mode!r}")
+            raise ConfigError(f"MixupCutmixHybrid.mode: expected 'batch', 'pair' or 'elem', got {mode!r}")
         if num_classes not in (None, class_num):
             raise ConfigError(
-                f"MixupCutmixHybrid.num_classes: expected Arch.class_num ({class_num}), received {num_classes}: leave "
-                "it out"
+                f"MixupCutmixHybrid.num_classes: expected Arch.class_num ({class_num}), got {num_classes}: leave it out"
             )
         self.class_num, self.mode, self.minmax = class_num, mode, cutmix_minmax
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, 1.0 if cutmix_minmax else cutmix_alpha

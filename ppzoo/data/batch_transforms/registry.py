@@ -36,8 +36,7 @@ def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
     if labels.ndim != 1 or labels.min() < 0 or labels.max() >= class_num:
         received = f"the shape {labels.shape}" if labels.ndim != 1 else f"{labels.min()} to {labels.max()}"
         raise DataError(
-            f"expected labels from 0 to {class_num - 1} to mix, received {received}: correct Arch.class_num or the "
-            "labels"
+            f"expected labels from 0 to {class_num - 1} to mix, got {received}: correct Arch.class_num or the labels"
         )
     soft = np.zeros((len(labels), class_num), np.float32)
     soft[np.arange(len(labels)), labels] = 1
@@ -52,5 +51,5 @@ def mix_labels(soft: np.ndarray, others: np.ndarray, share: float | np.ndarray) 
 def check_alpha(name: str, alpha: float) -> float:
     """`alpha`, the parameter of a beta distribution."""
     if not alpha > 0:
-        raise ConfigError(f"{name}.alpha: expected a number above 0, received {alpha!r}")
+        raise ConfigError(f"{name}.alpha: expected a number above 0, got {alpha!r}")
     return alpha

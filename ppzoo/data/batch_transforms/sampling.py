@@ -35,12 +35,12 @@ class OpSampler:
         asked = {"MixupOperator": MixupOperator, "CutmixOperator": CutmixOperator, "FmixOperator": FmixOperator}
         given = {name: options for name, options in asked.items() if options is not None}
         if not given:
-            raise ConfigError(f"OpSampler: expected one or more of {', '.join(asked)}, received none")
+            raise ConfigError(f"OpSampler: expected one or more of {', '.join(asked)}, got none")
         self.class_num = class_num
         self.transforms = [_build(name, options, class_num) for name, options in given.items()]
         probabilities = [_probability(name, options) for name, options in given.items()]
         if sum(probabilities) > 1 + 1e-9:
-            raise ConfigError(f"OpSampler: expected probabilities of at most 1 in sum, received {sum(probabilities)}")
+            raise ConfigError(f"OpSampler: expected probabilities of at most 1 in sum, got {sum(probabilities)}")
         self.bounds = np.cumsum(probabilities)
 
     def __call__(
@@ -60,12 +60,12 @@ def _build(name: str, options: dict[str, Any], class_num: int) -> BatchTransform
         if key not in known:
             raise ConfigError(f"OpSampler.{name}: unknown option {key!r}{suggestion(key, known | {'prob'})}")
         if not isinstance(value, int | float):
-            raise ConfigError(f"OpSampler.{name}.{key}: expected a number, received {value!r}")
+            raise ConfigError(f"OpSampler.{name}.{key}: expected a number, got {value!r}")
     return transform(class_num=class_num, **own)
 
 
 def _probability(name: str, options: dict[str, Any]) -> float:
     value = options.get("prob")
     if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"OpSampler.{name}.prob: expected a probability from 0 to 1, received {value!r}")
+        raise ConfigError(f"OpSampler.{name}.prob: expected a probability from 0 to 1, got {value!r}")
     return value

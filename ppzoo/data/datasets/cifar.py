@@ -59,7 +59,7 @@ class _CIFAR:
         class_num: int | None = None,
     ) -> None:
         if mode not in self.parts:
-            raise ConfigError(f"{type(self).__name__}.mode: expected 'train' or 'test', received {mode!r}")
+            raise ConfigError(f"{type(self).__name__}.mode: expected 'train' or 'test', got {mode!r}")
         check_class_count(self.count, class_num, f"{type(self).__name__} has")
         self.mode = mode
         self.file = Path(data_file) if data_file else expanded(PADDLE_CACHE, "set dataset.data_file") / self.archive
@@ -72,7 +72,7 @@ class _CIFAR:
         contents = self._read([meta, *self.parts[mode]])
         self.classes = self._field(contents[0], key, self.count)
         if not all(isinstance(name, str) for name in self.classes):
-            raise DataError(f"{self.file}: expected names in {key!r}, received other things: fetch it again")
+            raise DataError(f"{self.file}: expected names in {key!r}, got other things: fetch it again")
         batches = [self._batch(content) for content in contents[1:]]
         self.images = np.concatenate([images for images, _ in batches])
         self.labels = np.concatenate([labels for _, labels in batches])

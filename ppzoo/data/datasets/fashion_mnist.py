@@ -55,9 +55,9 @@ class FashionMNIST:
         class_num: int | None = None,
     ) -> None:
         if mode not in ("train", "test"):
-            raise ConfigError(f"FashionMNIST.mode: expected 'train' or 'test', received {mode!r}")
+            raise ConfigError(f"FashionMNIST.mode: expected 'train' or 'test', got {mode!r}")
         if channels not in (1, 3):
-            raise ConfigError(f"FashionMNIST.channels: expected 1 or 3, received {channels!r}")
+            raise ConfigError(f"FashionMNIST.channels: expected 1 or 3, got {channels!r}")
         if image_root is not None:
             check_folder(image_root)
         folder = SHIPPED_FASHION_MNIST if image_root is None else Path(image_root)

@@ -40,9 +40,9 @@ class Flowers102(ImageNetDataset):
         class_num: int | None = None,
     ) -> None:
         if mode not in ("train", "val", "train_extra"):
-            raise ConfigError(f"Flowers102.mode: expected 'train', 'val' or 'train_extra', received {mode!r}")
+            raise ConfigError(f"Flowers102.mode: expected 'train', 'val' or 'train_extra', got {mode!r}")
         if class_num is not None and class_num < CLASSES:
-            raise ConfigError(f"Flowers102: expected Arch.class_num of at least {CLASSES}, received {class_num}")
+            raise ConfigError(f"Flowers102: expected Arch.class_num of at least {CLASSES}, got {class_num}")
         list_file = os.path.join(image_root, f"{mode}_list.txt")
         super().__init__(image_root=image_root, cls_label_path=list_file, class_num=CLASSES)
         label_file = os.path.join(image_root, LABEL_FILE)

@@ -50,7 +50,7 @@ class MultiLabelDataset(ImageFiles):
             )
         self.labels = np.stack(rows)
         if (self.labels < 0).all():
-            raise DataError(f"{cls_label_path}: expected known labels (0 or 1), received -1 (unknown) in all places")
+            raise DataError(f"{cls_label_path}: expected known labels (0 or 1), got -1 (unknown) in all places")
         self.ratio = _share_of_positives(self.labels) if label_ratio else None
 
     def _read(self, rows: list[np.ndarray], skipped: list[int]) -> Iterator[str]:
@@ -62,7 +62,7 @@ class MultiLabelDataset(ImageFiles):
                 f"cannot read the list file {self.list_file!r} ({error.strerror}): correct dataset.cls_label_path"
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.list_file}: expected text in UTF-8, received other bytes: save it so") from error
+            raise DataError(f"{self.list_file}: expected text in UTF-8, got other bytes: save it so") from error
         for number, line in enumerate(text.split("\n"), start=1):
             line = line.strip(" \t\r")
             if not line:
@@ -73,7 +73,7 @@ class MultiLabelDataset(ImageFiles):
             if match is None or None in values or "\0" in line:
                 raise DataError(
                     f"{self.list_file}, line {number}: expected 'PATH<tab>' and values 0, 1 or -1 joined by commas, "
-                    f"received {line[:120]!r}: correct the line"
+                    f"got {line[:120]!r}: correct the line"
                 )
             self._check_width(len(values), number, rows)
             rows.append(np.array(values, np.int8))
@@ -84,7 +84,7 @@ class MultiLabelDataset(ImageFiles):
         if expected not in (None, width):
             source = "the first line" if self.class_num is None else "Arch.class_num"
             raise DataError(
-                f"{self.list_file}, line {number}: expected {expected} values ({source}), received {width}: correct "
+                f"{self.list_file}, line {number}: expected {expected} values ({source}), got {width}: correct "
                 "the line or Arch.class_num"
             )
 

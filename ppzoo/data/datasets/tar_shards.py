@@ -127,13 +127,11 @@ def read_shard(path: str) -> list[Entry]:
     except OSError as error:
         raise DataError(f"cannot read the shard {path!r} ({error.strerror}): restore or remove it") from error
     except (ValueError, OverflowError) as error:
-        raise DataError(
-            f"{path}: expected a tar file without compression, received a broken one: make it anew"
-        ) from error
+        raise DataError(f"{path}: expected a tar file without compression, got a broken one: make it anew") from error
     alone = images.keys() ^ labels.keys()
     if alone:
         name = min(alone)
-        raise DataError(f"{path}: expected an image and {name + LABEL_SUFFIX!r}, received one of the two only")
+        raise DataError(f"{path}: expected an image and {name + LABEL_SUFFIX!r}, got one of the two only")
     return [Entry(image.name, image.offset, image.size, labels[key]) for key, image in images.items()]
 
 
@@ -161,5 +159,5 @@ def _split(name: str) -> tuple[str, str]:
 def _label(path: str, member: Header, text: bytes) -> int:
     digits = text.strip()
     if member.size > MAX_LABEL_BYTES or not digits.isdigit() or len(digits) > 9:
-        raise DataError(f"{path}: expected a class number in {member.name!r}, received {text[:16]!r}: write its digits")
+        raise DataError(f"{path}: expected a class number in {member.name!r}, got {text[:16]!r}: write its digits")
     return int(digits)

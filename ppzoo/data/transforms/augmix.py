@@ -74,9 +74,9 @@ class AugMix:
     ) -> None:
         self.prob = check_probability("AugMix.prob", prob)
         if not aug_prob_coeff > 0:
-            raise ConfigError(f"AugMix.aug_prob_coeff: expected above 0, received {aug_prob_coeff!r}")
+            raise ConfigError(f"AugMix.aug_prob_coeff: expected above 0, got {aug_prob_coeff!r}")
         if not 0.1 <= aug_severity <= 10:
-            raise ConfigError(f"AugMix.aug_severity: expected 0.1 to 10, received {aug_severity!r}")
+            raise ConfigError(f"AugMix.aug_severity: expected 0.1 to 10, got {aug_severity!r}")
         self.alpha, self.severity = aug_prob_coeff, aug_severity
         self.width = int(check_at_least("AugMix.mixture_width", mixture_width, 1))
         self.depth = mixture_depth

@@ -78,14 +78,14 @@ def _saturation(image: Image.Image, factor: float) -> Image.Image:
 def _factors(name: str, value: float | list[float]) -> tuple[float, float]:
     bounds = [max(0.0, 1 - value), 1 + value] if isinstance(value, int | float) else list(value)
     if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
-        raise ConfigError(f"ColorJitter.{name}: expected a number from 0 on or [lowest, highest], received {value!r}")
+        raise ConfigError(f"ColorJitter.{name}: expected a number from 0 on or [lowest, highest], got {value!r}")
     return float(bounds[0]), float(bounds[1])
 
 
 def _turns(value: float | list[float]) -> tuple[float, float]:
     bounds = [-value, value] if isinstance(value, int | float) else list(value)
     if len(bounds) != 2 or not -0.5 <= bounds[0] <= bounds[1] <= 0.5:
-        raise ConfigError(f"ColorJitter.hue: expected 0 to 0.5, or [lowest, highest] within that, received {value!r}")
+        raise ConfigError(f"ColorJitter.hue: expected 0 to 0.5, or [lowest, highest] within that, got {value!r}")
     return float(bounds[0]), float(bounds[1])
 
 
@@ -131,7 +131,7 @@ class PCALighting:
         pixels = channels_last(lit)
         if pixels.shape[2] != 3:
             raise DataError(
-                f"PCALighting: expected three channels, received the shape {image.shape}: leave it out, or set "
+                f"PCALighting: expected three channels, got the shape {image.shape}: leave it out, or set "
                 "NormalizeImage.channel_num to 3"
             )
         pixels += EIGENVECTORS @ (random.normal(0, DEVIATION, 3).astype(np.float32) * EIGENVALUES)

@@ -32,7 +32,7 @@ class CropCorner:
 
     def __init__(self, *, size: int | list[int], corner: Corner) -> None:
         if corner not in CORNERS:
-            raise ConfigError(f"CropCorner.corner: expected one of {', '.join(CORNERS)}, received {corner!r}")
+            raise ConfigError(f"CropCorner.corner: expected one of {', '.join(CORNERS)}, got {corner!r}")
         self.width, self.height = width_height("CropCorner.size", size)
         self.vertical, self.horizontal = corner.split("_")
 

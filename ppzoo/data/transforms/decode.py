@@ -90,11 +90,11 @@ class DecodeImage:
         reduced: float | None = None,
     ) -> None:
         if backend.lower() not in ("cv2", "pil"):
-            raise ConfigError(f"DecodeImage.backend: expected 'cv2' or 'pil', received {backend!r}")
+            raise ConfigError(f"DecodeImage.backend: expected 'cv2' or 'pil', got {backend!r}")
         if channels not in (1, 3, 4):
-            raise ConfigError(f"DecodeImage.channels: expected 1, 3 or 4, received {channels!r}")
+            raise ConfigError(f"DecodeImage.channels: expected 1, 3 or 4, got {channels!r}")
         if reduced is not None and not 0 < reduced <= 1:
-            raise ConfigError(f"DecodeImage.reduced: expected a number above 0 and at most 1, received {reduced!r}")
+            raise ConfigError(f"DecodeImage.reduced: expected a number above 0 and at most 1, got {reduced!r}")
         if reduced is not None and (backend.lower(), channels, channel_first) != ("cv2", 3, False):
             raise ConfigError("DecodeImage.reduced: expected backend 'cv2', 3 channels and no channel_first beside it")
         self.channels, self.reduced = channels, reduced
@@ -131,7 +131,7 @@ class DecodeImage:
 def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, channels):
         raise DataError(
-            f"expected encoded bytes or an H x W x 3 uint8 array, received an array of shape {image.shape} and type "
+            f"expected encoded bytes or an H x W x 3 uint8 array, got an array of shape {image.shape} and type "
             f"{image.dtype}: pass RGB pixels from 0 to 255"
         )
     return image
@@ -144,12 +144,12 @@ def check_header(data: bytes) -> JpegHeader | None:
         DataError: it is refused.
     """
     if not data:
-        raise DataError("expected an image, received an empty file: replace or remove it")
+        raise DataError("expected an image, got an empty file: replace or remove it")
     header = jpeg_header(data)
     sizes = [header[:2]] if header else _sizes(data)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > MAX_PIXELS:
-        raise DataError(f"expected at most {MAX_PIXELS} pixels, received {width} x {height}: scale the image down")
+        raise DataError(f"expected at most {MAX_PIXELS} pixels, got {width} x {height}: scale the image down")
     return header
 
 
@@ -166,12 +166,12 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(data)) as image:
             yield image
     except Image.DecompressionBombError:
-        raise DataError(f"expected at most {MAX_PIXELS} pixels, received more: scale the image down") from None
+        raise DataError(f"expected at most {MAX_PIXELS} pixels, got more: scale the image down") from None
     except BROKEN as error:
         kind = "a file that is not an image or is damaged"
         if data.startswith(TIFF):
             kind = "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"
-        raise DataError(f"expected an image, received {kind}: replace or remove it") from error
+        raise DataError(f"expected an image, got {kind}: replace or remove it") from error
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
@@ -235,7 +235,7 @@ def _scaled(image: Image.Image) -> np.ndarray:
         low, high = values.min(), values.max()
         if not (low >= 0 and high <= 1):
             raise DataError(
-                f"expected floating-point pixels from 0 to 1, received {low:g} to {high:g}: scale them, or save the"
+                f"expected floating-point pixels from 0 to 1, got {low:g} to {high:g}: scale them, or save the"
                 " image with 8 or 16 bits"
             )
         return np.rint(values * 255).astype(np.uint8)
@@ -244,7 +244,7 @@ def _scaled(image: Image.Image) -> np.ndarray:
     if bits > 16 or sign != UNSIGNED or not (values.min() >= 0 and values.max() <= MAX_UINT16):
         kind = "" if sign == UNSIGNED else " with a sign"
         raise DataError(
-            f"expected pixels of 8 or 16 bits, received integers of {max(bits, 16)} bits{kind}, of which it is not"
+            f"expected pixels of 8 or 16 bits, got integers of {max(bits, 16)} bits{kind}, of which it is not"
             " known how many are white: save the image with 8 or 16 bits"
         )
     return (values >> 8).astype(np.uint8)

@@ -51,15 +51,15 @@ class RandomErasing:
         self.probability = check_probability("RandomErasing.EPSILON", _number(EPSILON))
         self.area = (_number(sl), _number(sh))
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise ConfigError(f"RandomErasing: expected 0 < sl <= sh <= 1, received sl {sl!r} and sh {sh!r}")
+            raise ConfigError(f"RandomErasing: expected 0 < sl <= sh <= 1, got sl {sl!r} and sh {sh!r}")
         lowest = _number(r1)
         if not 0 < lowest <= 1:
-            raise ConfigError(f"RandomErasing.r1: expected above 0 and at most 1, received {r1!r}")
+            raise ConfigError(f"RandomErasing.r1: expected above 0 and at most 1, got {r1!r}")
         self.ratio = (math.log(lowest), -math.log(lowest)) if use_log_aspect else (lowest, 1 / lowest)
         self.use_log_aspect, self.mode = use_log_aspect, mode
         self.mean = [0.0, 0.0, 0.0] if mean is None else mean
         if len(self.mean) not in (1, 3):
-            raise ConfigError(f"RandomErasing.mean: expected one value a channel, received {mean!r}")
+            raise ConfigError(f"RandomErasing.mean: expected one value a channel, got {mean!r}")
         self.attempt = int(check_at_least("RandomErasing.attempt", attempt, 1))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -167,9 +167,9 @@ class GridMask:
         prob: float = 1.0,
     ) -> None:
         if not 1 <= d1 < d2:
-            raise ConfigError(f"GridMask: expected 1 <= d1 < d2, received d1 {d1!r} and d2 {d2!r}")
+            raise ConfigError(f"GridMask: expected 1 <= d1 < d2, got d1 {d1!r} and d2 {d2!r}")
         if mode not in (0, 1):
-            raise ConfigError(f"GridMask.mode: expected 0 or 1, received {mode!r}")
+            raise ConfigError(f"GridMask.mode: expected 0 or 1, got {mode!r}")
         self.d1, self.d2, self.mode = d1, d2, mode
         self.rotate = int(check_at_least("GridMask.rotate", rotate, 1))
         self.ratio = check_probability("GridMask.ratio", ratio)

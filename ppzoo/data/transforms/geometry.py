@@ -44,7 +44,7 @@ class Resize:
     def __init__(self, interpolation: str | None, backend: str) -> None:
         self.backend = backend.lower()
         if self.backend not in INTERPOLATIONS:
-            raise ConfigError(f"backend: expected 'cv2' or 'pil', received {backend!r}")
+            raise ConfigError(f"backend: expected 'cv2' or 'pil', got {backend!r}")
         table = INTERPOLATIONS[self.backend]
         name = (interpolation or {"cv2": "bilinear", "pil": "bicubic"}[self.backend]).lower()
         if name not in table:
@@ -111,9 +111,9 @@ class ResizeImage:
         return_numpy: bool = True,
     ) -> None:
         if (size is None) == (resize_short is None):
-            raise ConfigError("ResizeImage: expected one of size and resize_short, received both or none")
+            raise ConfigError("ResizeImage: expected one of size and resize_short, got both or none")
         if resize_short is not None and resize_short < 1:
-            raise ConfigError(f"ResizeImage.resize_short: expected a positive number, received {resize_short}")
+            raise ConfigError(f"ResizeImage.resize_short: expected a positive number, got {resize_short}")
         self.size = None if size is None else width_height("ResizeImage.size", size)
         if resize_short is not None:
             width_height("ResizeImage.resize_short", resize_short)
@@ -209,7 +209,7 @@ class RandCropImage:
 
 def _range(name: str, bounds: list[float]) -> tuple[float, float]:
     if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-        raise ConfigError(f"{name}: expected [lowest, highest] above 0, received {bounds!r}")
+        raise ConfigError(f"{name}: expected [lowest, highest] above 0, got {bounds!r}")
     return bounds[0], bounds[1]
 
 
@@ -223,7 +223,7 @@ class RandFlipImage:
 
     def __init__(self, *, flip_code: Literal[-1, 0, 1] = 1) -> None:
         if flip_code not in (-1, 0, 1):
-            raise ConfigError(f"RandFlipImage.flip_code: expected 1, 0 or -1, received {flip_code!r}")
+            raise ConfigError(f"RandFlipImage.flip_code: expected 1, 0 or -1, got {flip_code!r}")
         self.flip_code = flip_code
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -42,16 +42,16 @@ class NormalizeImage:
         channel_num: int = 3,
     ) -> None:
         if order not in ("chw", "hwc", ""):
-            raise ConfigError(f"NormalizeImage.order: expected 'chw', 'hwc' or '', received {order!r}")
+            raise ConfigError(f"NormalizeImage.order: expected 'chw', 'hwc' or '', got {order!r}")
         if channel_num not in (3, 4):
-            raise ConfigError(f"NormalizeImage.channel_num: expected 3 or 4, received {channel_num}")
+            raise ConfigError(f"NormalizeImage.channel_num: expected 3 or 4, got {channel_num}")
         self.scale = np.float32(arithmetic(scale) if isinstance(scale, str) else 1 / 255 if scale is None else scale)
         self.mean = np.array([0.485, 0.456, 0.406] if mean is None else mean, np.float32)
         self.std = np.array([0.229, 0.224, 0.225] if std is None else std, np.float32)
         if len(self.mean) != len(self.std) or not len(self.mean):
-            raise ConfigError(f"NormalizeImage: expected as many values in mean as in std, received {mean} and {std}")
+            raise ConfigError(f"NormalizeImage: expected as many values in mean as in std, got {mean} and {std}")
         if not self.std.all():
-            raise ConfigError(f"NormalizeImage.std: expected values other than 0, received {std}")
+            raise ConfigError(f"NormalizeImage.std: expected values other than 0, got {std}")
         self.channel_first = order == "chw"
         self.dtype = np.float16 if output_fp16 else np.float32
         self.padding = channel_num - 3
@@ -78,7 +78,7 @@ class NormalizeImage:
         axis = 0 if self.channel_first else 2
         if image.ndim != 3 or image.shape[axis] != len(self.mean):
             raise DataError(
-                f"NormalizeImage: expected an image of {len(self.mean)} channels in axis {axis}, received the shape "
+                f"NormalizeImage: expected an image of {len(self.mean)} channels in axis {axis}, got the shape "
                 f"{image.shape}: correct mean and std, or order"
             )
 

@@ -38,7 +38,7 @@ class Pad:
     ) -> None:
         widths = [padding] if isinstance(padding, int) else list(padding)
         if len(widths) not in (1, 2, 4) or min(widths) < 0:
-            raise ConfigError(f"Pad.padding: expected one, two or four widths from 0 on, received {padding!r}")
+            raise ConfigError(f"Pad.padding: expected one, two or four widths from 0 on, got {padding!r}")
         left, top, right, bottom = widths * (4 // len(widths))
         width_height("Pad.padding", [left + right + 1, top + bottom + 1])
         self.widths = ((top, bottom), (left, right), (0, 0))
@@ -81,11 +81,11 @@ class Padv2:
         fill_value: list[float] | None = None,
     ) -> None:
         if pad_mode not in (-1, 0, 1, 2):
-            raise ConfigError(f"Padv2.pad_mode: expected -1, 0, 1 or 2, received {pad_mode!r}")
+            raise ConfigError(f"Padv2.pad_mode: expected -1, 0, 1 or 2, got {pad_mode!r}")
         if (pad_mode == -1) != (offsets is not None):
             raise ConfigError("Padv2: expected offsets with pad_mode -1 and only then; give both or none")
         if offsets is not None and (len(offsets) != 2 or min(offsets) < 0):
-            raise ConfigError(f"Padv2.offsets: expected [left, top] from 0 on, received {offsets!r}")
+            raise ConfigError(f"Padv2.offsets: expected [left, top] from 0 on, got {offsets!r}")
         self.size = None if size is None else width_height("Padv2.size", size)
         self.size_divisor = int(check_at_least("Padv2.size_divisor", size_divisor, 1))
         self.pad_mode, self.offsets = pad_mode, offsets

@@ -22,7 +22,7 @@ def to_pil(image: np.ndarray, transform: object) -> Image.Image:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3):
         raise DataError(
-            f"{type(transform).__name__}: expected an H x W x 3 array of bytes, received the shape {image.shape} and "
+            f"{type(transform).__name__}: expected an H x W x 3 array of bytes, got the shape {image.shape} and "
             f"the type {image.dtype}: put it before NormalizeImage"
         )
     return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else np.ascontiguousarray(image))
@@ -36,14 +36,14 @@ def from_pil(image: Image.Image) -> np.ndarray:
 def check_probability(name: str, value: float) -> float:
     """`value`, which must be in [0, 1]."""
     if not 0 <= value <= 1:
-        raise ConfigError(f"{name}: expected a probability from 0 to 1, received {value!r}")
+        raise ConfigError(f"{name}: expected a probability from 0 to 1, got {value!r}")
     return value
 
 
 def check_at_least(name: str, value: float, least: float) -> float:
     """`value`, which must not be below `least`."""
     if not value >= least:
-        raise ConfigError(f"{name}: expected at least {least}, received {value!r}")
+        raise ConfigError(f"{name}: expected at least {least}, got {value!r}")
     return value
 
 
@@ -51,7 +51,7 @@ def color(name: str, value: float | list[int] | list[float]) -> tuple[float, flo
     """One value a channel, from three or from one for all."""
     values = [value] * 3 if isinstance(value, int | float) else list(value)
     if len(values) != 3:
-        raise ConfigError(f"{name}: expected a number or three, received {value!r}")
+        raise ConfigError(f"{name}: expected a number or three, got {value!r}")
     return values[0], values[1], values[2]
 
 
@@ -59,9 +59,9 @@ def width_height(name: str, size: int | list[int]) -> tuple[int, int]:
     """The two sides that one number or a [width, height] list stands for."""
     sides = [size, size] if isinstance(size, int) else list(size)
     if len(sides) != 2 or min(sides) < 1:
-        raise ConfigError(f"{name}: expected a positive number or [width, height], received {size!r}")
+        raise ConfigError(f"{name}: expected a positive number or [width, height], got {size!r}")
     if sides[0] * sides[1] > MAX_PIXELS:
-        raise ConfigError(f"{name}: expected at most {MAX_PIXELS} pixels, received {sides[0]} x {sides[1]}")
+        raise ConfigError(f"{name}: expected at most {MAX_PIXELS} pixels, got {sides[0]} x {sides[1]}")
     return sides[0], sides[1]
 
 

@@ -31,7 +31,7 @@ class ReducedDecode:
     def __init__(self, decode: DecodeImage, follower: object) -> None:
         if not isinstance(follower, RandCropImage | ResizeImage):
             raise ConfigError(
-                "DecodeImage.reduced: expected RandCropImage or ResizeImage right after it, received "
+                "DecodeImage.reduced: expected RandCropImage or ResizeImage right after it, got "
                 f"{type(follower).__name__ if follower else 'nothing'}: put one there or leave reduced out"
             )
         assert decode.reduced is not None

@@ -50,7 +50,7 @@ class RandomRotation:
         bounds = [-degrees, degrees] if isinstance(degrees, int | float) else list(degrees)
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             raise ConfigError(
-                f"RandomRotation.degrees: expected a number from 0 on or [lowest, highest], received {degrees!r}"
+                f"RandomRotation.degrees: expected a number from 0 on or [lowest, highest], got {degrees!r}"
             )
         codes = INTERPOLATIONS["cv2"]
         if interpolation not in codes:

@@ -130,11 +130,11 @@ class TimmAutoAugment:
         name = interpolation or "random"
         if name not in INTERPOLATIONS:
             raise ConfigError(
-                f"TimmAutoAugment.interpolation: expected {', '.join(INTERPOLATIONS)}, received {interpolation!r}"
+                f"TimmAutoAugment.interpolation: expected {', '.join(INTERPOLATIONS)}, got {interpolation!r}"
             )
         shares = [0.485, 0.456, 0.406] if mean is None else mean
         if len(shares) != 3 or not all(0 <= share <= 1 for share in shares):
-            raise ConfigError(f"TimmAutoAugment.mean: expected three values from 0 to 1, received {mean!r}")
+            raise ConfigError(f"TimmAutoAugment.mean: expected three values from 0 to 1, got {mean!r}")
         red, green, blue = (min(255, round(255 * share)) for share in shares)
         self.augment = _policy(config_str, INTERPOLATIONS[name], (red, green, blue))
 
@@ -187,18 +187,18 @@ def _parse(text: str) -> tuple[str, dict[str, float]]:
     """The policy's name and all its sections' values."""
     name, *sections = text.split("-")
     if name not in SECTIONS:
-        raise ConfigError(f"TimmAutoAugment.config_str: expected a policy ({', '.join(SECTIONS)}), received {text!r}")
+        raise ConfigError(f"TimmAutoAugment.config_str: expected a policy ({', '.join(SECTIONS)}), got {text!r}")
     options = dict(SECTIONS[name])
     for section in sections:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)
         if not match or match[1] not in options:
             raise ConfigError(
                 f"TimmAutoAugment.config_str: expected sections {', '.join(options)} with a number each, "
-                f"received {section!r} in {text!r}"
+                f"got {section!r} in {text!r}"
             )
         options[match[1]] = float(match[2])
     if options.get("w") not in (None, -1, 0) and name == "rand":
-        raise ConfigError(f"TimmAutoAugment.config_str: the only weights are w0, received {text!r}")
+        raise ConfigError(f"TimmAutoAugment.config_str: the only weights are w0, got {text!r}")
     return name, options
 
 

@@ -198,7 +198,7 @@ def _manifest(path: str) -> dict[str, Entry] | None:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: it is no manifest") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: expected a manifest, received: {error.strerror}") from error
+        raise CheckpointError(f"{path}: expected a manifest, got: {error.strerror}") from error
 
 
 class SavedFiles:
@@ -235,9 +235,7 @@ class SavedFiles:
             path = self.path(suffix)
             size = os.path.getsize(path) if os.path.exists(path) else None
             if size != expected["size"]:
-                raise CheckpointError(
-                    f"{path} is damaged: expected {expected['size']} bytes, received {size or 'nothing'}"
-                )
+                raise CheckpointError(f"{path} is damaged: expected {expected['size']} bytes, got {size or 'nothing'}")
             if sha256(path) != expected["sha256"]:
                 raise CheckpointError(f"{path} is damaged: its content is not what was saved")
 

@@ -20,7 +20,7 @@ void require_geometry(const std::vector<int>& geometry) {
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
   require(sound, [&] {
     return "geometry: expected two strides, four paddings, two dilations and the groups, none of them negative and only"
-           " paddings 0, received " + text(geometry);
+           " paddings 0, got " + text(geometry);
   });
 }
 
@@ -37,11 +37,11 @@ ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<in
   s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
   require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
     return "convolution: expected an input of " + std::to_string(filter[1] * s.groups) + " channels, as weights of shape " +
-           text(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, received " +
+           text(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, got " +
            std::to_string(s.channels) + " channels";
   });
   require(s.out_height() > 0 && s.out_width() > 0, [&] {
-    return "convolution: expected an input that the filter fits into, received " + text(x) + " and weights of shape " +
+    return "convolution: expected an input that the filter fits into, got " + text(x) + " and weights of shape " +
            text(weights.shape());
   });
   return s;
@@ -109,7 +109,7 @@ void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) 
   require_axes(weights, "weights", 2);
   require(x.dims()[1] == weights.dims()[0], [&] {
     return "linear: expected an input of " + std::to_string(weights.dims()[0]) + " features, as weights of shape " +
-           text(weights.shape()) + " have it, received " + std::to_string(x.dims()[1]) + " features";
+           text(weights.shape()) + " have it, got " + std::to_string(x.dims()[1]) + " features";
   });
   require_shape(bias, "bias", {weights.dims()[1]});
 }
@@ -344,7 +344,7 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
 
 void require_three(size_t received, const char* name) {
   require(received == 3, [&] {
-    return "inverted residual: expected " + std::string(name) + " of three stages, received " +
+    return "inverted residual: expected " + std::string(name) + " of three stages, got " +
            std::to_string(received);
   });
 }
@@ -370,10 +370,10 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
   const ConvShape& filter = block.shapes[1];
   require(filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
               filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
-          [&] { return "inverted residual: expected an input at least as large as the filter, received " + text(x.shape()); });
+          [&] { return "inverted residual: expected an input at least as large as the filter, got " + text(x.shape()); });
   require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
     return "inverted residual: expected a shortcut around stages that keep the shape and end without activation,"
-           " received " + text(x.shape()) + " and " + text(shape);
+           " got " + text(x.shape()) + " and " + text(shape);
   });
   return block;
 }

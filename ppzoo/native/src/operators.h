@@ -58,14 +58,14 @@ inline void require_shape(const Tensor& tensor, const char* name, std::initializ
   int axis = 0;
   for (int64_t size : expected) same = same && received[axis++] == size;
   require(same, [&] {
-    return std::string(name) + ": expected shape " + text(expected) + ", received " + text(tensor.shape());
+    return std::string(name) + ": expected shape " + text(expected) + ", got " + text(tensor.shape());
   });
 }
 
 inline void require_shape_of(const Tensor& tensor, const char* name, const Tensor& model) {
   require_readable(tensor, name);
   require(tensor.dims() == model.dims(), [&] {
-    return std::string(name) + ": expected shape " + text(model.shape()) + ", received " + text(tensor.shape());
+    return std::string(name) + ": expected shape " + text(model.shape()) + ", got " + text(tensor.shape());
   });
 }
 
@@ -73,14 +73,14 @@ inline void require_shape_of(const Tensor& tensor, const char* name, const Tenso
 inline void require_axes(const Tensor& tensor, const char* name, int axes) {
   require_readable(tensor, name);
   require(tensor.dims().size() == axes, [&] {
-    return std::string(name) + ": expected " + std::to_string(axes) + " axes, received shape " + text(tensor.shape());
+    return std::string(name) + ": expected " + std::to_string(axes) + " axes, got shape " + text(tensor.shape());
   });
 }
 
 inline Activation activation_of(int number, bool with_residual = false) {
   const auto last = with_residual ? Activation::kRelu6 : Activation::kSwish;
   require(number >= 0 && number <= static_cast<int>(last), [&] {
-    return "activation: expected a number from 0 to " + std::to_string(static_cast<int>(last)) + ", received " +
+    return "activation: expected a number from 0 to " + std::to_string(static_cast<int>(last)) + ", got " +
            std::to_string(number);
   });
   return static_cast<Activation>(number);

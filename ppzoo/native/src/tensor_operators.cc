@@ -18,7 +18,7 @@ void require_pool_geometry(const std::vector<int>& geometry) {
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i < 4 ? 1 : 0);
   require(sound, [&] {
     return "geometry: expected two output sizes, or two kernel sizes, two strides, four paddings and the ceil mode, none"
-           " of them negative and the first four at least 1, received " + text(geometry);
+           " of them negative and the first four at least 1, got " + text(geometry);
   });
 }
 
@@ -34,9 +34,9 @@ void require_windows(const ppzoo::PoolShape& s, int64_t most) {
       largest[axis] = std::max(largest[axis], windows.end[i] - windows.begin[i]);
     }
   }
-  require(sound, [] { return "pooling: expected windows that meet the input, received one outside of it"; });
+  require(sound, [] { return "pooling: expected windows that meet the input, got one outside of it"; });
   require(largest[0] * largest[1] <= most, [&] {
-    return "pooling: expected windows of at most " + std::to_string(most) + " places, received " +
+    return "pooling: expected windows of at most " + std::to_string(most) + " places, got " +
            std::to_string(largest[0]) + " x " + std::to_string(largest[1]);
   });
 }
@@ -184,14 +184,14 @@ std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate,
 
 // The channels of each of `parts`, which must agree in all other axes; where they are shuffled in this one, too.
 std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) {
-  require(!parts.empty(), [] { return "concatenation: expected at least one tensor, received none"; });
+  require(!parts.empty(), [] { return "concatenation: expected at least one tensor, got none"; });
   std::vector<int64_t> widths;
   for (const Tensor& part : parts) {
     require_axes(part, "part", 4);
     const auto &first = parts[0].dims(), &own = part.dims();
     require(own[0] == first[0] && own[1] == first[1] && own[2] == first[2] && (!shuffled || own[3] == first[3]), [&] {
       return "concatenation: expected parts that agree in every axis" +
-             std::string(shuffled ? "" : " but the channels") + ", received " + text(parts[0].shape()) + " and " +
+             std::string(shuffled ? "" : " but the channels") + ", got " + text(parts[0].shape()) + " and " +
              text(part.shape());
     });
     widths.push_back(own[3]);
@@ -240,7 +240,7 @@ std::vector<Tensor> halve(const Tensor& whole) {
   require_axes(whole, "input", 4);
   const int64_t half = channels_of(whole) / 2;
   require(2 * half == channels_of(whole), [&] {
-    return "split: expected an even number of channels, received " + std::to_string(channels_of(whole));
+    return "split: expected an even number of channels, got " + std::to_string(channels_of(whole));
   });
   return separate(whole, {half, half}, false);
 }
@@ -270,7 +270,7 @@ std::vector<const float*> data_of(const std::vector<Tensor>& tensors) {
 // `others`, called `name` in messages, must be one tensor for each of `tensors`, each of the same shape.
 void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<Tensor>& others, const char* name) {
   require(tensors.size() == others.size(), [&] {
-    return std::string(name) + ": expected " + std::to_string(tensors.size()) + " tensors, received " +
+    return std::string(name) + ": expected " + std::to_string(tensors.size()) + " tensors, got " +
            std::to_string(others.size());
   });
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -281,7 +281,7 @@ void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<T
 
 void require_count(size_t received, size_t expected, const char* name) {
   require(received == expected, [&] {
-    return std::string(name) + ": expected " + std::to_string(expected) + " values, received " +
+    return std::string(name) + ": expected " + std::to_string(expected) + " values, got " +
            std::to_string(received);
   });
 }

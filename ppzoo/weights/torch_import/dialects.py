@@ -151,7 +151,7 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
     if origin == "paddleclas":
         return None
     if origin is not None and origin not in ORIGINS:
-        raise ConfigError(f"origin: expected one of {', '.join(ORIGINS)}, received {origin!r}")
+        raise ConfigError(f"origin: expected one of {', '.join(ORIGINS)}, got {origin!r}")
     family = [dialect for dialect in DIALECTS if dialect.fits(architecture)]
     spoken = [dialect for dialect in family if origin is None or origin in dialect.origins]
     found = next((dialect for dialect in spoken if dialect.marked(entries)), None)
