@@ -122,7 +122,7 @@ def _distillation(cfg: Section, pretrained: bool) -> models.DistillationModel:
     return models.DistillationModel(
         networks,
         frozen=[name for name, is_frozen in zip(archs, frozen, strict=True) if is_frozen],
-        answering=section.infer_model_name,
+        inference_arch=section.infer_model_name,
     )
 
 

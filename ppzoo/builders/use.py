@@ -223,7 +223,7 @@ def _evaluated_network(config: Section) -> Any:
     name = settings(DistillationSection, config["Arch"]).infer_model_name
     if networks_in_losses(config, "Eval") != {name}:
         return load_trained_network(config)
-    return DistillationModel({name: deploy.exported_outputs(inference_network(config))}, frozen=[], answering=name)
+    return DistillationModel({name: deploy.exported_outputs(inference_network(config))}, frozen=[], inference_arch=name)
 
 
 def _with_weights(config: Section, arch: Section, part: str) -> Any:

@@ -1,4 +1,4 @@
-"""What every network of the zoo can do besides answering class scores."""
+"""Base class of all networks (head replacement, freezing) and the feature extractor."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ppzoo.errors import ConfigError, suggestion
 
 DataFormat = Literal["NCHW", "NHWC"]
 
-# For the `forward` of a network: exporting need not rewrite the source of every layer, whose steps never depend on the
-# values that pass through. That takes a sixtieth of the time.
-as_written = paddle.jit.not_to_static
+# Decorates the `forward` of a network: no control flow depends on tensor values, so that exporting can trace the layers
+# and need not transform their source code, which takes 60 times as long.
+not_to_static = paddle.jit.not_to_static
 
 
 class Classifier(nn.Layer):
     """Base class of the networks.
 
-    A network defines `forward_features` (images to the feature map or vector before its head) and `forward_head`
-    (from there to class scores), and names its last layers in `head_layers`: those are the only ones that
-    depend on the number of classes.
+    A subclass defines `forward_features` (from images to the feature map or vector before the head) and `forward_head`
+    (from there to logits), and lists in `head_layers` its last layers, the only ones that depend on the number of
+    classes.
 
     Attributes:
-        head_layers: attribute paths of the layers whose size is the number of classes.
-        feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map there.
-        data_format: layout inside the network; the input is NCHW in any case.
+        head_layers: attribute paths of the layers whose number of outputs is the number of classes.
+        feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map of that stride.
+        data_format: layout inside the network; the input is always NCHW.
     """
 
     head_layers: tuple[str, ...] = ()
@@ -44,60 +44,61 @@ class Classifier(nn.Layer):
         raise NotImplementedError(f"{type(self).__name__} must define forward_head")
 
     def to_inner_layout(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Images N x C x H x W in the layout in which the network computes."""
+        """Convert images N x C x H x W to the layout inside the network."""
         return paddle.transpose(x, [0, 2, 3, 1]) if self.data_format == "NHWC" else x
 
-    @as_written
+    @not_to_static
     def forward(self, x: paddle.Tensor):
-        """Class scores, N x class_num, of images N x C x H x W."""
+        """Return the logits, N x class_num, of images N x C x H x W."""
         return self.forward_head(self.forward_features(self.to_inner_layout(x)))
 
     def reset_classifier(self, class_num: int) -> None:
-        """Give the network a fresh head for `class_num` classes; parameter names stay."""
+        """Replace the head by a newly initialized one for `class_num` classes; parameter names stay the same."""
         for path in self.head_layers:
-            holder, _, name = path.rpartition(".")
-            layer = _resized(layer_at(self, path), class_num)
-            setattr(layer_at(self, holder) if holder else self, name, layer)
+            parent, _, name = path.rpartition(".")
+            layer = _resized(sublayer_at(self, path), class_num)
+            setattr(sublayer_at(self, parent) if parent else self, name, layer)
 
     def freeze(self, *patterns: str) -> list[str]:
-        """Keep parameters from training; batch norms among them normalize by their running statistics ever after.
+        """Exclude parameters from training; frozen batch norms normalize by their running statistics from then on.
 
         Args:
-            patterns: shell patterns of structured names, such as "conv1.*"; none at all: everything but the head.
+            patterns: shell patterns of structured names, such as "conv1.*"; without patterns, everything but the head
+                is frozen.
 
         Returns:
-            The structured names of the parameters that are frozen, running statistics included.
+            The structured names of the frozen parameters, including running statistics.
 
         Raises:
-            ConfigError: a pattern that matches no parameter.
+            ConfigError: a pattern matches no parameter.
         """
         parameters = dict(self.named_parameters())
         heads = tuple(f"{path}." for path in self.head_layers)
-        chosen = {name for name in parameters if not (patterns or name.startswith(heads))}
+        selected = {name for name in parameters if not (patterns or name.startswith(heads))}
         for pattern in patterns:
             matching = fnmatch.filter(parameters, pattern)
             if not matching:
                 raise ConfigError(f"freeze: no parameter matches {pattern!r}{suggestion(pattern, parameters)}")
-            chosen.update(matching)
-        frozen = [name for name in parameters if name in chosen]
+            selected.update(matching)
+        frozen = [name for name in parameters if name in selected]
         for name in frozen:
             parameters[name].stop_gradient = True
         for layer in self.sublayers():
             if isinstance(layer, nn.BatchNorm) and layer.weight.stop_gradient:
-                # Unlike the evaluation mode, which a network around this one would end by its `train`.
+                # Not `layer.eval()`: calling `train()` on a network that contains this one would undo it.
                 layer._use_global_stats = True
         return frozen
 
 
 class FeatureExtractor(nn.Layer):
-    """The feature maps of a network, for detectors and segmenters.
+    """Return the feature maps of a network, for detection and segmentation.
 
     Args:
-        network: one whose `feature_layers` are named.
+        network: a network with `feature_layers`.
 
     Attributes:
-        strides: pixels of the image per pixel of each map, ascending.
-        channels: channels of each map.
+        strides: stride of each feature map in pixels, ascending.
+        channels: channels of each feature map.
     """
 
     def __init__(self, network: Classifier) -> None:
@@ -106,19 +107,19 @@ class FeatureExtractor(nn.Layer):
         self.strides = sorted(network.feature_layers)
         self._maps: dict[int, paddle.Tensor] = {}
         for stride in self.strides:
-            layer_at(network, network.feature_layers[stride]).register_forward_post_hook(self._keep(stride))
+            sublayer_at(network, network.feature_layers[stride]).register_forward_post_hook(self._store_map(stride))
         self.channels = self._measure_channels()
 
-    @as_written
+    @not_to_static
     def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
-        """Maps N x channels[i] x H/strides[i] x W/strides[i] of images N x C x H x W."""
+        """Return the maps N x channels[i] x H/strides[i] x W/strides[i] of images N x C x H x W."""
         self.network.forward_features(self.network.to_inner_layout(x))
         maps = [self._maps.pop(stride) for stride in self.strides]
         if self.network.data_format == "NHWC":
             maps = [paddle.transpose(map_, [0, 3, 1, 2]) for map_ in maps]
         return maps
 
-    def _keep(self, stride: int):
+    def _store_map(self, stride: int):
         def hook(layer, inputs, output) -> None:
             self._maps[stride] = output
 
@@ -135,14 +136,14 @@ class FeatureExtractor(nn.Layer):
         return [map_.shape[1] for map_ in maps]
 
 
-def layer_at(network: nn.Layer, path: str) -> nn.Layer:
-    """The sublayer at an attribute path such as "stage1.0.conv"; names within may contain dots themselves."""
+def sublayer_at(network: nn.Layer, path: str) -> nn.Layer:
+    """Return the sublayer at an attribute path such as "stage1.0.conv"; attribute names can contain dots."""
     return dict(network.named_sublayers())[path]
 
 
 def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
-    """A fresh layer like `layer`, with its parameter names and initializers, for `class_num` outputs."""
-    bias_attr = False if layer.bias is None else _attribute(layer.bias, layer._bias_attr)
+    """Build a layer like `layer` with `class_num` outputs, with its parameter names and initializers."""
+    bias_attr = False if layer.bias is None else _parameter_attribute(layer.bias, layer._bias_attr)
     with paddle.utils.unique_name.guard():
         if isinstance(layer, nn.Conv2D):
             return type(layer)(
@@ -154,16 +155,16 @@ def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
                 padding_mode=layer._padding_mode,
                 dilation=layer._dilation,
                 groups=layer._groups,
-                weight_attr=_attribute(layer.weight, layer._param_attr),
+                weight_attr=_parameter_attribute(layer.weight, layer._param_attr),
                 bias_attr=bias_attr,
                 data_format=layer._data_format,
             )
-        weight_attr = _attribute(layer.weight, layer._weight_attr)
+        weight_attr = _parameter_attribute(layer.weight, layer._weight_attr)
         return type(layer)(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=bias_attr)
 
 
-def _attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:
-    """The name of `parameter` with its training options, and the initializer of the attribute that made it."""
+def _parameter_attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:
+    """Attribute with the name and the training options of `parameter`, and the initializer of its `attribute`."""
     return ParamAttr(
         name=parameter.name,
         initializer=attribute.initializer if attribute else None,

@@ -1,6 +1,6 @@
-"""Convolution, batch norm, activation: the block of which nearly every network of the zoo is made.
+"""Convolution, batch norm and activation in one block, and convolutions without a batch norm.
 
-PaddleClas spells its two sublayers in two ways, and checkpoints are keyed by the spelling: `conv` and `bn` with
+PaddleClas names the block's two sublayers in two ways, and checkpoints are keyed by these names: `conv` and `bn` with
 generated parameter names (ResNet, MobileNetV1, MobileNetV3), `_conv` and `_batch_norm` with explicit ones
 (MobileNetV2, ShuffleNetV2, the SE networks, ...).
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ppzoo.layers.activations import activation
+from ppzoo.layers.basic import activation
 from ppzoo.layers.native_layers import Conv2D, conv_norm_act
-from ppzoo.layers.param_names import batch_norm, weight_attr
+from ppzoo.layers.param_names import batch_norm, bias_attr, weight_attr
 
 
 class ConvBNLayer(nn.Layer):
@@ -20,14 +20,16 @@ class ConvBNLayer(nn.Layer):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: side of the square filter, in pixels.
-        stride: step of the filter, in pixels.
-        padding: zeros on each side; by default as many as keep the size at stride 1.
+        kernel_size: side of the square kernel, in pixels.
+        stride: stride of the convolution, in pixels.
+        padding: zeros on each side; by default `(kernel_size - 1) // 2`, which keeps the size at stride 1.
         groups: groups of the convolution; `in_channels` makes it depthwise.
         act: name of the activation after the norm, or None.
         data_format: layout of the input and the output, "NCHW" or "NHWC".
-        weight_init: initializer of the filter; PaddlePaddle's own (normal, by fan-in) by default.
-        norm: further options of `paddle.nn.BatchNorm` (momentum, epsilon, param_attr, bias_attr).
+        weight_init: initializer of the kernel; by default PaddlePaddle's (normal, by fan-in).
+        name: the kernel is named `NAME_weights`; by default, a generated name.
+        norm_name: common prefix of the batch norm's four parameter names; by default, generated names.
+        norm: further arguments of `paddle.nn.BatchNorm` (momentum, epsilon, param_attr, bias_attr).
 
     Shape: N x in_channels x H x W to N x out_channels x H' x W',
     with H' = floor((H + 2 padding - kernel_size) / stride) + 1.
@@ -52,7 +54,7 @@ class ConvBNLayer(nn.Layer):
         norm: dict | None = None,
     ) -> None:
         super().__init__()
-        convolution = Conv2D(
+        conv = Conv2D(
             in_channels,
             out_channels,
             kernel_size,
@@ -63,7 +65,7 @@ class ConvBNLayer(nn.Layer):
             bias_attr=False,
             data_format=data_format,
         )
-        self.add_sublayer(self.conv_key, convolution)
+        self.add_sublayer(self.conv_key, conv)
         normalization = batch_norm(out_channels, norm_name, data_layout=data_format, **(norm or {}))
         self.add_sublayer(self.norm_key, normalization)
         self.act = activation(act)
@@ -74,20 +76,81 @@ class ConvBNLayer(nn.Layer):
         return self._sub_layers[self.conv_key], self._sub_layers[self.norm_key], self._sub_layers["act"]
 
     def forward(self, x, residual=None):
-        """act(norm(conv(x)) + residual), the residual a tensor of the output's shape or None."""
+        """Return act(norm(conv(x)) + residual); `residual` has the shape of the output or is None."""
         return conv_norm_act(*self.parts, x, residual)
 
 
 class NamedConvBNLayer(ConvBNLayer):
-    """The same block with sublayers `_conv` and `_batch_norm` and explicit parameter names.
+    """`ConvBNLayer` with sublayers `_conv` and `_batch_norm` and explicit parameter names.
 
     Args:
-        name: the filter is called `NAME_weights`.
-        norm_name: common part of the batch norm's four names; `NAME_bn` by default.
-        options: those of `ConvBNLayer`.
+        in_channels, out_channels, kernel_size: as for `ConvBNLayer`.
+        name: the kernel is named `NAME_weights`.
+        norm_name: common prefix of the batch norm's four parameter names; `NAME_bn` by default.
+        options: further arguments of `ConvBNLayer`.
     """
 
     conv_key, norm_key = "_conv", "_batch_norm"
 
-    def __init__(self, *sizes: int, name: str, norm_name: str | None = None, **options) -> None:
-        super().__init__(*sizes, name=name, norm_name=norm_name or f"{name}_bn", **options)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        name: str,
+        norm_name: str | None = None,
+        **options,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, name=name, norm_name=norm_name or f"{name}_bn", **options
+        )
+
+
+class BiasedConvBNLayer(ConvBNLayer):
+    """`ConvBNLayer` whose convolution has a bias, `NAME_offset`, although the batch norm cancels it.
+
+    Ports of networks from PyTorch code with its default `bias=True` have it, and their published parameter counts
+    include it.
+
+    Args:
+        in_channels, out_channels, kernel_size: as for `ConvBNLayer`.
+        name: kernel and bias are named `NAME_weights` and `NAME_offset`; by default, generated names.
+        options: further arguments of `ConvBNLayer`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, name: str | None = None, **options
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, name=name, **options)
+        self.conv.bias = self.conv.create_parameter([out_channels], attr=bias_attr(name), is_bias=True)
+
+
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    padding: int | None = None,
+    bias: bool = True,
+    name: str | None = None,
+    initializer: nn.initializer.Initializer | None = None,
+) -> Conv2D:
+    """Build a convolution with PaddleClas's parameter names and the padding of `ConvBNLayer`.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding: as for `ConvBNLayer`.
+        bias: whether the convolution has a bias.
+        name: the parameters are named `NAME_weights` and `NAME_offset`; by default, generated names.
+        initializer: initializer of kernel and bias; by default PaddlePaddle's (normal by fan-in, zero).
+    """
+    return Conv2D(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=(kernel_size - 1) // 2 if padding is None else padding,
+        weight_attr=weight_attr(name, initializer=initializer),
+        bias_attr=bias_attr(name, initializer=initializer) if bias else False,
+    )

@@ -1,4 +1,4 @@
-"""Several branches in the place of one convolution while a network is trained.
+"""Several parallel branches that replace one convolution during training.
 
 Ding, Zhang, Han, Ding: "Diverse Branch Block: Building a Convolution as an Inception-like Unit", CVPR 2021,
 arXiv:2103.13425, figure 2. Sublayer names are PaddleClas's.
@@ -10,13 +10,13 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppzoo.layers.activations import activation
+from ppzoo.layers.basic import activation
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.param_names import batch_norm
 
 
 class IdentityConv1x1(nn.Conv2D):
-    """A 1x1 convolution that starts as the identity: its filter is added to it, and is zero at first."""
+    """A 1x1 convolution initialized as the identity: the identity plus a kernel that is initialized with zeros."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 1, weight_attr=nn.initializer.Constant(0.0), bias_attr=False)
@@ -27,9 +27,9 @@ class IdentityConv1x1(nn.Conv2D):
 
 
 class PaddedNorm(nn.Layer):
-    """Batch norm, then a border of what the norm makes of zero, as if the border had been there before.
+    """Batch norm, then padding with the norm's output for zero: equivalent to padding the input with zeros.
 
-    What it makes of zero is told by the running statistics, in training too.
+    The padding value is computed from the running statistics, in training as well.
     """
 
     def __init__(self, channels: int, padding: int) -> None:
@@ -45,14 +45,15 @@ class PaddedNorm(nn.Layer):
 
 
 class DiverseBranchBlock(nn.Layer):
-    """The sum of a convolution, a 1x1 convolution, a 1x1 with average pooling and a 1x1 with a convolution, all normed.
+    """Sum of four branches: KxK, 1x1, 1x1 and average pooling, 1x1 and KxK; each convolution has a batch norm.
 
-    PaddleClas gives the norms before a border momentum 0.1, which in PaddlePaddle forgets all but the last batches;
-    they have 0.9 here, as in the paper.
+    PaddleClas sets momentum 0.1 for the norms before a padding, with which PaddlePaddle's running statistics depend
+    almost only on the last batch; here it is 0.9, as in the paper.
 
     Args:
-        in_channels, out_channels, stride, act: those of `ConvBNLayer`; `name` is accepted for the same place.
-        kernel_size: side of the square filter, odd and above 1.
+        in_channels, out_channels, stride, act: as for `ConvBNLayer`.
+        kernel_size: side of the square kernel, in pixels; odd and above 1.
+        name: ignored; present because `ConvBNLayer` has it.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
@@ -86,6 +87,6 @@ class DiverseBranchBlock(nn.Layer):
         self.act = activation(act)
 
     def forward(self, x, residual=None):
-        """act(sum of the branches + residual), the residual a tensor of the output's shape or None."""
+        """Return act(sum of the branches + residual); `residual` has the shape of the output or is None."""
         y = self.dbb_origin(x) + self.dbb_1x1(x) + self.dbb_avg(x) + self.dbb_1x1_kxk(x)
         return self.act(y if residual is None else y + residual)

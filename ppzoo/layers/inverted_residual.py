@@ -1,4 +1,4 @@
-"""The convolutions of an inverted residual (Sandler et al., arXiv:1801.04381), which one native operator computes."""
+"""The three convolutions of an inverted residual (Sandler et al., arXiv:1801.04381) as one native operator."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ppzoo.native import operators
 def inverted_residual(
     expand: ConvBNLayer, depthwise: ConvBNLayer, project: ConvBNLayer, x: Tensor, *, shortcut: bool = False
 ) -> Tensor:
-    """project(depthwise(expand(x))), to which `shortcut` adds x.
+    """Return project(depthwise(expand(x))), plus x with `shortcut`.
 
     Args:
-        expand: a convolution of 1x1 pixel.
-        depthwise: one of each channel by itself.
-        project: a convolution of 1x1 pixel; without an activation where there is a shortcut.
+        expand: a 1x1 convolution.
+        depthwise: a depthwise convolution.
+        project: a 1x1 convolution; without an activation if there is a shortcut.
     """
-    stages = _fused([expand, depthwise, project], x)
+    stages = _fusable_stages([expand, depthwise, project], x)
     if stages is not None and operators.is_inverted_residual(stages, shortcut):
         return operators.inverted_residual(x, stages, shortcut=shortcut)
     return project(depthwise(expand(x)), x if shortcut else None)
 
 
-def _fused(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.Stage] | None:
+def _fusable_stages(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.Stage] | None:
     if not native.takes(x):
         return None
     stages = []

@@ -1,7 +1,7 @@
-"""The frame of PaddleClas's older residual networks (ResNet-vc, SE-ResNet-vd, SE-ResNeXt) and their parameter names.
+"""Common structure and parameter names of PaddleClas's older residual networks: ResNet-vc, SE-ResNet-vd, SE-ResNeXt.
 
-All of them have blocks `bb_STAGE_INDEX` and a classifier `out`; their checkpoints carry explicit parameter names,
-partly those of the first ResNet in Caffe ("res2a_branch2a").
+Their blocks are attributes `bb_STAGE_INDEX`, their classifier is `out`, and their checkpoints have explicit parameter
+names, partly those of the original ResNet in Caffe ("res2a_branch2a").
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from paddle import nn
 from ppzoo.layers.classifier import Classifier, DataFormat
 from ppzoo.layers.conv_bn import NamedConvBNLayer
 from ppzoo.layers.native_layers import AdaptiveAvgPool2D, Linear, MaxPool2D
-from ppzoo.layers.residual import BlockPlace, ResidualBlock, deep_stem
 
 
 class BranchConvBNLayer(NamedConvBNLayer):
-    """Convolution, batch norm, activation; the norm of "res2a_branch1" (and of "conv1_1") is "bn2a_branch1" ("bnv1_1").
+    """`NamedConvBNLayer` whose norm is "bn2a_branch1" for the name "res2a_branch1", and "bnv1_1" for "conv1_1".
 
-    The options are those of `ConvBNLayer`.
+    Args:
+        in_channels, out_channels, kernel_size, name, options: as for `NamedConvBNLayer`.
     """
 
-    def __init__(self, *sizes: int, name: str, **options) -> None:
-        super().__init__(*sizes, name=name, norm_name=f"bn{name[3:]}", **options)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, name: str, **options) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, name=name, norm_name=f"bn{name[3:]}", **options)
 
 
-def branch_names(place: BlockPlace) -> dict[str, str]:
-    """Parameter names of a block's sublayers: "res2a_branch2a" for the first convolution of the first block."""
-    name = f"res{place.stage + 2}{ascii_lowercase[place.index]}"
+def branch_names(stage: int, index: int) -> dict[str, str]:
+    """Parameter names of a block's sublayers: "res2a_branch2a" for `conv0` of block 0 in stage 0."""
+    name = f"res{stage + 2}{ascii_lowercase[index]}"
     return {
         "conv0": f"{name}_branch2a",
         "conv1": f"{name}_branch2b",
@@ -40,23 +40,33 @@ def branch_names(place: BlockPlace) -> dict[str, str]:
 
 
 def named_deep_stem(
-    in_channels: int, widths: tuple[int, int, int], layer: Callable[..., nn.Layer]
+    in_channels: int, widths: tuple[int, int, int], conv_bn: Callable[..., nn.Layer]
 ) -> dict[str, nn.Layer]:
-    """`deep_stem` by attribute names, which are its parameter names as well: `conv1_1` to `conv1_3`."""
-    names = ("conv1_1", "conv1_2", "conv1_3")
-    return dict(zip(names, deep_stem(in_channels, widths, layer, names), strict=True))
+    """Build three 3x3 convolutions, the first with stride 2; `conv1_1` to `conv1_3` are attribute and parameter names.
+
+    Args:
+        in_channels: channels of the images.
+        widths: channels after each convolution.
+        conv_bn: builds a convolution with its batch norm, as `NamedConvBNLayer` does.
+    """
+    first, second, third = widths
+    return {
+        "conv1_1": conv_bn(in_channels, first, 3, stride=2, name="conv1_1"),
+        "conv1_2": conv_bn(first, second, 3, name="conv1_2"),
+        "conv1_3": conv_bn(second, third, 3, name="conv1_3"),
+    }
 
 
 class NamedResNet(Classifier):
-    """Stem, max-pool, four stages of residual blocks, global average pool, linear classifier.
+    """Stem, max pooling, four stages of residual blocks, global average pooling, linear classifier.
 
     Args:
-        stem: attribute name of each layer of the stem, and the layer.
-        blocks: where each block stands, and the block.
+        stem: the stem's layers by attribute name.
+        blocks: (stage, index in the stage, block) of each block in order, both numbers from 0.
         out: the classifier.
         data_format: layout inside the network, "NCHW" or "NHWC".
 
-    Shape: N x channels x H x W to N x classes.
+    Shape: N x channels x H x W to N x class_num.
     """
 
     head_layers = ("out",)
@@ -64,7 +74,7 @@ class NamedResNet(Classifier):
     def __init__(
         self,
         stem: dict[str, nn.Layer],
-        blocks: Iterable[tuple[BlockPlace, ResidualBlock]],
+        blocks: Iterable[tuple[int, int, nn.Layer]],
         out: Linear,
         data_format: DataFormat,
     ) -> None:
@@ -73,11 +83,11 @@ class NamedResNet(Classifier):
             self.add_sublayer(name, layer)
         self.pool2d_max = MaxPool2D(3, stride=2, padding=1, data_format=data_format)
         self.body_names = [*stem, "pool2d_max"]
-        for place, block in blocks:
-            name = f"bb_{place.stage}_{place.index}"
+        for stage, index, block in blocks:
+            name = f"bb_{stage}_{index}"
             self.add_sublayer(name, block)
             self.body_names.append(name)
-            self.feature_layers[4 << place.stage] = name
+            self.feature_layers[4 << stage] = name
         self.pool2d_avg = AdaptiveAvgPool2D(1, data_format=data_format)
         self.out = out
 

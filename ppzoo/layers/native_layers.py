@@ -1,7 +1,7 @@
-"""PaddlePaddle's layers, computed by `ppzoo.native` where that is in use.
+"""Subclasses of PaddlePaddle's layers that run on the operators of `ppzoo.native` where these are available.
 
-Each bears the name of the layer that it stands for, has its parameters, and gives them the same generated names (which
-PaddlePaddle makes from the class's name), so that checkpoints and exports cannot tell the two apart.
+Each class has the name, the parameters and, because PaddlePaddle derives generated parameter names from the class
+name, the parameter names of the layer that it replaces: checkpoints and exports are identical.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppzoo import native
-from ppzoo.layers.channel_shuffle import channel_shuffle
 from ppzoo.layers.sync_norm import synchronized_norm
 from ppzoo.native import operators
 
@@ -23,7 +22,7 @@ def _pair(value: int | Sequence[int]) -> list[int]:
 
 
 def _paddings(padding: object) -> list[int] | None:
-    """Top, bottom, left, right of a padding as PaddlePaddle takes it; None for one spelt otherwise ("SAME")."""
+    """Convert a `padding` argument to [top, bottom, left, right]; None if it is given in another form ("SAME")."""
     if isinstance(padding, int):
         return [padding] * 4
     if not isinstance(padding, (list, tuple)) or not all(isinstance(number, int) for number in padding):
@@ -33,44 +32,44 @@ def _paddings(padding: object) -> list[int] | None:
     return list(padding) if len(padding) == 4 else None
 
 
-def _require_results(x: Tensor, room: Sequence[int], strides: Sequence[int], what: str) -> None:
-    """Refuse a filter or window so much larger than the map that nothing is left of it.
+def _check_output_not_empty(x: Tensor, margins: Sequence[int], strides: Sequence[int], what: str) -> None:
+    """Raise an error if a kernel or window is so much larger than the map that the output has no pixels.
 
-    PaddlePaddle computes on with maps that have no pixels, or ends in a signal.
+    PaddlePaddle continues with empty maps, or crashes with a signal.
 
     Args:
-        room: by how much height and width with the paddings are larger than the filter; negative where smaller.
+        margins: padded height and width minus those of the kernel.
 
     Raises:
-        ValueError: there is no result.
+        ValueError: the output is empty.
     """
-    for size, spare, stride in zip(x.shape[2:], room, strides, strict=True):
-        if size > 0 and spare <= -stride:  # a size in a static program may be -1
-            raise ValueError(f"{what}: expected an input that it fits into, got one of shape {list(x.shape)}")
+    for size, margin, stride in zip(x.shape[2:], margins, strides, strict=True):
+        if size > 0 and margin <= -stride:  # in a static program a size can be -1
+            raise ValueError(f"{what}: expected an input at least as large, got one of shape {list(x.shape)}")
 
 
 def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
-    """Kernel, strides, paddings and ceil mode for `x` as the native operators take them; None if they cannot.
+    """Return kernel, strides, paddings and ceil mode for the native operators; None if they do not support them.
 
-    They want every window to see some of the values of `x`; PaddlePaddle also has results for others.
+    They require that every window contains values of `x`; PaddlePaddle does not.
     """
     paddings, kernel = _paddings(pool.padding), _pair(pool.ksize)
     stride = _pair(pool.ksize if pool.stride is None else pool.stride)
     if paddings is None or pool.data_format != "NCHW":
         return None
-    room = [size + sum(paddings[2 * axis : 2 * axis + 2]) - kernel[axis] for axis, size in enumerate(x.shape[2:])]
-    rounded = [spare + (step - 1 if pool.ceil_mode else 0) for spare, step in zip(room, stride, strict=True)]
+    margins = [size + sum(paddings[2 * axis : 2 * axis + 2]) - kernel[axis] for axis, size in enumerate(x.shape[2:])]
+    rounded = [margin + (step - 1 if pool.ceil_mode else 0) for margin, step in zip(margins, stride, strict=True)]
     if min(rounded) < 0:
-        _require_results(x, rounded, stride, f"pooling with a window of {kernel[0]} x {kernel[1]}")
-    fits = native.takes(x) and min(room) >= 0 and min(paddings) >= 0
+        _check_output_not_empty(x, rounded, stride, f"pooling with a window of {kernel[0]} x {kernel[1]}")
+    is_supported = native.takes(x) and min(margins) >= 0 and min(paddings) >= 0
     for axis, size in enumerate(x.shape[2:]):
         before, last = paddings[2 * axis], rounded[axis] // stride[axis] * stride[axis]
-        fits = fits and before < kernel[axis] and last - before < size
-    return [*kernel, *stride, *paddings, int(pool.ceil_mode)] if fits else None
+        is_supported = is_supported and before < kernel[axis] and last - before < size
+    return [*kernel, *stride, *paddings, int(pool.ceil_mode)] if is_supported else None
 
 
-def _same(size: int, kernel: int, stride: int) -> list[int]:
-    """Paddings before and after `size` values, for which "SAME" gives ceil(size / stride) results."""
+def _same_paddings(size: int, kernel: int, stride: int) -> list[int]:
+    """Return the paddings before and after `size` values with which "SAME" has ceil(size / stride) outputs."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return [total // 2, total - total // 2]
 
@@ -86,7 +85,7 @@ ACTIVATION_NAMES: dict[type[nn.Layer], str | None] = {
 
 
 class Conv2D(nn.Conv2D):
-    """`paddle.nn.Conv2D`."""
+    """`paddle.nn.Conv2D` on native operators."""
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = self.geometry(x)
@@ -95,32 +94,33 @@ class Conv2D(nn.Conv2D):
         return super().forward(x)
 
     def geometry(self, x: Tensor) -> list[int] | None:
-        """Strides, paddings, dilations and groups for `x` as the native operators take them; None if they cannot.
+        """Return strides, paddings, dilations and groups for the native operators; None if they do not support them.
 
         Raises:
-            ValueError: the filter is so much larger than `x` that there is no result.
+            ValueError: the kernel is so much larger than `x` that the output is empty.
         """
         if self._padding_mode != "zeros" or self._data_format != "NCHW":
             return None
         strides, dilations, paddings = self._stride, self._dilation, _paddings(self._padding)
         _, _, height, width = x.shape
-        _, _, kernel_h, kernel_w = self._parameters["weight"].shape  # a Layer's attributes are found slowly
+        _, _, kernel_h, kernel_w = self._parameters["weight"].shape  # attribute lookup on a Layer is slow
         if self._padding == "VALID":
             paddings = [0] * 4
         elif self._padding == "SAME" and dilations == [1, 1]:
-            paddings = _same(height, kernel_h, strides[0]) + _same(width, kernel_w, strides[1])
+            paddings = _same_paddings(height, kernel_h, strides[0]) + _same_paddings(width, kernel_w, strides[1])
         if paddings is None or min(paddings) < 0:
             return None
         top, bottom, left, right = paddings
         rows = height + top + bottom - dilations[0] * (kernel_h - 1) - 1
         columns = width + left + right - dilations[1] * (kernel_w - 1) - 1
         if rows < 0 or columns < 0:
-            _require_results(x, (rows, columns), strides, f"convolution with a filter of {kernel_h} x {kernel_w}")
+            what = f"convolution with a kernel of {kernel_h} x {kernel_w}"
+            _check_output_not_empty(x, (rows, columns), strides, what)
             return None
         return [*strides, *paddings, *dilations, self._groups]
 
     def output_shape(self, x: Tensor, geometry: Sequence[int]) -> list[int]:
-        """The shape of the result for `x`, N x C x H x W, with its `geometry`."""
+        """Return the output's shape for an input `x`, N x C x H x W, and its `geometry`."""
         sizes = []
         for axis in (0, 1):
             extent = geometry[6 + axis] * (self.weight.shape[2 + axis] - 1) + 1
@@ -131,56 +131,59 @@ class Conv2D(nn.Conv2D):
 
 
 class BatchNorm(nn.BatchNorm):
-    """`paddle.nn.BatchNorm`.
+    """`paddle.nn.BatchNorm` on native operators.
 
     Attributes:
-        synchronized: whether its statistics are those of the batches of all processes.
+        synchronized: whether the statistics are computed over the batches of all processes.
     """
 
     synchronized = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.synchronized and self.learns:
+        if self.synchronized and self.uses_batch_statistics:
             return synchronized_norm(self, x)
-        if self.fits(x, self._act):
-            return self.fused(x, self._act)
-        if paddle.in_dynamic_mode() and self.learns and not self.has_plain_statistics:
-            raise ValueError("batch norm: expected running statistics to update in place, got a strided view")
+        if self.supports(x, self._act):
+            return self.forward_native(x, self._act)
+        if paddle.in_dynamic_mode() and self.uses_batch_statistics and not self.has_contiguous_statistics:
+            raise ValueError(
+                "batch norm: expected contiguous running statistics to update in place, got a strided view"
+            )
         return super().forward(x)
 
     @property
-    def has_plain_statistics(self) -> bool:
-        """Whether the running statistics can be written to: of a strided view PaddlePaddle hands over a copy."""
-        own = self._parameters  # a Layer's attributes are found slowly
-        return own["_mean"].is_contiguous() and own["_variance"].is_contiguous()
+    def has_contiguous_statistics(self) -> bool:
+        """Whether the running statistics can be updated in place: operators receive a copy of a strided view."""
+        parameters = self._parameters  # attribute lookup on a Layer is slow
+        return parameters["_mean"].is_contiguous() and parameters["_variance"].is_contiguous()
 
     @property
-    def learns(self) -> bool:
-        """Whether the norm takes its statistics from the batch now."""
+    def uses_batch_statistics(self) -> bool:
+        """Whether the norm currently normalizes by the statistics of the batch and updates the running ones."""
         return self.training and not self._use_global_stats
 
-    def fits(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> bool:
-        """Whether the native operators can compute activation(norm(x) + residual) now."""
-        if not native.takes(x) or not self.fuses(activation, residual):
+    def supports(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> bool:
+        """Whether `forward_native` can compute activation(norm(x) + residual) in the current mode."""
+        if not native.takes(x) or not self.is_fusable(activation, residual):
             return False
-        if residual is not None and not _alike(x, residual):
+        if residual is not None and not _same_shape_and_dtype(x, residual):
             return False
-        # PaddlePaddle hands a single value a channel on as it is.
+        # PaddlePaddle returns a single value per channel unchanged.
         batch, _, height, width = x.shape
-        return batch * height * width > 1 if self.learns else not paddle.is_grad_enabled()
+        return batch * height * width > 1 if self.uses_batch_statistics else not paddle.is_grad_enabled()
 
-    def fuses(self, activation: str | None, residual: Tensor | None) -> bool:
-        """What `fits` asks of the layer alone."""
+    def is_fusable(self, activation: str | None, residual: Tensor | None) -> bool:
+        """The part of `supports` that does not depend on the input."""
         known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
-        if activation not in known or not plain or (self.synchronized and self.learns):
+        if activation not in known or not plain or (self.synchronized and self.uses_batch_statistics):
             return False
-        own = self._parameters
-        return own["weight"] is not None and own["bias"] is not None and self.has_plain_statistics
+        parameters = self._parameters
+        has_affine = parameters["weight"] is not None and parameters["bias"] is not None
+        return has_affine and self.has_contiguous_statistics
 
-    def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
-        """activation(norm(x) + residual), where `fits`."""
-        if not self.learns:
+    def forward_native(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
+        """Return activation(norm(x) + residual) for what `supports`."""
+        if not self.uses_batch_statistics:
             return operators.normalize_by_running(
                 x, self.tensors, epsilon=self._epsilon, activation=activation, residual=residual
             )
@@ -195,12 +198,13 @@ class BatchNorm(nn.BatchNorm):
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        own = self._parameters  # a Layer's attributes are found slowly
-        return own["weight"], own["bias"], own["_mean"], own["_variance"]
+        """Weight, bias, running mean and running variance."""
+        parameters = self._parameters  # attribute lookup on a Layer is slow
+        return parameters["weight"], parameters["bias"], parameters["_mean"], parameters["_variance"]
 
 
 class Linear(nn.Linear):
-    """`paddle.nn.Linear`."""
+    """`paddle.nn.Linear` on native operators."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.bias is not None and native.takes(x, 2):
@@ -209,7 +213,7 @@ class Linear(nn.Linear):
 
 
 class MaxPool2D(nn.MaxPool2D):
-    """`paddle.nn.MaxPool2D`."""
+    """`paddle.nn.MaxPool2D` on native operators."""
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = None if self.return_mask else _pool_geometry(self, x)
@@ -219,7 +223,7 @@ class MaxPool2D(nn.MaxPool2D):
 
 
 class AvgPool2D(nn.AvgPool2D):
-    """`paddle.nn.AvgPool2D`."""
+    """`paddle.nn.AvgPool2D` on native operators."""
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = None if self.divisor is not None else _pool_geometry(self, x)
@@ -229,7 +233,7 @@ class AvgPool2D(nn.AvgPool2D):
 
 
 class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
-    """`paddle.nn.AdaptiveAvgPool2D`."""
+    """`paddle.nn.AdaptiveAvgPool2D` on native operators."""
 
     def forward(self, x: Tensor) -> Tensor:
         sizes = self._output_size if isinstance(self._output_size, (list, tuple)) else (self._output_size,) * 2
@@ -239,7 +243,7 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
 
 
 def synchronize_norms(network: nn.Layer) -> None:
-    """Let the batch norms of `network` see the batches of all processes, which must train it together."""
+    """Make all batch norms of `network` compute their statistics over the batches of all processes that train it."""
     for layer in network.sublayers(include_self=True):
         if isinstance(layer, BatchNorm):
             layer.synchronized = True
@@ -248,16 +252,16 @@ def synchronize_norms(network: nn.Layer) -> None:
 def fusable(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
 ) -> operators.Stage | None:
-    """What a native operator needs to train act(norm(conv(x)) + residual); None where none can.
+    """Return the arguments of the native operator that trains act(norm(conv(x)) + residual); None if unsupported.
 
-    Callers have asked `ppzoo.native.takes(x)` before.
+    The caller has checked `ppzoo.native.takes(x)`.
     """
     if not (is_plain(conv, Conv2D) and is_plain(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
         return None
-    if not norm.learns or x.shape[0] < 2:
+    if not norm.uses_batch_statistics or x.shape[0] < 2:
         return None
     name, geometry = _activation_name(act), conv.geometry(x)
-    if geometry is None or not norm.fuses(name, residual):
+    if geometry is None or not norm.is_fusable(name, residual):
         return None
     if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and residual.dtype == x.dtype):
         return None
@@ -265,47 +269,47 @@ def fusable(
 
 
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
+    """Return act(norm(conv(x)) + residual) with as few operators as possible; `residual` can be None."""
     stage = fusable(conv, norm, act, x, residual) if native.takes(x) else None
     if stage is not None:
         return operators.convolve_and_normalize(x, stage, residual)
     y = conv(x)
     if is_plain(norm, BatchNorm) and norm._act is None:
         name = _activation_name(act)
-        if norm.fits(y, name, residual):
-            return norm.fused(y, name, residual)
+        if norm.supports(y, name, residual):
+            return norm.forward_native(y, name, residual)
     y = norm(y)
     return act(y if residual is None else add(y, residual))
 
 
 def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
-    """The activation called `activation` of norm(x)."""
-    if is_plain(norm, BatchNorm) and norm._act is None and norm.fits(x, activation):
-        return norm.fused(x, activation)
+    """Return activation(norm(x)); None is the identity."""
+    if is_plain(norm, BatchNorm) and norm._act is None and norm.supports(x, activation):
+        return norm.forward_native(x, activation)
     y = norm(x)
     return y if activation is None else getattr(F, activation)(y)
 
 
 def is_plain(layer: nn.Layer, kind: type[nn.Layer]) -> bool:
-    """Whether calling `layer` runs `kind.forward` and nothing else: no hook, and no other forward in its place."""
-    own = layer.__dict__  # a Layer's attributes are found slowly
-    watched = own["_forward_pre_hooks"] or own["_forward_post_hooks"]
-    return isinstance(layer, kind) and type(layer).forward is kind.forward and not watched and "forward" not in own
+    """Whether calling `layer` runs exactly `kind.forward`: no hooks, no override."""
+    attributes = layer.__dict__  # attribute lookup on a Layer is slow
+    hooks = attributes["_forward_pre_hooks"] or attributes["_forward_post_hooks"]
+    overridden = type(layer).forward is not kind.forward or "forward" in attributes
+    return isinstance(layer, kind) and not overridden and not hooks
 
 
 def _activation_name(act: nn.Layer) -> str | None:
-    """The name of an activation that the native operators know, None for the identity; else "unknown"."""
+    """Return the name by which the native operators know an activation, None for the identity; else "unknown"."""
     return ACTIVATION_NAMES.get(type(act), "unknown") if is_plain(act, type(act)) else "unknown"
 
 
-def _alike(x: Tensor, y: Tensor) -> bool:
-    """Whether `y` has the shape and the type of `x`, on which the native operators can compute."""
+def _same_shape_and_dtype(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and x.dtype == y.dtype
 
 
 def add(x: Tensor, y: Tensor) -> Tensor:
-    """x + y, two tensors N x C x H x W."""
-    return operators.add(x, y) if native.takes(x) and _alike(x, y) else x + y
+    """Return x + y for two tensors N x C x H x W."""
+    return operators.add(x, y) if native.takes(x) and _same_shape_and_dtype(x, y) else x + y
 
 
 def relu(x: Tensor) -> Tensor:
@@ -313,33 +317,41 @@ def relu(x: Tensor) -> Tensor:
 
 
 def add_relu(x: Tensor, y: Tensor) -> Tensor:
-    """ReLU(x + y) of two tensors N x C x H x W."""
-    return operators.add(x, y, "relu") if native.takes(x) and _alike(x, y) else F.relu(x + y)
+    """Return ReLU(x + y) for two tensors N x C x H x W."""
+    return operators.add(x, y, "relu") if native.takes(x) and _same_shape_and_dtype(x, y) else F.relu(x + y)
 
 
 def concat(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors N x C x H x W one after the other along their channels."""
+    """Concatenate tensors N x C x H x W along the channel axis."""
     known = native.takes(parts[0]) and all(part.dtype == parts[0].dtype and 0 not in part.shape for part in parts)
     return operators.concat(parts) if known else paddle.concat(list(parts), axis=1)
 
 
-def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors N x C x H x W of equal shape joined along their channels, which are dealt out in turn.
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Interleave the channels of `groups` equal groups: the first channel of each group, the second of each, ...
 
-    The channel shuffle of Zhang et al., arXiv:1707.01083, after a concatenation: first the first channel of each part,
-    then the second of each, ...
+    Zhang et al., arXiv:1707.01083, section 3.1, figure 1. Implemented with split and stack: reshape and transpose take
+    four times as long on a CPU and need a fixed size, which an exported program can leave open; Paddle2ONNX does not
+    support `paddle.nn.functional.channel_shuffle`.
+
+    Shape: N x C x H x W, C a multiple of `groups`, to the same.
     """
-    if native.takes(parts[0]) and all(_alike(parts[0], part) for part in parts):
+    return paddle.stack(paddle.split(x, groups, axis=1), axis=2).flatten(1, 2)
+
+
+def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
+    """Return channel_shuffle(concat(parts), len(parts)) for tensors N x C x H x W of equal shape."""
+    if native.takes(parts[0]) and all(_same_shape_and_dtype(parts[0], part) for part in parts):
         return operators.concat(parts, shuffled=True)
     return channel_shuffle(paddle.concat(list(parts), axis=1), len(parts))
 
 
 def halve(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the second half of the channels of N x C x H x W, C even."""
+    """Split N x C x H x W, C even, into the first and the second half of its channels."""
     return operators.halve(x) if native.takes(x) else tuple(paddle.split(x, 2, axis=1))
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
-    """x * gate: N x C x H x W, and N x C x 1 x 1."""
+    """Return x * gate for x: N x C x H x W and gate: N x C x 1 x 1."""
     known = native.takes(x) and gate.shape == [*x.shape[:2], 1, 1] and gate.dtype == x.dtype
     return operators.scale_channels(x, gate) if known else x * gate

@@ -1,33 +1,35 @@
-"""The names of PaddleClas's parameters, in one place.
+"""PaddleClas's parameter names and uniform initial weights: parameter attributes, batch norm and linear layers.
 
-A block that carries a `name` gives its parameters that name and a suffix. These are the second set of names beside
-the attribute paths: weight files of PaddleClas 1.x and optimizer states are keyed by them.
+A block with a `name` derives its parameter names from it with fixed suffixes. Besides the structured names
+(attribute paths), these parameter names are keys in weight files of PaddleClas 1.x and in optimizer states.
 """
 
 from __future__ import annotations
 
-from paddle import ParamAttr
+import math
+
+from paddle import ParamAttr, nn
 
 from ppzoo.layers.native_layers import BatchNorm, Linear
 
 
 def weight_attr(name: str | None, **options) -> ParamAttr:
-    """The attribute of a convolution's or linear layer's weight: `NAME_weights`, or a generated name without `name`."""
+    """Attribute of a convolution's or linear layer's weight: named `NAME_weights`, or a generated name for None."""
     return ParamAttr(name=name and f"{name}_weights", **options)
 
 
 def bias_attr(name: str | None, **options) -> ParamAttr:
-    """The attribute of a convolution's or linear layer's bias: `NAME_offset`, or a generated name without `name`."""
+    """Attribute of a convolution's or linear layer's bias: named `NAME_offset`, or a generated name for None."""
     return ParamAttr(name=name and f"{name}_offset", **options)
 
 
 def batch_norm(channels: int, name: str | None = None, **options) -> BatchNorm:
-    """Batch norm over `channels`, its four tensors named `NAME_scale`, `_offset`, `_mean`, `_variance`.
+    """Build a batch norm whose four tensors are named `NAME_scale`, `NAME_offset`, `NAME_mean`, `NAME_variance`.
 
     Args:
         channels: size of the channel axis.
-        name: common part of the four names; generated names (`batch_norm_0.w_0`, ...) without it.
-        options: passed on to `paddle.nn.BatchNorm` (momentum, epsilon, data_layout, param_attr, bias_attr).
+        name: common prefix of the four names; by default they are generated (`batch_norm_0.w_0`, ...).
+        options: further arguments of `paddle.nn.BatchNorm` (momentum, epsilon, data_layout, param_attr, bias_attr).
     """
     if name is None:
         return BatchNorm(channels, **options)
@@ -42,5 +44,21 @@ def batch_norm(channels: int, name: str | None = None, **options) -> BatchNorm:
 
 
 def linear(in_features: int, out_features: int, name: str | None = None) -> Linear:
-    """A linear layer whose parameters are `NAME_weights` (in_features x out_features) and `NAME_offset`."""
+    """Build a linear layer with parameters `NAME_weights` (in_features x out_features) and `NAME_offset`."""
     return Linear(in_features, out_features, weight_attr=weight_attr(name), bias_attr=bias_attr(name))
+
+
+def fan_in_uniform(fan_in: int) -> nn.initializer.Uniform:
+    """Initializer that is uniform between -1/sqrt(fan_in) and 1/sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return nn.initializer.Uniform(-bound, bound)
+
+
+def uniform_linear(in_features: int, out_features: int, name: str | None = None) -> Linear:
+    """Build a `linear` layer whose weight is initialized by `fan_in_uniform(in_features)` and whose bias is zero."""
+    return Linear(
+        in_features,
+        out_features,
+        weight_attr=weight_attr(name, initializer=fan_in_uniform(in_features)),
+        bias_attr=bias_attr(name),
+    )

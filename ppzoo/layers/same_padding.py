@@ -1,4 +1,4 @@
-"""TensorFlow's "SAME" padding, fixed when a network is built or by the image at hand: the EfficientNets have it."""
+"""TensorFlow's "SAME" padding for the EfficientNets: fixed by the native image size, or by the input's size."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Literal
 Padding = Literal["native", "symmetric", "input"]
 
 
-def padding_of(rule: Padding, size: int, kernel_size: int, stride: int) -> list[int] | int | str:
-    """What `Conv2D` takes as padding.
+def same_padding(rule: Padding, size: int, kernel_size: int, stride: int) -> list[int] | int | str:
+    """Return the `padding` argument of `Conv2D`.
 
     Args:
-        rule: "native": `native_same_padding`; "input": TensorFlow's, by the map at hand; "symmetric": half the kernel.
-        size: side of the map at the native image size, in pixels.
+        rule: "native": `native_same_padding`; "input": TensorFlow's "SAME" for the size of the input; "symmetric":
+            half the kernel size on each side.
+        size: side of the feature map at the native image size, in pixels.
     """
     if rule == "native":
         return native_same_padding(size, kernel_size, stride)
@@ -20,11 +21,12 @@ def padding_of(rule: Padding, size: int, kernel_size: int, stride: int) -> list[
 
 
 def native_same_padding(size: int, kernel_size: int, stride: int) -> list[int]:
-    """Zeros above, below, left and right of a map that is `size` pixels wide at the native image size.
+    """Return top, bottom, left and right padding of a map that has `size` x `size` pixels at the native image size.
 
-    They place the filter as TensorFlow's "SAME" does there: ceil(size / stride) outputs, an odd zero after the map.
-    Where one is odd, PaddleClas pads `stride` more on every side and crops the first output. That leaves `stride`
-    zeros more after the map than before it, where TensorFlow has one: images of another size see the difference.
+    At that size it is equivalent to TensorFlow's "SAME": ceil(size / stride) outputs, and an odd zero comes after the
+    map. For an odd total, PaddleClas pads `stride` more pixels on every side and crops the first output. This equals
+    `stride` more zeros after the map than before it, where TensorFlow has one more: images of other sizes see the
+    difference.
     """
     total = max(kernel_size - (size % stride or stride), 0)
     before = total // 2

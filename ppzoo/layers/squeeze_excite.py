@@ -1,6 +1,6 @@
-"""Squeeze-and-excitation with linear layers, as the SE residual networks have it.
+"""Squeeze-and-excitation with linear layers (SE residual networks) and with 1x1 convolutions (mobile networks).
 
-Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507, figure 2.
+Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507, section 3 and figure 2.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppzoo.layers.native_layers import AdaptiveAvgPool2D, scale_channels
-from ppzoo.layers.uniform_linear import uniform_linear
+from ppzoo.layers.native_layers import AdaptiveAvgPool2D, Conv2D, scale_channels
+from ppzoo.layers.param_names import bias_attr, uniform_linear, weight_attr
 
 
 class SELayer(nn.Layer):
-    """Weigh each channel by a number between 0 and 1 that is computed from the means of all channels.
+    """Multiply each channel by a gate between 0 and 1, computed by two linear layers from the means of all channels.
 
     Args:
         channels: channels of the input and the output.
@@ -35,5 +35,37 @@ class SELayer(nn.Layer):
 
     def forward(self, x):
         means = self.pool2d_gap(x).flatten(1)
-        weights = F.sigmoid(self.excitation(F.relu(self.squeeze(means))))
-        return scale_channels(x, weights.unsqueeze(self.spatial_axes))
+        gate = F.sigmoid(self.excitation(F.relu(self.squeeze(means))))
+        return scale_channels(x, gate.unsqueeze(self.spatial_axes))
+
+
+class ConvSqueezeExcite(nn.Layer):
+    """Multiply each channel by a gate, computed by two 1x1 convolutions with bias from the means of all channels.
+
+    Args:
+        channels: channels of the input and the output.
+        squeezed: channels between the two convolutions.
+        act: the activation between them.
+        gate: the activation after them.
+        name: the parameters are `NAME_reduce_weights`, `NAME_expand_weights`, ...; by default, generated names.
+
+    Shape: N x channels x H x W to the same.
+    """
+
+    reduce_key, expand_key = "conv1", "conv2"
+
+    def __init__(self, channels: int, squeezed: int, *, act: nn.Layer, gate: nn.Layer, name: str | None = None) -> None:
+        super().__init__()
+        self.pool = AdaptiveAvgPool2D(1)
+        self.add_sublayer(self.reduce_key, _pointwise(channels, squeezed, name and f"{name}_reduce"))
+        self.add_sublayer(self.expand_key, _pointwise(squeezed, channels, name and f"{name}_expand"))
+        self.act = act
+        self.gate = gate
+
+    def forward(self, x):
+        y = self.act(self._sub_layers[self.reduce_key](self.pool(x)))
+        return scale_channels(x, self.gate(self._sub_layers[self.expand_key](y)))
+
+
+def _pointwise(in_channels: int, out_channels: int, name: str | None) -> Conv2D:
+    return Conv2D(in_channels, out_channels, 1, weight_attr=weight_attr(name), bias_attr=bias_attr(name))

@@ -1,7 +1,8 @@
-"""Batch norm over the batches of all processes: two with batches of 16 then train as one with a batch of 32 does.
+"""Synchronized batch norm: statistics over the batches of all processes.
 
-PaddlePaddle has a kernel of it for GPUs alone. On other devices it is put together here of PaddlePaddle's operators
-and two transfers: of the moments on the way forward, of two sums on the way back.
+Two processes with batches of 16 then train like one process with a batch of 32. PaddlePaddle has a kernel for GPUs
+only. On other devices the norm is composed here of PaddlePaddle's operators and two collectives: an all-gather of the
+moments in the forward pass and an all-reduce of two sums in the backward pass.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from paddle.nn import functional as F
 
 
 def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
-    """What `norm` answers to x in training; its running statistics move towards those of all processes' batches."""
+    """Return norm(x) in training mode with the statistics of all processes, and update the running statistics."""
     if x.place.is_gpu_place():
         tensors = x, norm._mean, norm._variance, norm.weight, norm.bias
         options = False, norm._momentum, norm._epsilon, norm._data_layout, False, False
@@ -31,14 +32,14 @@ def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
 
 
 def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance (biased), C each, of P parts.
+    """Return mean and biased variance, C each, of values in P parts.
 
     Chan et al., "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 
     Args:
-        counts: P x 1 numbers of values a channel.
+        counts: P x 1 numbers of values per channel.
         means: P x C.
-        squares: P x C sums of the squared distances from the part's own mean.
+        squares: P x C sums of the squared distances from the mean of the part.
     """
     count = counts.sum()
     mean = (counts * means).sum(0) / count
@@ -46,27 +47,28 @@ def combine_moments(counts: Tensor, means: Tensor, squares: Tensor) -> tuple[Ten
 
 
 class _SynchronizedNorm(PyLayer):
-    """Normalizes by the mean and the variance over all processes; answers both, C each, beside the result.
+    """Normalize by the mean and the variance over all processes; return the result, the mean and the variance (C each).
 
-    Ioffe and Szegedy, arXiv:1502.03167. The gradient of x takes in what x does to the other processes' losses.
+    Ioffe and Szegedy, arXiv:1502.03167. The gradient of x includes its effect on the losses of the other processes.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, axes: list[int], epsilon: float) -> Any:
         values = x.astype("float32")
-        own = values.mean(axes, keepdim=True)
-        squares = ((values - own) ** 2).sum(axes)
+        local_mean = values.mean(axes, keepdim=True)
+        squares = ((values - local_mean) ** 2).sum(axes)
         count = paddle.full([1], x.size // squares.size, "float32")
         gathered: list[Tensor] = []
-        dist.all_gather(gathered, paddle.concat([count, own.flatten(), squares]))
+        dist.all_gather(gathered, paddle.concat([count, local_mean.flatten(), squares]))
         parts = paddle.stack(gathered)
         channels = squares.size
         mean, variance = combine_moments(parts[:, :1], parts[:, 1 : channels + 1], parts[:, channels + 1 :])
         scale = paddle.rsqrt(variance + epsilon)
-        normalized = (values - mean.reshape(own.shape)) * scale.reshape(own.shape)
+        shape = local_mean.shape
+        normalized = (values - mean.reshape(shape)) * scale.reshape(shape)
         ctx.save_for_backward(normalized, weight, scale)
-        ctx.axes, ctx.shape, ctx.count, ctx.dtype = axes, own.shape, parts[:, 0].sum(), x.dtype
-        y = normalized * weight.reshape(own.shape) + bias.reshape(own.shape)
+        ctx.axes, ctx.shape, ctx.count, ctx.dtype = axes, shape, parts[:, 0].sum(), x.dtype
+        y = normalized * weight.reshape(shape) + bias.reshape(shape)
         ctx.mark_non_differentiable(mean, variance)
         return y.astype(x.dtype), mean, variance
 

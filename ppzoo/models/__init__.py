@@ -1,4 +1,4 @@
-"""The networks, one file a family. Importing this package registers all of them."""
+"""The networks, one file per family. Importing this package registers all of them."""
 
 from ppzoo.models import (  # noqa: F401
     alexnet,

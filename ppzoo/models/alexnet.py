@@ -1,10 +1,10 @@
 """AlexNet: five convolutions and three linear layers.
 
 Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
-section 3.5, figure 2. PaddleClas's network and official weights are those of the common re-telling in one column, and
-so is this file: convolutions of 64, 192, 384, 256, 256 maps, where the paper has 96, 256, 384, 384, 256 in two columns
-that see each other in some layers only, and the author's own one-column version (Krizhevsky: "One weird trick for
-parallelizing convolutional neural networks", arXiv:1404.5997) has 64, 192, 384, 384, 256; no local response
+section 3.5, figure 2. PaddleClas's network and official weights are the widespread variant with one column, which this
+file implements: convolutions with 64, 192, 384, 256, 256 channels, where the paper has 96, 256, 384, 384, 256 in two
+columns that are connected in some layers only, and the author's own one-column version (Krizhevsky: "One weird trick
+for parallelizing convolutional neural networks", arXiv:1404.5997) has 64, 192, 384, 384, 256; no local response
 normalization (paper, section 3.3); dropout before the first two linear layers, as in the paper's section 4.2. The
 initial values are PaddleClas's: uniform within 1 / sqrt(fan-in), in all linear layers by the fan-in of the first.
 """
@@ -27,7 +27,7 @@ from ppzoo.layers import (
 )
 from ppzoo.models.catalog import Weights, variant
 
-# Layer: filter, stride, maps of 224 x 224 pixels after it (after its pooling).
+# Layer: kernel, stride, shape of its output (and of its pooling's output) for images of 224 x 224 pixels.
 #   conv1  11x11 / 4    64 x 55 x 55   pool 3x3 / 2   27 x 27
 #   conv2  5x5         192 x 27 x 27   pool 3x3 / 2   13 x 13
 #   conv3  3x3         384 x 13 x 13
@@ -37,14 +37,18 @@ from ppzoo.models.catalog import Weights, variant
 LAST_MAP = 256 * 6 * 6
 
 
-def uniform_convolution(in_channels: int, out_channels: int, kernel_size: int, **options) -> Conv2D:
-    """A convolution whose filter and bias start uniform within 1 / sqrt(in_channels kernel_size^2)."""
+def uniform_convolution(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int | None = None, name: str
+) -> Conv2D:
+    """Build a convolution with kernel and bias initialized uniformly within 1 / sqrt(in_channels kernel_size^2)."""
     initial = fan_in_uniform(in_channels * kernel_size**2)
-    return convolution(in_channels, out_channels, kernel_size, initializer=initial, **options)
+    return convolution(
+        in_channels, out_channels, kernel_size, stride=stride, padding=padding, name=name, initializer=initial
+    )
 
 
 def linear_by_last_map(in_features: int, out_features: int, name: str) -> Linear:
-    """A linear layer whose weight and bias start uniform within 1 / sqrt(LAST_MAP), whatever its own size."""
+    """Build a linear layer with weight and bias initialized uniformly within 1 / sqrt(LAST_MAP), whatever its size."""
     initial = fan_in_uniform(LAST_MAP)
     return Linear(
         in_features,
@@ -55,14 +59,25 @@ def linear_by_last_map(in_features: int, out_features: int, name: str) -> Linear
 
 
 class ConvPoolLayer(nn.Layer):
-    """Convolution, ReLU, max-pooling 3x3 with stride 2.
+    """Convolution, ReLU, 3x3 max pooling with stride 2.
 
     Shape: N x in_channels x H x W to N x out_channels x about H/(2 stride) x W/(2 stride).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        name: str,
+    ) -> None:
         super().__init__()
-        self._conv = uniform_convolution(in_channels, out_channels, kernel_size, **options)
+        self._conv = uniform_convolution(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, name=name
+        )
         self.relu = nn.ReLU()
         self._pool = MaxPool2D(3, stride=2)
 

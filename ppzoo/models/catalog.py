@@ -1,4 +1,4 @@
-"""The table of architectures: a variant is a network class, the arguments that make it, and its official weights."""
+"""Registry of architectures: each variant is a network class with fixed arguments, and its official weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFICIAL_WEIGHTS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
 
 @dataclass(frozen=True)
 class Weights:
-    """One record of official weights: where they come from, what they reach, how their images are prepared.
+    """One set of official weights: source, published metrics and preprocessing.
 
     Attributes:
         file: path of the `.pdparams` below `OFFICIAL_WEIGHTS`.
@@ -48,9 +48,9 @@ class Variant:
     """A registered architecture.
 
     Attributes:
-        network: class of the network; `fixed` are the arguments that make this variant.
-        weights: the official weights, if there are any; `ssld` those trained by PaddleClas's distillation.
-        image_shape: native input, channels x height x width.
+        network: class of the network; `fixed` are the arguments that define this variant.
+        weights: the official weights, or None; `ssld`: those trained by PaddleClas's distillation, or None.
+        image_shape: native input shape, channels x height x width.
     """
 
     name: str
@@ -62,20 +62,20 @@ class Variant:
 
     @property
     def class_num(self) -> int:
-        """The number of classes that it has unless told otherwise."""
+        """The default number of classes."""
         return inspect.signature(self.network).parameters["class_num"].default
 
     @property
     def options(self) -> list[str]:
-        """Names of the arguments that a caller may still set."""
+        """Names of the arguments that a caller can set."""
         parameters = inspect.signature(self.network).parameters
         return [name for name in parameters if name not in self.fixed]
 
     def build(self, **options: Any) -> Classifier:
-        """The network; a fresh scope of names lets several live in one process.
+        """Build the network in a new scope of generated parameter names, so that several can exist in one process.
 
         Raises:
-            ConfigError: an option that this architecture does not have, or a value that it cannot have.
+            ConfigError: an option that this architecture does not have, or an invalid value.
         """
         self._check(options)
         with paddle.utils.unique_name.guard():
@@ -87,7 +87,7 @@ class Variant:
             if name not in self.options:
                 known = ", ".join(self.options)
                 raise ConfigError(
-                    f"{self.name} has no option {name!r}{suggestion(name, self.options)} (it has: {known})"
+                    f"{self.name} has no option {name!r}{suggestion(name, self.options)} (options: {known})"
                 )
             choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
             if choices and value not in choices:
@@ -98,8 +98,8 @@ class Variant:
             raise ConfigError(f"{self.name}: expected class_num of at least 1, got {count}")
         if count > MAX_CLASSES:
             raise ConfigError(
-                f"{self.name}: expected class_num of at most {MAX_CLASSES}, got {count}: its last layer has a row"
-                " of weights for each class"
+                f"{self.name}: expected class_num of at most {MAX_CLASSES}, got {count}; the last layer has one row of"
+                " weights per class"
             )
 
 
@@ -115,11 +115,18 @@ def variant(
     image_shape: tuple[int, int, int] = (3, 224, 224),
     **fixed: Any,
 ) -> None:
-    """Register the architecture `name`: `network` called with the arguments `fixed` (the rest as in `Variant`)."""
+    """Register the architecture `name`: `network` with the arguments `fixed`; for the others see `Variant`."""
     MODELS.add(name, Variant(name, network, fixed, weights, ssld, image_shape))
 
 
 def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]:
-    """Names of the architectures that match a shell pattern, sorted; `pretrained`: only those with weights."""
+    """Return the sorted names of the architectures that match a shell pattern.
+
+    Args:
+        pattern: shell pattern; case is ignored.
+        pretrained: True: only those with official weights; False: only those without.
+    """
     names = MODELS.matching(pattern)
-    return names if pretrained is None else [n for n in names if (MODELS[n].weights is not None) == pretrained]
+    if pretrained is None:
+        return names
+    return [name for name in names if (MODELS[name].weights is not None) == pretrained]

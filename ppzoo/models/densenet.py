@@ -1,12 +1,12 @@
-"""DenseNet: every layer of a block sees the maps of all layers before it.
+"""DenseNet: every layer of a block receives the feature maps of all preceding layers.
 
 Huang, Liu, van der Maaten, Weinberger: "Densely Connected Convolutional Networks", CVPR 2017, arXiv:1608.06993,
 table 1 and section 3. The networks for ImageNet are DenseNet-BC: bottlenecks before the 3x3 convolutions and
 transitions that halve the channels. DenseNet161, with growth rate 48, is in the authors' repository and in the table
-of earlier versions of the paper; DenseNet264 has its place in the last one.
+of earlier versions of the paper; DenseNet264 replaces it in the last version.
 
-`DenseNet_plain` is the small re-telling without bottlenecks (DenseNet-C): four blocks of four layers, and
-convolutions with a bias, where the paper has none.
+`DenseNet_plain` is a widespread small variant without bottlenecks (DenseNet-C): four blocks of four layers, and
+convolutions with bias, where the paper has none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ppzoo.layers import (
 )
 from ppzoo.models.catalog import Weights, variant
 
-# Growth rate k, layers in each of the four blocks: table 1 of the paper. The stem has 2k channels.
+# Depth -> growth rate k and layers in each of the four blocks: table 1 of the paper. The stem has 2k channels.
 STAGES = {
     121: (32, (6, 12, 24, 16)),
     161: (48, (6, 12, 36, 24)),
@@ -40,7 +40,7 @@ STAGES = {
 
 
 class BNACConvLayer(nn.Layer):
-    """Batch norm, ReLU, convolution that keeps the size.
+    """Batch norm, ReLU, and a convolution that keeps the size.
 
     Shape: N x in_channels x H x W to N x out_channels x H x W.
     """
@@ -55,9 +55,9 @@ class BNACConvLayer(nn.Layer):
 
 
 class DenseLayer(nn.Layer):
-    """Composite function of section 3, whose `growth_rate` new maps are put behind those that came in.
+    """Composite function of section 3, whose `growth_rate` output channels are appended to the input.
 
-    With `bn_size` a 1x1 convolution to bn_size x growth_rate channels stands before the 3x3 one ("bottleneck layers").
+    With `bn_size`, a 1x1 convolution to bn_size x growth_rate channels precedes the 3x3 convolution ("bottleneck").
 
     Shape: N x in_channels x H x W to N x (in_channels + growth_rate) x H x W.
     """
@@ -81,21 +81,38 @@ class DenseLayer(nn.Layer):
 
 
 class DenseBlock(nn.Sequential):
-    """Dense layers, each of which widens the map by the growth rate.
+    """Dense layers, each of which adds `growth_rate` channels.
 
     Shape: N x in_channels x H x W to N x (in_channels + depth growth_rate) x H x W.
     """
 
-    def __init__(self, in_channels: int, depth: int, growth_rate: int, *, name: str, **options) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        depth: int,
+        growth_rate: int,
+        *,
+        bn_size: int | None,
+        dropout: float,
+        bias: bool,
+        name: str,
+    ) -> None:
         super().__init__()
         for number in range(depth):
             layer_name = f"{name}_{number + 1}"
-            layer = DenseLayer(in_channels + number * growth_rate, growth_rate, name=layer_name, **options)
+            layer = DenseLayer(
+                in_channels + number * growth_rate,
+                growth_rate,
+                bn_size=bn_size,
+                dropout=dropout,
+                bias=bias,
+                name=layer_name,
+            )
             self.add_sublayer(layer_name, layer)
 
 
 class TransitionLayer(nn.Layer):
-    """Between two blocks: a 1x1 convolution to half the channels (compression 0.5), then half the size.
+    """Layer between two blocks: a 1x1 convolution to half the channels (compression 0.5), then 2x2 average pooling.
 
     Shape: N x in_channels x H x W to N x in_channels/2 x H/2 x W/2.
     """
@@ -114,10 +131,10 @@ class DenseNet(Classifier):
 
     Args:
         class_num: number of classes.
-        growth_rate: maps that each layer adds; the first convolution has twice as many.
+        growth_rate: channels that each layer adds; the first convolution has twice as many.
         blocks: number of layers in each block.
-        bn_size: width of the bottlenecks in units of the growth rate; None: no bottlenecks.
-        dropout: rate after each layer.
+        bn_size: channels of the bottlenecks divided by the growth rate; None: no bottlenecks.
+        dropout: rate of the dropout after each layer.
         bias: whether the convolutions have biases.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.

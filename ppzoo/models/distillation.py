@@ -1,7 +1,7 @@
-"""Networks that look at the same images, so that one can learn from another: knowledge distillation.
+"""Knowledge distillation: several networks that receive the same images.
 
-Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", arXiv:1503.02531. Which network teaches which is
-for the losses to say (`DistillationCELoss`, `DistillationGTCELoss`).
+Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", arXiv:1503.02531. Which network is the teacher of
+which is configured in the losses (`DistillationCELoss`, `DistillationGTCELoss`).
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from ppzoo.layers import Classifier
 
 
 class DistillationModel(nn.Layer):
-    """Networks by name; answers {name: what that network answers}.
+    """Several named networks; returns the output of each network by name.
 
-    A state dict has `NAME.` before the names of each network's own, as PaddleClas's has. A frozen network stays in
-    evaluation mode, so that a teacher teaches what it answers when it is used. (PaddleClas freezes the parameters
-    alone: its teacher normalizes by the batch, drops out, and its running statistics drift.)
+    Structured names are prefixed with `NAME.`, as in PaddleClas. A frozen network stays in evaluation mode, so that a
+    teacher has the same outputs in training as in inference. (PaddleClas only freezes the parameters: its teacher
+    normalizes by the batch, applies dropout, and updates its running statistics.)
 
     Args:
-        networks: by name. Parameters whose names would clash with an earlier network's get `NAME_` before them, for
-            the optimizer's state is keyed by parameter names.
-        frozen: names of those that are not trained.
-        answering: name of the one that is used in the end.
+        networks: the networks by name. A parameter whose name an earlier network has, too, is renamed with the prefix
+            `NAME_`, because the optimizer's state is keyed by parameter names.
+        frozen: names of the networks that are not trained.
+        inference_arch: name of the network that is used for inference.
 
     Shape: N x C x H x W to {name: N x class_num}.
     """
 
-    def __init__(self, networks: Mapping[str, Classifier], *, frozen: Collection[str], answering: str) -> None:
+    def __init__(self, networks: Mapping[str, Classifier], *, frozen: Collection[str], inference_arch: str) -> None:
         super().__init__()
-        self.names, self.frozen, self.answering = tuple(networks), frozenset(frozen), answering
+        self.names, self.frozen, self.inference_arch = tuple(networks), frozenset(frozen), inference_arch
         taken: set[str] = set()
         for name, network in networks.items():
             self.add_sublayer(name, network)
@@ -46,7 +46,7 @@ class DistillationModel(nn.Layer):
 
     @property
     def head_layers(self) -> tuple[str, ...]:
-        """Attribute paths of the layers whose size is the number of classes."""
+        """Attribute paths of the layers whose number of outputs is the number of classes."""
         return tuple(f"{name}.{path}" for name in self.names for path in self._sub_layers[name].head_layers)
 
     def train(self) -> None:
@@ -55,8 +55,8 @@ class DistillationModel(nn.Layer):
             self._sub_layers[name].eval()
 
     def forward(self, x: paddle.Tensor) -> dict:
-        answers = {}
+        outputs = {}
         for name in self.names:
             with paddle.set_grad_enabled(name not in self.frozen and paddle.is_grad_enabled()):
-                answers[name] = self._sub_layers[name](x)
-        return answers
+                outputs[name] = self._sub_layers[name](x)
+        return outputs

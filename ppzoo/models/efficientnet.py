@@ -1,11 +1,11 @@
-"""EfficientNet: inverted residuals with squeeze-and-excitation, widened, deepened and enlarged together.
+"""EfficientNet: inverted residuals with squeeze-and-excitation; width, depth and image size are scaled together.
 
 Tan, Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, arXiv:1905.11946,
 table 1 (B0) and section 3.3 (compound scaling; the factors of B1 to B7 are those of the authors' code).
-B0 to B7 follow PaddleClas, whose keys repeat `_conv` at every level of wrapping.
+B0 to B7 follow PaddleClas, whose keys contain `_conv` once per nesting level.
 `EfficientNetB0_small` is PaddleClas's B0 without squeeze-and-excitation. `EfficientNet_lite0` is the smallest network
 of EfficientNet-Lite (github.com/tensorflow/tpu, models/official/efficientnet/lite): B0 without squeeze-and-excitation,
-with ReLU6 instead of swish, stem and head never scaled, padding by TensorFlow's "SAME" at whatever size the image has.
+with ReLU6 instead of swish, unscaled stem and head, and TensorFlow's "SAME" padding for the size of the input.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from paddle import nn
 
 from ppzoo import layers
 from ppzoo.errors import ConfigError
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Padding, add, linear, make_divisible, padding_of
+from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Padding, add, linear, make_divisible, same_padding
 from ppzoo.models.catalog import Weights, variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat, kernel size k: table 1 of the paper.
@@ -33,7 +33,7 @@ STAGES = [
 
 
 class Scaling(NamedTuple):
-    """Factors on channels and repeats, side of the native image in pixels, dropout before the last layer."""
+    """Factors on channels and repeats, native image size in pixels, rate of the dropout before the last layer."""
 
     width: float
     depth: float
@@ -46,19 +46,25 @@ class ConvBNLayer(layers.ConvBNLayer):
 
     conv_key, norm_key = "_conv._conv", "_bn"
 
-    def __init__(self, *sizes: int, name: str, norm_name: str, **options) -> None:
-        super().__init__(*sizes, name=name, norm_name=norm_name, norm={"momentum": 0.99, "epsilon": 1e-3}, **options)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, name: str, norm_name: str, **options
+    ) -> None:
+        norm = {"momentum": 0.99, "epsilon": 1e-3}
+        super().__init__(in_channels, out_channels, kernel_size, name=name, norm_name=norm_name, norm=norm, **options)
 
 
 class ConvNorm(nn.Sequential):
-    """A `ConvBNLayer` one level deeper, under `_conv`."""
+    """A `ConvBNLayer` nested under `_conv`, with the same arguments."""
 
-    def __init__(self, *sizes: int, **options) -> None:
-        super().__init__(("_conv", ConvBNLayer(*sizes, **options)))
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, name: str, norm_name: str, **options
+    ) -> None:
+        layer = ConvBNLayer(in_channels, out_channels, kernel_size, name=name, norm_name=norm_name, **options)
+        super().__init__(("_conv", layer))
 
 
 class SEBlock(layers.ConvSqueezeExcite):
-    """Squeeze-and-excitation with swish inside and a sigmoid gate."""
+    """Squeeze-and-excitation with swish and a sigmoid gate."""
 
     reduce_key, expand_key = "_conv1._conv", "_conv2._conv"
 
@@ -67,13 +73,13 @@ class SEBlock(layers.ConvSqueezeExcite):
 
 
 class MbConvBlock(nn.Layer):
-    """Expand with 1x1, filter each channel, weigh the channels, project with a linear 1x1; an identity where it fits.
+    """1x1 expansion, depthwise convolution, squeeze-and-excitation, linear 1x1 projection; a shortcut if shapes match.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
 
     Args:
-        padding: of the filter, as `Conv2D` takes it.
-        drop_rate: share of a batch's images for which training leaves out everything but the identity.
+        padding: padding of the depthwise convolution, as for `Conv2D`.
+        drop_rate: probability, per image, that training skips everything but the shortcut.
     """
 
     def __init__(
@@ -129,9 +135,9 @@ class ExtractFeatures(nn.Sequential):
         super().__init__()
         self.last_at_stride: dict[int, str] = {}
         self.channels = make_divisible(32 * scaling.width)
-        around = padding_of(padding, scaling.image_size, 3, 2)
+        stem_padding = same_padding(padding, scaling.image_size, 3, 2)
         self._conv_stem = ConvNorm(
-            3, self.channels, 3, stride=2, padding=around, act=act, name="_conv_stem", norm_name="_bn0"
+            3, self.channels, 3, stride=2, padding=stem_padding, act=act, name="_conv_stem", norm_name="_bn0"
         )
         size, total_stride = math.ceil(scaling.image_size / 2), 2
 
@@ -147,7 +153,7 @@ class ExtractFeatures(nn.Sequential):
                     kernel_size,
                     expansion=expansion,
                     stride=stride,
-                    padding=padding_of(padding, size, kernel_size, stride),
+                    padding=same_padding(padding, size, kernel_size, stride),
                     use_se=use_se,
                     act=act,
                     drop_rate=drop_connect_rate * number / sum(depths),
@@ -164,16 +170,15 @@ class EfficientNet(Classifier):
 
     Args:
         class_num: number of classes.
-        scaling: what makes B0 to B7 of one table.
-        padding: "native": as at the native image size, whatever the image; "input": as at the image's own size;
-            "symmetric": half the kernel on every side.
+        scaling: the compound scaling of B0 to B7.
+        padding: see `layers.same_padding`.
         use_se: whether the blocks have squeeze-and-excitation.
         act: name of the activation.
-        dropout_rate: share of the last features that training sets to zero; by default the variant's.
-        drop_connect_rate: what a block's share of left-out images (see `MbConvBlock`) grows to, from 0 at the first.
+        dropout_rate: rate of the dropout before the last layer; by default the variant's.
+        drop_connect_rate: upper end of the blocks' `drop_rate` (see `MbConvBlock`), which grows linearly from 0.
 
     Raises:
-        ConfigError: a rate outside [0, 1).
+        ConfigError: a rate is outside [0, 1).
 
     Shape: N x 3 x H x W to N x class_num.
     """
@@ -195,7 +200,7 @@ class EfficientNet(Classifier):
         dropout_rate = scaling.dropout if dropout_rate is None else dropout_rate
         for option, rate in {"dropout_rate": dropout_rate, "drop_connect_rate": drop_connect_rate}.items():
             if not 0 <= rate < 1:
-                raise ConfigError(f"{option}: expected at least 0 and below 1, got {rate}; 0 switches it off")
+                raise ConfigError(f"{option}: expected at least 0 and below 1, got {rate}; 0 disables it")
         self._ef = ExtractFeatures(
             scaling, padding=padding, use_se=use_se, act=act, drop_connect_rate=drop_connect_rate
         )
@@ -214,7 +219,7 @@ class EfficientNet(Classifier):
 
 
 B0 = Scaling(1.0, 1.0, 224, 0.2)
-# Scaling; shorter side before the center crop; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published.
+# Scaling; shorter side before the center crop; published top-1, top-5, 10^9 multiply-adds, 10^6 parameters.
 VARIANTS = {
     "EfficientNetB0": (B0, 256, (0.7738, 0.9331, 0.4, 5.33)),
     "EfficientNetB1": (Scaling(1.0, 1.1, 240, 0.2), 272, (0.7915, 0.9441, 0.71, 7.86)),

@@ -1,6 +1,7 @@
-"""Counts size and cost of every architecture, and writes what `ppzoo.models.model_stats` reads: run it as a program.
+"""Count parameters and multiply-adds of every architecture: `python -m ppzoo.models.flops` writes `model_stats.json`.
 
-It is apart from there since the package imports that module, and a program may not be imported before it runs.
+`ppzoo.models.model_stats` reads the file. The two modules are separate because `ppzoo.models` imports `model_stats`,
+and `python -m` warns if the module that it runs is already imported.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ppzoo.models.model_stats import FILE, ModelStats
 
 
 def count(variant: Variant) -> ModelStats:
-    """The figures of an architecture, by running it."""
+    """Count parameters and multiply-adds of an architecture in one forward pass."""
     network = variant.build()
     network.eval()
     flops = normed = 0
@@ -26,7 +27,7 @@ def count(variant: Variant) -> ModelStats:
         if isinstance(layer, nn.BatchNorm):
             normed += output.size
         else:
-            # A weight is out x in x height x width for convolutions, in x out for linear layers.
+            # Shape of the weight: out x in x height x width for convolutions, in x out for linear layers.
             shape = layer.weight.shape
             flops += output.size * (math.prod(shape[1:]) if isinstance(layer, nn.Conv2D) else shape[0])
 
@@ -40,7 +41,7 @@ def count(variant: Variant) -> ModelStats:
 
 
 def main() -> None:
-    """Count everything and write the file."""
+    """Count all architectures and write the file."""
     counted = {name: count(variant)._asdict() for name, variant in sorted(MODELS.items())}
     lines = [f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in counted.items()]
     FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

@@ -1,15 +1,15 @@
-"""GoogLeNet: inception blocks look at each place with 1x1, 3x3 and 5x5 filters at once.
+"""GoogLeNet: inception blocks with parallel 1x1, 3x3 and 5x5 convolutions.
 
 Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, Erhan, Vanhoucke, Rabinovich: "Going Deeper with Convolutions", CVPR 2015,
-arXiv:1409.4842, table 1 and section 5 (the auxiliary heads). PaddleClas's network differs from the paper: in an
-inception block one ReLU follows the concatenation in place of one after each convolution, the convolutions outside
-the blocks and the second auxiliary head have none at all, nothing has a bias but the linear layers, there is no local
-response normalization, and pooling does not pad (maps of 55, 27, 13 and 6 pixels where the paper has 56, 28, 14
-and 7). The official weights were trained so, and so it is here.
+arXiv:1409.4842, table 1 and section 5 (the auxiliary heads). PaddleClas's network, which the official weights need
+and this file implements, differs from the paper: an inception block has one ReLU after the concatenation instead of
+one after each convolution; the convolutions outside the blocks and the second auxiliary head have no ReLU; only the
+linear layers have a bias; there is no local response normalization; and pooling has no padding (maps of 55, 27, 13
+and 6 pixels where the paper has 56, 28, 14 and 7).
 
-The network for CIFAR's 32 x 32 pixels is the common re-telling: a 3x3 stem without pooling, batch norm after each
-convolution (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), which keeps its bias, two 3x3 filters in place of a 5x5
-(appendix of the batch norm's paper), and no auxiliary heads.
+The network for CIFAR's 32 x 32 pixels is the widespread variant: a 3x3 stem without pooling, batch norm after each
+convolution (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), which keeps its bias, two 3x3 convolutions in place of a
+5x5 (appendix of the batch norm paper), and no auxiliary heads.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from ppzoo.layers import (
     Classifier,
     Linear,
     MaxPool2D,
-    as_written,
     bias_attr,
     concat,
     convolution,
     downscaled_dropout,
+    not_to_static,
     relu,
     weight_attr,
 )
 from ppzoo.models.catalog import Weights, variant
 
-# Block: channels of the 1x1, the 3x3's reduction, the 3x3, the 5x5's reduction, the 5x5, the pool's projection.
-# Table 1 of the paper; max-pooling halves the map before 4a and 5a.
+# Block -> channels of the 1x1, the 3x3's reduction, the 3x3, the 5x5's reduction, the 5x5, the pool's projection:
+# table 1 of the paper. Max pooling halves the map before 4a and 5a.
 BLOCKS = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -54,7 +54,7 @@ LAST_CHANNELS = 1024
 
 
 class ConvLayer(nn.Layer):
-    """Convolution alone, without bias.
+    """Convolution without bias.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
@@ -68,20 +68,20 @@ class ConvLayer(nn.Layer):
 
 
 class ConvBNReLU(BiasedConvBNLayer):
-    """Convolution with bias, batch norm, ReLU, all with explicit names."""
+    """Convolution with bias, batch norm, ReLU; explicit parameter names."""
 
-    def __init__(self, *sizes: int, name: str) -> None:
-        super().__init__(*sizes, name=name, norm_name=f"{name}_bn")
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, name: str) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, name=name, norm_name=f"{name}_bn")
 
 
 class Inception(nn.Layer):
-    """Four branches side by side, then ReLU (figure 2b of the paper).
+    """Four parallel branches, concatenated, then ReLU (figure 2b of the paper).
 
     Args:
         in_channels: channels of the input.
-        widths: the block's row of `BLOCKS`.
-        unit: makes a convolution of the numbers of channels, the size of the filter and a name.
-        two_for_five: two 3x3 units in place of the 5x5.
+        widths: the block's entry in `BLOCKS`.
+        unit: builds a convolution from the numbers of channels, the kernel size and a name.
+        factorize_5x5: whether two 3x3 units replace the 5x5.
 
     Shape: N x in_channels x H x W to N x out_channels x H x W.
     """
@@ -92,7 +92,7 @@ class Inception(nn.Layer):
         widths: tuple[int, int, int, int, int, int],
         *,
         unit: Callable[..., nn.Layer],
-        two_for_five: bool,
+        factorize_5x5: bool,
         name: str,
     ) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Inception(nn.Layer):
         self._conv3r = unit(in_channels, reduce_three, 1, name=f"{name}_3x3_reduce")
         self._conv3 = unit(reduce_three, three, 3, name=f"{name}_3x3")
         self._conv5r = unit(in_channels, reduce_five, 1, name=f"{name}_5x5_reduce")
-        if two_for_five:
+        if factorize_5x5:
             self._conv5 = nn.Sequential(
                 unit(reduce_five, five, 3, name=f"{name}_5x5_1"), unit(five, five, 3, name=f"{name}_5x5_2")
             )
@@ -122,13 +122,13 @@ class Inception(nn.Layer):
 
 
 class InceptionNet(Classifier):
-    """What both networks have: the nine blocks; a subclass adds stem and head."""
+    """The nine inception blocks; a subclass adds stem and head."""
 
-    def add_blocks(self, *, unit: Callable[..., nn.Layer], two_for_five: bool) -> None:
+    def add_blocks(self, *, unit: Callable[..., nn.Layer], factorize_5x5: bool) -> None:
         channels = STEM_CHANNELS
         for label, widths in BLOCKS.items():
             name = f"inception_ince{label}"
-            block = Inception(channels, widths, unit=unit, two_for_five=two_for_five, name=name)
+            block = Inception(channels, widths, unit=unit, factorize_5x5=factorize_5x5, name=name)
             self.add_sublayer(f"_ince{label}", block)
             channels = block.out_channels
 
@@ -136,7 +136,7 @@ class InceptionNet(Classifier):
         raise NotImplementedError(f"{type(self).__name__} must define stem")
 
     def block_maps(self, x: paddle.Tensor) -> dict[str, paddle.Tensor]:
-        """What each block answers, from images."""
+        """Return the output of each block for images."""
         x = self.stem(x)
         maps = {}
         for label in BLOCKS:
@@ -155,11 +155,11 @@ class GoogLeNetDY(InceptionNet):
 
     Args:
         class_num: number of classes.
-        dropout: rate before the last linear layer.
-        auxiliary_dropout: rate before the last linear layer of the auxiliary heads.
+        dropout: rate of the dropout before the last linear layer.
+        auxiliary_dropout: rate of the dropout before the last linear layer of each auxiliary head.
 
-    Shape: N x 3 x 224 x 224 to a list of three times N x class_num: the scores of the network, of the auxiliary head
-    on block 4a and of that on 4d, in evaluation too. `forward_head` gives the network's alone.
+    Shape: N x 3 x 224 x 224 to a list of three tensors N x class_num: the logits of the network, of the auxiliary head
+    on block 4a and of the one on 4d, in evaluation as well. `forward_head` returns those of the network only.
     """
 
     head_layers = ("_fc_out", "_out1", "_out2")
@@ -170,7 +170,7 @@ class GoogLeNetDY(InceptionNet):
         self._pool = MaxPool2D(3, stride=2)
         self._conv_1 = ConvLayer(64, 64, 1, name="conv2_1x1")
         self._conv_2 = ConvLayer(64, STEM_CHANNELS, 3, name="conv2_3x3")
-        self.add_blocks(unit=ConvLayer, two_for_five=False)
+        self.add_blocks(unit=ConvLayer, factorize_5x5=False)
         self.feature_layers = {4: "_conv_2", 8: "_ince3b", 16: "_ince4e", 32: "_ince5b"}
 
         self._pool_5 = AdaptiveAvgPool2D(1)
@@ -187,7 +187,7 @@ class GoogLeNetDY(InceptionNet):
 
     @staticmethod
     def linear(in_features: int, out_features: int, name: str, fan_in: int | None = None) -> Linear:
-        """A linear layer with a weight uniform within sqrt(3 / fan_in): of standard deviation 1 / sqrt(fan_in)."""
+        """Build a linear layer with a weight uniform within sqrt(3 / fan_in): standard deviation 1 / sqrt(fan_in)."""
         fan = fan_in or in_features
         initial = nn.initializer.XavierUniform(fan_in=fan, fan_out=fan)
         return Linear(in_features, out_features, weight_attr(name, initializer=initial), bias_attr(name))
@@ -207,7 +207,7 @@ class GoogLeNetDY(InceptionNet):
         x = self._fc_o2(self._conv_o2(self._pool_o2(x)).flatten(1))
         return self._out2(self._drop_o2(x))
 
-    @as_written
+    @not_to_static
     def forward(self, x):
         maps = self.block_maps(x)
         return [self.forward_head(maps["5b"]), self.first_auxiliary(maps["4a"]), self.second_auxiliary(maps["4d"])]
@@ -228,7 +228,7 @@ class GoogLeNetCifar(InceptionNet):
         super().__init__()
         self._conv = ConvBNReLU(3, STEM_CHANNELS, 3, name="conv1")
         self._pool = MaxPool2D(3, stride=2, padding=1)
-        self.add_blocks(unit=ConvBNReLU, two_for_five=True)
+        self.add_blocks(unit=ConvBNReLU, factorize_5x5=True)
         self.feature_layers = {2: "_ince4e", 4: "_ince5b"}
         self._pool_5 = AdaptiveAvgPool2D(1)
         self._fc_out = Linear(LAST_CHANNELS, class_num)

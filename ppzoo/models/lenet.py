@@ -1,11 +1,11 @@
 """LeNet: two convolutions, two poolings, three linear layers.
 
 LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition", Proceedings of the IEEE 86,
-1998, section II.B, figure 2 (LeNet-5). This is the re-telling for color images of 32 x 32 pixels; it differs from
-the paper in that
+1998, section II.B, figure 2 (LeNet-5). This is the widespread variant for color images of 32 x 32 pixels; it differs
+from the paper:
 - the first convolution pads by one pixel (the paper pads the 28 x 28 digits to 32 x 32 beforehand, and no layer pads);
-- pooling takes the maximum (the paper averages, with a trained factor and bias for each map);
-- every filter of the second convolution sees all six maps (the paper's table I connects each to some of them);
+- pooling takes the maximum (the paper averages, with a trained factor and bias per channel);
+- every kernel of the second convolution has all six input channels (the paper's table I connects each to some);
 - the activation is ReLU (the paper: a scaled tanh), and the output layer is linear (the paper: Euclidean RBF units).
 """
 
@@ -15,13 +15,13 @@ from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier, Linear, MaxPool2D, convolution, relu
 from ppzoo.models.catalog import variant
 
-# Layer: its maps and their side for 32 x 32 and for 28 x 28 pixels.
+# Layer: output channels, and side of the output for images of 32 x 32 and of 28 x 28 pixels.
 #   conv1  5x5, padding 1    6    30   26
 #   pool1  2x2 / 2           6    15   13
 #   conv2  5x5              16    11    9
 #   pool2  2x2 / 2          16     5    4
 #   fc1, fc2, fc3          120, 84, classes
-SMALLEST_IMAGE = 14
+MIN_IMAGE_SIZE = 14
 
 
 class LeNet(Classifier):
@@ -29,23 +29,21 @@ class LeNet(Classifier):
 
     Args:
         class_num: number of classes.
-        input_image_channel: channels of the images; 1 for gray ones.
-        image_size: side of the square images, in pixels; the first linear layer has to know it.
+        input_image_channel: channels of the images; 1 for grayscale.
+        image_size: side of the square images, in pixels; it determines the size of the first linear layer.
 
     Shape: N x input_image_channel x image_size x image_size to N x class_num.
 
     Raises:
-        ConfigError: images that are too small for the two convolutions and poolings.
+        ConfigError: the images are too small for the two convolutions and poolings.
     """
 
     head_layers = ("fc3",)
 
     def __init__(self, class_num: int = 10, *, input_image_channel: int = 3, image_size: int = 32) -> None:
         super().__init__()
-        if image_size < SMALLEST_IMAGE:
-            raise ConfigError(
-                f"image_size: LeNet expects at least {SMALLEST_IMAGE} pixels, got {image_size}; enlarge the images"
-            )
+        if image_size < MIN_IMAGE_SIZE:
+            raise ConfigError(f"image_size: expected at least {MIN_IMAGE_SIZE} pixels, got {image_size}")
         self.conv1 = convolution(input_image_channel, 6, 5, padding=1)
         self.pool1 = MaxPool2D(2)
         self.conv2 = convolution(6, 16, 5, padding=0)

@@ -2,7 +2,7 @@
 
 Howard, Zhu, Chen, Kalenichenko, Wang, Weyand, Andreetto, Adam: "MobileNets: Efficient Convolutional Neural Networks
 for Mobile Vision Applications", 2017, arXiv:1704.04861, table 1 and section 3.3 (the width multiplier).
-Table 1 gives the last depthwise layer stride 2, yet 7 x 7 pixels before and after it: its stride is 1 here.
+In table 1 the last depthwise layer has stride 2, but 7 x 7 pixels before and after it: its stride is 1 here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from paddle import nn
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, ConvBNLayer, Linear, weight_attr
 from ppzoo.models.catalog import Weights, variant
 
-# Output channels c, stride s of each separable convolution: table 1 of the paper.
+# Output channels and stride of each separable convolution: table 1 of the paper.
 BLOCKS = [
     (64, 1),
     (128, 2),
@@ -27,7 +27,7 @@ BLOCKS = [
 
 
 class DepthwiseSeparable(nn.Layer):
-    """Filter each channel with 3x3, then mix the channels with 1x1; batch norm and ReLU after each.
+    """Depthwise 3x3 convolution, then 1x1 convolution; batch norm and ReLU after each.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
@@ -49,7 +49,7 @@ class MobileNet(Classifier):
 
     Args:
         class_num: number of classes.
-        scale: factor on the channels of every layer, the products truncated (the paper's alpha).
+        scale: width multiplier (the paper's alpha); scaled channel counts are truncated.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
@@ -80,7 +80,7 @@ class MobileNet(Classifier):
         return self.fc(self.avg_pool(features).flatten(1))
 
 
-# Scale; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published; top-1 and top-5 with SSLD.
+# Scale; published top-1, top-5, 10^9 multiply-adds, 10^6 parameters; top-1 and top-5 with SSLD.
 VARIANTS = {
     "MobileNetV1_x0_25": (0.25, (0.5143, 0.7546, 0.04356, 0.48), None),
     "MobileNetV1_x0_5": (0.5, (0.6352, 0.8473, 0.15457, 1.34), None),

@@ -1,12 +1,14 @@
 """MobileNetV2: inverted residuals with linear bottlenecks.
 
 Sandler, Howard, Zhu, Zhmoginov, Chen: "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
-arXiv:1801.04381, table 2. Where the paper's first bottleneck (t = 1) has no expansion, PaddleClas's has a 1x1
-convolution to the same width, and its channels are truncated, not rounded to multiples of 8: both are followed
-here, since the official weights have these shapes.
+arXiv:1801.04381, table 2. As the official weights require, two details are PaddleClas's: the first bottleneck (t = 1)
+has a 1x1 convolution to the same width, where the paper has no expansion, and scaled channel counts are truncated
+instead of rounded to multiples of 8.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from paddle import nn
 
@@ -28,37 +30,54 @@ STAGES = [
 class ConvBNLayer(NamedConvBNLayer):
     """Convolution, batch norm, ReLU6."""
 
-    def __init__(self, *sizes: int, name: str, act: str | None = "relu6", **options) -> None:
-        super().__init__(*sizes, name=name, act=act, **options)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, name: str, act: str | None = "relu6", **options
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, name=name, act=act, **options)
 
 
 class InvertedResidualUnit(nn.Layer):
-    """Expand with 1x1, filter with depthwise 3x3, project with a linear 1x1; an identity around it from the second on.
+    """1x1 expansion, depthwise 3x3 convolution, linear 1x1 projection; with `shortcut`, the input is added.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, expansion: int, stride: int, shortcut: bool, name: str, **options
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        expansion: int,
+        stride: int,
+        shortcut: bool,
+        name: str,
+        data_format: DataFormat,
     ) -> None:
         super().__init__()
+        conv_bn = partial(ConvBNLayer, data_format=data_format)
         hidden = in_channels * expansion
         self.shortcut = shortcut
-        self._expand_conv = ConvBNLayer(in_channels, hidden, 1, name=f"{name}_expand", **options)
-        self._bottleneck_conv = ConvBNLayer(
-            hidden, hidden, 3, stride=stride, groups=hidden, name=f"{name}_dwise", **options
-        )
-        self._linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None, name=f"{name}_linear", **options)
+        self._expand_conv = conv_bn(in_channels, hidden, 1, name=f"{name}_expand")
+        self._bottleneck_conv = conv_bn(hidden, hidden, 3, stride=stride, groups=hidden, name=f"{name}_dwise")
+        self._linear_conv = conv_bn(hidden, out_channels, 1, act=None, name=f"{name}_linear")
 
     def forward(self, x):
         return inverted_residual(self._expand_conv, self._bottleneck_conv, self._linear_conv, x, shortcut=self.shortcut)
 
 
 class InvresiBlocks(nn.Sequential):
-    """A stage: one unit that changes width and size, then `repeats - 1` residual ones."""
+    """A stage: one unit that changes channels and size, then `repeats - 1` units with a shortcut."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, expansion: int, repeats: int, stride: int, name: str, **options
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        expansion: int,
+        repeats: int,
+        stride: int,
+        name: str,
+        data_format: DataFormat,
     ) -> None:
         super().__init__()
         for number in range(1, repeats + 1):
@@ -70,7 +89,7 @@ class InvresiBlocks(nn.Sequential):
                 stride=stride if first else 1,
                 shortcut=not first,
                 name=f"{name}_{number}",
-                **options,
+                data_format=data_format,
             )
             self.add_sublayer("_first_block" if first else f"{name}_{number}", unit)
 
@@ -80,8 +99,8 @@ class MobileNet(Classifier):
 
     Args:
         class_num: number of classes.
-        scale: factor on the channels of all layers but, below 1, the last.
-        prefix_name: put before the names of parameters and stages, to tell two networks apart.
+        scale: width multiplier; below 1 it does not apply to the last convolution.
+        prefix_name: prefix of the names of parameters and stages, to distinguish two networks.
         data_format: layout inside the network, "NCHW" or "NHWC".
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
@@ -127,7 +146,7 @@ class MobileNet(Classifier):
         return self.out(self.pool2d_avg(features).flatten(1))
 
 
-# Scale; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published; top-1 and top-5 with SSLD.
+# Scale; published top-1, top-5, 10^9 multiply-adds, 10^6 parameters; top-1 and top-5 with SSLD.
 VARIANTS = {
     "MobileNetV2_x0_25": (0.25, (0.5321, 0.7652, 0.03418, 1.53), None),
     "MobileNetV2_x0_5": (0.5, (0.6503, 0.8572, 0.09948, 1.98), None),

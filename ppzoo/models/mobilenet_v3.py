@@ -1,10 +1,10 @@
-"""MobileNetV3: searched inverted residuals with squeeze-and-excitation and hard swish.
+"""MobileNetV3: inverted residuals found by architecture search, with squeeze-and-excitation and hard swish.
 
 Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le, Adam: "Searching for MobileNetV3", ICCV 2019,
 arXiv:1905.02244, tables 1 (large) and 2 (small), sections 5.2 (hard swish) and 5.3 (squeeze-and-excitation).
-PaddleClas is followed where it departs from the paper, since the official weights were trained so: the gate's hard
-sigmoid has slope 0.2 (the paper's ReLU6(x + 3) / 6 has 1/6), the first bottleneck has an expansion convolution to the
-same width, and the last hidden layer has 1280 channels at any scale and in the small network too.
+As the official weights require, three details are PaddleClas's: the gate's hard sigmoid has slope 0.2 (the paper's
+ReLU6(x + 3) / 6 has 1/6), the first bottleneck has an expansion convolution to the same width, and the last hidden
+layer has 1280 channels at any scale and in the small network, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ppzoo.models.catalog import Weights, variant
 
 
 class Block(NamedTuple):
-    """One row of table 1 or 2."""
+    """One row of table 1 or 2: kernel size, expansion, output channels, SE, NL, stride."""
 
     kernel_size: int
     expanded: int
@@ -64,11 +64,13 @@ SMALL = [
 
 
 class ConvBNLayer(layers.ConvBNLayer):
-    """Convolution, batch norm whose scale and offset take no weight decay, activation."""
+    """Convolution, batch norm whose scale and offset have no weight decay, activation."""
 
-    def __init__(self, *sizes: int, act: str | None = "hardswish", **options) -> None:
-        undecayed = {key: ParamAttr(regularizer=L2Decay(0.0)) for key in ("param_attr", "bias_attr")}
-        super().__init__(*sizes, act=act, norm=undecayed, **options)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, act: str | None = "hardswish", **options
+    ) -> None:
+        no_decay = {key: ParamAttr(regularizer=L2Decay(0.0)) for key in ("param_attr", "bias_attr")}
+        super().__init__(in_channels, out_channels, kernel_size, act=act, norm=no_decay, **options)
 
 
 class Hardsigmoid(nn.Layer):
@@ -79,7 +81,7 @@ class Hardsigmoid(nn.Layer):
 
 
 class ResidualUnit(nn.Layer):
-    """Expand with 1x1, filter each channel, weigh the channels, project with a linear 1x1; an identity where it fits.
+    """1x1 expansion, depthwise convolution, squeeze-and-excitation, linear 1x1 projection; a shortcut if shapes match.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
@@ -111,10 +113,10 @@ class MobileNetV3(Classifier):
 
     Args:
         class_num: number of classes.
-        table: rows of the network's blocks.
-        scale: factor on the channels of all layers but `last_conv`, the products rounded to multiples of 8.
+        table: the rows of table 1 or 2.
+        scale: width multiplier of all layers but `last_conv`; scaled channel counts are rounded to multiples of 8.
         class_expand: channels of the last hidden layer.
-        dropout_prob: share of them that training sets to zero; evaluation scales all by 1 - dropout_prob.
+        dropout_prob: rate of the dropout after it (see `layers.downscaled_dropout`).
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
@@ -158,7 +160,7 @@ class MobileNetV3(Classifier):
         return self.fc(self.dropout(x).flatten(1))
 
 
-# Table and scale; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published; top-1 and top-5 with SSLD.
+# Table and scale; published top-1, top-5, 10^9 multiply-adds, 10^6 parameters; top-1 and top-5 with SSLD.
 VARIANTS = {
     "MobileNetV3_small_x0_35": (SMALL, 0.35, (0.5303, 0.7637, 0.01456, 1.67), (0.5555, 0.7771)),
     "MobileNetV3_small_x0_5": (SMALL, 0.5, (0.5921, 0.8152, 0.0226, 1.91), None),

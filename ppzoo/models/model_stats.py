@@ -1,7 +1,7 @@
-"""Size and cost of every architecture: parameters, and multiply-adds for one image of its native size.
+"""Parameters and multiply-adds of every architecture, for one image of its native size.
 
-They ship as `model_stats.json`, since counting takes a forward pass of each network: `python -m ppzoo.models.flops`
-writes the file anew, and a test counts a sample again.
+Counting takes a forward pass of each network, so the results are stored in `model_stats.json`, which
+`python -m ppzoo.models.flops` writes; a test recounts a sample.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FILE = Path(__file__).with_name("model_stats.json")
 
 
 class ModelStats(NamedTuple):
-    """Of one architecture.
+    """Size and cost of one architecture.
 
     Attributes:
-        params: trained numbers; running statistics do not count.
-        flops: multiply-adds of the convolutions and linear layers for one image, biases left out.
-        normed: numbers that pass through batch norms; PaddleClas's published figures count each as two more.
+        params: trainable parameters, without running statistics.
+        flops: multiply-adds of the convolutions and linear layers for one image, without biases.
+        normed: elements that pass through batch norms; PaddleClas's published FLOPs count two more for each.
     """
 
     params: int
@@ -36,12 +36,12 @@ class ModelStats(NamedTuple):
 
 @functools.cache
 def model_stats() -> dict[str, ModelStats]:
-    """What `model_stats.json` says, by architecture."""
+    """Return the contents of `model_stats.json` by architecture."""
     return {name: ModelStats(**entry) for name, entry in json.loads(FILE.read_text(encoding="utf-8")).items()}
 
 
 def shapes_near(size: int, count: int = 12) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
-    """Name and state-dict shapes of the architectures whose size is nearest to `size`; no values are computed."""
+    """Yield name and state-dict shapes of the `count` architectures whose parameter count is nearest to `size`."""
     known = model_stats()
     names = sorted(known, key=lambda name: abs(math.log(max(size, 1) / known[name].params)))
     for name in names[:count]:

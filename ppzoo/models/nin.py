@@ -1,9 +1,8 @@
-"""NIN: a small perceptron slides over the image in place of a linear filter.
+"""NIN: convolutions followed by 1x1 convolutions: a small multilayer perceptron in place of each linear kernel.
 
 Lin, Chen, Yan: "Network In Network", arXiv:1312.4400, section 3: mlpconv layers (3.1) and global average pooling
-in place of linear layers (3.2). The paper prints no table for ImageNet; the stages are those of the common
-re-telling, with AlexNet's filters, and with dropout before the last block only (the paper: after every block but the
-last).
+in place of linear layers (3.2). The paper has no table for ImageNet; the stages are those of the widespread variant
+with AlexNet's kernel sizes and with dropout before the last block only (the paper: after every block but the last).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from paddle import nn
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, convolution, downscaled_dropout
 from ppzoo.models.catalog import variant
 
-# Output channels, filter, stride, padding of the first convolution of a block. 224 x 224 pixels become 54 x 54,
-# then 26 x 26, 12 x 12 and 5 x 5 by a max-pooling 3x3 / 2 after each; the last block has `class_num` channels.
+# Output channels, kernel size, stride, padding of each block's first convolution. 224 x 224 pixels become 54 x 54, and
+# then 26 x 26, 12 x 12 and 5 x 5 by 3x3 max pooling with stride 2; the last block has `class_num` channels.
 STAGES = [
     (96, 11, 4, 0),
     (256, 5, 1, 2),
@@ -26,7 +25,7 @@ STAGES = [
 class MLPConv(nn.Sequential):
     """A convolution and two 1x1 convolutions, `conv1` to `conv3`, each followed by ReLU.
 
-    Shape: N x in_channels x H x W to N x out_channels x H' x W', as its first convolution does.
+    Shape: N x in_channels x H x W to N x out_channels x H' x W'; H' and W' are those of the first convolution.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int) -> None:
@@ -41,10 +40,10 @@ class MLPConv(nn.Sequential):
 
 
 class NIN(Classifier):
-    """Network in network.
+    """Network in Network.
 
     Args:
-        class_num: number of classes; all three convolutions of the last block are as wide.
+        class_num: number of classes, and of output channels of all three convolutions of the last block.
         dropout: rate of the dropout before the last block.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
@@ -67,7 +66,7 @@ class NIN(Classifier):
         self.pool2d_avg = AdaptiveAvgPool2D(1)
 
     def reset_classifier(self, class_num: int) -> None:
-        """Give the network a fresh last block: its three convolutions feed each other and change together."""
+        """Replace the last block: the sizes of its three convolutions depend on each other."""
         with paddle.utils.unique_name.guard():
             self.block4 = NIN(class_num).block4
 

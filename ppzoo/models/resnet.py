@@ -1,23 +1,24 @@
-"""ResNet: residual blocks around identity shortcuts, in the paper's version and two later ones.
+"""ResNet: residual blocks around identity shortcuts.
 
-He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, table 1 (the stages
-are `layers.STAGE_DEPTHS`). Versions after He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for Image Classification
-with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187, section 4:
+He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, table 1 and figure 5.
+Versions after He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for Image Classification with Convolutional Neural
+Networks", CVPR 2019, arXiv:1812.01187, section 4:
 
-- vb: the paper's network, with the stride of a bottleneck in its 3x3 convolution;
-- vc: vb whose 7x7 stem is three 3x3 convolutions;
-- vd: vc whose shortcuts average 2x2 pixels where they halve the size.
+- vb: the paper's network, but a bottleneck has its stride in the 3x3 convolution;
+- vc: vb with three 3x3 convolutions in place of the 7x7 in the stem;
+- vd: vc with 2x2 average pooling in the shortcuts that halve the size.
 
-Where the paper keeps an identity, PaddleClas projects in the first block of the first stage, too
-(`use_first_short_conv`).
+Unlike the paper, PaddleClas has a convolution in the shortcut of the very first block, too (`use_first_short_conv`).
 
-The `_cifar` networks take 32 x 32 images as section 4.2 of the paper does: one 3x3 convolution with stride 1, no
-max-pool. They are the common re-telling, not the paper's CIFAR networks: stages and widths are those of table 1
-(four of 64 to 512 filters), where the paper has three stages of 16 to 64 filters and 6n + 2 layers.
+The `_cifar` networks take 32 x 32 images, as in section 4.2 of the paper: a 3x3 stem with stride 1, no max pooling.
+They follow the widespread variant, not the paper's CIFAR networks: stages and widths are those of table 1 (four of 64
+to 512 channels), where the paper has three stages of 16 to 64 channels and 6n + 2 layers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import Literal
@@ -26,10 +27,8 @@ from paddle import ParamAttr, nn
 
 from ppzoo.errors import ConfigError
 from ppzoo.layers import (
-    STAGE_DEPTHS,
     AdaptiveAvgPool2D,
-    BasicBlock,
-    BottleneckBlock,
+    AvgPool2D,
     BranchConvBNLayer,
     Classifier,
     ConvBNLayer,
@@ -38,14 +37,144 @@ from ppzoo.layers import (
     Linear,
     MaxPool2D,
     NamedResNet,
-    block_places,
     branch_names,
-    deep_stem,
     fan_in_uniform,
     named_deep_stem,
     uniform_linear,
 )
 from ppzoo.models.catalog import Weights, variant
+
+# Depth -> number of blocks in each of the four stages: table 1. Depth 200: He et al., arXiv:1603.05027, appendix.
+STAGE_DEPTHS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 12, 48, 3),
+}
+NO_NAMES: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """Position and sizes of one residual block.
+
+    Attributes:
+        stage: index of the stage, from 0.
+        index: index of the block in its stage, from 0.
+        in_channels, out_channels: channels of the block's input and output.
+        width: channels between its convolutions.
+        stride: 2 in the first block of all stages but the first, else 1.
+        project: whether the shortcut has a 1x1 convolution.
+    """
+
+    stage: int
+    index: int
+    in_channels: int
+    width: int
+    out_channels: int
+    stride: int
+    project: bool
+
+
+def block_configs(
+    depth: int, *, in_channels: int, width: int, out_channels: int, project_first: bool = True
+) -> Iterator[BlockConfig]:
+    """Yield the configuration of each block, in order.
+
+    Args:
+        depth: a key of `STAGE_DEPTHS`.
+        in_channels: channels after the stem.
+        width, out_channels: those of the first stage; each further stage doubles them.
+        project_first: whether the very first block has a convolution in its shortcut.
+    """
+    for stage, blocks in enumerate(STAGE_DEPTHS[depth]):
+        for index in range(blocks):
+            yield BlockConfig(
+                stage,
+                index,
+                in_channels,
+                width << stage,
+                out_channels << stage,
+                stride=2 if index == 0 and stage > 0 else 1,
+                project=index == 0 and (stage > 0 or project_first),
+            )
+            in_channels = out_channels << stage
+
+
+class BasicBlock(nn.Layer):
+    """Two 3x3 convolutions and a shortcut (figure 5, left).
+
+    Args:
+        config: sizes of the block.
+        conv_bn: builds a convolution with its batch norm, as `ConvBNLayer` does.
+        names: parameter names of the convolutions by attribute name; by default, generated names.
+        pooled_shortcut: average 2x2 pixels in a shortcut that halves the size, instead of a stride (version vd).
+        data_format: layout of the input and the output, "NCHW" or "NHWC".
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        *,
+        conv_bn: Callable[..., nn.Layer],
+        names: Mapping[str, str] = NO_NAMES,
+        pooled_shortcut: bool = False,
+        data_format: DataFormat = "NCHW",
+    ) -> None:
+        super().__init__()
+        self.conv0 = conv_bn(config.in_channels, config.width, 3, stride=config.stride, name=names.get("conv0"))
+        self.conv1 = conv_bn(config.width, config.out_channels, 3, name=names.get("conv1"))
+        self.pool, self.short = shortcut_layers(config, conv_bn, names.get("short"), pooled_shortcut, data_format)
+
+    def forward(self, x):
+        shortcut = self.short(self.pool(x))
+        return self.conv1(self.conv0(x), residual=shortcut)  # ReLU(norm(conv(...)) + shortcut)
+
+
+class BottleneckBlock(nn.Layer):
+    """1x1 to `width` channels, 3x3 with the stride, 1x1 to `out_channels`, and a shortcut (figure 5, right).
+
+    Args:
+        config, conv_bn, names, pooled_shortcut, data_format: as for `BasicBlock`.
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        *,
+        conv_bn: Callable[..., nn.Layer],
+        names: Mapping[str, str] = NO_NAMES,
+        pooled_shortcut: bool = False,
+        data_format: DataFormat = "NCHW",
+    ) -> None:
+        super().__init__()
+        self.conv0 = conv_bn(config.in_channels, config.width, 1, name=names.get("conv0"))
+        self.conv1 = conv_bn(config.width, config.width, 3, stride=config.stride, name=names.get("conv1"))
+        self.conv2 = conv_bn(config.width, config.out_channels, 1, name=names.get("conv2"))
+        self.pool, self.short = shortcut_layers(config, conv_bn, names.get("short"), pooled_shortcut, data_format)
+
+    def forward(self, x):
+        shortcut = self.short(self.pool(x))
+        return self.conv2(self.conv1(self.conv0(x)), residual=shortcut)  # ReLU(norm(conv(...)) + shortcut)
+
+
+def shortcut_layers(
+    config: BlockConfig, conv_bn: Callable[..., nn.Layer], name: str | None, pooled: bool, data_format: DataFormat
+) -> tuple[nn.Layer, nn.Layer]:
+    """Build the two layers of a shortcut, a pooling and a 1x1 convolution; either can be an identity."""
+    pool: nn.Layer = nn.Identity()
+    stride = config.stride
+    if pooled and stride > 1:
+        pool, stride = AvgPool2D(2, stride=stride, ceil_mode=True, data_format=data_format), 1
+    if not config.project:
+        return pool, nn.Identity()
+    return pool, conv_bn(config.in_channels, config.out_channels, 1, stride=stride, act=None, name=name)
 
 
 class ResNet(Classifier):
@@ -55,16 +184,16 @@ class ResNet(Classifier):
         class_num: number of classes.
         depth: a key of `STAGE_DEPTHS`; basic blocks up to 34, bottlenecks from 50 on.
         version: "vb", "vd" or "cifar".
-        use_first_short_conv: whether the first block has a convolution in its shortcut. Without it, depth 18 and 34
-            are the paper's networks; bottlenecks need it, for they widen 64 channels to 256.
+        use_first_short_conv: whether the very first block has a convolution in its shortcut. Without it, depths 18 and
+            34 are the paper's networks; bottlenecks need it, because they widen 64 channels to 256.
         input_image_channel: channels of the images.
-        layer_type: "DiverseBranchBlock" puts several branches in the place of every 3x3 convolution of basic blocks.
+        layer_type: "DiverseBranchBlock" replaces every 3x3 convolution of basic blocks by several branches.
         data_format: layout inside the network, "NCHW" or "NHWC".
 
     Shape: N x input_image_channel x H x W (224 x 224 natively) to N x class_num.
 
     Raises:
-        ConfigError: bottlenecks without `use_first_short_conv` or with branches, or branches in "NHWC".
+        ConfigError: bottlenecks without `use_first_short_conv`, or branches in bottlenecks or in "NHWC".
     """
 
     head_layers = ("fc",)
@@ -85,47 +214,50 @@ class ResNet(Classifier):
         branches = layer_type == "DiverseBranchBlock"
         if branches and (bottleneck or data_format != "NCHW"):
             raise ConfigError(
-                f"layer_type: expected ConvBNLayer for depth {depth} in {data_format}, got DiverseBranchBlock, "
-                "which depth 18 and 34 have, in NCHW"
+                f"layer_type: expected ConvBNLayer for depth {depth} in {data_format}, got DiverseBranchBlock; "
+                "use depth 18 or 34 in NCHW"
             )
         if bottleneck and not use_first_short_conv:
             raise ConfigError(
                 f"use_first_short_conv: expected True for bottleneck blocks, got False for depth {depth}; "
-                "leave the option out, or take depth 18 or 34"
+                "omit the option, or use depth 18 or 34"
             )
-        small = version == "cifar"
-        layer = partial(ConvBNLayer, data_format=data_format)
+        conv_bn = partial(ConvBNLayer, data_format=data_format)
         if version == "vd":
-            stem = deep_stem(input_image_channel, (32, 32, 64), layer)
+            stem = [
+                conv_bn(input_image_channel, 32, 3, stride=2),
+                conv_bn(32, 32, 3),
+                conv_bn(32, 64, 3),
+            ]
         elif version == "vb":
-            stem = [layer(input_image_channel, 64, 7, stride=2)]
+            stem = [conv_bn(input_image_channel, 64, 7, stride=2)]
         else:
-            stem = [layer(input_image_channel, 64, 3)]
+            stem = [conv_bn(input_image_channel, 64, 3)]
         self.stem = nn.Sequential(*stem)
-        self.max_pool = nn.Identity() if small else MaxPool2D(3, stride=2, padding=1, data_format=data_format)
+        is_small = version == "cifar"
+        self.max_pool = nn.Identity() if is_small else MaxPool2D(3, stride=2, padding=1, data_format=data_format)
 
         block = BottleneckBlock if bottleneck else BasicBlock
         self.out_channels = 2048 if bottleneck else 512
-        places = block_places(
-            depth,
-            in_channels=64,
-            width=64,
-            out_channels=self.out_channels // 8,
-            project_first=use_first_short_conv,
-        )
         self.blocks = nn.Sequential(
             *[
                 block(
-                    place,
-                    layer=_branched if branches else layer,
+                    config,
+                    conv_bn=branched_conv_bn if branches else conv_bn,
                     pooled_shortcut=version == "vd",
                     data_format=data_format,
                 )
-                for place in places
+                for config in block_configs(
+                    depth,
+                    in_channels=64,
+                    width=64,
+                    out_channels=self.out_channels // 8,
+                    project_first=use_first_short_conv,
+                )
             ]
         )
         for stage, end in enumerate(accumulate(STAGE_DEPTHS[depth])):
-            stride = (1 if small else 4) << stage
+            stride = (1 if is_small else 4) << stage
             if stride >= 4:
                 self.feature_layers[stride] = f"blocks.{end - 1}"
 
@@ -139,16 +271,17 @@ class ResNet(Classifier):
         return self.fc(self.avg_pool(features).flatten(1))
 
 
-def _branched(in_channels: int, out_channels: int, kernel_size: int, **options) -> nn.Layer:
-    """Branches, but plain convolutions in shortcuts."""
-    return (DiverseBranchBlock if kernel_size > 1 else ConvBNLayer)(in_channels, out_channels, kernel_size, **options)
+def branched_conv_bn(in_channels: int, out_channels: int, kernel_size: int, **options) -> nn.Layer:
+    """Build a `DiverseBranchBlock`, or a `ConvBNLayer` for the 1x1 convolutions of shortcuts; same arguments."""
+    layer = DiverseBranchBlock if kernel_size > 1 else ConvBNLayer
+    return layer(in_channels, out_channels, kernel_size, **options)
 
 
 class ResNet_cifar(ResNet):
-    """ResNet for images of 32 x 32 pixels: the last feature map has 4 x 4, and no shape-keeping shortcut is projected.
+    """ResNet for 32 x 32 images: the last feature map has 4 x 4 pixels, and all possible shortcuts are identities.
 
     Args:
-        class_num, depth, input_image_channel, data_format: those of `ResNet`.
+        class_num, depth, input_image_channel, data_format: as for `ResNet`.
 
     Shape: N x input_image_channel x H x W (32 x 32 natively) to N x class_num.
     """
@@ -167,21 +300,22 @@ class ResNet_cifar(ResNet):
 
 
 class ResNet_vc(NamedResNet):
-    """ResNet-vc with bottlenecks; of an older generation in PaddleClas, hence with explicit parameter names.
+    """ResNet-vc with bottlenecks; in PaddleClas it belongs to an older generation with explicit parameter names.
 
     Args:
-        class_num, depth, data_format: those of `ResNet`.
+        class_num, depth, data_format: as for `ResNet`.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
 
     def __init__(self, class_num: int = 1000, *, depth: int, data_format: DataFormat = "NCHW") -> None:
-        layer = partial(BranchConvBNLayer, data_format=data_format)
-        stem = named_deep_stem(3, (32, 32, 64), layer)
-        blocks = [
-            (place, BottleneckBlock(place, layer=layer, names=branch_names(place), data_format=data_format))
-            for place in block_places(depth, in_channels=64, width=64, out_channels=256)
-        ]
+        conv_bn = partial(BranchConvBNLayer, data_format=data_format)
+        stem = named_deep_stem(3, (32, 32, 64), conv_bn)
+        blocks = []
+        for config in block_configs(depth, in_channels=64, width=64, out_channels=256):
+            names = branch_names(config.stage, config.index)
+            block = BottleneckBlock(config, conv_bn=conv_bn, names=names, data_format=data_format)
+            blocks.append((config.stage, config.index, block))
         out = Linear(
             2048,
             class_num,
@@ -191,7 +325,7 @@ class ResNet_vc(NamedResNet):
         super().__init__(stem, blocks, out, data_format)
 
 
-# Depth, version; of the official weights: top-1, top-5, GFLOPs, million parameters; of the distilled: top-1, top-5.
+# Depth, version; published top-1, top-5, 10^9 multiply-adds, 10^6 parameters; top-1 and top-5 with SSLD.
 for _depth, _version, _top1, _top5, _flops, _params, _distilled in [
     (18, "vb", 0.7098, 0.8992, 1.83, 11.7, None),
     (34, "vb", 0.7457, 0.9214, 3.68, 21.81, None),

@@ -1,14 +1,14 @@
-"""SENet: residual networks whose blocks weigh their channels by squeeze-and-excitation.
+"""SENet: residual networks whose blocks scale their channels by squeeze-and-excitation.
 
 Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:1709.01507, table 1 (SE-ResNet-50,
 SE-ResNeXt-50) and appendix (SENet-154). The `_vd` networks have the stem and the pooled shortcuts of He et al.:
 "Bag of Tricks for Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187, section 4.
 ResNeXt's grouped bottlenecks: Xie, Girshick, Dollar, Tu, He: "Aggregated Residual Transformations for Deep Neural
 Networks", CVPR 2017, arXiv:1611.05431, figure 3c. PaddleClas's SENet154_vd has ResNet-152's stages and 64 groups, but
-neither the halved 1x1 convolutions nor the 3x3 shortcuts nor the dropout of the paper's appendix: the official weights
-have this form, which is followed.
+not the halved 1x1 convolutions, 3x3 shortcuts and dropout of the paper's appendix. It is reproduced in this form,
+because the official weights have it.
 
-SENet18_cifar is the common re-telling for 32 x 32 images: ResNet-18's stages of pre-activation blocks (He, Zhang, Ren,
+SENet18_cifar is a widespread variant for 32 x 32 images: ResNet-18's stages of pre-activation blocks (He, Zhang, Ren,
 Sun: "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv:1603.05027, figure 1b), each with
 squeeze-and-excitation (reduction 16) on its residual. Unlike that paper's networks it has a batch norm in its stem
 and none after the last block.
@@ -16,15 +16,13 @@ and none after the last block.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from paddle import nn
 
 from ppzoo.layers import (
     AdaptiveAvgPool2D,
-    BasicBlock,
-    BlockPlace,
-    BottleneckBlock,
     BranchConvBNLayer,
     Classifier,
     Conv2D,
@@ -34,16 +32,82 @@ from ppzoo.layers import (
     NamedResNet,
     SELayer,
     add,
+    add_relu,
     batch_norm,
-    block_places,
     branch_names,
     named_deep_stem,
     norm_act,
     uniform_linear,
 )
 from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.resnet import BlockConfig, block_configs, shortcut_layers
 
 REDUCTION = 16
+
+
+class SEBasicBlock(nn.Layer):
+    """Two 3x3 convolutions, squeeze-and-excitation, and a pooled shortcut.
+
+    Args:
+        config: sizes of the block.
+        conv_bn: builds a convolution with its batch norm, as `NamedConvBNLayer` does.
+        names: parameter name of each sublayer.
+        data_format: layout of the input and the output, "NCHW" or "NHWC".
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        *,
+        conv_bn: Callable[..., nn.Layer],
+        names: Mapping[str, str],
+        data_format: DataFormat = "NCHW",
+    ) -> None:
+        super().__init__()
+        self.conv0 = conv_bn(config.in_channels, config.width, 3, stride=config.stride, name=names["conv0"])
+        self.conv1 = conv_bn(config.width, config.out_channels, 3, act=None, name=names["conv1"])
+        self.scale = SELayer(config.out_channels, REDUCTION, name=names["scale"], data_format=data_format)
+        self.pool, self.short = shortcut_layers(config, conv_bn, names["short"], True, data_format)
+
+    def forward(self, x):
+        shortcut = self.short(self.pool(x))
+        return add_relu(shortcut, self.scale(self.conv1(self.conv0(x))))
+
+
+class SEBottleneckBlock(nn.Layer):
+    """1x1 to `width` channels, 3x3 with the stride, 1x1 to `out_channels`, squeeze-and-excitation, and a shortcut.
+
+    Args:
+        config, conv_bn, names, data_format: as for `SEBasicBlock`.
+        pooled_shortcut: average 2x2 pixels in a shortcut that halves the size, instead of a stride (version vd).
+        groups: groups of the 3x3 convolution: the cardinality of ResNeXt.
+
+    Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
+    """
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        *,
+        conv_bn: Callable[..., nn.Layer],
+        names: Mapping[str, str],
+        pooled_shortcut: bool = True,
+        groups: int = 1,
+        data_format: DataFormat = "NCHW",
+    ) -> None:
+        super().__init__()
+        width = config.width
+        self.conv0 = conv_bn(config.in_channels, width, 1, name=names["conv0"])
+        self.conv1 = conv_bn(width, width, 3, stride=config.stride, groups=groups, name=names["conv1"])
+        self.conv2 = conv_bn(width, config.out_channels, 1, act=None, name=names["conv2"])
+        self.scale = SELayer(config.out_channels, REDUCTION, name=names["scale"], data_format=data_format)
+        self.pool, self.short = shortcut_layers(config, conv_bn, names["short"], pooled_shortcut, data_format)
+
+    def forward(self, x):
+        shortcut = self.short(self.pool(x))
+        return add_relu(shortcut, self.scale(self.conv2(self.conv1(self.conv0(x)))))
 
 
 class SE_ResNet_vd(NamedResNet):
@@ -51,30 +115,21 @@ class SE_ResNet_vd(NamedResNet):
 
     Args:
         class_num: number of classes.
-        depth: a key of `layers.STAGE_DEPTHS`; basic blocks up to 34, bottlenecks from 50 on.
+        depth: a key of `resnet.STAGE_DEPTHS`; basic blocks up to 34, bottlenecks from 50 on.
         data_format: layout inside the network, "NCHW" or "NHWC".
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
 
     def __init__(self, class_num: int = 1000, *, depth: int, data_format: DataFormat = "NCHW") -> None:
-        layer = partial(BranchConvBNLayer, data_format=data_format)
-        stem = named_deep_stem(3, (32, 32, 64), layer)
-        block, out_channels = (BottleneckBlock, 256) if depth >= 50 else (BasicBlock, 64)
-        blocks = [
-            (
-                place,
-                block(
-                    place,
-                    layer=layer,
-                    names=branch_names(place),
-                    reduction=REDUCTION,
-                    pooled_shortcut=True,
-                    data_format=data_format,
-                ),
-            )
-            for place in block_places(depth, in_channels=64, width=64, out_channels=out_channels)
-        ]
+        conv_bn = partial(BranchConvBNLayer, data_format=data_format)
+        stem = named_deep_stem(3, (32, 32, 64), conv_bn)
+        block, out_channels = (SEBottleneckBlock, 256) if depth >= 50 else (SEBasicBlock, 64)
+        blocks = []
+        for config in block_configs(depth, in_channels=64, width=64, out_channels=out_channels):
+            names = branch_names(config.stage, config.index)
+            layer = block(config, conv_bn=conv_bn, names=names, data_format=data_format)
+            blocks.append((config.stage, config.index, layer))
         super().__init__(stem, blocks, uniform_linear(out_channels * 8, class_num, "fc6"), data_format)
 
 
@@ -85,7 +140,7 @@ class ResNeXt(NamedResNet):
         class_num: number of classes.
         depth: 50, 101 or 152.
         cardinality: groups of the 3x3 convolutions, each of 4 channels in the first stage: 32 or 64.
-        version: "vb" (a 7x7 stem, strided shortcuts) or "vd" (a deep stem, pooled shortcuts).
+        version: "vb" (7x7 stem, strided shortcuts) or "vd" (deep stem, pooled shortcuts).
         input_image_channel: channels of the images.
         data_format: layout inside the network, "NCHW" or "NHWC".
 
@@ -102,37 +157,30 @@ class ResNeXt(NamedResNet):
         input_image_channel: int = 3,
         data_format: DataFormat = "NCHW",
     ) -> None:
-        layer = partial(NamedConvBNLayer, data_format=data_format)
+        conv_bn = partial(NamedConvBNLayer, data_format=data_format)
         if version == "vd":
-            stem = named_deep_stem(input_image_channel, (64, 64, 128), layer)
+            channels, stem = 128, named_deep_stem(input_image_channel, (64, 64, 128), conv_bn)
         else:
-            stem = {"conv": layer(input_image_channel, 64, 7, stride=2, name="conv1")}
-        blocks = [
-            (
-                place,
-                BottleneckBlock(
-                    place,
-                    layer=layer,
-                    names=cardinal_names(place, first_stage=4 if depth == 152 else 2),
-                    groups=cardinality,
-                    reduction=REDUCTION,
-                    pooled_shortcut=version == "vd",
-                    data_format=data_format,
-                ),
+            channels, stem = 64, {"conv": conv_bn(input_image_channel, 64, 7, stride=2, name="conv1")}
+        blocks = []
+        for config in block_configs(depth, in_channels=channels, width=4 * cardinality, out_channels=256):
+            # PaddleClas counts the stages of depth 152 from 4, those of the other depths from 2.
+            stage_number = config.stage + (4 if depth == 152 else 2)
+            block = SEBottleneckBlock(
+                config,
+                conv_bn=conv_bn,
+                names=resnext_names(stage_number, config.index + 1),
+                pooled_shortcut=version == "vd",
+                groups=cardinality,
+                data_format=data_format,
             )
-            for place in block_places(
-                depth, in_channels=128 if version == "vd" else 64, width=4 * cardinality, out_channels=256
-            )
-        ]
+            blocks.append((config.stage, config.index, block))
         super().__init__(stem, blocks, uniform_linear(2048, class_num, "fc6"), data_format)
 
 
-def cardinal_names(place: BlockPlace, first_stage: int) -> dict[str, str]:
-    """Parameter names of a block's sublayers: "conv2_1_x1" for the first convolution of the first block of stage 2.
-
-    Checkpoints of depth 152 number their stages from 4 on, the others from 2.
-    """
-    name = f"{first_stage + place.stage}_{place.index + 1}"
+def resnext_names(stage: int, block: int) -> dict[str, str]:
+    """Parameter names of a block's sublayers: "conv2_1_x1" for `conv0` of block 1 in stage 2."""
+    name = f"{stage}_{block}"
     return {
         "conv0": f"conv{name}_x1",
         "conv1": f"conv{name}_x2",
@@ -148,16 +196,16 @@ class PreActBlock(nn.Layer):
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
     """
 
-    def __init__(self, place: BlockPlace, *, data_format: DataFormat = "NCHW") -> None:
+    def __init__(self, config: BlockConfig, *, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
         convolution = partial(Conv2D, bias_attr=False, data_format=data_format)
-        self.bn1 = batch_norm(place.in_channels, data_layout=data_format)
-        self.conv1 = convolution(place.in_channels, place.width, 3, stride=place.stride, padding=1)
-        self.bn2 = batch_norm(place.width, data_layout=data_format)
-        self.conv2 = convolution(place.width, place.out_channels, 3, padding=1)
-        self.scale = SELayer(place.out_channels, REDUCTION, data_format=data_format)
+        self.bn1 = batch_norm(config.in_channels, data_layout=data_format)
+        self.conv1 = convolution(config.in_channels, config.width, 3, stride=config.stride, padding=1)
+        self.bn2 = batch_norm(config.width, data_layout=data_format)
+        self.conv2 = convolution(config.width, config.out_channels, 3, padding=1)
+        self.scale = SELayer(config.out_channels, REDUCTION, data_format=data_format)
         self.short = (
-            convolution(place.in_channels, place.out_channels, 1, stride=place.stride) if place.project else None
+            convolution(config.in_channels, config.out_channels, 1, stride=config.stride) if config.project else None
         )
 
     def forward(self, x):
@@ -186,11 +234,11 @@ class SENet_cifar(Classifier):
     ) -> None:
         super().__init__(data_format)
         self.stem = ConvBNLayer(input_image_channel, 64, 3, data_format=data_format)
-        places = list(block_places(depth, in_channels=64, width=64, out_channels=64, project_first=False))
-        self.blocks = nn.Sequential(*[PreActBlock(place, data_format=data_format) for place in places])
-        for number, place in enumerate(places):
-            if place.stage >= 2:
-                self.feature_layers[1 << place.stage] = f"blocks.{number}"
+        configs = list(block_configs(depth, in_channels=64, width=64, out_channels=64, project_first=False))
+        self.blocks = nn.Sequential(*[PreActBlock(config, data_format=data_format) for config in configs])
+        for number, config in enumerate(configs):
+            if config.stage >= 2:
+                self.feature_layers[1 << config.stage] = f"blocks.{number}"
         self.avg_pool = AdaptiveAvgPool2D(1, data_format=data_format)
         self.fc = uniform_linear(512, class_num)
 

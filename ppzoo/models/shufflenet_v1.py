@@ -1,9 +1,9 @@
-"""ShuffleNetV1: grouped 1x1 convolutions that exchange what they know by shuffling the channels.
+"""ShuffleNetV1: grouped 1x1 convolutions with a channel shuffle between them.
 
 Zhang, Zhou, Lin, Sun: "ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices", CVPR 2018,
 arXiv:1707.01083, table 1 (complexity 1x) and figure 2 (the units). As in the paper, a unit's hidden width is a quarter
-of its output's and the very first 1x1 convolution is not grouped. Two things are beside the paper, which the usual
-re-tellings share: every convolution has a bias, and the stem has ReLU but no batch norm. PaddleClas has no
+of its output's and the very first 1x1 convolution is not grouped. Like widespread implementations, it differs from the
+paper in two details: every convolution has a bias, and the stem has ReLU but no batch norm. PaddleClas has no
 ShuffleNetV1, and there are no official weights.
 """
 
@@ -33,17 +33,18 @@ STEM_WIDTH = 24
 
 
 class ConvBNLayer(BiasedConvBNLayer):
-    """Convolution with bias, batch norm, activation; filters drawn for their fan-in."""
+    """Convolution with bias and Kaiming initialization, batch norm, activation."""
 
-    def __init__(self, *sizes: int, act: str | None, **options) -> None:
-        super().__init__(*sizes, act=act, weight_init=nn.initializer.KaimingNormal(), **options)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, act: str | None, **options) -> None:
+        init = nn.initializer.KaimingNormal()
+        super().__init__(in_channels, out_channels, kernel_size, act=act, weight_init=init, **options)
 
 
 class ShuffleUnit(nn.Layer):
-    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, around them an identity or a pooled copy: figure 2b, 2c.
+    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, and a shortcut: figure 2b, 2c.
 
-    At stride 1 the identity is added; at stride 2 the average-pooled input is concatenated, so that the last 1x1
-    makes only the channels that the input lacks.
+    With stride 1 the input is added. With stride 2 the average-pooled input is concatenated, so that the last 1x1 has
+    `out_channels - in_channels` output channels.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
 
@@ -57,11 +58,11 @@ class ShuffleUnit(nn.Layer):
     ) -> None:
         super().__init__()
         hidden = out_channels // 4
-        made = out_channels if stride == 1 else out_channels - in_channels
+        projected = out_channels if stride == 1 else out_channels - in_channels
         self.groups = groups
         self.expand = ConvBNLayer(in_channels, hidden, 1, groups=first_groups or groups, act="relu")
         self.depthwise = ConvBNLayer(hidden, hidden, 3, stride=stride, groups=hidden, act=None)
-        self.project = ConvBNLayer(hidden, made, 1, groups=groups, act=None)
+        self.project = ConvBNLayer(hidden, projected, 1, groups=groups, act=None)
         self.pool = None if stride == 1 else AvgPool2D(3, stride=stride, padding=1)
         self.relu = nn.ReLU()
 
@@ -75,7 +76,7 @@ class ShuffleNetV1(Classifier):
 
     Args:
         class_num: number of classes.
-        groups: groups of the 1x1 convolutions, one of those in `WIDTHS`.
+        groups: groups of the 1x1 convolutions, a key of `WIDTHS`.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """

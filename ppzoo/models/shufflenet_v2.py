@@ -35,14 +35,15 @@ STEM_WIDTH = 24
 
 
 class ConvBNLayer(NamedConvBNLayer):
-    """Convolution, batch norm, activation; filters drawn for their fan-in."""
+    """Convolution with Kaiming initialization, batch norm, activation."""
 
-    def __init__(self, *sizes: int, name: str, **options) -> None:
-        super().__init__(*sizes, name=name, weight_init=nn.initializer.KaimingNormal(), **options)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, name: str, **options) -> None:
+        init = nn.initializer.KaimingNormal()
+        super().__init__(in_channels, out_channels, kernel_size, name=name, weight_init=init, **options)
 
 
 class InvertedResidual(nn.Layer):
-    """Figure 3c: half of the channels pass, the other half is filtered.
+    """Figure 3c: half of the channels pass unchanged, the other half is convolved.
 
     Shape: N x channels x H x W to the same.
     """
@@ -61,7 +62,7 @@ class InvertedResidual(nn.Layer):
 
 
 class InvertedResidualDS(nn.Layer):
-    """Figure 3d, which halves the size: both branches see all channels, and each makes half of the output.
+    """Figure 3d, which halves the size: both branches receive all channels, and each computes half of the output.
 
     Shape: N x in_channels x H x W to N x out_channels x H/2 x W/2.
     """
@@ -88,7 +89,7 @@ class ShuffleNet(Classifier):
 
     Args:
         class_num: number of classes.
-        scale: one of those in `WIDTHS`.
+        scale: a key of `WIDTHS`.
         act: name of the activation.
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
@@ -131,7 +132,7 @@ class ShuffleNet(Classifier):
         return self._fc(self._pool2d_avg(features).flatten(1))
 
 
-# Scale and activation; top-1, top-5, 10^9 multiply-adds and 10^6 parameters as published.
+# Scale and activation; published top-1, top-5, 10^9 multiply-adds, 10^6 parameters.
 VARIANTS = {
     "ShuffleNetV2_x0_25": (0.25, "relu", (0.499, 0.7379, 0.01895, 0.61)),
     "ShuffleNetV2_x0_33": (0.33, "relu", (0.5373, 0.7705, 0.02404, 0.65)),

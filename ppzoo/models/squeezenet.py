@@ -1,9 +1,9 @@
-"""SqueezeNet: 1x1 filters where 3x3 are not needed, and few channels going into those that are.
+"""SqueezeNet: 1x1 convolutions in place of most 3x3 convolutions, and few input channels for the 3x3 ones.
 
 Iandola, Han, Moskewicz, Ashraf, Dally, Keutzer: "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and
 <0.5MB model size", arXiv:1602.07360, table 1. SqueezeNet1_1 is the authors' later release in their repository: a
-smaller first filter and earlier pooling, at the same accuracy. Version 1.0's first convolution has no padding here,
-so that 224 x 224 pixels become 109 x 109, not the paper's 111 x 111; the official weights know only PaddleClas's.
+smaller first kernel and earlier pooling, at the same accuracy. As in PaddleClas, version 1.0's first convolution has no
+padding, so that 224 x 224 pixels become 109 x 109, not the paper's 111 x 111; the official weights require this.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from paddle import nn
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, concat, convolution, downscaled_dropout, relu
 from ppzoo.models.catalog import Weights, variant
 
-# Fire modules 2 to 9: 1x1 filters that squeeze; 1x1 and as many 3x3 filters that expand. Table 1 of the paper.
+# Fire modules 2 to 9: channels of the 1x1 squeeze, and of each of the 1x1 and 3x3 expansions. Table 1 of the paper.
 FIRES = [
     (16, 64),
     (16, 64),
@@ -24,8 +24,8 @@ FIRES = [
     (64, 256),
     (64, 256),
 ]
-# Version: channels, filter and padding of the first convolution; the fire modules (counted from 1, as the attributes
-# are) after which a max-pooling 3x3 / 2 follows.
+# Version -> channels, kernel size and padding of the first convolution; the fire modules (numbered from 1, like the
+# attributes) that are followed by 3x3 max pooling with stride 2.
 STEMS = {
     "1.0": (96, 7, 0, (3, 7)),
     "1.1": (64, 3, 1, (2, 4)),
@@ -47,7 +47,7 @@ class MakeFireConv(nn.Layer):
 
 
 class MakeFire(nn.Layer):
-    """Fire module: squeeze with 1x1, expand with 1x1 and 3x3 side by side (figure 1 of the paper).
+    """Fire module: 1x1 squeeze, then parallel 1x1 and 3x3 expansions (figure 1 of the paper).
 
     Shape: N x in_channels x H x W to N x 2 expand x H x W.
     """

@@ -1,4 +1,4 @@
-"""What `ppzoo models` prints: the architectures with their figures, and the layers of one of them."""
+"""Tables for `ppzoo models`: the architectures with size, cost and accuracy, and the layers of one architecture."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HEADINGS = ("name", "params (M)", "FLOPs (G)", "input", "top-1")
 
 
 def rows(names: Iterable[str]) -> list[dict[str, Any]]:
-    """For each architecture its name, trained parameters, multiply-adds for one image, input and published top-1.
+    """Return name, parameters, multiply-adds per image, input shape and published top-1 of each architecture.
 
-    `input` is channels x height x width; `top1`, a fraction, is None where there are no official weights.
+    `input` is channels x height x width; `top1` is a fraction, or None without official weights.
     """
     known = model_stats()
     return [
@@ -34,7 +34,7 @@ def rows(names: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def text(names: Iterable[str]) -> str:
-    """The rows as a table, one architecture a line below the headings."""
+    """Return the rows as a text table with headings, one line per architecture."""
     lines = [HEADINGS, *(_cells(row) for row in rows(names))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -44,7 +44,7 @@ def text(names: Iterable[str]) -> str:
 
 
 def summary(name: str) -> str:
-    """The layers of an architecture with the shapes of their outputs, as `paddle.summary` gives them."""
+    """Return the layers of an architecture with their output shapes, as printed by `paddle.summary`."""
     variant = MODELS[name]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

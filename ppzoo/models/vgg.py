@@ -1,11 +1,12 @@
-"""VGG: nothing but 3x3 convolutions, in five blocks.
+"""VGG: 3x3 convolutions only, in five blocks.
 
 Simonyan, Zisserman: "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
-arXiv:1409.1556, table 1, columns A (11), B (13), D (16) and E (19). PaddleClas's convolutions have no bias, where the
-paper's have one; its network and official weights are followed here.
+arXiv:1409.1556, table 1, columns A (11), B (13), D (16) and E (19). As in PaddleClas and its official weights, the
+convolutions have no bias; the paper's have one.
 
-The networks for CIFAR's 32 x 32 pixels are the common re-telling of columns D and E: batch norm after each convolution
-(Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), which keeps its bias as in the paper, and one linear layer for three.
+The networks for CIFAR's 32 x 32 pixels are the widespread variant of columns D and E: batch norm after each
+convolution (Ioffe, Szegedy, ICML 2015, arXiv:1502.03167), which keeps its bias as in the paper, and one linear layer
+instead of three.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ppzoo.layers import (
 )
 from ppzoo.models.catalog import Weights, variant
 
-# Weight layers: convolutions in each of the five blocks. Table 1 of the paper.
+# Number of layers with weights -> convolutions in each of the five blocks: table 1 of the paper.
 DEPTHS = {
     11: (1, 1, 2, 2, 2),
     13: (2, 2, 2, 2, 2),
@@ -42,7 +43,7 @@ class ConvBlock(nn.Layer):
 
     Args:
         depth: number of convolutions.
-        unit: makes one of them from the numbers of input and output channels and the size of the filter.
+        unit: builds a convolution from the numbers of input and output channels and the kernel size.
 
     Shape: N x in_channels x H x W to N x out_channels x H x W.
     """
@@ -60,7 +61,7 @@ class ConvBlock(nn.Layer):
 
 
 class VGGBlocks(Classifier):
-    """The five blocks, each followed by max-pooling 2x2; a subclass adds the head.
+    """The five blocks, each followed by 2x2 max pooling; a subclass adds the head.
 
     Shape of `forward_features`: N x 3 x H x W to N x 512 x H/32 x W/32.
     """
@@ -112,7 +113,7 @@ class VGGCifar(VGGBlocks):
 
     Args:
         class_num: number of classes.
-        layers: the number that the ImageNet network with these convolutions has: 11, 13, 16 or 19.
+        layers: number of layers with weights of the ImageNet network with the same convolutions: 11, 13, 16 or 19.
 
     Shape: N x 3 x 32 x 32 to N x class_num.
     """

@@ -1,0 +1,44 @@
+"""Activations by name, PaddleClas's dropout, and the rounding of scaled channel counts."""
+
+from __future__ import annotations
+
+from paddle import nn
+
+from ppzoo.errors import ConfigError
+from ppzoo.registry import Registry
+
+ACTIVATIONS: Registry[type[nn.Layer]] = Registry("activation")
+for _name, _layer in {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hardswish": nn.Hardswish,
+    "hardsigmoid": nn.Hardsigmoid,
+    "sigmoid": nn.Sigmoid,
+    "swish": nn.Swish,
+}.items():
+    ACTIVATIONS.add(_name, _layer)
+
+
+def activation(name: str | None) -> nn.Layer:
+    """Return the activation layer registered as `name`; the identity for None."""
+    return nn.Identity() if name is None else ACTIVATIONS[name]()
+
+
+def downscaled_dropout(rate: float) -> nn.Layer:
+    """Set each value to zero with probability `rate` in training; multiply all values by (1 - rate) in evaluation.
+
+    PaddleClas trained its official weights with this mode (`downscale_in_infer`). With `upscale_in_train`, the default
+    of PaddlePaddle and PyTorch, the following layer would receive values 1 / (1 - rate) times as large.
+
+    Raises:
+        ConfigError: the rate is outside [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ConfigError(f"dropout: expected a rate of at least 0 and below 1, got {rate}; 0 disables it")
+    return nn.Dropout(rate, mode="downscale_in_infer") if rate else nn.Identity()
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Return the multiple of `divisor` nearest to `channels`: at least `divisor` and at least 0.9 `channels`."""
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * channels else nearest + divisor
