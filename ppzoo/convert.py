@@ -73,7 +73,7 @@ def convert(
     with paddle.LazyGuard():
         outline = variant.build()
     arrays = weights.read(source).arrays
-    plain = torch_import.plain_names(arrays)
+    plain = torch_import.normalize_names(arrays)
     dialect = torch_import.recognize(plain, arch, origin, source)
     notes: list[str] = []
     if dialect is None:
@@ -112,7 +112,7 @@ def _classes(shape: Sequence[int]) -> int:
     return int(shape[1] if len(shape) == 2 else shape[0])
 
 
-def _outlines(dialect: torch_import.Dialect) -> Iterator[tuple[str, Classifier]]:
+def _outlines(dialect: torch_import.NamingScheme) -> Iterator[tuple[str, Classifier]]:
     """The architectures of a dialect, without values."""
     for name, variant in models.MODELS.items():
         if dialect.fits(name):

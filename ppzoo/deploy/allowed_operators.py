@@ -16,7 +16,7 @@ from typing import Any
 from ppzoo.errors import PpzooError
 from ppzoo.weights.inference import MAX_PROGRAM
 from ppzoo.weights.protobuf import fields
-from ppzoo.weights.weight_file import unique
+from ppzoo.weights.weight_file import unique_keys
 
 # Of both generations of PaddlePaddle, whose names differ: `add` and `elementwise_add`, `reshape` and `reshape2`.
 OPERATORS = {
@@ -97,7 +97,7 @@ def require_computing(program: Path) -> None:
 
 def _of_json(content: bytes) -> Iterator[str]:
     """The operators of all blocks, wherever they are."""
-    left: list[Any] = [json.loads(content.decode(), object_pairs_hook=unique)["program"]]
+    left: list[Any] = [json.loads(content.decode(), object_pairs_hook=unique_keys)["program"]]
     while left:
         value = left.pop()
         if isinstance(value, dict):

@@ -45,7 +45,7 @@ from ppzoo.models.resnet import BlockConfig, block_configs, shortcut_layers
 REDUCTION = 16
 
 
-class SEBasicBlock(nn.Layer):
+class BasicBlock(nn.Layer):
     """Two 3x3 convolutions, squeeze-and-excitation, and a pooled shortcut.
 
     Args:
@@ -76,11 +76,11 @@ class SEBasicBlock(nn.Layer):
         return add_relu(shortcut, self.scale(self.conv1(self.conv0(x))))
 
 
-class SEBottleneckBlock(nn.Layer):
+class BottleneckBlock(nn.Layer):
     """1x1 to `width` channels, 3x3 with the stride, 1x1 to `out_channels`, squeeze-and-excitation, and a shortcut.
 
     Args:
-        config, conv_bn, names, data_format: as for `SEBasicBlock`.
+        config, conv_bn, names, data_format: as for `BasicBlock`.
         pooled_shortcut: average 2x2 pixels in a shortcut that halves the size, instead of a stride (version vd).
         groups: groups of the 3x3 convolution: the cardinality of ResNeXt.
 
@@ -124,7 +124,7 @@ class SE_ResNet_vd(NamedResNet):
     def __init__(self, class_num: int = 1000, *, depth: int, data_format: DataFormat = "NCHW") -> None:
         conv_bn = partial(BranchConvBNLayer, data_format=data_format)
         stem = named_deep_stem(3, (32, 32, 64), conv_bn)
-        block, out_channels = (SEBottleneckBlock, 256) if depth >= 50 else (SEBasicBlock, 64)
+        block, out_channels = (BottleneckBlock, 256) if depth >= 50 else (BasicBlock, 64)
         blocks = []
         for config in block_configs(depth, in_channels=64, width=64, out_channels=out_channels):
             names = branch_names(config.stage, config.index)
@@ -166,7 +166,7 @@ class ResNeXt(NamedResNet):
         for config in block_configs(depth, in_channels=channels, width=4 * cardinality, out_channels=256):
             # PaddleClas counts the stages of depth 152 from 4, those of the other depths from 2.
             stage_number = config.stage + (4 if depth == 152 else 2)
-            block = SEBottleneckBlock(
+            block = BottleneckBlock(
                 config,
                 conv_bn=conv_bn,
                 names=resnext_names(stage_number, config.index + 1),

@@ -1,1 +1,1 @@
-"""Reading pickles without executing them."""
+"""Reading pickles without executing code from them."""

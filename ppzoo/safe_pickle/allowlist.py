@@ -1,8 +1,8 @@
-"""The list of what a pickled weight file may build, and our own code for each entry.
+"""The allowlist of names that a pickled weight file can use, each with a safe implementation.
 
-Nothing here calls the function that the file names. A name stands for a small function of this module that checks
-what the file passes: dtypes are plain numeric ones, an array has exactly the bytes that its shape claims, and the
-bytes are in the file. Reading therefore never claims more memory than the file has bytes.
+The function that a file names is never called. Each allowed name is mapped to a small function of this module that
+checks its arguments: dtypes are plain numeric ones, an array has exactly as many bytes as its shape requires, and these
+bytes are in the file. Reading therefore never allocates more memory than the file has bytes.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from ppzoo.safe_pickle.exact_reads import read_exactly
 
 CHUNK = 1 << 20
 MAX_DIMENSIONS = 32
-LARGEST_KEY = 1 << 32
-BYTES_OF_AN_ITEM = 64  # what one entry of a container takes, generously
+MAX_KEY = 1 << 32
+BYTES_PER_ITEM = 64  # upper bound of the memory of one container entry
 PLAIN_DTYPE = re.compile(r"[<>=|]?(b1|i1|i2|i4|i8|u1|u2|u4|u8|f2|f4|f8)")
 
 
-class Refusal(Exception):
-    """Why a pickle is not read; the text is a clause about it ("it wants to call os.system")."""
+class UnpicklingRefused(Exception):
+    """Why a pickle is refused, as a clause about the file ("it calls os.system")."""
 
 
-def expect(condition: bool, what: str) -> None:
-    """Refuse the file for `what` unless `condition` holds."""
+def require(condition: bool, problem: str) -> None:
+    """Raise `UnpicklingRefused` with `problem` unless `condition` holds."""
     if not condition:
-        raise Refusal(what)
+        raise UnpicklingRefused(problem)
 
 
-class Leaf:
-    """Base of what another reader's functions build and the unpickler hands on as it is."""
+class OpaqueValue:
+    """Base class of objects that the unpickler returns unchanged; other readers subclass it (PyTorch's tensors)."""
 
 
 @dataclass(frozen=True)
-class Blob:
-    """Long bytes left in the file until an array asks for them: `length` bytes at `offset`.
+class DeferredBytes:
+    """Long byte string that stays in the file until an array is built from it: `length` bytes at `offset`.
 
-    `utf8`: they are Latin-1 characters in UTF-8, which is how protocol 2 of Python 3 writes bytes.
+    `utf8`: the bytes are Latin-1 characters encoded in UTF-8, which is how protocol 2 of Python 3 writes bytes.
     """
 
     stream: BinaryIO
@@ -52,9 +52,9 @@ class Blob:
     utf8: bool = False
 
     def read(self, nbytes: int) -> np.ndarray:
-        """The bytes as uint8, `nbytes` of them."""
-        shortest = (self.length + 1) // 2 if self.utf8 else self.length
-        expect(shortest <= nbytes <= self.length, "an array's shape does not agree with its bytes")
+        """Return the byte string, which must have `nbytes` bytes, as uint8."""
+        min_bytes = (self.length + 1) // 2 if self.utf8 else self.length
+        require(min_bytes <= nbytes <= self.length, "an array's shape does not match its bytes")
         position = self.stream.tell()
         self.stream.seek(self.offset)
         values = self._decode(nbytes) if self.utf8 else read_exactly(self.stream, nbytes)
@@ -64,31 +64,32 @@ class Blob:
     def _decode(self, nbytes: int) -> np.ndarray:
         values = np.empty(nbytes, np.uint8)
         decoder = codecs.getincrementaldecoder("utf-8")()
-        filled, left = 0, self.length
-        while left:
-            chunk = self.stream.read(min(CHUNK, left))
-            left -= len(chunk)
-            part = decoder.decode(chunk, final=not left).encode("latin-1")
+        filled, remaining = 0, self.length
+        while remaining:
+            chunk = self.stream.read(min(CHUNK, remaining))
+            remaining -= len(chunk)
+            part = decoder.decode(chunk, final=not remaining).encode("latin-1")
             values[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
             filled += len(part)
-        expect(filled == nbytes, "an array's shape does not agree with its bytes")
+        require(filled == nbytes, "an array's shape does not match its bytes")
         return values
 
 
 @dataclass
-class Budget:
-    """Bytes that the arrays of one file may take together."""
+class MemoryBudget:
+    """Number of bytes that the arrays of one file can still allocate in total."""
 
-    left: int
+    remaining: int
 
-    def claim(self, nbytes: int) -> None:
-        expect(nbytes <= self.left, "its arrays claim more memory than the file has bytes")
-        self.left -= nbytes
+    def reserve(self, nbytes: int) -> None:
+        """Subtract `nbytes`; refuse the file if fewer remain."""
+        require(nbytes <= self.remaining, "its arrays need more memory than the file has bytes")
+        self.remaining -= nbytes
 
 
 @dataclass
 class PickledDtype:
-    """A dtype under construction: its code first, its byte order by the state that follows."""
+    """A dtype that is being built: first its code, then its byte order, which the pickled state contains."""
 
     code: str
 
@@ -99,29 +100,29 @@ class PickledDtype:
     def set_state(self, state: Any) -> None:
         version, order, *rest = state
         plain = version in (3, 4) and order in ("<", ">", "=", "|") and rest[:3] == [None] * 3
-        expect(plain, "it has a dtype that is not a plain number")
+        require(plain, "it contains a dtype that is not a plain number")
         self.code = order + self.code[-2:]
 
 
 @dataclass
 class PickledArray:
-    """An array under construction: its shape, dtype and bytes arrive in the state that follows."""
+    """An array that is being built: its shape, dtype and bytes are in the pickled state."""
 
-    budget: Budget
+    budget: MemoryBudget
     value: np.ndarray | None = field(default=None, repr=False)
 
     def set_state(self, state: Any) -> None:
         version, shape, dtype, fortran, raw = state
-        expect(version == 1 and isinstance(fortran, (bool, int)), "it has an array of unknown form")
+        require(version == 1 and isinstance(fortran, (bool, int)), "it contains an array in an unknown format")
         self.value = make_array(self.budget, raw, dtype, shape, "F" if fortran else "C")
 
 
-def make_array(budget: Budget, raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    """An array of its own memory in native byte order, after its claims have been checked against its bytes."""
-    expect(isinstance(dtype, PickledDtype), "it has an array whose dtype is not a plain number")
-    expect(is_shape(shape) and order in ("C", "F"), "it has an array whose shape is no tuple of sizes")
+def make_array(budget: MemoryBudget, raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """Check dtype, shape and bytes, and return a newly allocated array in native byte order."""
+    require(isinstance(dtype, PickledDtype), "it contains an array whose dtype is not a plain number")
+    require(is_shape(shape) and order in ("C", "F"), "it contains an array whose shape is not a tuple of sizes")
     nbytes = math.prod(shape) * dtype.dtype.itemsize
-    budget.claim(nbytes)
+    budget.reserve(nbytes)
     flat = read_bytes(raw, nbytes).view(dtype.dtype)
     if not dtype.dtype.isnative:
         flat = flat.astype(dtype.dtype.newbyteorder("="))
@@ -129,7 +130,7 @@ def make_array(budget: Budget, raw: Any, dtype: Any, shape: Any, order: Any) -> 
 
 
 def is_shape(shape: Any) -> bool:
-    """Whether it is a tuple of sizes that NumPy can hold."""
+    """Whether `shape` is a tuple of valid sizes for a NumPy array."""
     return (
         isinstance(shape, tuple)
         and len(shape) <= MAX_DIMENSIONS
@@ -138,116 +139,119 @@ def is_shape(shape: Any) -> bool:
 
 
 def read_bytes(raw: Any, nbytes: int) -> np.ndarray:
-    """`nbytes` bytes, exactly, as writable uint8: from the stack, or from the file where they are long."""
-    if isinstance(raw, Blob):
+    """Return exactly `nbytes` bytes as writable uint8: from the stack, or from the file for `DeferredBytes`."""
+    if isinstance(raw, DeferredBytes):
         return raw.read(nbytes)
     if isinstance(raw, str):
         raw = raw.encode("latin-1")
-    expect(isinstance(raw, bytes), "it has an array that is not made of bytes")
-    expect(len(raw) == nbytes, "an array's shape does not agree with its bytes")
+    require(isinstance(raw, bytes), "it contains an array that is not built from bytes")
+    require(len(raw) == nbytes, "an array's shape does not match its bytes")
     return np.frombuffer(raw, np.uint8).copy()
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """A name that a file may use: the code that stands for it, called with the budget and the file's arguments."""
+class AllowedCall:
+    """An allowed name and its safe implementation, which is called with the memory budget and the file's arguments."""
 
     label: str
     call: Callable[..., Any]
 
 
 def refuse_call(label: str) -> Callable[..., Any]:
-    """What stands for a name that a file may pass on but not call."""
+    """Implementation of a name that a file can use as an argument but not call."""
 
-    def call(budget: Budget, *arguments: Any) -> Any:
-        raise Refusal(f"it wants to call {label}")
+    def call(budget: MemoryBudget, *arguments: Any) -> Any:
+        raise UnpicklingRefused(f"it calls {label}")
 
     return call
 
 
-def _ndarray(budget: Budget, *arguments: Any) -> PickledArray:
+def _ndarray(budget: MemoryBudget, *arguments: Any) -> PickledArray:
     kind, shape, code = arguments
-    plain = isinstance(kind, Allowed) and kind.label == "numpy.ndarray" and shape == (0,) and code in (b"b", "b")
-    expect(plain, "it has an array of unknown form")
+    plain = isinstance(kind, AllowedCall) and kind.label == "numpy.ndarray" and shape == (0,) and code in (b"b", "b")
+    require(plain, "it contains an array in an unknown format")
     return PickledArray(budget)
 
 
-def _from_buffer(budget: Budget, *arguments: Any) -> PickledArray:
+def _from_buffer(budget: MemoryBudget, *arguments: Any) -> PickledArray:
     raw, dtype, shape, order = arguments
     return PickledArray(budget, make_array(budget, raw, dtype, shape, order))
 
 
-def _dtype(budget: Budget, *arguments: Any) -> PickledDtype:
+def _dtype(budget: MemoryBudget, *arguments: Any) -> PickledDtype:
     code = arguments[0]
-    expect(isinstance(code, str) and bool(PLAIN_DTYPE.fullmatch(code)), "it has a dtype that is not a plain number")
+    require(
+        isinstance(code, str) and bool(PLAIN_DTYPE.fullmatch(code)), "it contains a dtype that is not a plain number"
+    )
     return PickledDtype(code)
 
 
-def _scalar(budget: Budget, *arguments: Any) -> bool | int | float:
+def _scalar(budget: MemoryBudget, *arguments: Any) -> bool | int | float:
     dtype, raw = arguments
     return make_array(budget, raw, dtype, (), "C").item()
 
 
-def _encode(budget: Budget, *arguments: Any) -> str | Blob:
-    """Bytes as protocol 2 writes them. They stay text here: an array takes its bytes from Latin-1 text as well."""
+def _encode(budget: MemoryBudget, *arguments: Any) -> str | DeferredBytes:
+    """Bytes as protocol 2 writes them. They stay text: `read_bytes` accepts Latin-1 text as well."""
     text, encoding = arguments
-    plain = encoding == "latin1" and (isinstance(text, str) or (isinstance(text, Blob) and text.utf8))
-    expect(plain, "it wants to call _codecs.encode in another way than pickle does")
+    plain = encoding == "latin1" and (isinstance(text, str) or (isinstance(text, DeferredBytes) and text.utf8))
+    require(plain, "it calls _codecs.encode with other arguments than pickle does")
     return text
 
 
-def _bytes(budget: Budget, *arguments: Any) -> bytes:
-    expect(arguments == (), "it wants to call builtins.bytes of something")
+def _bytes(budget: MemoryBudget, *arguments: Any) -> bytes:
+    require(arguments == (), "it calls builtins.bytes with arguments")
     return b""
 
 
-def _tuple(budget: Budget, *arguments: Any) -> tuple:
+def _tuple(budget: MemoryBudget, *arguments: Any) -> tuple:
     (items,) = arguments or ((),)
-    expect(isinstance(items, (tuple, list)), "it wants to make a container of something else than a sequence")
-    budget.claim(BYTES_OF_AN_ITEM * len(items))
+    require(isinstance(items, (tuple, list)), "it builds a container from something that is not a sequence")
+    budget.reserve(BYTES_PER_ITEM * len(items))
     return tuple(items)
 
 
-def _list(budget: Budget, *arguments: Any) -> list:
+def _list(budget: MemoryBudget, *arguments: Any) -> list:
     return list(_tuple(budget, *arguments))
 
 
-def _dict(budget: Budget, *arguments: Any) -> dict:
+def _dict(budget: MemoryBudget, *arguments: Any) -> dict:
     built: dict = {}
     for key, value in _tuple(budget, *arguments):
         set_item(built, key, value)
     return built
 
 
-def _eval(budget: Budget, *arguments: Any) -> Any:
-    """`eval("data", {"data": array})` is how PaddlePaddle has written a bare dense tensor since 2.1."""
+def _eval(budget: MemoryBudget, *arguments: Any) -> Any:
+    """`eval("data", {"data": array})`, which PaddlePaddle writes for a bare dense tensor since 2.1."""
     plain = len(arguments) == 2 and arguments[0] == "data" and isinstance(arguments[1], dict)
-    expect(plain and list(arguments[1]) == ["data"], "it wants to call builtins.eval")
-    expect(isinstance(arguments[1]["data"], PickledArray), "it wants to call builtins.eval")
+    require(plain and list(arguments[1]) == ["data"], "it calls builtins.eval")
+    require(isinstance(arguments[1]["data"], PickledArray), "it calls builtins.eval")
     return arguments[1]["data"]
 
 
 def check_key(key: Any) -> str | int:
-    """A dictionary's key: text or a small number, for the hash of nested tuples can take forever, and so can the
-    search among large numbers that were chosen to have one hash.
+    """Return the key of a dictionary if it is text or a small integer.
+
+    Hashing nested tuples, and looking up large integers that were chosen to have the same hash, can take forever.
     """
-    expect(isinstance(key, (str, int)), f"it has a dictionary key that is a {type(key).__name__}")
-    expect(isinstance(key, str) or abs(key) < LARGEST_KEY, "it has a dictionary key that is too large a number")
+    require(isinstance(key, (str, int)), f"it contains a dictionary key that is a {type(key).__name__}")
+    require(isinstance(key, str) or abs(key) < MAX_KEY, "it contains a dictionary key that is too large an integer")
     return key
 
 
 def set_item(target: dict, key: Any, value: Any) -> None:
-    """Add an entry to a dictionary of the file; readers differ in which of two entries of one name they keep."""
-    expect(check_key(key) not in target, f"it has the entry {str(key)[:60]!r} twice")
+    """Add an entry to a dictionary; duplicates are refused, because readers differ in which of the two they keep."""
+    require(check_key(key) not in target, f"it contains the entry {str(key)[:60]!r} twice")
     target[key] = value
 
 
-def table(entries: Mapping[str, Callable[..., Any]]) -> dict[str, Allowed]:
-    """An allow-list from dotted names and what stands for them."""
-    return {label: Allowed(label, call) for label, call in entries.items()}
+def allowlist(entries: Mapping[str, Callable[..., Any]]) -> dict[str, AllowedCall]:
+    """Build an allowlist from dotted names and their implementations."""
+    return {label: AllowedCall(label, call) for label, call in entries.items()}
 
 
-NUMPY_AND_CONTAINERS = table(
+NUMPY_AND_CONTAINERS = allowlist(
     {
         **{f"numpy.{core}.multiarray._reconstruct": _ndarray for core in ("core", "_core")},
         **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},

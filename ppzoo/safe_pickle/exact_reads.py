@@ -10,23 +10,23 @@ from typing import BinaryIO
 
 import numpy as np
 
-LARGE = 1 << 22  # bytes from which on several threads read
-PIECE = 1 << 20  # bytes that one of them reads at a time
+PARALLEL_THRESHOLD = 1 << 22  # bytes from which on several threads read
+PIECE = 1 << 20  # bytes per read of a thread
 THREADS = 4
 
 
 def read_exactly(stream: BinaryIO, nbytes: int) -> np.ndarray:
-    """The next `nbytes` bytes of a seekable file as uint8, in memory of their own that nothing else is copied to.
+    """Return the next `nbytes` bytes of a seekable file as newly allocated uint8.
 
     Raises:
-        EOFError: the file has fewer; nothing was allocated then.
+        EOFError: the file has fewer; nothing was allocated.
     """
     position = stream.tell()
     end = stream.seek(0, os.SEEK_END)
     stream.seek(position)
     if nbytes > end - position:
         raise EOFError
-    if nbytes >= LARGE and hasattr(os, "preadv") and not isinstance(stream, io.BytesIO):
+    if nbytes >= PARALLEL_THRESHOLD and hasattr(os, "preadv") and not isinstance(stream, io.BytesIO):
         values = _read_in_threads(stream.fileno(), position, nbytes)
         stream.seek(position + nbytes)
         return values
@@ -37,16 +37,16 @@ def read_exactly(stream: BinaryIO, nbytes: int) -> np.ndarray:
 
 
 def _read_in_threads(descriptor: int, position: int, nbytes: int) -> np.ndarray:
-    """Bytes of a file into fresh pages, whose making takes longer than the copying and goes on in parallel.
+    """Read into newly mapped memory; faulting in its pages takes longer than copying and runs in parallel.
 
-    The pages are ordinary ones: for the huge ones that NumPy asks for, the kernel may first have to move others.
+    The pages have the normal size: NumPy requests huge pages, for which the kernel may first have to compact memory.
     """
     values = np.frombuffer(mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
 
-    def read(start: int) -> int:
+    def read_piece(start: int) -> int:
         return os.preadv(descriptor, [values[start : start + PIECE].data], position + start)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        if sum(pool.map(read, range(0, nbytes, PIECE))) != nbytes:
+        if sum(pool.map(read_piece, range(0, nbytes, PIECE))) != nbytes:
             raise EOFError
     return values

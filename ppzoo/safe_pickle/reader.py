@@ -1,9 +1,9 @@
-"""The only reader of pickles: an interpreter of the opcodes that weight files use, so that no file can execute code.
+"""The only reader of pickles: an interpreter for the opcodes that weight files use. No file can execute code.
 
-The standard unpickler calls what a file names and trusts the lengths that a file states. This one looks every name up
-in an allow-list (`ppzoo.safe_pickle.allowlist`), never allocates more than the file contains, and counts operations.
-Large arrays stay in the file until they are read directly into their own memory, so that reading costs little more
-than the arrays themselves.
+The standard unpickler calls the functions that a file names and trusts the lengths that a file contains. This one
+looks up every name in an allowlist (`ppzoo.safe_pickle.allowlist`), never allocates more than the file contains, and
+limits the number of operations. Large arrays stay in the file until they are read directly into their final memory, so
+that reading needs little more memory than the arrays themselves.
 """
 
 from __future__ import annotations
@@ -15,45 +15,52 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from ppzoo.errors import WeightsError
-from ppzoo.safe_pickle.allowlist import LARGEST_KEY, NUMPY_AND_CONTAINERS, Allowed, Budget, Refusal, expect
-from ppzoo.safe_pickle.stack_machine import MAX_OPERATIONS, Machine
+from ppzoo.safe_pickle.allowlist import (
+    MAX_KEY,
+    NUMPY_AND_CONTAINERS,
+    AllowedCall,
+    MemoryBudget,
+    UnpicklingRefused,
+    require,
+)
+from ppzoo.safe_pickle.stack_machine import MAX_OPERATIONS, StackMachine
 
-_DAMAGE = (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error, MemoryError)
+_MALFORMED = (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error, MemoryError)
 
 
 def unpickle(
     stream: BinaryIO,
     source: object,
     *,
-    allowed: Mapping[str, Allowed] = NUMPY_AND_CONTAINERS,
+    allowed: Mapping[str, AllowedCall] = NUMPY_AND_CONTAINERS,
     persistent: Callable[[Any], Any] | None = None,
-    budget: Budget | None = None,
+    budget: MemoryBudget | None = None,
 ) -> Any:
-    """What is pickled at the position of `stream`: dicts, lists, tuples, text, numbers and NumPy arrays.
+    """Return the pickled object at the position of `stream`: dicts, lists, tuples, text, numbers and NumPy arrays.
 
     Args:
-        stream: a seekable file; it is left at the pickle's end.
-        source: what the errors call it.
-        allowed: dotted names that the pickle may use.
-        persistent: gives the object of a persistent id; without it, persistent ids are refused.
-        budget: bytes that the arrays may claim; by default as many as the stream has.
+        stream: a seekable file; afterwards its position is the end of the pickle.
+        source: name of the file in error messages.
+        allowed: dotted names that the pickle can use.
+        persistent: returns the object of a persistent id; by default, persistent ids are refused.
+        budget: bytes that the arrays can allocate; by default as many as the stream has.
 
     Raises:
-        WeightsError: the pickle is damaged, or wants more than values; the name of what it wanted to call is given.
+        WeightsError: the pickle is damaged or contains anything but values; a function that it calls is named.
     """
-    machine = Machine(stream, allowed, persistent, budget)
+    machine = StackMachine(stream, allowed, persistent, budget)
     try:
         return machine.resolve(_run(machine))
-    except Refusal as refusal:
-        problem = f"{source} is refused: {refusal}; weight files hold arrays and plain containers only"
+    except UnpicklingRefused as refusal:
+        problem = f"{source} is refused: {refusal}; expected arrays and plain containers only"
     except EOFError:
-        problem = f"{source} ends too early: it is truncated, get it again"
-    except _DAMAGE:
-        problem = f"{source} is damaged, or no weight file: its pickle makes no sense near byte {stream.tell()}"
+        problem = f"{source} is truncated; download it again"
+    except _MALFORMED:
+        problem = f"{source} is damaged or not a weight file: invalid pickle near byte {stream.tell()}"
     raise WeightsError(problem)
 
 
-def _run(machine: Machine) -> Any:
+def _run(machine: StackMachine) -> Any:
     read = machine.stream.read
     for _ in range(MAX_OPERATIONS):
         code = read(1)
@@ -65,17 +72,17 @@ def _run(machine: Machine) -> Any:
         elif code == b"":
             raise EOFError
         else:
-            raise Refusal(f"it uses {_NAMES.get(code, f'the unknown opcode {code!r}')}")
-    raise Refusal(f"it has more than {MAX_OPERATIONS} operations")
+            raise UnpicklingRefused(f"it uses {_NAMES.get(code, f'the unknown opcode {code!r}')}")
+    raise UnpicklingRefused(f"it contains more than {MAX_OPERATIONS} operations")
 
 
-Action = Callable[[Machine], object]
+Action = Callable[[StackMachine], object]
 
 
-def _push(value: Callable[[Machine], Any]) -> Action:
-    """The action that pushes `value(machine)`; what that pops is popped first."""
+def _push(value: Callable[[StackMachine], Any]) -> Action:
+    """Return the action that pushes `value(machine)`; `value` can pop its operands."""
 
-    def action(machine: Machine) -> None:
+    def action(machine: StackMachine) -> None:
         result = value(machine)
         machine.stack.append(result)
 
@@ -106,66 +113,66 @@ def _tuple(count: int) -> Action:
     return lambda machine: machine.stack.append(machine.pop(count))
 
 
-def _put(position: Callable[[Machine], int]) -> Action:
-    def action(machine: Machine) -> None:
-        place = position(machine)
-        expect(0 <= place < LARGEST_KEY, "it refers to a place that cannot be")
-        machine.memo[place] = machine.stack[-1]
+def _put(position: Callable[[StackMachine], int]) -> Action:
+    def action(machine: StackMachine) -> None:
+        key = position(machine)
+        require(0 <= key < MAX_KEY, "it uses an invalid memo index")
+        machine.memo[key] = machine.stack[-1]
 
     return action
 
 
-def _get(position: Callable[[Machine], int]) -> Action:
+def _get(position: Callable[[StackMachine], int]) -> Action:
     return lambda machine: machine.stack.append(machine.memo[position(machine)])
 
 
-def _proto(machine: Machine) -> None:
+def _proto(machine: StackMachine) -> None:
     version = machine.number("<B")
-    expect(version <= pickle.HIGHEST_PROTOCOL, f"it is written in the unknown pickle protocol {version}")
+    require(version <= pickle.HIGHEST_PROTOCOL, f"it has the unknown pickle protocol {version}")
 
 
-def _frame(machine: Machine) -> None:
+def _frame(machine: StackMachine) -> None:
     if machine.number("<Q") > machine.size - machine.stream.tell():
         raise EOFError
 
 
-def _pop(machine: Machine) -> None:
+def _pop(machine: StackMachine) -> None:
     if machine.stack:
         machine.stack.pop()
     else:
         machine.pop_to_mark()
 
 
-def _mark_to_dict(machine: Machine) -> None:
+def _mark_to_dict(machine: StackMachine) -> None:
     pairs = machine.pop_to_mark()
     machine.stack.append({})
     machine.update(pairs)
 
 
-def _instance(machine: Machine) -> Any:
+def _instance(machine: StackMachine) -> Any:
     function = machine.find(machine.line(), machine.line())
     return machine.call(function, tuple(machine.pop_to_mark()))
 
 
-def _text_integer(machine: Machine) -> int:
+def _text_integer(machine: StackMachine) -> int:
     line = machine.line()
-    expect(len(line) <= 40, "it has an integer of more than 40 digits")
+    require(len(line) <= 40, "it contains an integer of more than 40 digits")
     return line == "01" if line in ("00", "01") else int(line.removesuffix("L"))
 
 
-def _text_string(machine: Machine) -> str:
+def _text_string(machine: StackMachine) -> str:
     line = machine.line("latin-1")
-    expect(len(line) >= 2 and line[0] == line[-1] and line[0] in "'\"", "it has a string without quotes")
+    require(len(line) >= 2 and line[0] == line[-1] and line[0] in "'\"", "it contains a string without quotes")
     return line[1:-1].encode("latin-1").decode("unicode_escape")
 
 
-def _text_unicode(machine: Machine) -> str:
+def _text_unicode(machine: StackMachine) -> str:
     return machine.line("latin-1").encode("latin-1").decode("raw_unicode_escape")
 
 
 _NAMES = {opcode.code.encode("latin-1"): opcode.name for opcode in pickletools.opcodes}
 
-# Not here, and so refused: new objects by class (NEWOBJ, OBJ, ...), the extension registry, sets, outside buffers.
+# Not listed and therefore refused: objects by class (NEWOBJ, OBJ, ...), extension registry, sets, out-of-band buffers.
 _ACTIONS: dict[bytes, Action] = {
     pickle.PROTO: _proto,
     pickle.FRAME: _frame,
@@ -182,7 +189,7 @@ _ACTIONS: dict[bytes, Action] = {
     pickle.INT: _push(_text_integer),
     pickle.LONG: _push(_text_integer),
     pickle.FLOAT: _push(lambda machine: float(machine.line())),
-    # bytes and text; the strings of Python 2 are either, and are read as Latin-1
+    # bytes and text; strings of Python 2 can be either, and are read as Latin-1
     pickle.SHORT_BINBYTES: _data("<B", None),
     pickle.BINBYTES: _data("<I", None),
     pickle.BINBYTES8: _data("<Q", None),

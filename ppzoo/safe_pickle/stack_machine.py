@@ -1,4 +1,4 @@
-"""The stack, the memo and the bounded reading behind `ppzoo.safe_pickle.reader`."""
+"""State of the interpreter in `ppzoo.safe_pickle.reader`: stack, memo, and reads with bounded lengths."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from ppzoo.safe_pickle.allowlist import (
-    Allowed,
-    Blob,
-    Budget,
-    Leaf,
+    AllowedCall,
+    DeferredBytes,
+    MemoryBudget,
+    OpaqueValue,
     PickledArray,
     PickledDtype,
-    Refusal,
-    expect,
+    UnpicklingRefused,
+    require,
     set_item,
 )
 
@@ -22,27 +22,27 @@ MAX_OPERATIONS = 1_000_000
 MAX_VALUES = 200_000
 MAX_DEPTH = 64
 MAX_INTEGER_BYTES = 16
-LONG = 1 << 16  # bytes from which on data is left in the file
-SLACK = 1 << 20  # bytes that small files may claim beyond their own size
+MAX_INLINE_BYTES = 1 << 16  # longer byte strings stay in the file
+SLACK = 1 << 20  # bytes that the arrays of small files can allocate beyond the size of the file
 _MODULES_OF_PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
-class Machine:
-    """One pass through one pickle.
+class StackMachine:
+    """The state of reading one pickle.
 
     Args:
-        stream: a seekable file at the pickle's start.
-        allowed: dotted names that the pickle may use.
-        persistent: gives the object of a persistent id; None refuses them.
-        budget: bytes that the arrays may claim; by default as many as the stream has.
+        stream: a seekable file, positioned at the start of the pickle.
+        allowed: dotted names that the pickle can use.
+        persistent: returns the object of a persistent id; None refuses them.
+        budget: bytes that the arrays can allocate; by default as many as the stream has.
     """
 
     def __init__(
         self,
         stream: BinaryIO,
-        allowed: Mapping[str, Allowed],
+        allowed: Mapping[str, AllowedCall],
         persistent: Callable[[Any], Any] | None,
-        budget: Budget | None,
+        budget: MemoryBudget | None,
     ) -> None:
         self.stream = stream
         self.allowed = allowed
@@ -50,48 +50,50 @@ class Machine:
         position = stream.tell()
         self.size = stream.seek(0, 2)
         stream.seek(position)
-        self.budget = budget or Budget(self.size + SLACK)
+        self.budget = budget or MemoryBudget(self.size + SLACK)
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.visited = 0
 
-    # Reading: nothing is allocated before it is known to be in the file.
+    # Reading: nothing is allocated before it is certain that the file contains it.
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes, at most `LONG`."""
-        expect(0 <= count <= LONG, f"it states a length of {count} bytes")
+        """Read the next `count` bytes, at most `MAX_INLINE_BYTES`."""
+        require(0 <= count <= MAX_INLINE_BYTES, f"it contains a length of {count} bytes")
         data = self.stream.read(count)
         if len(data) < count:
             raise EOFError
         return data
 
     def number(self, form: str) -> Any:
+        """Read a number with a format of `struct`."""
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self, encoding: str = "utf-8") -> str:
-        """The next line, without its end."""
-        data = self.stream.readline(LONG)
+        """Read the next line, without the line end."""
+        data = self.stream.readline(MAX_INLINE_BYTES)
         if not data.endswith(b"\n"):
             raise EOFError
         return data[:-1].decode(encoding)
 
     def integer(self, length: int) -> int:
-        expect(0 <= length <= MAX_INTEGER_BYTES, f"it has an integer of {length} bytes")
+        """Read a signed integer of `length` bytes."""
+        require(0 <= length <= MAX_INTEGER_BYTES, f"it contains an integer of {length} bytes")
         return int.from_bytes(self.take(length), "little", signed=True)
 
-    def data(self, length: int, encoding: str | None) -> bytes | str | Blob:
-        """The next `length` bytes, or their text; where they are long, a note of where they are."""
-        if length <= LONG:
+    def data(self, length: int, encoding: str | None) -> bytes | str | DeferredBytes:
+        """Read the next `length` bytes or decode them to text; return `DeferredBytes` for long ones."""
+        if length <= MAX_INLINE_BYTES:
             data = self.take(length)
             return data if encoding is None else data.decode(encoding)
         offset = self.stream.tell()
         if length > self.size - offset:
             raise EOFError
         self.stream.seek(length, 1)
-        return Blob(self.stream, offset, length, utf8=encoding == "utf-8")
+        return DeferredBytes(self.stream, offset, length, utf8=encoding == "utf-8")
 
-    # The stack.
+    # Stack operations.
 
     def mark(self) -> None:
         self.marks.append(self.stack)
@@ -103,66 +105,69 @@ class Machine:
         return items
 
     def pop(self, count: int) -> tuple[Any, ...]:
-        """The last `count` values, in the order in which they were pushed."""
-        expect(len(self.stack) >= count, "it takes values that are not there")
+        """Pop the last `count` values, in the order in which they were pushed."""
+        require(len(self.stack) >= count, "it pops from an empty stack")
         items = tuple(self.stack[-count:])
         del self.stack[-count:]
         return items
 
     def update(self, pairs: list[Any] | tuple[Any, ...]) -> None:
-        """Set items of the dictionary on top: keys and values in turn."""
+        """Set items of the dictionary on top of the stack; `pairs` alternates keys and values."""
         target = self.stack[-1]
-        expect(isinstance(target, dict), "it sets items of something that is no dictionary")
+        require(isinstance(target, dict), "it sets items of something that is not a dictionary")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             set_item(target, key, value)
 
     def extend(self, items: list[Any] | tuple[Any, ...]) -> None:
-        """Append to the list on top."""
+        """Extend the list on top of the stack."""
         target = self.stack[-1]
-        expect(isinstance(target, list), "it appends to something that is no list")
+        require(isinstance(target, list), "it appends to something that is not a list")
         target.extend(items)
 
-    # Names, calls and states.
+    # Names, calls and object states.
 
-    def find(self, module: Any, name: Any) -> Allowed:
-        """What stands for a name; only the names of the allow-list do."""
-        expect(isinstance(module, str) and isinstance(name, str), "it calls something without a name")
+    def find(self, module: Any, name: Any) -> AllowedCall:
+        """Look up a name in the allowlist."""
+        require(isinstance(module, str) and isinstance(name, str), "it calls something without a name")
         label = f"{_MODULES_OF_PYTHON_2.get(module, module)}.{name}"
         if label not in self.allowed:
-            raise Refusal(f"it wants to call {label[:200] if label.isprintable() else ascii(label[:200])}")
+            raise UnpicklingRefused(f"it calls {label[:200] if label.isprintable() else ascii(label[:200])}")
         return self.allowed[label]
 
     def call(self, function: Any, arguments: Any) -> Any:
-        expect(isinstance(function, Allowed), "it calls something that is no function")
-        expect(isinstance(arguments, tuple), f"it calls {function.label} without a tuple of arguments")
+        require(isinstance(function, AllowedCall), "it calls something that is not a function")
+        require(isinstance(arguments, tuple), f"it calls {function.label} without a tuple of arguments")
         return function.call(self.budget, *arguments)
 
     def build(self, state: Any) -> None:
-        """Give the object on top its state."""
+        """Set the state of the object on top of the stack."""
         target = self.stack[-1]
         if isinstance(target, (PickledArray, PickledDtype)):
             target.set_state(state)
-        else:  # attributes of an OrderedDict, such as PyTorch's `_metadata`, are dropped
-            expect(isinstance(target, dict) and isinstance(state, dict), "it sets the state of an unknown object")
+        else:  # attributes of an OrderedDict, such as PyTorch's `_metadata`, are ignored
+            require(isinstance(target, dict) and isinstance(state, dict), "it sets the state of an unknown object")
 
     def persist(self, identifier: Any) -> Any:
-        """The object of a persistent id."""
+        """Return the object of a persistent id."""
         if self.persistent is None:
-            raise Refusal("it refers to objects outside of the file")
+            raise UnpicklingRefused("it refers to objects outside the file")
         return self.persistent(identifier)
 
     def resolve(self, value: Any, depth: int = 0) -> Any:
-        """`value` with the finished arrays in the place of their placeholders, and nothing but values in it."""
+        """Replace placeholders in `value` by their arrays; refuse anything that is not a value."""
         self.visited += 1
-        expect(depth <= MAX_DEPTH, f"it is nested more than {MAX_DEPTH} deep")
-        expect(self.visited <= MAX_VALUES, f"it has more than {MAX_VALUES} values")
+        require(depth <= MAX_DEPTH, f"it is nested more than {MAX_DEPTH} levels deep")
+        require(self.visited <= MAX_VALUES, f"it contains more than {MAX_VALUES} values")
         if isinstance(value, PickledArray):
-            expect(value.value is not None, "it has an array without data")
+            require(value.value is not None, "it contains an array without data")
             return value.value
         if isinstance(value, dict):
             return {key: self.resolve(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(self.resolve(item, depth + 1) for item in value)
-        kind = value.label if isinstance(value, Allowed) else f"a {type(value).__name__}"
-        expect(isinstance(value, (str, bytes, int, float, type(None), Leaf)), f"it has {kind} where a value should be")
+        kind = value.label if isinstance(value, AllowedCall) else f"a {type(value).__name__}"
+        require(
+            isinstance(value, (str, bytes, int, float, type(None), OpaqueValue)),
+            f"it contains {kind} in place of a value",
+        )
         return value

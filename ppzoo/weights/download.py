@@ -38,20 +38,20 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, as long as none makes progress
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, as long as none makes progress
 TIMEOUT = 20.0  # seconds without an answer or a byte
 CHUNK = 1 << 20
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 NAME_LENGTH = 100
-OWN = (".sha256", ".part", ".part.json", ".lock")  # what is kept beside a file
-OTHERS = "url-"  # how folders of URLs begin that are not plain
+RESERVED_SUFFIXES = (".sha256", ".part", ".part.json", ".lock")  # what is kept beside a file
+HASHED_PREFIX = "url-"  # how folders of URLs begin that are not plain
 LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST = re.compile(rf"{LABEL}(?:\.{LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")  # a name (IDNA), or an IPv6 address
 PLAIN = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,{NAME_LENGTH - 1}}}")
 UNUSUAL = re.compile("[^A-Za-z0-9_.+-]")
 
 
-class _Interrupted(Exception):
+class _TransferInterrupted(Exception):
     """A transfer that another attempt may finish."""
 
 
@@ -71,7 +71,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
     Raises:
         WeightsError: it cannot be had, or has not the digest that was published or recorded.
     """
-    target = _place(url, Path(folder))
+    target = _cache_path(url, Path(folder))
     is_new = False
     try:
         if not target.is_file():
@@ -89,17 +89,17 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
 
 def cached(url: str) -> Path | None:
     """Where the file of `url` lies in the cache; None if it was not fetched."""
-    target = _place(url, weights_folder())
+    target = _cache_path(url, weights_folder())
     return target if os.path.isfile(target) else None
 
 
 def discard(target: Path) -> None:
     """Remove a fetched file and what is recorded of it."""
-    for path in (target, *(_beside(target, suffix) for suffix in (".sha256", ".part", ".part.json"))):
+    for path in (target, *(_sibling(target, suffix) for suffix in (".sha256", ".part", ".part.json"))):
         path.unlink(missing_ok=True)
 
 
-def _place(url: str, folder: Path) -> Path:
+def _cache_path(url: str, folder: Path) -> Path:
     """The file of `url` in the cache.
 
     Raises:
@@ -121,7 +121,7 @@ def _place(url: str, folder: Path) -> Path:
         return site.joinpath(*steps)
     name = UNUSUAL.sub("_", steps[-1])[-NAME_LENGTH:].lstrip(".") or "file"
     digest = hashlib.sha256(url.partition("#")[0].encode()).hexdigest()[:32]
-    return site / f"{OTHERS}{digest}" / name
+    return site / f"{HASHED_PREFIX}{digest}" / name
 
 
 def _is_plain(parts: urllib.parse.SplitResult, steps: list[str]) -> bool:
@@ -130,12 +130,12 @@ def _is_plain(parts: urllib.parse.SplitResult, steps: list[str]) -> bool:
         parts.scheme == "https"
         and not parts.query
         and parts.path == "/" + "/".join(steps)
-        and all(PLAIN.fullmatch(step) and not step.startswith(OTHERS) for step in steps)
-        and not any(step.endswith(OWN) for step in steps)
+        and all(PLAIN.fullmatch(step) and not step.startswith(HASHED_PREFIX) for step in steps)
+        and not any(step.endswith(RESERVED_SUFFIXES) for step in steps)
     )
 
 
-def _beside(target: Path, suffix: str) -> Path:
+def _sibling(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
 
 
@@ -147,7 +147,7 @@ def _refuse_offline(url: str, target: Path) -> None:
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Let one process at a time fetch `target`; the system frees the lock of a process that dies."""
-    with open(_beside(target, ".lock"), "a", opener=open_without_links) as lock:
+    with open(_sibling(target, ".lock"), "a", opener=open_without_links) as lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -155,26 +155,26 @@ def _locked(target: Path) -> Iterator[None]:
 
 def _download(url: str, target: Path) -> None:
     """Try until the file is complete, or until several attempts in a row brought nothing."""
-    part = _beside(target, ".part")
+    part = _sibling(target, ".part")
     failures = 0
     while True:
         before = _size(part)
         try:
             _attempt(url, target)
             break
-        except _Interrupted as error:
+        except _TransferInterrupted as error:
             failures = 1 if _size(part) > before else failures + 1
-            if failures > len(PAUSES):
+            if failures > len(RETRY_DELAYS):
                 raise WeightsError(f"cannot fetch {url}: {error}, {failures} times in a row; try again later") from None
-            time.sleep(PAUSES[failures - 1])
+            time.sleep(RETRY_DELAYS[failures - 1])
     _refuse_web_page(part, url)
     os.replace(part, target)
-    _beside(target, ".part.json").unlink(missing_ok=True)
+    _sibling(target, ".part.json").unlink(missing_ok=True)
 
 
 def _attempt(url: str, target: Path) -> None:
     """One request, which goes on where the last one broke off; the part is complete when it returns."""
-    part, record = _beside(target, ".part"), _beside(target, ".part.json")
+    part, record = _sibling(target, ".part"), _sibling(target, ".part.json")
     known = _read_record(record) if part.exists() else {}
     start = _size(part) if known else 0
     if start and start == known.get("size"):
@@ -186,7 +186,7 @@ def _attempt(url: str, target: Path) -> None:
             resumed = answer.status == 206
             if resumed and not _continues(answer, start, known):
                 record.unlink()  # the file has changed: from its beginning
-                raise _Interrupted("the file changed on the server")
+                raise _TransferInterrupted("the file changed on the server")
             start = start if resumed else 0
             length = answer.headers.get("Content-Length")
             total = start + int(length) if length and length.isdigit() else None
@@ -198,14 +198,14 @@ def _attempt(url: str, target: Path) -> None:
         error.close()
         if error.code == 416 and start:
             record.unlink()
-            raise _Interrupted("the server refuses to go on where it stopped") from None
+            raise _TransferInterrupted("the server refuses to go on where it stopped") from None
         answered = f"the server answers {error.code} {http.client.responses.get(error.code, '')}"
         if error.code in RETRIED_STATUS:
-            raise _Interrupted(answered) from None
+            raise _TransferInterrupted(answered) from None
         raise WeightsError(f"cannot fetch {url}: {answered}") from None
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
         reason = str(getattr(error, "reason", "") or error) or type(error).__name__
-        raise _Interrupted(" ".join(reason.split())) from None
+        raise _TransferInterrupted(" ".join(reason.split())) from None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -259,9 +259,9 @@ def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
         file.flush()
         os.fsync(file.fileno())
     if total is not None and received != total:
-        raise _Interrupted(f"{received} of {total} bytes arrived")
+        raise _TransferInterrupted(f"{received} of {total} bytes arrived")
     if not received:
-        raise _Interrupted("an empty file arrived")
+        raise _TransferInterrupted("an empty file arrived")
 
 
 def _refuse_web_page(part: Path, url: str) -> None:
@@ -304,7 +304,7 @@ def _verify(target: Path, url: str, published: str | None, is_new: bool) -> None
                 "remove it to fetch it again"
             )
     if not recorded:
-        write_text(_beside(target, ".sha256"), f"{found}  {target.name}\n")
+        write_text(_sibling(target, ".sha256"), f"{found}  {target.name}\n")
 
 
 def _recorded(target: Path) -> str | None:
@@ -313,7 +313,7 @@ def _recorded(target: Path) -> str | None:
     Raises:
         WeightsError: the record is damaged.
     """
-    record = _beside(target, ".sha256")
+    record = _sibling(target, ".sha256")
     if not _size(record):
         return None
     digest = record.read_bytes()[:64].decode("ascii", "replace")

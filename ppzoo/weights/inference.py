@@ -21,10 +21,10 @@ from ppzoo.safe_pickle.allowlist import is_shape
 from ppzoo.safe_pickle.exact_reads import read_exactly
 from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.protobuf import fields, varints
-from ppzoo.weights.weight_file import WeightFile, check_finite, unique, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, unique_keys, widen_bfloat16
 
-START = bytes(4)  # the version, 0, with which every tensor begins
-PARAMS = ".pdiparams"
+TENSOR_START = bytes(4)  # the version, 0, with which every tensor begins
+PARAMS_SUFFIX = ".pdiparams"
 MAX_PROGRAM = 32 << 20
 MAX_DESCRIPTION = 1 << 12
 LOD_TENSOR = 7
@@ -81,12 +81,12 @@ def is_variable(file: Path) -> bool:
     if not os.path.isfile(file):
         return False
     with file.open("rb") as stream:
-        return stream.read(len(START)) == START
+        return stream.read(len(TENSOR_START)) == TENSOR_START
 
 
 def find_params(folder: Path) -> Path | None:
     """The `.pdiparams` of a folder with an exported model; None if there is not exactly one."""
-    found = sorted(folder.glob(f"*{PARAMS}"))
+    found = sorted(folder.glob(f"*{PARAMS_SUFFIX}"))
     return found[0] if len(found) == 1 else None
 
 
@@ -134,7 +134,7 @@ def _parameter_names(file: Path) -> list[str]:
 
 def _names_of_json(content: bytes) -> list[str]:
     """Names of the operations "p" (parameter) in the first block of a program of PaddlePaddle 3."""
-    operations = json.loads(content, object_pairs_hook=unique)["program"]["regions"][0]["blocks"][0]["ops"]
+    operations = json.loads(content, object_pairs_hook=unique_keys)["program"]["regions"][0]["blocks"][0]["ops"]
     names = [operation["A"][3] for operation in operations if operation["#"] == "p"]
     if not all(isinstance(name, str) for name in names):
         raise TypeError("a name that is no text")

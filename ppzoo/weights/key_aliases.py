@@ -12,7 +12,7 @@ from collections.abc import Collection
 MOBILENET_V3 = {"conv1.": "conv.", "conv2.": "last_second_conv."}
 
 
-def best_spelling(entries: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+def best_key_aliases(entries: Collection[str], wanted: Collection[str]) -> dict[str, str]:
     """Our name of each entry -> its own, in the reading under which most entries are `wanted`.
 
     An entry's own name counts as it is unless another reading fits more.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppzoo.errors import ConfigError, WeightsError
-from ppzoo.weights.key_aliases import best_spelling
+from ppzoo.weights.key_aliases import best_key_aliases
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, Shape, best_fit
 from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloat16
@@ -96,7 +96,7 @@ def _by_structured_name(
     if len(entries.keys() & set(names.values())) > len(entries.keys() & names.keys()):
         values = {key: entries[name] for key, name in names.items() if name in entries}
         return values, [name for name in entries if name not in names.values()]
-    own = best_spelling(entries, names)
+    own = best_key_aliases(entries, names)
     return {key: entries[own[key]] for key in names if key in own}, [own[key] for key in own if key not in names]
 
 

@@ -20,14 +20,14 @@ import numpy as np
 from ppzoo.errors import WeightsError
 from ppzoo.safe_pickle.allowlist import (
     NUMPY_AND_CONTAINERS,
-    Allowed,
-    Budget,
-    Leaf,
-    Refusal,
-    expect,
+    AllowedCall,
+    MemoryBudget,
+    OpaqueValue,
+    UnpicklingRefused,
+    require,
     is_shape,
     refuse_call,
-    table,
+    allowlist,
 )
 from ppzoo.safe_pickle.exact_reads import read_exactly
 from ppzoo.safe_pickle.reader import unpickle
@@ -37,7 +37,7 @@ from ppzoo.weights.weight_file import WeightFile, check_finite, widen_bfloat16
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that opens a file of the older format
 LEGACY_PROTOCOL = 1001
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "model_state")
-CLAIMS = 4  # how often the tensors may claim the size of the file
+MAX_EXPANSION = 4  # how often the tensors may claim the size of the file
 MAX_TREE = 64 << 20
 
 STORAGES = {
@@ -55,7 +55,7 @@ STORAGES = {
 
 
 @dataclass(frozen=True)
-class Storage(Leaf):
+class Storage(OpaqueValue):
     """A run of numbers that tensors are views of."""
 
     kind: str
@@ -72,7 +72,7 @@ class Storage(Leaf):
 
 
 @dataclass(frozen=True)
-class View(Leaf):
+class TensorView(OpaqueValue):
     """A tensor before its storage is read; offset and strides in elements."""
 
     storage: Storage
@@ -80,12 +80,12 @@ class View(Leaf):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def cut(self, values: np.ndarray, budget: Budget) -> np.ndarray:
+    def cut(self, values: np.ndarray, budget: MemoryBudget) -> np.ndarray:
         """The tensor's own array, in C order, from the values of its storage."""
         count = math.prod(self.shape)
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        expect(count == 0 or last < values.size, "it has a tensor that reaches beyond its storage")
-        budget.claim(count * values.itemsize)
+        require(count == 0 or last < values.size, "it has a tensor that reaches beyond its storage")
+        budget.reserve(count * values.itemsize)
         strides = tuple(stride * values.itemsize for stride in self.strides)
         start = values[self.offset :] if count else values[:0]
         array = np.lib.stride_tricks.as_strided(start, self.shape, strides)
@@ -94,7 +94,7 @@ class View(Leaf):
 
 
 @dataclass
-class Storages:
+class StorageTable:
     """The storages that a pickle has referred to, by key."""
 
     known: dict[str, Storage] = field(default_factory=dict)
@@ -102,35 +102,35 @@ class Storages:
     def refer(self, identifier: Any) -> Storage:
         """The storage of a persistent id, as `torch.save` writes it."""
         word, kind, key, _, size, *view = identifier
-        plain = word == "storage" and isinstance(kind, Allowed) and kind.label in STORAGES and isinstance(key, str)
-        expect(plain and type(size) is int and 0 <= size < 2**48, "it refers to an object that is no storage")
-        expect(view in ([], [None]), "it has a storage that is a view of another")
+        plain = word == "storage" and isinstance(kind, AllowedCall) and kind.label in STORAGES and isinstance(key, str)
+        require(plain and type(size) is int and 0 <= size < 2**48, "it refers to an object that is no storage")
+        require(view in ([], [None]), "it has a storage that is a view of another")
         storage = self.known.setdefault(key, Storage(kind.label, key, size))
-        expect(storage == Storage(kind.label, key, size), f"it describes storage {key[:20]!r} in two ways")
+        require(storage == Storage(kind.label, key, size), f"it describes storage {key[:20]!r} in two ways")
         return storage
 
 
-def _view(budget: Budget, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> View:
+def _view(budget: MemoryBudget, storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> TensorView:
     plain = isinstance(storage, Storage) and is_shape((offset,)) and is_shape(shape) and is_shape(strides)
-    expect(plain and len(shape) == len(strides), "it has a tensor of unknown form")
-    return View(storage, offset, shape, strides)
+    require(plain and len(shape) == len(strides), "it has a tensor of unknown form")
+    return TensorView(storage, offset, shape, strides)
 
 
-def _parameter(budget: Budget, tensor: Any, *rest: Any) -> View:
-    expect(isinstance(tensor, View), "it has a parameter that is no tensor")
+def _parameter(budget: MemoryBudget, tensor: Any, *rest: Any) -> TensorView:
+    require(isinstance(tensor, TensorView), "it has a parameter that is no tensor")
     return tensor
 
 
-def _size(budget: Budget, *arguments: Any) -> tuple:
+def _size(budget: MemoryBudget, *arguments: Any) -> tuple:
     (shape,) = arguments
-    expect(is_shape(shape), "it has a size that is no tuple of sizes")
+    require(is_shape(shape), "it has a size that is no tuple of sizes")
     return shape
 
 
 TORCH = {
     **NUMPY_AND_CONTAINERS,
-    **table({kind: refuse_call(kind) for kind in STORAGES}),
-    **table(
+    **allowlist({kind: refuse_call(kind) for kind in STORAGES}),
+    **allowlist(
         {
             "torch._utils._rebuild_tensor": _view,
             "torch._utils._rebuild_tensor_v2": _view,
@@ -156,19 +156,19 @@ def read_torch_archive(file: Path) -> WeightFile:
 
         def read_storage(storage: Storage) -> np.ndarray:
             member = archive.getinfo(f"{folder}data/{storage.key}")
-            expect(member.file_size == storage.nbytes, "it has a storage of another size than it states")
+            require(member.file_size == storage.nbytes, "it has a storage of another size than it states")
             with archive.open(member) as stream:
                 return read_member(stream, storage.nbytes).view(storage.dtype)
 
         try:
             order = archive.read(f"{folder}byteorder") if f"{folder}byteorder" in archive.namelist() else b"little"
-            expect(order == b"little", "it was written on a big-endian machine")
-            storages = Storages()
-            expect(archive.getinfo(pickled).file_size <= MAX_TREE, "its pickle is too long")
+            require(order == b"little", "it was written on a big-endian machine")
+            storages = StorageTable()
+            require(archive.getinfo(pickled).file_size <= MAX_TREE, "its pickle is too long")
             stream = io.BytesIO(archive.read(pickled))
             tree = unpickle(stream, file, allowed=TORCH, persistent=storages.refer)
             return _finish(file, tree, read_storage)
-        except Refusal as refusal:
+        except UnpicklingRefused as refusal:
             raise WeightsError(f"{file} is refused: {refusal}") from None
         except DAMAGE:
             raise WeightsError(f"{file} is a damaged PyTorch archive, get it again") from None
@@ -184,19 +184,19 @@ def read_torch_legacy(file: Path) -> WeightFile:
             dict, or values that are not finite.
     """
     with file.open("rb") as stream:
-        storages = Storages()
+        storages = StorageTable()
         unpickle(stream, file)
         protocol, system = unpickle(stream, file), unpickle(stream, file)
         tree = unpickle(stream, file, allowed=TORCH, persistent=storages.refer)
         keys = unpickle(stream, file)
         try:
             little = isinstance(system, dict) and system.get("little_endian", True)
-            expect(protocol == LEGACY_PROTOCOL and little, "it is of an unknown version or byte order")
-            expect(len(set(keys)) == len(keys), "it has a storage twice")
+            require(protocol == LEGACY_PROTOCOL and little, "it is of an unknown version or byte order")
+            require(len(set(keys)) == len(keys), "it has a storage twice")
             values = {key: _read_legacy_storage(stream, storages.known[key]) for key in keys}
-            expect(not stream.read(1), "it has bytes behind its last storage")
+            require(not stream.read(1), "it has bytes behind its last storage")
             return _finish(file, tree, lambda storage: values[storage.key])
-        except Refusal as refusal:
+        except UnpicklingRefused as refusal:
             raise WeightsError(f"{file} is refused: {refusal}") from None
         except EOFError:
             raise WeightsError(f"{file} ends too early: it is truncated, get it again") from None
@@ -206,7 +206,7 @@ def read_torch_legacy(file: Path) -> WeightFile:
 
 def _read_legacy_storage(stream: BinaryIO, storage: Storage) -> np.ndarray:
     size = struct.unpack("<q", read_exactly(stream, 8).tobytes())[0]
-    expect(size == storage.size, "it has a storage of another size than it states")
+    require(size == storage.size, "it has a storage of another size than it states")
     return read_exactly(stream, storage.nbytes).view(storage.dtype)
 
 
@@ -216,15 +216,15 @@ def _finish(file: Path, tree: Any, read_storage: Callable[[Storage], np.ndarray]
     if views is None:
         names = ", ".join(STATE_DICTS)
         raise WeightsError(f"{file} has no state dict, neither as a whole nor as one of {names}")
-    odd = next((key for key, value in views.items() if not isinstance(value, View)), None)
+    odd = next((key for key, value in views.items() if not isinstance(value, TensorView)), None)
     if odd is not None:
         raise WeightsError(f"{file}: entry {odd!r} is a {type(views[odd]).__name__}, expected a tensor")
-    budget = Budget(CLAIMS * file.stat().st_size)
+    budget = MemoryBudget(MAX_EXPANSION * file.stat().st_size)
     values: dict[str, np.ndarray] = {}
     arrays = {}
     for key, view in views.items():
         if view.storage.key not in values:
-            budget.claim(view.storage.nbytes)
+            budget.reserve(view.storage.nbytes)
             values[view.storage.key] = read_storage(view.storage)
         arrays[str(key)] = view.cut(values[view.storage.key], budget)
     check_finite(arrays, file)
@@ -234,6 +234,6 @@ def _finish(file: Path, tree: Any, read_storage: Callable[[Storage], np.ndarray]
 def _state_dict(tree: Any) -> dict[Any, Any] | None:
     """The dictionary with tensors in it: the tree, or the first of its entries that is known to hold it."""
     for candidate in [tree, *(tree.get(name) for name in STATE_DICTS if isinstance(tree, dict))]:
-        if isinstance(candidate, dict) and any(isinstance(value, View) for value in candidate.values()):
+        if isinstance(candidate, dict) and any(isinstance(value, TensorView) for value in candidate.values()):
             return candidate
     return None

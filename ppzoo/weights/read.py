@@ -10,7 +10,14 @@ from ppzoo.errors import WeightsError
 from ppzoo.files import expand_user, is_url
 from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
-from ppzoo.weights.inference import PARAMS, START, find_params, is_variable, read_inference_params, read_variables
+from ppzoo.weights.inference import (
+    PARAMS_SUFFIX,
+    TENSOR_START,
+    find_params,
+    is_variable,
+    read_inference_params,
+    read_variables,
+)
 from ppzoo.weights.pdparams import read_entries
 from ppzoo.weights.pytorch import LEGACY_START, is_torch_archive, read_torch_archive, read_torch_legacy
 from ppzoo.weights.safetensors import is_safetensors, read_safetensors
@@ -47,8 +54,8 @@ def _read_path(path: Path) -> WeightFile:
             return read_inference_params(params)
         if any(map(is_variable, path.iterdir())):
             return read_variables(path)
-    if path.name and not os.path.exists(path) and os.path.isfile(path.with_name(path.name + PARAMS)):
-        path = path.with_name(path.name + PARAMS)
+    if path.name and not os.path.exists(path) and os.path.isfile(path.with_name(path.name + PARAMS_SUFFIX)):
+        path = path.with_name(path.name + PARAMS_SUFFIX)
     file = find_file(path)
     return _reader(file)(file)
 
@@ -60,7 +67,7 @@ def _reader(file: Path) -> Callable[[Path], WeightFile]:
         return _archive_reader(file)
     if start.startswith(LEGACY_START):
         return read_torch_legacy
-    if start.startswith(START):
+    if start.startswith(TENSOR_START):
         return read_inference_params
     if is_safetensors(start, file.stat().st_size):
         return read_safetensors

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Shape = tuple[int, ...]
-SHOWN = 3
+MAX_SHOWN_NAMES = 3
 
 
 @dataclass
@@ -58,8 +58,8 @@ class LoadReport:
 
 
 def _first(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f", {more} more" if more > 0 else "")
+    more = len(names) - MAX_SHOWN_NAMES
+    return ", ".join(names[:MAX_SHOWN_NAMES]) + (f", {more} more" if more > 0 else "")
 
 
 def shape_text(shape: Iterable[int]) -> str:

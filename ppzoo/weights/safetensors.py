@@ -21,7 +21,7 @@ from ppzoo.errors import WeightsError
 from ppzoo.files import make_parent, write_atomically
 from ppzoo.safe_pickle.allowlist import is_shape
 from ppzoo.safe_pickle.exact_reads import read_exactly
-from ppzoo.weights.weight_file import WeightFile, check_finite, unique, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, unique_keys, widen_bfloat16
 
 MAX_HEADER = 8 << 20
 METADATA = "__metadata__"
@@ -68,7 +68,7 @@ def _read(stream: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     length = struct.unpack("<Q", stream.read(8))[0]
     if length > MAX_HEADER:
         raise ValueError(f"its header claims {length} bytes")
-    header = json.loads(read_exactly(stream, length).tobytes(), object_pairs_hook=unique)
+    header = json.loads(read_exactly(stream, length).tobytes(), object_pairs_hook=unique_keys)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("its metadata is not text")

@@ -68,7 +68,7 @@ def widen_bfloat16(array: np.ndarray) -> np.ndarray:
     return wide.view(np.float32)
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON, for `json.loads`; of two entries of one name other readers may keep the other.
 
     Raises:

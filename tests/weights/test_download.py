@@ -316,9 +316,9 @@ PLACES = [
 
 
 def test_no_two_addresses_share_a_file_and_none_leaves_the_cache(tmp_path):
-    places = [module._place(url, tmp_path) for url in PLACES]
+    places = [module._cache_path(url, tmp_path) for url in PLACES]
     assert len(set(places)) == len(PLACES)
-    own = {place.with_name(place.name + suffix) for place in places for suffix in module.OWN}
+    own = {place.with_name(place.name + suffix) for place in places for suffix in module.RESERVED_SUFFIXES}
     assert not own & set(places)
     for place in places:
         assert place.is_relative_to(tmp_path) and len(place.relative_to(tmp_path).parts) >= 2
@@ -326,13 +326,13 @@ def test_no_two_addresses_share_a_file_and_none_leaves_the_cache(tmp_path):
         assert max(len(os.fsencode(part)) for part in place.parts) < 200
     assert places[0] == tmp_path / "host" / "a" / "x.pdparams"
     taken = places[1].relative_to(tmp_path)
-    assert module._place(f"https://host/{'/'.join(taken.parts[1:])}", tmp_path) != places[1]
+    assert module._cache_path(f"https://host/{'/'.join(taken.parts[1:])}", tmp_path) != places[1]
 
 
 def test_official_weights_lie_where_their_address_says(tmp_path):
     for variant in MODELS.values():
         for record in filter(None, (variant.weights, variant.ssld)):
-            assert module._place(record.url, tmp_path) == tmp_path / record.url.removeprefix("https://")
+            assert module._cache_path(record.url, tmp_path) == tmp_path / record.url.removeprefix("https://")
 
 
 def test_a_name_of_another_alphabet_is_fetched(server, tmp_path):
@@ -343,7 +343,7 @@ def test_a_name_of_another_alphabet_is_fetched(server, tmp_path):
 def test_planted_links_are_not_followed(server, tmp_path, suffix):
     url, valuable = server.url("whole"), tmp_path / "valuable"
     valuable.write_text("text")
-    target = module._place(url, tmp_path / "cache")
+    target = module._cache_path(url, tmp_path / "cache")
     target.parent.mkdir(parents=True)
     target.with_name(target.name + suffix).symlink_to(valuable if suffix else tmp_path / "nowhere")
     with contextlib.suppress(WeightsError):
@@ -355,7 +355,7 @@ def test_planted_links_are_not_followed(server, tmp_path, suffix):
 def test_a_linked_part_is_not_emptied(server, tmp_path):
     url, valuable = server.url("whole"), tmp_path / "valuable"
     valuable.write_text("text")
-    target = module._place(url, tmp_path / "cache")
+    target = module._cache_path(url, tmp_path / "cache")
     target.parent.mkdir(parents=True)
     os.link(valuable, target.with_name(target.name + ".part"))
     assert fetch(url, tmp_path / "cache").read_bytes() == BODY
@@ -366,7 +366,7 @@ def test_a_linked_part_is_not_emptied(server, tmp_path):
     "record", ["torn", "[]", "{}", '{"validator": 3, "size": "x"}', '{"validator": "a\\r\\nX: y", "size": 300000}']
 )
 def test_a_damaged_record_of_a_part_is_not_believed(server, tmp_path, record):
-    target = module._place(server.url("whole"), tmp_path)
+    target = module._cache_path(server.url("whole"), tmp_path)
     target.parent.mkdir(parents=True)
     target.with_name(target.name + ".part").write_bytes(BODY[:1000])
     target.with_name(target.name + ".part.json").write_text(record)
@@ -384,7 +384,7 @@ def test_a_damaged_digest_is_one_line(server, tmp_path):
 def test_what_was_not_fetched_now_is_not_removed(server, tmp_path, monkeypatch):
     """A file that the user has put into the cache may be wrong, but stays."""
     monkeypatch.setenv("PPZOO_HOME", str(tmp_path))
-    path = module._place(server.url("whole"), tmp_path / "weights")
+    path = module._cache_path(server.url("whole"), tmp_path / "weights")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
     with pytest.raises(WeightsError, match="as published"):

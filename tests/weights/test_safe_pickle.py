@@ -123,7 +123,7 @@ def test_a_call_is_refused_by_name(protocol, function, arguments, name):
     ids=["REDUCE", "INST", "OBJ", "NEWOBJ", "STACK_GLOBAL", "NEWOBJ_EX", "value"],
 )
 def test_every_way_to_call_is_refused_by_name(data):
-    assert "wants to call os.system" in refusal(data)
+    assert "calls os.system" in refusal(data)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_every_way_to_call_is_refused_by_name(data):
     [
         (b"\x80\x02\x82\x01.", "EXT1"),
         (b"\x80\x02\x84\x01\x00\x00\x00.", "EXT4"),
-        (b"Pidentity\n.", "outside of the file"),
-        (b"\x80\x02K\x01Q.", "outside of the file"),
+        (b"Pidentity\n.", "outside the file"),
+        (b"\x80\x02K\x01Q.", "outside the file"),
         (b"\x80\x05\x97.", "NEXT_BUFFER"),
         (b"\x80\x04\x8f.", "EMPTY_SET"),
         (b"\x80\x04ccollections\nOrderedDict\n)\x81.", "NEWOBJ"),
@@ -140,25 +140,25 @@ def test_every_way_to_call_is_refused_by_name(data):
         (b"\x80\x02}K\x01b.", "state of an unknown object"),
         (b"\x80\x02}}K\x01s.", "key that is a dict"),
         (b"\x80\x02}]K\x01s.", "key that is a list"),
-        (b"\x80\x02](K\x01u.", "no dictionary"),
-        (b"\x80\x02}K\x01a.", "no list"),
-        (b"\x80\x02K\x01)R.", "no function"),
+        (b"\x80\x02](K\x01u.", "not a dictionary"),
+        (b"\x80\x02}K\x01a.", "not a list"),
+        (b"\x80\x02K\x01)R.", "not a function"),
         (b"\x80\x02ccollections\nOrderedDict\n]R.", "without a tuple"),
-        (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "something else than a sequence"),
-        (b"\x80\x02cnumpy\ndtype\n.", "numpy.dtype where a value"),
+        (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "not a sequence"),
+        (b"\x80\x02cnumpy\ndtype\n.", "numpy.dtype in place of a value"),
         (b"\x80\x63.", "protocol 99"),
         (b"\x80\x02\xff.", "unknown opcode"),
-        (b"\x80\x02h\x05.", "makes no sense"),
-        (b"\x80\x02.", "makes no sense"),
-        (b"\x80\x02t.", "makes no sense"),
-        (b"\x80\x02X\x02\x00\x00\x00\xff\xfe.", "makes no sense"),
+        (b"\x80\x02h\x05.", "invalid pickle"),
+        (b"\x80\x02.", "invalid pickle"),
+        (b"\x80\x02t.", "invalid pickle"),
+        (b"\x80\x02X\x02\x00\x00\x00\xff\xfe.", "invalid pickle"),
         (b"\x80\x02}X\1\0\0\0aK\1sX\1\0\0\0aK\2s.", "the entry 'a' twice"),
         (b"\x80\x02}(X\1\0\0\0aK\1X\1\0\0\0aK\2u.", "the entry 'a' twice"),
         (b"\x80\x02(X\1\0\0\0aK\1X\1\0\0\0aK\2d.", "the entry 'a' twice"),
         (b"\x80\x02}(K\1K\1\x88K\2u.", "the entry 'True' twice"),
         (b"\x80\x02ccollections\nOrderedDict\n](X\1\0\0\0aK\1\x86X\1\0\0\0aK\2\x86e\x85R.", "the entry 'a' twice"),
         (b"", "truncated"),
-        (b"\x80\x02cevil\x1b[31m\rmodule\nname\n.", "wants to call 'evil"),
+        (b"\x80\x02cevil\x1b[31m\rmodule\nname\n.", "calls 'evil"),
     ],
 )
 def test_what_weight_files_do_not_use_is_refused(data, clause):
@@ -169,13 +169,13 @@ def test_what_weight_files_do_not_use_is_refused(data, clause):
     ("data", "clause"),
     [
         (array_pickle((10**5, 10**5)), "more memory than the file"),
-        (array_pickle((3,)), "does not agree"),
-        (array_pickle((1,)), "does not agree"),
-        (array_pickle((-2,)), "no tuple of sizes"),
-        (array_pickle((2**62, 2**62, 0)), "no tuple of sizes"),
-        (array_pickle((1,) * 40 + (2,)), "no tuple of sizes"),
-        (array_pickle((True, 2)), "no tuple of sizes"),
-        (array_pickle([2]), "no tuple of sizes"),
+        (array_pickle((3,)), "does not match"),
+        (array_pickle((1,)), "does not match"),
+        (array_pickle((-2,)), "not a tuple of sizes"),
+        (array_pickle((2**62, 2**62, 0)), "not a tuple of sizes"),
+        (array_pickle((1,) * 40 + (2,)), "not a tuple of sizes"),
+        (array_pickle((True, 2)), "not a tuple of sizes"),
+        (array_pickle([2]), "not a tuple of sizes"),
         (array_pickle((1,), "O8"), "not a plain number"),
         (array_pickle((2,), "V4"), "not a plain number"),
         (array_pickle((2,), "M8"), "not a plain number"),
@@ -183,7 +183,7 @@ def test_what_weight_files_do_not_use_is_refused(data, clause):
         (array_pickle((2,), state_dtype=(3, "<", None, ("a",), {"a": 1}, 4, 4, 0)), "not a plain number"),
         (array_pickle((2,), state_dtype=(9, "<", None, None, None, -1, -1, 0)), "not a plain number"),
         (array_pickle((2,), state_dtype=(3, "x", None, None, None, -1, -1, 0)), "not a plain number"),
-        (array_pickle((2,), state_dtype=7), "makes no sense"),
+        (array_pickle((2,), state_dtype=7), "invalid pickle"),
         (pickle.dumps(np.array([{}, []], dtype=object)), "not a plain number"),
         (pickle.dumps(np.array(["text"])), "not a plain number"),
     ],
@@ -220,7 +220,7 @@ def test_hand_written_arrays_are_read_when_they_are_right():
             b"\x80\x02(" + b"N" * 200_000 + b"lq\x00" + b"cbuiltins\ntuple\nq\x01" + b"h\x01h\x00\x85R" * 100_000,
             "more memory than the file",
         ),
-        (b"\x80\x02X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b".", "a Blob where a value"),
+        (b"\x80\x02X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b".", "a DeferredBytes in place of a value"),
     ],
 )
 def test_bombs_do_not_go_off(data, clause):

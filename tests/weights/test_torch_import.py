@@ -50,7 +50,7 @@ def outline(architecture):
 def blank(name):
     """The entries of a recorded network, without values."""
     layers = recorded.record(name)["layers"]
-    return torch_import.plain_names(
+    return torch_import.normalize_names(
         {key: np.broadcast_to(np.float32(0), s) for key, s in recorded.shapes(layers).items()}
     )
 
@@ -67,7 +67,7 @@ def imported(name, architecture, origin=None):
     record = recorded.record(name)
     arrays = recorded.weights(record["layers"], zero_biases=record["zero_biases"])
     network = MODELS[architecture].build(class_num=10)
-    load_weights(network, translate(torch_import.plain_names(arrays), architecture, origin).arrays, head="strict")
+    load_weights(network, translate(torch_import.normalize_names(arrays), architecture, origin).arrays, head="strict")
     network.eval()
     return network, record
 
@@ -93,7 +93,7 @@ def measured_layers():
     """Each measured architecture with its layers and a dialect that it is written in."""
     for name in reference.ARCHITECTURES:
         layers = list(dict.fromkeys(key.rpartition(".")[0] for key in reference.architecture(name)["keys"].tolist()))
-        for dialect in torch_import.DIALECTS:
+        for dialect in torch_import.NAMING_SCHEMES:
             if dialect.layers is not None and dialect.fits(name):
                 yield name, layers, dialect.layers(layers)
 
@@ -119,7 +119,7 @@ def test_only_the_known_layers_have_no_counterpart():
 def test_efficientnet_pytorch_s_names_are_those_of_a_real_file():
     entries = blank("efficientnet-pytorch-lite0")
     dialect = torch_import.recognize(entries, "EfficientNet_lite0", None, "a.pth")
-    where = torch_import.places(MODELS["EfficientNet_lite0"].build(), dialect)
+    where = torch_import.locate_entries(MODELS["EfficientNet_lite0"].build(), dialect)
     assert where.foreign_shapes == {name: array.shape for name, array in entries.items()}
 
 
@@ -175,7 +175,7 @@ def test_an_origin_without_such_a_network_is_refused():
 def test_wrapped_and_older_names_are_today_s():
     plain = blank("torchvision-densenet121")
     older = {f"module.{name.replace('.norm1.', '.norm.1.')}": value for name, value in plain.items()}
-    assert list(torch_import.plain_names(older)) == list(plain)
+    assert list(torch_import.normalize_names(older)) == list(plain)
     twice = {"features.denseblock1.denselayer1.norm1.weight", "features.denseblock1.denselayer1.norm.1.weight"}
     with pytest.raises(WeightsError, match="twice"):
-        torch_import.plain_names(dict.fromkeys(twice, np.zeros(1)))
+        torch_import.normalize_names(dict.fromkeys(twice, np.zeros(1)))

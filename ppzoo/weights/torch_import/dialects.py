@@ -16,14 +16,14 @@ from typing import Literal, get_args
 
 from ppzoo.errors import ConfigError, WeightsError
 from ppzoo.weights.torch_import import names
-from ppzoo.weights.torch_import.names import Names
+from ppzoo.weights.torch_import.names import LayerNames
 
 Origin = Literal["torchvision", "timm", "timm-tf", "efficientnet-pytorch", "paddleclas"]
 ORIGINS: tuple[str, ...] = get_args(Origin)
 
 
 @dataclass(frozen=True)
-class Dialect:
+class NamingScheme:
     """How the files of one family look in one place, and how they become ours.
 
     Attributes:
@@ -40,7 +40,7 @@ class Dialect:
     origins: tuple[str, ...]
     architectures: str
     marks: tuple[str, ...]
-    layers: Callable[[Sequence[str]], Names] | None = None
+    layers: Callable[[Sequence[str]], LayerNames] | None = None
     refusal: str = ""
     dropouts: Mapping[str, str] = field(default_factory=dict)
     zeros: str | None = None
@@ -64,17 +64,19 @@ OTHER_PADDING = (
     "pads maps alike on both sides, and PaddleClas's as TensorFlow's SAME does, so that strides meet other pixels"
 )
 TF_NAMES = "; timm's tf_efficientnet_*, which have the same names, pad as PaddleClas's: for those say --from timm-tf"
-plain_vgg = partial(Dialect, dropouts={"fc2": "drop", "fc3": "drop"}, zeros=r"features\.\d+\.bias", refusal=NO_BIASES)
+plain_vgg = partial(
+    NamingScheme, dropouts={"fc2": "drop", "fc3": "drop"}, zeros=r"features\.\d+\.bias", refusal=NO_BIASES
+)
 
-DIALECTS = [
-    Dialect(
+NAMING_SCHEMES = [
+    NamingScheme(
         TORCHVISION,
         "AlexNet",
         ("features.10.bias", "classifier.1.weight"),
         names.alexnet,
         dropouts={"_fc6": "_drop1", "_fc7": "_drop2"},
     ),
-    Dialect(
+    NamingScheme(
         (*TORCHVISION, *TIMM),
         r"VGG\d+",
         ("features.1.running_mean", r"features.\d\d.running_mean"),
@@ -82,66 +84,70 @@ DIALECTS = [
     ),
     plain_vgg(TORCHVISION, r"VGG\d+", ("features.(2|3).bias", "classifier.3.weight"), names.vgg),
     plain_vgg(TIMM, r"VGG\d+", ("pre_logits.fc1.weight",), names.timm_vgg),
-    Dialect(
+    NamingScheme(
         TORCHVISION,
         "GoogLeNet",
         ("inception3a.branch1.conv.weight",),
         refusal="has batch norms, and ReLUs between the convolutions of a branch, and PaddleClas's has neither",
     ),
-    Dialect((*TORCHVISION, *TIMM), r"ResNet\d+(_cifar)?", ("layer1.0.conv1.weight",), names.resnet),
-    Dialect(TIMM, r"ResNet\d+_vd", ("layer1.0.conv1.weight",), names.resnet),
-    Dialect(TIMM, r"ResNet\d+_vc", ("layer1.0.conv1.weight",), names.resnet_vc),
-    Dialect((*TORCHVISION, *TIMM), r"DenseNet\d+", ("features.denseblock1.denselayer1.conv1.weight",), names.densenet),
-    Dialect(
+    NamingScheme((*TORCHVISION, *TIMM), r"ResNet\d+(_cifar)?", ("layer1.0.conv1.weight",), names.resnet),
+    NamingScheme(TIMM, r"ResNet\d+_vd", ("layer1.0.conv1.weight",), names.resnet),
+    NamingScheme(TIMM, r"ResNet\d+_vc", ("layer1.0.conv1.weight",), names.resnet_vc),
+    NamingScheme(
+        (*TORCHVISION, *TIMM), r"DenseNet\d+", ("features.denseblock1.denselayer1.conv1.weight",), names.densenet
+    ),
+    NamingScheme(
         TORCHVISION,
         "SqueezeNet1_0",
         ("features.3.squeeze.weight",),
         refusal="rounds the sizes of pooled maps up, and PaddleClas's down: of 224 x 224 pixels they see other borders",
     ),
-    Dialect(
+    NamingScheme(
         TORCHVISION,
         "SqueezeNet1_1",
         ("features.3.squeeze.weight",),
         refusal="does not pad the image, and PaddleClas's does, so that the first stride meets other pixels",
     ),
-    Dialect(
+    NamingScheme(
         TORCHVISION,
         "ShuffleNetV2_swish",
         ("stage2.0.branch1.0.weight",),
         refusal="computes with ReLU, and this one with swish; the other's arch is ShuffleNetV2_x1_0",
     ),
-    Dialect(TORCHVISION, r"ShuffleNetV2_x.*", ("stage2.0.branch1.0.weight",), names.shufflenet_v2),
-    Dialect(TORCHVISION, r"MobileNetV3_.*", ("features.1.block.0.0.weight",), refusal=HARD_SWISH_CUT),
-    Dialect(TIMM, r"MobileNetV3_.*", ("conv_stem.weight", "blocks.[56].0.conv.weight"), refusal=HARD_SWISH_CUT),
-    Dialect(TORCHVISION, r"EfficientNetB\d", ("features.1.0.block.0.0.weight",), refusal=OTHER_PADDING),
-    Dialect(
+    NamingScheme(TORCHVISION, r"ShuffleNetV2_x.*", ("stage2.0.branch1.0.weight",), names.shufflenet_v2),
+    NamingScheme(TORCHVISION, r"MobileNetV3_.*", ("features.1.block.0.0.weight",), refusal=HARD_SWISH_CUT),
+    NamingScheme(TIMM, r"MobileNetV3_.*", ("conv_stem.weight", "blocks.[56].0.conv.weight"), refusal=HARD_SWISH_CUT),
+    NamingScheme(TORCHVISION, r"EfficientNetB\d", ("features.1.0.block.0.0.weight",), refusal=OTHER_PADDING),
+    NamingScheme(
         TIMM, r"EfficientNetB\d", ("blocks.0.0.se.conv_reduce.weight", "bn2.weight"), refusal=OTHER_PADDING + TF_NAMES
     ),
-    Dialect(
+    NamingScheme(
         TIMM_TF,
         r"EfficientNetB\d",
         ("blocks.0.0.se.conv_reduce.weight", "bn2.weight"),
         names.timm_efficientnet,
         note=NATIVE_SIZE,
     ),
-    Dialect(
+    NamingScheme(
         EFFICIENTNET_PYTORCH,
         r"EfficientNetB\d",
         ("_blocks.0._se_reduce.weight",),
         names.efficientnet_pytorch,
         note=NATIVE_SIZE,
     ),
-    Dialect(TORCHVISION, r"MobileNetV2(_x.*)?", ("features.1.conv.0.0.weight",), names.mobilenet_v2),
-    Dialect(TIMM, r"MobileNetV2(_x.*)?", ("blocks.3.3.conv_dw.weight", "bn2.weight"), names.timm_mobilenet_v2),
-    Dialect(TIMM, "EfficientNet_lite0", ("blocks.0.0.conv_dw.weight", "bn2.weight"), refusal=OTHER_PADDING + TF_NAMES),
-    Dialect(TIMM_TF, "EfficientNet_lite0", ("blocks.0.0.conv_dw.weight", "bn2.weight"), names.timm_efficientnet),
-    Dialect(
+    NamingScheme(TORCHVISION, r"MobileNetV2(_x.*)?", ("features.1.conv.0.0.weight",), names.mobilenet_v2),
+    NamingScheme(TIMM, r"MobileNetV2(_x.*)?", ("blocks.3.3.conv_dw.weight", "bn2.weight"), names.timm_mobilenet_v2),
+    NamingScheme(
+        TIMM, "EfficientNet_lite0", ("blocks.0.0.conv_dw.weight", "bn2.weight"), refusal=OTHER_PADDING + TF_NAMES
+    ),
+    NamingScheme(TIMM_TF, "EfficientNet_lite0", ("blocks.0.0.conv_dw.weight", "bn2.weight"), names.timm_efficientnet),
+    NamingScheme(
         EFFICIENTNET_PYTORCH, "EfficientNet_lite0", ("_blocks.0._depthwise_conv.weight",), names.efficientnet_pytorch
     ),
 ]
 
 
-def recognize(entries: Collection[str], architecture: str, origin: str | None, source: object) -> Dialect | None:
+def recognize(entries: Collection[str], architecture: str, origin: str | None, source: object) -> NamingScheme | None:
     """The dialect of a file with these entries for `architecture`; None if it is PaddlePaddle's.
 
     Raises:
@@ -152,7 +158,7 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
         return None
     if origin is not None and origin not in ORIGINS:
         raise ConfigError(f"origin: expected one of {', '.join(ORIGINS)}, got {origin!r}")
-    family = [dialect for dialect in DIALECTS if dialect.fits(architecture)]
+    family = [dialect for dialect in NAMING_SCHEMES if dialect.fits(architecture)]
     spoken = [dialect for dialect in family if origin is None or origin in dialect.origins]
     found = next((dialect for dialect in spoken if dialect.marked(entries)), None)
     if found is not None:
@@ -160,7 +166,7 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
     if origin is not None and not spoken:
         others = dict.fromkeys(["paddleclas", *(name for dialect in family for name in dialect.origins)])
         raise ConfigError(f"there is no {architecture} of {origin}; expected one of {', '.join(others)}")
-    kin = next((dialect for dialect in (*family, *DIALECTS) if dialect.marked(entries)), None)
+    kin = next((dialect for dialect in (*family, *NAMING_SCHEMES) if dialect.marked(entries)), None)
     if kin is not None:
         raise WeightsError(
             f"{source} is no {architecture} of {origin or 'any origin'}: its names are those of {kin.origins[0]}'s"

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-Names = dict[str, str | None]
+LayerNames = dict[str, str | None]
 NORMS = ("bn", "_bn", "_batch_norm")
 
 
-def alexnet(layers: Sequence[str]) -> Names:
+def alexnet(layers: Sequence[str]) -> LayerNames:
     """torchvision's AlexNet."""
     features = {"_conv1._conv": 0, "_conv2._conv": 3, "_conv3": 6, "_conv4": 8, "_conv5._conv": 10}
     classifier = {"_fc6": 1, "_fc7": 4, "_fc8": 6}
@@ -25,18 +25,18 @@ def alexnet(layers: Sequence[str]) -> Names:
     }
 
 
-def vgg(layers: Sequence[str]) -> Names:
+def vgg(layers: Sequence[str]) -> LayerNames:
     """torchvision's VGG: convolutions, ReLUs and poolings are numbered through."""
     return _vgg(layers, ("classifier.0", "classifier.3", "classifier.6"))
 
 
-def timm_vgg(layers: Sequence[str]) -> Names:
+def timm_vgg(layers: Sequence[str]) -> LayerNames:
     """timm's VGG, whose first two linear layers are convolutions."""
     return _vgg(layers, ("pre_logits.fc1", "pre_logits.fc2", "head.fc"))
 
 
-def _vgg(layers: Sequence[str], head: tuple[str, str, str]) -> Names:
-    names: Names = dict(zip(("fc1", "fc2", "fc3"), head, strict=True))
+def _vgg(layers: Sequence[str], head: tuple[str, str, str]) -> LayerNames:
+    names: LayerNames = dict(zip(("fc1", "fc2", "fc3"), head, strict=True))
     convolutions = [layer for layer in layers if layer.startswith("conv_block_")]
     for number, layer in enumerate(convolutions):
         poolings = int(layer.removeprefix("conv_block_").partition(".")[0]) - 1
@@ -44,11 +44,11 @@ def _vgg(layers: Sequence[str], head: tuple[str, str, str]) -> Names:
     return names
 
 
-def resnet(layers: Sequence[str]) -> Names:
+def resnet(layers: Sequence[str]) -> LayerNames:
     """torchvision's and timm's ResNet, with timm's deep stem ("c") and pooled shortcut ("d")."""
     deep = "stem.1.conv" in layers
     starts = _stage_starts(layers)
-    names: Names = {"fc": "fc"}
+    names: LayerNames = {"fc": "fc"}
     for layer in layers:
         if layer.startswith("stem."):
             _, number, kind = layer.split(".")
@@ -65,9 +65,9 @@ def resnet(layers: Sequence[str]) -> Names:
     return names
 
 
-def resnet_vc(layers: Sequence[str]) -> Names:
+def resnet_vc(layers: Sequence[str]) -> LayerNames:
     """timm's ResNet "c"."""
-    names: Names = {"out": "fc"}
+    names: LayerNames = {"out": "fc"}
     for layer in layers:
         path = layer.split(".")
         if found := re.fullmatch(r"conv1_(\d)", path[0]):
@@ -99,9 +99,9 @@ def _block_part(part: str, kind: str, *, pooled: bool) -> str:
     return f"{'bn' if norm else 'conv'}{int(part.removeprefix('conv')) + 1}"
 
 
-def densenet(layers: Sequence[str]) -> Names:
+def densenet(layers: Sequence[str]) -> LayerNames:
     """torchvision's and timm's DenseNet."""
-    names: Names = {
+    names: LayerNames = {
         "conv1_func._conv": "features.conv0",
         "conv1_func._batch_norm": "features.norm0",
         "batch_norm": "features.norm5",
@@ -116,11 +116,11 @@ def densenet(layers: Sequence[str]) -> Names:
     return names
 
 
-def mobilenet_v2(layers: Sequence[str]) -> Names:
+def mobilenet_v2(layers: Sequence[str]) -> LayerNames:
     """torchvision's MobileNetV2: units are numbered through; the first has no expansion."""
     units = list(_grouped(layers, r"(conv\d\.\w+)\._(expand_conv|bottleneck_conv|linear_conv)\."))
     last = f"features.{len(units) + 1}"
-    names: Names = {**_pair("conv1", "features.0.0", "features.0.1"), **_pair("conv9", f"{last}.0", f"{last}.1")}
+    names: LayerNames = {**_pair("conv1", "features.0.0", "features.0.1"), **_pair("conv9", f"{last}.0", f"{last}.1")}
     names["out"] = "classifier.1"
     for number, unit in enumerate(units, start=1):
         block = f"features.{number}.conv"
@@ -131,21 +131,25 @@ def mobilenet_v2(layers: Sequence[str]) -> Names:
     return _without_first_expansion(names, units)
 
 
-def timm_mobilenet_v2(layers: Sequence[str]) -> Names:
+def timm_mobilenet_v2(layers: Sequence[str]) -> LayerNames:
     """timm's MobileNetV2: units are numbered in their stage; the first has no expansion."""
     units = list(_grouped(layers, r"(conv\d\.\w+)\._(expand_conv|bottleneck_conv|linear_conv)\."))
-    names: Names = {**_pair("conv1", "conv_stem", "bn1"), **_pair("conv9", "conv_head", "bn2"), "out": "classifier"}
+    names: LayerNames = {
+        **_pair("conv1", "conv_stem", "bn1"),
+        **_pair("conv9", "conv_head", "bn2"),
+        "out": "classifier",
+    }
     for unit, block in _timm_blocks(units, lambda unit: unit.endswith("._first_block")):
         parts = [f"{unit}._expand_conv", f"{unit}._bottleneck_conv", f"{unit}._linear_conv"]
         names |= _timm_block(parts[1:] if unit == units[0] else parts, block)
     return _without_first_expansion(names, units)
 
 
-def _without_first_expansion(names: Names, units: Sequence[str]) -> Names:
+def _without_first_expansion(names: LayerNames, units: Sequence[str]) -> LayerNames:
     return {**names, f"{units[0]}._expand_conv._conv": None, f"{units[0]}._expand_conv._batch_norm": None}
 
 
-def shufflenet_v2(layers: Sequence[str]) -> Names:
+def shufflenet_v2(layers: Sequence[str]) -> LayerNames:
     """torchvision's ShuffleNetV2."""
     places = {
         "_conv_dw_1": ("branch1", 0),
@@ -154,7 +158,11 @@ def shufflenet_v2(layers: Sequence[str]) -> Names:
         "_conv_dw": ("branch2", 3),
         "_conv_linear": ("branch2", 5),
     }
-    names: Names = {**_pair("_conv1", "conv1.0", "conv1.1"), **_pair("_last_conv", "conv5.0", "conv5.1"), "_fc": "fc"}
+    names: LayerNames = {
+        **_pair("_conv1", "conv1.0", "conv1.1"),
+        **_pair("_last_conv", "conv5.0", "conv5.1"),
+        "_fc": "fc",
+    }
     for layer in layers:
         if found := re.match(r"(\d)_(\d+)\.(\w+)\.", layer):
             stage, number, part = found.groups()
@@ -164,10 +172,10 @@ def shufflenet_v2(layers: Sequence[str]) -> Names:
     return names
 
 
-def efficientnet_pytorch(layers: Sequence[str]) -> Names:
+def efficientnet_pytorch(layers: Sequence[str]) -> LayerNames:
     """EfficientNet-PyTorch's names."""
     parts = {"_ecn": ("_expand_conv", "_bn0"), "_dcn": ("_depthwise_conv", "_bn1"), "_pcn": ("_project_conv", "_bn2")}
-    names: Names = {
+    names: LayerNames = {
         **_efficientnet_pair("_ef._conv_stem._conv", "_conv_stem", "_bn0"),
         **_efficientnet_pair("_conv", "_conv_head", "_bn1"),
         "_fc": "_fc",
@@ -181,9 +189,9 @@ def efficientnet_pytorch(layers: Sequence[str]) -> Names:
     return names
 
 
-def timm_efficientnet(layers: Sequence[str]) -> Names:
+def timm_efficientnet(layers: Sequence[str]) -> LayerNames:
     """timm's EfficientNet."""
-    names: Names = {
+    names: LayerNames = {
         **_efficientnet_pair("_ef._conv_stem._conv", "conv_stem", "bn1"),
         **_efficientnet_pair("_conv", "conv_head", "bn2"),
         "_fc": "classifier",
@@ -207,11 +215,11 @@ def _grouped(layers: Sequence[str], pattern: str) -> Iterator[str]:
     yield from dict.fromkeys(match[1] for match in found if match)
 
 
-def _pair(block: str, conv: str, norm: str) -> Names:
+def _pair(block: str, conv: str, norm: str) -> LayerNames:
     return {f"{block}._conv": conv, f"{block}._batch_norm": norm}
 
 
-def _efficientnet_pair(block: str, conv: str, norm: str) -> Names:
+def _efficientnet_pair(block: str, conv: str, norm: str) -> LayerNames:
     return {f"{block}._conv._conv": conv, f"{block}._bn": norm}
 
 
@@ -223,10 +231,10 @@ def _timm_blocks(units: Sequence[str], opens_stage: Callable[[str], bool]) -> It
         yield unit, f"blocks.{stage}.{number}"
 
 
-def _timm_block(parts: Sequence[str], block: str, pair: Callable[[str, str, str], Names] = _pair) -> Names:
+def _timm_block(parts: Sequence[str], block: str, pair: Callable[[str, str, str], LayerNames] = _pair) -> LayerNames:
     """timm's names of an inverted residual; without expansion, the projection is called as an expansion is."""
     convolutions = ("conv_pw", "conv_dw", "conv_pwl") if len(parts) == 3 else ("conv_dw", "conv_pw")
-    names: Names = {}
+    names: LayerNames = {}
     for number, (part, conv) in enumerate(zip(parts, convolutions, strict=True), start=1):
         names |= pair(part, f"{block}.{conv}", f"{block}.bn{number}")
     return names

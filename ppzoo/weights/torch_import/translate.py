@@ -21,7 +21,7 @@ import numpy as np
 
 from ppzoo.errors import WeightsError
 from ppzoo.weights.report import LoadReport, Shape, best_fit
-from ppzoo.weights.torch_import.dialects import Dialect
+from ppzoo.weights.torch_import.dialects import NamingScheme
 
 if TYPE_CHECKING:
     import paddle
@@ -34,7 +34,7 @@ COUNTER = "num_batches_tracked"  # what only PyTorch's batch norm keeps, and eva
 
 
 @dataclass(frozen=True)
-class Places:
+class EntryNames:
     """Where a network's entries are in the files of a dialect.
 
     Attributes:
@@ -64,7 +64,7 @@ class Translation:
     notes: list[str]
 
 
-def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def normalize_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays without counters and wrappers; those of torchvision's older DenseNets (`norm.1`) named as today."""
     entries = {name: array for name, array in arrays.items() if name.rpartition(".")[2] != COUNTER}
     wrapped = all(name.startswith(WRAPPER) for name in entries)
@@ -77,7 +77,7 @@ def plain_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return plain
 
 
-def places(network: paddle.nn.Layer, dialect: Dialect) -> Places:
+def locate_entries(network: paddle.nn.Layer, dialect: NamingScheme) -> EntryNames:
     """Where `network`'s entries are; the dialect is one that has names."""
     if dialect.layers is None:
         raise ValueError(f"{dialect.origins[0]} has no names to look for")
@@ -91,13 +91,15 @@ def places(network: paddle.nn.Layer, dialect: Dialect) -> Places:
             foreign[key] = f"{names[layer]}.{SUFFIXES[kind]}"
     identities = [layer for layer in layers if names[layer] is None]
     head_layers = tuple(f"{layer}." for layer in getattr(network, "head_layers", ()))
-    return Places(shapes, foreign, identities, {name for key, name in foreign.items() if key.startswith(head_layers)})
+    return EntryNames(
+        shapes, foreign, identities, {name for key, name in foreign.items() if key.startswith(head_layers)}
+    )
 
 
 def translate(
     entries: Mapping[str, np.ndarray],
     network: paddle.nn.Layer,
-    dialect: Dialect,
+    dialect: NamingScheme,
     *,
     architecture: str,
     source: object,
@@ -118,7 +120,7 @@ def translate(
     zeros = {name for name in entries if dialect.zeros and re.fullmatch(dialect.zeros, name)}
     if dialect.layers is None or any(entries[name].any() for name in zeros):
         raise WeightsError(f"{source} cannot be {architecture}: {dialect.origins[0]}'s network {dialect.refusal}")
-    where = places(network, dialect)
+    where = locate_entries(network, dialect)
     kept = {name: array for name, array in entries.items() if name not in zeros}
     report = _compare(kept, where, str(source))
     if not report.complete:
@@ -143,7 +145,7 @@ def translate(
     return Translation({key: arrays[key] for key in where.shapes}, notes)
 
 
-def _compare(entries: Mapping[str, np.ndarray], where: Places, label: str) -> LoadReport:
+def _compare(entries: Mapping[str, np.ndarray], where: EntryNames, label: str) -> LoadReport:
     """What of the file fits its place, by the file's names."""
     wanted = where.foreign_shapes
     report = LoadReport(label, unexpected=[name for name in entries if name not in wanted])
@@ -185,16 +187,19 @@ def _identity(layer: str, shapes: Mapping[str, Shape], made: paddle.nn.Layer) ->
 
 def _better_fit(
     entries: Mapping[str, np.ndarray],
-    where: Places,
-    dialect: Dialect,
+    where: EntryNames,
+    dialect: NamingScheme,
     candidates: Iterable[tuple[str, paddle.nn.Layer]],
 ) -> str:
     """'; this looks like NAME' if nearly all names and shapes below the head are those of another architecture."""
 
-    def body(places: Places) -> dict[str, Shape]:
+    def body(places: EntryNames) -> dict[str, Shape]:
         return {name: shape for name, shape in places.foreign_shapes.items() if name not in places.heads}
 
     found = {name: array.shape for name, array in entries.items() if name not in where.heads}
     own = best_fit(found, [("", body(where))]) or ("", 0.0)
-    best = best_fit(found, ((name, body(places(network, dialect))) for name, network in candidates)) or ("", 0.0)
+    best = best_fit(found, ((name, body(locate_entries(network, dialect))) for name, network in candidates)) or (
+        "",
+        0.0,
+    )
     return f"; this looks like {best[0]}" if best[1] > max(own[1], ALIKE) else ""
