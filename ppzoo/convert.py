@@ -1,6 +1,6 @@
-"""Weights of any origin, written anew for one architecture: what `ppzoo convert` does.
+"""Convert weights from PyTorch, PaddleClas or safetensors to the weights of one architecture (`ppzoo convert`).
 
-PyTorch's networks become ours by `ppzoo.weights.torch_import`: exactly, or not at all.
+Weights of PyTorch networks are converted by `ppzoo.weights.torch_import`: exactly, or not at all.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ SUFFIXES = (".pdparams", ".safetensors")
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did.
+    """Summary of a conversion.
 
     Attributes:
         source, target: the file that was read, and the one that was written.
-        architecture: whose weights it holds now.
-        origin: who named the entries of `source`: one of `torch_import.ORIGINS`.
+        architecture: the architecture of `target`.
+        origin: origin of the entry names in `source`, one of `torch_import.ORIGINS`.
         class_num: number of classes of the classifier.
         entries: number of arrays written.
-        notes: what differs from a copy, and what the network's user should know.
+        notes: changed values, and what the user of the network has to know.
     """
 
     source: str
@@ -44,78 +44,78 @@ class Conversion:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        what = f"{self.target}: {self.architecture} with {self.class_num} classes, {self.entries} entries"
-        return "\n".join([f"{what}, from {self.source} as {self.origin} names them", *self.notes])
+        written = f"{self.target}: {self.architecture} with {self.class_num} classes, {self.entries} entries"
+        return "\n".join([f"{written}, from {self.source} (names of {self.origin})", *self.notes])
 
 
 def convert(
     source: str | os.PathLike[str], target: str | os.PathLike[str], arch: str, origin: str | None = None
 ) -> Conversion:
-    """Read weights, turn them into those of the architecture `arch` with the file's number of classes, write them.
+    """Read weights, convert them to the architecture `arch` with the file's number of classes, and write them.
 
     Args:
-        source: whatever `ppzoo.weights.read` reads.
-        target: a name that ends in `.pdparams`, or in `.safetensors`, which keeps architecture and origin as metadata.
+        source: path or URL, as for `ppzoo.weights.read`.
+        target: path that ends in `.pdparams` or `.safetensors`; the latter stores architecture and origin as metadata.
         arch: name of the architecture.
-        origin: one of `torch_import.ORIGINS`; told from the names of the entries by default.
+        origin: one of `torch_import.ORIGINS`; by default recognized by the names of the entries.
 
     Raises:
         UnknownNameError: there is no such architecture.
         OutputError: the target cannot be written.
-        ConfigError: a target of another kind, or an origin that has no such network.
-        WeightsError: the file cannot be read, or does not hold exactly this architecture's weights, or is one of a
-            network that it cannot compute.
+        ConfigError: the target has another suffix, or the origin has no such network.
+        WeightsError: the file cannot be read, does not contain exactly the weights of this architecture, or belongs to
+            a network that the architecture cannot reproduce.
     """
     target = local_path(target, "the target")
     if target.suffix not in SUFFIXES:
-        raise ConfigError(f"expected a target that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
+        raise ConfigError(f"target: expected a path that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
     variant = models.MODELS[arch]
     with paddle.LazyGuard():
         outline = variant.build()
     arrays = weights.read(source).arrays
     plain = torch_import.normalize_names(arrays)
-    dialect = torch_import.recognize(plain, arch, origin, source)
+    scheme = torch_import.recognize(plain, arch, origin, source)
     notes: list[str] = []
-    if dialect is None:
+    if scheme is None:
         network = variant.build(**_class_option(arrays, outline))
         del arrays, plain
         weights.load_weights(network, source, head="strict", candidates=models.shapes_near)
     else:
         translation = torch_import.translate(
-            plain, outline, dialect, architecture=arch, source=source, candidates=_outlines(dialect)
+            plain, outline, scheme, architecture=arch, source=source, candidates=_outlines(scheme)
         )
         network = variant.build(**_class_option(translation.arrays, outline))
         weights.load_weights(network, translation.arrays, head="strict")
         notes = translation.notes
-    spoken = "paddleclas" if dialect is None else origin or dialect.origins[0]
+    found_origin = "paddleclas" if scheme is None else origin or scheme.origins[0]
     state = network.state_dict()
-    class_num = _classes(_head_weight(network)[1].shape)
-    _write(state, target, {"architecture": arch, "class_num": str(class_num), "origin": spoken})
-    return Conversion(str(source), target, arch, spoken, class_num, len(state), tuple(notes))
+    class_num = _class_count(_head_weight(network)[1].shape)
+    _write(state, target, {"architecture": arch, "class_num": str(class_num), "origin": found_origin})
+    return Conversion(str(source), target, arch, found_origin, class_num, len(state), tuple(notes))
 
 
 def _class_option(arrays: Mapping[str, np.ndarray], outline: Classifier) -> dict[str, int]:
-    """The option that builds `outline` anew with the number of classes of the arrays; none if they have no head."""
+    """Return the option `class_num` with the number of classes of the arrays; empty if they contain no head."""
     key, tensor = _head_weight(outline)
     found = next((arrays[name] for name in (key, tensor.name) if name in arrays), None)
-    return {} if found is None or found.ndim != tensor.ndim else {"class_num": _classes(found.shape)}
+    return {} if found is None or found.ndim != tensor.ndim else {"class_num": _class_count(found.shape)}
 
 
 def _head_weight(network: Classifier) -> tuple[str, paddle.Tensor]:
-    """Structured name and tensor of a weight whose size is the number of classes."""
+    """Return structured name and tensor of a weight of the head."""
     key = f"{network.head_layers[0]}.weight"
     return key, network.state_dict()[key]
 
 
-def _classes(shape: Sequence[int]) -> int:
-    """Of a linear layer's weight (in x out) or a filter (out x in x H x W)."""
+def _class_count(shape: Sequence[int]) -> int:
+    """Number of classes of a linear layer's weight (in x out) or a kernel (out x in x H x W)."""
     return int(shape[1] if len(shape) == 2 else shape[0])
 
 
-def _outlines(dialect: torch_import.NamingScheme) -> Iterator[tuple[str, Classifier]]:
-    """The architectures of a dialect, without values."""
+def _outlines(scheme: torch_import.NamingScheme) -> Iterator[tuple[str, Classifier]]:
+    """Yield name and network of the scheme's architectures, without values."""
     for name, variant in models.MODELS.items():
-        if dialect.fits(name):
+        if scheme.covers(name):
             with paddle.LazyGuard():
                 network = variant.build()
             yield name, network

@@ -1,6 +1,6 @@
-"""One class for every table of names: architectures, losses, transforms, datasets.
+"""Registry of named components: architectures, losses, transforms, datasets.
 
-A name can be taken once; asking for a name that is not there answers with the nearest one.
+A duplicate name raises an error; the error for an unknown name suggests the most similar one.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Names of one `kind` ("loss", "transform") and what they stand for, in the order of registration."""
+    """Mapping from names to components of one `kind` ("loss", "transform"), in the order of registration."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T) -> None:
+        """Register `entry` as `name`; a duplicate name is a ValueError."""
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._entries[name] = entry
 
     def register(self, entry: T) -> T:
-        """Enrol a class or function under its own name; for use as a decorator."""
+        """Register a class or function under its `__name__`; for use as a decorator."""
         self.add(entry.__name__, entry)  # type: ignore[attr-defined]
         return entry
 
     def register_as(self, name: str) -> Callable[[T], T]:
-        """Enrol under another name than its own; for use as a decorator."""
+        """Return a decorator that registers a class or function as `name`."""
 
-        def enrol(entry: T) -> T:
+        def decorator(entry: T) -> T:
             self.add(name, entry)
             return entry
 
-        return enrol
+        return decorator
 
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
@@ -55,5 +56,5 @@ class Registry(Mapping[str, T]):
         return len(self._entries)
 
     def matching(self, pattern: str) -> list[str]:
-        """The names that match a shell pattern, upper and lower case alike, sorted."""
+        """Return the sorted names that match a shell pattern; case is ignored."""
         return sorted(name for name in self if fnmatch.fnmatchcase(name.lower(), pattern.lower()))

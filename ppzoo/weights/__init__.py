@@ -1,4 +1,4 @@
-"""Weights: read from files that may be hostile, matched to a network, fetched and written."""
+"""Weights: reading untrusted files, loading into a network, downloading, writing."""
 
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
 from ppzoo.weights.load import load_weights

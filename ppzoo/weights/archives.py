@@ -1,7 +1,7 @@
-"""Zip archives of weights: NumPy's `.npz`, and the members that `ppzoo.weights.pytorch` asks for.
+"""Zip archives of weights: NumPy's `.npz`, and the members that `ppzoo.weights.pytorch` reads.
 
-A member is read only as far as it states, and all of them together may not be much larger than the archive, so that
-a zip bomb stays packed.
+Protection from zip bombs: no more of a member is read than its header states, and the total size of all members is
+limited relative to the size of the archive.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CHUNK = 1 << 20
 NPY = b"\x93NUMPY"
 INTEGER_OF_PYTHON_2 = re.compile(r"(\d)L\b")
 MAX_HEADER = 10_000
-EMPTY_END = b"PK\x05\x06" + bytes(18)  # the end of an archive's directory, without a comment
-MAX_RATIO = 8  # of what is unpacked to what is packed
-SLACK = 64 << 20  # bytes that small archives may hold beyond that
+EMPTY_END = b"PK\x05\x06" + bytes(18)  # the "end of central directory" record without a comment
+MAX_RATIO = 8  # maximum of unpacked to packed size
+SLACK = 64 << 20  # bytes that small archives can have beyond that
 
-DAMAGE = (
+MALFORMED = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -47,32 +47,34 @@ DAMAGE = (
 
 
 def open_archive(file: Path) -> zipfile.ZipFile:
-    """The archive, closed by the caller.
+    """Open the archive; the caller closes it.
 
     Raises:
-        WeightsError: it is damaged, has two members of one name or bytes around its members, or unpacks to far more
-            than it is.
+        WeightsError: it is damaged, has two members with the same name or bytes before or after its members, or
+            unpacks to far more than its size.
     """
     try:
         archive = zipfile.ZipFile(file)
-    except DAMAGE:
-        raise WeightsError(f"{file} is a damaged or truncated archive, get it again") from None
+    except MALFORMED:
+        raise WeightsError(f"{file} is a damaged or truncated archive; download it again") from None
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
         archive.close()
-        raise WeightsError(f"{file} is refused: it is packed in another way than NumPy's and PyTorch's archives")
+        raise WeightsError(f"{file} is refused: expected members that are stored or deflated")
     names = archive.namelist()
     if len(set(names)) != len(names) or _has_surplus(archive, file):
         archive.close()
-        raise WeightsError(f"{file} is refused: it has two members of one name, or bytes before or behind its members")
+        raise WeightsError(
+            f"{file} is refused: it has two members with the same name, or bytes before or after its members"
+        )
     size = sum(member.file_size for member in archive.infolist())
     if size > MAX_RATIO * file.stat().st_size + SLACK:
         archive.close()
-        raise WeightsError(f"{file} is refused: it is {file.stat().st_size} bytes and claims to unpack to {size}")
+        raise WeightsError(f"{file} is refused: it has {file.stat().st_size} bytes and would unpack to {size}")
     return archive
 
 
 def _has_surplus(archive: zipfile.ZipFile, file: Path) -> bool:
-    """Whether something comes before the first member, or behind the directory of them, which ends every archive."""
+    """Whether the archive has bytes before its first member or after its central directory."""
     with file.open("rb") as stream:
         stream.seek(-len(EMPTY_END), os.SEEK_END)
         end = stream.read()
@@ -81,26 +83,26 @@ def _has_surplus(archive: zipfile.ZipFile, file: Path) -> bool:
 
 
 def read_member(stream: IO[bytes], nbytes: int) -> np.ndarray:
-    """The next `nbytes` bytes of a member as uint8.
+    """Return the next `nbytes` bytes of a member as uint8.
 
     Raises:
-        EOFError: it has fewer.
+        EOFError: the member has fewer.
     """
     values = np.empty(nbytes, np.uint8)
     for start in range(0, nbytes, CHUNK):
-        wanted = min(CHUNK, nbytes - start)
-        block = stream.read(wanted)
-        if len(block) < wanted:
+        length = min(CHUNK, nbytes - start)
+        block = stream.read(length)
+        if len(block) < length:
             raise EOFError
-        values[start : start + wanted] = np.frombuffer(block, np.uint8)
+        values[start : start + length] = np.frombuffer(block, np.uint8)
     return values
 
 
 def read_npz(file: Path) -> WeightFile:
-    """The arrays of a `.npz` by their names; only plain numbers are read, and uint16 stays what it is.
+    """Read the arrays of a `.npz` by name; unlike in `.pdparams`, uint16 is not taken for bfloat16.
 
     Raises:
-        WeightsError: the file is damaged, holds anything but arrays of numbers, or values that are not finite.
+        WeightsError: the file is damaged, or contains anything but arrays of finite numbers.
     """
     arrays = {}
     with open_archive(file) as archive:
@@ -108,15 +110,15 @@ def read_npz(file: Path) -> WeightFile:
             try:
                 with archive.open(member) as stream:
                     arrays[member.filename.removesuffix(".npy")] = _read_npy(stream, member.file_size)
-            except DAMAGE:
-                problem = "is damaged or holds no plain numbers"
+            except MALFORMED:
+                problem = "is damaged or not an array of numbers"
                 raise WeightsError(f"{file}: entry {member.filename[:100]!r} {problem}") from None
     check_finite(arrays, file)
     return WeightFile(arrays)
 
 
 def _read_header(stream: IO[bytes]) -> dict[str, Any]:
-    """The header of a `.npy`, read without NumPy, which warns of hostile ones or fails in many ways."""
+    """Read the header of a `.npy` without NumPy, which warns or fails in many ways if the header is invalid."""
     start = stream.read(8)
     form = {b"\x01\0": "<H", b"\x02\0": "<I"}[start[6:]]
     (length,) = struct.unpack(form, stream.read(struct.calcsize(form)))
@@ -140,6 +142,6 @@ def _read_npy(stream: IO[bytes], size: int) -> np.ndarray:
         raise ValueError
     values = read_member(stream, nbytes)
     if stream.read(1):
-        raise ValueError("bytes behind the array")
+        raise ValueError("bytes after the array")
     flat = values.view(dtype).astype(dtype.newbyteorder("="), copy=False)
     return np.ascontiguousarray(flat.reshape(shape[::-1]).T) if fortran else flat.reshape(shape)

@@ -1,12 +1,12 @@
-"""Fetching weight files into a cache: resumed, verified, one writer among several processes.
+"""Download weight files into a cache: resumable, verified, with one downloading process at a time per file.
 
-The file of a plain https URL lies below the cache folder where the URL says (host, then path), that of any other URL
-in a folder of its own (`HOST/url-DIGEST`), so that no two URLs share a file. Beside it is `NAME.sha256`, the digest
-that it had at first sight. While it is being fetched it is called `NAME.part`, with `NAME.part.json` telling which
-version of the server's file the part belongs to; `NAME.lock` is empty and only there to be locked.
+The cache path of a plain https URL is HOST/PATH; any other URL has a separate folder (`HOST/url-DIGEST`), so that no
+two URLs share a file. `NAME.sha256` next to a file is its digest, recorded after the download. During the download the
+file is named `NAME.part`, and `NAME.part.json` records to which version of the server's file it belongs; `NAME.lock`
+is an empty lock file.
 
-Environment: `PPZOO_HOME` (the cache, default ~/.cache/ppzoo), `PPZOO_MIRROR` (put in the place of a URL's scheme and
-host), `PPZOO_OFFLINE=1` (the network is never asked), and the proxies that urllib knows.
+Environment: `PPZOO_HOME` (the cache, default ~/.cache/ppzoo), `PPZOO_MIRROR` (replaces scheme and host of a URL),
+`PPZOO_OFFLINE=1` (no network access), and the proxy variables of urllib.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ try:
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
-RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further attempt, as long as none makes progress
-TIMEOUT = 20.0  # seconds without an answer or a byte
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before consecutive attempts without progress
+TIMEOUT = 20.0  # seconds without a response or data
 CHUNK = 1 << 20
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 NAME_LENGTH = 100
-RESERVED_SUFFIXES = (".sha256", ".part", ".part.json", ".lock")  # what is kept beside a file
-HASHED_PREFIX = "url-"  # how folders of URLs begin that are not plain
+RESERVED_SUFFIXES = (".sha256", ".part", ".part.json", ".lock")  # files next to a cached file
+HASHED_PREFIX = "url-"  # start of the folder names of URLs that are not plain
 LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST = re.compile(rf"{LABEL}(?:\.{LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")  # a name (IDNA), or an IPv6 address
 PLAIN = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,{NAME_LENGTH - 1}}}")
@@ -52,24 +52,24 @@ UNUSUAL = re.compile("[^A-Za-z0-9_.+-]")
 
 
 class _TransferInterrupted(Exception):
-    """A transfer that another attempt may finish."""
+    """A failed attempt that can be retried."""
 
 
 def weights_folder() -> Path:
-    """Where fetched weights are kept."""
+    """Return the cache folder for downloaded weights."""
     return cache_home() / "weights"
 
 
 def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None) -> Path:
-    """The file of `url` in the cache `folder`, fetched unless it is there already.
+    """Return the path of `url`'s file in the cache `folder`; download the file if the cache does not contain it.
 
     Args:
         url: http or https.
-        folder: the cache; made if missing.
-        sha256: the digest that the file must have, in hexadecimal, where one is published.
+        folder: the cache; created if missing.
+        sha256: the published digest, in hexadecimal, if there is one.
 
     Raises:
-        WeightsError: it cannot be had, or has not the digest that was published or recorded.
+        WeightsError: the download fails, or the digest differs from the published or the recorded one.
     """
     target = _cache_path(url, Path(folder))
     is_new = False
@@ -78,43 +78,43 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
             _refuse_offline(url, target)
             make_folder(target.parent)
             with _locked(target):
-                if not target.is_file():  # another process may have been faster
+                if not target.is_file():  # another process can have downloaded it in the meantime
                     _download(url, target)
                     is_new = True
         _verify(target, url, sha256, is_new)
     except OSError as error:
-        raise WeightsError(f"cannot keep {url} as {target}: {error.strerror or error}") from None
+        raise WeightsError(f"cannot store {url} in {target}: {error.strerror or error}") from None
     return target
 
 
 def cached(url: str) -> Path | None:
-    """Where the file of `url` lies in the cache; None if it was not fetched."""
+    """Return the path of `url`'s file in the cache; None if the cache does not contain it."""
     target = _cache_path(url, weights_folder())
     return target if os.path.isfile(target) else None
 
 
 def discard(target: Path) -> None:
-    """Remove a fetched file and what is recorded of it."""
+    """Remove a downloaded file and the files that belong to it."""
     for path in (target, *(_sibling(target, suffix) for suffix in (".sha256", ".part", ".part.json"))):
         path.unlink(missing_ok=True)
 
 
 def _cache_path(url: str, folder: Path) -> Path:
-    """The file of `url` in the cache.
+    """Return the path of `url`'s file in the cache.
 
     Raises:
-        WeightsError: the URL has no file, or one that would lie outside of the cache.
+        WeightsError: the URL is invalid, has no file name, or would have a path outside the cache.
     """
     try:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname or "", parts.port
-    except ValueError:  # a port that is no number, an address without its bracket
+    except ValueError:  # the port is not a number, or a bracket is missing
         raise WeightsError(f"cannot fetch {url!r}: expected http(s)://HOST/PATH/FILE") from None
     steps = [urllib.parse.unquote(step) for step in parts.path.split("/") if step]
     unsafe = any(step in (".", "..") or any(mark in step for mark in "/\\:\0") for step in steps)
-    is_address = HOST.fullmatch(host) and "@" not in parts.netloc
-    is_address = is_address and url.isprintable() and not any(sign.isspace() for sign in url)
-    if parts.scheme not in ("http", "https") or not is_address or not steps or unsafe:
+    is_valid = HOST.fullmatch(host) and "@" not in parts.netloc
+    is_valid = is_valid and url.isprintable() and not any(character.isspace() for character in url)
+    if parts.scheme not in ("http", "https") or not is_valid or not steps or unsafe:
         raise WeightsError(f"cannot fetch {url!r}: expected http(s)://HOST/PATH/FILE")
     site = folder / (host.replace(":", "_") + (f"_{port}" if port else ""))
     if _is_plain(parts, steps):
@@ -125,7 +125,7 @@ def _cache_path(url: str, folder: Path) -> Path:
 
 
 def _is_plain(parts: urllib.parse.SplitResult, steps: list[str]) -> bool:
-    """Whether host and path tell a URL from all others, and no name is one that the cache itself uses."""
+    """Whether host and path identify the URL, and no name is reserved for the cache itself."""
     return (
         parts.scheme == "https"
         and not parts.query
@@ -141,7 +141,10 @@ def _sibling(target: Path, suffix: str) -> Path:
 
 def _refuse_offline(url: str, target: Path) -> None:
     if os.environ.get("PPZOO_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(f"PPZOO_OFFLINE is set and {url} is not in the cache; fetch it once online as {target}")
+        raise WeightsError(
+            f"cannot fetch {url}: PPZOO_OFFLINE is set and the file is not in the cache; "
+            f"unset PPZOO_OFFLINE or copy the file to {target}"
+        )
 
 
 @contextlib.contextmanager
@@ -154,7 +157,7 @@ def _locked(target: Path) -> Iterator[None]:
 
 
 def _download(url: str, target: Path) -> None:
-    """Try until the file is complete, or until several attempts in a row brought nothing."""
+    """Repeat attempts until the file is complete, or until too many consecutive attempts made no progress."""
     part = _sibling(target, ".part")
     failures = 0
     while True:
@@ -165,7 +168,9 @@ def _download(url: str, target: Path) -> None:
         except _TransferInterrupted as error:
             failures = 1 if _size(part) > before else failures + 1
             if failures > len(RETRY_DELAYS):
-                raise WeightsError(f"cannot fetch {url}: {error}, {failures} times in a row; try again later") from None
+                raise WeightsError(
+                    f"cannot fetch {url}: {error} ({failures} attempts failed); try again later"
+                ) from None
             time.sleep(RETRY_DELAYS[failures - 1])
     _refuse_web_page(part, url)
     os.replace(part, target)
@@ -173,43 +178,43 @@ def _download(url: str, target: Path) -> None:
 
 
 def _attempt(url: str, target: Path) -> None:
-    """One request, which goes on where the last one broke off; the part is complete when it returns."""
+    """Send one request that resumes an earlier part; when the function returns, the part is complete."""
     part, record = _sibling(target, ".part"), _sibling(target, ".part.json")
     known = _read_record(record) if part.exists() else {}
     start = _size(part) if known else 0
     if start and start == known.get("size"):
         return
     try:
-        with _opener().open(_request(url, start, known), timeout=TIMEOUT) as answer:
-            if "html" in answer.headers.get("Content-Type", ""):
-                raise WeightsError(f"{url} answers with a web page, not with a weight file")
-            resumed = answer.status == 206
-            if resumed and not _continues(answer, start, known):
-                record.unlink()  # the file has changed: from its beginning
+        with _opener().open(_request(url, start, known), timeout=TIMEOUT) as response:
+            if "html" in response.headers.get("Content-Type", ""):
+                raise WeightsError(f"cannot fetch {url}: the server returned a web page instead of a weight file")
+            resumed = response.status == 206
+            if resumed and not _continues(response, start, known):
+                record.unlink()  # the next attempt starts over
                 raise _TransferInterrupted("the file changed on the server")
             start = start if resumed else 0
-            length = answer.headers.get("Content-Length")
+            length = response.headers.get("Content-Length")
             total = start + int(length) if length and length.isdigit() else None
             if not resumed:
-                validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+                validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
                 write_text(record, json.dumps({"validator": validator, "size": total}))
-            _receive(answer, part, start, total)
+            _receive(response, part, start, total)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:
             record.unlink()
-            raise _TransferInterrupted("the server refuses to go on where it stopped") from None
-        answered = f"the server answers {error.code} {http.client.responses.get(error.code, '')}"
+            raise _TransferInterrupted("the server refused to resume the download") from None
+        problem = f"HTTP status {error.code} {http.client.responses.get(error.code, '')}"
         if error.code in RETRIED_STATUS:
-            raise _TransferInterrupted(answered) from None
-        raise WeightsError(f"cannot fetch {url}: {answered}") from None
+            raise _TransferInterrupted(problem) from None
+        raise WeightsError(f"cannot fetch {url}: {problem}") from None
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
         reason = str(getattr(error, "reason", "") or error) or type(error).__name__
         raise _TransferInterrupted(" ".join(reason.split())) from None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https alone, and from https to nothing less."""
+    """Follow redirects to http and https only, and from https to https only."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if urllib.parse.urlsplit(newurl).scheme not in ({"https"} if req.type == "https" else {"http", "https"}):
@@ -225,7 +230,7 @@ def _request(url: str, start: int, known: dict[str, Any]) -> urllib.request.Requ
     mirror = os.environ.get("PPZOO_MIRROR", "")
     parts = urllib.parse.urlsplit(url)
     address = urllib.parse.urlunsplit(("", "", parts.path, parts.query, "")) if mirror else url
-    address = urllib.parse.quote(address, safe=string.punctuation)  # of other alphabets
+    address = urllib.parse.quote(address, safe=string.punctuation)  # non-ASCII characters
     request = urllib.request.Request(mirror.rstrip("/") + address, headers={"Accept-Encoding": "identity"})
     request.add_header("User-Agent", "ppzoo")
     if start:
@@ -236,13 +241,13 @@ def _request(url: str, start: int, known: dict[str, Any]) -> urllib.request.Requ
     return request
 
 
-def _continues(answer: Any, start: int, known: dict[str, Any]) -> bool:
-    """Whether a partial answer begins where our part ends, in a file of the size that we know."""
-    span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+def _continues(response: Any, start: int, known: dict[str, Any]) -> bool:
+    """Whether a partial response starts at the end of our part, in a file of the recorded size."""
+    span, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     return span.split("-")[0] == str(start) and (known.get("size") is None or total in ("*", str(known["size"])))
 
 
-def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
+def _receive(response: Any, part: Path, start: int, total: int | None) -> None:
     name = part.name.removesuffix(".part")
     if not start:
         part.unlink(missing_ok=True)
@@ -251,7 +256,7 @@ def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
         tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None, leave=False) as bar,
     ):
         file.seek(start)
-        while block := answer.read(CHUNK):
+        while block := response.read(CHUNK):
             file.write(block)
             bar.update(len(block))
         received = file.tell()
@@ -259,9 +264,9 @@ def _receive(answer: Any, part: Path, start: int, total: int | None) -> None:
         file.flush()
         os.fsync(file.fileno())
     if total is not None and received != total:
-        raise _TransferInterrupted(f"{received} of {total} bytes arrived")
+        raise _TransferInterrupted(f"received {received} of {total} bytes")
     if not received:
-        raise _TransferInterrupted("an empty file arrived")
+        raise _TransferInterrupted("received an empty file")
 
 
 def _refuse_web_page(part: Path, url: str) -> None:
@@ -269,11 +274,11 @@ def _refuse_web_page(part: Path, url: str) -> None:
         start = file.read(512)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         part.unlink()
-        raise WeightsError(f"{url} answers with a web page, not with a weight file")
+        raise WeightsError(f"cannot fetch {url}: the server returned a web page instead of a weight file")
 
 
 def _read_record(record: Path) -> dict[str, Any]:
-    """What is known of a part: the server's mark of its version, if that is text, and its size, if that is a number."""
+    """Return the validator (ETag or date) and the size of the file to which a part belongs; None for invalid values."""
     try:
         known = json.loads(record.read_text(encoding="utf-8"))
         validator, size = known["validator"], known["size"]
@@ -288,35 +293,38 @@ def _size(path: Path) -> int:
 
 
 def _verify(target: Path, url: str, published: str | None, is_new: bool) -> None:
-    """Compare the file with the digest that is published, and with the one recorded when it was first seen.
+    """Compare the digest of the file with the published and the recorded one.
 
     Args:
-        is_new: it has just arrived, and is removed if it is another.
+        target: the file in the cache.
+        url: where it comes from, for messages.
+        published: the published digest, if there is one.
+        is_new: whether it was downloaded just now; then it is removed if the digest differs.
     """
     found = sha256(target)
-    recorded = None if is_new else _recorded(target)
-    for wanted, whose in ((published, "published"), (recorded, "recorded at first sight")):
-        if wanted and wanted.lower() != found:
+    recorded = None if is_new else _recorded_digest(target)
+    for expected, kind in ((published, "published"), (recorded, "recorded")):
+        if expected and expected.lower() != found:
             if is_new:
                 discard(target)
             raise WeightsError(
-                f"{target} has SHA-256 {found[:12]}..., not {wanted[:12]}... as {whose} for {url}; "
-                "remove it to fetch it again"
+                f"{target}: expected the {kind} SHA-256 {expected[:12]}... of {url}, got {found[:12]}...; "
+                "remove the file to download it again"
             )
     if not recorded:
         write_text(_sibling(target, ".sha256"), f"{found}  {target.name}\n")
 
 
-def _recorded(target: Path) -> str | None:
-    """The digest that was recorded of a file; None where there is none.
+def _recorded_digest(target: Path) -> str | None:
+    """Return the recorded digest of a file, or None.
 
     Raises:
-        WeightsError: the record is damaged.
+        WeightsError: the recorded digest is damaged.
     """
     record = _sibling(target, ".sha256")
     if not _size(record):
         return None
     digest = record.read_bytes()[:64].decode("ascii", "replace")
     if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise WeightsError(f"{record} is damaged: expected a SHA-256; remove it, if {target.name} is to be trusted")
+        raise WeightsError(f"{record} is damaged: expected a SHA-256; remove it if you trust {target.name}")
     return digest

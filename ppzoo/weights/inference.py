@@ -1,8 +1,8 @@
-"""PaddlePaddle's tensors in binary: the parameters of an inference model, and folders of one file a variable.
+"""PaddlePaddle's binary tensors: the parameters of an inference model, and folders with one file per variable.
 
-`.pdiparams` is the tensors one after the other, sorted by parameter name, without their names: those are in the
-program beside it (`.pdmodel`, a protocol buffer, or from 3.0 on a `.json`), and `.pdiparams.info` may have the
-structured names as well.
+`.pdiparams` contains the tensors in the order of their parameter names, without the names: these are in the program
+next to it (`.pdmodel`, a protocol buffer, or from 3.0 on a `.json`). `.pdiparams.info` can contain the structured
+names.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.protobuf import fields, varints
 from ppzoo.weights.weight_file import WeightFile, check_finite, unique_keys, widen_bfloat16
 
-TENSOR_START = bytes(4)  # the version, 0, with which every tensor begins
+TENSOR_START = bytes(4)  # the version, 0, at the start of every tensor
 PARAMS_SUFFIX = ".pdiparams"
 MAX_PROGRAM = 32 << 20
 MAX_DESCRIPTION = 1 << 12
@@ -33,24 +33,24 @@ LOD_TENSOR = 7
 DTYPES = {0: "|b1", 1: "<i2", 2: "<i4", 3: "<i8", 4: "<f2", 5: "<f4", 6: "<f8", 20: "|u1", 21: "|i1", 22: "<u2"}
 BFLOAT16 = 22
 
-_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError, EOFError)
+_MALFORMED = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError, EOFError)
 
 
 def read_inference_params(file: Path) -> WeightFile:
-    """The parameters of an inference model, by structured name where `.pdiparams.info` has it, else by parameter name.
+    """Read the parameters of an inference model by structured name, or by parameter name without `.pdiparams.info`.
 
     Raises:
-        WeightsError: the program beside the file is missing, or the two do not belong together, or are damaged, or
-            a value is not finite.
+        WeightsError: the program is missing or does not belong to the file, one of them is damaged, or a value is not
+            finite.
     """
     names = _parameter_names(file)
     with file.open("rb") as stream:
         try:
             tensors = [_read_tensor(stream) for _ in names]
-        except _DAMAGE:
-            raise WeightsError(f"{file} is damaged, or does not belong to the program beside it") from None
+        except _MALFORMED:
+            raise WeightsError(f"{file} is damaged or does not belong to the program next to it") from None
         if stream.read(1):
-            raise WeightsError(f"{file} has more tensors than the program beside it has parameters ({len(names)})")
+            raise WeightsError(f"{file} has more tensors than the program next to it has parameters ({len(names)})")
     structured = _structured_names(file, names)
     arrays = {structured.get(name, name): tensor for name, tensor in zip(names, tensors, strict=True)}
     check_finite(arrays, file)
@@ -58,7 +58,7 @@ def read_inference_params(file: Path) -> WeightFile:
 
 
 def read_variables(folder: Path) -> WeightFile:
-    """The variables of a folder with one file each, by the file's name (`save_vars` of PaddlePaddle 1.x).
+    """Read a folder with one file per variable, by file name (`save_vars` of PaddlePaddle 1.x).
 
     Raises:
         WeightsError: a file is damaged, or a value is not finite.
@@ -70,14 +70,14 @@ def read_variables(folder: Path) -> WeightFile:
                 arrays[file.name] = _read_tensor(stream)
                 if stream.read(1):
                     raise ValueError
-            except _DAMAGE:
-                raise WeightsError(f"{file} is damaged, or not one variable") from None
+            except _MALFORMED:
+                raise WeightsError(f"{file} is damaged or not a variable") from None
     check_finite(arrays, folder)
     return WeightFile(arrays)
 
 
 def is_variable(file: Path) -> bool:
-    """Whether it is a file that begins as a tensor does."""
+    """Whether it is a file that starts like a tensor."""
     if not os.path.isfile(file):
         return False
     with file.open("rb") as stream:
@@ -85,13 +85,13 @@ def is_variable(file: Path) -> bool:
 
 
 def find_params(folder: Path) -> Path | None:
-    """The `.pdiparams` of a folder with an exported model; None if there is not exactly one."""
+    """Return the `.pdiparams` of a folder with an exported model; None if there is not exactly one."""
     found = sorted(folder.glob(f"*{PARAMS_SUFFIX}"))
     return found[0] if len(found) == 1 else None
 
 
 def _read_tensor(stream: BinaryIO) -> np.ndarray:
-    """One tensor: version, levels of detail (passed over), version, description, values."""
+    """Read one tensor: version, levels of detail (skipped), version, description, values."""
     version, levels = struct.unpack("<IQ", read_exactly(stream, 12).tobytes())
     if version != 0 or levels > 8:
         raise ValueError
@@ -115,34 +115,34 @@ def _length(stream: BinaryIO, form: str) -> int:
 
 
 def _parameter_names(file: Path) -> list[str]:
-    """Names in the order of the tensors, which is the alphabet's."""
+    """Return the names in the order of the tensors, which are sorted by name."""
     readers = {file.with_suffix(".json"): _names_of_json, file.with_suffix(".pdmodel"): _names_of_program}
     program = next((path for path in readers if os.path.isfile(path)), None)
     if program is None:
-        known = " or ".join(path.name for path in readers)
-        raise WeightsError(f"{file} does not name its tensors; put its program, {known}, beside it")
+        expected = " or ".join(path.name for path in readers)
+        raise WeightsError(f"{file} does not contain the names of its tensors; put its program {expected} next to it")
     if program.stat().st_size > MAX_PROGRAM:
-        raise WeightsError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
+        raise WeightsError(f"{program} is refused: expected a program of at most {MAX_PROGRAM >> 20} MB")
     try:
         names = sorted(readers[program](program.read_bytes()))
-    except _DAMAGE:
-        raise WeightsError(f"{program} is damaged, or no program of PaddlePaddle") from None
+    except _MALFORMED:
+        raise WeightsError(f"{program} is damaged or not a program of PaddlePaddle") from None
     if len(set(names)) != len(names):
-        raise WeightsError(f"{program} has two parameters of one name")
+        raise WeightsError(f"{program} has two parameters with the same name")
     return names
 
 
 def _names_of_json(content: bytes) -> list[str]:
-    """Names of the operations "p" (parameter) in the first block of a program of PaddlePaddle 3."""
+    """Return the names of the operators "p" (parameter) in the first block of a program of PaddlePaddle 3."""
     operations = json.loads(content, object_pairs_hook=unique_keys)["program"]["regions"][0]["blocks"][0]["ops"]
     names = [operation["A"][3] for operation in operations if operation["#"] == "p"]
     if not all(isinstance(name, str) for name in names):
-        raise TypeError("a name that is no text")
+        raise TypeError("a name that is not text")
     return names
 
 
 def _names_of_program(content: bytes) -> list[str]:
-    """Names of the persistable tensors in the first block of a ProgramDesc (framework.proto)."""
+    """Return the names of the persistable tensors in the first block of a ProgramDesc (framework.proto)."""
     block = fields(fields(content)[1][0])
     names = []
     for variable in map(fields, block[3]):
@@ -153,7 +153,7 @@ def _names_of_program(content: bytes) -> list[str]:
 
 
 def _structured_names(file: Path, names: list[str]) -> dict[str, str]:
-    """Parameter name -> structured name, where the file has a table of them for all its parameters."""
+    """Return parameter name -> structured name if `.pdiparams.info` has them for all parameters, else an empty dict."""
     info = file.with_name(file.name + ".info")
     if not os.path.isfile(info):
         return {}
@@ -165,5 +165,5 @@ def _structured_names(file: Path, names: list[str]) -> dict[str, str]:
         return {}
     distinct = set(structured.values())
     if len(distinct) != len(names) or not all(isinstance(name, str) for name in distinct):
-        raise WeightsError(f"{info} gives one structured name to several parameters")
+        raise WeightsError(f"{info} has the same structured name for several parameters")
     return structured

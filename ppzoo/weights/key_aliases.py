@@ -1,7 +1,7 @@
-"""The names that other PaddlePaddle projects give to the entries of networks that are also ours.
+"""Alternative entry names that other PaddlePaddle projects use for the same networks.
 
-A network that is part of another is saved below a name of its own (`backbone.blocks.0. ...`), and PaddleOCR's and
-PaddleDetection's MobileNetV3 calls its first and last convolution blocks `conv1` and `conv2`.
+A network that is part of another one is saved with a prefix (`backbone.blocks.0. ...`), and in PaddleOCR's and
+PaddleDetection's MobileNetV3 the first and the last convolution block are named `conv1` and `conv2`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from collections.abc import Collection
 MOBILENET_V3 = {"conv1.": "conv.", "conv2.": "last_second_conv."}
 
 
-def best_key_aliases(entries: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    """Our name of each entry -> its own, in the reading under which most entries are `wanted`.
+def best_key_aliases(entries: Collection[str], expected: Collection[str]) -> dict[str, str]:
+    """Return our name -> the file's name for all entries, under the renaming with the most `expected` names.
 
-    An entry's own name counts as it is unless another reading fits more.
+    The names of the file are kept unless another renaming matches more.
     """
-    plain = {name: name for name in entries}
-    return max(_readings(plain), key=lambda reading: len(reading.keys() & set(wanted)))
+    identity = {name: name for name in entries}
+    return max(_renamings(identity), key=lambda names: len(names.keys() & set(expected)))
 
 
-def _readings(plain: dict[str, str]) -> list[dict[str, str]]:
-    """The plain names first, for `max` takes the first of equals."""
-    first = Counter(name.partition(".")[0] for name in plain).most_common(1)
-    inner = {name.removeprefix(f"{first[0][0]}."): name for name in plain} if first else plain
-    readings = [plain] + ([inner] if len(inner) == len(plain) else [])
-    return readings + [{_respelled(name): own for name, own in reading.items()} for reading in readings]
+def _renamings(identity: dict[str, str]) -> list[dict[str, str]]:
+    """The possible renamings; the identity comes first, because `max` returns the first of equals."""
+    first = Counter(name.partition(".")[0] for name in identity).most_common(1)
+    unprefixed = {name.removeprefix(f"{first[0][0]}."): name for name in identity} if first else identity
+    renamings = [identity] + ([unprefixed] if len(unprefixed) == len(identity) else [])
+    return renamings + [{_as_mobilenet_v3(name): key for name, key in names.items()} for names in renamings]
 
 
-def _respelled(name: str) -> str:
+def _as_mobilenet_v3(name: str) -> str:
     for theirs, ours in MOBILENET_V3.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)

@@ -1,6 +1,6 @@
-"""Putting weights into a network: completely, or with every exception named by the caller.
+"""Load weights into a network: strictly, unless the caller allows exceptions.
 
-Nothing changes in the network unless everything that will be loaded has been checked before.
+Everything is checked before the network is changed.
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ def load_weights(
     part: str = "",
     candidates: Candidates = lambda size: (),
 ) -> LoadReport:
-    """Give `model` the weights of `source`.
+    """Load the weights of `source` into `model`.
 
-    Entries are matched by structured name, or by parameter name where more of those agree (PaddleClas 1.x), and cast
-    to the parameter's dtype.
+    Entries are matched by structured name, or by parameter name if more of these match (PaddleClas 1.x), and cast to
+    the dtype of the parameter.
 
     Args:
-        model: the network; layers named by its `head_layers` are its classifier head.
-        source: path of a weight file (`.pdparams` may be left out), URL of one, or arrays or tensors by name.
-        strict: missing, unexpected or mis-shaped entries are an error; otherwise they are only reported.
-        head: "auto": a head that differs in nothing but the number of classes keeps the network's own values;
-            "strict": it is mis-shaped.
-        skip: shell patterns of structured names that are neither loaded nor missed.
-        part: where names in `source` begin with it, those entries alone count, without it: one of several networks.
-        candidates: answers architectures of about so many numbers, as `best_fit` takes them; one is named if the
-            weights fit it better. Called only when loading fails.
+        model: the network; its `head_layers` are the classifier head.
+        source: path of a weight file (the suffix `.pdparams` is optional), URL of one, or arrays or tensors by name.
+        strict: whether missing, unexpected or mismatched entries are an error; otherwise they are only reported.
+        head: "auto": a head that differs in the number of classes only keeps the values of the network; "strict": it
+            is mismatched.
+        skip: shell patterns of structured names that are neither loaded nor reported as missing.
+        part: prefix of the entries of one of several networks in `source`; if any entry has it, only the entries with
+            this prefix are loaded, without it.
+        candidates: returns architectures of about the given number of parameters, as for `best_fit`; if the weights
+            fit one of them better, the error names it. Called only if loading fails.
 
     Raises:
-        WeightsError: the file cannot be read, does not fit, or holds values that no network computes with; the
-            network is then as it was.
-        ConfigError: `head` or `skip` cannot be carried out.
+        WeightsError: the file cannot be read, does not fit, or contains invalid values; the network is unchanged.
+        ConfigError: `head` or `skip` is invalid.
     """
     if head not in ("auto", "strict"):
         raise ConfigError(f"head: expected 'auto' or 'strict', got {head!r}")
     state = model.state_dict()
-    label, entries = _open(source)
+    label, entries = _read_source(source)
     entries = {key.removeprefix(part): array for key, array in entries.items() if key.startswith(part)} or entries
     values, unexpected = _by_structured_name(entries, state)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     report = _compare(label, {key: value.shape for key, value in values.items()}, unexpected, shapes, skip)
     if head == "auto":
-        _excuse_head(report, tuple(getattr(model, "head_layers", ())), shapes)
+        _accept_other_class_num(report, tuple(getattr(model, "head_layers", ())), shapes)
     if not report.loaded or (strict and not report.complete):
-        raise _misfit(report, type(model).__name__, entries, shapes, candidates)
+        raise _misfit_error(report, type(model).__name__, entries, shapes, candidates)
     check_variances({key: values[key] for key in report.loaded}, label)
     ready = {key: _cast(values[key], state[key], key, label) for key in report.loaded}
     for key, tensor in ready.items():
@@ -74,15 +74,15 @@ def load_weights(
     return report
 
 
-def _open(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
-    """What errors call the source, and its arrays."""
+def _read_source(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """Return the name of the source for error messages, and its arrays."""
     if not isinstance(source, Mapping):
         return str(source), read(source).arrays
     arrays = {}
     for key, value in source.items():
         array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
         if array.dtype.kind not in "fiub":
-            raise WeightsError(f"entry {key!r} is a {type(value).__name__}, expected an array of numbers")
+            raise WeightsError(f"entry {key!r}: expected an array of numbers, got a {type(value).__name__}")
         arrays[key] = widen_bfloat16(array)
     check_finite(arrays, "the arrays given")
     return "the arrays given", arrays
@@ -91,30 +91,31 @@ def _open(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict
 def _by_structured_name(
     entries: dict[str, np.ndarray], state: Mapping[str, paddle.Tensor]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The entries under the network's structured names, and the own names of those that it has no place for."""
+    """Return the entries by the network's structured names, and the file's names of those that the network lacks."""
     names = {key: tensor.name for key, tensor in state.items()}
     if len(entries.keys() & set(names.values())) > len(entries.keys() & names.keys()):
         values = {key: entries[name] for key, name in names.items() if name in entries}
         return values, [name for name in entries if name not in names.values()]
-    own = best_key_aliases(entries, names)
-    return {key: entries[own[key]] for key in names if key in own}, [own[key] for key in own if key not in names]
+    file_names = best_key_aliases(entries, names)
+    values = {key: entries[file_names[key]] for key in names if key in file_names}
+    return values, [name for key, name in file_names.items() if key not in names]
 
 
 def _compare(
-    label: str, found: Mapping[str, Shape], unexpected: list[str], wanted: Mapping[str, Shape], skip: Sequence[str]
+    label: str, found: Mapping[str, Shape], unexpected: list[str], expected: Mapping[str, Shape], skip: Sequence[str]
 ) -> LoadReport:
-    """What fits and what does not; a classifier head is nothing special yet."""
+    """Compare the shapes in the file with those of the network; the classifier head is treated like the rest."""
     if isinstance(skip, str):
-        raise ConfigError(f"skip: expected a list of patterns, got the text {skip!r}; write [{skip!r}]")
+        raise ConfigError(f"skip: expected a list of patterns, got {skip!r}; write [{skip!r}]")
     for pattern in skip:
-        if not fnmatch.filter([*wanted, *unexpected], pattern):
-            raise ConfigError(f"skip: the pattern {pattern!r} matches no entry of the network or the weights")
+        if not fnmatch.filter([*expected, *unexpected], pattern):
+            raise ConfigError(f"skip: pattern {pattern!r} matches no entry of the network or the weights")
 
     def skipped(key: str) -> bool:
         return any(fnmatch.fnmatchcase(key, pattern) for pattern in skip)
 
     report = LoadReport(label, unexpected=[key for key in unexpected if not skipped(key)])
-    for key, shape in wanted.items():
+    for key, shape in expected.items():
         if skipped(key):
             report.skipped.append(key)
         elif key not in found:
@@ -126,10 +127,10 @@ def _compare(
     return report
 
 
-def _excuse_head(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> None:
-    """Move head layers of another number of classes, if that is all they differ in, from mismatched to reinitialised.
+def _accept_other_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> None:
+    """Move head layers that differ in the number of classes only from `mismatched` to `reinitialised`.
 
-    A layer is re-initialized as a whole or not at all.
+    Either all entries of a layer are moved, or none.
     """
     for layer in head_layers:
         keys = [key for key in shapes if key.startswith(f"{layer}.")]
@@ -139,16 +140,18 @@ def _excuse_head(report: LoadReport, head_layers: tuple[str, ...], shapes: Mappi
                 report.reinitialised.append(key)
 
 
-def _differs_in_classes(found: Shape, wanted: Shape) -> bool:
-    """Whether two shapes of a head's tensor are equal but for the classes: the last axis of a linear layer's weight
-    (in x out), the first one of a bias or a filter (out x in x H x W)."""
-    if len(found) != len(wanted) or not wanted:
+def _differs_in_classes(found: Shape, expected: Shape) -> bool:
+    """Whether two shapes of a head's tensor differ at most in the number of classes.
+
+    It is the last axis of a linear layer's weight (in x out), and the first of a bias or a kernel (out x in x H x W).
+    """
+    if len(found) != len(expected) or not expected:
         return False
-    axis = 1 if len(wanted) == 2 else 0
-    return found[:axis] == wanted[:axis] and found[axis + 1 :] == wanted[axis + 1 :]
+    axis = 1 if len(expected) == 2 else 0
+    return found[:axis] == expected[:axis] and found[axis + 1 :] == expected[axis + 1 :]
 
 
-def _misfit(
+def _misfit_error(
     report: LoadReport,
     network: str,
     entries: Mapping[str, np.ndarray],
@@ -157,21 +160,21 @@ def _misfit(
 ) -> WeightsError:
     found = {key: value.shape for key, value in entries.items()}
     size = sum(value.size for value in entries.values())
-    best, own = best_fit(found, candidates(size)), best_fit(found, [(network, shapes)])
-    message = f"{report.source} does not fit {network}: {report.problems() or 'it has nothing to load'}"
-    if best and best[1] > (own[1] if own else 0.0):
+    best, this = best_fit(found, candidates(size)), best_fit(found, [(network, shapes)])
+    message = f"{report.source} does not fit {network}: {report.problems() or 'it has no entries to load'}"
+    if best and best[1] > (this[1] if this else 0.0):
         return WeightsError(f"{message}; this looks like {best[0]}")
     if not report.loaded:
-        return WeightsError(f"{message}; no entry fits")
-    hint = f"; ppzoo.load_weights(..., strict=False) loads the {len(report.loaded)} entries that fit"
+        return WeightsError(f"{message}; no entry matches")
+    hint = f"; use ppzoo.load_weights(..., strict=False) to load the {len(report.loaded)} entries that match"
     return WeightsError(message, python_hint=hint)
 
 
 def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> paddle.Tensor:
-    """The value in the tensor's dtype.
+    """Convert the value to the dtype of the tensor.
 
     Raises:
-        WeightsError: it holds numbers that the dtype cannot.
+        WeightsError: it contains numbers that the dtype cannot represent.
     """
     import paddle
 
@@ -181,9 +184,11 @@ def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> pad
         return exact
     narrow = exact.astype(tensor.dtype)
     if dtype in ("float16", "bfloat16", "float32", "float64"):
-        kept = value.dtype.kind == "f" and bool(paddle.isfinite(narrow).all())
+        representable = value.dtype.kind == "f" and bool(paddle.isfinite(narrow).all())
     else:
-        kept = np.array_equal(narrow.numpy(), value)
-    if not kept:
-        raise WeightsError(f"{label}: entry {key!r} holds {value.dtype} values that do not fit the network's {dtype}")
+        representable = np.array_equal(narrow.numpy(), value)
+    if not representable:
+        raise WeightsError(
+            f"{label}: entry {key!r} has {value.dtype} values that the network's {dtype} cannot represent"
+        )
     return narrow

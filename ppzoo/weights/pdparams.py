@@ -1,4 +1,4 @@
-"""PaddlePaddle's own pickled files: `.pdparams`, `.pdopt`, `.pdstates`, as versions 1.8 to 3.x write them."""
+"""PaddlePaddle's pickled files `.pdparams`, `.pdopt` and `.pdstates`, as written by versions 1.8 to 3.x."""
 
 from __future__ import annotations
 
@@ -19,86 +19,86 @@ SPLIT_TABLE = "UnpackBigParamInfor@@"
 
 
 def read_pdparams(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a `.pdparams` by the names that the file gives them; nothing in the file is executed.
+    """Read the arrays of a `.pdparams` by their names in the file, without executing any code from it.
 
-    bfloat16, which PaddlePaddle stores as uint16, becomes float32, exactly.
+    bfloat16, which PaddlePaddle stores as uint16, is converted to float32, exactly.
 
     Args:
         path: the file, with or without `.pdparams`.
 
     Raises:
-        WeightsError: the file is missing, damaged, no weight file, wants to call something, or has values that are
+        WeightsError: the file is missing, damaged or not a weight file, calls functions, or contains values that are
             not finite.
     """
     return read_entries(path).arrays
 
 
 def read_entries(path: str | os.PathLike[str]) -> WeightFile:
-    """Like `read_pdparams`, with the parameter names that the file has for its structured names."""
+    """Like `read_pdparams`, with the parameter names of the structured names."""
     file = find_file(path)
     entries = _read_pickle(file)
     names = entries.pop(NAME_TABLE, {})
     if not isinstance(names, dict) or not all(isinstance(text, str) for pair in names.items() for text in pair):
-        raise WeightsError(f"{file}: its table {NAME_TABLE} does not map names to names")
+        raise WeightsError(f"{file}: expected names to names in its table {NAME_TABLE}")
     arrays = {}
     for key, value in entries.items():
         if _is_named_tensor(value):
             names.setdefault(key, value[0])
             value = value[1]
         if not isinstance(key, str) or not isinstance(value, np.ndarray):
-            raise WeightsError(f"{file}: entry {key!r} is a {type(value).__name__}, expected an array")
+            raise WeightsError(f"{file}: entry {key!r}: expected an array, got a {type(value).__name__}")
         arrays[key] = widen_bfloat16(value)
     check_finite(arrays, file)
     return WeightFile(arrays, names)
 
 
 def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content of a `.pdopt` or `.pdstates`: dicts, lists, text, numbers and arrays, nested as in the file.
+    """Read a `.pdopt` or `.pdstates`: dicts, lists, text, numbers and arrays, nested as in the file.
 
-    Tensors become arrays, and bfloat16 float32, as in `read_pdparams`; parameter names are dropped. A list of one
-    dict, as which PaddleClas writes a `.pdopt` since 2.4 (one dict an optimizer), is that dict.
+    Tensors become arrays, and bfloat16 becomes float32, as in `read_pdparams`; parameter names are dropped. A list of
+    one dict is replaced by the dict: since 2.4, PaddleClas writes a `.pdopt` as a list with one dict per optimizer.
 
     Raises:
-        WeightsError: as in `read_pdparams`, but for values that are not finite.
+        WeightsError: as in `read_pdparams`, but values that are not finite are accepted.
     """
     file = find_file(path, Path(path).suffix)
-    entries = _read_pickle(file, listed=True)
+    entries = _read_pickle(file, allow_list=True)
     entries.pop(NAME_TABLE, None)
-    return {key: _plain(value) for key, value in entries.items()}
+    return {key: _without_names(value) for key, value in entries.items()}
 
 
-def _plain(value: Any) -> Any:
+def _without_names(value: Any) -> Any:
     if _is_named_tensor(value):
         value = value[1]
     if isinstance(value, np.ndarray):
         return widen_bfloat16(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return type(value)(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+        return {key: _without_names(item) for key, item in value.items()}
+    return type(value)(map(_without_names, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _is_named_tensor(value: Any) -> bool:
-    """Whether it is a tensor as PaddlePaddle writes it since 2.1: (parameter name, array)."""
+    """Whether it is a tensor in the format of PaddlePaddle 2.1 and later: (parameter name, array)."""
     return isinstance(value, tuple) and [type(item) for item in value] == [str, np.ndarray]
 
 
-def _read_pickle(file: Path, listed: bool = False) -> dict[Any, Any]:
+def _read_pickle(file: Path, allow_list: bool = False) -> dict[Any, Any]:
     with file.open("rb") as stream:
         start = stream.read(512)
-        _check_start(start, file)
+        _refuse_other_formats(start, file)
         stream.seek(0)
         entries = unpickle(stream, file)
         if stream.read(1):
-            raise WeightsError(f"{file} is refused: it has bytes behind its pickle")
-    if listed and isinstance(entries, list) and len(entries) == 1:
+            raise WeightsError(f"{file} is refused: it has bytes after its pickle")
+    if allow_list and isinstance(entries, list) and len(entries) == 1:
         entries = entries[0]
     if not isinstance(entries, dict):
-        raise WeightsError(f"{file} holds a {type(entries).__name__}, expected a dictionary of names and arrays")
+        raise WeightsError(f"{file}: expected a dictionary of names and arrays, got a {type(entries).__name__}")
     _join_split(entries, file)
     return entries
 
 
-def _check_start(start: bytes, file: Path) -> None:
+def _refuse_other_formats(start: bytes, file: Path) -> None:
     kinds = {
         b"PK\x03\x04": "a zip archive",
         b"\x1f\x8b": "gzip-compressed",
@@ -109,15 +109,15 @@ def _check_start(start: bytes, file: Path) -> None:
     if not start:
         found = "empty"
     elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        found = "a web page (the download went to a login or error page)"
+        found = "a web page (such as the login or error page of a server)"
     elif start[257:262] == b"ustar":
         found = "a tar archive"
     if found:
-        raise WeightsError(f"{file} is {found}, expected a weight file as paddle.save writes it")
+        raise WeightsError(f"{file}: expected a weight file written by paddle.save, got one that is {found}")
 
 
 def _join_split(entries: dict[Any, Any], file: Path) -> None:
-    """Put arrays together that protocols 2 and 3 could only hold in slices; a slice belongs to one array."""
+    """Join the slices of arrays that are too large for pickle protocols 2 and 3; a slice belongs to one array."""
     table = entries.pop(SPLIT_TABLE, {})
     try:
         for key, split in table.items():
@@ -132,4 +132,4 @@ def _join_split(entries: dict[Any, Any], file: Path) -> None:
                 joined[end - part.size : end] = part
             entries[key] = joined.reshape(shape)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise WeightsError(f"{file}: its table {SPLIT_TABLE} does not describe its entries") from None
+        raise WeightsError(f"{file}: its table {SPLIT_TABLE} does not match its entries") from None

@@ -1,4 +1,4 @@
-"""As much of protocol buffers as it takes to read names and shapes: fields by number, without a schema.
+"""Minimal reader of protocol buffers: fields by number, without a schema, for names and shapes.
 
 Encoding: https://protobuf.dev/programming-guides/encoding/
 """
@@ -13,10 +13,10 @@ MAX_NUMBER = 1 << 29
 
 
 def fields(message: bytes) -> dict[int, list]:
-    """Field number -> its values in order: integers, or bytes (text, messages, packed integers, fixed sizes).
+    """Return field number -> values in order: integers, or bytes (text, messages, packed integers, fixed sizes).
 
     Raises:
-        ValueError: it is no message.
+        ValueError: it is not a message.
     """
     found: dict[int, list[Value]] = {}
     position = count = 0
@@ -25,8 +25,8 @@ def fields(message: bytes) -> dict[int, list]:
         if count > MAX_FIELDS:
             raise ValueError("a message has too many fields")
         tag, position = _varint(message, position)
-        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers drop the upper bits
-            raise ValueError("a field has a number that cannot be")
+        if not 0 < tag >> 3 < MAX_NUMBER:  # other readers ignore the upper bits
+            raise ValueError("a field has an invalid number")
         value: Value
         if tag & 7 == 0:
             value, position = _varint(message, position)
@@ -43,7 +43,7 @@ def fields(message: bytes) -> dict[int, list]:
 
 
 def varints(values: Iterable[Value]) -> list[int]:
-    """Signed 64-bit integers of a repeated field, packed or not."""
+    """Return the signed 64-bit integers of a repeated field, packed or not."""
     found: list[int] = []
     for value in values:
         if isinstance(value, int):
@@ -60,7 +60,7 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
     number = 0
     for shift in range(0, 70, 7):
         if position >= len(message):
-            raise ValueError("a number has no end")
+            raise ValueError("a number is not terminated")
         byte = message[position]
         position += 1
         number |= (byte & 127) << shift

@@ -1,4 +1,4 @@
-"""One door to weights of every origin. What a file is, its content says, not its name."""
+"""Read weight files of all supported formats. The format is recognized by the content, not by the file name."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from ppzoo.weights.weight_file import WeightFile, find_file
 
 
 def read(source: str | os.PathLike[str]) -> WeightFile:
-    """The arrays of a weight file.
+    """Read the arrays of a weight file.
 
     Args:
-        source: a path or URL (http, https) of a `.pdparams` (the suffix may be left out), `.safetensors`, `.npz`,
-            PyTorch's `.pth`, or `.pdiparams` beside its program; or a folder with an exported model or with one file
-            a variable.
+        source: a path or URL (http, https) of a `.pdparams` (the suffix is optional), `.safetensors`, `.npz`, PyTorch's
+            `.pth`, or `.pdiparams` next to its program; or a folder with an exported model or with one file per
+            variable.
 
     Raises:
-        WeightsError: it cannot be had or read, or must not be read; a bad download is not kept.
+        WeightsError: the file cannot be downloaded or read, or is refused; an invalid download is deleted.
     """
     if not is_url(source):
         return _read_path(Path(expand_user(os.fspath(source))))
-    was_there = cached(str(source)) is not None
+    was_cached = cached(str(source)) is not None
     file = fetch(str(source), weights_folder())
     try:
         return _read_path(file)
     except WeightsError:
-        if not was_there:
+        if not was_cached:
             discard(file)
         raise
 
@@ -81,4 +81,4 @@ def _archive_reader(file: Path) -> Callable[[Path], WeightFile]:
         return read_torch_archive
     if names and all(name.endswith(".npy") for name in names):
         return read_npz
-    raise WeightsError(f"{file} is a zip archive without weights: neither of NumPy's arrays nor of PyTorch's tensors")
+    raise WeightsError(f"{file}: expected NumPy's arrays or PyTorch's tensors in the zip archive, got neither")

@@ -1,4 +1,4 @@
-"""What loading did, entry by entry, and the one line that says so."""
+"""The report of loading weights: which entries were loaded, and which did not match."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MAX_SHOWN_NAMES = 3
 
 @dataclass
 class LoadReport:
-    """What `load_weights` did. Names are the network's structured names; in `unexpected`, the file's.
+    """Result of `load_weights`. Names are the network's structured names; in `unexpected`, the file's.
 
     Attributes:
-        source: where the weights came from.
-        loaded: entries that the network now has from the file.
+        source: the file, or "the arrays given".
+        loaded: entries that were loaded.
         missing: entries of the network that the file does not have.
         unexpected: entries of the file that the network does not have.
         mismatched: entry -> (shape in the file, shape in the network).
-        reinitialised: entries of a classifier head of another number of classes; the network's fresh values stay.
-        skipped: entries that the caller's patterns left out.
+        reinitialised: entries of a classifier head with another number of classes; they keep their initial values.
+        skipped: entries that match the caller's `skip` patterns.
     """
 
     source: str
@@ -33,25 +33,25 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether the file and the network have the same entries, those aside that are re-initialized or skipped."""
+        """Whether file and network have the same entries, except for re-initialized and skipped ones."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def problems(self) -> str:
-        """Counts and the first few of what did not fit; empty if everything did."""
+        """Return counts and the first names of the entries that do not match; empty if all match."""
         shapes = [
-            f"{name}: {shape_text(found)} in the file, {shape_text(wanted)} in the network"
-            for name, (found, wanted) in self.mismatched.items()
+            f"{name}: {shape_text(found)} in the file, {shape_text(expected)} in the network"
+            for name, (found, expected) in self.mismatched.items()
         ]
-        parts = {"missing": self.missing, "unexpected": self.unexpected, "mis-shaped": shapes}
-        return "; ".join(f"{len(names)} {what} ({_first(names)})" for what, names in parts.items() if names)
+        parts = {"missing": self.missing, "unexpected": self.unexpected, "mismatched": shapes}
+        return "; ".join(f"{len(names)} {problem} ({_first(names)})" for problem, names in parts.items() if names)
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.loaded)} entries loaded"]
         if self.reinitialised:
             count = len(self.reinitialised)
-            lines.append(f"{count} re-initialized, for the number of classes differs ({_first(self.reinitialised)})")
+            lines.append(f"{count} re-initialized for another number of classes ({_first(self.reinitialised)})")
         if self.skipped:
-            lines.append(f"{len(self.skipped)} skipped as asked ({_first(self.skipped)})")
+            lines.append(f"{len(self.skipped)} skipped by pattern ({_first(self.skipped)})")
         if not self.complete:
             lines.append(self.problems())
         return "; ".join(lines)
@@ -63,26 +63,26 @@ def _first(names: list[str]) -> str:
 
 
 def shape_text(shape: Iterable[int]) -> str:
-    """A shape as text: 1280x10; `scalar` for the shape without axes."""
+    """Format a shape: `1280x10`, or `scalar` for a shape without axes."""
     return "x".join(map(str, shape)) or "scalar"
 
 
 def best_fit(
     shapes: Mapping[str, Shape], candidates: Iterable[tuple[str, Mapping[str, Shape]]]
 ) -> tuple[str, float] | None:
-    """The candidate with most entries of the same name and shape, and the share of all entries that these are.
+    """Return the candidate with the largest share of entries with the same name and shape.
 
     Args:
         shapes: entry -> shape in the file.
-        candidates: pairs of an architecture's name and its entries' shapes; read one at a time.
+        candidates: name and entry shapes of each architecture; read one at a time.
 
     Returns:
-        Name and share (0 to 1) of the best, the first of equals; None if no candidate has a single entry in common.
+        Name and share (0 to 1) of the best candidate, the first of equals; None if no candidate has an entry in common.
     """
     best = None
-    for name, wanted in candidates:
-        same = sum(tuple(shapes[key]) == tuple(shape) for key, shape in wanted.items() if key in shapes)
-        share = same / len(shapes.keys() | wanted.keys()) if same else 0.0
+    for name, expected in candidates:
+        same = sum(tuple(shapes[key]) == tuple(shape) for key, shape in expected.items() if key in shapes)
+        share = same / len(shapes.keys() | expected.keys()) if same else 0.0
         if share > (best[1] if best else 0.0):
             best = name, share
     return best

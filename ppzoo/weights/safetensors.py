@@ -1,7 +1,7 @@
-"""Reading and writing `.safetensors`, the format that the rest of the world exchanges weights in.
+"""Reading and writing `.safetensors`.
 
-The format is eight bytes of header length, a JSON header, and the arrays: a reader of our own is shorter than what it
-would take to teach NumPy's side of the `safetensors` package bfloat16, and needs no further dependency.
+The format is eight bytes of header length, a JSON header, and the arrays. Implementing it here avoids a dependency; the
+NumPy interface of the `safetensors` package does not support bfloat16.
 Specification: https://github.com/huggingface/safetensors#format
 """
 
@@ -44,15 +44,15 @@ _WRITTEN = {np.dtype(code): name for name, code in DTYPES.items()}
 
 
 def is_safetensors(start: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that begins with `start` is of this format."""
+    """Whether a file of `size` bytes that starts with `start` has this format."""
     return len(start) > 8 and start[8:9] == b"{" and 2 <= struct.unpack("<Q", start[:8])[0] <= size - 8
 
 
 def read_safetensors(file: Path) -> WeightFile:
-    """The arrays of a `.safetensors` file and its metadata; bfloat16 becomes float32, exactly.
+    """Read the arrays and the metadata of a `.safetensors` file; bfloat16 is converted to float32, exactly.
 
     Raises:
-        WeightsError: the file is damaged, has a dtype that no network here has, or values that are not finite.
+        WeightsError: the file is damaged, or contains an unsupported dtype or values that are not finite.
     """
     with file.open("rb") as stream:
         try:
@@ -67,7 +67,7 @@ def read_safetensors(file: Path) -> WeightFile:
 def _read(stream: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     length = struct.unpack("<Q", stream.read(8))[0]
     if length > MAX_HEADER:
-        raise ValueError(f"its header claims {length} bytes")
+        raise ValueError(f"its header has {length} bytes, more than {MAX_HEADER}")
     header = json.loads(read_exactly(stream, length).tobytes(), object_pairs_hook=unique_keys)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
@@ -79,21 +79,21 @@ def _read(stream: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             raise ValueError(f"entry {name[:100]!r} has an unknown dtype or shape")
         dtype = np.dtype(_READ[entry["dtype"]])
         if start != end or stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"entry {name[:100]!r} lies in the wrong place")
+            raise ValueError(f"entry {name[:100]!r} has invalid offsets")
         array = read_exactly(stream, stop - start).view(dtype).reshape(shape)
         arrays[name] = widen_bfloat16(array) if entry["dtype"] == "BF16" else array
         end = stop
     if stream.read(1):
-        raise ValueError("it has bytes behind its last entry")
+        raise ValueError("it has bytes after its last entry")
     return {name: arrays[name] for name in header}, metadata
 
 
 def save_safetensors(
     arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays by name, and text by name as metadata. The file replaces an older one only when it is complete.
+    """Write arrays by name, and text by name as metadata.
 
-    Folders that are missing are made.
+    The file is written atomically. Missing folders are created.
     """
     header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     end = 0
@@ -102,7 +102,7 @@ def save_safetensors(
         dtype = _WRITTEN[array.dtype.newbyteorder("<")]
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # so that the data is aligned
+    text += b" " * (-len(text) % 8)  # align the data
 
     def write(file: BinaryIO) -> None:
         file.write(struct.pack("<Q", len(text)) + text)

@@ -1,4 +1,4 @@
-"""What every reader of weights answers, and the checks and messages that all of them share."""
+"""The result of all weight readers, and the checks that they share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ppzoo.errors import WeightsError, suggestion
 from ppzoo.files import weights_suggestion
 
 SUFFIX = ".pdparams"
-VARIANCE = "_variance"  # what PaddlePaddle's batch norm calls its running variance
+VARIANCE = "_variance"  # name of the running variance in PaddlePaddle's batch norm
 CHUNK = 1 << 18  # values checked at a time
 THREADS = 4
 
@@ -25,9 +25,9 @@ class WeightFile:
     """The arrays of a weight file.
 
     Attributes:
-        arrays: name -> array; bfloat16 is widened to float32.
-        parameter_names: structured name -> parameter name, where the file says so.
-        metadata: free text that the file carries.
+        arrays: name -> array; bfloat16 is converted to float32.
+        parameter_names: structured name -> parameter name, if the file contains them.
+        metadata: text entries of the file.
     """
 
     arrays: dict[str, np.ndarray]
@@ -36,31 +36,33 @@ class WeightFile:
 
 
 def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
-    """The file `path`, or `path` with `suffix` added.
+    """Return `path` if it is a file, else `path` with `suffix` appended.
 
     Raises:
-        WeightsError: there is none; the nearest name in its folder is suggested.
+        WeightsError: neither is a readable file; the most similar name in the folder is suggested.
     """
     path = Path(path)
     for candidate in (path, path.with_name(path.name + suffix)) if path.name else (path,):
         if os.path.isfile(candidate):
             if not os.access(candidate, os.R_OK):
-                raise WeightsError(f"{candidate} may not be read by this user; change its permissions")
+                raise WeightsError(f"cannot read {candidate}: Permission denied")
             return candidate
     hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
     if os.path.isdir(path):
-        raise WeightsError(f"{path} is a folder; name the {suffix} file{hint}")
+        raise WeightsError(f"{path} is a folder; expected a {suffix} file{hint}")
     if not os.path.isdir(path.parent):
-        raise WeightsError(f"{path} does not exist, nor does its folder {path.parent}")
-    raise WeightsError(f"there is no {path} (with or without {suffix}){hint or _nearest(path.name, path.parent)}")
+        raise WeightsError(f"{path} does not exist: there is no folder {path.parent}")
+    raise WeightsError(
+        f"{path} does not exist (with or without {suffix}){hint or _nearest_file(path.name, path.parent)}"
+    )
 
 
-def _nearest(name: str, folder: Path) -> str:
+def _nearest_file(name: str, folder: Path) -> str:
     return suggestion(name, (file.name for file in folder.iterdir() if os.path.isfile(file)))
 
 
 def widen_bfloat16(array: np.ndarray) -> np.ndarray:
-    """float32 of an array of bfloat16, which PaddlePaddle stores as uint16 and no network has otherwise."""
+    """Convert bfloat16, which PaddlePaddle stores as uint16, to float32; other dtypes are returned unchanged."""
     if array.dtype != np.uint16:
         return array
     wide = array.astype(np.uint32)
@@ -69,10 +71,12 @@ def widen_bfloat16(array: np.ndarray) -> np.ndarray:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, for `json.loads`; of two entries of one name other readers may keep the other.
+    """Build a JSON object without duplicate keys, for the `object_pairs_hook` of `json.loads`.
+
+    Readers differ in which of two duplicates they keep.
 
     Raises:
-        ValueError: a name occurs twice.
+        ValueError: a key occurs twice.
     """
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -81,41 +85,42 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], source: object) -> None:
-    """Refuse weights that no network computes with.
+    """Raise an error if a value is not finite.
 
     Raises:
-        WeightsError: an array has a NaN or an infinite value; the first such entry is named.
+        WeightsError: an array contains NaN or an infinite value; the message names the first such entry.
     """
     with ThreadPoolExecutor(THREADS) as pool:
-        for (name, array), place in zip(arrays.items(), pool.map(_not_finite, arrays.values()), strict=True):
-            if place is not None:
-                value = f"{array.flat[place]} (element {place})"
-                raise WeightsError(f"{source}: entry {name!r} holds {value}, expected finite weights")
+        for (name, array), index in zip(arrays.items(), pool.map(_first_nonfinite, arrays.values()), strict=True):
+            if index is not None:
+                value = f"{array.flat[index]} (element {index})"
+                raise WeightsError(f"{source}: entry {name!r}: expected finite values, got {value}")
 
 
 def check_variances(arrays: Mapping[str, np.ndarray], source: object) -> None:
-    """Refuse running variances below 0, whose square root is NaN, which an activation may hide.
+    """Raise an error if a running variance is negative: its square root is NaN, which an activation can hide.
 
     Args:
-        arrays: by the network's structured names.
+        arrays: arrays by the network's structured names.
+        source: name of the file in error messages.
 
     Raises:
-        WeightsError: there is one; the first such entry is named.
+        WeightsError: a running variance is negative; the message names the first such entry.
     """
     for name, array in arrays.items():
         if name.split(".")[-1] == VARIANCE and array.size and array.min() < 0:
-            place = int(np.argmax(array < 0))
-            value = f"{array.flat[place]} (element {place})"
-            raise WeightsError(f"{source}: entry {name!r} holds {value}, expected running variances of 0 or more")
+            index = int(np.argmax(array < 0))
+            value = f"{array.flat[index]} (element {index})"
+            raise WeightsError(f"{source}: entry {name!r}: expected running variances of at least 0, got {value}")
 
 
-def _not_finite(array: np.ndarray) -> int | None:
-    """The place of the first value that is not finite, if there is one."""
+def _first_nonfinite(array: np.ndarray) -> int | None:
+    """Return the flat index of the first value that is not finite, or None."""
     if array.dtype.kind != "f":
         return None
     flat = array.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(flat.sum()):  # then all of them are; it may overflow, and the values must be looked at
+        if np.isfinite(flat.sum()):  # then all values are finite; if not, the sum can have overflowed
             return None
     for start in range(0, flat.size, CHUNK):
         finite = np.isfinite(flat[start : start + CHUNK])

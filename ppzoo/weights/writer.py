@@ -1,4 +1,4 @@
-"""Writing what PaddleClas and `paddle.load` read, atomically."""
+"""Atomic writing of weights and training state in the format of `paddle.save`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import numpy as np
 from ppzoo.files import make_parent, write_atomically
 from ppzoo.weights.pdparams import NAME_TABLE
 
-PROTOCOL = 4  # the newest that paddle.save writes
+PROTOCOL = 4  # the latest pickle protocol that paddle.save supports
 
 
 def save_pdparams(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a network's state dict (tensors or arrays by structured name) as `paddle.save` does.
+    """Write a network's state dict (tensors or arrays by structured name) in the format of `paddle.save`.
 
-    bfloat16 tensors are stored as uint16. The file replaces an older one only when it is complete.
-    Folders that are missing are made.
+    bfloat16 tensors are stored as uint16. The file is written atomically. Missing folders are created.
     """
     entries: dict[str, Any] = {key: _array(value) for key, value in state_dict.items()}
     entries[NAME_TABLE] = {key: value.name for key, value in state_dict.items() if _is_tensor(value)}
@@ -30,7 +29,7 @@ def save_pdparams(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -
 def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a `.pdopt` or `.pdstates`: tensors, arrays, numbers and text in nested dicts, lists and tuples.
 
-    Tensors are stored with their names, as (name, array), from which `paddle.load` makes tensors again.
+    Tensors are stored with their names as (name, array), from which `paddle.load` restores tensors.
     """
     _dump(_named(state), path)
 
@@ -44,7 +43,7 @@ def _named(value: Any) -> Any:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is PaddlePaddle's; without importing it, for arrays can be written where it is not installed."""
+    """Whether it is a PaddlePaddle tensor, without importing paddle: arrays can be written without it."""
     return type(value).__module__.partition(".")[0] == "paddle" and hasattr(value, "numpy")
 
 

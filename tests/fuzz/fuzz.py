@@ -1,7 +1,7 @@
-"""Fuzzes one reader, guided by coverage: `python tests/fuzz/fuzz.py NAME [SECONDS]`; needs `pip install 'ppzoo[fuzz]'`.
+"""Coverage-guided fuzzing of one reader: `python tests/fuzz/fuzz.py NAME [SECONDS]`; needs `pip install 'ppzoo[fuzz]'`.
 
-It begins with `corpus/NAME/`, keeps what it finds in a folder of its own (PPZOO_FUZZ, by default fuzz/ in the
-temporary folder), and ends at the first error that is not ours, whose input it leaves there as crash-*.
+Fuzzing starts from `corpus/NAME/` and stores new inputs in a separate folder (PPZOO_FUZZ, by default fuzz/ in the
+temporary folder). It stops at the first exception that is not one of ppzoo's, and stores its input there as crash-*.
 """
 
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 import atheris
 
 READERS = ("config", "override", "list", "idx", "weights", "state", "packed_weights", "tar", "image", "program")
-SLOWEST = 10  # seconds that one input may take, instrumented
-MOST_MEMORY = 8192  # MiB; instrumented comparisons of arrays leak, 3 KiB a list file: 5 GiB in ten minutes
-LONGEST = 1 << 13  # bytes of an input
+MAX_SECONDS = 10  # per input, instrumented
+MAX_MEMORY = 8192  # MiB; instrumented comparisons of arrays leak 3 KiB per list file: 5 GiB in ten minutes
+MAX_INPUT = 1 << 13  # bytes per input
 
 with atheris.instrument_imports(include=["ppzoo", "yaml", "zipfile"]):
     import readers
@@ -24,21 +24,21 @@ def main() -> None:
     name, seconds = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "600"
     if name not in READERS:
         sys.exit(f"expected one of {', '.join(READERS)}, got {name!r}")
-    place = Path(os.environ.get("PPZOO_FUZZ", Path(tempfile.gettempdir()) / "fuzz")) / name
-    place.mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.get("PPZOO_FUZZ", Path(tempfile.gettempdir()) / "fuzz")) / name
+    folder.mkdir(parents=True, exist_ok=True)
     limits = [
         f"-max_total_time={seconds}",
-        f"-timeout={SLOWEST}",
-        f"-rss_limit_mb={MOST_MEMORY}",
-        f"-max_len={LONGEST}",
+        f"-timeout={MAX_SECONDS}",
+        f"-rss_limit_mb={MAX_MEMORY}",
+        f"-max_len={MAX_INPUT}",
     ]
     atheris.Setup(
         [
             sys.argv[0],
-            str(place),
+            str(folder),
             str(readers.CORPUS / name),
             *limits,
-            f"-artifact_prefix={place}/",
+            f"-artifact_prefix={folder}/",
             "-print_final_stats=1",
         ],
         lambda data: readers.feed(name, data),

@@ -1,7 +1,7 @@
-"""What is fuzzed: each reader of untrusted bytes as a function that takes them and lets nothing but our errors out.
+"""The fuzz targets: one function per reader of untrusted bytes. Only ppzoo's own errors are allowed.
 
-`test_readers_endure.py` feeds them with hypothesis, `fuzz.py` with atheris; `corpus/NAME/` has sound files, and those
-that once did harm.
+`test_readers.py` runs them with hypothesis, `fuzz.py` with atheris; `corpus/NAME/` contains valid files and inputs of
+earlier failures.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEMBER_PARTS = 3
 
 
 def config(data: bytes, folder: Path) -> None:
-    """A configuration file; what is read must be written and read again as the same."""
+    """A configuration file; writing and reading its content again must not change it."""
     file = folder / "config.yaml"
     file.write_bytes(data)
     content = load(file)
@@ -42,7 +42,7 @@ def config(data: bytes, folder: Path) -> None:
 
 
 def override_of(data: bytes, folder: Path) -> None:
-    """Overrides, one a line, on a small configuration."""
+    """Overrides of a small configuration, one per line."""
     content = parse(SOME_CONFIG, "base")
     for line in os.fsdecode(data).split("\n"):
         with contextlib.suppress(ConfigError):
@@ -51,7 +51,7 @@ def override_of(data: bytes, folder: Path) -> None:
 
 
 def list_file(data: bytes, folder: Path) -> None:
-    """A list file, whose index must name every line that it holds."""
+    """A list file; every entry of its index must match a line."""
     file = folder / "list.txt"
     file.write_bytes(data[1:])
     delimiter, class_num = [None, ",", " ", ";"][data[0] % 4 if data else 0], [None, 10][bool(data and data[0] & 4)]
@@ -70,7 +70,7 @@ def idx(data: bytes, folder: Path) -> None:
 
 
 def weights(data: bytes, folder: Path) -> None:
-    """A weight file of any format, which its content tells."""
+    """A weight file of any format."""
     file = folder / "model.pdparams"
     file.write_bytes(data)
     for name, array in _weights_of(file).items():
@@ -78,13 +78,13 @@ def weights(data: bytes, folder: Path) -> None:
 
 
 def state(data: bytes, folder: Path) -> None:
-    """The state of an optimizer or of a run."""
+    """The state of an optimizer or a run."""
     (folder / "model.pdopt").write_bytes(data)
     read_state(folder / "model.pdopt")
 
 
 def packed_weights(data: bytes, folder: Path) -> None:
-    """Archives (`.npz`, `.pth`) and inference models, whose members alone are fuzzed: no fuzzer finds a checksum."""
+    """Archives (`.npz`, `.pth`) and inference models; only members are fuzzed, since checksums stop a fuzzer."""
     kind, parts = data[:1], data[1:].split(b"\0|\0|", MEMBER_PARTS - 1)
     parts += [b""] * (MEMBER_PARTS - len(parts))
     file = folder / "model"
@@ -110,7 +110,7 @@ def _weights_of(file: Path) -> dict[str, np.ndarray]:
 
 
 def tar(data: bytes, folder: Path) -> None:
-    """A shard; the images of one that is accepted can be read."""
+    """A tar shard; if it is accepted, its images can be read."""
     (folder / "a.tar").write_bytes(data)
     shards = TarShards(image_root=str(folder))
     for number in range(len(shards)):
@@ -120,16 +120,16 @@ def tar(data: bytes, folder: Path) -> None:
 
 
 def image(data: bytes, folder: Path) -> None:
-    """An image file, decoded whole by either decoder and at a fraction of its size."""
-    ways = [[DecodeImage()], [DecodeImage(backend="pil")], [DecodeImage(reduced=1), RandCropImage(size=8)]]
+    """An image file, decoded by both decoders and at reduced size."""
+    pipelines = [[DecodeImage()], [DecodeImage(backend="pil")], [DecodeImage(reduced=1), RandCropImage(size=8)]]
     refused = 0
-    for way in ways:
+    for pipeline in pipelines:
         try:
-            assert Compose(way)(data, np.random.default_rng(0)).size
+            assert Compose(pipeline)(data, np.random.default_rng(0)).size
         except DataError as error:
             refused += 1
             last = error
-    if refused == len(ways):
+    if refused == len(pipelines):
         raise last
 
 
@@ -152,7 +152,7 @@ READERS: dict[str, Callable[[bytes, Path], None]] = {
     "image": image,
     "program": program,
 }
-OWN_ERRORS = {
+ALLOWED_ERRORS = {
     "config": ConfigError,
     **dict.fromkeys(("list", "idx", "tar", "image"), DataError),
     "program": PpzooError,
@@ -160,14 +160,14 @@ OWN_ERRORS = {
 
 
 def feed(name: str, data: bytes) -> None:
-    """Let a reader have its bytes; an error of its own is what should come, in one line, and is swallowed."""
+    """Run a reader on `data`; its allowed errors are caught, and must have one line."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         try:
             READERS[name](data, Path(folder))
-        except OWN_ERRORS.get(name, WeightsError) as error:
+        except ALLOWED_ERRORS.get(name, WeightsError) as error:
             lines = error.problems if isinstance(error, ConfigError) else [str(error)]
-            assert lines and all(line and "\n" not in line for line in lines), "an error of several lines"
-            assert max(map(len, lines)) < 2000, "an error that fills the screen"
+            assert lines and all(line and "\n" not in line for line in lines), "the error has several lines"
+            assert max(map(len, lines)) < 2000, "the error is too long"
             io.StringIO().write(str(PpzooError(error)))
 
 

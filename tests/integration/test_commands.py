@@ -407,7 +407,7 @@ def test_only_callers_in_python_are_offered_what_only_they_can_do(place, trained
     assert "strict" not in capsys.readouterr().err
     network = ppzoo.create_model("MobileNetV2_x0_25", class_num=4)
     with pytest.raises(
-        WeightsError, match=r"; ppzoo.load_weights\(..., strict=False\) loads the 265 entries that fit$"
+        WeightsError, match=r"; use ppzoo.load_weights\(..., strict=False\) to load the 265 entries that match$"
     ):
         ppzoo.load_weights(network, trained / "best_model", head="strict")
 

@@ -123,7 +123,7 @@ def test_a_numpy_header_is_data_or_refused(tmp_path, header):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("w.npy", b"\x93NUMPY\x02\0" + struct.pack("<I", len(header)) + header)
-    assert "is damaged or holds no plain numbers" in refusal(tmp_path / "x.npz", file.getvalue())
+    assert "is damaged or not an array of numbers" in refusal(tmp_path / "x.npz", file.getvalue())
 
 
 def test_headers_that_numpy_wrote_under_python_2_are_read(tmp_path):
@@ -138,7 +138,7 @@ def test_archives_packed_as_nobody_packs_weights_are_refused(tmp_path, packing):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", packing) as archive:
         archive.writestr("w.npy", b"")
-    assert "packed in another way" in refusal(tmp_path / "x.npz", file.getvalue())
+    assert "expected members that are stored or deflated" in refusal(tmp_path / "x.npz", file.getvalue())
 
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\x9b1m\x7f\u202eb\u2066\r"

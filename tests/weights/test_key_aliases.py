@@ -1,4 +1,4 @@
-"""Entries that another PaddlePaddle project names otherwise find their places, and the report keeps their own names."""
+"""Entry names of other PaddlePaddle projects are recognized; reports contain the names of the file."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ def source():
     return ppzoo.create_model("MobileNetV3_small_x0_35", class_num=5)
 
 
-def test_a_network_that_was_part_of_another_is_found_below_its_prefix(source):
+def test_common_prefix_is_ignored(source):
     report = ppzoo.load_weights(ppzoo.create_model("MobileNetV3_small_x0_35", class_num=5), arrays(source, "backbone."))
     assert len(report.loaded) == len(source.state_dict())
 
 
-def test_paddleocr_s_blocks_are_found_and_its_head_is_reported(source):
+def test_paddleocr_names_are_recognized_and_its_head_is_reported(source):
     def paddleocr(key):
         for ours, theirs in (("conv.", "conv1."), ("last_second_conv.", "conv2.")):
             if key.startswith(ours):

@@ -1,4 +1,4 @@
-"""What loading says it loaded is what the network computes with; anything else is an error, or the caller's word."""
+"""`load_weights`: strict by default; every exception is reported."""
 
 import pickle
 
@@ -11,7 +11,7 @@ from ppzoo.weights import best_fit, load_weights, save_pdparams
 
 
 class Tiny(paddle.nn.Layer):
-    """A network with the shape of a classifier: a filter, a norm, a head."""
+    """A minimal classifier: convolution, norm, head."""
 
     head_layers = ("out",)
 
@@ -48,49 +48,49 @@ def file(tmp_path):
 
 
 @pytest.fixture
-def donor():
+def source_values():
     return values(build(seed=1))
 
 
 @pytest.mark.parametrize("suffix", ["", ".pdparams"])
-def test_a_file_is_loaded_entirely(file, donor, suffix):
+def test_file_is_loaded_completely(file, source_values, suffix):
     network = build()
     report = load_weights(network, str(file.with_suffix(suffix)))
-    assert_same(values(network), donor)
-    assert report.loaded == list(donor) and report.complete
+    assert_same(values(network), source_values)
+    assert report.loaded == list(source_values) and report.complete
     assert not (report.missing or report.unexpected or report.mismatched or report.reinitialised)
     assert str(report) == f"{file.with_suffix(suffix)}: 8 entries loaded"
 
 
-def test_a_file_keyed_by_parameter_names_is_loaded(tmp_path, donor):
-    by_name = {tensor.name: donor[key] for key, tensor in build().state_dict().items()}
+def test_file_with_parameter_names_is_loaded(tmp_path, source_values):
+    by_name = {tensor.name: source_values[key] for key, tensor in build().state_dict().items()}
     assert "conv1_weights" in by_name
     (tmp_path / "old.pdparams").write_bytes(pickle.dumps(by_name, 2))
     network = build()
-    assert load_weights(network, tmp_path / "old").loaded == list(donor)
-    assert_same(values(network), donor)
+    assert load_weights(network, tmp_path / "old").loaded == list(source_values)
+    assert_same(values(network), source_values)
     by_name["stray"] = np.ones(3)
     with pytest.raises(WeightsError, match=r"1 unexpected \(stray\)"):
         load_weights(network, by_name)
 
 
-def test_arrays_and_tensors_are_loaded(donor):
-    for source in (donor, build(seed=1).state_dict()):
+def test_arrays_and_tensors_are_loaded(source_values):
+    for source in (source_values, build(seed=1).state_dict()):
         network = build()
         load_weights(network, source)
-        assert_same(values(network), donor)
+        assert_same(values(network), source_values)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
-def test_other_precisions_are_cast(donor, dtype):
+def test_other_dtypes_are_cast(source_values, dtype):
     network = build()
-    load_weights(network, {key: value.astype(dtype) for key, value in donor.items()})
+    load_weights(network, {key: value.astype(dtype) for key, value in source_values.items()})
     for key, value in values(network).items():
         assert value.dtype == np.float32
-        np.testing.assert_array_equal(value, donor[key].astype(dtype).astype("float32"))
+        np.testing.assert_array_equal(value, source_values[key].astype(dtype).astype("float32"))
 
 
-def test_bfloat16_survives_in_either_direction(donor):
+def test_bfloat16_round_trip(source_values):
     narrow = build(seed=1)
     narrow.to(dtype="bfloat16")
     wide = build()
@@ -101,12 +101,12 @@ def test_bfloat16_survives_in_either_direction(donor):
     assert_same(values(again), values(narrow))
 
 
-def test_values_beyond_the_network_s_precision_are_refused(donor):
+def test_values_that_the_dtype_cannot_represent_are_refused(source_values):
     network = build()
     before = values(network)
     for key, value in {"bn.weight": np.full(4, 1e300), "bn.bias": np.arange(4)}.items():
-        with pytest.raises(WeightsError, match=rf"'{key}' holds {value.dtype} values that do not fit .* float32"):
-            load_weights(network, {**donor, key: value})
+        with pytest.raises(WeightsError, match=rf"'{key}' has {value.dtype} values that .* float32 cannot represent"):
+            load_weights(network, {**source_values, key: value})
     assert_same(values(network), before)
 
 
@@ -117,27 +117,27 @@ def test_values_beyond_the_network_s_precision_are_refused(donor):
         (lambda w: w.update(extra=np.ones(2)), r"1 unexpected \(extra\)"),
         (
             lambda w: w.update({"conv.weight": np.ones((4, 3, 5, 5))}),
-            r"1 mis-shaped \(conv.weight: 4x3x5x5 in the file, 4x3x3x3 in the network\)",
+            r"1 mismatched \(conv.weight: 4x3x5x5 in the file, 4x3x3x3 in the network\)",
         ),
         (lambda w: w.update({"out.weight": np.ones((5, 10))}), r"out.weight: 5x10 in the file, 4x10 in the network"),
         (lambda w: w.update({"out.bias": np.ones(())}), r"out.bias: scalar in the file, 10 in the network"),
         (lambda w: w.update({"out.weight": np.ones((4, 7))}), r"out.weight: 4x7 in the file, 4x10 in the network"),
-        (lambda w: w.update({"bn.bias": np.array([np.nan] * 4)}), r"'bn.bias' holds nan"),
-        (lambda w: w.update({"bn.bias": "text"}), r"'bn.bias' is a str, expected an array"),
-        (lambda w: w.clear(), r"8 missing .*no entry fits"),
+        (lambda w: w.update({"bn.bias": np.array([np.nan] * 4)}), r"'bn.bias': expected finite values, got nan"),
+        (lambda w: w.update({"bn.bias": "text"}), r"'bn.bias': expected an array of numbers, got a str"),
+        (lambda w: w.clear(), r"8 missing .*no entry matches"),
     ],
 )
-def test_what_does_not_fit_is_an_error_and_changes_nothing(donor, change, message):
+def test_mismatch_is_an_error_and_changes_nothing(source_values, change, message):
     network = build()
     before = values(network)
-    change(donor)
+    change(source_values)
     with pytest.raises(WeightsError, match=message) as caught:
-        load_weights(network, donor)
+        load_weights(network, source_values)
     assert "\n" not in str(caught.value)
     assert_same(values(network), before)
 
 
-def test_a_head_of_another_class_number_is_reinitialised_and_said_so(file, donor):
+def test_head_with_another_class_number_is_reinitialised_and_reported(file, source_values):
     network = build(class_num=3)
     before = values(network)
     report = load_weights(network, file)
@@ -145,44 +145,44 @@ def test_a_head_of_another_class_number_is_reinitialised_and_said_so(file, donor
     assert report.reinitialised == ["out.weight", "out.bias"]
     assert "2 re-initialized" in str(report) and "out.weight" in str(report)
     for key in after:
-        np.testing.assert_array_equal(after[key], before[key] if key in report.reinitialised else donor[key])
+        np.testing.assert_array_equal(after[key], before[key] if key in report.reinitialised else source_values[key])
 
 
-def test_a_strict_head_may_not_differ(file):
+def test_strict_head_with_another_class_number_is_refused(file):
     network = build(class_num=3)
     before = values(network)
-    with pytest.raises(WeightsError, match="2 mis-shaped"):
+    with pytest.raises(WeightsError, match="2 mismatched"):
         load_weights(network, file, head="strict")
     assert_same(values(network), before)
 
 
-def test_without_strict_what_fits_is_loaded_and_the_rest_reported(donor):
-    donor["extra"] = np.ones(3)
-    donor["conv.weight"] = np.ones((1, 1))
-    del donor["bn._mean"]
+def test_non_strict_loading_reports_mismatches(source_values):
+    source_values["extra"] = np.ones(3)
+    source_values["conv.weight"] = np.ones((1, 1))
+    del source_values["bn._mean"]
     network = build()
     before = values(network)
-    report = load_weights(network, donor, strict=False)
+    report = load_weights(network, source_values, strict=False)
     assert (report.missing, report.unexpected) == (["bn._mean"], ["extra"])
     assert report.mismatched == {"conv.weight": ((1, 1), (4, 3, 3, 3))}
     assert len(report.loaded) == 6 and not report.complete
     for text in ("6 entries loaded", "1 missing (bn._mean)", "1 unexpected (extra)", "conv.weight: 1x1"):
         assert text in str(report)
     for key, value in values(network).items():
-        np.testing.assert_array_equal(value, donor[key] if key in report.loaded else before[key])
+        np.testing.assert_array_equal(value, source_values[key] if key in report.loaded else before[key])
 
 
-def test_even_without_strict_something_must_fit(donor):
-    with pytest.raises(WeightsError, match="no entry fits"):
+def test_non_strict_loading_needs_a_matching_entry(source_values):
+    with pytest.raises(WeightsError, match="no entry matches"):
         load_weights(build(), {"other": np.ones(3)}, strict=False)
 
 
-def test_skipped_entries_are_neither_loaded_nor_missed(donor):
-    del donor["out.bias"]
-    donor["extra.table"] = np.ones(2)
+def test_skipped_entries_are_neither_loaded_nor_missing(source_values):
+    del source_values["out.bias"]
+    source_values["extra.table"] = np.ones(2)
     network = build()
     before = values(network)
-    report = load_weights(network, donor, skip=["out.*", "extra.*"])
+    report = load_weights(network, source_values, skip=["out.*", "extra.*"])
     assert report.skipped == ["out.weight", "out.bias"] and report.complete
     np.testing.assert_array_equal(network.out.weight.numpy(), before["out.weight"])
 
@@ -195,16 +195,16 @@ def test_skipped_entries_are_neither_loaded_nor_missed(donor):
         ({"skip": "out.*"}, "expected a list"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused(donor, options, message):
+def test_invalid_options_are_refused(source_values, options, message):
     with pytest.raises(ConfigError, match=message):
-        load_weights(build(), donor, **options)
+        load_weights(build(), source_values, **options)
 
 
 def shapes(width):
     return {key: tuple(value.shape) for key, value in build(width=width).state_dict().items()}
 
 
-def test_the_best_fit_is_the_network_that_shares_most_entries():
+def test_best_fit_shares_the_most_entries():
     candidates = [(f"width {width}", shapes(width)) for width in (2, 4, 8)]
     assert best_fit(shapes(4), candidates) == ("width 4", 1.0)
     name, share = best_fit({**shapes(8), "out.weight": (8, 3), "out.bias": (3,)}, candidates)
@@ -212,7 +212,7 @@ def test_the_best_fit_is_the_network_that_shares_most_entries():
     assert best_fit({"other": (3,)}, candidates) is None
 
 
-def test_an_error_names_the_network_that_fits_better():
+def test_error_names_the_network_that_fits_better():
     source = values(build(width=8))
     with pytest.raises(WeightsError, match="this looks like width 8"):
         load_weights(

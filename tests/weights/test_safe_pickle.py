@@ -1,4 +1,4 @@
-"""No pickle can make the reader do, claim or endure anything: each ends in its values or in one line."""
+"""A pickle cannot make the reader execute code or allocate much memory: it is read, or refused in one line."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ def read(data):
 
 
 def refusal(data):
-    """The one line that a pickle is refused with."""
+    """Return the one-line error message for a pickle."""
     with pytest.raises(WeightsError) as caught:
         read(data)
     message = str(caught.value)
@@ -27,7 +27,7 @@ def refusal(data):
 
 
 def array_pickle(shape, dtype="f4", data=b"\0" * 8, state_dtype=(3, "<", None, None, None, -1, -1, 0)):
-    """A pickle of an array whose parts say what the caller likes; written by hand, as NumPy would not."""
+    """Build a pickle of an array with arbitrary parts, which NumPy would not write."""
     return b"".join(
         [
             b"\x80\x04cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01",
@@ -68,12 +68,12 @@ def test_arrays_of_every_protocol_are_read_exactly(protocol, dtype):
         assert found[key].flags.writeable and found[key].flags.c_contiguous
 
 
-def test_the_names_of_numpy_1_are_known():
+def test_numpy_1_names_are_allowed():
     data = pickle.dumps(np.ones(3), 2)
     np.testing.assert_array_equal(read(data.replace(b"numpy._core", b"numpy.core")), np.ones(3))
 
 
-def test_strings_of_python_2_are_read_as_latin_1():
+def test_python_2_strings_are_read_as_latin_1():
     data = (
         b"\x80\x02}q\x00U\x01wq\x01cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
         b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
@@ -82,7 +82,7 @@ def test_strings_of_python_2_are_read_as_latin_1():
     np.testing.assert_array_equal(read(data)["w"], np.array([1, -2], "f4"))
 
 
-def test_a_dense_tensor_is_read_though_paddle_writes_it_with_eval():
+def test_dense_tensor_pickled_with_eval_is_read():
     data = pickle.dumps({"w": Call(eval, "data", {"data": np.ones(2)})}, 4)
     np.testing.assert_array_equal(read(data)["w"], np.ones(2))
 
@@ -105,7 +105,7 @@ def test_a_dense_tensor_is_read_though_paddle_writes_it_with_eval():
         (bytes, (10**12,), "builtins.bytes"),
     ],
 )
-def test_a_call_is_refused_by_name(protocol, function, arguments, name):
+def test_refused_call_is_named(protocol, function, arguments, name):
     assert name in refusal(pickle.dumps({"w": Call(function, *arguments)}, protocol))
 
 
@@ -122,7 +122,7 @@ def test_a_call_is_refused_by_name(protocol, function, arguments, name):
     ],
     ids=["REDUCE", "INST", "OBJ", "NEWOBJ", "STACK_GLOBAL", "NEWOBJ_EX", "value"],
 )
-def test_every_way_to_call_is_refused_by_name(data):
+def test_every_call_opcode_is_refused(data):
     assert "calls os.system" in refusal(data)
 
 
@@ -161,7 +161,7 @@ def test_every_way_to_call_is_refused_by_name(data):
         (b"\x80\x02cevil\x1b[31m\rmodule\nname\n.", "calls 'evil"),
     ],
 )
-def test_what_weight_files_do_not_use_is_refused(data, clause):
+def test_unused_opcodes_and_types_are_refused(data, clause):
     assert clause in refusal(data)
 
 
@@ -188,11 +188,11 @@ def test_what_weight_files_do_not_use_is_refused(data, clause):
         (pickle.dumps(np.array(["text"])), "not a plain number"),
     ],
 )
-def test_an_array_must_be_plain_and_have_the_bytes_that_it_claims(data, clause):
+def test_invalid_array_is_refused(data, clause):
     assert clause in refusal(data)
 
 
-def test_hand_written_arrays_are_read_when_they_are_right():
+def test_valid_handwritten_array_is_read():
     np.testing.assert_array_equal(read(array_pickle((2,), data=struct.pack("<2f", 1, 2))), [1, 2])
 
 
@@ -223,9 +223,9 @@ def test_hand_written_arrays_are_read_when_they_are_right():
         (b"\x80\x02X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b".", "a DeferredBytes in place of a value"),
     ],
 )
-def test_bombs_do_not_go_off(data, clause):
+def test_pickle_bombs_are_refused(data, clause):
     if clause is None:
-        assert read(data) == ord("r")  # a memo index of four thousand million is a number, no claim
+        assert read(data) == ord("r")  # a memo index of 4 * 10**9 allocates nothing
     else:
         assert clause in refusal(data)
 
@@ -241,7 +241,7 @@ def test_bombs_do_not_go_off(data, clause):
         b"\x80\x02Nr\xff\xff\xff\xff",
     ],
 )
-def test_a_claim_is_not_allocated_before_it_is_refused(data):
+def test_refused_lengths_are_not_allocated(data):
     tracemalloc.start()
     try:
         refusal(data)
@@ -250,7 +250,7 @@ def test_a_claim_is_not_allocated_before_it_is_refused(data):
         tracemalloc.stop()
 
 
-def test_long_bytes_cannot_be_claimed_again_and_again():
+def test_long_bytes_cannot_be_used_repeatedly():
     blob = struct.pack("<I", 2_000_000) + b"\0" * 2_000_000
     dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00u1\x89\x88\x87R"
     array = b"cnumpy.core.numeric\n_frombuffer\n(h\x00h\x01J\x80\x84\x1e\x00\x85X\x01\x00\x00\x00CtR"
@@ -260,25 +260,25 @@ def test_long_bytes_cannot_be_claimed_again_and_again():
 
 
 @pytest.fixture(scope="module", params=[2, 4, 5])
-def sound(request):
+def valid_pickle(request):
     content = {f"layer{n}.weight": np.random.RandomState(n).normal(size=(n, 5)).astype("f4") for n in range(6)}
     content["StructuredToParameterName@@"] = {key: key.replace(".", "_") for key in content}
     return pickle.dumps(content, request.param)
 
 
-def test_a_truncated_pickle_says_so(sound):
-    for length in range(len(sound)):
-        message = refusal(sound[:length]) if length % 50 == 0 else ""
+def test_truncated_pickle_is_reported(valid_pickle):
+    for length in range(len(valid_pickle)):
+        message = refusal(valid_pickle[:length]) if length % 50 == 0 else ""
         with pytest.raises(WeightsError, match="truncated"):
-            read(sound[:length])
+            read(valid_pickle[:length])
         assert length % 50 or "truncated" in message
 
 
-def test_random_damage_ends_in_values_or_in_one_line(sound):
+def test_random_damage_is_read_or_refused_in_one_line(valid_pickle):
     generator = random.Random(7)
     outcomes = set()
     for _ in range(3000):
-        data = bytearray(sound)
+        data = bytearray(valid_pickle)
         for _ in range(generator.choice([1, 1, 2, 8])):
             data[generator.randrange(len(data))] = generator.randrange(256)
         try:

@@ -1,4 +1,4 @@
-"""`convert` writes weights of any origin anew for one architecture."""
+"""`convert` writes weights of any origin for one architecture."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from ppzoo.weights import load_weights, read, save_pdparams, save_safetensors
 
 @pytest.fixture(scope="module")
 def shufflenet(tmp_path_factory):
-    """A file with torchvision's names, ten classes and half-precision numbers."""
+    """A file with torchvision's names, ten classes and float16 values."""
     file = tmp_path_factory.mktemp("torch") / "shufflenet.safetensors"
     arrays = recorded.weights(recorded.record("torchvision-shufflenet_v2_x0_5")["layers"])
     save_safetensors({name: a if a.dtype.kind == "i" else a.astype(np.float16) for name, a in arrays.items()}, file)
@@ -20,7 +20,7 @@ def shufflenet(tmp_path_factory):
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
-def test_the_target_loads_into_the_architecture_with_the_file_s_classes(shufflenet, tmp_path, suffix):
+def test_target_has_the_number_of_classes_of_the_source(shufflenet, tmp_path, suffix):
     target = tmp_path / f"ours{suffix}"
     report = convert(shufflenet, target, "ShuffleNetV2_x0_5")
     assert (report.origin, report.class_num, report.notes) == ("torchvision", 10, ())
@@ -33,7 +33,7 @@ def test_the_target_loads_into_the_architecture_with_the_file_s_classes(shufflen
         assert read(target).metadata["class_num"] == "10"
 
 
-def test_paddlepaddle_s_own_weights_pass_unchanged(tmp_path):
+def test_paddlepaddle_weights_are_copied_unchanged(tmp_path):
     network = MODELS["MobileNetV1_x0_25"].build(class_num=3)
     save_pdparams(network.state_dict(), tmp_path / "in.pdparams")
     report = convert(tmp_path / "in", tmp_path / "out.safetensors", "MobileNetV1_x0_25")
@@ -43,7 +43,7 @@ def test_paddlepaddle_s_own_weights_pass_unchanged(tmp_path):
         np.testing.assert_array_equal(written[key], value.numpy())
 
 
-def test_weights_keyed_by_parameter_names_pass_with_their_classes(tmp_path):
+def test_weights_with_parameter_names_keep_their_number_of_classes(tmp_path):
     state = MODELS["MobileNetV2_x0_25"].build(class_num=3).state_dict()
     np.savez(tmp_path / "old.npz", **{value.name: value.numpy() for value in state.values()})
     report = convert(tmp_path / "old.npz", tmp_path / "new.pdparams", "MobileNetV2_x0_25")
@@ -51,11 +51,11 @@ def test_weights_keyed_by_parameter_names_pass_with_their_classes(tmp_path):
     assert list(read(tmp_path / "new.pdparams").arrays) == list(state)
 
 
-def test_what_cannot_be_converted_writes_nothing(shufflenet, tmp_path):
+def test_failed_conversion_writes_no_file(shufflenet, tmp_path):
     target = tmp_path / "ours.pdparams"
     with pytest.raises(WeightsError, match="this looks like ShuffleNetV2_x0_5"):
         convert(shufflenet, target, "ShuffleNetV2_x1_0")
-    with pytest.raises(WeightsError, match="computes with ReLU"):
+    with pytest.raises(WeightsError, match="has ReLU activations"):
         convert(shufflenet, target, "ShuffleNetV2_swish")
     with pytest.raises(UnknownNameError, match="ShuffleNetV2_x0_5"):
         convert(shufflenet, target, "ShuffleNetV2_x05")

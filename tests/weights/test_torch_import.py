@@ -1,4 +1,4 @@
-"""PyTorch's networks become ours exactly, or are refused with the reason."""
+"""PyTorch weights are converted exactly, or refused with the reason."""
 
 import numpy as np
 import paddle
@@ -33,7 +33,7 @@ REFUSED = [
     ("torchvision-squeezenet1_1", "SqueezeNet1_1", "does not pad"),
     ("torchvision-mobilenet_v3_small", "MobileNetV3_small_x1_0", "hard swish"),
     ("torchvision-mobilenet_v3_large", "MobileNetV3_large_x1_0", "hard swish"),
-    ("torchvision-efficientnet_b0", "EfficientNetB0", "pads maps alike"),
+    ("torchvision-efficientnet_b0", "EfficientNetB0", "pads both sides equally"),
     ("torchvision-shufflenet_v2_x0_5", "ShuffleNetV2_swish", "swish"),
     ("timm-mobilenetv3_small_100", "MobileNetV3_small_x1_0", "hard swish"),
     ("timm-mobilenetv3_large_100", "MobileNetV3_large_x1_0", "hard swish"),
@@ -47,8 +47,8 @@ def outline(architecture):
         return MODELS[architecture].build(class_num=10)
 
 
-def blank(name):
-    """The entries of a recorded network, without values."""
+def empty_entries(name):
+    """Return the entries of a recorded network, without values."""
     layers = recorded.record(name)["layers"]
     return torch_import.normalize_names(
         {key: np.broadcast_to(np.float32(0), s) for key, s in recorded.shapes(layers).items()}
@@ -56,10 +56,10 @@ def blank(name):
 
 
 def translate(entries, architecture, origin=None):
-    dialect = torch_import.recognize(entries, architecture, origin, "a.pth")
-    kin = [(name, outline(name)) for name in ("ResNet18", "ResNet34", "ResNet50") if dialect.fits(name)]
+    scheme = torch_import.recognize(entries, architecture, origin, "a.pth")
+    candidates = [(name, outline(name)) for name in ("ResNet18", "ResNet34", "ResNet50") if scheme.covers(name)]
     return torch_import.translate(
-        entries, outline(architecture), dialect, architecture=architecture, source="a.pth", candidates=kin
+        entries, outline(architecture), scheme, architecture=architecture, source="a.pth", candidates=candidates
     )
 
 
@@ -73,7 +73,7 @@ def imported(name, architecture, origin=None):
 
 
 @pytest.mark.parametrize(("name", "architecture", "origin"), IMPORTED)
-def test_an_imported_network_answers_what_pytorch_s_answers(name, architecture, origin):
+def test_converted_network_has_the_outputs_of_pytorch(name, architecture, origin):
     network, record = imported(name, architecture, origin)
     with paddle.no_grad():
         logits = network(paddle.to_tensor(reference.image(1, record["size"], 0))).numpy()[0]
@@ -82,29 +82,29 @@ def test_an_imported_network_answers_what_pytorch_s_answers(name, architecture, 
 
 
 @pytest.mark.parametrize(("name", "architecture", "reason"), REFUSED)
-def test_a_network_that_ours_cannot_compute_is_refused_with_the_reason(name, architecture, reason):
-    with pytest.raises(WeightsError, match=reason) as refusal:
-        translate(blank(name), architecture)
-    assert f"a.pth cannot be {architecture}" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+def test_unsupported_network_is_refused_with_the_reason(name, architecture, reason):
+    with pytest.raises(WeightsError, match=reason) as error:
+        translate(empty_entries(name), architecture)
+    assert f"a.pth cannot be converted to {architecture}" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def measured_layers():
-    """Each measured architecture with its layers and a dialect that it is written in."""
+    """Yield each measured architecture with its layers and their names in each naming scheme."""
     for name in reference.ARCHITECTURES:
         layers = list(dict.fromkeys(key.rpartition(".")[0] for key in reference.architecture(name)["keys"].tolist()))
-        for dialect in torch_import.NAMING_SCHEMES:
-            if dialect.layers is not None and dialect.fits(name):
-                yield name, layers, dialect.layers(layers)
+        for scheme in torch_import.NAMING_SCHEMES:
+            if scheme.layers is not None and scheme.covers(name):
+                yield name, layers, scheme.layers(layers)
 
 
-def test_every_layer_has_one_name_of_its_own_or_none():
+def test_layer_names_are_unique():
     for name, layers, names in measured_layers():
         given = [names[layer] for layer in layers if names[layer] is not None]
         assert len(set(given)) == len(given), name
 
 
-def test_only_the_known_layers_have_no_counterpart():
+def test_only_the_expected_layers_have_no_counterpart():
     for name, layers, names in measured_layers():
         without = [layer for layer in layers if names[layer] is None]
         if name in ("ResNet18", "ResNet34", "ResNet18_vd", "ResNet34_vd"):
@@ -116,11 +116,11 @@ def test_only_the_known_layers_have_no_counterpart():
             assert not without, name
 
 
-def test_efficientnet_pytorch_s_names_are_those_of_a_real_file():
-    entries = blank("efficientnet-pytorch-lite0")
-    dialect = torch_import.recognize(entries, "EfficientNet_lite0", None, "a.pth")
-    where = torch_import.locate_entries(MODELS["EfficientNet_lite0"].build(), dialect)
-    assert where.foreign_shapes == {name: array.shape for name, array in entries.items()}
+def test_efficientnet_pytorch_names_match_a_real_file():
+    entries = empty_entries("efficientnet-pytorch-lite0")
+    scheme = torch_import.recognize(entries, "EfficientNet_lite0", None, "a.pth")
+    names = torch_import.locate_entries(MODELS["EfficientNet_lite0"].build(), scheme)
+    assert names.torch_shapes == {name: array.shape for name, array in entries.items()}
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ def test_efficientnet_pytorch_s_names_are_those_of_a_real_file():
         ("torchvision-mobilenet_v2", "MobileNetV2", "conv2._first_block._expand_conv", (2, 32, 8, 8)),
     ],
 )
-def test_a_layer_that_only_ours_has_hands_on_what_it_is_given(name, architecture, layer, shape):
+def test_additional_layer_computes_the_identity(name, architecture, layer, shape):
     network, _ = imported(name, architecture)
     x = np.random.RandomState(0).uniform(0, 6, shape).astype("float32")
     y = dict(network.named_sublayers())[layer](paddle.to_tensor(x)).numpy()
     np.testing.assert_allclose(y, x, rtol=2e-7)
 
 
-def test_an_entry_too_many_too_few_or_of_another_shape_is_refused():
-    entries = blank("torchvision-resnet18")
+def test_missing_unexpected_and_mismatched_entries_are_refused():
+    entries = empty_entries("torchvision-resnet18")
     lacking = {name: value for name, value in entries.items() if name != "layer2.0.downsample.0.weight"}
     with pytest.raises(WeightsError, match=r"1 missing \(layer2.0.downsample.0.weight\)"):
         translate(lacking, "ResNet18")
@@ -148,32 +148,32 @@ def test_an_entry_too_many_too_few_or_of_another_shape_is_refused():
         translate({**entries, "layer1.0.conv1.weight": np.zeros(3)}, "ResNet18")
 
 
-def test_a_bias_that_vgg_has_no_place_for_must_be_zero():
-    entries = blank("torchvision-vgg11")
+def test_vgg_biases_must_be_zero():
+    entries = empty_entries("torchvision-vgg11")
     entries["features.6.bias"] = np.full(256, 1e-3, np.float32)
-    with pytest.raises(WeightsError, match="cannot be VGG11: torchvision's network adds biases"):
+    with pytest.raises(WeightsError, match="cannot be converted to VGG11: torchvision's network adds biases"):
         translate(entries, "VGG11")
 
 
-def test_a_file_of_a_sibling_or_of_another_family_is_named():
+def test_error_names_the_architecture_that_fits():
     with pytest.raises(WeightsError, match=r"does not fit ResNet18: .*; this looks like ResNet50"):
-        translate(blank("torchvision-resnet50"), "ResNet18")
-    with pytest.raises(WeightsError, match="its names are those of timm's MobileNetV2"):
-        translate(blank("timm-mobilenetv2_100"), "ResNet18")
+        translate(empty_entries("torchvision-resnet50"), "ResNet18")
+    with pytest.raises(WeightsError, match="got those of timm's MobileNetV2"):
+        translate(empty_entries("timm-mobilenetv2_100"), "ResNet18")
 
 
-def test_an_origin_without_such_a_network_is_refused():
-    entries = blank("torchvision-resnet18")
-    with pytest.raises(ConfigError, match="there is no ResNet18_vd of torchvision; expected one of paddleclas, timm"):
+def test_origin_without_the_network_is_refused():
+    entries = empty_entries("torchvision-resnet18")
+    with pytest.raises(ConfigError, match="origin: torchvision has no ResNet18_vd; expected one of paddleclas, timm"):
         translate(entries, "ResNet18_vd", "torchvision")
     with pytest.raises(ConfigError, match="expected one of torchvision, timm"):
         translate(entries, "ResNet18", "keras")
-    with pytest.raises(WeightsError, match="is no MobileNetV2 of torchvision: its names are those of timm's"):
-        translate(blank("timm-mobilenetv2_100"), "MobileNetV2", "torchvision")
+    with pytest.raises(WeightsError, match="expected the names of torchvision's MobileNetV2, got those of timm's"):
+        translate(empty_entries("timm-mobilenetv2_100"), "MobileNetV2", "torchvision")
 
 
-def test_wrapped_and_older_names_are_today_s():
-    plain = blank("torchvision-densenet121")
+def test_prefixed_and_older_names_are_normalized():
+    plain = empty_entries("torchvision-densenet121")
     older = {f"module.{name.replace('.norm1.', '.norm.1.')}": value for name, value in plain.items()}
     assert list(torch_import.normalize_names(older)) == list(plain)
     twice = {"features.denseblock1.denselayer1.norm1.weight", "features.denseblock1.denselayer1.norm.1.weight"}

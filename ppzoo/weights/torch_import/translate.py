@@ -1,12 +1,12 @@
-"""A PyTorch network's arrays as ours: other names, other layouts, and what only one of the two has.
+"""Convert the arrays of a PyTorch network to those of our network.
 
-What comes out makes our network compute what the other one computes, in evaluation, to rounding:
+Our network then has the same outputs in evaluation, up to rounding:
 
-- a linear layer's weight is transposed (PyTorch: out x in; PaddlePaddle: in x out);
-- a linear layer behind a dropout that scales by (1 - rate) in evaluation is divided by (1 - rate), which makes the two
-  equal in training as well;
-- a layer that the other network does not have becomes the identity. Its norm is one that has learned to change
-  nothing; training takes its statistics from the batch, and leaves the identity, unless it is frozen.
+- the weight of a linear layer is transposed (PyTorch: out x in; PaddlePaddle: in x out);
+- the weight of a linear layer after a dropout that scales by (1 - rate) in evaluation is divided by (1 - rate), which
+  makes the two networks equal in training as well;
+- a layer that the PyTorch network does not have becomes the identity. In training, its batch norm normalizes by the
+  statistics of the batch, so that the layer is no longer the identity, unless it is frozen.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ import numpy as np
 
 from ppzoo.errors import WeightsError
 from ppzoo.weights.report import LoadReport, Shape, best_fit
-from ppzoo.weights.torch_import.dialects import NamingScheme
+from ppzoo.weights.torch_import.naming_schemes import NamingScheme
 
 if TYPE_CHECKING:
     import paddle
 
-# Ours -> PyTorch's.
+# PaddlePaddle's name of a tensor -> PyTorch's.
 SUFFIXES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
-WRAPPER = "module."  # put before all names by torch.nn.DataParallel
-ALIKE = 0.9  # share of equal entries above which a file is taken to be an architecture's
-COUNTER = "num_batches_tracked"  # what only PyTorch's batch norm keeps, and evaluation does not read
+WRAPPER = "module."  # prefix that torch.nn.DataParallel adds to all names
+MIN_SIMILARITY = 0.9  # share of matching entries above which a file is assumed to belong to an architecture
+COUNTER = "num_batches_tracked"  # exists in PyTorch's batch norm only, and is not used in evaluation
 
 
 @dataclass(frozen=True)
 class EntryNames:
-    """Where a network's entries are in the files of a dialect.
+    """The names of a network's entries in files with one naming scheme.
 
     Attributes:
         shapes: our entry -> its shape.
-        foreign: our entry -> the file's; entries of `identities` aside.
+        torch_names: our entry -> the entry in the file; without the entries of `identities`.
         identities: our layers that must compute the identity.
-        heads: the file's entries of the classifier, whose first axis is the classes.
+        heads: the file's entries of the classifier; the size of their first axis is the number of classes.
     """
 
     shapes: dict[str, Shape]
-    foreign: dict[str, str]
+    torch_names: dict[str, str]
     identities: list[str]
     heads: set[str]
 
     @property
-    def foreign_shapes(self) -> dict[str, Shape]:
-        """The shapes of the file's entries: a linear weight is out x in there."""
-        shapes = {name: self.shapes[key] for key, name in self.foreign.items()}
+    def torch_shapes(self) -> dict[str, Shape]:
+        """The shapes of the file's entries, where a linear weight is out x in."""
+        shapes = {name: self.shapes[key] for key, name in self.torch_names.items()}
         return {name: shape[::-1] if len(shape) == 2 else shape for name, shape in shapes.items()}
 
 
 @dataclass(frozen=True)
 class Translation:
-    """Every entry of a network by its structured name, and what its user should know."""
+    """All entries of a network by structured name, and notes for the user."""
 
     arrays: dict[str, np.ndarray]
     notes: list[str]
 
 
 def normalize_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays without counters and wrappers; those of torchvision's older DenseNets (`norm.1`) named as today."""
+    """Remove batch counters and prefixes, and rename entries of older torchvision DenseNets (`norm.1` to `norm1`)."""
     entries = {name: array for name, array in arrays.items() if name.rpartition(".")[2] != COUNTER}
     wrapped = all(name.startswith(WRAPPER) for name in entries)
     plain = {}
@@ -73,86 +73,93 @@ def normalize_names(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         name = name.removeprefix(WRAPPER) if wrapped else name
         plain[re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", name)] = array
     if len(plain) != len(entries):
-        raise WeightsError("the file has a dense layer's entries twice, under their older and their newer names")
+        raise WeightsError("the file contains a dense layer's entries twice, under their older and their newer names")
     return plain
 
 
-def locate_entries(network: paddle.nn.Layer, dialect: NamingScheme) -> EntryNames:
-    """Where `network`'s entries are; the dialect is one that has names."""
-    if dialect.layers is None:
-        raise ValueError(f"{dialect.origins[0]} has no names to look for")
+def locate_entries(network: paddle.nn.Layer, scheme: NamingScheme) -> EntryNames:
+    """Return the names of `network`'s entries in a naming scheme that can be converted."""
+    if scheme.layers is None:
+        raise ValueError(f"the naming scheme of {scheme.origins[0]} has no layer names")
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     layers = list(dict.fromkeys(key.rpartition(".")[0] for key in shapes))
-    names = dialect.layers(layers)
-    foreign = {}
+    layer_names = scheme.layers(layers)
+    torch_names = {}
     for key in shapes:
         layer, _, kind = key.rpartition(".")
-        if names[layer] is not None:
-            foreign[key] = f"{names[layer]}.{SUFFIXES[kind]}"
-    identities = [layer for layer in layers if names[layer] is None]
+        if layer_names[layer] is not None:
+            torch_names[key] = f"{layer_names[layer]}.{SUFFIXES[kind]}"
+    identities = [layer for layer in layers if layer_names[layer] is None]
     head_layers = tuple(f"{layer}." for layer in getattr(network, "head_layers", ()))
     return EntryNames(
-        shapes, foreign, identities, {name for key, name in foreign.items() if key.startswith(head_layers)}
+        shapes, torch_names, identities, {name for key, name in torch_names.items() if key.startswith(head_layers)}
     )
 
 
 def translate(
     entries: Mapping[str, np.ndarray],
     network: paddle.nn.Layer,
-    dialect: NamingScheme,
+    scheme: NamingScheme,
     *,
     architecture: str,
     source: object,
     candidates: Iterable[tuple[str, paddle.nn.Layer]] = (),
 ) -> Translation:
-    """The arrays of `plain_names` by the structured names of `network`, each of its entries filled.
+    """Convert the arrays of `normalize_names` to arrays for all entries of `network`, by structured name.
 
-    The classifier may have another number of classes than the network.
+    The number of classes can differ from the network's.
 
     Args:
-        architecture: what errors call the network.
-        source: what errors call the file.
-        candidates: architectures of the dialect, one of which is named if the file fits it better; read only then.
+        entries: the arrays of the file.
+        network: our network; only names and shapes are used.
+        scheme: the naming scheme of the file.
+        architecture: name of the network in error messages.
+        source: name of the file in error messages.
+        candidates: architectures of the scheme; if the file does not fit but fits one of these, the error names it.
 
     Raises:
-        WeightsError: no weights make the network compute the other one, or the file does not fit.
+        WeightsError: the network cannot reproduce the PyTorch network, or the file does not fit.
     """
-    zeros = {name for name in entries if dialect.zeros and re.fullmatch(dialect.zeros, name)}
-    if dialect.layers is None or any(entries[name].any() for name in zeros):
-        raise WeightsError(f"{source} cannot be {architecture}: {dialect.origins[0]}'s network {dialect.refusal}")
-    where = locate_entries(network, dialect)
+    zeros = {name for name in entries if scheme.zeros and re.fullmatch(scheme.zeros, name)}
+    if scheme.layers is None or any(entries[name].any() for name in zeros):
+        raise WeightsError(
+            f"{source} cannot be converted to {architecture}: {scheme.origins[0]}'s network {scheme.unsupported}"
+        )
+    names = locate_entries(network, scheme)
     kept = {name: array for name, array in entries.items() if name not in zeros}
-    report = _compare(kept, where, str(source))
+    report = _compare(kept, names, str(source))
     if not report.complete:
         message = f"{source} does not fit {architecture}: {report.problems()}"
-        raise WeightsError(message + _better_fit(kept, where, dialect, candidates))
+        raise WeightsError(message + _better_fit(kept, names, scheme, candidates))
 
     layers = dict(network.named_sublayers())
-    arrays = {key: _in_our_layout(kept[name], len(where.shapes[key])) for key, name in where.foreign.items()}
-    notes = [dialect.note] if dialect.note else []
+    arrays = {key: _in_our_layout(kept[name], len(names.shapes[key])) for key, name in names.torch_names.items()}
+    notes = [scheme.note] if scheme.note else []
     if zeros:
-        notes.append(f"{len(zeros)} biases were left out, for they are zero and the network has none")
-    for layer, dropout in dialect.dropouts.items():
+        notes.append(f"skipped {len(zeros)} zero biases, which the network does not have")
+    for layer, dropout in scheme.dropouts.items():
         share = 1.0 - getattr(layers[dropout], "p", 0.0)
         weight = arrays[f"{layer}.weight"]
         arrays[f"{layer}.weight"] = (weight / np.float64(share)).astype(weight.dtype)
-        notes.append(f"{layer}.weight was divided by {share:g}, for {dropout} multiplies by it in evaluation")
-    for layer in where.identities:
-        arrays |= _identity(layer, where.shapes, layers[layer])
-    if where.identities:
-        named = ", ".join(where.identities)
-        notes.append(f"{named} compute the identity, in training only if frozen; the file's network has no such layers")
-    return Translation({key: arrays[key] for key in where.shapes}, notes)
+        notes.append(f"divided {layer}.weight by {share:g}, because {dropout} multiplies by it in evaluation")
+    for layer in names.identities:
+        arrays |= _identity(layer, names.shapes, layers[layer])
+    if names.identities:
+        layer_list = ", ".join(names.identities)
+        notes.append(
+            f"{layer_list}: not in the file's network, initialized as the identity; freeze them to keep it in training"
+        )
+    return Translation({key: arrays[key] for key in names.shapes}, notes)
 
 
-def _compare(entries: Mapping[str, np.ndarray], where: EntryNames, label: str) -> LoadReport:
-    """What of the file fits its place, by the file's names."""
-    wanted = where.foreign_shapes
+def _compare(entries: Mapping[str, np.ndarray], names: EntryNames, label: str) -> LoadReport:
+    """Compare the entries of the file with the expected ones, by the file's names."""
+    wanted = names.torch_shapes
     report = LoadReport(label, unexpected=[name for name in entries if name not in wanted])
     for name, shape in wanted.items():
         if name not in entries:
             report.missing.append(name)
-        elif not _same_shape(entries[name].shape, shape, any_classes=name in where.heads):
+        elif not _same_shape(entries[name].shape, shape, any_classes=name in names.heads):
             report.mismatched[name] = entries[name].shape, shape
         else:
             report.loaded.append(name)
@@ -160,9 +167,9 @@ def _compare(entries: Mapping[str, np.ndarray], where: EntryNames, label: str) -
 
 
 def _same_shape(found: Shape, wanted: Shape, *, any_classes: bool) -> bool:
-    """Whether a file's entry has its shape; the first axis of a head's entry, its classes, is free.
+    """Whether an entry of the file has the expected shape; `any_classes`: the size of the first axis is arbitrary.
 
-    A convolution that sees the whole map may stand for a linear layer.
+    A convolution over the complete feature map is equivalent to a linear layer.
     """
     if len(wanted) == 2 and len(found) == 4:
         found = (found[0], math.prod(found[1:]))
@@ -174,9 +181,9 @@ def _in_our_layout(value: np.ndarray, axes: int) -> np.ndarray:
 
 
 def _identity(layer: str, shapes: Mapping[str, Shape], made: paddle.nn.Layer) -> dict[str, np.ndarray]:
-    """Entries that make a 1x1 convolution, or a batch norm, hand on what it is given.
+    """Return entries with which a 1x1 convolution or a batch norm computes the identity.
 
-    The norm divides by sqrt(variance + epsilon), which the variance makes 1.
+    The norm divides by sqrt(variance + epsilon); the variance is 1 - epsilon.
     """
     shape = shapes[f"{layer}.weight"]
     if f"{layer}._mean" not in shapes:
@@ -187,19 +194,17 @@ def _identity(layer: str, shapes: Mapping[str, Shape], made: paddle.nn.Layer) ->
 
 def _better_fit(
     entries: Mapping[str, np.ndarray],
-    where: EntryNames,
-    dialect: NamingScheme,
+    names: EntryNames,
+    scheme: NamingScheme,
     candidates: Iterable[tuple[str, paddle.nn.Layer]],
 ) -> str:
-    """'; this looks like NAME' if nearly all names and shapes below the head are those of another architecture."""
+    """Return '; this looks like NAME' if nearly all names and shapes except the head's match another architecture."""
 
-    def body(places: EntryNames) -> dict[str, Shape]:
-        return {name: shape for name, shape in places.foreign_shapes.items() if name not in places.heads}
+    def body(names: EntryNames) -> dict[str, Shape]:
+        return {name: shape for name, shape in names.torch_shapes.items() if name not in names.heads}
 
-    found = {name: array.shape for name, array in entries.items() if name not in where.heads}
-    own = best_fit(found, [("", body(where))]) or ("", 0.0)
-    best = best_fit(found, ((name, body(locate_entries(network, dialect))) for name, network in candidates)) or (
-        "",
-        0.0,
-    )
-    return f"; this looks like {best[0]}" if best[1] > max(own[1], ALIKE) else ""
+    found = {name: array.shape for name, array in entries.items() if name not in names.heads}
+    _, own_share = best_fit(found, [("", body(names))]) or ("", 0.0)
+    bodies = ((name, body(locate_entries(network, scheme))) for name, network in candidates)
+    best, share = best_fit(found, bodies) or ("", 0.0)
+    return f"; this looks like {best}" if share > max(own_share, MIN_SIMILARITY) else ""

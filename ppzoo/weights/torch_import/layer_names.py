@@ -1,9 +1,10 @@
-"""What PyTorch's networks call the layers of ours: one function a family and spelling.
+"""Layer names of PyTorch networks: one function per family and origin.
 
-Each takes the attribute paths of a network's layers in the order of its state dict, and answers the other network's
-path for each; None stands for a layer that the other network does not have, and that must compute the identity. The
-names are those of torchvision and timm (github.com/pytorch/vision, github.com/huggingface/pytorch-image-models) and of
-EfficientNet-PyTorch (github.com/lukemelas/EfficientNet-PyTorch), whose names the files of EfficientNet-Lite have, too.
+Each function takes the attribute paths of our network's layers in the order of its state dict, and returns the path of
+each in the PyTorch network; None marks a layer that the PyTorch network does not have and that must compute the
+identity. The names are those of torchvision and timm (github.com/pytorch/vision,
+github.com/huggingface/pytorch-image-models) and of EfficientNet-PyTorch (github.com/lukemelas/EfficientNet-PyTorch),
+which the files of EfficientNet-Lite use, too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def alexnet(layers: Sequence[str]) -> LayerNames:
 
 
 def vgg(layers: Sequence[str]) -> LayerNames:
-    """torchvision's VGG: convolutions, ReLUs and poolings are numbered through."""
+    """torchvision's VGG: convolutions, ReLUs and poolings are numbered consecutively."""
     return _vgg(layers, ("classifier.0", "classifier.3", "classifier.6"))
 
 
@@ -56,8 +57,8 @@ def resnet(layers: Sequence[str]) -> LayerNames:
         elif layer.startswith("blocks."):
             _, number, part, kind = layer.split(".")
             stage = sum(start <= int(number) for start in starts)
-            kept = stage == 1 and "blocks.0.conv2.conv" not in layers
-            if part == "short" and kept:
+            has_identity = stage == 1 and "blocks.0.conv2.conv" not in layers
+            if part == "short" and has_identity:
                 names[layer] = None
             else:
                 block = f"layer{stage}.{int(number) - starts[stage - 1]}"
@@ -78,13 +79,13 @@ def resnet_vc(layers: Sequence[str]) -> LayerNames:
 
 
 def _stage_starts(layers: Sequence[str]) -> list[int]:
-    """Numbers of the blocks that open a stage: the first, and those with a convolution in the shortcut."""
+    """Return the numbers of the first blocks of all stages: block 0, and those with a convolution in the shortcut."""
     projected = [int(layer.split(".")[1]) for layer in layers if layer.endswith(".short.conv")]
     return sorted({0, *projected})
 
 
 def _stem_name(number: int, kind: str, deep: bool) -> str:
-    """Of a stem's convolution or norm; in a deep stem ReLUs are counted, and the last norm stands outside."""
+    """Name of a stem's convolution or norm; a deep stem is numbered including ReLUs, without its last norm."""
     norm = kind in NORMS
     if not deep:
         return "bn1" if norm else "conv1"
@@ -92,7 +93,7 @@ def _stem_name(number: int, kind: str, deep: bool) -> str:
 
 
 def _block_part(part: str, kind: str, *, pooled: bool) -> str:
-    """`pooled`: the other network's shortcut opens with a pooling, or an identity in its place."""
+    """Name of a block's convolution or norm; `pooled`: the shortcut starts with a pooling or an identity."""
     norm = kind in NORMS
     if part == "short":
         return f"downsample.{pooled + norm}"
@@ -117,22 +118,22 @@ def densenet(layers: Sequence[str]) -> LayerNames:
 
 
 def mobilenet_v2(layers: Sequence[str]) -> LayerNames:
-    """torchvision's MobileNetV2: units are numbered through; the first has no expansion."""
+    """torchvision's MobileNetV2: units are numbered consecutively; the first has no expansion."""
     units = list(_grouped(layers, r"(conv\d\.\w+)\._(expand_conv|bottleneck_conv|linear_conv)\."))
     last = f"features.{len(units) + 1}"
     names: LayerNames = {**_pair("conv1", "features.0.0", "features.0.1"), **_pair("conv9", f"{last}.0", f"{last}.1")}
     names["out"] = "classifier.1"
     for number, unit in enumerate(units, start=1):
         block = f"features.{number}.conv"
-        filtered = 0 if number == 1 else 1
+        depthwise = 0 if number == 1 else 1
         names |= _pair(f"{unit}._expand_conv", f"{block}.0.0", f"{block}.0.1")
-        names |= _pair(f"{unit}._bottleneck_conv", f"{block}.{filtered}.0", f"{block}.{filtered}.1")
-        names |= _pair(f"{unit}._linear_conv", f"{block}.{filtered + 1}", f"{block}.{filtered + 2}")
+        names |= _pair(f"{unit}._bottleneck_conv", f"{block}.{depthwise}.0", f"{block}.{depthwise}.1")
+        names |= _pair(f"{unit}._linear_conv", f"{block}.{depthwise + 1}", f"{block}.{depthwise + 2}")
     return _without_first_expansion(names, units)
 
 
 def timm_mobilenet_v2(layers: Sequence[str]) -> LayerNames:
-    """timm's MobileNetV2: units are numbered in their stage; the first has no expansion."""
+    """timm's MobileNetV2: units are numbered per stage; the first has no expansion."""
     units = list(_grouped(layers, r"(conv\d\.\w+)\._(expand_conv|bottleneck_conv|linear_conv)\."))
     names: LayerNames = {
         **_pair("conv1", "conv_stem", "bn1"),
@@ -151,7 +152,7 @@ def _without_first_expansion(names: LayerNames, units: Sequence[str]) -> LayerNa
 
 def shufflenet_v2(layers: Sequence[str]) -> LayerNames:
     """torchvision's ShuffleNetV2."""
-    places = {
+    positions = {
         "_conv_dw_1": ("branch1", 0),
         "_conv_linear_1": ("branch1", 2),
         "_conv_pw": ("branch2", 0),
@@ -166,14 +167,14 @@ def shufflenet_v2(layers: Sequence[str]) -> LayerNames:
     for layer in layers:
         if found := re.match(r"(\d)_(\d+)\.(\w+)\.", layer):
             stage, number, part = found.groups()
-            branch, index = places[part.removesuffix("_2")]
+            branch, index = positions[part.removesuffix("_2")]
             block = f"stage{stage}.{int(number) - 1}.{branch}"
             names |= _pair(f"{stage}_{number}.{part}", f"{block}.{index}", f"{block}.{index + 1}")
     return names
 
 
 def efficientnet_pytorch(layers: Sequence[str]) -> LayerNames:
-    """EfficientNet-PyTorch's names."""
+    """EfficientNet-PyTorch's EfficientNet."""
     parts = {"_ecn": ("_expand_conv", "_bn0"), "_dcn": ("_depthwise_conv", "_bn1"), "_pcn": ("_project_conv", "_bn2")}
     names: LayerNames = {
         **_efficientnet_pair("_ef._conv_stem._conv", "_conv_stem", "_bn0"),
@@ -210,7 +211,7 @@ EFFICIENTNET_UNIT = r"(_ef\._?blocks?\.\d+\.)\."
 
 
 def _grouped(layers: Sequence[str], pattern: str) -> Iterator[str]:
-    """The distinct first groups of the layers that begin with `pattern`, in order."""
+    """Yield the distinct first groups of the matches of `pattern` at the start of the layers, in order."""
     found = (re.match(pattern, layer) for layer in layers)
     yield from dict.fromkeys(match[1] for match in found if match)
 
@@ -224,7 +225,7 @@ def _efficientnet_pair(block: str, conv: str, norm: str) -> LayerNames:
 
 
 def _timm_blocks(units: Sequence[str], opens_stage: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Each unit with timm's name of it: `blocks.STAGE.NUMBER`, both from 0."""
+    """Yield each unit with its name in timm: `blocks.STAGE.NUMBER`, both from 0."""
     stage = number = -1
     for unit in units:
         stage, number = (stage + 1, 0) if opens_stage(unit) else (stage, number + 1)
@@ -232,7 +233,7 @@ def _timm_blocks(units: Sequence[str], opens_stage: Callable[[str], bool]) -> It
 
 
 def _timm_block(parts: Sequence[str], block: str, pair: Callable[[str, str, str], LayerNames] = _pair) -> LayerNames:
-    """timm's names of an inverted residual; without expansion, the projection is called as an expansion is."""
+    """timm's names in an inverted residual; without expansion, the projection is named `conv_pw`."""
     convolutions = ("conv_pw", "conv_dw", "conv_pwl") if len(parts) == 3 else ("conv_dw", "conv_pw")
     names: LayerNames = {}
     for number, (part, conv) in enumerate(zip(parts, convolutions, strict=True), start=1):
