@@ -46,10 +46,10 @@ def _models(options: argparse.Namespace) -> None:
     from ppzoo.models import list_models, table
 
     if options.summary:
-        print(table.summary(options.pattern))
+        print(table.layer_summary(options.pattern))
         return
     names = list_models(options.pattern, pretrained=True if options.pretrained else None)
-    print(json.dumps(table.rows(names)) if options.json else table.text(names))
+    print(json.dumps(table.build_rows(names)) if options.json else table.format_table(names))
 
 
 def _convert(options: argparse.Namespace) -> None:

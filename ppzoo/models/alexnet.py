@@ -25,7 +25,7 @@ from ppzoo.layers import (
     relu,
     weight_attr,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Layer: kernel, stride, shape of its output (and of its pooling's output) for images of 224 x 224 pixels.
 #   conv1  11x11 / 4    64 x 55 x 55   pool 3x3 / 2   27 x 27
@@ -124,7 +124,7 @@ class AlexNetDY(Classifier):
         return self._fc8(x)
 
 
-variant(
+register_variant(
     "AlexNet",
     AlexNetDY,
     weights=Weights("AlexNet_pretrained.pdparams", top1=0.567, top5=0.792, flops=0.71, params=61.1),

@@ -92,21 +92,21 @@ class Variant:
             choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
             if choices and value not in choices:
                 expected = " or ".join(map(repr, choices))
-                raise ConfigError(f"{self.name}: expected {name} {expected}, got {value!r}")
+                raise ConfigError(f"{self.name}.{name}: expected {expected}, got {value!r}")
         count = options.get("class_num", 1)
         if count < 1:
-            raise ConfigError(f"{self.name}: expected class_num of at least 1, got {count}")
+            raise ConfigError(f"{self.name}.class_num: expected at least 1, got {count}")
         if count > MAX_CLASSES:
             raise ConfigError(
-                f"{self.name}: expected class_num of at most {MAX_CLASSES}, got {count}; the last layer has one row of"
-                " weights per class"
+                f"{self.name}.class_num: expected at most {MAX_CLASSES}, got {count}; the size of the last layer is"
+                " proportional to it"
             )
 
 
 MODELS: Registry[Variant] = Registry("architecture")
 
 
-def variant(
+def register_variant(
     name: str,
     network: Callable[..., Classifier],
     *,

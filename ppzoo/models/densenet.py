@@ -27,7 +27,7 @@ from ppzoo.layers import (
     norm_act,
     uniform_linear,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Depth -> growth rate k and layers in each of the four blocks: table 1 of the paper. The stem has 2k channels.
 STAGES = {
@@ -197,7 +197,7 @@ for layers, top1, top5, flops, params in [
     (264, 0.7796, 0.9385, 5.82, 33.74),
 ]:
     growth_rate, blocks = STAGES[layers]
-    variant(
+    register_variant(
         f"DenseNet{layers}",
         DenseNet,
         growth_rate=growth_rate,
@@ -205,4 +205,4 @@ for layers, top1, top5, flops, params in [
         bias=False,
         weights=Weights(f"DenseNet{layers}_pretrained.pdparams", top1, top5, flops, params),
     )
-variant("DenseNet_plain", DenseNet, growth_rate=32, blocks=(4, 4, 4, 4), bn_size=None, bias=True)
+register_variant("DenseNet_plain", DenseNet, growth_rate=32, blocks=(4, 4, 4, 4), bn_size=None, bias=True)

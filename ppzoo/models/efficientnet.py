@@ -18,7 +18,7 @@ from paddle import nn
 from ppzoo import layers
 from ppzoo.errors import ConfigError
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Padding, add, linear, make_divisible, same_padding
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat, kernel size k: table 1 of the paper.
 STAGES = [
@@ -231,7 +231,7 @@ VARIANTS = {
     "EfficientNetB7": (Scaling(2.0, 3.1, 600, 0.5), 632, (0.843, 0.9689, 38.45, 66.66)),
 }
 for _name, (_scaling, _short, _published) in VARIANTS.items():
-    variant(
+    register_variant(
         _name,
         EfficientNet,
         image_shape=(3, _scaling.image_size, _scaling.image_size),
@@ -241,7 +241,7 @@ for _name, (_scaling, _short, _published) in VARIANTS.items():
         act="swish",
         weights=Weights(f"{_name}_pretrained.pdparams", *_published, _scaling.image_size, {"resize_short": _short}),
     )
-variant(
+register_variant(
     "EfficientNetB0_small",
     EfficientNet,
     scaling=B0,
@@ -250,4 +250,4 @@ variant(
     act="swish",
     weights=Weights("EfficientNetB0_small_pretrained.pdparams", top1=0.758, top5=0.9258, flops=0.4, params=4.69),
 )
-variant("EfficientNet_lite0", EfficientNet, scaling=B0, padding="input", use_se=False, act="relu6")
+register_variant("EfficientNet_lite0", EfficientNet, scaling=B0, padding="input", use_se=False, act="relu6")

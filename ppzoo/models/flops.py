@@ -20,12 +20,12 @@ def count(variant: Variant) -> ModelStats:
     """Count parameters and multiply-adds of an architecture in one forward pass."""
     network = variant.build()
     network.eval()
-    flops = normed = 0
+    flops = norm_elements = 0
 
     def add(layer: nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
-        nonlocal flops, normed
+        nonlocal flops, norm_elements
         if isinstance(layer, nn.BatchNorm):
-            normed += output.size
+            norm_elements += output.size
         else:
             # Shape of the weight: out x in x height x width for convolutions, in x out for linear layers.
             shape = layer.weight.shape
@@ -37,7 +37,7 @@ def count(variant: Variant) -> ModelStats:
     with paddle.no_grad():
         network(paddle.zeros([1, *variant.image_shape]))
     trained = (math.prod(parameter.shape) for parameter in network.parameters() if not parameter.stop_gradient)
-    return ModelStats(sum(trained), flops, normed)
+    return ModelStats(sum(trained), flops, norm_elements)
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from ppzoo.layers import (
     relu,
     weight_attr,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Block -> channels of the 1x1, the 3x3's reduction, the 3x3, the 5x5's reduction, the 5x5, the pool's projection:
 # table 1 of the paper. Max pooling halves the map before 4a and 5a.
@@ -240,9 +240,9 @@ class GoogLeNetCifar(InceptionNet):
         return self._fc_out(self._pool_5(features).flatten(1))
 
 
-variant(
+register_variant(
     "GoogLeNet",
     GoogLeNetDY,
     weights=Weights("GoogLeNet_pretrained.pdparams", top1=0.707, top5=0.8966, flops=1.44, params=11.54),
 )
-variant("GoogLeNet_cifar", GoogLeNetCifar, image_shape=(3, 32, 32))
+register_variant("GoogLeNet_cifar", GoogLeNetCifar, image_shape=(3, 32, 32))

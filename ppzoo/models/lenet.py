@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier, Linear, MaxPool2D, convolution, relu
-from ppzoo.models.catalog import variant
+from ppzoo.models.catalog import register_variant
 
 # Layer: output channels, and side of the output for images of 32 x 32 and of 28 x 28 pixels.
 #   conv1  5x5, padding 1    6    30   26
@@ -63,4 +63,4 @@ class LeNet(Classifier):
         return self.fc3(relu(self.fc2(x)))
 
 
-variant("LeNet", LeNet, image_shape=(3, 32, 32))
+register_variant("LeNet", LeNet, image_shape=(3, 32, 32))

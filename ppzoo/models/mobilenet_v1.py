@@ -10,7 +10,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, ConvBNLayer, Linear, weight_attr
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Output channels and stride of each separable convolution: table 1 of the paper.
 BLOCKS = [
@@ -89,7 +89,7 @@ VARIANTS = {
 }
 for _name, (_scale, _published, _ssld) in VARIANTS.items():
     _file = f"legendary_models/{_name}"
-    variant(
+    register_variant(
         _name,
         MobileNet,
         scale=_scale,

@@ -13,7 +13,7 @@ from functools import partial
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, DataFormat, NamedConvBNLayer, inverted_residual, linear
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
 STAGES = [
@@ -156,7 +156,7 @@ VARIANTS = {
     "MobileNetV2_x2_0": (2.0, (0.7523, 0.9258, 1.21725, 11.33), None),
 }
 for _name, (_scale, _published, _ssld) in VARIANTS.items():
-    variant(
+    register_variant(
         _name,
         MobileNet,
         scale=_scale,

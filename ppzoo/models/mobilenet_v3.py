@@ -17,7 +17,7 @@ from paddle.regularizer import L2Decay
 
 from ppzoo import layers
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, Conv2D, Linear, downscaled_dropout, make_divisible
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 
 class Block(NamedTuple):
@@ -175,7 +175,7 @@ VARIANTS = {
 }
 for _name, (_table, _scale, _published, _ssld) in VARIANTS.items():
     _file = f"legendary_models/{_name}"
-    variant(
+    register_variant(
         _name,
         MobileNetV3,
         table=_table,

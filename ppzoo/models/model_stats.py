@@ -26,12 +26,12 @@ class ModelStats(NamedTuple):
     Attributes:
         params: trainable parameters, without running statistics.
         flops: multiply-adds of the convolutions and linear layers for one image, without biases.
-        normed: elements that pass through batch norms; PaddleClas's published FLOPs count two more for each.
+        norm_elements: elements that pass through batch norms; PaddleClas's published FLOPs count two more for each.
     """
 
     params: int
     flops: int
-    normed: int
+    norm_elements: int
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, convolution, downscaled_dropout
-from ppzoo.models.catalog import variant
+from ppzoo.models.catalog import register_variant
 
 # Output channels, kernel size, stride, padding of each block's first convolution. 224 x 224 pixels become 54 x 54, and
 # then 26 x 26, 12 x 12 and 5 x 5 by 3x3 max pooling with stride 2; the last block has `class_num` channels.
@@ -80,4 +80,4 @@ class NIN(Classifier):
         return self.pool2d_avg(self.block4(self.drop(features))).flatten(1)
 
 
-variant("NIN", NIN)
+register_variant("NIN", NIN)

@@ -42,7 +42,7 @@ from ppzoo.layers import (
     named_deep_stem,
     uniform_linear,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Depth -> number of blocks in each of the four stages: table 1. Depth 200: He et al., arXiv:1603.05027, appendix.
 STAGE_DEPTHS = {
@@ -341,7 +341,7 @@ for _depth, _version, _top1, _top5, _flops, _params, _distilled in [
 ]:
     _name = f"ResNet{_depth}_vd" if _version == "vd" else f"ResNet{_depth}"
     _file = f"legendary_models/{_name}{{}}_pretrained.pdparams"
-    variant(
+    register_variant(
         _name,
         ResNet,
         depth=_depth,
@@ -350,7 +350,7 @@ for _depth, _version, _top1, _top5, _flops, _params, _distilled in [
         ssld=Weights(_file.format("_ssld"), *_distilled, _flops, _params) if _distilled else None,
     )
 
-variant(
+register_variant(
     "ResNet50_vc",
     ResNet_vc,
     depth=50,
@@ -358,4 +358,4 @@ variant(
 )
 
 for _depth in (18, 34, 50, 152):
-    variant(f"ResNet{_depth}_cifar", ResNet_cifar, depth=_depth, image_shape=(3, 32, 32))
+    register_variant(f"ResNet{_depth}_cifar", ResNet_cifar, depth=_depth, image_shape=(3, 32, 32))

@@ -39,7 +39,7 @@ from ppzoo.layers import (
     norm_act,
     uniform_linear,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 from ppzoo.models.resnet import BlockConfig, block_configs, shortcut_layers
 
 REDUCTION = 16
@@ -256,7 +256,7 @@ for _depth, _top1, _top5, _flops, _params in [
 ]:
     _name = f"SE_ResNet{_depth}_vd"
     _weights = Weights(f"{_name}_pretrained.pdparams", _top1, _top5, _flops, _params)
-    variant(_name, SE_ResNet_vd, depth=_depth, weights=_weights)
+    register_variant(_name, SE_ResNet_vd, depth=_depth, weights=_weights)
 
 for _name, _depth, _cardinality, _version, _top1, _top5, _flops, _params in [
     ("SE_ResNeXt50_32x4d", 50, 32, "vb", 0.7844, 0.9396, 4.27, 27.63),
@@ -265,6 +265,6 @@ for _name, _depth, _cardinality, _version, _top1, _top5, _flops, _params in [
     ("SENet154_vd", 152, 64, "vd", 0.814, 0.9548, 24.45, 122.03),
 ]:
     _weights = Weights(f"{_name}_pretrained.pdparams", _top1, _top5, _flops, _params)
-    variant(_name, ResNeXt, depth=_depth, cardinality=_cardinality, version=_version, weights=_weights)
+    register_variant(_name, ResNeXt, depth=_depth, cardinality=_cardinality, version=_version, weights=_weights)
 
-variant("SENet18_cifar", SENet_cifar, depth=18, image_shape=(3, 32, 32))
+register_variant("SENet18_cifar", SENet_cifar, depth=18, image_shape=(3, 32, 32))

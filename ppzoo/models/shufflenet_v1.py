@@ -23,7 +23,7 @@ from ppzoo.layers import (
     concat,
     convolution,
 )
-from ppzoo.models.catalog import variant
+from ppzoo.models.catalog import register_variant
 
 # Groups of the 1x1 convolutions -> output channels of stage 2; each further stage has twice as many: table 1.
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
@@ -113,4 +113,4 @@ class ShuffleNetV1(Classifier):
 
 
 for _groups in WIDTHS:
-    variant(f"ShuffleNetV1_g{_groups}", ShuffleNetV1, groups=_groups)
+    register_variant(f"ShuffleNetV1_g{_groups}", ShuffleNetV1, groups=_groups)

@@ -18,7 +18,7 @@ from ppzoo.layers import (
     linear,
     shuffled_concat,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Scale -> output channels of stages 2, 3, 4 and of the last convolution: table 5.
 WIDTHS = {
@@ -143,7 +143,7 @@ VARIANTS = {
     "ShuffleNetV2_swish": (1.0, "swish", (0.7003, 0.8917, 0.14886, 2.29)),
 }
 for _name, (_scale, _act, _published) in VARIANTS.items():
-    variant(
+    register_variant(
         _name,
         ShuffleNet,
         scale=_scale,

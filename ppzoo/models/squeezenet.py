@@ -11,7 +11,7 @@ from __future__ import annotations
 from paddle import nn
 
 from ppzoo.layers import AdaptiveAvgPool2D, Classifier, MaxPool2D, concat, convolution, downscaled_dropout, relu
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Fire modules 2 to 9: channels of the 1x1 squeeze, and of each of the 1x1 and 3x3 expansions. Table 1 of the paper.
 FIRES = [
@@ -106,13 +106,13 @@ class SqueezeNet(Classifier):
         return self._avg_pool(relu(self._conv9(self._drop(features)))).flatten(1)
 
 
-variant(
+register_variant(
     "SqueezeNet1_0",
     SqueezeNet,
     version="1.0",
     weights=Weights("SqueezeNet1_0_pretrained.pdparams", top1=0.596, top5=0.817, flops=0.78, params=1.25),
 )
-variant(
+register_variant(
     "SqueezeNet1_1",
     SqueezeNet,
     version="1.1",

@@ -15,7 +15,7 @@ from ppzoo.models.model_stats import model_stats
 HEADINGS = ("name", "params (M)", "FLOPs (G)", "input", "top-1")
 
 
-def rows(names: Iterable[str]) -> list[dict[str, Any]]:
+def build_rows(names: Iterable[str]) -> list[dict[str, Any]]:
     """Return name, parameters, multiply-adds per image, input shape and published top-1 of each architecture.
 
     `input` is channels x height x width; `top1` is a fraction, or None without official weights.
@@ -33,9 +33,9 @@ def rows(names: Iterable[str]) -> list[dict[str, Any]]:
     ]
 
 
-def text(names: Iterable[str]) -> str:
+def format_table(names: Iterable[str]) -> str:
     """Return the rows as a text table with headings, one line per architecture."""
-    lines = [HEADINGS, *(_cells(row) for row in rows(names))]
+    lines = [HEADINGS, *(_cells(row) for row in build_rows(names))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])
@@ -43,7 +43,7 @@ def text(names: Iterable[str]) -> str:
     )
 
 
-def summary(name: str) -> str:
+def layer_summary(name: str) -> str:
     """Return the layers of an architecture with their output shapes, as printed by `paddle.summary`."""
     variant = MODELS[name]
     printed = io.StringIO()

@@ -26,7 +26,7 @@ from ppzoo.layers import (
     downscaled_dropout,
     relu,
 )
-from ppzoo.models.catalog import Weights, variant
+from ppzoo.models.catalog import Weights, register_variant
 
 # Number of layers with weights -> convolutions in each of the five blocks: table 1 of the paper.
 DEPTHS = {
@@ -135,11 +135,11 @@ for layers, top1, top5, flops, params in [
     (16, 0.720, 0.907, 15.47, 138.35),
     (19, 0.726, 0.909, 19.63, 143.66),
 ]:
-    variant(
+    register_variant(
         f"VGG{layers}",
         VGGNet,
         layers=layers,
         weights=Weights(f"legendary_models/VGG{layers}_pretrained.pdparams", top1, top5, flops, params),
     )
-variant("VGG16_cifar", VGGCifar, layers=16, image_shape=(3, 32, 32))
-variant("VGG19_cifar", VGGCifar, layers=19, image_shape=(3, 32, 32))
+register_variant("VGG16_cifar", VGGCifar, layers=16, image_shape=(3, 32, 32))
+register_variant("VGG19_cifar", VGGCifar, layers=19, image_shape=(3, 32, 32))

@@ -84,8 +84,8 @@ def _read_source(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[st
         if array.dtype.kind not in "fiub":
             raise WeightsError(f"entry {key!r}: expected an array of numbers, got a {type(value).__name__}")
         arrays[key] = widen_bfloat16(array)
-    check_finite(arrays, "the arrays given")
-    return "the arrays given", arrays
+    check_finite(arrays, "the given arrays")
+    return "the given arrays", arrays
 
 
 def _by_structured_name(

@@ -14,7 +14,7 @@ class LoadReport:
     """Result of `load_weights`. Names are the network's structured names; in `unexpected`, the file's.
 
     Attributes:
-        source: the file, or "the arrays given".
+        source: the file, or "the given arrays".
         loaded: entries that were loaded.
         missing: entries of the network that the file does not have.
         unexpected: entries of the file that the network does not have.

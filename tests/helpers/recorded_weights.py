@@ -1,4 +1,4 @@
-"""Networks of PyTorch as `fixtures/foreign` records them: entries, and what they answer with the weights made here."""
+"""Recorded PyTorch networks (`fixtures/foreign`): their entries, and their logits with the weights generated here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FOLDER = Path(__file__).parent.parent / "fixtures" / "foreign"
 
 
 def record(name: str) -> dict:
-    """`layers`; for networks that are imported also `size`, `logits` and `zero_biases`."""
+    """Return `layers`, and for convertible networks also `size`, `logits` and `zero_biases`."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 def shapes(layers: dict[str, str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of a state dict as PyTorch has it, from the `layers` of a record."""
+    """Return the shapes of PyTorch's state dict from the `layers` of a record."""
     found: dict[str, tuple[int, ...]] = {}
     for layer, spec in layers.items():
         if spec.startswith("bn "):
@@ -33,7 +33,7 @@ def shapes(layers: dict[str, str]) -> dict[str, tuple[int, ...]]:
 
 
 def weights(layers: dict[str, str], *, zero_biases: bool = False) -> dict[str, np.ndarray]:
-    """A state dict, each value made from its name; `zero_biases`: those of convolutions in `features` are zero."""
+    """Generate a state dict from its names; `zero_biases`: biases of convolutions in `features` are zero."""
     state = {name: _value(name, shape) for name, shape in shapes(layers).items()}
     if zero_biases:
         state |= {n: np.zeros_like(v) for n, v in state.items() if n.startswith("features.") and n.endswith(".bias")}

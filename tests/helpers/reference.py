@@ -1,4 +1,4 @@
-"""Measured facts of PaddleClas (`fixtures/reference`), and the weights and images that they were measured with."""
+"""Reference values of PaddleClas (`fixtures/reference`), and the weights and images with which they were measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARCHITECTURES = sorted(file.stem for file in (FOLDER / "paddleclas").glob("*.npz
 
 
 def architecture(name: str) -> dict[str, np.ndarray]:
-    """`keys`, `names`, `shapes`, `size`, `logits_0`, ... of one architecture."""
+    """Return `keys`, `names`, `shapes`, `size`, `logits_0`, ... of one architecture."""
     with np.load(FOLDER / "paddleclas" / f"{name}.npz") as file:
         return dict(file)
 
@@ -28,7 +28,7 @@ def read_npz(name: str) -> dict[str, np.ndarray]:
 
 
 def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The value that the measurements gave to the state-dict entry `key`, float32."""
+    """Return the float32 value of the state-dict entry `key` in the measurements."""
     random = np.random.RandomState(zlib.crc32(key.encode()) & 0x7FFFFFFF)
     if key.endswith("._variance"):
         value = random.uniform(0.5, 1.5, shape)
@@ -46,7 +46,7 @@ def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def fill_network(network) -> None:
-    """Give every entry of the state dict its reference value."""
+    """Set every entry of the state dict to its reference value."""
     missing, unexpected = network.set_state_dict(
         {key: fill(key, tuple(value.shape)) for key, value in network.state_dict().items()}
     )
@@ -54,5 +54,5 @@ def fill_network(network) -> None:
 
 
 def image(batch: int, size: int, seed: int) -> np.ndarray:
-    """N x 3 x size x size float32, already normalized."""
+    """Return normalized images, N x 3 x size x size float32."""
     return np.random.RandomState(seed).normal(0.0, 1.0, (batch, 3, size, size)).astype("float32")

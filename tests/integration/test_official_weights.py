@@ -1,4 +1,4 @@
-"""Official weights from a server: fetched once, verified, loaded by name, listed and removed."""
+"""Official weights from a server: downloaded once, verified, loaded by name, listed and removed."""
 
 import threading
 from functools import partial
@@ -17,7 +17,7 @@ NAME = "MobileNetV2_x0_25"
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A mirror on this machine with the weights of one architecture; answers the network that has them."""
+    """A local mirror with the weights of one architecture; yields the network with these weights."""
     network = ppzoo.create_model(NAME)
     folder = tmp_path / "www"
     save_pdparams(network.state_dict(), folder / "dygraph" / f"{NAME}_pretrained.pdparams")
@@ -30,7 +30,7 @@ def server(tmp_path, monkeypatch):
     service.shutdown()
 
 
-def test_weights_are_loaded_by_the_architecture_s_name(server, monkeypatch):
+def test_pretrained_weights_are_loaded_by_name(server, monkeypatch):
     network = ppzoo.create_model(NAME, pretrained=True)
     for key, value in server.state_dict().items():
         np.testing.assert_array_equal(network.state_dict()[key].numpy(), value.numpy())
@@ -41,7 +41,7 @@ def test_weights_are_loaded_by_the_architecture_s_name(server, monkeypatch):
     assert other.state_dict()["out.weight"].shape == [1280, 7]
 
 
-def test_the_cache_is_listed_verified_and_emptied(server, tmp_path, capsys):
+def test_cache_is_listed_verified_and_emptied(server, tmp_path, capsys):
     assert main(["weights", "get", NAME]) == 0
     file = capsys.readouterr().out.strip()
     assert file.startswith(str(tmp_path / "home"))
@@ -61,14 +61,14 @@ def test_the_cache_is_listed_verified_and_emptied(server, tmp_path, capsys):
     assert main(["weights", "verify"]) == 0
 
 
-def test_what_has_no_official_weights_is_said(server, capsys):
+def test_missing_official_weights_are_reported(server, capsys):
     assert main(["weights", "get", "MobileNetV2_x025"]) == 2
     assert "did you mean 'MobileNetV2_x0_25'?" in capsys.readouterr().err
     assert main(["weights", "get", "ResNet18"]) == 2
     assert "404" in capsys.readouterr().err
 
 
-def test_weights_of_another_architecture_are_named(server, tmp_path):
+def test_error_names_the_architecture_of_the_weights(server, tmp_path):
     wrong = tmp_path / "www" / "dygraph" / f"{NAME}_pretrained.pdparams"
     with pytest.raises(WeightsError, match="this looks like MobileNetV2_x0_25"):
         ppzoo.create_model("MobileNetV2_x0_5", pretrained=str(wrong))

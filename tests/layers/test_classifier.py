@@ -1,4 +1,4 @@
-"""The base class of the networks, where no network of the zoo reaches."""
+"""The base class of the networks: cases that no registered network covers."""
 
 import paddle
 import pytest
@@ -9,7 +9,7 @@ from ppzoo.layers import Classifier
 
 
 class Patches(Classifier):
-    """A head that is a convolution with every option."""
+    """A network whose head is a convolution with all options."""
 
     head_layers = ("head",)
 
@@ -39,7 +39,7 @@ def network():
         return Patches()
 
 
-def test_a_reset_convolution_keeps_its_options_and_those_of_its_parameters(network):
+def test_reset_convolution_keeps_its_options_and_parameter_attributes(network):
     images = paddle.ones([2, 3, 9, 9])
     before = network(images).shape
     names = [value.name for value in network.head.parameters()]
@@ -51,13 +51,13 @@ def test_a_reset_convolution_keeps_its_options_and_those_of_its_parameters(netwo
     assert network.head.weight.regularizer._coeff == 0.0
 
 
-def test_a_head_that_was_frozen_is_trained_after_a_reset(network):
+def test_frozen_head_is_trainable_after_a_reset(network):
     network.freeze("*")
     network.reset_classifier(6)
     assert [key for key, value in network.named_parameters() if not value.stop_gradient] == ["head.weight", "head.bias"]
 
 
-def test_freezing_says_each_name_once_and_nothing_is_frozen_where_one_pattern_is_wrong(network):
+def test_freeze_returns_each_name_once_and_a_wrong_pattern_freezes_nothing(network):
     with pytest.raises(ConfigError, match=r"freeze: no parameter matches 'boby\.\*'"):
         network.freeze("head.*", "boby.*")
     assert not any(value.stop_gradient for value in network.parameters())

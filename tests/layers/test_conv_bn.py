@@ -1,4 +1,4 @@
-"""The shared block computes what its parts compute, in both spellings and both layouts."""
+"""ConvBNLayer: parameter names, padding, layouts, activations."""
 
 import numpy as np
 import paddle
@@ -7,14 +7,14 @@ import pytest
 from ppzoo.layers import ConvBNLayer, NamedConvBNLayer, activation
 
 
-def test_generated_names_are_those_of_its_sublayers():
+def test_generated_parameter_names():
     with paddle.utils.unique_name.guard():
         state = ConvBNLayer(3, 8, 3).state_dict()
     assert list(state) == ["conv.weight", "bn.weight", "bn.bias", "bn._mean", "bn._variance"]
     assert [value.name for value in state.values()][:2] == ["conv2d_0.w_0", "batch_norm_0.w_0"]
 
 
-def test_explicit_names_carry_the_suffixes():
+def test_explicit_parameter_names():
     with paddle.utils.unique_name.guard():
         state = NamedConvBNLayer(3, 8, 3, name="stem").state_dict()
     assert {key: value.name for key, value in state.items()} == {

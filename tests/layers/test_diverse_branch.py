@@ -1,4 +1,4 @@
-"""The diverse branch block is, once trained, one convolution: also at the borders."""
+"""DiverseBranchBlock is equivalent to one convolution in evaluation, at the borders as well."""
 
 import numpy as np
 import paddle
@@ -11,7 +11,7 @@ from ppzoo.models import MODELS
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_its_branches_add_up_to_one_convolution(stride):
+def test_branches_are_equivalent_to_one_convolution(stride):
     paddle.seed(0)
     block = DiverseBranchBlock(2, 3, 3, stride=stride, act=None)
     for key, value in block.state_dict().items():
@@ -29,14 +29,14 @@ def test_its_branches_add_up_to_one_convolution(stride):
         np.testing.assert_allclose(block(images).numpy(), expected.numpy(), atol=1e-4)
 
 
-def test_it_adds_a_residual_before_its_activation():
+def test_residual_is_added_before_the_activation():
     block = DiverseBranchBlock(4, 4, 3)
     block.eval()
     x = paddle.rand([1, 4, 6, 6])
     assert float(block(x, paddle.full([1, 4, 6, 6], -100.0)).max()) == 0.0
 
 
-def test_basic_blocks_of_a_resnet_can_have_it():
+def test_resnet_with_diverse_branch_blocks():
     network = MODELS["ResNet18"].build(class_num=3, layer_type="DiverseBranchBlock", use_first_short_conv=False)
     keys = set(network.state_dict())
     assert {"blocks.2.conv0.dbb_1x1_kxk.idconv1.weight", "blocks.2.short.conv.weight", "stem.0.conv.weight"} <= keys

@@ -1,4 +1,4 @@
-"""The families from LeNet to DenseNet where no fixture of PaddleClas reaches: options, feature maps, heads, dropout."""
+"""The families from LeNet to DenseNet beyond PaddleClas's fixtures: options, feature maps, heads, dropout."""
 
 import numpy as np
 import paddle
@@ -10,12 +10,12 @@ from ppzoo.models import MODELS
 
 
 @pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 28), (1, 14)])
-def test_lenet_takes_images_of_other_sizes_and_channels(channels, size):
+def test_lenet_with_other_image_sizes_and_channels(channels, size):
     network = MODELS["LeNet"].build(class_num=7, input_image_channel=channels, image_size=size)
     assert network(paddle.zeros([2, channels, size, size])).shape == [2, 7]
 
 
-def test_lenet_refuses_images_that_would_vanish():
+def test_lenet_refuses_images_that_are_too_small():
     with pytest.raises(ConfigError, match="at least 14 pixels, got 13"):
         MODELS["LeNet"].build(image_size=13)
 
@@ -34,7 +34,7 @@ def test_lenet_refuses_images_that_would_vanish():
         ("SqueezeNet1_1", 224, {4: [128, 55, 55], 8: [256, 27, 27], 16: [512, 13, 13]}),
     ],
 )
-def test_feature_layers_are_the_last_of_their_stride(name, size, expected):
+def test_feature_layers_are_the_last_with_their_stride(name, size, expected):
     network = MODELS[name].build()
     network.eval()
     sublayers, maps = dict(network.named_sublayers()), {}
@@ -47,18 +47,18 @@ def test_feature_layers_are_the_last_of_their_stride(name, size, expected):
     assert maps == {stride: [shape] for stride, shape in expected.items()}
 
 
-def test_googlenet_answers_with_its_auxiliary_heads_in_evaluation_too():
+def test_googlenet_returns_auxiliary_logits_in_evaluation():
     network = MODELS["GoogLeNet"].build(class_num=5)
     network.eval()
     images = paddle.to_tensor(reference.image(1, 224, 0))
     with paddle.no_grad():
-        scores = network(images)
+        logits = network(images)
         alone = network.forward_head(network.forward_features(images))
-    assert [score.shape for score in scores] == [[1, 5]] * 3
-    np.testing.assert_array_equal(scores[0].numpy(), alone.numpy())
+    assert [output.shape for output in logits] == [[1, 5]] * 3
+    np.testing.assert_array_equal(logits[0].numpy(), alone.numpy())
 
 
-def test_nin_s_last_block_is_reset_as_one_and_keeps_its_names():
+def test_nin_reset_replaces_the_last_block_and_keeps_its_names():
     network = MODELS["NIN"].build(class_num=20)
     names = [value.name for value in network.state_dict().values()]
     network.reset_classifier(5)
@@ -67,12 +67,12 @@ def test_nin_s_last_block_is_reset_as_one_and_keeps_its_names():
 
 
 @pytest.mark.parametrize("name", ["AlexNet", "VGG11", "GoogLeNet", "NIN", "DenseNet121", "SqueezeNet1_0"])
-def test_a_dropout_rate_outside_its_range_is_refused(name):
+def test_dropout_rate_outside_its_range_is_refused(name):
     with paddle.LazyGuard(), pytest.raises(ConfigError, match=r"below 1, got 1.5"):
         MODELS[name].build(dropout=1.5)
 
 
-def test_dropout_scales_in_evaluation_as_paddleclas_s_does():
+def test_dropout_scales_in_evaluation_like_paddleclas():
     network = MODELS["SqueezeNet1_1"].build(class_num=3, dropout=0.25)
     features = paddle.ones([1, 512, 2, 2])
     network.train()

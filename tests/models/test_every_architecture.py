@@ -1,4 +1,4 @@
-"""What holds for every architecture: a new one joins by being registered."""
+"""Tests of all registered architectures."""
 
 import tempfile
 
@@ -19,14 +19,14 @@ def family(name: str) -> str:
 
 
 def cost(name: str) -> int:
-    """Multiply-adds; an architecture whose figures are missing (another test says so) counts as cheap."""
+    """Multiply-adds; 0 if `model_stats.json` lacks the architecture (another test reports that)."""
     return model_stats()[name].flops if name in model_stats() else 0
 
 
 CHEAPEST = sorted({family(name): name for name in sorted(MODELS, key=cost, reverse=True)}.values())
-# Without padding, pixels at the edge are lost.
+# Without padding, feature maps are smaller than image size / stride.
 UNPADDED = {"LeNet", "AlexNet", "GoogLeNet", "NIN", "SqueezeNet1_0", "SqueezeNet1_1"}
-# All of them; those that cost more than 10^9 multiply-adds are slow, but for the cheapest of each family.
+# All architectures; those above 10^9 multiply-adds are marked slow, except for the cheapest of each family.
 ALL = [
     name if cost(name) <= 1e9 or name in CHEAPEST else pytest.param(name, marks=pytest.mark.slow)
     for name in sorted(MODELS)
@@ -42,7 +42,7 @@ def images(batch: int, size: int) -> paddle.Tensor:
 
 
 def small_images(network, name: str, batch: int) -> paddle.Tensor:
-    """At most 64 pixels where the head allows it; else the native size."""
+    """Images of at most 64 pixels if the head allows it, else of the native size."""
     native = MODELS[name].image_shape[1]
     network.eval()
     try:
@@ -54,7 +54,7 @@ def small_images(network, name: str, batch: int) -> paddle.Tensor:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_it_answers_scores_at_its_native_size(name):
+def test_logits_at_the_native_size(name):
     variant = MODELS[name]
     network = variant.build()
     network.eval()
@@ -75,7 +75,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_saved_program_answers_what_the_network_does(name):
+def test_saved_program_has_the_outputs_of_the_network(name):
     network = MODELS[name].build(class_num=5)
     batch = small_images(network, name, 2)
     with paddle.no_grad():
@@ -83,14 +83,15 @@ def test_the_saved_program_answers_what_the_network_does(name):
     shape = [None, *batch.shape[1:]]
     with tempfile.TemporaryDirectory() as folder:
         paddle.jit.save(network, f"{folder}/network", input_spec=[paddle.static.InputSpec(shape, "float32")])
-        answers = heads(paddle.jit.load(f"{folder}/network")(batch))
-    assert len(answers) == len(expected)
-    for answer, wanted in zip(answers, expected, strict=True):
-        assert np.abs((answer - wanted).numpy()).max() <= 1e-5 * np.abs(wanted.numpy()).max()
+        found = heads(paddle.jit.load(f"{folder}/network")(batch))
+    assert len(found) == len(expected)
+    for output, reference_output in zip(found, expected, strict=True):
+        difference = np.abs((output - reference_output).numpy()).max()
+        assert difference <= 1e-5 * np.abs(reference_output.numpy()).max()
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_two_instances_live_side_by_side_under_the_same_names(name):
+def test_two_instances_have_the_same_parameter_names(name):
     with paddle.LazyGuard():
         first, second = MODELS[name].build(), MODELS[name].build()
     names = [(key, value.name) for key, value in first.state_dict().items()]
@@ -100,7 +101,7 @@ def test_two_instances_live_side_by_side_under_the_same_names(name):
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-def test_a_reset_head_has_seven_outputs_and_keeps_its_names(name):
+def test_reset_head_has_seven_outputs_and_keeps_its_names(name):
     with paddle.LazyGuard():
         network, seven = MODELS[name].build(), MODELS[name].build(class_num=7)
         network.reset_classifier(7)
@@ -111,7 +112,7 @@ def test_a_reset_head_has_seven_outputs_and_keeps_its_names(name):
 
 
 @pytest.mark.parametrize("name", CHEAPEST)
-def test_a_network_with_a_reset_head_answers_and_learns(name):
+def test_reset_head_is_trained(name):
     network = MODELS[name].build()
     batch = small_images(network, name, 2)
     network.reset_classifier(7)
@@ -124,7 +125,7 @@ def test_a_network_with_a_reset_head_answers_and_learns(name):
 
 
 @pytest.mark.parametrize("name", CHEAPEST)
-def test_a_state_dict_survives_its_file(name, tmp_path):
+def test_state_dict_round_trip(name, tmp_path):
     network, other = MODELS[name].build(class_num=5), MODELS[name].build(class_num=5)
     save_pdparams(network.state_dict(), tmp_path / "network.pdparams")
     report = load_weights(other, tmp_path / "network.pdparams")
@@ -134,7 +135,7 @@ def test_a_state_dict_survives_its_file(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_features_have_the_size_of_their_stride_and_the_announced_channels(name):
+def test_features_have_the_sizes_and_channels_of_the_extractor(name):
     extractor = builders.create_model(name, features_only=True)
     extractor.eval()
     with paddle.no_grad():
@@ -168,51 +169,51 @@ def test_features_have_the_channels_of_the_paper_s_stages(name, channels):
     assert dict(zip(extractor.strides, extractor.channels, strict=True)) == channels
 
 
-def test_a_feature_extractor_leaves_the_network_s_mode_and_is_exported_for_images_of_any_size(tmp_path):
+def test_feature_extractor_keeps_the_mode_and_is_exported_with_dynamic_shapes(tmp_path):
     extractor = builders.create_model("ShuffleNetV2_x0_25", features_only=True)
     assert extractor.network.training
     extractor.eval()
     spec = paddle.static.InputSpec([None, 3, None, None], "float32")
     paddle.jit.save(extractor, str(tmp_path / "features"), input_spec=[spec])
     loaded = paddle.jit.load(str(tmp_path / "features"))
-    for answer, wanted in zip(loaded(images(1, 96)), extractor(images(1, 96)), strict=True):
-        np.testing.assert_allclose(answer.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-5)
+    for output, expected in zip(loaded(images(1, 96)), extractor(images(1, 96)), strict=True):
+        np.testing.assert_allclose(output.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def ten_steps(network, outer) -> None:
-    """Training of `network`, which is part of `outer`; with weight decay, which moves what has no gradient too."""
+def train_ten_steps(network, outer) -> None:
+    """Train `network`, a part of `outer`, with weight decay, which changes parameters without gradients, too."""
     optimizer = paddle.optimizer.Momentum(0.1, parameters=network.parameters(), weight_decay=1e-2)
     outer.train()
     for step in range(10):
-        scores = outer(paddle.to_tensor(reference.image(4, 32, step)))
-        paddle.nn.functional.cross_entropy(scores, paddle.to_tensor([0, 1, 2, 3])).backward()
+        logits = outer(paddle.to_tensor(reference.image(4, 32, step)))
+        paddle.nn.functional.cross_entropy(logits, paddle.to_tensor([0, 1, 2, 3])).backward()
         optimizer.step()
         optimizer.clear_grad()
 
 
 @pytest.mark.parametrize("within", ["alone", "in another network"])
 @pytest.mark.parametrize("name", ["MobileNetV3_small_x0_35", "ShuffleNetV2_x0_25", "SE_ResNet18_vd"])
-def test_ten_steps_leave_what_is_frozen_bit_identical(name, within):
+def test_training_does_not_change_frozen_parameters(name, within):
     network = MODELS[name].build(class_num=5)
     frozen = network.freeze()
     before = {key: value.numpy() for key, value in network.state_dict().items()}
-    ten_steps(network, network if within == "alone" else paddle.nn.Sequential(network))
+    train_ten_steps(network, network if within == "alone" else paddle.nn.Sequential(network))
     changed = {key for key, value in network.state_dict().items() if not np.array_equal(value.numpy(), before[key])}
     head = network.head_layers[0]
     assert changed == {f"{head}.weight", f"{head}.bias"} == set(before) - set(frozen)
 
 
-def test_what_a_pattern_names_is_frozen_and_nothing_else():
+def test_freeze_with_patterns():
     network = MODELS["MobileNetV2_x0_25"].build(class_num=5)
     frozen = network.freeze("conv1.*", "conv2.*")
     assert set(frozen) == {key for key, _ in network.named_parameters() if key.startswith(("conv1.", "conv2."))}
     before = {key: value.numpy() for key, value in network.state_dict().items()}
-    ten_steps(network, network)
+    train_ten_steps(network, network)
     kept = {key for key, value in network.state_dict().items() if np.array_equal(value.numpy(), before[key])}
     assert kept == set(frozen)
 
 
-def test_a_pattern_that_names_nothing_is_refused():
+def test_freeze_refuses_a_pattern_without_matches():
     network = MODELS["MobileNetV2_x0_25"].build(class_num=5)
     with pytest.raises(ConfigError, match=r"^freeze: no parameter matches 'conv1\.weights'"):
         network.freeze("conv1.weights")

@@ -1,4 +1,4 @@
-"""The mobile families where no fixture of PaddleClas reaches: padding, dropout, weight decay, shuffling."""
+"""The mobile families beyond PaddleClas's fixtures: padding, dropout, weight decay, channel shuffle."""
 
 import math
 
@@ -13,7 +13,7 @@ from ppzoo import layers
 from ppzoo.errors import ConfigError
 from ppzoo.models import MODELS, efficientnet
 
-# Side of the map that each EfficientNet's stem and stages 1 to 7 see, by PaddleClas's table.
+# Native image size -> input size of the stem and of stages 1 to 7, from PaddleClas's table.
 NATIVE_SIZES = {
     224: [224, 112, 112, 56, 28, 14, 14, 7],
     240: [240, 120, 120, 60, 30, 15, 15, 8],
@@ -27,13 +27,13 @@ NATIVE_SIZES = {
 
 
 def tensorflow_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after, as TensorFlow's "SAME" is defined."""
+    """Zeros before and after, by the definition of TensorFlow's "SAME"."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel_size - size, 0)
     return total // 2, total - total // 2
 
 
 def tensorflow_convolution(x: paddle.Tensor, convolution: nn.Conv2D, stride: int) -> paddle.Tensor:
-    """`convolution` of a map that was padded beforehand."""
+    """Apply `convolution` to an explicitly padded map."""
     weight = convolution.weight
     before, after = tensorflow_padding(x.shape[-1], weight.shape[-1], stride)
     padded = F.pad(x, [before, after, before, after])
@@ -41,7 +41,7 @@ def tensorflow_convolution(x: paddle.Tensor, convolution: nn.Conv2D, stride: int
 
 
 @pytest.mark.parametrize("image_size", NATIVE_SIZES)
-def test_native_padding_follows_paddleclas_s_table(image_size):
+def test_native_padding_matches_paddleclas_s_table(image_size):
     table = NATIVE_SIZES[image_size]
     assert table == [math.ceil(image_size / stride) for stride in (1, 2, 2, 4, 8, 16, 16, 32)]
     for size in table:
@@ -52,18 +52,18 @@ def test_native_padding_follows_paddleclas_s_table(image_size):
 
 
 @pytest.mark.parametrize("name", ["EfficientNetB0", "EfficientNetB2", "EfficientNetB3"])
-def test_padding_of_each_stage_is_that_of_its_row_in_the_table(name):
+def test_padding_of_strided_convolutions_matches_the_table(name):
     variant = MODELS[name]
     table = NATIVE_SIZES[variant.image_shape[1]]
-    halving = [layer for layer in variant.build().sublayers() if getattr(layer, "_stride", None) == [2, 2]]
+    strided = [layer for layer in variant.build().sublayers() if getattr(layer, "_stride", None) == [2, 2]]
     expected = [
         layers.native_same_padding(table[row], kernel, 2) for row, kernel in [(0, 3), (2, 3), (3, 5), (4, 3), (6, 5)]
     ]
-    assert [layer._padding for layer in halving] == expected
+    assert [layer._padding for layer in strided] == expected
 
 
 @pytest.mark.parametrize("size", [32, 33])
-def test_padding_fixed_at_one_size_equals_paddleclas_s_crop(size):
+def test_native_padding_equals_paddleclas_s_crop(size):
     x = paddle.to_tensor(reference.image(2, size, 0))
     weight = paddle.randn([4, 3, 5, 5])
     cropped = F.conv2d(x, weight, stride=2, padding=1 + 2)[:, :, 1:, 1:]
@@ -72,7 +72,7 @@ def test_padding_fixed_at_one_size_equals_paddleclas_s_crop(size):
 
 
 @pytest.mark.parametrize("size", [64, 65, 71])
-def test_lite_pads_as_tensorflow_does_at_the_size_of_the_image(size):
+def test_efficientnet_lite_pads_like_tensorflow(size):
     stem = MODELS["EfficientNet_lite0"].build()._ef._conv_stem._conv._sub_layers["_conv._conv"]
     x = paddle.to_tensor(reference.image(1, size, 0))
     np.testing.assert_allclose(stem(x).numpy(), tensorflow_convolution(x, stem, 2).numpy(), rtol=1e-5, atol=1e-5)
@@ -91,7 +91,7 @@ def test_drop_connect_grows_with_depth_and_drops_whole_images():
     assert drops[8](paddle.ones([4, 3, 2, 2])).numpy().min() == 1
 
 
-def test_dropout_is_the_variant_s_unless_the_caller_sets_it():
+def test_dropout_rate_of_the_variant_can_be_overridden():
     variant = MODELS["EfficientNetB2"]
     assert variant.build()._drop.p == 0.3
     assert variant.build(dropout_rate=0.0)._drop.p == 0.0
@@ -99,12 +99,12 @@ def test_dropout_is_the_variant_s_unless_the_caller_sets_it():
 
 
 @pytest.mark.parametrize("option", ["dropout_rate", "drop_connect_rate"])
-def test_a_rate_outside_its_range_is_refused(option):
+def test_rate_outside_its_range_is_refused(option):
     with pytest.raises(ConfigError, match=f"{option}: expected .* got 1.5"):
         MODELS["EfficientNet_lite0"].build(**{option: 1.5})
 
 
-def test_weight_decay_spares_the_batch_norms_of_mobilenet_v3():
+def test_mobilenet_v3_batch_norms_have_no_weight_decay():
     network = MODELS["MobileNetV3_small_x0_35"].build()
     before = {name: parameter.numpy() for name, parameter in network.named_parameters()}
     for parameter in network.parameters():
@@ -115,12 +115,12 @@ def test_weight_decay_spares_the_batch_norms_of_mobilenet_v3():
         np.testing.assert_allclose(parameter.numpy(), before[name] * (0.99 if decayed else 1), rtol=1e-5, err_msg=name)
 
 
-def test_channel_shuffle_deals_the_groups_out_in_turn():
+def test_channel_shuffle_interleaves_groups():
     x = paddle.arange(6, dtype="float32").reshape([1, 6, 1, 1]).expand([2, 6, 3, 2])
     assert layers.channel_shuffle(x, 2)[1, :, 2, 1].tolist() == [0, 3, 1, 4, 2, 5]
     assert layers.channel_shuffle(x, 3)[0, :, 0, 0].tolist() == [0, 2, 4, 1, 3, 5]
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(5.6, 8), (16 * 0.35, 8), (18, 24), (19.9, 24), (80 * 1.25, 104)])
-def test_make_divisible_rounds_to_eights_and_never_below_nine_tenths(channels, expected):
+def test_make_divisible(channels, expected):
     assert layers.make_divisible(channels) == expected

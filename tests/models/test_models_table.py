@@ -1,10 +1,10 @@
-"""The table and the summary that `ppzoo models` prints."""
+"""The table and the summary of `ppzoo models`."""
 
-from ppzoo.models.table import rows, summary, text
+from ppzoo.models.table import build_rows, format_table, layer_summary
 
 
-def test_rows_say_what_is_known_of_an_architecture():
-    with_weights, without = rows(["MobileNetV2_x0_5", "LeNet"])
+def test_rows_contain_size_cost_input_and_accuracy():
+    with_weights, without = build_rows(["MobileNetV2_x0_5", "LeNet"])
     assert with_weights == {
         "name": "MobileNetV2_x0_5",
         "params": 1_965_736,
@@ -15,8 +15,8 @@ def test_rows_say_what_is_known_of_an_architecture():
     assert (without["params"], without["input"], without["top1"]) == (62_006, [3, 32, 32], None)
 
 
-def test_the_table_has_a_line_for_each_architecture_and_straight_columns():
-    heading, *lines = text(["ResNet18", "LeNet"]).splitlines()
+def test_table_has_one_aligned_line_per_architecture():
+    heading, *lines = format_table(["ResNet18", "LeNet"]).splitlines()
     assert heading.split("  ")[0] == "name"
     assert [line.split() for line in lines] == [
         ["ResNet18", "11.69", "1.827", "3x224x224", "0.7098"],
@@ -25,7 +25,7 @@ def test_the_table_has_a_line_for_each_architecture_and_straight_columns():
     assert len({len(line) for line in (heading, *lines)}) == 1
 
 
-def test_the_summary_lists_layers_with_shapes_and_prints_nothing_itself(capsys):
-    answer = summary("LeNet")
-    assert "[1, 6, 30, 30]" in answer and "Total params: 62,006" in answer
+def test_summary_lists_layers_with_shapes_and_prints_nothing(capsys):
+    layers = layer_summary("LeNet")
+    assert "[1, 6, 30, 30]" in layers and "Total params: 62,006" in layers
     assert capsys.readouterr().out == ""

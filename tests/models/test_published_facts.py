@@ -1,4 +1,4 @@
-"""Every architecture against what is published of it: official weights, sizes, costs."""
+"""Every architecture compared with its published weights, parameter count and FLOPs."""
 
 import math
 
@@ -12,7 +12,7 @@ from ppzoo.models.model_stats import model_stats
 ARTICLES = reference.read_json("articles.json")
 RECORDS = reference.read_json("pretrained.json")
 PUBLISHED = [name for name in MODELS if MODELS[name].weights]
-COUNTED_AGAIN = [
+RECOUNTED = [
     "LeNet",
     "EfficientNet_lite0",
     "GoogLeNet",
@@ -30,7 +30,7 @@ def shapes():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_record_of_the_weights_is_the_official_one(name):
+def test_weights_record_matches_the_official_one(name):
     variant = MODELS[name]
     for key, weights in {name: variant.weights, f"{name}_ssld": variant.ssld}.items():
         facts = RECORDS.get(key)
@@ -45,44 +45,44 @@ def test_the_record_of_the_weights_is_the_official_one(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_size_is_the_published_one(name, shapes):
-    """The published figures count running statistics. Two are not as exact as they are printed."""
+def test_parameter_count_matches_the_published_one(name, shapes):
+    """The published counts include running statistics. Two of them are less exact than printed."""
     tolerance = {"ResNet34": 0.01, "ShuffleNetV2_x2_0": 0.03}.get(name, 0.0055)
     millions = sum(map(math.prod, shapes[name].values())) / 1e6
     assert millions == pytest.approx(MODELS[name].weights.params, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if "params" in ARTICLES.get(name, {})])
-def test_the_parameters_are_as_many_as_in_the_article(name, shapes):
+def test_parameter_count_matches_the_article(name, shapes):
     classes = MODELS[name].class_num
-    stated = shapes[name] if classes == ARTICLES[name]["classes"] else shapes_with(name, ARTICLES[name]["classes"])
+    expected = shapes[name] if classes == ARTICLES[name]["classes"] else shapes_with(name, ARTICLES[name]["classes"])
     statistics = ("._mean", "._variance")
-    assert sum(math.prod(s) for key, s in stated.items() if not key.endswith(statistics)) == ARTICLES[name]["params"]
+    assert sum(math.prod(s) for key, s in expected.items() if not key.endswith(statistics)) == ARTICLES[name]["params"]
 
 
 def shapes_with(name: str, classes: int) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in MODELS[name].build(class_num=classes).state_dict().items()}
 
 
-def test_nin_with_ten_classes_has_the_parameters_of_the_article():
+def test_nin_with_ten_classes_matches_the_article():
     assert sum(map(math.prod, shapes_with("NIN", 10).values())) == ARTICLES["NIN"]["params_10_classes"]
 
 
-def test_every_architecture_has_its_figures():
-    assert list(model_stats()) == sorted(MODELS), "write them anew: python -m ppzoo.models.flops"
+def test_model_stats_contain_all_architectures():
+    assert list(model_stats()) == sorted(MODELS), "update model_stats.json: python -m ppzoo.models.flops"
 
 
-@pytest.mark.parametrize("name", COUNTED_AGAIN)
-def test_shipped_figures_are_those_of_the_network(name):
+@pytest.mark.parametrize("name", RECOUNTED)
+def test_model_stats_match_a_recount(name):
     assert model_stats()[name] == count(MODELS[name])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_flops_are_the_published_ones(name):
-    """Within 1%, once the two operations are added that the published figures count in a batch norm for each number.
+def test_flops_match_the_published_ones(name):
+    """Within 1%, including two operations per element of a batch norm, which the published FLOPs contain.
 
-    Alone ShuffleNetV2_x2_0 has 3.3% more than published.
+    Only ShuffleNetV2_x2_0 has 3.3% more than published.
     """
     entry = model_stats()[name]
     tolerance = 0.035 if name == "ShuffleNetV2_x2_0" else 0.01
-    assert (entry.flops + 2 * entry.normed) / 1e9 == pytest.approx(MODELS[name].weights.flops, rel=tolerance)
+    assert (entry.flops + 2 * entry.norm_elements) / 1e9 == pytest.approx(MODELS[name].weights.flops, rel=tolerance)

@@ -1,4 +1,4 @@
-"""Every architecture is PaddleClas's: names, shapes, outputs, running statistics, initial spread."""
+"""Every architecture compared with PaddleClas: names, shapes, outputs, running statistics, initial weights."""
 
 import numpy as np
 import paddle
@@ -8,13 +8,13 @@ from helpers import reference
 from ppzoo.models import MODELS
 
 MEASURED = [name for name in reference.ARCHITECTURES if name in MODELS]
-# Each takes more than five seconds, most of them for filling its weights.
-BIG = {"DenseNet161", "SENet154_vd", "VGG16"}
-VALUES = [pytest.param(name, marks=pytest.mark.slow) if name in BIG else name for name in MEASURED]
+# Each takes more than five seconds, mostly to fill its weights.
+SLOW = {"DenseNet161", "SENet154_vd", "VGG16"}
+VALUES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MEASURED]
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_state_dict_is_paddleclas_s(name):
+def test_state_dict_matches_paddleclas(name):
     facts = reference.architecture(name)
     with paddle.LazyGuard():
         state = MODELS[name].build().state_dict()
@@ -24,15 +24,15 @@ def test_state_dict_is_paddleclas_s(name):
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_outputs_and_running_statistics(name):
+def test_outputs_and_running_statistics_match_paddleclas(name):
     facts = reference.architecture(name)
     network = MODELS[name].build()
     reference.fill_network(network)
     size = int(facts["size"])
     with paddle.no_grad():
         network.eval()
-        # With these weights SENet154_vd is chaotic in float32: PaddleClas 2.6.0 on this machine is 0.53 from its own
-        # measured logits, and an input that differs by 1e-7 moves them as far. Its other values are compared.
+        # With these weights SENet154_vd is chaotic in float32: in PaddleClas 2.6.0, too, an input that differs by 1e-7
+        # changes the logits by 0.53. Its other values are compared.
         if name != "SENet154_vd":
             outputs = network(paddle.to_tensor(reference.image(1, size, 0)))
             outputs = outputs if isinstance(outputs, list) else [outputs]
@@ -48,7 +48,7 @@ def test_outputs_and_running_statistics(name):
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_initial_spread(name):
+def test_initial_weights_have_the_spread_of_paddleclas(name):
     spreads = reference.read_npz("init.npz")
     paddle.seed(0)
     state = MODELS[name].build().state_dict()

@@ -1,4 +1,4 @@
-"""ResNet and SENet beyond the measured fixtures: options, layouts, heads."""
+"""ResNet and SENet beyond PaddleClas's fixtures: options, layouts, heads."""
 
 import numpy as np
 import paddle
@@ -24,8 +24,8 @@ def evaluate(network, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["ResNet18_vd", "ResNet50", "SE_ResNet18_vd", "SE_ResNeXt50_32x4d", "SENet18_cifar"])
-def test_layout_does_not_change_the_answer_even_at_odd_sizes(name):
-    """At 75 pixels the pooled shortcuts meet maps of 19, 10 and 5."""
+def test_layouts_have_the_same_outputs_at_odd_sizes(name):
+    """With 75 pixels the pooled shortcuts receive maps of 19, 10 and 5 pixels."""
     network, transposed = MODELS[name].build(class_num=7), MODELS[name].build(class_num=7, data_format="NHWC")
     transposed.set_state_dict(network.state_dict())
     image = reference.image(2, 75, 0)
@@ -34,7 +34,7 @@ def test_layout_does_not_change_the_answer_even_at_odd_sizes(name):
     assert relative_difference(evaluate(transposed, image), expected) <= 1e-4
 
 
-def test_use_first_short_conv_false_leaves_the_first_identity():
+def test_use_first_short_conv_false_keeps_the_first_identity():
     plain = MODELS["ResNet18"].build(use_first_short_conv=False)
     default = MODELS["ResNet18"].build()
     dropped = set(default.state_dict()) - set(plain.state_dict())
@@ -49,7 +49,7 @@ def test_use_first_short_conv_false_is_refused_for_bottlenecks():
 
 
 @pytest.mark.parametrize("name", ["ResNet18", "ResNet18_vd", "SE_ResNeXt50_32x4d", "ResNet18_cifar"])
-def test_images_may_have_four_channels(name):
+def test_images_with_four_channels(name):
     network = MODELS[name].build(input_image_channel=4, class_num=5)
     image = np.concatenate([reference.image(1, 32, 0)] * 2, axis=1)[:, :4]
     assert evaluate(network, image).shape == (1, 5)
@@ -58,7 +58,7 @@ def test_images_may_have_four_channels(name):
 @pytest.mark.parametrize(
     ("name", "option"), [("ResNet18", "scale"), ("SE_ResNet18_vd", "input_image_channel"), ("ResNet50", "depth")]
 )
-def test_options_that_the_family_does_not_have_are_refused(name, option):
+def test_unknown_options_are_refused(name, option):
     with pytest.raises(ConfigError, match=rf"{name} has no option '{option}'.*options: class_num"):
         MODELS[name].build(**{option: 4})
 
@@ -66,24 +66,24 @@ def test_options_that_the_family_does_not_have_are_refused(name, option):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("data_format", "NCWH", r"ResNet18: expected data_format 'NCHW' or 'NHWC', got 'NCWH'"),
-        ("class_num", 0, "ResNet18: expected class_num of at least 1, got 0"),
+        ("data_format", "NCWH", r"ResNet18.data_format: expected 'NCHW' or 'NHWC', got 'NCWH'"),
+        ("class_num", 0, "ResNet18.class_num: expected at least 1, got 0"),
     ],
 )
-def test_values_that_an_option_cannot_have_are_refused(option, value, message):
+def test_invalid_option_values_are_refused(option, value, message):
     with pytest.raises(ConfigError, match=f"^{message}$"):
         MODELS["ResNet18"].build(**{option: value})
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name.endswith("_cifar")])
-def test_networks_for_small_images_take_ten_classes_and_32_pixels(name):
+def test_cifar_networks_have_ten_classes_and_32_pixels(name):
     variant = MODELS[name]
     assert variant.image_shape == (3, 32, 32)
     assert variant.build().state_dict()["fc.weight"].shape[1] == 10
 
 
 @pytest.mark.parametrize(("network", "depth"), [(ResNet, 18), (SE_ResNet_vd, 18), (ResNeXt, 50)])
-def test_head_layers_are_all_that_depends_on_the_number_of_classes(network, depth):
+def test_only_head_layers_depend_on_the_number_of_classes(network, depth):
     with paddle.utils.unique_name.guard():
         seven = network(7, depth=depth)
     with paddle.utils.unique_name.guard():
@@ -94,11 +94,11 @@ def test_head_layers_are_all_that_depends_on_the_number_of_classes(network, dept
 
 
 @pytest.mark.slow
-def test_senet154_answers_as_paddleclas_does_where_float32_can_tell():
+def test_senet154_matches_paddleclas_with_damped_weights():
     """Logits of PaddleClas 2.6.0 for class_num=8, one image of 64 pixels, and each block's last scale times 0.1.
 
-    With the undamped reference weights the network is chaotic: an input that differs by 1e-7 moves the logits by more
-    than a half, in PaddleClas's network as well.
+    With the undamped reference weights the network is chaotic: an input that differs by 1e-7 changes the logits by more
+    than 0.5, in PaddleClas's network as well.
     """
     network = MODELS["SENet154_vd"].build(class_num=8)
     reference.fill_network(network)

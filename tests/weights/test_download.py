@@ -68,7 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send(body[start:][:limit], length=len(body) - start, status=status, **headers)
         self.close_connection = True
 
-    def serve_whole(self):
+    def serve_complete(self):
         self.send_ranged()
 
     def serve_dropping(self):
@@ -107,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send(b"\n <html>log in</html>", Content_Type="application/octet-stream")
 
     def serve_moved(self):
-        self.send(b"", status=302, Location=self.path.replace("moved", "whole"))
+        self.send(b"", status=302, Location=self.path.replace("moved", "complete"))
 
     def serve_astray(self):
         self.send(b"", status=302, Location="file:///etc/passwd")
@@ -148,7 +148,7 @@ def files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-@pytest.mark.parametrize("behavior", ["whole", "dropping", "untagged", "rangeless", "busy", "moved", "slow"])
+@pytest.mark.parametrize("behavior", ["complete", "dropping", "untagged", "rangeless", "busy", "moved", "slow"])
 def test_file_is_downloaded_completely(server, tmp_path, behavior):
     path = fetch(server.url(behavior), tmp_path)
     assert path.read_bytes() == BODY
@@ -211,44 +211,44 @@ def test_silent_server_times_out(server, tmp_path, monkeypatch):
 
 
 def test_cached_file_is_not_downloaded_again(server, tmp_path, monkeypatch):
-    fetch(server.url("whole"), tmp_path)
+    fetch(server.url("complete"), tmp_path)
     monkeypatch.setenv("PPZOO_OFFLINE", "1")
-    assert fetch(server.url("whole"), tmp_path).read_bytes() == BODY
+    assert fetch(server.url("complete"), tmp_path).read_bytes() == BODY
     assert len(server.ranges) == 1
 
 
 def test_offline_mode_does_not_use_the_network(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PPZOO_OFFLINE", "1")
     with pytest.raises(WeightsError, match="PPZOO_OFFLINE is set"):
-        fetch(server.url("whole"), tmp_path)
+        fetch(server.url("complete"), tmp_path)
     assert server.ranges == [] and files(tmp_path) == []
 
 
 def test_changed_file_in_the_cache_is_refused(server, tmp_path):
-    path = fetch(server.url("whole"), tmp_path)
+    path = fetch(server.url("complete"), tmp_path)
     path.write_bytes(BODY[:-1] + b"x")
     with pytest.raises(WeightsError, match="expected the recorded SHA-256"):
-        fetch(server.url("whole"), tmp_path)
+        fetch(server.url("complete"), tmp_path)
 
 
 def test_file_with_a_wrong_digest_is_not_kept(server, tmp_path):
     with pytest.raises(WeightsError, match="expected the published SHA-256"):
-        fetch(server.url("whole"), tmp_path, sha256="0" * 64)
+        fetch(server.url("complete"), tmp_path, sha256="0" * 64)
     assert files(tmp_path) == []
     digest = hashlib.sha256(BODY).hexdigest().upper()
-    assert fetch(server.url("whole"), tmp_path, sha256=digest).read_bytes() == BODY
+    assert fetch(server.url("complete"), tmp_path, sha256=digest).read_bytes() == BODY
 
 
 def test_mirror_repaths_the_host(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PPZOO_MIRROR", f"http://127.0.0.1:{server.server_port}/")
-    path = fetch("https://weights.example/whole/net.pdparams", tmp_path)
-    assert path == tmp_path / "weights.example" / "whole" / "net.pdparams"
+    path = fetch("https://weights.example/complete/net.pdparams", tmp_path)
+    assert path == tmp_path / "weights.example" / "complete" / "net.pdparams"
     assert path.read_bytes() == BODY
 
 
 def test_files_with_the_same_name_have_different_paths(server, tmp_path):
     paths = {
-        fetch(server.url("whole", name), tmp_path) for name in ("a/x.pdparams", "b/x.pdparams", "b/x.pdparams?v=2")
+        fetch(server.url("complete", name), tmp_path) for name in ("a/x.pdparams", "b/x.pdparams", "b/x.pdparams?v=2")
     }
     assert len(paths) == 3
 
@@ -336,12 +336,12 @@ def test_cache_path_of_official_weights_is_their_url(tmp_path):
 
 
 def test_non_ascii_name_is_downloaded(server, tmp_path):
-    assert fetch(server.url("whole", "grün.pdparams"), tmp_path).read_bytes() == BODY
+    assert fetch(server.url("complete", "grün.pdparams"), tmp_path).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("suffix", [".part", ".lock", ".part.json", ""])
 def test_planted_links_are_not_followed(server, tmp_path, suffix):
-    url, valuable = server.url("whole"), tmp_path / "valuable"
+    url, valuable = server.url("complete"), tmp_path / "valuable"
     valuable.write_text("text")
     target = module._cache_path(url, tmp_path / "cache")
     target.parent.mkdir(parents=True)
@@ -353,7 +353,7 @@ def test_planted_links_are_not_followed(server, tmp_path, suffix):
 
 
 def test_a_linked_part_is_not_emptied(server, tmp_path):
-    url, valuable = server.url("whole"), tmp_path / "valuable"
+    url, valuable = server.url("complete"), tmp_path / "valuable"
     valuable.write_text("text")
     target = module._cache_path(url, tmp_path / "cache")
     target.parent.mkdir(parents=True)
@@ -366,31 +366,31 @@ def test_a_linked_part_is_not_emptied(server, tmp_path):
     "record", ["torn", "[]", "{}", '{"validator": 3, "size": "x"}', '{"validator": "a\\r\\nX: y", "size": 300000}']
 )
 def test_damaged_record_of_a_part_is_ignored(server, tmp_path, record):
-    target = module._cache_path(server.url("whole"), tmp_path)
+    target = module._cache_path(server.url("complete"), tmp_path)
     target.parent.mkdir(parents=True)
     target.with_name(target.name + ".part").write_bytes(BODY[:1000])
     target.with_name(target.name + ".part.json").write_text(record)
-    assert fetch(server.url("whole"), tmp_path).read_bytes() == BODY
+    assert fetch(server.url("complete"), tmp_path).read_bytes() == BODY
 
 
 def test_damaged_digest_is_a_one_line_error(server, tmp_path):
-    path = fetch(server.url("whole"), tmp_path)
+    path = fetch(server.url("complete"), tmp_path)
     for content in (b"\xff\xfe", b" ", b"0" * 63):
         path.with_name(path.name + ".sha256").write_bytes(content)
         with pytest.raises(WeightsError, match="is damaged: expected a SHA-256"):
-            fetch(server.url("whole"), tmp_path)
+            fetch(server.url("complete"), tmp_path)
 
 
 def test_files_of_the_user_are_not_removed(server, tmp_path, monkeypatch):
     """A file that the user has put into the cache can be wrong but is kept."""
     monkeypatch.setenv("PPZOO_HOME", str(tmp_path))
-    path = module._cache_path(server.url("whole"), tmp_path / "weights")
+    path = module._cache_path(server.url("complete"), tmp_path / "weights")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
     with pytest.raises(WeightsError, match="expected the published SHA-256"):
-        fetch(server.url("whole"), tmp_path / "weights", sha256="0" * 64)
+        fetch(server.url("complete"), tmp_path / "weights", sha256="0" * 64)
     with pytest.raises(WeightsError):
-        load_weights(paddle.nn.Linear(3, 2), server.url("whole"))
+        load_weights(paddle.nn.Linear(3, 2), server.url("complete"))
     assert path.read_bytes() == b"mine"
     assert server.ranges == []
 
@@ -417,5 +417,5 @@ def test_network_is_loaded_from_a_url(server, tmp_path, monkeypatch):
 def test_downloaded_file_that_is_not_a_weight_file_is_removed(server, tmp_path, monkeypatch):
     monkeypatch.setenv("PPZOO_HOME", str(tmp_path))
     with pytest.raises(WeightsError):
-        load_weights(paddle.nn.Linear(3, 2), server.url("whole"))
+        load_weights(paddle.nn.Linear(3, 2), server.url("complete"))
     assert files(tmp_path) == []

@@ -315,11 +315,11 @@ def test_archive_with_surplus_bytes_or_duplicate_names_is_refused(tmp_path):
     assert "two members with the same name" in refusal(npz(tmp_path, [("w.npy", one), ("w.npy", other)]))
     assert "is damaged" in refusal(npz(tmp_path, [("w.npy", npy(np.zeros(2, "f4"), b"x"))]))
     file = npz(tmp_path, [("w.npy", one)])
-    sound = file.read_bytes()
+    valid = file.read_bytes()
     with zipfile.ZipFile(file, "a") as archive:
         archive.comment = b"x" * 100
     assert "before or after its members" in refusal(file)
-    for content in (sound + b"x", sound + bytes(22), sound + sound, one.join([sound, sound])):
+    for content in (valid + b"x", valid + bytes(22), valid + valid, one.join([valid, valid])):
         file.write_bytes(content)
         assert "refused" in refusal(file) or "damaged" in refusal(file)
 
@@ -327,11 +327,11 @@ def test_archive_with_surplus_bytes_or_duplicate_names_is_refused(tmp_path):
 def test_pytorch_file_with_surplus_bytes_or_pickles_is_refused(writer, tmp_path):
     tensor = {"w": writer.of(np.zeros(3, "f4"))}
     file = writer.write(tmp_path / "x.pth", tensor)
-    sound = file.read_bytes()
+    valid = file.read_bytes()
     read(file)
-    file.write_bytes(sound + b"x")
+    file.write_bytes(valid + b"x")
     refusal(file)
-    file.write_bytes(sound)
+    file.write_bytes(valid)
     if not writer.legacy:
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr("other/data.pkl", writer.dumps(tensor))

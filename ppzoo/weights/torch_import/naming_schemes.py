@@ -60,7 +60,7 @@ NATIVE_SIZE = "outputs are identical at the native image size only, where Paddle
 NO_BIASES = "adds biases in its convolutions; PaddleClas's has none"
 RELU_AFTER_HARD_SWISH = (
     "has no ReLU between the stem's hard swish and the first depthwise convolution; PaddleClas's has one, which clips"
-    " negative values; its gates and its last hidden layer have other shapes, too"
+    " negative values; the gates and the last hidden layer have other shapes, too"
 )
 OTHER_PADDING = "pads both sides equally; PaddleClas's pads like TensorFlow's SAME, so that strides sample other pixels"
 TF_NAMES = "; for timm's tf_efficientnet_*, which have the same names and PaddleClas's padding, use --from timm-tf"

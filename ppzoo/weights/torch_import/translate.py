@@ -154,9 +154,9 @@ def translate(
 
 def _compare(entries: Mapping[str, np.ndarray], names: EntryNames, label: str) -> LoadReport:
     """Compare the entries of the file with the expected ones, by the file's names."""
-    wanted = names.torch_shapes
-    report = LoadReport(label, unexpected=[name for name in entries if name not in wanted])
-    for name, shape in wanted.items():
+    expected = names.torch_shapes
+    report = LoadReport(label, unexpected=[name for name in entries if name not in expected])
+    for name, shape in expected.items():
         if name not in entries:
             report.missing.append(name)
         elif not _same_shape(entries[name].shape, shape, any_classes=name in names.heads):
@@ -166,14 +166,14 @@ def _compare(entries: Mapping[str, np.ndarray], names: EntryNames, label: str) -
     return report
 
 
-def _same_shape(found: Shape, wanted: Shape, *, any_classes: bool) -> bool:
+def _same_shape(found: Shape, expected: Shape, *, any_classes: bool) -> bool:
     """Whether an entry of the file has the expected shape; `any_classes`: the size of the first axis is arbitrary.
 
     A convolution over the complete feature map is equivalent to a linear layer.
     """
-    if len(wanted) == 2 and len(found) == 4:
+    if len(expected) == 2 and len(found) == 4:
         found = (found[0], math.prod(found[1:]))
-    return len(found) == len(wanted) and found[any_classes:] == wanted[any_classes:]
+    return len(found) == len(expected) and found[any_classes:] == expected[any_classes:]
 
 
 def _in_our_layout(value: np.ndarray, axes: int) -> np.ndarray:
