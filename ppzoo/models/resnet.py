@@ -128,7 +128,9 @@ class BasicBlock(nn.Layer):
         super().__init__()
         self.conv0 = conv_bn(config.in_channels, config.width, 3, stride=config.stride, name=names.get("conv0"))
         self.conv1 = conv_bn(config.width, config.out_channels, 3, name=names.get("conv1"))
-        self.pool, self.short = shortcut_layers(config, conv_bn, names.get("short"), pooled_shortcut, data_format)
+        self.pool, self.short = shortcut_layers(
+            config, conv_bn, names.get("short"), pooled=pooled_shortcut, data_format=data_format
+        )
 
     def forward(self, x):
         shortcut = self.short(self.pool(x))
@@ -157,7 +159,9 @@ class BottleneckBlock(nn.Layer):
         self.conv0 = conv_bn(config.in_channels, config.width, 1, name=names.get("conv0"))
         self.conv1 = conv_bn(config.width, config.width, 3, stride=config.stride, name=names.get("conv1"))
         self.conv2 = conv_bn(config.width, config.out_channels, 1, name=names.get("conv2"))
-        self.pool, self.short = shortcut_layers(config, conv_bn, names.get("short"), pooled_shortcut, data_format)
+        self.pool, self.short = shortcut_layers(
+            config, conv_bn, names.get("short"), pooled=pooled_shortcut, data_format=data_format
+        )
 
     def forward(self, x):
         shortcut = self.short(self.pool(x))
@@ -165,7 +169,7 @@ class BottleneckBlock(nn.Layer):
 
 
 def shortcut_layers(
-    config: BlockConfig, conv_bn: Callable[..., nn.Layer], name: str | None, pooled: bool, data_format: DataFormat
+    config: BlockConfig, conv_bn: Callable[..., nn.Layer], name: str | None, *, pooled: bool, data_format: DataFormat
 ) -> tuple[nn.Layer, nn.Layer]:
     """Build the two layers of a shortcut, a pooling and a 1x1 convolution; either can be an identity."""
     pool: nn.Layer = nn.Identity()

@@ -69,7 +69,7 @@ class BasicBlock(nn.Layer):
         self.conv0 = conv_bn(config.in_channels, config.width, 3, stride=config.stride, name=names["conv0"])
         self.conv1 = conv_bn(config.width, config.out_channels, 3, act=None, name=names["conv1"])
         self.scale = SELayer(config.out_channels, REDUCTION, name=names["scale"], data_format=data_format)
-        self.pool, self.short = shortcut_layers(config, conv_bn, names["short"], True, data_format)
+        self.pool, self.short = shortcut_layers(config, conv_bn, names["short"], pooled=True, data_format=data_format)
 
     def forward(self, x):
         shortcut = self.short(self.pool(x))
@@ -103,7 +103,9 @@ class BottleneckBlock(nn.Layer):
         self.conv1 = conv_bn(width, width, 3, stride=config.stride, groups=groups, name=names["conv1"])
         self.conv2 = conv_bn(width, config.out_channels, 1, act=None, name=names["conv2"])
         self.scale = SELayer(config.out_channels, REDUCTION, name=names["scale"], data_format=data_format)
-        self.pool, self.short = shortcut_layers(config, conv_bn, names["short"], pooled_shortcut, data_format)
+        self.pool, self.short = shortcut_layers(
+            config, conv_bn, names["short"], pooled=pooled_shortcut, data_format=data_format
+        )
 
     def forward(self, x):
         shortcut = self.short(self.pool(x))
