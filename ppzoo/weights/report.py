@@ -46,7 +46,7 @@ class LoadReport:
         return "; ".join(f"{len(names)} {problem} ({_first(names)})" for problem, names in parts.items() if names)
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: {len(self.loaded)} entries loaded"]
+        lines = [f"loaded {len(self.loaded)} entries from {self.source}"]
         if self.reinitialised:
             count = len(self.reinitialised)
             lines.append(f"{count} re-initialized for another number of classes ({_first(self.reinitialised)})")

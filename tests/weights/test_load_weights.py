@@ -59,7 +59,7 @@ def test_file_is_loaded_completely(file, source_values, suffix):
     assert_same(values(network), source_values)
     assert report.loaded == list(source_values) and report.complete
     assert not (report.missing or report.unexpected or report.mismatched or report.reinitialised)
-    assert str(report) == f"{file.with_suffix(suffix)}: 8 entries loaded"
+    assert str(report) == f"loaded 8 entries from {file.with_suffix(suffix)}"
 
 
 def test_file_with_parameter_names_is_loaded(tmp_path, source_values):
@@ -166,7 +166,7 @@ def test_non_strict_loading_reports_mismatches(source_values):
     assert (report.missing, report.unexpected) == (["bn._mean"], ["extra"])
     assert report.mismatched == {"conv.weight": ((1, 1), (4, 3, 3, 3))}
     assert len(report.loaded) == 6 and not report.complete
-    for text in ("6 entries loaded", "1 missing (bn._mean)", "1 unexpected (extra)", "conv.weight: 1x1"):
+    for text in ("loaded 6 entries", "1 missing (bn._mean)", "1 unexpected (extra)", "conv.weight: 1x1"):
         assert text in str(report)
     for key, value in values(network).items():
         np.testing.assert_array_equal(value, source_values[key] if key in report.loaded else before[key])
