@@ -13,7 +13,7 @@ from ppzoo.installation import release_of
 
 
 @cache
-def backport() -> None:
+def apply_backports() -> None:
     """Fix PaddlePaddle in this process where it is 2.6."""
     release = release_of(paddle.__version__)
     if release is not None and not release.sot:

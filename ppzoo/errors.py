@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # Control characters, and those that change the direction of writing.
-_OBEYED = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_CHARACTERS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class PpzooError(Exception):
@@ -107,11 +107,11 @@ def printable(text: object) -> str:
 
     Names come from files that anybody may have made. What is JSON stays JSON.
     """
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
+    return _CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
 # What a path that a user gave can be wrong about; all else (a full disk, no permission, ...) is the system's.
-WRONG_PATH = (
+PATH_ERRNOS = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO),
 )
@@ -122,21 +122,21 @@ class OutputError(PpzooError):
 
     def __init__(self, path: object, error: OSError) -> None:
         super().__init__(f"cannot write {path}: {error.strerror or error}")
-        self.exit_status = status_of_failure(error)
+        self.exit_status = exit_status_of(error)
 
 
-def describe_failure(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """'PATH: No space left on device', or what is known of it."""
     reason = str(error.strerror or error or type(error).__name__)
-    return one_line(reason if error.filename is None else f"{_text(error.filename)}: {reason}")
+    return one_line(reason if error.filename is None else f"{_decode_name(error.filename)}: {reason}")
 
 
-def status_of_failure(error: OSError) -> int:
+def exit_status_of(error: OSError) -> int:
     """The exit status of a command that a call of the system ended."""
-    return 2 if error.errno in WRONG_PATH else 1
+    return 2 if error.errno in PATH_ERRNOS else 1
 
 
-def _text(name: object) -> str:
+def _decode_name(name: object) -> str:
     return name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO
 
 from ppzoo.errors import ConfigError
 
-LONGEST_PREFIX = 50  # characters of a file's name in that of its temporary file, which may have 255 bytes
+MAX_PREFIX_LENGTH = 50  # characters of a file's name in that of its temporary file, which may have 255 bytes
 WEIGHTS = ".pdparams"
 EPOCH = re.compile(r"epoch_[0-9]+")  # a checkpoint of that epoch
 
@@ -66,7 +66,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
     """
     path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=".tmp", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:MAX_PREFIX_LENGTH]}.", suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)

@@ -19,12 +19,12 @@ def usable_cores() -> int:
 
 def instruction_sets() -> str:
     """The processor's own list of what it can do: code made for one processor may not run on another."""
-    return _said_of_processor("flags", "Features")
+    return _read_cpuinfo("flags", "Features")
 
 
 def processor_name() -> str:
     """The processor's model as it says it."""
-    return _said_of_processor("model name", "CPU part")
+    return _read_cpuinfo("model name", "CPU part")
 
 
 def cache_home() -> Path:
@@ -48,7 +48,7 @@ def expanded(path: str, fix: str) -> Path:
         raise ConfigError(f"{path}: expected a home folder, got none (HOME is not set): {fix}") from error
 
 
-def _said_of_processor(*keys: str) -> str:
+def _read_cpuinfo(*keys: str) -> str:
     """The first line about one of `keys` in Linux's description of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -12,12 +12,12 @@ from ppzoo.errors import DataError
 
 Image = str | os.PathLike | bytes | np.ndarray
 
-LONGEST = 255  # characters of a path that does not exist which a message repeats
+MAX_SHOWN_LENGTH = 255  # characters of a path that does not exist which a message repeats
 START_OF_BASE64 = re.compile(r"(data:|/9j/|iVBOR|R0lGOD|UklGR|Qk[0-9A-Za-z]|SUkq|TU0A)[^.]{60}")  # of an image file
 BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]{256,}")
 
 
-def as_path(image: str | os.PathLike) -> str:
+def to_path(image: str | os.PathLike) -> str:
     """The path that is given as an image.
 
     Raises:
@@ -29,20 +29,20 @@ def as_path(image: str | os.PathLike) -> str:
     return path
 
 
-def describe(image: Any, error: DataError, channels: int) -> str:
+def describe_invalid_image(image: Any, error: DataError, channels: int) -> str:
     """What is wrong with a single image, for which `error` was raised: one line that says what was given.
 
     Args:
         channels: of the arrays that the export takes.
     """
     if isinstance(image, (str, os.PathLike)):
-        return _text(os.fsdecode(image), error)
+        return _describe_text(os.fsdecode(image), error)
     if isinstance(image, bytes):
         hint = "; it looks like base64: pass base64.b64decode(data)" if _is_base64(image.decode("latin-1")) else ""
         return f"{error} (got {len(image)} bytes{hint})"
     expected = f"expected a path, the bytes of an image file or an H x W x {channels} uint8 array"
     if not isinstance(image, np.ndarray):
-        return f"{expected}, got {_kind(image)}"
+        return f"{expected}, got {_describe_object(image)}"
     fits = image.ndim == 3 and image.shape[2] in ((1, 3) if channels == 1 else (channels,))  # colors become gray
     if fits and image.size and image.dtype == np.uint8:
         return str(error)
@@ -50,7 +50,7 @@ def describe(image: Any, error: DataError, channels: int) -> str:
     return f"{expected}, got {received}{_array_hint(image, channels)}"
 
 
-def _text(text: str, error: DataError) -> str:
+def _describe_text(text: str, error: DataError) -> str:
     if os.path.exists(text):
         return str(error)
     expected = "expected the path of an image, got"
@@ -60,7 +60,7 @@ def _text(text: str, error: DataError) -> str:
         return f"{expected} {len(text)} characters that look like base64: pass base64.b64decode(text)"
     if not text:
         return f"{expected} an empty text"
-    if len(text) > LONGEST:
+    if len(text) > MAX_SHOWN_LENGTH:
         return f"{expected} a text of {len(text)} characters that is no path"
     if "\0" in text or not _is_encodable(text):
         return f"{expected} {text!r}, which holds a character that no path has"
@@ -72,7 +72,7 @@ def _is_base64(text: str) -> bool:
     return bool(START_OF_BASE64.match(text) or BASE64.fullmatch(text))
 
 
-def _kind(image: Any) -> str:
+def _describe_object(image: Any) -> str:
     """What an object is that is neither text, bytes nor array, and how to make an image of it."""
     name = type(image).__name__
     if hasattr(image, "convert") and hasattr(image, "mode"):

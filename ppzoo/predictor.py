@@ -12,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import builders
-from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, misfit, of_settings, open_engine, open_export
+from ppzoo.deploy import SETTINGS, Batch, Normalization, fastest_engine, shape_error, parse_postprocess, open_engine, open_export
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
 from ppzoo.files import local_path
 from ppzoo.finite import require_finite
 from ppzoo.host import usable_cores
-from ppzoo.image_inputs import Image, as_path, describe
+from ppzoo.image_inputs import Image, to_path, describe_invalid_image
 
-Answer = Callable[[np.ndarray], list[dict[str, Any]]]
+Postprocess = Callable[[np.ndarray], list[dict[str, Any]]]
 
 
 class Predictor:
@@ -59,11 +59,11 @@ class Predictor:
         last = self.preprocess.last if self.preprocess.leaves_pixels else None
         settings = exported, batch_size, Normalization(*last.linear()) if last else None
         self.engine = fastest_engine(*settings) if engine == "auto" else open_engine(engine, *settings)
-        self.postprocess = of_settings(exported.settings["PostProcess"])
+        self.postprocess = parse_postprocess(exported.settings["PostProcess"])
         self._channels = _array_channels(ops)
         self.batch_size = batch_size
         self._random = np.random.default_rng()
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, Postprocess] = {}
         self._cores = usable_cores()
         self._helpers = ThreadPoolExecutor(self._cores, thread_name_prefix="ppzoo-reader")
         self._engine_is_free = Lock()
@@ -103,21 +103,21 @@ class Predictor:
             raise BatchError(errors, [None if index in errors else result for index, result in enumerate(results)])
         return results  # type: ignore[return-value]  # none of them is an error
 
-    def _results(self, images: Sequence[Image], start: int, answer: Answer) -> list[dict[str, Any]]:
+    def _results(self, images: Sequence[Image], start: int, answer: Postprocess) -> list[dict[str, Any]]:
         """The predictions of some images, the first of which has the index `start`."""
         probabilities = self._probabilities(images)
-        require_finite(probabilities, [_title(*pair) for pair in enumerate(images, start)].__getitem__)
+        require_finite(probabilities, [_image_name(*pair) for pair in enumerate(images, start)].__getitem__)
         return answer(probabilities)
 
-    def _result_or_error(self, index: int, image: Image, answer: Answer) -> dict[str, Any] | DataError:
+    def _result_or_error(self, index: int, image: Image, answer: Postprocess) -> dict[str, Any] | DataError:
         """The prediction of an image by itself, or the error that says what is wrong with this image."""
         try:
             (result,) = self._results([image], index, answer)
         except DataError as error:
-            return DataError(describe(image, error, self._channels))
+            return DataError(describe_invalid_image(image, error, self._channels))
         return result
 
-    def _answer(self, topk: int) -> Answer:
+    def _answer(self, topk: int) -> Postprocess:
         if topk not in self._answers:
             name, options = self.postprocess
             section = {**options, "name": name, **({"topk": topk} if name == "Topk" else {})}
@@ -153,7 +153,7 @@ class Predictor:
             for index in range(start, len(images), cores):
                 prepared = self._prepare(images[index])
                 if prepared.shape != batch.images.shape[1:]:
-                    raise misfit((1, *self._planes(prepared.shape)))
+                    raise shape_error((1, *self._planes(prepared.shape)))
                 batch.put(index, prepared)
 
         helping = [self._helpers.submit(fill, start) for start in range(2, cores + 1)]
@@ -167,7 +167,7 @@ class Predictor:
     def _prepare(self, image: Image) -> np.ndarray:
         """An image as the engine takes it."""
         if isinstance(image, (str, os.PathLike)):
-            return builders.read_image(Path(as_path(image)), self._transform)
+            return builders.read_image(Path(to_path(image)), self._transform)
         is_array = isinstance(image, np.ndarray) and image.ndim == 3 and image.size and image.dtype == np.uint8
         if is_array or isinstance(image, bytes):
             return self._transform(image)
@@ -183,7 +183,7 @@ class Predictor:
         return (shape[2], *shape[:2]) if self.engine.takes_pixels else shape
 
 
-def _title(index: int, image: Image) -> str:
+def _image_name(index: int, image: Image) -> str:
     """What errors call an image: its path, or its place among those that were given."""
     return str(image) if isinstance(image, (str, os.PathLike)) else f"image {index + 1}"
 

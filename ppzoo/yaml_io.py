@@ -27,8 +27,8 @@ class Limits(NamedTuple):
     values: int
 
 
-CONFIGURATION = Limits(MAX_BYTES, MAX_NODES)
-EXPORT = Limits(8 << 20, 200_000)  # settings of an export, with the names of all classes
+CONFIGURATION_LIMITS = Limits(MAX_BYTES, MAX_NODES)
+EXPORT_LIMITS = Limits(8 << 20, 200_000)  # settings of an export, with the names of all classes
 
 _INT = r"[-+]?(?:0|[1-9][0-9]*)"
 _FLOAT = (
@@ -70,9 +70,9 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         self.nodes += 1
         if self.depth > MAX_DEPTH:
-            raise _refusal(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
+            raise _error(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
         if self.nodes > self.most:
-            raise _refusal(f"more than {self.most} values", self.peek_event().start_mark)
+            raise _error(f"more than {self.most} values", self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -85,18 +85,18 @@ class _Loader(yaml.SafeLoader):
                 continue
             if not isinstance(key, yaml.ScalarNode) or key.tag != _tag("str"):
                 found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a collection"
-                raise _refusal(f"a key must be text, got {found} (quote it)", key.start_mark)
+                raise _error(f"a key must be text, got {found} (quote it)", key.start_mark)
             if key.value in seen:
                 first = seen[key.value].line + 1
-                raise _refusal(f"the key {key.value!r} comes twice (first in line {first})", key.start_mark)
+                raise _error(f"the key {key.value!r} comes twice (first in line {first})", key.start_mark)
             seen[key.value] = key.start_mark
         return node
 
     def refuse_tag(self, node):
-        raise _refusal(f"the tag {node.tag} is refused: a configuration holds plain data only", node.start_mark)
+        raise _error(f"the tag {node.tag} is refused: a configuration holds plain data only", node.start_mark)
 
 
-def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+def _error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
 
 
@@ -108,7 +108,7 @@ def _scalar(kind: str):
         try:
             return construct(loader, node)
         except (ValueError, KeyError, IndexError):
-            raise _refusal(f"expected a value of type {kind}, got {node.value[:60]!r}", node.start_mark) from None
+            raise _error(f"expected a value of type {kind}, got {node.value[:60]!r}", node.start_mark) from None
 
     return read
 
@@ -116,7 +116,7 @@ def _scalar(kind: str):
 def _text(loader, node):
     text = loader.construct_scalar(node)
     if _UNPRINTABLE.search(text):
-        raise _refusal(f"expected text, got {text[:60]!r} with a character that is none", node.start_mark)
+        raise _error(f"expected text, got {text[:60]!r} with a character that is none", node.start_mark)
     return text
 
 
@@ -144,7 +144,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.text)
 
 
-def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any:
+def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS) -> Any:
     """The plain data of one YAML document; no two places of it share a list or a mapping.
 
     Args:
@@ -162,7 +162,7 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any
         node = loader.get_single_node()
         if node is None:
             return None
-        _measure(node, limits.values, {}, set())
+        _check_size(node, limits.values, {}, set())
         return _unshared(loader.construct_document(node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -198,22 +198,22 @@ def require_text(text: str, source: str) -> None:
         raise ConfigError(f"{source}: expected text, got {text[:60]!r} with a character that is none")
 
 
-def _measure(node: yaml.Node, most: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+def _check_size(node: yaml.Node, most: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
     """Number of nodes and depth below `node` with every alias written out; refuses what is endless or too large."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 1
     if id(node) in above:
-        raise _refusal("an alias contains itself", node.start_mark)
+        raise _error("an alias contains itself", node.start_mark)
     if id(node) not in measured:
         above.add(id(node))
         pairs = isinstance(node, yaml.MappingNode)
         children = [child for pair in node.value for child in pair] if pairs else node.value
-        sizes = [_measure(child, most, measured, above) for child in children]
+        sizes = [_check_size(child, most, measured, above) for child in children]
         above.remove(id(node))
         nodes = 1 + sum(size for size, _ in sizes)
         depth = 1 + max((depth for _, depth in sizes), default=0)
         if nodes > most or depth > MAX_DEPTH:
-            raise _refusal(f"aliases make more than {most} values or {MAX_DEPTH} levels", node.start_mark)
+            raise _error(f"aliases make more than {most} values or {MAX_DEPTH} levels", node.start_mark)
         measured[id(node)] = nodes, depth
     return measured[id(node)]
 

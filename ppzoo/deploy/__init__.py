@@ -1,15 +1,14 @@
 """What happens after training: exporting a program, running it, reading its answers."""
 
-from ppzoo.deploy import thresholds  # noqa: F401  (registers its post-processing)
 from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
-from ppzoo.deploy.eval_via_export import exported_outputs, plan_export
-from ppzoo.deploy.export import Probabilities, export, probabilities
-from ppzoo.deploy.export_dir import SETTINGS, Exported, open_export
-from ppzoo.deploy.normalization import Normalization
-from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
-from ppzoo.deploy.program import Program, misfit
+from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile
+from ppzoo.deploy.export import Probabilities, export, predict_probabilities
+from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
+from ppzoo.deploy.batch import Normalization
+from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
+from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
 
 __all__ = [
     "POSTPROCESSES",

@@ -65,15 +65,15 @@ OPERATORS = {
         moving_average_abs_max_scale
     """,
 }
-COMPUTING = frozenset(name for names in OPERATORS.values() for name in names.split())
+ALLOWED = frozenset(name for names in OPERATORS.values() for name in names.split())
 PARAMETER = "p"  # how PaddlePaddle 3 writes it
-DIALECTS = ("0.", "1.")  # its short names of "builtin" and "pd_op"
-LONGEST = 60  # characters of a name that are shown
+DIALECT_PREFIXES = ("0.", "1.")  # its short names of "builtin" and "pd_op"
+MAX_SHOWN_LENGTH = 60  # characters of a name that are shown
 
-_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError)
+_PARSE_ERRORS = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError)
 
 
-def require_computing(program: Path) -> None:
+def require_allowed_operators(program: Path) -> None:
     """Refuse a program that may do anything else than compute.
 
     Raises:
@@ -84,18 +84,18 @@ def require_computing(program: Path) -> None:
         raise PpzooError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
     content = program.read_bytes()
     try:
-        names = list(_of_json(content) if program.suffix == ".json" else _of_protobuf(content))
-    except _DAMAGE as error:
+        names = list(_operators_of_json(content) if program.suffix == ".json" else _operators_of_protobuf(content))
+    except _PARSE_ERRORS as error:
         raise PpzooError(f"{program} is damaged, or no program of PaddlePaddle: export the network anew") from error
-    other = next((name for name in names if name not in COMPUTING), None)
+    other = next((name for name in names if name not in ALLOWED), None)
     if other is not None:
         raise PpzooError(
-            f"{program} is refused: expected operators that only compute, got {other[:LONGEST]!r}; do not use an"
+            f"{program} is refused: expected operators that only compute, got {other[:MAX_SHOWN_LENGTH]!r}; do not use an"
             " export of unknown origin, and report the operator if a network needs it"
         )
 
 
-def _of_json(content: bytes) -> Iterator[str]:
+def _operators_of_json(content: bytes) -> Iterator[str]:
     """The operators of all blocks, wherever they are."""
     left: list[Any] = [json.loads(content.decode(), object_pairs_hook=unique)["program"]]
     while left:
@@ -112,10 +112,10 @@ def _plain(name: str) -> str:
     """The name without its dialect, if that is one of the two, and the mark of an operator that works in place."""
     if name == PARAMETER:
         return "data"
-    return name[2:].removesuffix("_") if name.startswith(DIALECTS) else name
+    return name[2:].removesuffix("_") if name.startswith(DIALECT_PREFIXES) else name
 
 
-def _of_protobuf(content: bytes) -> Iterator[str]:
+def _operators_of_protobuf(content: bytes) -> Iterator[str]:
     """The types of all operators of all blocks of a ProgramDesc (framework.proto)."""
     for block in fields(content)[1]:
         for operator in fields(block).get(4, []):

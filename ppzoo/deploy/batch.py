@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,3 +27,14 @@ class Batch:
     def probabilities(self) -> np.ndarray:
         """N x class_num, when all images have been put."""
         return self._compute(self.images)
+
+
+class Normalization(NamedTuple):
+    """byte * factors + summands, one of each a channel."""
+
+    factors: np.ndarray
+    summands: np.ndarray
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """N x H x W x C bytes to N x C x H x W float32."""
+        return (pixels * self.factors + self.summands).astype(np.float32).transpose(0, 3, 1, 2)

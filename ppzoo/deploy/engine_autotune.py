@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppzoo.deploy.engines import NAMES, OTHERS, Engine, OnnxEngine, installed, open_engine, open_onnx_engine, versions
-from ppzoo.deploy.export_dir import Exported
-from ppzoo.deploy.normalization import Normalization
-from ppzoo.deploy.onnx_model import readable
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.engines import ENGINE_NAMES, ONNX_ENGINES, Engine, OnnxEngine, is_installed, open_engine, open_onnx_engine, package_versions
+from ppzoo.deploy.export_dir import ExportedModel
+from ppzoo.deploy.batch import Normalization
+from ppzoo.deploy.onnx_model import is_pir_program
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import PpzooError
 from ppzoo.files import make_folder, write_text
 from ppzoo.host import cache_home, processor_name, usable_cores
@@ -30,10 +30,10 @@ logger = logging.getLogger("ppzoo")
 
 ROUNDS = 2
 TURN, RUNS = 0.3, 2  # seconds and runs of an engine in a round, at least
-CALM = 0.3  # seconds; OpenMP's threads turn for 0.2
+PAUSE = 0.3  # seconds; OpenMP's threads turn for 0.2
 
 
-def fastest_engine(exported: Exported, batch_size: int, normalization: Normalization | None = None) -> Engine:
+def fastest_engine(exported: ExportedModel, batch_size: int, normalization: Normalization | None = None) -> Engine:
     """The fastest of the installed engines for batches of `batch_size`; on a GPU it is Paddle Inference.
 
     Args:
@@ -42,36 +42,36 @@ def fastest_engine(exported: Exported, batch_size: int, normalization: Normaliza
     Raises:
         PpzooError: the export is damaged.
     """
-    usable = paddle.get_device().startswith("cpu") and readable(exported)
-    others = [name for name in OTHERS if usable and installed(name)]
+    usable = paddle.get_device().startswith("cpu") and is_pir_program(exported)
+    others = [name for name in ONNX_ENGINES if usable and is_installed(name)]
     if not others:
-        return open_engine(Program.name, exported, batch_size)
-    file = cache_home() / "engines" / f"{_key(exported, others, batch_size, normalization)}.json"
-    remembered = _read(file)
+        return open_engine(PaddleEngine.name, exported, batch_size)
+    file = cache_home() / "engines" / f"{_cache_key(exported, others, batch_size, normalization)}.json"
+    remembered = _read_choice(file)
     if remembered is not None:
         logger.info("engine %s, as %s says", remembered, file)
         return open_engine(remembered, exported, batch_size, normalization)
     opened = _open_all(exported, others, batch_size, normalization)
     if not opened:
-        return open_engine(Program.name, exported, batch_size)
-    engines: dict[str, Engine] = {Program.name: open_engine(Program.name, exported, batch_size), **opened}
-    times = _times(engines, (batch_size, *next(iter(opened.values())).planes))
+        return open_engine(PaddleEngine.name, exported, batch_size)
+    engines: dict[str, Engine] = {PaddleEngine.name: open_engine(PaddleEngine.name, exported, batch_size), **opened}
+    times = _measure(engines, (batch_size, *next(iter(opened.values())).planes))
     chosen = min(engines, key=lambda name: times[name])
     measured = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in times.items())
     logger.info("engine %s: %s for %d images; remembered in %s", chosen, measured, batch_size, file)
-    _write(file, {"engine": chosen, "seconds": times, "batch size": batch_size, "processor": processor_name()})
+    _write_choice(file, {"engine": chosen, "seconds": times, "batch size": batch_size, "processor": processor_name()})
     return engines[chosen]
 
 
-def _key(exported: Exported, others: list[str], batch_size: int, normalization: Normalization | None) -> str:
-    packages = {package: number for name in others for package, number in versions(name).items()}
+def _cache_key(exported: ExportedModel, others: list[str], batch_size: int, normalization: Normalization | None) -> str:
+    packages = {package: number for name in others for package, number in package_versions(name).items()}
     facts = [exported.identity, processor_name(), usable_cores(), paddle.__version__, packages, batch_size]
     facts += [normalization is not None]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _open_all(
-    exported: Exported, others: list[str], batch_size: int, normalization: Normalization | None
+    exported: ExportedModel, others: list[str], batch_size: int, normalization: Normalization | None
 ) -> dict[str, OnnxEngine]:
     """The engines that can run the export; of another a warning says why not."""
     engines = {}
@@ -83,7 +83,7 @@ def _open_all(
     return engines
 
 
-def _times(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
+def _measure(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
     """Seconds of a batch of N x C x H x W: the least seen, for whatever else the machine does makes it more.
 
     An engine runs several times before the next one does: the idle threads of some keep turning for a while.
@@ -93,7 +93,7 @@ def _times(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, f
     times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):
         for name, engine in engines.items():
-            time.sleep(CALM)
+            time.sleep(PAUSE)
             finish = time.perf_counter() + TURN
             for number in itertools.count():
                 given = (count, height, width, channels) if engine.takes_pixels else shape
@@ -106,16 +106,16 @@ def _times(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, f
     return {name: min(values) for name, values in times.items()}
 
 
-def _read(file: Path) -> str | None:
+def _read_choice(file: Path) -> str | None:
     """The engine that a file remembers; None where there is none, or one that says nothing."""
     try:
         name = json.loads(file.read_text(encoding="utf-8"))["engine"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return name if name in NAMES else None
+    return name if name in ENGINE_NAMES else None
 
 
-def _write(file: Path, content: dict) -> None:
+def _write_choice(file: Path, content: dict) -> None:
     try:
         make_folder(file.parent)
         write_text(file, json.dumps(content, indent=1))

@@ -9,15 +9,15 @@ from typing import Protocol
 import numpy as np
 
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.export_dir import Exported
-from ppzoo.deploy.normalization import Normalization
+from ppzoo.deploy.export_dir import ExportedModel
+from ppzoo.deploy.batch import Normalization
 from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
 from ppzoo.deploy.onnx_model import onnx_model
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.finite import require_finite
 
-TOLERANCE = 1e-4
+ENGINE_TOLERANCE = 1e-4
 
 
 class Engine(Protocol):
@@ -39,21 +39,21 @@ class Engine(Protocol):
         """A batch of images of that shape, good until the next call."""
 
 
-OTHERS: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
-NAMES = (Program.name, *OTHERS)
+ONNX_ENGINES: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
+ENGINE_NAMES = (PaddleEngine.name, *ONNX_ENGINES)
 
 
-def installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
     """Whether all packages of an engine are."""
-    return all(importlib.util.find_spec(package) for package in _packages(name))
+    return all(importlib.util.find_spec(package) for package in _packages_of(name))
 
 
-def versions(name: str) -> dict[str, str]:
+def package_versions(name: str) -> dict[str, str]:
     """The versions of an engine's packages, which must be installed."""
-    return {package: version(package) for package in _packages(name)}
+    return {package: version(package) for package in _packages_of(name)}
 
 
-def open_engine(name: str, exported: Exported, batch_size: int, normalization: Normalization | None = None) -> Engine:
+def open_engine(name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None = None) -> Engine:
     """The engine `name` with an export, mostly for batches of `batch_size`.
 
     Args:
@@ -63,34 +63,34 @@ def open_engine(name: str, exported: Exported, batch_size: int, normalization: N
         ConfigError: no such engine, it is not installed, or it cannot run this export.
         PpzooError: it answers something else than the export's own program; or the export is damaged.
     """
-    if name not in NAMES:
-        raise ConfigError(f"engine: expected auto, {', '.join(NAMES)}, got {name!r}")
-    if name == Program.name:
-        return Program(exported)
+    if name not in ENGINE_NAMES:
+        raise ConfigError(f"engine: expected auto, {', '.join(ENGINE_NAMES)}, got {name!r}")
+    if name == PaddleEngine.name:
+        return PaddleEngine(exported)
     return open_onnx_engine(name, exported, batch_size, normalization)
 
 
 def open_onnx_engine(
-    name: str, exported: Exported, batch_size: int, normalization: Normalization | None = None
+    name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None = None
 ) -> OnnxEngine:
     """`open_engine` for one of `OTHERS`."""
-    if not installed(name):
+    if not is_installed(name):
         raise ConfigError(
             f"engine: expected {name} to be installed: run `pip install 'ppzoo[{name}]'`"
             f" (in a clone: `pip install -e '.[{name}]'`)"
         )
-    normalization = normalization if OTHERS[name].normalizes else None
+    normalization = normalization if ONNX_ENGINES[name].normalizes else None
     model, planes = onnx_model(exported, normalization)
-    engine = OTHERS[name](model, planes, takes_pixels=normalization is not None, batch_size=batch_size)
-    _require_agreement(engine, Program(exported), normalization)
+    engine = ONNX_ENGINES[name](model, planes, takes_pixels=normalization is not None, batch_size=batch_size)
+    _check_outputs(engine, PaddleEngine(exported), normalization)
     return engine
 
 
-def _packages(name: str) -> list[str]:
-    return ["onnx", name] if name in OTHERS else []
+def _packages_of(name: str) -> list[str]:
+    return ["onnx", name] if name in ONNX_ENGINES else []
 
 
-def _require_agreement(engine: OnnxEngine, program: Program, normalization: Normalization | None) -> None:
+def _check_outputs(engine: OnnxEngine, program: PaddleEngine, normalization: Normalization | None) -> None:
     """Compare on a random image alone and on a batch of two."""
     random = np.random.default_rng(0)
     for count in (1, 2):
@@ -103,8 +103,8 @@ def _require_agreement(engine: OnnxEngine, program: Program, normalization: Norm
         expected = program(plain)
         require_finite(expected, "a random image".format)
         difference = float(np.abs(engine(images) - expected).max())
-        if not difference <= TOLERANCE:
+        if not difference <= ENGINE_TOLERANCE:
             raise PpzooError(
-                f"engine: {engine.name} differs from the network by {difference:.2g} (at most {TOLERANCE:g} is"
+                f"engine: {engine.name} differs from the network by {difference:.2g} (at most {ENGINE_TOLERANCE:g} is"
                 " allowed): use engine='paddle', and please report the architecture and the versions"
             )

@@ -18,8 +18,8 @@ import numpy as np
 import paddle
 
 from ppzoo import yaml_io
-from ppzoo.deploy.export_dir import DIGESTS, PROGRAM, SETTINGS, open_export, publish
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.export_dir import DIGESTS, PROGRAM, SETTINGS, open_export, move_into_place
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.files import sha256
@@ -27,8 +27,8 @@ from ppzoo.finite import in_batch, require_finite
 
 logger = logging.getLogger("ppzoo")
 
-TOLERANCE = 1e-5
-COMPARED = 8  # images, where that tolerance is not met
+EXPORT_TOLERANCE = 1e-5
+MORE_IMAGES = 8  # images, where that tolerance is not met
 
 
 class Probabilities(paddle.nn.Layer):
@@ -82,7 +82,7 @@ def export(
     """
     model = Probabilities(network, multi_label=multi_label)
     model.eval()
-    _require_fit(model, image_shape)
+    _require_valid_shape(model, image_shape)
     try:
         standing = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
         with tempfile.TemporaryDirectory(prefix=".export-", dir=standing) as place:
@@ -91,14 +91,14 @@ def export(
             digests = {file.name: sha256(file) for file in sorted(Path(place).iterdir())}
             text = yaml_io.dump({**settings, DIGESTS: digests})
             (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
-            difference = _difference(model, Program(open_export(Path(place))), image_shape)
-            publish(Path(place), folder)
+            difference = _check_outputs(model, PaddleEngine(open_export(Path(place))), image_shape)
+            move_into_place(Path(place), folder)
     except OSError as error:
         raise OutputError(folder, error) from error
     return difference
 
 
-def probabilities(model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch) -> np.ndarray:
+def predict_probabilities(model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch) -> np.ndarray:
     """The probabilities of some images, N x class_num, without gradients.
 
     Args:
@@ -113,12 +113,12 @@ def probabilities(model: Probabilities, images: np.ndarray, describe: Callable[[
         return model.of(scores).numpy()
 
 
-def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
+def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> None:
     """Let the network look at one image before anything is written."""
     try:
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError("no shape of an image")
-        probabilities(model, np.zeros((1, *image_shape), np.float32), "a black image".format)
+        predict_probabilities(model, np.zeros((1, *image_shape), np.float32), "a black image".format)
     except ValueError as error:  # PaddlePaddle's operators raise it of shapes that do not go together
         received = " x ".join(map(str, image_shape))
         raise ConfigError(
@@ -126,21 +126,21 @@ def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
         ) from error
 
 
-def _difference(model: Probabilities, program: Program, image_shape: Sequence[int]) -> float:
+def _check_outputs(model: Probabilities, program: PaddleEngine, image_shape: Sequence[int]) -> float:
     """The largest difference over a batch of two and a batch of one, or an error where it is more than rounding."""
     random = np.random.default_rng(0)
     largest = 0.0
     for batch in (2, 1):
         images = random.standard_normal((batch, *image_shape), dtype=np.float32)
-        expected, received = probabilities(model, images, "a random image".format), program(images)
+        expected, received = predict_probabilities(model, images, "a random image".format), program(images)
         require_finite(received, "a random image".format)
         largest = max(largest, float(np.abs(received - expected).max()))
-    if largest <= TOLERANCE:
+    if largest <= EXPORT_TOLERANCE:
         return largest
-    more = random.standard_normal((COMPARED, *image_shape), dtype=np.float32)
-    if not is_rounding(model, lambda images: [program(images)], more, TOLERANCE):
+    more = random.standard_normal((MORE_IMAGES, *image_shape), dtype=np.float32)
+    if not is_rounding(model, lambda images: [program(images)], more, EXPORT_TOLERANCE):
         raise TrainingError(
-            f"the exported program differs from the network by {largest:.2g} (at most {TOLERANCE:g} is allowed):"
+            f"the exported program differs from the network by {largest:.2g} (at most {EXPORT_TOLERANCE:g} is allowed):"
             " nothing was exported; please report the architecture and the version of PaddlePaddle"
         )
     logger.warning(

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo import yaml_io
-from ppzoo.deploy.allowed_operators import require_computing
-from ppzoo.deploy.postprocess import of_settings
+from ppzoo.deploy.allowed_operators import require_allowed_operators
+from ppzoo.deploy.postprocess import parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.files import read_plain_file, sha256, sync_folder
 
@@ -26,7 +26,7 @@ DIGESTS = "SHA256"  # in the settings: of each other file, by name; PaddlePaddle
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedModel:
     """The files of an export, which belong together.
 
     Attributes:
@@ -41,7 +41,7 @@ class Exported:
     identity: str
 
 
-def open_export(folder: Path) -> Exported:
+def open_export(folder: Path) -> ExportedModel:
     """The export in a folder, which may come from anywhere: nothing of it has been run yet.
 
     Raises:
@@ -60,7 +60,7 @@ def open_export(folder: Path) -> Exported:
     program = next((name for name in PROGRAM_FILES if name in known), None) or next(
         name for name in PROGRAM_FILES if name in names
     )
-    require_computing(folder / program)
+    require_allowed_operators(folder / program)
     found = {name: sha256(folder / name) for name in (program, PARAMETERS)}
     for name, value in found.items():
         if known and known.get(name) != value:
@@ -68,10 +68,10 @@ def open_export(folder: Path) -> Exported:
                 f"{folder / name} is damaged, or of another export than {SETTINGS}: export the network anew"
             )
     identity = hashlib.sha256("".join(found.values()).encode()).hexdigest()
-    return Exported(folder, folder / program, folder / PARAMETERS, settings, identity)
+    return ExportedModel(folder, folder / program, folder / PARAMETERS, settings, identity)
 
 
-def publish(staged: Path, folder: Path) -> None:
+def move_into_place(staged: Path, folder: Path) -> None:
     """Put the files of a staged export into their places; the folder is refused as an export until all are there.
 
     Args:
@@ -100,8 +100,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         PpzooError: it is anything else.
     """
     try:
-        settings = yaml_io.parse(read_plain_file(path), SETTINGS, yaml_io.EXPORT)
-        steps, (answer, options) = settings["PreProcess"]["transform_ops"], of_settings(settings["PostProcess"])
+        settings = yaml_io.parse(read_plain_file(path), SETTINGS, yaml_io.EXPORT_LIMITS)
+        steps, (answer, options) = settings["PreProcess"]["transform_ops"], parse_postprocess(settings["PostProcess"])
     except ConfigError as error:
         raise PpzooError(f"{path}: expected YAML, got a damaged file ({error}): export anew") from error
     except OSError as error:

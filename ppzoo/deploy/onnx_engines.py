@@ -9,7 +9,7 @@ import numpy as np
 
 from ppzoo.deploy.batch import Batch
 from ppzoo.deploy.onnx_model import INPUT
-from ppzoo.deploy.program import misfit
+from ppzoo.deploy.paddle_engine import shape_error
 from ppzoo.host import usable_cores
 
 
@@ -43,7 +43,7 @@ class OnnxEngine:
 
     def batch(self, shape: tuple[int, ...]) -> Batch:
         if list(shape[1:]) != self.image_shape:
-            raise misfit((shape[0], shape[3], shape[1], shape[2]) if self.takes_pixels else shape)
+            raise shape_error((shape[0], shape[3], shape[1], shape[2]) if self.takes_pixels else shape)
         return self._batch(shape)
 
     def _batch(self, shape: tuple[int, ...]) -> Batch:

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.deploy.export_dir import PROGRAM, Exported
-from ppzoo.deploy.normalization import Normalization
+from ppzoo.deploy.export_dir import PROGRAM, ExportedModel
+from ppzoo.deploy.batch import Normalization
 from ppzoo.errors import ConfigError
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "image", "probabilities"
 
 
-def readable(exported: Exported) -> bool:
+def is_pir_program(exported: ExportedModel) -> bool:
     """Whether an export's program is in PaddlePaddle 3's intermediate representation."""
     return exported.program.suffix == ".json"
 
 
-def onnx_model(exported: Exported, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
+def onnx_model(exported: ExportedModel, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
     """The model, serialized, and the shape of an image in the export, C x H x W. Its batch size is free.
 
     It takes N x C x H x W float32; with `normalization` N x H x W x C bytes, which it normalizes.
@@ -36,7 +36,7 @@ def onnx_model(exported: Exported, normalization: Normalization | None = None) -
     Raises:
         ConfigError: an export of PaddlePaddle 2 or of no single image size, or an operator that is not known here.
     """
-    if not readable(exported):
+    if not is_pir_program(exported):
         raise ConfigError(
             f"{exported.program}: expected an export of PaddlePaddle 3 for the engines that read ONNX, got one of"
             " PaddlePaddle 2: export anew, or use engine='paddle'"
@@ -164,7 +164,7 @@ class _Operation:
         return pads * 2 if len(pads) == 2 else [pads[0], pads[2], pads[1], pads[3]]
 
 
-def _same(kind: str, operands: int = 1) -> Callable[[_Graph, _Operation], None]:
+def _one_to_one(kind: str, operands: int = 1) -> Callable[[_Graph, _Operation], None]:
     """The writer of an operation that ONNX has as well."""
     return lambda graph, op: op.answer_node(kind, [op.input(index) for index in range(operands)])
 
@@ -180,7 +180,7 @@ def _data(graph: _Graph, op: _Operation) -> None:
     op.answer(graph.images())
 
 
-def _value(graph: _Graph, op: _Operation) -> None:
+def _constant(graph: _Graph, op: _Operation) -> None:
     graph.constants[op.operation.results()[0].id] = op.attributes["value"]
 
 
@@ -192,7 +192,7 @@ def _combine(graph: _Graph, op: _Operation) -> None:
     op.answer([op.input(index) for index in range(len(op.operands))])
 
 
-def _take_apart(graph: _Graph, op: _Operation) -> None:
+def _unpack_list(graph: _Graph, op: _Operation) -> None:
     for name, result in zip(op.input(), op.operation.results(), strict=True):
         graph.names[result.id] = name
 
@@ -283,21 +283,21 @@ def _split(graph: _Graph, op: _Operation) -> None:
 _WRITERS: dict[str, Callable[[_Graph, _Operation], None]] = {
     "parameter": _parameter,
     "data": _data,
-    **dict.fromkeys(("full", "full_int_array"), _value),
+    **dict.fromkeys(("full", "full_int_array"), _constant),
     **dict.fromkeys(("shadow_output", "fetch"), _output),
     "combine": _combine,
-    "split": _take_apart,
+    "split": _unpack_list,
     **dict.fromkeys(("conv2d", "depthwise_conv2d"), _conv),
     "batch_norm_": _batch_norm,
     "pool2d": _pool,
     **dict.fromkeys(("flatten", "reshape", "unsqueeze"), _reshape),
     "matmul": _matmul,
-    "add": _same("Add", 2),
-    "multiply": _same("Mul", 2),
-    "relu": _same("Relu"),
+    "add": _one_to_one("Add", 2),
+    "multiply": _one_to_one("Mul", 2),
+    "relu": _one_to_one("Relu"),
     "relu6": _clip_at_6,
-    "sigmoid": _same("Sigmoid"),
-    "hardswish": _same("HardSwish"),
+    "sigmoid": _one_to_one("Sigmoid"),
+    "hardswish": _one_to_one("HardSwish"),
     "swish": _swish,
     "hardsigmoid": _hard_sigmoid,
     "softmax": _softmax,

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import paddle
 
-FACTOR = 10.0  # how much further from float64 than the network a program may be
-SHARE = 0.75  # of the images; the errors of a badly conditioned network have no largest value
+ERROR_FACTOR = 10.0  # how much further from float64 than the network a program may be
+QUANTILE = 0.75  # of the images; the errors of a badly conditioned network have no largest value
 
-Outputs = Callable[[np.ndarray], Sequence[np.ndarray]]
+OutputFunction = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
-def outputs_of(layer: paddle.nn.Layer) -> Outputs:
+def output_function(layer: paddle.nn.Layer) -> OutputFunction:
     """A layer in evaluation mode as a function of an array: all of its outputs as arrays."""
 
     def compute(images: np.ndarray) -> list[np.ndarray]:
@@ -29,17 +29,17 @@ def outputs_of(layer: paddle.nn.Layer) -> Outputs:
     return compute
 
 
-def in_float64(layer: paddle.nn.Layer) -> Outputs:
+def float64_function(layer: paddle.nn.Layer) -> OutputFunction:
     """`outputs_of` a copy of `layer` with its weights in float64, which takes PaddlePaddle's operators."""
     exact = copy.deepcopy(layer)
     exact.to(dtype="float64")
     exact.eval()
-    compute = outputs_of(exact)
+    compute = output_function(exact)
     return lambda images: compute(images.astype(np.float64))
 
 
 def is_rounding(
-    layer: paddle.nn.Layer, program: Outputs, images: np.ndarray, tolerance: float, *, relative: bool = False
+    layer: paddle.nn.Layer, program: OutputFunction, images: np.ndarray, tolerance: float, *, relative: bool = False
 ) -> bool:
     """Whether a program's outputs are those of `layer`, which it is made of, but for rounding.
 
@@ -50,18 +50,18 @@ def is_rounding(
         images: N x C x H x W; eight or more make a fair comparison.
         relative: errors are taken relative to an output's largest value.
     """
-    network, reference = outputs_of(layer), in_float64(layer)
+    network, reference = output_function(layer), float64_function(layer)
     own, others = [], []
     starts = [start for start in range(len(images)) if start % 3 != 2]  # one, two, one, two, ...: float64 takes memory
     for few in np.split(images, starts[1:]):
         exact = reference(few)
-        own.append(errors(network(few), exact, relative))
-        others.append(errors(program(few), exact, relative))
-    typical, received = (np.quantile(np.concatenate(each), SHARE, method="higher") for each in (own, others))
-    return bool(received <= tolerance + FACTOR * typical)
+        own.append(max_errors(network(few), exact, relative))
+        others.append(max_errors(program(few), exact, relative))
+    typical, received = (np.quantile(np.concatenate(each), QUANTILE, method="higher") for each in (own, others))
+    return bool(received <= tolerance + ERROR_FACTOR * typical)
 
 
-def errors(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray], relative: bool) -> np.ndarray:
+def max_errors(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray], relative: bool) -> np.ndarray:
     """The largest error of each image, of all its outputs."""
     found = []
     for output, expected in zip(outputs, exact, strict=True):

@@ -1,6 +1,6 @@
 """Blocks that several families share."""
 
-from ppzoo.backports import backport
+from ppzoo.backports import apply_backports
 from ppzoo.layers.activations import activation
 from ppzoo.layers.channel_shuffle import channel_shuffle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, as_written
@@ -82,4 +82,4 @@ __all__ = [
     "weight_attr",
 ]
 
-backport()
+apply_backports()

@@ -14,7 +14,7 @@ from helpers.needs import needs_engine
 import ppzoo
 from ppzoo.deploy import engine_autotune, engines, export, open_export
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import ConfigError, DataError, PpzooError
 
 SETTINGS = {
@@ -54,7 +54,7 @@ class Fake(engines.OnnxEngine):
 @pytest.fixture
 def fake(monkeypatch, exported):
     """`openvino` replaced by a fake that is installed, whatever is installed here."""
-    program = Program(open_export(exported))
+    program = PaddleEngine(open_export(exported))
     kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
     monkeypatch.setattr(engines, "onnx_model", lambda exported, normalization: (b"", [3, 8, 8]))
     monkeypatch.setattr(engines, "OTHERS", {"openvino": kind})

@@ -9,7 +9,7 @@ from ppzoo import deploy
 from ppzoo.deploy import eval_via_export
 from ppzoo.errors import TrainingError
 
-MANY = eval_via_export.WORTHWHILE
+MANY = eval_via_export.MIN_IMAGES
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ MANY = eval_via_export.WORTHWHILE
 def test_the_export_answers_what_the_network_answers(name, size, monkeypatch):
     network = ppzoo.create_model(name, class_num=7)
     network.eval()
-    fast = deploy.exported_outputs(network)
+    fast = deploy.accelerate_eval(network)
     fast.eval()
-    deploy.plan_export(fast, MANY, paddle.randn([2, 3, size, size]))
+    deploy.export_if_worthwhile(fast, MANY, paddle.randn([2, 3, size, size]))
     with paddle.no_grad():
         for batch in (4, 3, 1, 2):
             images = paddle.randn([batch, 3, size, size])
@@ -41,9 +41,9 @@ def test_an_image_has_the_same_output_wherever_it_stands():
     images = [paddle.randn([64, 3, 32, 32]) for _ in range(9)]
 
     def outputs(order, count):
-        fast = deploy.exported_outputs(network)
+        fast = deploy.accelerate_eval(network)
         fast.eval()
-        deploy.plan_export(fast, count, images[0][:2])
+        deploy.export_if_worthwhile(fast, count, images[0][:2])
         with paddle.no_grad():
             return {number: fast(images[number]).numpy().tobytes() for number in order}
 
@@ -54,17 +54,17 @@ def test_an_image_has_the_same_output_wherever_it_stands():
 
 
 def test_few_images_are_not_worth_an_export():
-    fast = deploy.exported_outputs(ppzoo.create_model("LeNet", class_num=7))
-    deploy.plan_export(fast, MANY - 1, paddle.randn([2, 3, 32, 32]))
+    fast = deploy.accelerate_eval(ppzoo.create_model("LeNet", class_num=7))
+    deploy.export_if_worthwhile(fast, MANY - 1, paddle.randn([2, 3, 32, 32]))
     assert not fast._programs
 
 
 def test_images_of_several_shapes_have_an_export_each_or_go_through_the_network():
     network = ppzoo.create_model("MobileNetV2_x0_25", class_num=7)
-    fast = deploy.exported_outputs(network)
+    fast = deploy.accelerate_eval(network)
     fast.eval()
     for size in (32, 64):
-        deploy.plan_export(fast, MANY, paddle.randn([1, 3, size, size]))
+        deploy.export_if_worthwhile(fast, MANY, paddle.randn([1, 3, size, size]))
     with paddle.no_grad():
         for size in (32, 64, 96, 32, 64):
             images = paddle.randn([4, 3, size, size])
@@ -74,28 +74,28 @@ def test_images_of_several_shapes_have_an_export_each_or_go_through_the_network(
 
 def test_a_network_that_is_trained_is_asked_itself(monkeypatch):
     network = ppzoo.create_model("LeNet", class_num=7)
-    fast = deploy.exported_outputs(network)
-    deploy.plan_export(fast, MANY, paddle.randn([2, 3, 32, 32]))
+    fast = deploy.accelerate_eval(network)
+    deploy.export_if_worthwhile(fast, MANY, paddle.randn([2, 3, 32, 32]))
     monkeypatch.setattr(eval_via_export.InferenceProgram, "__call__", lambda *_: pytest.fail("the export was asked"))
     fast.train()
     fast(paddle.randn([4, 3, 32, 32]))
 
 
 def test_a_network_within_another_layer_is_found():
-    fast = deploy.exported_outputs(ppzoo.create_model("LeNet", class_num=7))
-    deploy.plan_export(deploy.Probabilities(fast, multi_label=False), MANY, paddle.randn([2, 3, 32, 32]))
+    fast = deploy.accelerate_eval(ppzoo.create_model("LeNet", class_num=7))
+    deploy.export_if_worthwhile(deploy.Probabilities(fast, multi_label=False), MANY, paddle.randn([2, 3, 32, 32]))
     assert len(fast._programs) == 1
 
 
 def test_an_export_that_differs_is_an_error(monkeypatch):
     monkeypatch.setattr(eval_via_export, "TOLERANCE", -1.0)
     network = ppzoo.create_model("LeNet", class_num=7)
-    fast = deploy.exported_outputs(network)
+    fast = deploy.accelerate_eval(network)
     with pytest.raises(TrainingError, match="the exported network differs") as error:
-        deploy.plan_export(fast, MANY, paddle.randn([5, 3, 32, 32]))
+        deploy.export_if_worthwhile(fast, MANY, paddle.randn([5, 3, 32, 32]))
     assert "\n" not in str(error.value)
 
 
 def test_other_layers_than_classifiers_are_left_as_they_are():
     layer = paddle.nn.Linear(2, 2)
-    assert deploy.exported_outputs(layer) is layer
+    assert deploy.accelerate_eval(layer) is layer

@@ -11,8 +11,8 @@ import pytest
 
 import ppzoo
 from ppzoo.deploy import export, open_export
-from ppzoo.deploy.allowed_operators import COMPUTING, require_computing
-from ppzoo.deploy.engines import OTHERS, installed
+from ppzoo.deploy.allowed_operators import ALLOWED, require_allowed_operators
+from ppzoo.deploy.engines import ONNX_ENGINES, is_installed
 from ppzoo.errors import PpzooError
 
 SETTINGS = {
@@ -88,7 +88,7 @@ def in_json(*names):
 def refusal(folder, name, content):
     (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     with pytest.raises(PpzooError) as caught:
-        require_computing(folder / name)
+        require_allowed_operators(folder / name)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -156,7 +156,7 @@ def test_the_list_has_nothing_that_reaches_beyond_the_program():
         "recv",
         "queue",
     )
-    assert not [name for name in COMPUTING for word in suspicious if word in name]
+    assert not [name for name in ALLOWED for word in suspicious if word in name]
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +196,10 @@ class Marks:
         return os.mkdir, (str(self.place),)
 
 
-@pytest.mark.parametrize("engine", ["paddle", *OTHERS])
+@pytest.mark.parametrize("engine", ["paddle", *ONNX_ENGINES])
 def test_nothing_else_in_the_folder_is_opened(folder, tmp_path, engine):
     """PaddlePaddle may unpickle `.pdiparams.info`, and read other programs beside the named one."""
-    if not (engine == "paddle" or installed(engine)) or open_export(folder).program.suffix != ".json":
+    if not (engine == "paddle" or is_installed(engine)) or open_export(folder).program.suffix != ".json":
         pytest.skip(f"{engine} cannot run this export here")
     for name in ("inference.pdiparams.info", "inference.other.json", "inference.pdmodel", "inference.other.pdmodel"):
         (folder / name).write_bytes(pickle.dumps(Marks(tmp_path / "run")))
@@ -211,7 +211,7 @@ def test_a_program_that_is_too_long_is_refused(tmp_path):
     with (tmp_path / "a.json").open("wb") as file:
         file.truncate(33 << 20)
     with pytest.raises(PpzooError, match="more than 32 MB"):
-        require_computing(tmp_path / "a.json")
+        require_allowed_operators(tmp_path / "a.json")
 
 
 def test_damage_is_one_line(exported, tmp_path):
@@ -221,6 +221,6 @@ def test_damage_is_one_line(exported, tmp_path):
         damaged = content[:place] + struct.pack("<H", 0xFF80) + content[place + 2 :]
         (tmp_path / program.name).write_bytes(damaged)
         try:
-            require_computing(tmp_path / program.name)
+            require_allowed_operators(tmp_path / program.name)
         except PpzooError as error:
             assert "\n" not in str(error)

@@ -13,7 +13,7 @@ import yaml
 
 import ppzoo
 from ppzoo import yaml_io
-from ppzoo.deploy import Program, Topk, export, open_export
+from ppzoo.deploy import PaddleEngine, Topk, export, open_export
 from ppzoo.deploy import export_dir as deploy_folder
 from ppzoo.errors import ConfigError, DataError, OutputError, PpzooError
 
@@ -109,7 +109,7 @@ def test_settings_that_are_damaged_are_named(folder, content, complaint):
     path = folder / "inference.yml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(PpzooError, match=f"inference.yml.*{complaint}") as error:
-        Program(open_export(folder))
+        PaddleEngine(open_export(folder))
     one_line(error)
 
 
@@ -199,7 +199,7 @@ def test_a_file_that_is_cut_off_anywhere_is_named(folder):
     with pytest.raises(
         PpzooError, match=r"inference\.pdiparams is damaged, or of another export than inference.yml"
     ) as error:
-        Program(open_export(folder))
+        PaddleEngine(open_export(folder))
     one_line(error)
 
 
@@ -238,7 +238,7 @@ def test_an_export_that_is_killed_leaves_nothing_that_passes_for_one(folder, ano
     monkeypatch.setattr(deploy_folder.Path, "unlink", dying("unlink", deploy_folder.Path.unlink))
     monkeypatch.setattr(deploy_folder.os, "replace", dying("replace", os.replace))
     with pytest.raises(KeyboardInterrupt):
-        deploy_folder.publish(staged, folder)
+        deploy_folder.move_into_place(staged, folder)
     monkeypatch.undo()
     assert len(done) == made and set(done) <= set(steps)
     if made == 0:
@@ -267,13 +267,13 @@ def test_a_program_that_is_cut_off_is_named(folder, suffix, kept):
     path.write_bytes(path.read_bytes()[:kept])
     forget_digests(folder)
     with pytest.raises(PpzooError, match=rf"({path.name}|inference\.pdiparams) is damaged") as error:
-        Program(open_export(folder))
+        PaddleEngine(open_export(folder))
     one_line(error)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 9, 8), (3, 8, 8)])
 def test_arrays_that_do_not_fit_are_refused_and_the_program_works_on(exported, shape):
-    program = Program(open_export(exported))
+    program = PaddleEngine(open_export(exported))
     with pytest.raises(DataError, match="got " + " x ".join(map(str, shape))) as error:
         program(np.zeros(shape, np.float32))
     one_line(error)

@@ -6,8 +6,8 @@ import pytest
 
 import ppzoo
 from ppzoo import deploy, native
-from ppzoo.deploy import Program, eval_via_export, export
-from ppzoo.deploy.rounding import in_float64, is_rounding, outputs_of
+from ppzoo.deploy import PaddleEngine, eval_via_export, export
+from ppzoo.deploy.rounding import float64_function, is_rounding, output_function
 from ppzoo.errors import TrainingError
 
 SETTINGS = {
@@ -71,8 +71,8 @@ WRONG = {0.5: "the exported program differs from the network by", np.inf: "a ran
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_program_of_a_badly_conditioned_network_is_refused(tmp_path, monkeypatch, wrong):
-    compute = Program.__call__
-    monkeypatch.setattr(Program, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
+    compute = PaddleEngine.__call__
+    monkeypatch.setattr(PaddleEngine, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
     with pytest.raises(TrainingError, match=WRONG[wrong]):
         export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
     assert not (tmp_path / "inference").exists()
@@ -81,19 +81,19 @@ def test_a_wrong_program_of_a_badly_conditioned_network_is_refused(tmp_path, mon
 def test_float64_shows_how_far_float32_is_off():
     network = badly_conditioned()
     images = np.random.default_rng(0).standard_normal((8, 3, 8, 8), dtype=np.float32)
-    (exact,) = in_float64(network)(images)
-    (rounded,) = outputs_of(network)(images)
+    (exact,) = float64_function(network)(images)
+    (rounded,) = output_function(network)(images)
     assert exact.dtype == np.float64 and network.parameters()[0].dtype == paddle.float32
     assert 1e-4 < np.abs(exact - rounded).max() < 0.1
-    assert is_rounding(network, lambda few: in_float64(network)(few), images, 1e-5)
-    assert not is_rounding(network, lambda few: [output + 1 for output in outputs_of(network)(few)], images, 1e-5)
-    assert is_rounding(network, outputs_of(network), images, 0.0)
+    assert is_rounding(network, lambda few: float64_function(network)(few), images, 1e-5)
+    assert not is_rounding(network, lambda few: [output + 1 for output in output_function(network)(few)], images, 1e-5)
+    assert is_rounding(network, output_function(network), images, 0.0)
 
 
 def test_evaluation_goes_on_with_the_export_of_a_badly_conditioned_network(monkeypatch):
     monkeypatch.setattr(eval_via_export, "TOLERANCE", 1e-12)  # as if it were worse conditioned
     network = trained(3, 0.1)
-    fast = deploy.exported_outputs(network)
+    fast = deploy.accelerate_eval(network)
     fast.eval()
-    deploy.plan_export(fast, eval_via_export.WORTHWHILE, paddle.randn([9, 3, 32, 32]))
+    deploy.export_if_worthwhile(fast, eval_via_export.MIN_IMAGES, paddle.randn([9, 3, 32, 32]))
     assert fast._programs

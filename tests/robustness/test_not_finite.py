@@ -239,7 +239,7 @@ def test_views_do_not_hide_what_is_not_finite():
                 engine.TtaModel(Constant(value), mirror=True, multi_label=multi_label)(images)
     network = deploy.Probabilities(paddle.nn.Identity(), multi_label=True)
     with pytest.raises(TrainingError, match="output for image 2 of the batch is inf"):
-        deploy.probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))
+        deploy.predict_probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))
 
 
 def test_the_first_image_is_named_in_every_shape_of_output():

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.export_dir import PARAMETERS, Exported
+from ppzoo.deploy.export_dir import PARAMETERS, ExportedModel
 from ppzoo.errors import DataError, PpzooError
 from ppzoo.host import usable_cores
 
@@ -38,7 +38,7 @@ class InferenceProgram:
         return [output.copy_to_cpu() for output in self._outputs]
 
 
-class Program:
+class PaddleEngine:
     """The program of an export in Paddle Inference: images in, probabilities out.
 
     Raises:
@@ -48,7 +48,7 @@ class Program:
     name = "paddle"
     takes_pixels = False
 
-    def __init__(self, exported: Exported) -> None:
+    def __init__(self, exported: ExportedModel) -> None:
         try:
             self._program = InferenceProgram(exported.program, exported.parameters)
         except (RuntimeError, ValueError, OSError, IndexError) as error:
@@ -66,13 +66,13 @@ class Program:
         try:
             return self._program(images)[0]
         except (RuntimeError, ValueError) as error:
-            raise misfit(images.shape) from error
+            raise shape_error(images.shape) from error
 
     def batch(self, shape: tuple[int, ...]) -> Batch:
         return Batch(np.empty(shape, np.float32), self)
 
 
-def misfit(shape: tuple[int, ...]) -> DataError:
+def shape_error(shape: tuple[int, ...]) -> DataError:
     """The error about images of a shape that a program cannot take."""
     received = " x ".join(map(str, shape))
     return DataError(
