@@ -178,7 +178,7 @@ def test_a_url_in_the_place_of_a_path_keeps_its_slashes(trained, capsys):
         ["convert", "unused", f"{url}.pdparams", "--arch", "LeNet"],
     ):
         assert main(command) == 2
-        assert f"expected a path on this machine, got the URL '{url}" in one_error(capsys)
+        assert f"expected a local path, got the URL '{url}" in one_error(capsys)
 
 
 def shell(line, **variables):
