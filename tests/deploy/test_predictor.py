@@ -124,7 +124,7 @@ def test_files_are_decoded_if_the_export_has_no_decode_image(exported, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("image", "got"),
+    ("image", "received"),
     [
         (
             np.zeros((25, 33, 3), np.float32),
