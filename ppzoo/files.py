@@ -35,7 +35,7 @@ def expand_user(path: str, *, fix: str = "") -> str:
     """
     expanded = os.path.expanduser(path)
     if fix and expanded.startswith("~"):
-        raise ConfigError(f"{path}: expected a home folder, got none (HOME is not set); {fix}")
+        raise ConfigError(f"{path}: found no home folder (no such user, or HOME is not set); {fix}")
     return expanded
 
 

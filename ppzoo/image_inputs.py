@@ -10,14 +10,14 @@ import numpy as np
 
 from ppzoo.errors import DataError
 
-Image = str | os.PathLike | bytes | np.ndarray
+Image = str | os.PathLike[str] | bytes | np.ndarray
 
 MAX_SHOWN_LENGTH = 255  # of a missing path in an error message
 START_OF_BASE64 = re.compile(r"(data:|/9j/|iVBOR|R0lGOD|UklGR|Qk[0-9A-Za-z]|SUkq|TU0A)[^.]{60}")  # of an image file
 BASE64 = re.compile(r"[A-Za-z0-9+/=_\s-]{256,}")
 
 
-def to_path(image: str | os.PathLike) -> str:
+def to_path(image: str | os.PathLike[str]) -> str:
     """Return the path of an image as a string.
 
     Raises:

@@ -52,7 +52,7 @@ class Predictor:
 
     def __init__(
         self,
-        export_dir: str | os.PathLike,
+        export_dir: str | os.PathLike[str],
         *,
         batch_size: int = 16,
         engine: Literal["auto", "paddle", "onnxruntime", "openvino"] = "auto",

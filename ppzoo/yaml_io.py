@@ -9,7 +9,8 @@ invalid in paths and on terminals.
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import yaml
 
@@ -62,22 +63,26 @@ def _rules(inherited: _Rules, without: tuple[str, ...] = ()) -> _Rules:
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _rules(yaml.SafeLoader.yaml_implicit_resolvers, ("int", "float", "timestamp", "value"))
-    yaml_constructors: ClassVar[dict] = {}  # filled below
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}  # filled below
     depth = nodes = 0
     max_nodes = MAX_NODES
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
         self.nodes += 1
         if self.depth > MAX_DEPTH:
-            raise _error(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
+            raise _error(f"nested deeper than {MAX_DEPTH} levels", self.position())
         if self.nodes > self.max_nodes:
-            raise _error(f"more than {self.max_nodes} values", self.peek_event().start_mark)
+            raise _error(f"more than {self.max_nodes} values", self.position())
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def compose_mapping_node(self, anchor):
+    def position(self) -> yaml.Mark:
+        peek_event: Callable[[], yaml.Event] = self.peek_event
+        return peek_event().start_mark
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen: dict[str, yaml.Mark] = {}
         for key, _ in node.value:
@@ -92,7 +97,7 @@ class _Loader(yaml.SafeLoader):
             seen[key.value] = key.start_mark
         return node
 
-    def refuse_tag(self, node):
+    def refuse_tag(self, node: yaml.Node) -> NoReturn:
         raise _error(f"the tag {node.tag} is not allowed: a configuration can only contain plain data", node.start_mark)
 
 
@@ -100,11 +105,11 @@ def _error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
 
 
-def _scalar(kind: str):
+def _scalar(kind: str) -> Callable[[_Loader, yaml.ScalarNode], Any]:
     """Wrap PyYAML's constructor of a scalar, so that errors (`!!int x`, `!!int ""`) become YAML errors with a line."""
     construct = yaml.SafeLoader.yaml_constructors[_tag(kind)]
 
-    def read(loader, node):
+    def read(loader: _Loader, node: yaml.ScalarNode) -> Any:
         try:
             return construct(loader, node)
         except (ValueError, KeyError, IndexError):
@@ -113,7 +118,7 @@ def _scalar(kind: str):
     return read
 
 
-def _text(loader, node):
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = loader.construct_scalar(node)
     if _UNPRINTABLE.search(text):
         raise _error(f"expected printable text, got {text[:60]!r}", node.start_mark)

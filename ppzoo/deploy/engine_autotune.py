@@ -22,13 +22,13 @@ from ppzoo.deploy.engines import (
     ENGINE_NAMES,
     ONNX_ENGINES,
     Engine,
-    OnnxEngine,
     is_installed,
     open_engine,
     open_onnx_engine,
     package_versions,
 )
 from ppzoo.deploy.export_dir import ExportedModel
+from ppzoo.deploy.onnx_engines import OnnxEngine
 from ppzoo.deploy.onnx_model import is_pir_program
 from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import PpzooError
@@ -128,7 +128,7 @@ def _read_choice(file: Path) -> str | None:
     return name if name in ENGINE_NAMES else None
 
 
-def _write_choice(file: Path, content: dict) -> None:
+def _write_choice(file: Path, content: Mapping[str, object]) -> None:
     try:
         make_folder(file.parent)
         write_text(file, json.dumps(content, indent=1))

@@ -82,7 +82,7 @@ class _NetworkToExport(paddle.nn.Layer):
         super().__init__()
         self.network = network
 
-    def forward(self, images):
+    def forward(self, images: paddle.Tensor) -> Any:
         return self.network(images)
 
 

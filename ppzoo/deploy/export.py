@@ -43,10 +43,10 @@ class Probabilities(paddle.nn.Layer):
         self.network = network
         self.multi_label = multi_label
 
-    def forward(self, image):
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
         return self.from_scores(self.network(image))
 
-    def from_scores(self, scores):
+    def from_scores(self, scores: paddle.Tensor | Sequence[paddle.Tensor]) -> paddle.Tensor:
         """Convert the network's outputs to probabilities."""
         scores = scores[0] if isinstance(scores, (list, tuple)) else scores
         if self.multi_label:

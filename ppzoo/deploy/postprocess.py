@@ -52,6 +52,8 @@ class MultiLabelThreshOutput:
         ConfigError: `threshold` is out of range.
     """
 
+    label_kind = "multi"
+
     def __init__(self, *, threshold: float = 0.5, labels: Mapping[int, str] | None = None) -> None:
         _check_threshold(threshold)
         self.threshold = threshold
@@ -117,18 +119,21 @@ class DistillationPostProcess:
 
     Args:
         func: name of the other post-processing; `topk` and `threshold` are its options.
-        model_name: name of the network, the same as `Arch.infer_model_name`.
+        model_name: ignored; the network is that of `Arch.infer_model_name`.
         key: must be null, as in PaddleClas's files: the networks output class scores, not dictionaries.
 
     Raises:
         ConfigError: `key` is not null, or `func` does not have an option that is set.
     """
 
+    networks = "several"
+    network_options = ("model_name",)
+
     def __init__(
         self,
         *,
         func: str = "Topk",
-        model_name: str = "Student",
+        model_name: str | None = None,
         key: str | None = None,
         topk: int | None = None,
         threshold: float | None = None,

@@ -163,7 +163,7 @@ def test_pipes_in_the_place_of_files_keep_nobody_waiting(trained, tmp_path, caps
 def test_without_a_home_folder_the_variable_is_named(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("PPZOO_HOME", "~no_such_user/x")
-    with pytest.raises(ConfigError, match=r"HOME is not set.*: set PPZOO_HOME to a folder that can be written"):
+    with pytest.raises(ConfigError, match=r"HOME is not set.*; set PPZOO_HOME to a writable folder"):
         cache_home()
 
 
