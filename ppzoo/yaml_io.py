@@ -78,8 +78,8 @@ class _Loader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
-    def position(self) -> yaml.Mark:
-        peek_event: Callable[[], yaml.Event] = self.peek_event
+    def position(self) -> Any:
+        peek_event: Callable[[], Any] = self.peek_event
         return peek_event().start_mark
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
