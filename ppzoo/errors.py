@@ -150,7 +150,7 @@ def one_line(text: object) -> str:
 
 
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
-    """Return the name among `known` that is most like `name`; None if none is similar."""
+    """Return the most similar of the `known` names; None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
     near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
     return lowered[near[0]] if near else None
@@ -162,4 +162,4 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     near = nearest_name(name, names)
     if near:
         return f"; did you mean {near!r}?"
-    return f"; known: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are known"
+    return f"; available: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are available"

@@ -18,7 +18,7 @@ def usable_cores() -> int:
 
 
 def instruction_sets() -> str:
-    """Return the processor's instruction set extensions as Linux lists them; code for one list may not run on another.
+    """Return the processor's instruction set extensions as Linux lists them; compiled code depends on them.
 
     On other systems it is the processor's description.
     """
@@ -41,7 +41,7 @@ def cache_home() -> Path:
 
 
 def _read_cpuinfo(*keys: str) -> str:
-    """Return the first line of /proc/cpuinfo that starts with one of `keys`; without it, what Python knows."""
+    """Return the first line of /proc/cpuinfo that starts with one of `keys`; else the description that Python has."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

@@ -30,10 +30,10 @@ def to_path(image: str | os.PathLike[str]) -> str:
 
 
 def describe_invalid_image(image: Any, error: DataError, channels: int) -> str:
-    """Return an error message for one image: what was expected and what was received.
+    """Return a one-line error message for one image with the expected and the received object.
 
     Args:
-        error: what reading the image raised.
+        error: the exception that reading the image raised.
         channels: the number of channels of arrays that the export takes.
     """
     if isinstance(image, (str, os.PathLike)):

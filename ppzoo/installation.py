@@ -96,7 +96,7 @@ def release_of(version: str) -> Release | None:
     if version.startswith(DEVELOPMENT):
         return RELEASES[-1]
     numbers = _numbers(version)
-    return next((known for known in RELEASES if _numbers(known.first) <= numbers < _numbers(known.end)), None)
+    return next((each for each in RELEASES if _numbers(each.first) <= numbers < _numbers(each.end)), None)
 
 
 def _installed_version(origin: str | None) -> str | None:

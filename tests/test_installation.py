@@ -68,8 +68,8 @@ def test_the_documents_agree_with_the_table():
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in re.findall(r"^\| [23].*\|$", text, re.M)]
     yes = {True: "yes", False: "no"}
     assert rows == [
-        [f"{known.first} to below {known.end}", known.tested, yes[known.onnx_engines], yes[known.sot]]
-        for known in RELEASES
+        [f"{release.first} to below {release.end}", release.tested, yes[release.onnx_engines], yes[release.sot]]
+        for release in RELEASES
     ]
 
 

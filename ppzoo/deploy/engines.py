@@ -64,8 +64,8 @@ def open_engine(
     """Load an export into the engine `name`.
 
     Args:
-        batch_size: the usual batch size, for which the engine is optimized; others work too.
-        normalization: an engine that is faster when it normalizes itself does so, and then takes pixels.
+        batch_size: the usual batch size, for which the engine is optimized; other sizes work, too.
+        normalization: moved into the engine if that makes it faster; its input is then uint8 pixels.
 
     Raises:
         ConfigError: the engine is unknown, not installed, or cannot run this export.

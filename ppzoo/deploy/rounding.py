@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import paddle
 
-ERROR_FACTOR = 10.0  # how many times the network's own float32 error a program's error may be
+ERROR_FACTOR = 10.0  # a program's error can be at most this many times the network's own float32 error
 QUANTILE = 0.75  # of the per-image errors; the largest error of a badly conditioned network has no bound
 
 OutputFunction = Callable[[np.ndarray], Sequence[np.ndarray]]

@@ -1,7 +1,7 @@
 """Train, evaluate, export and predict in processes without the modules and functions that only POSIX systems have.
 
-This is the nearest that a Linux machine comes to Windows and macOS. A `sitecustomize` module, which Python imports at
-start, removes them, also from the processes that the commands start.
+It approximates Windows and macOS on a Linux machine. Python imports a `sitecustomize` module when it starts, which
+removes them, also in the processes that the commands start.
 """
 
 import os
