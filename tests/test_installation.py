@@ -113,6 +113,7 @@ def test_a_missing_paddlepaddle_has_a_fix_that_works(monkeypatch, python, fix):
     assert fix in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Support for `.tool.setuptools.` in `pyproject.toml` is still")
 def test_the_version_is_read_without_importing_paddlepaddle(monkeypatch):
     """pip builds a wheel in an environment without PaddlePaddle."""
     pyprojecttoml = pytest.importorskip("setuptools.config.pyprojecttoml")
