@@ -15,9 +15,44 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 HIDE_POSIX = '''
+import fcntl
 import os
 import signal
 import sys
+import types
+
+
+class Timeout(TimeoutError):
+    pass
+
+
+class FileLock:
+    # Replaces the class of the package filelock, which needs either POSIX or Windows.
+    flock, exclusive, nonblocking = fcntl.flock, fcntl.LOCK_EX, fcntl.LOCK_NB
+
+    def __init__(self, lock_file, mode=0o644, thread_local=True):
+        self.lock_file, self.file = os.fspath(lock_file), None
+
+    @property
+    def is_locked(self):
+        return self.file is not None
+
+    def acquire(self, timeout):
+        file = open(self.lock_file, "a")
+        try:
+            FileLock.flock(file, self.exclusive | (self.nonblocking if timeout == 0 else 0))
+        except BlockingIOError as error:
+            raise Timeout(self.lock_file) from error
+        self.file = file
+
+    def release(self):
+        self.file.close()
+        self.file = None
+
+
+sys.modules["filelock"] = types.ModuleType("filelock")
+sys.modules["filelock"].FileLock, sys.modules["filelock"].Timeout = FileLock, Timeout
+del fcntl
 
 for name in "fcntl resource pwd grp termios tty pty syslog readline".split():
     sys.modules[name] = None
