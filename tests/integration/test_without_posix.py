@@ -135,6 +135,7 @@ def test_every_module_can_be_imported(environment):
     run(environment, "-c", code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_train_evaluate_export_and_predict(environment, photo, tmp_path, num_workers):
     options = [
