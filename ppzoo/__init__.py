@@ -1,6 +1,6 @@
-"""ppzoo: light image classifiers on PaddlePaddle, with PaddleClas's configurations, names and weights.
+"""Light image classifiers on PaddlePaddle, with PaddleClas's configurations, architecture names and weights.
 
-Importing this package does not import PaddlePaddle; the first use of a name below does.
+Importing this package does not import PaddlePaddle; the first use of a name in `__all__` does.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from ppzoo.installation import require_paddle
 
 __version__ = "0.1.0"
 
-warnings.filterwarnings("ignore", "No ccache found", UserWarning)  # PaddlePaddle warns on import
+warnings.filterwarnings("ignore", "No ccache found", UserWarning)  # PaddlePaddle emits it on import
 
-_DOORS = {
+_LAZY_NAMES = {
     "create_model": "ppzoo.builders",
     "list_models": "ppzoo.models",
     "load_weights": "ppzoo.builders",
     "Predictor": "ppzoo.predictor",
 }
-_MODULES = ("build", "weights")
+_LAZY_MODULES = ("builders", "weights")
 
-__all__ = [*_DOORS, *_MODULES]
+__all__ = [*_LAZY_NAMES, *_LAZY_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _DOORS or name == "build":
+    if name in _LAZY_NAMES or name == "builders":
         require_paddle()
-    if name in _MODULES:
+    if name in _LAZY_MODULES:
         return importlib.import_module(f"ppzoo.{name}")
-    if name not in _DOORS:
+    if name not in _LAZY_NAMES:
         raise AttributeError(f"module 'ppzoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_DOORS[name]), name)
+    return getattr(importlib.import_module(_LAZY_NAMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
-"""The errors that a user may meet: each says in one line what was expected, what was received and how to mend it.
+"""The exceptions that ppzoo raises for users: one line with what was expected, what was received, and the fix.
 
-The command line prints the line without a traceback and ends with the class's `exit_status`:
-2 where the user's input is wrong, 1 where a correctly described run failed.
+The command line prints this line without a traceback and exits with the class's `exit_status`:
+2 if the user's input is wrong, 1 if a valid run failed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Control characters, and those that change the direction of writing.
-_OBEYED = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Control characters, and those that change the writing direction.
+_CONTROL_CHARACTERS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class PpzooError(Exception):
-    """Base of all of them; what a name in the text has of line ends is shown as such.
+    """Base class; line breaks and control characters in the text are escaped.
 
     Args:
-        python_hint: ends the text for callers in Python; the command line, where it does not help, prints `line`.
+        python_hint: appended to the message for callers in Python; the command line prints `line`, without it.
     """
 
     exit_status = 2
@@ -32,7 +32,11 @@ class PpzooError(Exception):
 
 
 class ConfigError(PpzooError):
-    """A configuration or a command line that cannot be carried out. `problems` has one line each."""
+    """An invalid configuration or command line.
+
+    Attributes:
+        problems: one line for each mistake.
+    """
 
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(map(one_line, problems))
@@ -41,34 +45,34 @@ class ConfigError(PpzooError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that a registry does not hold."""
+    """A name that is not in a registry."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}{suggestion(name, known)}")
 
 
 class WeightsError(PpzooError):
-    """A weight file that cannot be read, must not be read, or does not fit the network."""
+    """A weight file that cannot be read, is not safe to read, or does not match the network."""
 
 
 class DataError(PpzooError):
-    """A dataset or an image that is missing, broken or labeled wrongly."""
+    """A dataset or an image that is missing, damaged or has an invalid label."""
 
 
 class BatchError(DataError):
-    """Images of a batch that could not be predicted, while the others were.
+    """Some images of a batch could not be predicted; the predictions of the other images are in `results`.
 
     Attributes:
-        errors: index of each of these images -> what is wrong with it.
-        results: the predictions of all images in their order; None where there is an error.
+        errors: index of an image -> its error.
+        results: the predictions in the order of the images, with None for those in `errors`.
     """
 
-    SHOWN = 3
+    MAX_SHOWN = 3
 
     def __init__(self, errors: Mapping[int, DataError], results: Sequence[Any]) -> None:
         self.errors, self.results = dict(errors), list(results)
-        shown = [f"images[{index}]: {error}" for index, error in list(self.errors.items())[: self.SHOWN]]
-        more = [f"{len(self.errors) - self.SHOWN} more"] if len(self.errors) > self.SHOWN else []
+        shown = [f"images[{index}]: {error}" for index, error in list(self.errors.items())[: self.MAX_SHOWN]]
+        more = [f"{len(self.errors) - self.MAX_SHOWN} more"] if len(self.errors) > self.MAX_SHOWN else []
         count = f"{len(self.errors)} of {len(self.results)} images cannot be predicted"
         super().__init__(f"{count}: {'; '.join(shown + more)}")
 
@@ -81,75 +85,81 @@ class CheckpointError(PpzooError):
 
 
 class DeviceError(PpzooError):
-    """PaddlePaddle is missing, or the device that was asked for is."""
+    """PaddlePaddle or the requested device is not available."""
 
 
 class TrainingError(PpzooError):
-    """A run that went wrong on its way, through no fault of its description."""
+    """A run with valid input failed."""
 
     exit_status = 1
 
 
 class NotFiniteError(TrainingError):
-    """A loss or gradients that are not finite."""
+    """The loss or the gradients are not finite."""
 
 
 class Interrupted(PpzooError):
-    """A run that stopped because a signal asked it to; the exit status is the shell's, 128 + the signal's number."""
+    """A run was stopped by a signal; the exit status is 128 + the signal's number, as in a shell."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; --resume auto goes on from here")
+        super().__init__(f"stopped by {signal.Signals(number).name}; resume with --resume auto")
         self.exit_status = 128 + number
 
 
 def printable(text: object) -> str:
-    """The text with escapes in the place of characters that a terminal obeys; ends of lines and tabs stay.
+    """Escape the characters that control a terminal, except line breaks and tabs; valid JSON stays valid.
 
-    Names come from files that anybody may have made. What is JSON stays JSON.
+    File names and label names can come from untrusted sources.
     """
-    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
+    return _CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
-# What a path that a user gave can be wrong about; all else (a full disk, no permission, ...) is the system's.
-WRONG_PATH = (
+# The mistakes that a user's path can have; all other errors (disk full, no permission, ...) are system failures.
+PATH_ERRNOS = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO),
 )
 
 
 class OutputError(PpzooError):
-    """A file that cannot be written: the path is wrong (exit status 2), or the system refuses (1)."""
+    """A file cannot be written: the path is wrong (exit status 2), or the system failed (1)."""
 
     def __init__(self, path: object, error: OSError) -> None:
         super().__init__(f"cannot write {path}: {error.strerror or error}")
-        self.exit_status = status_of_failure(error)
+        self.exit_status = exit_status_of(error)
 
 
-def describe_failure(error: OSError) -> str:
-    """'PATH: No space left on device', or what is known of it."""
+def describe_os_error(error: OSError) -> str:
+    """Return 'PATH: REASON', such as 'output/log: No space left on device', or only the reason without a path."""
     reason = str(error.strerror or error or type(error).__name__)
-    return one_line(reason if error.filename is None else f"{_text(error.filename)}: {reason}")
+    return one_line(reason if error.filename is None else f"{_decode_name(error.filename)}: {reason}")
 
 
-def status_of_failure(error: OSError) -> int:
-    """The exit status of a command that a call of the system ended."""
-    return 2 if error.errno in WRONG_PATH else 1
+def exit_status_of(error: OSError) -> int:
+    """Return the exit status of a command that failed with `error`."""
+    return 2 if error.errno in PATH_ERRNOS else 1
 
 
-def _text(name: object) -> str:
+def _decode_name(name: object) -> str:
     return name.decode(errors="surrogateescape") if isinstance(name, bytes) else str(name)
 
 
 def one_line(text: object) -> str:
-    """The printable text with its line ends written as a backslash and n."""
+    """Return `printable(text)` with line breaks replaced by a backslash and n."""
     return printable("\\n".join(str(text).splitlines()))
 
 
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """'; did you mean X?' with the nearest of `known`, or the whole list where it is short and nothing is near."""
-    names = sorted(known)
-    lowered = {candidate.lower(): candidate for candidate in names}
+def nearest_name(name: object, known: Iterable[str]) -> str | None:
+    """Return the most similar of the `known` names; None if none is similar."""
+    lowered = {candidate.lower(): candidate for candidate in sorted(known)}
     near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
+    return lowered[near[0]] if near else None
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """Return '; did you mean X?' with the most similar of `known`; if none is similar, the list or its length."""
+    names = sorted(known)
+    near = nearest_name(name, names)
     if near:
-        return f"; did you mean {lowered[near[0]]!r}?"
-    return f"; known: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are known"
+        return f"; did you mean {near!r}?"
+    return f"; available: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are available"

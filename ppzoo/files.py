@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, never meets half of one, and telling whether they still are the same."""
+"""Write files atomically, open untrusted files safely, and compute checksums."""
 
 from __future__ import annotations
 
@@ -15,25 +15,35 @@ from typing import Annotated, BinaryIO
 
 from ppzoo.errors import ConfigError
 
-LONGEST_PREFIX = 50  # characters of a file's name in that of its temporary file, which may have 255 bytes
+MAX_PREFIX_LENGTH = 50  # of a file's name in the name of its temporary file, which can have at most 255 bytes
 WEIGHTS = ".pdparams"
-EPOCH = re.compile(r"epoch_[0-9]+")  # a checkpoint of that epoch
+EPOCH = re.compile(r"epoch_[0-9]+")  # the checkpoint of an epoch
 
 IS_PATH = "path"
 PathText = Annotated[str, IS_PATH]
-"""A path that a configuration gives; it may begin with `~`."""
+"""A path in a configuration; a leading `~` is expanded."""
 
 
-def expand_user(path: str) -> str:
-    """The path with `~` or `~USER` at its beginning replaced by that user's home folder, if there is such a user."""
-    return os.path.expanduser(path)
+def expand_user(path: str, *, fix: str = "") -> str:
+    """Replace a leading `~` or `~USER` by the user's home folder; without one the path is returned as it is.
+
+    Args:
+        fix: if given, a missing home folder is an error that ends with it.
+
+    Raises:
+        ConfigError: see `fix`.
+    """
+    expanded = os.path.expanduser(path)
+    if fix and expanded.startswith("~"):
+        raise ConfigError(f"{path}: found no home folder (no such user, or HOME is not set); {fix}")
+    return expanded
 
 
 def weights_of_run(folder: Path, *, to_resume: bool = False) -> Path | None:
-    """The weights in a run's folder that are meant most of the time, as a path without suffix; None where it has none.
+    """Return the best weights in a run's folder, or the latest ones, as a path without suffix; None if there are none.
 
     Args:
-        to_resume: the latest ones, from which a run can be resumed, before the best ones.
+        to_resume: prefer the latest weights, from which the run can be resumed.
     """
     names = [file.name.removesuffix(WEIGHTS) for file in folder.glob(f"*{WEIGHTS}")] if os.path.isdir(folder) else []
     epochs = sorted((name for name in names if EPOCH.fullmatch(name)), key=lambda name: -int(name.partition("_")[2]))
@@ -42,9 +52,9 @@ def weights_of_run(folder: Path, *, to_resume: bool = False) -> Path | None:
 
 
 def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
-    """'; did you mean X?' where there are no weights `path`: a similar name beside it, else those of the run there.
+    """Return '; did you mean X?' for missing weights `path`: a similar name in its folder, else the run's weights.
 
-    Empty where there are none. The names of epochs are all similar, and one is not a mistyped other.
+    Without a suggestion it is empty. Names of epochs are never suggested for each other, as they are all similar.
     """
     folder = path if os.path.isdir(path) else path.parent
     if not os.path.isdir(folder):
@@ -56,22 +66,24 @@ def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, bring it to the disk, then put it in the place of `path`.
+    """Write a temporary file in the folder of `path` with `write`, flush it to the disk, and rename it to `path`.
 
-    Until the last step an older file of that name stays as it was; whatever stops the writing, no other file is
-    left. The folder must be there: one that disappeared must not be made anew with a single file in it.
+    An existing file stays unchanged until the rename. If writing fails, the temporary file is removed. The folder is
+    not created: a run's folder that was deleted must not reappear with a single file.
 
     Raises:
-        OSError: the folder is missing or cannot be written, or the disk is full; it names `path`.
+        OSError: the folder is missing or cannot be written, or the disk is full; `filename` is `path`.
     """
     path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:LONGEST_PREFIX]}.", suffix=".tmp", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name[:MAX_PREFIX_LENGTH]}.", suffix=".tmp", dir=path.parent
+        )
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)
                 file.flush()
-                if hasattr(os, "fchmod"):  # by descriptor: another user may have put a link in the place of the name
+                if hasattr(os, "fchmod"):  # by descriptor: the name could be replaced by a link
                     os.fchmod(file.fileno(), 0o666 & ~_umask())
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -79,34 +91,38 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], o
             os.unlink(temporary)
             raise
         sync_folder(path.parent)
-    except OSError as error:  # of the temporary file, of which the caller knows nothing
+    except OSError as error:  # it has the name of the temporary file
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     except ValueError as error:
         if "\0" not in str(path):
             raise
-        raise OSError(errno.EINVAL, "its name has a NUL", str(path)) from error
+        raise OSError(errno.EINVAL, "the name contains a NUL character", str(path)) from error
 
 
 def is_url(name: object) -> bool:
+    """Return whether `name` starts with a URL scheme."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(name)) is not None
 
 
 def local_path(name: str | os.PathLike[str], what: str) -> Path:
-    """`name` as a path; of a URL it would lose a slash.
+    """Return `name` as a path.
+
+    Args:
+        what: the name of the option, for the error message.
 
     Raises:
-        ConfigError: it is a URL; `what` is expected on this machine.
+        ConfigError: it is a URL.
     """
     if is_url(name):
-        raise ConfigError(f"{what}: expected a path on this machine, got the URL {str(name)!r}")
+        raise ConfigError(f"{what}: expected a local path, got the URL {str(name)!r}")
     return Path(name)
 
 
 def make_parent(path: str | os.PathLike[str]) -> None:
-    """Make the folders on the way to `path` that are missing.
+    """Create the parent folders of `path` that are missing.
 
     Raises:
-        OSError: one cannot be made, or is a file.
+        OSError: a folder cannot be created, or is a file.
     """
     folder = Path(path).parent
     try:
@@ -114,47 +130,50 @@ def make_parent(path: str | os.PathLike[str]) -> None:
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
     except ValueError as error:
-        raise OSError(errno.EINVAL, "its name has a NUL", str(folder)) from error
+        raise OSError(errno.EINVAL, "the name contains a NUL character", str(folder)) from error
 
 
-def open_without_links(path: str | os.PathLike[str], flags: int) -> int:
-    """The `opener` of `open` for a file that is written under a predictable name: a link planted there is not followed.
+def open_without_links(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
+    """Open a file for writing without following a link that somebody put there; an `opener` for `open`.
+
+    Args:
+        mode: permissions of a created file.
 
     Raises:
-        OSError: the name is a link, a pipe or a device, or the file cannot be opened.
+        OSError: the file is a link, a pipe or a device, or cannot be opened.
     """
-    if os.path.islink(path):  # for its message; O_NOFOLLOW decides
-        raise OSError(errno.ELOOP, f"{path} is a link, which is not followed: remove it")
-    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if os.path.islink(path):  # for a clear message; O_NOFOLLOW is the actual protection
+        raise OSError(errno.ELOOP, f"{path} is a link, which is not followed; remove it")
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), mode)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise OSError(errno.EINVAL, f"{path} is not a regular file: remove it")
+        raise OSError(errno.EINVAL, f"{path} is not a regular file; remove it")
     return handle
 
 
 def read_plain_file(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file (`open_plain_file`)."""
+    """Return the content of a regular file; see `open_plain_file`."""
     with open_plain_file(path) as file:
         return file.read()
 
 
 def open_plain_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading that is one: a pipe might keep us waiting for ever, a device might never end.
+    """Open a regular file for reading; pipes and devices, which can block or never end, are refused.
 
     Raises:
-        OSError: it cannot be read, or is none; a NUL in its name counts as such.
+        OSError: it cannot be read, is not a regular file, or its name contains a NUL character.
     """
     try:
         mode = os.stat(path).st_mode
     except ValueError as error:
-        raise OSError(errno.EINVAL, "its name has a NUL", os.fspath(path)) from error
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # the system has its own words for folders
-        raise OSError(errno.EINVAL, "it is a pipe or a device", os.fspath(path))
+        raise OSError(errno.EINVAL, "the name contains a NUL character", os.fspath(path)) from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a directory raises the system's own error
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", os.fspath(path))
     return open(path, "rb")
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a file's name, as the system returns it under any locale, is written in UTF-8."""
+    """Return whether the bytes of a file's name are valid UTF-8, whatever the locale."""
     try:
         os.fsencode(name).decode()
     except UnicodeError:
@@ -163,17 +182,17 @@ def is_utf8(name: str) -> bool:
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    """What a killed `write_atomically` left in a folder."""
+    """Return the temporary files that an interrupted `write_atomically` left in a folder."""
     return [file for file in folder.glob(".*.tmp") if re.fullmatch(r"\..+\.[a-z0-9_]{8}\.tmp", file.name)]
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """`write_atomically` for text, in UTF-8."""
+    """Write UTF-8 text with `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -182,25 +201,31 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its missing parents, which only the user may write whatever the umask is."""
-    for step in [*reversed(folder.parents), folder]:
-        if not step.is_dir():
+    """Create a folder and its missing parents; whatever the umask, only the user can write to them."""
+    for path in [*reversed(folder.parents), folder]:
+        if not path.is_dir():
             try:
-                step.mkdir(mode=0o755)
+                path.mkdir(mode=0o755)
             except FileExistsError:
-                if not step.is_dir():  # else another process was faster
+                if not path.is_dir():  # otherwise another process created it first
                     raise
 
 
 def _umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
+def sync_file(path: Path) -> None:
+    """Flush a file's content to the disk."""
+    with open(path, "r+b") as file:  # Windows flushes only files that are open for writing
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
-    """Bring the folder's own entries to the disk, so that the new name survives a power cut; POSIX only."""
+    """Flush a folder's entries to the disk, so that a rename survives a power failure; does nothing on Windows."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What this machine offers: cores, instruction sets, a folder for what is kept between runs; and limits of sizes."""
+"""Facts about this machine (cores, processor, cache folder), and limits of sizes."""
 
 from __future__ import annotations
 
@@ -6,52 +6,44 @@ import os
 import platform
 from pathlib import Path
 
-from ppzoo.errors import ConfigError
+from ppzoo.files import expand_user
 
 MAX_PIXELS = 178_000_000  # of an image, decoded or made by a transform
-MAX_CLASSES = 1_000_000  # each has a row of weights in the network's last layer, of up to 4,096 numbers: 16 GB
+MAX_CLASSES = 1_000_000  # each has a row of up to 4,096 weights in the last layer: 16 GB
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on."""
+    """Return the number of cores that this process can use; on macOS and Windows, all cores of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def instruction_sets() -> str:
-    """The processor's own list of what it can do: code made for one processor may not run on another."""
-    return _said_of_processor("flags", "Features")
+    """Return the processor's instruction set extensions as Linux lists them; compiled code depends on them.
+
+    On other systems it is the processor's description.
+    """
+    return _read_cpuinfo("flags", "Features")
 
 
 def processor_name() -> str:
-    """The processor's model as it says it."""
-    return _said_of_processor("model name", "CPU part")
+    """Return the processor's model name."""
+    return _read_cpuinfo("model name", "CPU part")
 
 
 def cache_home() -> Path:
-    """The folder for what ppzoo keeps between runs: `$PPZOO_HOME`, ~/.cache/ppzoo by default.
+    """Return the folder for files that ppzoo keeps between runs: `$PPZOO_HOME`, by default ~/.cache/ppzoo.
 
     Raises:
-        ConfigError: this user has no home folder, and PPZOO_HOME does not name another one.
+        ConfigError: PPZOO_HOME is not set, and the user has no home folder.
     """
-    return expanded(os.environ.get("PPZOO_HOME") or "~/.cache/ppzoo", "set PPZOO_HOME to a folder that can be written")
+    fix = "set PPZOO_HOME to a writable folder"
+    return Path(expand_user(os.environ.get("PPZOO_HOME") or "~/.cache/ppzoo", fix=fix))
 
 
-def expanded(path: str, fix: str) -> Path:
-    """A path whose leading `~` is replaced by the home folder.
-
-    Raises:
-        ConfigError: there is none, with what to do about it.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:  # HOME is not set, and the system does not know the user
-        raise ConfigError(f"{path}: expected a home folder, got none (HOME is not set): {fix}") from error
-
-
-def _said_of_processor(*keys: str) -> str:
-    """The first line about one of `keys` in Linux's description of the processor."""
+def _read_cpuinfo(*keys: str) -> str:
+    """Return the first line of /proc/cpuinfo that starts with one of `keys`; else the description that Python has."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+    except OSError:  # not Linux
         return platform.processor()
     return next((line for line in lines if line.startswith(keys)), platform.processor())

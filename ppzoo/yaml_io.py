@@ -1,15 +1,16 @@
-"""YAML to plain data and back: mappings, lists, text, numbers, true, false and null, and nothing else.
+"""Read and write YAML with plain data only: mappings, lists, strings, numbers, booleans and null.
 
-What YAML itself leaves open is closed here. Keys are text and come once; tags that make other objects are refused, and
-so are documents that are too long, too deep, have too many values, or grow too large through aliases. `1e-5` is a
-number, as everywhere but in YAML 1.1; dates and base-60 numbers (`12:30`) stay text. Text holds neither NUL nor lone
-surrogates, which no path and no terminal takes.
+It is stricter than YAML: keys must be unique strings, and tags for other objects are refused, as are documents that are
+too long, too deeply nested, have too many values, or become too large through aliases. `1e-5` is a number, unlike in
+YAML 1.1; dates and base-60 numbers (`12:30`) are strings. Strings cannot contain NUL or lone surrogates, which are
+invalid in paths and on terminals.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import yaml
 
@@ -21,14 +22,14 @@ MAX_NODES = 20_000
 
 
 class Limits(NamedTuple):
-    """How long a document may be, and how many values it may have."""
+    """The largest size of a document in bytes, and the largest number of values."""
 
     size: int
     values: int
 
 
-CONFIGURATION = Limits(MAX_BYTES, MAX_NODES)
-EXPORT = Limits(8 << 20, 200_000)  # settings of an export, with the names of all classes
+CONFIGURATION_LIMITS = Limits(MAX_BYTES, MAX_NODES)
+EXPORT_LIMITS = Limits(8 << 20, 200_000)  # the settings of an export include the names of all classes
 
 _INT = r"[-+]?(?:0|[1-9][0-9]*)"
 _FLOAT = (
@@ -52,7 +53,7 @@ _NUMBERS: _Rules = {
 
 
 def _rules(inherited: _Rules, without: tuple[str, ...] = ()) -> _Rules:
-    """By which a bare word gets its type, as first character -> (tag, pattern)s: PyYAML's rules, then our numbers."""
+    """Return the rules for the types of unquoted scalars, first character -> (tag, pattern)s: PyYAML's, then ours."""
     dropped = tuple(map(_tag, without))
     table = {first: [rule for rule in rules if rule[0] not in dropped] for first, rules in inherited.items()}
     for first, rules in _NUMBERS.items():
@@ -62,22 +63,26 @@ def _rules(inherited: _Rules, without: tuple[str, ...] = ()) -> _Rules:
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _rules(yaml.SafeLoader.yaml_implicit_resolvers, ("int", "float", "timestamp", "value"))
-    yaml_constructors: ClassVar[dict] = {}  # filled below
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}  # filled below
     depth = nodes = 0
-    most = MAX_NODES
+    max_nodes = MAX_NODES
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
         self.nodes += 1
         if self.depth > MAX_DEPTH:
-            raise _refusal(f"nested deeper than {MAX_DEPTH} levels", self.peek_event().start_mark)
-        if self.nodes > self.most:
-            raise _refusal(f"more than {self.most} values", self.peek_event().start_mark)
+            raise _error(f"nested deeper than {MAX_DEPTH} levels", self.position())
+        if self.nodes > self.max_nodes:
+            raise _error(f"more than {self.max_nodes} values", self.position())
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def compose_mapping_node(self, anchor):
+    def position(self) -> Any:
+        peek_event: Callable[[], Any] = self.peek_event
+        return peek_event().start_mark
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen: dict[str, yaml.Mark] = {}
         for key, _ in node.value:
@@ -85,38 +90,38 @@ class _Loader(yaml.SafeLoader):
                 continue
             if not isinstance(key, yaml.ScalarNode) or key.tag != _tag("str"):
                 found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a collection"
-                raise _refusal(f"a key must be text, got {found} (quote it)", key.start_mark)
+                raise _error(f"a key must be a string, got {found} (quote it)", key.start_mark)
             if key.value in seen:
                 first = seen[key.value].line + 1
-                raise _refusal(f"the key {key.value!r} comes twice (first in line {first})", key.start_mark)
+                raise _error(f"duplicate key {key.value!r} (first in line {first})", key.start_mark)
             seen[key.value] = key.start_mark
         return node
 
-    def refuse_tag(self, node):
-        raise _refusal(f"the tag {node.tag} is refused: a configuration holds plain data only", node.start_mark)
+    def refuse_tag(self, node: yaml.Node) -> NoReturn:
+        raise _error(f"the tag {node.tag} is not allowed: a configuration can only contain plain data", node.start_mark)
 
 
-def _refusal(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+def _error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
 
 
-def _scalar(kind: str):
-    """PyYAML's constructor of a scalar, whose own errors (`!!int x`, `!!int ""`) become a YAML error with its line."""
+def _scalar(kind: str) -> Callable[[_Loader, yaml.ScalarNode], Any]:
+    """Wrap PyYAML's constructor of a scalar, so that errors (`!!int x`, `!!int ""`) become YAML errors with a line."""
     construct = yaml.SafeLoader.yaml_constructors[_tag(kind)]
 
-    def read(loader, node):
+    def read(loader: _Loader, node: yaml.ScalarNode) -> Any:
         try:
             return construct(loader, node)
         except (ValueError, KeyError, IndexError):
-            raise _refusal(f"expected a value of type {kind}, got {node.value[:60]!r}", node.start_mark) from None
+            raise _error(f"expected a value of type {kind}, got {node.value[:60]!r}", node.start_mark) from None
 
     return read
 
 
-def _text(loader, node):
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = loader.construct_scalar(node)
     if _UNPRINTABLE.search(text):
-        raise _refusal(f"expected text, got {text[:60]!r} with a character that is none", node.start_mark)
+        raise _error(f"expected printable text, got {text[:60]!r}", node.start_mark)
     return text
 
 
@@ -129,7 +134,7 @@ _Loader.yaml_constructors = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text that this loader, or YAML 1.1's, would take for something else."""
+    """Quotes the strings that this loader, or a YAML 1.1 loader, would read as another type."""
 
     yaml_implicit_resolvers = _rules(yaml.SafeDumper.yaml_implicit_resolvers)
 
@@ -137,19 +142,19 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, data: str) -> yaml.ScalarNode:
-        """Characters that YAML takes for ends of lines, or for none, survive as escapes only."""
+        """Escape the characters that YAML treats as line breaks or does not allow."""
         return self.represent_scalar(_tag("str"), data, style='"' if _ESCAPED.search(data) else None)
 
 
 _Dumper.add_representer(str, _Dumper.text)
 
 
-def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any:
-    """The plain data of one YAML document; no two places of it share a list or a mapping.
+def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS) -> Any:
+    """Parse one YAML document; aliases become copies.
 
     Args:
         text: the document; bytes are UTF-8, or UTF-16 with a byte-order mark.
-        source: what error messages call it, such as the file's path.
+        source: its name in error messages, such as the file's path.
 
     Raises:
         ConfigError: one line with source and line number.
@@ -158,72 +163,72 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION) -> Any
         raise ConfigError(f"{source}: expected a configuration of at most {limits.size} bytes, got a larger one")
     try:
         loader = _Loader(text)
-        loader.most = limits.values
+        loader.max_nodes = limits.values
         node = loader.get_single_node()
         if node is None:
             return None
-        _measure(node, limits.values, {}, set())
-        return _unshared(loader.construct_document(node))
+        _check_size(node, limits.values, {}, set())
+        return _copy_aliases(loader.construct_document(node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
     except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{source}: expected YAML text, got bytes that are not ({error.reason})") from None
-    except (ValueError, OverflowError):  # PyYAML's, of numbers that it believes: "\UFFFFFFFF", %YAML 1.999...
-        raise ConfigError(f"{source}: expected YAML text, got an escape or a version that cannot be") from None
+        raise ConfigError(f"{source}: expected YAML, got invalid characters ({error.reason})") from None
+    except (ValueError, OverflowError):  # PyYAML does not validate some numbers: "\UFFFFFFFF", %YAML 1.999...
+        raise ConfigError(f"{source}: expected YAML, got an invalid escape sequence or YAML version") from None
 
 
 def is_quoted(text: str) -> bool:
-    """Whether all of a text, but for spaces around it, is in YAML's quotes."""
+    """Return whether a text, without surrounding spaces, is one quoted YAML string."""
     return _QUOTED.fullmatch(text.strip()) is not None
 
 
 def ends_in_comment(text: str) -> bool:
-    """Whether a comment follows all else in a YAML text."""
+    """Return whether a YAML text ends in a comment."""
     content = (yaml.ScalarToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
     ends = [token.end_mark.index for token in yaml.scan(text, Loader=yaml.SafeLoader) if isinstance(token, content)]
     return max(ends, default=0) < len(text.rstrip())
 
 
 def require_text(text: str, source: str) -> None:
-    """Refuse text that no configuration may hold.
+    """Refuse text that cannot be part of a configuration.
 
     Raises:
-        ConfigError: it is too long, or has characters that YAML does not take.
+        ConfigError: it is too long, or has characters that YAML does not allow.
     """
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{source}: expected a value of at most {MAX_BYTES} bytes, got a larger one")
     if _UNPRINTABLE.search(text) or yaml.reader.Reader.NON_PRINTABLE.search(text):
-        raise ConfigError(f"{source}: expected text, got {text[:60]!r} with a character that is none")
+        raise ConfigError(f"{source}: expected printable text, got {text[:60]!r}")
 
 
-def _measure(node: yaml.Node, most: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
-    """Number of nodes and depth below `node` with every alias written out; refuses what is endless or too large."""
+def _check_size(node: yaml.Node, limit: int, measured: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+    """Return the number of nodes and the depth below `node` with all aliases expanded; refuse what is too large."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 1
     if id(node) in above:
-        raise _refusal("an alias contains itself", node.start_mark)
+        raise _error("an alias refers to itself", node.start_mark)
     if id(node) not in measured:
         above.add(id(node))
         pairs = isinstance(node, yaml.MappingNode)
         children = [child for pair in node.value for child in pair] if pairs else node.value
-        sizes = [_measure(child, most, measured, above) for child in children]
+        sizes = [_check_size(child, limit, measured, above) for child in children]
         above.remove(id(node))
         nodes = 1 + sum(size for size, _ in sizes)
         depth = 1 + max((depth for _, depth in sizes), default=0)
-        if nodes > most or depth > MAX_DEPTH:
-            raise _refusal(f"aliases make more than {most} values or {MAX_DEPTH} levels", node.start_mark)
+        if nodes > limit or depth > MAX_DEPTH:
+            raise _error(f"with aliases expanded, more than {limit} values or {MAX_DEPTH} levels", node.start_mark)
         measured[id(node)] = nodes, depth
     return measured[id(node)]
 
 
-def _unshared(value: Any) -> Any:
+def _copy_aliases(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _unshared(item) for key, item in value.items()}
-    return [_unshared(item) for item in value] if isinstance(value, list) else value
+        return {key: _copy_aliases(item) for key, item in value.items()}
+    return [_copy_aliases(item) for item in value] if isinstance(value, list) else value
 
 
 def dump(config: Any) -> str:
-    """YAML that `parse` reads back as the same data, keys in their order."""
+    """Return `config` as YAML that `parse` reads back as the same data, in the same order of keys."""
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)

@@ -1,4 +1,4 @@
-"""Imports between the packages run one way, and importing ppzoo does not import PaddlePaddle."""
+"""Imports between packages go in one direction, and importing ppzoo does not import PaddlePaddle."""
 
 import ast
 import subprocess
@@ -7,10 +7,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
 BASE = {"backports", "errors", "finite", "installation", "registry", "events", "arithmetic", "files", "host"}
-BASE |= {"launcher", "ppzoo", "yaml_io"}
+BASE |= {"launcher", "locks", "ppzoo", "yaml_io"}
 SHARED = {"layers", "weights"}
 PACKAGES = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
-MAY_IMPORT = {
+ALLOWED_IMPORTS = {
     **dict.fromkeys(BASE | SHARED, BASE),
     **dict.fromkeys(PACKAGES, BASE | SHARED),
     "native": BASE,
@@ -24,17 +24,17 @@ MAY_IMPORT = {
     "convert": BASE | SHARED | {"builders", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
-    "cli": {"builders", "convert", "data", "models", "native", "report", *BASE, *SHARED},
+    "cli": {"builders", "config", "convert", "data", "models", "native", "report", *BASE, *SHARED},
 }
 
 
 def package_of(module: str) -> str:
-    """'ppzoo.data.loader' -> 'data'; 'ppzoo' -> 'ppzoo'."""
+    """Return 'data' for 'ppzoo.data.loader', and 'ppzoo' for 'ppzoo'."""
     return module.split(".")[1] if "." in module else module
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of ppzoo's modules that a file imports, anywhere in it."""
+    """Return the full names of the modules of ppzoo that a file imports, at any place."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ppzoo":
@@ -45,27 +45,27 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_imports_run_one_way():
-    wrong = []
+def test_imports_go_in_one_direction():
+    violations = []
     for path in PACKAGE.rglob("*.py"):
         module = ".".join(("ppzoo", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        here = package_of(module)
-        allowed = MAY_IMPORT[here] | {here}
-        wrong += [f"{module} imports {name}" for name in imports(path) if package_of(name) not in allowed]
-    assert not wrong
+        package = package_of(module)
+        allowed = ALLOWED_IMPORTS[package] | {package}
+        violations += [f"{module} imports {name}" for name in imports(path) if package_of(name) not in allowed]
+    assert not violations
 
 
-def test_importing_ppzoo_is_light():
+def test_importing_ppzoo_imports_neither_paddle_nor_opencv():
     command = "import sys, ppzoo, ppzoo.cli; print('paddle' in sys.modules, 'cv2' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == ["False", "False"]
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
-def test_without_paddlepaddle_one_line_says_how_to_get_it():
+def test_a_missing_paddlepaddle_is_a_one_line_error():
     hide = "import sys, importlib.util as util; find = util.find_spec;"
     hide += "util.find_spec = lambda name, *rest: None if name == 'paddle' else find(name, *rest);"
     command = f"{hide} from ppzoo.cli import main; sys.exit(main(['models']))"
-    answer = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("error: PaddlePaddle is not installed: run `pip install 'ppzoo[cpu]'`")
-    assert len(answer.stderr.splitlines()) == 1
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: PaddlePaddle is not installed: run `pip install 'ppzoo[cpu]'`")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Names are taken once, and a typing error is answered with the nearest name."""
+"""A registry refuses duplicate names and suggests the most similar name for an unknown one."""
 
 import pytest
 
@@ -6,20 +6,20 @@ from ppzoo.errors import UnknownNameError
 from ppzoo.registry import Registry
 
 
-def test_a_name_is_taken_once():
+def test_duplicate_names_are_refused():
     registry: Registry[int] = Registry("loss")
     registry.add("CELoss", 1)
     with pytest.raises(ValueError, match="'CELoss' is registered twice"):
         registry.add("CELoss", 2)
 
 
-def test_an_unknown_name_suggests_the_nearest():
+def test_an_unknown_name_suggests_the_most_similar():
     registry: Registry[int] = Registry("architecture")
     for name in ("MobileNetV2", "MobileNetV2_x0_5", "ResNet18"):
         registry.add(name, 1)
     with pytest.raises(UnknownNameError, match=r"unknown architecture 'mobilenetv2_x05'"):
         registry["mobilenetv2_x05"]
-    with pytest.raises(UnknownNameError, match="known: MobileNetV2, MobileNetV2_x0_5, ResNet18"):
+    with pytest.raises(UnknownNameError, match="available: MobileNetV2, MobileNetV2_x0_5, ResNet18"):
         registry["zebra"]
 
 

@@ -59,13 +59,13 @@ def dry_run_config(path: str, overrides: Sequence[str]) -> None:
     warn_of_preprocessing(config)
 
 
-def require_export(exported: deploy.Exported) -> None:
+def require_export(exported: deploy.ExportedModel) -> None:
     """Refuse an export whose `inference.yml` does not describe transforms and a post-processing that exist.
 
     Raises:
         ConfigError: all that is wrong with it.
     """
-    name, options = deploy.of_settings(exported.settings["PostProcess"])
+    name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
     steps = exported.settings["PreProcess"]["transform_ops"]
     problems = configuration.check_export(steps, {**options, "name": name}, components())
     if problems:

@@ -67,7 +67,7 @@ def _require_finite_outputs(config: Section, network: Classifier) -> None:
     if image_shape((config.get("Infer") or {}).get("transforms") or [], 3, "Infer.transforms") == list(shape):
         image = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
         network.eval()
-        deploy.probabilities(deploy.Probabilities(network), image, "a random image".format)
+        deploy.predict_probabilities(deploy.Probabilities(network), image, "a random image".format)
 
 
 def config_of_weights(path: str, images: Sequence[str], device: str) -> dict[str, Any]:

@@ -278,7 +278,7 @@ def evaluation_of(
     criterion, figures = build_loss(sections.Loss.Eval), build_metrics(sections.Metric.Eval or [])
     few = _try_out(config, "Eval", network, batches, criterion, figures)
     _require_weight("Eval", criterion, images)
-    deploy.plan_export(network, len(batches.samples), few)
+    deploy.export_if_worthwhile(network, len(batches.samples), few)
     if verified:
         _verify(batches, processes)
 

@@ -79,7 +79,7 @@ def evaluate_views(
         for ops in lists
     ]
     for one in loaders:
-        deploy.plan_export(network, len(one.samples), first_samples(one).images)
+        deploy.export_if_worthwhile(network, len(one.samples), first_samples(one).images)
     logger.info("with test-time augmentation: %s", describe_views(section, len(lists)))
     multi_label = sections.Global.use_multilabel
     average = engine.TtaModel(network, mirror=mirrors(section), multi_label=multi_label)

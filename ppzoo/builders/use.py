@@ -68,7 +68,7 @@ def predict(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooError
     """Each image of `Infer.infer_imgs` with the answer about it, or with the error that kept it from being read."""
     config = with_classes_of_run(config)
     section = settings(InferSection, config["Infer"])
-    scores = deploy.exported_outputs(inference_network(config))
+    scores = deploy.accelerate_eval(inference_network(config))
     network = deploy.Probabilities(scores, multi_label=is_multi_label(config))
     network.eval()
     augmentation = tta(config)
@@ -90,7 +90,7 @@ def predict(config: Section) -> Iterator[tuple[Path, dict[str, Any] | PpzooError
                     one = paddle.to_tensor(view[None])
                     name = inference_arch(config["Arch"])["name"]
                     try_forward(network.network, one, name, "Infer.transforms", names.__getitem__)
-                    deploy.plan_export(network, len(files), one)
+                    deploy.export_if_worthwhile(network, len(files), one)
             elif received != shapes:
                 ((old, new), *_) = [pair for pair in zip(shapes, received, strict=True) if pair[0] != pair[1]]
                 raise ConfigError(
@@ -219,11 +219,11 @@ def _evaluated_network(config: Section) -> Any:
     The weights may then be those of the whole or its own, as for `answering_network`.
     """
     if not inference_model_name(config["Arch"]):
-        return deploy.exported_outputs(load_trained_network(config))
+        return deploy.accelerate_eval(load_trained_network(config))
     name = settings(DistillationSection, config["Arch"]).infer_model_name
     if networks_in_losses(config, "Eval") != {name}:
         return load_trained_network(config)
-    return DistillationModel({name: deploy.exported_outputs(inference_network(config))}, frozen=[], inference_arch=name)
+    return DistillationModel({name: deploy.accelerate_eval(inference_network(config))}, frozen=[], inference_arch=name)
 
 
 def _with_weights(config: Section, arch: Section, part: str) -> Any:
@@ -247,7 +247,7 @@ def _mean_answer(
     """Probabilities of some images, each the mean over its views and, with `mirror`, their mirror images."""
     stacks = [np.stack(view) for view in zip(*images, strict=True)]
     stacks += [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
-    return np.mean([deploy.probabilities(network, stack, names.__getitem__) for stack in stacks], axis=0)
+    return np.mean([deploy.predict_probabilities(network, stack, names.__getitem__) for stack in stacks], axis=0)
 
 
 def _views_or_error(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarray] | DataError:

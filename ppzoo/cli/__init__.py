@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from ppzoo.cli import data, tasks, zoo
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
-from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_failure, status_of_failure
+from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
 from ppzoo.installation import require_paddle
 from ppzoo.launcher import read_launch
 from ppzoo.native import process
@@ -77,8 +77,8 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
     except LostOutput as error:
         return report_lost_output(error)
     except OSError as error:
-        print_error(f"error: {describe_failure(error)}")
-        return status_of_failure(error)
+        print_error(f"error: {describe_os_error(error)}")
+        return exit_status_of(error)
     except MemoryError as error:
         print_error(f"error: out of memory ({_first_line(error)}): lower batch_size, image sizes or num_workers")
         return 1

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-from ppzoo.errors import describe_failure
+from ppzoo.errors import describe_os_error
 
 
 class LostOutput(OSError):
@@ -64,7 +64,7 @@ def report_lost_output(error: LostOutput) -> int:
     _discard(sys.stdout)
     if error.errno == errno.EPIPE:
         return 128 + signal.SIGPIPE
-    print_error(f"error: cannot write to standard output: {describe_failure(error)}")
+    print_error(f"error: cannot write to standard output: {describe_os_error(error)}")
     return 1
 
 

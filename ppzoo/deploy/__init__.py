@@ -1,33 +1,31 @@
-"""What happens after training: exporting a program, running it, reading its answers."""
+"""After training: export a network as an inference program, run it, and turn its probabilities into predictions."""
 
-from ppzoo.deploy import thresholds  # noqa: F401  (registers its post-processing)
-from ppzoo.deploy.batch import Batch
+from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
-from ppzoo.deploy.eval_via_export import exported_outputs, plan_export
-from ppzoo.deploy.export import Probabilities, export, probabilities
-from ppzoo.deploy.export_dir import SETTINGS, Exported, open_export
-from ppzoo.deploy.normalization import Normalization
-from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, of_settings
-from ppzoo.deploy.program import Program, misfit
+from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile
+from ppzoo.deploy.export import Probabilities, export, predict_probabilities
+from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
+from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
+from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
 
 __all__ = [
     "POSTPROCESSES",
     "SETTINGS",
     "Batch",
     "Engine",
-    "Exported",
+    "ExportedModel",
     "Normalization",
+    "PaddleEngine",
     "Probabilities",
-    "Program",
     "Topk",
+    "accelerate_eval",
     "export",
-    "exported_outputs",
+    "export_if_worthwhile",
     "fastest_engine",
-    "misfit",
-    "of_settings",
     "open_engine",
     "open_export",
-    "plan_export",
-    "probabilities",
+    "parse_postprocess",
+    "predict_probabilities",
+    "shape_error",
 ]

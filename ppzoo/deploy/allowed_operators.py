@@ -1,8 +1,8 @@
-"""Which operators an exported program may have: those that compute, and nothing that reaches files, code or a terminal.
+"""The operators that an exported program can have: those that compute, none that access files, code or a terminal.
 
-Paddle Inference runs whatever a program has, `save` and `py_func` included, and a program may come from anywhere. It is
-therefore read here first, in both formats (PaddlePaddle 3's JSON, PaddlePaddle 2's protocol buffer), with all its
-blocks; control flow is not among the operators, so that a program ends.
+Paddle Inference runs every operator of a program, `save` and `py_func` included, and a program can come from an
+untrusted source. Therefore its operators are read first, in all blocks, in both formats: PaddlePaddle 3's JSON and
+PaddlePaddle 2's protocol buffer. Control flow is not allowed, so every program terminates.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ppzoo.weights.inference import MAX_PROGRAM
 from ppzoo.weights.protobuf import fields
 from ppzoo.weights.weight_file import unique_keys
 
-# Of both generations of PaddlePaddle, whose names differ: `add` and `elementwise_add`, `reshape` and `reshape2`.
+# PaddlePaddle 2 and 3 use different names: `elementwise_add` and `add`, `reshape2` and `reshape`.
 OPERATORS = {
-    "data in and out, constants": """
+    "inputs, outputs, constants": """
         data feed fetch shadow_output combine assign assign_value fill_constant fill_constant_batch_size_like
         fill_any_like full full_int_array full_like full_with_tensor full_batch_size_like zeros_like ones_like shape
         shape64 size numel arange range linspace eye one_hot one_hot_v2 cast share_data
@@ -35,22 +35,22 @@ OPERATORS = {
         hard_swish hardswish hardtanh brelu tanh tanh_shrink softmax log_softmax softplus softsign softshrink
         hard_shrink hardshrink thresholded_relu maxout
     """,
-    "arithmetic": """
+    "element-wise arithmetic": """
         add subtract multiply divide floor_divide remainder elementwise_add elementwise_sub elementwise_mul
         elementwise_div elementwise_floordiv elementwise_mod elementwise_max elementwise_min elementwise_pow maximum
         minimum fmax fmin add_n sum scale clip pow abs exp expm1 log log2 log10 log1p sqrt rsqrt square reciprocal
         sign floor ceil round trunc sin cos tan atan erf lerp increment
     """,
-    "comparisons and choices": """
+    "comparison, logic, selection": """
         equal not_equal less_than less_equal greater_than greater_equal logical_and logical_or logical_not logical_xor
         bitwise_and bitwise_or bitwise_not isnan isnan_v2 isinf isinf_v2 isfinite isfinite_v2 where masked_fill
     """,
-    "reductions and orders": """
+    "reduction, sorting": """
         mean max min amax amin prod all any reduce_mean reduce_sum reduce_max reduce_min reduce_prod reduce_all
         reduce_any logsumexp cumsum cumprod p_norm norm frobenius_norm squared_l2_norm arg_max arg_min argmax argmin
         argsort top_k top_k_v2 topk
     """,
-    "shapes and places": """
+    "shape, indexing, resampling": """
         reshape reshape2 transpose transpose2 flatten flatten2 flatten_contiguous_range squeeze squeeze2 unsqueeze
         unsqueeze2 expand expand_v2 expand_as expand_as_v2 tile concat stack unstack split split_with_num slice
         strided_slice crop crop_tensor gather gather_nd index_select index_sample take_along_axis roll flip reverse
@@ -65,59 +65,61 @@ OPERATORS = {
         moving_average_abs_max_scale
     """,
 }
-COMPUTING = frozenset(name for names in OPERATORS.values() for name in names.split())
-PARAMETER = "p"  # how PaddlePaddle 3 writes it
-DIALECTS = ("0.", "1.")  # its short names of "builtin" and "pd_op"
-LONGEST = 60  # characters of a name that are shown
+ALLOWED = frozenset(name for names in OPERATORS.values() for name in names.split())
+PARAMETER = "p"  # a parameter in PaddlePaddle 3's format
+DIALECT_PREFIXES = ("0.", "1.")  # PaddlePaddle 3's abbreviations of "builtin." and "pd_op."
+MAX_SHOWN_LENGTH = 60  # of an operator's name in an error message
 
-_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError)
+_PARSE_ERRORS = (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, RecursionError)
 
 
-def require_computing(program: Path) -> None:
-    """Refuse a program that may do anything else than compute.
+def require_allowed_operators(program: Path) -> None:
+    """Refuse a program that could do anything other than compute.
 
     Raises:
-        PpzooError: it has another operator, or is damaged.
+        PpzooError: it has an operator that is not allowed, or is damaged.
         OSError: it cannot be read.
     """
     if program.stat().st_size > MAX_PROGRAM:
-        raise PpzooError(f"{program} is refused: a program of more than {MAX_PROGRAM >> 20} MB")
+        raise PpzooError(
+            f"{program} is refused: expected a program of at most {MAX_PROGRAM >> 20} MB, got a larger one"
+        )
     content = program.read_bytes()
     try:
-        names = list(_of_json(content) if program.suffix == ".json" else _of_protobuf(content))
-    except _DAMAGE as error:
-        raise PpzooError(f"{program} is damaged, or no program of PaddlePaddle: export the network anew") from error
-    other = next((name for name in names if name not in COMPUTING), None)
-    if other is not None:
+        names = list(_operators_of_json(content) if program.suffix == ".json" else _operators_of_protobuf(content))
+    except _PARSE_ERRORS as error:
+        raise PpzooError(f"{program} is damaged, or not a PaddlePaddle program; export the network again") from error
+    refused = next((name for name in names if name not in ALLOWED), None)
+    if refused is not None:
         raise PpzooError(
-            f"{program} is refused: expected operators that only compute, got {other[:LONGEST]!r}; do not use an"
-            " export of unknown origin, and report the operator if a network needs it"
+            f"{program} is refused: expected operators that only compute, got {refused[:MAX_SHOWN_LENGTH]!r}; do not"
+            " use an export from an untrusted source, and report the operator if a network needs it"
         )
 
 
-def _of_json(content: bytes) -> Iterator[str]:
-    """The operators of all blocks, wherever they are."""
-    left: list[Any] = [json.loads(content.decode(), object_pairs_hook=unique_keys)["program"]]
-    while left:
-        value = left.pop()
+def _operators_of_json(content: bytes) -> Iterator[str]:
+    """Yield the operator names of all blocks at any depth."""
+    remaining: list[Any] = [json.loads(content.decode(), object_pairs_hook=unique_keys)["program"]]
+    while remaining:
+        value = remaining.pop()
         if isinstance(value, dict):
             for operator in value.get("ops", []):
-                yield _plain(operator["#"])
-            left += value.values()
+                yield _without_dialect(operator["#"])
+            remaining += value.values()
         elif isinstance(value, list):
-            left += value
+            remaining += value
 
 
-def _plain(name: str) -> str:
-    """The name without its dialect, if that is one of the two, and the mark of an operator that works in place."""
+def _without_dialect(name: str) -> str:
+    """Return an operator's name without a known dialect prefix and without the suffix `_` of in-place operators."""
     if name == PARAMETER:
         return "data"
-    return name[2:].removesuffix("_") if name.startswith(DIALECTS) else name
+    return name[2:].removesuffix("_") if name.startswith(DIALECT_PREFIXES) else name
 
 
-def _of_protobuf(content: bytes) -> Iterator[str]:
-    """The types of all operators of all blocks of a ProgramDesc (framework.proto)."""
+def _operators_of_protobuf(content: bytes) -> Iterator[str]:
+    """Yield the operator types of all blocks of a ProgramDesc (framework.proto)."""
     for block in fields(content)[1]:
         for operator in fields(block).get(4, []):
-            (name,) = fields(operator)[3]  # of two a reader may take either
+            (name,) = fields(operator)[3]  # exactly one: of two, another parser could read the other
             yield name.decode()

@@ -1,28 +1,44 @@
-"""The images of a batch on their way into an engine."""
+"""The input of an inference engine: a batch of images, and the normalization that some engines do themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 
 class Batch:
-    """Images that are put one by one, by several threads at a time, and then answered together.
+    """The input buffer of an engine; several threads can fill it at the same time.
 
     Args:
-        images: N x the shape of one, where they lie.
-        compute: answers them, when all are there.
+        images: the buffer, N x the shape of one image.
+        compute: runs the engine on the complete buffer.
     """
 
     def __init__(self, images: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> None:
         self.images = images
         self._compute = compute
 
-    def put(self, index: int, image: np.ndarray) -> None:
-        """Image number `index`, on which the engine may begin at once."""
+    def set_image(self, index: int, image: np.ndarray) -> None:
+        """Copy an image into the buffer; some engines start computing it immediately."""
         self.images[index] = image
 
     def probabilities(self) -> np.ndarray:
-        """N x class_num, when all images have been put."""
+        """Return N x class_num probabilities; call it after all images have been set."""
         return self._compute(self.images)
+
+
+class Normalization(NamedTuple):
+    """Per-channel normalization of uint8 pixels: pixel * scale + shift.
+
+    Attributes:
+        scale, shift: one value per channel.
+    """
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Convert N x H x W x C uint8 pixels to N x C x H x W float32."""
+        return (pixels * self.scale + self.shift).astype(np.float32).transpose(0, 3, 1, 2)

@@ -1,7 +1,7 @@
-"""Which engine is the fastest for an export on this machine: measured once, and remembered.
+"""Choose the fastest inference engine for an export on this machine: measured once, then cached.
 
-What was found lies in `$PPZOO_HOME/engines/KEY.json`, where the key stands for all that it depends on: the export, the
-processor, the number of cores, the engines' versions and the size of a batch.
+The result is cached in `$PPZOO_HOME/engines/KEY.json`. The key is a hash of everything that the choice depends on: the
+export, the processor, the number of cores, the versions of the engines, and the batch size.
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppzoo.deploy.engines import NAMES, OTHERS, Engine, OnnxEngine, installed, open_engine, open_onnx_engine, versions
-from ppzoo.deploy.export_dir import Exported
-from ppzoo.deploy.normalization import Normalization
-from ppzoo.deploy.onnx_model import readable
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.batch import Normalization
+from ppzoo.deploy.engines import (
+    ENGINE_NAMES,
+    ONNX_ENGINES,
+    Engine,
+    is_installed,
+    open_engine,
+    open_onnx_engine,
+    package_versions,
+)
+from ppzoo.deploy.export_dir import ExportedModel
+from ppzoo.deploy.onnx_engines import OnnxEngine
+from ppzoo.deploy.onnx_model import is_pir_program
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import PpzooError
 from ppzoo.files import make_folder, write_text
 from ppzoo.host import cache_home, processor_name, usable_cores
@@ -29,95 +38,101 @@ from ppzoo.host import cache_home, processor_name, usable_cores
 logger = logging.getLogger("ppzoo")
 
 ROUNDS = 2
-TURN, RUNS = 0.3, 2  # seconds and runs of an engine in a round, at least
-CALM = 0.3  # seconds; OpenMP's threads turn for 0.2
+MIN_SECONDS, MIN_RUNS = 0.3, 2  # of each engine in each round
+PAUSE = 0.3  # seconds between engines; idle OpenMP threads keep spinning for 0.2 seconds
 
 
-def fastest_engine(exported: Exported, batch_size: int, normalization: Normalization | None = None) -> Engine:
-    """The fastest of the installed engines for batches of `batch_size`; on a GPU it is Paddle Inference.
+def fastest_engine(exported: ExportedModel, batch_size: int, normalization: Normalization | None = None) -> Engine:
+    """Open the fastest installed engine for batches of `batch_size` images; on a GPU that is Paddle Inference.
 
     Args:
-        normalization: as for `open_engine`.
+        normalization: see `open_engine`.
 
     Raises:
         PpzooError: the export is damaged.
     """
-    usable = paddle.get_device().startswith("cpu") and readable(exported)
-    others = [name for name in OTHERS if usable and installed(name)]
-    if not others:
-        return open_engine(Program.name, exported, batch_size)
-    file = cache_home() / "engines" / f"{_key(exported, others, batch_size, normalization)}.json"
-    remembered = _read(file)
-    if remembered is not None:
-        logger.info("engine %s, as %s says", remembered, file)
-        return open_engine(remembered, exported, batch_size, normalization)
-    opened = _open_all(exported, others, batch_size, normalization)
+    has_choice = paddle.get_device().startswith("cpu") and is_pir_program(exported)
+    candidates = [name for name in ONNX_ENGINES if has_choice and is_installed(name)]
+    if not candidates:
+        return open_engine(PaddleEngine.name, exported, batch_size)
+    file = cache_home() / "engines" / f"{_cache_key(exported, candidates, batch_size, normalization)}.json"
+    cached = _read_choice(file)
+    if cached is not None:
+        logger.info("engine %s, from the cached measurement %s", cached, file)
+        return open_engine(cached, exported, batch_size, normalization)
+    opened = _open_all(exported, candidates, batch_size, normalization)
     if not opened:
-        return open_engine(Program.name, exported, batch_size)
-    engines: dict[str, Engine] = {Program.name: open_engine(Program.name, exported, batch_size), **opened}
-    times = _times(engines, (batch_size, *next(iter(opened.values())).planes))
-    chosen = min(engines, key=lambda name: times[name])
-    measured = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in times.items())
-    logger.info("engine %s: %s for %d images; remembered in %s", chosen, measured, batch_size, file)
-    _write(file, {"engine": chosen, "seconds": times, "batch size": batch_size, "processor": processor_name()})
-    return engines[chosen]
+        return open_engine(PaddleEngine.name, exported, batch_size)
+    engines: dict[str, Engine] = {PaddleEngine.name: open_engine(PaddleEngine.name, exported, batch_size), **opened}
+    seconds = _measure(engines, (batch_size, *next(iter(opened.values())).chw))
+    fastest = min(engines, key=lambda name: seconds[name])
+    measured = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in seconds.items())
+    logger.info("engine %s: %s for %d images; cached in %s", fastest, measured, batch_size, file)
+    content = {"engine": fastest, "seconds": seconds, "batch size": batch_size, "processor": processor_name()}
+    _write_choice(file, content)
+    return engines[fastest]
 
 
-def _key(exported: Exported, others: list[str], batch_size: int, normalization: Normalization | None) -> str:
-    packages = {package: number for name in others for package, number in versions(name).items()}
-    facts = [exported.identity, processor_name(), usable_cores(), paddle.__version__, packages, batch_size]
-    facts += [normalization is not None]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+def _cache_key(
+    exported: ExportedModel, candidates: list[str], batch_size: int, normalization: Normalization | None
+) -> str:
+    packages = {package: version for name in candidates for package, version in package_versions(name).items()}
+    parts = [exported.identity, processor_name(), usable_cores(), paddle.__version__, packages, batch_size]
+    parts += [normalization is not None]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _open_all(
-    exported: Exported, others: list[str], batch_size: int, normalization: Normalization | None
+    exported: ExportedModel, candidates: list[str], batch_size: int, normalization: Normalization | None
 ) -> dict[str, OnnxEngine]:
-    """The engines that can run the export; of another a warning says why not."""
+    """Open the engines that can run the export; log a warning with the reason for each that cannot."""
     engines = {}
-    for name in others:
+    for name in candidates:
         try:
             engines[name] = open_onnx_engine(name, exported, batch_size, normalization)
         except PpzooError as error:
-            logger.warning("%s is left out: %s", name, error)
+            logger.warning("skipping engine %s: %s", name, error)
     return engines
 
 
-def _times(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
-    """Seconds of a batch of N x C x H x W: the least seen, for whatever else the machine does makes it more.
+def _measure(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
+    """Return the shortest time in seconds that each engine takes for a batch of N x C x H x W.
 
-    An engine runs several times before the next one does: the idle threads of some keep turning for a while.
+    The minimum is the least affected by other load on the machine. Each engine runs several times in a row, because
+    the idle threads of the previous engine can keep spinning for a while.
     """
     count, channels, height, width = shape
     random = np.random.default_rng(0)
-    times: dict[str, list[float]] = {name: [] for name in engines}
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):
         for name, engine in engines.items():
-            time.sleep(CALM)
-            finish = time.perf_counter() + TURN
+            time.sleep(PAUSE)
+            finish = time.perf_counter() + MIN_SECONDS
             for number in itertools.count():
-                given = (count, height, width, channels) if engine.takes_pixels else shape
-                images = random.integers(0, 256, given).astype(np.uint8 if engine.takes_pixels else np.float32)
+                input_shape = (count, height, width, channels) if engine.takes_pixels else shape
+                images = random.integers(0, 256, input_shape).astype(np.uint8 if engine.takes_pixels else np.float32)
                 started = time.perf_counter()
-                if started > finish and number >= RUNS:
+                if started > finish and number >= MIN_RUNS:
                     break
                 engine(images)
-                times[name].append(time.perf_counter() - started)
-    return {name: min(values) for name, values in times.items()}
+                seconds[name].append(time.perf_counter() - started)
+    return {name: min(values) for name, values in seconds.items()}
 
 
-def _read(file: Path) -> str | None:
-    """The engine that a file remembers; None where there is none, or one that says nothing."""
+def _read_choice(file: Path) -> str | None:
+    """Return the cached engine name; None if the file is missing or invalid."""
     try:
         name = json.loads(file.read_text(encoding="utf-8"))["engine"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return name if name in NAMES else None
+    return name if name in ENGINE_NAMES else None
 
 
-def _write(file: Path, content: dict) -> None:
+def _write_choice(file: Path, content: Mapping[str, object]) -> None:
     try:
         make_folder(file.parent)
         write_text(file, json.dumps(content, indent=1))
     except OSError as error:
-        logger.warning("%s: expected a file that can be written (%s); set PPZOO_HOME", file, error.strerror)
+        logger.warning(
+            "cannot write %s: %s; set PPZOO_HOME to a writable folder to cache this measurement", file, error.strerror
+        )

@@ -1,4 +1,4 @@
-"""What runs an exported program: Paddle Inference, and on a CPU ONNX Runtime or OpenVINO, which are often faster."""
+"""The engines that run an exported program: Paddle Inference, and on a CPU ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -8,103 +8,111 @@ from typing import Protocol
 
 import numpy as np
 
-from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.export_dir import Exported
-from ppzoo.deploy.normalization import Normalization
+from ppzoo.deploy.batch import Batch, Normalization
+from ppzoo.deploy.export_dir import ExportedModel
 from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
 from ppzoo.deploy.onnx_model import onnx_model
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.finite import require_finite
 
-TOLERANCE = 1e-4
+ENGINE_TOLERANCE = 1e-4  # max. absolute difference of probabilities between an engine and Paddle Inference
 
 
 class Engine(Protocol):
-    """An exported program that is ready: probabilities, N x class_num, of images, for one thread at a time.
+    """An exported program, loaded and ready to run; not thread-safe.
 
     Attributes:
-        takes_pixels: whether images are N x H x W x C bytes, which it normalizes; else N x C x H x W float32.
-
-    Raises:
-        DataError: images of a shape that the program cannot take.
+        takes_pixels: whether the input is N x H x W x C uint8, which the engine normalizes; else N x C x H x W float32.
     """
 
     name: str
     takes_pixels: bool
 
-    def __call__(self, images: np.ndarray) -> np.ndarray: ...
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return N x class_num probabilities.
+
+        Raises:
+            DataError: the program cannot take images of this shape.
+        """
 
     def batch(self, shape: tuple[int, ...]) -> Batch:
-        """A batch of images of that shape, good until the next call."""
+        """Return an input buffer of that shape; it is valid until the next call.
+
+        Raises:
+            DataError: the program cannot take images of this shape.
+        """
 
 
-OTHERS: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
-NAMES = (Program.name, *OTHERS)
+ONNX_ENGINES: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
+ENGINE_NAMES = (PaddleEngine.name, *ONNX_ENGINES)
 
 
-def installed(name: str) -> bool:
-    """Whether all packages of an engine are."""
-    return all(importlib.util.find_spec(package) for package in _packages(name))
+def is_installed(name: str) -> bool:
+    """Return whether all packages that an engine needs are installed."""
+    return all(importlib.util.find_spec(package) for package in _packages_of(name))
 
 
-def versions(name: str) -> dict[str, str]:
-    """The versions of an engine's packages, which must be installed."""
-    return {package: version(package) for package in _packages(name)}
+def package_versions(name: str) -> dict[str, str]:
+    """Return the versions of the packages of an installed engine."""
+    return {package: version(package) for package in _packages_of(name)}
 
 
-def open_engine(name: str, exported: Exported, batch_size: int, normalization: Normalization | None = None) -> Engine:
-    """The engine `name` with an export, mostly for batches of `batch_size`.
+def open_engine(
+    name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None = None
+) -> Engine:
+    """Load an export into the engine `name`.
 
     Args:
-        normalization: what an engine may do by itself, and then takes pixels.
+        batch_size: the usual batch size, for which the engine is optimized; other sizes work, too.
+        normalization: moved into the engine if that makes it faster; its input is then uint8 pixels.
 
     Raises:
-        ConfigError: no such engine, it is not installed, or it cannot run this export.
-        PpzooError: it answers something else than the export's own program; or the export is damaged.
+        ConfigError: the engine is unknown, not installed, or cannot run this export.
+        PpzooError: the engine's outputs differ from Paddle Inference's, or the export is damaged.
     """
-    if name not in NAMES:
-        raise ConfigError(f"engine: expected auto, {', '.join(NAMES)}, got {name!r}")
-    if name == Program.name:
-        return Program(exported)
+    if name not in ENGINE_NAMES:
+        raise ConfigError(f"engine: expected auto, {', '.join(ENGINE_NAMES)}, got {name!r}")
+    if name == PaddleEngine.name:
+        return PaddleEngine(exported)
     return open_onnx_engine(name, exported, batch_size, normalization)
 
 
 def open_onnx_engine(
-    name: str, exported: Exported, batch_size: int, normalization: Normalization | None = None
+    name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None = None
 ) -> OnnxEngine:
-    """`open_engine` for one of `OTHERS`."""
-    if not installed(name):
+    """`open_engine` for one of `ONNX_ENGINES`."""
+    if not is_installed(name):
         raise ConfigError(
-            f"engine: expected {name} to be installed: run `pip install 'ppzoo[{name}]'`"
+            f"engine: {name} is not installed: run `pip install 'ppzoo[{name}]'`"
             f" (in a clone: `pip install -e '.[{name}]'`)"
         )
-    normalization = normalization if OTHERS[name].normalizes else None
-    model, planes = onnx_model(exported, normalization)
-    engine = OTHERS[name](model, planes, takes_pixels=normalization is not None, batch_size=batch_size)
-    _require_agreement(engine, Program(exported), normalization)
+    normalization = normalization if ONNX_ENGINES[name].prefers_pixels else None
+    model, chw = onnx_model(exported, normalization)
+    engine = ONNX_ENGINES[name](model, chw, takes_pixels=normalization is not None, batch_size=batch_size)
+    _check_outputs(engine, PaddleEngine(exported), normalization)
     return engine
 
 
-def _packages(name: str) -> list[str]:
-    return ["onnx", name] if name in OTHERS else []
+def _packages_of(name: str) -> list[str]:
+    return ["onnx", name] if name in ONNX_ENGINES else []
 
 
-def _require_agreement(engine: OnnxEngine, program: Program, normalization: Normalization | None) -> None:
-    """Compare on a random image alone and on a batch of two."""
+def _check_outputs(engine: OnnxEngine, reference: PaddleEngine, normalization: Normalization | None) -> None:
+    """Compare an engine with Paddle Inference on random images, with batches of one and of two."""
     random = np.random.default_rng(0)
     for count in (1, 2):
         shape = (count, *engine.image_shape)
         images: np.ndarray = random.standard_normal(shape, dtype=np.float32)
-        plain = images
+        normalized = images
         if normalization is not None:
             images = random.integers(0, 256, shape, dtype=np.uint8)
-            plain = normalization(images)
-        expected = program(plain)
+            normalized = normalization(images)
+        expected = reference(normalized)
         require_finite(expected, "a random image".format)
         difference = float(np.abs(engine(images) - expected).max())
-        if not difference <= TOLERANCE:
+        if not difference <= ENGINE_TOLERANCE:
             raise PpzooError(
-                f"engine: {engine.name} differs from the network by {difference:.2g} (at most {TOLERANCE:g} is"
-                " allowed): use engine='paddle', and please report the architecture and the versions"
+                f"engine: {engine.name} differs from the network by {difference:.2g} (tolerance {ENGINE_TOLERANCE:g});"
+                " use engine='paddle', and please report the architecture and the versions"
             )

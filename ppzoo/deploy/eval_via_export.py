@@ -1,7 +1,7 @@
-"""A network that is only asked, not trained, at the speed of its export: two to three times the network's own.
+"""Evaluate a network through its export, which is two to three times as fast as the network itself on a CPU.
 
-Which images go through the export is decided before the first one, by the number of images alone: an image has the
-same output wherever it stands among the others, and on however many processes they are evaluated.
+Which images go through the export is decided before the first batch, by the number of images alone. The output for an
+image therefore depends neither on its position nor on the number of processes.
 """
 
 from __future__ import annotations
@@ -13,48 +13,49 @@ from typing import Any
 import paddle
 
 from ppzoo.deploy.export_dir import PARAMETERS, PROGRAM, PROGRAM_FILES
-from ppzoo.deploy.program import InferenceProgram
-from ppzoo.deploy.rounding import errors, is_rounding, outputs_of
-from ppzoo.errors import TrainingError, describe_failure
+from ppzoo.deploy.paddle_engine import InferenceProgram
+from ppzoo.deploy.rounding import is_rounding, max_errors, output_function
+from ppzoo.errors import TrainingError, describe_os_error
 from ppzoo.files import write_atomically
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 
-WORTHWHILE = 512  # images; exporting takes about as long as the network does with half of these
-TOLERANCE = 1e-4
-COMPARED = 8  # images, where that tolerance is not met by the first two
-SPACE = 1 << 16
+MIN_IMAGES = 512  # exporting takes about as long as half of these take in the network
+RELATIVE_TOLERANCE = 1e-4  # max. difference of a score, relative to the largest score
+MORE_IMAGES = 8  # compared if the first two exceed the tolerance
+PROBE_SIZE = 1 << 16  # bytes
 
 
-def exported_outputs(network: paddle.nn.Layer) -> Any:
-    """`network`, which must not be trained meanwhile, in a form that `expect` makes faster, with outputs within 1e-4.
+def accelerate_eval(network: paddle.nn.Layer) -> Any:
+    """Wrap `network` so that `export_if_worthwhile` can speed up its evaluation; outputs agree within 1e-4.
 
-    On a GPU, and for other layers than classifiers, it is `network` itself.
+    On a GPU, and for layers other than classifiers, `network` itself is returned. Its weights must not change while
+    the wrapper is in use.
     """
     if not (isinstance(network, Classifier) and paddle.get_device().startswith("cpu")):
         return network
-    return _Accelerated(network)
+    return _AcceleratedNetwork(network)
 
 
-def plan_export(network: paddle.nn.Layer, count: int, images: paddle.Tensor) -> None:
-    """Let the `accelerated` network, or those in `network`, export themselves if that is worthwhile for `count` images.
+def export_if_worthwhile(network: paddle.nn.Layer, image_count: int, images: paddle.Tensor) -> None:
+    """Export the networks wrapped by `accelerate_eval` in `network` if `image_count` images justify the time.
 
     Args:
-        images: a few of them; those of other shapes go through the network.
+        images: some of the images; images of another shape will go through the network itself.
 
     Raises:
-        TrainingError: network and export differ.
+        TrainingError: the outputs of network and export differ.
     """
-    if count < WORTHWHILE:
+    if image_count < MIN_IMAGES:
         return
     for layer in network.sublayers(include_self=True):
-        if isinstance(layer, _Accelerated):
+        if isinstance(layer, _AcceleratedNetwork):
             with paddle.no_grad():
                 layer.export(images)
 
 
-class _Accelerated(paddle.nn.Layer):
-    """Runs the network, or for images of a shape for which it was exported the export, by Paddle Inference."""
+class _AcceleratedNetwork(paddle.nn.Layer):
+    """Runs the export for image shapes that have one, else the network."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class _Accelerated(paddle.nn.Layer):
     def export(self, images: paddle.Tensor) -> None:
         shape = tuple(images.shape[1:])
         if shape not in self._programs:
-            self._programs[shape] = _checked(self.network, images)
+            self._programs[shape] = _export(self.network, images)
 
     def forward(self, images: paddle.Tensor) -> Any:
         program = self._programs.get(tuple(images.shape[1:]))
@@ -74,48 +75,52 @@ class _Accelerated(paddle.nn.Layer):
         return outputs if len(outputs) > 1 else outputs[0]
 
 
-class _Plain(paddle.nn.Layer):
-    """The network under a class of its own, for `paddle.jit.save` leaves traces in what it saves."""
+class _NetworkToExport(paddle.nn.Layer):
+    """A wrapper that `paddle.jit.save` can modify; the network itself stays unchanged."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, images):
+    def forward(self, images: paddle.Tensor) -> Any:
         return self.network(images)
 
 
-def _checked(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
-    """The network as a program, compared with it on the first few of `images`.
+def _export(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
+    """Export the network and compare the export with it on some of `images`.
 
     Raises:
-        TrainingError: they differ, or there is no room for the program in the folder of temporary files.
+        TrainingError: their outputs differ, or the directory for temporary files is full.
     """
     try:
-        running = _exported(network, images)
+        with tempfile.TemporaryDirectory(prefix="ppzoo-") as directory:
+            program = _write_program(network, Path(directory), images.shape[1:])
+            _check_outputs(network, program, images)  # the first run still needs the files
+            return program
     except OSError as error:
         raise TrainingError(
-            f"cannot write the network's inference program ({describe_failure(error)}): free some space, or set TMPDIR"
+            f"cannot write the network's inference program: {describe_os_error(error)}; free some space, or set TMPDIR"
         ) from error
-    some = images[:COMPARED].numpy()
-    expected = outputs_of(network)(some[:2])
+
+
+def _write_program(network: Classifier, directory: Path, image_shape: list[int]) -> InferenceProgram:
+    spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
+    wrapper = _NetworkToExport(network)
+    wrapper.eval()
+    paddle.jit.save(wrapper, str(directory / PROGRAM), input_spec=[spec])
+    # PaddlePaddle does not report that a full disk truncated its files; writing this file does.
+    write_atomically(directory / "probe", lambda file: file.write(bytes(PROBE_SIZE)))
+    program = next(directory / name for name in PROGRAM_FILES if (directory / name).is_file())
+    return InferenceProgram(program, directory / PARAMETERS)
+
+
+def _check_outputs(network: Classifier, program: InferenceProgram, images: paddle.Tensor) -> None:
+    few = images[:MORE_IMAGES].numpy()
+    expected = output_function(network)(few[:2])
     require_finite(expected)
-    difference = errors(running(some[:2]), expected, relative=True).max()
-    if not (difference <= TOLERANCE or is_rounding(network, running, some, TOLERANCE, relative=True)):
+    difference = max_errors(program(few[:2]), expected, relative=True).max()
+    if not (difference <= RELATIVE_TOLERANCE or is_rounding(network, program, few, RELATIVE_TOLERANCE, relative=True)):
         raise TrainingError(
-            f"the exported network differs from the network by {difference:.2g} of its largest score (at most"
-            f" {TOLERANCE:g} is allowed): please report the architecture and the version of PaddlePaddle"
+            f"the exported network differs from the network by {difference:.2g} of the largest score (tolerance"
+            f" {RELATIVE_TOLERANCE:g}): please report the architecture and the version of PaddlePaddle"
         )
-    return running
-
-
-def _exported(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
-    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
-        spec = paddle.static.InputSpec([None, *images.shape[1:]], "float32", "image")
-        plain = _Plain(network)
-        plain.eval()
-        paddle.jit.save(plain, str(Path(place) / PROGRAM), input_spec=[spec])
-        # PaddlePaddle does not report that its files are cut off by a full disk; the next file does.
-        write_atomically(Path(place) / "space", lambda file: file.write(bytes(SPACE)))
-        program = next(Path(place) / name for name in PROGRAM_FILES if (Path(place) / name).is_file())
-        return InferenceProgram(program, Path(place) / PARAMETERS)

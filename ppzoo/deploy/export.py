@@ -1,8 +1,8 @@
-"""Export: the network with softmax as a static program, checked against the network, with all that serving it needs.
+"""Export a network with softmax as an inference program, and check the program against the network.
 
-The folder holds `inference.json` (or `inference.pdmodel`, as PaddlePaddle's version has it), `inference.pdiparams` and
-`inference.yml`: preprocessing and label names in the layout that PaddleClas's deployment reads, and the
-others' SHA-256.
+The export folder contains `inference.json` (`inference.pdmodel` with PaddlePaddle 2), `inference.pdiparams` and
+`inference.yml`: the preprocessing and the label names in the layout that PaddleClas's deployment reads, and the SHA-256
+of the other files.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 import paddle
 
 from ppzoo import yaml_io
-from ppzoo.deploy.export_dir import DIGESTS, PROGRAM, SETTINGS, open_export, publish
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.export_dir import DIGESTS, PROGRAM, SETTINGS, move_into_place, open_export
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.files import sha256
@@ -27,15 +27,15 @@ from ppzoo.finite import in_batch, require_finite
 
 logger = logging.getLogger("ppzoo")
 
-TOLERANCE = 1e-5
-COMPARED = 8  # images, where that tolerance is not met
+EXPORT_TOLERANCE = 1e-5  # max. absolute difference of probabilities between an export and its network
+MORE_IMAGES = 8  # compared if the first few exceed the tolerance
 
 
 class Probabilities(paddle.nn.Layer):
-    """The network with softmax over its class scores; of several outputs the first, which is the main head.
+    """A network with softmax over its class scores; of several outputs, the first (the main head) is used.
 
     Args:
-        multi_label: each class for itself, by a sigmoid.
+        multi_label: use a sigmoid for each class instead.
     """
 
     def __init__(self, network: paddle.nn.Layer, *, multi_label: bool = False) -> None:
@@ -43,11 +43,11 @@ class Probabilities(paddle.nn.Layer):
         self.network = network
         self.multi_label = multi_label
 
-    def forward(self, image):
-        return self.of(self.network(image))
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
+        return self.from_scores(self.network(image))
 
-    def of(self, scores):
-        """The probabilities of what the network answered."""
+    def from_scores(self, scores: paddle.Tensor | Sequence[paddle.Tensor]) -> paddle.Tensor:
+        """Convert the network's outputs to probabilities."""
         scores = scores[0] if isinstance(scores, (list, tuple)) else scores
         if self.multi_label:
             return paddle.nn.functional.sigmoid(scores)
@@ -62,18 +62,18 @@ def export(
     *,
     multi_label: bool = False,
 ) -> float:
-    """Write `network` as an inference program into `folder` and check it there.
+    """Write `network` as an inference program into `folder` and check it.
 
-    The folder is made, and the files appear in it, only after the check.
+    The program is written to a temporary folder and moved to `folder` only after the check.
 
     Args:
-        network: answers class scores.
-        image_shape: channels x height x width; the batch size stays free.
-        settings: the content of `inference.yml`, to which the digests of the other files are added.
-        multi_label: as for `Probabilities`.
+        network: outputs class scores.
+        image_shape: channels x height x width; the batch size is dynamic.
+        settings: the content of `inference.yml`; the SHA-256 of the other files is added.
+        multi_label: see `Probabilities`.
 
     Returns:
-        The largest difference found between a probability of the program and one of the network.
+        The max. absolute difference between the probabilities of the program and the network.
 
     Raises:
         ConfigError: the network cannot take images of that shape.
@@ -82,70 +82,73 @@ def export(
     """
     model = Probabilities(network, multi_label=multi_label)
     model.eval()
-    _require_fit(model, image_shape)
+    _require_valid_shape(model, image_shape)
     try:
-        standing = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=standing) as place:
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name:
+            staged = Path(name)
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
-            paddle.jit.save(model, str(Path(place) / PROGRAM), input_spec=[spec])
-            digests = {file.name: sha256(file) for file in sorted(Path(place).iterdir())}
+            paddle.jit.save(model, str(staged / PROGRAM), input_spec=[spec])
+            digests = {file.name: sha256(file) for file in sorted(staged.iterdir())}
             text = yaml_io.dump({**settings, DIGESTS: digests})
-            (Path(place) / SETTINGS).write_text(text, encoding="utf-8")
-            difference = _difference(model, Program(open_export(Path(place))), image_shape)
-            publish(Path(place), folder)
+            (staged / SETTINGS).write_text(text, encoding="utf-8")
+            difference = _check_outputs(model, PaddleEngine(open_export(staged)), image_shape)
+            move_into_place(staged, folder)
     except OSError as error:
         raise OutputError(folder, error) from error
     return difference
 
 
-def probabilities(model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch) -> np.ndarray:
-    """The probabilities of some images, N x class_num, without gradients.
+def predict_probabilities(
+    model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch
+) -> np.ndarray:
+    """Return the probabilities of a batch of images, N x class_num, without gradients.
 
     Args:
-        describe: what the error calls image number i.
+        describe: index of an image -> its name in error messages.
 
     Raises:
-        TrainingError: a score is not finite, which a sigmoid might hide.
+        TrainingError: a score is not finite (checked before the sigmoid, which would hide it).
     """
     with paddle.no_grad():
         scores = model.network(paddle.to_tensor(images))
         require_finite(scores, describe)
-        return model.of(scores).numpy()
+        return model.from_scores(scores).numpy()
 
 
-def _require_fit(model: Probabilities, image_shape: Sequence[int]) -> None:
-    """Let the network look at one image before anything is written."""
+def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> None:
+    """Run the network on one image of that shape before anything is written."""
     try:
         if len(image_shape) != 3 or min(image_shape) < 1:
-            raise ValueError("no shape of an image")
-        probabilities(model, np.zeros((1, *image_shape), np.float32), "a black image".format)
-    except ValueError as error:  # PaddlePaddle's operators raise it of shapes that do not go together
+            raise ValueError("not an image shape")
+        predict_probabilities(model, np.zeros((1, *image_shape), np.float32), "a black image".format)
+    except ValueError as error:  # PaddlePaddle's operators raise it for shapes that do not match
         received = " x ".join(map(str, image_shape))
         raise ConfigError(
             f"Global.image_shape: expected channels x height x width that the network can take, got {received}"
         ) from error
 
 
-def _difference(model: Probabilities, program: Program, image_shape: Sequence[int]) -> float:
-    """The largest difference over a batch of two and a batch of one, or an error where it is more than rounding."""
+def _check_outputs(model: Probabilities, program: PaddleEngine, image_shape: Sequence[int]) -> float:
+    """Return the max. absolute difference over batches of two and one; raise if rounding does not explain it."""
     random = np.random.default_rng(0)
     largest = 0.0
-    for batch in (2, 1):
-        images = random.standard_normal((batch, *image_shape), dtype=np.float32)
-        expected, received = probabilities(model, images, "a random image".format), program(images)
+    for batch_size in (2, 1):
+        images = random.standard_normal((batch_size, *image_shape), dtype=np.float32)
+        expected, received = predict_probabilities(model, images, "a random image".format), program(images)
         require_finite(received, "a random image".format)
         largest = max(largest, float(np.abs(received - expected).max()))
-    if largest <= TOLERANCE:
+    if largest <= EXPORT_TOLERANCE:
         return largest
-    more = random.standard_normal((COMPARED, *image_shape), dtype=np.float32)
-    if not is_rounding(model, lambda images: [program(images)], more, TOLERANCE):
+    more = random.standard_normal((MORE_IMAGES, *image_shape), dtype=np.float32)
+    if not is_rounding(model, lambda images: [program(images)], more, EXPORT_TOLERANCE):
         raise TrainingError(
-            f"the exported program differs from the network by {largest:.2g} (at most {TOLERANCE:g} is allowed):"
+            f"the exported program differs from the network by {largest:.2g} (tolerance {EXPORT_TOLERANCE:g}):"
             " nothing was exported; please report the architecture and the version of PaddlePaddle"
         )
     logger.warning(
-        "the network is badly conditioned: rounding changes its outputs in float32, and the exported program differs"
-        " from it by %.2g; a longer training usually ends that",
+        "the network is badly conditioned: float32 rounding changes its outputs, and the exported program differs"
+        " from it by %.2g; training longer usually fixes this",
         largest,
     )
     return largest

@@ -1,7 +1,7 @@
-"""An export folder as a set: program, parameters and `inference.yml`, of one export or refused.
+"""An export folder: program, parameters and `inference.yml`, which must belong to the same export.
 
-`inference.yml` holds the SHA-256 of the other two and is written last, so that what a kill between two exports leaves
-behind is noticed.
+`inference.yml` contains the SHA-256 of the other two files and is written last, so that a mixture of two exports, left
+by a process that was killed, is detected.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo import yaml_io
-from ppzoo.deploy.allowed_operators import require_computing
-from ppzoo.deploy.postprocess import of_settings
+from ppzoo.deploy.allowed_operators import require_allowed_operators
+from ppzoo.deploy.postprocess import parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
-from ppzoo.files import read_plain_file, sha256, sync_folder
+from ppzoo.files import read_plain_file, sha256, sync_file, sync_folder
 
 PROGRAM = "inference"
-PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # as PaddlePaddle 3 and 2 write it
+PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
 PARAMETERS = f"{PROGRAM}.pdiparams"
 SETTINGS = "inference.yml"
-DIGESTS = "SHA256"  # in the settings: of each other file, by name; PaddlePaddle reads a file that was cut off as NaN
+DIGESTS = "SHA256"  # key in the settings: file name -> digest; PaddlePaddle reads a truncated file as NaN
 
 
 @dataclass(frozen=True)
-class Exported:
-    """The files of an export, which belong together.
+class ExportedModel:
+    """The validated files of an export.
 
     Attributes:
         settings: the content of `inference.yml`.
-        identity: stands for program and parameters: SHA-256 of theirs.
+        identity: a SHA-256 over program and parameters.
     """
 
     folder: Path
@@ -41,38 +41,38 @@ class Exported:
     identity: str
 
 
-def open_export(folder: Path) -> Exported:
-    """The export in a folder, which may come from anywhere: nothing of it has been run yet.
+def open_export(folder: Path) -> ExportedModel:
+    """Validate the export in a folder, which can be from an untrusted source; nothing of it is run.
 
     Raises:
-        PpzooError: the folder is not an export, or one of its files is damaged or of another export, or the program
-            does anything else than compute.
+        PpzooError: the folder is not an export, a file is damaged or belongs to another export, or the program has an
+            operator that is not allowed.
     """
     names = {file.name for file in folder.iterdir()} if os.path.isdir(folder) else set()
     if not ({PARAMETERS, SETTINGS} <= names and names & set(PROGRAM_FILES)):
         raise PpzooError(
             f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PARAMETERS} and {SETTINGS},"
-            f" got {sorted(names) or 'nothing'}; `ppzoo export` makes one"
+            f" got {sorted(names) or 'nothing'}; create one with `ppzoo export`"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)
-    known = expected if isinstance(expected, dict) else {}  # PaddleClas's settings say nothing
-    program = next((name for name in PROGRAM_FILES if name in known), None) or next(
+    digests = expected if isinstance(expected, dict) else {}  # exports of PaddleClas have none
+    program = next((name for name in PROGRAM_FILES if name in digests), None) or next(
         name for name in PROGRAM_FILES if name in names
     )
-    require_computing(folder / program)
+    require_allowed_operators(folder / program)
     found = {name: sha256(folder / name) for name in (program, PARAMETERS)}
     for name, value in found.items():
-        if known and known.get(name) != value:
+        if digests and digests.get(name) != value:
             raise PpzooError(
-                f"{folder / name} is damaged, or of another export than {SETTINGS}: export the network anew"
+                f"{folder / name} is damaged, or belongs to another export than {SETTINGS}; export the network again"
             )
     identity = hashlib.sha256("".join(found.values()).encode()).hexdigest()
-    return Exported(folder, folder / program, folder / PARAMETERS, settings, identity)
+    return ExportedModel(folder, folder / program, folder / PARAMETERS, settings, identity)
 
 
-def publish(staged: Path, folder: Path) -> None:
-    """Put the files of a staged export into their places; the folder is refused as an export until all are there.
+def move_into_place(staged: Path, folder: Path) -> None:
+    """Move the files of a staged export into `folder`; until all are there, `folder` is not a valid export.
 
     Args:
         staged: a folder on the same file system with the files of one export.
@@ -83,8 +83,7 @@ def publish(staged: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted((file.name for file in staged.iterdir()), key=lambda name: name == SETTINGS)
     for name in names:
-        with (staged / name).open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(staged / name)
     for name in (SETTINGS, *PROGRAM_FILES):
         (folder / name).unlink(missing_ok=True)
     sync_folder(folder)
@@ -94,26 +93,26 @@ def publish(staged: Path, folder: Path) -> None:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    """The content of an `inference.yml`, with preprocessing and label names where they belong.
+    """Read an `inference.yml` and validate its preprocessing and label names.
 
     Raises:
-        PpzooError: it is anything else.
+        PpzooError: it cannot be read, or is not valid.
     """
     try:
-        settings = yaml_io.parse(read_plain_file(path), SETTINGS, yaml_io.EXPORT)
-        steps, (answer, options) = settings["PreProcess"]["transform_ops"], of_settings(settings["PostProcess"])
+        settings = yaml_io.parse(read_plain_file(path), SETTINGS, yaml_io.EXPORT_LIMITS)
+        ops, (name, options) = settings["PreProcess"]["transform_ops"], parse_postprocess(settings["PostProcess"])
     except ConfigError as error:
-        raise PpzooError(f"{path}: expected YAML, got a damaged file ({error}): export anew") from error
+        raise PpzooError(f"{path}: expected YAML, got a damaged file ({error}); export the network again") from error
     except OSError as error:
-        raise PpzooError(f"{path}: expected YAML, got: {error.strerror}") from error
+        raise PpzooError(f"cannot read {path}: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise PpzooError(
             f"{path}: expected PreProcess.transform_ops and PostProcess.Topk.label_list, of which one is missing"
         ) from error
-    names = options["label_list"]
-    if not isinstance(names, list) or not all(type(name) in (str, int, float) for name in names):
-        raise PpzooError(f"{path}: PostProcess.{answer}.label_list: expected a list of names, got {names!r:.60}")
-    options["label_list"][:] = map(str, names)
-    if not isinstance(steps, list) or not all(isinstance(step, dict) and len(step) == 1 for step in steps):
-        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, got {steps!r:.60}")
+    labels = options["label_list"]
+    if not isinstance(labels, list) or not all(type(label) in (str, int, float) for label in labels):
+        raise PpzooError(f"{path}: PostProcess.{name}.label_list: expected a list of names, got {labels!r:.60}")
+    options["label_list"][:] = map(str, labels)
+    if not isinstance(ops, list) or not all(isinstance(op, dict) and len(op) == 1 for op in ops):
+        raise PpzooError(f"{path}: PreProcess.transform_ops: expected a list of `Name: options`, got {ops!r:.60}")
     return settings

@@ -1,11 +1,12 @@
-"""An exported program as an ONNX model, for the engines that read that.
+"""Convert an exported program to an ONNX model.
 
-Written here because Paddle2ONNX cannot be installed with Python 3.13 (it wants onnx of at most 1.17). It covers the
-operators of which the zoo's exported networks consist, in PaddlePaddle 3's intermediate representation.
+ppzoo has its own converter because Paddle2ONNX cannot be installed with Python 3.13 (it requires onnx of at most 1.17).
+It supports the operators that the exports of the model zoo have, in PaddlePaddle 3's intermediate representation.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,50 +15,57 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.deploy.export_dir import PROGRAM, Exported
-from ppzoo.deploy.normalization import Normalization
+from ppzoo.deploy.batch import Normalization
+from ppzoo.deploy.export_dir import PROGRAM, ExportedModel
 from ppzoo.errors import ConfigError
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "image", "probabilities"
 
 
-def readable(exported: Exported) -> bool:
-    """Whether an export's program is in PaddlePaddle 3's intermediate representation."""
+def is_pir_program(exported: ExportedModel) -> bool:
+    """Return whether an export is in PaddlePaddle 3's intermediate representation (PIR)."""
     return exported.program.suffix == ".json"
 
 
-def onnx_model(exported: Exported, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
-    """The model, serialized, and the shape of an image in the export, C x H x W. Its batch size is free.
+def onnx_model(exported: ExportedModel, normalization: Normalization | None = None) -> tuple[bytes, list[int]]:
+    """Return the serialized ONNX model and the image shape, C x H x W. The batch size is dynamic.
 
-    It takes N x C x H x W float32; with `normalization` N x H x W x C bytes, which it normalizes.
+    The model takes N x C x H x W float32; with `normalization`, N x H x W x C uint8, which it normalizes.
     The package onnx must be installed.
 
     Raises:
-        ConfigError: an export of PaddlePaddle 2 or of no single image size, or an operator that is not known here.
+        ConfigError: the export is PaddlePaddle 2's, has a dynamic image size, or an operator that is not supported.
     """
-    if not readable(exported):
+    if not is_pir_program(exported):
         raise ConfigError(
-            f"{exported.program}: expected an export of PaddlePaddle 3 for the engines that read ONNX, got one of"
-            " PaddlePaddle 2: export anew, or use engine='paddle'"
+            f"{exported.program}: expected an export of PaddlePaddle 3, which can be converted to ONNX, got one of"
+            " PaddlePaddle 2; export the network again with PaddlePaddle 3, or use engine='paddle'"
         )
-    # PaddlePaddle may unpickle what lies beside the program under a name of its own.
-    with tempfile.TemporaryDirectory(prefix="ppzoo-") as place:
+    # In a folder with nothing else: PaddlePaddle can unpickle other files that it finds next to the program.
+    with tempfile.TemporaryDirectory(prefix="ppzoo-") as directory:
         for file in (exported.program, exported.parameters):
-            (Path(place) / file.name).symlink_to(file.resolve())
-        loaded = paddle.jit.load(str(Path(place) / PROGRAM))
+            _link_or_copy(file.resolve(), Path(directory) / file.name)
+        loaded = paddle.jit.load(str(Path(directory) / PROGRAM))
     graph = _Graph({value.name: value.numpy() for value in loaded.state_dict().values()}, normalization)
     for operation in loaded.program().global_block().ops:
         graph.add(operation)
     return graph.serialized(), graph.image_shape
 
 
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source)
+    except OSError:  # Windows allows symbolic links only with a privilege
+        shutil.copyfile(source, target)
+
+
 class _Graph:
     """The ONNX graph under construction.
 
     Attributes:
-        names: PaddlePaddle's values by their identity -> ONNX names, a list of them for a list of tensors.
-        constants: values that become attributes.
+        names: id of a value in PaddlePaddle's program -> its ONNX name; a list of names for a list of tensors.
+        constants: id of a value -> its content, for values that become attributes.
     """
 
     def __init__(self, parameters: dict[str, np.ndarray], normalization: Normalization | None) -> None:
@@ -72,11 +80,11 @@ class _Graph:
 
     def add(self, operation: Any) -> None:
         name = operation.name().partition(".")[2]
-        if name not in _WRITERS:
+        if name not in _CONVERTERS:
             raise ConfigError(
-                f"engine: expected operators that can be written as ONNX, got {operation.name()}: use engine='paddle'"
+                f"engine: expected operators that can be converted to ONNX, got {operation.name()}; use engine='paddle'"
             )
-        _WRITERS[name](self, _Operation(self, operation))
+        _CONVERTERS[name](self, _Operation(self, operation))
 
     def node(self, kind: str, inputs: list[str], outputs: int = 1, **attributes: Any) -> list[str]:
         from onnx import helper
@@ -93,19 +101,19 @@ class _Graph:
         return name
 
     def images(self) -> str:
-        """The images as the network takes them."""
+        """Return the name of the network's input, after the normalization if there is one."""
         if self.normalization is None:
             return INPUT
         from onnx import TensorProto
 
         channels, height, width = self.image_shape
-        if len(self.normalization.factors) != channels:
-            received = len(self.normalization.factors)
+        if len(self.normalization.scale) != channels:
+            received = len(self.normalization.scale)
             raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, got {received}")
-        rows = self.constant(np.array([-1, height, width * channels]))  # engines are slow with vectors of `channels`
+        rows = self.constant(np.array([-1, height, width * channels]))  # engines are slow with a last axis of C
         (values,) = self.node("Cast", self.node("Reshape", [INPUT, rows]), to=TensorProto.FLOAT)
-        for kind, of_channels in zip(("Mul", "Add"), self.normalization, strict=True):
-            (values,) = self.node(kind, [values, self.constant(np.tile(of_channels, width))])
+        for kind, per_channel in zip(("Mul", "Add"), self.normalization, strict=True):
+            (values,) = self.node(kind, [values, self.constant(np.tile(per_channel, width))])
         pixels = self.constant(np.array([-1, height, width, channels]))
         return self.node("Transpose", self.node("Reshape", [values, pixels]), perm=[0, 3, 1, 2])[0]
 
@@ -116,15 +124,15 @@ class _Graph:
         if self.normalization is not None:
             kind, shape = TensorProto.UINT8, [*shape[1:], shape[0]]
         images = helper.make_tensor_value_info(INPUT, kind, ["batch", *shape])
-        answers = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", self.class_num])
+        outputs = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", self.class_num])
         self.nodes.append(helper.make_node("Identity", [self.output], [OUTPUT]))
-        graph = helper.make_graph(self.nodes, "network", [images], [answers], self.initializers)
+        graph = helper.make_graph(self.nodes, "network", [images], [outputs], self.initializers)
         opset = helper.make_opsetid("", OPSET)
         return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION).SerializeToString()
 
 
 class _Operation:
-    """What a writer asks of an operation of PaddlePaddle's program."""
+    """An operation of PaddlePaddle's program, as the converters below use it."""
 
     def __init__(self, graph: _Graph, operation: Any) -> None:
         self.graph, self.operation = graph, operation
@@ -132,55 +140,55 @@ class _Operation:
         self.operands = [operand.source() for operand in operation.operands()]
 
     def input(self, index: int = 0) -> Any:
-        """ONNX name of an operand; a list of names where it is a list of tensors."""
+        """Return the ONNX name of an operand; a list of names if it is a list of tensors."""
         return self.graph.names[self.operands[index].id]
 
     def constant(self, index: int) -> Any:
-        """Value of an operand that the program computes from nothing."""
+        """Return the value of a constant operand."""
         return self.graph.constants[self.operands[index].id]
 
     def shape(self) -> list[int]:
-        """The first result's shape, -1 where it is not known."""
+        """Return the shape of the first result, with -1 for dynamic dimensions."""
         return list(self.operation.results()[0].shape)
 
-    def answer(self, name: Any) -> None:
-        """Let `name` be the first result."""
+    def set_result(self, name: Any) -> None:
+        """Make `name` the ONNX name of the first result."""
         self.graph.names[self.operation.results()[0].id] = name
 
-    def answer_node(self, kind: str, inputs: list[str], **attributes: Any) -> None:
-        self.answer(self.graph.node(kind, inputs, **attributes)[0])
+    def set_result_node(self, kind: str, inputs: list[str], **attributes: Any) -> None:
+        self.set_result(self.graph.node(kind, inputs, **attributes)[0])
 
     def require(self, **expected: Any) -> None:
         for key, value in expected.items():
             if self.attributes[key] != value:
                 raise ConfigError(
-                    f"engine: expected {self.operation.name()} with {key} {value}, got {self.attributes[key]}: use"
+                    f"engine: expected {self.operation.name()} with {key} {value}, got {self.attributes[key]}; use"
                     " engine='paddle'"
                 )
 
     def pads(self) -> list[int]:
-        """The attribute `paddings` as ONNX has it: before all axes, then after them."""
+        """Return the attribute `paddings` in ONNX's order: the start of each axis, then the end of each axis."""
         pads = list(self.attributes["paddings"])
         return pads * 2 if len(pads) == 2 else [pads[0], pads[2], pads[1], pads[3]]
 
 
-def _same(kind: str, operands: int = 1) -> Callable[[_Graph, _Operation], None]:
-    """The writer of an operation that ONNX has as well."""
-    return lambda graph, op: op.answer_node(kind, [op.input(index) for index in range(operands)])
+def _one_to_one(kind: str, operands: int = 1) -> Callable[[_Graph, _Operation], None]:
+    """Return the converter of an operation that ONNX has with the same meaning."""
+    return lambda graph, op: op.set_result_node(kind, [op.input(index) for index in range(operands)])
 
 
 def _parameter(graph: _Graph, op: _Operation) -> None:
-    op.answer(graph.constant(graph.parameters[op.attributes["parameter_name"]]))
+    op.set_result(graph.constant(graph.parameters[op.attributes["parameter_name"]]))
 
 
 def _data(graph: _Graph, op: _Operation) -> None:
     graph.image_shape = op.shape()[1:]
     if min(graph.image_shape) < 1:
-        raise ConfigError(f"engine: expected an export of one image size, got {graph.image_shape}: use engine='paddle'")
-    op.answer(graph.images())
+        raise ConfigError(f"engine: expected a fixed image size, got {graph.image_shape}; use engine='paddle'")
+    op.set_result(graph.images())
 
 
-def _value(graph: _Graph, op: _Operation) -> None:
+def _constant(graph: _Graph, op: _Operation) -> None:
     graph.constants[op.operation.results()[0].id] = op.attributes["value"]
 
 
@@ -189,10 +197,10 @@ def _output(graph: _Graph, op: _Operation) -> None:
 
 
 def _combine(graph: _Graph, op: _Operation) -> None:
-    op.answer([op.input(index) for index in range(len(op.operands))])
+    op.set_result([op.input(index) for index in range(len(op.operands))])
 
 
-def _take_apart(graph: _Graph, op: _Operation) -> None:
+def _unpack_list(graph: _Graph, op: _Operation) -> None:
     for name, result in zip(op.input(), op.operation.results(), strict=True):
         graph.names[result.id] = name
 
@@ -200,24 +208,24 @@ def _take_apart(graph: _Graph, op: _Operation) -> None:
 def _conv(graph: _Graph, op: _Operation) -> None:
     op.require(data_format="NCHW", padding_algorithm="EXPLICIT")
     options = {key: list(op.attributes[key]) for key in ("strides", "dilations")}
-    op.answer_node("Conv", [op.input(0), op.input(1)], pads=op.pads(), group=op.attributes["groups"], **options)
+    op.set_result_node("Conv", [op.input(0), op.input(1)], pads=op.pads(), group=op.attributes["groups"], **options)
 
 
 def _batch_norm(graph: _Graph, op: _Operation) -> None:
     op.require(data_format="NCHW", is_test=True)
     x, mean, variance, scale, bias = (op.input(index) for index in range(5))
-    op.answer_node("BatchNormalization", [x, scale, bias, mean, variance], epsilon=op.attributes["epsilon"])
+    op.set_result_node("BatchNormalization", [x, scale, bias, mean, variance], epsilon=op.attributes["epsilon"])
 
 
 def _pool(graph: _Graph, op: _Operation) -> None:
     op.require(data_format="NCHW", padding_algorithm="EXPLICIT")
     is_average = op.attributes["pooling_type"] == "avg"
     if op.attributes["global_pooling"] or (op.attributes["adaptive"] and op.shape()[2:] == [1, 1]):
-        op.answer_node("GlobalAveragePool" if is_average else "GlobalMaxPool", [op.input()])
+        op.set_result_node("GlobalAveragePool" if is_average else "GlobalMaxPool", [op.input()])
         return
     op.require(adaptive=False)
     options: dict[str, Any] = {"count_include_pad": int(not op.attributes["exclusive"])} if is_average else {}
-    op.answer_node(
+    op.set_result_node(
         "AveragePool" if is_average else "MaxPool",
         [op.input()],
         kernel_shape=list(op.constant(1)),
@@ -231,73 +239,75 @@ def _pool(graph: _Graph, op: _Operation) -> None:
 def _reshape(graph: _Graph, op: _Operation) -> None:
     shape = op.shape()
     if shape.count(-1) > 1:
-        raise ConfigError(f"engine: expected an export of one image size, got {op.operation.name()} to {shape}")
-    op.answer_node("Reshape", [op.input(), graph.constant(np.array(shape, np.int64))])
+        raise ConfigError(
+            f"engine: expected a fixed image size, got {op.operation.name()} to {shape}; use engine='paddle'"
+        )
+    op.set_result_node("Reshape", [op.input(), graph.constant(np.array(shape, np.int64))])
 
 
 def _matmul(graph: _Graph, op: _Operation) -> None:
     op.require(transpose_x=False, transpose_y=False)
-    op.answer_node("MatMul", [op.input(0), op.input(1)])
+    op.set_result_node("MatMul", [op.input(0), op.input(1)])
 
 
 def _clip_at_6(graph: _Graph, op: _Operation) -> None:
     bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 6)]
-    op.answer_node("Clip", [op.input(), *bounds])
+    op.set_result_node("Clip", [op.input(), *bounds])
 
 
 def _swish(graph: _Graph, op: _Operation) -> None:
-    op.answer_node("Mul", [op.input(), *graph.node("Sigmoid", [op.input()])])
+    op.set_result_node("Mul", [op.input(), *graph.node("Sigmoid", [op.input()])])
 
 
 def _hard_sigmoid(graph: _Graph, op: _Operation) -> None:
-    op.answer_node("HardSigmoid", [op.input()], alpha=op.attributes["slope"], beta=op.attributes["offset"])
+    op.set_result_node("HardSigmoid", [op.input()], alpha=op.attributes["slope"], beta=op.attributes["offset"])
 
 
 def _softmax(graph: _Graph, op: _Operation) -> None:
-    op.answer_node("Softmax", [op.input()], axis=op.attributes["axis"])
+    op.set_result_node("Softmax", [op.input()], axis=op.attributes["axis"])
 
 
 def _dropout(graph: _Graph, op: _Operation) -> None:
-    """In inference the older kind, which does not scale in training, scales by what training keeps."""
+    """In inference "downscale_in_infer" multiplies by the keep probability; "upscale_in_train" does nothing."""
     if op.attributes["mode"] == "upscale_in_train":
-        op.answer(op.input())
+        op.set_result(op.input())
         return
-    kept = graph.constant(np.array(1 - op.constant(2), np.float32))
-    op.answer_node("Mul", [op.input(), kept])
+    keep_probability = graph.constant(np.array(1 - op.constant(2), np.float32))
+    op.set_result_node("Mul", [op.input(), keep_probability])
 
 
 def _concat(graph: _Graph, op: _Operation) -> None:
-    op.answer_node("Concat", op.input(), axis=int(op.constant(1)))
+    op.set_result_node("Concat", op.input(), axis=int(op.constant(1)))
 
 
 def _stack(graph: _Graph, op: _Operation) -> None:
     axis = op.attributes["axis"]
-    where = graph.constant(np.array([axis], np.int64))
-    op.answer_node("Concat", [graph.node("Unsqueeze", [name, where])[0] for name in op.input()], axis=axis)
+    axes = graph.constant(np.array([axis], np.int64))
+    op.set_result_node("Concat", [graph.node("Unsqueeze", [name, axes])[0] for name in op.input()], axis=axis)
 
 
 def _split(graph: _Graph, op: _Operation) -> None:
-    op.answer(graph.node("Split", [op.input()], op.attributes["num"], axis=int(op.constant(1))))
+    op.set_result(graph.node("Split", [op.input()], op.attributes["num"], axis=int(op.constant(1))))
 
 
-_WRITERS: dict[str, Callable[[_Graph, _Operation], None]] = {
+_CONVERTERS: dict[str, Callable[[_Graph, _Operation], None]] = {
     "parameter": _parameter,
     "data": _data,
-    **dict.fromkeys(("full", "full_int_array"), _value),
+    **dict.fromkeys(("full", "full_int_array"), _constant),
     **dict.fromkeys(("shadow_output", "fetch"), _output),
     "combine": _combine,
-    "split": _take_apart,
+    "split": _unpack_list,
     **dict.fromkeys(("conv2d", "depthwise_conv2d"), _conv),
     "batch_norm_": _batch_norm,
     "pool2d": _pool,
     **dict.fromkeys(("flatten", "reshape", "unsqueeze"), _reshape),
     "matmul": _matmul,
-    "add": _same("Add", 2),
-    "multiply": _same("Mul", 2),
-    "relu": _same("Relu"),
+    "add": _one_to_one("Add", 2),
+    "multiply": _one_to_one("Mul", 2),
+    "relu": _one_to_one("Relu"),
     "relu6": _clip_at_6,
-    "sigmoid": _same("Sigmoid"),
-    "hardswish": _same("HardSwish"),
+    "sigmoid": _one_to_one("Sigmoid"),
+    "hardswish": _one_to_one("HardSwish"),
     "swish": _swish,
     "hardsigmoid": _hard_sigmoid,
     "softmax": _softmax,

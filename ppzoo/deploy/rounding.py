@@ -1,7 +1,8 @@
-"""Whether two computations of a network differ by rounding alone: measured against the same network in float64.
+"""Decide whether two computations of a network differ only by rounding, by comparing both with float64.
 
-After a short training statistics may be so badly conditioned that float32 itself is far from float64, each time by
-another amount: then a program that is right differs from its network by more than any fixed tolerance.
+After a short training the batch statistics can be so badly conditioned that float32 itself is far from float64, by a
+different amount for each implementation. A correct export then differs from its network by more than any fixed
+tolerance.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import paddle
 
-FACTOR = 10.0  # how much further from float64 than the network a program may be
-SHARE = 0.75  # of the images; the errors of a badly conditioned network have no largest value
+ERROR_FACTOR = 10.0  # a program's error can be at most this many times the network's own float32 error
+QUANTILE = 0.75  # of the per-image errors; the largest error of a badly conditioned network has no bound
 
-Outputs = Callable[[np.ndarray], Sequence[np.ndarray]]
+OutputFunction = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
-def outputs_of(layer: paddle.nn.Layer) -> Outputs:
-    """A layer in evaluation mode as a function of an array: all of its outputs as arrays."""
+def output_function(layer: paddle.nn.Layer) -> OutputFunction:
+    """Return a layer in evaluation mode as a function from an array to the arrays of all its outputs."""
 
     def compute(images: np.ndarray) -> list[np.ndarray]:
         with paddle.no_grad():
@@ -29,42 +30,44 @@ def outputs_of(layer: paddle.nn.Layer) -> Outputs:
     return compute
 
 
-def in_float64(layer: paddle.nn.Layer) -> Outputs:
-    """`outputs_of` a copy of `layer` with its weights in float64, which takes PaddlePaddle's operators."""
+def float64_function(layer: paddle.nn.Layer) -> OutputFunction:
+    """Return `output_function` of a copy of `layer` in float64, which uses PaddlePaddle's own operators."""
     exact = copy.deepcopy(layer)
     exact.to(dtype="float64")
     exact.eval()
-    compute = outputs_of(exact)
+    compute = output_function(exact)
     return lambda images: compute(images.astype(np.float64))
 
 
 def is_rounding(
-    layer: paddle.nn.Layer, program: Outputs, images: np.ndarray, tolerance: float, *, relative: bool = False
+    layer: paddle.nn.Layer, program: OutputFunction, images: np.ndarray, tolerance: float, *, relative: bool = False
 ) -> bool:
-    """Whether a program's outputs are those of `layer`, which it is made of, but for rounding.
+    """Return whether the outputs of `program`, an export of `layer`, differ from the layer's only by rounding.
 
-    They are if for three of four images they are as near to float64 as the layer's own, times `FACTOR`, plus
-    `tolerance`.
+    That is the case if the 75th percentile of the program's per-image errors against float64 is at most the layer's
+    own percentile times `ERROR_FACTOR`, plus `tolerance`.
 
     Args:
-        images: N x C x H x W; eight or more make a fair comparison.
-        relative: errors are taken relative to an output's largest value.
+        images: N x C x H x W; use at least eight.
+        relative: take errors relative to the largest value of an output.
     """
-    network, reference = outputs_of(layer), in_float64(layer)
-    own, others = [], []
-    starts = [start for start in range(len(images)) if start % 3 != 2]  # one, two, one, two, ...: float64 takes memory
-    for few in np.split(images, starts[1:]):
-        exact = reference(few)
-        own.append(errors(network(few), exact, relative))
-        others.append(errors(program(few), exact, relative))
-    typical, received = (np.quantile(np.concatenate(each), SHARE, method="higher") for each in (own, others))
-    return bool(received <= tolerance + FACTOR * typical)
+    network, reference = output_function(layer), float64_function(layer)
+    network_errors, program_errors = [], []
+    starts = [start for start in range(len(images)) if start % 3 != 2]  # batches of 1, 2, 1, 2, ...: float64 is large
+    for batch in np.split(images, starts[1:]):
+        exact = reference(batch)
+        network_errors.append(max_errors(network(batch), exact, relative))
+        program_errors.append(max_errors(program(batch), exact, relative))
+    typical, received = (
+        np.quantile(np.concatenate(errors), QUANTILE, method="higher") for errors in (network_errors, program_errors)
+    )
+    return bool(received <= tolerance + ERROR_FACTOR * typical)
 
 
-def errors(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray], relative: bool) -> np.ndarray:
-    """The largest error of each image, of all its outputs."""
-    found = []
+def max_errors(outputs: Sequence[np.ndarray], exact: Sequence[np.ndarray], relative: bool) -> np.ndarray:
+    """Return the largest absolute error of each image over all outputs, shape N."""
+    errors = []
     for output, expected in zip(outputs, exact, strict=True):
         scale = max(float(np.abs(expected).max()), 1e-30) if relative else 1.0
-        found.append(np.abs(output - expected).reshape(len(output), -1).max(axis=1) / scale)
-    return np.max(found, axis=0)
+        errors.append(np.abs(output - expected).reshape(len(output), -1).max(axis=1) / scale)
+    return np.max(errors, axis=0)

@@ -1,6 +1,6 @@
 """Building blocks that several architecture families share."""
 
-from ppzoo.backports import backport
+from ppzoo.backports import apply_backports
 from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, NamedConvBNLayer, convolution
@@ -72,4 +72,4 @@ __all__ = [
     "weight_attr",
 ]
 
-backport()
+apply_backports()

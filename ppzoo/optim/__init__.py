@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedules by PaddleClas's names."""
 
-from ppzoo.backports import backport
+from ppzoo.backports import apply_backports
 from ppzoo.optim import cycles, decays, plateau  # noqa: F401  (each enrols its schedules)
 from ppzoo.optim.optimizers import OPTIMIZERS, Recipe
 from ppzoo.optim.plateau import ReduceOnPlateau
@@ -9,4 +9,4 @@ from ppzoo.optim.schedule import SCHEDULES, Schedule
 
 __all__ = ["CLIPS", "OPTIMIZERS", "REGULARIZERS", "SCHEDULES", "Recipe", "ReduceOnPlateau", "Schedule"]
 
-backport()
+apply_backports()

@@ -32,11 +32,7 @@ from tqdm import tqdm
 from ppzoo.errors import WeightsError
 from ppzoo.files import make_folder, open_without_links, sha256, write_text
 from ppzoo.host import cache_home
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
+from ppzoo.locks import hold
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before consecutive attempts without progress
 TIMEOUT = 20.0  # seconds without a response or data
@@ -150,10 +146,11 @@ def _refuse_offline(url: str, target: Path) -> None:
 @contextlib.contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Let one process at a time fetch `target`; the system frees the lock of a process that dies."""
-    with open(_sibling(target, ".lock"), "a", opener=open_without_links) as lock:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = hold(_sibling(target, ".lock"), blocking=True)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _download(url: str, target: Path) -> None:

@@ -25,7 +25,7 @@ from ppzoo.config.type_checks import accepts
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"
 KNOWN_OF_ARCH = (
-    "; known: class_num, data_format, freeze, infer_add_softmax, infer_output_key, name, pretrained, use_ssld,"
+    "; available: class_num, data_format, freeze, infer_add_softmax, infer_output_key, name, pretrained, use_ssld,"
     " use_sync_bn"
 )
 

@@ -42,12 +42,12 @@ def test_a_word_means_what_it_looks_like(text, value):
 
 
 def test_a_key_that_comes_twice_is_named_with_its_lines():
-    assert refusal("A:\n  x: 1\n  y: 2\n  x: 3\n") == "a.yaml, line 4: the key 'x' comes twice (first in line 2)"
+    assert refusal("A:\n  x: 1\n  y: 2\n  x: 3\n") == "a.yaml, line 4: duplicate key 'x' (first in line 2)"
 
 
 @pytest.mark.parametrize(("text", "key"), [("{1: a}", "'1'"), ("on: a", "'on'"), ("{[1]: a}", "a collection")])
 def test_a_key_is_text(text, key):
-    assert refusal(text) == f"a.yaml, line 1: a key must be text, got {key} (quote it)"
+    assert refusal(text) == f"a.yaml, line 1: a key must be a string, got {key} (quote it)"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_key_is_text(text, key):
 )
 def test_a_tag_that_makes_an_object_does_nothing_but_fail(tag, tmp_path):
     text = f"x: {tag} ['touch {tmp_path / 'created'}']"
-    assert "is refused: a configuration holds plain data only" in refusal(text)
+    assert "is not allowed: a configuration can only contain plain data" in refusal(text)
     assert not list(tmp_path.iterdir())
 
 
@@ -76,21 +76,21 @@ def test_a_syntax_error_has_its_line(text, line):
 
 
 def test_bytes_that_are_no_text_are_refused():
-    assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML text, got bytes that are not")
+    assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML, got invalid characters")
 
 
 def test_aliases_that_multiply_are_refused():
     levels = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
-    assert "aliases make more than" in refusal(f"a: &a [x]\n{levels}")
+    assert "with aliases expanded, more than" in refusal(f"a: &a [x]\n{levels}")
 
 
 def test_aliases_that_nest_are_refused():
     levels = "".join(f"n{i}: &n{i} [[[[[*n{i - 1}]]]]]\n" for i in range(1, 12))
-    assert "aliases make more than" in refusal(f"n0: &n0 [x]\n{levels}")
+    assert "with aliases expanded, more than" in refusal(f"n0: &n0 [x]\n{levels}")
 
 
 def test_an_alias_to_what_contains_it_is_refused():
-    assert refusal("a: &a [*a]") == "a.yaml, line 1: an alias contains itself"
+    assert refusal("a: &a [*a]") == "a.yaml, line 1: an alias refers to itself"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "{a: " * 50_000, "".join(f"{' ' * i}a:\n" for i in range(100))])

@@ -1,4 +1,4 @@
-"""The engines answer what the network answers, "auto" measures once and remembers, and what is missing is said."""
+"""All engines agree with the network, "auto" measures once and caches, and a missing engine is an error."""
 
 import json
 import logging
@@ -14,14 +14,14 @@ from helpers.needs import needs_engine
 import ppzoo
 from ppzoo.deploy import engine_autotune, engines, export, open_export
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.program import Program
+from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import ConfigError, DataError, PpzooError
 
 SETTINGS = {
     "PreProcess": {"transform_ops": [{"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]},
     "PostProcess": {"Topk": {"topk": 5, "label_list": ["cat", "dog", "owl"]}},
 }
-OTHERS = ["onnxruntime", "openvino"]
+ONNX_ENGINES = ["onnxruntime", "openvino"]
 
 
 def export_network(network, folder, image_shape=(3, 8, 8)):
@@ -43,7 +43,7 @@ def cache(monkeypatch, tmp_path):
 
 
 class Fake(engines.OnnxEngine):
-    """An engine that is never slow and answers what the export's own program answers, plus `error`."""
+    """An engine that returns the outputs of Paddle Inference plus `error`."""
 
     name, error = "openvino", 0.0
 
@@ -53,23 +53,23 @@ class Fake(engines.OnnxEngine):
 
 @pytest.fixture
 def fake(monkeypatch, exported):
-    """`openvino` replaced by a fake that is installed, whatever is installed here."""
-    program = Program(open_export(exported))
+    """Replace `openvino` by a fake engine, whether it is installed or not."""
+    program = PaddleEngine(open_export(exported))
     kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
     monkeypatch.setattr(engines, "onnx_model", lambda exported, normalization: (b"", [3, 8, 8]))
-    monkeypatch.setattr(engines, "OTHERS", {"openvino": kind})
-    monkeypatch.setattr(engine_autotune, "OTHERS", {"openvino": kind})
-    monkeypatch.setattr(engines, "NAMES", ("paddle", "openvino"))
-    monkeypatch.setattr(engine_autotune, "installed", lambda name: True)
-    monkeypatch.setattr(engine_autotune, "readable", lambda exported: True)
-    monkeypatch.setattr(engines, "installed", lambda name: True)
-    monkeypatch.setattr(engine_autotune, "versions", lambda name: {name: "1.0"})
+    monkeypatch.setattr(engines, "ONNX_ENGINES", {"openvino": kind})
+    monkeypatch.setattr(engine_autotune, "ONNX_ENGINES", {"openvino": kind})
+    monkeypatch.setattr(engines, "ENGINE_NAMES", ("paddle", "openvino"))
+    monkeypatch.setattr(engine_autotune, "is_installed", lambda name: True)
+    monkeypatch.setattr(engine_autotune, "is_pir_program", lambda exported: True)
+    monkeypatch.setattr(engines, "is_installed", lambda name: True)
+    monkeypatch.setattr(engine_autotune, "package_versions", lambda name: {name: "1.0"})
     return kind
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_an_engine_that_is_not_installed_is_named_with_its_extra(exported, monkeypatch, name):
-    monkeypatch.setattr(engines, "installed", lambda name: False)
+@pytest.mark.parametrize("name", ONNX_ENGINES)
+def test_an_engine_that_is_not_installed_is_an_error_with_its_extra(exported, monkeypatch, name):
+    monkeypatch.setattr(engines, "is_installed", lambda name: False)
     with pytest.raises(ConfigError, match=rf"pip install 'ppzoo\[{name}\]'") as error:
         ppzoo.Predictor(exported, engine=name)
     assert "\n" not in str(error.value) and error.value.exit_status == 2
@@ -80,7 +80,7 @@ def test_an_unknown_engine_is_refused(exported):
         ppzoo.Predictor(exported, engine="tensorrt")
 
 
-def test_an_engine_that_answers_something_else_is_refused(exported, fake):
+def test_an_engine_whose_outputs_differ_is_refused(exported, fake):
     fake.error = 2e-4
     with pytest.raises(PpzooError, match=r"engine: openvino differs from the network by 0\.0002") as error:
         ppzoo.Predictor(exported, engine="openvino")
@@ -89,53 +89,53 @@ def test_an_engine_that_answers_something_else_is_refused(exported, fake):
     assert ppzoo.Predictor(exported, engine="openvino").engine.name == "openvino"
 
 
-def test_auto_takes_the_faster_one_says_so_and_remembers(exported, fake, cache, monkeypatch, caplog):
+def test_auto_uses_the_faster_engine_logs_it_and_caches_it(exported, fake, cache, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "ppzoo")
     monkeypatch.setattr(
-        engine_autotune, "_times", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines}
+        engine_autotune, "_measure", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines}
     )
     assert ppzoo.Predictor(exported).engine.name == "openvino"
-    assert "engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; remembered in" in caplog.text
+    assert "engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; cached in" in caplog.text
     (file,) = cache.iterdir()
     assert json.loads(file.read_text())["seconds"] == {"paddle": 1.0, "openvino": 0.0}
 
-    monkeypatch.setattr(engine_autotune, "_times", lambda engines, shape: pytest.fail("measured again"))
+    monkeypatch.setattr(engine_autotune, "_measure", lambda engines, shape: pytest.fail("measured again"))
     assert ppzoo.Predictor(exported).engine.name == "openvino"
     monkeypatch.setattr(
-        engine_autotune, "_times", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines}
+        engine_autotune, "_measure", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines}
     )
     assert ppzoo.Predictor(exported, batch_size=1).engine.name == "paddle"
-    monkeypatch.setattr(engine_autotune, "versions", lambda name: {name: "1.1"})
+    monkeypatch.setattr(engine_autotune, "package_versions", lambda name: {name: "1.1"})
     assert ppzoo.Predictor(exported).engine.name == "paddle"
     file.write_text("{")
-    monkeypatch.setattr(engine_autotune, "versions", lambda name: {name: "1.0"})
+    monkeypatch.setattr(engine_autotune, "package_versions", lambda name: {name: "1.0"})
     assert ppzoo.Predictor(exported).engine.name == "paddle"
     assert len(list(cache.iterdir())) == 3
 
 
-def test_auto_measures_real_engines_and_leaves_out_one_that_fails(exported, fake, cache, monkeypatch, caplog):
-    monkeypatch.setattr(engine_autotune, "CALM", 0.0)
-    monkeypatch.setattr(engine_autotune, "TURN", 0.0)
+def test_auto_measures_the_engines_and_skips_one_that_fails(exported, fake, cache, monkeypatch, caplog):
+    monkeypatch.setattr(engine_autotune, "PAUSE", 0.0)
+    monkeypatch.setattr(engine_autotune, "MIN_SECONDS", 0.0)
     assert ppzoo.Predictor(exported).engine.name in ("paddle", "openvino")
     (file,) = cache.iterdir()
     assert set(json.loads(file.read_text())["seconds"]) == {"paddle", "openvino"}
     file.unlink()
     fake.error = 1.0
     assert ppzoo.Predictor(exported).engine.name == "paddle"
-    assert "openvino is left out: engine: openvino differs from the network by 1" in caplog.text
+    assert "skipping engine openvino: engine: openvino differs from the network by 1" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_does_no_harm(exported, fake, monkeypatch, tmp_path, caplog):
+def test_a_cache_that_cannot_be_written_is_only_a_warning(exported, fake, monkeypatch, tmp_path, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PPZOO_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(engine_autotune, "CALM", 0.0)
-    monkeypatch.setattr(engine_autotune, "TURN", 0.0)
+    monkeypatch.setattr(engine_autotune, "PAUSE", 0.0)
+    monkeypatch.setattr(engine_autotune, "MIN_SECONDS", 0.0)
     ppzoo.Predictor(exported)
-    assert "expected a file that can be written" in caplog.text and "PPZOO_HOME" in caplog.text
+    assert "cannot write" in caplog.text and "set PPZOO_HOME to a writable folder" in caplog.text
 
 
-def lively(network):
-    """The network with running statistics that are not those of the beginning."""
+def with_random_statistics(network):
+    """Set random running statistics; the initial ones hide mistakes."""
     for layer in network.sublayers():
         if isinstance(layer, paddle.nn.BatchNorm):
             layer._mean.set_value(0.1 * paddle.randn(layer._mean.shape))
@@ -143,7 +143,7 @@ def lively(network):
     return network
 
 
-# Together they have every operator of the zoo's exports.
+# Together they have every operator of the exports of the model zoo.
 FAMILIES = {
     "LeNet": 32,
     "AlexNet": 224,
@@ -160,16 +160,16 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", ONNX_ENGINES)
 @pytest.mark.parametrize(
     "family", [pytest.param(name, marks=pytest.mark.slow) if size > 64 else name for name, size in FAMILIES.items()]
 )
-def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
+def test_all_engines_agree_for_every_family(tmp_path, family, name):
     needs_engine(name)
     size = FAMILIES[family]
     with paddle.utils.unique_name.guard():
         paddle.seed(0)
-        network = lively(ppzoo.create_model(family, class_num=7))
+        network = with_random_statistics(ppzoo.create_model(family, class_num=7))
     folder = export_network(network, tmp_path / "inference", (3, size, size))
     engine = engines.open_engine(name, open_export(folder), 3)
     images = np.random.default_rng(1).standard_normal((3, 3, size, size), dtype=np.float32)
@@ -183,12 +183,12 @@ def test_every_family_answers_the_same_in_every_engine(tmp_path, family, name):
         engine(np.zeros((1, 3, size + 1, size), np.float32))
 
 
-SIGNAL_ITSELF = """
+SEND_SIGNAL = """
 import os, signal, sys
 from pathlib import Path
 from ppzoo.deploy import open_engine, open_export
 
-signal.signal(signal.SIGTERM, lambda number, frame: print("heard"))
+signal.signal(signal.SIGTERM, lambda number, frame: print("received"))
 opened = [open_engine("openvino", open_export(Path(sys.argv[1])), 4) for _ in range(3)]
 while opened:
     del opened[0]
@@ -196,32 +196,32 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
-def test_a_process_hears_signals_after_engines_have_gone_in_the_order_they_came(exported):
+def test_signals_work_after_engines_were_deleted_in_the_order_of_their_creation(exported):
     needs_engine("openvino")
-    done = subprocess.run([sys.executable, "-c", SIGNAL_ITSELF, exported], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "heard\n")
+    done = subprocess.run([sys.executable, "-c", SEND_SIGNAL, exported], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "received\n")
 
 
-def test_an_export_of_paddlepaddle_2_is_refused_by_the_engines_that_read_onnx(exported, fake, monkeypatch):
+def test_an_export_of_paddlepaddle_2_is_refused_by_the_onnx_engines(exported, fake, monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(engines, "installed", lambda name: True)
+    monkeypatch.setattr(engines, "is_installed", lambda name: True)
     found = open_export(exported)
     older = type(found)(found.folder, Path("inference.pdmodel"), found.parameters, found.settings, found.identity)
     with pytest.raises(ConfigError, match="expected an export of PaddlePaddle 3"):
         engines.open_engine("openvino", older, 1)
 
 
-def test_an_operator_that_is_not_known_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "installed", lambda name: True)
+def test_an_unsupported_operator_is_an_error_with_its_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "is_installed", lambda name: True)
     network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(192, 3), paddle.nn.Softplus())
     needs_engine("onnxruntime")
     folder = export_network(network, tmp_path / "inference")
-    with pytest.raises(ConfigError, match=r"got pd_op\.softplus: use engine='paddle'") as error:
+    with pytest.raises(ConfigError, match=r"got pd_op\.softplus; use engine='paddle'") as error:
         engines.open_engine("onnxruntime", open_export(folder), 1)
     assert "\n" not in str(error.value)
 
 
-def test_several_images_are_answered_as_one_by_one(exported):
+def test_batches_and_single_images_have_the_same_predictions(exported):
     images = list(np.random.default_rng(0).integers(0, 256, (21, 8, 8, 3), dtype=np.uint8))
     predictor = ppzoo.Predictor(exported, batch_size=8, engine="paddle")
     alone = [predictor.predict(image)[0] for image in images]

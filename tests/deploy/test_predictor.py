@@ -1,5 +1,6 @@
-"""The predictor answers the same whatever computes, whoever normalizes, and however many ask at once."""
+"""Predictions do not depend on the engine, on what normalizes the images, or on the number of calling threads."""
 
+import itertools
 import pickle
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,8 @@ def export_with(folder, ops, postprocess=None):
     paddle.seed(0)
     layers = paddle.nn.Conv2D(3, 4, 3, stride=2), paddle.nn.Flatten(), paddle.nn.Linear(4 * 49, 7)
     labels = {"label_list": [f"class {index}" for index in range(7)]}
-    answer = postprocess or {"Topk": {"topk": 5, **labels}}
-    settings = {"PreProcess": {"transform_ops": ops}, "PostProcess": answer}
+    section = postprocess or {"Topk": {"topk": 5, **labels}}
+    settings = {"PreProcess": {"transform_ops": ops}, "PostProcess": section}
     export(paddle.nn.Sequential(*layers), folder, [3, 16, 16], settings)
     return folder
 
@@ -47,11 +48,11 @@ def noise(count=1, height=25, width=33, channels=3):
     return list(np.random.default_rng(0).integers(0, 256, (count, height, width, channels), dtype=np.uint8))
 
 
-def assert_same(answers, expected):
-    assert len(answers) == len(expected)
-    for answer, wanted in zip(answers, expected, strict=True):
-        assert answer["class_ids"] == wanted["class_ids"] and answer["label_names"] == wanted["label_names"]
-        np.testing.assert_allclose(answer["scores"], wanted["scores"], atol=1e-5)
+def assert_same(predictions, expected):
+    for prediction, reference in zip(predictions, expected, strict=True):
+        assert prediction["class_ids"] == reference["class_ids"]
+        assert prediction["label_names"] == reference["label_names"]
+        np.testing.assert_allclose(prediction["scores"], reference["scores"], atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("ops", "in_engine"), [(ops, True) for ops in LISTS] + [(ops, False) for ops in OTHER_LISTS])
-def test_a_normalization_in_the_engine_answers_what_the_transforms_answer(tmp_path, ops, in_engine):
+def test_normalization_in_the_engine_equals_the_transforms(tmp_path, ops, in_engine):
     needs_engine("openvino")
     folder = export_with(tmp_path / "inference", ops)
     fast = ppzoo.Predictor(folder, engine="openvino", batch_size=4)
@@ -72,7 +73,7 @@ def test_a_normalization_in_the_engine_answers_what_the_transforms_answer(tmp_pa
 
 
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
-def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
+def test_predictions_do_not_depend_on_the_number_of_images(exported, engine):
     needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
     images = noise(9)
@@ -81,16 +82,16 @@ def test_images_of_any_number_are_answered_as_one_by_one(exported, engine):
         assert_same(predictor.predict(images[:count]), alone[:count])
 
 
-def test_a_network_of_many_weights_computes_batches_as_a_whole(exported, monkeypatch):
+def test_a_large_model_runs_batches_in_one_request(exported, monkeypatch):
     needs_engine("openvino")
     images = noise(9)
     expected = ppzoo.Predictor(exported, engine="openvino", batch_size=4).predict(images)
-    monkeypatch.setattr(OpenVino, "FEW", 0)
+    monkeypatch.setattr(OpenVino, "MAX_SMALL_MODEL", 0)
     assert_same(ppzoo.Predictor(exported, engine="openvino", batch_size=4).predict(images), expected)
 
 
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
-def test_several_threads_may_ask_at_once(exported, engine):
+def test_several_threads_can_predict_at_once(exported, engine):
     needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=3)
     images = noise(12)
@@ -98,11 +99,11 @@ def test_several_threads_may_ask_at_once(exported, engine):
     with ThreadPoolExecutor(4) as threads:
         for _ in range(10):
             parts = [images[start : start + size] for start, size in ((0, 1), (1, 3), (4, 1), (5, 7))]
-            assert_same([answer for part in threads.map(predictor.predict, parts) for answer in part], alone)
+            assert_same(list(itertools.chain(*threads.map(predictor.predict, parts))), alone)
 
 
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
-def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tmp_path, engine):
+def test_the_predictor_still_works_after_an_unreadable_image(exported, tmp_path, engine):
     needs_engine(engine)
     predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
@@ -113,7 +114,7 @@ def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tm
     assert_same(predictor.predict(images), expected)
 
 
-def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported, tmp_path):
+def test_files_are_decoded_if_the_export_has_no_decode_image(exported, tmp_path):
     (image,) = noise()
     file = tmp_path / "image.png"
     cv2.imwrite(str(file), image[:, :, ::-1])
@@ -130,11 +131,14 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
             r"shape \(25, 33, 3\) and type float32: pass pixels from 0 to 255 as uint8",
         ),
         (np.zeros((25, 33, 3), np.uint16), r"shape \(25, 33, 3\) and type uint16"),
-        (np.zeros((25, 33), np.uint8), r"H x W x 3 .*shape \(25, 33\) and type uint8, which is gray: pass np.dstack"),
+        (
+            np.zeros((25, 33), np.uint8),
+            r"H x W x 3 .*shape \(25, 33\) and type uint8, which is grayscale: pass np.dstack",
+        ),
         (np.zeros((2, 25, 33, 3), np.uint8), r"shape \(2, 25, 33, 3\) and type uint8: pass list\(images\)$"),
         (
             np.zeros((25, 33, 1), np.uint8),
-            r"H x W x 3 .*shape \(25, 33, 1\) and type uint8, which is gray: pass np.dst",
+            r"H x W x 3 .*shape \(25, 33, 1\) and type uint8, which is grayscale: pass np.dst",
         ),
         (
             np.zeros((25, 33, 4), np.uint8),
@@ -160,15 +164,15 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
             "data:image/png;base64," + b64encode(PNG).decode(),
             r"characters that look like base64: pass base64.b64decode",
         ),
-        ("x" * 300 + ".jpg", "expected the path of an image, got a text of 304 characters that is no path$"),
-        ("", "expected the path of an image, got an empty text$"),
-        ("a\0b.jpg", r"got 'a\\x00b.jpg', which holds a character that no path has$"),
-        ("\ud800.jpg", r"got '\\ud800.jpg', which holds a character that no path has$"),
+        ("x" * 300 + ".jpg", "expected the path of an image, got a string of 304 characters that is not a path$"),
+        ("", "expected the path of an image, got an empty string$"),
+        ("a\0b.jpg", r"got 'a\\x00b.jpg', which contains a character that is invalid in paths$"),
+        ("\ud800.jpg", r"got '\\ud800.jpg', which contains a character that is invalid in paths$"),
         ("https://example.com/a.jpg", "got a URL: download it, and pass its bytes$"),
         (Path("none.jpg"), "none.jpg: expected an image, got: No such file or directory$"),
         (Path(__file__).parent, "deploy: expected an image, got: Is a directory$"),
         (Image.new("RGB", (4, 4)), r"got a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
-        (BytesIO(PNG), r"got BytesIO, a file object: pass what its read\(\) returns$"),
+        (BytesIO(PNG), r"got BytesIO, a file object: pass the result of read\(\)$"),
         (bytearray(PNG), r"got bytearray: pass bytes\(image\)$"),
         (paddle.zeros([4, 4, 3]), r"got Tensor: pass image.numpy\(\)$"),
         ({"a.jpg"}, "got set: pass a list of images$"),
@@ -177,7 +181,7 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
     ],
     ids=lambda value: str(value)[:20] if isinstance(value, str) and value.isprintable() else type(value).__name__,
 )
-def test_what_is_no_image_is_refused_in_one_line(exported, image, received):
+def test_objects_that_are_not_images_are_refused_in_one_line(exported, image, received):
     predictor = ppzoo.Predictor(exported, engine="paddle")
     for images in (image, [*noise(), image]):
         with pytest.raises(DataError, match=received) as error:
@@ -185,7 +189,7 @@ def test_what_is_no_image_is_refused_in_one_line(exported, image, received):
         assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 
-def test_broken_images_of_a_list_are_named_and_the_results_of_the_others_are_kept(exported, tmp_path):
+def test_a_batch_error_has_the_invalid_images_and_the_results_of_the_others(exported, tmp_path):
     predictor = ppzoo.Predictor(exported, batch_size=3, engine="paddle")
     images = noise(8)
     expected = predictor.predict(images)
@@ -205,7 +209,7 @@ def test_broken_images_of_a_list_are_named_and_the_results_of_the_others_are_kep
     assert (str(again), again.results) == (text, error.results)
 
 
-def test_a_single_image_that_is_broken_is_a_plain_error(exported):
+def test_a_single_invalid_image_is_a_plain_data_error(exported):
     predictor = ppzoo.Predictor(exported, engine="paddle")
     with pytest.raises(DataError) as caught:
         predictor.predict(b"no image")
@@ -214,7 +218,7 @@ def test_a_single_image_that_is_broken_is_a_plain_error(exported):
 
 
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
-def test_an_image_whose_shape_does_not_fit_costs_no_other(tmp_path, engine):
+def test_an_image_of_the_wrong_shape_does_not_affect_the_others(tmp_path, engine):
     if engine != "paddle":
         pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
     folder = export_with(tmp_path / "inference", [NORMALIZE, TO_CHW])  # images keep their size
@@ -225,7 +229,7 @@ def test_an_image_whose_shape_does_not_fit_costs_no_other(tmp_path, engine):
     assert_same(caught.value.results[1:], predictor.predict(fitting))
 
 
-def test_a_network_of_gray_images_names_its_one_channel(tmp_path):
+def test_a_grayscale_network_expects_one_channel(tmp_path):
     paddle.seed(0)
     network = paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(256, 2))
     ops = [{"DecodeImage": {"channels": 1}}, {"NormalizeImage": {"mean": [0.5], "std": [0.5], "order": ""}}, TO_CHW]
@@ -240,7 +244,7 @@ def test_a_network_of_gray_images_names_its_one_channel(tmp_path):
 
 @pytest.mark.parametrize("used", [True, False])
 @pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
-def test_in_a_forked_process_a_predictor_refuses_and_a_new_one_works(exported, engine, used):
+def test_a_predictor_refuses_to_work_in_a_forked_process(exported, engine, used):
     needs_engine(engine)
     predictor = ppzoo.Predictor(exported, engine=engine, batch_size=4)
     if used:

@@ -1,4 +1,4 @@
-"""An export folder is whole or not there; what is wrong with one, or with the images, is said in one line."""
+"""An export folder is complete or refused; an invalid folder or image is a one-line error."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ import yaml
 
 import ppzoo
 from ppzoo import yaml_io
-from ppzoo.deploy import Program, Topk, export, open_export
+from ppzoo.deploy import PaddleEngine, Topk, export, open_export
 from ppzoo.deploy import export_dir as deploy_folder
 from ppzoo.errors import ConfigError, DataError, OutputError, PpzooError
 
@@ -37,7 +37,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture
 def folder(exported, tmp_path):
-    """A copy that may be damaged."""
+    """A copy that a test can damage."""
     return shutil.copytree(exported, tmp_path / "inference")
 
 
@@ -47,21 +47,21 @@ def one_line(error):
 
 
 @pytest.mark.parametrize("shape", [[1, 8, 8], [3, 9, 8], [8, 8, 3], [3, 8], [3, 0, 8]])
-def test_an_image_shape_that_does_not_fit_leaves_nothing_behind(tmp_path, shape):
+def test_a_wrong_image_shape_leaves_no_files(tmp_path, shape):
     with pytest.raises(ConfigError, match=r"^Global.image_shape: expected .* got") as error:
         export(network(), tmp_path / "new" / "inference", shape, SETTINGS)
     assert one_line(error).endswith(" x ".join(map(str, shape)))
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_holds_three_files_and_replaces_an_older_one(folder):
+def test_an_export_has_three_files_and_replaces_an_older_one(folder):
     export(network(), folder, [3, 8, 8], SETTINGS)
     suffixes = sorted(file.suffix for file in folder.iterdir() if file.suffix != ".info")  # PaddlePaddle 2.6's
     assert suffixes in ([".json", ".pdiparams", ".yml"], [".pdiparams", ".pdmodel", ".yml"])
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"^cannot write .*/file: ") as error:
         export(network(), tmp_path / "file", [3, 8, 8], SETTINGS)
@@ -69,11 +69,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_an_export_onto_a_full_disk_is_a_failure_of_the_system(folder, monkeypatch):
+def test_an_export_to_a_full_disk_has_exit_status_1(folder, monkeypatch):
     def fail(*paths):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sys.modules["ppzoo.deploy.export"], "publish", fail)
+    monkeypatch.setattr(sys.modules["ppzoo.deploy.export"], "move_into_place", fail)
     with pytest.raises(OutputError, match=r"^cannot write .*: No space left on device") as error:
         export(network(), folder, [3, 8, 8], SETTINGS)
     assert error.value.exit_status == 1
@@ -86,11 +86,11 @@ def test_an_export_onto_a_full_disk_is_a_failure_of_the_system(folder, monkeypat
         (b"\xff\xfe\xff", "expected YAML"),
         (
             "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrst")),
-            "aliases",
+            "with aliases expanded",
         ),
-        ("a: &a [*a]", "contains itself"),
+        ("a: &a [*a]", "refers to itself"),
         ("a: " + "[" * 100, "nested deeper than 40 levels"),
-        ("a: 1\na: 2", "comes twice"),
+        ("a: 1\na: 2", "duplicate key"),
         ("#" * (9 << 20), "at most 8388608 bytes"),
         ("a: \x1b[2J", "expected YAML"),
         ("a: !!python/object/apply:os.getcwd []", "expected YAML"),
@@ -105,11 +105,11 @@ def test_an_export_onto_a_full_disk_is_a_failure_of_the_system(folder, monkeypat
         (yaml.safe_dump({**SETTINGS, "PostProcess": {"Topk": ["label_list"]}}), "of which one is missing"),
     ],
 )
-def test_settings_that_are_damaged_are_named(folder, content, complaint):
+def test_damaged_settings_are_a_one_line_error(folder, content, complaint):
     path = folder / "inference.yml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(PpzooError, match=f"inference.yml.*{complaint}") as error:
-        Program(open_export(folder))
+        PaddleEngine(open_export(folder))
     one_line(error)
 
 
@@ -127,14 +127,14 @@ def test_settings_that_are_damaged_are_named(folder, content, complaint):
         ("PostProcess", {"Topk": {"foo": 1, "label_list": ["a"]}}, "foo"),
     ],
 )
-def test_settings_that_name_what_does_not_exist_are_refused(folder, section, content, complaint):
+def test_settings_with_unknown_names_or_wrong_types_are_refused(folder, section, content, complaint):
     (folder / "inference.yml").write_text(yaml.safe_dump({**SETTINGS, section: content}))
     with pytest.raises(ConfigError, match=rf"inference\.yml: {section}.*") as error:
         ppzoo.Predictor(folder, engine="paddle")
     assert any(complaint in problem and "\n" not in problem for problem in error.value.problems)
 
 
-def test_names_of_more_classes_than_there_are_are_those_of_another_network(folder):
+def test_more_label_names_than_classes_are_refused(folder):
     for count, fits in ((2, True), (3, True), (4, False), (1000, False)):
         labels = {"Topk": {"topk": 1, "label_list": [f"class {number}" for number in range(count)]}}
         (folder / "inference.yml").write_text(yaml.safe_dump({**SETTINGS, "PostProcess": labels}))
@@ -147,23 +147,23 @@ def test_names_of_more_classes_than_there_are_are_those_of_another_network(folde
         one_line(error)
 
 
-def test_a_pipe_in_the_place_of_settings_is_refused(folder):
+def test_a_pipe_instead_of_settings_is_refused(folder):
     (folder / "inference.yml").unlink()
     os.mkfifo(folder / "inference.yml")
     with pytest.raises(PpzooError, match="it is a pipe"):
         open_export(folder)
 
 
-def test_settings_of_too_many_values_are_refused(folder, monkeypatch):
-    monkeypatch.setattr(yaml_io, "EXPORT", yaml_io.Limits(1 << 20, 1000))
+def test_settings_with_too_many_values_are_refused(folder, monkeypatch):
+    monkeypatch.setattr(yaml_io, "EXPORT_LIMITS", yaml_io.Limits(1 << 20, 1000))
     (folder / "inference.yml").write_text("a: [" + "1," * 1000 + "]")
     with pytest.raises(PpzooError, match="more than 1000 values"):
         open_export(folder)
 
 
 @pytest.mark.slow
-def test_names_of_many_classes_come_back_as_they_went(tmp_path):
-    """Whatever YAML would take them for; 21,841 classes are those of ImageNet-22k."""
+def test_label_names_survive_a_round_trip(tmp_path):
+    """Also names that look like other YAML types; ImageNet-22k has 21,841 classes."""
     names = [
         "1e-5",
         "1_000",
@@ -187,19 +187,19 @@ def test_names_of_many_classes_come_back_as_they_went(tmp_path):
     assert open_export(tmp_path / "inference").settings["PostProcess"] == labels
 
 
-def forget_digests(folder):
-    """As if PaddleClas had exported."""
+def remove_digests(folder):
+    """Make the export look like one of PaddleClas."""
     (folder / "inference.yml").write_text(yaml.safe_dump(SETTINGS))
 
 
-def test_a_file_that_is_cut_off_anywhere_is_named(folder):
-    """PaddlePaddle takes what is missing of the last parameter for NaN or nothing."""
+def test_truncated_parameters_are_an_error_with_the_file_name(folder):
+    """PaddlePaddle itself reads the missing part of the last parameter as NaN, or not at all."""
     path = folder / "inference.pdiparams"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(
-        PpzooError, match=r"inference\.pdiparams is damaged, or of another export than inference.yml"
+        PpzooError, match=r"inference\.pdiparams is damaged, or belongs to another export than inference.yml"
     ) as error:
-        Program(open_export(folder))
+        PaddleEngine(open_export(folder))
     one_line(error)
 
 
@@ -215,19 +215,19 @@ def another(tmp_path_factory):
 @pytest.mark.parametrize("mixed", ["inference.pdiparams", "inference.yml"])
 def test_a_mixture_of_two_exports_is_refused(folder, another, mixed):
     shutil.copy(another / mixed, folder)
-    with pytest.raises(PpzooError, match=r"is damaged, or of another export than inference\.yml") as error:
+    with pytest.raises(PpzooError, match=r"is damaged, or belongs to another export than inference\.yml") as error:
         ppzoo.Predictor(folder)
     one_line(error)
 
 
-@pytest.mark.parametrize("made", range(6))
-def test_an_export_that_is_killed_leaves_nothing_that_passes_for_one(folder, another, made, monkeypatch):
-    """However many of its steps were done, the folder is refused until the last of them."""
+@pytest.mark.parametrize("steps_done", range(6))
+def test_a_killed_export_leaves_no_valid_export(folder, another, steps_done, monkeypatch):
+    """The folder is refused until the last step is done."""
     steps, done = ("unlink", "replace"), []
 
-    def dying(name, step):
+    def interrupt(name, step):
         def wrapper(*arguments, **options):
-            if len(done) == made:
+            if len(done) == steps_done:
                 raise KeyboardInterrupt
             done.append(name)
             return step(*arguments, **options)
@@ -235,13 +235,13 @@ def test_an_export_that_is_killed_leaves_nothing_that_passes_for_one(folder, ano
         return wrapper
 
     staged = shutil.copytree(another, folder.parent / "staged")
-    monkeypatch.setattr(deploy_folder.Path, "unlink", dying("unlink", deploy_folder.Path.unlink))
-    monkeypatch.setattr(deploy_folder.os, "replace", dying("replace", os.replace))
+    monkeypatch.setattr(deploy_folder.Path, "unlink", interrupt("unlink", deploy_folder.Path.unlink))
+    monkeypatch.setattr(deploy_folder.os, "replace", interrupt("replace", os.replace))
     with pytest.raises(KeyboardInterrupt):
-        deploy_folder.publish(staged, folder)
+        deploy_folder.move_into_place(staged, folder)
     monkeypatch.undo()
-    assert len(done) == made and set(done) <= set(steps)
-    if made == 0:
+    assert len(done) == steps_done and set(done) <= set(steps)
+    if steps_done == 0:
         assert open_export(folder).settings["PostProcess"]["Topk"]["label_list"][2] == "owl"
         return
     with pytest.raises(PpzooError, match=r"expected a folder with inference\.json") as error:
@@ -249,38 +249,40 @@ def test_an_export_that_is_killed_leaves_nothing_that_passes_for_one(folder, ano
     one_line(error)
 
 
-def test_a_program_of_another_version_beside_an_export_is_not_taken(folder):
-    """PaddlePaddle 2 writes its program under another name than 3."""
-    standing = next(file for file in folder.iterdir() if file.suffix in (".json", ".pdmodel"))
-    other = folder / ("inference.pdmodel" if standing.suffix == ".json" else "inference.json")
+def test_the_program_of_another_paddlepaddle_version_is_ignored(folder):
+    """PaddlePaddle 2 and 3 use different file names for the program."""
+    own = next(file for file in folder.iterdir() if file.suffix in (".json", ".pdmodel"))
+    other = folder / ("inference.pdmodel" if own.suffix == ".json" else "inference.json")
     other.write_bytes(b"another export")
-    assert open_export(folder).program == standing
+    assert open_export(folder).program == own
     export(network(), folder, [3, 8, 8], SETTINGS)
     assert not other.exists()
 
 
 @pytest.mark.parametrize("kept", [0, 10, 200])
 @pytest.mark.parametrize("suffix", [".pdiparams", ".json"])
-def test_a_program_that_is_cut_off_is_named(folder, suffix, kept):
+def test_truncated_files_are_an_error_with_the_file_names(folder, suffix, kept):
     path = folder / f"inference{suffix}"
     path = path if path.exists() else path.with_suffix(".pdmodel")
     path.write_bytes(path.read_bytes()[:kept])
-    forget_digests(folder)
-    with pytest.raises(PpzooError, match=rf"({path.name}|inference\.pdiparams) is damaged") as error:
-        Program(open_export(folder))
+    remove_digests(folder)
+    with pytest.raises(
+        PpzooError, match=r"inference\.(json|pdmodel) is damaged|and inference\.pdiparams: one is damaged"
+    ) as error:
+        PaddleEngine(open_export(folder))
     one_line(error)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 3, 9, 8), (3, 8, 8)])
-def test_arrays_that_do_not_fit_are_refused_and_the_program_works_on(exported, shape):
-    program = Program(open_export(exported))
+def test_the_program_still_works_after_arrays_of_the_wrong_shape(exported, shape):
+    program = PaddleEngine(open_export(exported))
     with pytest.raises(DataError, match="got " + " x ".join(map(str, shape))) as error:
         program(np.zeros(shape, np.float32))
     one_line(error)
     np.testing.assert_allclose(program(np.zeros((2, 3, 8, 8), np.float32)).sum(1), 1, rtol=1e-5)
 
 
-def test_the_predictor_refuses_images_that_do_not_go_together(exported):
+def test_the_predictor_refuses_images_of_different_shapes(exported):
     predictor = ppzoo.Predictor(exported, batch_size=2)
     fitting, other = np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)
     with pytest.raises(DataError, match=r"images\[1\]: .*got 1 x 3 x 9 x 8.*ResizeImage") as error:
@@ -289,10 +291,10 @@ def test_the_predictor_refuses_images_that_do_not_go_together(exported):
     with pytest.raises(DataError, match="got 1 x 3 x 9 x 8") as error:
         predictor.predict(other)
     one_line(error)
-    assert [len(answer["label_names"]) for answer in predictor.predict([fitting] * 3, topk=2)] == [2, 2, 2]
+    assert [len(prediction["label_names"]) for prediction in predictor.predict([fitting] * 3, topk=2)] == [2, 2, 2]
 
 
-def test_numbers_out_of_range_are_refused(exported):
+def test_values_out_of_range_are_refused(exported):
     for size in (0, -1):
         with pytest.raises(ConfigError, match=f"batch_size: expected at least 1, got {size}"):
             ppzoo.Predictor(exported, batch_size=size)
@@ -308,8 +310,8 @@ def test_numbers_out_of_range_are_refused(exported):
         ([0.7, 0.3], [0, 1]),
     ],
 )
-def test_the_best_come_first_and_the_first_among_equals(row, expected):
+def test_topk_is_sorted_and_ties_go_to_the_lower_index(row, expected):
     scores = np.asarray([row], "float32")
-    (answer,) = Topk(topk=3)(scores)
-    assert answer["class_ids"] == expected
-    np.testing.assert_array_equal(answer["scores"], scores[0, expected])
+    (prediction,) = Topk(topk=3)(scores)
+    assert prediction["class_ids"] == expected
+    np.testing.assert_array_equal(prediction["scores"], scores[0, expected])

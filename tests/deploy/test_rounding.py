@@ -1,4 +1,4 @@
-"""A network whose outputs depend on rounding is exported and evaluated; a program that is wrong is refused still."""
+"""A badly conditioned network is exported and evaluated; a wrong program is still refused."""
 
 import numpy as np
 import paddle
@@ -6,8 +6,8 @@ import pytest
 
 import ppzoo
 from ppzoo import deploy, native
-from ppzoo.deploy import Program, eval_via_export, export
-from ppzoo.deploy.rounding import in_float64, is_rounding, outputs_of
+from ppzoo.deploy import PaddleEngine, eval_via_export, export
+from ppzoo.deploy.rounding import float64_function, is_rounding, output_function
 from ppzoo.errors import TrainingError
 
 SETTINGS = {
@@ -23,7 +23,7 @@ def paddle_operators(monkeypatch):
 
 
 def badly_conditioned():
-    """Channels near 1000 that differ by little: in float32 most of what tells images apart is rounded away."""
+    """Return a network with channels near 1000 that differ little: float32 rounds most of the difference away."""
     paddle.seed(0)
     layers = paddle.nn.Conv2D(3, 4, 3), paddle.nn.BatchNorm2D(4), paddle.nn.Flatten(), paddle.nn.Linear(4 * 36, 10)
     network = paddle.nn.Sequential(*layers)
@@ -37,7 +37,7 @@ def badly_conditioned():
 
 
 def trained(steps, rate):
-    """MobileNetV2 after so few steps that its statistics say little."""
+    """Return a MobileNetV2 after so few steps that its batch statistics are poor."""
     paddle.seed(0)
     network = ppzoo.create_model("MobileNetV2_x0_25", class_num=10)
     optimizer = paddle.optimizer.Momentum(rate, parameters=network.parameters())
@@ -53,17 +53,17 @@ def trained(steps, rate):
 
 
 @pytest.mark.parametrize(("steps", "rate"), [(1, 0.1), (3, 0.1)])
-def test_networks_of_a_short_training_are_exported(tmp_path, steps, rate):
+def test_networks_after_a_short_training_are_exported(tmp_path, steps, rate):
     export(trained(steps, rate), tmp_path / "inference", [3, 32, 32], SETTINGS)
     ppzoo.Predictor(tmp_path / "inference", engine="paddle").predict(np.zeros((32, 32, 3), np.uint8))
 
 
-def test_the_difference_of_a_badly_conditioned_network_is_said(tmp_path, caplog):
+def test_the_difference_of_a_badly_conditioned_network_is_logged(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="ppzoo"):
         difference = export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
     assert difference > 1e-4
     (record,) = caplog.records
-    assert record.getMessage().startswith("the network is badly conditioned: rounding changes its outputs")
+    assert record.getMessage().startswith("the network is badly conditioned: float32 rounding changes its outputs")
 
 
 WRONG = {0.5: "the exported program differs from the network by", np.inf: "a random image is inf, expected finite"}
@@ -71,29 +71,31 @@ WRONG = {0.5: "the exported program differs from the network by", np.inf: "a ran
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_program_of_a_badly_conditioned_network_is_refused(tmp_path, monkeypatch, wrong):
-    compute = Program.__call__
-    monkeypatch.setattr(Program, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
+    compute = PaddleEngine.__call__
+    monkeypatch.setattr(PaddleEngine, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
     with pytest.raises(TrainingError, match=WRONG[wrong]):
         export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
     assert not (tmp_path / "inference").exists()
 
 
-def test_float64_shows_how_far_float32_is_off():
+def test_float64_reveals_the_error_of_float32():
     network = badly_conditioned()
     images = np.random.default_rng(0).standard_normal((8, 3, 8, 8), dtype=np.float32)
-    (exact,) = in_float64(network)(images)
-    (rounded,) = outputs_of(network)(images)
+    (exact,) = float64_function(network)(images)
+    (rounded,) = output_function(network)(images)
     assert exact.dtype == np.float64 and network.parameters()[0].dtype == paddle.float32
     assert 1e-4 < np.abs(exact - rounded).max() < 0.1
-    assert is_rounding(network, lambda few: in_float64(network)(few), images, 1e-5)
-    assert not is_rounding(network, lambda few: [output + 1 for output in outputs_of(network)(few)], images, 1e-5)
-    assert is_rounding(network, outputs_of(network), images, 0.0)
+    assert is_rounding(network, float64_function(network), images, 1e-5)
+    assert not is_rounding(
+        network, lambda batch: [output + 1 for output in output_function(network)(batch)], images, 1e-5
+    )
+    assert is_rounding(network, output_function(network), images, 0.0)
 
 
-def test_evaluation_goes_on_with_the_export_of_a_badly_conditioned_network(monkeypatch):
-    monkeypatch.setattr(eval_via_export, "TOLERANCE", 1e-12)  # as if it were worse conditioned
+def test_a_badly_conditioned_network_is_evaluated_via_its_export(monkeypatch):
+    monkeypatch.setattr(eval_via_export, "RELATIVE_TOLERANCE", 1e-12)  # as if it were worse conditioned
     network = trained(3, 0.1)
-    fast = deploy.exported_outputs(network)
+    fast = deploy.accelerate_eval(network)
     fast.eval()
-    deploy.plan_export(fast, eval_via_export.WORTHWHILE, paddle.randn([9, 3, 32, 32]))
+    deploy.export_if_worthwhile(fast, eval_via_export.MIN_IMAGES, paddle.randn([9, 3, 32, 32]))
     assert fast._programs

@@ -22,7 +22,7 @@ from ppzoo.data.datasets.tar_shards import TarShards
 from ppzoo.data.idx import read_idx
 from ppzoo.data.index import read_list
 from ppzoo.data.transforms import Compose, DecodeImage, RandCropImage
-from ppzoo.deploy.allowed_operators import require_computing
+from ppzoo.deploy.allowed_operators import require_allowed_operators
 from ppzoo.errors import ConfigError, DataError, PpzooError, WeightsError
 from ppzoo.weights import read, read_state
 from ppzoo.yaml_io import dump, parse
@@ -137,7 +137,7 @@ def program(data: bytes, folder: Path) -> None:
     """The program of an export, in PaddlePaddle's two formats."""
     file = folder / ("inference.json" if data.lstrip()[:1] == b"{" else "inference.pdmodel")
     file.write_bytes(data)
-    require_computing(file)
+    require_allowed_operators(file)
 
 
 READERS: dict[str, Callable[[bytes, Path], None]] = {

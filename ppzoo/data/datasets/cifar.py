@@ -18,8 +18,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_class_count
 from ppzoo.data.datasets.tar_headers import FILE, read_headers
 from ppzoo.errors import ConfigError, DataError, WeightsError
-from ppzoo.files import PathText, open_plain_file
-from ppzoo.host import expanded
+from ppzoo.files import PathText, expand_user, open_plain_file
 from ppzoo.safe_pickle.reader import unpickle
 
 PADDLE_CACHE = "~/.cache/paddle/dataset/cifar"
@@ -62,7 +61,11 @@ class _CIFAR:
             raise ConfigError(f"{type(self).__name__}.mode: expected 'train' or 'test', got {mode!r}")
         check_class_count(self.count, class_num, f"{type(self).__name__} has")
         self.mode = mode
-        self.file = Path(data_file) if data_file else expanded(PADDLE_CACHE, "set dataset.data_file") / self.archive
+        self.file = (
+            Path(data_file)
+            if data_file
+            else Path(expand_user(PADDLE_CACHE, fix="set dataset.data_file")) / self.archive
+        )
         if not os.path.exists(self.file):
             raise DataError(
                 f"expected {self.archive} at {str(self.file)!r}, nothing is there: correct dataset.data_file, or "
