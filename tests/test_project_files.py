@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import ppzoo
+from ppzoo.weights import save_pdparams
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -86,6 +87,17 @@ def test_programs_and_commands_in_documents_exist(document):
     usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     missing = {command for command in commands if not re.search(rf"^ +{command}\b", usage, re.MULTILINE)}
     assert not missing, f"{document.name}: unknown commands {missing}"
+
+
+def test_python_examples_run(tmp_path):
+    path = tmp_path / "best_model.pdparams"
+    save_pdparams(ppzoo.create_model("MobileNetV2_x0_5", class_num=10).state_dict(), path)
+    text = read("docs/python_api.md")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code = "".join(blocks).replace("output/MobileNetV2_x0_5/best_model.pdparams", str(path))
+    names: dict = {}
+    exec(code, names)
+    assert not names["report"].missing and names["image"].shape == (64, 64, 3)
 
 
 def test_license_is_declared_everywhere():
