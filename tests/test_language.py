@@ -65,11 +65,11 @@ RULES = [
     Rule(r"the zoo", "the zoo", "the model zoo, the architectures"),
     Rule(r"(dealt|deals?) out", "deal out", "distribute"),
     Rule(r"(is|are) made of", "what X is made of", "consists of, contains"),
-    Rule(r"tells?|told", "tell", "notify, report, detect"),
+    Rule(r"(is|are|was|were|be) told|tells? (the|those|others|them)", "tell", "notify, report, detect"),
     Rule(r"wants|wish(es|ed)?", "want, wish", "request, expect, need"),
     Rule(r"whoever|shall", "whoever, shall", "the process that, has to"),
-    Rule(r"rooms?", "room (in memory, on a disk)", "buffer, slot, space"),
-    Rule(r"data sets?", "data set", "dataset"),
+    Rule(r"rooms|(no|enough) room|room for", "room (in memory, on a disk)", "buffer, slot, space"),
+    Rule(r'(?<!")data sets?', "data set", "dataset"),  # in quotes it is a key in checkpoints
     Rule(r'(?<=""")(What|Who)', "a docstring that begins with What or Who", "an imperative verb or a noun phrase"),
     Rule(r"[a-z]*(colour|favour|behaviour|neighbour)[a-z]*|grey", "colour, grey", "color, gray (American spelling)"),
     Rule(
