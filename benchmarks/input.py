@@ -1,14 +1,16 @@
-"""The input pipeline on one core: JPEGs of 500 x 375 to training batches of 224 x 224, beside PaddleClas's operators.
+"""Throughput of the training input pipeline on one core: 500 x 375 JPEGs to batches of 224 x 224.
 
-    python benchmarks/input.py                           # beside the same steps as PaddleClas does them, restated here
-    python benchmarks/input.py --peer PATH               # beside PaddleClas's own: PATH holds the package ppcls
-    python benchmarks/input.py --images FOLDER           # with JPEGs of yours
+    python benchmarks/input.py                           # compared with a reimplementation of PaddleClas's operators
+    python benchmarks/input.py --peer PATH               # compared with PaddleClas: PATH contains the package ppcls
+    python benchmarks/input.py --images FOLDER           # with your own JPEGs
 
-Decoding, a random part resized, a random flip, normalization, and 32 images made into one N x C x H x W array, from
-files in memory. Each round runs every contestant in turn, in a process of its own on the same core with the same
-environment, which warms up and answers the median of its batches. "reduced 0.5" decodes at half the size or less where
-that leaves half a pixel for each pixel of the result, in either direction (`DecodeImage: {reduced: 0.5}`), "reduced
-0.25" where it leaves a quarter: those pixels differ.
+The pipeline decodes JPEGs from memory, applies a random resized crop, a random flip and normalization, and stacks 32
+images into one N x C x H x W array. Each round runs every implementation once, each in a separate process on the same
+core with the same environment variables. A process warms up and then reports the median over its batches.
+
+"ppzoo" gives the same pixels as PaddleClas. "reduced 0.5" (`DecodeImage: {reduced: 0.5}`) decodes at a reduced size
+where that leaves at least half a decoded pixel per output pixel in each direction, "reduced 0.25" where it leaves at
+least a quarter; their pixels differ. The table shows medians in images/s; speedups have their range.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import comparison
@@ -33,13 +36,13 @@ WIDTH, HEIGHT, SIZE, BATCH = 500, 375, 224, 32
 WARM_UP, TIMED = 2, 8
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 QUALITIES = ("80", "90", "95")
-OURS = {"ppzoo": None, "reduced 0.5": 0.5, "reduced 0.25": 0.25}
-CONTESTANTS = (*OURS, "PaddleClas")
+REDUCED = {"ppzoo": None, "reduced 0.5": 0.5, "reduced 0.25": 0.25}  # name -> DecodeImage.reduced
+IMPLEMENTATIONS = (*REDUCED, "PaddleClas")
 Files = list[bytes]
 
 
-def photographs(quality: int, count: int = 2 * BATCH) -> Files:
-    """JPEGs with about as much detail at each scale as photographs have, of 60 to 120 KB."""
+def synthetic_photos(quality: int, count: int = 2 * BATCH) -> Files:
+    """Generate JPEGs of 50 to 110 KB whose detail at each scale is similar to that of photographs."""
     generator = np.random.default_rng(0)
     files = []
     for _ in range(count):
@@ -53,9 +56,9 @@ def photographs(quality: int, count: int = 2 * BATCH) -> Files:
 
 
 def read_files(source: str) -> Files:
-    """The JPEGs of a quality, or of a folder."""
+    """Return synthetic JPEGs of a quality (a number), or the JPEGs of a folder."""
     if source.isdigit():
-        return photographs(int(source))
+        return synthetic_photos(int(source))
     files = [file.read_bytes() for file in sorted(Path(source).rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg")]
     if not files:
         raise SystemExit(f"{source}: expected JPEGs, found none")
@@ -66,7 +69,7 @@ def read_files(source: str) -> Files:
 
 
 class InMemory:
-    """A data set of files that have been read."""
+    """A dataset of encoded images that are in memory."""
 
     def __init__(self, files: Files) -> None:
         self.files, self.labels, self.classes = files, np.zeros(len(files), np.int64), None
@@ -81,7 +84,8 @@ class InMemory:
         return str(index)
 
 
-def ours(files: Files, reduced: float | None) -> Callable[[int], np.ndarray]:
+def ppzoo_batch(files: Files, reduced: float | None) -> Callable[[int], np.ndarray]:
+    """Return a function that builds the batch of a given number with ppzoo's pipeline."""
     from ppzoo.data import Compose, Samples
     from ppzoo.data.reading import Reader, Request, Step
     from ppzoo.data.transforms import DecodeImage, NormalizeImage, RandCropImage, RandFlipImage
@@ -98,11 +102,11 @@ def ours(files: Files, reduced: float | None) -> Callable[[int], np.ndarray]:
     return batch
 
 
-# --- the peer --------------------------------------------------------------------------------------------------------
+# --- PaddleClas ------------------------------------------------------------------------------------------------------
 
 
-def restated() -> list[Callable]:
-    """PaddleClas's steps, as its documentation and its results tell them: each by itself, an array from an array."""
+def reimplemented_operators() -> list[Callable]:
+    """Return a reimplementation of PaddleClas's operators, each of which maps an array to an array."""
 
     def decode(data: bytes) -> np.ndarray:
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
@@ -110,8 +114,8 @@ def restated() -> list[Callable]:
     def crop(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         ratio = random.uniform(3 / 4, 4 / 3)
-        largest = min(width / height / ratio, height / width * ratio)
-        area = width * height * random.uniform(min(0.08, largest), min(1.0, largest))
+        max_share = min(width / height / ratio, height / width * ratio)
+        area = width * height * random.uniform(min(0.08, max_share), min(1.0, max_share))
         columns, rows = int(math.sqrt(area * ratio)), int(math.sqrt(area / ratio))
         left, top = random.randint(0, width - columns), random.randint(0, height - rows)
         return cv2.resize(image[top : top + rows, left : left + columns], (SIZE, SIZE))
@@ -127,9 +131,8 @@ def restated() -> list[Callable]:
     return [decode, crop, flip, normalize]
 
 
-def theirs(path: str) -> list[Callable]:
-    """PaddleClas's own operators."""
-    sys.path.insert(0, path)
+def paddleclas_operators() -> list[Callable]:
+    """Return PaddleClas's operators; `ppcls` has to be importable."""
     from ppcls.data import preprocess  # type: ignore[import-not-found]
 
     return [
@@ -140,7 +143,8 @@ def theirs(path: str) -> list[Callable]:
     ]
 
 
-def peer(files: Files, operators: list[Callable]) -> Callable[[int], np.ndarray]:
+def paddleclas_batch(files: Files, operators: list[Callable]) -> Callable[[int], np.ndarray]:
+    """Return a function that builds the batch of a given number with a list of operators."""
     random.seed(0)
 
     def sample(image: bytes) -> np.ndarray:
@@ -155,16 +159,16 @@ def peer(files: Files, operators: list[Callable]) -> Callable[[int], np.ndarray]
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure(contestant: str, source: str, path: str | None) -> float:
-    """Images a second of this process, on one core."""
+def measure(implementation: str, source: str, peer: bool) -> float:
+    """Return the images per second of this process on one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     files = read_files(source)
-    if contestant == "PaddleClas":
-        batch = peer(files, theirs(path) if path else restated())
+    if implementation == "PaddleClas":
+        batch = paddleclas_batch(files, paddleclas_operators() if peer else reimplemented_operators())
     else:
-        batch = ours(files, OURS[contestant])
+        batch = ppzoo_batch(files, REDUCED[implementation])
     times = []
     for number in range(WARM_UP + TIMED):
         started = time.perf_counter()
@@ -174,34 +178,39 @@ def measure(contestant: str, source: str, path: str | None) -> float:
     return BATCH / statistics.median(times[WARM_UP:])
 
 
-def run(contestant: str, source: str, path: str | None) -> float:
-    command = [sys.executable, __file__, "--measure", contestant, "--images", source]
-    command += ["--peer", path] if path else []
-    return float(comparison.last_line(command, contestant, missing_settings(os.environ)))
+def run(implementation: str, source: str, peer: str | None) -> float:
+    """Run `measure` in a separate process; `peer` is the folder that contains PaddleClas's package."""
+    command = [sys.executable, __file__, "--measure", implementation, "--images", source]
+    variables = missing_settings(os.environ)
+    if peer:
+        command += ["--peer", peer]
+        variables["PYTHONPATH"] = peer
+    return float(comparison.run_subprocess(command, implementation, variables))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", metavar="PATH", help="folder with PaddleClas's package ppcls")
-    parser.add_argument("--images", metavar="FOLDER", help="JPEGs to read; made ones of several qualities by default")
-    parser.add_argument("--measure", choices=CONTESTANTS, help=argparse.SUPPRESS)
-    comparison.add_outputs(parser)
+    parser.add_argument("--peer", metavar="PATH", help="folder that contains PaddleClas's package ppcls")
+    parser.add_argument("--images", metavar="FOLDER", help="folder of JPEGs (default: synthetic ones)")
+    parser.add_argument("--measure", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
+    comparison.add_output_arguments(parser)
     options = parser.parse_args()
     if options.measure:
-        print(measure(options.measure, options.images, options.peer))
+        print(measure(options.measure, options.images, bool(options.peer)))
         return
+    columns = {"JPEGs": 22, **dict.fromkeys(IMPLEMENTATIONS, 10)}
+    table = comparison.Table(columns | {f"speedup of {name}": comparison.RATIO_WIDTH for name in REDUCED})
     cases = {}
     for source in [options.images] if options.images else QUALITIES:
         kilobytes = statistics.mean(map(len, read_files(source))) / 1000
-        contestants = {name: lambda name=name, source=source: run(name, source, options.peer) for name in CONTESTANTS}
-        figures = comparison.rounds(contestants, options.pairs)
+        measurements = {name: partial(run, name, source, options.peer) for name in IMPLEMENTATIONS}
+        results = comparison.run_rounds(measurements, options.pairs)
         title = f"{Path(source).name if options.images else 'quality ' + source}, {kilobytes:.0f} KB"
-        cases[title] = figures
-        speeds = ", ".join(f"{name} {statistics.median(values):.0f}" for name, values in figures.items())
-        for name in OURS:
-            speeds += f"; {name} {comparison.spread(comparison.ratios(figures[name], figures['PaddleClas']))} x"
-        print(f"{title}: images/s on one core: {speeds}", flush=True)
-    comparison.write(options, "Input pipeline on one core", "images/s", cases)
+        cases[title] = results
+        speeds = [f"{statistics.median(values):.0f}" for values in results.values()]
+        ratios = [comparison.ratios(results[name], results["PaddleClas"]) for name in REDUCED]
+        table.print_row(title, *speeds, *map(comparison.summarize, ratios))
+    comparison.write_results(options, "Input pipeline on one core", "images/s", cases)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Time and memory of very large data sets: a list file of 14 million images, without and with eight workers.
+"""Time and memory for very large datasets: a list file of 14 million images, without and with eight workers.
 
-    python benchmarks/memory.py                          # 14 million lines; the file takes 630 MB of --folder
+    python benchmarks/memory.py                          # 14 million lines; the list takes 630 MB in --folder
     python benchmarks/memory.py --samples 1000000 --workers 4
 
-Each round reads the list in a fresh process and trains nothing: it draws shuffled batches of 64 JPEGs at 224 pixels,
-first in the process itself, in another one with workers. Memory is the proportional set size (PSS, of
-/proc/PID/smaps_rollup: a page shared by n processes counts as 1/n in each) of the process and its workers together,
-PaddlePaddle included, after the batches; "peak" is the largest resident size of the process that reads the list
-(VmHWM). Then as many empty files as --files says are found in class folders. Linux only.
+Each round reads the list in a new process and loads 40 shuffled batches of 64 JPEGs at 224 pixels, without training:
+once without workers and once with them. "PSS" is the proportional set size (/proc/PID/smaps_rollup: a page that n
+processes share counts as 1/n in each) of the process and its workers together after the batches, PaddlePaddle included.
+"peak RSS" is the largest resident set size of the process that reads the list (VmHWM). Finally, --files empty files are
+indexed in class folders. Linux only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -29,13 +28,13 @@ from ppzoo.native.process import missing_settings
 
 CLASSES = 21_841
 BATCH, BATCHES = 64, 40
-CHUNK = 100_000
+LINES_PER_WRITE = 100_000
 
 
 def write_list(file: Path, samples: int) -> None:
     with open(file, "w", encoding="ascii") as text:
-        for start in range(0, samples, CHUNK):
-            numbers = ((number, number % CLASSES) for number in range(start, min(samples, start + CHUNK)))
+        for start in range(0, samples, LINES_PER_WRITE):
+            numbers = ((number, number % CLASSES) for number in range(start, min(samples, start + LINES_PER_WRITE)))
             text.write("".join(f"train/n{c:08d}/n{c:08d}_{number}.JPEG {c}\n" for number, c in numbers))
 
 
@@ -47,7 +46,7 @@ def write_folders(folder: Path, files: int, classes: int = 100) -> None:
 
 
 def measure_list(file: Path, workers: int) -> dict[str, float]:
-    """Seconds to read the list, megabytes of all processes after some batches, peak of this one."""
+    """Return the seconds to read the list, the PSS of all processes in MB after the batches, and the peak RSS in MB."""
     import cv2
 
     from ppzoo.data import Compose, DistributedBatchSampler, ImageNetDataset, Samples
@@ -59,7 +58,7 @@ def measure_list(file: Path, workers: int) -> dict[str, float]:
     image.write_bytes(cv2.imencode(".jpg", cv2.GaussianBlur(noise, (5, 5), 0))[1].tobytes())
 
     class OneImage(ImageNetDataset):
-        """Looks up the path of every sample, and reads the same file for all of them."""
+        """A dataset that looks up the path of each sample, but reads the same file for all of them."""
 
         def describe(self, index: int) -> str:
             assert super().describe(index).endswith(f"_{index}.JPEG")
@@ -75,11 +74,11 @@ def measure_list(file: Path, workers: int) -> dict[str, float]:
         next(batches)
     processes = [os.getpid(), *(process.pid for process in multiprocessing.active_children())]
     assert len(processes) == workers + 1
-    return {"seconds": seconds, "megabytes": sum(map(pss, processes)), "peak": status("VmHWM")}
+    return {"seconds": seconds, "megabytes": sum(map(pss, processes)), "peak": peak_rss()}
 
 
 def measure_folders(folder: Path) -> dict[str, float]:
-    """Seconds to find the files, and how many megabytes this process has grown by."""
+    """Return the number of files found, the seconds it took, and the growth of this process in MB."""
     from ppzoo.data import ImageFolder
 
     before, started = pss(os.getpid()), time.perf_counter()
@@ -89,64 +88,72 @@ def measure_folders(folder: Path) -> dict[str, float]:
 
 
 def pss(process: int) -> float:
+    """Return the proportional set size of a process in MB."""
     return kilobytes(Path(f"/proc/{process}/smaps_rollup"), "Pss:") / 1000
 
 
-def status(key: str) -> float:
-    return kilobytes(Path("/proc/self/status"), f"{key}:") / 1000
+def peak_rss() -> float:
+    """Return the largest resident set size that this process has had, in MB."""
+    return kilobytes(Path("/proc/self/status"), "VmHWM:") / 1000
 
 
 def kilobytes(file: Path, key: str) -> int:
+    """Return the value of an entry of a /proc file."""
     (line,) = (line for line in file.read_text().splitlines() if line.startswith(key))
     return int(line.split()[1])
 
 
 def run(*arguments: str) -> dict[str, float]:
+    """Run this program in a new process and return its measurements."""
     command = [sys.executable, __file__, *arguments]
-    return json.loads(comparison.last_line(command, " ".join(arguments), missing_settings(os.environ)))
+    return json.loads(comparison.run_subprocess(command, " ".join(arguments), missing_settings(os.environ)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=14_000_000, help="lines of the list; 14 million by default")
-    parser.add_argument("--workers", type=int, default=8, help="8 by default")
-    parser.add_argument("--files", type=int, default=100_000, help="files in folders; 100,000 by default")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where there is room for them")
+    parser.add_argument("--samples", type=int, default=14_000_000, help="lines of the list (default: 14 million)")
+    parser.add_argument("--workers", type=int, default=8, help="worker processes (default: 8)")
+    parser.add_argument("--files", type=int, default=100_000, help="files in class folders (default: 100,000)")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="folder for the temporary files"
+    )
     parser.add_argument("--measure", choices=["list", "folders"], help=argparse.SUPPRESS)
-    comparison.add_outputs(parser)
+    comparison.add_output_arguments(parser)
     options = parser.parse_args()
     if options.measure:
-        answer = (
-            measure_list(options.folder / "list.txt", options.workers)
-            if options.measure == "list"
-            else measure_folders(options.folder)
-        )
-        print(json.dumps(answer))
+        if options.measure == "list":
+            print(json.dumps(measure_list(options.folder / "list.txt", options.workers)))
+        else:
+            print(json.dumps(measure_folders(options.folder)))
         return
+    table = comparison.Table({"measurement": 34, "median (range)": comparison.RATIO_WIDTH})
     cases = {}
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="ppzoo-") as folder:
         write_list(Path(folder, "list.txt"), options.samples)
         names = {"no workers": 0, f"{options.workers} workers": options.workers}
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for _ in range(options.pairs):
             for name, workers in names.items():
-                found[name].append(run("--measure", "list", "--folder", folder, "--workers", str(workers)))
-        figures = {name: [answer["megabytes"] for answer in answers] for name, answers in found.items()}
-        cases[f"{options.samples} samples"] = figures
-        several = list(figures.values())[1]
-        answers = [answer for answers in found.values() for answer in answers]
-        print(f"{options.samples} samples read in {comparison.spread([a['seconds'] for a in answers], '.1f')} s")
-        print(f"largest resident size on the way {comparison.spread([a['peak'] for a in answers], '.0f')} MB")
-        for name, values in figures.items():
-            print(f"PSS with {name}: {comparison.spread(values, '.0f')} MB")
-        ratio = comparison.ratios(several, figures["no workers"])
-        print(f"with workers over without: {comparison.spread(ratio, '.3f')} x")
+                runs[name].append(run("--measure", "list", "--folder", folder, "--workers", str(workers)))
+        results = {name: [values["megabytes"] for values in rounds] for name, rounds in runs.items()}
+        cases[f"{options.samples} samples"] = results
+        all_runs = [values for rounds in runs.values() for values in rounds]
+        seconds = comparison.summarize([values["seconds"] for values in all_runs], ".1f")
+        table.print_row(f"reading {options.samples:,} samples", f"{seconds} s")
+        table.print_row("peak RSS", f"{comparison.summarize([values['peak'] for values in all_runs], '.0f')} MB")
+        for name, megabytes in results.items():
+            table.print_row(f"PSS, {name}", f"{comparison.summarize(megabytes, '.0f')} MB")
+        without_workers, with_workers = results.values()
+        ratio = comparison.ratios(with_workers, without_workers)
+        table.print_row("PSS, with workers / without", comparison.summarize(ratio, ".3f"))
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="ppzoo-") as folder:
         write_folders(Path(folder), options.files)
         scans = [run("--measure", "folders", "--folder", folder) for _ in range(options.pairs)]
-        print(f"{options.files} files in folders found in {comparison.spread([s['seconds'] for s in scans], '.1f')} s,")
-        print(f"in {statistics.median(scan['megabytes'] for scan in scans):.0f} MB")
-    comparison.write(options, "Memory of a large list (PSS)", "MB", cases)
+        seconds = comparison.summarize([scan["seconds"] for scan in scans], ".1f")
+        table.print_row(f"indexing {options.files:,} files in folders", f"{seconds} s")
+        growth = comparison.summarize([scan["megabytes"] for scan in scans], ".0f")
+        table.print_row("memory of that index", f"{growth} MB")
+    comparison.write_results(options, "Memory of a large list (PSS)", "MB", cases)
 
 
 if __name__ == "__main__":

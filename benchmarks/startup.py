@@ -1,11 +1,11 @@
-"""From the command to the end of the first training step, beside PaddlePaddle's own import.
+"""Time from starting the training command to the end of its first step, compared with importing PaddlePaddle alone.
 
-    python benchmarks/startup.py                        # the README's default run
+    python benchmarks/startup.py                        # the first training of the README
     python benchmarks/startup.py --config FILE
 
-Each round runs both in turn. The native operators are compiled beforehand, files are in the system's cache. What is
-between the two is ppzoo's: starting anew with the settings that PaddlePaddle needs, configuration, data, network,
-optimizer, the trial, the first step, and whatever it imports.
+Each round measures both. The native operators are compiled before the first round, and all files are in the page cache.
+The difference between the two is ppzoo's part: restarting the process with the environment variables that PaddlePaddle
+needs, its own imports, the configuration, data, network, optimizer, the trial run of the network, and the first step.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import time
 
 import comparison
 
-ROOT = comparison.Path(__file__).resolve().parent.parent
 FIRST_STEP = "step 1/"
 
 
 def import_seconds() -> float:
-    """The time that a process takes which imports PaddlePaddle and does nothing with it."""
+    """Return the time that a process needs to import PaddlePaddle and exit."""
     started = time.perf_counter()
     environment = {**os.environ, "GLOG_minloglevel": "2"}
     subprocess.run([sys.executable, "-c", "import paddle"], env=environment, capture_output=True, check=True)
@@ -32,37 +31,40 @@ def import_seconds() -> float:
 
 
 def first_step_seconds(config: str) -> float:
-    """The time from the command until the log tells of the first step; the training is ended then."""
+    """Return the time from starting the command until the first step is logged; the training is then killed."""
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
         started = time.perf_counter()
         command = [sys.executable, "-u", "tools/train.py", "-c", config, "-o", "Global.print_batch_step=1"]
         command += ["-o", f"Global.output_dir={folder}"]
-        said = []
+        lines = []
         with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=comparison.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                said.append(line)
+                lines.append(line)
                 if FIRST_STEP in line:
                     seconds = time.perf_counter() - started
                     process.kill()
                     return seconds
-    raise SystemExit(f"{config}: the training ended before its first step: {(said or ['it said nothing'])[-1]}")
+    raise SystemExit(f"{config}: the training ended before its first step: {(lines or ['no output'])[-1]}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="configs/mobilenet_v2_x0_5.yaml", help="a configuration that trains")
-    comparison.add_outputs(parser)
+    parser.add_argument(
+        "--config", default="configs/mobilenet_v2_x0_5.yaml", help="the configuration to train (default: %(default)s)"
+    )
+    comparison.add_output_arguments(parser)
     options = parser.parse_args()
-    first_step_seconds(options.config)  # compiles, and fills the caches
-    contestants = {"import paddle": import_seconds, "first step": lambda: first_step_seconds(options.config)}
-    figures = comparison.rounds(contestants, options.pairs)
-    beyond = [step - alone for step, alone in zip(figures["first step"], figures["import paddle"], strict=True)]
-    for name, values in {**figures, "beyond the import": beyond}.items():
-        print(f"{name:18} {comparison.spread(values)} s")
-    comparison.write(options, "Start-up", "seconds", {options.config: figures})
+    first_step_seconds(options.config)  # compile the operators and fill the caches
+    measurements = {"import paddle": import_seconds, "first step": lambda: first_step_seconds(options.config)}
+    results = comparison.run_rounds(measurements, options.pairs)
+    difference = [step - alone for step, alone in zip(results["first step"], results["import paddle"], strict=True)]
+    table = comparison.Table({"measurement": 14, "seconds": comparison.RATIO_WIDTH})
+    for name, values in {**results, "difference": difference}.items():
+        table.print_row(name, comparison.summarize(values))
+    comparison.write_results(options, "Start-up", "seconds", {options.config: results})
 
 
 if __name__ == "__main__":

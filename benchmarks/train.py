@@ -1,11 +1,11 @@
-"""Training steps: ppzoo's native operators beside plain PaddlePaddle, and beside PyTorch in channels-last.
+"""Time of a training step with ppzoo's native operators, plain PaddlePaddle, and PyTorch in channels-last.
 
     python benchmarks/train.py                                   # the networks and sizes of docs/performance.md
     python benchmarks/train.py --case MobileNetV2_x0_5:64:64 --pairs 7 --torch /path/to/env/bin/python
 
-Each round runs every contestant once, in turn, in a process of its own with the same environment; a process warms up
-and then answers the median time of its steps. The ratios of a round are formed within it, so that a machine that grows
-slower between rounds does not favor anybody.
+Each round runs every implementation once, each in a separate process with the same environment variables. A process
+warms up and then reports the median time of its steps. Speedups are computed within each round, so that changes of the
+machine's speed between rounds do not favor any implementation. The table shows medians; speedups have their range.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import comparison
 
 from ppzoo.native.process import missing_settings
 
-# Network, side of the images in pixels, batch size.
+# Network:image size in pixels:batch size.
 CASES = [
     "MobileNetV2_x0_5:224:32",
     "MobileNetV2_x0_5:64:64",
@@ -37,7 +37,7 @@ CASES = [
 ]
 WARM_UP = 3
 TORCH_NETWORKS = {
-    # With round_nearest the widths are PaddleClas's: 12 channels, for example, which torchvision rounds to 16.
+    # round_nearest=4 gives the channel numbers of PaddleClas, such as 12, which torchvision rounds to 16 by default.
     "MobileNetV2_x0_5": ("mobilenet_v2", {"width_mult": 0.5, "round_nearest": 4}),
     "MobileNetV2": ("mobilenet_v2", {}),
     "ResNet18": ("resnet18", {}),
@@ -50,7 +50,7 @@ TORCH_NETWORKS = {
 
 
 def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
-    """A function that makes one training step."""
+    """Return a function that runs one training step with PaddlePaddle; `mode` is Global.native."""
     import paddle
 
     import ppzoo
@@ -62,8 +62,8 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
     paddle.seed(0)
     network = ppzoo.create_model(name, class_num=1000)
     network.train()
-    kind = Momentum if mode == "on" else paddle.optimizer.Momentum
-    optimizer = kind(0.01, parameters=network.parameters(), weight_decay=1e-4)
+    optimizer_class = Momentum if mode == "on" else paddle.optimizer.Momentum
+    optimizer = optimizer_class(0.01, parameters=network.parameters(), weight_decay=1e-4)
     images, labels = paddle.randn([batch, 3, size, size]), paddle.randint(0, 1000, [batch])
 
     def step() -> float:
@@ -78,7 +78,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
 
 
 def torch_step(name: str, size: int, batch: int) -> Any:
-    """The same with PyTorch's network of that name (torchvision), in channels-last."""
+    """Return a function that runs one training step of torchvision's network in channels-last."""
     import torch
     import torchvision
 
@@ -103,7 +103,7 @@ def torch_step(name: str, size: int, batch: int) -> Any:
 
 
 def expand_first(mobilenet: Any) -> None:
-    """Give the first bottleneck the 1x1 convolution that PaddleClas's has, and torchvision's has not."""
+    """Add the 1x1 expansion of PaddleClas's first bottleneck, which torchvision omits."""
     import torch
 
     block = mobilenet.features[1].conv
@@ -112,13 +112,13 @@ def expand_first(mobilenet: Any) -> None:
     block.insert(0, torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(channels), act))
 
 
-def measure(contestant: str, case: str, steps: int) -> float:
-    """Median seconds of a step in this process."""
+def measure(implementation: str, case: str, steps: int) -> float:
+    """Return the median seconds per step in this process."""
     name, size, batch = case.split(":")
-    if contestant == "torch":
+    if implementation == "torch":
         step = torch_step(name, int(size), int(batch))
     else:
-        step = paddle_step(name, int(size), int(batch), "on" if contestant == "ppzoo" else "off")
+        step = paddle_step(name, int(size), int(batch), "on" if implementation == "ppzoo" else "off")
     for _ in range(WARM_UP):
         step()
     times = []
@@ -129,45 +129,59 @@ def measure(contestant: str, case: str, steps: int) -> float:
     return statistics.median(times)
 
 
-def run(contestant: str, case: str, steps: int, interpreter: str) -> float:
-    """The same in a process of its own; all contestants get the same environment."""
-    command = [interpreter, __file__, "--measure", contestant, "--case", case, "--steps", str(steps)]
-    return float(comparison.last_line(command, f"{contestant}, {case}", missing_settings(os.environ)))
+def run(implementation: str, case: str, steps: int, interpreter: str) -> float:
+    """Run `measure` in a separate process; all implementations get the same environment variables."""
+    command = [interpreter, __file__, "--measure", implementation, "--case", case, "--steps", str(steps)]
+    return float(comparison.run_subprocess(command, f"{implementation}, {case}", missing_settings(os.environ)))
 
 
-def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Figures:
-    """Seconds of each contestant by round; the ratios of the others' to ppzoo's are printed."""
-    contestants = {name: partial(run, name, case, options.steps, python) for name, python in interpreters.items()}
-    figures = comparison.rounds(contestants, options.pairs)
-    times = ", ".join(f"{name} {1e3 * statistics.median(values):.0f} ms" for name, values in figures.items())
-    against = "; ".join(
-        f"{comparison.spread(comparison.ratios(values, figures['ppzoo']))} x {name}"
-        for name, values in figures.items()
-        if name != "ppzoo"
-    )
-    print(f"{case:32} {times}: {against}", flush=True)
-    return figures
+def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Results:
+    """Return the seconds per step of each implementation in each round."""
+    measurements = {name: partial(run, name, case, options.steps, python) for name, python in interpreters.items()}
+    return comparison.run_rounds(measurements, options.pairs)
+
+
+def cells(case: str, results: comparison.Results, names: list[str]) -> list[str]:
+    """Format the table row of a case; an implementation that has no such network gets a dash."""
+    times = [f"{1e3 * statistics.median(results[name]):.0f} ms" if name in results else "-" for name in names]
+    speedups = [
+        comparison.summarize(comparison.ratios(results[name], results["ppzoo"])) if name in results else "-"
+        for name in names[1:]
+    ]
+    return [case, *times, *speedups]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", help="NETWORK:PIXELS:BATCH, several times; the table's by default")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps of a process; 5 by default")
-    parser.add_argument("--torch", metavar="PYTHON", help="interpreter of an environment with torch and torchvision")
+    parser.add_argument(
+        "--case",
+        action="append",
+        help="NETWORK:PIXELS:BATCH, can be repeated (default: the cases of docs/performance.md)",
+    )
+    parser.add_argument("--steps", type=int, default=5, help="timed steps per process (default: 5)")
+    parser.add_argument(
+        "--torch",
+        metavar="PYTHON",
+        help="also run PyTorch: the Python interpreter of an environment with torch and torchvision",
+    )
     parser.add_argument("--measure", choices=["ppzoo", "paddle", "torch"], help=argparse.SUPPRESS)
-    comparison.add_outputs(parser)
+    comparison.add_output_arguments(parser)
     options = parser.parse_args()
     cases = options.case or CASES
     if options.measure:
         print(measure(options.measure, cases[0], options.steps))
         return
+    names = ["ppzoo", "paddle", *(["torch"] if options.torch else [])]
+    columns = {"network:pixels:batch": 32, **dict.fromkeys(names, 8)}
+    table = comparison.Table(columns | {f"speedup over {name}": comparison.RATIO_WIDTH for name in names[1:]})
     results = {}
     for case in cases:
         interpreters = {"ppzoo": sys.executable, "paddle": sys.executable}
         if options.torch and case.split(":")[0] in TORCH_NETWORKS:
             interpreters["torch"] = options.torch
         results[case] = compare(case, interpreters, options)
-    comparison.write(options, "Training step", "seconds", results)
+        table.print_row(*cells(case, results[case], names))
+    comparison.write_results(options, "Training step", "seconds", results)
 
 
 if __name__ == "__main__":

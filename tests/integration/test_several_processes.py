@@ -230,8 +230,8 @@ def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tm
 
 
 def restart_loop(config):
-    """The shell's loop that docs/several_machines.md gives, over a configuration."""
-    text = (ROOT / "docs" / "several_machines.md").read_text()
+    """The shell's loop that docs/distributed.md gives, over a configuration."""
+    text = (ROOT / "docs" / "distributed.md").read_text()
     (loop,) = re.findall(r"^    until .*?^    done$", text, re.MULTILINE | re.DOTALL)
     for written, meant in (
         ("python -m", f"{sys.executable} -W ignore -m"),
