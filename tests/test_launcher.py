@@ -10,7 +10,7 @@ import pytest
 
 from ppzoo.cli import main
 from ppzoo.errors import ConfigError
-from ppzoo.launcher import ALONE, read_launch
+from ppzoo.launcher import SINGLE, read_launch
 
 TWO = {
     "PADDLE_TRAINERS_NUM": "2",
@@ -21,7 +21,7 @@ TWO = {
 
 
 def test_all_variables_or_none():
-    assert read_launch({}) == read_launch({"PADDLE_TRAINERS_NUM": "1", "PADDLE_MASTER": "x"}) == ALONE
+    assert read_launch({}) == read_launch({"PADDLE_TRAINERS_NUM": "1", "PADDLE_MASTER": "x"}) == SINGLE
     launch = read_launch(TWO)
     assert (launch.rank, launch.size, launch.master) == (1, 2, "10.0.0.1:6070")
     assert read_launch({**TWO, "PADDLE_MASTER": "10.0.0.9:1"}).master == "10.0.0.9:1"
@@ -65,8 +65,8 @@ MEET = """
 import time
 from ppzoo.engine import rendezvous
 from ppzoo.launcher import Launch
-rendezvous.NOTICE = 0.2
-with rendezvous.end_if_alone(Launch(0, 2, ("a:1", "b:2"), "a:1"), {seconds}):
+rendezvous.NOTICE_DELAY = 0.2
+with rendezvous.rendezvous_timeout(Launch(0, 2, ("a:1", "b:2"), "a:1"), {seconds}):
     time.sleep({needed})
 print("met")
 """

@@ -41,7 +41,7 @@ def test_a_run_stopped_anywhere_ends_bit_for_bit_where_an_uninterrupted_one_does
     make_trainer(resumed, reports).fit()
     assert_equal(tensors(resumed), tensors(whole))
     assert reports.train == expected.train
-    assert resumed.schedule.state_dict() == whole.schedule.state_dict()
+    assert resumed.scheduler.state_dict() == whole.scheduler.state_dict()
 
 
 class PowerCut(BaseException):
@@ -80,7 +80,7 @@ def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_p
     load_checkpoint(found, latest_checkpoint(tmp_path))
     assert_equal(tensors(found), tensors(state) if found.progress.epoch == 2 else old)
     assert found.progress.epoch == 2 or not announced
-    atomic_files.finish_all(tmp_path)  # as the run that goes on does
+    atomic_files.recover_all(tmp_path)  # as the run that goes on does
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"latest.pdparams", "latest.pdopt", "latest.pdstates", "latest.manifest"}
 
@@ -126,8 +126,8 @@ def test_files_that_only_look_like_an_epoch_s_are_let_alone(tmp_path):
     state = make_state()
     for name in ("epoch_best.manifest", "epoch_9.new.manifest", "epoch_1.manifest", "epoch_2.manifest"):
         (tmp_path / name).write_text("{}")
-    CheckpointSaver(state, tmp_path, interval=1)._drop_old()
-    CheckpointSaver(state, tmp_path, interval=1, keep=1)._drop_old()
+    CheckpointSaver(state, tmp_path, interval=1)._remove_old()
+    CheckpointSaver(state, tmp_path, interval=1, keep=1)._remove_old()
     assert {file.name for file in tmp_path.iterdir()} == {
         "epoch_best.manifest",
         "epoch_9.new.manifest",
@@ -167,7 +167,7 @@ def test_a_folder_that_disappears_fails_the_run_and_is_not_made_anew(tmp_path):
 def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tmp_path, monkeypatch):
     state = make_state()
     checkpoint.save_checkpoint(state, tmp_path / "latest")
-    checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+    checkpoint.copy_checkpoint(tmp_path / "latest", tmp_path / "best_model")
     state.progress.epoch = 1
     checkpoint.save_checkpoint(state, tmp_path / "latest")
 
@@ -177,7 +177,7 @@ def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tm
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(atomic_files, "write_atomically", full)
     with pytest.raises(CheckpointError, match=r"best_model: cannot be written .No space left") as error:
-        checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+        checkpoint.copy_checkpoint(tmp_path / "latest", tmp_path / "best_model")
     assert error.value.exit_status == 1
     monkeypatch.undo()
     load_checkpoint(found := make_state(), tmp_path / "best_model")
@@ -190,8 +190,8 @@ def test_a_copy_needs_no_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     checkpoint.save_checkpoint(make_state(), tmp_path / "latest")
-    checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
-    for suffix in checkpoint.CONTENT:
+    checkpoint.copy_checkpoint(tmp_path / "latest", tmp_path / "best_model")
+    for suffix in checkpoint.REQUIRED_SUFFIXES:
         assert (tmp_path / f"best_model{suffix}").read_bytes() == (tmp_path / f"latest{suffix}").read_bytes()
     load_checkpoint(make_state(), tmp_path / "best_model")
 
@@ -317,9 +317,9 @@ def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
     expected = {key: np.array(value) for key, value in expected.items() if key != "LR_Scheduler"}
 
     state = make_state()
-    state.schedule = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=warmup)
+    state.scheduler = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=warmup)
     state.optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(
-        state.model, state.schedule
+        state.model, state.scheduler
     )
     load_checkpoint(state, tmp_path / "epoch_2")
     assert_equal(tensors(state), expected)
@@ -328,4 +328,4 @@ def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
     for batch in Batches().epoch(2):
         assert state.optimizer.get_lr() == pytest.approx(optimizer.get_lr(), rel=1e-6)
         theirs = step(network, optimizer, schedule, batch)
-        assert step(state.model, state.optimizer, state.schedule, batch) == pytest.approx(theirs, rel=1e-5)
+        assert step(state.model, state.optimizer, state.scheduler, batch) == pytest.approx(theirs, rel=1e-5)

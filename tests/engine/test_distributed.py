@@ -27,11 +27,11 @@ class Other(ProcessGroup):
     def __init__(self, rank, size, answer=None):
         self.rank, self.size, self.answer = rank, size, answer
 
-    def gather(self, value):
+    def all_gather(self, value):
         self.given = value
         return self.answer or [value]
 
-    def share(self, value):
+    def broadcast_object(self, value):
         self.given = value
         return self.answer if self.rank else value
 
@@ -114,30 +114,30 @@ def test_losses_and_metrics_of_a_step_count_every_image_once():
     scores, labels = random.standard_normal((9, 4)).astype("float32"), random.integers(0, 4, 9)
 
     def part(tally, rows, loss):
-        return tally.part({"loss": loss}, paddle.to_tensor(scores[rows]), paddle.to_tensor(labels[rows]))
+        return tally.batch_stats({"loss": loss}, paddle.to_tensor(scores[rows]), paddle.to_tensor(labels[rows]))
 
     def tally():
         return RunningMetrics(MetricList([METRICS["TopkAcc"](topk=[1])]))
 
     one, two = tally(), tally()
-    one.add([part(one, slice(0, 9), (6 * 1.5 + 3 * 0.75) / 9)])
+    one.update([part(one, slice(0, 9), (6 * 1.5 + 3 * 0.75) / 9)])
     parts = [part(two, slice(0, 6), 1.5), part(two, slice(6, 9), 0.75)]
-    two.add(parts)
-    assert two.figures() == pytest.approx(one.figures(), rel=1e-15)
+    two.update(parts)
+    assert two.compute() == pytest.approx(one.compute(), rel=1e-15)
     assert mean_losses(parts) == {"loss": 1.25}
 
 
 def test_a_single_process_is_given_back_what_it_gave():
     loss = paddle.to_tensor(2.0)
-    assert SINGLE_PROCESS.gather("a") == ["a"]
-    assert (SINGLE_PROCESS.share(3), SINGLE_PROCESS.largest(4), SINGLE_PROCESS.first, SINGLE_PROCESS.size) == (
+    assert SINGLE_PROCESS.all_gather("a") == ["a"]
+    assert (SINGLE_PROCESS.broadcast_object(3), SINGLE_PROCESS.all_reduce_max(4), SINGLE_PROCESS.is_main, SINGLE_PROCESS.size) == (
         3,
         4,
         True,
         1,
     )
-    assert SINGLE_PROCESS.pool([]) == [] and SINGLE_PROCESS.pool([1, 2]) == [1, 2]
-    assert SINGLE_PROCESS.weighted(loss, 8, 8) is loss
+    assert SINGLE_PROCESS.all_gather_lists([]) == [] and SINGLE_PROCESS.all_gather_lists([1, 2]) == [1, 2]
+    assert SINGLE_PROCESS.weigh_loss(loss, 8, 8) is loss
 
 
 def test_moments_of_uneven_parts_are_those_of_the_whole():
@@ -202,7 +202,7 @@ def test_the_launchers_signal_does_not_cut_off_an_error(handlers):
 
 def connect(size, monkeypatch, grace=60.0):
     """The lifelines of so many processes, in threads of this one."""
-    monkeypatch.setattr(peer_watchdog, "GRACE", grace)
+    monkeypatch.setattr(peer_watchdog, "GRACE_PERIOD", grace)
     addresses, lines = queue.Queue(), [None] * size
 
     def share(value):
@@ -225,9 +225,9 @@ def connect(size, monkeypatch, grace=60.0):
 
 def test_all_hear_why_one_failed(monkeypatch):
     first, second, third = connect(3, monkeypatch)
-    second.tell(DataError("x.png is broken\nand more"))
+    second.broadcast_failure(DataError("x.png is broken\nand more"))
     for line in (first, third):
-        failure = line.failure_of_others(5)
+        failure = line.wait_for_failure(5)
         assert str(failure) == "process 1 of 3 failed: x.png is broken\\nand more"
         assert failure.exit_status == DataError.exit_status
     for line in (first, second, third):
@@ -239,10 +239,10 @@ def test_all_notice_that_one_is_gone(monkeypatch, killed):
     lines = connect(3, monkeypatch)
     victim = lines.pop(killed)
     victim._closed = True  # it makes no more difference to itself
-    for link in victim._links.values():
+    for link in victim._connections.values():
         link.shutdown(2)
     for line in lines:
-        failure = line.failure_of_others(5)
+        failure = line.wait_for_failure(5)
         assert str(failure).startswith(f"process {killed} of 3 is gone (killed, or out of memory?)")
         assert failure.exit_status == 1
         line.close()
@@ -251,7 +251,7 @@ def test_all_notice_that_one_is_gone(monkeypatch, killed):
 def test_who_is_done_is_not_missed(monkeypatch):
     first, second = connect(2, monkeypatch)
     second.close()
-    assert first.failure_of_others(0.5) is None
+    assert first.wait_for_failure(0.5) is None
     first.close()
 
 
@@ -259,7 +259,7 @@ def test_a_process_that_waits_in_vain_is_ended(monkeypatch, capfd):
     ended = queue.Queue()
     monkeypatch.setattr(os, "_exit", ended.put)
     first, second = connect(2, monkeypatch, grace=0.1)
-    second.tell(DataError("x.png is broken"))
+    second.broadcast_failure(DataError("x.png is broken"))
     assert ended.get(timeout=5) == DataError.exit_status
     assert capfd.readouterr().err == "error: process 1 of 2 failed: x.png is broken\n"
     first.close()

@@ -67,7 +67,7 @@ class Record(Callback):
         self.losses, self.rates = [], []
 
     def on_step_end(self, report):
-        self.losses.append(report.figures["loss"])
+        self.losses.append(report.metrics["loss"])
         self.rates.append(report.learning_rate)
 
 
@@ -78,6 +78,14 @@ def make_state(schedule=COSINE):
         {**OPTIMIZER, "lr": schedule}, network, epochs=EPOCHS, steps_per_epoch=STEPS
     )
     return TrainState(network, optimizer, schedule, builders.build_metrics([{"TopkAcc": {"topk": [1, 5]}}]))
+
+
+def update(state):
+    """Update the weights and the learning rate as a training step does."""
+    with paddle.utils.unique_name.guard():
+        state.optimizer.step()
+    state.optimizer.clear_grad()
+    state.scheduler.step()
 
 
 def tensors(state_dict):
@@ -126,21 +134,22 @@ def test_the_way_back_stock_optimizer_and_schedule_go_on_from_ppzoos_checkpoint(
     batch = next(Batches().epoch(0))
     for _ in range(2 * STEPS):
         paddle.nn.functional.cross_entropy(state.model(batch.images), batch.labels).backward()
-        state.update()
-    state.finish_epoch()
+        update(state)
+    state.progress.epoch = 2
     save_checkpoint(state, tmp_path / "latest")
 
     network.set_state_dict(paddle.load(str(tmp_path / "latest.pdparams")))
     optimizer.set_state_dict(paddle.load(str(tmp_path / "latest.pdopt")))
     for step in range(3 * STEPS):
-        assert schedule() == pytest.approx(state.schedule(), abs=1e-9)
+        assert schedule() == pytest.approx(state.scheduler(), abs=1e-9)
         losses = []
-        for model, update in ((state.model, state.update), (network, optimizer.step)):
+        for model in (state.model, network):
             loss = paddle.nn.functional.cross_entropy(model(batch.images), batch.labels)
             loss.backward()
-            with paddle.utils.unique_name.guard():
-                update()
             losses.append(float(loss))
+        update(state)
+        with paddle.utils.unique_name.guard():
+            optimizer.step()
         optimizer.clear_grad()
         if not by_epoch or step % STEPS == STEPS - 1:
             schedule.step()
@@ -202,7 +211,7 @@ def test_a_schedule_that_they_step_once_an_epoch_goes_on_at_its_epoch(run):
     state = make_state(piecewise)
     load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(theirs())
-    assert state.schedule.last_epoch == 2 * STEPS
+    assert state.scheduler.last_epoch == 2 * STEPS
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
@@ -218,7 +227,7 @@ def test_a_rate_that_they_lowered_at_a_plateau_stays_lowered(run, warmup):
     state = make_state({"name": "ReduceOnPlateau", "learning_rate": 0.1, "mode": "max", "warmup_epoch": warmup})
     load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(0.05)
-    assert (state.schedule.best, state.schedule.num_bad_epochs) == (pytest.approx(0.3), 0)
+    assert (state.scheduler.best, state.scheduler.num_bad_epochs) == (pytest.approx(0.3), 0)
 
 
 def test_the_state_of_another_network_is_refused(run):

@@ -77,7 +77,7 @@ def test_a_rollback_shuffles_otherwise_and_dampens_the_rate():
     assert asked == [3, 2_000_003]
 
     plain, damped = make_state(), make_state()
-    damped.schedule.damping = 0.25
+    damped.scheduler.damping = 0.25
     rates, quarter = Reports(), Reports()
     make_trainer(plain, rates).fit()
     make_trainer(damped, quarter).fit()

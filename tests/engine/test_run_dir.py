@@ -13,7 +13,7 @@ from helpers.toy import make_state
 
 from ppzoo.engine import device, latest_checkpoint, load_checkpoint, open_run_dir, run_dir, select_device
 from ppzoo.engine.checkpoint import checkpoint
-from ppzoo.engine.checkpoint.atomic_files import finish_all
+from ppzoo.engine.checkpoint.atomic_files import recover_all
 from ppzoo.errors import DeviceError, PpzooError
 from ppzoo.report import Console
 
@@ -212,7 +212,7 @@ def test_a_checkpoint_whose_saving_was_interrupted_is_read_where_it_is(tmp_path,
     assert again.progress.epoch == 2
     assert again.model.out.bias.tolist() == [1.0, 2.0, 3.0]
     assert found == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    finish_all(tmp_path)
+    recover_all(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         f"latest{suffix}" for suffix in (".manifest", ".pdopt", ".pdparams", ".pdstates")
     ]
@@ -275,10 +275,10 @@ def test_by_default_a_gpu_build_computes_on_the_cpu_where_there_is_no_gpu_and_lo
     monkeypatch.setattr(device.logger, "propagate", True)
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 0)
-    device._any_device.cache_clear()
+    device._auto_device.cache_clear()
     with caplog.at_level("INFO", logger="ppzoo"):
         assert [select_device("auto"), select_device("auto")] == ["cpu", "cpu"]
-    device._any_device.cache_clear()
+    device._auto_device.cache_clear()
     assert [record.getMessage() for record in caplog.records] == [
         "using the CPU: PaddlePaddle sees no GPU (Global.device is auto)"
     ]

@@ -9,7 +9,7 @@ from ppzoo.engine import (
     CheckpointSaver,
     EarlyStopping,
     ExponentialMovingAverage,
-    LossScaler,
+    GradScaler,
     MixedPrecision,
     Plan,
     StepLoader,
@@ -22,7 +22,7 @@ from ppzoo.engine import (
 )
 from ppzoo.engine.checkpoint import checkpoint
 from ppzoo.engine.distributed import _Several
-from ppzoo.engine.running_metrics import Part, RunningMetrics, total_weights, weights_of
+from ppzoo.engine.running_metrics import BatchStats, RunningMetrics, total_weights, loss_weights
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, TrainingError
 from ppzoo.events import Callback
 from ppzoo.losses import LOSSES, CombinedLoss
@@ -68,7 +68,7 @@ def test_gathered_gradients_equal_those_of_one_large_batch(sizes):
     first, second = Reports(), Reports()
     make_trainer(pieces, first, steps=steps).fit()
     make_trainer(whole, second, steps=StepLoader(Merged(sizes, 2))).fit()
-    assert pieces.schedule.last_epoch == whole.schedule.last_epoch == len(steps) * EPOCHS
+    assert pieces.scheduler.last_epoch == whole.scheduler.last_epoch == len(steps) * EPOCHS
     expected = tensors(whole)
     for key, value in tensors(pieces).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-6, atol=1e-6, err_msg=key)
@@ -108,18 +108,18 @@ def test_the_gradients_of_several_processes_are_those_of_one_weighted_mean(name)
 
     def gradient(rows, share=lambda losses, weights: (losses["loss"], 1.0)):
         output, label = paddle.to_tensor(scores[rows], stop_gradient=False), paddle.to_tensor(labels[rows])
-        total, factor = share(loss(output, label), weights_of(loss, label))
+        total, factor = share(loss(output, label), loss_weights(loss, label))
         (total * factor).backward()
         return output.grad.numpy()
 
     parts = [slice(0, 2), slice(2, 5), slice(5, 9)]
-    together = total_weights([weights_of(loss, paddle.to_tensor(labels[rows])) for rows in parts])
+    together = total_weights([loss_weights(loss, paddle.to_tensor(labels[rows])) for rows in parts])
     training = make_trainer(make_state())
     training.processes = object.__new__(_Several)  # without the connection
     training.processes.size = len(parts)
 
     def share(losses, weights):
-        return training._share(losses, weights, together, together)
+        return training._weigh(losses, weights, [BatchStats(0, {}, {}, together)], None)
 
     averaged = np.concatenate([gradient(rows, share) for rows in parts]) / len(parts)
     np.testing.assert_allclose(averaged, gradient(slice(None)), atol=1e-7)
@@ -127,9 +127,9 @@ def test_the_gradients_of_several_processes_are_those_of_one_weighted_mean(name)
 
 def test_a_checkpoint_from_before_losses_had_weights_goes_on():
     tally = RunningMetrics(MetricList([]))
-    tally.restore({"images": 8, "sums": {"A": 4.0, "B": 8.0, "loss": 12.0}, "metric": {}})
-    tally.add([Part(2, {"A": 1.0, "B": 2.0, "loss": 3.0}, {}, {"A": 2, "B": 2})])
-    assert tally.figures() == {"A": 0.6, "B": 1.2, "loss": pytest.approx(1.8)}
+    tally.load_state_dict({"images": 8, "sums": {"A": 4.0, "B": 8.0, "loss": 12.0}, "metric": {}})
+    tally.update([BatchStats(2, {"A": 1.0, "B": 2.0, "loss": 3.0}, {}, {"A": 2, "B": 2})])
+    assert tally.compute() == {"A": 0.6, "B": 1.2, "loss": pytest.approx(1.8)}
 
 
 def test_what_remains_of_an_epoch_makes_a_smaller_step_or_is_dropped():
@@ -176,10 +176,10 @@ def test_readers_are_closed_when_an_epoch_ends_in_the_middle_of_a_pass():
 
 def everything():
     state = make_state(
-        precision=MixedPrecision(scaler=LossScaler(2.0**10, dynamic=True)),
-        patience=EarlyStopping(9, higher_is_better=False),
+        amp=MixedPrecision(grad_scaler=GradScaler(2.0**10, dynamic=True)),
+        early_stopping=EarlyStopping(9, higher_is_better=False),
     )
-    state.average = ExponentialMovingAverage(state.model, 0.9)
+    state.ema = ExponentialMovingAverage(state.model, 0.9)
     return state
 
 
@@ -205,9 +205,9 @@ def test_a_stopped_run_with_all_of_it_ends_bit_for_bit_where_an_uninterrupted_on
     load_checkpoint(resumed, latest_checkpoint(tmp_path))
     trainer_of_everything(resumed, reports).fit()
     assert_equal(tensors(resumed), tensors(whole))
-    assert_equal(arrays(resumed.average), arrays(whole.average))
+    assert_equal(arrays(resumed.ema), arrays(whole.ema))
     assert reports.train == expected.train
-    saved, wanted = resumed.progress_dict(), whole.progress_dict()
+    saved, wanted = resumed.state_dict(), whole.state_dict()
     assert saved == wanted
     assert saved["average_updates"] == 3 * EPOCHS
     assert saved["loss_scaler"]["good"] == 3 * EPOCHS
@@ -221,7 +221,7 @@ def arrays(average):
 
 
 def test_scaling_the_loss_by_a_power_of_two_changes_no_bit():
-    plain, scaled = make_state(), make_state(precision=MixedPrecision(scaler=LossScaler(2.0**12, dynamic=True)))
+    plain, scaled = make_state(), make_state(amp=MixedPrecision(grad_scaler=GradScaler(2.0**12, dynamic=True)))
     make_trainer(plain).fit()
     make_trainer(scaled).fit()
     assert_equal(tensors(scaled), tensors(plain))
@@ -244,8 +244,8 @@ class Overflow(Callback):
 
 def test_a_step_that_overflows_is_left_out_counted_and_said_but_the_schedule_goes_on(caplog, monkeypatch):
     monkeypatch.setattr(amp.logger, "propagate", True)
-    state = make_state(precision=MixedPrecision(scaler=LossScaler(1024.0, dynamic=True)))
-    state.average = ExponentialMovingAverage(state.model, 0.9)
+    state = make_state(amp=MixedPrecision(grad_scaler=GradScaler(1024.0, dynamic=True)))
+    state.ema = ExponentialMovingAverage(state.model, 0.9)
     training, before = make_trainer(state, plan=Plan(1)), tensors(state)
     Overflow(training, 0, 2)
     seen = []
@@ -260,9 +260,9 @@ def test_a_step_that_overflows_is_left_out_counted_and_said_but_the_schedule_goe
     np.testing.assert_array_equal(seen[0], before["out.weight"])
     assert not np.array_equal(seen[1], seen[0])
     np.testing.assert_array_equal(seen[2], seen[1])
-    assert state.precision.scaler.state() == {"scale": 256.0, "good": 1, "skipped": 2, "in_a_row": 0}
-    assert state.average.updates == STEPS - 2
-    assert state.schedule.last_epoch == STEPS
+    assert state.amp.grad_scaler.state_dict() == {"scale": 256.0, "good": 1, "skipped": 2, "in_a_row": 0}
+    assert state.ema.updates == STEPS - 2
+    assert state.scheduler.last_epoch == STEPS
     assert [record.getMessage() for record in caplog.records] == [
         "the gradients overflowed: the step is left out (1 so far), the loss is scaled by 512 from here on",
         "the gradients overflowed: the step is left out (2 so far), the loss is scaled by 256 from here on",
@@ -270,19 +270,19 @@ def test_a_step_that_overflows_is_left_out_counted_and_said_but_the_schedule_goe
 
 
 def test_the_scale_doubles_after_many_good_steps_and_a_fixed_one_stays(monkeypatch):
-    monkeypatch.setattr(LossScaler, "INTERVAL", 3)
-    moving, fixed = LossScaler(8.0, dynamic=True), LossScaler(8.0)
+    monkeypatch.setattr(GradScaler, "INTERVAL", 3)
+    moving, fixed = GradScaler(8.0, dynamic=True), GradScaler(8.0)
     scales = []
     for finite in (True, True, False, True, True, True, True):
-        moving.note(finite)
-        fixed.note(finite)
+        moving.update(finite, 1)
+        fixed.update(finite, 1)
         scales.append(moving.scale)
     assert scales == [8, 8, 4, 4, 4, 8, 8]
     assert (fixed.scale, fixed.skipped) == (8, 1)
 
 
 def test_gradients_that_always_overflow_stop_the_run():
-    state = make_state(precision=MixedPrecision(scaler=LossScaler(1024.0, dynamic=True)))
+    state = make_state(amp=MixedPrecision(grad_scaler=GradScaler(1024.0, dynamic=True)))
     training = make_trainer(state, plan=Plan(100))
     Overflow(training, *range(1000))
     with pytest.raises(TrainingError, match="the gradients overflowed at 30 steps in a row"):
@@ -294,7 +294,7 @@ def test_the_cpu_says_that_it_computes_in_float32(caplog, monkeypatch):
     device.select_device("cpu")
     with caplog.at_level("INFO", logger="ppzoo"):
         made = build_mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
-    assert made.scaler is None
+    assert made.grad_scaler is None
     assert [record.getMessage() for record in caplog.records] == [
         "AMP: PaddlePaddle has no half-precision operators for the CPU; computing in float32 there"
     ]
@@ -307,8 +307,8 @@ def test_a_gpu_computes_in_the_precision_that_it_has_or_refuses(monkeypatch, dty
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: True)
     made = build_mixed_precision(**options, evaluation=True)
-    assert (made.scaler is None) == (dtype == "bfloat16")
-    with made.cast(), made.eval_cast():
+    assert (made.grad_scaler is None) == (dtype == "bfloat16")
+    with made.autocast(), made.eval_autocast():
         assert Linear()(paddle.ones([1, 3, 8, 8])).shape == [1, 3]
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: False)
     with pytest.raises(DeviceError, match=f"AMP.dtype: this device cannot compute in {dtype}; set AMP.use_amp to Fal"):
@@ -321,8 +321,8 @@ def test_a_gpu_computes_in_the_precision_that_it_has_or_refuses(monkeypatch, dty
 @pytest.mark.parametrize("warmup", [True, False])
 def test_the_average_is_that_of_the_formula(warmup):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.7, warmup)
-    expected = arrays(state.average)
+    state.ema = ExponentialMovingAverage(state.model, 0.7, warmup)
+    expected = arrays(state.ema)
     count = 0
 
     class Follow(Callback):
@@ -334,7 +334,7 @@ def test_the_average_is_that_of_the_formula(warmup):
                 expected[name] = decay * expected[name] + (1 - decay) * np.array(value)
 
     make_trainer(state, Follow()).fit()
-    for name, value in arrays(state.average).items():
+    for name, value in arrays(state.ema).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
 
 
@@ -350,7 +350,7 @@ def judged_by(state, figures):
 
 def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.5)
+    state.ema = ExponentialMovingAverage(state.model, 0.5)
     training = judged_by(state, [0.5, 0.4, 0.6, 0.7, 0.1, 0.7])
     reports, folder = [], tmp_path
 
@@ -360,7 +360,7 @@ def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
             best = read_pdparams(folder / "best_model.pdparams")
             if report.is_best:
                 name = "average" if report.averaged else "weights"
-                expected = state.average.values if report.averaged else state.model.state_dict()
+                expected = state.ema.values if report.averaged else state.model.state_dict()
                 assert all(np.array_equal(best[key], np.array(value)) for key, value in expected.items()), name
 
     training.callbacks += [CheckpointSaver(state, folder, interval=1), Look()]
@@ -369,24 +369,24 @@ def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
     assert (summary.best, summary.best_epoch, summary.averaged) == (0.7, 1, True)
     latest, beside = (read_pdparams(folder / f"latest.{suffix}") for suffix in ("pdparams", "pdema"))
     assert all(np.array_equal(latest[key], np.array(value)) for key, value in state.model.state_dict().items())
-    assert all(np.array_equal(beside[key], np.array(value)) for key, value in state.average.values.items())
+    assert all(np.array_equal(beside[key], np.array(value)) for key, value in state.ema.values.items())
     names = paddle.load(str(folder / "best_model.pdparams"), keep_name_table=True)["StructuredToParameterName@@"]
     assert names == {key: value.name for key, value in state.model.state_dict().items()}
 
 
 def test_a_run_goes_on_from_the_best_model_too_whichever_weights_come_first_there(tmp_path):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.5)
+    state.ema = ExponentialMovingAverage(state.model, 0.5)
     training = judged_by(state, [0.5, 0.7])
     training.plan = Plan(1, main="top1", higher_is_better=True)
     training.callbacks.append(CheckpointSaver(state, tmp_path, interval=1))
     training.fit()
     found = make_state()
-    found.average = ExponentialMovingAverage(found.model, 0.5)
+    found.ema = ExponentialMovingAverage(found.model, 0.5)
     load_checkpoint(found, tmp_path / "best_model")
     assert_equal(tensors(found), tensors(state))
-    assert_equal(arrays(found.average), arrays(state.average))
-    assert found.average.updates == STEPS
+    assert_equal(arrays(found.ema), arrays(state.ema))
+    assert found.ema.updates == STEPS
 
     plain = make_state()
     load_checkpoint(plain, tmp_path / "best_model")
@@ -400,11 +400,11 @@ def test_an_average_may_begin_where_a_checkpoint_has_none(tmp_path, caplog, monk
     state = make_state()
     make_trainer(state, CheckpointSaver(state, tmp_path, interval=9)).fit()
     found = make_state()
-    found.average = ExponentialMovingAverage(found.model, 0.5)
+    found.ema = ExponentialMovingAverage(found.model, 0.5)
     with caplog.at_level("INFO", logger="ppzoo"):
         load_checkpoint(found, tmp_path / "latest")
     assert "latest has no averaged weights: the average begins with its weights" in caplog.text
-    assert_equal(arrays(found.average), {key: np.array(value) for key, value in state.model.state_dict().items()})
+    assert_equal(arrays(found.ema), {key: np.array(value) for key, value in state.model.state_dict().items()})
 
 
 def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
@@ -416,16 +416,16 @@ def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
     paddle.save(state.optimizer.state_dict(), str(tmp_path / "epoch_1.pdopt"))
     paddle.save({"metric": 0.5, "epoch": 1}, str(tmp_path / "epoch_1.pdstates"))
     found = make_state()
-    found.average = ExponentialMovingAverage(found.model, 0.5)
+    found.ema = ExponentialMovingAverage(found.model, 0.5)
     load_checkpoint(found, tmp_path / "epoch_1")
     assert_equal(tensors(found), tensors(state))
-    assert_equal(arrays(found.average), {key: np.array(value) for key, value in other.model.state_dict().items()})
-    assert found.average.updates == STEPS
+    assert_equal(arrays(found.ema), {key: np.array(value) for key, value in other.model.state_dict().items()})
+    assert found.ema.updates == STEPS
 
 
 def test_a_damaged_average_is_noticed(tmp_path):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.5)
+    state.ema = ExponentialMovingAverage(state.model, 0.5)
     checkpoint.save_checkpoint(state, tmp_path / "latest")
     (tmp_path / "latest.pdema").unlink()
     assert latest_checkpoint(tmp_path) is None
@@ -436,7 +436,7 @@ def test_a_damaged_average_is_noticed(tmp_path):
 
 def test_a_run_that_gains_nothing_any_more_ends_early_and_says_so(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(trainer.logger, "propagate", True)
-    state = make_state(patience=EarlyStopping(2, min_gain=0.05))
+    state = make_state(early_stopping=EarlyStopping(2, min_gain=0.05))
     training = judged_by(state, [0.5, 0.6, 0.64, 0.62, 0.9])
     training.plan = Plan(10, main="top1", higher_is_better=True)
     training.callbacks.append(CheckpointSaver(state, tmp_path, interval=9))
@@ -446,7 +446,7 @@ def test_a_run_that_gains_nothing_any_more_ends_early_and_says_so(tmp_path, capl
     line = "stopped early after epoch 4: 2 evaluations without a gain of more than 0.05 in top1"
     assert line in [record.getMessage() for record in caplog.records]
 
-    again = make_state(patience=EarlyStopping(2, min_gain=0.05))
+    again = make_state(early_stopping=EarlyStopping(2, min_gain=0.05))
     load_checkpoint(again, tmp_path / "latest")
     assert judged_by(again, []).fit().epochs == 4
 
@@ -456,8 +456,8 @@ def test_an_equal_figure_is_no_gain(higher, figures):
     patience = EarlyStopping(2, higher_is_better=higher)
     over = []
     for figure in figures:
-        patience.note(figure)
-        over.append(patience.is_over)
+        patience.update(figure)
+        over.append(patience.should_stop)
     assert over == [False] * 5 + [True]
 
 
@@ -469,7 +469,7 @@ def test_running_metrics_are_computed_when_they_are_shown():
 
     class Look(Callback):
         def on_step_end(self, report):
-            seen.append(sorted(report.figures))
+            seen.append(sorted(report.metrics))
 
     training = make_trainer(state, Look(), plan=Plan(1, metrics_interval=3))
     training.fit()

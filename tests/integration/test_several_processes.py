@@ -297,8 +297,8 @@ loss(one, slice(None)).backward()
 for cut in (16, 11):
     two = network()
     synchronize_norms(two)
-    rows = slice(0, cut) if processes.first else slice(cut, 32)
-    processes.weighted(loss(two, rows), rows.stop - rows.start, 32).backward()
+    rows = slice(0, cut) if processes.is_main else slice(cut, 32)
+    processes.weigh_loss(loss(two, rows), rows.stop - rows.start, 32).backward()
     processes.average_gradients(two.parameters())
     pairs = [(a, b) for a, b in zip(one.parameters(), two.parameters()) if a.grad is not None]
     print(len(pairs), max(float((a.grad - b.grad).norm() / a.grad.norm()) for a, b in pairs), flush=True)

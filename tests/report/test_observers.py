@@ -66,7 +66,7 @@ def test_the_picture_has_six_panels_at_most_and_none_of_single_classes(tmp_path,
         observer = Curves(tmp_path, "Net")
         observer.on_epoch_end(epoch(0, figures, figures if evaluated else None))
         observer.on_train_end(SUMMARY)
-    assert panels == [1, curves.PANELS]
+    assert panels == [1, curves.MAX_PANELS]
 
 
 def test_the_list_of_bad_files_grows_over_a_resumption(tmp_path):

@@ -199,7 +199,7 @@ def test_postprocesses_refuse_probabilities_that_are_not_finite(name, options):
 def test_what_is_not_a_number_is_no_gain():
     patience = engine.EarlyStopping(2)
     for figure in (np.nan, 0.5, np.nan):
-        patience.note(figure)
+        patience.update(figure)
     assert (patience.best, patience.waited) == (0.5, 1)
     for mode in ("min", "max"):
         schedule = SCHEDULES["ReduceOnPlateau"](10, 1, learning_rate=1.0, mode=mode, patience=0)
@@ -262,7 +262,7 @@ def test_an_evaluation_names_the_image_and_chooses_nothing():
     with pytest.raises(TrainingError, match="the network's output for file 2 is nan"):
         engine.evaluate(state.model, Batches().epoch(0), loss, MetricList([]), describe="file {}".format)
     with pytest.raises(TrainingError, match="main metric is nan"):
-        state.record(float("nan"), higher_is_better=True)
+        state.progress.update_best(float("nan"), higher_is_better=True)
     trainer = make_trainer(make_state(), evaluate=lambda: {"loss": float("nan"), "top1": 0.5})
     with pytest.raises(TrainingError, match="the evaluation after epoch 1's loss is nan"):
         trainer.fit()
