@@ -1,7 +1,4 @@
-"""What a training tells those who watch it: the figures of a step, of an epoch, and the moments at which they come.
-
-Callbacks observe and never steer: nothing that they answer changes the run.
-"""
+"""Callbacks of a training run and the reports that they receive. They observe: their return values are ignored."""
 
 from __future__ import annotations
 
@@ -17,33 +14,33 @@ class StepReport:
 
     Attributes:
         epoch, step: numbers from 0; `steps` is the number of steps of an epoch.
-        figures: this step's losses by name, and where they are due the epoch's running metrics.
-        learning_rate: the one that this step used.
-        images: images of the batch; `seconds`: time since the last step ended, reading included.
+        metrics: this step's losses by name, and at intervals the epoch's running metrics.
+        learning_rate: of this step.
+        images: number of images; `seconds` is the time since the end of the previous step, including data loading.
     """
 
     epoch: int
     step: int
     steps: int
-    figures: Metrics
+    metrics: Metrics
     learning_rate: float
     images: int
     seconds: float
 
     @property
     def done(self) -> int:
-        """Steps of the whole run that are finished."""
+        """Number of finished steps of the run."""
         return self.epoch * self.steps + self.step + 1
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch: the mean training figures, the evaluation's (None where there was none), and whether it is the best.
+    """One epoch: the training metrics, those of the evaluation (None without one), and whether it is the best so far.
 
     Attributes:
         epoch: number from 0.
-        train_seconds, eval_seconds: wall-clock time of the two parts.
-        averaged: it is the best by the averaged weights, whose figures end in "_ema".
+        train_seconds, eval_seconds: wall-clock time of training and evaluation.
+        averaged: the best value is that of the averaged weights, whose metrics have names that end in "_ema".
     """
 
     epoch: int
@@ -59,12 +56,12 @@ class EpochReport:
 
 @dataclass(frozen=True)
 class Summary:
-    """A finished training.
+    """A finished run.
 
     Attributes:
-        seconds: wall-clock time of this process's part of it.
-        main: name of the figure that decides; `best` its best value, reached in epoch `best_epoch` (from 0), by the
-            averaged weights if `averaged`; None without an evaluation.
+        seconds: wall-clock time since it was started or resumed.
+        main: name of the main metric; `best` is its best value, reached in epoch `best_epoch` (from 0) by the averaged
+            weights if `averaged`; None without an evaluation.
     """
 
     epochs: int
@@ -76,22 +73,22 @@ class Summary:
 
 
 class Callback:
-    """Base of the observers; each method is called at its moment and does nothing by default."""
+    """Base class of callbacks, whose methods do nothing by default."""
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """`epoch` (from 0) is the first to be trained of `epochs`."""
+        """Called first; `epoch` (from 0) is the first of `epochs` that is to be trained."""
 
     def on_step_end(self, report: StepReport) -> None: ...
 
     def on_evaluation_begin(self, epoch: int) -> None:
-        """All steps of the epoch are made, and it is evaluated before it ends."""
+        """Called after the last step of an epoch with an evaluation."""
 
     def on_epoch_end(self, report: EpochReport) -> None: ...
 
     def on_train_end(self, summary: Summary) -> None: ...
 
     def on_interrupt(self) -> None:
-        """The run stops here because it was asked to."""
+        """Called when the run stops because of a signal."""
 
     def close(self) -> None:
-        """Called at the very end, also when the run failed."""
+        """Called last, also if the run failed."""

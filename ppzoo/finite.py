@@ -1,4 +1,4 @@
-"""Outputs that are not finite: an error wherever they appear, since comparing, sorting and clipping them hides them."""
+"""Checks that outputs and metrics are finite, since comparing, sorting and clipping hide NaN and infinity."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ppzoo.errors import TrainingError
 
 
 def in_batch(index: int) -> str:
-    """What errors call an image of which nothing is known but its place."""
+    """Return the name of an image of which only the position is known, for errors."""
     return f"image {index + 1} of the batch"
 
 
 def require_finite(output: Any, describe: Callable[[int], str] = in_batch) -> None:
-    """Refuse the output of a network if it is not finite.
+    """Require that the output of a network is finite.
 
     Args:
         output: an array or a tensor, N x ..., or several of them in a list or a mapping.
-        describe: what the error calls image number i of N.
+        describe: returns the name of image number i of N, for the error.
 
     Raises:
         TrainingError: a value is NaN or infinite; names the first such image.
@@ -30,16 +30,20 @@ def require_finite(output: Any, describe: Callable[[int], str] = in_batch) -> No
         array = part.astype("float32").numpy() if hasattr(part, "numpy") else np.asarray(part)
         finite = np.isfinite(array)
         if not finite.all():
-            place = int(np.argmin(finite))
-            image = place // (array.size // len(array)) if array.ndim else 0
+            position = int(np.argmin(finite))
+            image = position // (array.size // len(array)) if array.ndim else 0
             raise TrainingError(
-                f"the network's output for {describe(image)} is {array.flat[place]}, expected finite numbers: use other"
-                " weights, or train them again with a lower Optimizer.lr.learning_rate"
+                f"the network's output for {describe(image)} is {array.flat[position]}, expected finite numbers: use"
+                " other weights, or train them again with a lower Optimizer.lr.learning_rate"
             )
 
 
 def require_finite_metrics(values: Mapping[str, float], what: str = "evaluation") -> None:
-    """
+    """Require that losses and metrics are finite.
+
+    Args:
+        what: where they are from, for the error.
+
     Raises:
         TrainingError: a loss or metric is not finite; names it.
     """

@@ -216,7 +216,7 @@ def build_loader(
         batch_transforms=build_batch_transforms(shared.batch_transform_ops or [], class_num),
         on_error=shared.on_error or ("skip" if training else "raise"),
         max_bad_fraction=shared.max_bad_fraction,
-        pool=processes.pool if training and processes.size > 1 else list,
+        pool=processes.all_gather_lists if training and processes.size > 1 else list,
     )
 
 

@@ -67,7 +67,7 @@ def apply_rollbacks(state: engine.TrainState, steps: engine.StepLoader, rollback
     """
     state.progress.rollbacks = max(rollbacks, state.progress.rollbacks)
     steps.rollbacks = state.progress.rollbacks
-    state.schedule.damping = DAMPING**state.progress.rollbacks
+    state.scheduler.damping = DAMPING**state.progress.rollbacks
 
 
 def static(network: paddle.nn.Layer) -> Callable[[paddle.Tensor], Any]:

@@ -47,7 +47,7 @@ def fit_with_rollback(
                 raise
             reason = str(error)
         saved = any(isinstance(watcher, engine.CheckpointSaver) and watcher.saved for watcher in trainer.callbacks)
-        resume = str(folder / "latest") if processes.share(saved) else resume
+        resume = str(folder / "latest") if processes.broadcast_object(saved) else resume
         del trainer
         folder, trainer = build_trainer(config, resume, processes, rollbacks)
         logger.warning(

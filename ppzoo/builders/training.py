@@ -80,7 +80,7 @@ def join_processes(config: Section) -> Iterator[engine.ProcessGroup]:
     together = engine.init_process_group()
     if together.rank not in log_ranks(run.log_ranks):
         report.silence()
-    with together.end_together():
+    with together.abort_together():
         yield together
 
 
@@ -127,7 +127,8 @@ def build_trainer(
     paddle.seed(seed)
     _warn_of_imbalance(images.labels)
     folder = local_path(run.output_dir, "Global.output_dir") / config["Arch"]["name"]
-    checkpoint = processes.share(_checkpoint(folder, resume or run.checkpoints) if processes.first else None)
+    found = _checkpoint(folder, resume or run.checkpoints) if processes.is_main else None
+    checkpoint = processes.broadcast_object(found)
     log_data(TRAIN_DATA, images, class_count(config))
     warn_of_preprocessing(config)
     network = _initial_network(config, resumed=checkpoint is not None)
@@ -154,10 +155,10 @@ def build_trainer(
         seed=seed,
         identity=_identity(config, batches, steps),
         configuration=regime.checkpointed_config(config),
-        precision=regime.precision(sections.AMP),
-        average=regime.average(config, network),
-        patience=regime.patience(config, higher_is_better),
-        reading=batches,
+        amp=regime.precision(sections.AMP),
+        ema=regime.average(config, network),
+        early_stopping=regime.patience(config, higher_is_better),
+        loader=batches,
     )
     if checkpoint is not None:
         with engine.share_files(processes, checkpoint) as prefix:
@@ -167,9 +168,9 @@ def build_trainer(
     if finished and not is_own:
         raise CheckpointError(finished)
     if checkpoint is not None and not finished:
-        logger.info("going on from %s, epoch %d, step %d", checkpoint, state.progress.epoch + 1, state.progress.step)
+        logger.info("resuming from %s (epoch %d, step %d)", checkpoint, state.progress.epoch + 1, state.progress.step)
     regime.apply_rollbacks(state, steps, rollbacks)
-    processes.broadcast(network.state_dict().values())
+    processes.broadcast_tensors(network.state_dict().values())
     if processes.size > 1 and config["Arch"].get("use_sync_bn"):
         if run.to_static:
             raise ConfigError("Arch.use_sync_bn: expected Global.to_static False on several processes, got True")
@@ -192,10 +193,10 @@ def build_trainer(
         forward=regime.static(network) if run.to_static else None,
     )
     if finished:
-        trainer.callbacks += _finishing(state, folder, config, finished) if processes.first else []
+        trainer.callbacks += _finishing(state, folder, config, finished) if processes.is_main else []
         return folder, trainer
     is_loud = processes.rank in log_ranks(run.log_ranks)
-    if not processes.first:
+    if not processes.is_main:
         trainer.callbacks += [report.Console(None, run.print_batch_step)] if is_loud else []
         return folder, trainer
     engine.open_run_dir(folder, resume=is_own)
@@ -214,13 +215,13 @@ def build_trainer(
 
 def _finished(state: engine.TrainState, epochs: int, checkpoint: Path | None) -> str | None:
     """Why nothing is left to train after `checkpoint`, and how to train on; None where something is left."""
-    done, patience = state.progress.epoch, state.patience
+    done, patience = state.progress.epoch, state.early_stopping
     if checkpoint is None:
         return None
     if done >= epochs:
         reason = f"trained {done} of {epochs} epochs" if done == epochs else f"trained {done} epochs (of {epochs})"
         setting = f"Global.epochs={done + epochs}"
-    elif patience is not None and patience.is_over:
+    elif patience is not None and patience.should_stop:
         reason = f"stopped early after {done} of {epochs} epochs"
         setting = f"Global.early_stopping.patience={patience.waited + patience.patience}"
     else:
@@ -284,7 +285,7 @@ def evaluation_of(
 
     def run() -> dict[str, float]:
         answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes, images.describe)
-        batches.note(processes.pool(list(batches.bad.items())))
+        batches.note(processes.all_gather_lists(list(batches.bad.items())))
         if batches.bad:
             logger.warning("%d images could not be read and are left out of the evaluation", len(batches.bad))
         return answer
@@ -354,7 +355,7 @@ def _verify(batches: Loader, processes: engine.ProcessGroup) -> None:
     Raises:
         DataError: there are some, or more than may be skipped.
     """
-    failures = processes.pool(data.unreadable(batches.samples, part=processes.rank, parts=processes.size))
+    failures = processes.all_gather_lists(data.unreadable(batches.samples, part=processes.rank, parts=processes.size))
     if batches.reader.on_error == "skip":
         alike = copy.copy(batches)  # which images are skipped is decided when they are read
         alike.bad = {}

@@ -76,7 +76,7 @@ def _train(options: argparse.Namespace) -> None:
         if process.chosen_settings():
             logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
         builders.fit_with_rollback(config, folder, trainer, options.resume, processes)
-    if processes.first:
+    if processes.is_main:
         _say_what_is_next(config, folder)
 
 
@@ -115,7 +115,7 @@ def _eval(options: argparse.Namespace) -> None:
     config = builders.read_config(options.config, _overrides(options), "eval")
     with builders.join_processes(config) as processes:
         figures = builders.evaluate(config, processes)
-    if processes.first:
+    if processes.is_main:
         print(report.format_metrics(figures))
 
 

@@ -139,10 +139,10 @@ class Loader:
                 raise DataError(f"no image of a batch could be read; the first: {answer.failures[0].reason}")
             return None
         images, labels, indices = answer.arrays
-        return Batch(self._images(images), _tensor(labels.copy()), _tensor(indices.copy()))
+        return Batch(self._images(images, answer.normalized), _tensor(labels.copy()), _tensor(indices.copy()))
 
-    def _images(self, images: np.ndarray) -> Tensor:
-        if images.dtype != np.uint8:
+    def _images(self, images: np.ndarray, is_normalized: bool) -> Tensor:
+        if is_normalized:
             return _tensor(images.copy())
         if self._on_cpu():
             return _tensor(self.samples.normalize(images))

@@ -35,7 +35,7 @@ class Failure(NamedTuple):
 class Arrays(NamedTuple):
     """A batch: images, labels (N) or (N, classes), indices (N).
 
-    Images are (N, C, H, W) float32 or float16; or (N, H, W, C) uint8, which `Samples.normalize` finishes.
+    Images are (N, C, H, W) float32 or float16, or (N, H, W, C) uint8 if they are not normalized yet.
     """
 
     images: np.ndarray
@@ -51,10 +51,14 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A batch that was read, None where nothing of it could be, and the samples that it lacks."""
+    """A batch that was read, None where nothing of it could be, and the samples that it lacks.
+
+    normalized: False if `Samples.normalize` is still to be applied to the images.
+    """
 
     arrays: Arrays | None
     failures: list[Failure]
+    normalized: bool = True
 
 
 class Reader:
@@ -81,6 +85,7 @@ class Reader:
         labels: list[np.int64 | np.ndarray] = []
         indices: list[np.int64] = []
         failures: list[Failure] = []
+        normalized = True
         for key in request.keys:
             try:
                 sample = self.samples.read(key)
@@ -91,6 +96,7 @@ class Reader:
                 continue
             if images is None:
                 images = empty((len(request.keys), *sample.image.shape), sample.image.dtype)
+                normalized = sample.normalized
             _require_shape(sample, images)
             images[len(labels)] = sample.image
             labels.append(sample.label)
@@ -98,12 +104,14 @@ class Reader:
         if images is None:
             return Answer(None, failures)
         arrays = Arrays(images[: len(labels)], np.array(labels), np.array(indices))
+        if not self.batch_transforms:
+            return Answer(arrays, failures, normalized)
+        if not normalized:
+            arrays = arrays._replace(images=self.samples.normalize(arrays.images))
         return Answer(self._transform(arrays, request.step), failures)
 
     def _transform(self, arrays: Arrays, step: Step) -> Arrays:
-        if not self.batch_transforms:
-            return arrays
-        images, labels = self.samples.normalize(arrays.images), arrays.labels
+        images, labels = arrays.images, arrays.labels
         # The spawn key keeps this stream apart from those of samples (none) and orders (0).
         random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
         for transform in self.batch_transforms:

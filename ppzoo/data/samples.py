@@ -22,14 +22,14 @@ Key = tuple[int, int]
 class Sample:
     """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); index: int64.
 
-    Of `Samples.read` it may be H x W x C bytes, which are still to be normalized.
-
     label: int64, or float32 of one value a class where an image may have several.
+    normalized: False if `image` is H x W x C bytes that are still to be normalized (`Samples.normalize`).
     """
 
     image: np.ndarray
     label: np.int64 | np.ndarray
     index: np.int64
+    normalized: bool = True
 
 
 class Samples:
@@ -52,7 +52,9 @@ class Samples:
             DataError: the image is missing, broken, or does not suit the transforms; names the file.
         """
         sample = self.read(key)
-        return replace(sample, image=self.normalize(sample.image[np.newaxis])[0])
+        if sample.normalized:
+            return sample
+        return replace(sample, image=self.normalize(sample.image[np.newaxis])[0], normalized=True)
 
     def read(self, key: Key) -> Sample:
         """The sample but for the normalization, where that is the last transform: a quarter of the bytes.
@@ -64,29 +66,27 @@ class Samples:
         source, label = self.dataset[index]
         random = np.random.default_rng((self.seed, epoch, index))
         try:
-            image = self._transform(source, random)
+            image, normalized = self._transform(source, random)
         except DataError as error:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
         target = label if isinstance(label, np.ndarray) else np.int64(label)
-        return Sample(np.ascontiguousarray(image), target, np.int64(index))
+        return Sample(np.ascontiguousarray(image), target, np.int64(index), normalized)
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
-        """The images of a batch, finished: N x C x H x W."""
-        if images.dtype != np.uint8:
-            return images
+        """Normalize a batch of N x H x W x C bytes to N x C x H x W."""
         assert self.transforms.last is not None
         return self.transforms.last.batch(images)
 
-    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """H x W x C bytes where all but the normalization is done, C x H x W of another type where all is."""
+    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """Return the image and whether it is normalized: C x H x W, or H x W x C bytes if it is not."""
         last = self.transforms.last
         if last is None:
             image = self.transforms(source, random)
         else:
             image = self.transforms.before_last(source, random)
             if image.dtype == np.uint8:
-                return image
+                return image, False
             image = last(image, random)
         if last is not None or not self.transforms.channel_first:
             image = image.transpose(2, 0, 1)
-        return image if image.dtype == np.float16 else image.astype(np.float32, copy=False)
+        return (image if image.dtype == np.float16 else image.astype(np.float32, copy=False)), True

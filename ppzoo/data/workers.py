@@ -102,9 +102,9 @@ class Workers:
         """What a worker sent; its arrays may lie in the room of that number."""
         if isinstance(answer, str):
             raise DataError(answer)
-        arrays, failures = answer
+        arrays, failures, normalized = answer
         in_room = self.rooms and arrays is not None
-        return Answer(Arrays(*self.rooms[place].read(arrays)) if in_room else arrays, failures)
+        return Answer(Arrays(*self.rooms[place].read(arrays)) if in_room else arrays, failures, normalized)
 
     def _listen(self, seconds: float | None = None) -> None:
         """Wait until a worker answers or dies, or so long."""
@@ -209,7 +209,7 @@ def _answer(reader: Reader, request: Request, room: SharedArrays | None) -> Any:
         if room is None:
             return reader(request)
         answer = reader(request, room.empty)
-        return answer.arrays and room.write(answer.arrays), answer.failures
+        return answer.arrays and room.write(answer.arrays), answer.failures, answer.normalized
     except DataError as error:
         return str(error)
 

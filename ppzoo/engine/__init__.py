@@ -1,6 +1,6 @@
-"""Training and evaluation of objects that others have built."""
+"""Training and evaluation of models, losses, metrics and data loaders that `ppzoo.builders` builds."""
 
-from ppzoo.engine.amp import LossScaler, MixedPrecision, build_mixed_precision
+from ppzoo.engine.amp import GradScaler, MixedPrecision, build_mixed_precision
 from ppzoo.engine.checkpoint.checkpoint import CheckpointSaver, latest_checkpoint, load_checkpoint
 from ppzoo.engine.checkpoint.student import StudentWeights
 from ppzoo.engine.device import enable_determinism, select_device
@@ -19,7 +19,7 @@ __all__ = [
     "CheckpointSaver",
     "EarlyStopping",
     "ExponentialMovingAverage",
-    "LossScaler",
+    "GradScaler",
     "MixedPrecision",
     "Plan",
     "ProcessGroup",

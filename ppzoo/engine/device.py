@@ -1,4 +1,4 @@
-"""Which device PaddlePaddle computes on."""
+"""Select the device on which PaddlePaddle computes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ logger = logging.getLogger("ppzoo")
 
 
 def select_device(name: str) -> str:
-    """Make `name` ("auto", "cpu", "gpu" or "gpu:N") the device of this process and return the one in use.
+    """Select the device "auto", "cpu", "gpu" or "gpu:N" for this process, and return the selected device.
 
-    Under PaddlePaddle's launcher "gpu:N" is "gpu", the one that the launcher chose for this process.
-
-    "auto" is "gpu" where there is one, else "cpu", which it logs once if PaddlePaddle is built for GPUs.
-    A build of PaddlePaddle without CUDA computes on the CPU whatever is asked for, and says so once: PaddleClas's files
-    all ask for a GPU.
+    "auto" selects a GPU if there is one. Under PaddlePaddle's launcher "gpu:N" means "gpu", the GPU that the launcher
+    assigned to this process. A build of PaddlePaddle without CUDA always uses the CPU and logs that once, since all
+    configurations of PaddleClas request a GPU.
 
     Raises:
-        DeviceError: a CUDA build that sees no GPU, or not as many as asked for.
+        DeviceError: PaddlePaddle was built with CUDA, but the requested GPU does not exist.
     """
     if name == "auto":
-        name = _any_device()
+        name = _auto_device()
     if name.startswith("gpu") and "PADDLE_TRAINER_ID" in os.environ:
-        name = "gpu"  # the launcher gives each process its own
+        name = "gpu"  # the launcher assigned one to each process
     if name.startswith("gpu"):
         if not paddle.is_compiled_with_cuda():
-            _say_cpu(name)
+            _log_cpu(name)
             name = "cpu"
         else:
             _require_gpu(name)
@@ -40,7 +38,7 @@ def select_device(name: str) -> str:
 
 
 @cache
-def _any_device() -> str:
+def _auto_device() -> str:
     if not paddle.is_compiled_with_cuda():
         return "cpu"
     if paddle.device.cuda.device_count() == 0:
@@ -50,29 +48,33 @@ def _any_device() -> str:
 
 
 @cache
-def _say_cpu(name: str) -> None:
-    logger.info("Global.device is %s, but this PaddlePaddle is built for the CPU: going on there", name)
+def _log_cpu(name: str) -> None:
+    logger.info("using the CPU: this PaddlePaddle build has no CUDA support (Global.device is %s)", name)
 
 
 def enable_determinism() -> None:
-    """Let the device in use give the same bits for the same computation; the CPU does already.
+    """Make computations on the selected device reproducible bit-for-bit; on the CPU they always are.
 
     Raises:
-        ConfigError: cuDNN is asked to choose its algorithms by their times, which are never the same.
+        ConfigError: an environment variable lets cuDNN choose algorithms by their speed, which varies between runs.
     """
     if paddle.get_device() == "cpu":
         return
-    search = "FLAGS_cudnn_exhaustive_search"
-    if paddle.get_flags([search])[search]:
-        raise ConfigError(f"Global.deterministic: expected the environment without {search}, got it; unset it")
+    flag = "FLAGS_cudnn_exhaustive_search"
+    if paddle.get_flags([flag])[flag]:
+        raise ConfigError(f"Global.deterministic conflicts with {flag}=1; unset that environment variable")
     paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1})
 
 
 def _require_gpu(name: str) -> None:
+    """
+    Raises:
+        DeviceError: PaddlePaddle sees no GPU of that number.
+    """
     number = int(name.partition(":")[2] or 0)
     count = paddle.device.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            f"Global.device: expected a GPU numbered {number}, got a machine on which PaddlePaddle sees {count}"
-            " (look at nvidia-smi and CUDA_VISIBLE_DEVICES); or set Global.device=cpu"
+            f"Global.device: expected GPU {number}, but PaddlePaddle sees {count} GPUs; check nvidia-smi and"
+            " CUDA_VISIBLE_DEVICES, or set Global.device=cpu"
         )

@@ -1,8 +1,9 @@
-"""Several processes that train one network: `python -m paddle.distributed.launch`, data parallel.
+"""Data-parallel training by several processes, started with `python -m paddle.distributed.launch`.
 
-Each process has the whole network and its share of every batch. They average their gradients before a step and gather
-their figures after it, so that all of them hold the same parameters, figures and decisions at any moment. The first
-one writes. Without the launcher there is one process, for which everything here does nothing.
+Each process has the complete network and its share of every batch. The processes average their gradients before a step
+and gather their metrics after it, so that all of them have the same parameters, metrics and decisions at any time. The
+main process, that of rank 0, writes the files. Without the launcher there is one process, for which everything here
+does nothing.
 """
 
 from __future__ import annotations
@@ -21,68 +22,74 @@ import paddle
 import paddle.distributed as dist
 from paddle import Tensor
 
-from ppzoo.engine.peer_watchdog import PATIENCE, PeerError, PeerWatchdog
+from ppzoo.engine.peer_watchdog import CONNECT_TIMEOUT, PeerError, PeerWatchdog
 from ppzoo.engine.rendezvous import rendezvous_timeout
 from ppzoo.errors import ConfigError, Interrupted, TrainingError
 from ppzoo.launcher import Launch, read_launch
 
 T = TypeVar("T")
 
-TIME_LIMIT = "FLAGS_stop_check_timeout"
-HEARING = 3.0  # seconds in which a failure of another process is heard of after a transfer broke
+TIMEOUT_FLAG = "FLAGS_stop_check_timeout"
+FAILURE_DELAY = 3.0  # seconds in which the failure of another process is reported after a transfer broke
 
 
 class ProcessGroup:
-    """This process among those of a run; alone by default.
+    """The processes of a run, seen from one of them; this base class stands for a single process.
 
     Attributes:
-        rank: its number; process 0 is the first.
-        size: how many there are.
-        launched: whether PaddlePaddle's launcher started it, which asks it to stop by several SIGTERM in a row.
+        rank: number of this process; 0 is the main process.
+        size: number of processes.
     """
 
     rank, size = 0, 1
 
     @property
-    def launched(self) -> bool:
+    def is_launched(self) -> bool:
+        """Whether PaddlePaddle's launcher, which stops a process by several SIGTERM in a row, started this one."""
         return "PADDLE_TRAINER_ID" in os.environ
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def gather(self, value: T) -> list[T]:
-        """Every process's value, in their order."""
+    def all_gather(self, value: T) -> list[T]:
+        """Return the values of all processes, in the order of their ranks."""
         return [value]
 
-    def share(self, value: T) -> T:
-        """The first process's value."""
+    def broadcast_object(self, value: T) -> T:
+        """Return the value of the main process."""
         return value
 
-    def largest(self, value: int) -> int:
-        """The largest of the processes' values."""
+    def all_reduce_max(self, value: int) -> int:
+        """Return the largest of the processes' values."""
         return value
 
-    def pool(self, values: list[T]) -> list[T]:
-        """The values of all processes in one list; a short transfer where there are none."""
-        return [value for part in self.gather(values) for value in part] if self.largest(len(values)) else []
+    def all_gather_lists(self, values: list[T]) -> list[T]:
+        """Return the concatenated lists of all processes; if all are empty, only their lengths are transferred."""
+        if not self.all_reduce_max(len(values)):
+            return []
+        return [value for part in self.all_gather(values) for value in part]
 
-    def wait(self) -> None:
-        """Until all processes have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have called this."""
 
-    def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes the first one's values of some tensors."""
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Set tensors to their values in the main process."""
 
-    def weighted(self, loss: Tensor, weight: float, all_weights: float) -> Tensor:
-        """The loss of this process's part of a batch, so that the mean over the processes is the whole batch's mean."""
+    def weigh_loss(self, loss: Tensor, weight: float, total_weight: float) -> Tensor:
+        """Return this process's mean loss, scaled so that the mean over the processes is the mean of the batch.
+
+        Args:
+            weight: of this process's part of the batch; `total_weight` is the sum over the processes.
+        """
         return loss
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Put the mean over the processes in the place of each parameter's gradient."""
+        """Replace each parameter's gradient by its mean over the processes."""
 
     @contextmanager
-    def end_together(self) -> Iterator[None]:
-        """While it is open, a failure of one process ends all.
+    def abort_together(self) -> Iterator[None]:
+        """End all processes if one of them fails while the context is open.
 
         Raises:
             PeerError: another process failed.
@@ -94,60 +101,60 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 class _Several(ProcessGroup):
-    """More than one, connected by PaddlePaddle: NCCL on GPUs, gloo on CPUs."""
+    """More than one process, connected by PaddlePaddle: NCCL on GPUs, Gloo on CPUs."""
 
     def __init__(self, launch: Launch) -> None:
-        with rendezvous_timeout(launch, _patience()):
+        with rendezvous_timeout(launch, _timeout()):
             self._connect()
 
     def _connect(self) -> None:
         if paddle.get_device().startswith("cpu"):
-            os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # where the launcher saw GPUs it would be NCCL
+            os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"  # NCCL otherwise, if the launcher found GPUs
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            dist.init_parallel_env()  # it prints the flags that are not PaddlePaddle's defaults
+            dist.init_parallel_env()  # prints flags that differ from PaddlePaddle's defaults
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         host = dist.ParallelEnv().current_endpoint.partition(":")[0]
-        self.lifeline = PeerWatchdog(self.rank, self.size, self.share, host)
+        self.watchdog = PeerWatchdog(self.rank, self.size, self.broadcast_object, host)
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         values: list[T] = []
         dist.all_gather_object(values, value)
         return values
 
-    def share(self, value: T) -> T:
+    def broadcast_object(self, value: T) -> T:
         values = [value]
         dist.broadcast_object_list(values, 0)
         return values[0]
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         tensor = paddle.to_tensor([value], "int64")
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor.item()
 
-    def wait(self) -> None:
-        self.largest(0)
+    def barrier(self) -> None:
+        self.all_reduce_max(0)
 
-    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             values = tensor.detach().clone()
             dist.broadcast(values, 0)
             tensor.set_value(values)
 
-    def weighted(self, loss: Tensor, weight: float, all_weights: float) -> Tensor:
-        share = weight * self.size / all_weights
-        return loss if share == 1 else loss * share
+    def weigh_loss(self, loss: Tensor, weight: float, total_weight: float) -> Tensor:
+        factor = weight * self.size / total_weight
+        return loss if factor == 1 else loss * factor
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        by_type: dict[Any, list[Tensor]] = {}
+        by_dtype: dict[Any, list[Tensor]] = {}
         for parameter in parameters:
             if parameter.grad is not None:
-                by_type.setdefault(parameter.grad.dtype, []).append(parameter)
+                by_dtype.setdefault(parameter.grad.dtype, []).append(parameter)
         with paddle.no_grad():
-            for group in by_type.values():
+            for group in by_dtype.values():
                 self._average(group)
 
     def _average(self, parameters: list[Tensor]) -> None:
-        """In one transfer, for many small ones would take longer."""
+        """Average gradients of one data type in a single transfer, which is faster than many small ones."""
         flat = paddle.concat([parameter.grad.reshape([-1]) for parameter in parameters])
         dist.all_reduce(flat)
         pieces = paddle.split(flat / self.size, [parameter.size for parameter in parameters])
@@ -155,66 +162,67 @@ class _Several(ProcessGroup):
             parameter.grad.set_value(piece.reshape(parameter.shape))
 
     @contextmanager
-    def end_together(self) -> Iterator[None]:
+    def abort_together(self) -> Iterator[None]:
         try:
             yield
-            self.wait()
+            self.barrier()
         except (PeerError, Interrupted):
-            raise  # the others know
+            raise  # the other processes end, too
         except BaseException as error:
-            # A transfer breaks when the other end is gone: the cause is there, not here.
-            failure = self.lifeline.failure_of_others(HEARING if isinstance(error, RuntimeError) else 0)
+            # A transfer also breaks when another process has ended: its failure is the cause then.
+            failure = self.watchdog.wait_for_failure(FAILURE_DELAY if isinstance(error, RuntimeError) else 0)
             if failure is not None:
                 raise failure from error
-            self.lifeline.tell(error)
+            self.watchdog.broadcast_failure(error)
             raise
         finally:
-            self.lifeline.close()
+            self.watchdog.close()
 
 
 def init_process_group() -> ProcessGroup:
-    """Connect with the other processes of the launcher, if there are any, on the device that is selected.
+    """Connect the processes that the launcher started, if there are several, on the selected device.
 
     Raises:
-        ConfigError: the launcher's variables are left over from something else.
-        TrainingError: they cannot be reached.
+        ConfigError: the launcher's environment variables are incomplete or contradict each other.
+        TrainingError: the other processes cannot be reached.
     """
     launch = read_launch(os.environ)
     if launch.size < 2:
         return SINGLE_PROCESS
     try:
         return _Several(launch)
-    except (RuntimeError, ValueError, OSError) as error:  # as PaddlePaddle classifies what went wrong
+    except (RuntimeError, ValueError, OSError) as error:  # the types that PaddlePaddle raises
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-        raise TrainingError(f"expected to reach the other processes of the training, got: {reason}") from error
+        raise TrainingError(f"cannot connect to the other processes of the run: {reason}") from error
 
 
-def _patience() -> float:
-    """Seconds in which all must have met: PaddlePaddle's variable for it, or our default."""
-    text = os.environ.get(TIME_LIMIT)
+def _timeout() -> float:
+    """Return the seconds within which all processes must have connected: PaddlePaddle's variable, or our default."""
+    text = os.environ.get(TIMEOUT_FLAG)
     if text is None:
-        return PATIENCE
+        return CONNECT_TIMEOUT
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
-        raise ConfigError(f"{TIME_LIMIT}: expected a number of seconds, got {text!r:.60}")
+        raise ConfigError(f"{TIMEOUT_FLAG}: expected a number of seconds, got {text!r:.60}")
     return float(text)
 
 
 @contextmanager
 def share_files(processes: ProcessGroup, prefix: Path) -> Iterator[Path]:
-    """The prefix under which this process finds a checkpoint of the first one: that of a copy where it is another one.
-
-    Processes of several machines need no common disk then.
+    """Make the files of a checkpoint available to all processes, which need no common file system.
 
     Args:
-        prefix: what the names of the files begin with, where the first process finds them.
+        prefix: of the files' names, on the machine of the main process.
+
+    Yields:
+        The prefix for this process: that of temporary copies unless it is the main process.
     """
     if processes.size == 1:
         yield prefix
         return
     name = prefix.stem if prefix.suffix.startswith(".pd") else prefix.name
     files = [*prefix.parent.glob(f"{glob.escape(name)}.*"), *prefix.parent.glob("best_model.pdstates")]
-    contents = processes.share({file.name: file.read_bytes() for file in files} if processes.first else {})
-    if processes.first:
+    contents = processes.broadcast_object({file.name: file.read_bytes() for file in files} if processes.is_main else {})
+    if processes.is_main:
         yield prefix
         return
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:

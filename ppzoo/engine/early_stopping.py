@@ -1,4 +1,4 @@
-"""Early stopping: a run that gains nothing any more ends before its last epoch."""
+"""Early stopping: a run whose main metric stops improving ends before its last epoch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 
 class EarlyStopping:
-    """Counts the evaluations in a row whose figure is no gain.
+    """Counts the consecutive evaluations without an improvement of the main metric.
 
     Args:
-        patience: so many of them end the run.
-        min_gain: how much better than the best before it a figure must be to count as a gain.
-        higher_is_better: of the figure.
+        patience: number of such evaluations that ends the run.
+        min_gain: how much better than the best value so far a value must be to count as an improvement.
+        higher_is_better: of the metric.
 
     Attributes:
-        best: the figure of the last gain; `waited` the evaluations since.
+        best: value of the last improvement; `waited` counts the evaluations since then.
     """
 
     def __init__(self, patience: int, min_gain: float = 0.0, higher_is_better: bool = True) -> None:
@@ -24,24 +24,24 @@ class EarlyStopping:
         self.best: float | None = None
         self.waited = 0
 
-    def note(self, figure: float) -> None:
-        """Take in an evaluation's figure; one that is not a number is no gain."""
-        if math.isnan(figure):
+    def update(self, value: float) -> None:
+        """Record the value of an evaluation; NaN is no improvement."""
+        if math.isnan(value):
             self.waited += 1
             return
-        gain = None if self.best is None else figure - self.best if self.higher_is_better else self.best - figure
+        gain = None if self.best is None else value - self.best if self.higher_is_better else self.best - value
         if gain is None or gain > self.min_gain:
-            self.best, self.waited = figure, 0
+            self.best, self.waited = value, 0
         else:
             self.waited += 1
 
     @property
-    def is_over(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether the run ends here."""
         return self.waited >= self.patience
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "waited": self.waited}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.best, self.waited = state["best"], int(state["waited"])

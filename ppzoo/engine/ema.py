@@ -1,6 +1,6 @@
-"""The exponential moving average of the weights: smoother than the weights themselves, and often better.
+"""The exponential moving average (EMA) of the weights: smoother than the weights themselves, and often more accurate.
 
-Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; with the decay's warm-up of
+Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; with the decay warm-up of
 TensorFlow's `ExponentialMovingAverage`.
 """
 
@@ -16,16 +16,16 @@ from ppzoo.native import operators
 
 
 class ExponentialMovingAverage:
-    """average = d * average + (1 - d) * weights after each update; running statistics are averaged too.
+    """average = d * average + (1 - d) * weights after each update; running statistics are averaged, too.
 
     Args:
-        model: its weights of now are the first average.
+        model: its current weights are the initial average.
         decay: d.
-        warmup: begin with a smaller d, min(decay, (1 + n) / (10 + n)) at update n, so that the first weights,
-            which are random, are soon forgotten.
+        warmup: start with a smaller d, min(decay, (1 + n) / (10 + n)) at update n, so that the random initial weights
+            soon lose their influence.
 
     Attributes:
-        values: the averages by structured name, with the parameters' names.
+        values: the averages by structured name; each tensor has its parameter's name.
         updates: n.
     """
 
@@ -38,34 +38,34 @@ class ExponentialMovingAverage:
         self.updates = 0
 
     def update(self, model: paddle.nn.Layer) -> None:
-        """Take in the weights of `model`."""
+        """Update the averages with the weights of `model`."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         pairs = [(self.values[name], value) for name, value in model.state_dict().items()]
-        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
         for average, value in pairs:
             if not average.is_floating_point():
                 average.set_value(value)
         with paddle.no_grad():
-            _blend([average for average, _ in numbers], [value for _, value in numbers], decay)
+            _blend([average for average, _ in floating], [value for _, value in floating], decay)
 
-    def take(self, model: paddle.nn.Layer) -> None:
-        """Make the weights of `model` the average."""
+    def copy_from(self, model: paddle.nn.Layer) -> None:
+        """Set the averages to the weights of `model`."""
         for name, value in model.state_dict().items():
             self.values[name].set_value(value)
 
     @contextmanager
-    def applied(self, model: paddle.nn.Layer) -> Iterator[None]:
-        """Meanwhile `model` has the averaged weights."""
+    def apply_to(self, model: paddle.nn.Layer) -> Iterator[None]:
+        """Give `model` the averaged weights while the context is open, and its own weights back afterwards."""
         own = model.state_dict()
-        kept = {name: value.detach().clone() for name, value in own.items()}
+        backup = {name: value.detach().clone() for name, value in own.items()}
         try:
             for name, value in own.items():
                 value.set_value(self.values[name])
             yield
         finally:
             for name, value in own.items():
-                value.set_value(kept[name])
+                value.set_value(backup[name])
 
 
 def _blend(averages: list[paddle.Tensor], values: list[paddle.Tensor], decay: float) -> None:

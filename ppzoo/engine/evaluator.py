@@ -1,4 +1,4 @@
-"""Evaluation: model, loader, loss and metric in, figures out."""
+"""Evaluation: model, loader, loss and metric in, results out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import paddle
 
 from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup
 from ppzoo.engine.protocols import Batch, Loss, Metric
-from ppzoo.engine.running_metrics import weights_of
+from ppzoo.engine.running_metrics import loss_weights
 from ppzoo.errors import DataError
 from ppzoo.finite import require_finite, require_finite_metrics
 
 
-class Part(NamedTuple):
-    """What one batch adds: its number of images, and of each loss its mean and what that weighs."""
+class BatchLosses(NamedTuple):
+    """What a batch contributes: its number of images, and the mean and weight of each loss."""
 
     images: int
     losses: dict[str, tuple[float, float]]
@@ -31,56 +31,55 @@ def evaluate(
     processes: ProcessGroup = SINGLE_PROCESS,
     describe: Callable[[int], str] = "image {}".format,
 ) -> dict[str, float]:
-    """Figures of `model` over all samples of `batches`: the mean loss, however they are batched, and the metric's own.
+    """Return the metrics of `model` over all samples and "loss", the mean loss; they do not depend on the batch size.
 
-    The model is in evaluation mode meanwhile and goes back to the mode in which it was.
+    The model is put into evaluation mode, and back into its own mode afterwards.
 
     Args:
-        batches: batches with `images` (N x C x H x W) and `labels`; None for one that is empty.
+        batches: batches with `images` (N x C x H x W) and `labels`; None for an empty one.
         loss: returns a mapping with "loss", the mean over a batch, as for `Trainer`.
-        processes: those that share the batches; each answers the figures of all samples.
-        describe: what errors call the image of an index.
+        processes: the processes that share the batches; all return the results of all samples.
+        describe: returns the name of the image with an index, for errors.
 
     Raises:
-        DataError: there are no samples, or none that counts.
+        DataError: there are no samples, or all their labels are ignored.
         TrainingError: an output of the network, the loss or a metric is not finite.
     """
     was_training = model.training
     model.eval()
     metric.reset()
-    parts: list[Part] = []
+    parts: list[BatchLosses] = []
     with paddle.no_grad():
         for batch in batches:
             if batch is None:
-                parts.append(Part(0, {}))
+                parts.append(BatchLosses(0, {}))
                 continue
             output = model(batch.images)
-            require_finite(output, partial(_image, batch, describe))
+            require_finite(output, partial(_describe_image, batch, describe))
             metric.update(output, batch.labels)
-            means, weights = loss(output, batch.labels), weights_of(loss, batch.labels)
-            parts.append(
-                Part(len(batch.labels), {name: (float(means[name]), float(weights[name])) for name in weights})
-            )
+            means, weights = loss(output, batch.labels), loss_weights(loss, batch.labels)
+            weighted = {name: (float(means[name]), float(weights[name])) for name in weights}
+            parts.append(BatchLosses(len(batch.labels), weighted))
     if was_training:
         model.train()
     if processes.size > 1:
-        parts = _merge(processes.gather((parts, metric.state())), metric)
+        parts = _merge(processes.all_gather((parts, metric.state())), metric)
     if not sum(part.images for part in parts):
         raise DataError("expected images to evaluate on, got none that can be read")
-    figures = {"loss": _mean_loss(parts), **metric.compute()}
-    require_finite_metrics(figures)
-    if metric.main and metric.main not in figures:
-        raise _nothing_counts(metric.main)
-    return figures
+    results = {"loss": _mean_loss(parts), **metric.compute()}
+    require_finite_metrics(results)
+    if metric.main and metric.main not in results:
+        raise _no_counted_labels(metric.main)
+    return results
 
 
-def _image(batch: Batch, describe: Callable[[int], str], place: int) -> str:
-    """What errors call the image at a place of a batch."""
-    return describe(int(batch.indices[place]))
+def _describe_image(batch: Batch, describe: Callable[[int], str], position: int) -> str:
+    """Return the name of the image at a position of a batch."""
+    return describe(int(batch.indices[position]))
 
 
-def _mean_loss(parts: list[Part]) -> float:
-    """The sum of the losses, each its mean over all samples."""
+def _mean_loss(parts: list[BatchLosses]) -> float:
+    """Return the sum of the losses, each its mean over all samples."""
     sums: dict[str, float] = {}
     weights: dict[str, float] = {}
     for part in parts:
@@ -89,19 +88,16 @@ def _mean_loss(parts: list[Part]) -> float:
             weights[name] = weights.get(name, 0.0) + weight
     for name, weight in weights.items():
         if not weight:
-            raise _nothing_counts(name)
+            raise _no_counted_labels(name)
     return sum(value / weights[name] for name, value in sums.items())
 
 
-def _nothing_counts(name: str) -> DataError:
-    return DataError(
-        f"{name}: expected evaluation data with a label that counts (known, and of a class with a weight above 0),"
-        " got none"
-    )
+def _no_counted_labels(name: str) -> DataError:
+    return DataError(f"{name}: expected evaluation data with known labels of classes with a weight above 0, got none")
 
 
-def _merge(shares: list[tuple[list[Part], Any]], metric: Metric) -> list[Part]:
-    """The parts of all processes in the order in which one alone would have them, and their states in `metric`."""
+def _merge(shares: list[tuple[list[BatchLosses], Any]], metric: Metric) -> list[BatchLosses]:
+    """Return the losses of all processes in the order of a single process, and merge the metrics into `metric`."""
     metric.reset()
     for _, state in shares:
         metric.merge(state)

@@ -1,6 +1,6 @@
-"""Training steps made of batches: gradients are gathered over several, and an epoch may be a number of batches.
+"""Training steps of several batches, whose gradients are accumulated, and epochs of a given number of batches.
 
-A step over k batches of B images makes the gradient of one batch of k x B: each batch counts by its images.
+A step over k batches of B images has the gradient of one batch of k x B images: each batch counts by its images.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from itertools import islice
 from ppzoo.engine.protocols import Batch, Loader
 from ppzoo.errors import ConfigError
 
-APART = 1_000_000  # passes, from the numbers of one shuffle to those of the next
+ROLLBACK_OFFSET = 1_000_000  # between the numbers of the passes before and after a rollback: they are shuffled by these
 
 
 class StepLoader:
-    """The steps of epochs, each the list of the batches that it is made of.
+    """The steps of epochs, each a list of batches.
 
-    Passes over the data follow each other without a gap: where an epoch is not as long as a pass, the next one goes on
-    in the middle of it. `len` is the number of steps of an epoch.
+    Passes over the data follow each other without a gap: where an epoch is not as long as a pass, the next epoch starts
+    in the middle of a pass. `len` is the number of steps of an epoch.
 
     Args:
         loader: the batches.
-        update_freq: batches a step. What remains after an epoch's last full step makes a smaller one.
-        iter_per_epoch: batches an epoch; by default those of a pass over the data.
-        drop_last: leave out the smaller step.
+        update_freq: batches per step. The batches after an epoch's last full step make a smaller one.
+        iter_per_epoch: batches per epoch; by default those of a pass over the data.
+        drop_last: skip the smaller step.
 
     Attributes:
-        rollbacks: how often the run was rolled back; each time the data are shuffled otherwise.
+        rollbacks: how often the run was rolled back; each time the data are shuffled differently.
 
     Raises:
         ConfigError: no step remains.
@@ -52,7 +52,7 @@ class StepLoader:
         return self.count
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
-        """The epoch's steps from `start_step` on, without the batches that are empty."""
+        """Yield the epoch's steps from `start_step` on, without empty batches."""
         start = start_step * self.update_freq
         end = min(self.count * self.update_freq, self.batches_per_epoch)
         with closing(self._batches(epoch * self.batches_per_epoch + start, end - start)) as batches:
@@ -60,10 +60,10 @@ class StepLoader:
                 yield [batch for batch in step if batch is not None]
 
     def _batches(self, first: int, count: int) -> Generator[Batch | None, None, None]:
-        """`count` batches of the passes over the data, from the one numbered `first` on."""
+        """Yield `count` batches of the passes over the data, starting with number `first`."""
         while count > 0:
-            number, place = divmod(first, len(self.loader))
-            taken = min(count, len(self.loader) - place)
-            with closing(self.loader.epoch(number + self.rollbacks * APART, place)) as batches:
+            number, start = divmod(first, len(self.loader))
+            taken = min(count, len(self.loader) - start)
+            with closing(self.loader.epoch(number + self.rollbacks * ROLLBACK_OFFSET, start)) as batches:
                 yield from islice(batches, taken)
             first, count = first + taken, count - taken

@@ -1,14 +1,29 @@
-"""Where numbers went wrong: which layer was the first to answer something that is not finite."""
+"""Detect gradients that are not finite, and find the layer in which values became so."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import paddle
+
+from ppzoo import native
+from ppzoo.native import operators
+
+
+def gradients_are_finite(parameters: Iterable[paddle.Tensor]) -> bool:
+    """Return whether all gradients are finite."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if native.active() and operators.are_plain(gradients):
+        return operators.all_finite(gradients)
+    # A sum is finite only if all its terms are.
+    return math.isfinite(float(paddle.add_n([gradient.sum() for gradient in gradients])))
 
 
 def first_nonfinite_layer(model: paddle.nn.Layer, images: paddle.Tensor) -> str | None:
-    """Name of the first layer of `model` whose output for `images` is not finite; None if there is none.
+    """Return the name of the first layer of `model` whose output for `images` is not finite; None if there is none.
 
-    The forward pass is made again, in the model's present mode; running statistics take it in.
+    The forward pass is recomputed in the model's current mode, which updates running statistics in training mode.
     """
     found: list[str] = []
 

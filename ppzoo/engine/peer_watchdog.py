@@ -1,8 +1,8 @@
-"""Whether the other processes of a training are alive: who fails says why, and who is gone is missed by all at once.
+"""Detects failed processes: a failing rank broadcasts its error; a rank that disappears is detected by all others.
 
-A process that waits for a gradient of another one that was killed would, with NCCL, wait for half an hour. So process 0
-holds a connection to each of the others. The system closes it at the moment at which a process ends, however it ends;
-its own probes find a machine that is gone. What one hears, all hear.
+With NCCL, a process that waits for the gradients of a killed one would wait for half an hour. So process 0 keeps a
+connection to each of the others. The system closes it when a process ends, however it ends; TCP keep-alive probes
+detect a machine that is gone. Process 0 forwards each failure to all others.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any
 
 from ppzoo.errors import PpzooError, TrainingError
 
-PATIENCE = 60.0  # seconds for all to connect
-GRACE = 10.0  # seconds for this process to end by itself after another one failed
-# Seconds of silence after which the system probes a connection, seconds between two probes, probes without an answer.
-PROBES = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3}
-LONGEST = 1000  # letters of an error's text
+CONNECT_TIMEOUT = 60.0  # seconds for all processes to connect
+GRACE_PERIOD = 10.0  # seconds for this process to end by itself after another one failed
+# Seconds of silence before the system probes a connection, seconds between probes, number of unanswered probes.
+KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 8, "TCP_KEEPINTVL": 4, "TCP_KEEPCNT": 3}
+MAX_MESSAGE_LENGTH = 1000  # characters of an error
 
 
 class PeerError(TrainingError):
-    """Another process of the training failed; the exit status is that process's."""
+    """Another process of the run failed; the exit status is that of its error."""
 
     def __init__(self, text: str, exit_status: int = TrainingError.exit_status) -> None:
         super().__init__(text)
@@ -37,95 +37,99 @@ class PeerError(TrainingError):
 
 
 class PeerWatchdog:
-    """Connections between process 0 and the others.
+    """Connections between process 0 and the other processes.
 
     Args:
-        rank, size: number of this process, and how many there are.
-        share: answers process 0's value to all processes.
-        host: where process 0 is reached by the others.
+        rank, size: number of this process, and of processes.
+        broadcast: returns process 0's value in all processes.
+        host: address of process 0 for the others.
 
     Raises:
-        TrainingError: the others do not connect.
+        TrainingError: the processes cannot connect.
     """
 
-    def __init__(self, rank: int, size: int, share: Callable[[Any], Any], host: str) -> None:
+    def __init__(self, rank: int, size: int, broadcast: Callable[[Any], Any], host: str) -> None:
         self.rank, self.size = rank, size
         self.failure: PeerError | None = None
-        self._noticed, self._closed = threading.Event(), False
+        self._failed, self._closed = threading.Event(), False
         try:
-            self._links = self._listen(share, host) if rank == 0 else self._connect(share)
+            self._connections = self._accept(broadcast, host) if rank == 0 else self._connect(broadcast)
         except OSError as error:
             raise TrainingError(
-                f"process {rank} of {size} cannot reach the others ({error}): the machines must let each other in"
+                f"process {rank} of {size} cannot reach the others ({error}): allow TCP connections between the"
+                " machines"
             ) from error
-        self._waiting = selectors.DefaultSelector()
-        for number, link in self._links.items():
-            _probe(link)
-            link.settimeout(None)
-            self._waiting.register(link, selectors.EVENT_READ, (number, link.makefile(errors="replace")))
+        self._selector = selectors.DefaultSelector()
+        for peer, connection in self._connections.items():
+            _enable_keepalive(connection)
+            connection.settimeout(None)
+            self._selector.register(connection, selectors.EVENT_READ, (peer, connection.makefile(errors="replace")))
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def _listen(self, share: Callable[[Any], Any], host: str) -> dict[int, socket.socket]:
-        links: dict[int, socket.socket] = {}
-        until = time.monotonic() + PATIENCE
+    def _accept(self, broadcast: Callable[[Any], Any], host: str) -> dict[int, socket.socket]:
+        """Accept the connections of all other processes, which prove who they are by a secret."""
+        connections: dict[int, socket.socket] = {}
+        deadline = time.monotonic() + CONNECT_TIMEOUT
         with socket.create_server((host, 0), backlog=self.size) as server:
-            _, _, secret = share((host, server.getsockname()[1], secrets.token_hex(16)))
-            while len(links) < self.size - 1:
-                server.settimeout(max(until - time.monotonic(), 0.01))
-                link, _ = server.accept()
-                link.settimeout(5.0)
+            _, _, secret = broadcast((host, server.getsockname()[1], secrets.token_hex(16)))
+            while len(connections) < self.size - 1:
+                server.settimeout(max(deadline - time.monotonic(), 0.01))
+                connection, _ = server.accept()
+                connection.settimeout(5.0)
                 try:
-                    hello = json.loads(link.makefile().readline(LONGEST))
+                    hello = json.loads(connection.makefile().readline(MAX_MESSAGE_LENGTH))
                     if not secrets.compare_digest(hello["secret"], secret):
-                        raise ValueError("a stranger")
-                    links[int(hello["rank"])] = link
+                        raise ValueError("wrong secret")
+                    connections[int(hello["rank"])] = connection
                 except (OSError, ValueError, KeyError, TypeError):
-                    link.close()  # somebody else's connection
-        return links
+                    connection.close()  # not a process of this run
+        return connections
 
-    def _connect(self, share: Callable[[Any], Any]) -> dict[int, socket.socket]:
-        host, port, secret = share(None)
-        link = socket.create_connection((host, port), timeout=PATIENCE)
-        _send(link, {"secret": secret, "rank": self.rank})
-        return {0: link}
+    def _connect(self, broadcast: Callable[[Any], Any]) -> dict[int, socket.socket]:
+        host, port, secret = broadcast(None)
+        connection = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT)
+        _send(connection, {"secret": secret, "rank": self.rank})
+        return {0: connection}
 
-    def tell(self, error: BaseException) -> None:
-        """Let the others know that this process ends because of `error`."""
+    def broadcast_failure(self, error: BaseException) -> None:
+        """Send the other processes the error with which this process ends."""
         self._closed = True
         lines = str(error).strip().splitlines() or [type(error).__name__]
         text = error.line if isinstance(error, PpzooError) else f"{type(error).__name__}: {lines[-1]}"
         status = error.exit_status if isinstance(error, PpzooError) else TrainingError.exit_status
-        self._forward(PeerError(f"process {self.rank} of {self.size} failed: {text[:LONGEST]}", status), None)
+        self._forward(
+            PeerError(f"process {self.rank} of {self.size} failed: {text[:MAX_MESSAGE_LENGTH]}", status), None
+        )
 
-    def failure_of_others(self, seconds: float) -> PeerError | None:
-        """The failure that was heard of, or is heard of within so many seconds."""
-        self._noticed.wait(seconds)
+    def wait_for_failure(self, seconds: float) -> PeerError | None:
+        """Return the failure of another process that was reported, or is reported within so many seconds."""
+        self._failed.wait(seconds)
         return self.failure
 
     def close(self) -> None:
-        """This process is done, and none is to miss it."""
+        """Tell the other processes that this one ends normally, and close the connections."""
         self._closed = True
-        for link in self._links.values():
-            _send(link, {"done": True})
-            link.close()
+        for connection in self._connections.values():
+            _send(connection, {"done": True})
+            connection.close()
 
     def _watch(self) -> None:
-        """Listen to the others until one fails; then give this process time to end, and end it."""
-        failure = self._first_failure()
+        """Wait until another process fails, then end this one, after a grace period in which it can end by itself."""
+        failure = self._wait_for_first_failure()
         if failure is None or self._closed:
             return
         self.failure = failure
-        self._noticed.set()
-        time.sleep(GRACE)
+        self._failed.set()
+        time.sleep(GRACE_PERIOD)
         if not self._closed:
             print(f"error: {failure}", file=sys.stderr, flush=True)
             os._exit(failure.exit_status)
 
-    def _first_failure(self) -> PeerError | None:
-        """Waits for a failure; None when all others are done."""
-        while self._waiting.get_map():
-            for key, _ in self._waiting.select():
-                rank, lines = key.data
+    def _wait_for_first_failure(self) -> PeerError | None:
+        """Wait for a failure and return it; None when all other processes have ended normally."""
+        while self._selector.get_map():
+            for key, _ in self._selector.select():
+                peer, lines = key.data
                 try:
                     message = json.loads(lines.readline() or "null")
                 except (OSError, ValueError):
@@ -134,33 +138,34 @@ class PeerWatchdog:
                     return None
                 if message is None:
                     failure = PeerError(
-                        f"process {rank} of {self.size} is gone (killed, or out of memory?); --resume auto goes on from"
-                        " the last checkpoint"
+                        f"process {peer} of {self.size} disappeared (killed, or out of memory?); resume from the last"
+                        " checkpoint with --resume auto"
                     )
                 elif "failed" in message:
                     failure = PeerError(message["failed"], message["status"])
                 else:
-                    self._waiting.unregister(key.fileobj)
+                    self._selector.unregister(key.fileobj)
                     continue
-                self._forward(failure, rank)
+                self._forward(failure, peer)
                 return failure
         return None
 
     def _forward(self, failure: PeerError, origin: int | None) -> None:
-        for rank, link in self._links.items():
-            if rank != origin:
-                _send(link, {"failed": str(failure), "status": failure.exit_status})
+        """Send a failure to all connected processes but the one that reported it."""
+        for peer, connection in self._connections.items():
+            if peer != origin:
+                _send(connection, {"failed": str(failure), "status": failure.exit_status})
 
 
-def _send(link: socket.socket, message: dict[str, Any]) -> None:
-    """To one who may be gone already."""
+def _send(connection: socket.socket, message: dict[str, Any]) -> None:
+    """Send a message to a process, which may have ended already."""
     with contextlib.suppress(OSError):
-        link.sendall(json.dumps(message).encode() + b"\n")
+        connection.sendall(json.dumps(message).encode() + b"\n")
 
 
-def _probe(link: socket.socket) -> None:
-    """Let the system find out by itself that the other machine is gone."""
-    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in PROBES.items():
+def _enable_keepalive(connection: socket.socket) -> None:
+    """Let the system detect that the other machine is gone."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE_OPTIONS.items():
         if hasattr(socket, option):  # not on all systems
-            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

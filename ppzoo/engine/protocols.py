@@ -1,4 +1,4 @@
-"""What the engine asks of the objects that it is given."""
+"""The interfaces that the engine expects of the objects that it is given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Loss = Callable[[Any, paddle.Tensor], Mapping[str, paddle.Tensor]]
 
 
 class Batch(Protocol):
-    """Images N x C x H x W, their labels, and their indices in the data set."""
+    """Images N x C x H x W, their labels, and their indices in the dataset."""
 
     @property
     def images(self) -> paddle.Tensor: ...
@@ -24,7 +24,7 @@ class Batch(Protocol):
 
 
 class Loader(Protocol):
-    """Batches of a data set, None for one that is empty; `len` is the number of steps of an epoch."""
+    """Batches of a dataset, None for an empty one; `len` is the number of batches of an epoch."""
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]: ...
 
@@ -32,7 +32,7 @@ class Loader(Protocol):
 
 
 class Metric(Protocol):
-    """Figures that are gathered batch by batch."""
+    """Metrics that are accumulated batch by batch."""
 
     @property
     def main(self) -> str: ...
@@ -49,7 +49,7 @@ class Metric(Protocol):
 
 
 class Resumable(Protocol):
-    """What has something to tell the run that goes on from a checkpoint, as plain values."""
+    """An object whose state, made of plain values, is saved in checkpoints."""
 
     def state(self) -> Mapping[str, Any]: ...
 

@@ -1,16 +1,18 @@
-"""A time limit on the meeting of the processes of a training: one that waits in vain reports it and ends.
+"""A timeout for the rendezvous of the processes of a run: one that waits too long reports it and ends.
 
-PaddlePaddle waits in C++ code that holds Python's lock: neither a thread nor a signal handler of Python runs meanwhile.
-So a child process prints, `faulthandler`, which has a thread of its own in C, ends this process with exit status 1, and
-signals act as the system has them act.
+PaddlePaddle waits in C++ code that holds Python's global lock: neither a thread nor a signal handler of Python runs
+meanwhile. So a child process prints the messages, `faulthandler`, which has a thread in C, ends this process with exit
+status 1, and signals have the system's default effect.
 """
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,60 +20,59 @@ from contextlib import contextmanager
 
 from ppzoo.launcher import VARIABLES, Launch
 
-NOTICE = 5.0  # seconds of waiting after which it is reported
-MARGIN = 0.5  # seconds by which the error is printed before the end
+NOTICE_DELAY = 5.0  # seconds of waiting after which it is reported
+EXIT_DELAY = 0.5  # seconds between the error message and the end
+
+# Prints lines when they are due, until its parent ends or closes the pipe; arguments: start, [[seconds, line], ...].
+_PRINTER = """
+import json, os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+start, lines = float(sys.argv[1]), json.loads(sys.argv[2])
+end_of_pipe = threading.Thread(target=os.read, args=(0, 1), daemon=True)
+end_of_pipe.start()
+for seconds, line in lines:
+    end_of_pipe.join(max(start + seconds - time.time(), 0))
+    if time.time() < start + seconds:
+        break
+    os.write(2, line.encode() + b"\\n")
+"""
 
 
 @contextmanager
 def rendezvous_timeout(launch: Launch, seconds: float) -> Iterator[None]:
-    """While it is open, the others must come within so many seconds, else the process ends with exit status 1."""
-    parent = os.getpid()
-    reporter = os.fork()
-    if reporter == 0:
-        _report(launch, seconds, parent)
-    before = {}
+    """End the process with exit status 1 if the context is open for more than so many seconds."""
+    start = time.time()
+    command = [sys.executable, "-I", "-S", "-c", _PRINTER, str(start), json.dumps(_messages(launch, seconds))]
+    handlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, signal.SIG_DFL)
+                handlers[number] = signal.signal(number, signal.SIG_DFL)
     try:
-        with open(os.devnull, "w") as nowhere:  # for the traceback that it prints
-            faulthandler.dump_traceback_later(seconds + MARGIN, exit=True, file=nowhere)
+        with (
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL),
+            open(os.devnull, "w") as null,  # for the traceback
+        ):
+            faulthandler.dump_traceback_later(seconds + EXIT_DELAY, exit=True, file=null)
             try:
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(reporter, signal.SIGKILL)
-        os.waitpid(reporter, 0)
 
 
-def _report(launch: Launch, seconds: float, parent: int) -> None:
-    """Print, in a process of its own, who is waited for, and that it was in vain; never returns."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    me = f"process {launch.rank} of {launch.size}"
+def _messages(launch: Launch, seconds: float) -> list[tuple[float, str]]:
+    """Return the lines to print, each with the number of seconds after which it is due."""
+    own = f"process {launch.rank} of {launch.size}"
     others = "process 0" if launch.rank else f"{launch.size - 1} other processes" if launch.size > 2 else "process 1"
-    where = f"at {launch.master}"
-    start = time.monotonic()
-    lines = [
-        (NOTICE, f"{me} waits for {others}, to meet {where}, for {seconds:g} seconds at most"),
+    messages = [
+        (NOTICE_DELAY, f"{own} waits for {others} at {launch.master}, for at most {seconds:g} seconds"),
         (
             seconds,
-            f"error: {me}: {others} did not come to meet {where} within {seconds:g} seconds: look at the other"
-            f" processes' logs; without paddle.distributed.launch, run `unset {' '.join(VARIABLES)}`",
+            f"error: {own}: {others} did not connect to {launch.master} within {seconds:g} seconds: see the logs of the"
+            f" other processes; without paddle.distributed.launch, run `unset {' '.join(VARIABLES)}`",
         ),
     ]
-    for moment, line in lines:
-        if moment > seconds:
-            continue
-        while time.monotonic() - start < moment:
-            if os.getppid() != parent:
-                os._exit(0)
-            time.sleep(0.1)
-        with contextlib.suppress(OSError):
-            os.write(2, f"{line}\n".encode())
-    os._exit(0)
+    return [(due, line) for due, line in messages if due <= seconds]

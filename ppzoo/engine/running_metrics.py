@@ -1,4 +1,4 @@
-"""The running figures of a training epoch: mean losses and metrics, which a resumed epoch goes on with."""
+"""The running metrics of a training epoch: mean losses and metrics, which a checkpoint saves for a resumed epoch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import paddle
 from ppzoo.engine.protocols import Loss, Metric
 
 
-class Part(NamedTuple):
-    """What one process saw in a step: number of images, losses (means), the metric's state, and what the means weigh.
+class BatchStats(NamedTuple):
+    """What a batch of one process contributes: number of images, mean losses, the metric's state, the losses' weights.
 
-    A loss without a weight, "loss" beside several others, is the sum of those with one.
+    A loss without a weight is the sum of those with one: "loss" where there are several losses.
     """
 
     images: int
@@ -24,10 +24,10 @@ class Part(NamedTuple):
     weights: dict[str, float]
 
 
-def weights_of(loss: Loss, labels: paddle.Tensor) -> dict[str, float]:
-    """What the means of a loss over a batch weigh, by name: what `loss.weights` says, else the samples.
+def loss_weights(loss: Loss, labels: paddle.Tensor) -> dict[str, float]:
+    """Return the weights of the mean losses of a batch, by name: those of `loss.weights`, or the number of images.
 
-    Of a single loss it is under the name of the sum, "loss".
+    The weight of a single loss has the name "loss".
     """
     if not hasattr(loss, "weights"):
         return {"loss": len(labels)}
@@ -35,28 +35,28 @@ def weights_of(loss: Loss, labels: paddle.Tensor) -> dict[str, float]:
     return {"loss": next(iter(weights.values()))} if len(weights) == 1 else weights
 
 
-def mean_losses(parts: Sequence[Part]) -> dict[str, float]:
-    """The means of a step over what all processes saw."""
-    if len(parts) == 1:
-        return parts[0].losses
-    totals = total_weights([part.weights for part in parts])
-    sums = {name: math.fsum(part.losses[name] * part.weights[name] for part in parts) for name in totals}
+def mean_losses(stats: Sequence[BatchStats]) -> dict[str, float]:
+    """Return the weighted means of the losses over batches and processes."""
+    if len(stats) == 1:
+        return stats[0].losses
+    totals = total_weights([one.weights for one in stats])
+    sums = {name: math.fsum(one.losses[name] * one.weights[name] for one in stats) for name in totals}
     return _means(sums, totals)
 
 
 def total_weights(weights: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The sums of the weights of each loss."""
+    """Return the sum of the weights of each loss."""
     return {name: sum(one[name] for one in weights) for name in weights[0]}
 
 
 def _means(sums: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    """Means of the losses, 0 where nothing counts, and of several losses their sum."""
+    """Return the means of the losses, 0 where the weight is 0, and the sum of several losses as "loss"."""
     means = {name: value / (weights[name] or 1) for name, value in sums.items()}
     return means if "loss" in means else {**means, "loss": sum(means.values())}
 
 
 class RunningMetrics:
-    """Sums of the losses by their weights, and a metric.
+    """The weighted sums of the losses, and a metric.
 
     Args:
         metric: the training metric.
@@ -64,7 +64,7 @@ class RunningMetrics:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        self._step_metric = copy.deepcopy(metric)
+        self._batch_metric = copy.deepcopy(metric)
         self.reset()
 
     def reset(self) -> None:
@@ -73,34 +73,39 @@ class RunningMetrics:
         self.weights: dict[str, float] = {}
         self.metric.reset()
 
-    def part(
+    def batch_stats(
         self,
         losses: Mapping[str, float],
         output: Any,
         labels: paddle.Tensor,
         weights: Mapping[str, float] | None = None,
-    ) -> Part:
-        """What this process saw in a step: its losses (means, by default over its images) and the network's output."""
-        self._step_metric.reset()
+    ) -> BatchStats:
+        """Return what a batch contributes, without adding it.
+
+        Args:
+            losses: mean losses of the batch; the metric is not updated if "loss" is not finite.
+            weights: of the losses; the number of images by default.
+        """
+        self._batch_metric.reset()
         if math.isfinite(losses["loss"]):
-            self._step_metric.update(output, labels)
+            self._batch_metric.update(output, labels)
         weights = dict.fromkeys(losses, len(labels)) if weights is None else dict(weights)
-        return Part(len(labels), dict(losses), self._step_metric.state(), weights)
+        return BatchStats(len(labels), dict(losses), self._batch_metric.state(), weights)
 
-    def add(self, parts: Sequence[Part]) -> None:
-        """Take in a step, as all processes saw it."""
-        for part in parts:
-            self.images += part.images
-            for name, weight in part.weights.items():
-                self.sums[name] = self.sums.get(name, 0.0) + part.losses[name] * weight
+    def update(self, stats: Sequence[BatchStats]) -> None:
+        """Add the batches of a step, of all processes."""
+        for one in stats:
+            self.images += one.images
+            for name, weight in one.weights.items():
+                self.sums[name] = self.sums.get(name, 0.0) + one.losses[name] * weight
                 self.weights[name] = self.weights.get(name, 0) + weight
-            self.metric.merge(part.metric)
+            self.metric.merge(one.metric)
 
-    def figures(self) -> dict[str, float]:
-        """Mean losses and metrics over everything since the last reset."""
+    def compute(self) -> dict[str, float]:
+        """Return mean losses and metrics since the last reset."""
         return {**_means(self.sums, self.weights), **self.metric.compute()}
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {
             "images": self.images,
             "sums": dict(self.sums),
@@ -108,11 +113,11 @@ class RunningMetrics:
             "metric": self.metric.state(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.reset()
         self.images = int(state["images"])
         sums = {name: float(value) for name, value in state["sums"].items()}
-        # Checkpoints from before losses had weights: each image counted as one, and the sum of several losses was kept.
+        # Checkpoints without weights: each image counted as one, and the sum of several losses was stored, too.
         weights = state.get("weights", dict.fromkeys([name for name in sums if name != "loss"] or sums, self.images))
         self.weights = {name: float(value) for name, value in weights.items()}
         self.sums = {name: sums[name] for name in self.weights}

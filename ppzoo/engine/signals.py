@@ -1,4 +1,4 @@
-"""Stopping when the system or the user asks for it: after the step that is under way, not in the middle of it."""
+"""Stops a run after its current step when the system or the user sends a signal."""
 
 from __future__ import annotations
 
@@ -8,48 +8,52 @@ from types import FrameType
 
 from ppzoo.errors import Interrupted
 
+# Windows sends SIGBREAK for Ctrl-Break; SIGTERM exists there, but only Python's own `signal.raise_signal` sends it.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name))
+
 
 class StopSignals:
-    """While it is open, SIGTERM and SIGINT are noted in `requested`; a second one acts as it always did.
+    """Records the first of the `STOP_SIGNALS` in `requested` while the context is open; a second one acts as usual.
 
     Args:
-        launched: PaddlePaddle's launcher started this process. It sends SIGTERM thrice within a second and SIGKILL
-            when it has waited enough, so that further SIGTERM mean no more than the first.
+        launched: PaddlePaddle's launcher started this process. It sends SIGTERM three times within a second, and
+            SIGKILL after a time-out; further SIGTERM are ignored.
     """
 
     def __init__(self, launched: bool = False) -> None:
         self.requested: int | None = None
         self._launched = launched
-        self._before: dict[int, object] = {}
+        self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+            for number in STOP_SIGNALS:
+                self._handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if any(error):  # the process is about to end, and has something to say
-            self._ignore_the_launcher()
-        self._give_back()
+        if any(error):  # the process is about to end, and has yet to print its error
+            self._ignore_launcher()
+        self._restore_handlers()
 
     def interrupt(self) -> None:
-        """
+        """Raise the error that ends the run.
+
         Raises:
-            Interrupted: always, with the exit status of the signal.
+            Interrupted: always; its exit status is that of the signal.
         """
         raise Interrupted(self.requested or signal.SIGTERM)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = number
-        self._ignore_the_launcher()
-        self._give_back()
+        self._ignore_launcher()
+        self._restore_handlers()
 
-    def _ignore_the_launcher(self) -> None:
-        if self._launched and self._before:
-            self._before[signal.SIGTERM] = signal.SIG_IGN
+    def _ignore_launcher(self) -> None:
+        if self._launched and self._handlers:
+            self._handlers[signal.SIGTERM] = signal.SIG_IGN
 
-    def _give_back(self) -> None:
-        before, self._before = self._before, {}  # a signal may come meanwhile
-        for number, handler in before.items():
+    def _restore_handlers(self) -> None:
+        handlers, self._handlers = self._handlers, {}  # a signal can arrive at any time
+        for number, handler in handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The training loop. It knows neither files nor devices nor configurations; callbacks watch it."""
+"""The training loop. It knows neither files nor devices nor configurations; callbacks observe it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import paddle
 
 from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup
 from ppzoo.engine.grad_accumulation import StepLoader
-from ppzoo.engine.nonfinite import first_nonfinite_layer
+from ppzoo.engine.nonfinite import first_nonfinite_layer, gradients_are_finite
 from ppzoo.engine.protocols import Batch, Loss
-from ppzoo.engine.running_metrics import Part, mean_losses, total_weights, weights_of
+from ppzoo.engine.running_metrics import BatchStats, loss_weights, mean_losses, total_weights
 from ppzoo.engine.signals import StopSignals
 from ppzoo.engine.train_state import TrainState
 from ppzoo.errors import DataError, NotFiniteError
@@ -24,7 +25,8 @@ from ppzoo.finite import require_finite_metrics
 
 logger = logging.getLogger("ppzoo")
 
-AVERAGED = "_ema"  # ends the names of the averaged weights' evaluation figures
+EMA_SUFFIX = "_ema"  # of the evaluation metrics of the averaged weights
+MAX_SHOWN_IMAGES = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Plan:
         epochs: number of passes over the data.
         eval_interval: epochs between two evaluations; the last epoch is always evaluated.
         start_eval_epoch: epochs before the first evaluation.
-        main: the evaluation figure that decides which epoch is the best; `higher_is_better` says how.
+        main: the evaluation metric that decides which epoch is the best; `higher_is_better` tells how.
         metrics_interval: steps between two computations of the epoch's running metrics.
     """
 
@@ -47,6 +49,7 @@ class Plan:
     metrics_interval: int = 1
 
     def evaluates_after(self, finished: int) -> bool:
+        """Return whether to evaluate after so many finished epochs."""
         due = finished > self.start_eval_epoch and finished % self.eval_interval == 0
         return due or finished == self.epochs
 
@@ -55,15 +58,15 @@ class Trainer:
     """Trains the model of `state`.
 
     Args:
-        state: model, optimizer, schedule and progress; a restored one goes on where it stopped.
+        state: model, optimizer, schedule and progress; training continues where a restored state stopped.
         steps: the training batches, step by step.
-        loss: (output, labels) to a mapping of losses, of which "loss" is minimized; its method `weights`, if it has
-            one, maps labels to what these means weigh, by name.
-        evaluate: answers the evaluation figures of the model as it is; None trains without evaluation.
+        loss: maps (output, labels) to losses by name, of which "loss" is minimized; an optional method `weights` maps
+            labels to the weights of these means, by name.
+        evaluate: returns the evaluation metrics of the model with its current weights; None trains without evaluation.
         plan: epochs and evaluations.
-        describe: what errors call the sample of an index.
-        processes: those that train the network together, each with batches of its own.
-        forward: what computes the model's output in training; the model itself by default.
+        describe: returns the name of the sample with an index, for errors.
+        processes: the processes that train the network together, each with its own batches.
+        forward: computes the model's output in training; the model itself by default.
 
     Attributes:
         callbacks: observers, called in this order.
@@ -95,18 +98,18 @@ class Trainer:
         """Train to the end of the plan.
 
         Raises:
-            NotFiniteError: a loss or gradients that are not finite.
-            TrainingError: an evaluation figure that is not.
-            Interrupted: the process was asked to stop; the observers have been told.
+            NotFiniteError: a loss or a gradient is not finite.
+            TrainingError: an evaluation metric is not finite.
+            Interrupted: the process received a signal to stop; the callbacks were called.
         """
         started = time.perf_counter()
         progress = self.state.progress
         try:
-            self._tell("on_train_begin", progress.epoch, self.plan.epochs)
-            with StopSignals(self.processes.launched) as self.stop:
-                while progress.epoch < self.plan.epochs and not self._is_over():
-                    self._tell("on_epoch_end", self._epoch(progress.epoch))
-                    self._heed_signals()
+            self._call("on_train_begin", progress.epoch, self.plan.epochs)
+            with StopSignals(self.processes.is_launched) as self.stop:
+                while progress.epoch < self.plan.epochs and not self._stops_early():
+                    self._call("on_epoch_end", self._run_epoch(progress.epoch))
+                    self._stop_if_requested()
             summary = Summary(
                 progress.epoch,
                 time.perf_counter() - started,
@@ -115,169 +118,224 @@ class Trainer:
                 progress.best_epoch,
                 progress.best_is_averaged,
             )
-            self._tell("on_train_end", summary)
+            self._call("on_train_end", summary)
         finally:
-            self._tell("close")
+            self._call("close")
         return summary
 
-    def _is_over(self) -> bool:
-        """Whether early stopping ends the run here."""
-        patience = self.state.patience
-        if patience is None or not patience.is_over:
+    def _train_step(self, batches: list[Batch]) -> tuple[dict[str, float], int]:
+        """Make one training step; the gradients of several batches are accumulated.
+
+        Returns:
+            The losses and the number of images of all processes; nothing if no image of the step could be read.
+        """
+        state = self.state
+        stats: list[BatchStats] = []
+        if batches:
+            self._seed_step()
+            weights = [loss_weights(self.loss, batch.labels) for batch in batches]
+            step_weights = self._sum_weights(weights)
+            for batch, batch_weights in zip(batches, weights, strict=True):
+                with state.amp.autocast():
+                    output = self.forward(batch.images.astype("float32"))  # images can be float16 for a fast transfer
+                losses = self.loss(output, batch.labels)
+                batch_stats = self._gather_stats(batch, output, losses, batch_weights)
+                loss, factor = self._weigh(losses, batch_weights, batch_stats, step_weights)
+                state.amp.scale(loss, factor).backward()
+                stats += batch_stats
+
+            parameters = state.model.parameters()
+            self.processes.average_gradients(parameters)
+            state.amp.unscale(parameters)
+            is_finite = gradients_are_finite(parameters)
+            if is_finite:
+                with paddle.utils.unique_name.guard():  # gives the accumulators the same names in every run
+                    state.optimizer.step()
+                if state.ema is not None:
+                    state.ema.update(state.model)
+            elif state.amp.grad_scaler is None:
+                raise self._nonfinite_error("the gradients are not finite", batches)
+            if state.amp.grad_scaler is not None:
+                state.amp.grad_scaler.update(is_finite, self._step_number())
+            state.optimizer.clear_grad(set_to_zero=False)
+            state.metrics.update(stats)
+        state.scheduler.step()
+        state.progress.step += 1
+        return mean_losses(stats) if stats else {}, sum(one.images for one in stats)
+
+    def _seed_step(self) -> None:
+        """Seed PaddlePaddle's generator (dropout, drop-connect) for the current step, differently in each process."""
+        rank, progress = self.processes.rank, self.state.progress
+        entropy = (self.state.seed, progress.epoch, progress.step, *([rank] if rank else []))
+        paddle.seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+
+    def _step_number(self) -> int:
+        """Return the number of the current step in the run, from 1."""
+        return self.state.progress.epoch * len(self.steps) + self.state.progress.step + 1
+
+    def _sum_weights(self, weights: list[dict[str, float]]) -> dict[str, float] | None:
+        """Return the loss weights of all batches of a step on all processes; None for the only batch of a step."""
+        if len(weights) == 1:
+            return None
+        return total_weights(self.processes.all_gather(total_weights(weights)))
+
+    def _gather_stats(
+        self, batch: Batch, output: Any, losses: Mapping[str, paddle.Tensor], weights: dict[str, float]
+    ) -> list[BatchStats]:
+        """Return losses and metrics of the batches that the processes have just seen.
+
+        Raises:
+            NotFiniteError: the loss of a process is not finite.
+        """
+        values = {name: float(losses[name]) for name in (*weights, "loss")}
+        stats = self.processes.all_gather(self.state.metrics.batch_stats(values, output, batch.labels, weights))
+        if not math.isfinite(mean_losses(stats)["loss"]):
+            own = stats[self.processes.rank].losses["loss"]
+            raise self._nonfinite_error(f"the loss is {own}", [batch], is_cause=not math.isfinite(own))
+        return stats
+
+    def _weigh(
+        self,
+        losses: Mapping[str, paddle.Tensor],
+        weights: dict[str, float],
+        batch_stats: list[BatchStats],
+        step_weights: dict[str, float] | None,
+    ) -> tuple[paddle.Tensor, float]:
+        """Return a loss and a factor whose product has this batch's share of the gradient of the step's mean losses.
+
+        Each mean loss counts by its weight, such as the number of images, however a step is divided into batches and
+        processes.
+
+        Args:
+            weights: of this batch.
+            batch_stats: of this batch on all processes.
+            step_weights: of all batches on all processes; None if this is the only batch.
+        """
+        batch_weights = total_weights([one.weights for one in batch_stats])
+        step_weights = step_weights or batch_weights
+        if len({(weights[name], batch_weights[name], step_weights[name]) for name in weights}) == 1:
+            name = next(iter(weights))
+            loss = self.processes.weigh_loss(losses["loss"], weights[name], batch_weights[name] or 1)
+            return loss, batch_weights[name] / step_weights[name] if step_weights[name] else 1.0
+        shares = [
+            self.processes.weigh_loss(losses[name], weights[name], batch_weights[name] or 1)
+            * (batch_weights[name] / (step_weights[name] or 1))
+            for name in weights
+        ]
+        return sum(shares), 1.0
+
+    def _nonfinite_error(self, problem: str, batches: list[Batch], is_cause: bool = True) -> NotFiniteError:
+        """Return an error that names the step, layer and images, those of the first process that caused it.
+
+        Args:
+            is_cause: whether this process did.
+        """
+        progress = self.state.progress
+        with self.state.amp.autocast():
+            layers = [first_nonfinite_layer(self.state.model, batch.images.astype("float32")) for batch in batches]
+        layer = next(filter(None, layers), None)
+        where = f"first layer with a non-finite output: {layer}" if layer else "the outputs of all layers are finite"
+        files = [self.describe(int(index)) for batch in batches for index in batch.indices]
+        hidden = len(files) - MAX_SHOWN_IMAGES
+        more = f" and {hidden} more" if hidden > 0 else ""
+        text = (
+            f"{problem} at epoch {progress.epoch + 1}, step {progress.step + 1}, learning rate"
+            f" {self.state.optimizer.get_lr():.6g} ({where}; images: {', '.join(files[:MAX_SHOWN_IMAGES])}{more}):"
+            " lower the learning rate in Optimizer.lr, or lengthen its warm-up"
+        )
+        reports = self.processes.all_gather((is_cause, text))
+        return NotFiniteError(next(line for caused, line in reports if caused))
+
+    def _stops_early(self) -> bool:
+        """Return whether early stopping ends the run here."""
+        early_stopping = self.state.early_stopping
+        if early_stopping is None or not early_stopping.should_stop:
             return False
         logger.info(
-            "stopped early after epoch %d: %d evaluations without a gain of more than %g in %s",
-            *(self.state.progress.epoch, patience.waited, patience.min_gain, self.plan.main),
+            "stopping early after epoch %d: %d evaluations without an improvement of more than %g in %s",
+            *(self.state.progress.epoch, early_stopping.waited, early_stopping.min_gain, self.plan.main),
         )
         return True
 
-    def _epoch(self, epoch: int) -> EpochReport:
-        started = time.perf_counter()
-        images = self._train(epoch)
+    def _run_epoch(self, epoch: int) -> EpochReport:
+        """Train for an epoch, or the rest of one, and evaluate if that is due."""
+        state, started = self.state, time.perf_counter()
+        images = self._train_epoch(epoch)
         train_seconds = time.perf_counter() - started
-        if not self.state.tally.images:
+        if not state.metrics.images:
             raise DataError(f"expected images to train on, got none that can be read in epoch {epoch + 1}")
-        figures = self.state.tally.figures()
-        learning_rate = self.state.optimizer.get_lr()
+        metrics = state.metrics.compute()
+        learning_rate = state.optimizer.get_lr()
         evaluates = self.evaluate is not None and self.plan.evaluates_after(epoch + 1)
         if evaluates:
-            self._tell("on_evaluation_begin", epoch)
-        self.state.finish_epoch()
+            self._call("on_evaluation_begin", epoch)
+        state.progress.epoch, state.progress.step = epoch + 1, 0
+        state.metrics.reset()
         evaluation, is_best = self._evaluate(epoch) if evaluates else (None, False)
         eval_seconds = time.perf_counter() - started - train_seconds
         speed = images / train_seconds
-        averaged = is_best and self.state.progress.best_is_averaged
+        is_averaged = is_best and state.progress.best_is_averaged
         return EpochReport(
-            epoch, figures, evaluation, learning_rate, speed, train_seconds, eval_seconds, is_best, averaged
+            epoch, metrics, evaluation, learning_rate, speed, train_seconds, eval_seconds, is_best, is_averaged
         )
 
-    def _evaluate(self, epoch: int) -> tuple[dict[str, float], bool]:
-        """The evaluation figures, and whether they are the best so far."""
-        state, main = self.state, self.plan.main
-        figures = self._figures(epoch)
-        state.schedule.note_evaluation(figures["loss"], figures[main])
-        is_averaged = False
-        if state.average is not None:
-            with state.average.applied(state.model):
-                averaged = self._figures(epoch)
-            gain = averaged[main] - figures[main]
-            is_averaged = gain > 0 if self.plan.higher_is_better else gain < 0
-            figures |= {f"{name}{AVERAGED}": value for name, value in averaged.items()}
-        better = figures[f"{main}{AVERAGED}" if is_averaged else main]
-        return figures, state.record(better, self.plan.higher_is_better, is_averaged)
-
-    def _figures(self, epoch: int) -> dict[str, float]:
-        """The evaluation figures of the weights that the model has now."""
-        assert self.evaluate is not None
-        tensors = self.state.model.state_dict().values()
-        # Each process has running statistics of its own, which are parameters that are not trained.
-        self.processes.broadcast(tensor for tensor in tensors if tensor.stop_gradient)
-        with self.state.precision.eval_cast():
-            figures = self.evaluate()
-        require_finite_metrics(figures, f"evaluation after epoch {epoch + 1}")
-        return figures
-
-    def _train(self, epoch: int) -> int:
-        """What is left of an epoch; the number of images seen."""
+    def _train_epoch(self, epoch: int) -> int:
+        """Make the remaining steps of an epoch and return their number of images."""
         self.state.model.train()
         images, ended = 0, time.perf_counter()
         start_step, steps = self.state.progress.step, len(self.steps)
         for step, batches in enumerate(self.steps.epoch(epoch, start_step), start_step):
             learning_rate = self.state.optimizer.get_lr()
-            figures, count = self._step(batches)
+            metrics, count = self._train_step(batches)
             images += count
             now = time.perf_counter()
-            if self.state.tally.images and ((step + 1) % self.plan.metrics_interval == 0 or step + 1 == steps):
-                figures = {**figures, **self.state.tally.metric.compute()}
-            self._tell("on_step_end", StepReport(epoch, step, steps, figures, learning_rate, count, now - ended))
+            if self.state.metrics.images and ((step + 1) % self.plan.metrics_interval == 0 or step + 1 == steps):
+                metrics = {**metrics, **self.state.metrics.metric.compute()}
+            self._call("on_step_end", StepReport(epoch, step, steps, metrics, learning_rate, count, now - ended))
             ended = now
-            self._heed_signals("on_interrupt")
+            self._stop_if_requested("on_interrupt")
         return images
 
-    def _heed_signals(self, *moments: str) -> None:
-        """Stop here, all processes together, if one of them was asked to; the observers are told of `moments` first."""
-        requested = self.processes.largest(self.stop.requested or 0)
+    def _evaluate(self, epoch: int) -> tuple[dict[str, float], bool]:
+        """Return the evaluation metrics, also those of the averaged weights, and whether they are the best so far."""
+        state, main = self.state, self.plan.main
+        metrics = self._evaluate_weights(epoch)
+        state.scheduler.note_evaluation(metrics["loss"], metrics[main])
+        is_averaged = False
+        if state.ema is not None:
+            with state.ema.apply_to(state.model):
+                averaged = self._evaluate_weights(epoch)
+            gain = averaged[main] - metrics[main]
+            is_averaged = gain > 0 if self.plan.higher_is_better else gain < 0
+            metrics |= {f"{name}{EMA_SUFFIX}": value for name, value in averaged.items()}
+        value = metrics[f"{main}{EMA_SUFFIX}" if is_averaged else main]
+        is_best = state.progress.update_best(value, self.plan.higher_is_better, is_averaged)
+        if state.early_stopping is not None:
+            state.early_stopping.update(value)
+        return metrics, is_best
+
+    def _evaluate_weights(self, epoch: int) -> dict[str, float]:
+        """Return the evaluation metrics of the model's current weights."""
+        assert self.evaluate is not None
+        tensors = self.state.model.state_dict().values()
+        # Each process has its own running statistics, which are the parameters that are not trained.
+        self.processes.broadcast_tensors(tensor for tensor in tensors if tensor.stop_gradient)
+        with self.state.amp.eval_autocast():
+            metrics = self.evaluate()
+        require_finite_metrics(metrics, f"evaluation after epoch {epoch + 1}")
+        return metrics
+
+    def _stop_if_requested(self, *events: str) -> None:
+        """Stop all processes here if one of them received a signal to; callbacks are called for `events` first."""
+        requested = self.processes.all_reduce_max(self.stop.requested or 0)
         if requested:
             self.stop.requested = requested
-            for moment in moments:
-                self._tell(moment)
-            self.processes.wait()  # for the one that saves
+            for event in events:
+                self._call(event)
+            self.processes.barrier()  # until the main process has saved its checkpoint
             self.stop.interrupt()
 
-    def _step(self, batches: list[Batch]) -> tuple[dict[str, float], int]:
-        """Forward, backward, update; the losses as numbers, and the number of images, of all processes."""
-        state = self.state
-        if not batches:
-            state.pass_over()
-            return {}, 0
-        state.seed_step(self.processes.rank)
-        weights = [weights_of(self.loss, batch.labels) for batch in batches]
-        totals = None
-        if len(batches) > 1:
-            totals = total_weights(self.processes.gather(total_weights(weights)))
-        parts = [part for item in zip(batches, weights, strict=True) for part in self._backward(*item, totals)]
-        self.processes.average_gradients(state.model.parameters())
-        finite = state.gradients_are_finite()
-        if not finite and state.precision.scaler is None:
-            raise self._not_finite("the gradients are not finite", batches)
-        state.update(apply=finite)
-        state.tally.add(parts)
-        return mean_losses(parts), sum(part.images for part in parts)
-
-    def _backward(self, batch: Batch, weights: dict[str, float], totals: dict[str, float] | None) -> list[Part]:
-        """Add the gradients of a batch, one of several with the weights `totals` together; what all processes saw."""
-        with self.state.precision.cast():
-            half = batch.images.dtype == paddle.float16  # for the way here alone; the weights are float32
-            output = self.forward(batch.images.astype("float32") if half else batch.images)
-        losses = self.loss(output, batch.labels)
-        values = {name: float(losses[name]) for name in (*weights, "loss")}
-        parts = self.processes.gather(self.state.tally.part(values, output, batch.labels, weights))
-        values = mean_losses(parts)
-        if not math.isfinite(values["loss"]):
-            mine = parts[self.processes.rank].losses["loss"]
-            raise self._not_finite(f"the loss is {mine}", [batch], blamed=not math.isfinite(mine))
-        here = total_weights([part.weights for part in parts])
-        self.state.precision.backward(*self._share(losses, weights, here, totals or here))
-        return parts
-
-    def _share(
-        self,
-        losses: Mapping[str, paddle.Tensor],
-        mine: dict[str, float],
-        here: dict[str, float],
-        totals: dict[str, float],
-    ) -> tuple[paddle.Tensor, float]:
-        """A loss and a factor, whose gradients make those of the step's means: each loss counts by its weight.
-
-        Args:
-            mine, here, totals: the weights of this batch, of those of all processes, and of the whole step.
-        """
-        if len({(mine[name], here[name], totals[name]) for name in mine}) == 1:
-            name = next(iter(mine))
-            loss = self.processes.weighted(losses["loss"], mine[name], here[name] or 1)
-            return loss, here[name] / totals[name] if totals[name] else 1.0
-        shares = [
-            self.processes.weighted(losses[name], mine[name], here[name] or 1) * (here[name] / (totals[name] or 1))
-            for name in mine
-        ]
-        return sum(shares), 1.0
-
-    def _not_finite(self, what: str, batches: list[Batch], blamed: bool = True) -> NotFiniteError:
-        """The error that says where, and by which images: those of the first process that is to blame."""
-        progress = self.state.progress
-        with self.state.precision.cast():
-            layers = [first_nonfinite_layer(self.state.model, batch.images) for batch in batches]
-        layer = next(filter(None, layers), None)
-        blame = f"the first layer that answers so is {layer}" if layer else "all layers answer finite numbers"
-        files = [self.describe(int(index)) for batch in batches for index in batch.indices]
-        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-        text = (
-            f"{what} at epoch {progress.epoch + 1}, step {progress.step + 1}, learning rate"
-            f" {self.state.optimizer.get_lr():.6g} ({blame}; images: {', '.join(files[:3])}{more}):"
-            " lower the learning rate in Optimizer.lr, or lengthen its warm-up"
-        )
-        return NotFiniteError(next(words for is_blamed, words in self.processes.gather((blamed, text)) if is_blamed))
-
-    def _tell(self, moment: str, *arguments: Any) -> None:
+    def _call(self, event: str, *arguments: Any) -> None:
+        """Call the method `event` of all callbacks."""
         for callback in self.callbacks:
-            getattr(callback, moment)(*arguments)
+            getattr(callback, event)(*arguments)

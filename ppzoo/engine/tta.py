@@ -1,4 +1,4 @@
-"""Several views of the same images, whose probabilities are averaged: test-time augmentation."""
+"""Test-time augmentation (TTA): the predicted probabilities of several views of each image are averaged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ppzoo.engine.protocols import Batch
 from ppzoo.errors import DataError
 from ppzoo.finite import require_finite
 
-TINY = 1e-30  # a probability of 0 has no logarithm
+MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 
 
 class TtaBatch(NamedTuple):
-    """Views of the same images, each N x C x H x W of its own H and W; labels and indices as in `Batch`."""
+    """Views of the same images, each N x C x H x W, where H and W can differ; labels and indices as in `Batch`."""
 
     images: list[paddle.Tensor]
     labels: paddle.Tensor
@@ -24,14 +24,14 @@ class TtaBatch(NamedTuple):
 
 
 class TtaModel(paddle.nn.Layer):
-    """A network that looks at several views and answers scores whose probabilities are the mean of the views'.
+    """Averages a network's probabilities over several views of the same images.
 
-    The answer has the network's structure (several outputs, several networks); it is a logarithm of probabilities, so
-    that losses and metrics take it for scores.
+    The output has the structure of the network's (several outputs, several networks). It consists of logits of the mean
+    probabilities, for losses and metrics.
 
     Args:
-        mirror: look at each view's mirror image, too.
-        multi_label: probabilities are sigmoids, not a softmax.
+        mirror: also use the mirror image of each view.
+        multi_label: probabilities are sigmoids of the logits, not a softmax.
     """
 
     def __init__(self, network: paddle.nn.Layer, *, mirror: bool, multi_label: bool) -> None:
@@ -42,24 +42,26 @@ class TtaModel(paddle.nn.Layer):
         mirrored = [view.flip(axis=[3]) for view in views] if self.mirror else []
         return self._mean([self.network(view) for view in (*views, *mirrored)])
 
-    def _mean(self, answers: list[Any]) -> Any:
-        if isinstance(answers[0], dict):
-            return {key: self._mean([answer[key] for answer in answers]) for key in answers[0]}
-        if isinstance(answers[0], (list, tuple)):
-            return [self._mean(list(outputs)) for outputs in zip(*answers, strict=True)]
-        require_finite(answers)  # which the clipping below would hide
-        scores = [answer.astype("float32") for answer in answers]
+    def _mean(self, outputs: list[Any]) -> Any:
+        """Return the logits of the mean probabilities of outputs with the same structure."""
+        if isinstance(outputs[0], dict):
+            return {key: self._mean([output[key] for output in outputs]) for key in outputs[0]}
+        if isinstance(outputs[0], (list, tuple)):
+            return [self._mean(list(parts)) for parts in zip(*outputs, strict=True)]
+        require_finite(outputs)  # clipping would hide infinities
+        logits = [output.astype("float32") for output in outputs]
         if self.multi_label:
-            mean = paddle.add_n([F.sigmoid(score) for score in scores]) / len(scores)
-            return mean.clip(min=TINY).log() - (1 - mean).clip(min=TINY).log()
-        return (paddle.add_n([F.softmax(score, axis=-1) for score in scores]) / len(scores)).clip(min=TINY).log()
+            mean = paddle.add_n([F.sigmoid(one) for one in logits]) / len(logits)
+            return mean.clip(min=MIN_PROBABILITY).log() - (1 - mean).clip(min=MIN_PROBABILITY).log()
+        mean = paddle.add_n([F.softmax(one, axis=-1) for one in logits]) / len(logits)
+        return mean.clip(min=MIN_PROBABILITY).log()
 
 
 def zip_views(loaders: Iterable[Iterable[Batch | None]]) -> Iterator[TtaBatch | None]:
-    """The batches of loaders that read the same samples in the same order, put together; None for an empty one.
+    """Yield the views of each batch, from loaders that read the same samples in the same order; None for an empty one.
 
     Raises:
-        DataError: a sample is missing from one of them.
+        DataError: a loader skipped a sample that another one has.
     """
     for batches in zip(*loaders, strict=True):
         filled = [batch for batch in batches if batch is not None]

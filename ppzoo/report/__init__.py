@@ -1,4 +1,4 @@
-"""Observers that show a training: console and log, VisualDL scalars, curves, the list of bad images."""
+"""Callbacks that report on a run: console and log file, VisualDL scalars, plots, and the list of unreadable images."""
 
 from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.console import Console, duration_text, format_metrics, log_to_console, silence

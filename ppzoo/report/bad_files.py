@@ -1,4 +1,4 @@
-"""The images that training left out because they could not be read: `bad_files.txt`, one line each."""
+"""`bad_files.txt`: the images that training skipped because they could not be read, one per line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ logger = logging.getLogger("ppzoo")
 
 
 class BadFiles(Callback):
-    """Writes the list anew after each epoch in which it grew, and at the very end, and says so.
+    """Rewrites and logs the list after each epoch in which it grew, and at the end of the run.
 
-    Where the run is saved within an epoch the list is written then too, for what it goes on from there comes later.
+    The list is also written whenever a checkpoint is saved within an epoch, since a run that resumes from it does not
+    find the earlier images again.
 
     Args:
-        path: the file; not made while there are none. A resumed run adds to the list that it finds there.
-        found: answers every file that was left out so far, and why.
-        interval_steps: steps between two savings within an epoch; None for none.
+        path: the file, which is not created without unreadable images. A resumed run adds to its content.
+        found: returns every file that was skipped so far, and why.
+        interval_steps: steps between two checkpoints within an epoch; None for none.
     """
 
     def __init__(self, path: Path, found: Callable[[], Mapping[str, str]], interval_steps: int | None = None) -> None:
@@ -31,7 +32,7 @@ class BadFiles(Callback):
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-            self.listed = dict(_fields(line) for line in lines if line)
+            self.listed = dict(_parse_line(line) for line in lines if line)
 
     def on_step_end(self, report: StepReport) -> None:
         if self.interval_steps and report.done % self.interval_steps == 0:
@@ -45,20 +46,20 @@ class BadFiles(Callback):
 
     def _write(self) -> None:
         known = len(self.listed)
-        self.listed.update((_plain(name), _plain(reason)) for name, reason in self.found().items())
+        self.listed.update((_escape(name), _escape(reason)) for name, reason in self.found().items())
         count = len(self.listed)
         if count > known:
             text = "".join(f"{name}\t{reason}\n" for name, reason in sorted(self.listed.items()))
             write_lines(self.path, text)
-            logger.warning("%d images could not be read and are left out; they are listed in %s", count, self.path)
+            logger.warning("skipped %d images that cannot be read; they are listed in %s", count, self.path)
 
 
-def _plain(text: str) -> str:
-    """What a line of the list can hold of a name."""
+def _escape(text: str) -> str:
+    """Return the text without line ends and tabs."""
     return one_line(text).replace("\t", "\\t")
 
 
-def _fields(line: str) -> tuple[str, str]:
-    """Name and reason of a line."""
+def _parse_line(line: str) -> tuple[str, str]:
+    """Return name and reason of a line."""
     name, _, reason = line.partition("\t")
     return name, reason

@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a progress bar on a terminal, and the same lines in `train.log`."""
+"""Training progress: a progress bar on a terminal, and log lines in `train.log`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ppzoo.files import open_without_links
 
 logger = logging.getLogger("ppzoo")
 
-_early = BufferingHandler(1000)  # what was said before there was a file for it
+_early = BufferingHandler(1000)  # records from before the log file was opened
 
 
 class _OneLine(logging.Formatter):
-    """One line for each message, whatever the names in it hold."""
+    """Formats each message as one line, also if names in it have line ends."""
 
     def format(self, record: logging.LogRecord) -> str:
         return one_line(super().format(record))
 
 
 class _StandardError(logging.StreamHandler):
-    """Prints to what standard error is at the time, which may have been redirected since."""
+    """Writes to the current standard error, which can be redirected at any time."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -39,9 +39,9 @@ class _StandardError(logging.StreamHandler):
 
 
 def log_to_console() -> None:
-    """Send ppzoo's messages to standard error, bare, once however often it is called.
+    """Log ppzoo's messages to standard error, without prefix; further calls add no second handler.
 
-    What is said from here on is kept for the file of the next `Console`.
+    Messages are also kept for the log file of the next `Console`.
     """
     if not logger.handlers:
         logger.setLevel(logging.INFO)
@@ -52,35 +52,35 @@ def log_to_console() -> None:
 
 
 def silence() -> None:
-    """Print nothing but errors from here on; files get their lines all the same."""
+    """Log only errors to the console; log files stay complete."""
     for handler in logger.handlers:
         handler.setLevel(logging.ERROR)
 
 
-def format_metrics(figures: Metrics) -> str:
-    """'loss 0.4213  top1 0.8733'."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+def format_metrics(metrics: Metrics) -> str:
+    """Format metrics as 'loss 0.4213  top1 0.8733'."""
+    return "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
 def duration_text(seconds: float) -> str:
-    """'1:02:03' or '2:03'."""
+    """Format a duration as '1:02:03' or '2:03'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class _LogFile(logging.FileHandler):
-    """Appends to a file; a link of its name is not followed."""
+    """Appends to a file; the path must not be a link."""
 
     def _open(self) -> Any:
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_without_links)
 
 
 class Speed:
-    """Images per second and the time left, from running means that forget the slow start.
+    """Images per second and the remaining time, from exponential moving averages.
 
     Args:
-        epoch, epochs: the first epoch to be trained (from 0) and the number of epochs.
+        epoch, epochs: the first epoch to train (from 0) and the number of epochs.
     """
 
     def __init__(self, epoch: int, epochs: int) -> None:
@@ -89,7 +89,7 @@ class Speed:
         self.images_per_second = 0.0
         self.eval_seconds = 0.0
 
-    def saw(self, report: StepReport) -> None:
+    def update(self, report: StepReport) -> None:
         previous = self.step_seconds or report.seconds
         self.step_seconds = 0.9 * previous + 0.1 * report.seconds
         self.images_per_second = report.images / self.step_seconds
@@ -101,13 +101,13 @@ class Speed:
 
 
 class Console(Callback):
-    """Prints the training on a terminal and writes the same lines to a file.
+    """Shows training progress on the console and appends it to a log file.
 
     Args:
-        log_file: the lines are appended to it; None: to none.
-        every: steps between two lines of the log.
-        on_terminal: draw a progress bar; without one the lines of the log are printed. By default: is standard
-            error a terminal?
+        log_file: path of the log file; None for none.
+        every: steps between two log lines.
+        on_terminal: draw a progress bar instead of logging steps to the console; by default if standard error is a
+            terminal.
 
     Raises:
         PpzooError: the file cannot be written.
@@ -122,7 +122,7 @@ class Console(Callback):
             if log_file is not None:
                 self.file = _LogFile(log_file, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            raise PpzooError(f"{log_file}: cannot be written: {error.strerror}") from error
+            raise PpzooError(f"cannot write {log_file}: {error.strerror}") from error
         self.file.setFormatter(_OneLine("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         for record in _early.buffer:
             self.file.handle(record)
@@ -131,13 +131,13 @@ class Console(Callback):
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         self.speed = Speed(epoch, epochs)
-        self.figures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
 
     def on_step_end(self, report: StepReport) -> None:
-        self.speed.saw(report)
-        self.figures |= report.figures  # metrics are not due at every step: the bar shows the last ones
+        self.speed.update(report)
+        self.metrics |= report.metrics  # running metrics are not computed at every step: the last ones are shown
         text = (
-            f"{format_metrics(self.figures)}  lr {report.learning_rate:.5f}  "
+            f"{format_metrics(self.metrics)}  lr {report.learning_rate:.5f}  "
             f"{self.speed.images_per_second:.0f} images/s  left {duration_text(self.speed.seconds_left(report))}"
         )
         if self.on_terminal:
@@ -156,7 +156,7 @@ class Console(Callback):
         self.bar.update()
 
     def _write(self, line: str) -> None:
-        """One line of progress: into the file only while a bar shows the same on the terminal."""
+        """Log a line of progress; only to the file if a progress bar shows the same."""
         if self.on_terminal:
             self.file.handle(logger.makeRecord("ppzoo", logging.INFO, "", 0, line, (), None))
         else:

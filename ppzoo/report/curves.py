@@ -1,4 +1,4 @@
-"""The curves of a training as a picture, `curves.png`, and as lines of JSON, `history.jsonl`."""
+"""The metrics of a run over its epochs: plotted in `curves.png`, and as JSON lines in `history.jsonl`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ppzoo.errors import PpzooError
 from ppzoo.events import Callback, EpochReport, Summary
 from ppzoo.report.writing import write_report
 
-PANELS = 6  # more would be a strip that nobody reads
+MAX_PANELS = 6
 
 
 class Curves(Callback):
-    """Keeps one line an epoch in `history.jsonl` and draws all of them at the end; nothing if no epoch was trained.
+    """Writes one line per epoch to `history.jsonl` and plots all epochs at the end of the run, if there are any.
 
     Args:
-        folder: holds both files; a resumed run goes on with the history that it finds there.
-        title: written above the picture.
+        folder: folder of both files; a resumed run continues the existing history.
+        title: title of the plot.
     """
 
     PICTURE = "curves.png"
@@ -31,16 +31,16 @@ class Curves(Callback):
         self.entries: list[dict[str, Any]] = []
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Drop what an interrupted run wrote of epochs that are now trained again.
+        """Remove the entries of epochs that are trained again after an interruption.
 
         Raises:
-            PpzooError: the history that is there is damaged.
+            PpzooError: the existing history is damaged.
         """
         try:
             lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
             self.entries = [entry for entry in map(json.loads, lines) if entry["epoch"] <= epoch]
         except (ValueError, KeyError, TypeError) as error:
-            raise PpzooError(f"{self.history}: expected one line of JSON an epoch; remove the damaged file") from error
+            raise PpzooError(f"{self.history}: expected one line of JSON per epoch; remove the damaged file") from error
 
     def on_epoch_end(self, report: EpochReport) -> None:
         entry = {
@@ -62,29 +62,29 @@ class Curves(Callback):
 
 
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
-    """One panel a figure (loss, top1, ...), the first six: training and evaluation over the epochs.
+    """Plot training and evaluation values over the epochs, in one panel for each of the first metrics.
 
-    Figures of single classes are left to `history.jsonl`.
+    Metrics of single classes are skipped.
     """
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of every font cache that it builds
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it logs the building of font caches
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     last = entries[-1]
     shared = [name for name in last["train"] if name in (last["eval"] or last["train"])]
-    names = [name for name in shared if "_class" not in name][:PANELS]
+    names = [name for name in shared if "_class" not in name][:MAX_PANELS]
     figure = Figure(figsize=(5 * len(names), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for part, figure_name, label in (
+        for part, key, label in (
             ("train", name, "train"),
             ("eval", name, "eval"),
             ("eval", f"{name}_ema", "eval, averaged weights"),
         ):
-            found = [entry for entry in entries if figure_name in (entry[part] or {})]
+            found = [entry for entry in entries if key in (entry[part] or {})]
             if found:
-                points = [(entry["epoch"], entry[part][figure_name]) for entry in found]
+                points = [(entry["epoch"], entry[part][key]) for entry in found]
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axes.set(title=name, xlabel="epoch")
         axes.grid(alpha=0.3)

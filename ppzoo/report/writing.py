@@ -1,4 +1,4 @@
-"""How the observers write: whole files, and what goes wrong is told in one line."""
+"""Atomic writing of report files, with errors of one line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from ppzoo.files import write_atomically
 
 
 def write_lines(path: Path, text: str) -> None:
-    """`write_report` of text, in UTF-8; names of files that are not pass as they are."""
+    """Write text as UTF-8 with `write_report`; bytes of file names that are not UTF-8 are kept."""
     content = text.encode(errors="surrogateescape")
     write_report(path, lambda file: file.write(content))
 
 
 def write_report(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """`write_atomically`.
+    """Write a file with `write_atomically`.
 
     Raises:
-        TrainingError: the disk is full or the folder gone.
+        TrainingError: the disk is full or the folder does not exist.
     """
     try:
         write_atomically(path, write)
     except OSError as error:
-        why = error.strerror or error if path.parent.is_dir() else "the folder of the run is gone"
-        raise TrainingError(f"{path}: cannot be written: {why}") from error
+        missing = "the folder of the run does not exist any more"
+        reason = error.strerror or error if path.parent.is_dir() else missing
+        raise TrainingError(f"cannot write {path}: {reason}") from error

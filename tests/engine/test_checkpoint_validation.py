@@ -1,4 +1,4 @@
-"""What a checkpoint says is looked at before it is believed."""
+"""The content of a checkpoint is validated before it is used."""
 
 import numpy as np
 import paddle
@@ -7,11 +7,11 @@ import pytest
 from ppzoo.engine.checkpoint import validation
 from ppzoo.errors import CheckpointError
 
-SOUND = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "identity": {}, "tally": {"images": 3}}
+VALID = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "identity": {}, "tally": {"images": 3}}
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         ({"epoch": "x"}, "its epoch is 'x'"),
         ({"epoch": -1}, "its epoch is -1"),
@@ -25,26 +25,45 @@ SOUND = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "i
         ({"identity": [1]}, "its identity is a list"),
     ],
 )
-def test_progress_that_cannot_be_is_refused(change, complaint):
-    validation.require_progress(SOUND)
-    with pytest.raises(CheckpointError, match=complaint):
-        validation.require_progress({**SOUND, **change})
+def test_invalid_progress_is_refused(change, message):
+    validation.require_progress(VALID)
+    with pytest.raises(CheckpointError, match=message):
+        validation.require_progress({**VALID, **change})
 
 
 @pytest.mark.parametrize("value", [np.zeros((3, 2), "f4"), np.zeros((2, 3), "i4"), "x", {"a": 1}])
-def test_accumulators_are_numbers_of_the_parameter_s_shape(value):
+def test_invalid_accumulators_are_refused(value):
     with paddle.utils.unique_name.guard():
         model = paddle.nn.Linear(2, 3)
     name = model.weight.name
-    sound = {f"{name}_velocity_0": np.zeros((2, 3), "f4"), f"{name}_beta1_pow_acc_0": np.zeros(1, "f4")}
-    validation.require_accumulators(sound, model)
+    valid = {f"{name}_velocity_0": np.zeros((2, 3), "f4"), f"{name}_beta1_pow_acc_0": np.zeros(1, "f4")}
+    valid[f"{model.bias.name}_velocity_0"] = np.zeros(3, "f4")
+    validation.require_accumulators(valid, model)
     with pytest.raises(CheckpointError, match=f"{name}_velocity_0"):
-        validation.require_accumulators({**sound, f"{name}_velocity_0": value}, model)
-    with pytest.raises(CheckpointError, match="its schedule is no table"):
+        validation.require_accumulators({**valid, f"{name}_velocity_0": value}, model)
+    with pytest.raises(CheckpointError, match="its schedule is not a table"):
         validation.require_accumulators({"LR_Scheduler": [1]}, model)
 
 
-def test_what_goes_wrong_on_the_way_is_the_checkpoint_s_fault(tmp_path):
-    complaint = "x is damaged, or no checkpoint of a training: 'last_lr'"
-    with pytest.raises(CheckpointError, match=complaint), validation.wrap_malformed(tmp_path / "x"):
+@pytest.mark.parametrize("missing", ["weight", "bias"])
+def test_every_parameter_has_accumulators_and_every_accumulator_a_parameter(missing):
+    """Also where the name of one parameter begins with that of another one."""
+    model = paddle.nn.Linear(3, 3, weight_attr=f"fc_{missing}", bias_attr=f"fc_{missing}_offset")
+    shapes = {model.weight.name: (3, 3), model.bias.name: (3,)}
+    complete = {f"{name}_velocity_0": np.zeros(shape, "f4") for name, shape in shapes.items()}
+    validation.require_accumulators(complete, model)
+    validation.require_accumulators({}, model)
+    name = getattr(model, missing).name
+    rest = {key: value for key, value in complete.items() if key != f"{name}_velocity_0"}
+    with pytest.raises(CheckpointError, match=f"no entry for the parameter '{name}'"):
+        validation.require_accumulators(rest, model)
+    getattr(model, missing).stop_gradient = True
+    validation.require_accumulators(rest, model)
+    with pytest.raises(CheckpointError, match="'fc_2_velocity_0' of its optimizer state belongs to no parameter"):
+        validation.require_accumulators({**complete, "fc_2_velocity_0": np.zeros(1, "f4")}, model)
+
+
+def test_errors_while_restoring_become_checkpoint_errors(tmp_path):
+    message = "x is damaged, or no checkpoint of a training run: 'last_lr'"
+    with pytest.raises(CheckpointError, match=message), validation.wrap_malformed(tmp_path / "x"):
         raise KeyError("last_lr")

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, and a run that goes on from one ends where an uninterrupted one does."""
+"""Checkpoints are saved atomically, and a resumed run is bit-identical to an uninterrupted one."""
 
 import os
 
@@ -26,7 +26,7 @@ from ppzoo.optim import OPTIMIZERS, SCHEDULES
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11])
-def test_a_run_stopped_anywhere_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path, stop_after):
+def test_resume_is_bit_identical(tmp_path, stop_after):
     whole, expected = make_state(), Reports()
     make_trainer(whole, expected).fit()
 
@@ -41,16 +41,16 @@ def test_a_run_stopped_anywhere_ends_bit_for_bit_where_an_uninterrupted_one_does
     make_trainer(resumed, reports).fit()
     assert_equal(tensors(resumed), tensors(whole))
     assert reports.train == expected.train
-    assert resumed.schedule.state_dict() == whole.schedule.state_dict()
+    assert resumed.scheduler.state_dict() == whole.scheduler.state_dict()
 
 
 class PowerCut(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", range(12))
-def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_path, monkeypatch, moment):
-    """The cut comes at the Nth time that a file would get its name; what is found then is finished or undone."""
+@pytest.mark.parametrize("operation", range(12))
+def test_interrupted_save_leaves_the_old_or_the_new_checkpoint(tmp_path, monkeypatch, operation):
+    """The save is interrupted at its Nth renaming of a file, and recovered afterwards."""
     state = make_state()
     trainer = make_trainer(state, CheckpointSaver(state, tmp_path, interval=100))
     trainer.plan = Plan(1)
@@ -64,28 +64,28 @@ def test_a_power_cut_while_saving_leaves_the_old_checkpoint_or_the_new_one(tmp_p
     replace = os.replace
 
     def cut(source, target):
-        if next(calls) == moment:
+        if next(calls) == operation:
             raise PowerCut
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", cut)
     try:
         checkpoint.save_checkpoint(state, tmp_path / "latest")
-        announced = True
+        committed = True
     except PowerCut:
-        announced = False
+        committed = False
     monkeypatch.setattr(os, "replace", replace)
 
     found = make_state()
     load_checkpoint(found, latest_checkpoint(tmp_path))
     assert_equal(tensors(found), tensors(state) if found.progress.epoch == 2 else old)
-    assert found.progress.epoch == 2 or not announced
-    atomic_files.finish_all(tmp_path)  # as the run that goes on does
+    assert found.progress.epoch == 2 or not committed
+    atomic_files.recover_all(tmp_path)  # as a resumed run does
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"latest.pdparams", "latest.pdopt", "latest.pdstates", "latest.manifest"}
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, monkeypatch):
+def test_a_damaged_checkpoint_is_logged_and_the_previous_one_used(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     state = make_state()
     make_trainer(state, CheckpointSaver(state, tmp_path, interval=2)).fit()
@@ -94,19 +94,19 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capl
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert latest_checkpoint(tmp_path) == tmp_path / "epoch_2"
-    assert "latest.pdopt is damaged: its content is not what was saved; passed over" in caplog.text
+    assert "latest.pdopt is damaged: its SHA-256 differs from the manifest's; skipped" in caplog.text
     with pytest.raises(CheckpointError, match=r"latest\.pdopt is damaged"):
         load_checkpoint(make_state(), tmp_path / "latest")
 
 
-def test_a_damaged_latest_is_not_made_the_best_where_a_run_goes_on(tmp_path):
+def test_a_damaged_latest_does_not_replace_the_best_model(tmp_path):
     state = make_state()
     make_trainer(
         state, CheckpointSaver(state, tmp_path, interval=100), plan=Plan(1), evaluate=lambda: {"loss": 1.0}
     ).fit()
     path = tmp_path / "latest.pdparams"
     content = path.read_bytes()
-    path.unlink()  # it is the best one's file as well
+    path.unlink()  # `best_model` is a hard link to the same file
     path.write_bytes(content[:-1] + b"!")
     found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "best_model"
@@ -122,12 +122,12 @@ def test_only_the_last_epochs_are_kept(tmp_path):
     assert sorted(file.name for file in tmp_path.glob("epoch_*.pdparams")) == ["epoch_2.pdparams", "epoch_3.pdparams"]
 
 
-def test_files_that_only_look_like_an_epoch_s_are_let_alone(tmp_path):
+def test_files_with_similar_names_as_epochs_are_kept(tmp_path):
     state = make_state()
     for name in ("epoch_best.manifest", "epoch_9.new.manifest", "epoch_1.manifest", "epoch_2.manifest"):
         (tmp_path / name).write_text("{}")
-    CheckpointSaver(state, tmp_path, interval=1)._drop_old()
-    CheckpointSaver(state, tmp_path, interval=1, keep=1)._drop_old()
+    CheckpointSaver(state, tmp_path, interval=1)._remove_old()
+    CheckpointSaver(state, tmp_path, interval=1, keep=1)._remove_old()
     assert {file.name for file in tmp_path.iterdir()} == {
         "epoch_best.manifest",
         "epoch_9.new.manifest",
@@ -135,19 +135,19 @@ def test_files_that_only_look_like_an_epoch_s_are_let_alone(tmp_path):
     }
 
 
-def test_a_damaged_announcement_is_passed_over_and_replaced_by_the_next_saving(tmp_path, caplog, monkeypatch):
+def test_a_damaged_staged_manifest_is_skipped_and_replaced_by_the_next_save(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     state = make_state()
     checkpoint.save_checkpoint(state, tmp_path / "latest")
     for name in ("latest.new.manifest", "epoch_7.new.manifest", "mine.manifest"):
         (tmp_path / name).write_text("torn")
     assert latest_checkpoint(tmp_path) == tmp_path / "latest"
-    for name, then in (
-        ("latest.new.manifest", "the checkpoint before it is used"),
-        ("epoch_7.new.manifest", "passed over"),
-        ("mine.manifest", "passed over"),
+    for name, consequence in (
+        ("latest.new.manifest", "the previous checkpoint is used"),
+        ("epoch_7.new.manifest", "skipped"),
+        ("mine.manifest", "skipped"),
     ):
-        assert f"{name} is damaged: it is no manifest; {then}" in caplog.text
+        assert f"{name} is damaged: it is not a manifest; {consequence}" in caplog.text
     state.progress.epoch = 2
     checkpoint.save_checkpoint(state, tmp_path / "latest")
     load_checkpoint(found := make_state(), tmp_path / "latest")
@@ -155,19 +155,21 @@ def test_a_damaged_announcement_is_passed_over_and_replaced_by_the_next_saving(t
     assert not (tmp_path / "latest.new.manifest").exists()
 
 
-def test_a_folder_that_disappears_fails_the_run_and_is_not_made_anew(tmp_path):
+def test_a_removed_folder_fails_the_run_and_is_not_created_again(tmp_path):
     state = make_state()
     folder = tmp_path / "run"
-    with pytest.raises(CheckpointError, match="latest: cannot be written: the folder of the run is gone") as error:
+    with pytest.raises(
+        CheckpointError, match=r"cannot write .*latest: the folder of the run does not exist any more"
+    ) as error:
         checkpoint.save_checkpoint(state, folder / "latest")
     assert error.value.exit_status == 1
     assert not folder.exists()
 
 
-def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tmp_path, monkeypatch):
+def test_a_full_disk_while_copying_is_an_error_and_the_older_copy_stays(tmp_path, monkeypatch):
     state = make_state()
     checkpoint.save_checkpoint(state, tmp_path / "latest")
-    checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+    checkpoint.copy_checkpoint(tmp_path / "latest", tmp_path / "best_model")
     state.progress.epoch = 1
     checkpoint.save_checkpoint(state, tmp_path / "latest")
 
@@ -176,22 +178,22 @@ def test_a_disk_that_is_full_at_the_copy_is_an_error_and_the_older_copy_stays(tm
 
     monkeypatch.setattr(os, "link", full)
     monkeypatch.setattr(atomic_files, "write_atomically", full)
-    with pytest.raises(CheckpointError, match=r"best_model: cannot be written .No space left") as error:
-        checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
+    with pytest.raises(CheckpointError, match=r"cannot write .*best_model: No space left") as error:
+        checkpoint.copy_checkpoint(tmp_path / "latest", tmp_path / "best_model")
     assert error.value.exit_status == 1
     monkeypatch.undo()
     load_checkpoint(found := make_state(), tmp_path / "best_model")
     assert found.progress.epoch == 0
 
 
-def test_a_copy_needs_no_links(tmp_path, monkeypatch):
+def test_checkpoints_are_copied_without_hard_links(tmp_path, monkeypatch):
     def refuse(*arguments):
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
     checkpoint.save_checkpoint(make_state(), tmp_path / "latest")
-    checkpoint.copy(tmp_path / "latest", tmp_path / "best_model")
-    for suffix in checkpoint.CONTENT:
+    checkpoint.copy_checkpoint(tmp_path / "latest", tmp_path / "best_model")
+    for suffix in checkpoint.REQUIRED_SUFFIXES:
         assert (tmp_path / f"best_model{suffix}").read_bytes() == (tmp_path / f"latest{suffix}").read_bytes()
     load_checkpoint(make_state(), tmp_path / "best_model")
 
@@ -201,14 +203,14 @@ def test_steps_within_an_epoch_are_saved(tmp_path):
     saver = CheckpointSaver(state, tmp_path, interval=100, interval_steps=3)
     seen = []
 
-    class Look(Callback):
+    class LoadLatest(Callback):
         def on_step_end(self, report):
             if (tmp_path / "latest.pdstates").exists():
                 found = make_state()
                 load_checkpoint(found, tmp_path / "latest")
                 seen.append((found.progress.epoch, found.progress.step))
 
-    trainer = make_trainer(state, saver, Look())
+    trainer = make_trainer(state, saver, LoadLatest())
     trainer.plan = Plan(1)
     trainer.fit()
     assert seen == [(0, 3), (0, 3)]
@@ -223,7 +225,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypa
 
     monkeypatch.setattr(checkpoint, "save_state", full)
     with pytest.raises(
-        CheckpointError, match=r"cannot be written .*No space left on device.*the checkpoint before it is whole"
+        CheckpointError, match=r"cannot write .*No space left on device; the previous checkpoint is complete"
     ):
         checkpoint.save_checkpoint(state, tmp_path / "latest")
     monkeypatch.undo()
@@ -244,37 +246,37 @@ def test_a_step_beyond_the_epoch_is_refused(tmp_path):
         state.progress.step = step
         checkpoint.save_checkpoint(state, tmp_path / f"step_{step}")
     load_checkpoint(resumed, tmp_path / f"step_{STEPS}")
-    with pytest.raises(CheckpointError, match=f"step is {STEPS + 1}, but an epoch has {STEPS} steps; give the same"):
+    with pytest.raises(CheckpointError, match=f"step is {STEPS + 1}, but an epoch has {STEPS} steps; use the original"):
         load_checkpoint(resumed, tmp_path / f"step_{STEPS + 1}")
 
 
-def test_a_missing_part_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     checkpoint.save_checkpoint(make_state(), tmp_path / "latest")
     (tmp_path / "latest.manifest").unlink()
     (tmp_path / "latest.pdopt").unlink()
-    with pytest.raises(CheckpointError, match=r"latest\.pdopt does not exist; weights alone"):
+    with pytest.raises(CheckpointError, match=r"latest\.pdopt does not exist; to load only weights"):
         load_checkpoint(make_state(), tmp_path / "latest")
 
 
-def test_gradients_that_are_not_finite_stop_the_run():
+def test_nonfinite_gradients_stop_the_run():
     state = make_state()
     trainer = make_trainer(state)
-    trainer.loss = lambda output, label: {"loss": paddle.sqrt(output * 0.0).sum()}  # its slope at 0 is infinite
+    trainer.loss = lambda output, label: {"loss": paddle.sqrt(output * 0.0).sum()}  # its derivative at 0 is infinite
     before = tensors(state)["conv.weight"]
     with pytest.raises(TrainingError, match="the gradients are not finite at epoch 1, step 1"):
         trainer.fit()
     np.testing.assert_array_equal(tensors(state)["conv.weight"], before)
 
 
-def test_the_first_layer_that_is_not_finite_is_named():
+def test_the_first_layer_with_a_nonfinite_output_is_named():
     state = make_state()
     trainer = make_trainer(state)
     state.model.norm.weight.set_value(paddle.full([4], float("inf")))
-    with pytest.raises(TrainingError, match=r"the first layer that answers so is norm; images: 0, 1, 2 and 1 more"):
+    with pytest.raises(TrainingError, match=r"first layer with a non-finite output: norm; images: 0, 1, 2 and 1 more"):
         trainer.fit()
 
 
-def test_a_loss_that_is_not_finite_changes_no_weight():
+def test_a_nonfinite_loss_changes_no_weight():
     state = make_state()
     trainer = make_trainer(state)
     trainer.loss = lambda output, label: {"loss": output.sum() * float("nan")}
@@ -286,8 +288,8 @@ def test_a_loss_that_is_not_finite_changes_no_weight():
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
-def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
-    """PaddleClas saves with paddle.save: state dicts of stock optimizer and schedule, epoch and metric."""
+def test_a_run_of_paddleclas_is_resumed(tmp_path, warmup):
+    """PaddleClas saves state dicts of PaddlePaddle's optimizer and schedule, epoch and metric with `paddle.save`."""
     lr = paddle.optimizer.lr
     schedule = lr.CosineAnnealingDecay(0.1, T_max=(EPOCHS - warmup) * STEPS)
     if warmup:
@@ -317,9 +319,9 @@ def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
     expected = {key: np.array(value) for key, value in expected.items() if key != "LR_Scheduler"}
 
     state = make_state()
-    state.schedule = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=warmup)
+    state.scheduler = SCHEDULES["Cosine"](EPOCHS, STEPS, learning_rate=0.1, warmup_epoch=warmup)
     state.optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(
-        state.model, state.schedule
+        state.model, state.scheduler
     )
     load_checkpoint(state, tmp_path / "epoch_2")
     assert_equal(tensors(state), expected)
@@ -328,4 +330,4 @@ def test_a_run_of_paddleclas_goes_on(tmp_path, warmup):
     for batch in Batches().epoch(2):
         assert state.optimizer.get_lr() == pytest.approx(optimizer.get_lr(), rel=1e-6)
         theirs = step(network, optimizer, schedule, batch)
-        assert step(state.model, state.optimizer, state.schedule, batch) == pytest.approx(theirs, rel=1e-5)
+        assert step(state.model, state.optimizer, state.scheduler, batch) == pytest.approx(theirs, rel=1e-5)

@@ -1,4 +1,4 @@
-"""What several processes share and merge, and how each hears of another one's end, all of it within one process."""
+"""Transfers between processes, merged metrics, signals and the peer watchdog, tested within one process."""
 
 import os
 import queue
@@ -21,19 +21,19 @@ from ppzoo.losses import LOSSES, CombinedLoss
 from ppzoo.metrics import METRICS, MetricList
 
 
-class Other(ProcessGroup):
-    """One of several processes, whose transfers answer what was put in before, and keep what they were given."""
+class FakeGroup(ProcessGroup):
+    """One of several processes, whose transfers return a given value and record what they were given."""
 
-    def __init__(self, rank, size, answer=None):
-        self.rank, self.size, self.answer = rank, size, answer
+    def __init__(self, rank, size, received=None):
+        self.rank, self.size, self.received = rank, size, received
 
-    def gather(self, value):
-        self.given = value
-        return self.answer or [value]
+    def all_gather(self, value):
+        self.sent = value
+        return self.received or [value]
 
-    def share(self, value):
-        self.given = value
-        return self.answer if self.rank else value
+    def broadcast_object(self, value):
+        self.sent = value
+        return self.received if self.rank else value
 
 
 def batches(count, size, rest):
@@ -44,7 +44,7 @@ def batches(count, size, rest):
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
-def test_any_number_of_processes_answers_the_figures_of_one_to_the_last_bit(size):
+def test_evaluation_by_several_processes_is_bit_identical(size):
     paddle.seed(1)
     network, loss = paddle.nn.Linear(6, 3), CombinedLoss([(LOSSES["CELoss"](), 1.0)])
     data = list(batches(6, 5, 2))
@@ -53,13 +53,13 @@ def test_any_number_of_processes_answers_the_figures_of_one_to_the_last_bit(size
         return MetricList([METRICS["TopkAcc"](topk=[1, 2]), METRICS["AveragePrecision"]()])
 
     expected = evaluate(network, data, loss, metric())
-    shares = [Other(rank, size) for rank in range(size)]
+    shares = [FakeGroup(rank, size) for rank in range(size)]
     for share in shares:
         if data[share.rank :: size]:
             evaluate(network, data[share.rank :: size], loss, metric(), share)
         else:  # more processes than batches
-            share.given = ([], metric().state())
-    whole = Other(0, size, [share.given for share in shares])
+            share.sent = ([], metric().state())
+    whole = FakeGroup(0, size, [share.sent for share in shares])
     assert evaluate(network, data[::size], loss, metric(), whole) == expected
 
 
@@ -75,33 +75,33 @@ WEIGHED = {
 
 
 @pytest.mark.parametrize("name", WEIGHED)
-def test_the_loss_of_an_evaluation_does_not_depend_on_the_batches(name):
+def test_the_evaluation_loss_does_not_depend_on_the_batch_size(name):
     paddle.seed(1)
     network, random = paddle.nn.Linear(6, 3), np.random.default_rng(1)
     images = random.standard_normal((24, 6)).astype("float32")
-    labels = np.sort(random.integers(0, 3, 24))  # the first batches are of class 0 alone, which has no weight
+    labels = np.sort(random.integers(0, 3, 24))  # the first batches have only class 0, of weight 0
     if "unknown" in name:
         labels = random.integers(-1, 2, (24, 3)).astype("float32")
         labels[:5] = -1
     loss = CombinedLoss([(LOSSES[kind](**options), 0.5) for kind, options in WEIGHED[name]])
 
-    def of(size):
+    def evaluate_in_batches(size):
         tensors = [[paddle.to_tensor(v[i : i + size]) for v in (images, labels)] for i in range(0, 24, size)]
         data = [SimpleNamespace(images=image, labels=label) for image, label in tensors]
         return evaluate(network, data, loss, MetricList([]))["loss"]
 
-    assert [of(size) for size in (1, 3, 7)] == pytest.approx([of(24)] * 3, rel=1e-6)
+    assert [evaluate_in_batches(size) for size in (1, 3, 7)] == pytest.approx([evaluate_in_batches(24)] * 3, rel=1e-6)
     with paddle.no_grad():
         whole = loss(network(paddle.to_tensor(images)), paddle.to_tensor(labels))["loss"]
-    assert of(24) == pytest.approx(float(whole), rel=1e-6)
+    assert evaluate_in_batches(24) == pytest.approx(float(whole), rel=1e-6)
 
 
-def test_an_evaluation_of_which_no_label_counts_is_an_error():
+def test_an_evaluation_with_only_ignored_labels_is_an_error():
     network = paddle.nn.Linear(6, 3)
     images = paddle.randn([4, 6])
     without_weight = SimpleNamespace(images=images, labels=paddle.zeros([4], "int64"))
     loss = CombinedLoss([(LOSSES["CELoss"](class_weights=[0.0, 1.0, 1.0]), 1.0)])
-    with pytest.raises(DataError, match=r"^loss: expected evaluation data with a label that counts"):
+    with pytest.raises(DataError, match=r"^loss: expected evaluation data with known labels of classes with a weight"):
         evaluate(network, [without_weight], loss, MetricList([]))
     unknown = SimpleNamespace(images=images, labels=paddle.full([4, 3], -1.0))
     loss = CombinedLoss([(LOSSES["MultiLabelLoss"](weight_ratio=False), 1.0)])
@@ -109,38 +109,43 @@ def test_an_evaluation_of_which_no_label_counts_is_an_error():
         evaluate(network, [unknown], loss, MetricList([METRICS["HammingDistance"]()]))
 
 
-def test_losses_and_metrics_of_a_step_count_every_image_once():
+def test_running_metrics_count_every_image_once():
     random = np.random.default_rng(0)
     scores, labels = random.standard_normal((9, 4)).astype("float32"), random.integers(0, 4, 9)
 
-    def part(tally, rows, loss):
-        return tally.part({"loss": loss}, paddle.to_tensor(scores[rows]), paddle.to_tensor(labels[rows]))
+    def batch_stats(metrics, rows, loss):
+        return metrics.batch_stats({"loss": loss}, paddle.to_tensor(scores[rows]), paddle.to_tensor(labels[rows]))
 
-    def tally():
+    def make_metrics():
         return RunningMetrics(MetricList([METRICS["TopkAcc"](topk=[1])]))
 
-    one, two = tally(), tally()
-    one.add([part(one, slice(0, 9), (6 * 1.5 + 3 * 0.75) / 9)])
-    parts = [part(two, slice(0, 6), 1.5), part(two, slice(6, 9), 0.75)]
-    two.add(parts)
-    assert two.figures() == pytest.approx(one.figures(), rel=1e-15)
+    one, two = make_metrics(), make_metrics()
+    one.update([batch_stats(one, slice(0, 9), (6 * 1.5 + 3 * 0.75) / 9)])
+    parts = [batch_stats(two, slice(0, 6), 1.5), batch_stats(two, slice(6, 9), 0.75)]
+    two.update(parts)
+    assert two.compute() == pytest.approx(one.compute(), rel=1e-15)
     assert mean_losses(parts) == {"loss": 1.25}
 
 
-def test_a_single_process_is_given_back_what_it_gave():
+def test_transfers_of_a_single_process_return_its_values():
     loss = paddle.to_tensor(2.0)
-    assert SINGLE_PROCESS.gather("a") == ["a"]
-    assert (SINGLE_PROCESS.share(3), SINGLE_PROCESS.largest(4), SINGLE_PROCESS.first, SINGLE_PROCESS.size) == (
+    assert SINGLE_PROCESS.all_gather("a") == ["a"]
+    assert (
+        SINGLE_PROCESS.broadcast_object(3),
+        SINGLE_PROCESS.all_reduce_max(4),
+        SINGLE_PROCESS.is_main,
+        SINGLE_PROCESS.size,
+    ) == (
         3,
         4,
         True,
         1,
     )
-    assert SINGLE_PROCESS.pool([]) == [] and SINGLE_PROCESS.pool([1, 2]) == [1, 2]
-    assert SINGLE_PROCESS.weighted(loss, 8, 8) is loss
+    assert SINGLE_PROCESS.all_gather_lists([]) == [] and SINGLE_PROCESS.all_gather_lists([1, 2]) == [1, 2]
+    assert SINGLE_PROCESS.weigh_loss(loss, 8, 8) is loss
 
 
-def test_moments_of_uneven_parts_are_those_of_the_whole():
+def test_combined_moments_of_uneven_parts_are_exact():
     values = np.random.default_rng(2).standard_normal((30, 4)) * 3 + 50
     parts = [values[:4], values[4:19], values[19:]]
     rows = [[[len(p)] for p in parts], [p.mean(0) for p in parts], [((p - p.mean(0)) ** 2).sum(0) for p in parts]]
@@ -150,21 +155,21 @@ def test_moments_of_uneven_parts_are_those_of_the_whole():
 
 
 @pytest.mark.parametrize("name", ["latest", "latest.pdparams"])
-def test_other_processes_get_copies_of_a_checkpoints_files(tmp_path, name):
+def test_other_processes_get_copies_of_the_files_of_a_checkpoint(tmp_path, name):
     for suffix in (".pdparams", ".pdopt", ".manifest"):
         (tmp_path / f"latest{suffix}").write_text(suffix)
     (tmp_path / "epoch_1.pdopt").write_text("another")
-    first = Other(0, 2)
+    first = FakeGroup(0, 2)
     with share_files(first, tmp_path / name) as prefix:
         assert prefix == tmp_path / name
-    with share_files(Other(1, 2, first.given), tmp_path / "not here" / name) as prefix:
+    with share_files(FakeGroup(1, 2, first.sent), tmp_path / "not here" / name) as prefix:
         copies = {file.name: file.read_text() for file in prefix.parent.iterdir()}
         assert copies == {f"latest{suffix}": suffix for suffix in (".pdparams", ".pdopt", ".manifest")}
         assert prefix.name == name
     assert not prefix.parent.exists()
 
 
-def test_only_training_and_evaluation_are_for_several_processes(monkeypatch, capsys):
+def test_commands_other_than_training_and_evaluation_refuse_several_processes(monkeypatch, capsys):
     for name, value in {
         "PADDLE_TRAINERS_NUM": "2",
         "PADDLE_TRAINER_ID": "0",
@@ -186,26 +191,26 @@ def handlers():
         signal.signal(number, handler)
 
 
-def test_the_launchers_repeated_signal_is_one_request(handlers):
+def test_repeated_signals_of_the_launcher_are_one_request(handlers):
     with StopSignals(launched=True) as stop:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested == signal.SIGTERM
-    os.kill(os.getpid(), signal.SIGTERM)  # comes while the process says goodbye
+    os.kill(os.getpid(), signal.SIGTERM)  # while the process ends
 
 
-def test_the_launchers_signal_does_not_cut_off_an_error(handlers):
+def test_a_signal_of_the_launcher_does_not_interrupt_an_error(handlers):
     with pytest.raises(DataError), StopSignals(launched=True):
         raise DataError("x.png is broken")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def connect(size, monkeypatch, grace=60.0):
-    """The lifelines of so many processes, in threads of this one."""
-    monkeypatch.setattr(peer_watchdog, "GRACE", grace)
-    addresses, lines = queue.Queue(), [None] * size
+    """Return the watchdogs of so many processes, which are threads of this one."""
+    monkeypatch.setattr(peer_watchdog, "GRACE_PERIOD", grace)
+    addresses, watchdogs = queue.Queue(), [None] * size
 
-    def share(value):
+    def broadcast(value):
         if value is None:
             return addresses.get(timeout=10)
         for _ in range(size - 1):
@@ -213,53 +218,53 @@ def connect(size, monkeypatch, grace=60.0):
         return value
 
     def make(rank):
-        lines[rank] = PeerWatchdog(rank, size, share, "127.0.0.1")
+        watchdogs[rank] = PeerWatchdog(rank, size, broadcast, "127.0.0.1")
 
     threads = [threading.Thread(target=make, args=(rank,)) for rank in range(size)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return lines
+    return watchdogs
 
 
-def test_all_hear_why_one_failed(monkeypatch):
+def test_a_failure_is_broadcast_to_all(monkeypatch):
     first, second, third = connect(3, monkeypatch)
-    second.tell(DataError("x.png is broken\nand more"))
-    for line in (first, third):
-        failure = line.failure_of_others(5)
+    second.broadcast_failure(DataError("x.png is broken\nand more"))
+    for watchdog in (first, third):
+        failure = watchdog.wait_for_failure(5)
         assert str(failure) == "process 1 of 3 failed: x.png is broken\\nand more"
         assert failure.exit_status == DataError.exit_status
-    for line in (first, second, third):
-        line.close()
+    for watchdog in (first, second, third):
+        watchdog.close()
 
 
 @pytest.mark.parametrize("killed", [0, 1, 2])
-def test_all_notice_that_one_is_gone(monkeypatch, killed):
-    lines = connect(3, monkeypatch)
-    victim = lines.pop(killed)
-    victim._closed = True  # it makes no more difference to itself
-    for link in victim._links.values():
-        link.shutdown(2)
-    for line in lines:
-        failure = line.failure_of_others(5)
-        assert str(failure).startswith(f"process {killed} of 3 is gone (killed, or out of memory?)")
+def test_a_process_that_disappears_is_detected_by_all(monkeypatch, killed):
+    watchdogs = connect(3, monkeypatch)
+    victim = watchdogs.pop(killed)
+    victim._closed = True  # it does not end this process
+    for connection in victim._connections.values():
+        connection.shutdown(2)
+    for watchdog in watchdogs:
+        failure = watchdog.wait_for_failure(5)
+        assert str(failure).startswith(f"process {killed} of 3 disappeared (killed, or out of memory?)")
         assert failure.exit_status == 1
-        line.close()
+        watchdog.close()
 
 
-def test_who_is_done_is_not_missed(monkeypatch):
+def test_a_process_that_ends_normally_is_no_failure(monkeypatch):
     first, second = connect(2, monkeypatch)
     second.close()
-    assert first.failure_of_others(0.5) is None
+    assert first.wait_for_failure(0.5) is None
     first.close()
 
 
-def test_a_process_that_waits_in_vain_is_ended(monkeypatch, capfd):
+def test_a_blocked_process_is_ended_after_a_failure(monkeypatch, capfd):
     ended = queue.Queue()
     monkeypatch.setattr(os, "_exit", ended.put)
     first, second = connect(2, monkeypatch, grace=0.1)
-    second.tell(DataError("x.png is broken"))
+    second.broadcast_failure(DataError("x.png is broken"))
     assert ended.get(timeout=5) == DataError.exit_status
     assert capfd.readouterr().err == "error: process 1 of 2 failed: x.png is broken\n"
     first.close()

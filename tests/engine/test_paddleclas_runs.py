@@ -1,4 +1,4 @@
-"""A run that PaddleClas's own trainer began goes on in ppzoo as it went on in PaddleClas.
+"""A run started by PaddleClas continues in ppzoo as it did in PaddleClas.
 
 `fixtures/paddleclas_run` was written by PaddleClas 2.3 (its engine, loader, loss and optimizer, PaddlePaddle 3.3.1,
 CPU): MobileNetV1 with scale 0.0625, trained for five epochs on the first 64 images of Fashion-MNIST, in their order and
@@ -67,7 +67,7 @@ class Record(Callback):
         self.losses, self.rates = [], []
 
     def on_step_end(self, report):
-        self.losses.append(report.figures["loss"])
+        self.losses.append(report.metrics["loss"])
         self.rates.append(report.learning_rate)
 
 
@@ -80,12 +80,20 @@ def make_state(schedule=COSINE):
     return TrainState(network, optimizer, schedule, builders.build_metrics([{"TopkAcc": {"topk": [1, 5]}}]))
 
 
+def update(state):
+    """Update the weights and the learning rate as a training step does."""
+    with paddle.utils.unique_name.guard():
+        state.optimizer.step()
+    state.optimizer.clear_grad()
+    state.scheduler.step()
+
+
 def tensors(state_dict):
     state_dict = {key: value for key, value in state_dict.items() if key != "LR_Scheduler"}
     return {key: np.array(value) for key, value in state_dict.items()}
 
 
-def test_weights_and_optimizer_state_are_theirs_to_the_bit_and_so_are_the_losses_that_follow(run, stock):
+def test_weights_and_optimizer_state_are_restored_bit_for_bit_and_training_continues(run, stock):
     state = make_state()
     load_checkpoint(state, run)
     for mine, suffix in ((state.model, "pdparams"), (state.optimizer, "pdopt")):
@@ -104,15 +112,15 @@ def test_weights_and_optimizer_state_are_theirs_to_the_bit_and_so_are_the_losses
     trainer.callbacks.append(record)
     trainer.fit()
     theirs = json.loads((RUN / "continuation.json").read_text())
-    assert record.losses[0] == pytest.approx(theirs["losses"][0], rel=1e-5)  # the rounding is the processor's
-    assert record.losses[1] == pytest.approx(theirs["losses"][1], rel=1e-3)  # later ones hang on the last digit
+    assert record.losses[0] == pytest.approx(theirs["losses"][0], rel=1e-5)  # rounding differs between processors
+    assert record.losses[1] == pytest.approx(theirs["losses"][1], rel=1e-3)  # rounding errors grow
     assert record.rates == pytest.approx(theirs["learning_rates"], rel=1e-6)
 
 
 @pytest.mark.parametrize("by_epoch", [False, True])
 @pytest.mark.parametrize("warmup", [0, 1])
-def test_the_way_back_stock_optimizer_and_schedule_go_on_from_ppzoos_checkpoint(tmp_path, stock, by_epoch, warmup):
-    """What PaddleClas makes of the same configuration, and loads with `set_state_dict`."""
+def test_paddlepaddles_optimizer_and_schedule_load_ppzoos_checkpoint(tmp_path, stock, by_epoch, warmup):
+    """PaddleClas builds these from the same configuration, and loads checkpoints with `set_state_dict`."""
     state = make_state({**COSINE, "by_epoch": by_epoch, "warmup_epoch": warmup})
     unit = 1 if by_epoch else STEPS
     schedule = paddle.optimizer.lr.CosineAnnealingDecay(0.01, T_max=(EPOCHS - warmup) * unit)
@@ -126,21 +134,22 @@ def test_the_way_back_stock_optimizer_and_schedule_go_on_from_ppzoos_checkpoint(
     batch = next(Batches().epoch(0))
     for _ in range(2 * STEPS):
         paddle.nn.functional.cross_entropy(state.model(batch.images), batch.labels).backward()
-        state.update()
-    state.finish_epoch()
+        update(state)
+    state.progress.epoch = 2
     save_checkpoint(state, tmp_path / "latest")
 
     network.set_state_dict(paddle.load(str(tmp_path / "latest.pdparams")))
     optimizer.set_state_dict(paddle.load(str(tmp_path / "latest.pdopt")))
     for step in range(3 * STEPS):
-        assert schedule() == pytest.approx(state.schedule(), abs=1e-9)
+        assert schedule() == pytest.approx(state.scheduler(), abs=1e-9)
         losses = []
-        for model, update in ((state.model, state.update), (network, optimizer.step)):
+        for model in (state.model, network):
             loss = paddle.nn.functional.cross_entropy(model(batch.images), batch.labels)
             loss.backward()
-            with paddle.utils.unique_name.guard():
-                update()
             losses.append(float(loss))
+        update(state)
+        with paddle.utils.unique_name.guard():
+            optimizer.step()
         optimizer.clear_grad()
         if not by_epoch or step % STEPS == STEPS - 1:
             schedule.step()
@@ -158,7 +167,7 @@ def test_the_optimizer_state_of_paddleclas_2_4_and_later_is_a_list_of_one(run):
         load_checkpoint(make_state(), run)
 
 
-def test_with_an_average_of_the_weights_the_trained_ones_are_in_pdema(run):
+def test_trained_weights_are_loaded_from_pdema(run):
     averages = {key: value * 2 for key, value in paddle.load(f"{run}.pdparams").items()}
     shutil.copy(f"{run}.pdparams", f"{run}.pdema")
     expected = tensors(paddle.load(f"{run}.pdema"))
@@ -174,10 +183,10 @@ def test_with_an_average_of_the_weights_the_trained_ones_are_in_pdema(run):
     [
         (None, (0.109375, 1)),
         ({"metric": 0.25, "epoch": 1}, (0.25, 0)),  # the best epoch was before the last one
-        ({"metric": 0.5, "epoch": 4}, (0.109375, 1)),  # of epochs that were made after the one gone on from
+        ({"metric": 0.5, "epoch": 4}, (0.109375, 1)),  # later epochs than that of the checkpoint
     ],
 )
-def test_the_best_figure_is_that_of_the_epochs_done(run, best, expected):
+def test_the_best_metric_is_that_of_the_finished_epochs(run, best, expected):
     if best:
         save_state(best, run.parent / "best_model.pdstates")
     state = make_state()
@@ -186,14 +195,14 @@ def test_the_best_figure_is_that_of_the_epochs_done(run, best, expected):
     assert (state.progress.best, state.progress.best_epoch) == pytest.approx(expected)
 
 
-def test_the_figure_of_a_run_without_metric_is_none(run):
+def test_the_best_value_of_a_run_without_metric_is_none(run):
     save_state({"metric": -1, "epoch": 2}, f"{run}.pdstates")
     state = make_state()
     load_checkpoint(state, run)
     assert state.progress.best is None
 
 
-def test_a_schedule_that_they_step_once_an_epoch_goes_on_at_its_epoch(run):
+def test_a_schedule_that_is_stepped_per_epoch_is_resumed(run):
     piecewise = {"name": "Piecewise", "decay_epochs": [1, 2], "values": [0.1, 0.01, 0.001], "by_epoch": True}
     theirs = paddle.optimizer.lr.PiecewiseDecay([1, 2], [0.1, 0.01, 0.001])
     theirs.step(2)
@@ -202,11 +211,11 @@ def test_a_schedule_that_they_step_once_an_epoch_goes_on_at_its_epoch(run):
     state = make_state(piecewise)
     load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(theirs())
-    assert state.schedule.last_epoch == 2 * STEPS
+    assert state.scheduler.last_epoch == 2 * STEPS
 
 
 @pytest.mark.parametrize("warmup", [0, 1])
-def test_a_rate_that_they_lowered_at_a_plateau_stays_lowered(run, warmup):
+def test_a_learning_rate_reduced_on_a_plateau_stays_reduced(run, warmup):
     theirs = paddle.optimizer.lr.ReduceOnPlateau(0.1, mode="max", factor=0.5, patience=0)
     for accuracy in (0.3, 0.2):
         theirs.step(accuracy)
@@ -218,12 +227,12 @@ def test_a_rate_that_they_lowered_at_a_plateau_stays_lowered(run, warmup):
     state = make_state({"name": "ReduceOnPlateau", "learning_rate": 0.1, "mode": "max", "warmup_epoch": warmup})
     load_checkpoint(state, run)
     assert state.optimizer.get_lr() == pytest.approx(0.05)
-    assert (state.schedule.best, state.schedule.num_bad_epochs) == (pytest.approx(0.3), 0)
+    assert (state.scheduler.best, state.scheduler.num_bad_epochs) == (pytest.approx(0.3), 0)
 
 
 def test_the_state_of_another_network_is_refused(run):
     theirs = paddle.load(f"{run}.pdopt")
     stranger = {f"fc_99.w_0_{key}": value for key, value in theirs.items() if key != "LR_Scheduler"}
     save_state({**stranger, "LR_Scheduler": theirs["LR_Scheduler"]}, f"{run}.pdopt")
-    with pytest.raises(CheckpointError, match="its optimizer state has no entry of the parameter"):
+    with pytest.raises(CheckpointError, match="its optimizer state has no entry for the parameter"):
         load_checkpoint(make_state(), run)

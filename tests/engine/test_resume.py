@@ -1,4 +1,4 @@
-"""What else decides a run that goes on: pending evaluations, rollbacks, static programs, changed configurations."""
+"""Resumed runs: pending evaluations, rollbacks, static programs, changed configurations."""
 
 import paddle
 import pytest
@@ -15,21 +15,21 @@ class Killed(BaseException):
     pass
 
 
-class Counted(Batches):
-    made = 0
+class CountedBatches(Batches):
+    count = 0
 
     def epoch(self, epoch, start_step=0):
         for batch in super().epoch(epoch, start_step):
-            self.made += 1
+            self.count += 1
             yield batch
 
 
-def test_a_run_killed_in_an_evaluation_goes_on_with_the_evaluation(tmp_path):
-    def figures(state):
+def test_a_run_killed_during_an_evaluation_resumes_with_it(tmp_path):
+    def evaluation(state):
         return lambda: {"loss": float(sum(value.abs().sum() for value in state.model.parameters()))}
 
     whole, expected = make_state(), Reports()
-    make_trainer(whole, expected, evaluate=figures(whole)).fit()
+    make_trainer(whole, expected, evaluate=evaluation(whole)).fit()
 
     def kill():
         raise Killed
@@ -37,47 +37,49 @@ def test_a_run_killed_in_an_evaluation_goes_on_with_the_evaluation(tmp_path):
     state = make_state()
     with pytest.raises(Killed):
         make_trainer(state, CheckpointSaver(state, tmp_path, interval=1), evaluate=kill).fit()
-    resumed, reports, batches = make_state(), Reports(), Counted()
+    resumed, reports, batches = make_state(), Reports(), CountedBatches()
     load_checkpoint(resumed, latest_checkpoint(tmp_path))
     assert (resumed.progress.epoch, resumed.progress.step) == (0, STEPS)
-    make_trainer(resumed, reports, evaluate=figures(resumed), steps=StepLoader(batches)).fit()
-    assert batches.made == 2 * STEPS
+    make_trainer(resumed, reports, evaluate=evaluation(resumed), steps=StepLoader(batches)).fit()
+    assert batches.count == 2 * STEPS
     assert_equal(tensors(resumed), tensors(whole))
     assert reports.train == expected.train
     assert (resumed.progress.best, resumed.progress.best_epoch) == (whole.progress.best, whole.progress.best_epoch)
 
 
-def test_an_evaluation_known_to_be_short_is_not_worth_a_saving(tmp_path):
+def test_no_checkpoint_is_saved_before_a_short_evaluation(tmp_path):
     state = make_state()
     seen = []
 
-    class Look(Callback):
+    class LoadLatest(Callback):
         def on_evaluation_begin(self, epoch):
             seen.append((tmp_path / "latest.manifest").stat().st_mtime_ns if seen else 0)
             found = make_state()
             load_checkpoint(found, tmp_path / "latest")
             seen[-1] = (found.progress.epoch, found.progress.step)
 
-    make_trainer(state, CheckpointSaver(state, tmp_path, interval=9), Look(), evaluate=lambda: {"loss": 1.0}).fit()
+    make_trainer(
+        state, CheckpointSaver(state, tmp_path, interval=9), LoadLatest(), evaluate=lambda: {"loss": 1.0}
+    ).fit()
     assert seen == [(0, STEPS), (1, 0), (2, 0)]
 
 
-def test_a_rollback_shuffles_otherwise_and_dampens_the_rate():
-    asked = []
+def test_a_rollback_changes_shuffling_and_learning_rate():
+    epochs = []
 
     class Numbered(Batches):
         def epoch(self, epoch, start_step=0):
-            asked.append(epoch)
+            epochs.append(epoch)
             return super().epoch(epoch, start_step)
 
     steps = StepLoader(Numbered())
     list(steps.epoch(3))
     steps.rollbacks = 2
     list(steps.epoch(3))
-    assert asked == [3, 2_000_003]
+    assert epochs == [3, 2_000_003]
 
     plain, damped = make_state(), make_state()
-    damped.schedule.damping = 0.25
+    damped.scheduler.damping = 0.25
     rates, quarter = Reports(), Reports()
     make_trainer(plain, rates).fit()
     make_trainer(damped, quarter).fit()
@@ -85,7 +87,7 @@ def test_a_rollback_shuffles_otherwise_and_dampens_the_rate():
     assert abs(tensors(plain)["out.weight"] - tensors(damped)["out.weight"]).max() > 1e-3
 
 
-def test_a_static_forward_pass_gives_the_same_bits():
+def test_a_static_forward_pass_is_bit_identical():
     eager, static = make_state(), make_state()
     make_trainer(eager, plan=Plan(1)).fit()
     training = make_trainer(static, plan=Plan(1))
@@ -95,7 +97,7 @@ def test_a_static_forward_pass_gives_the_same_bits():
     assert static.model.state_dict().keys() == Network().state_dict().keys()
 
 
-def test_what_is_configured_otherwise_is_said_when_a_run_goes_on(tmp_path, caplog, monkeypatch):
+def test_a_resumed_run_logs_differences_of_configuration_and_versions(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     before = {"Global": {"epochs": 4, "seed": None}, "Loss": {"Train": [{"CELoss": {"epsilon": 0.1}}]}}
     after = {"Global": {"epochs": 8}, "Loss": {"Train": [{"CELoss": {"epsilon": 0.1}}]}, "EMA": {"decay": 0.9}}
@@ -107,23 +109,23 @@ def test_what_is_configured_otherwise_is_said_when_a_run_goes_on(tmp_path, caplo
     with caplog.at_level("INFO", logger="ppzoo"):
         load_checkpoint(make_state(configuration=after), tmp_path / "latest")
     first, second = (record.getMessage() for record in caplog.records)
-    assert first.endswith("latest: Global.epochs 4 -> 8, EMA.decay nothing -> 0.9")
-    assert f"the last bits may differ: paddle '{paddle.__version__}' -> '9.9.9'" in second
+    assert first.endswith("latest: Global.epochs 4 -> 8, EMA.decay unset -> 0.9")
+    assert f"results can differ slightly: paddle '{paddle.__version__}' -> '9.9.9'" in second
 
 
 def test_many_differences_are_counted():
     text = describe_differences({}, {str(number): number for number in range(10)})
-    assert text.startswith("0 nothing -> 0, ")
-    assert text.endswith("7 nothing -> 7 and 2 more")
+    assert text.startswith("0 unset -> 0, ")
+    assert text.endswith("7 unset -> 7 and 2 more")
 
 
-def test_a_gpu_is_told_to_be_deterministic_or_the_contradiction_is_named(monkeypatch):
-    asked = {}
+def test_determinism_on_gpus_sets_flags_or_reports_a_conflict(monkeypatch):
+    flags = {}
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
-    monkeypatch.setattr(paddle, "set_flags", asked.update)
+    monkeypatch.setattr(paddle, "set_flags", flags.update)
     monkeypatch.setattr(paddle, "get_flags", lambda names: dict.fromkeys(names, False))
     enable_determinism()
-    assert asked["FLAGS_cudnn_deterministic"] is True
+    assert flags["FLAGS_cudnn_deterministic"] is True
     monkeypatch.setattr(paddle, "get_flags", lambda names: dict.fromkeys(names, True))
-    with pytest.raises(ConfigError, match=r"^Global.deterministic: expected .*exhaustive_search, got it; unset"):
+    with pytest.raises(ConfigError, match=r"^Global.deterministic conflicts with .*exhaustive_search=1; unset"):
         enable_determinism()

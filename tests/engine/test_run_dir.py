@@ -1,4 +1,4 @@
-"""A folder belongs to one run at a time, and an earlier run is moved aside whole or not at all."""
+"""One run at a time writes into a folder, and an earlier run is moved away completely or not at all."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from helpers.toy import make_state
 
 from ppzoo.engine import device, latest_checkpoint, load_checkpoint, open_run_dir, run_dir, select_device
 from ppzoo.engine.checkpoint import checkpoint
-from ppzoo.engine.checkpoint.atomic_files import finish_all
+from ppzoo.engine.checkpoint.atomic_files import recover_all
 from ppzoo.errors import DeviceError, PpzooError
 from ppzoo.report import Console
 
@@ -29,7 +29,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder of a run with a file of weights; nobody holds it."""
+    """The folder of a run with a file of weights, which no process has locked."""
     run = tmp_path / "run"
     run.mkdir()
     (run / "latest.pdparams").write_bytes(b"weights")
@@ -38,8 +38,8 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def live(place):
-    """The same folder while another process writes into it."""
+def locked(place):
+    """The same folder, locked by another process."""
     command = [sys.executable, "-c", HOLD, str(place)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
@@ -47,7 +47,7 @@ def live(place):
         process.kill()
 
 
-def test_an_earlier_run_is_moved_aside_and_what_is_resumed_stays(place):
+def test_an_earlier_run_is_moved_away_unless_it_is_resumed(place):
     open_run_dir(place, resume=True)
     assert (place / "latest.pdparams").exists()
     for number in (1, 2):
@@ -62,7 +62,7 @@ def names(place):
     return {file.name for file in place.iterdir()}
 
 
-def test_a_run_folder_that_is_a_link_stays_and_the_content_of_its_target_is_moved(tmp_path, caplog, monkeypatch):
+def test_a_run_folder_that_is_a_link_stays_and_its_target_is_renamed(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(run_dir.logger, "propagate", True)
     target, link = tmp_path / "disk" / "run", tmp_path / "output"
     target.mkdir(parents=True)
@@ -79,7 +79,7 @@ def test_a_run_folder_that_is_a_link_stays_and_the_content_of_its_target_is_move
     assert names(tmp_path) == {"disk", "output"} and names(target) == set()
 
 
-def test_a_link_to_nowhere_is_named(tmp_path):
+def test_a_dangling_link_is_named(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "unmounted")
     for place in (tmp_path / "run", tmp_path / "run" / "LeNet"):
         with pytest.raises(
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_renamed_keeps_earlier_runs_in_it(place, monkeyp
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to mount a file system")
-def test_a_mount_point_takes_one_run_after_the_other(place):
+def test_a_mount_point_can_be_used_by_successive_runs(place):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode()}")
@@ -125,7 +125,7 @@ def test_a_mount_point_takes_one_run_after_the_other(place):
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_move_that_is_cut_off_leaves_weights_that_the_next_run_moves(place, monkeypatch):
+def test_after_an_interrupted_move_the_next_run_moves_the_remaining_weights(place, monkeypatch):
     (place / "latest.manifest").write_bytes(b"manifest")
     move = shutil.move
 
@@ -145,8 +145,8 @@ def test_a_move_that_is_cut_off_leaves_weights_that_the_next_run_moves(place, mo
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_the_folder_of_a_live_run_is_refused_and_left_as_it_is(live, resume):
-    place, process = live
+def test_a_locked_folder_is_refused_and_left_unchanged(locked, resume):
+    place, process = locked
     with pytest.raises(PpzooError, match=f"^another run is writing into {place}: .*Global.output_dir$"):
         open_run_dir(place, resume=resume)
     assert [file.name for file in place.parent.iterdir()] == ["run"]
@@ -156,7 +156,7 @@ def test_the_folder_of_a_live_run_is_refused_and_left_as_it_is(live, resume):
     open_run_dir(place, resume=resume)
 
 
-def test_a_run_that_is_over_gives_its_folder_back(place):
+def test_a_finished_run_unlocks_its_folder(place):
     open_run_dir(place, resume=True)
     checkpoint.CheckpointSaver(None, place, interval=1).close()
     assert [file.name for file in place.iterdir()] == ["latest.pdparams"]
@@ -164,8 +164,8 @@ def test_a_run_that_is_over_gives_its_folder_back(place):
         assert p.stdout.readline() == b"held\n"
 
 
-def test_reading_a_checkpoint_neither_finishes_nor_undoes_what_is_being_saved(live):
-    place, process = live
+def test_loading_does_not_touch_a_checkpoint_that_is_being_saved(locked):
+    place, process = locked
     before = {file.name for file in place.iterdir()}
     staged = [place / name for name in ("latest.new.pdparams", ".latest.new.pdopt.x.tmp", "epoch_1.new.manifest")]
     for file in staged:
@@ -185,8 +185,8 @@ def test_reading_a_checkpoint_neither_finishes_nor_undoes_what_is_being_saved(li
 
 @pytest.mark.parametrize("moved", range(5))
 @pytest.mark.parametrize("before", [True, False])
-def test_a_checkpoint_whose_saving_was_interrupted_is_read_where_it_is(tmp_path, moved, before, monkeypatch):
-    """Whatever number of its files has been moved into place, the new one counts; reading changes nothing."""
+def test_a_checkpoint_is_loaded_after_an_interrupted_save(tmp_path, moved, before, monkeypatch):
+    """However many staged files were renamed, the new checkpoint is valid; loading changes nothing."""
     state, target = make_state(), tmp_path / "latest"
     if before:
         checkpoint.save_checkpoint(state, target)
@@ -212,7 +212,7 @@ def test_a_checkpoint_whose_saving_was_interrupted_is_read_where_it_is(tmp_path,
     assert again.progress.epoch == 2
     assert again.model.out.bias.tolist() == [1.0, 2.0, 3.0]
     assert found == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    finish_all(tmp_path)
+    recover_all(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         f"latest{suffix}" for suffix in (".manifest", ".pdopt", ".pdparams", ".pdstates")
     ]
@@ -228,7 +228,7 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_no_lock_is_followed_emptied_or_removed_that_is_not_ours(place, tmp_path, kind):
+def test_no_foreign_file_is_followed_emptied_or_removed_as_a_lock(place, tmp_path, kind):
     valuable = tmp_path / "valuable"
     valuable.write_text("text")
     PLANTED[kind](place / run_dir.LOCK, valuable)
@@ -245,23 +245,23 @@ def test_no_lock_is_followed_emptied_or_removed_that_is_not_ours(place, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
-def test_log_files_do_not_follow_what_was_planted(tmp_path, kind):
+def test_log_files_do_not_follow_links(tmp_path, kind):
     valuable = tmp_path / "valuable"
     valuable.write_text("text")
     PLANTED[kind](tmp_path / "train.log", valuable)
-    with pytest.raises(PpzooError, match=r"train\.log: cannot be written"):
+    with pytest.raises(PpzooError, match=r"cannot write .*train\.log"):
         Console(tmp_path / "train.log", every=1)
     assert valuable.read_text() == "text"
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written.*Not a directory"):
         open_run_dir(tmp_path / "file" / "run", resume=False)
 
 
-def test_a_folder_that_was_removed_is_held_anew(tmp_path):
+def test_a_removed_folder_is_locked_again(tmp_path):
     run = tmp_path / "run"
     open_run_dir(run, resume=False)
     os.remove(run / run_dir.LOCK)
@@ -271,27 +271,27 @@ def test_a_folder_that_was_removed_is_held_anew(tmp_path):
     run_dir.unlock(run)
 
 
-def test_by_default_a_gpu_build_computes_on_the_cpu_where_there_is_no_gpu_and_logs_it_once(caplog, monkeypatch):
+def test_auto_selects_the_cpu_without_gpus_and_logs_it_once(caplog, monkeypatch):
     monkeypatch.setattr(device.logger, "propagate", True)
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 0)
-    device._any_device.cache_clear()
+    device._auto_device.cache_clear()
     with caplog.at_level("INFO", logger="ppzoo"):
         assert [select_device("auto"), select_device("auto")] == ["cpu", "cpu"]
-    device._any_device.cache_clear()
+    device._auto_device.cache_clear()
     assert [record.getMessage() for record in caplog.records] == [
         "using the CPU: PaddlePaddle sees no GPU (Global.device is auto)"
     ]
-    with pytest.raises(DeviceError, match=r"expected a GPU numbered 0, got .* sees 0"):
+    with pytest.raises(DeviceError, match=r"expected GPU 0, but PaddlePaddle sees 0 GPUs"):
         select_device("gpu")
 
 
-def test_a_cpu_build_says_once_that_it_goes_on_without_the_gpu(caplog, monkeypatch):
+def test_a_cpu_build_logs_once_that_it_uses_the_cpu(caplog, monkeypatch):
     monkeypatch.setattr(device.logger, "propagate", True)
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: False)
     with caplog.at_level("INFO", logger="ppzoo"):
         assert [select_device("gpu:1"), select_device("gpu:1")] == ["cpu", "cpu"]
     assert [record.getMessage() for record in caplog.records] == [
-        "Global.device is gpu:1, but this PaddlePaddle is built for the CPU: going on there"
+        "using the CPU: this PaddlePaddle build has no CUDA support (Global.device is gpu:1)"
     ]
     assert paddle.get_device() == "cpu"

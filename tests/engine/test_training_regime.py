@@ -1,4 +1,4 @@
-"""Gathered gradients, epochs of a given length, loss scaling, averaged weights, early stopping: each by its rule."""
+"""Gradient accumulation, epochs of a given length, loss scaling, EMA, early stopping and running metrics."""
 
 import numpy as np
 import paddle
@@ -9,7 +9,7 @@ from ppzoo.engine import (
     CheckpointSaver,
     EarlyStopping,
     ExponentialMovingAverage,
-    LossScaler,
+    GradScaler,
     MixedPrecision,
     Plan,
     StepLoader,
@@ -22,7 +22,7 @@ from ppzoo.engine import (
 )
 from ppzoo.engine.checkpoint import checkpoint
 from ppzoo.engine.distributed import _Several
-from ppzoo.engine.running_metrics import Part, RunningMetrics, total_weights, weights_of
+from ppzoo.engine.running_metrics import BatchStats, RunningMetrics, loss_weights, total_weights
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, TrainingError
 from ppzoo.events import Callback
 from ppzoo.losses import LOSSES, CombinedLoss
@@ -31,7 +31,7 @@ from ppzoo.weights import read_pdparams
 
 
 class Linear(paddle.nn.Layer):
-    """No batch norm and no dropout, so that a batch may be cut into pieces."""
+    """No batch norm and no dropout, so that a batch can be divided."""
 
     def __init__(self):
         super().__init__()
@@ -42,39 +42,39 @@ class Linear(paddle.nn.Layer):
 
 
 class Merged(Batches):
-    """Some batches of `Batches` in one."""
+    """Several batches of `Batches` concatenated."""
 
-    def __init__(self, sizes, together):
+    def __init__(self, sizes, count):
         super().__init__(sizes)
-        self.together = together
+        self.count = count
 
     def __len__(self):
-        return -(-len(self.sizes) // self.together)
+        return -(-len(self.sizes) // self.count)
 
     def epoch(self, epoch, start_step=0):
-        for batches in StepLoader(Batches(self.sizes), update_freq=self.together).epoch(epoch, start_step):
+        for batches in StepLoader(Batches(self.sizes), update_freq=self.count).epoch(epoch, start_step):
             for key in ("images", "labels", "indices"):
                 setattr(batches[0], key, paddle.concat([getattr(batch, key) for batch in batches]))
             yield batches[0]
 
 
-# --- steps of several batches ----------------------------------------------------------------------------------------
+# --- gradient accumulation -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 3, 4, 1, 2)])
-def test_gathered_gradients_equal_those_of_one_large_batch(sizes):
+def test_accumulated_gradients_equal_those_of_one_large_batch(sizes):
     steps = StepLoader(Batches(sizes), update_freq=2)
     pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
     first, second = Reports(), Reports()
     make_trainer(pieces, first, steps=steps).fit()
     make_trainer(whole, second, steps=StepLoader(Merged(sizes, 2))).fit()
-    assert pieces.schedule.last_epoch == whole.schedule.last_epoch == len(steps) * EPOCHS
+    assert pieces.scheduler.last_epoch == whole.scheduler.last_epoch == len(steps) * EPOCHS
     expected = tensors(whole)
     for key, value in tensors(pieces).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-6, atol=1e-6, err_msg=key)
-    for (epoch, figures, rate), (same, others, other_rate) in zip(first.train, second.train, strict=True):
+    for (epoch, metrics, rate), (same, others, other_rate) in zip(first.train, second.train, strict=True):
         assert (epoch, rate) == (same, other_rate)
-        assert figures == pytest.approx(others, rel=1e-6)
+        assert metrics == pytest.approx(others, rel=1e-6)
 
 
 UNEVEN = {"class_weights": [0.0, 0.2, 3.0]}
@@ -86,7 +86,7 @@ WEIGHED = {
 
 @pytest.mark.parametrize("name", WEIGHED)
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 1, 4, 1, 2)])
-def test_gathered_gradients_are_those_of_one_weighted_mean(name, sizes):
+def test_accumulated_gradients_are_those_of_one_weighted_mean(name, sizes):
     steps = StepLoader(Batches(sizes), update_freq=2)
     pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
     first, second = Reports(), Reports()
@@ -97,8 +97,8 @@ def test_gathered_gradients_are_those_of_one_weighted_mean(name, sizes):
     expected = tensors(whole)
     for key, value in tensors(pieces).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)
-    for (_, figures, _), (_, others, _) in zip(first.train, second.train, strict=True):
-        assert figures == pytest.approx(others, rel=1e-5)
+    for (_, metrics, _), (_, others, _) in zip(first.train, second.train, strict=True):
+        assert metrics == pytest.approx(others, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", WEIGHED)
@@ -108,31 +108,31 @@ def test_the_gradients_of_several_processes_are_those_of_one_weighted_mean(name)
 
     def gradient(rows, share=lambda losses, weights: (losses["loss"], 1.0)):
         output, label = paddle.to_tensor(scores[rows], stop_gradient=False), paddle.to_tensor(labels[rows])
-        total, factor = share(loss(output, label), weights_of(loss, label))
+        total, factor = share(loss(output, label), loss_weights(loss, label))
         (total * factor).backward()
         return output.grad.numpy()
 
     parts = [slice(0, 2), slice(2, 5), slice(5, 9)]
-    together = total_weights([weights_of(loss, paddle.to_tensor(labels[rows])) for rows in parts])
+    together = total_weights([loss_weights(loss, paddle.to_tensor(labels[rows])) for rows in parts])
     training = make_trainer(make_state())
     training.processes = object.__new__(_Several)  # without the connection
     training.processes.size = len(parts)
 
     def share(losses, weights):
-        return training._share(losses, weights, together, together)
+        return training._weigh(losses, weights, [BatchStats(0, {}, {}, together)], None)
 
     averaged = np.concatenate([gradient(rows, share) for rows in parts]) / len(parts)
     np.testing.assert_allclose(averaged, gradient(slice(None)), atol=1e-7)
 
 
-def test_a_checkpoint_from_before_losses_had_weights_goes_on():
-    tally = RunningMetrics(MetricList([]))
-    tally.restore({"images": 8, "sums": {"A": 4.0, "B": 8.0, "loss": 12.0}, "metric": {}})
-    tally.add([Part(2, {"A": 1.0, "B": 2.0, "loss": 3.0}, {}, {"A": 2, "B": 2})])
-    assert tally.figures() == {"A": 0.6, "B": 1.2, "loss": pytest.approx(1.8)}
+def test_running_metrics_without_weights_are_loaded():
+    metrics = RunningMetrics(MetricList([]))
+    metrics.load_state_dict({"images": 8, "sums": {"A": 4.0, "B": 8.0, "loss": 12.0}, "metric": {}})
+    metrics.update([BatchStats(2, {"A": 1.0, "B": 2.0, "loss": 3.0}, {}, {"A": 2, "B": 2})])
+    assert metrics.compute() == {"A": 0.6, "B": 1.2, "loss": pytest.approx(1.8)}
 
 
-def test_what_remains_of_an_epoch_makes_a_smaller_step_or_is_dropped():
+def test_the_last_batches_of_an_epoch_make_a_smaller_step_or_are_dropped():
     batches = Batches((1, 1, 1, 1, 1))
     lengths = [len(step) for step in StepLoader(batches, update_freq=2).epoch(0)]
     assert lengths == [2, 2, 1]
@@ -143,7 +143,7 @@ def test_what_remains_of_an_epoch_makes_a_smaller_step_or_is_dropped():
         StepLoader(batches, update_freq=6, drop_last=True)
 
 
-def test_epochs_of_a_given_length_go_through_the_data_without_a_gap():
+def test_epochs_of_a_given_length_pass_over_the_data_without_a_gap():
     class Numbered(Batches):
         def epoch(self, epoch, start_step=0):
             for step in range(start_step, STEPS):
@@ -157,7 +157,7 @@ def test_epochs_of_a_given_length_go_through_the_data_without_a_gap():
     assert list(steps.epoch(1, 3)) == []
 
 
-def test_readers_are_closed_when_an_epoch_ends_in_the_middle_of_a_pass():
+def test_the_loader_is_closed_when_an_epoch_ends_within_a_pass():
     closed = []
 
     class Watched(Batches):
@@ -171,44 +171,42 @@ def test_readers_are_closed_when_an_epoch_ends_in_the_middle_of_a_pass():
     assert closed == [0]
 
 
-# --- everything at once, interrupted ---------------------------------------------------------------------------------
+# --- all features, interrupted ----------------------------------------------------------------------------------------
 
 
-def everything():
+def make_full_state():
     state = make_state(
-        precision=MixedPrecision(scaler=LossScaler(2.0**10, dynamic=True)),
-        patience=EarlyStopping(9, higher_is_better=False),
+        amp=MixedPrecision(grad_scaler=GradScaler(2.0**10, dynamic=True)),
+        early_stopping=EarlyStopping(9, higher_is_better=False),
     )
-    state.average = ExponentialMovingAverage(state.model, 0.9)
+    state.ema = ExponentialMovingAverage(state.model, 0.9)
     return state
 
 
-def trainer_of_everything(state, *callbacks):
-    def figures():
+def make_full_trainer(state, *callbacks):
+    def evaluate():
         return {"loss": float(sum(value.abs().sum() for value in state.model.parameters()))}
 
     steps = StepLoader(Batches(), update_freq=2, iter_per_epoch=6)
-    return make_trainer(state, *callbacks, steps=steps, evaluate=figures)
+    return make_trainer(state, *callbacks, steps=steps, evaluate=evaluate)
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5, 8])
-def test_a_stopped_run_with_all_of_it_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path, stop_after):
-    whole, expected = everything(), Reports()
-    trainer_of_everything(whole, expected).fit()
+def test_resume_with_all_features_is_bit_identical(tmp_path, stop_after):
+    whole, expected = make_full_state(), Reports()
+    make_full_trainer(whole, expected).fit()
 
-    stopped, reports = everything(), Reports()
+    stopped, reports = make_full_state(), Reports()
     with pytest.raises(Interrupted):
-        trainer_of_everything(
-            stopped, CheckpointSaver(stopped, tmp_path, interval=1), reports, StopAfter(stop_after)
-        ).fit()
-    resumed = everything()
+        make_full_trainer(stopped, CheckpointSaver(stopped, tmp_path, interval=1), reports, StopAfter(stop_after)).fit()
+    resumed = make_full_state()
     load_checkpoint(resumed, latest_checkpoint(tmp_path))
-    trainer_of_everything(resumed, reports).fit()
+    make_full_trainer(resumed, reports).fit()
     assert_equal(tensors(resumed), tensors(whole))
-    assert_equal(arrays(resumed.average), arrays(whole.average))
+    assert_equal(arrays(resumed.ema), arrays(whole.ema))
     assert reports.train == expected.train
-    saved, wanted = resumed.progress_dict(), whole.progress_dict()
-    assert saved == wanted
+    saved = resumed.state_dict()
+    assert saved == whole.state_dict()
     assert saved["average_updates"] == 3 * EPOCHS
     assert saved["loss_scaler"]["good"] == 3 * EPOCHS
 
@@ -220,112 +218,112 @@ def arrays(average):
 # --- loss scaling ----------------------------------------------------------------------------------------------------
 
 
-def test_scaling_the_loss_by_a_power_of_two_changes_no_bit():
-    plain, scaled = make_state(), make_state(precision=MixedPrecision(scaler=LossScaler(2.0**12, dynamic=True)))
+def test_scaling_the_loss_by_a_power_of_two_is_bit_identical():
+    plain, scaled = make_state(), make_state(amp=MixedPrecision(grad_scaler=GradScaler(2.0**12, dynamic=True)))
     make_trainer(plain).fit()
     make_trainer(scaled).fit()
     assert_equal(tensors(scaled), tensors(plain))
 
 
 class Overflow(Callback):
-    """The gradients of some steps are not finite."""
+    """Makes the gradients of some steps infinite."""
 
     def __init__(self, trainer, *steps):
-        self.made, self.loss, self.steps = 0, trainer.loss, steps
+        self.step, self.loss, self.steps = 0, trainer.loss, steps
         trainer.loss = self
 
     def __call__(self, output, label):
         losses = dict(self.loss(output, label))
-        if self.made in self.steps:
-            losses["loss"] = losses["loss"] + paddle.sqrt(output * 0.0).sum()  # 0, but its slope is infinite
-        self.made += 1
+        if self.step in self.steps:
+            losses["loss"] = losses["loss"] + paddle.sqrt(output * 0.0).sum()  # 0 with an infinite derivative
+        self.step += 1
         return losses
 
 
-def test_a_step_that_overflows_is_left_out_counted_and_said_but_the_schedule_goes_on(caplog, monkeypatch):
+def test_a_step_that_overflows_is_skipped_and_logged_and_the_schedule_advances(caplog, monkeypatch):
     monkeypatch.setattr(amp.logger, "propagate", True)
-    state = make_state(precision=MixedPrecision(scaler=LossScaler(1024.0, dynamic=True)))
-    state.average = ExponentialMovingAverage(state.model, 0.9)
+    state = make_state(amp=MixedPrecision(grad_scaler=GradScaler(1024.0, dynamic=True)))
+    state.ema = ExponentialMovingAverage(state.model, 0.9)
     training, before = make_trainer(state, plan=Plan(1)), tensors(state)
     Overflow(training, 0, 2)
     seen = []
 
-    class Look(Callback):
+    class RecordWeights(Callback):
         def on_step_end(self, report):
             seen.append(tensors(state)["out.weight"])
 
-    training.callbacks.append(Look())
+    training.callbacks.append(RecordWeights())
     with caplog.at_level("INFO", logger="ppzoo"):
         training.fit()
     np.testing.assert_array_equal(seen[0], before["out.weight"])
     assert not np.array_equal(seen[1], seen[0])
     np.testing.assert_array_equal(seen[2], seen[1])
-    assert state.precision.scaler.state() == {"scale": 256.0, "good": 1, "skipped": 2, "in_a_row": 0}
-    assert state.average.updates == STEPS - 2
-    assert state.schedule.last_epoch == STEPS
+    assert state.amp.grad_scaler.state_dict() == {"scale": 256.0, "good": 1, "skipped": 2, "in_a_row": 0}
+    assert state.ema.updates == STEPS - 2
+    assert state.scheduler.last_epoch == STEPS
     assert [record.getMessage() for record in caplog.records] == [
-        "the gradients overflowed: the step is left out (1 so far), the loss is scaled by 512 from here on",
-        "the gradients overflowed: the step is left out (2 so far), the loss is scaled by 256 from here on",
+        "skipping step 1: gradients overflowed (scale 1024 -> 512)",
+        "skipping step 3: gradients overflowed (scale 512 -> 256)",
     ]
 
 
-def test_the_scale_doubles_after_many_good_steps_and_a_fixed_one_stays(monkeypatch):
-    monkeypatch.setattr(LossScaler, "INTERVAL", 3)
-    moving, fixed = LossScaler(8.0, dynamic=True), LossScaler(8.0)
+def test_a_dynamic_scale_doubles_after_an_interval_and_a_fixed_one_stays(monkeypatch):
+    monkeypatch.setattr(GradScaler, "INTERVAL", 3)
+    moving, fixed = GradScaler(8.0, dynamic=True), GradScaler(8.0)
     scales = []
     for finite in (True, True, False, True, True, True, True):
-        moving.note(finite)
-        fixed.note(finite)
+        moving.update(finite, 1)
+        fixed.update(finite, 1)
         scales.append(moving.scale)
     assert scales == [8, 8, 4, 4, 4, 8, 8]
     assert (fixed.scale, fixed.skipped) == (8, 1)
 
 
 def test_gradients_that_always_overflow_stop_the_run():
-    state = make_state(precision=MixedPrecision(scaler=LossScaler(1024.0, dynamic=True)))
+    state = make_state(amp=MixedPrecision(grad_scaler=GradScaler(1024.0, dynamic=True)))
     training = make_trainer(state, plan=Plan(100))
     Overflow(training, *range(1000))
-    with pytest.raises(TrainingError, match="the gradients overflowed at 30 steps in a row"):
+    with pytest.raises(TrainingError, match="the gradients overflowed in 30 steps in a row"):
         training.fit()
 
 
-def test_the_cpu_says_that_it_computes_in_float32(caplog, monkeypatch):
+def test_amp_on_the_cpu_logs_that_it_uses_float32(caplog, monkeypatch):
     monkeypatch.setattr(amp.logger, "propagate", True)
     device.select_device("cpu")
     with caplog.at_level("INFO", logger="ppzoo"):
         made = build_mixed_precision(level="O2", dtype="float16", scale=128.0, dynamic=True)
-    assert made.scaler is None
+    assert made.grad_scaler is None
     assert [record.getMessage() for record in caplog.records] == [
-        "AMP: PaddlePaddle has no half-precision operators for the CPU; computing in float32 there"
+        "AMP: using float32: PaddlePaddle has no half-precision operators for the CPU"
     ]
 
 
 @pytest.mark.filterwarnings("ignore:amp_guard can only be enabled")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_a_gpu_computes_in_the_precision_that_it_has_or_refuses(monkeypatch, dtype):
+def test_a_gpu_uses_a_supported_precision_or_is_refused(monkeypatch, dtype):
     options = {"level": "O2", "dtype": dtype, "scale": 128.0, "dynamic": True}
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: True)
     made = build_mixed_precision(**options, evaluation=True)
-    assert (made.scaler is None) == (dtype == "bfloat16")
-    with made.cast(), made.eval_cast():
+    assert (made.grad_scaler is None) == (dtype == "bfloat16")
+    with made.autocast(), made.eval_autocast():
         assert Linear()(paddle.ones([1, 3, 8, 8])).shape == [1, 3]
     monkeypatch.setattr(paddle.amp, f"is_{dtype}_supported", lambda: False)
-    with pytest.raises(DeviceError, match=f"AMP.dtype: this device cannot compute in {dtype}; set AMP.use_amp to Fal"):
+    with pytest.raises(DeviceError, match=f"AMP.dtype: this device does not support {dtype}; set AMP.use_amp to Fal"):
         build_mixed_precision(**options)
 
 
-# --- averaged weights ------------------------------------------------------------------------------------------------
+# --- EMA -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("warmup", [True, False])
-def test_the_average_is_that_of_the_formula(warmup):
+def test_the_average_follows_its_formula(warmup):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.7, warmup)
-    expected = arrays(state.average)
+    state.ema = ExponentialMovingAverage(state.model, 0.7, warmup)
+    expected = arrays(state.ema)
     count = 0
 
-    class Follow(Callback):
+    class ComputeAverage(Callback):
         def on_step_end(self, report):
             nonlocal count
             count += 1
@@ -333,60 +331,60 @@ def test_the_average_is_that_of_the_formula(warmup):
             for name, value in state.model.state_dict().items():
                 expected[name] = decay * expected[name] + (1 - decay) * np.array(value)
 
-    make_trainer(state, Follow()).fit()
-    for name, value in arrays(state.average).items():
+    make_trainer(state, ComputeAverage()).fit()
+    for name, value in arrays(state.ema).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-def judged_by(state, figures):
-    """Evaluations that answer `figures` one after another: of the weights, then of the averaged ones."""
-    answers = iter(figures)
+def make_evaluated_trainer(state, accuracies):
+    """Return a trainer whose evaluations return `accuracies`, those of the weights and of their averages in turn."""
+    values = iter(accuracies)
     return make_trainer(
         state,
-        evaluate=lambda: {"loss": 1.0, "top1": next(answers)},
+        evaluate=lambda: {"loss": 1.0, "top1": next(values)},
         plan=Plan(EPOCHS, main="top1", higher_is_better=True),
     )
 
 
-def test_the_better_weights_are_named_and_are_the_best_model(tmp_path):
+def test_the_best_model_has_the_better_of_trained_and_averaged_weights(tmp_path):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.5)
-    training = judged_by(state, [0.5, 0.4, 0.6, 0.7, 0.1, 0.7])
+    state.ema = ExponentialMovingAverage(state.model, 0.5)
+    training = make_evaluated_trainer(state, [0.5, 0.4, 0.6, 0.7, 0.1, 0.7])
     reports, folder = [], tmp_path
 
-    class Look(Callback):
+    class CompareBestModel(Callback):
         def on_epoch_end(self, report):
             reports.append((report.is_best, report.averaged, report.evaluation["top1_ema"]))
             best = read_pdparams(folder / "best_model.pdparams")
             if report.is_best:
                 name = "average" if report.averaged else "weights"
-                expected = state.average.values if report.averaged else state.model.state_dict()
+                expected = state.ema.values if report.averaged else state.model.state_dict()
                 assert all(np.array_equal(best[key], np.array(value)) for key, value in expected.items()), name
 
-    training.callbacks += [CheckpointSaver(state, folder, interval=1), Look()]
+    training.callbacks += [CheckpointSaver(state, folder, interval=1), CompareBestModel()]
     summary = training.fit()
     assert reports == [(True, False, 0.4), (True, True, 0.7), (False, False, 0.7)]
     assert (summary.best, summary.best_epoch, summary.averaged) == (0.7, 1, True)
     latest, beside = (read_pdparams(folder / f"latest.{suffix}") for suffix in ("pdparams", "pdema"))
     assert all(np.array_equal(latest[key], np.array(value)) for key, value in state.model.state_dict().items())
-    assert all(np.array_equal(beside[key], np.array(value)) for key, value in state.average.values.items())
+    assert all(np.array_equal(beside[key], np.array(value)) for key, value in state.ema.values.items())
     names = paddle.load(str(folder / "best_model.pdparams"), keep_name_table=True)["StructuredToParameterName@@"]
     assert names == {key: value.name for key, value in state.model.state_dict().items()}
 
 
-def test_a_run_goes_on_from_the_best_model_too_whichever_weights_come_first_there(tmp_path):
+def test_a_run_resumes_from_a_best_model_of_averaged_weights(tmp_path):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.5)
-    training = judged_by(state, [0.5, 0.7])
+    state.ema = ExponentialMovingAverage(state.model, 0.5)
+    training = make_evaluated_trainer(state, [0.5, 0.7])
     training.plan = Plan(1, main="top1", higher_is_better=True)
     training.callbacks.append(CheckpointSaver(state, tmp_path, interval=1))
     training.fit()
     found = make_state()
-    found.average = ExponentialMovingAverage(found.model, 0.5)
+    found.ema = ExponentialMovingAverage(found.model, 0.5)
     load_checkpoint(found, tmp_path / "best_model")
     assert_equal(tensors(found), tensors(state))
-    assert_equal(arrays(found.average), arrays(state.average))
-    assert found.average.updates == STEPS
+    assert_equal(arrays(found.ema), arrays(state.ema))
+    assert found.ema.updates == STEPS
 
     plain = make_state()
     load_checkpoint(plain, tmp_path / "best_model")
@@ -395,20 +393,20 @@ def test_a_run_goes_on_from_the_best_model_too_whichever_weights_come_first_ther
     assert not (tmp_path / "best_model.pdema").exists()
 
 
-def test_an_average_may_begin_where_a_checkpoint_has_none(tmp_path, caplog, monkeypatch):
+def test_an_average_is_initialized_from_a_checkpoint_without_one(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(checkpoint.logger, "propagate", True)
     state = make_state()
     make_trainer(state, CheckpointSaver(state, tmp_path, interval=9)).fit()
     found = make_state()
-    found.average = ExponentialMovingAverage(found.model, 0.5)
+    found.ema = ExponentialMovingAverage(found.model, 0.5)
     with caplog.at_level("INFO", logger="ppzoo"):
         load_checkpoint(found, tmp_path / "latest")
-    assert "latest has no averaged weights: the average begins with its weights" in caplog.text
-    assert_equal(arrays(found.average), {key: np.array(value) for key, value in state.model.state_dict().items()})
+    assert "latest has no averaged weights: initializing the average with its weights" in caplog.text
+    assert_equal(arrays(found.ema), {key: np.array(value) for key, value in state.model.state_dict().items()})
 
 
-def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
-    """It has the averages in `.pdparams` and the trained weights in `.pdema`."""
+def test_the_average_of_a_run_of_paddleclas_is_resumed(tmp_path):
+    """PaddleClas saves the averages in `.pdparams` and the trained weights in `.pdema`."""
     state, other = make_state(), make_state()
     make_trainer(other, plan=Plan(1)).fit()
     paddle.save(state.model.state_dict(), str(tmp_path / "epoch_1.pdema"))
@@ -416,16 +414,16 @@ def test_the_average_of_a_run_of_paddleclas_goes_on(tmp_path):
     paddle.save(state.optimizer.state_dict(), str(tmp_path / "epoch_1.pdopt"))
     paddle.save({"metric": 0.5, "epoch": 1}, str(tmp_path / "epoch_1.pdstates"))
     found = make_state()
-    found.average = ExponentialMovingAverage(found.model, 0.5)
+    found.ema = ExponentialMovingAverage(found.model, 0.5)
     load_checkpoint(found, tmp_path / "epoch_1")
     assert_equal(tensors(found), tensors(state))
-    assert_equal(arrays(found.average), {key: np.array(value) for key, value in other.model.state_dict().items()})
-    assert found.average.updates == STEPS
+    assert_equal(arrays(found.ema), {key: np.array(value) for key, value in other.model.state_dict().items()})
+    assert found.ema.updates == STEPS
 
 
-def test_a_damaged_average_is_noticed(tmp_path):
+def test_a_checkpoint_without_its_averages_is_incomplete(tmp_path):
     state = make_state()
-    state.average = ExponentialMovingAverage(state.model, 0.5)
+    state.ema = ExponentialMovingAverage(state.model, 0.5)
     checkpoint.save_checkpoint(state, tmp_path / "latest")
     (tmp_path / "latest.pdema").unlink()
     assert latest_checkpoint(tmp_path) is None
@@ -434,43 +432,43 @@ def test_a_damaged_average_is_noticed(tmp_path):
 # --- early stopping --------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_gains_nothing_any_more_ends_early_and_says_so(tmp_path, caplog, monkeypatch):
+def test_early_stopping_ends_a_run_and_is_logged_and_restored(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(trainer.logger, "propagate", True)
-    state = make_state(patience=EarlyStopping(2, min_gain=0.05))
-    training = judged_by(state, [0.5, 0.6, 0.64, 0.62, 0.9])
+    state = make_state(early_stopping=EarlyStopping(2, min_gain=0.05))
+    training = make_evaluated_trainer(state, [0.5, 0.6, 0.64, 0.62, 0.9])
     training.plan = Plan(10, main="top1", higher_is_better=True)
     training.callbacks.append(CheckpointSaver(state, tmp_path, interval=9))
     with caplog.at_level("INFO", logger="ppzoo"):
         summary = training.fit()
     assert (summary.epochs, summary.best, summary.best_epoch) == (4, 0.64, 2)
-    line = "stopped early after epoch 4: 2 evaluations without a gain of more than 0.05 in top1"
+    line = "stopping early after epoch 4: 2 evaluations without an improvement of more than 0.05 in top1"
     assert line in [record.getMessage() for record in caplog.records]
 
-    again = make_state(patience=EarlyStopping(2, min_gain=0.05))
+    again = make_state(early_stopping=EarlyStopping(2, min_gain=0.05))
     load_checkpoint(again, tmp_path / "latest")
-    assert judged_by(again, []).fit().epochs == 4
+    assert make_evaluated_trainer(again, []).fit().epochs == 4
 
 
-@pytest.mark.parametrize(("higher", "figures"), [(True, [1, 2, 2, 3, 3, 3]), (False, [3, 2, 2, 1, 1, 1])])
-def test_an_equal_figure_is_no_gain(higher, figures):
-    patience = EarlyStopping(2, higher_is_better=higher)
-    over = []
-    for figure in figures:
-        patience.note(figure)
-        over.append(patience.is_over)
-    assert over == [False] * 5 + [True]
+@pytest.mark.parametrize(("higher", "values"), [(True, [1, 2, 2, 3, 3, 3]), (False, [3, 2, 2, 1, 1, 1])])
+def test_an_equal_value_is_no_improvement(higher, values):
+    early_stopping = EarlyStopping(2, higher_is_better=higher)
+    stops = []
+    for value in values:
+        early_stopping.update(value)
+        stops.append(early_stopping.should_stop)
+    assert stops == [False] * 5 + [True]
 
 
-# --- what is computed when -------------------------------------------------------------------------------------------
+# --- running metrics -------------------------------------------------------------------------------------------------
 
 
-def test_running_metrics_are_computed_when_they_are_shown():
+def test_running_metrics_are_computed_at_their_interval():
     state, seen = make_state(), []
 
-    class Look(Callback):
+    class RecordMetrics(Callback):
         def on_step_end(self, report):
-            seen.append(sorted(report.figures))
+            seen.append(sorted(report.metrics))
 
-    training = make_trainer(state, Look(), plan=Plan(1, metrics_interval=3))
+    training = make_trainer(state, RecordMetrics(), plan=Plan(1, metrics_interval=3))
     training.fit()
     assert seen == [["loss"], ["loss"], ["loss", "top1"], ["loss", "top1"]]

@@ -295,7 +295,7 @@ def test_a_training_with_all_settings_says_what_it_does(place, tmp_path):
     folder = tmp_path / "MobileNetV2_x0_25"
     log = (folder / "train.log").read_text()
     assert "epoch 1/4  step 2/2  loss" in log
-    assert "stopped early after epoch 2: 1 evaluations without a gain of more than 1 in top1" in log
+    assert "stopping early after epoch 2: 1 evaluations without an improvement of more than 1 in top1" in log
     entries = history(folder)
     assert len(entries) == 2
     assert {"loss", "top1", "loss_ema", "top1_ema"} <= entries[0]["eval"].keys()
@@ -514,21 +514,21 @@ def test_a_run_rolls_back_where_numbers_go_wrong_and_a_kill_changes_nothing(plac
     from ppzoo import engine
     from ppzoo.errors import NotFiniteError
 
-    backward = engine.Trainer._backward
+    train_step = engine.Trainer._train_step
     steps = []
 
-    def wrong_at_times(self, *batch_and_weights):
+    def wrong_at_times(self, batches):
         progress = self.state.progress
         if (progress.epoch, progress.step) == (2, 1) and progress.rollbacks < 2:
             raise NotFiniteError("the loss is nan")
         steps.append(progress.rollbacks)
         if killed and steps.count(2) == 2:
             os.kill(os.getpid(), 15)
-        return backward(self, *batch_and_weights)
+        return train_step(self, batches)
 
     settings = (f"Global.output_dir={tmp_path}", "Global.on_nan=rollback", "Global.save_interval_steps=1")
     with monkeypatch.context() as patch:
-        patch.setattr(engine.Trainer, "_backward", wrong_at_times)
+        patch.setattr(engine.Trainer, "_train_step", wrong_at_times)
         if killed:
             assert main(command("train", place, *settings)) == 143
             killed = False

@@ -1,4 +1,4 @@
-"""Several processes under PaddlePaddle's launcher on this machine: what one alone would do, and all end together."""
+"""Several processes of PaddlePaddle's launcher on this machine: results equal those of one, and failures end all."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def children(process):
 
 
 class Launched:
-    """A command that is the launcher, or starts it, in a folder."""
+    """A command that is or starts the launcher."""
 
     def __init__(self, folder, command):
         self.folder = folder
@@ -86,10 +86,10 @@ class Launched:
             if text in self.text(0):
                 return
             time.sleep(0.1)
-        pytest.fail(f"{text!r} did not come: {self.text(0)}")
+        pytest.fail(f"{text!r} was not logged: {self.text(0)}")
 
     def pid(self, rank):
-        """The process of that number."""
+        """Return the process id of a rank."""
         launchers = [self.process.pid, *children(self.process.pid)]
         for child in (child for launcher in launchers for child in children(launcher)):
             if f"PADDLE_TRAINER_ID={rank}\0" in Path(f"/proc/{child}/environ").read_text():
@@ -101,7 +101,7 @@ class Launched:
 
 
 def launch(place, folder, count, program, *arguments):
-    """The launcher with `count` processes of a program, in a folder."""
+    """Start the launcher with `count` processes of a program."""
     options = ["--nproc_per_node", str(count), "--log_dir", str(folder / "log")]
     launcher = [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", *options]
     return Launched(folder, [*launcher, str(program), "-c", str(place / "config.yaml"), *arguments])
@@ -114,7 +114,7 @@ def train(place, folder, *arguments):
 
 @pytest.fixture(scope="module")
 def whole(place, tmp_path_factory):
-    """The folder of a run of two processes that nothing disturbed."""
+    """The folder of an undisturbed run of two processes."""
     folder = tmp_path_factory.mktemp("whole")
     run = train(place, folder)
     assert run.end() == 0, run.text(0)
@@ -123,7 +123,7 @@ def whole(place, tmp_path_factory):
 
 
 def outcome(folder):
-    """All that a run leaves of figures, and its weights."""
+    """Return the metrics and the weights of a run."""
     lines = map(json.loads, (folder / "history.jsonl").read_text().splitlines())
     return [(line["epoch"], line["train"], line["eval"], line["lr"]) for line in lines], read_pdparams(
         folder / "latest.pdparams"
@@ -131,9 +131,9 @@ def outcome(folder):
 
 
 def assert_same_run(folder, whole):
-    figures, weights = outcome(folder)
+    metrics, weights = outcome(folder)
     expected, expected_weights = outcome(whole)
-    assert figures == expected
+    assert metrics == expected
     for name, value in expected_weights.items():
         np.testing.assert_array_equal(weights[name], value, err_msg=name)
 
@@ -142,14 +142,14 @@ EVALUATE = """
 import sys
 from ppzoo import builders
 config = builders.read_config(sys.argv[2], sys.argv[3:], "eval")
-with builders.processes(config) as processes:
-    print({name: value.hex() for name, value in builders.evaluation(config, processes).items()}, flush=True)
+with builders.join_processes(config) as processes:
+    print({name: value.hex() for name, value in builders.evaluate(config, processes).items()}, flush=True)
 """
 
 
-def test_evaluation_answers_the_same_on_one_two_and_three_processes(place, whole, tmp_path):
+def test_evaluation_by_one_two_and_three_processes_is_bit_identical(place, whole, tmp_path):
     (tmp_path / "evaluate.py").write_text(EVALUATE)
-    answers = []
+    results = []
     for count in (1, 2, 3):
         folder = tmp_path / str(count)
         folder.mkdir()
@@ -158,12 +158,12 @@ def test_evaluation_answers_the_same_on_one_two_and_three_processes(place, whole
             place, folder, count, tmp_path / "evaluate.py", f"Global.pretrained_model={whole / 'latest'}", every
         )
         assert run.end() == 0, run.text(0)
-        answers += [run.text(rank).splitlines()[-1] for rank in range(count)]
-    assert "AveragePrecision" in answers[0]
-    assert len(set(answers)) == 1
+        results += [run.text(rank).splitlines()[-1] for rank in range(count)]
+    assert "AveragePrecision" in results[0]
+    assert len(set(results)) == 1
 
 
-def test_a_signal_to_the_launcher_lets_all_save_and_say_so(place, tmp_path):
+def test_a_signal_to_the_launcher_saves_and_stops_all(place, tmp_path):
     run = train(place, tmp_path)
     run.wait_for("epoch 2/4  step 1/")
     run.process.terminate()
@@ -187,7 +187,7 @@ def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 
-def test_a_run_that_is_finished_stays_as_it_is(place, whole, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(place, whole, tmp_path):
     own = tmp_path / "output" / "MobileNetV1_x0_25"
     shutil.copytree(whole, own)
     before = {file: file.read_bytes() for file in own.rglob("*") if file.is_file()}
@@ -197,9 +197,9 @@ def test_a_run_that_is_finished_stays_as_it_is(place, whole, tmp_path):
     assert {file: file.read_bytes() for file in own.rglob("*") if file.is_file()} == before
 
 
-def test_a_broken_evaluation_image_of_one_process_ends_all_before_training(place, tmp_path):
+def test_a_broken_evaluation_image_ends_all_before_training(place, tmp_path):
     lines = (place / "train.txt").read_text().splitlines()
-    lines[-2] = "gone.png 0"  # not among those that are tried out
+    lines[-2] = "gone.png 0"  # not one of those that are tried out first
     (tmp_path / "list.txt").write_text("\n".join(lines))
     run = train(place, tmp_path, "-o", f"DataLoader.Eval.dataset.cls_label_path={tmp_path / 'list.txt'}")
     assert run.end() != 0
@@ -209,7 +209,7 @@ def test_a_broken_evaluation_image_of_one_process_ends_all_before_training(place
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tmp_path, victim):
+def test_when_one_is_killed_all_end_and_the_next_launch_resumes(place, whole, tmp_path, victim):
     run = train(place, tmp_path, "-o", "Global.save_interval_steps=1")
     run.wait_for("epoch 2/4  step 1/")
     os.kill(run.pid(victim), signal.SIGKILL)
@@ -217,33 +217,33 @@ def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tm
     assert run.end() != 0
     assert time.monotonic() - killed < 30
     (error,) = [line for line in run.text(1 - victim).splitlines() if line.startswith("error:")]
-    assert error.startswith(f"error: process {victim} of 2 is gone (killed, or out of memory?)")
+    assert error.startswith(f"error: process {victim} of 2 disappeared (killed, or out of memory?)")
     if victim == 0:
         assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
-        return  # the other case goes on from there
+        return  # the other case resumes
 
     shutil.rmtree(tmp_path / "log")
     again = train(place, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")
     assert again.end() == 0
-    assert "going on from" in again.text(0)
+    assert "resuming from" in again.text(0)
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 
 def restart_loop(config):
-    """The shell's loop that docs/distributed.md gives, over a configuration."""
+    """Return the shell loop of docs/distributed.md for a configuration."""
     text = (ROOT / "docs" / "distributed.md").read_text()
     (loop,) = re.findall(r"^    until .*?^    done$", text, re.MULTILINE | re.DOTALL)
-    for written, meant in (
+    for text_in_docs, replacement in (
         ("python -m", f"{sys.executable} -W ignore -m"),
         ("tools/train.py", f"{ROOT}/tools/train.py"),
         ("-c CONFIG", f"-c {config} -o Global.save_interval_steps=1"),
     ):
-        assert loop.count(written) == 1
-        loop = loop.replace(written, meant)
+        assert loop.count(text_in_docs) == 1
+        loop = loop.replace(text_in_docs, replacement)
     return textwrap.dedent(loop)
 
 
-def test_the_documented_loop_starts_again_until_the_training_is_done(place, whole, tmp_path):
+def test_the_documented_loop_restarts_until_the_run_is_finished(place, whole, tmp_path):
     run = Launched(tmp_path, ["bash", "-c", restart_loop(place / "config.yaml")])
     run.wait_for("epoch 2/4  step 1/")
     (launcher,) = children(run.process.pid)
@@ -254,11 +254,11 @@ def test_the_documented_loop_starts_again_until_the_training_is_done(place, whol
         time.sleep(0.1)
     assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
     assert run.end() == 0
-    assert "going on from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
+    assert "resuming from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 
-def test_an_image_that_one_cannot_read_ends_all_with_its_line(place, tmp_path):
+def test_an_image_that_one_process_cannot_read_ends_all_with_its_error(place, tmp_path):
     broken = tmp_path / "broken.txt"
     broken.write_text("".join(f"{number}.png {number % 2}\n" for number in [*range(8), 5000, *range(9, 16)]))
     data = f"DataLoader.Train.dataset.cls_label_path={broken}"
@@ -297,8 +297,8 @@ loss(one, slice(None)).backward()
 for cut in (16, 11):
     two = network()
     synchronize_norms(two)
-    rows = slice(0, cut) if processes.first else slice(cut, 32)
-    processes.weighted(loss(two, rows), rows.stop - rows.start, 32).backward()
+    rows = slice(0, cut) if processes.is_main else slice(cut, 32)
+    processes.weigh_loss(loss(two, rows), rows.stop - rows.start, 32).backward()
     processes.average_gradients(two.parameters())
     pairs = [(a, b) for a, b in zip(one.parameters(), two.parameters()) if a.grad is not None]
     print(len(pairs), max(float((a.grad - b.grad).norm() / a.grad.norm()) for a, b in pairs), flush=True)
@@ -307,7 +307,7 @@ for cut in (16, 11):
 """
 
 
-def test_synchronized_norms_make_the_gradients_of_one_large_batch(place, tmp_path):
+def test_synchronized_norms_have_the_gradients_of_one_large_batch(place, tmp_path):
     (tmp_path / "gradients.py").write_text(GRADIENTS)
     run = launch(place, tmp_path, 2, tmp_path / "gradients.py")
     assert run.end() == 0, run.text(0)

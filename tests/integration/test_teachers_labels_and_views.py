@@ -1,4 +1,4 @@
-"""Distillation, several labels an image, test-time augmentation, and what is found in the data: from end to end."""
+"""End-to-end tests of distillation, multi-label classification, test-time augmentation and classes from the data."""
 
 import json
 import shutil
@@ -122,19 +122,19 @@ def command(task: str, config: Path, *overrides: str) -> list[str]:
     return [task, "-c", str(config), *(part for text in overrides for part in ("-o", text))]
 
 
-def printed_figures(capsys) -> dict[str, float]:
+def printed_metrics(capsys) -> dict[str, float]:
     words = capsys.readouterr().out.split()
     return dict(zip(words[::2], map(float, words[1::2]), strict=True))
 
 
-def answers(capsys, *arguments: str) -> list[dict]:
+def predict(capsys, *arguments: str) -> list[dict]:
     assert main([*arguments, "--json"]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture(scope="module")
 def teacher(place):
-    """The folder of a run whose configuration says nothing of the classes."""
+    """The folder of a run whose configuration has no class names."""
     assert main(command("train", place / "plain.yaml")) == 0
     return place / "output" / "LeNet"
 
@@ -151,28 +151,28 @@ def several(place):
     return place / "several" / "LeNet"
 
 
-def test_classes_and_their_names_are_found_in_a_folder(place, teacher, capsys):
+def test_classes_and_their_names_are_read_from_the_folder(place, teacher, capsys):
     assert yaml.safe_load((teacher / "config.yaml").read_text())["Arch"]["class_num"] == 3
     assert (teacher / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
-    weights = f"Global.pretrained_model={teacher / 'best_model'}"  # with the configuration that says nothing
-    assert set(answers(capsys, *command("infer", place / "plain.yaml", weights))[0]["label_names"]) <= set(COLORS)
+    weights = f"Global.pretrained_model={teacher / 'best_model'}"  # the configuration has no class names
+    assert set(predict(capsys, *command("infer", place / "plain.yaml", weights))[0]["label_names"]) <= set(COLORS)
     assert main(command("export", place / "plain.yaml", weights)) == 0
 
 
-def test_the_learning_rate_of_a_run_is_scaled_to_its_batch_when_asked(place, tmp_path):
-    wishes = ("Optimizer.lr.reference_batch=64", "Global.update_freq=2", f"Global.output_dir={tmp_path}")
-    assert main(command("train", place / "plain.yaml", *wishes, "Global.epochs=1")) == 0
+def test_the_learning_rate_is_scaled_to_the_batch_size(place, tmp_path):
+    overrides = ("Optimizer.lr.reference_batch=64", "Global.update_freq=2", f"Global.output_dir={tmp_path}")
+    assert main(command("train", place / "plain.yaml", *overrides, "Global.epochs=1")) == 0
     log = (tmp_path / "LeNet" / "train.log").read_text()
     assert "lr 0.00500" in log  # 0.02 for 64 images is 0.005 for 8 x 2
 
 
 def test_a_checkpoint_of_a_distillation_has_paddleclas_s_names_and_an_unchanged_teacher(teacher, distilled):
-    whole = read_pdparams(distilled / "best_model.pdparams")
+    complete = read_pdparams(distilled / "best_model.pdparams")
     own = read_pdparams(teacher / "best_model.pdparams")
-    assert set(whole) == {f"{name}.{key}" for name in ("Teacher", "Student") for key in own}
-    assert all(np.array_equal(whole[f"Teacher.{key}"], own[key]) for key in own)
+    assert set(complete) == {f"{name}.{key}" for name in ("Teacher", "Student") for key in own}
+    assert all(np.array_equal(complete[f"Teacher.{key}"], own[key]) for key in own)
     student = read_pdparams(distilled / "best_model_student.pdparams")
-    assert all(np.array_equal(whole[f"Student.{key}"], student[key]) for key in student)
+    assert all(np.array_equal(complete[f"Student.{key}"], student[key]) for key in student)
     assert set(student) == set(own)
 
 
@@ -182,46 +182,48 @@ def test_a_teacher_of_other_classes_is_refused(place, teacher, tmp_path, capsys)
     roots = [f"DataLoader.{split}.dataset.image_root={tmp_path / 'images'}" for split in ("Train", "Eval")]
     overrides = (*roots, "Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}")
     assert main(command("train", place / "distillation.yaml", *overrides)) == 2
-    said = capsys.readouterr().err
-    assert "on the classes of the training data (blue, green, yellow), got " in said
-    assert "LeNet/best_model, trained on blue, green, red" in said
+    error = capsys.readouterr().err
+    assert "on the classes of the training data (blue, green, yellow), got " in error
+    assert "LeNet/best_model, trained on blue, green, red" in error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_student_learns_from_its_teacher_alone(place, teacher, distilled, capsys):
+def test_a_student_learns_only_from_its_teacher(place, teacher, distilled, capsys):
     assert main(command("eval", place / "plain.yaml", f"Global.pretrained_model={teacher / 'best_model'}")) == 0
-    expected = printed_figures(capsys)["top1"]
+    expected = printed_metrics(capsys)["top1"]
     assert main(command("eval", place / "distillation.yaml", f"Global.pretrained_model={distilled / 'latest'}")) == 0
-    assert printed_figures(capsys)["top1"] >= expected - 0.1 > 0.8
+    assert printed_metrics(capsys)["top1"] >= expected - 0.1 > 0.8
 
 
-def test_only_the_student_of_a_distillation_answers_and_is_exported(place, distilled, capsys):
+def test_only_the_student_of_a_distillation_predicts_and_is_exported(place, distilled, capsys):
     best, student = (f"Global.pretrained_model={distilled / name}" for name in ("best_model", "best_model_student"))
-    asked = answers(capsys, *command("infer", place / "distillation.yaml", best))
-    assert asked == answers(capsys, *command("infer", place / "distillation.yaml", student))
-    assert asked == answers(capsys, *command("infer", place / "plain.yaml", student, "Arch.class_num=3"))
+    predictions = predict(capsys, *command("infer", place / "distillation.yaml", best))
+    assert predictions == predict(capsys, *command("infer", place / "distillation.yaml", student))
+    assert predictions == predict(capsys, *command("infer", place / "plain.yaml", student, "Arch.class_num=3"))
     assert main(command("export", place / "distillation.yaml", best)) == 0
     folder = place / "inference"
     assert yaml.safe_load((folder / "inference.yml").read_text())["Global"]["model_name"] == "LeNet"
-    predicted = ppzoo.Predictor(folder).predict([answer["file_name"] for answer in asked], topk=2)
-    assert [answer["class_ids"] for answer in predicted] == [answer["class_ids"] for answer in asked]
+    predicted = ppzoo.Predictor(folder).predict([prediction["file_name"] for prediction in predictions], topk=2)
+    assert [prediction["class_ids"] for prediction in predicted] == [
+        prediction["class_ids"] for prediction in predictions
+    ]
 
 
-def test_a_student_is_evaluated_from_its_own_weights_unless_a_figure_is_about_the_teacher(place, distilled, capsys):
-    figures = []
+def test_a_student_is_evaluated_with_its_own_weights_unless_a_metric_needs_the_teacher(place, distilled, capsys):
+    results = []
     for name in ("best_model", "best_model_student"):
         arguments = (place / "distillation.yaml", f"Global.pretrained_model={distilled / name}")
         assert main(command("eval", *arguments)) == 0
-        figures.append(printed_figures(capsys))
-    assert figures[0] == figures[1]
+        results.append(printed_metrics(capsys))
+    assert results[0] == results[1]
     both = "Metric.Eval=[{DistillationTopkAcc: {model_key: Student}}, {DistillationTopkAcc: {model_key: Teacher}}]"
     assert main(command("eval", *arguments, both)) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.slow
-def test_a_resumed_distillation_ends_where_an_uninterrupted_one_does(place, teacher, distilled, tmp_path):
-    """In a process of its own, as after a crash; two networks of one kind must not share the optimizer's state."""
+def test_resume_of_a_distillation_is_bit_identical(place, teacher, distilled, tmp_path):
+    """In a separate process, as after a crash; two equal networks must not share optimizer states."""
     both = "{weight: 1.0, model_name_pairs: [[Student, Teacher], [Teacher, Student]]}"
     mutual = ("Arch.freeze_params_list=null", f"Loss.Train.0.DistillationCELoss={both}")
     for number, checkpoint in enumerate(("null", str(tmp_path / "0" / "DistillationModel" / "epoch_1"))):
@@ -236,39 +238,39 @@ def test_a_resumed_distillation_ends_where_an_uninterrupted_one_does(place, teac
     assert len(velocities) == len(read_pdparams(teacher / "best_model.pdparams")) * 2
 
 
-def test_several_labels_an_image_are_learnt_and_answered_each_for_itself(place, several, capsys, monkeypatch):
+def test_multi_label_classification_end_to_end(place, several, capsys, monkeypatch):
     monkeypatch.setenv("PPZOO_NATIVE", "off")
     weights = f"Global.pretrained_model={several / 'best_model'}"
     assert main(command("eval", place / "several.yaml", weights)) == 0
-    figures = printed_figures(capsys)
-    assert set(figures) == {"loss", "AccuracyScore", "HammingDistance", "MultiLabelMAP"}
-    assert figures["AccuracyScore"] == pytest.approx(1 - figures["HammingDistance"], abs=1e-4)
-    assert figures["AccuracyScore"] > 0.8
-    asked = answers(capsys, *command("infer", place / "several.yaml", weights))
-    assert max(sum(answer["scores"]) for answer in asked) > 1.2  # no softmax
-    assert all(score >= 0.4 for answer in asked for score in answer["scores"])
+    metrics = printed_metrics(capsys)
+    assert set(metrics) == {"loss", "AccuracyScore", "HammingDistance", "MultiLabelMAP"}
+    assert metrics["AccuracyScore"] == pytest.approx(1 - metrics["HammingDistance"], abs=1e-4)
+    assert metrics["AccuracyScore"] > 0.8
+    predictions = predict(capsys, *command("infer", place / "several.yaml", weights))
+    assert max(sum(prediction["scores"]) for prediction in predictions) > 1.2  # no softmax
+    assert all(score >= 0.4 for prediction in predictions for score in prediction["scores"])
     assert main(command("export", place / "several.yaml", weights)) == 0
-    predicted = ppzoo.Predictor(place / "inference").predict([answer["file_name"] for answer in asked])
-    for exported, answer in zip(predicted, asked, strict=True):
-        assert exported["label_names"] == answer["label_names"]
-        np.testing.assert_allclose(exported["scores"], answer["scores"], atol=1e-5)
+    predicted = ppzoo.Predictor(place / "inference").predict([prediction["file_name"] for prediction in predictions])
+    for exported, prediction in zip(predicted, predictions, strict=True):
+        assert exported["label_names"] == prediction["label_names"]
+        np.testing.assert_allclose(exported["scores"], prediction["scores"], atol=1e-5)
     assert main([*command("export", place / "several.yaml", weights), "--format", "safetensors"]) == 0
     capsys.readouterr()
     images = str(place / "mixed")
-    assert asked == answers(capsys, "infer", "--weights", str(place / "inference" / "LeNet.safetensors"), images)
+    assert predictions == predict(capsys, "infer", "--weights", str(place / "inference" / "LeNet.safetensors"), images)
 
 
-def test_evaluation_gives_the_figures_with_and_without_test_time_augmentation(place, teacher, capsys):
+def test_evaluation_returns_metrics_with_and_without_test_time_augmentation(place, teacher, capsys):
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
 
-    def figures(*overrides: str) -> dict[str, float]:
+    def evaluate(*overrides: str) -> dict[str, float]:
         return builders.evaluate(builders.read_config(str(place / "plain.yaml"), [weights, *overrides], "eval"))
 
     plain, off, flip, crops = (
-        figures(),
-        figures("TTA.flip=false"),
-        figures("TTA.flip=true"),
-        figures("TTA.ten_crop=true"),
+        evaluate(),
+        evaluate("TTA.flip=false"),
+        evaluate("TTA.flip=true"),
+        evaluate("TTA.ten_crop=true"),
     )
     assert off == plain
     for found in (flip, crops):
@@ -276,11 +278,11 @@ def test_evaluation_gives_the_figures_with_and_without_test_time_augmentation(pl
         assert set(found) == {*plain, *(f"{name}_tta" for name in plain)}
     assert len({plain["loss"], flip["loss_tta"], crops["loss_tta"]}) == 3
     assert main(command("eval", place / "plain.yaml", weights, "TTA.flip=true")) == 0
-    assert {"top1", "top1_tta"} < set(printed_figures(capsys))
+    assert {"top1", "top1_tta"} < set(printed_metrics(capsys))
 
 
-def test_answers_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
-    """Against the mirror image saved as a file of its own, and against the corners of an image cut out before."""
+def test_predictions_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
+    """Compared with files of the mirrored image and of the crops."""
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
     source = Image.open(place / "images" / "red" / "0.png")
     halves = Image.new("RGB", (44, 36))
@@ -295,12 +297,14 @@ def test_answers_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
         part.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "parts" / f"{number}m.png")
 
     def scores(images: Path, *overrides: str) -> np.ndarray:
-        asked = answers(
+        predictions = predict(
             capsys,
             *command("infer", place / "plain.yaml", weights, "Infer.PostProcess.topk=3", *overrides),
             str(images),
         )
-        return np.array([np.array(answer["scores"])[np.argsort(answer["class_ids"])] for answer in asked])
+        return np.array(
+            [np.array(prediction["scores"])[np.argsort(prediction["class_ids"])] for prediction in predictions]
+        )
 
     parts = scores(tmp_path / "parts", "Infer.transforms.1={ResizeImage: {size: 32}}")
     np.testing.assert_allclose(scores(tmp_path / "image.png", "TTA.ten_crop=true")[0], parts.mean(0), atol=1e-6)
@@ -308,7 +312,7 @@ def test_answers_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["TTA.ten_crop=true", "Infer.transforms.2={ResizeImage: {size: 32}}"], "TTA.ten_crop: expected CropImage"),
         (["TTA.sizes=[0]"], "TTA.sizes.0: expected an integer of at least 1"),
@@ -316,8 +320,8 @@ def test_answers_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
         (["TTA.mirror=true"], "TTA.mirror: expected a known key"),
     ],
 )
-def test_views_that_cannot_be_had_are_refused(place, teacher, capsys, overrides, said):
+def test_impossible_views_are_refused(place, teacher, capsys, overrides, message):
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
     assert main(command("infer", place / "plain.yaml", weights, *overrides)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert said in line
+    assert message in line

@@ -1,7 +1,7 @@
-"""Does a long training take more and more? `python tests/robustness/growth.py [EPOCHS] [--visualdl]` measures one.
+"""Checks that long runs do not leak: `python tests/robustness/growth.py [EPOCHS] [--visualdl]`.
 
-Memory, open files and processes after the first tenth of its epochs (at most 20), and after the last: memory may grow
-by 1% at most, the others not at all.
+Compares memory, open files, processes and threads after the first tenth of the epochs (at most 20) and after the last:
+memory may grow by at most 1%, the others not at all.
 """
 
 import argparse
@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from runs import arguments, make_place, run
 
-ALLOWED = 1.01
+MAX_GROWTH = 1.01
 
 
 def watch(file: Path):
-    """Within a run: write memory (KiB), open files and child processes down after each epoch."""
+    """Write memory (KiB), open files, child processes and threads of the current process to a file after each epoch."""
     from ppzoo import engine
 
     on_epoch_end = engine.CheckpointSaver.on_epoch_end
@@ -35,16 +35,16 @@ def watch(file: Path):
 
 
 def measure(folder: Path, epochs: int, *overrides: str) -> list[tuple[int, ...]]:
-    """Memory (KiB), open files, child processes and threads after each epoch of a run."""
+    """Return memory (KiB), open files, child processes and threads after each epoch of a run."""
     config, file = make_place(folder, train=20, test=10, epochs=epochs), folder / "growth.txt"
     options = ("Global.save_interval_steps=null", "Global.print_batch_step=100", *overrides)
-    status = run(arguments(config, "run", *options), folder / "said.txt", lambda: watch(file))
-    assert status == 0, (folder / "said.txt").read_text()
+    status = run(arguments(config, "run", *options), folder / "log.txt", lambda: watch(file))
+    assert status == 0, (folder / "log.txt").read_text()
     return [tuple(map(int, line.split())) for line in file.read_text().splitlines()]
 
 
 def early_and_late(measured: list[tuple[int, ...]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The most of five epochs around the first tenth (epoch 20 at most), and of the last five."""
+    """Return the maxima of five epochs from the first tenth (at most epoch 20) on, and of the last five."""
     begin = min(20, len(measured) // 10)
     return tuple(tuple(map(max, zip(*part, strict=True))) for part in (measured[begin : begin + 5], measured[-5:]))
 
@@ -55,18 +55,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("epochs", nargs="?", type=int, default=200)
     parser.add_argument("--visualdl", action="store_true", help="write VisualDL's scalars as well")
-    asked = parser.parse_args()
-    epochs = asked.epochs
+    options = parser.parse_args()
+    epochs = options.epochs
     grew = False
     for workers in (0, 2):
-        options = (f"DataLoader.Train.loader.num_workers={workers}", f"Global.use_visualdl={asked.visualdl}")
+        overrides = (f"DataLoader.Train.loader.num_workers={workers}", f"Global.use_visualdl={options.visualdl}")
         with tempfile.TemporaryDirectory() as folder:
-            early, late = early_and_late(measure(Path(folder), epochs, *options))
+            early, late = early_and_late(measure(Path(folder), epochs, *overrides))
         print(
-            f"{epochs} epochs, {workers} readers: early {early}, late {late} (KiB, files, processes, threads);", end=" "
+            f"{epochs} epochs, {workers} workers: early {early}, late {late} (KiB, files, processes, threads);", end=" "
         )
         print(f"memory grew by {late[0] / early[0] - 1:.2%}")
-        grew |= late[0] > ALLOWED * early[0] or late[1:] > early[1:]
+        grew |= late[0] > MAX_GROWTH * early[0] or late[1:] > early[1:]
     sys.exit(grew)
 
 

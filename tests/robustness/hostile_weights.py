@@ -1,8 +1,8 @@
-"""Weight files that mean harm: `python tests/robustness/hostile_weights.py [COUNT]` reads COUNT of each format.
+"""Malicious weight files: `python tests/robustness/hostile_weights.py [COUNT]` reads COUNT files of each format.
 
-Most are sound files damaged at random; the rest wants to run code, or to claim memory or time without end. Each is
-read by a process of its own that may claim 1 GiB. What must come: its arrays, or a WeightsError in one line, within
-five seconds, and never anything that the file says is run.
+Most are valid files with random damage; the others try to run code, or to allocate memory or consume time without
+bounds. Each is read in a separate process that can allocate 1 GiB. The result must be its arrays, or a WeightsError of
+one line, within five seconds; no code of the file is run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ppzoo.weights import read  # noqa: E402
 
 GIB = 1 << 30
 SECONDS = 5.0
-MODULUS = (1 << 61) - 1  # numbers that differ by it have one hash
+MODULUS = (1 << 61) - 1  # integers that differ by it have the same hash
 CALLS = (
     b"cos\nsystem\n(S'touch CANARY'\ntR.",
     b"cposix\nsystem\n(X\x0c\x00\x00\x00touch CANARYtR.",
@@ -55,7 +55,7 @@ def long_integer(number: int) -> bytes:
 
 
 def pickles() -> Iterator[bytes]:
-    """Pickles that call, or claim: bytes, numbers, places, depth and time."""
+    """Yield pickles that call functions, or need too many bytes, integers, memo slots, levels or seconds."""
     yield from CALLS
     yield b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60)
     yield b"\x80\x04}\x8c\x01aB" + INT4(0xFFFFFFF0)
@@ -90,7 +90,7 @@ def npy(header: bytes, data: bytes = b"") -> bytes:
 
 
 def archives() -> Iterator[bytes]:
-    """Archives that unpack to far more than they are, or whose members do harm."""
+    """Yield archives that decompress to a much larger size, or have malicious members."""
     zeros = bytes(64 << 20)
     yield archive({"w.npy": zeros})
     yield archive({"net/data.pkl": b"\x80\x02}.", "net/data/0": zeros})
@@ -131,7 +131,7 @@ def legacy() -> Iterator[bytes]:
 
 
 def inference() -> Iterator[bytes]:
-    """Parts as the fuzzer's `packed_weights` takes them: parameters, program, table of names."""
+    """Yield inputs of the fuzzer's `packed_weights`: parameters, program, name table."""
 
     def model(parameters: bytes, program: bytes, names: bytes = b"") -> bytes:
         return b"i" + b"\0|\0|".join((parameters, program, names))
@@ -159,8 +159,8 @@ FORMATS = {
 }
 
 
-def sound(kind: str) -> list[bytes]:
-    """Sound files of a format."""
+def valid_files(kind: str) -> list[bytes]:
+    """Return valid files of a format."""
     if kind == "inference":
         return [data for data in seeds("packed_weights") if data[:1] == b"i"]
     files = seeds("weights")
@@ -174,18 +174,18 @@ def sound(kind: str) -> list[bytes]:
 
 
 def hostile_files(kind: str, count: int) -> Iterator[bytes]:
-    """`count` files of a format: the crafted ones, then damaged ones."""
+    """Yield `count` files of a format: the crafted ones, then damaged ones."""
     number = 0
     for data in FORMATS[kind]():
         yield data
         number += 1
-    chance, whole = random.Random(kind), sound(kind)
+    chance, whole = random.Random(kind), valid_files(kind)
     for _ in range(number, count):
         yield damaged(chance.choice(whole), chance, chance.randint(1, 8))
 
 
 def read_in_bounds(kind: str, data: bytes, folder: Path) -> tuple[str, float]:
-    """What a process of its own makes of a file, and in how many seconds."""
+    """Read a file in a separate process; return the outcome and the seconds."""
     file = folder / "model"
     file.write_bytes(data)
     began = time.time()
@@ -211,7 +211,7 @@ def read_in_bounds(kind: str, data: bytes, folder: Path) -> tuple[str, float]:
 
 
 def measure(kind: str, count: int) -> tuple[Counter, float, list[str]]:
-    """What came of the files of a format, the most seconds that one took, and what is wrong."""
+    """Return the outcomes of the files of a format, the longest time in seconds, and the problems."""
     outcomes, longest, wrong = Counter(), 0.0, []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -1,9 +1,9 @@
-"""Kills a training run again and again and looks whether anything was lost: `python tests/robustness/kills.py [COUNT]`.
+"""Kills training runs repeatedly and checks that nothing is lost: `python tests/robustness/kills.py [COUNT]`.
 
-Each run is killed at random moments, a third of the time by the clock and otherwise at a file operation of its own
-(before it, after it, or with half of the file written), and resumed with `--resume auto` until it ends. Its weights,
-optimizer, progress and logged figures must then be those of a run that was left alone, to the bit; and no resumption
-may begin before a checkpoint that had been announced.
+Each run is killed at random moments: one third by time, two thirds at a random file operation (before it, after it, or
+with half of the file written). It is resumed with `--resume auto` until it ends. Its weights, optimizer, progress and
+logged metrics must then be bit-identical to those of an undisturbed run, and no run may resume from a checkpoint older
+than the last one that was saved.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from runs import arguments, differences, make_place, output_of, run, signal_name
 OPERATIONS = ("replace", "link", "unlink", "fsync", "rename")
 
 
-class Announcements:
-    """What the runs of a folder have saved and gone on from: a line each, written by them, in a file beside it."""
+class CheckpointLog:
+    """A file in which runs record the checkpoints that they save and restore, one per line."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def watch(self) -> None:
-        """Within a run: note what it saves and restores."""
+        """Record what the current process saves and restores."""
         from ppzoo import engine
         from ppzoo.engine.checkpoint import checkpoint
 
@@ -41,39 +41,39 @@ class Announcements:
 
         def saved(state, prefix):
             save(state, prefix)
-            self._note("saved", state)
+            self._record("saved", state)
 
         def restored(state, prefix):
             restore(state, prefix)
-            self._note("restored", state)
+            self._record("restored", state)
 
         checkpoint.save_checkpoint, engine.load_checkpoint = saved, restored
 
-    def _note(self, what: str, state) -> None:
+    def _record(self, what: str, state) -> None:
         with open(self.file, "a") as file:
             file.write(f"{what} {state.progress.epoch} {state.progress.step}\n")
 
     def lost(self) -> list[str]:
-        """Every resumption from before what had been announced."""
-        furthest, found = (0, 0), []
+        """Return every resumption from an older checkpoint than the last one that was saved."""
+        last, found = (0, 0), []
         for line in self.file.read_text().splitlines() if self.file.exists() else []:
             what, epoch, step = line.split()
-            place = (int(epoch), int(step))
-            if what == "restored" and place < furthest:
-                found.append(f"went on from {place}, though {furthest} had been saved")
-            furthest = max(furthest, place)
+            progress = (int(epoch), int(step))
+            if what == "restored" and progress < last:
+                found.append(f"resumed from {progress}, though {last} had been saved")
+            last = max(last, progress)
         return found
 
 
 def count_operations(file: Path):
-    """Within a run: count its file operations, into a file at the end."""
+    """Count the file operations of the current process, and write their number to a file."""
     counted = Counter()
 
     def counting(name, call):
-        def counted_call(*given, **named):
+        def counted_call(*args, **kwargs):
             counted["all"] += 1
             file.write_text(str(counted["all"]))
-            return call(*given, **named)
+            return call(*args, **kwargs)
 
         return counted_call
 
@@ -82,21 +82,21 @@ def count_operations(file: Path):
 
 
 def die_at(number: int, way: str):
-    """Within a run: kill it at its file operation of that number, `way`: before, after, or torn."""
+    """Kill the current process at its file operation of that number: before it, after it, or with a torn file."""
     left = [number]
 
     def deadly(call):
-        def dying(*given, **named):
+        def dying(*args, **kwargs):
             left[0] -= 1
             if left[0] == 0 and way != "after":
                 if way == "torn" and call is fsync:
                     with contextlib.suppress(OSError):  # a folder
-                        os.ftruncate(given[0], os.fstat(given[0]).st_size // 2)
+                        os.ftruncate(args[0], os.fstat(args[0]).st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
-            answer = call(*given, **named)
+            result = call(*args, **kwargs)
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return answer
+            return result
 
         return dying
 
@@ -108,25 +108,25 @@ def die_at(number: int, way: str):
 def kill_run(
     config: Path, name: str, signals: tuple[signal.Signals, ...], chance: random.Random, whole: dict, kills: int
 ):
-    """Run it to its end through up to `kills` kills; answers how it died each time, and what is wrong afterwards."""
-    place = config.parent
-    said, announced = place / f"{name}.txt", Announcements(place / f"{name}.announced")
+    """Run to the end through up to `kills` kills; return the exit statuses, and the problems found afterwards."""
+    folder = config.parent
+    log, checkpoints = folder / f"{name}.txt", CheckpointLog(folder / f"{name}.checkpoints")
     command, died = arguments(config, name), []
     while True:
         if len(died) == kills:
             began = time.time()
-            status = run(command, said, announced.watch)
+            status = run(command, log, checkpoints.watch)
             whole["seconds"] = min(whole["seconds"], time.time() - began)
         elif signal.SIGKILL in signals and chance.random() < 2 / 3:
             number, way = chance.randint(1, whole["operations"] // 2), chance.choice(("before", "after", "torn"))
 
             def prepare(number=number, way=way):
-                announced.watch()
+                checkpoints.watch()
                 die_at(number, way)
 
-            status = run(command, said, prepare)
+            status = run(command, log, prepare)
         else:
-            process = start(command, said, announced.watch)
+            process = start(command, log, checkpoints.watch)
             time.sleep(chance.uniform(whole["start"] * 0.5, whole["seconds"]))
             os.kill(process, chance.choice(signals))
             status = wait(process)
@@ -134,27 +134,23 @@ def kill_run(
             break
         died.append(status)
         if -status not in signals and status - 128 not in signals:
-            return died, [f"it ended with {status}: {said.read_text()[-2000:]}"]
-    return died, announced.lost() + differences(output_of(place, "whole"), output_of(place, name))
+            return died, [f"it ended with {status}: {log.read_text()[-2000:]}"]
+    return died, checkpoints.lost() + differences(output_of(folder, "whole"), output_of(folder, name))
 
 
 def measure_whole(config: Path) -> dict:
-    """Let a run alone, and say what it takes: file operations and seconds, `start` of them before the first step."""
-    place, began = config.parent, time.time()
-    file = place / "operations"
-    status = run(arguments(config, "whole"), place / "whole.txt", lambda: count_operations(file))
+    """Make an undisturbed run; return its file operations, its seconds, and `start`, those before the first step."""
+    folder, began = config.parent, time.time()
+    file = folder / "operations"
+    status = run(arguments(config, "whole"), folder / "whole.txt", lambda: count_operations(file))
     if status:
-        sys.exit(f"the run that is left alone ended with {signal_name(status)}: {(place / 'whole.txt').read_text()}")
-    first = min(path.stat().st_mtime for path in [output_of(place, "whole") / "config.yaml"])
+        sys.exit(f"the undisturbed run ended with {signal_name(status)}: {(folder / 'whole.txt').read_text()}")
+    first = min(path.stat().st_mtime for path in [output_of(folder, "whole") / "config.yaml"])
     return {"operations": int(file.read_text()), "seconds": time.time() - began, "start": first - began}
 
 
-def kill_again_and_again(folder: Path, count: int, signals: tuple[signal.Signals, ...], seed: int = 0):
-    """`count` kills, over as many runs as they take.
-
-    Returns:
-        how often the runs died of what, and all that was wrong.
-    """
+def kill_repeatedly(folder: Path, count: int, signals: tuple[signal.Signals, ...], seed: int = 0):
+    """Kill runs `count` times; return the numbers of exits by signal, and all problems."""
     config, chance = make_place(folder), random.Random(seed)
     whole = measure_whole(config)
     died, wrong, number = Counter(), [], 0
@@ -177,10 +173,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     signals = tuple(signal.Signals[f"SIG{name}"] for name in options.signals.split(","))
-    import paddle  # noqa: F401  # once, for all runs
+    import paddle  # noqa: F401  # once for all runs
 
     with tempfile.TemporaryDirectory() as folder:
-        died, wrong = kill_again_and_again(Path(folder), options.count, signals, options.seed)
+        died, wrong = kill_repeatedly(Path(folder), options.count, signals, options.seed)
     print(dict(died), *wrong, sep="\n")
     sys.exit(bool(wrong))
 

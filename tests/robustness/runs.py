@@ -1,7 +1,7 @@
-"""A tiny training run that can be started often: it is forked off a process that has PaddlePaddle imported already.
+"""A tiny training run that starts fast: it is forked from a process that has already imported PaddlePaddle.
 
-The run is a MobileNetV2_x0_25 on a few of the images that ship with ppzoo, saved after each step. The parent must not
-compute with PaddlePaddle itself, for its threads would not survive the fork.
+The run trains MobileNetV2_x0_25 on a few of the images included in ppzoo, and saves a checkpoint after each step. The
+parent must not compute with PaddlePaddle, whose threads would not survive the fork.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ppzoo.data.datasets.fashion_mnist import FashionMNIST
 from ppzoo.weights import read_state
 
 ARCHITECTURE = "MobileNetV2_x0_25"
-OURS = ("*.pdparams", "*.pdopt", "*.pdstates", "*.pdema")
+CHECKPOINT_FILES = ("*.pdparams", "*.pdopt", "*.pdstates", "*.pdema")
 
 
 def make_place(folder: Path, *, train: int = 40, test: int = 20, epochs: int = 3, batch: int = 10) -> Path:
-    """A folder with images by class and the configuration of a run, `config.yaml`; the run's output goes elsewhere."""
+    """Create a folder with images by class and the configuration of a run, and return the path of `config.yaml`."""
     for mode, count in (("train", train), ("test", test)):
         images = FashionMNIST(mode=mode, class_num=10)
         for number in range(count):
@@ -90,28 +90,29 @@ def make_place(folder: Path, *, train: int = 40, test: int = 20, epochs: int = 3
 
 
 def output_of(place: Path, name: str) -> Path:
-    """Where the run that `arguments` calls so writes."""
+    """Return the output folder of the run with that name in `arguments`."""
     return place / name / ARCHITECTURE
 
 
 def arguments(config: Path, name: str, *overrides: str, resume: str = "auto") -> list[str]:
-    """The command line of a run that writes into `name` beside its configuration."""
+    """Return the arguments of a run that writes into `name` in the folder of its configuration."""
     options = [f"Global.output_dir={config.parent / name}", *overrides]
     return ["train", "-c", str(config), "--resume", resume, *(part for text in options for part in ("-o", text))]
 
 
-def start(command: Sequence[str], said: Path, prepare: Callable[[], object] = lambda: None) -> int:
-    """Fork a process that carries out a command line, and answer its number; what it says is appended to `said`.
+def start(command: Sequence[str], log: Path, prepare: Callable[[], object] = lambda: None) -> int:
+    """Fork a process that runs a command, and return its number.
 
     Args:
-        prepare: is called in the new process first.
+        log: its output is appended to this file.
+        prepare: called first in the new process.
     """
     child = os.fork()
     if child:
         return child
     status = 70
     try:
-        handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, errors="backslashreplace") for number in (1, 2))
@@ -126,26 +127,28 @@ def start(command: Sequence[str], said: Path, prepare: Callable[[], object] = la
 
 
 def wait(process: int) -> int:
-    """The exit status of a process; that of a signal is negative."""
+    """Wait for a process and return its exit status, which is negative after a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def run(command: Sequence[str], said: Path, prepare: Callable[[], object] = lambda: None) -> int:
-    return wait(start(command, said, prepare))
+def run(command: Sequence[str], log: Path, prepare: Callable[[], object] = lambda: None) -> int:
+    return wait(start(command, log, prepare))
 
 
 def differences(expected: Path, received: Path) -> list[str]:
-    """What two folders of runs differ in: weights, optimizers and progress, to the bit, and logged figures."""
-    names = {file.name for pattern in OURS for folder in (expected, received) for file in folder.glob(pattern)}
-    found = [] if names else ["there are no weights"]
+    """Return the differences between two folders of runs: weights, optimizers, progress (bit-for-bit), metrics."""
+    names = {
+        file.name for pattern in CHECKPOINT_FILES for folder in (expected, received) for file in folder.glob(pattern)
+    }
+    found = [] if names else ["no weights found"]
     for name in sorted(names):
         if not ((expected / name).is_file() and (received / name).is_file()):
-            found.append(f"{name} is in one of the two only")
+            found.append(f"{name} is missing in one of them")
         elif not equal(read_state(expected / name), read_state(received / name)):
             found.append(f"{name} differs")
-    for name, figures in (("history.jsonl", history), ("train.log", logged)):
-        if figures(expected / name) != figures(received / name):
-            found.append(f"the figures of {name} differ")
+    for name, read_metrics in (("history.jsonl", read_history), ("train.log", read_log)):
+        if read_metrics(expected / name) != read_metrics(received / name):
+            found.append(f"the metrics of {name} differ")
     return found + [
         f"{file.name} is left over" for file in received.iterdir() if ".new" in file.name or file.suffix == ".tmp"
     ]
@@ -162,20 +165,20 @@ def equal(first: object, second: object) -> bool:
     return type(first) is type(second) and first == second
 
 
-def history(file: Path) -> list[dict]:
-    """The lines of `history.jsonl` without what was measured with a clock."""
+def read_history(file: Path) -> list[dict]:
+    """Return the lines of `history.jsonl` without measured times."""
     lines = map(json.loads, file.read_text().splitlines())
     return [{key: line[key] for key in ("epoch", "train", "eval", "lr")} for line in lines]
 
 
-def logged(file: Path) -> dict[str, str]:
-    """The last figures that a log has of each step and each epoch: all but speed and time."""
-    figures = {}
+def read_log(file: Path) -> dict[str, str]:
+    """Return the last metrics that were logged for each step and each epoch, without speed and time."""
+    metrics = {}
     for line in file.read_text().splitlines():
         found = re.search(r"(epoch \d+/\d+(?:  step \d+/\d+)?)  (.*?)(?:  \||  )\s*\d+ images/s.*?(<- best)?$", line)
         if found:
-            figures[found[1]] = f"{found[2]}{found[3] or ''}"
-    return figures
+            metrics[found[1]] = f"{found[2]}{found[3] or ''}"
+    return metrics
 
 
 def signal_name(status: int) -> str:

@@ -1,4 +1,4 @@
-"""A twentieth of a folder broken in ten ways: training ends and lists exactly those, evaluation says how many."""
+"""With 5% of a folder's images broken in ten ways, training completes and lists them, and evaluation counts them."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def web_page(file):
 
 
 def bomb(file):
-    """20,000 x 20,000 pixels, as its header says."""
+    """The header claims 20,000 x 20,000 pixels."""
     file.write_bytes(png(20_000, 20_000, b"\0" * 60_001))
 
 
@@ -73,7 +73,7 @@ def dangling_link(file):
 
 
 def missing(file):
-    """Listed, and not there."""
+    """Listed, but the file does not exist."""
 
 
 WAYS = [truncate, empty, text, web_page, bomb, broken_cmyk, wrong_checksum, folder, dangling_link, missing]
@@ -81,7 +81,7 @@ WAYS = [truncate, empty, text, web_page, bomb, broken_cmyk, wrong_checksum, fold
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
-    """A configuration, and the files of its 200 images that were broken; one name is not UTF-8."""
+    """A configuration of 200 images, and the paths of those that are broken."""
     place = tmp_path_factory.mktemp("dirty")
     config = make_place(place, train=COUNT, test=10, epochs=1, batch=32)
     images = sorted((place / "train").rglob("*.png"))
@@ -94,14 +94,14 @@ def dirty(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(dirty):
-    """The folder of a training on them."""
+    """The output folder of a run on them."""
     config, _ = dirty
     options = ("DataLoader.Train.loader.num_workers=2", "Global.save_interval_steps=3", "Global.save_interval=100")
     assert main(arguments(config, "trained", *options)) == 0
     return output_of(config.parent, "trained")
 
 
-def test_training_ends_and_lists_exactly_the_broken_files(dirty, trained):
+def test_training_completes_and_lists_exactly_the_broken_files(dirty, trained):
     _, broken = dirty
     lines = (trained / "bad_files.txt").read_text().splitlines()
     assert [line.partition("\t")[0] for line in lines] == broken
@@ -114,7 +114,7 @@ def test_more_broken_files_than_allowed_end_the_training(dirty, capsys):
     assert "5 of 200 images cannot be read, more than dataset.max_bad_fraction (0.02)" in capsys.readouterr().err
 
 
-def test_evaluation_refuses_and_counts_only_when_asked_to(dirty, trained, capsys, monkeypatch):
+def test_evaluation_refuses_broken_files_unless_they_are_skipped(dirty, trained, capsys, monkeypatch):
     config, broken = dirty
     command = [
         "eval",
@@ -124,25 +124,27 @@ def test_evaluation_refuses_and_counts_only_when_asked_to(dirty, trained, capsys
     ]
     capsys.readouterr()
     assert main(command) == 2
-    said = capsys.readouterr()
-    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and any(file in errors[0] for file in broken)
-    assert "Traceback" not in said.err and "top1" not in said.out
-    told: list[logging.LogRecord] = []
+    assert "Traceback" not in captured.err and "top1" not in captured.out
+    records: list[logging.LogRecord] = []
     handler = logging.NullHandler()
-    monkeypatch.setattr(handler, "handle", told.append)
+    monkeypatch.setattr(handler, "handle", records.append)
     logging.getLogger("ppzoo").addHandler(handler)
     assert main([*command, "-o", "DataLoader.Eval.dataset.on_error=skip"]) == 0
     logging.getLogger("ppzoo").removeHandler(handler)
-    said = capsys.readouterr()
-    assert "10 images could not be read and are left out of the evaluation" in [record.getMessage() for record in told]
-    figures = dict(zip(*[iter(said.out.split())] * 2, strict=True))
-    assert float(figures["top1"]) * (COUNT - len(broken)) == pytest.approx(
-        round(float(figures["top1"]) * 190), abs=0.01
+    captured = capsys.readouterr()
+    assert "10 images could not be read and are left out of the evaluation" in [
+        record.getMessage() for record in records
+    ]
+    metrics = dict(zip(*[iter(captured.out.split())] * 2, strict=True))
+    assert float(metrics["top1"]) * (COUNT - len(broken)) == pytest.approx(
+        round(float(metrics["top1"]) * 190), abs=0.01
     )
 
 
-def test_images_are_asked_about_whatever_their_names_hold(dirty, trained, tmp_path, capsys):
+def test_images_with_unusual_names_are_predicted(dirty, trained, tmp_path, capsys):
     config, _ = dirty
     files = [tmp_path / name for name in ("two\nlines.png", "'[a: *b, #c.png")]
     for file in files:
@@ -155,22 +157,22 @@ def test_images_are_asked_about_whatever_their_names_hold(dirty, trained, tmp_pa
     assert [json.loads(line)["file_name"] for line in capsys.readouterr().out.splitlines()] == list(map(str, files))
 
 
-def test_batches_of_a_single_image_that_is_broken_are_passed_over(tmp_path, capsys):
+def test_batches_with_only_a_broken_image_are_skipped(tmp_path, capsys):
     config = make_place(tmp_path, train=20, test=10, epochs=2, batch=1)
     for part in ("train", "test"):
         text(min((tmp_path / part).rglob("*.png")))
     options = ("Global.save_interval_steps=null", "DataLoader.Eval.dataset.on_error=skip")
     options += ("DataLoader.Eval.dataset.max_bad_fraction=0.1",)
     assert main(arguments(config, "run", *options)) == 0
-    figures = [json.loads(line) for line in (output_of(tmp_path, "run") / "history.jsonl").read_text().splitlines()]
-    assert len(figures) == 2
+    epochs = [json.loads(line) for line in (output_of(tmp_path, "run") / "history.jsonl").read_text().splitlines()]
+    assert len(epochs) == 2
     for part, count in (("train", 19), ("eval", 9)):
-        for line in figures:
-            right = line[part]["top1"] * count
-            assert right == pytest.approx(round(right), abs=1e-4)
+        for line in epochs:
+            correct = line[part]["top1"] * count
+            assert correct == pytest.approx(round(correct), abs=1e-4)
 
 
-def test_a_broken_file_whose_name_is_not_utf8_is_listed_by_it(tmp_path):
+def test_a_broken_file_with_a_name_that_is_not_utf8_is_listed(tmp_path):
     config = make_place(tmp_path, train=60, test=10, epochs=1)
     odd = os.fsencode(tmp_path / "train" / "0") + b"/\xff.png"
     with open(odd, "wb"):

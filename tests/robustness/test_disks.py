@@ -1,4 +1,4 @@
-"""A disk that is full, a folder that disappears or cannot be written: one line, and what was saved stays whole."""
+"""A full disk and folders that disappear or are read-only are reported in one line; saved checkpoints stay complete."""
 
 import os
 import resource
@@ -15,15 +15,15 @@ from ppzoo.cli import main
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The configuration of a run, of which `whole` was left alone."""
+    """The configuration of a run, of which `whole` is undisturbed."""
     config = make_place(tmp_path_factory.mktemp("disks"), train=20, test=10, epochs=2)
     assert main(arguments(config, "whole")) == 0
     return config
 
 
 @contextmanager
-def no_file_beyond(size):
-    """A quota on the size of each file, which the system answers as it answers a full disk."""
+def file_size_limit(size):
+    """Limit the size of files, which has the same effect as a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -33,7 +33,7 @@ def no_file_beyond(size):
 
 
 def after_steps(monkeypatch, steps, act):
-    """Let `act` happen after that many steps of a training, before they are saved."""
+    """Call `act` after so many steps of a run, before they are saved."""
     on_step_end = engine.CheckpointSaver.on_step_end
     left = iter(range(steps - 1, -1, -1))
 
@@ -46,13 +46,13 @@ def after_steps(monkeypatch, steps, act):
 
 
 def error_of(capsys):
-    """The one line that is an error's."""
+    """Return the only error line."""
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
 
 
-def test_a_quota_that_is_used_up_ends_the_run_and_more_room_lets_it_go_on(whole, capsys, monkeypatch):
+def test_an_exhausted_quota_ends_the_run_which_is_resumed_with_more(whole, capsys, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with monkeypatch.context() as patch:
         after_steps(patch, 3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard)))
@@ -60,13 +60,13 @@ def test_a_quota_that_is_used_up_ends_the_run_and_more_room_lets_it_go_on(whole,
             assert main(arguments(whole, "quota")) == 1
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "latest: cannot be written (File too large); the checkpoint before it is whole" in error_of(capsys)
+    assert "latest: File too large; the previous checkpoint is complete" in error_of(capsys)
     assert main(arguments(whole, "quota")) == 0
     assert differences(output_of(whole.parent, "whole"), output_of(whole.parent, "quota")) == []
 
 
-def test_a_quota_from_the_beginning_is_an_error_before_the_first_step(whole, capsys):
-    with no_file_beyond(100):
+def test_a_quota_can_be_exhausted_before_the_first_step(whole, capsys):
+    with file_size_limit(100):
         assert main(arguments(whole, "none")) in (1, 2)
     assert "File too large" in error_of(capsys)
 
@@ -78,17 +78,17 @@ def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(whole
     assert "x.pdparams does not exist" in error_of(capsys)
 
 
-def test_a_folder_that_disappears_ends_the_run_and_is_not_made_anew(whole, capsys, monkeypatch):
+def test_a_removed_folder_ends_the_run_and_is_not_created_again(whole, capsys, monkeypatch):
     folder = output_of(whole.parent, "gone")
     after_steps(monkeypatch, 2, lambda: shutil.rmtree(folder))
     assert main(arguments(whole, "gone")) == 1
-    assert "the folder of the run is gone" in error_of(capsys)
+    assert "the folder of the run does not exist any more" in error_of(capsys)
     assert not folder.exists()
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of 8 MiB of its own, where the system lets us mount one; else None."""
+    """A separate file system of 8 MiB, or None if mounting is not permitted."""
     mounted = tmp_path / "disk"
     mounted.mkdir()
     options = ["-t", "tmpfs", "-o", "size=8m", "tmpfs", str(mounted)]
@@ -99,9 +99,9 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
-def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(whole, disk, capsys, monkeypatch):
+def test_a_full_disk_ends_the_run_which_is_resumed_with_more_space(whole, disk, capsys, monkeypatch):
     if disk is None:
-        pytest.skip("only root may mount a file system; the quota above stands for it")
+        pytest.skip("only root can mount a file system")
     output = f"Global.output_dir={disk}"
     filler = disk / "filler"
 
@@ -112,7 +112,7 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(whole, disk, capsy
     with monkeypatch.context() as patch:
         after_steps(patch, 3, fill)
         assert main([*arguments(whole, "unused"), "-o", output]) == 1
-    assert "cannot be written (No space left on device); the checkpoint before it is whole" in error_of(capsys)
+    assert "latest: No space left on device; the previous checkpoint is complete" in error_of(capsys)
     filler.unlink()
     assert main([*arguments(whole, "unused"), "-o", output]) == 0
     assert differences(output_of(whole.parent, "whole"), disk / output_of(whole.parent, "whole").name) == []
@@ -120,7 +120,7 @@ def test_a_full_disk_ends_the_run_and_more_room_lets_it_go_on(whole, disk, capsy
 
 def test_a_folder_that_becomes_read_only_ends_the_run(whole, disk, capsys, monkeypatch):
     if disk is None:
-        pytest.skip("nothing but a file system that is mounted so is read-only for everyone")
+        pytest.skip("only root can mount a file system; permissions do not make a folder read-only for root")
     folder, output = disk / output_of(whole.parent, "whole").name, f"Global.output_dir={disk}"
 
     def close():
@@ -130,7 +130,7 @@ def test_a_folder_that_becomes_read_only_ends_the_run(whole, disk, capsys, monke
     with monkeypatch.context() as patch:
         after_steps(patch, 3, close)
         assert main([*arguments(whole, "unused"), "-o", output]) == 1
-    assert "cannot be written (Read-only file system); the checkpoint before it is whole" in error_of(capsys)
+    assert "latest: Read-only file system; the previous checkpoint is complete" in error_of(capsys)
     assert main([*arguments(whole, "unused"), "-o", output]) == 2
     assert "expected a folder that can be written" in error_of(capsys)
     subprocess.run(["umount", str(folder)], check=True)

@@ -1,4 +1,4 @@
-"""Impossible paths, sizes and streams: one line, no traceback, nothing written."""
+"""Impossible paths, sizes and streams are reported in one line, without a traceback, and nothing is written."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ LONG = "x" * 300
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A configuration, and the override that names its trained weights."""
+    """A configuration, and the override for its trained weights."""
     config = make_place(tmp_path_factory.mktemp("edges"), train=20, test=10, epochs=1)
     text = yaml.safe_load(config.read_text())
     ops = text["DataLoader"]["Eval"]["dataset"]["transform_ops"]
@@ -70,17 +70,17 @@ def test_sizes_have_limits(trained, capsys, override, expected):
         {"CropImageAtRatio": {"size": 100_000, "pad": 1}},
     ],
 )
-def test_transforms_that_make_images_too_large_are_refused(op):
+def test_transforms_with_too_large_results_are_refused(op):
     with pytest.raises(ConfigError, match="expected at most 178000000 pixels"):
         build_transforms([op])
 
 
-def test_an_image_that_resizing_makes_too_large_is_refused():
+def test_resizing_to_a_too_large_image_is_refused():
     with pytest.raises(DataError, match="expected to make an image of at most 178000000 pixels, not 256 x 1280000"):
         build_transforms([{"ResizeImage": {"resize_short": 256}}])(np.zeros((5000, 1, 3), np.uint8))
 
 
-def test_a_label_beyond_any_network_is_named(trained, tmp_path, capsys):
+def test_a_too_large_label_is_named(trained, tmp_path, capsys):
     image = min((trained[0].parent / "train").rglob("*.png"))
     (tmp_path / "list.txt").write_text(f"{image} 0\n{image} 999999999\n")
     data = f"DataLoader.Train.dataset.cls_label_path={tmp_path / 'list.txt'}"
@@ -98,7 +98,7 @@ def test_topk_is_an_integer(topk):
 
 
 @pytest.mark.parametrize("name", [LONG, "a/" * 3000, "a\0b"])
-def test_names_that_no_system_takes_are_like_names_of_nothing(name):
+def test_impossible_file_names_are_errors(name):
     for use in (read_pdparams, ppzoo.Predictor, lambda name: ppzoo.create_model("LeNet", name)):
         with pytest.raises(PpzooError):
             use(name)
@@ -113,7 +113,7 @@ def test_infer_with_a_name_that_is_too_long(trained, capsys):
 
 @pytest.mark.parametrize("kind", ["safetensors", "pdparams"])
 @pytest.mark.parametrize("place", ["file/x", "file/sub/x", LONG])
-def test_converting_to_an_impossible_place(trained, tmp_path, capsys, kind, place):
+def test_converting_to_an_impossible_path(trained, tmp_path, capsys, kind, place):
     (tmp_path / "file").write_text("")
     source = trained[1].partition("=")[2] + ".pdparams"
     target = tmp_path / f"{place}.{kind}"
@@ -122,7 +122,7 @@ def test_converting_to_an_impossible_place(trained, tmp_path, capsys, kind, plac
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_exporting_weights_to_an_impossible_place(trained, tmp_path, capsys):
+def test_exporting_weights_to_an_impossible_path(trained, tmp_path, capsys):
     config, weights = trained
     (tmp_path / "file").write_text("")
     place = f"Global.save_inference_dir={tmp_path / 'file'}"
@@ -130,7 +130,7 @@ def test_exporting_weights_to_an_impossible_place(trained, tmp_path, capsys):
     assert one_error(capsys).endswith("MobileNetV2_x0_25.safetensors: Not a directory")
 
 
-def test_a_long_name_that_the_system_takes_can_be_written(tmp_path):
+def test_the_longest_possible_name_can_be_written(tmp_path):
     name = tmp_path / ("y" * 250)
     write_atomically(name, lambda file: file.write(b"content"))
     assert name.read_bytes() == b"content"
@@ -139,7 +139,7 @@ def test_a_long_name_that_the_system_takes_can_be_written(tmp_path):
     assert caught.value.filename == str(tmp_path / LONG) and caught.value.errno == errno.ENAMETOOLONG
 
 
-def test_shards_that_are_links_in_a_loop_or_pipes_are_named(tmp_path):
+def test_shards_that_are_circular_links_or_pipes_are_named(tmp_path):
     (tmp_path / "a.tar").symlink_to("a.tar")
     with pytest.raises(DataError, match=r"cannot read the shard '.*a\.tar' \(Too many levels of symbolic links\)"):
         TarShards(image_root=str(tmp_path))
@@ -149,7 +149,7 @@ def test_shards_that_are_links_in_a_loop_or_pipes_are_named(tmp_path):
         TarShards(image_root=str(tmp_path))
 
 
-def test_pipes_in_the_place_of_files_keep_nobody_waiting(trained, tmp_path, capsys):
+def test_pipes_instead_of_files_are_refused_without_waiting(trained, tmp_path, capsys):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert main(["check", "-c", str(pipe)]) == 2
@@ -167,7 +167,7 @@ def test_without_a_home_folder_the_variable_is_named(monkeypatch):
         cache_home()
 
 
-def test_a_url_in_the_place_of_a_path_keeps_its_slashes(trained, capsys):
+def test_a_url_instead_of_a_path_is_refused(trained, capsys):
     config, weights = trained
     url = "https://example.invalid/a/b"
     for command in (
@@ -189,7 +189,7 @@ def shell(line, **variables):
 SPLIT = f'"{sys.executable}" -c "from ppzoo.cli import console; console()" data split'
 
 
-def test_standard_streams_that_are_closed_full_or_read_no_further(tmp_path):
+def test_closed_full_and_broken_standard_streams(tmp_path):
     for name in ("grün", "rot"):
         (tmp_path / "bäume" / name).mkdir(parents=True)
         for number in range(4):

@@ -1,4 +1,4 @@
-"""Numbers that are not finite are an error in every command, with one line, and never an accuracy or a probability."""
+"""Values that are not finite are an error of one line in every command, never an accuracy or a probability."""
 
 import shutil
 import sys
@@ -67,7 +67,7 @@ def run(place):
 
 
 def changed(run, target, key, value):
-    """The weights of a run, of which one entry is changed; `key` is the beginning or the end of its name."""
+    """Save the weights of a run with one changed entry, whose name begins or ends with `key`."""
     arrays = dict(read_pdparams(run / "latest.pdparams"))
     name = next(name for name in arrays if name.startswith(key) or name.endswith(key))
     arrays[name] = value(arrays[name])
@@ -93,8 +93,8 @@ def command(place, task, weights, *overrides):
 
 
 def errors(capsys):
-    said = capsys.readouterr()
-    return [line for line in said.err.splitlines() if line.startswith("error: ")], said.out
+    captured = capsys.readouterr()
+    return [line for line in captured.err.splitlines() if line.startswith("error: ")], captured.out
 
 
 @pytest.mark.parametrize("native", ["auto", "'off'"])
@@ -111,7 +111,7 @@ def test_weights_with_a_negative_running_variance_are_refused(place, run, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_are_refused_whatever_loads_them(place, run, tmp_path):
+def test_negative_variances_are_refused_in_every_format(place, run, tmp_path):
     arrays = changed(run, tmp_path / "bad.pdparams", "._variance", negative)
     save_safetensors(arrays, tmp_path / "bad.safetensors", {})
     np.savez(tmp_path / "bad.npz", **arrays)
@@ -143,7 +143,7 @@ def test_a_checkpoint_with_a_negative_running_variance_is_not_resumed(place, run
 @pytest.mark.parametrize("native", ["auto", "'off'"])
 @pytest.mark.parametrize("several", [False, True])
 def test_outputs_that_overflow_fail_every_command(place, run, tmp_path, capsys, native, several):
-    """The weights are finite, what they compute is not: the run fails, and names the image."""
+    """The weights are finite, their output is not: the command fails and names the image."""
     changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
     overrides = [f"Global.save_inference_dir={tmp_path / 'export'}", f"Global.native={native}"]
     overrides += ["TTA.flip=true"] if several else []
@@ -197,11 +197,11 @@ def test_postprocesses_refuse_probabilities_that_are_not_finite(name, options):
         POSTPROCESSES[name](**options)(np.array([[0.5, 0.5], [0.5, np.nan]]))
 
 
-def test_what_is_not_a_number_is_no_gain():
-    patience = engine.EarlyStopping(2)
-    for figure in (np.nan, 0.5, np.nan):
-        patience.note(figure)
-    assert (patience.best, patience.waited) == (0.5, 1)
+def test_nan_is_no_improvement():
+    early_stopping = engine.EarlyStopping(2)
+    for value in (np.nan, 0.5, np.nan):
+        early_stopping.update(value)
+    assert (early_stopping.best, early_stopping.waited) == (0.5, 1)
     for mode in ("min", "max"):
         schedule = SCHEDULES["ReduceOnPlateau"](10, 1, learning_rate=1.0, mode=mode, patience=0)
         schedule.observe(np.nan)
@@ -224,7 +224,7 @@ def test_an_evaluation_whose_loss_is_not_finite_is_an_error(place, run, monkeypa
         builders.evaluate(config)
 
 
-def test_views_do_not_hide_what_is_not_finite():
+def test_test_time_augmentation_does_not_hide_nonfinite_outputs():
     class Constant(paddle.nn.Layer):
         def __init__(self, value):
             super().__init__()
@@ -243,7 +243,7 @@ def test_views_do_not_hide_what_is_not_finite():
         deploy.predict_probabilities(network, np.array([[0.0, 1.0], [np.inf, 0.0]], np.float32))
 
 
-def test_the_first_image_is_named_in_every_shape_of_output():
+def test_the_first_nonfinite_image_is_named_for_every_structure_of_outputs():
     whole = np.zeros((3, 4, 5), np.float32)
     whole[1, 3, 2] = -np.inf
     for output in (whole, [np.zeros((3, 2)), whole], {"a": {"b": whole}}, paddle.to_tensor(whole)):
@@ -253,7 +253,7 @@ def test_the_first_image_is_named_in_every_shape_of_output():
     require_finite({"a": [np.ones(3), np.ones((1, 2))]})
 
 
-def test_an_evaluation_names_the_image_and_chooses_nothing():
+def test_an_evaluation_with_nonfinite_outputs_names_the_image_and_sets_no_best():
     class Third(Network):
         def forward(self, images):
             return super().forward(images) * paddle.to_tensor([[1.0], [1.0], [np.nan], [1.0]])
@@ -263,7 +263,7 @@ def test_an_evaluation_names_the_image_and_chooses_nothing():
     with pytest.raises(TrainingError, match="the network's output for file 2 is nan"):
         engine.evaluate(state.model, Batches().epoch(0), loss, MetricList([]), describe="file {}".format)
     with pytest.raises(TrainingError, match="main metric is nan"):
-        state.record(float("nan"), higher_is_better=True)
+        state.progress.update_best(float("nan"), higher_is_better=True)
     trainer = make_trainer(make_state(), evaluate=lambda: {"loss": float("nan"), "top1": 0.5})
     with pytest.raises(TrainingError, match="the evaluation after epoch 1's loss is nan"):
         trainer.fit()

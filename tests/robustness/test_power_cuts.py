@@ -1,4 +1,4 @@
-"""What a cut between two files leaves is made good by the run that goes on."""
+"""A resumed run recovers from interruptions between file operations."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from runs import arguments, differences, make_place, output_of
 
 from ppzoo import builders
 from ppzoo.cli import main
-from ppzoo.engine import run_dir as folders
+from ppzoo.engine import run_dir
 
 HOLD = "import sys; from pathlib import Path; from ppzoo.engine import open_run_dir;"
 HOLD += "open_run_dir(Path(sys.argv[1]), resume=True); print('held', flush=True); sys.stdin.read()"
@@ -22,21 +22,21 @@ class PowerCut(BaseException):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The configuration of a run, of which `whole` was left alone."""
+    """The configuration of a run, of which `whole` is undisturbed."""
     config = make_place(tmp_path_factory.mktemp("cuts"), train=20, test=10, epochs=2)
     assert main(arguments(config, "whole", "Global.keep=1", "Global.save_interval_steps=null")) == 0
     return config
 
 
 @pytest.mark.parametrize(("call", "number"), [("link", 2), ("link", 8), ("unlink", 14), ("replace", 12)])
-def test_a_cut_among_the_copies_of_an_epoch_is_made_good(whole, monkeypatch, call, number):
+def test_a_run_recovers_from_an_interruption_while_checkpoints_are_copied(whole, monkeypatch, call, number):
     name, left, function = f"{call}{number}", iter(range(number - 1, -1, -1)), getattr(os, call)
     command = arguments(whole, name, "Global.keep=1", "Global.save_interval_steps=null")
 
-    def cut(*given, **named):
+    def cut(*args, **kwargs):
         if next(left, None) == 0:
             raise PowerCut
-        return function(*given, **named)
+        return function(*args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(PowerCut):
         patch.setattr(os, call, cut)
@@ -45,38 +45,38 @@ def test_a_cut_among_the_copies_of_an_epoch_is_made_good(whole, monkeypatch, cal
     assert differences(output_of(whole.parent, "whole"), output_of(whole.parent, name)) == []
 
 
-def test_what_writers_left_is_cleared_away_and_nothing_else(tmp_path):
+def test_only_temporary_files_are_removed(tmp_path):
     left = [".train.log.abcd1234.tmp", ".latest.new.pdopt.a_b1c2d3.tmp"]
     kept = [".mine.tmp", "notes.tmp", "latest.pdopt"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("")
-    folders.open_run_dir(tmp_path, resume=True)
-    folders.unlock(tmp_path)
+    run_dir.open_run_dir(tmp_path, resume=True)
+    run_dir.unlock(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(kept)
 
 
-def test_a_cut_in_the_first_saving_of_all_moves_nothing_aside(tmp_path):
+def test_an_interrupted_first_save_is_not_moved_away(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "latest.new.pdparams").write_text("half")
-    folders.open_run_dir(tmp_path / "run", resume=False)
-    folders.unlock(tmp_path / "run")
+    run_dir.open_run_dir(tmp_path / "run", resume=False)
+    run_dir.unlock(tmp_path / "run")
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize(("number", "said"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
-def test_a_signal_before_the_first_step_ends_in_one_word(whole, monkeypatch, capsys, number, said):
+@pytest.mark.parametrize(("number", "message"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_a_signal_before_the_first_step_is_reported_in_one_word(whole, monkeypatch, capsys, number, message):
     handler = signal.getsignal(number)
     if number == signal.SIGINT:
-        signal.signal(number, signal.default_int_handler)  # a shell lets its background jobs ignore it
+        signal.signal(number, signal.default_int_handler)  # background jobs of a shell ignore it
     try:
-        monkeypatch.setattr(builders, "build_trainer", lambda *given: os.kill(os.getpid(), number))
+        monkeypatch.setattr(builders, "build_trainer", lambda *args: os.kill(os.getpid(), number))
         assert main(arguments(whole, "stopped"), owns_process=True) == 128 + number
     finally:
         signal.signal(number, handler)
-    assert capsys.readouterr().err.splitlines()[-1] == said
+    assert capsys.readouterr().err.splitlines()[-1] == message
 
 
-def test_going_on_in_the_folder_of_a_live_run_says_so_and_nothing_before(whole, capsys):
+def test_resuming_in_a_locked_folder_is_refused_first(whole, capsys):
     folder = output_of(whole.parent, "whole")
     damaged = folder / "mine.manifest"
     damaged.write_text("torn")
@@ -87,14 +87,14 @@ def test_going_on_in_the_folder_of_a_live_run_says_so_and_nothing_before(whole, 
         assert main(arguments(whole, "whole")) == 2
         holder.kill()
     damaged.unlink()
-    said = capsys.readouterr().err
-    assert said.splitlines() == [f"error: another run is writing into {folder}: wait for its end, or give another"
-                                 " Global.output_dir"]  # fmt: skip
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: another run is writing into {folder}: wait for its end, or set another Global.output_dir"
+    ]
 
 
-def test_the_log_has_what_was_said_before_it_was_there(whole):
+def test_the_log_file_has_messages_from_before_it_was_opened(whole):
     assert main(arguments(whole, "twice", "Global.epochs=1")) == 0
     assert main(arguments(whole, "twice")) == 0
     log = (output_of(whole.parent, "twice") / "train.log").read_text()
-    assert "going on from" in log
-    assert log.count("going on from") == 1
+    assert "resuming from" in log
+    assert log.count("resuming from") == 1

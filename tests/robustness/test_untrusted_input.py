@@ -1,4 +1,4 @@
-"""Configurations, shards and weight files that mean harm are refused in one line, soon, and without memory."""
+"""Malicious configurations, shards and weight files are refused in one line, fast, and without much memory."""
 
 import io
 import json
@@ -35,18 +35,18 @@ from ppzoo.yaml_io import parse
         (f"[{'a,' * 120_000}]", "more than 20000 values"),
     ],
 )
-def test_a_configuration_that_would_break_the_reader_is_refused(text, complaint):
+def test_malformed_yaml_is_refused(text, complaint):
     with pytest.raises(ConfigError, match=complaint) as caught:
         parse(text, "a.yaml")
     assert len(caught.value.problems) == 1 and "\n" not in caught.value.problems[0]
 
 
-def test_a_path_of_an_override_has_an_end():
+def test_the_length_of_an_override_is_limited():
     with pytest.raises(ConfigError, match="at most 40 keys, got 5000"):
         override({}, ".".join(["a"] * 5000) + "=1")
 
 
-def test_an_error_has_one_line_whatever_a_name_holds(tmp_path):
+def test_line_ends_in_names_are_escaped_in_errors(tmp_path):
     (tmp_path / "a.yaml").write_text('_BASE_: "b\\nc.yaml"')
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "a.yaml")
@@ -70,7 +70,7 @@ def refusal_of_shard(folder, content):
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_header_that_python_s_reader_would_search_for_minutes_is_refused(tmp_path, kind):
+def test_a_header_that_takes_tarfile_minutes_is_refused(tmp_path, kind):
     assert "got a broken one" in refusal_of_shard(tmp_path, member("h", b"1" * 300_000, kind) + SAMPLE)
 
 
@@ -87,15 +87,15 @@ def test_a_header_that_python_s_reader_would_search_for_minutes_is_refused(tmp_p
         (b"22 GNU.sparse.major=1\n", "sparse"),
     ],
 )
-def test_what_a_pax_header_says_is_not_believed(tmp_path, extension, complaint):
+def test_pax_headers_are_validated(tmp_path, extension, complaint):
     assert complaint in refusal_of_shard(tmp_path, member("h", extension, tarfile.XHDTYPE) + SAMPLE)
 
 
-def test_a_label_in_another_alphabet_is_no_number(tmp_path):
+def test_a_label_of_non_ascii_digits_is_refused(tmp_path):
     assert "class number" in refusal_of_shard(tmp_path, member("a.jpg", b"x") + member("a.cls", "³".encode()))
 
 
-def test_names_that_are_not_utf8_are_read_from_shards(tmp_path):
+def test_names_in_shards_need_not_be_utf8(tmp_path):
     name = os.fsdecode(b"\xff\xfe")
     (tmp_path / "a.tar").write_bytes(member(f"{name}.jpg", b"x") + member(f"{name}.cls", b"3"))
     assert TarShards(image_root=str(tmp_path))[0] == (b"x", 3)
@@ -109,7 +109,7 @@ def refusal(path, content):
     return str(caught.value)
 
 
-def test_numbers_that_share_a_hash_are_no_keys(tmp_path):
+def test_integers_with_equal_hashes_are_refused(tmp_path):
     modulus = (1 << 61) - 1
     assert "too large a number" in refusal(tmp_path / "x", pickle.dumps({modulus * n: 0 for n in range(1, 50)}, 4))
     assert "an invalid memo index" in refusal(tmp_path / "x", b"]p%d\n." % modulus)
@@ -119,14 +119,14 @@ def test_numbers_that_share_a_hash_are_no_keys(tmp_path):
     "header", [b"(" * 9000, b"{'descr': '<f4'", b"{" * 200, b"\xff" * 10, b"1", b"__import__('os')"]
 )
 @pytest.mark.filterwarnings("error")
-def test_a_numpy_header_is_data_or_refused(tmp_path, header):
+def test_invalid_numpy_headers_are_refused(tmp_path, header):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("w.npy", b"\x93NUMPY\x02\0" + struct.pack("<I", len(header)) + header)
     assert "is damaged or not an array of numbers" in refusal(tmp_path / "x.npz", file.getvalue())
 
 
-def test_headers_that_numpy_wrote_under_python_2_are_read(tmp_path):
+def test_numpy_headers_written_with_python_2_are_read(tmp_path):
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }\n"
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("w.npy", b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + bytes(8))
@@ -134,7 +134,7 @@ def test_headers_that_numpy_wrote_under_python_2_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
-def test_archives_packed_as_nobody_packs_weights_are_refused(tmp_path, packing):
+def test_archives_with_unusual_compression_are_refused(tmp_path, packing):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", packing) as archive:
         archive.writestr("w.npy", b"")
@@ -148,8 +148,8 @@ def is_harmless(text):
     return not set(text) & set(HOSTILE) - set("a]0;title[2J1mb")
 
 
-def test_names_do_not_command_the_terminal(tmp_path, capsys, monkeypatch):
-    """Errors, the log and its file, and what the commands print."""
+def test_control_characters_in_names_are_escaped(tmp_path, capsys, monkeypatch):
+    """In errors, in the log and its file, and in the output of the commands."""
     for error in (WeightsError(f"entry {HOSTILE}"), ConfigError(HOSTILE, HOSTILE), PpzooError(HOSTILE)):
         assert is_harmless(str(error).replace("\n", "")) and "\\u001b]0;title" in str(error)
 
@@ -177,6 +177,6 @@ def test_names_do_not_command_the_terminal(tmp_path, capsys, monkeypatch):
     assert is_harmless(capsys.readouterr().out.replace("\n", ""))
 
 
-def test_names_of_other_alphabets_are_printed_as_they_are():
+def test_names_in_other_scripts_are_printed_unchanged():
     for name in ("grün", "猫", "кот", "a\tb", "👩‍🔬", "caf\u00e9\u3000x", "\udcff"):
         assert str(PpzooError(name)) == name

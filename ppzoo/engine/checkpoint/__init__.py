@@ -1,1 +1,1 @@
-"""Checkpoints of a run: written as complete sets of files, validated before they are used."""
+"""Checkpoints: saved as atomically replaced sets of files, and validated before they are loaded."""

@@ -1,12 +1,11 @@
-"""Sets of files that are whole or not there, whatever is killed while they are written.
+"""Sets of files that are replaced atomically: after a kill at any moment either the old or the new set is complete.
 
-The files of `PREFIX` are first written as `PREFIX.new.*`, and then a manifest, which lists them with sizes and SHA-256:
-from then on the new set counts, and moving the files to their names can be finished by the next run in the folder.
-Before that moment the old one does. Who only reads a checkpoint (`SavedFiles`) reads the set that counts, and moves and
-removes nothing.
+The files of `PREFIX` are first written as `PREFIX.new.*` (staged), followed by a manifest of their sizes and SHA-256.
+The staged manifest commits the new set: until it exists, the old set is valid; afterwards the new one is, and
+the next run in the folder completes the renaming of its files. `SavedFiles` reads the valid set without moving or
+removing anything.
 
-Names of files are plain text here: pathlib enters each part of each path in a table of Python's, which the `epoch_N` of
-a long run would make grow.
+File names are strings here: pathlib interns every part of every path, and the `epoch_N` of a long run would accumulate.
 """
 
 from __future__ import annotations
@@ -27,33 +26,33 @@ from ppzoo.files import sha256, sync_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
 
-WEIGHTS, AVERAGE = ".pdparams", ".pdema"
-CONTENT = (WEIGHTS, ".pdopt", ".pdstates")
+WEIGHTS, EMA_WEIGHTS = ".pdparams", ".pdema"
+REQUIRED_SUFFIXES = (WEIGHTS, ".pdopt", ".pdstates")
 MANIFEST = ".manifest"
-Entry = dict[str, Any]
+ManifestEntry = dict[str, Any]
 """Size and SHA-256 of a file."""
 
 
 class NotSavedError(CheckpointError):
-    """A checkpoint that could not be written: the run failed, through no fault of its description."""
+    """A checkpoint that could not be written: a failure of the run, not a mistake in its configuration."""
 
     exit_status = 1
 
 
-def copy(source: Path, target: Path) -> None:
-    """Make the checkpoint `target` of `source`, without a second copy on disk where the file system can.
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy the checkpoint `source` to `target`, by hard links where the file system has them.
 
     Raises:
-        CheckpointError: the disk is full or the folder gone; on a full disk the older checkpoint stays.
+        CheckpointError: the disk is full or the folder does not exist; the previous `target` stays complete.
     """
-    with saving(target):
-        clear_stage(target)
-        for suffix in present(source):
-            link(f"{source}{suffix}", f"{staged(target)}{suffix}")
-        announce(target, listing(source))
+    with report_write_errors(target):
+        prepare_staging(target)
+        for suffix in existing_suffixes(source):
+            link_or_copy(f"{source}{suffix}", f"{staged_prefix(target)}{suffix}")
+        commit(target, read_manifest(source))
 
 
-def link(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:
@@ -61,151 +60,151 @@ def link(source: str, target: str) -> None:
             write_atomically(target, partial(shutil.copyfileobj, original))
 
 
-def remove(path: str) -> None:
-    """Remove a file, which need not be there."""
+def remove_if_exists(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)
 
 
-def present(prefix: Path) -> list[str]:
-    """The suffixes of the files of a checkpoint that is there."""
-    return [*CONTENT, AVERAGE] if os.path.exists(f"{prefix}{AVERAGE}") else list(CONTENT)
+def existing_suffixes(prefix: Path) -> list[str]:
+    """Return the suffixes of the files of an existing checkpoint."""
+    return [*REQUIRED_SUFFIXES, EMA_WEIGHTS] if os.path.exists(f"{prefix}{EMA_WEIGHTS}") else list(REQUIRED_SUFFIXES)
 
 
-def finish(prefix: Path) -> None:
-    """Finish or undo the saving of `prefix` if it was cut off.
+def recover(prefix: Path) -> None:
+    """Complete an interrupted save of `prefix` that was committed, or discard one that was not.
 
     Raises:
-        CheckpointError: what was to be finished is damaged; it stays as it is.
+        CheckpointError: the staged manifest is damaged; nothing is changed.
     """
-    listed = _manifest(f"{staged(prefix)}{MANIFEST}")
-    if listed is None:
-        _discard_unfinished(prefix)
+    entries = _read_manifest_file(f"{staged_prefix(prefix)}{MANIFEST}")
+    if entries is None:
+        _discard_staged(prefix)
     else:
-        _move_in_place(prefix, listed)
+        _move_in_place(prefix, entries)
 
 
-def finish_all(folder: Path) -> None:
-    """`finish` for all checkpoints in the folder of this run; one that is damaged is reported and stays as it is."""
-    for prefix in prefixes(folder):
+def recover_all(folder: Path) -> None:
+    """Recover all checkpoints in the folder of this run; damaged ones are logged and left unchanged."""
+    for prefix in list_prefixes(folder):
         try:
-            finish(prefix)
+            recover(prefix)
         except CheckpointError as error:
             logger.warning("%s; skipped", error)
 
 
 @contextmanager
-def saving(prefix: Path) -> Iterator[None]:
-    """What goes wrong with the files of `prefix`, in one line."""
+def report_write_errors(prefix: Path) -> Iterator[None]:
+    """Turn an `OSError` while `prefix` is written into a `NotSavedError`."""
     try:
         yield
     except OSError as error:
         if not prefix.parent.is_dir():
-            raise NotSavedError(f"{prefix}: cannot be written: the folder of the run is gone") from error
-        why = error.strerror or error
-        raise NotSavedError(f"{prefix}: cannot be written ({why}); the checkpoint before it is whole") from error
+            raise NotSavedError(f"cannot write {prefix}: the folder of the run does not exist any more") from error
+        reason = error.strerror or error
+        raise NotSavedError(f"cannot write {prefix}: {reason}; the previous checkpoint is complete") from error
 
 
-def clear_stage(prefix: Path) -> None:
-    """Make room for new staged files; of older ones that are damaged nothing can be made."""
+def prepare_staging(prefix: Path) -> None:
+    """Remove or complete older staged files, so that new ones can be written; damaged ones are logged and replaced."""
     try:
-        finish(prefix)
+        recover(prefix)
     except CheckpointError as error:
         logger.warning("%s; it is replaced", error)
-        _discard_unfinished(prefix)
+        _discard_staged(prefix)
 
 
-def prefixes(folder: Path) -> Iterator[Path]:
-    """Of all checkpoints in a folder, those being announced included."""
+def list_prefixes(folder: Path) -> Iterator[Path]:
+    """Return the prefixes of all checkpoints in a folder, including those whose renaming was interrupted."""
     names = {file.name.removesuffix(MANIFEST).removesuffix(".new") for file in folder.glob(f"*{MANIFEST}")}
     return (folder / name for name in sorted(names))
 
 
-def staged(prefix: Path) -> Path:
+def staged_prefix(prefix: Path) -> Path:
     return prefix.with_name(f"{prefix.name}.new")
 
 
-def announce(prefix: Path, known: Mapping[str, Entry] = MappingProxyType({})) -> None:
-    """The staged files are complete: from the manifest's writing on they are the checkpoint.
+def commit(prefix: Path, known: Mapping[str, ManifestEntry] = MappingProxyType({})) -> None:
+    """Make the staged files, which are complete, the checkpoint.
 
     Args:
-        known: what is known of the files of these suffixes, which need not be read then.
+        known: manifest entries of files that need not be read again, by suffix.
     """
-    new = staged(prefix)
-    listed = {suffix: known.get(suffix) or _entry(f"{new}{suffix}") for suffix in present(new)}
-    text = json.dumps(listed, indent=1).encode()
-    write_atomically(f"{new}{MANIFEST}", lambda file: file.write(text))
-    _move_in_place(prefix, listed)
+    staged = staged_prefix(prefix)
+    entries = {suffix: known.get(suffix) or _describe_file(f"{staged}{suffix}") for suffix in existing_suffixes(staged)}
+    text = json.dumps(entries, indent=1).encode()
+    write_atomically(f"{staged}{MANIFEST}", lambda file: file.write(text))
+    _move_in_place(prefix, entries)
 
 
-def listing(prefix: Path) -> dict[str, Entry]:
-    """What the manifest of `prefix` says of its files; nothing where there is none.
+def read_manifest(prefix: Path) -> dict[str, ManifestEntry]:
+    """Return the manifest of `prefix`, by suffix; empty if there is none.
 
     Raises:
         CheckpointError: the manifest is damaged.
     """
-    return _manifest(f"{prefix}{MANIFEST}") or {}
+    return _read_manifest_file(f"{prefix}{MANIFEST}") or {}
 
 
-def listing_if_whole(prefix: Path) -> dict[str, Entry]:
-    """What the manifest of a checkpoint says, where it is there and undamaged, else nothing."""
+def read_manifest_if_complete(prefix: Path) -> dict[str, ManifestEntry]:
+    """Return the manifest of a checkpoint; empty if the checkpoint does not exist or is damaged."""
     try:
         files = SavedFiles(prefix)
         files.require_complete()
-        return files.listed
+        return files.entries
     except CheckpointError:
         return {}
 
 
-def _entry(path: str) -> Entry:
+def _describe_file(path: str) -> ManifestEntry:
     return {"size": os.path.getsize(path), "sha256": sha256(path)}
 
 
-def _move_in_place(prefix: Path, listed: Collection[str]) -> None:
-    if AVERAGE not in listed:
-        remove(f"{prefix}{AVERAGE}")  # of an older checkpoint of that name
-    for suffix in (*listed, MANIFEST):
-        if os.path.exists(f"{staged(prefix)}{suffix}"):
-            os.replace(f"{staged(prefix)}{suffix}", f"{prefix}{suffix}")
-            remove(f"{staged(prefix)}{suffix}")  # two links to one file are not replaced
+def _move_in_place(prefix: Path, suffixes: Collection[str]) -> None:
+    """Rename the staged files that are still there."""
+    if EMA_WEIGHTS not in suffixes:
+        remove_if_exists(f"{prefix}{EMA_WEIGHTS}")  # of the previous checkpoint
+    for suffix in (*suffixes, MANIFEST):
+        if os.path.exists(f"{staged_prefix(prefix)}{suffix}"):
+            os.replace(f"{staged_prefix(prefix)}{suffix}", f"{prefix}{suffix}")
+            remove_if_exists(f"{staged_prefix(prefix)}{suffix}")  # `replace` keeps both of two links to one file
     sync_folder(prefix.parent)
 
 
-def _discard_unfinished(prefix: Path) -> None:
-    for leftover in _unfinished(prefix):
+def _discard_staged(prefix: Path) -> None:
+    for leftover in _staged_files(prefix):
         leftover.unlink()
 
 
-def _unfinished(prefix: Path) -> list[Path]:
-    """The staged files, and those that were still being written."""
-    name = staged(prefix).name
-    return [  # by one pattern, for Python keeps those that it has met
+def _staged_files(prefix: Path) -> list[Path]:
+    """Return the staged files and those that were still being written."""
+    name = staged_prefix(prefix).name
+    return [  # a single pattern for all prefixes, because Python caches compiled patterns
         file
         for file in prefix.parent.glob("*.new.*")
         if file.name.startswith(f"{name}.") or (file.name.startswith(f".{name}.") and file.suffix == ".tmp")
     ]
 
 
-def _manifest(path: str) -> dict[str, Entry] | None:
-    """What a manifest lists; None where there is none."""
+def _read_manifest_file(path: str) -> dict[str, ManifestEntry] | None:
+    """Return the entries of a manifest; None if it does not exist."""
     if not os.path.exists(path):
         return None
     try:
         with open(path, encoding="utf-8") as file:
-            listed = json.load(file)
-        suffixes = [*CONTENT, AVERAGE] if AVERAGE in listed else CONTENT
-        return {suffix: {"size": listed[suffix]["size"], "sha256": listed[suffix]["sha256"]} for suffix in suffixes}
+            entries = json.load(file)
+        suffixes = [*REQUIRED_SUFFIXES, EMA_WEIGHTS] if EMA_WEIGHTS in entries else REQUIRED_SUFFIXES
+        return {suffix: {"size": entries[suffix]["size"], "sha256": entries[suffix]["sha256"]} for suffix in suffixes}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: it is no manifest") from error
+        raise CheckpointError(f"{path} is damaged: it is not a manifest") from error
     except OSError as error:
-        raise CheckpointError(f"{path}: expected a manifest, got: {error.strerror}") from error
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 
 
 class SavedFiles:
-    """The files of a checkpoint, wherever a save that was interrupted has left them.
+    """The valid files of a checkpoint, some of which an interrupted save can have left staged.
 
     Attributes:
-        listed: what the manifest says about each file, by suffix; empty where there is none.
+        entries: the manifest, by suffix; empty if there is none.
 
     Raises:
         CheckpointError: the manifest is damaged.
@@ -213,39 +212,42 @@ class SavedFiles:
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
-        announced = _announced(prefix)
-        self._is_announced = announced is not None
-        self.listed = announced or listing(prefix)
+        staged = _read_staged_manifest(prefix)
+        self._is_staged = staged is not None
+        self.entries = staged or read_manifest(prefix)
 
     def path(self, suffix: str) -> str:
-        """The file of that suffix, which need not exist."""
-        new = f"{staged(self.prefix)}{suffix}"
-        return new if self._is_announced and os.path.exists(new) else f"{self.prefix}{suffix}"
+        """Return the path of the file with that suffix, which need not exist."""
+        staged = f"{staged_prefix(self.prefix)}{suffix}"
+        return staged if self._is_staged and os.path.exists(staged) else f"{self.prefix}{suffix}"
 
     def has(self, suffix: str) -> bool:
-        """Whether the checkpoint has a file of that suffix."""
-        return os.path.isfile(self.path(suffix)) and (suffix in self.listed or not self.listed)
+        """Return whether the checkpoint has a file with that suffix."""
+        return os.path.isfile(self.path(suffix)) and (suffix in self.entries or not self.entries)
 
     def require_complete(self) -> None:
-        """
+        """Compare the files with the manifest.
+
         Raises:
-            CheckpointError: a file is not what the manifest says.
+            CheckpointError: a file is missing or differs.
         """
-        for suffix, expected in self.listed.items():
+        for suffix, expected in self.entries.items():
             path = self.path(suffix)
             size = os.path.getsize(path) if os.path.exists(path) else None
+            if size is None:
+                raise CheckpointError(f"{path} is missing: expected {expected['size']} bytes")
             if size != expected["size"]:
-                raise CheckpointError(f"{path} is damaged: expected {expected['size']} bytes, got {size or 'nothing'}")
+                raise CheckpointError(f"{path} is damaged: expected {expected['size']} bytes, got {size}")
             if sha256(path) != expected["sha256"]:
-                raise CheckpointError(f"{path} is damaged: its content is not what was saved")
+                raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the manifest's")
 
 
-def _announced(prefix: Path) -> dict[str, Entry] | None:
-    """What the manifest of a complete new set lists; None where there is none, or a damaged one beside a sound one."""
+def _read_staged_manifest(prefix: Path) -> dict[str, ManifestEntry] | None:
+    """Return the staged manifest; None if there is none, or if it is damaged and there is an older manifest."""
     try:
-        return _manifest(f"{staged(prefix)}{MANIFEST}")
+        return _read_manifest_file(f"{staged_prefix(prefix)}{MANIFEST}")
     except CheckpointError as error:
         if not os.path.exists(f"{prefix}{MANIFEST}"):
             raise
-        logger.warning("%s; the checkpoint before it is used", error)
+        logger.warning("%s; the previous checkpoint is used", error)
         return None

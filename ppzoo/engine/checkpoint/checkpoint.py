@@ -1,8 +1,9 @@
 """Checkpoints of a run, with PaddleClas's file names.
 
-A checkpoint is `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, where weights are averaged `PREFIX.pdema`, and
-`PREFIX.manifest` (see `staging`). `.pdema` holds the averages; where they are the better ones, in `best_model`, they
-are in `.pdparams` and the trained weights in `.pdema`, and `.pdstates` says so.
+A checkpoint consists of `PREFIX.pdparams`, `PREFIX.pdopt`, `PREFIX.pdstates`, `PREFIX.pdema` with averaged weights, and
+`PREFIX.manifest` (see `atomic_files`). `.pdema` holds the averages, except in a `best_model` whose averages are better
+than the trained weights: there they are in `.pdparams` and the trained weights in `.pdema`, and `.pdstates` has the
+entry "averaged".
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from typing import Any
 
 from ppzoo.engine.checkpoint import paddleclas, validation
 from ppzoo.engine.checkpoint.atomic_files import (
-    AVERAGE,
-    CONTENT,
+    EMA_WEIGHTS,
     MANIFEST,
+    REQUIRED_SUFFIXES,
     WEIGHTS,
     SavedFiles,
-    announce,
-    clear_stage,
-    copy,
-    finish_all,
-    link,
-    listing,
-    listing_if_whole,
-    prefixes,
-    remove,
-    saving,
-    staged,
+    commit,
+    copy_checkpoint,
+    link_or_copy,
+    list_prefixes,
+    prepare_staging,
+    read_manifest,
+    read_manifest_if_complete,
+    recover_all,
+    remove_if_exists,
+    report_write_errors,
+    staged_prefix,
 )
 from ppzoo.engine.checkpoint.config_diff import describe_differences
 from ppzoo.engine.run_dir import unlock
@@ -43,22 +44,22 @@ from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")
 
-LONG = 10.0  # seconds; a kill in an evaluation this long shall not cost the epoch before it
+LONG_EVALUATION = 10.0  # seconds; before a longer evaluation the finished steps are saved
 
 
 class CheckpointSaver(Callback):
-    """Saves the state of a run: `latest` after each epoch, `best_model` after one that was the best, `epoch_N`.
+    """Saves `latest` after each epoch, `best_model` after the best one, and `epoch_N` at intervals.
 
-    `latest` is also saved before an evaluation that may be long; who goes on from there begins with the evaluation.
+    `latest` is also saved before an evaluation that can be long; a run that resumes from it starts with the evaluation.
 
     Args:
-        folder: the files go there.
+        folder: folder of the files.
         interval: epochs between two `epoch_N`.
-        keep: how many `epoch_N` stay; None for all.
-        interval_steps: steps between two `latest` within an epoch; None for none.
+        keep: number of `epoch_N` to keep; None for all.
+        interval_steps: steps between two saves of `latest` within an epoch; None for none.
 
     Attributes:
-        saved: whether this run has saved a `latest` yet.
+        saved: whether this run has saved `latest`.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class CheckpointSaver(Callback):
         self.eval_seconds = math.inf  # of the last evaluation
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
-        """Complete what an interruption during the saving of the last run's checkpoints left incomplete."""
-        finish_all(self.folder)
+        """Recover from an interrupted save of the previous run."""
+        recover_all(self.folder)
         progress = self.state.progress
         if progress.epoch and not progress.step and _is_saved(progress, self.folder / "latest"):
             self._copy_latest()
@@ -81,7 +82,7 @@ class CheckpointSaver(Callback):
             self._save()
 
     def on_evaluation_begin(self, epoch: int) -> None:
-        if self.eval_seconds > LONG:
+        if self.eval_seconds > LONG_EVALUATION:
             self._save()
 
     def on_epoch_end(self, report: EpochReport) -> None:
@@ -93,7 +94,7 @@ class CheckpointSaver(Callback):
         self._save()
 
     def close(self) -> None:
-        """The run is over: others may write into its folder."""
+        """Let other runs write into the folder."""
         unlock(self.folder)
 
     def _save(self) -> None:
@@ -101,80 +102,80 @@ class CheckpointSaver(Callback):
         self.saved = True
 
     def _copy_latest(self) -> None:
-        """`best_model` and `epoch_N` of an epoch that has ended, and is saved as `latest`."""
+        """Copy `latest` of a finished epoch to `best_model` and `epoch_N`, if they are due."""
         progress, latest, best = self.state.progress, self.folder / "latest", self.folder / "best_model"
         if progress.best_epoch == progress.epoch - 1:
             if not progress.best_is_averaged:
-                _copy_unless_there(latest, best)
-            elif not _is_averaged_copy(latest, best):
+                _copy_unless_equal(latest, best)
+            elif not _is_ema_copy(latest, best):
                 save_ema_weights(self.state, latest, best)
         if progress.epoch % self.interval == 0:
-            _copy_unless_there(latest, self.folder / f"epoch_{progress.epoch}")
-            self._drop_old()
+            _copy_unless_equal(latest, self.folder / f"epoch_{progress.epoch}")
+            self._remove_old()
 
-    def _drop_old(self) -> None:
+    def _remove_old(self) -> None:
         if self.keep is None:
             return
         names = (file.name.removesuffix(MANIFEST) for file in self.folder.glob(f"epoch_*{MANIFEST}"))
         numbers = sorted(int(name.partition("_")[2]) for name in names if re.fullmatch(r"epoch_[0-9]+", name))
         for number in numbers[: -self.keep]:
             prefix = self.folder / f"epoch_{number}"
-            with saving(prefix):
-                for suffix in (*CONTENT, AVERAGE, MANIFEST):  # in this order what a kill leaves is found again
-                    remove(f"{prefix}{suffix}")
+            with report_write_errors(prefix):
+                for suffix in (*REQUIRED_SUFFIXES, EMA_WEIGHTS, MANIFEST):  # the manifest last: it is searched for
+                    remove_if_exists(f"{prefix}{suffix}")
 
 
 def save_checkpoint(state: TrainState, prefix: Path) -> None:
-    """Write the checkpoint `prefix` in the place of an older one.
+    """Save the checkpoint `prefix`, atomically replacing an older one.
 
     Raises:
-        CheckpointError: the disk is full or the folder gone; on a full disk the older checkpoint stays.
+        CheckpointError: the disk is full or the folder does not exist; an older checkpoint stays complete.
     """
-    new = staged(prefix)
-    with saving(prefix):
-        clear_stage(prefix)
-        save_state(state.progress_dict(), f"{new}.pdstates")  # before what would make a folder that is gone anew
-        save_state(state.optimizer.state_dict(), f"{new}.pdopt")
-        save_pdparams(state.model.state_dict(), f"{new}{WEIGHTS}")
-        if state.average is not None:
-            save_pdparams(state.average.values, f"{new}{AVERAGE}")
-        announce(prefix)
+    staged = staged_prefix(prefix)
+    with report_write_errors(prefix):
+        prepare_staging(prefix)
+        save_state(state.state_dict(), f"{staged}.pdstates")  # first: `save_pdparams` would create a missing folder
+        save_state(state.optimizer.state_dict(), f"{staged}.pdopt")
+        save_pdparams(state.model.state_dict(), f"{staged}{WEIGHTS}")
+        if state.ema is not None:
+            save_pdparams(state.ema.values, f"{staged}{EMA_WEIGHTS}")
+        commit(prefix)
 
 
 def save_ema_weights(state: TrainState, source: Path, target: Path) -> None:
-    """Make the checkpoint `target` of `source`, which `state` was saved as, with the averages in the first place.
+    """Copy the checkpoint `source` of `state` to `target`, with averaged and trained weights exchanged.
 
     Raises:
-        CheckpointError: as `copy` does.
+        CheckpointError: as `copy_checkpoint`.
     """
-    new = staged(target)
-    with saving(target):
-        clear_stage(target)
-        save_state({**state.progress_dict(), "averaged": True}, f"{new}.pdstates")
-        origins = {".pdopt": ".pdopt", WEIGHTS: AVERAGE, AVERAGE: WEIGHTS}
+    staged = staged_prefix(target)
+    with report_write_errors(target):
+        prepare_staging(target)
+        save_state({**state.state_dict(), "averaged": True}, f"{staged}.pdstates")
+        origins = {".pdopt": ".pdopt", WEIGHTS: EMA_WEIGHTS, EMA_WEIGHTS: WEIGHTS}
         for suffix, origin in origins.items():
-            link(f"{source}{origin}", f"{new}{suffix}")
-        listed = listing(source)
-        announce(target, {suffix: listed[origin] for suffix, origin in origins.items() if origin in listed})
+            link_or_copy(f"{source}{origin}", f"{staged}{suffix}")
+        entries = read_manifest(source)
+        commit(target, {suffix: entries[origin] for suffix, origin in origins.items() if origin in entries})
 
 
 def load_checkpoint(state: TrainState, prefix: Path) -> None:
-    """Bring `state` to where it was when `prefix` was saved, by ppzoo or by PaddleClas.
+    """Restore `state` from the checkpoint `prefix` of ppzoo or PaddleClas.
 
     Raises:
         CheckpointError: a file is missing or damaged, or belongs to another run.
         WeightsError: the weights do not fit the network.
     """
-    prefix = prefix.with_suffix("") if prefix.suffix in CONTENT else prefix
+    prefix = prefix.with_suffix("") if prefix.suffix in REQUIRED_SUFFIXES else prefix
     files = SavedFiles(prefix)
     files.require_complete()
-    absent = [suffix for suffix in CONTENT if not files.has(suffix)]
-    if absent:
-        hint = "; weights alone are loaded by Global.pretrained_model"
-        if WEIGHTS in absent:
+    missing = [suffix for suffix in REQUIRED_SUFFIXES if not files.has(suffix)]
+    if missing:
+        hint = "; to load only weights, use Global.pretrained_model"
+        if WEIGHTS in missing:
             hint = weights_suggestion(prefix, to_resume=True)
         raise CheckpointError(
-            f"expected the checkpoint {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{absent[0]} does not"
+            f"expected the checkpoint {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{missing[0]} does not"
             f" exist{hint}"
         )
     accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
@@ -183,85 +184,86 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
 
 
 def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any], saved: dict[str, Any]) -> None:
-    """`restore` from what the files hold."""
-    prefix, has_average = files.prefix, files.has(AVERAGE)
-    foreign = paddleclas.is_paddleclas_state(saved)
+    """Restore `state` from the content of `.pdopt` and `.pdstates` and the files of weights."""
+    prefix, has_averages = files.prefix, files.has(EMA_WEIGHTS)
+    is_paddleclas = paddleclas.is_paddleclas_state(saved)
     try:
         validation.require_progress(saved)
-        if not foreign:
-            state.require_identity(saved)
+        if not is_paddleclas:
+            validation.require_identity(saved, state.identity)
         validation.require_accumulators(accumulators, state.model)
-        state.require_accumulators(accumulators)
-        state.restore_progress(paddleclas.progress_of(saved, prefix) if foreign else saved)
+        state.load_state_dict(paddleclas.convert_progress(saved, prefix) if is_paddleclas else saved)
     except CheckpointError as error:
-        raise CheckpointError(f"{prefix}: {error}; give the same configuration, or begin anew without it") from error
-    _say_differences(state, saved, prefix)
-    averaged_first = foreign or saved.get("averaged")
-    names = (WEIGHTS, AVERAGE) if has_average and averaged_first else (AVERAGE, WEIGHTS)
-    averages, trained = map(files.path, names)
-    _restore_weights(state, prefix, averages if files.has(names[0]) else None, trained)
-    if foreign:
-        state.schedule.adopt(state.progress.epoch, accumulators.get("LR_Scheduler", {}))
-        accumulators["LR_Scheduler"] = state.schedule.state_dict()
-        if state.average is not None and has_average:
-            state.average.updates = state.schedule.last_epoch
+        raise CheckpointError(
+            f"{prefix}: {error}; use the original configuration, or start a new run without Global.checkpoints"
+        ) from error
+    _log_differences(state, saved, prefix)
+    is_exchanged = has_averages and (is_paddleclas or saved.get("averaged"))
+    suffixes = (WEIGHTS, EMA_WEIGHTS) if is_exchanged else (EMA_WEIGHTS, WEIGHTS)
+    averages, trained = map(files.path, suffixes)
+    _restore_weights(state, prefix, averages if files.has(suffixes[0]) else None, trained)
+    if is_paddleclas:
+        state.scheduler.adopt(state.progress.epoch, accumulators.get("LR_Scheduler", {}))
+        accumulators["LR_Scheduler"] = state.scheduler.state_dict()
+        if state.ema is not None and has_averages:
+            state.ema.updates = state.scheduler.last_epoch
     state.optimizer.set_state_dict(accumulators)
 
 
-def _say_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) -> None:
-    """Log what the run that saved the checkpoint was asked for or ran on otherwise."""
-    asked = describe_differences(saved.get("configuration") or state.configuration, state.configuration)
-    if asked:
-        logger.info("the configuration is not that of %s: %s", prefix, asked)
-    ran_on = describe_differences(saved.get("versions") or VERSIONS, VERSIONS)
-    if ran_on:
-        logger.info("the versions are not those of %s, the last bits may differ: %s", prefix, ran_on)
+def _log_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) -> None:
+    """Log where configuration and versions differ from those of the run that saved the checkpoint."""
+    configuration = describe_differences(saved.get("configuration") or state.configuration, state.configuration)
+    if configuration:
+        logger.info("the configuration differs from that of %s: %s", prefix, configuration)
+    versions = describe_differences(saved.get("versions") or VERSIONS, VERSIONS)
+    if versions:
+        logger.info("the versions differ from those of %s, results can differ slightly: %s", prefix, versions)
 
 
 def _restore_weights(state: TrainState, prefix: Path, averages: str | None, trained: str) -> None:
-    """The trained weights from one file, and the averages, if they are wanted, from another if there is one."""
-    if state.average is not None and averages is not None:
+    """Load the trained weights and, for a run with EMA, the averages, which are the trained weights if missing."""
+    if state.ema is not None and averages is not None:
         load_weights(state.model, averages, head="strict")
-        state.average.take(state.model)
+        state.ema.copy_from(state.model)
     load_weights(state.model, trained, head="strict")
-    if state.average is not None and averages is None:
-        logger.info("%s has no averaged weights: the average begins with its weights", prefix)
-        state.average.take(state.model)
+    if state.ema is not None and averages is None:
+        logger.info("%s has no averaged weights: initializing the average with its weights", prefix)
+        state.ema.copy_from(state.model)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """Prefix of the checkpoint in `folder` that is furthest; damaged ones are named and passed over."""
+    """Return the prefix of the checkpoint in `folder` with the most steps; damaged ones are logged and skipped."""
     found: list[tuple[tuple[int, int], Path]] = []
-    for prefix in prefixes(folder):
+    for prefix in list_prefixes(folder):
         try:
             files = SavedFiles(prefix)
             files.require_complete()
             saved = read_state(files.path(".pdstates"))
             validation.require_progress(saved)
         except (CheckpointError, WeightsError) as error:
-            logger.warning("%s; passed over", error)
+            logger.warning("%s; skipped", error)
             continue
         found.append(((saved["epoch"], saved.get("step", 0)), prefix))
     return max(found)[1] if found else None
 
 
-def _copy_unless_there(source: Path, target: Path) -> None:
-    if listing(source) != listing_if_whole(target):
-        copy(source, target)
+def _copy_unless_equal(source: Path, target: Path) -> None:
+    if read_manifest(source) != read_manifest_if_complete(target):
+        copy_checkpoint(source, target)
 
 
-def _is_averaged_copy(source: Path, target: Path) -> bool:
-    """Whether `target` is what `save_averaged` makes of `source`."""
-    ours, theirs = listing(source), listing_if_whole(target)
-    pairs = ((WEIGHTS, AVERAGE), (AVERAGE, WEIGHTS), (".pdopt", ".pdopt"))
-    return bool(theirs) and all(theirs.get(to) == ours.get(of) for to, of in pairs)
+def _is_ema_copy(source: Path, target: Path) -> bool:
+    """Return whether `target` is the result of `save_ema_weights` for `source`."""
+    original, copied = read_manifest(source), read_manifest_if_complete(target)
+    pairs = ((WEIGHTS, EMA_WEIGHTS), (EMA_WEIGHTS, WEIGHTS), (".pdopt", ".pdopt"))
+    return bool(copied) and all(copied.get(to) == original.get(of) for to, of in pairs)
 
 
 def _is_saved(progress: Progress, prefix: Path) -> bool:
-    """Whether that is what the checkpoint `prefix` has saved, and it is whole."""
+    """Return whether the checkpoint `prefix` is complete and has this progress."""
     try:
         files = SavedFiles(prefix)
-        if not files.listed:
+        if not files.entries:
             return False
         files.require_complete()
     except CheckpointError:

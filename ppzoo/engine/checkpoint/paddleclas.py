@@ -1,8 +1,8 @@
-"""Checkpoints that PaddleClas wrote: what they say otherwise than ppzoo's, and how a run goes on from them.
+"""Checkpoints written by PaddleClas: how they differ from ppzoo's, and their progress in ppzoo's form.
 
-Its files have no "identity". Its `.pdstates` holds the epochs done and the figure of that epoch's evaluation, which
-need not be the best; the best stands in `best_model.pdstates`. Its schedules count steps, or epochs with `by_epoch`.
-Where it averaged the weights, `.pdparams` has the averages, and `.pdema` the weights that are trained.
+They have no "identity". `.pdstates` holds the finished epochs and the metric of the last evaluation, which need not be
+the best; the best one is in `best_model.pdstates`. The schedules count steps, or epochs with `by_epoch`. With averaged
+weights, `.pdparams` holds the averages and `.pdema` the trained weights.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any
 
 from ppzoo.weights import read_state
 
-NO_FIGURE = -1  # its evaluation's answer where there is no metric
+NO_METRIC = -1  # what PaddleClas saves without a metric
 
 
 def is_paddleclas_state(saved: Mapping[str, Any]) -> bool:
-    """Whether the content of a `.pdstates` is PaddleClas's."""
+    """Return whether the content of a `.pdstates` was written by PaddleClas."""
     return "identity" not in saved
 
 
-def progress_of(saved: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
-    """The content of a `.pdstates` of PaddleClas in ppzoo's words: epochs done, best figure and its epoch (from 0)."""
+def convert_progress(saved: Mapping[str, Any], prefix: Path) -> dict[str, Any]:
+    """Convert PaddleClas's `.pdstates` to ppzoo's entries: finished epochs, the best metric and its epoch (from 0)."""
     best = prefix.with_name("best_model.pdstates")
     candidates = [saved, read_state(best)] if best.is_file() else [saved]
-    figures = [
+    metrics = [
         (float(one["metric"]), int(one["epoch"]))
         for one in candidates
-        if one.get("metric", NO_FIGURE) > NO_FIGURE and one["epoch"] <= saved["epoch"]
+        if one.get("metric", NO_METRIC) > NO_METRIC and one["epoch"] <= saved["epoch"]
     ]
     progress: dict[str, Any] = {"epoch": int(saved["epoch"])}
-    if figures:
-        figure, epoch = max(figures)
-        progress |= {"best": figure, "best_epoch": epoch - 1}
+    if metrics:
+        metric, epoch = max(metrics)
+        progress |= {"best": metric, "best_epoch": epoch - 1}
     return progress

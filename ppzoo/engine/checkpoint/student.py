@@ -1,4 +1,4 @@
-"""The student's weights alone, beside each checkpoint of a distillation: `PREFIX_student.pdparams`, as PaddleClas's."""
+"""The student's weights in a separate file next to each checkpoint of a distillation, as PaddleClas saves them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ppzoo.weights import read_pdparams, save_pdparams
 
 
 class StudentWeights(Callback):
-    """Writes them after the checkpoints have been written, out of which they are read.
+    """Extracts `PREFIX_student.pdparams` from each checkpoint that has been saved.
 
     Args:
-        folder: where the checkpoints are.
-        part: what the names of the student's entries begin with.
+        folder: folder of the checkpoints.
+        part: prefix of the student's keys.
 
     Raises:
-        NotSavedError: from `on_epoch_end`, when they cannot be written.
+        NotSavedError: from `on_epoch_end`, if the file cannot be written.
     """
 
     def __init__(self, folder: Path, part: str) -> None:
@@ -25,10 +25,12 @@ class StudentWeights(Callback):
 
     def on_epoch_end(self, report: EpochReport) -> None:
         for prefix in ("latest", *(["best_model"] if report.is_best else [])):
-            whole = read_pdparams(self.folder / f"{prefix}.pdparams")
-            own = {key.removeprefix(self.part): value for key, value in whole.items() if key.startswith(self.part)}
+            weights = read_pdparams(self.folder / f"{prefix}.pdparams")
+            student = {
+                key.removeprefix(self.part): value for key, value in weights.items() if key.startswith(self.part)
+            }
+            path = self.folder / f"{prefix}_student.pdparams"
             try:
-                save_pdparams(own, self.folder / f"{prefix}_student.pdparams")
+                save_pdparams(student, path)
             except OSError as error:
-                where = self.folder / f"{prefix}_student.pdparams"
-                raise NotSavedError(f"{where}: cannot be written ({error.strerror}); {prefix} is whole") from error
+                raise NotSavedError(f"cannot write {path}: {error.strerror}; {prefix} is complete") from error
