@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ppzoo.errors import ConfigError
 
 MAX_LENGTH = 60
-LARGEST = 3.4028234663852886e38  # float32
+MAX_FLOAT32 = 3.4028234663852886e38  # float32
 
 _CHARACTERS = re.compile(r"[0-9.eE+\-*/() ]+")
 _BINARY: dict[type, Callable[[float, float], float]] = {
@@ -22,7 +22,7 @@ _BINARY: dict[type, Callable[[float, float], float]] = {
 _UNARY: dict[type, Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
-def arithmetic(text: str) -> float:
+def evaluate_arithmetic(text: str) -> float:
     """The value of numbers joined by `+ - * /` and parentheses.
 
     Raises:
@@ -37,7 +37,7 @@ def arithmetic(text: str) -> float:
         raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, got {shown}") from None
     except ZeroDivisionError:
         raise ConfigError(f"expected a number, got {shown}, which divides by zero") from None
-    if not abs(value) <= LARGEST:
+    if not abs(value) <= MAX_FLOAT32:
         raise ConfigError(f"expected a finite number, got {shown}")
     return value
 

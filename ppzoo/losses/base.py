@@ -95,10 +95,10 @@ def weighted_mean(shares: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Te
     if shares.shape[-1] != weights.shape[0]:
         raise ConfigError(f"expected {shares.shape[-1]} class_weights, one a class, got {weights.shape[0]}")
     total = (soft * weights).sum()
-    return (shares * weights).sum() / or_one(total)
+    return (shares * weights).sum() / nonzero_divisor(total)
 
 
-def or_one(total: paddle.Tensor) -> paddle.Tensor:
+def nonzero_divisor(total: paddle.Tensor) -> paddle.Tensor:
     """What a sum is divided by: its total weight, and 1 where that is 0, so that the mean of nothing is 0."""
     return paddle.where(total > 0, total, paddle.ones_like(total))
 

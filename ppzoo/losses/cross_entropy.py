@@ -88,7 +88,7 @@ class GoogLeNetLoss(CELoss):
         return main + 0.3 * sum(sides)
 
 
-class _BentCrossEntropy(Loss):
+class _ModulatedCrossEntropy(Loss):
     """A loss that bends the curve of the cross entropy: the mean of q * cost(log p), summed over the classes.
 
     Args:
@@ -113,7 +113,7 @@ class _BentCrossEntropy(Loss):
 
 
 @LOSSES.register
-class FocalLoss(_BentCrossEntropy):
+class FocalLoss(_ModulatedCrossEntropy):
     """-(1 - p)^gamma log p of the label's classes: Lin et al., arXiv:1708.02002, with softmax.
 
     Args:
@@ -135,7 +135,7 @@ class FocalLoss(_BentCrossEntropy):
 
 
 @LOSSES.register
-class PolyLoss(_BentCrossEntropy):
+class PolyLoss(_ModulatedCrossEntropy):
     """Poly-1: -log p + epsilon1 * (1 - p) of the label's classes: Leng et al., arXiv:2204.12511, equation 6.
 
     Args:

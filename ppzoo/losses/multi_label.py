@@ -8,7 +8,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ppzoo.errors import DataError
-from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, or_one
+from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, nonzero_divisor
 
 
 @LOSSES.register
@@ -50,7 +50,7 @@ class MultiLabelLoss(Loss):
             cost = cost * self._rarity(target, label[:, 1].astype(logits.dtype))
             return cost.sum(axis=1).mean() if self.size_sum else cost.mean()
         counts = known.max(axis=1) if self.size_sum else known
-        return cost.sum() / or_one(counts.sum())
+        return cost.sum() / nonzero_divisor(counts.sum())
 
     def weight(self, label: paddle.Tensor) -> float:
         if self.weight_ratio:

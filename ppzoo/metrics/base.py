@@ -120,7 +120,7 @@ def class_indices(label: paddle.Tensor, class_num: int) -> paddle.Tensor:
     return label.reshape([-1, 1]).astype("int64")
 
 
-def decisions(label: paddle.Tensor, class_num: int) -> np.ndarray:
+def binary_labels(label: paddle.Tensor, class_num: int) -> np.ndarray:
     """Labels of N x C, or N x rows x C whose first row counts, as N x C: 1, 0, or -1 for one below 0, which is unknown.
 
     Raises:

@@ -11,8 +11,8 @@ import numpy as np
 import paddle
 
 from ppzoo.errors import ConfigError
-from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, decisions, scores_of
-from ppzoo.metrics.precision import average_precision, eleven_point_precision
+from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, binary_labels, scores_of
+from ppzoo.metrics.precision_recall import average_precision, eleven_point_precision
 
 
 @METRICS.register
@@ -23,7 +23,7 @@ class HammingDistance(Metric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        truth = decisions(label, scores.shape[1])
+        truth = binary_labels(label, scores.shape[1])
         known = truth >= 0
         wrong = known & ((scores.numpy() > 0) != (truth == 1))
         self.merge({"wrong": np.array(wrong.sum()), "decisions": np.array(known.sum())})
@@ -50,7 +50,7 @@ class AccuracyScore(Metric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        truth = decisions(label, scores.shape[1])
+        truth = binary_labels(label, scores.shape[1])
         known = truth >= 0
         right = known & ((scores.numpy() > 0) == (truth == 1))
         rights, answers = right.sum(axis=1), known.sum(axis=1)
@@ -80,7 +80,7 @@ class MultiLabelMAP(ScoreMetric):
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
-        self.merge({"scores": scores.numpy(), "positive": decisions(label, scores.shape[1])})
+        self.merge({"scores": scores.numpy(), "positive": binary_labels(label, scores.shape[1])})
 
     def compute(self) -> dict[str, float]:
         state = self.gathered()

@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, class_indices, scores_of
-from ppzoo.metrics.precision import average_precision
+from ppzoo.metrics.precision_recall import average_precision
 
 
 @METRICS.register

@@ -11,7 +11,7 @@ from ppzoo.optim.checks import require
 from ppzoo.optim.schedule import SCHEDULES, RatedSchedule
 
 OBSERVED = ("best", "cooldown_counter", "num_bad_epochs")
-MOST_REDUCTIONS = 100_000  # a checkpoint may hold any number
+MAX_REDUCTIONS = 100_000  # a checkpoint may hold any number
 
 
 @SCHEDULES.register
@@ -77,7 +77,7 @@ class ReduceOnPlateau(RatedSchedule):
     def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue with the state of this schedule, or of another one, which has observed nothing."""
         if "reductions" in state_dict:
-            self.reductions = min(state_dict["reductions"], MOST_REDUCTIONS)
+            self.reductions = min(state_dict["reductions"], MAX_REDUCTIONS)
             self.share = state_dict["share"]
         elif "rate" in state_dict:  # written by ppzoo before it counted reductions
             self._start_at(state_dict["rate"])
@@ -87,7 +87,7 @@ class ReduceOnPlateau(RatedSchedule):
 
     def _start_at(self, rate: float) -> None:
         """Continue with a rate of which is unknown how often it was reduced, and from what."""
-        rates = self._rates(MOST_REDUCTIONS)
+        rates = self._rates(MAX_REDUCTIONS)
         if rate in rates:
             self.reductions = rates.index(rate)
         else:

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ppzoo.data import CIFAR10, CIFAR100, Compose, Flowers102, MultiLabelDataset, Samples, TarShards
+from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest
 from ppzoo.data.datasets import cifar
-from ppzoo.data.reading import Reader, Request, Step
 from ppzoo.data.transforms import DecodeImage
 from ppzoo.errors import ConfigError, DataError
 
@@ -37,7 +37,7 @@ def test_an_image_may_have_several_labels(tmp_path):
     assert image == png()
     assert (label.dtype, label.tolist()) == (np.float32, [0.0, 1.0, 1.0])
     samples = Samples(data, Compose([DecodeImage()]), 0)
-    _, labels, indices = Reader(samples, [], "raise")(Request(Step(0, 0, 0), [(0, 0), (0, 1)])).arrays
+    _, labels, indices = BatchReader(samples, [], "raise")(BatchRequest(BatchId(0, 0, 0), [(0, 0), (0, 1)])).arrays
     assert (labels.shape, labels.dtype, indices.tolist()) == ((2, 3), np.float32, [0, 1])
     (tmp_path / "c.png").unlink()
     with pytest.raises(DataError, match=r"c\.png.*list\.txt, line 3"):
@@ -57,7 +57,7 @@ def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
         ("\na.png\n", "line 2"),
         ("0,1\n", "line 1"),
         ("a.png\t0,,1\n", "line 1"),
-        ("\n\n", "no line with an image"),
+        ("\n\n", "lists no images"),
         ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected known labels \(0 or 1\), got -1"),
     ],
 )

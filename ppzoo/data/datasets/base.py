@@ -50,7 +50,7 @@ def check_folder(image_root: str) -> None:
         raise DataError(f"expected a folder of images, {image_root!r} is not one: correct dataset.image_root")
 
 
-def renumbered(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+def renumber_labels(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The numbers that occur, which become names of classes, and the labels numbered from 0 on in ascending order."""
     numbers, labels = np.unique(labels, return_inverse=True)
     return [str(number) for number in numbers], labels

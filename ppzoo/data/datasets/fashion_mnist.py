@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder
-from ppzoo.data.idx import read_idx
+from ppzoo.data.idx_files import read_idx
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import PathText
 

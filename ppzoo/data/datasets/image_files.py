@@ -11,15 +11,15 @@ from typing import NoReturn
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumbered
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumber_labels
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
-from ppzoo.data.label_files import names_beside
+from ppzoo.data.label_files import read_sibling_labels
 from ppzoo.errors import DataError
 from ppzoo.files import PathText, is_utf8, read_plain_file
 
 
-def images_below(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
+def iter_images(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
     """Paths of the image files (`IMAGE_SUFFIXES`, in either case) at any depth below a folder, in order of their names.
 
     Hidden files and folders, whose names begin with a dot, are skipped. Links to folders are not followed.
@@ -40,7 +40,7 @@ def images_below(folder: str, skipped: Counter[str] | None = None) -> Iterator[s
                 skipped[suffix] += 1
 
 
-PARTS = {"train", "val", "valid", "validation", "test", "eval", "training", "testing", "evaluation"}
+SPLIT_FOLDER_NAMES = {"train", "val", "valid", "validation", "test", "eval", "training", "testing", "evaluation"}
 
 
 class ImageFiles:
@@ -126,9 +126,9 @@ class ImageNetDataset(ImageFiles):
         self.index = read_list(cls_label_path, class_num=None if relabel else class_num, delimiter=delimiter)
         self.labels = self.index.labels
         self.is_numbered = not relabel
-        self.classes = None if relabel else names_beside(cls_label_path, self.labels, class_num)
+        self.classes = None if relabel else read_sibling_labels(cls_label_path, self.labels, class_num)
         if relabel:
-            self.classes, self.labels = renumbered(self.labels)
+            self.classes, self.labels = renumber_labels(self.labels)
             check_class_count(len(self.classes), class_num, f"the list file {cls_label_path!r} has")
 
     def origin(self, index: int) -> str:
@@ -139,7 +139,7 @@ class ImageNetDataset(ImageFiles):
 class ImageFolder(ImageFiles):
     """One folder a class, with its images in it at any depth; classes are numbered in sorted order of their names.
 
-    `images_below` says what counts as an image; class folders whose names begin with a dot are skipped too.
+    `iter_images` says what counts as an image; class folders whose names begin with a dot are skipped too.
     Symbolic links to files and to class folders are followed, links to folders inside them are not.
 
     Args:
@@ -181,7 +181,7 @@ class ImageFolder(ImageFiles):
     def _images(self) -> Iterator[tuple[str, int]]:
         for label, name in enumerate(self.classes):
             found, skipped = False, Counter[str]()
-            for path in images_below(os.path.join(self.image_root, name), skipped):
+            for path in iter_images(os.path.join(self.image_root, name), skipped):
                 found = True
                 yield os.path.relpath(path, self.image_root), label
             if not found:
@@ -198,7 +198,7 @@ class ImageFolder(ImageFiles):
 
 def _refuse_parts(image_root: str, names: list[str]) -> None:
     """Refuse the folders of a split (train, val, ...) where class folders were expected, and two of the same name."""
-    if {name.lower() for name in names} <= PARTS:
+    if {name.lower() for name in names} <= SPLIT_FOLDER_NAMES:
         likely = next((name for name in names if name.lower().startswith("train")), names[0])
         raise DataError(
             f"{image_root!r} is split already into {', '.join(names)}, which are not classes: set image_root to the"
@@ -212,7 +212,7 @@ def _refuse_parts(image_root: str, names: list[str]) -> None:
             )
 
 
-def skipped_text(skipped: Counter[str]) -> str:
+def describe_skipped(skipped: Counter[str]) -> str:
     """The line that says which files were skipped."""
     return f"skipped {skipped.total()} files whose extension is not an image's: {_extensions_text(skipped)}"
 

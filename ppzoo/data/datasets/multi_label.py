@@ -46,7 +46,7 @@ class MultiLabelDataset(ImageFiles):
         self.index = index_paths(((path, 0) for path in self._read(rows, skipped)), skipped)
         if not rows:
             raise DataError(
-                f"the list file {cls_label_path!r} has no line with an image: expected 'PATH<tab>0,1' lines"
+                f"the list file {cls_label_path!r} lists no images: expected lines such as 'image.jpg<tab>0,1,0'"
             )
         self.labels = np.stack(rows)
         if (self.labels < 0).all():
@@ -62,7 +62,7 @@ class MultiLabelDataset(ImageFiles):
                 f"cannot read the list file {self.list_file!r} ({error.strerror}): correct dataset.cls_label_path"
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.list_file}: expected text in UTF-8, got other bytes: save it so") from error
+            raise DataError(f"{self.list_file}: expected UTF-8 text, got other bytes: save it as UTF-8") from error
         for number, line in enumerate(text.split("\n"), start=1):
             line = line.strip(" \t\r")
             if not line:

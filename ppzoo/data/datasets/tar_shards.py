@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumbered
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumber_labels
 from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
@@ -68,7 +68,7 @@ class TarShards:
         self.labels = self.index.labels
         self.classes: list[str] | None = None
         if relabel:
-            self.classes, self.labels = renumbered(self.labels)
+            self.classes, self.labels = renumber_labels(self.labels)
             check_class_count(len(self.classes), class_num, f"{image_root!r} has")
 
     def _read(self, class_num: int | None, places: list[np.ndarray]) -> Iterator[tuple[str, int]]:
