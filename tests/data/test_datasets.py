@@ -86,7 +86,7 @@ def test_folders_that_make_no_dataset_are_refused(tmp_path):
 def test_class_folders_whose_names_no_list_of_labels_can_hold_are_refused(tmp_path, name):
     save(tmp_path / "cat" / "0.png")
     save(tmp_path / os.fsdecode(name) / "0.png")
-    with pytest.raises(DataError, match="which no list of labels can hold: rename it"):
+    with pytest.raises(DataError, match="which label files cannot contain: rename it"):
         ImageFolder(image_root=str(tmp_path))
 
 

@@ -35,7 +35,7 @@ def test_a_random_crop_without_resizing_reaches_every_place_and_never_leaves_the
         seen.add((int(crop[0, 0, 0]), int(crop[0, 0, 1])))
     assert seen == {(top, left) for top in range(3) for left in range(3)}
     assert (run("RandCropImageV2", noise(4, 5), size=[5, 4]) == noise(4, 5)).all()
-    with pytest.raises(DataError, match="at least 5 x 4 .*, got 5 x 3"):
+    with pytest.raises(DataError, match=r"at least 5 x 4 .*, got 5 x 3"):
         run("RandCropImageV2", noise(3, 5), size=[5, 4])
 
 

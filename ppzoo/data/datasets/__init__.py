@@ -1,6 +1,6 @@
-"""Where samples come from: each dataset answers an index with an encoded or decoded image and its label.
+"""Datasets: each returns an encoded or decoded image and its label by index.
 
-Constructors check everything that can be checked without reading every image, so that a mistake is known before
+Constructors check everything that can be checked without reading every image, so that mistakes are reported before
 training starts.
 """
 
