@@ -36,7 +36,8 @@ def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
     if labels.ndim != 1 or labels.min() < 0 or labels.max() >= class_num:
         received = f"shape {labels.shape}" if labels.ndim != 1 else f"{labels.min()} to {labels.max()}"
         raise DataError(
-            f"expected labels from 0 to {class_num - 1} for mixing, got {received}: correct Arch.class_num or the labels"
+            f"expected labels from 0 to {class_num - 1} for mixing, got {received}: correct Arch.class_num or the "
+            "labels"
         )
     soft = np.zeros((len(labels), class_num), np.float32)
     soft[np.arange(len(labels)), labels] = 1
