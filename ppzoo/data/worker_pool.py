@@ -146,7 +146,7 @@ class _Worker:
     """
 
     def __init__(self, reader: BatchReader | bytes, buffers: list[SharedArrays], method: StartMethod) -> None:
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)
         self.connection, theirs = context.Pipe()
         self.results: deque[Any] = deque()
         self.process: BaseProcess = context.Process(
@@ -190,6 +190,12 @@ def _pickled(reader: BatchReader) -> bytes:
         ) from error
 
 
+def _unpickled(payload: bytes) -> BatchReader:
+    cv2.setNumThreads(1)  # a forked worker inherits this setting
+    reader: BatchReader = pickle.loads(payload)
+    return reader
+
+
 def _close(workers: list[_Worker], buffers: list[SharedArrays], parent: int) -> None:
     """Kill the processes, which hold nothing that needs cleaning up, and free the buffers."""
     if os.getpid() != parent:
@@ -227,11 +233,9 @@ def _stop_signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run_worker(reader: BatchReader | bytes, connection: Connection, buffers: list[SharedArrays], parent: int) -> None:
+def _run_worker(payload: BatchReader | bytes, connection: Connection, buffers: list[SharedArrays], parent: int) -> None:
     """Run a worker process: read the requested batches until the parent is gone."""
-    if isinstance(reader, bytes):
-        cv2.setNumThreads(1)  # a forked worker inherits this setting
-        reader = pickle.loads(reader)
+    reader = payload if isinstance(payload, BatchReader) else _unpickled(payload)
     gc.freeze()  # a collection would write to every object, and so copy the memory that is shared with the parent
     _ignore_stop_signals(parent)
     with suppress(EOFError, ConnectionError):  # the parent is gone
