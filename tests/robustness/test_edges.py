@@ -76,7 +76,7 @@ def test_transforms_that_make_images_too_large_are_refused(op):
 
 
 def test_an_image_that_resizing_makes_too_large_is_refused():
-    with pytest.raises(DataError, match="expected to make an image of at most 178000000 pixels, not 256 x 1280000"):
+    with pytest.raises(DataError, match="expected a result of at most 178000000 pixels, got 256 x 1280000"):
         build_transforms([{"ResizeImage": {"resize_short": 256}}])(np.zeros((5000, 1, 3), np.uint8))
 
 
