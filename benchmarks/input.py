@@ -87,17 +87,17 @@ class InMemory:
 def ppzoo_batch(files: Files, reduced: float | None) -> Callable[[int], np.ndarray]:
     """Return a function that builds the batch of a given number with ppzoo's pipeline."""
     from ppzoo.data import Compose, Samples
-    from ppzoo.data.reading import Reader, Request, Step
+    from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest
     from ppzoo.data.transforms import DecodeImage, NormalizeImage, RandCropImage, RandFlipImage
 
     steps = [DecodeImage(reduced=reduced), RandCropImage(size=SIZE), RandFlipImage()]
     steps += [NormalizeImage(scale="1.0/255.0", mean=MEAN, std=STD, order="")]
     samples = Samples(InMemory(files), Compose(steps), seed=0)
-    reader = Reader(samples, [], "raise")
+    reader = BatchReader(samples, [], "raise")
 
     def batch(number: int) -> np.ndarray:
         keys = [(number, (number * BATCH + place) % len(files)) for place in range(BATCH)]
-        return samples.normalize(reader(Request(Step(0, number, 0), keys)).arrays.images)
+        return samples.normalize(reader(BatchRequest(BatchId(0, number, 0), keys)).arrays.images)
 
     return batch
 

@@ -1,4 +1,4 @@
-"""Numbers that are written as arithmetic, such as PaddleClas's `scale: 1.0/255.0`, read without executing anything."""
+"""Evaluation of arithmetic in configurations, such as PaddleClas's `scale: 1.0/255.0`, without executing code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ppzoo.errors import ConfigError
 
 MAX_LENGTH = 60
-LARGEST = 3.4028234663852886e38  # float32
+MAX_FLOAT32 = 3.4028234663852886e38
 
 _CHARACTERS = re.compile(r"[0-9.eE+\-*/() ]+")
 _BINARY: dict[type, Callable[[float, float], float]] = {
@@ -22,11 +22,11 @@ _BINARY: dict[type, Callable[[float, float], float]] = {
 _UNARY: dict[type, Callable[[float], float]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
-def arithmetic(text: str) -> float:
-    """The value of numbers joined by `+ - * /` and parentheses.
+def evaluate_arithmetic(text: str) -> float:
+    """Evaluate numbers with `+ - * /` and parentheses.
 
     Raises:
-        ConfigError: anything else, a division by zero, or a value that is not finite in float32.
+        ConfigError: other text, a division by zero, or a value that is not finite in float32.
     """
     shown = repr(text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "...")
     if len(text) > MAX_LENGTH or not _CHARACTERS.fullmatch(text):
@@ -36,8 +36,8 @@ def arithmetic(text: str) -> float:
     except SyntaxError:
         raise ConfigError(f"expected a number or arithmetic such as 1.0/255.0, got {shown}") from None
     except ZeroDivisionError:
-        raise ConfigError(f"expected a number, got {shown}, which divides by zero") from None
-    if not abs(value) <= LARGEST:
+        raise ConfigError(f"expected a number, got {shown}, a division by zero") from None
+    if not abs(value) <= MAX_FLOAT32:
         raise ConfigError(f"expected a finite number, got {shown}")
     return value
 

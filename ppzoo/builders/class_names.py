@@ -198,7 +198,7 @@ def data_notes(place: str, images: data.Dataset, class_num: int) -> Iterator[tup
     """Which files of class folders were skipped, and which classes have no image: level of the log, and text."""
     skipped = getattr(images, "skipped", None)
     if skipped:
-        yield logging.WARNING, f"{place}: {data.skipped_text(skipped)}"
+        yield logging.WARNING, f"{place}: {data.describe_skipped(skipped)}"
     if images.labels.ndim == 2:
         return
     present = set(np.unique(images.labels).tolist())

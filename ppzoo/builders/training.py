@@ -46,8 +46,8 @@ from ppzoo.builders.models import (
 from ppzoo.builders.parts import build_loader, build_loss, build_metrics, build_optimizer, first_samples
 from ppzoo.builders.preprocessing import warn_of_preprocessing
 from ppzoo.config import Configuration, GlobalSection, log_ranks, settings
+from ppzoo.data.batch_reader import SKIP_HINT
 from ppzoo.data.loader import Loader
-from ppzoo.data.reading import HOW_TO_SKIP
 from ppzoo.errors import CheckpointError, ConfigError, DataError
 from ppzoo.events import Callback
 from ppzoo.files import local_path
@@ -285,7 +285,7 @@ def evaluation_of(
 
     def run() -> dict[str, float]:
         answer = engine.evaluate(network, batches.epoch(0), criterion, figures, processes, images.describe)
-        batches.note(processes.all_gather_lists(list(batches.bad.items())))
+        batches.record_failures(processes.all_gather_lists(list(batches.bad.items())))
         if batches.bad:
             logger.warning("%d images could not be read and are left out of the evaluation", len(batches.bad))
         return answer
@@ -355,17 +355,19 @@ def _verify(batches: Loader, processes: engine.ProcessGroup) -> None:
     Raises:
         DataError: there are some, or more than may be skipped.
     """
-    failures = processes.all_gather_lists(data.unreadable(batches.samples, part=processes.rank, parts=processes.size))
+    failures = processes.all_gather_lists(
+        data.find_unreadable(batches.samples, part=processes.rank, parts=processes.size)
+    )
     if batches.reader.on_error == "skip":
         alike = copy.copy(batches)  # which images are skipped is decided when they are read
         alike.bad = {}
-        alike.note(failures)
+        alike.record_failures(failures)
     elif failures:
         shown = "; ".join(failure.reason for failure in failures[:SHOWN])
         more = f"; {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
         raise DataError(
             f"DataLoader.Eval: {len(failures)} of {len(batches.samples)} images cannot be read: {shown}{more};"
-            f" {HOW_TO_SKIP}"
+            f" {SKIP_HINT}"
         )
 
 
@@ -387,7 +389,7 @@ def _identity(config: Section, batches: Loader, steps: engine.StepLoader) -> dic
 
 
 def _warn_of_imbalance(labels: np.ndarray) -> None:
-    warning = data.imbalance(np.bincount(labels)) if labels.ndim == 1 else None
+    warning = data.imbalance_warning(np.bincount(labels)) if labels.ndim == 1 else None
     if warning:
         logger.warning(warning)
 

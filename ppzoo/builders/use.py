@@ -168,7 +168,7 @@ def inspect_data(config: Section) -> Iterator[tuple[str, bool]]:
         yield found[-1].text(), found[-1].is_sound
         for _, note in data_notes(place, images, class_count(config)):
             yield note, True
-    shared = data.leaks(*found) if len(found) == 2 else []
+    shared = data.shared_images(*found) if len(found) == 2 else []
     for training, evaluation in shared:
         yield f"trained and evaluated on the same image: {training} and {evaluation}", False
 
@@ -182,7 +182,7 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:
         if os.path.isdir(name):
-            found = [Path(file) for file in data.images_below(name)]
+            found = [Path(file) for file in data.iter_images(name)]
         elif os.path.isfile(name):
             found = [Path(name)]
         else:

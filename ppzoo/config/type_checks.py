@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from ppzoo.arithmetic import LARGEST
+from ppzoo.arithmetic import MAX_FLOAT32
 from ppzoo.errors import ConfigError, suggestion
 from ppzoo.yaml_io import parse
 
@@ -105,9 +105,9 @@ def out_of_float32(path: str, value: Any) -> Iterator[Problem]:
     if isinstance(value, Mapping | list | tuple):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from out_of_float32(f"{path}.{key}" if path else str(key), item)
-    elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+    elif isinstance(value, int | float) and not -MAX_FLOAT32 <= value <= MAX_FLOAT32:
         finite = isinstance(value, int) or math.isfinite(value)
-        expected = f"a number from -{LARGEST:.2g} to {LARGEST:.2g}" if finite else "a finite number"
+        expected = f"a number from -{MAX_FLOAT32:.2g} to {MAX_FLOAT32:.2g}" if finite else "a finite number"
         yield Problem(path, f"expected {expected}, got {show(value)}")
 
 

@@ -1,12 +1,11 @@
-"""From image files to batches: index, datasets, transforms, samples, samplers; `ppzoo.data.loader` makes tensors.
+"""Datasets, transforms, samplers and worker processes: from image files to batches.
 
-Nothing here but `ppzoo.data.loader` imports PaddlePaddle.
+Only `ppzoo.data.loader`, which makes tensors, imports PaddlePaddle.
 """
 
-from ppzoo.data.balance import ClassBalancedSampler, WeightedRandomSampler
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
 from ppzoo.data.class_names import listing, match_classes, normalized
-from ppzoo.data.dataset_report import Inspection, imbalance, inspect_dataset, leaks
+from ppzoo.data.dataset_report import DatasetReport, imbalance_warning, inspect_dataset, shared_images
 from ppzoo.data.datasets import (
     CIFAR10,
     CIFAR100,
@@ -18,17 +17,23 @@ from ppzoo.data.datasets import (
     ImageNetDataset,
     MultiLabelDataset,
     TarShards,
-    images_below,
-    skipped_text,
+    describe_skipped,
+    iter_images,
 )
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import read_labels
-from ppzoo.data.samplers import SAMPLERS, DistributedBatchSampler, Sampler
+from ppzoo.data.readability import find_unreadable
+from ppzoo.data.samplers import (
+    SAMPLERS,
+    ClassBalancedSampler,
+    DistributedBatchSampler,
+    Sampler,
+    WeightedRandomSampler,
+)
 from ppzoo.data.samples import Sample, Samples
 from ppzoo.data.split import Split, split_folder
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
-from ppzoo.data.verify import unreadable
 
 __all__ = [
     "BATCH_TRANSFORMS",
@@ -43,12 +48,12 @@ __all__ = [
     "ClassBalancedSampler",
     "Compose",
     "Dataset",
+    "DatasetReport",
     "DistributedBatchSampler",
     "FashionMNIST",
     "Flowers102",
     "ImageFolder",
     "ImageNetDataset",
-    "Inspection",
     "MultiLabelDataset",
     "PathIndex",
     "Sample",
@@ -58,17 +63,17 @@ __all__ = [
     "TarShards",
     "Transform",
     "WeightedRandomSampler",
-    "images_below",
-    "imbalance",
+    "describe_skipped",
+    "find_unreadable",
+    "imbalance_warning",
     "index_paths",
     "inspect_dataset",
-    "leaks",
+    "iter_images",
     "listing",
     "match_classes",
     "normalized",
     "read_labels",
     "read_list",
-    "skipped_text",
+    "shared_images",
     "split_folder",
-    "unreadable",
 ]

@@ -1,7 +1,7 @@
-"""Classes matched by name: the labels of one dataset as those of the network that was trained on another.
+"""Matching the classes of a dataset by name with those that a network was trained on.
 
-Two names are the same where they are equal in Unicode's normal form NFC: file systems store "é" as one character or as
-two. Upper and lower case differ.
+Names are compared in Unicode normal form NFC, because file systems store "é" as one character or as two. The comparison
+is case-sensitive.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import numpy as np
 from ppzoo.data.datasets import Dataset
 from ppzoo.errors import DataError, suggestion
 
-SHOWN = 10
+MAX_SHOWN_NAMES = 10
 
 
 def normalized(names: Sequence[str]) -> list[str]:
-    """The names in the form in which they are compared."""
+    """Return the names in the form in which they are compared (NFC)."""
     return [unicodedata.normalize("NFC", name) for name in names]
 
 
 def listing(names: Sequence[object]) -> str:
-    """The names, of many the first few and how many more."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(str, names[:SHOWN])) + more
+    """Join the names with commas; of more than `MAX_SHOWN_NAMES`, the first ones and the number of the rest."""
+    more = f" and {len(names) - MAX_SHOWN_NAMES} more" if len(names) > MAX_SHOWN_NAMES else ""
+    return ", ".join(map(str, names[:MAX_SHOWN_NAMES])) + more
 
 
-class RenumberedDataset:
-    """A dataset whose labels are those of other classes.
+class RelabeledDataset:
+    """A dataset with other labels.
 
     Args:
-        dataset: one label per image.
-        labels: what its labels become, by index.
-        classes: the names of the new labels.
+        dataset: dataset with one label per image.
+        labels: (N,) new label of each image.
+        classes: names of the new labels.
     """
 
     def __init__(self, dataset: Dataset, labels: np.ndarray, classes: list[str]) -> None:
@@ -53,31 +53,33 @@ class RenumberedDataset:
 
 
 def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename or remove it") -> Dataset:
-    """`dataset` with the labels that its classes have in `classes`, the network's, of which it may lack some.
+    """Return `dataset` with the labels that its classes have in `classes`, those of the network.
+
+    Not every class of the network needs to occur in the dataset.
 
     Args:
-        fix: what an error says to do about a class that is not among them.
+        fix: what an error message recommends for a class that the network does not have.
 
     Raises:
-        DataError: an image is of a class that is not among them, or whose name two of them have.
+        DataError: a class of an image is not among `classes`, or its name occurs there twice.
     """
     assert dataset.classes is not None
-    own, known = normalized(dataset.classes), normalized(classes)
-    if own == known:
+    own, trained = normalized(dataset.classes), normalized(classes)
+    if own == trained:
         return dataset
-    places = {name: index for index, name in enumerate(known)}
+    indices = {name: index for index, name in enumerate(trained)}
     used = np.unique(dataset.labels).tolist()
-    unknown = [dataset.classes[label] for label in used if own[label] not in places]
+    unknown = [dataset.classes[label] for label in used if own[label] not in indices]
     if unknown:
         raise DataError(
-            f"unknown class{'es' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:SHOWN]))}"
-            f"{_nearest(unknown, classes)}; the classes of the training are {listing(classes)}: {fix}"
+            f"unknown class{'es' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:MAX_SHOWN_NAMES]))}"
+            f"{_nearest(unknown, classes)}; the network was trained on {listing(classes)}: {fix}"
         )
     for label in used:
-        if known.count(own[label]) > 1:
-            raise DataError(f"the class {own[label]!r} is two classes of the training: give each a name of its own")
-    numbers = np.array([places.get(name, -1) for name in own])
-    return RenumberedDataset(dataset, numbers[dataset.labels], list(classes))
+        if trained.count(own[label]) > 1:
+            raise DataError(f"the network was trained on two classes named {own[label]!r}: give them different names")
+    new_labels = np.array([indices.get(name, -1) for name in own])
+    return RelabeledDataset(dataset, new_labels[dataset.labels], list(classes))
 
 
 def _nearest(unknown: Sequence[str], classes: Sequence[str]) -> str:

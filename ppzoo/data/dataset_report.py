@@ -1,4 +1,4 @@
-"""A look at every image of a dataset before it is trained on: what is broken, odd, double, or labeled wrongly."""
+"""Inspecting every image of a dataset before training: broken, unusual, duplicate and wrongly labeled images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.data.datasets import Dataset
-from ppzoo.data.fingerprint import digest, group_by, in_parallel
-from ppzoo.data.image_formats import SUFFIXES
-from ppzoo.data.transforms.decode import BROKEN, DecodeImage
+from ppzoo.data.duplicates import digest_content, group_by, map_in_threads
+from ppzoo.data.image_formats import FORMAT_SUFFIXES
+from ppzoo.data.transforms.decode import ORIENTATION, PILLOW_ERRORS, DecodeImage
 from ppzoo.errors import DataError, one_line
 
-SHOWN = 10
-TINY = 32
-LONG = 5
-ORIENTATION = 0x0112
-ODD_MODES = {
+MAX_LISTED = 10
+SMALL_SIDE = 32
+MAX_ASPECT_RATIO = 5
+UNUSUAL_MODES = {  # Pillow's modes
     "1": "black and white",
     "L": "gray",
-    "LA": "gray with transparency",
-    "P": "with a palette",
-    "PA": "with a palette",
-    "RGBA": "with transparency",
+    "LA": "gray with alpha channel",
+    "P": "palette",
+    "PA": "palette",
+    "RGBA": "alpha channel",
     "CMYK": "CMYK",
     "YCCK": "CMYK",
     "I": "16 bits",
@@ -35,37 +34,37 @@ ODD_MODES = {
 }
 
 
-class Look(NamedTuple):
-    """What is known of one image."""
+class ImageReport(NamedTuple):
+    """Digest, size and unusual properties of an image, or the reason why it cannot be decoded."""
 
     digest: bytes
     width: int = 0
     height: int = 0
-    odd: tuple[str, ...] = ()
+    unusual: tuple[str, ...] = ()
     broken: str | None = None
 
 
 @dataclass
-class Inspection:
-    """What was found in a dataset.
+class DatasetReport:
+    """The results of inspecting a dataset. An image's location is its path, or as its dataset describes it.
 
     Attributes:
-        name: what the report calls it.
+        name: name of the dataset in the report.
         count: number of samples.
-        broken: place of each image that cannot be decoded, and why.
-        odd: kind of oddity and the places of the images that have it; they can be used.
-        duplicates: groups of places with equal content.
-        conflicts: those groups that are labeled differently.
-        out_of_range: places with a label that is not below the number of classes, and the label.
+        broken: location of each image that cannot be decoded -> reason.
+        unusual: unusual property -> locations of the images that have it; they can be used.
+        duplicates: groups of locations with equal content.
+        conflicts: those groups that have different labels.
+        out_of_range: location of each image whose label is not below the number of classes -> label.
         histogram: number of images of each class, from class 0 on.
-        sizes: (N, 2) widths and heights of those that are not broken.
-        digests: fingerprint of each readable image's content and its place.
+        sizes: (N, 2) widths and heights of the images that are not broken.
+        digests: digest of the content -> location of the first image with that content.
     """
 
     name: str
     count: int
     broken: dict[str, str] = field(default_factory=dict)
-    odd: dict[str, list[str]] = field(default_factory=dict)
+    unusual: dict[str, list[str]] = field(default_factory=dict)
     duplicates: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
     out_of_range: dict[str, int] = field(default_factory=dict)
@@ -76,149 +75,149 @@ class Inspection:
 
     @property
     def is_sound(self) -> bool:
-        """Whether all images can be decoded and all labels are classes."""
+        """Whether all images can be decoded and all labels are in range."""
         return not (self.broken or self.out_of_range)
 
     def text(self) -> str:
-        """The report."""
+        """Return the report as text."""
         lines = [f"{self.name}: {self.count} images in {np.count_nonzero(self.histogram)} classes"]
         if len(self.sizes):
-            low, middle, high = (np.percentile(self.sizes, share, axis=0).astype(int) for share in (0, 50, 100))
+            low, median, high = (np.percentile(self.sizes, percent, axis=0).astype(int) for percent in (0, 50, 100))
             lines.append(
-                f"  width {low[0]} to {high[0]}, median {middle[0]}; height {low[1]} to {high[1]}, median {middle[1]}"
+                f"  width {low[0]} to {high[0]}, median {median[0]}; height {low[1]} to {high[1]}, median {median[1]}"
             )
-        lines += self._classes_text()
-        lines += _listing("broken", [f"{place}: {reason}" for place, reason in self.broken.items()])
-        lines += _listing(
+        lines += self._class_lines()
+        lines += _section("broken images", [f"{location}: {reason}" for location, reason in self.broken.items()])
+        lines += _section(
             f"labels outside [0, {len(self.histogram)})",
-            [f"{place}: {label}" for place, label in self.out_of_range.items()],
+            [f"{location}: {label}" for location, label in self.out_of_range.items()],
         )
-        lines += _listing("equal images with different labels", [", ".join(group) for group in self.conflicts])
-        lines += _listing("groups of equal images", [", ".join(group) for group in self.duplicates])
-        for kind, places in self.odd.items():
-            lines.append(f"  {kind}: {len(places)}, such as {places[0]}")
+        lines += _section("identical images with different labels", [", ".join(group) for group in self.conflicts])
+        lines += _section("groups of identical images", [", ".join(group) for group in self.duplicates])
+        for kind, locations in self.unusual.items():
+            lines.append(f"  {kind}: {len(locations)}, e.g. {locations[0]}")
         return "\n".join(map(one_line, lines))
 
-    def _classes_text(self) -> list[str]:
+    def _class_lines(self) -> list[str]:
         if not self.histogram.any():
             return []
-        lines = ["  images of each class:"]
+        lines = ["  images per class:"]
         order = np.argsort(-self.histogram, kind="stable")
-        shown = order if len(order) <= 2 * SHOWN else np.concatenate([order[:SHOWN], order[-SHOWN:]])
-        widest = self.histogram.max()
-        for place, label in enumerate(shown):
-            if place == SHOWN and len(order) > 2 * SHOWN:
-                lines.append(f"    ... {len(order) - 2 * SHOWN} classes between them ...")
+        shown = order if len(order) <= 2 * MAX_LISTED else np.concatenate([order[:MAX_LISTED], order[-MAX_LISTED:]])
+        largest = self.histogram.max()
+        for position, label in enumerate(shown):
+            if position == MAX_LISTED and len(order) > 2 * MAX_LISTED:
+                lines.append(f"    ... {len(order) - 2 * MAX_LISTED} more classes ...")
             name = self.classes[label] if self.classes and label < len(self.classes) else ""
-            bar = "#" * round(30 * self.histogram[label] / widest)
+            bar = "#" * round(30 * self.histogram[label] / largest)
             lines.append(f"    {label:>5} {self.histogram[label]:>8}  {bar} {name}".rstrip())
-        warning = imbalance(self.histogram)
+        warning = imbalance_warning(self.histogram)
         return [*lines, f"  {warning}"] if warning else lines
 
 
 def inspect_dataset(
     dataset: Dataset, *, name: str = "data", class_num: int | None = None, workers: int | None = None
-) -> Inspection:
+) -> DatasetReport:
     """Read and decode every image of a dataset once, in parallel.
 
     Args:
-        dataset: built without `class_num`, so that wrong labels are found here and not refused.
+        dataset: built without `class_num`, so that labels out of range are reported here instead of raising an error.
         class_num: labels must be below it; None: not checked.
-        workers: threads; None: one a processor.
+        workers: number of threads; None: one per processor.
     """
-    found = Inspection(name, len(dataset), classes=dataset.classes)
+    report = DatasetReport(name, len(dataset), classes=dataset.classes)
     labels = np.asarray(dataset.labels)
-    found.histogram = _histogram(labels, class_num)
+    report.histogram = _histogram(labels, class_num)
     if labels.ndim == 1 and class_num is not None:
-        found.out_of_range = {
+        report.out_of_range = {
             dataset.describe(int(index)): int(labels[index])
             for index in np.flatnonzero((labels < 0) | (labels >= class_num))
         }
     sizes, digests = [], []
-    looks = in_parallel(partial(_look, dataset), range(len(dataset)), workers=workers, label=name)
-    for index, look in enumerate(looks):
-        if look.broken is not None:
-            found.broken[dataset.describe(index)] = look.broken
+    images = map_in_threads(partial(_inspect_image, dataset), range(len(dataset)), workers=workers, label=name)
+    for index, image in enumerate(images):
+        if image.broken is not None:
+            report.broken[dataset.describe(index)] = image.broken
             continue
-        sizes.append((look.width, look.height))
-        digests.append((look.digest, index))
-        for kind in look.odd:
-            found.odd.setdefault(kind, []).append(dataset.describe(index))
-    found.sizes = np.array(sizes, np.int64).reshape(-1, 2)
+        sizes.append((image.width, image.height))
+        digests.append((image.digest, index))
+        for kind in image.unusual:
+            report.unusual.setdefault(kind, []).append(dataset.describe(index))
+    report.sizes = np.array(sizes, np.int64).reshape(-1, 2)
     for key, indices in group_by(digests).items():
-        places = [dataset.describe(index) for index in indices]
-        found.digests[key] = places[0]
+        locations = [dataset.describe(index) for index in indices]
+        report.digests[key] = locations[0]
         if len(indices) > 1:
-            found.duplicates.append(places)
+            report.duplicates.append(locations)
             if len({labels[index].tobytes() for index in indices}) > 1:
-                found.conflicts.append(places)
-    return found
+                report.conflicts.append(locations)
+    return report
 
 
-def leaks(training: Inspection, evaluation: Inspection) -> list[tuple[str, str]]:
-    """Places in the training and in the evaluation data of images with equal content."""
+def shared_images(training: DatasetReport, evaluation: DatasetReport) -> list[tuple[str, str]]:
+    """Return (training location, evaluation location) of the images that both datasets contain."""
     shared = training.digests.keys() & evaluation.digests.keys()
     return sorted((training.digests[key], evaluation.digests[key]) for key in shared)
 
 
-def imbalance(counts: np.ndarray, ratio: float = 20) -> str | None:
-    """A sentence that names the mend where the largest class has `ratio` times the images of the smallest, or more."""
-    filled = counts[counts > 0]
-    if not len(filled) or filled.max() < ratio * filled.min():
+def imbalance_warning(counts: np.ndarray, ratio: float = 20) -> str | None:
+    """Return a warning with a fix if the largest class has at least `ratio` times the images of the smallest."""
+    nonempty = counts[counts > 0]
+    if not len(nonempty) or nonempty.max() < ratio * nonempty.min():
         return None
     return (
-        f"classes are uneven: the largest has {filled.max()} images, the smallest {filled.min()}; "
-        "sampler.name: ClassBalancedSampler draws them equally often"
+        f"classes are unbalanced: the largest has {nonempty.max()} images, the smallest {nonempty.min()}; "
+        "set sampler.name to ClassBalancedSampler to draw all classes equally often"
     )
 
 
-def _look(dataset: Dataset, index: int) -> Look:
+def _inspect_image(dataset: Dataset, index: int) -> ImageReport:
     try:
         source, _ = dataset[index]
         pixels = DecodeImage()(source, np.random.default_rng(0))
     except DataError as error:
-        return Look(b"", broken=str(error))
+        return ImageReport(b"", broken=str(error))
     height, width = pixels.shape[:2]
-    odd: tuple[str, ...] = ("of a single value in all pixels",) if (pixels == pixels[0, 0]).all() else ()
+    unusual: tuple[str, ...] = ("all pixels have the same value",) if (pixels == pixels[0, 0]).all() else ()
     if isinstance(source, np.ndarray):
-        return Look(digest(source.tobytes()), width, height, odd)
-    odd += tuple(_oddities(source, dataset.describe(index), width, height))
-    return Look(digest(source), width, height, odd)
+        return ImageReport(digest_content(source.tobytes()), width, height, unusual)
+    unusual += tuple(_unusual_properties(source, dataset.describe(index), width, height))
+    return ImageReport(digest_content(source), width, height, unusual)
 
 
-def _oddities(source: bytes, place: str, width: int, height: int) -> list[str]:
+def _unusual_properties(source: bytes, path: str, width: int, height: int) -> list[str]:
     found = []
     try:
         with Image.open(io.BytesIO(source)) as image:
-            suffix = os.path.splitext(place)[1].lower()
-            if suffix not in SUFFIXES.get(image.format or "", (suffix,)):
-                found.append(f"{image.format} files with another ending")
-            kind = ODD_MODES.get(image.mode.split(";")[0])
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix not in FORMAT_SUFFIXES.get(image.format or "", (suffix,)):
+                found.append(f"{image.format} files with another extension")
+            kind = UNUSUAL_MODES.get(image.mode.split(";")[0])
             if kind:
                 found.append(kind)
             if getattr(image, "n_frames", 1) > 1:
-                found.append("with several frames")
+                found.append("several frames")
             if image.getexif().get(ORIENTATION, 1) != 1:
-                found.append("turned by EXIF")
-    except BROKEN:
-        found.append("with damaged parts beside the first frame")
-    if min(width, height) < TINY:
-        found.append(f"smaller than {TINY} pixels")
-    if max(width, height) > LONG * min(width, height):
-        found.append(f"more than {LONG} times as long as wide")
+                found.append("rotated by EXIF")
+    except PILLOW_ERRORS:
+        found.append("damaged parts in addition to the first frame")
+    if min(width, height) < SMALL_SIDE:
+        found.append(f"smaller than {SMALL_SIDE} pixels")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        found.append(f"aspect ratio above {MAX_ASPECT_RATIO}")
     return found
 
 
 def _histogram(labels: np.ndarray, class_num: int | None) -> np.ndarray:
-    """Images of each class; of several labels an image, those that are 1."""
+    """Return the number of images of each class; with several labels per image, the number of labels that are 1."""
     if labels.ndim == 2:
         return (labels == 1).sum(axis=0)
     known = labels[(labels >= 0) & (labels < (class_num or np.inf))]
     return np.bincount(known, minlength=class_num or 0)
 
 
-def _listing(title: str, lines: list[str]) -> list[str]:
+def _section(title: str, lines: list[str]) -> list[str]:
     if not lines:
         return []
-    more = [f"    ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return [f"  {title}: {len(lines)}", *(f"    {line}" for line in lines[:SHOWN]), *more]
+    more = [f"    ... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
+    return [f"  {title}: {len(lines)}", *(f"    {line}" for line in lines[:MAX_LISTED]), *more]

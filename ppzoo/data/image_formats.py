@@ -1,12 +1,12 @@
-"""The image formats that can be decoded, and the extensions by which their files are found in folders.
+"""The image formats that can be decoded, and the file extensions by which image files are found in folders.
 
-Any format that `DecodeImage` decodes is here, so that what can be read by name is not skipped in a folder. Left out are
-formats that Pillow recognizes without decoding them (video, GRIB, HDF5) or by running another program (EPS).
+All formats that `DecodeImage` decodes are listed. Excluded are those that Pillow recognizes without decoding them
+(video, GRIB, HDF5) or decodes by running another program (EPS).
 """
 
 from __future__ import annotations
 
-SUFFIXES: dict[str, tuple[str, ...]] = {
+FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
     "AVIF": (".avif", ".avifs"),
     "BLP": (".blp",),
     "BMP": (".bmp", ".dib"),
@@ -43,4 +43,4 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 """Pillow's name of each format -> the extensions of its files, in lower case."""
 
-IMAGE_SUFFIXES = tuple(sorted({suffix for suffixes in SUFFIXES.values() for suffix in suffixes}))
+IMAGE_SUFFIXES = tuple(sorted({suffix for suffixes in FORMAT_SUFFIXES.values() for suffix in suffixes}))

@@ -1,8 +1,8 @@
 """The index of a dataset: paths and labels of up to tens of millions of files, in a few flat buffers.
 
-A Python list of 14 million strings costs gigabytes, and every worker process copies it as soon as reference
-counts are touched. Here the text of the list stays one block of bytes with an offset, a length and a label a
-sample in NumPy arrays, so that forked workers share all of it.
+A Python list of 14 million strings takes gigabytes, and every forked worker copies it as soon as it changes reference
+counts. Here the text of the list is one block of bytes, with offset, length and label per sample in NumPy arrays, all
+of which forked workers share.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import read_plain_file
 
 CHUNK_BYTES = 1 << 24
-MAX_LABEL_DIGITS = 9  # what fits in int32
-MAX_PATH_BYTES = 4096  # what Linux takes
+MAX_LABEL_DIGITS = 9  # fits in int32
+MAX_PATH_BYTES = 4096  # limit of Linux
 
 NEWLINE, ZERO = 10, 48
-BLANK = np.zeros(256, bool)
-BLANK[list(b" \t\r")] = True
+IS_SPACE = np.zeros(256, bool)
+IS_SPACE[list(b" \t\r")] = True
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class PathIndex:
     """Paths and labels of N samples.
 
     Attributes:
-        text: bytes in which all paths stand, UTF-8.
-        starts, lengths: place of each path in `text`, (N,) int64 and int32.
+        text: UTF-8 bytes that contain all paths.
+        starts, lengths: offset and length of each path in `text`, (N,) int64 and int32.
         labels: (N,) int32.
-        skipped: numbers (from 1, ascending) of the lines of `text` that hold no sample.
+        skipped: numbers (from 1, ascending) of the lines of `text` without a sample.
     """
 
     text: bytes
@@ -48,17 +48,18 @@ class PathIndex:
         return len(self.starts)
 
     def path(self, index: int) -> str:
+        """Return the path of sample `index`."""
         start = int(self.starts[index])
         return os.fsdecode(self.text[start : start + int(self.lengths[index])])
 
     def line(self, index: int) -> int:
-        """Number (from 1) of the line that sample `index` comes from."""
+        """Return the number (from 1) of the line of sample `index`."""
         samples_before = self.skipped - 1 - np.arange(len(self.skipped))
         return index + 1 + int(np.searchsorted(samples_before, index, side="right"))
 
 
 def index_paths(paths: Iterable[tuple[str, int]], skipped: Sequence[int] = ()) -> PathIndex:
-    """The index of (path, label) pairs that are already at hand; `skipped` may be filled while they are read."""
+    """Build the index of (path, label) pairs; `skipped` can be filled while they are iterated."""
     encoded, labels = [], []
     for path, label in paths:
         encoded.append(os.fsencode(path))
@@ -69,20 +70,20 @@ def index_paths(paths: Iterable[tuple[str, int]], skipped: Sequence[int] = ()) -
 
 
 def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str | None = None) -> PathIndex:
-    """Read a list file: a path and a label a line, parted by the last blank (or `delimiter`) of the line.
+    """Read a list file with one path and one label per line, separated by the line's last space (or `delimiter`).
 
-    Blank lines are passed over; so are blanks around the path. Both ends of line and a byte-order mark are fine.
+    Blank lines, and spaces around the path, are ignored. LF and CRLF line ends and a byte-order mark are accepted.
 
     Args:
-        class_num: labels must be below it; None: any label from 0 on.
+        class_num: labels must be below it; None: any label of 0 or more.
         delimiter: one ASCII character; None: space or tab.
 
     Raises:
-        DataError: the file is missing or empty, or a line is not as described: names the file and the line.
-        ConfigError: the delimiter is not one character.
+        DataError: the file is missing or empty, or a line has another format; names the file and the line.
+        ConfigError: the delimiter is not one ASCII character.
     """
     if delimiter is not None and (len(delimiter) != 1 or ord(delimiter) in (0, NEWLINE) or ord(delimiter) > 127):
-        raise ConfigError(f"delimiter: expected one ASCII character, got {delimiter!r}: write e.g. ' ' or ','")
+        raise ConfigError(f"delimiter: expected one ASCII character such as ' ' or ',', got {delimiter!r}")
     try:
         text = read_plain_file(file)
     except OSError as error:
@@ -91,12 +92,12 @@ def read_list(file: str | Path, *, class_num: int | None = None, delimiter: str 
         ) from error
     index = _ListReader(str(file), text, class_num, delimiter or " \t").read()
     if not len(index):
-        raise DataError(f"the list file {str(file)!r} has no line with an image: expected 'relative/path label' lines")
+        raise DataError(f"the list file {str(file)!r} lists no images: expected lines such as 'folder/image.jpg 0'")
     return index
 
 
 class _ListReader:
-    """Parses a list chunk by chunk, each chunk with whole-array operations."""
+    """Parses a list file in chunks, each with vectorized operations."""
 
     def __init__(self, file: str, text: bytes, class_num: int | None, delimiters: str) -> None:
         self.file, self.text, self.class_num = file, text, class_num
@@ -114,7 +115,7 @@ class _ListReader:
         return PathIndex(self.text, starts, lengths, labels, skipped)
 
     def _chunks(self) -> Iterable[tuple[int, int]]:
-        """Bounds of pieces of whole lines."""
+        """Yield start and end of chunks that consist of complete lines."""
         start = 3 if self.text.startswith(b"\xef\xbb\xbf") else 0
         while start < len(self.text):
             end = self.text.find(b"\n", start + CHUNK_BYTES) + 1 or len(self.text)
@@ -122,7 +123,7 @@ class _ListReader:
             start = end
 
     def _read_chunk(self, offset: int, end: int) -> tuple[np.ndarray, ...]:
-        """Starts, lengths and labels of the chunk's samples, and the numbers of its blank lines."""
+        """Return starts, lengths and labels of the chunk's samples, and the numbers of its blank lines."""
         chunk = np.frombuffer(self.text, np.uint8, end - offset, offset)
         ends = np.flatnonzero(chunk == NEWLINE)
         if chunk[-1] != NEWLINE:
@@ -145,74 +146,74 @@ class _ListReader:
             wrong |= labels >= self.class_num
         if wrong.any():
             first = int(np.argmax(wrong))
-            self._refuse(numbers[first], chunk[starts[first] : ends[first]].tobytes().decode())
+            self._raise_invalid(numbers[first], chunk[starts[first] : ends[first]].tobytes().decode())
         return starts + offset, (path_ends - starts).astype(np.int32), labels.astype(np.int32), skipped
 
     def _split(self, chunk: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """End of the path and label of each line; the end is the start where there is no label."""
+        """Return the end of the path, and the label, of each line; the end is the start if there is no label."""
         path_ends, labels = starts.copy(), np.zeros(len(starts), np.int64)
         unfinished = np.arange(len(starts))
-        for place in range(MAX_LABEL_DIGITS + 1):
-            at = ends[unfinished] - 1 - place
+        for digits_read in range(MAX_LABEL_DIGITS + 1):
+            at = ends[unfinished] - 1 - digits_read
             inside = at >= starts[unfinished]
             unfinished, at = unfinished[inside], at[inside]
             byte = chunk[at]
-            if place:
+            if digits_read:
                 finished = self.is_delimiter[byte]
                 path_ends[unfinished[finished]] = at[finished]
-            digit = byte - np.uint8(ZERO)  # wraps round below "0"
+            digit = byte - np.uint8(ZERO)  # wraps around below "0"
             is_digit = digit < 10
             unfinished = unfinished[is_digit]
-            labels[unfinished] += digit[is_digit].astype(np.int64) * 10**place
+            labels[unfinished] += digit[is_digit].astype(np.int64) * 10**digits_read
         return path_ends, labels
 
     def _check_text(self, chunk: np.ndarray, offset: int, starts: np.ndarray) -> None:
-        place = None
+        position = None
         if not chunk.all():
-            place = int(np.argmin(chunk))
+            position = int(np.argmin(chunk))
         elif chunk.max() > 127:
             try:
                 self.text[offset : offset + len(chunk)].decode()
             except UnicodeDecodeError as error:
-                place = error.start
-        if place is not None:
-            number = self.lines_before + int(np.searchsorted(starts, place, side="right"))
-            raise DataError(f"{self.file}, line {number}: expected text in UTF-8, got other bytes: save it as UTF-8")
+                position = error.start
+        if position is not None:
+            number = self.lines_before + int(np.searchsorted(starts, position, side="right"))
+            raise DataError(f"{self.file}, line {number}: expected UTF-8 text, got other bytes: save it as UTF-8")
 
-    def _refuse(self, number: int, line: str) -> NoReturn:
-        """Say what is wrong with a line that did not parse."""
+    def _raise_invalid(self, number: int, line: str) -> NoReturn:
+        """Raise the DataError that explains why a line is invalid."""
         shown = repr(line if len(line) <= 120 else line[:117] + "...")
         where = f"{self.file}, line {number}"
         cut = max(line.rfind(chr(delimiter)) for delimiter in np.flatnonzero(self.is_delimiter))
         label = line[cut + 1 :]
         if cut < 0 or not line[:cut].strip():
             raise DataError(
-                f"{where}: expected 'path label', got {shown}: add what is missing after {self.delimiter_name}"
+                f"{where}: expected a path, {self.delimiter_name} and a label, got {shown}: correct the line"
             )
         digits = label.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()):
-            raise DataError(f"{where}: expected an integer label at the end, got {shown}: write the class's number")
+            raise DataError(f"{where}: expected an integer label at the end, got {shown}: write the class index")
         if len(line[:cut].encode()) > MAX_PATH_BYTES:
             raise DataError(
                 f"{where}: expected a path of at most {MAX_PATH_BYTES} bytes, got {shown}: correct the line"
             )
         bound = 10**MAX_LABEL_DIGITS if self.class_num is None else f"class_num = {self.class_num}"
-        relabel = ", or set dataset.relabel to true if labels begin at 1" if label == str(self.class_num) else ""
+        relabel = ", or set dataset.relabel to true if labels start at 1" if label == str(self.class_num) else ""
         fix = f"correct the label or Arch.class_num{relabel}"
         raise DataError(f"{where}: label {label} is outside [0, {bound}), got {shown}: {fix}")
 
 
 def _trim_right(chunk: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Move `ends` before trailing blanks, in place."""
+    """Move `ends` before trailing spaces, in place."""
     candidates = np.flatnonzero(ends > starts)
-    while len(candidates := candidates[BLANK[chunk[ends[candidates] - 1]]]):
+    while len(candidates := candidates[IS_SPACE[chunk[ends[candidates] - 1]]]):
         ends[candidates] -= 1
         candidates = candidates[ends[candidates] > starts[candidates]]
 
 
 def _trim_left(chunk: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Move `starts` behind leading blanks, in place."""
+    """Move `starts` after leading spaces, in place."""
     candidates = np.flatnonzero(ends > starts)
-    while len(candidates := candidates[BLANK[chunk[starts[candidates]]]]):
+    while len(candidates := candidates[IS_SPACE[chunk[starts[candidates]]]]):
         starts[candidates] += 1
         candidates = candidates[ends[candidates] > starts[candidates]]

@@ -1,7 +1,7 @@
-"""Names of classes: PaddleClas's label files, and the lists that ship with ppzoo.
+"""Class names from PaddleClas's label files, and the label files that ship with ppzoo.
 
-Those of ImageNet-1k are the 1,000 WordNet synsets in the order of ILSVRC 2012 (Russakovsky et al., arXiv:1409.0575);
-those of NUS-WIDE-SCENE the 33 scenes of that data set in the order of the alphabet (Chua et al., CIVR 2009).
+ImageNet-1k: the 1,000 WordNet synsets in the order of ILSVRC 2012 (Russakovsky et al., arXiv:1409.0575).
+NUS-WIDE-SCENE: its 33 scenes in alphabetical order (Chua et al., CIVR 2009).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ppzoo.files import read_plain_file
 
 logger = logging.getLogger("ppzoo")
 
-LABEL_LIST = "label_list.txt"  # beside list files: the names of their classes
+LABEL_LIST = "label_list.txt"  # in the folder of the list files; names their classes
 SHIPPED_IMAGENET = Path(__file__).parent / "labels" / "imagenet1k.txt"
 SHIPPED = {
     "imagenet1k_label_list.txt": SHIPPED_IMAGENET,
@@ -26,15 +26,15 @@ SHIPPED = {
 
 
 def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
-    """The name of each class in a file of "INDEX NAME" lines; a name may contain blanks.
+    """Read the name of each class from a file of "INDEX NAME" lines; a name can contain spaces.
 
-    A path that does not exist but has the name of one of PaddleClas's own lists (`SHIPPED`) means the shipped one.
+    If the path does not exist but its file name is one of `SHIPPED` (PaddleClas's own lists), that list is read.
 
     Args:
-        delimiter: what stands between index and name.
+        delimiter: separator of index and name.
 
     Raises:
-        DataError: the file cannot be read, a line is not as described, or an index comes twice.
+        DataError: the file cannot be read, a line has another format, or an index occurs twice.
     """
     file = Path(path)
     if not os.path.exists(file) and file.name in SHIPPED:
@@ -44,7 +44,7 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
     except OSError as error:
         raise DataError(f"cannot read the label file {str(path)!r} ({error.strerror}): correct its path") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, got other bytes: save it as UTF-8") from error
+        raise DataError(f"{path}: expected UTF-8 text, got other bytes: save it as UTF-8") from error
 
     names: dict[int, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
@@ -56,17 +56,17 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
                 f"{path}, line {number}: expected 'INDEX NAME', got {line.strip()[:120]!r}: correct the line"
             )
         if int(index) in names:
-            raise DataError(f"{path}, line {number}: class {index} has a name already: remove one of the two lines")
+            raise DataError(f"{path}, line {number}: class {index} already has a name: remove one of the two lines")
         names[int(index)] = name.strip()
     if not names:
-        raise DataError(f"the label file {str(path)!r} is empty: expected 'INDEX NAME' lines")
+        raise DataError(f"{path}: expected 'INDEX NAME' lines, got an empty file")
     return names
 
 
-def names_beside(list_file: str, labels: np.ndarray, class_num: int | None) -> list[str] | None:
-    """The names of the classes in the `label_list.txt` beside a list file, in order; None where there is none.
+def read_sibling_labels(list_file: str, labels: np.ndarray, class_num: int | None) -> list[str] | None:
+    """Return the class names in the `label_list.txt` in the same folder as a list file, in order; None without one.
 
-    A file of that name that is another's, by its lines or by its number of classes, is ignored, which is logged.
+    A file with another format or number of classes belongs to other data; it is ignored with a warning.
     """
     file = Path(list_file).with_name(LABEL_LIST)
     if not file.is_file():
@@ -74,10 +74,10 @@ def names_beside(list_file: str, labels: np.ndarray, class_num: int | None) -> l
     try:
         names = read_labels(file)
     except DataError as error:
-        logger.warning("%s; the classes of %s have no names", error, list_file)
+        logger.warning("ignoring the class names of %s: %s", list_file, error)
         return None
     count = max(names) + 1
     if labels.max() >= count or count > (class_num or count):
-        logger.warning("%s names %d classes, which are not those of %s: it is ignored", file, count, list_file)
+        logger.warning("ignoring %s: its %d classes are not those of %s", file, count, list_file)
         return None
     return [names.get(index, str(index)) for index in range(count)]

@@ -1,4 +1,4 @@
-"""Batches as tensors, read by worker processes: the only place where the data meets PaddlePaddle."""
+"""Batches as tensors, read by worker processes: the only module of `ppzoo.data` that imports PaddlePaddle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import paddle
 from paddle import Tensor
 from paddle.base import core
 
+from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest, BatchResult, Failure, OnError
 from ppzoo.data.batch_transforms import BatchTransform
-from ppzoo.data.reading import Answer, Failure, OnError, Reader, Request, Step
 from ppzoo.data.samplers import Sampler
 from ppzoo.data.samples import Samples
 from ppzoo.data.transforms import NormalizeImage
-from ppzoo.data.workers import Workers
+from ppzoo.data.worker_pool import StartMethod, WorkerPool
 from ppzoo.errors import ConfigError, DataError
 
 
@@ -30,22 +30,23 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Batches of a dataset, epoch by epoch.
+    """Iterates over the batches of a dataset, epoch by epoch.
 
-    The batches do not depend on the number of workers. These start with the first epoch and stay for the later ones;
-    they end with the loader, or when an epoch is not gone through to its end.
+    The batches do not depend on the number of workers. Workers start with the first epoch and serve the later ones;
+    they end with the loader, or when an epoch is abandoned before its end.
 
     Args:
-        num_workers: processes that read; 0: this one reads.
-        use_shared_memory: hand batches over in shared memory (it has no name in /dev/shm) instead of pipes.
-        batch_transforms: what is done to each batch, one after the other.
-        on_error: "raise": a sample that cannot be read is an error; "skip": it is left out of its batch, and noted.
-        max_bad_fraction: share of the samples that may be left out.
-        pool: answers the failures of a batch on all processes, which read their batches in step; by default there is
-            one process.
+        num_workers: number of processes that read; 0: the calling process reads.
+        use_shared_memory: forked workers return batches in shared memory (unnamed, not in /dev/shm) instead of pipes.
+        batch_transforms: applied to each batch, in this order.
+        on_error: "raise": a sample that cannot be read is an error; "skip": it is skipped and recorded in `bad`.
+        max_bad_fraction: largest fraction of the samples that may be skipped.
+        pool: gathers the failures of a batch from all training processes, which read their batches in step; by
+            default there is one process.
+        start_method: how workers are started, "fork" or "spawn"; None: fork on Linux, spawn elsewhere.
 
     Attributes:
-        bad: index of each sample that was left out so far, and why.
+        bad: index of each sample that was skipped so far -> reason.
 
     Raises:
         ConfigError: an option out of its range.
@@ -62,66 +63,67 @@ class Loader:
         on_error: OnError = "raise",
         max_bad_fraction: float = 0.05,
         pool: Callable[[list[Failure]], list[Failure]] = list,
+        start_method: StartMethod | None = None,
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"dataset.on_error: expected 'raise' or 'skip', got {on_error!r}")
         if num_workers < 0:
-            raise ConfigError(f"loader.num_workers: expected a number from 0 on, got {num_workers!r}")
+            raise ConfigError(f"loader.num_workers: expected 0 or more, got {num_workers!r}")
         if not 0 <= max_bad_fraction <= 1:
-            raise ConfigError(f"dataset.max_bad_fraction: expected 0 to 1, got {max_bad_fraction!r}")
+            raise ConfigError(f"dataset.max_bad_fraction: expected a number from 0 to 1, got {max_bad_fraction!r}")
         self.samples, self.sampler = samples, sampler
-        self.num_workers, self.use_shared_memory = num_workers, use_shared_memory
-        self.reader = Reader(samples, batch_transforms, on_error)
+        self.num_workers, self.use_shared_memory, self.start_method = num_workers, use_shared_memory, start_method
+        self.reader = BatchReader(samples, batch_transforms, on_error)
         self.max_bad_fraction, self.pool = max_bad_fraction, pool
         self.bad: dict[int, str] = {}
-        self._workers: Workers | None = None
+        self._workers: WorkerPool | None = None
         if num_workers:
-            cv2.setNumThreads(1)  # the processes are the threads; a pool of OpenCV's would not survive the fork
+            cv2.setNumThreads(1)  # each worker is one thread; OpenCV's thread pool does not survive a fork
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps per epoch."""
         return len(self.sampler)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Generator[Batch | None, None, None]:
-        """The epoch's batches from `start_step` on; None stands for one of which no sample could be read.
+        """Yield the epoch's batches from `start_step` on; None for a batch of which no sample could be read.
 
         Raises:
-            DataError: a sample cannot be read or transformed, in whichever process that happens; or too many cannot.
+            DataError: a sample cannot be read or transformed, in this process or a worker; or too many cannot.
             TrainingError: a worker process died.
         """
         steps = enumerate(self.sampler.batches(epoch, start_step), start_step)
-        requests = (Request(Step(epoch, step, self.sampler.rank), keys) for step, keys in steps)
+        requests = (BatchRequest(BatchId(epoch, step, self.sampler.rank), keys) for step, keys in steps)
         batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))
         yield from batches if self._on_cpu() else _one_ahead(batches)
 
     def state(self) -> dict[str, Any]:
-        """What a run that goes on elsewhere must know of the samples that were left out."""
+        """Return the skipped samples, for a checkpoint."""
         return {"bad": [list(item) for item in sorted(self.bad.items())]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` answered."""
+        """Restore what `state` returned."""
         self.bad = {int(index): str(reason) for index, reason in state["bad"]}
 
     def bad_files(self) -> dict[str, str]:
-        """Every file that was left out so far, sorted, and why."""
+        """Return each file that was skipped so far, sorted, with the reason."""
         return dict(sorted((self.samples.dataset.describe(index), reason) for index, reason in self.bad.items()))
 
-    def note(self, failures: Iterable[tuple[int, str]]) -> None:
-        """Take in samples that were left out, here or on another process: the index of each, and why.
+    def record_failures(self, failures: Iterable[tuple[int, str]]) -> None:
+        """Record samples that were skipped, in this process or another one, as (index, reason).
 
         Raises:
-            DataError: they are too many.
+            DataError: more than `max_bad_fraction` of the samples were skipped.
         """
         for index, reason in failures:
             self.bad[index] = reason
             if len(self.bad) > self.max_bad_fraction * len(self.samples):
                 raise DataError(
                     f"{len(self.bad)} of {len(self.samples)} images cannot be read, more than "
-                    f"dataset.max_bad_fraction ({self.max_bad_fraction}); the last: {reason}"
+                    f"dataset.max_bad_fraction ({self.max_bad_fraction}); the last one: {reason}"
                 )
 
-    def _read_in_workers(self, requests: Iterator[Request]) -> Iterator[Batch | None]:
-        workers = self._workers or Workers(self.reader, self.num_workers, self.use_shared_memory)
+    def _read_in_workers(self, requests: Iterator[BatchRequest]) -> Iterator[Batch | None]:
+        workers = self._workers or WorkerPool(self.reader, self.num_workers, self.use_shared_memory, self.start_method)
         self._workers = None
         try:
             yield from workers.read(requests, self._take)
@@ -131,15 +133,15 @@ class Loader:
             else:
                 workers.close()
 
-    def _take(self, answer: Answer) -> Batch | None:
-        """The batch of what was read, after its failures have been noted; its tensors share no memory with it."""
-        self.note(self.pool(answer.failures))
-        if answer.arrays is None:
-            if self.pool is not list:  # the others wait for this one's gradients
-                raise DataError(f"no image of a batch could be read; the first: {answer.failures[0].reason}")
+    def _take(self, result: BatchResult) -> Batch | None:
+        """Record the failures of a result and return its batch as tensors, which share no memory with it."""
+        self.record_failures(self.pool(result.failures))
+        if result.arrays is None:
+            if self.pool is not list:  # the other processes wait for this one's gradients
+                raise DataError(f"no image of a batch could be read; the first one: {result.failures[0].reason}")
             return None
-        images, labels, indices = answer.arrays
-        return Batch(self._images(images, answer.normalized), _tensor(labels.copy()), _tensor(indices.copy()))
+        images, labels, indices = result.arrays
+        return Batch(self._images(images, result.normalized), _tensor(labels.copy()), _tensor(indices.copy()))
 
     def _images(self, images: np.ndarray, is_normalized: bool) -> Tensor:
         if is_normalized:
@@ -147,27 +149,27 @@ class Loader:
         if self._on_cpu():
             return _tensor(self.samples.normalize(images))
         assert self.samples.transforms.last is not None
-        return normalized(self.samples.transforms.last, _tensor(images.copy()))
+        return normalize_on_device(self.samples.transforms.last, _tensor(images.copy()))
 
     @staticmethod
     def _on_cpu() -> bool:
         return paddle.get_device() == "cpu"
 
 
-def normalized(normalize: NormalizeImage, images: Tensor) -> Tensor:
-    """N x H x W x C bytes normalized where they are; one operator at a time, so that all round as NumPy does."""
+def normalize_on_device(normalize: NormalizeImage, images: Tensor) -> Tensor:
+    """Normalize N x H x W x C uint8 images on the current device; each operator separately, to round as NumPy does."""
     planes = images.transpose([0, 3, 1, 2]).astype("float32")
     mean, std = (paddle.to_tensor(values).reshape([1, -1, 1, 1]) for values in (normalize.mean, normalize.std))
     return (planes * float(normalize.scale) - mean) / std
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """A tensor on the current device; on the CPU it is the array's memory, which nothing else may use any more.
+    """Return a tensor on the current device; on the CPU it takes over the array's memory, which nobody else may use.
 
-    To a GPU it goes from pinned memory, without waiting. (That part was written without a GPU at hand.)
+    The copy to a GPU is asynchronous, from pinned memory.
     """
     if paddle.get_device() == "cpu":
-        tensor = paddle.empty([1], array.dtype.name)  # those made otherwise leave 80 bytes behind when they are gone
+        tensor = paddle.empty([1], array.dtype.name)  # tensors created in other ways leak 80 bytes each
         tensor.get_tensor()._share_data_with(core.from_dlpack(array.__dlpack__()))
         return tensor
     if not paddle.device.is_compiled_with_cuda():
@@ -176,7 +178,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _one_ahead(batches: Iterator[Batch | None]) -> Iterator[Batch | None]:
-    """The same batches, each taken before the one before it is used, so that copies go on beside the computation."""
+    """Prefetch one batch, so that copies to the device overlap with computation."""
     ahead = deque[Batch | None]()
     for batch in batches:
         ahead.append(batch)

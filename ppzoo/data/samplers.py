@@ -1,13 +1,15 @@
-"""Which samples make up which batch, on which of several processes.
+"""Samplers: the indices of the samples in each batch, on each of several processes.
 
-Everything follows from (seed, epoch, step), so that a run can go on from any step without having drawn the ones
-before. The batches of one step, over all processes, are consecutive in one order: P processes with batches of B
-see in a step what one process with batches of P x B sees.
+Batches depend on (seed, epoch, step) only, so a run can resume from any step without drawing the earlier ones. The
+batches of one step are consecutive in one global order: P processes with batches of B see in a step the samples that
+one process with batches of P x B sees. `ClassBalancedSampler` and `WeightedRandomSampler` are for unbalanced classes:
+an epoch still has as many samples as the dataset, some of them repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,75 +20,72 @@ from ppzoo.registry import Registry
 
 
 class Sampler(Protocol):
-    """Batches of an epoch, for one process.
+    """The batches of an epoch for one process.
 
     Attributes:
-        rank: number of the process.
+        rank: rank of the process.
     """
 
     rank: int
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps per epoch."""
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
-        """The epoch's batches from step `start` on, as (epoch, index) of each sample."""
+        """Yield the epoch's batches from step `start` on, as (epoch, index) of each sample."""
 
 
 SAMPLERS: Registry[type] = Registry("sampler")
 
 
 @SAMPLERS.register
+@dataclass(eq=False, kw_only=True)
 class DistributedBatchSampler:
-    """Every sample once an epoch, in the order of the dataset or shuffled.
+    """Every sample once per epoch, in the order of the dataset or shuffled.
 
     With `pad` (training) all processes take the same number of steps with batches of equal size: the samples that
-    remain after the last full step make one shorter step, filled up to equal shares with samples from the start of the
-    order. Without (evaluation) no sample comes twice, and the batches are those of a single process, dealt out in turn;
-    some processes may then have one less.
+    remain after the last full step make one shorter step, padded to equal batches with samples from the start of the
+    order. Without `pad` (evaluation) no sample is repeated, and the batches of a single process are distributed round
+    robin, so that some processes can have one batch less.
 
     Args:
-        batch_size: samples a step on each process.
+        batch_size: samples per step on each process.
         shuffle: draw a new order for each epoch, from (seed, epoch).
-        drop_last: leave out the samples that remain after the last full step.
+        drop_last: drop the samples that remain after the last full step.
         length: number of samples.
-        seed: decides the order.
-        rank, world_size: number of this process, and how many there are.
-        pad: as above.
+        seed: seed of the order, 0 or more.
+        rank, world_size: rank of this process, and number of processes.
+        pad: see above.
 
     Raises:
-        ConfigError: a size that is not positive, or one that leaves no step.
+        ConfigError: a batch size or seed out of its range, or `drop_last` leaves no step.
     """
 
-    def __init__(
-        self,
-        *,
-        batch_size: int,
-        shuffle: bool = False,
-        drop_last: bool = False,
-        length: int,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        pad: bool = True,
-    ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: expected a positive number, got {batch_size}")
-        if seed < 0:
-            raise ConfigError(f"seed: expected a number from 0 on, got {seed}")
-        self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
-        self.length, self.seed, self.rank, self.world_size, self.pad = length, seed, rank, world_size, pad
-        together = batch_size * world_size if pad else batch_size
-        self.full_steps, self.remainder = divmod(length, together)
-        if drop_last and not self.full_steps:
+    batch_size: int
+    shuffle: bool = False
+    drop_last: bool = False
+    length: int
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    pad: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size: expected 1 or more, got {self.batch_size}")
+        if self.seed < 0:
+            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
+        samples_per_step = self.batch_size * self.world_size if self.pad else self.batch_size
+        self.full_steps, self.remainder = divmod(self.length, samples_per_step)
+        if self.drop_last and not self.full_steps:
             raise ConfigError(
-                f"drop_last leaves no batch: {length} samples, {together} a step; "
+                f"drop_last: expected at least one full step of {samples_per_step} samples, got {self.length} samples; "
                 "lower batch_size or set drop_last to False"
             )
 
     def __len__(self) -> int:
         if self.pad:
-            return self.full_steps + bool(len(self._last_share()))
+            return self.full_steps + bool(len(self._last_batch()))
         batches = self.full_steps + bool(self.remainder and not self.drop_last)
         return len(range(self.rank, batches, self.world_size))
 
@@ -94,11 +93,11 @@ class DistributedBatchSampler:
         order = self._order(epoch)
         for step in range(start, len(self)):
             if self.pad and step == self.full_steps:
-                places = self._last_share()
+                positions = self._last_batch()
             else:
                 first = (step * self.world_size + self.rank) * self.batch_size
-                places = np.arange(first, min(first + self.batch_size, self.length))
-            yield [(epoch, int(index)) for index in order[places]]
+                positions = np.arange(first, min(first + self.batch_size, self.length))
+            yield [(epoch, int(index)) for index in order[positions]]
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
@@ -106,14 +105,118 @@ class DistributedBatchSampler:
         return self.generator(epoch).permutation(self.length)
 
     def generator(self, epoch: int) -> np.random.Generator:
-        """What decides the order of an epoch, the same on all processes."""
-        # The spawn key keeps this stream apart from those of the samples, which are seeded with (seed, epoch, index).
+        """Return the random generator of an epoch, the same on all processes."""
+        # The spawn key separates this stream from those of the samples, which are seeded with (seed, epoch, index).
         return np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(0,)))
 
-    def _last_share(self) -> np.ndarray:
-        """Places in the order of this process's part of the last, shorter step, filled up."""
+    def _last_batch(self) -> np.ndarray:
+        """Return the positions of this process's batch in the last, shorter step, padded."""
         if self.drop_last or not self.remainder:
             return np.arange(0)
         missing = -self.remainder % self.world_size
         rest = np.concatenate([np.arange(self.length - self.remainder, self.length), np.arange(missing) % self.length])
         return np.array_split(rest, self.world_size)[self.rank]
+
+
+@dataclass(eq=False, kw_only=True)
+class _LabelSampler(DistributedBatchSampler):
+    """Base of the samplers that draw by class.
+
+    Args:
+        batch_size, drop_last, seed, rank, world_size, pad: see `DistributedBatchSampler`.
+        shuffle: must be True, since the order is always random.
+        labels: (N,) class of each sample.
+
+    Raises:
+        ConfigError: `shuffle` is False, or the samples have several labels each.
+    """
+
+    length: int = field(init=False)
+    shuffle: bool = True
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not self.shuffle:
+            raise ConfigError(f"{name}.shuffle: expected True, got False; the order is always random")
+        if np.ndim(self.labels) != 1:
+            raise ConfigError(
+                f"{name}: expected a dataset with one class per image, got several labels per image; "
+                "use DistributedBatchSampler"
+            )
+        self.length = len(self.labels)
+        super().__post_init__()
+        order = np.argsort(self.labels, kind="stable")
+        classes, starts = np.unique(np.asarray(self.labels)[order], return_index=True)
+        self.members = dict(zip(classes.tolist(), np.split(order, starts[1:]), strict=True))
+        """Class -> indices of its samples, for each class that occurs."""
+
+    def _order(self, epoch: int) -> np.ndarray:
+        random = self.generator(epoch)
+        indices = [
+            _repeat(members, count, random)
+            for members, count in zip(self.members.values(), self.counts(random), strict=True)
+        ]
+        return random.permutation(np.concatenate(indices))
+
+    def counts(self, random: np.random.Generator) -> np.ndarray:
+        """Return the number of samples of each class in an epoch, in the order of `members`."""
+        raise NotImplementedError
+
+
+def _repeat(members: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """Return `count` of `members`, each as often as any other, or once more."""
+    rounds, rest = divmod(int(count), len(members))
+    return np.concatenate([np.tile(members, rounds), random.permutation(members)[:rest]])
+
+
+@SAMPLERS.register
+@dataclass(eq=False, kw_only=True)
+class ClassBalancedSampler(_LabelSampler):
+    """The same number of samples of each class in every epoch; the numbers differ by at most 1.
+
+    Args:
+        batch_size, shuffle, drop_last, labels, seed, rank, world_size, pad: see `DistributedBatchSampler`; labels: (N,)
+            class of each sample.
+    """
+
+    def counts(self, random: np.random.Generator) -> np.ndarray:
+        share, rest = divmod(self.length, len(self.members))
+        counts = np.full(len(self.members), share)
+        counts[random.permutation(len(self.members))[:rest]] += 1
+        return counts
+
+
+@SAMPLERS.register
+@dataclass(eq=False, kw_only=True)
+class WeightedRandomSampler(_LabelSampler):
+    """Classes drawn by given weights; the samples of a class are drawn as evenly as possible.
+
+    Args:
+        weights: weight of each class, from class 0 on: with [1, 3], class 1 is drawn three times as often as class 0.
+        batch_size, shuffle, drop_last, labels, seed, rank, world_size, pad: see `DistributedBatchSampler`; labels: (N,)
+            class of each sample.
+
+    Raises:
+        ConfigError: a negative weight, no positive one, or fewer weights than classes.
+    """
+
+    weights: list[float]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.weights) <= max(self.members):
+            raise ConfigError(
+                f"WeightedRandomSampler.weights: expected one weight per class ({max(self.members) + 1}), "
+                f"got {len(self.weights)}"
+            )
+        probabilities = np.array([self.weights[label] for label in self.members], float)
+        if not (np.isfinite(probabilities).all() and probabilities.min() >= 0 and probabilities.max() > 0):
+            raise ConfigError(
+                "WeightedRandomSampler.weights: expected weights of 0 or more, at least one above 0, "
+                f"got {self.weights!r:.200}"
+            )
+        self.probabilities = probabilities / probabilities.sum()
+
+    def counts(self, random: np.random.Generator) -> np.ndarray:
+        return random.multinomial(self.length, self.probabilities)

@@ -1,7 +1,7 @@
-"""Samples: what a network is fed, made from a dataset and its transforms.
+"""Samples: the images of a dataset after their transforms, with labels.
 
-What happens to a sample depends on the seed, the epoch and its index alone: not on its place in the epoch, nor on
-how many processes read. That makes runs reproducible, and lets one be resumed in the middle of an epoch.
+A sample depends on the seed, the epoch and its index only, not on its position in the epoch or the number of worker
+processes. So runs are reproducible, and can resume in the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Samples:
     """The transformed samples of a dataset, by (epoch, index).
 
     Args:
-        transforms: what is done to each image; a result of H x W x C is transposed.
-        seed: decides, with epoch and index, what random transforms do.
+        transforms: applied to each image; a result of H x W x C is transposed.
+        seed: seeds, with epoch and index, the random transforms.
     """
 
     def __init__(self, dataset: Dataset, transforms: Compose, seed: int) -> None:
@@ -47,9 +47,10 @@ class Samples:
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Sample:
-        """
+        """Return the sample of (epoch, index).
+
         Raises:
-            DataError: the image is missing, broken, or does not suit the transforms; names the file.
+            DataError: the image is missing or broken, or a transform cannot process it; names the file.
         """
         sample = self.read(key)
         if sample.normalized:

@@ -1,6 +1,7 @@
-"""Memory that a process shares with its children, without a name: it is gone when the last of them ends, however.
+"""Memory that a process shares with its forked children, without a name: it is freed when the last of them ends.
 
-Files in /dev/shm stay when a process is killed, and containers give them little room; a nameless file does neither.
+Named files in /dev/shm stay when a process is killed, and containers limit their size; an unnamed file has neither
+problem.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 ALIGNMENT = 64
-MARGIN = 1 << 16  # room for labels behind the images
+MARGIN = 1 << 16  # bytes for the labels behind the images
 
 
-class Place(NamedTuple):
-    """Where an array lies, and what it is."""
+class ArrayLayout(NamedTuple):
+    """Offset in bytes, shape and data type of an array in the buffer."""
 
     offset: int
     shape: tuple[int, ...]
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 
 
 class SharedArrays:
-    """Room for a few arrays. It grows with what is written, and is created before the processes that use it."""
+    """A buffer for a few arrays. It grows with what is written, and is created before the processes that use it."""
 
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):  # Linux
@@ -38,43 +39,39 @@ class SharedArrays:
         self.memory: mmap.mmap | None = None
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """A first array to be filled in place, so that `write` has nothing to copy."""
-        return self._reserve([Place(0, shape, dtype.str)])[0]
+        """Allocate the first array, which the caller fills in place, so that `write` need not copy it."""
+        return self._reserve([ArrayLayout(0, shape, dtype.str)])[0]
 
-    def write(self, arrays: Sequence[np.ndarray]) -> list[Place]:
-        """Put arrays in the place of those that were there; what `read` needs to know to find them."""
-        places, end = [], 0
+    def write(self, arrays: Sequence[np.ndarray]) -> list[ArrayLayout]:
+        """Overwrite the buffer with arrays and return their layout, for `read`."""
+        layouts, end = [], 0
         for array in arrays:
-            places.append(Place(end, array.shape, array.dtype.str))
+            layouts.append(ArrayLayout(end, array.shape, array.dtype.str))
             end += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        for array, view in zip(arrays, self._reserve(places), strict=True):
+        for array, view in zip(arrays, self._reserve(layouts), strict=True):
             if array.ctypes.data != view.ctypes.data:
                 view[...] = array
-        return places
+        return layouts
 
-    def read(self, places: Sequence[Place]) -> list[np.ndarray]:
-        """The arrays that lie there, until others are written."""
-        if self.memory is None or _end(places) > len(self.memory):
+    def read(self, layouts: Sequence[ArrayLayout]) -> list[np.ndarray]:
+        """Return views of the arrays in the buffer, valid until others are written."""
+        if self.memory is None or _end(layouts) > len(self.memory):
             self.memory = mmap.mmap(self.file, 0)  # views of an older mapping keep it
         return [
-            np.frombuffer(self.memory, place.dtype, _count(place), place.offset).reshape(place.shape)
-            for place in places
+            np.frombuffer(self.memory, layout.dtype, math.prod(layout.shape), layout.offset).reshape(layout.shape)
+            for layout in layouts
         ]
 
-    def _reserve(self, places: Sequence[Place]) -> list[np.ndarray]:
-        if _end(places) > os.fstat(self.file).st_size:
-            os.ftruncate(self.file, _end(places) + MARGIN)
-        return self.read(places)
+    def _reserve(self, layouts: Sequence[ArrayLayout]) -> list[np.ndarray]:
+        if _end(layouts) > os.fstat(self.file).st_size:
+            os.ftruncate(self.file, _end(layouts) + MARGIN)
+        return self.read(layouts)
 
     def close(self) -> None:
-        """Free the memory, also where other processes that were forked meanwhile have the file open."""
+        """Free the memory, even if processes that were forked meanwhile have the file open."""
         os.ftruncate(self.file, 0)
         os.close(self.file)
 
 
-def _count(place: Place) -> int:
-    return math.prod(place.shape)
-
-
-def _end(places: Sequence[Place]) -> int:
-    return max(place.offset + _count(place) * np.dtype(place.dtype).itemsize for place in places)
+def _end(layouts: Sequence[ArrayLayout]) -> int:
+    return max(layout.offset + math.prod(layout.shape) * np.dtype(layout.dtype).itemsize for layout in layouts)

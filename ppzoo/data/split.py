@@ -1,4 +1,4 @@
-"""From a folder of class folders to PaddleClas's lists: what trains, what evaluates, and the names of the classes."""
+"""Splitting a folder of class folders into PaddleClas's list files for training and validation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppzoo.data.datasets import ImageFolder, skipped_text
-from ppzoo.data.fingerprint import equal_files
+from ppzoo.data.datasets import ImageFolder, describe_skipped
+from ppzoo.data.duplicates import find_duplicate_files
 from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import is_utf8, write_atomically
@@ -20,15 +20,15 @@ TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
 
 @dataclass(frozen=True)
 class Split:
-    """How the images of a folder were divided.
+    """The result of splitting a folder.
 
     Attributes:
-        folder: where the lists are.
+        folder: folder of the list files.
         classes: names of the classes.
-        train, val: number of images of each class.
-        duplicates: groups of files with equal content, of which each is on one side as a whole.
+        train, val: number of images of each class in the training and validation lists.
+        duplicates: groups of files with equal content; all files of a group are in the same list.
         conflicts: those groups whose files are in different classes.
-        skipped: number of files in class folders that were skipped for their extension, by extension.
+        skipped: extension -> number of files in class folders that were skipped because of it.
     """
 
     folder: Path
@@ -40,16 +40,18 @@ class Split:
     skipped: Counter[str]
 
     def text(self) -> str:
-        """A few lines about it."""
+        """Return a summary of a few lines."""
         lines = [
-            f"{len(self.classes)} classes: {sum(self.train)} images to train, {sum(self.val)} to evaluate",
+            f"{len(self.classes)} classes: {sum(self.train)} training images, {sum(self.val)} validation images",
             f"{self.folder}: {TRAIN_LIST}, {VAL_LIST}, {LABEL_LIST}",
         ]
         if self.skipped:
-            lines.append(skipped_text(self.skipped))
+            lines.append(describe_skipped(self.skipped))
         if self.duplicates:
             files = sum(map(len, self.duplicates))
-            lines.append(f"{files} files are {len(self.duplicates)} contents; equal ones were kept on one side")
+            lines.append(
+                f"{files} files are copies of {len(self.duplicates)} images; copies were kept in the same list"
+            )
         lines += [f"the same image in different classes: {', '.join(group)}" for group in self.conflicts[:10]]
         if len(self.conflicts) > 10:
             lines.append(f"... and {len(self.conflicts) - 10} more images in different classes")
@@ -61,72 +63,81 @@ def split_folder(
 ) -> Split:
     """Write `train_list.txt`, `val_list.txt` and `label_list.txt` into a folder of class folders.
 
-    Each class gives its share to the evaluation, by a random draw that the seed decides; a class of two images or more
-    has at least one on either side. Files of equal content stay on one side, as far as that leaves the shares
-    possible, so that nothing is evaluated that was trained on.
+    The split is stratified: `val_fraction` of each class is drawn at random for validation; a class of two or more
+    images has at least one in either list. Files of equal content go to the same list, as far as the fractions allow
+    it, so that no validation image was trained on.
 
     Args:
-        val_fraction: share of each class to evaluate, above 0 and below 1.
-        seed: decides the draw.
-        overwrite: replace lists that are there.
-        workers: threads that compare files; None: one a processor.
+        val_fraction: fraction of each class for validation, above 0 and below 1.
+        seed: seed of the random draw.
+        overwrite: replace existing lists.
+        workers: number of threads that compare files; None: one per processor.
 
     Raises:
-        ConfigError: a share or seed out of its range.
-        DataError: no class folders, lists that exist, or names that a list cannot hold.
+        ConfigError: a fraction or seed out of its range.
+        DataError: no class folders, existing lists, or file names that a list cannot contain.
     """
     if not 0 < val_fraction < 1:
-        raise ConfigError(f"expected a share to evaluate above 0 and below 1, got {val_fraction!r}")
+        raise ConfigError(f"val_fraction: expected a number above 0 and below 1, got {val_fraction!r}")
     if seed < 0:
-        raise ConfigError(f"seed: expected a number from 0 on, got {seed}")
+        raise ConfigError(f"seed: expected 0 or more, got {seed}")
     root = Path(folder)
     data = ImageFolder(image_root=str(folder))
     if not overwrite:
         for name in (TRAIN_LIST, VAL_LIST, LABEL_LIST):
             if os.path.exists(root / name):
-                raise DataError(f"{root / name} exists: remove it, or overwrite it (--overwrite)")
-    paths = [_listable(data.index.path(index)) for index in range(len(data))]
-    duplicates = equal_files([data.describe(index) for index in range(len(data))], workers=workers)
-    evaluates = draw(data.labels, duplicates, val_fraction, seed)
+                raise DataError(f"{root / name} exists: remove it, or use --overwrite")
+    paths = [_check_path(data.index.path(index)) for index in range(len(data))]
+    duplicates = find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
+    is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
 
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
-    _write(root / TRAIN_LIST, [line for line, chosen in zip(lines, evaluates, strict=True) if not chosen])
-    _write(root / VAL_LIST, [line for line, chosen in zip(lines, evaluates, strict=True) if chosen])
+    _write(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
+    _write(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])
     _write(root / LABEL_LIST, [f"{index} {name}\n" for index, name in enumerate(data.classes or [])])
     count = len(data.classes or [])
-    named = [[paths[index] for index in group] for group in duplicates]
+    duplicate_paths = [[paths[index] for index in group] for group in duplicates]
     return Split(
         root,
         data.classes or [],
-        np.bincount(data.labels[~evaluates], minlength=count).tolist(),
-        np.bincount(data.labels[evaluates], minlength=count).tolist(),
-        named,
-        [names for names, group in zip(named, duplicates, strict=True) if len(set(data.labels[group])) > 1],
+        np.bincount(data.labels[~is_val], minlength=count).tolist(),
+        np.bincount(data.labels[is_val], minlength=count).tolist(),
+        duplicate_paths,
+        [names for names, group in zip(duplicate_paths, duplicates, strict=True) if len(set(data.labels[group])) > 1],
         data.skipped,
     )
 
 
-def draw(labels: np.ndarray, duplicates: list[list[int]], val_fraction: float, seed: int) -> np.ndarray:
-    """Which samples evaluate, as booleans; the samples of a group of duplicates go together."""
+def draw_validation_samples(
+    labels: np.ndarray, duplicates: list[list[int]], val_fraction: float, seed: int
+) -> np.ndarray:
+    """Return a boolean per sample: whether it is for validation. A group of duplicates is drawn together."""
     totals = np.bincount(labels)
-    wanted = np.where(totals > 1, np.clip(np.rint(totals * val_fraction), 1, np.maximum(totals - 1, 1)), 0)
+    remaining = np.where(totals > 1, np.clip(np.rint(totals * val_fraction), 1, np.maximum(totals - 1, 1)), 0)
     grouped = {index for group in duplicates for index in group}
     groups = [[index] for index in range(len(labels)) if index not in grouped] + duplicates
-    evaluates = np.zeros(len(labels), bool)
+    is_val = np.zeros(len(labels), bool)
     for number in np.random.default_rng(seed).permutation(len(groups)):
-        counts = np.bincount(labels[groups[number]], minlength=len(wanted))
-        if (counts <= wanted).all():
-            evaluates[groups[number]] = True
-            wanted = wanted - counts
-    return evaluates
+        counts = np.bincount(labels[groups[number]], minlength=len(remaining))
+        if (counts <= remaining).all():
+            is_val[groups[number]] = True
+            remaining = remaining - counts
+    return is_val
 
 
-def _listable(path: str) -> str:
-    """A path that a list file can hold."""
+def _check_path(path: str) -> str:
+    """Return the path if a list file can contain it.
+
+    Raises:
+        DataError: it cannot.
+    """
     if not is_utf8(path):
-        raise DataError(f"the name {path!r} is not UTF-8, which list files are: rename the file")
+        raise DataError(f"expected a UTF-8 file name, as list files are UTF-8, got {path!r}: rename the file")
     if path != path.strip(" \t\r") or "\n" in path:
-        raise DataError(f"the name {path!r} begins with a blank or has an end of line, which no list can hold: rename")
+        raise DataError(
+            "expected a file name without leading or trailing spaces and line ends, which list files cannot contain, "
+            f"got {path!r}: rename the file"
+        )
     return path
 
 

@@ -1,4 +1,4 @@
-"""What all losses share: what a network answers, what a label may be, and the mean over a batch."""
+"""The base class of losses, and helpers for network outputs, labels and weighted means."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ LOSSES: Registry[type[Loss]] = Registry("loss")
 
 
 class Loss:
-    """A loss: called with what the network answers and the labels of a batch, it answers a scalar tensor."""
+    """A loss: returns a scalar tensor for the network's output and the labels of a batch."""
 
     @property
     def name(self) -> str:
-        """The key of its share in what `CombinedLoss` answers."""
+        """Key of this loss in the output of `CombinedLoss`."""
         return type(self).__name__
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         raise NotImplementedError
 
     def weight(self, label: paddle.Tensor) -> float:
-        """The weight of a batch in the mean over several batches: what its own mean was divided by."""
+        """Return the weight of a batch in the mean over several batches: the divisor of the batch's own mean."""
         return len(label)
 
 
 def logits_of(output: Any) -> paddle.Tensor:
-    """The class scores, N x C, of a tensor or of a mapping with "logits"; half precision becomes float32."""
+    """Return the logits, N x C, from a tensor or a dictionary with "logits"; half precision is cast to float32."""
     logits = output["logits"] if isinstance(output, dict) else output
     if isinstance(logits, (list, tuple)):
-        raise ConfigError("expected a network with one output, got several; GoogLeNetLoss takes three")
+        raise ConfigError("expected a network with one output, got several; use GoogLeNetLoss for GoogLeNet")
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
 
 
@@ -42,7 +42,7 @@ def is_soft(label: paddle.Tensor, class_num: int) -> bool:
     """Whether labels are distributions over classes (N x C), not indices (N or N x 1).
 
     Raises:
-        DataError: labels that are neither.
+        DataError: labels of another shape.
     """
     shape = list(label.shape)
     if len(shape) == 2 and shape[1] == class_num and (class_num > 1 or label.is_floating_point()):
@@ -53,18 +53,19 @@ def is_soft(label: paddle.Tensor, class_num: int) -> bool:
 
 
 def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -> paddle.Tensor:
-    """Labels as distributions, N x C float; with `epsilon` (1 - epsilon) * q + epsilon / C of them.
+    """Return labels as distributions, N x C float; with `epsilon` smoothed: (1 - epsilon) * q + epsilon / C.
 
-    Soft labels are used as they are. Smoothing: Szegedy et al., arXiv:1512.00567, section 7.
+    Label smoothing: Szegedy et al., arXiv:1512.00567, section 7.
 
     Raises:
-        DataError: labels that are neither indices nor distributions; one below 0 has no lower bound of its loss.
+        DataError: labels that are neither indices nor distributions, or soft labels below 0 (their loss would have no
+            lower bound).
     """
     if is_soft(label, class_num):
         soft = label if label.is_floating_point() else label.astype("float32")
         if soft.shape[0] and float(soft.min()) < 0:
             raise DataError(
-                f"expected soft labels of 0 or more, got {float(soft.min()):g}; MultiLabelLoss takes unknown (-1)"
+                f"expected soft labels of 0 or more, got {float(soft.min()):g}; use MultiLabelLoss for unknown labels"
             )
     else:
         soft = F.one_hot(label.flatten(), class_num)
@@ -72,39 +73,39 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
 
 
 def class_weights_of(weights: list[float] | None) -> paddle.Tensor | None:
-    """The weights of the classes as a tensor of C.
+    """Return the class weights as a tensor of C.
 
     Raises:
-        ConfigError: a weight below 0, or none above.
+        ConfigError: a negative weight, or no positive one.
     """
     if weights is None:
         return None
     if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
-        raise ConfigError(f"expected class_weights of 0 or more, some above 0, got {weights}")
+        raise ConfigError(f"class_weights: expected weights of 0 or more, at least one above 0, got {weights}")
     return paddle.to_tensor(weights, dtype="float32")
 
 
-def weighted_mean(shares: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Tensor | None) -> paddle.Tensor:
-    """Mean over a batch of the classes' shares in the loss (N x C), each class by its weight.
+def weighted_mean(losses: paddle.Tensor, soft: paddle.Tensor, weights: paddle.Tensor | None) -> paddle.Tensor:
+    """Return the mean over a batch of the losses per class (N x C), weighted by class.
 
-    The divisor is the weight that the labels (N x C) give the batch, so that equal weights change nothing. Where they
-    give it none, the mean is 0, and so are its gradients.
+    The divisor is the total weight of the labels `soft` (N x C), so that equal weights change nothing. If it is 0, the
+    mean and its gradients are 0.
     """
     if weights is None:
-        return shares.sum(axis=-1).mean()
-    if shares.shape[-1] != weights.shape[0]:
-        raise ConfigError(f"expected {shares.shape[-1]} class_weights, one a class, got {weights.shape[0]}")
+        return losses.sum(axis=-1).mean()
+    if losses.shape[-1] != weights.shape[0]:
+        raise ConfigError(f"class_weights: expected {losses.shape[-1]}, one per class, got {weights.shape[0]}")
     total = (soft * weights).sum()
-    return (shares * weights).sum() / or_one(total)
+    return (losses * weights).sum() / nonzero_divisor(total)
 
 
-def or_one(total: paddle.Tensor) -> paddle.Tensor:
-    """What a sum is divided by: its total weight, and 1 where that is 0, so that the mean of nothing is 0."""
+def nonzero_divisor(total: paddle.Tensor) -> paddle.Tensor:
+    """Return `total`, and 1 where it is 0, so that the mean over nothing is 0."""
     return paddle.where(total > 0, total, paddle.ones_like(total))
 
 
 def weight_of_labels(label: paddle.Tensor, weights: paddle.Tensor | None, epsilon: float | None) -> float:
-    """What `weighted_mean` divides by: the weight that the labels give a batch, or its number of samples."""
+    """Return the divisor of `weighted_mean`: the total weight of the labels, or without weights the batch size."""
     if weights is None:
         return len(label)
     soft = distributions(label, weights.shape[0], epsilon)
@@ -112,6 +113,6 @@ def weight_of_labels(label: paddle.Tensor, weights: paddle.Tensor | None, epsilo
 
 
 def check_epsilon(epsilon: float | None) -> None:
-    """Refuse a label smoothing that is not in [0, 1)."""
+    """Raise ConfigError unless the label smoothing is in [0, 1)."""
     if epsilon is not None and not 0 <= epsilon < 1:
-        raise ConfigError(f"expected epsilon in [0, 1), got {epsilon}")
+        raise ConfigError(f"epsilon: expected a number in [0, 1), got {epsilon}")

@@ -1,4 +1,4 @@
-"""Cross entropy and what grew out of it."""
+"""Cross entropy and its variants."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ppzoo.losses.base import (
 
 @LOSSES.register
 class CELoss(Loss):
-    """Cross entropy of class scores with indices (N or N x 1) or with soft labels (N x C, used as they are).
+    """Cross entropy of logits with indices (N or N x 1) or soft labels (N x C).
 
     Args:
         epsilon: label smoothing, in [0, 1).
-        class_weights: weight of every class, for unbalanced data; the mean is divided by the weights in the batch,
-            and in evaluation by those in all batches.
-        reduction: accepted for PaddleClas's files: the loss of a batch is the mean.
+        class_weights: weight of each class, for unbalanced data; the divisor of the mean is the total weight of the
+            batch, in evaluation of all batches.
+        reduction: accepted for PaddleClas's configurations: the loss of a batch is always the mean.
 
     Raises:
         ConfigError: an option out of its range.
@@ -62,7 +62,7 @@ class CELoss(Loss):
 
 
 def log_softmax(logits: paddle.Tensor) -> paddle.Tensor:
-    """Log-probabilities over the last axis; several times as fast on CPUs as PaddlePaddle's function of this name."""
+    """Return log-probabilities over the last axis; on CPUs several times as fast as `F.log_softmax`."""
     return logits - paddle.logsumexp(logits, axis=-1, keepdim=True)
 
 
@@ -79,20 +79,20 @@ LOSSES.add("SoftTargetCrossEntropy", SoftTargetCELoss)
 
 @LOSSES.register
 class GoogLeNetLoss(CELoss):
-    """Cross entropy of GoogLeNet's three outputs, the two side ones by 0.3: Szegedy et al., arXiv:1409.4842."""
+    """Cross entropy of GoogLeNet's three outputs, the auxiliary ones weighted 0.3: Szegedy et al., arXiv:1409.4842."""
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         if not isinstance(output, (list, tuple)) or len(output) != 3:
             raise ConfigError("GoogLeNetLoss: expected a network with three outputs, got one; use CELoss")
-        main, *sides = (super(GoogLeNetLoss, self).__call__(scores, label) for scores in output)
-        return main + 0.3 * sum(sides)
+        main, *auxiliary = (super(GoogLeNetLoss, self).__call__(logits, label) for logits in output)
+        return main + 0.3 * sum(auxiliary)
 
 
-class _BentCrossEntropy(Loss):
-    """A loss that bends the curve of the cross entropy: the mean of q * cost(log p), summed over the classes.
+class _ModulatedCrossEntropy(Loss):
+    """Base of losses that replace -log p of the cross entropy: the mean of q * cost(log p), summed over the classes.
 
     Args:
-        epsilon, class_weights: those of `CELoss`.
+        epsilon, class_weights: see `CELoss`.
     """
 
     def __init__(self, *, epsilon: float | None = None, class_weights: list[float] | None = None) -> None:
@@ -109,16 +109,17 @@ class _BentCrossEntropy(Loss):
         return weight_of_labels(label, self.class_weights, self.epsilon)
 
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:
+        """Return the loss of each class, N x C, for its log-probability."""
         raise NotImplementedError
 
 
 @LOSSES.register
-class FocalLoss(_BentCrossEntropy):
+class FocalLoss(_ModulatedCrossEntropy):
     """-(1 - p)^gamma log p of the label's classes: Lin et al., arXiv:1708.02002, with softmax.
 
     Args:
-        gamma: how much less an easy sample counts; 0 is the cross entropy.
-        epsilon, class_weights: those of `CELoss`.
+        gamma: focusing parameter, 0 or more; the larger, the less easy samples count. 0: cross entropy.
+        epsilon, class_weights: see `CELoss`.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class FocalLoss(_BentCrossEntropy):
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
         if not 0 <= gamma < math.inf:
-            raise ConfigError(f"expected gamma of 0 or more, got {gamma}")
+            raise ConfigError(f"gamma: expected 0 or more, got {gamma}")
         self.gamma = gamma
 
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:
@@ -135,12 +136,12 @@ class FocalLoss(_BentCrossEntropy):
 
 
 @LOSSES.register
-class PolyLoss(_BentCrossEntropy):
+class PolyLoss(_ModulatedCrossEntropy):
     """Poly-1: -log p + epsilon1 * (1 - p) of the label's classes: Leng et al., arXiv:2204.12511, equation 6.
 
     Args:
-        epsilon1: how much the first term of the polynomial counts beyond cross entropy, above -1.
-        epsilon, class_weights: those of `CELoss`.
+        epsilon1: weight added to the first term of the polynomial, above -1.
+        epsilon, class_weights: see `CELoss`.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class PolyLoss(_BentCrossEntropy):
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
         if not -1 < epsilon1 < math.inf:
-            raise ConfigError(f"expected epsilon1 above -1, got {epsilon1}")
+            raise ConfigError(f"epsilon1: expected a number above -1, got {epsilon1}")
         self.epsilon1 = epsilon1
 
     def cost(self, log_p: paddle.Tensor) -> paddle.Tensor:

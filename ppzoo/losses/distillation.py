@@ -1,4 +1,4 @@
-"""Losses of networks that learn from others; the output is a mapping from a network's name to what it answers."""
+"""Distillation losses; the output is a dictionary of network name -> output of the network."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ppzoo.losses.cross_entropy import CELoss
 
 
 class _Distillation(CELoss):
-    """What the two losses share.
+    """Base of the distillation losses.
 
     Args:
-        key: key of the scores where a network answers a mapping; "logits" by default.
+        key: key of the logits if the output of a network is a dictionary; "logits" by default.
         epsilon: label smoothing, in [0, 1).
-        name: key of its share in the answer of `CombinedLoss`; the class's name by default.
+        name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
     def __init__(self, *, key: str | None = None, epsilon: float | None = None, name: str | None = None) -> None:
@@ -30,8 +30,8 @@ class _Distillation(CELoss):
     def name(self) -> str:
         return self._name or super().name
 
-    def answer_of(self, output: dict[str, Any], network: str) -> paddle.Tensor:
-        """The class scores of one of the networks."""
+    def network_logits(self, output: dict[str, Any], network: str) -> paddle.Tensor:
+        """Return the logits of one of the networks."""
         if network not in output:
             raise ConfigError(f"{type(self).__name__}: unknown network {network!r}{suggestion(network, output)}")
         return logits_of(output[network] if self.key is None else output[network][self.key])
@@ -39,11 +39,13 @@ class _Distillation(CELoss):
 
 @LOSSES.register
 class DistillationCELoss(_Distillation):
-    """Cross entropy of one network's scores with the softmax of another's, summed over the pairs.
+    """Cross entropy of a student's logits with the softmax of a teacher's, summed over the pairs.
 
     Args:
-        model_name_pairs: [learner, teacher] names; no gradient runs into the teacher.
-        key, epsilon, name: see above.
+        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        key: key of the logits if the output of a network is a dictionary; "logits" by default.
+        epsilon: label smoothing, in [0, 1).
+        name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
     def __init__(
@@ -56,24 +58,26 @@ class DistillationCELoss(_Distillation):
     ) -> None:
         super().__init__(key=key, epsilon=epsilon, name=name)
         if not model_name_pairs or any(len(pair) != 2 for pair in model_name_pairs):
-            raise ConfigError(f"expected model_name_pairs as [[learner, teacher], ...], got {model_name_pairs}")
+            raise ConfigError(f"model_name_pairs: expected [[student, teacher], ...], got {model_name_pairs}")
         self.model_name_pairs = model_name_pairs
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         losses = []
-        for learner, teacher in self.model_name_pairs:
-            target = F.softmax(self.answer_of(output, teacher).detach(), axis=-1)
-            losses.append(super().__call__(self.answer_of(output, learner), target))
+        for student, teacher in self.model_name_pairs:
+            target = F.softmax(self.network_logits(output, teacher).detach(), axis=-1)
+            losses.append(super().__call__(self.network_logits(output, student), target))
         return sum(losses)
 
 
 @LOSSES.register
 class DistillationGTCELoss(_Distillation):
-    """Cross entropy of networks' scores with the true labels, summed over the networks.
+    """Cross entropy of networks' logits with the ground truth, summed over the networks.
 
     Args:
-        model_names: the networks.
-        key, epsilon, name: see above.
+        model_names: names of the networks.
+        key: key of the logits if the output of a network is a dictionary; "logits" by default.
+        epsilon: label smoothing, in [0, 1).
+        name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
     def __init__(
@@ -86,10 +90,11 @@ class DistillationGTCELoss(_Distillation):
     ) -> None:
         super().__init__(key=key, epsilon=epsilon, name=name)
         if not model_names:
-            raise ConfigError("expected model_names with one network or more, got none")
+            raise ConfigError("model_names: expected at least one network, got none")
         self.model_names = model_names
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         return sum(
-            super(DistillationGTCELoss, self).__call__(self.answer_of(output, n), label) for n in self.model_names
+            super(DistillationGTCELoss, self).__call__(self.network_logits(output, network), label)
+            for network in self.model_names
         )

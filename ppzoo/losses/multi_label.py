@@ -1,4 +1,4 @@
-"""The loss of images that have any number of labels."""
+"""The loss for images with any number of labels each."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import paddle
 import paddle.nn.functional as F
 
 from ppzoo.errors import DataError
-from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, or_one
+from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, nonzero_divisor
 
 
 @LOSSES.register
 class MultiLabelLoss(Loss):
-    """Binary cross entropy of every class with labels in [0, 1]; a label below 0 is unknown and does not count.
+    """Binary cross entropy of each class with labels in [0, 1]; labels below 0 are unknown and ignored.
 
-    Labels are N x C, or as PaddleClas's data sets answer them N x 1 x C, and N x 2 x C with `weight_ratio`: the
-    second row is then the share of positives of each class, and rare positives count more: Li et al., DeepMAR,
-    ACPR 2015.
+    Labels are N x C or, as PaddleClas's datasets return them, N x 1 x C. With `weight_ratio` they are N x 2 x C: the
+    second row is the fraction of positives of each class, and rare positives count more (Li et al., DeepMAR, ACPR
+    2015).
 
-    The mean is over the known labels. With `weight_ratio` it is PaddleClas's, over all labels, where an unknown one has
-    the weight 0.
+    The mean is over the known labels. With `weight_ratio` it is over all labels, as in PaddleClas; unknown labels then
+    have weight 0.
 
     Args:
         epsilon: label smoothing over the C classes, in [0, 1).
-        size_sum: sum over the classes, and the mean over the samples with a known label.
-        weight_ratio: weigh by the shares of positives.
+        size_sum: sum over the classes, and average over the samples with a known label.
+        weight_ratio: weight by the fractions of positives.
     """
 
     def __init__(self, *, epsilon: float | None = None, size_sum: bool = False, weight_ratio: bool = False) -> None:
@@ -47,10 +47,10 @@ class MultiLabelLoss(Loss):
         smooth = F.label_smooth(target, epsilon=self.epsilon) if self.epsilon else target
         cost = known * F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
         if self.weight_ratio:
-            cost = cost * self._rarity(target, label[:, 1].astype(logits.dtype))
+            cost = cost * self._ratio_weights(target, label[:, 1].astype(logits.dtype))
             return cost.sum(axis=1).mean() if self.size_sum else cost.mean()
         counts = known.max(axis=1) if self.size_sum else known
-        return cost.sum() / or_one(counts.sum())
+        return cost.sum() / nonzero_divisor(counts.sum())
 
     def weight(self, label: paddle.Tensor) -> float:
         if self.weight_ratio:
@@ -59,6 +59,6 @@ class MultiLabelLoss(Loss):
         return int((known.any(axis=1) if self.size_sum else known).sum())
 
     @staticmethod
-    def _rarity(target: paddle.Tensor, ratio: paddle.Tensor) -> paddle.Tensor:
+    def _ratio_weights(target: paddle.Tensor, ratio: paddle.Tensor) -> paddle.Tensor:
         positive = (target > 0.5).astype(ratio.dtype)
         return paddle.exp(positive * (1 - ratio) + (1 - positive) * ratio)

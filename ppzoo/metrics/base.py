@@ -1,4 +1,4 @@
-"""What all metrics share: they gather counts, so that uneven batches and several processes give the exact figure."""
+"""The base classes of metrics. Metrics accumulate counts, so they are exact over uneven batches and processes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ State = dict[str, np.ndarray]
 
 
 class Metric:
-    """Figures of a model over any number of batches.
+    """Metrics of a model over any number of batches.
 
-    `update` takes a batch; `compute` answers the figures over all that came since `reset`. `state` is what was
-    gathered; `merge` takes in the state of another process, in any order.
+    `update` adds a batch; `compute` returns the metrics over all batches since `reset`. `state` returns what was
+    accumulated; `merge` adds the state of another process, in any order.
 
     Attributes:
-        higher_is_better: whether a larger main figure is a better one.
+        higher_is_better: whether a higher value of the main metric is better.
     """
 
     higher_is_better = True
@@ -34,47 +34,51 @@ class Metric:
 
     @property
     def main(self) -> str:
-        """Key of the figure that says how good the model is."""
+        """Key of the main metric, by which models are compared."""
         return type(self).__name__
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Clear the state."""
         self._state = {}
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
-        """Take in what the network answers for a batch, and its labels."""
+        """Add the network's output for a batch, and its labels."""
         raise NotImplementedError
 
     def compute(self) -> dict[str, float]:
-        """The metrics; without those for which no label counts.
+        """Return the metrics, without those that have no label to count.
 
         Raises:
-            DataError: nothing was taken in.
+            DataError: no sample was added.
         """
         raise NotImplementedError
 
     def state(self) -> State:
-        """A copy of what was gathered; empty before the first batch."""
+        """Return a copy of the accumulated state; empty before the first batch."""
         return {key: value.copy() for key, value in self._state.items()}
 
     def merge(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take in what another one, of the same options, has gathered."""
+        """Add the state of another metric with the same options."""
         for key, value in state.items():
             self._state[key] = self._state[key] + value if key in self._state else np.array(value)
 
-    def gathered(self) -> State:
-        """What was gathered, where there must be something."""
+    def accumulated(self) -> State:
+        """Return the accumulated state.
+
+        Raises:
+            DataError: no sample was added.
+        """
         if not self._state:
-            raise DataError(f"{type(self).__name__}: expected one sample or more, got none")
+            raise DataError(f"{type(self).__name__}: expected at least one sample, got none")
         return self._state
 
 
 class ScoreMetric(Metric):
-    """A metric that needs every sample's scores (N x C) and labels (N x C): its state grows with the data."""
+    """A metric that needs the scores (N x C) and labels (N x C) of all samples; its state grows with the data."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._pieces: dict[str, list[np.ndarray]] = {}  # of the batches that came since they were last put together
+        self._pieces: dict[str, list[np.ndarray]] = {}  # arrays of the batches that are not concatenated yet
 
     def reset(self) -> None:
         super().reset()
@@ -85,14 +89,14 @@ class ScoreMetric(Metric):
             self._pieces.setdefault(key, []).append(np.array(value))
 
     def state(self) -> State:
-        self._put_together()
+        self._concatenate()
         return super().state()
 
-    def gathered(self) -> State:
-        self._put_together()
-        return super().gathered()
+    def accumulated(self) -> State:
+        self._concatenate()
+        return super().accumulated()
 
-    def _put_together(self) -> None:
+    def _concatenate(self) -> None:
         for key, pieces in self._pieces.items():
             before = [self._state[key]] if key in self._state else []
             self._state[key] = np.concatenate([*before, *pieces])
@@ -100,28 +104,31 @@ class ScoreMetric(Metric):
 
 
 def scores_of(output: Any) -> paddle.Tensor:
-    """The class scores, N x C, of a tensor or of a mapping with "logits".
+    """Return the class scores, N x C, from a tensor or a dictionary with "logits".
 
     Raises:
-        TrainingError: they are not finite.
+        TrainingError: the scores are not finite.
     """
     scores = output["logits"] if isinstance(output, dict) else output
     if isinstance(scores, (list, tuple)):
-        raise ConfigError("expected a network with one output, got several; GoogLeNetTopkAcc takes three")
+        raise ConfigError("expected a network with one output, got several; use GoogLeNetTopkAcc for GoogLeNet")
     scores = scores.detach().astype("float32")
     require_finite(scores)
     return scores
 
 
 def class_indices(label: paddle.Tensor, class_num: int) -> paddle.Tensor:
-    """Labels as indices, N x 1: of N or N x 1 indices, or of N x C soft labels the class with the largest share."""
+    """Return labels as N x 1 indices, from N or N x 1 indices, or from N x C soft labels (the most probable class)."""
     if label.ndim == 2 and label.shape[1] == class_num and (class_num > 1 or label.is_floating_point()):
         return label.argmax(axis=1, keepdim=True)
     return label.reshape([-1, 1]).astype("int64")
 
 
-def decisions(label: paddle.Tensor, class_num: int) -> np.ndarray:
-    """Labels of N x C, or N x rows x C whose first row counts, as N x C: 1, 0, or -1 for one below 0, which is unknown.
+def binary_labels(label: paddle.Tensor, class_num: int) -> np.ndarray:
+    """Return multi-label targets as N x C int8: 1, 0, or -1 for unknown (below 0).
+
+    Args:
+        label: N x C, or N x rows x C, of which the first row is used.
 
     Raises:
         DataError: labels of another shape.

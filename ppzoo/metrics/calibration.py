@@ -1,4 +1,4 @@
-"""Whether the probabilities can be believed."""
+"""Calibration of the predicted probabilities."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class ExpectedCalibrationError(Metric):
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599, equation 3.
 
     Args:
-        bins: number of bins; a bin holds the confidences above its lower and up to its upper edge. A confidence that
-            misses an edge by the rounding of float32 scores lies on it.
+        bins: number of bins; a bin contains the confidences above its lower edge and up to its upper edge. A confidence
+            that differs from an edge only by the rounding of float32 scores counts as equal to it.
     """
 
     higher_is_better = False
@@ -30,13 +30,13 @@ class ExpectedCalibrationError(Metric):
     def __init__(self, *, bins: int = 15) -> None:
         super().__init__()
         if bins < 1:
-            raise ConfigError(f"expected bins of 1 or more, got {bins}")
+            raise ConfigError(f"bins: expected 1 or more, got {bins}")
         self.bins = bins
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
         probabilities = F.softmax(scores.astype("float64"), axis=1).numpy()
-        # Sums of multiples of EXACT are exact, so that they do not depend on the order of batches and processes.
+        # Sums of multiples of EXACT are exact, so they do not depend on the order of batches and processes.
         confidence = (probabilities.max(axis=1) / EXACT).round() * EXACT
         truth = class_indices(label, scores.shape[1]).numpy().ravel()
         right = probabilities.argmax(axis=1) == truth
@@ -45,5 +45,5 @@ class ExpectedCalibrationError(Metric):
         self.merge({key: np.bincount(index, weights=value, minlength=self.bins) for key, value in sums.items()})
 
     def compute(self) -> dict[str, float]:
-        sums = self.gathered()
+        sums = self.accumulated()
         return {self.main: float(np.abs(sums["right"] - sums["confidence"]).sum() / sums["samples"].sum())}

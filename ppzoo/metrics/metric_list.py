@@ -1,4 +1,4 @@
-"""Several metrics as one."""
+"""Several metrics in one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ppzoo.metrics.base import Metric, State
 
 
 class MetricList(Metric):
-    """Metrics that take in the same batches; the first one's main figure is the main one.
+    """Several metrics of the same batches; the main metric is that of the first one.
 
-    Without any metric it takes in everything and answers nothing.
+    An empty list accepts all batches and computes no metric.
     """
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
@@ -24,7 +24,7 @@ class MetricList(Metric):
 
     @property
     def main(self) -> str:
-        """Name of the figure that matters most; "" without any metric."""
+        """Key of the main metric; "" without any metric."""
         return self.metrics[0].main if self.metrics else ""
 
     def reset(self) -> None:
@@ -36,16 +36,16 @@ class MetricList(Metric):
             metric.update(output, label)
 
     def compute(self) -> dict[str, float]:
-        """The figures of all; a second one of a name ends in "_2"."""
-        figures: dict[str, float] = {}
+        """Return all metrics by name, with "_2" if the name is taken."""
+        computed: dict[str, float] = {}
         for metric in self.metrics:
             for key, value in metric.compute().items():
                 name, number = key, 1
-                while name in figures:
+                while name in computed:
                     number += 1
                     name = f"{key}_{number}"
-                figures[name] = value
-        return figures
+                computed[name] = value
+        return computed
 
     def state(self) -> State:
         return {f"{n}.{key}": value for n, metric in enumerate(self.metrics) for key, value in metric.state().items()}

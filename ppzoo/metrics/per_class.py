@@ -1,4 +1,4 @@
-"""How well each class does, from counts of labels and predictions and from the scores."""
+"""Precision, recall and F1 per class from counts, and average precision per class from scores."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import paddle
 import paddle.nn.functional as F
 
 from ppzoo.metrics.base import METRICS, Metric, ScoreMetric, class_indices, scores_of
-from ppzoo.metrics.precision import average_precision
+from ppzoo.metrics.precision_recall import average_precision
 
 
 @METRICS.register
 class PrecisionRecallF1(Metric):
-    """Precision, recall and F1 of the classes, as means: {"precision_macro": ..., "f1_weighted": ...}.
+    """Macro and weighted means of precision, recall and F1: {"precision_macro": ..., "f1_weighted": ...}.
 
-    The macro mean is over the classes that occur among the labels or the predictions; the weighted mean weighs a class
-    by its number of labels. A figure without a case (precision of a class that is never predicted) is 0.
+    The macro mean is over the classes that occur in the labels or the predictions; the weighted mean weights a class by
+    its number of labels. A metric without cases (precision of a class that is never predicted) is 0.
 
     Args:
-        per_class: answer each class's figures too, as "precision_class0", ...
+        per_class: also return the metrics of each class, as "precision_class0", ...
     """
 
     def __init__(self, *, per_class: bool = False) -> None:
@@ -40,8 +40,8 @@ class PrecisionRecallF1(Metric):
         self.merge({name: np.bincount(values, minlength=class_num) for name, values in cases.items()})
 
     def per_class(self) -> dict[str, np.ndarray]:
-        """ "precision", "recall", "f1" and "support" (the number of labels) of every class, each of C."""
-        right, support, predicted = (self.gathered()[name] for name in ("right", "support", "predicted"))
+        """Return "precision", "recall", "f1" and "support" (number of labels) of each class, arrays of C."""
+        right, support, predicted = (self.accumulated()[name] for name in ("right", "support", "predicted"))
         return {
             "precision": _ratio(right, predicted),
             "recall": _ratio(right, support),
@@ -50,21 +50,21 @@ class PrecisionRecallF1(Metric):
         }
 
     def compute(self) -> dict[str, float]:
-        figures = self.per_class()
-        support = figures.pop("support")
-        occurs = support + self.gathered()["predicted"] > 0
-        answer = {f"{name}_macro": float(values[occurs].mean()) for name, values in figures.items()}
-        for name, values in figures.items():
-            answer[f"{name}_weighted"] = float(np.average(values, weights=support))
+        by_class = self.per_class()
+        support = by_class.pop("support")
+        occurs = support + self.accumulated()["predicted"] > 0
+        computed = {f"{name}_macro": float(values[occurs].mean()) for name, values in by_class.items()}
+        for name, values in by_class.items():
+            computed[f"{name}_weighted"] = float(np.average(values, weights=support))
         if self.with_classes:
-            for name, values in figures.items():
-                answer.update({f"{name}_class{index}": float(value) for index, value in enumerate(values)})
-        return answer
+            for name, values in by_class.items():
+                computed.update({f"{name}_class{index}": float(value) for index, value in enumerate(values)})
+        return computed
 
 
 @METRICS.register
 class AveragePrecision(ScoreMetric):
-    """Mean over the classes that occur of the average precision of a class against all others."""
+    """Mean over the classes that occur of their one-vs-rest average precision."""
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
@@ -72,8 +72,8 @@ class AveragePrecision(ScoreMetric):
         self.merge({"probabilities": F.softmax(scores, axis=1).numpy(), "truth": truth})
 
     def per_class(self) -> np.ndarray:
-        """Average precision of every class, C; not a number for one that does not occur."""
-        state = self.gathered()
+        """Return the average precision of each class, an array of C; NaN for a class that does not occur."""
+        state = self.accumulated()
         columns = enumerate(state["probabilities"].T)
         positives = ((scores, state["truth"] == index) for index, scores in columns)
         return np.array([average_precision(scores, hit) if hit.any() else np.nan for scores, hit in positives])

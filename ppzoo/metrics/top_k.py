@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 @METRICS.register
 class TopkAcc(Metric):
-    """Share of the samples whose class is among the k highest scores, for several k: {"top1": ..., "top5": ...}.
+    """Fraction of the samples whose class has one of the k highest scores, for several k: {"top1": ..., "top5": ...}.
 
-    A k above the number of classes is left out, and the log says so once. Equal scores are ordered as by
-    `paddle.topk`. Of soft labels the class with the largest share counts.
+    A k above the number of classes is ignored with a warning. Equal scores are ordered as by `paddle.topk`. The class
+    of soft labels is the most probable one.
 
     Args:
         topk: the values of k, or a single one; 1 and 5 by default.
@@ -34,15 +34,15 @@ class TopkAcc(Metric):
         self.topk = [given] if isinstance(given, int) else list(given)
         numbers = all(isinstance(k, int) and not isinstance(k, bool) for k in self.topk)
         if not self.topk or not numbers or min(self.topk) < 1:
-            raise ConfigError(f"expected topk with numbers of 1 or more, got {topk!r:.60}")
-        self._said: set[int] = set()
+            raise ConfigError(f"topk: expected integers of 1 or more, got {topk!r:.60}")
+        self._warned: set[int] = set()
 
     @property
     def main(self) -> str:
         return f"top{min(self.topk)}"
 
     def scores(self, output: Any) -> paddle.Tensor:
-        """The class scores in what the network answers."""
+        """Return the class scores in the network's output."""
         return scores_of(output)
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
@@ -56,17 +56,17 @@ class TopkAcc(Metric):
         self.merge(counts)
 
     def compute(self) -> dict[str, float]:
-        counts = self.gathered()
+        counts = self.accumulated()
         return {key: float(hits) / float(counts["samples"]) for key, hits in counts.items() if key != "samples"}
 
     def _possible(self, class_num: int) -> list[int]:
         possible = [k for k in self.topk if k <= class_num]
         if not possible:
-            raise ConfigError(f"expected a topk of at most {class_num}, the number of classes, got {self.topk}")
+            raise ConfigError(f"topk: expected at most {class_num}, the number of classes, got {self.topk}")
         for k in self.topk:
-            if k > class_num and k not in self._said:
-                self._said.add(k)
-                log.warning("top-%d accuracy is left out: there are only %d classes", k, class_num)
+            if k > class_num and k not in self._warned:
+                self._warned.add(k)
+                log.warning("ignoring top-%d accuracy: there are only %d classes", k, class_num)
         return possible
 
 
@@ -86,8 +86,8 @@ class DistillationTopkAcc(TopkAcc):
 
     Args:
         model_key: name of the network.
-        feature_key: key of the scores where it answers a mapping; "logits" by default.
-        topk: that of `TopkAcc`.
+        feature_key: key of the scores if the network's output is a dictionary; "logits" by default.
+        topk: see `TopkAcc`.
     """
 
     def __init__(self, *, model_key: str, feature_key: str | None = None, topk: int | list[int] | None = None) -> None:

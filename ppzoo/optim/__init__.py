@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules by PaddleClas's names."""
 
 from ppzoo.backports import apply_backports
-from ppzoo.optim import cycles, decays, plateau  # noqa: F401  (each enrols its schedules)
+from ppzoo.optim import cycles, decays, plateau  # noqa: F401  (each registers its schedules)
 from ppzoo.optim.optimizers import OPTIMIZERS, Recipe
 from ppzoo.optim.plateau import ReduceOnPlateau
 from ppzoo.optim.regularizers import CLIPS, REGULARIZERS

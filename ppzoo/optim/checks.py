@@ -1,11 +1,11 @@
-"""The one way in which schedules and optimizers refuse a value."""
+"""Checks of the options of schedules and optimizers."""
 
 from __future__ import annotations
 
 from ppzoo.errors import ConfigError
 
 
-def require(holds: bool, expected: str, received: object) -> None:
-    """Raise ConfigError, saying what was expected and what was received, unless the condition `holds`."""
-    if not holds:
+def require(is_valid: bool, expected: str, received: object) -> None:
+    """Raise ConfigError "expected ..., got ..." unless `is_valid`."""
+    if not is_valid:
         raise ConfigError(f"expected {expected}, got {received!r}")

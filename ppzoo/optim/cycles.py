@@ -1,4 +1,4 @@
-"""Schedules that go up and down: cyclical rates, the one-cycle policy, and FixMatch's cosine."""
+"""Schedules that rise and fall: cyclical rates, the one-cycle policy, and FixMatch's cosine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ppzoo.optim.schedule import SCHEDULES, RatedSchedule, Schedule
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Cyclic(Schedule):
-    """Up and down between two rates: Smith, "Cyclical Learning Rates", WACV 2017, arXiv:1506.01186.
+    """Cycles between two rates: Smith, "Cyclical Learning Rates", WACV 2017, arXiv:1506.01186.
 
     Args:
-        base_learning_rate, max_learning_rate: the two rates.
-        step_size_up: training steps (epochs with `by_epoch`) of the way up.
-        step_size_down: those of the way down; as many by default.
-        mode: the height stays ("triangular"), halves with every cycle ("triangular2"), or is multiplied by
+        base_learning_rate, max_learning_rate: lowest and highest rate.
+        step_size_up: length of the rise, in training steps (epochs with `by_epoch`).
+        step_size_down: length of the fall; that of the rise by default.
+        mode: the amplitude is constant ("triangular"), halves with every cycle ("triangular2"), or is multiplied by
             `exp_gamma` with every step ("exp_range").
+        exp_gamma: see `mode`.
     """
 
     base_learning_rate: float
@@ -38,7 +39,7 @@ class Cyclic(Schedule):
         down = self.step_size_up if self.step_size_down is None else self.step_size_down
         require(down > 0, "step_size_down above 0", self.step_size_down)
         modes = ("triangular", "triangular2", "exp_range")
-        require(self.mode in modes, f"mode out of {', '.join(modes)}", self.mode)
+        require(self.mode in modes, f"mode to be one of {', '.join(modes)}", self.mode)
         require(0 < self.exp_gamma <= 1, "exp_gamma above 0, at most 1", self.exp_gamma)
         self.length = self.step_size_up + down
 
@@ -61,15 +62,16 @@ class Cyclic(Schedule):
 class OneCycleLR(Schedule):
     """One rise and one fall over the run: Smith and Topin, "Super-Convergence", arXiv:1708.07120.
 
-    A `warmup_epoch` comes before the cycle and pushes it back: the run ends that much before the cycle does.
+    A `warmup_epoch` delays the cycle: the run then ends before the cycle does.
 
     Args:
-        max_learning_rate: the top.
-        divide_factor: the cycle starts at the top divided by this.
-        end_learning_rate: the cycle ends here.
-        phase_pct: share of the run that the rise takes.
-        anneal_strategy: "cos" or "linear" between the corners.
-        three_phase: fall to the start in as long as the rise took, then to the end; else fall to the end at once.
+        max_learning_rate: highest rate.
+        divide_factor: the cycle starts at `max_learning_rate` / `divide_factor`.
+        end_learning_rate: last rate of the cycle.
+        phase_pct: fraction of the run for the rise.
+        anneal_strategy: "cos" or "linear" interpolation.
+        three_phase: fall to the first rate in as many steps as the rise took, then to the last one; else fall to the
+            last rate directly.
     """
 
     max_learning_rate: float
@@ -110,11 +112,11 @@ class OneCycleLR(Schedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class CosineFixmatch(RatedSchedule):
-    """cos(pi * num_cycles * t / T) after a straight rise from 0: Sohn et al., FixMatch, arXiv:2001.07685, section 2.4.
+    """cos(pi * num_cycles * t / T) after a linear rise from 0: Sohn et al., FixMatch, arXiv:2001.07685, section 2.4.
 
     Args:
-        num_warmup_steps: length of the rise, in steps (epochs with `by_epoch`).
-        num_cycles: half turns of the cosine over the rest of the run.
+        num_warmup_steps: length of the rise, in training steps (epochs with `by_epoch`).
+        num_cycles: half periods of the cosine over the rest of the run.
     """
 
     num_warmup_steps: int

@@ -1,4 +1,4 @@
-"""Schedules that go down: along a line, along a cosine, or in steps."""
+"""Schedules that fall: linearly, along a cosine, or in steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class ConstLR(RatedSchedule):
-    """The same rate throughout."""
+    """A constant rate."""
 
     def decayed(self, unit: int) -> float:
         return self.learning_rate
@@ -25,15 +25,15 @@ class ConstLR(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Constant(ConstLR):
-    """The same rate throughout. PaddleClas's drops a warm-up in silence; this one carries it out."""
+    """A constant rate after the warm-up, which PaddleClas's Constant ignores."""
 
 
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Linear(RatedSchedule):
-    """Falls to `end_lr` at the end of the run as (1 - t / T) ** power: in a straight line by default.
+    """Polynomial decay (1 - t / T) ** power to `end_lr` at the end of the run; linear by default.
 
-    With `cycle` it falls again after each T units, from what (1 - t / kT) ** power then is in the k-th cycle.
+    With `cycle` the decay restarts after every T units, in the k-th cycle as (1 - t / kT) ** power.
     """
 
     end_lr: float = 0.0
@@ -57,9 +57,9 @@ class Linear(RatedSchedule):
 class Cosine(RatedSchedule):
     """Half a cosine from `learning_rate` to `eta_min`: Loshchilov and Hutter, SGDR, arXiv:1608.03983, no restarts.
 
-    The rate in force is `schedule()`, as for every schedule. `schedule.get_lr()` is what PaddleClas logs: without a
-    warm-up PaddlePaddle's cosine computes the next rate from the last one, and between two steps returns one ratio too
-    many.
+    The current rate is `schedule()`, as for every schedule. `schedule.get_lr()` returns the rate that PaddleClas logs:
+    without a warm-up PaddlePaddle's cosine computes the next rate from the last one by a ratio, and between two steps
+    `get_lr` returns a rate with that ratio applied once too often.
     """
 
     eta_min: float = 0.0
@@ -117,10 +117,10 @@ class MultiStepDecay(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class Piecewise(Schedule):
-    """`values[i]` up to `decay_epochs[i]`, and the last value from the last of them on.
+    """`values[i]` before epoch `decay_epochs[i]`, and the last value after the last of them.
 
-    PaddleClas's files give `learning_rate` too, and PaddleClas then puts a decay by 10 every 30 epochs in the place
-    of the values. Here the values are what counts, and a `learning_rate` that differs from the first is said so.
+    PaddleClas's configurations contain `learning_rate`, too; PaddleClas then ignores the values and decays by 10 every
+    30 epochs. Here the values are used; a `learning_rate` that differs from the first one is ignored with a warning.
     """
 
     decay_epochs: list[int]
@@ -129,14 +129,14 @@ class Piecewise(Schedule):
 
     def prepare(self) -> None:
         require_rising("decay_epochs", self.decay_epochs)
-        wanted = len(self.decay_epochs) + 1
-        require(len(self.values) == wanted, f"{wanted} values, one more than decay_epochs", self.values)
+        count = len(self.decay_epochs) + 1
+        require(len(self.values) == count, f"{count} values, one more than decay_epochs", self.values)
         require(min(self.values) >= 0, "values of 0 or more", self.values)
         if self.learning_rate not in (None, self.values[0]):
             log.warning(
-                "Piecewise takes its rates from values %s; learning_rate %s is not used",
-                self.values,
+                "Piecewise: ignoring learning_rate %s, using values %s",
                 self.learning_rate,
+                self.values,
             )
 
     @property
@@ -148,5 +148,6 @@ class Piecewise(Schedule):
 
 
 def require_rising(name: str, epochs: list[int]) -> None:
+    """Raise ConfigError unless the epochs are above 0 and in ascending order."""
     rising = all(earlier < later for earlier, later in pairwise([0, *epochs]))
-    require(rising, f"{name} as epochs above 0 in rising order", epochs)
+    require(rising, f"{name} above 0 in ascending order", epochs)

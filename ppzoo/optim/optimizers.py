@@ -1,6 +1,6 @@
-"""Optimizers by PaddleClas's names and options: recipes that make PaddlePaddle's optimizer for a model.
+"""Optimizers by PaddleClas's names and options: recipes that build PaddlePaddle's optimizer for a model.
 
-The constructors take by name what the configuration says; `build` takes what the run knows.
+The constructors take the options of the configuration by name; `build` takes the model and the schedule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from paddle.optimizer.lr import LRScheduler
 from ppzoo.errors import ConfigError
 from ppzoo.native import momentum
 from ppzoo.optim.checks import require
-from ppzoo.optim.parameters import exempt, layer_factors, pattern_factors, set_learning_rate_factors
+from ppzoo.optim.parameters import layer_factors, pattern_factors, select_exempted, set_learning_rate_factors
 from ppzoo.optim.regularizers import CLIPS, L2, REGULARIZERS, from_mapping
 from ppzoo.registry import Registry
 
@@ -25,21 +25,21 @@ OPTIMIZERS: Registry[type[Recipe]] = Registry("optimizer")
 
 @dataclass(kw_only=True)
 class Recipe:
-    """What all optimizers have in common.
+    """Base of the optimizer recipes.
 
     Args:
-        clip_norm: upper bound of the norm of all gradients together. (PaddleClas bounds each tensor by itself; that is
-            `grad_clip: {name: ClipGradByNorm, clip_norm: ...}` here.)
-        grad_clip: {"name": one of CLIPS, **its options}, for the other ways to clip.
-        no_weight_decay_name: parts of structured names, separated by spaces; parameters with one of them in their
-            name are not decayed.
-        one_dim_param_no_weight_decay: biases and the scales of norms are not decayed.
-        learning_rate_factors: shell pattern of structured names -> factor on the learning rate, in the place of the
-            network's own factor; of several patterns that match, the first counts.
-        multi_precision: keep float32 copies of weights that are float16 or bfloat16.
+        clip_norm: maximum global norm of the gradients. (PaddleClas clips the norm of each gradient; here that is
+            `grad_clip: {name: ClipGradByNorm, clip_norm: ...}`.)
+        grad_clip: {"name": one of CLIPS, **its options}, for other kinds of gradient clipping.
+        no_weight_decay_name: parts of structured names, separated by spaces; parameters whose name contains one of them
+            are not decayed.
+        one_dim_param_no_weight_decay: do not decay biases and the scales of normalization layers.
+        learning_rate_factors: shell pattern of structured names -> factor on the learning rate, which replaces the
+            network's own factor; if several patterns match, the first one is used.
+        multi_precision: keep float32 master copies of float16 and bfloat16 weights.
 
     Raises:
-        ConfigError: a value out of its range, or two options that contradict each other.
+        ConfigError: a value out of its range, or two options that exclude each other.
     """
 
     clip_norm: float | None = None
@@ -63,41 +63,39 @@ class Recipe:
             require(factor >= 0, f"a factor of 0 or more for {pattern!r}", factor)
 
     def build(self, model: nn.Layer, learning_rate: LRScheduler | float) -> paddle.optimizer.Optimizer:
-        """The optimizer over the parameters of `model`, frozen ones included (they are skipped while frozen).
+        """Build the optimizer for the parameters of `model`, including frozen ones (skipped while they are frozen).
 
-        Factors and exemptions from decay are set on the parameters themselves, so that clipping by the global norm
-        sees all of them at once (PaddlePaddle clips each parameter group by itself).
+        Learning-rate factors and exemptions from decay are set on the parameters, not by parameter groups, because
+        PaddlePaddle clips the global norm of each group separately.
 
         Raises:
-            ConfigError: a pattern that matches no parameter, or two parameters of one name.
+            ConfigError: a pattern that matches no parameter, or two parameters with the same name.
         """
         counts = Counter(parameter.name for parameter in model.parameters() if not parameter.stop_gradient)
         name, count = counts.most_common(1)[0]
-        require(
-            count == 1, "parameters with distinct names, which the optimizer's state is keyed by", f"{count} x {name}"
-        )
+        require(count == 1, "unique parameter names, which are the keys of the optimizer's state", f"{count} x {name}")
         set_learning_rate_factors(model, self.factors(model))
-        exempted = exempt(model, (self.no_weight_decay_name or "").split(), self.one_dim_param_no_weight_decay)
+        exempted = select_exempted(model, (self.no_weight_decay_name or "").split(), self.one_dim_param_no_weight_decay)
         return self.make(exempted, learning_rate=learning_rate, parameters=model.parameters(), grad_clip=self._clip)
 
     def factors(self, model: nn.Layer) -> dict[str, float]:
-        """Structured name -> factor on the learning rate, for the parameters that have one."""
+        """Return structured name -> factor on the learning rate, for the parameters that have one."""
         return pattern_factors(model, self.learning_rate_factors or {})
 
     def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
-        """PaddlePaddle's optimizer; `exempted` are the parameters that are not decayed."""
+        """Create PaddlePaddle's optimizer; `exempted` are the parameters that are not decayed."""
         raise NotImplementedError
 
 
 @dataclass(kw_only=True)
 class PenalizedRecipe(Recipe):
-    """An optimizer whose decay is a penalty: it is added to the gradient.
+    """An optimizer whose weight decay is a penalty: it is added to the gradient.
 
-    A regularizer that the network gives a parameter by `ParamAttr` takes precedence, as always in PaddlePaddle.
+    A regularizer in a parameter's `ParamAttr` takes precedence, as always in PaddlePaddle.
 
     Args:
         regularizer: {"name": "L1" or "L2", "coeff": ...}.
-        weight_decay: short for L2.
+        weight_decay: coefficient of L2; short for the regularizer.
     """
 
     regularizer: dict | None = None
@@ -123,6 +121,7 @@ class PenalizedRecipe(Recipe):
         return self.make_penalized(weight_decay=self._penalty, **common)
 
     def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
+        """Create PaddlePaddle's optimizer with the penalty."""
         raise NotImplementedError
 
 
@@ -157,7 +156,7 @@ class Momentum(PenalizedRecipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class RMSProp(PenalizedRecipe):
-    """Tieleman and Hinton, "RMSProp", Coursera lecture 6.5, 2012; `epsilon` stands inside the square root."""
+    """RMSProp: Tieleman and Hinton, Coursera lecture 6.5, 2012; `epsilon` is added inside the square root."""
 
     momentum: float = 0.0
     rho: float = 0.95
@@ -174,7 +173,7 @@ class RMSProp(PenalizedRecipe):
         optimizer = paddle.optimizer.RMSProp(
             momentum=self.momentum, rho=self.rho, epsilon=self.epsilon, centered=self.centered, **common
         )
-        optimizer._multi_precision = self.multi_precision  # PaddlePaddle supports it, but its constructor has no option
+        optimizer._multi_precision = self.multi_precision  # supported by PaddlePaddle, but not by its constructor
         return optimizer
 
 
@@ -187,7 +186,7 @@ def _check_moments(beta1: float, beta2: float, epsilon: float) -> None:
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class Adam(PenalizedRecipe):
-    """Kingma and Ba, "Adam", ICLR 2015, arXiv:1412.6980."""
+    """Adam: Kingma and Ba, ICLR 2015, arXiv:1412.6980."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -212,7 +211,7 @@ class Adam(PenalizedRecipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class AdamW(Recipe):
-    """Adam whose decay is apart from the gradient: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101."""
+    """Adam with decoupled weight decay: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -242,14 +241,15 @@ class AdamW(Recipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class AdamWDL(AdamW):
-    """AdamW whose learning rate falls from the head to the first layer: Clark et al., ELECTRA, arXiv:2003.10555.
+    """AdamW with layer-wise learning-rate decay: Clark et al., ELECTRA, arXiv:2003.10555.
 
-    The head has the full rate, each layer below it `layerwise_decay` times that of the layer above. PaddleClas's works
-    for its transformers only, and decays every weight twice a step; this one takes the layers from the names.
+    The head has the full rate, each layer below it `layerwise_decay` times that of the layer above. Layers are
+    identified by their parameters' names. (PaddleClas's works for its transformers only, and decays every weight twice
+    per step.)
 
     Args:
-        layerwise_decay: ratio of the rates of neighboring layers; none for the same rate everywhere.
-        filter_bias_and_bn: biases and the scales of norms are not decayed.
+        layerwise_decay: ratio of the rates of consecutive layers; None: the same rate for all layers.
+        filter_bias_and_bn: do not decay biases and the scales of normalization layers.
     """
 
     layerwise_decay: float | None = None

@@ -1,4 +1,4 @@
-"""Which parameters of a model are treated apart: learning-rate factors and exemptions from decay, by name."""
+"""Learning-rate factors and exemptions from weight decay for parameters selected by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from paddle import nn
 from ppzoo.errors import ConfigError, suggestion
 
 
-def exempt(model: nn.Layer, parts: list[str], one_dim: bool) -> list[paddle.Tensor]:
-    """The parameters with one of `parts` in their structured name; with `one_dim` also all biases and norms."""
+def select_exempted(model: nn.Layer, parts: list[str], one_dim: bool) -> list[paddle.Tensor]:
+    """Return the parameters whose structured name contains one of `parts`; with `one_dim` also all 1-D parameters."""
     return [
         parameter
         for name, parameter in model.named_parameters()
@@ -21,17 +21,17 @@ def exempt(model: nn.Layer, parts: list[str], one_dim: bool) -> list[paddle.Tens
 
 
 def set_learning_rate_factors(model: nn.Layer, factors: dict[str, float]) -> None:
-    """Give the parameters of these structured names their factors on the learning rate."""
+    """Set the learning-rate factors of parameters by structured name."""
     for name, parameter in model.named_parameters():
         if name in factors:
             parameter.optimize_attr["learning_rate"] = float(factors[name])
 
 
 def pattern_factors(model: nn.Layer, patterns: dict[str, float]) -> dict[str, float]:
-    """Structured name -> factor of the first of the shell patterns that matches it.
+    """Return structured name -> factor of the first shell pattern that matches it.
 
     Raises:
-        ConfigError: a pattern that matches nothing.
+        ConfigError: a pattern that matches no parameter.
     """
     names = [name for name, _ in model.named_parameters()]
     factors: dict[str, float] = {}
@@ -44,10 +44,10 @@ def pattern_factors(model: nn.Layer, patterns: dict[str, float]) -> dict[str, fl
 
 
 def layer_factors(model: nn.Layer, decay: float) -> dict[str, float]:
-    """Structured name -> decay ** (number of layers above its own).
+    """Return structured name -> decay ** (number of layers above the parameter's layer).
 
-    A layer is what shares the first part of the name ("conv1", "fc"), or the parts up to the first number where
-    that comes second ("blocks.3").
+    The parameters of a layer have the same first part of the name ("conv1", "fc"), or the same first two parts if the
+    second one is a number ("blocks.3").
     """
     names = [name for name, _ in model.named_parameters()]
     layers = list(dict.fromkeys(_layer(name) for name in names))

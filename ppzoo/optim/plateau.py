@@ -1,4 +1,4 @@
-"""The one schedule that looks at how the training goes."""
+"""The schedule that depends on the results of evaluations."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from ppzoo.optim.checks import require
 from ppzoo.optim.schedule import SCHEDULES, RatedSchedule
 
 OBSERVED = ("best", "cooldown_counter", "num_bad_epochs")
-MOST_REDUCTIONS = 100_000  # a checkpoint may hold any number
+MAX_REDUCTIONS = 100_000  # the number in a checkpoint is untrusted
 
 
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class ReduceOnPlateau(RatedSchedule):
-    """The rate is multiplied by `factor` when the observed figure has not improved for more than `patience` times.
+    """Multiplies the rate by `factor` when the observed metric has not improved for more than `patience` evaluations.
 
-    `step()` is called once a training step, as for every schedule; `observe(figure)` after each evaluation, with its
-    loss where `mode` is "min" and with the main metric where it is "max", the same figure on every process.
-    What is observed during the warm-up does not count.
+    `step()` is called once per training step, as for every schedule; `observe(value)` after each evaluation, with the
+    loss if `mode` is "min" and the main metric if it is "max"; the value is the same on every process. Values during
+    the warm-up are ignored.
 
-    A resumed run remembers its observations: the best value, and how often the rate was reduced. The rate itself is
-    computed from that number by the options that hold now, so that another `learning_rate` or `factor` takes effect.
-    With another `mode` the best value is one of another metric, and is forgotten.
+    A resumed run restores the best value and the number of reductions. The rate is computed from that number and the
+    current options, so that another `learning_rate` or `factor` takes effect. With another `mode` the best value is
+    that of another metric, and is discarded.
 
     Args:
         mode: "min": lower is better; "max": higher is better.
-        factor: what the rate is multiplied by.
-        patience: observations without improvement that are borne.
-        threshold: least improvement that counts: a share of the best ("rel") or a difference ("abs").
-        cooldown: observations that do not count after a reduction.
-        min_lr: the rate never goes below.
-        epsilon: a smaller change of the rate is left out.
+        factor: factor of a reduction, between 0 and 1.
+        patience: number of evaluations without improvement before a reduction.
+        threshold: smallest improvement that counts.
+        threshold_mode: "rel": `threshold` is relative to the best value; "abs": absolute.
+        cooldown: number of evaluations to ignore after a reduction.
+        min_lr: lower bound of the rate.
+        epsilon: a reduction that changes the rate by no more than this is not made.
     """
 
     mode: Literal["min", "max"] = "min"
@@ -53,7 +54,7 @@ class ReduceOnPlateau(RatedSchedule):
         for name in ("patience", "threshold", "cooldown", "min_lr", "epsilon"):
             require(getattr(self, name) >= 0, f"{name} of 0 or more", getattr(self, name))
         self.reductions = 0
-        self.share = 1.0  # of the learning rate: where a checkpoint that says no more than its rate continues
+        self.share = 1.0  # factor on the learning rate, for a checkpoint that contains only its last rate
         self.best: float | None = None
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
@@ -65,7 +66,7 @@ class ReduceOnPlateau(RatedSchedule):
         return self._rates(self.reductions)[-1]
 
     def _rates(self, reductions: int) -> list[float]:
-        """The rates of so many reductions, from the first rate on; one that would change the rate too little ends."""
+        """Return the rates after 0 to `reductions` reductions; stops at one that changes the rate by too little."""
         rates = [self.learning_rate * self.share]
         for _ in range(reductions):
             reduced = max(rates[-1] * self.factor, self.min_lr)
@@ -75,50 +76,50 @@ class ReduceOnPlateau(RatedSchedule):
         return rates
 
     def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue with the state of this schedule, or of another one, which has observed nothing."""
+        """Continue with the state of this schedule, or of another one, which has no observations."""
         if "reductions" in state_dict:
-            self.reductions = min(state_dict["reductions"], MOST_REDUCTIONS)
+            self.reductions = min(state_dict["reductions"], MAX_REDUCTIONS)
             self.share = state_dict["share"]
-        elif "rate" in state_dict:  # written by ppzoo before it counted reductions
+        elif "rate" in state_dict:  # written by a version of ppzoo that did not count reductions
             self._start_at(state_dict["rate"])
         if state_dict.get("mode", self.mode) == self.mode:
-            self._remember(state_dict)
+            self._restore_observations(state_dict)
         super().set_state_dict(state_dict)
 
     def _start_at(self, rate: float) -> None:
-        """Continue with a rate of which is unknown how often it was reduced, and from what."""
-        rates = self._rates(MOST_REDUCTIONS)
+        """Continue with a rate whose number of reductions is unknown."""
+        rates = self._rates(MAX_REDUCTIONS)
         if rate in rates:
             self.reductions = rates.index(rate)
         else:
             self.share = rate / self.learning_rate
 
-    def _remember(self, saved: Mapping[str, Any]) -> None:
+    def _restore_observations(self, saved: Mapping[str, Any]) -> None:
         for name in OBSERVED:
             setattr(self, name, saved.get(name, getattr(self, name)))
 
     def note_evaluation(self, loss: float, main: float) -> None:
-        """Look at the loss, or with mode "max" at the main figure."""
+        """Observe the loss, or with mode "max" the main metric."""
         self.observe(loss if self.mode == "min" else main)
 
     def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
-        """PaddleClas looks at the main figure in either mode: what it remembers of that suits "max" alone."""
+        """See `Schedule.adopt`. PaddleClas observes the main metric, so its best value is used with "max" only."""
         plateau = saved.get("LinearWarmup_LR", saved)
         if "best" in plateau:
             self._start_at(float(plateau["last_lr"]))
             if self.mode == "max":
-                self._remember({**plateau, "best": float(plateau["best"])})
+                self._restore_observations({**plateau, "best": float(plateau["best"])})
         super().adopt(epoch, saved)
 
-    def observe(self, figure: float) -> None:
-        """Take note of an evaluation's figure; the new rate holds from the next training step on."""
+    def observe(self, value: float) -> None:
+        """Observe the value of an evaluation; a new rate applies from the next training step on."""
         if self.unit < self.warmup:
             return
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             return
-        if self._is_better(figure):
-            self.best = figure
+        if self._is_better(value):
+            self.best = value
             self.num_bad_epochs = 0
             return
         self.num_bad_epochs += 1
@@ -128,8 +129,8 @@ class ReduceOnPlateau(RatedSchedule):
             self.reductions = len(self._rates(self.reductions + 1)) - 1
             self.last_lr = self.get_lr()
 
-    def _is_better(self, figure: float) -> bool:
-        if self.best is None or math.isnan(figure):
-            return not math.isnan(figure)
+    def _is_better(self, value: float) -> bool:
+        if self.best is None or math.isnan(value):
+            return not math.isnan(value)
         margin = self.threshold * self.best if self.threshold_mode == "rel" else self.threshold
-        return figure < self.best - margin if self.mode == "min" else figure > self.best + margin
+        return value < self.best - margin if self.mode == "min" else value > self.best + margin

@@ -1,4 +1,4 @@
-"""Penalties on the weights, and limits on the gradients: what an optimizer's configuration names in a mapping."""
+"""Regularizers and gradient clipping, which the configuration of an optimizer contains as dictionaries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class L2(paddle_regularizer.L2Decay):
 
 @CLIPS.register
 class ClipGradByGlobalNorm(nn.ClipGradByGlobalNorm):
-    """Scales all gradients together, so that the norm over all of them is at most `clip_norm`."""
+    """Scales all gradients by one factor, so that their global norm is at most `clip_norm`."""
 
     def __init__(self, *, clip_norm: float) -> None:
         require(clip_norm > 0, "clip_norm above 0", clip_norm)
@@ -47,7 +47,7 @@ class ClipGradByGlobalNorm(nn.ClipGradByGlobalNorm):
 
 @CLIPS.register
 class ClipGradByNorm(nn.ClipGradByNorm):
-    """Scales each gradient by itself, so that its norm is at most `clip_norm`."""
+    """Scales each gradient separately, so that its norm is at most `clip_norm`."""
 
     def __init__(self, *, clip_norm: float) -> None:
         require(clip_norm > 0, "clip_norm above 0", clip_norm)
@@ -56,7 +56,7 @@ class ClipGradByNorm(nn.ClipGradByNorm):
 
 @CLIPS.register
 class ClipGradByValue(nn.ClipGradByValue):
-    """Cuts every element of the gradients to [min, max]; `min` is -max by default."""
+    """Clips each element of the gradients to [min, max]; `min` is -max by default."""
 
     def __init__(self, *, max: float, min: float | None = None) -> None:
         require(max > 0, "max above 0", max)
@@ -65,23 +65,23 @@ class ClipGradByValue(nn.ClipGradByValue):
 
 
 def from_mapping(registry: Registry[type[T]], mapping: dict[str, Any]) -> T:
-    """The object that {"name": NAME, **options} describes; all options are numbers, or null where that is the default.
+    """Create the object for {"name": NAME, **options}; options are numbers, or null if that is the default.
 
     Raises:
-        ConfigError: no name, an unknown name or option, an option missing, or one that is no number.
+        ConfigError: a missing or unknown name or option, or an option that is not a number.
     """
     if "name" not in mapping:
-        raise ConfigError(f"expected {registry.kind} with a name ({', '.join(registry)}), got {mapping!r}")
+        raise ConfigError(f"{registry.kind}: expected a name ({', '.join(registry)}), got {mapping!r}")
     options = {key: value for key, value in mapping.items() if key != "name"}
     entry = registry[mapping["name"]]
     parameters = inspect.signature(entry).parameters
     for key in options:
         if key not in parameters:
-            raise ConfigError(f"{registry.kind} {mapping['name']} has no option {key!r}{suggestion(key, parameters)}")
+            raise ConfigError(f"{registry.kind} {mapping['name']}: unknown option {key!r}{suggestion(key, parameters)}")
         is_number = isinstance(options[key], int | float) and not isinstance(options[key], bool)
         if not is_number and (options[key] is not None or parameters[key].default is not None):
             raise ConfigError(f"{registry.kind} {mapping['name']}.{key}: expected a number, got {options[key]!r:.60}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in options:
-            raise ConfigError(f"{registry.kind} {mapping['name']} lacks its option {key!r}")
+            raise ConfigError(f"{registry.kind} {mapping['name']}: missing option {key!r}")
     return entry(**options)

@@ -1,8 +1,8 @@
-"""What all learning-rate schedules share: units of time, the warm-up, and a state that a checkpoint can hold.
+"""The base class of learning-rate schedules: warm-up, units of time, and the state for checkpoints.
 
-A schedule is a closed formula of the training step. A formula has no memory: the rate at a step is the same whether
-the run came there without a stop or was resumed, and its state is the step. A run that is resumed with other options
-(more epochs, another learning rate, another schedule) has at each step the rate that these options give it.
+A schedule is a closed-form function of the training step, so the rate at a step is the same in a resumed run, and the
+state is the step. A run resumed with other options (more epochs, another learning rate or schedule) has at each step
+the rate of these options.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
 
 @dataclass(eq=False, kw_only=True)
 class Schedule(LRScheduler):
-    """A learning rate that is stepped once a training step, with `by_epoch` too.
+    """A learning-rate schedule that is stepped once per training step, also with `by_epoch`.
 
-    The constructors take by position what the run knows, and by name what the configuration says.
+    The constructors take the length of the run by position, and the options of the configuration by name.
 
-    A warm-up rises in a straight line from `warmup_start_lr` to the schedule's first rate. The formula starts where
-    the warm-up ends, so boundaries and milestones count from there, as in PaddleClas.
+    The warm-up rises linearly from `warmup_start_lr` to the schedule's first rate. The schedule starts when the warm-up
+    ends, so boundaries and milestones count from there, as in PaddleClas.
 
     Args:
-        epochs: length of the run.
-        steps_per_epoch: training steps of an epoch.
-        warmup_epoch: length of the warm-up, in epochs; a fraction is rounded to whole steps.
+        epochs: number of epochs of the run.
+        steps_per_epoch: training steps per epoch.
+        warmup_epoch: length of the warm-up, in epochs; a fraction is rounded to steps.
         warmup_start_lr: rate of the first step of the warm-up.
-        last_epoch: index of the step (of the epoch, with `by_epoch`) before the first one; -1 for a whole run.
-        by_epoch: the rate changes at the ends of epochs only.
+        last_epoch: index of the step (of the epoch, with `by_epoch`) before the first one; -1: start at the beginning.
+        by_epoch: change the rate at the end of epochs only.
         verbose: print the rate at every step.
 
     Attributes:
-        units_per_epoch: time goes in units: of a step, or of an epoch with `by_epoch`.
+        units_per_epoch: number of time units per epoch; a unit is a step, or an epoch with `by_epoch`.
         total, warmup: length of the run and of the warm-up, in units.
-        first_step: index of the run's first step: 0, but for `last_epoch`.
+        first_step: index of the run's first step: 0, unless `last_epoch` is given.
         damping: factor on all rates, for a run that was rolled back.
 
     Raises:
-        ConfigError: a value that is out of its range, or a warm-up that is as long as the run.
+        ConfigError: a value out of its range, or a warm-up as long as the run.
     """
 
     epochs: int = field(kw_only=False)
@@ -59,7 +59,7 @@ class Schedule(LRScheduler):
 
     def __post_init__(self) -> None:
         require(self.epochs > 0, "epochs above 0", self.epochs)
-        require(self.steps_per_epoch > 0, "one training step an epoch or more", self.steps_per_epoch)
+        require(self.steps_per_epoch > 0, "steps_per_epoch of 1 or more", self.steps_per_epoch)
         require(self.last_epoch >= -1, "last_epoch of -1 or more", self.last_epoch)
         self.units_per_epoch = 1 if self.by_epoch else self.steps_per_epoch
         self.total = self.epochs * self.units_per_epoch
@@ -75,13 +75,13 @@ class Schedule(LRScheduler):
         require(in_run, f"warmup_epoch of 0 or more and below the run's {self.epochs} epochs", self.warmup_epoch)
         require(self.warmup_start_lr >= 0, "warmup_start_lr of 0 or more", self.warmup_start_lr)
         if self.by_epoch:
-            whole = float(self.warmup_epoch).is_integer()
-            require(whole, "a whole number as warmup_epoch, since by_epoch is set", self.warmup_epoch)
+            is_integer = float(self.warmup_epoch).is_integer()
+            require(is_integer, "an integer as warmup_epoch, since by_epoch is set", self.warmup_epoch)
         return round(self.warmup_epoch * self.units_per_epoch)
 
     @property
     def peak(self) -> float:
-        """The rate that the warm-up ends at."""
+        """The rate at the end of the warm-up."""
         raise NotImplementedError
 
     @property
@@ -90,19 +90,19 @@ class Schedule(LRScheduler):
         return max(self.total - self.warmup, 1)
 
     def prepare(self) -> None:
-        """Check the options; `total`, `warmup` and `units_per_epoch` are known by now."""
+        """Check the options; called when `total`, `warmup` and `units_per_epoch` are set."""
 
     def decayed(self, unit: int) -> float:
-        """The rate `unit` units after the end of the warm-up."""
+        """Return the rate `unit` units after the end of the warm-up."""
         raise NotImplementedError
 
     def note_evaluation(self, loss: float, main: float) -> None:
-        """Called after each evaluation with its loss and its main figure; most schedules do not care."""
+        """Called after each evaluation with its loss and main metric; most schedules ignore them."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as PaddlePaddle's own schedules write it, from which PaddleClas can go on.
+        """Return the state in the format of PaddlePaddle's schedules, from which PaddleClas can resume.
 
-        `last_epoch` counts units, and what follows a warm-up has a state of its own within; "step" is for ppzoo.
+        `last_epoch` counts units, and with a warm-up the schedule after it has a nested state; "step" is for ppzoo.
         """
         state = {**super().state_dict(), "first_step": self.first_step}
         after = max(self.unit - self.warmup, 0)
@@ -114,35 +114,35 @@ class Schedule(LRScheduler):
         return state
 
     def set_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue after as many steps as the schedule had made whose state this is, whatever its options were."""
+        """Continue after the number of steps in a state, whatever the options of the schedule that saved it."""
         step = state_dict.get("step", state_dict["last_epoch"])
         self.step(step - state_dict.get("first_step", self.first_step) + self.first_step)
 
     def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
-        """Stand where PaddleClas's schedule stood, with the state `saved`, after `epoch` epochs.
+        """Continue from the state `saved` of PaddleClas's schedule after `epoch` epochs.
 
-        Its count is of steps, or of epochs with `by_epoch`, and of its own number of devices; the epoch is what holds.
+        The epoch determines the step, because the counter in `saved` depends on `by_epoch` and the number of devices.
         """
         self.step(self.first_step + epoch * self.steps_per_epoch)
 
     def step(self, epoch: int | None = None) -> None:
-        """Go on to the next step, or to the one of that index."""
+        """Advance to the next step, or to the step with index `epoch`."""
         super().step(self.last_epoch + 1 if epoch is None else epoch)
 
     @property
     def unit(self) -> int:
-        """Index of the current unit; PaddlePaddle keeps the index of the step in `last_epoch`."""
+        """Index of the current unit; `last_epoch` is the index of the step."""
         return self.last_epoch // self.steps_per_epoch if self.by_epoch else self.last_epoch
 
     def __call__(self) -> float:
-        """The rate in force: that of the schedule, times `damping`."""
+        """Return the current rate: that of the schedule times `damping`."""
         return self.damping * self.last_lr
 
     def get_lr(self) -> float:
-        """The rate at the current step."""
+        """Return the schedule's rate at the current step."""
         return self._get_closed_form_lr()
 
-    def _get_closed_form_lr(self) -> float:  # PaddlePaddle's step(epoch) looks for this name
+    def _get_closed_form_lr(self) -> float:  # PaddlePaddle's step(epoch) calls the method of this name
         if self.unit < self.warmup:
             return self.warmup_start_lr + (self.peak - self.warmup_start_lr) * self.unit / self.warmup
         return self.decayed(self.unit - self.warmup)
@@ -150,7 +150,7 @@ class Schedule(LRScheduler):
 
 @dataclass(eq=False, kw_only=True)
 class RatedSchedule(Schedule):
-    """A schedule whose first rate is its option `learning_rate`."""
+    """A schedule whose first rate is the option `learning_rate`."""
 
     learning_rate: float
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppzoo.arithmetic import arithmetic
+from ppzoo.arithmetic import evaluate_arithmetic
 from ppzoo.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ from ppzoo.errors import ConfigError
     ],
 )
 def test_numbers_and_the_four_operations_are_read(text, value):
-    assert arithmetic(text) == value
+    assert evaluate_arithmetic(text) == value
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_numbers_and_the_four_operations_are_read(text, value):
 )
 def test_anything_else_is_refused_in_one_line(text):
     with pytest.raises(ConfigError, match=r"expected a number or arithmetic such as 1\.0/255\.0, got") as error:
-        arithmetic(text)
+        evaluate_arithmetic(text)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["1/0", "1/(2-2)", "1e999", "1e300*1e300"])
 def test_a_value_that_is_no_finite_number_is_refused(text):
     with pytest.raises(ConfigError, match=r"expected a (finite )?number, got"):
-        arithmetic(text)
+        evaluate_arithmetic(text)

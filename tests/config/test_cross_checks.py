@@ -112,7 +112,7 @@ BY_KEYS = [
     ),
 ]
 BY_VALUES = [
-    ("plain", ["Loss.Train.0.CELoss.epsilon=1.5"], "CELoss: expected epsilon in [0, 1), got 1.5"),
+    ("plain", ["Loss.Train.0.CELoss.epsilon=1.5"], "CELoss: epsilon: expected a number in [0, 1), got 1.5"),
     ("plain", ["Loss.Train.0.CELoss.weight=0"], "CELoss: expected a weight above 0"),
     ("plain", [f"{LR}.learning_rate=-1"], "expected learning_rate above 0"),
     ("plain", [f"{LR}.warmup_epoch=2", f"{LR}.warmup_start_lr=1"], "expected warmup_start_lr below 0.1"),
@@ -123,8 +123,8 @@ BY_VALUES = [
     ("plain", ["Optimizer.grad_clip={name: ClipGradByValue, max: a}"], "ClipGradByValue.max: expected a number"),
     ("plain", ["Optimizer.learning_rate_factors={a: b}"], "Optimizer.learning_rate_factors.a: expected a number"),
     ("plain", [f"{LR}.learning_rate=1e999"], f"{LR}.learning_rate: expected a finite number, got inf"),
-    ("plain", [f"{DATA}.transform_ops.1.ResizeImage.resize_short=8"], "expected one of size and resize_short"),
-    ("plain", ["Metric.Train.0.TopkAcc.topk=[]"], "expected topk with numbers of 1 or more"),
+    ("plain", [f"{DATA}.transform_ops.1.ResizeImage.resize_short=8"], "expected either size or resize_short, got both"),
+    ("plain", ["Metric.Train.0.TopkAcc.topk=[]"], "topk: expected integers of 1 or more"),
     ("plain", ["Infer.PostProcess.topk=0"], "topk: expected at least 1"),
     ("plain", ["TTA.ten_crop=true"], "TTA.ten_crop: expected CropImage among DataLoader.Eval.dataset.transform_ops"),
     ("several", ["Infer.PostProcess={name: MultiLabelThreshOutput, threshold: 2}"], "threshold: expected 0 to 1"),

@@ -57,11 +57,11 @@ def test_seed_and_epoch_decide_and_any_step_can_be_the_first(kind, options):
     ("name", "options", "complaint"),
     [
         ("ClassBalancedSampler", {"shuffle": False}, "expected True"),
-        ("ClassBalancedSampler", {"labels": np.zeros((5, 3), np.int8)}, "one class an image"),
+        ("ClassBalancedSampler", {"labels": np.zeros((5, 3), np.int8)}, "one class per image"),
         ("ClassBalancedSampler", {"batch_size": 0}, "batch_size"),
-        ("WeightedRandomSampler", {"weights": [1.0, 2.0]}, r"one a class \(4\), got 2"),
+        ("WeightedRandomSampler", {"weights": [1.0, 2.0]}, r"one weight per class \(4\), got 2"),
         ("WeightedRandomSampler", {"weights": [1.0, -1.0, 1.0, 1.0]}, "0 or more"),
-        ("WeightedRandomSampler", {"weights": [0.0] * 4}, "some above 0"),
+        ("WeightedRandomSampler", {"weights": [0.0] * 4}, "at least one above 0"),
     ],
 )
 def test_what_cannot_be_balanced_is_refused(name, options, complaint):

@@ -168,7 +168,7 @@ def test_options_that_mean_nothing_are_refused(name, options):
 
 
 def test_a_label_that_is_no_class_is_refused():
-    with pytest.raises(DataError, match=r"labels from 0 to 5 to mix, got 0 to 6"):
+    with pytest.raises(DataError, match=r"labels from 0 to 5 for mixing, got 0 to 6"):
         build("MixupOperator")(batch()[0], np.array([0, 1, 2, 3, 4, 6]), np.random.default_rng(0))
 
 

@@ -30,8 +30,8 @@ def test_a_list_of_that_name_that_exists_is_read_itself(tmp_path):
         ("0 cat\ndog\n", "line 2.*'dog'"),
         ("0 cat\n1\n", "line 2"),
         ("zero cat\n", "line 1"),
-        ("0 cat\n0 dog\n", "line 2: class 0 has a name already"),
-        ("\n", "is empty"),
+        ("0 cat\n0 dog\n", "line 2: class 0 already has a name"),
+        ("\n", "got an empty file"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, complaint):

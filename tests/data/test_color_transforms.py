@@ -10,9 +10,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from ppzoo.data import TRANSFORMS
 from ppzoo.data.transforms import auto_augment, timm_augment
 from ppzoo.data.transforms.auto_augment import AutoAugment, RandAugment, RandAugmentV2
-from ppzoo.data.transforms.blur import shake
+from ppzoo.data.transforms.blur import motion_blur
 from ppzoo.data.transforms.color import shift_hue
-from ppzoo.data.transforms.operations import operate
+from ppzoo.data.transforms.operations import apply_operation
 from ppzoo.data.transforms.policies import IMAGENET, V0, Step
 from ppzoo.errors import ConfigError, DataError
 
@@ -39,25 +39,25 @@ def same(found, expected):
 
 
 def test_operations_are_pillow_s(pixels):
-    assert same(operate(pixels, "Posterize", 3), ImageOps.posterize(pixels, 3))
-    assert same(operate(pixels, "Solarize", 100), ImageOps.solarize(pixels, 100))
-    assert same(operate(pixels, "Invert", 0), ImageOps.invert(pixels))
-    assert same(operate(pixels, "Equalize", 0), ImageOps.equalize(pixels))
-    assert same(operate(pixels, "AutoContrast", 0), ImageOps.autocontrast(pixels))
-    assert same(operate(pixels, "Sharpness", 1.7), ImageEnhance.Sharpness(pixels).enhance(1.7))
+    assert same(apply_operation(pixels, "Posterize", 3), ImageOps.posterize(pixels, 3))
+    assert same(apply_operation(pixels, "Solarize", 100), ImageOps.solarize(pixels, 100))
+    assert same(apply_operation(pixels, "Invert", 0), ImageOps.invert(pixels))
+    assert same(apply_operation(pixels, "Equalize", 0), ImageOps.equalize(pixels))
+    assert same(apply_operation(pixels, "AutoContrast", 0), ImageOps.autocontrast(pixels))
+    assert same(apply_operation(pixels, "Sharpness", 1.7), ImageEnhance.Sharpness(pixels).enhance(1.7))
     array = np.asarray(pixels).astype(int)
-    assert same(operate(pixels, "SolarizeAdd", 50), np.where(array < 128, np.minimum(array + 50, 255), array))
+    assert same(apply_operation(pixels, "SolarizeAdd", 50), np.where(array < 128, np.minimum(array + 50, 255), array))
     shifted = np.full_like(np.asarray(pixels), 128)
     shifted[:, :-5] = np.asarray(pixels)[:, 5:]
-    assert same(operate(pixels, "TranslateX", 5), shifted)
+    assert same(apply_operation(pixels, "TranslateX", 5), shifted)
     # PaddleClas turns with an alpha channel and lays the result over gray.
     turned = pixels.convert("RGBA").rotate(20)
     expected = Image.composite(turned, Image.new("RGBA", turned.size, (128,) * 4), turned).convert("RGB")
-    assert same(operate(pixels, "Rotate", 20), expected)
+    assert same(apply_operation(pixels, "Rotate", 20), expected)
     sheared = pixels.transform(
         pixels.size, Image.Transform.AFFINE, (1, 0, 0, 0.2, 1, 0), Image.Resampling.BICUBIC, fillcolor=GRAY
     )
-    assert same(operate(pixels, "ShearY", 0.2, resample=Image.Resampling.BICUBIC), sheared)
+    assert same(apply_operation(pixels, "ShearY", 0.2, resample=Image.Resampling.BICUBIC), sheared)
 
 
 def test_the_policies_are_complete():
@@ -86,7 +86,10 @@ def test_auto_augment_s_magnitudes_are_those_of_its_tables(operation, amounts):
 def test_auto_augment_draws_pairs_and_probabilities(image, monkeypatch):
     drawn = Counter()
     monkeypatch.setattr(
-        auto_augment, "change", lambda pixels, name, *rest: (drawn.update([name]), pixels)[1], raising=True
+        auto_augment,
+        "apply_signed_operation",
+        lambda pixels, name, *rest: (drawn.update([name]), pixels)[1],
+        raising=True,
     )
     random, transform = np.random.default_rng(0), AutoAugment()
     for _ in range(4000):
@@ -104,7 +107,7 @@ def test_auto_augment_draws_pairs_and_probabilities(image, monkeypatch):
 def test_rand_augment_draws_its_operations_evenly_and_with_replacement(image, transform, operations):
     names = []
     augment = transform(num_layers=3, magnitude=4)
-    augment.change = lambda pixels, name, random: (names.append(name), pixels)[1]
+    augment.apply = lambda pixels, name, random: (names.append(name), pixels)[1]
     random = np.random.default_rng(0)
     for _ in range(1600):
         augment(image, random)
@@ -126,10 +129,12 @@ def test_rand_augment_s_amounts_are_paddleclas_s():
 
 def test_colors_shears_and_translations_go_either_way(pixels):
     random = np.random.default_rng(0)
-    results = {auto_augment.change(pixels, "Color", 0.5, GRAY, random).tobytes() for _ in range(20)}
+    results = {auto_augment.apply_signed_operation(pixels, "Color", 0.5, GRAY, random).tobytes() for _ in range(20)}
     assert results == {ImageEnhance.Color(pixels).enhance(factor).tobytes() for factor in (0.5, 1.5)}
-    results = {auto_augment.change(pixels, "TranslateX", 0.25, GRAY, random).tobytes() for _ in range(20)}
-    assert results == {operate(pixels, "TranslateX", amount).tobytes() for amount in (-9, 9)}
+    results = {
+        auto_augment.apply_signed_operation(pixels, "TranslateX", 0.25, GRAY, random).tobytes() for _ in range(20)
+    }
+    assert results == {apply_operation(pixels, "TranslateX", amount).tobytes() for amount in (-9, 9)}
 
 
 def timm_amounts(monkeypatch, image, text, count=400):
@@ -137,7 +142,7 @@ def timm_amounts(monkeypatch, image, text, count=400):
     amounts = {}
     monkeypatch.setattr(
         timm_augment,
-        "operate",
+        "apply_operation",
         lambda pixels, name, amount, **rest: (amounts.setdefault(name, []).append(amount), pixels)[1],
     )
     transform, random = TRANSFORMS["TimmAutoAugment"](config_str=text), np.random.default_rng(0)
@@ -256,7 +261,7 @@ def test_lighting_adds_one_shift_of_known_covariance_to_all_pixels():
 
 def test_blur_is_a_gaussian_or_a_shake_of_odd_sides(image):
     gaussian = {cv2.GaussianBlur(image, (a, b), 0).tobytes() for a in (5, 7, 9, 11) for b in (5, 7, 9, 11)}
-    shaken = {shake(image, side, degrees).tobytes() for side in (5, 7, 9, 11) for degrees in range(-45, 45)}
+    shaken = {motion_blur(image, side, degrees).tobytes() for side in (5, 7, 9, 11) for degrees in range(-45, 45)}
     kinds = Counter()
     for seed in range(200):
         result = run("BlurImage", image, seed).tobytes()
@@ -265,14 +270,14 @@ def test_blur_is_a_gaussian_or_a_shake_of_odd_sides(image):
     assert all(30 < kinds[kind] < 130 for kind in ("none", "gaussian", "shaken"))
     line = np.zeros((9, 9, 3), np.uint8)
     line[4, 4] = 255
-    assert (np.flatnonzero(shake(line, 5, 0)[:, :, 0].max(axis=1)) == [2, 3, 4, 5, 6]).all()
+    assert (np.flatnonzero(motion_blur(line, 5, 0)[:, :, 0].max(axis=1)) == [2, 3, 4, 5, 6]).all()
 
 
 @pytest.mark.parametrize(
     "name", ["ColorJitter", "RandomGrayscale", "BlurImage", "AutoAugment", "RandAugment", "TimmAutoAugment", "AugMix"]
 )
 def test_images_of_floats_are_refused_with_the_mend(name, image):
-    with pytest.raises(DataError, match=f"{name}.*put it before NormalizeImage"):
+    with pytest.raises(DataError, match=f"{name}.*put the transform before NormalizeImage"):
         run(name, image.astype(np.float32))
 
 

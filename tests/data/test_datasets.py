@@ -86,7 +86,7 @@ def test_folders_that_make_no_dataset_are_refused(tmp_path):
 def test_class_folders_whose_names_no_list_of_labels_can_hold_are_refused(tmp_path, name):
     save(tmp_path / "cat" / "0.png")
     save(tmp_path / os.fsdecode(name) / "0.png")
-    with pytest.raises(DataError, match="which no list of labels can hold: rename it"):
+    with pytest.raises(DataError, match="which label files cannot contain: rename it"):
         ImageFolder(image_root=str(tmp_path))
 
 
@@ -176,11 +176,11 @@ def idx(*shape, count=None, magic=None):
         (b"\0\0", "expected an IDX file"),
         (idx(3, 4, 4, magic=b"\0\0\x0d\x03"), "got 00000d03"),
         (idx(3, 4, 4, magic=b"<htm"), "expected an IDX file"),
-        (idx(3, 4, 4, count=47), "promises 48 bytes, got 47"),
-        (idx(3, 4, 4, count=49), "promises 48 bytes, got more"),
+        (idx(3, 4, 4, count=47), "expected 48 bytes after the header, got 47"),
+        (idx(3, 4, 4, count=49), "expected 48 bytes after the header, got more"),
         (idx(0, 4, 4), r"shape \(0, 4, 4\)"),
-        (idx(2**32 - 1, 2**32 - 1, 2**32 - 1, count=0), "which cannot be"),
-        (idx(2**31, 1, 1, count=5), "which cannot be"),
+        (idx(2**32 - 1, 2**32 - 1, 2**32 - 1, count=0), "does not fit the file's size"),
+        (idx(2**31, 1, 1, count=5), "does not fit the file's size"),
         (idx(5_000, 1, 1, count=5), "got 5"),
         (idx(2, 4, 4), "2 test images, but 3 labels"),
     ],

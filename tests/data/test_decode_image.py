@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from ppzoo.data.transforms import Compose, CropImage, DecodeImage, RandCropImage, ResizeImage
-from ppzoo.data.transforms.jpeg import jpeg_header
+from ppzoo.data.transforms.jpeg_header import read_jpeg_header
 from ppzoo.errors import ConfigError, DataError
 
 HEIGHT, WIDTH = 21, 34
@@ -268,7 +268,7 @@ def test_a_marker_without_a_length_does_not_lead_to_another_size(marker):
 
 @pytest.mark.parametrize("before", [b"\xff\xd0", b"\xff\xff", b"garbage", segment(0xFE, frame(60_000, 60_000))])
 def test_only_what_every_decoder_reads_alike_is_an_ordinary_jpeg(before):
-    header = jpeg_header(claims(8, 8, before))
+    header = read_jpeg_header(claims(8, 8, before))
     assert header is None or (before[:2] in (b"\xff\xff", b"\xff\xfe") and header[:2] == (8, 8))
 
 
@@ -292,7 +292,7 @@ def test_tiles_and_chunks_that_would_fill_the_memory_are_refused():
 @pytest.mark.parametrize("reduced", [None, 1])
 def test_a_narrow_image_must_not_fill_the_memory_when_it_is_resized(follower, reduced):
     data = encode(Image.new("L", (1, 60_000)), "JPEG")
-    with pytest.raises(DataError, match=r"ResizeImage: .* at most 178000000 pixels, not 2\d\d x \d+"):
+    with pytest.raises(DataError, match=r"ResizeImage: .* at most 178000000 pixels, got 2\d\d x \d+"):
         Compose([DecodeImage(reduced=reduced), follower, CropImage(size=224)])(data)
 
 
@@ -401,7 +401,7 @@ def test_the_size_of_a_jpeg_is_read_as_pillow_reads_it(colors):
         {"icc_profile": b"y" * 70000},
     ):
         data = encode(Image.fromarray(colors), "JPEG", **options)
-        assert jpeg_header(data)[:2] == (WIDTH, HEIGHT)
+        assert read_jpeg_header(data)[:2] == (WIDTH, HEIGHT)
         whole = data.index(b"\xff\xda")
-        assert all(jpeg_header(data[:length]) in (None, jpeg_header(data)) for length in range(0, whole, 7))
-    assert jpeg_header(encode(Image.fromarray(colors), "PNG")) is None
+        assert all(read_jpeg_header(data[:length]) in (None, read_jpeg_header(data)) for length in range(0, whole, 7))
+    assert read_jpeg_header(encode(Image.fromarray(colors), "PNG")) is None

@@ -63,8 +63,8 @@ def test_the_size_of_chunks_does_not_matter(listed, monkeypatch, chunk):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("no_label.jpg", "expected 'path label'"),
-        ("17", "expected 'path label'"),
+        ("no_label.jpg", "expected a path, a space and a label"),
+        ("17", "expected a path, a space and a label"),
         ("cat.jpg one", "expected an integer label"),
         ("cat.jpg 1.0", "expected an integer label"),
         ("cat.jpg 1,0,1", "expected an integer label"),
@@ -93,7 +93,7 @@ def test_a_path_that_no_system_takes_is_refused_in_a_short_line(listed):
 
 @pytest.mark.parametrize("text", [b"", b"\n \n\r\n"])
 def test_a_list_without_samples_is_an_error(listed, text):
-    with pytest.raises(DataError, match="no line with an image"):
+    with pytest.raises(DataError, match="lists no images"):
         listed(text)
 
 

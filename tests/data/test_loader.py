@@ -17,8 +17,8 @@ import paddle
 import pytest
 
 from ppzoo.data import Compose, DistributedBatchSampler, FashionMNIST, Samples
-from ppzoo.data.loader import Loader, normalized
-from ppzoo.data.reading import HOW_TO_SKIP
+from ppzoo.data.batch_reader import SKIP_HINT
+from ppzoo.data.loader import Loader, normalize_on_device
 from ppzoo.data.shared_memory import SharedArrays
 from ppzoo.data.transforms import NormalizeImage, RandCropImage, RandFlipImage
 from ppzoo.errors import ConfigError, DataError, TrainingError
@@ -93,7 +93,7 @@ def test_a_broken_image_arrives_as_its_own_error(workers):
     with pytest.raises(DataError) as caught:
         for _ in loader(workers, Clothes(broken=40)).epoch(0):
             seen += 1
-    assert str(caught.value) == f"cannot read the image 'boot.jpg': replace it; {HOW_TO_SKIP}"
+    assert str(caught.value) == f"cannot read the image 'boot.jpg': replace it; {SKIP_HINT}"
     assert seen == 2
     assert not multiprocessing.active_children()
 
@@ -209,7 +209,7 @@ def test_normalization_on_the_device_rounds_as_on_the_host():
     images = np.random.default_rng(0).integers(0, 256, (2, 30, 20, 3), dtype=np.uint8)
     for options in ({}, {"scale": "1/127.5", "mean": [1.0, 0.9, 1.1], "std": [0.3, 1.0, 7.0]}):
         normalize = NormalizeImage(order="", **options)
-        found = normalized(normalize, paddle.to_tensor(images)).numpy()
+        found = normalize_on_device(normalize, paddle.to_tensor(images)).numpy()
         np.testing.assert_array_equal(found, normalize.batch(images))
         for image, planes in zip(images, found, strict=True):
             np.testing.assert_array_equal(planes, normalize(image, None).transpose(2, 0, 1))
@@ -339,7 +339,7 @@ def test_images_that_another_process_cannot_read_count_too():
     next(batches.epoch(0))
     assert sorted(batches.bad) == [3, 90]
     with pytest.raises(DataError, match="3 of 100 images cannot be read, more than"):
-        batches.note([(91, "gone")])
+        batches.record_failures([(91, "gone")])
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -353,7 +353,7 @@ def test_a_batch_of_broken_images_only_is_none_and_an_error_where_others_wait_fo
     errors = {"on_error": "skip", "max_bad_fraction": 0.32}
     found = list(loader(workers, Rotten(), errors=errors).epoch(0))
     assert [batch and len(batch.labels) for batch in found] == [None, None, 16, 16, 16, 16, 4]
-    with pytest.raises(DataError, match="no image of a batch could be read; the first: gone"):
+    with pytest.raises(DataError, match="no image of a batch could be read; the first one: gone"):
         next(loader(workers, Rotten(), errors={**errors, "pool": lambda own: own}).epoch(0))
 
 
@@ -376,4 +376,4 @@ def test_samples_that_were_left_out_are_known_to_the_run_that_goes_on():
     assert second.bad == first.bad
     list(second.epoch(1))
     with pytest.raises(DataError, match="5 of 100 images cannot be read"):
-        second.note([(1, "gone too")])
+        second.record_failures([(1, "gone too")])

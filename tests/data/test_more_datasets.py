@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ppzoo.data import CIFAR10, CIFAR100, Compose, Flowers102, MultiLabelDataset, Samples, TarShards
+from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest
 from ppzoo.data.datasets import cifar
-from ppzoo.data.reading import Reader, Request, Step
 from ppzoo.data.transforms import DecodeImage
 from ppzoo.errors import ConfigError, DataError
 
@@ -37,7 +37,7 @@ def test_an_image_may_have_several_labels(tmp_path):
     assert image == png()
     assert (label.dtype, label.tolist()) == (np.float32, [0.0, 1.0, 1.0])
     samples = Samples(data, Compose([DecodeImage()]), 0)
-    _, labels, indices = Reader(samples, [], "raise")(Request(Step(0, 0, 0), [(0, 0), (0, 1)])).arrays
+    _, labels, indices = BatchReader(samples, [], "raise")(BatchRequest(BatchId(0, 0, 0), [(0, 0), (0, 1)])).arrays
     assert (labels.shape, labels.dtype, indices.tolist()) == ((2, 3), np.float32, [0, 1])
     (tmp_path / "c.png").unlink()
     with pytest.raises(DataError, match=r"c\.png.*list\.txt, line 3"):
@@ -57,8 +57,8 @@ def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
         ("\na.png\n", "line 2"),
         ("0,1\n", "line 1"),
         ("a.png\t0,,1\n", "line 1"),
-        ("\n\n", "no line with an image"),
-        ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected known labels \(0 or 1\), got -1"),
+        ("\n\n", "lists no images"),
+        ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected labels of 0 or 1, got only -1"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, text, complaint):
@@ -181,7 +181,7 @@ def test_a_truncated_archive_and_wrong_options_are_refused(tmp_path):
     archive = tmp_path / "c.tar.gz"
     cifar_archive(archive)
     archive.write_bytes(archive.read_bytes()[:5000])
-    with pytest.raises(DataError, match="fetch it again"):
+    with pytest.raises(DataError, match="download it again"):
         CIFAR10(data_file=str(archive))
     with pytest.raises(ConfigError, match="mode"):
         CIFAR10(data_file=str(archive), mode="val")
@@ -204,12 +204,15 @@ def hostile_cifar(path, *members):
 @pytest.mark.parametrize(
     ("members", "complaint"),
     [
-        ([("a", {"size": 1 << 60}, b"")], "it ends within a file"),
-        ([("batches.meta", {"size": 10_000}, b"\x80\x02}")], "it ends within a file"),
-        ([("batches.meta", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, b"")], "which is missing"),
-        ([("batches.meta", {"type": tarfile.GNUTYPE_SPARSE}, b"")], "which is missing"),
-        ([("a", {"type": tarfile.XHDTYPE}, b"1" * 300_000)], "an extension that is too long"),
-        ([("a", {}, bytes(500_000))], "it unpacks to more than 400000 bytes"),
+        ([("a", {"size": 1 << 60}, b"")], "truncated file"),
+        ([("batches.meta", {"size": 10_000}, b"\x80\x02}")], "truncated file"),
+        (
+            [("batches.meta", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, b"")],
+            "expected a member .*, got none",
+        ),
+        ([("batches.meta", {"type": tarfile.GNUTYPE_SPARSE}, b"")], "expected a member .*, got none"),
+        ([("a", {"type": tarfile.XHDTYPE}, b"1" * 300_000)], "extension header too long"),
+        ([("a", {}, bytes(500_000))], "more than 400000 bytes when unpacked"),
     ],
 )
 def test_an_archive_that_claims_what_it_has_not_is_refused(tmp_path, monkeypatch, members, complaint):
@@ -222,7 +225,7 @@ def test_an_unpacked_file_that_would_fill_the_memory_is_refused(tmp_path):
     for name, content in cifar_files().items():
         (tmp_path / name).write_bytes(content)
     os.truncate(tmp_path / "test_batch", cifar.MAX_BYTES + 1)
-    with pytest.raises(DataError, match=f"of at most {cifar.MAX_BYTES} bytes"):
+    with pytest.raises(DataError, match=f"at most {cifar.MAX_BYTES} bytes"):
         CIFAR10(data_file=str(tmp_path), mode="test")
 
 
@@ -277,18 +280,18 @@ def test_shards_are_read_in_order_wherever_a_label_stands(tmp_path, kind):
 @pytest.mark.parametrize(
     ("members", "complaint"),
     [
-        ([("1.jpg", b"x")], "'1.cls', got one of the two only"),
-        ([("1.cls", b"1")], "'1.cls', got one of the two only"),
-        ([("1.jpg", b"x"), ("1.cls", b"one")], "class number in '1.cls'"),
-        ([("1.jpg", b"x"), ("1.cls", b"-1")], "class number in '1.cls'"),
-        ([("1.jpg", b"x"), ("1.cls", b"1" * 40)], "class number in '1.cls'"),
-        ([("1.jpg", b"x"), ("1.png", b"x"), ("1.cls", b"1")], "comes twice"),
-        ([("1.jpg", b"x"), ("1.cls", b"1"), ("1.cls", b"2")], "comes twice"),
+        ([("1.jpg", b"x")], "'1.cls', got only one of the two"),
+        ([("1.cls", b"1")], "'1.cls', got only one of the two"),
+        ([("1.jpg", b"x"), ("1.cls", b"one")], "class index in '1.cls'"),
+        ([("1.jpg", b"x"), ("1.cls", b"-1")], "class index in '1.cls'"),
+        ([("1.jpg", b"x"), ("1.cls", b"1" * 40)], "class index in '1.cls'"),
+        ([("1.jpg", b"x"), ("1.png", b"x"), ("1.cls", b"1")], "occurs twice"),
+        ([("1.jpg", b"x"), ("1.cls", b"1"), ("1.cls", b"2")], "occurs twice"),
         ([("/etc/1.jpg", b"x"), ("1.cls", b"1")], "outside of the shard"),
         ([("a/../../1.jpg", b"x"), ("1.cls", b"1")], "outside of the shard"),
-        ([("1.jpg", (tarfile.SYMTYPE, "/etc/passwd")), ("1.cls", b"1")], "is a link"),
-        ([("1.jpg", (tarfile.LNKTYPE, "2.jpg")), ("1.cls", b"1")], "is a link"),
-        ([("1.jpg", (tarfile.CHRTYPE, "")), ("1.cls", b"1")], "is a link"),
+        ([("1.jpg", (tarfile.SYMTYPE, "/etc/passwd")), ("1.cls", b"1")], ": a link"),
+        ([("1.jpg", (tarfile.LNKTYPE, "2.jpg")), ("1.cls", b"1")], ": a link"),
+        ([("1.jpg", (tarfile.CHRTYPE, "")), ("1.cls", b"1")], ": a link"),
         ([("notes.txt", b"x")], "have no images"),
     ],
 )
@@ -320,7 +323,7 @@ def test_damaged_shards_raise_nothing_but_data_errors(tmp_path):
             assert "\n" not in str(error)
     assert refused > 100
     (tmp_path / "a.tar").write_bytes(b"\x1f\x8b" + bytes(2000))
-    with pytest.raises(DataError, match="tar file without compression"):
+    with pytest.raises(DataError, match="an uncompressed tar file"):
         TarShards(image_root=str(tmp_path))
 
 

@@ -59,13 +59,13 @@ def test_white_is_white_whatever_the_pixels_are(name, backend):
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (encoded((RAMP * 255).astype(np.int32)), "integers of 32 bits with a sign"),
-        (encoded((RAMP * 2**30).astype(np.int32)), "integers of 32 bits with a sign"),
-        (cv2.imencode(".tiff", (RAMP * 32767).astype(np.int16))[1].tobytes(), "integers of 16 bits with a sign"),
+        (encoded((RAMP * 255).astype(np.int32)), "signed integers of 32 bits"),
+        (encoded((RAMP * 2**30).astype(np.int32)), "signed integers of 32 bits"),
+        (cv2.imencode(".tiff", (RAMP * 32767).astype(np.int16))[1].tobytes(), "signed integers of 16 bits"),
         (encoded(RAMP * 255), "floating-point pixels from 0 to 1, got 0 to 255"),
         (encoded(RAMP - 0.5), "floating-point pixels from 0 to 1, got -0.5 to 0.5"),
         (encoded(RAMP * np.nan), "floating-point pixels from 0 to 1, got nan to nan"),
-        (cv2.imencode(".tiff", COLORS)[1].tobytes(), "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"),
+        (cv2.imencode(".tiff", COLORS)[1].tobytes(), "a TIFF that is damaged or whose pixels do not have 8 or 16 bits"),
     ],
 )
 def test_a_range_that_is_not_known_is_refused(data, complaint, backend):
@@ -81,8 +81,8 @@ def test_images_of_a_single_value_are_named(tmp_path):
     Image.fromarray(np.full((40, 40), 200, np.uint16)).save(tmp_path / "noise" / "dark.tif")
     found = inspect_dataset(ImageFolder(image_root=str(tmp_path)))
     places = [str(tmp_path / "black" / "1.png"), str(tmp_path / "noise" / "dark.tif")]
-    assert found.odd["of a single value in all pixels"] == places
-    assert "of a single value in all pixels: 2, such as" in found.text()
+    assert found.unusual["all pixels have the same value"] == places
+    assert "all pixels have the same value: 2, e.g." in found.text()
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)

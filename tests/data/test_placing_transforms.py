@@ -35,7 +35,7 @@ def test_a_random_crop_without_resizing_reaches_every_place_and_never_leaves_the
         seen.add((int(crop[0, 0, 0]), int(crop[0, 0, 1])))
     assert seen == {(top, left) for top in range(3) for left in range(3)}
     assert (run("RandCropImageV2", noise(4, 5), size=[5, 4]) == noise(4, 5)).all()
-    with pytest.raises(DataError, match="5 x 4 does not fit into an image of 5 x 3"):
+    with pytest.raises(DataError, match=r"at least 5 x 4 .*, got 5 x 3"):
         run("RandCropImageV2", noise(3, 5), size=[5, 4])
 
 
@@ -104,11 +104,11 @@ def test_quarter_turns_are_equally_frequent():
 
 def test_rotations_equal_opencv_s_and_may_grow_the_image():
     image = noise(9, 9)
-    turned = RandomRotation(degrees=90, expand=True).turn(noise(4, 8), 90)
+    turned = RandomRotation(degrees=90, expand=True).rotate(noise(4, 8), 90)
     assert turned.shape == (8, 4, 3)
     matrix = cv2.getRotationMatrix2D((4.5, 4.5), 33.0, 1)
     expected = cv2.warpAffine(image, matrix, (9, 9), flags=cv2.INTER_LINEAR, borderValue=(9, 9, 9))
-    assert (RandomRotation(degrees=40, interpolation="bilinear", fill=9).turn(image, 33.0) == expected).all()
+    assert (RandomRotation(degrees=40, interpolation="bilinear", fill=9).rotate(image, 33.0) == expected).all()
     kept = sum((run("RandomRotation", image, seed, degrees=[30, 31]) == image).all() for seed in range(200))
     assert 70 < kept < 130
     assert run("RandomRotation", noise(6, 6, 1), degrees=[45, 45], prob=1.0).shape == (6, 6, 1)
@@ -146,7 +146,7 @@ def test_erasing_fills_with_the_mean_or_with_noise():
         changed = run("RandomErasing", floats, EPSILON=1.0, mode=mode) != floats
         values = run("RandomErasing", floats, EPSILON=1.0, mode=mode)[changed.all(axis=2)]
         assert (len(np.unique(values[:, 0])) > 1) == (mode == "pixel")
-        with pytest.raises(DataError, match="behind NormalizeImage"):
+        with pytest.raises(DataError, match="after NormalizeImage"):
             run("RandomErasing", image, EPSILON=1.0, mode=mode)
 
 

@@ -63,7 +63,7 @@ def test_an_error_names_the_file(tmp_path):
     samples = Samples(ImageFolder(image_root=str(tmp_path)), Compose([DecodeImage(), CropImage(size=16)]), 0)
     with pytest.raises(DataError, match=r"broken\.jpg: expected an image"):
         samples[0, 0]
-    with pytest.raises(DataError, match=r"small\.png: CropImage of 16 x 16"):
+    with pytest.raises(DataError, match=r"small\.png: CropImage: expected an image of at least 16 x 16"):
         samples[0, 1]
 
 

@@ -11,11 +11,11 @@ from ppzoo.data import (
     ImageFolder,
     ImageNetDataset,
     MultiLabelDataset,
-    imbalance,
+    imbalance_warning,
     inspect_dataset,
-    leaks,
     read_labels,
     read_list,
+    shared_images,
     split_folder,
 )
 from ppzoo.errors import ConfigError, DataError
@@ -63,7 +63,7 @@ def test_each_class_gives_its_share_and_equal_files_stay_together(folder):
         assert len({path in val for path in group}) == 1
     assert sorted(map(len, split.duplicates)) == [2, 4]
     assert split.conflicts == [["bird/02 x.png", "cat/07 x.png"]]
-    assert "50 images to train, 16 to evaluate" in split.text()
+    assert "50 training images, 16 validation images" in split.text()
     data = ImageNetDataset(image_root=str(folder), cls_label_path=str(folder / "val_list.txt"), class_num=4)
     assert all(data[index][0] for index in range(len(data)))
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_split_is_refused(tmp_path):
         split_folder(tmp_path)
     save(tmp_path / "train" / "cat" / "1.png", 0)
     save(tmp_path / "val" / "cat" / "1.png", 1)
-    with pytest.raises(DataError, match="is split already into train, val"):
+    with pytest.raises(DataError, match=r"got train, val in .* which looks like a split"):
         split_folder(tmp_path)
     save(tmp_path / "a\nb" / "1.png", 2)
     with pytest.raises(DataError, match="rename") as caught:
@@ -139,23 +139,29 @@ def test_everything_that_is_wrong_or_odd_is_found(zoo):
     assert names(found.broken) == ["cut.png", "empty.png", "page.jpg"]
     assert [names(group) for group in found.duplicates] == [["fine.png", "other class.png", "same.png"]]
     assert found.conflicts == found.duplicates
-    assert {kind: names(places) for kind, places in found.odd.items()} == {
-        "JPEG files with another ending": ["jpeg.png"],
+    assert {kind: names(places) for kind, places in found.unusual.items()} == {
+        "JPEG files with another extension": ["jpeg.png"],
         "gray": ["gray.png"],
-        "with a palette": ["moves.gif", "palette.png"],
-        "with transparency": ["alpha.png"],
+        "palette": ["moves.gif", "palette.png"],
+        "alpha channel": ["alpha.png"],
         "CMYK": ["cmyk.jpg"],
         "smaller than 32 pixels": ["tiny.png"],
-        "more than 5 times as long as wide": ["long.png"],
-        "turned by EXIF": ["turned.jpg"],
-        "with several frames": ["moves.gif"],
+        "aspect ratio above 5": ["long.png"],
+        "rotated by EXIF": ["turned.jpg"],
+        "several frames": ["moves.gif"],
         "16 bits": ["deep.png"],
-        "of a single value in all pixels": ["deep.png", "moves.gif"],
+        "all pixels have the same value": ["deep.png", "moves.gif"],
     }
     assert found.histogram.tolist() == [7, 9]
     assert found.sizes.max() == 400
     text = found.text()
-    for part in ("16 images in 2 classes", "broken: 3", "page.jpg", "width 40 to 400, median", "equal images"):
+    for part in (
+        "16 images in 2 classes",
+        "broken images: 3",
+        "page.jpg",
+        "width 40 to 400, median",
+        "identical images",
+    ):
         assert part in text
 
 
@@ -176,7 +182,7 @@ def test_images_of_the_training_data_in_the_evaluation_data_are_found(tmp_path, 
         inspect_dataset(ImageNetDataset(image_root=str(zoo), cls_label_path=str(tmp_path / f"{name}.txt")), name=name)
         for name in ("train", "val")
     ]
-    assert leaks(*sides) == [(str(zoo / "a" / "fine.png"), str(zoo / "a" / "same.png"))]
+    assert shared_images(*sides) == [(str(zoo / "a" / "fine.png"), str(zoo / "a" / "same.png"))]
     assert all(side.is_sound for side in sides)
 
 
@@ -196,9 +202,9 @@ def test_the_answer_does_not_depend_on_the_number_of_threads(zoo):
 
 
 def test_heavily_uneven_classes_are_named_with_the_mend():
-    assert imbalance(np.array([100, 6, 0])) is None
-    assert "ClassBalancedSampler" in imbalance(np.array([100, 5, 0]))
-    assert imbalance(np.array([0, 0])) is None
+    assert imbalance_warning(np.array([100, 6, 0])) is None
+    assert "ClassBalancedSampler" in imbalance_warning(np.array([100, 5, 0]))
+    assert imbalance_warning(np.array([0, 0])) is None
 
 
 def test_a_file_that_only_opencv_reads_does_not_stop_the_look(zoo):

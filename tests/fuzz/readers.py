@@ -19,7 +19,7 @@ import numpy as np
 from ppzoo.config.loading import load
 from ppzoo.config.overrides import override
 from ppzoo.data.datasets.tar_shards import TarShards
-from ppzoo.data.idx import read_idx
+from ppzoo.data.idx_files import read_idx
 from ppzoo.data.index import read_list
 from ppzoo.data.transforms import Compose, DecodeImage, RandCropImage
 from ppzoo.deploy.allowed_operators import require_allowed_operators

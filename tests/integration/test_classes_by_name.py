@@ -120,10 +120,10 @@ def test_a_folder_that_lacks_a_class_keeps_the_labels_of_the_others(place, run, 
 @pytest.mark.parametrize(
     ("names", "complaint"),
     [
-        (["blue", "zebra"], "unknown class 'zebra'; the classes of the training are blue, green, red"),
-        ([*NAMES, "yellow"], "unknown class 'yellow'; the classes of the training are blue, green, red"),
+        (["blue", "zebra"], "unknown class 'zebra'; the network was trained on blue, green, red"),
+        ([*NAMES, "yellow"], "unknown class 'yellow'; the network was trained on blue, green, red"),
         (["Blue", "red"], "unknown class 'Blue' (did you mean 'blue'?)"),
-        (["train", "val"], "is split already into train, val"),
+        (["train", "val"], "which looks like a split"),
         (["cat", "dog"], "unknown classes 'cat', 'dog'"),
     ],
 )
@@ -263,7 +263,7 @@ def test_training_numbers_its_classes_as_stated(place, command, tmp_path, capsys
     assert (weights.parent / "labels.txt").read_text() == "0 red\n1 yellow\n2 green\n3 blue\n"
     assert evaluated(place, place / "val", weights) == {"red": 0, "green": 2, "blue": 3}
     assert command("train", "Global.class_names=[red, green]", out, weights=None) == 2
-    assert "unknown class 'blue'; the classes of the training are red, green: add it to Global.class_names" in (
+    assert "unknown class 'blue'; the network was trained on red, green: add it to Global.class_names" in (
         capsys.readouterr().err
     )
 
@@ -318,4 +318,4 @@ def test_data_check_reports_classes_and_skipped_files(place, tmp_path, capsys):
     assert main(["data", "check", str(place / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
     said = capsys.readouterr().out
     assert "DataLoader.Eval: unknown class 'zebra'" in said
-    assert "skipped 2 files whose extension is not an image's: .heic (1), without extension (1)" in said
+    assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in said

@@ -242,7 +242,7 @@ def test_a_broken_image_in_an_evaluation_says_how_to_skip_it(place, trained, tmp
     (root / "red" / "red 2.png").write_bytes(b"no image")
     assert main(command("eval", place, best(trained), f"DataLoader.Eval.dataset.image_root={root}")) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "red 2.png: " in line and line.endswith("skips such images, `ppzoo data check CONFIG` lists them")
+    assert "red 2.png: " in line and line.endswith("to skip such images, or list them with `ppzoo data check CONFIG`")
 
 
 def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tmp_path, capsys):

@@ -92,7 +92,7 @@ def test_googlenet_s_side_outputs_count_by_three_tenths():
     assert value("GoogLeNetLoss", outputs) == pytest.approx(main + 0.3 * sum(sides), rel=1e-5)
     with pytest.raises(ConfigError, match="use CELoss"):
         value("GoogLeNetLoss")
-    with pytest.raises(ConfigError, match="GoogLeNetLoss takes three"):
+    with pytest.raises(ConfigError, match="use GoogLeNetLoss"):
         value("CELoss", outputs)
 
 
@@ -269,14 +269,14 @@ def test_values_out_of_range_are_refused(name, options):
 def test_labels_and_weights_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match=r"16 x 1|N x 11"):
         value("CELoss", target=paddle.zeros([16, 5]))
-    with pytest.raises(ConfigError, match="11 class_weights"):
+    with pytest.raises(ConfigError, match="class_weights: expected 11"):
         value("CELoss", class_weights=[1.0, 2.0])
     with pytest.raises(DataError, match="MultiLabelLoss"):
         value("MultiLabelLoss", target=paddle.zeros([16, 2, 11]))
-    with pytest.raises(DataError, match="soft labels of 0 or more, got -1; MultiLabelLoss takes unknown"):
+    with pytest.raises(DataError, match="soft labels of 0 or more, got -1; use MultiLabelLoss for unknown"):
         value("CELoss", target=paddle.concat([one_hot()[:, 1:], -paddle.ones([len(FACTS["logits"]), 1])], axis=1))
     for weight in (0.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="weight above 0"):
             CombinedLoss([(loss("CELoss"), weight)])
-    with pytest.raises(ConfigError, match="one loss or more"):
+    with pytest.raises(ConfigError, match="at least one loss"):
         CombinedLoss([])

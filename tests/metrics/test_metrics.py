@@ -242,7 +242,7 @@ def test_values_out_of_range_are_refused(name, options):
 
 
 def test_outputs_of_the_wrong_network_are_refused():
-    with pytest.raises(ConfigError, match="GoogLeNetTopkAcc takes three"):
+    with pytest.raises(ConfigError, match="use GoogLeNetTopkAcc"):
         figures("TopkAcc", output=lambda scores: [scores, scores])
     with pytest.raises(ConfigError, match="use TopkAcc"):
         figures("GoogLeNetTopkAcc")

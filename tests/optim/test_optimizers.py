@@ -256,7 +256,7 @@ def test_a_restored_optimizer_goes_on_with_the_same_steps(name):
         ({"name": "SGD", "regularizer": {"name": "L2", "factor": 0.1}}, "'factor'"),
         ({"name": "SGD", "regularizer": {"coeff": 0.1}}, "L1, L2"),
         ({"name": "SGD", "clip_norm": 0.0}, "clip_norm"),
-        ({"name": "SGD", "grad_clip": {"name": "ClipGradByNorm"}}, "lacks its option 'clip_norm'"),
+        ({"name": "SGD", "grad_clip": {"name": "ClipGradByNorm"}}, "missing option 'clip_norm'"),
         ({"name": "SGD", "grad_clip": {"name": "ClipGradByNorm", "clip_norm": "1"}}, "clip_norm: expected a number"),
         ({"name": "SGD", "grad_clip": {"name": "ClipGradByValue", "max": None}}, "max: expected a number"),
         ({"name": "SGD", "learning_rate_factors": {"hed.*": 2.0}}, "no parameter matches"),

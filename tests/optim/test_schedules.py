@@ -254,7 +254,7 @@ def test_piecewise_values_count_and_not_the_learning_rate_beside_them(caplog):
     assert rates(schedule({**PIECEWISE, "learning_rate": 0.3})) == rates(schedule(PIECEWISE))
     assert not caplog.records
     assert rates(schedule({**PIECEWISE, "learning_rate": 0.5})) == rates(schedule(PIECEWISE))
-    assert "learning_rate 0.5 is not used" in caplog.text
+    assert "ignoring learning_rate 0.5" in caplog.text
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
@@ -286,10 +286,10 @@ def test_plateau_does_not_look_during_the_warm_up():
     ("config", "expected"),
     [
         ({**COSINE, "warmup_epoch": EPOCHS}, "warmup_epoch"),
-        ({**COSINE, "warmup_epoch": 1.5, "by_epoch": True}, "whole number"),
+        ({**COSINE, "warmup_epoch": 1.5, "by_epoch": True}, "an integer as warmup_epoch"),
         ({**COSINE, "warmup_epoch": 1, "warmup_start_lr": 0.2}, "warmup_start_lr below 0.2"),
         ({**COSINE, "learning_rate": 0.0}, "learning_rate above 0"),
-        ({**PIECEWISE, "decay_epochs": [3, 1]}, "rising order"),
+        ({**PIECEWISE, "decay_epochs": [3, 1]}, "ascending order"),
         ({**PIECEWISE, "decay_epochs": [1]}, "2 values"),
         ({"name": "Step", "learning_rate": 0.1, "step_size": 0}, "step_size"),
         ({"name": "MultiStepDecay", "learning_rate": 0.1, "milestones": [1], "gamma": 1.5}, "gamma"),

@@ -76,7 +76,7 @@ def test_transforms_with_too_large_results_are_refused(op):
 
 
 def test_resizing_to_a_too_large_image_is_refused():
-    with pytest.raises(DataError, match="expected to make an image of at most 178000000 pixels, not 256 x 1280000"):
+    with pytest.raises(DataError, match="expected a result of at most 178000000 pixels, got 256 x 1280000"):
         build_transforms([{"ResizeImage": {"resize_short": 256}}])(np.zeros((5000, 1, 3), np.uint8))
 
 

@@ -81,7 +81,7 @@ def test_a_header_that_takes_tarfile_minutes_is_refused(tmp_path, kind):
         (b"19 path=/etc/x.jpg\n", "outside of the shard"),
         (b"20 path=../../x.jpg\n", "outside of the shard"),
         (b"22 size=999999999999\n\0", "got a broken one"),
-        (b"21 size=999999999999\n", "it ends within 'a.jpg'"),
+        (b"21 size=999999999999\n", "truncated within 'a.jpg'"),
         (b"11 size=-1\n", "got a broken one"),
         (b"99 path=x\n", "got a broken one"),
         (b"22 GNU.sparse.major=1\n", "sparse"),
@@ -92,7 +92,7 @@ def test_pax_headers_are_validated(tmp_path, extension, complaint):
 
 
 def test_a_label_of_non_ascii_digits_is_refused(tmp_path):
-    assert "class number" in refusal_of_shard(tmp_path, member("a.jpg", b"x") + member("a.cls", "³".encode()))
+    assert "class index" in refusal_of_shard(tmp_path, member("a.jpg", b"x") + member("a.cls", "³".encode()))
 
 
 def test_names_in_shards_need_not_be_utf8(tmp_path):

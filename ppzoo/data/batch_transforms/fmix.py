@@ -1,4 +1,4 @@
-"""FMix: images are mixed by masks with smooth outlines, made of noise of low frequency."""
+"""FMix: images mixed by masks that are thresholded low-frequency noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class FmixOperator:
-    """Each image of a batch is mixed with another of it by one mask, whose mean is beta-distributed.
+    """Mix each image of a batch with another one by one mask, whose mean is beta-distributed.
 
     Harris et al.: "FMix: Enhancing Mixed Sample Data Augmentation", arXiv:2002.12047.
 
@@ -20,8 +20,8 @@ class FmixOperator:
         class_num: number of classes.
         alpha: parameter of the beta distribution.
         decay_power: the noise is divided by the frequency to this power.
-        max_soft: share of the area, up to 0.5, on either side of the outline over which the mask runs from 1 to 0.
-        reformulate: mean of Beta(alpha + 1, alpha), in place of Beta(alpha, alpha).
+        max_soft: fraction of the area, up to 0.5, on either side of the outline over which the mask runs from 1 to 0.
+        reformulate: draw the mean from Beta(alpha + 1, alpha) instead of Beta(alpha, alpha).
 
     Raises:
         ConfigError: an option out of its range.
@@ -38,7 +38,7 @@ class FmixOperator:
     ) -> None:
         self.class_num, self.alpha = class_num, check_alpha("FmixOperator", alpha)
         if not 0 <= max_soft <= 0.5:
-            raise ConfigError(f"FmixOperator.max_soft: expected 0 to 0.5, got {max_soft!r}")
+            raise ConfigError(f"FmixOperator.max_soft: expected a number from 0 to 0.5, got {max_soft!r}")
         self.decay_power, self.max_soft, self.reformulate = decay_power, max_soft, reformulate
 
     def __call__(
@@ -56,20 +56,20 @@ class FmixOperator:
         return images, mix_labels(soft, soft[order], float(mask.mean(dtype=np.float64)))
 
     def mask(self, height: int, width: int, share: float, random: np.random.Generator) -> np.ndarray:
-        """1 on `share` of the area, where the noise is highest, and 0 on the rest; H x W."""
-        falling = np.argsort(low_frequency_noise(height, width, self.decay_power, random), axis=None)[::-1]
-        size = len(falling)
+        """Return an H x W mask: 1 on `share` of the area, where the noise is highest, 0 on the rest."""
+        descending = np.argsort(low_frequency_noise(height, width, self.decay_power, random), axis=None)[::-1]
+        size = len(descending)
         ones = math.ceil(share * size) if random.integers(2) else math.floor(share * size)
         margin = int(size * min(self.max_soft, share, 1 - share))
         first, last = max(ones - margin, 0), min(ones + margin, size)
         mask = np.zeros(size)
-        mask[falling[:first]] = 1
-        mask[falling[first:last]] = np.linspace(1, 0, last - first)
+        mask[descending[:first]] = 1
+        mask[descending[first:last]] = np.linspace(1, 0, last - first)
         return mask.reshape(height, width)
 
 
 def low_frequency_noise(height: int, width: int, decay_power: float, random: np.random.Generator) -> np.ndarray:
-    """Normal noise divided by its frequency to a power, H x W."""
+    """Return H x W normal noise whose spectrum is divided by the frequency to the power `decay_power`."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, np.newaxis], np.fft.rfftfreq(width))
     real, imaginary = random.normal(size=(2, *frequency.shape))
     spectrum = (real + 1j * imaginary) / np.maximum(frequency, 1 / max(height, width)) ** decay_power

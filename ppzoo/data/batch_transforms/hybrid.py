@@ -1,4 +1,4 @@
-"""Mixup and CutMix in turn, by one share a batch, a pair or an image, as PyTorch Image Models (timm) does it."""
+"""Mixup or CutMix at random, per batch, pair or image, as in PyTorch Image Models (timm)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ppzoo.errors import ConfigError
 
 @BATCH_TRANSFORMS.register
 class MixupCutmixHybrid:
-    """The first image of a batch is mixed with the last, the second with the last but one, and so on.
+    """Mix the first image of a batch with the last, the second with the last but one, and so on.
 
     (PaddleClas's modes "pair" and "elem" mix the labels of CutMix but not its images.)
 
     Args:
         class_num: number of classes.
         mixup_alpha, cutmix_alpha: parameter of the beta distribution of each; 0: not used.
-        cutmix_minmax: [lowest, highest] side of CutMix's rectangle, as shares of the image's, in place of
+        cutmix_minmax: [lowest, highest] side of CutMix's rectangle, as fractions of the image's side; replaces
             `cutmix_alpha`.
         prob: probability of mixing.
-        switch_prob: probability of CutMix where both are used.
-        mode: what one share and one rectangle are drawn for.
-        correct_lam: mix labels by what the edge leaves of the rectangle, not by what was drawn.
+        switch_prob: probability of CutMix if both are used.
+        mode: draw one mixing ratio and one rectangle per "batch", "pair" or image ("elem").
+        correct_lam: mix labels by the area of the rectangle after clipping at the edge.
         label_smoothing: smoothing of the labels that are mixed.
-        num_classes: accepted for PaddleClas's files; it must be the number of classes.
+        num_classes: accepted for PaddleClas's configurations; must be equal to the number of classes.
 
     Raises:
         ConfigError: an option out of its range.
@@ -49,12 +49,12 @@ class MixupCutmixHybrid:
     ) -> None:
         if min(mixup_alpha, cutmix_alpha) < 0 or (max(mixup_alpha, cutmix_alpha) == 0 and cutmix_minmax is None):
             raise ConfigError(
-                "MixupCutmixHybrid: expected mixup_alpha or cutmix_alpha above 0, and neither below, got "
+                "MixupCutmixHybrid: expected mixup_alpha and cutmix_alpha of 0 or more, at least one above 0, got "
                 f"{mixup_alpha} and {cutmix_alpha}"
             )
         for name, value in (("prob", prob), ("switch_prob", switch_prob), ("label_smoothing", label_smoothing)):
             if not 0 <= value <= 1:
-                raise ConfigError(f"MixupCutmixHybrid.{name}: expected 0 to 1, got {value!r}")
+                raise ConfigError(f"MixupCutmixHybrid.{name}: expected a number from 0 to 1, got {value!r}")
         if cutmix_minmax is not None and (len(cutmix_minmax) != 2 or not 0 < cutmix_minmax[0] < cutmix_minmax[1] < 1):
             raise ConfigError(
                 f"MixupCutmixHybrid.cutmix_minmax: expected [lowest, highest] between 0 and 1, got {cutmix_minmax!r}"
@@ -63,7 +63,7 @@ class MixupCutmixHybrid:
             raise ConfigError(f"MixupCutmixHybrid.mode: expected 'batch', 'pair' or 'elem', got {mode!r}")
         if num_classes not in (None, class_num):
             raise ConfigError(
-                f"MixupCutmixHybrid.num_classes: expected Arch.class_num ({class_num}), got {num_classes}: leave it out"
+                f"MixupCutmixHybrid.num_classes: expected Arch.class_num ({class_num}), got {num_classes}: remove it"
             )
         self.class_num, self.mode, self.minmax = class_num, mode, cutmix_minmax
         self.mixup_alpha, self.cutmix_alpha = mixup_alpha, 1.0 if cutmix_minmax else cutmix_alpha
@@ -82,7 +82,7 @@ class MixupCutmixHybrid:
         return mixed, mix_labels(soft, soft[::-1], shares)
 
     def _groups(self, count: int) -> list[list[int]]:
-        """The images that one share is drawn for."""
+        """Return the groups of images for which one mixing ratio is drawn."""
         if self.mode == "batch":
             return [list(range(count))]
         if self.mode == "pair":
@@ -90,7 +90,7 @@ class MixupCutmixHybrid:
         return [[index] for index in range(count)]
 
     def _mix(self, mixed: np.ndarray, images: np.ndarray, members: list[int], random: np.random.Generator) -> float:
-        """Mix some images with their opposites; the share that is left of them."""
+        """Mix some images with their counterparts; return the fraction of the images that remains."""
         opposite = [len(images) - 1 - member for member in members]
         cuts = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or random.random() < self.switch_prob)
         alpha = self.cutmix_alpha if cuts else self.mixup_alpha

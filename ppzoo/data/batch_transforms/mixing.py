@@ -1,4 +1,4 @@
-"""Mixup and CutMix: each image of a batch is mixed with another of it, all by one share."""
+"""Mixup and CutMix: each image of a batch is mixed with another one, with one ratio per batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ppzoo.data.batch_transforms.registry import BATCH_TRANSFORMS, check_alpha, 
 
 @BATCH_TRANSFORMS.register
 class MixupOperator:
-    """Mean of two images by a share that is beta-distributed.
+    """Weighted mean of two images; the weight is beta-distributed.
 
     Zhang et al.: "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412.
 
@@ -37,10 +37,10 @@ class MixupOperator:
 
 @BATCH_TRANSFORMS.register
 class CutmixOperator:
-    """A rectangle of each image comes from another one; its share of the area is beta-distributed.
+    """Replace a rectangle of each image by that of another one; its fraction of the area is beta-distributed.
 
     Yun et al.: "CutMix: Regularization Strategy to Train Strong Classifiers", arXiv:1905.04899. The rectangle is
-    clipped at the edge, and labels are mixed by the area that is left of it.
+    clipped at the edge, and labels are mixed by its area after clipping.
 
     Args:
         class_num: number of classes.
@@ -62,7 +62,7 @@ class CutmixOperator:
 
 
 def draw_box(height: int, width: int, share: float, random: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns around a random pixel, (1 - share) of the area before they are clipped at the edge."""
+    """Return rows and columns of a box around a random pixel: (1 - share) of the area, before clipping at the edge."""
     root = math.sqrt(1 - share)
     rows, columns = (_clipped(int(random.integers(side)), int(side * root) // 2, side) for side in (height, width))
     return rows, columns
@@ -73,5 +73,5 @@ def _clipped(center: int, half: int, side: int) -> slice:
 
 
 def share_outside(rows: slice, columns: slice, height: int, width: int) -> float:
-    """The share of the area that is not in a box."""
+    """Return the fraction of the area outside of a box."""
     return 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (height * width)

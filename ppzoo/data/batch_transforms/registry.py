@@ -1,4 +1,4 @@
-"""The table of batch transforms, what one is, and the soft labels that all of them make."""
+"""The registry of batch transforms, their protocol, and soft labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ppzoo.registry import Registry
 
 
 class BatchTransform(Protocol):
-    """One step of mixing: N x C x H x W images, which it may change in place, and their labels.
+    """Mixes a batch of N x C x H x W images, possibly in place, and their labels.
 
-    Labels are indices (N) or soft (N x classes, float32); the answer's are soft. All that is random is drawn from
-    `random`.
+    Labels are indices (N) or soft (N x classes, float32); the returned ones are soft. Random transforms draw from
+    `random` only.
     """
 
     def __call__(
@@ -26,17 +26,18 @@ BATCH_TRANSFORMS: Registry[type] = Registry("batch transform")
 
 
 def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
-    """Labels as distributions over the classes, N x `class_num` float32.
+    """Return labels as distributions over the classes, N x `class_num` float32.
 
     Raises:
-        DataError: an index that is no class, or soft labels of other classes.
+        DataError: an index outside [0, class_num), or soft labels with another number of classes.
     """
     if labels.ndim == 2 and labels.shape[1] == class_num:
         return labels.astype(np.float32)
     if labels.ndim != 1 or labels.min() < 0 or labels.max() >= class_num:
-        received = f"the shape {labels.shape}" if labels.ndim != 1 else f"{labels.min()} to {labels.max()}"
+        received = f"shape {labels.shape}" if labels.ndim != 1 else f"{labels.min()} to {labels.max()}"
         raise DataError(
-            f"expected labels from 0 to {class_num - 1} to mix, got {received}: correct Arch.class_num or the labels"
+            f"expected labels from 0 to {class_num - 1} for mixing, got {received}: correct Arch.class_num or the "
+            "labels"
         )
     soft = np.zeros((len(labels), class_num), np.float32)
     soft[np.arange(len(labels)), labels] = 1
@@ -44,12 +45,12 @@ def soft_labels(labels: np.ndarray, class_num: int) -> np.ndarray:
 
 
 def mix_labels(soft: np.ndarray, others: np.ndarray, share: float | np.ndarray) -> np.ndarray:
-    """`share` of soft labels and the rest of others, float32."""
+    """Return share * soft + (1 - share) * others, float32."""
     return (soft * share + others * (1 - share)).astype(np.float32)
 
 
 def check_alpha(name: str, alpha: float) -> float:
-    """`alpha`, the parameter of a beta distribution."""
+    """Return `alpha`, the parameter of a beta distribution; raise ConfigError unless it is above 0."""
     if not alpha > 0:
         raise ConfigError(f"{name}.alpha: expected a number above 0, got {alpha!r}")
     return alpha

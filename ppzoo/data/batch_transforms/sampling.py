@@ -1,4 +1,4 @@
-"""One of several batch transforms, drawn for each batch."""
+"""A random choice among batch transforms."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ppzoo.errors import ConfigError, suggestion
 
 @BATCH_TRANSFORMS.register
 class OpSampler:
-    """One of some batch transforms, or none, drawn for each batch.
+    """Apply one of several batch transforms, or none, drawn for each batch.
 
     Args:
         class_num: number of classes.
-        MixupOperator, CutmixOperator, FmixOperator: options of these, and "prob", the probability of each; what is
-            missing to 1 is that of none.
+        MixupOperator, CutmixOperator, FmixOperator: options of each, and its probability "prob"; with the remaining
+            probability none is applied.
 
     Raises:
         ConfigError: no transform, an unknown option, or probabilities that are missing, negative or above 1 in sum.
@@ -32,15 +32,15 @@ class OpSampler:
         CutmixOperator: dict | None = None,
         FmixOperator: dict | None = None,
     ) -> None:
-        asked = {"MixupOperator": MixupOperator, "CutmixOperator": CutmixOperator, "FmixOperator": FmixOperator}
-        given = {name: options for name, options in asked.items() if options is not None}
+        operators = {"MixupOperator": MixupOperator, "CutmixOperator": CutmixOperator, "FmixOperator": FmixOperator}
+        given = {name: options for name, options in operators.items() if options is not None}
         if not given:
-            raise ConfigError(f"OpSampler: expected one or more of {', '.join(asked)}, got none")
+            raise ConfigError(f"OpSampler: expected at least one of {', '.join(operators)}, got none")
         self.class_num = class_num
         self.transforms = [_build(name, options, class_num) for name, options in given.items()]
         probabilities = [_probability(name, options) for name, options in given.items()]
         if sum(probabilities) > 1 + 1e-9:
-            raise ConfigError(f"OpSampler: expected probabilities of at most 1 in sum, got {sum(probabilities)}")
+            raise ConfigError(f"OpSampler: expected probabilities with a sum of at most 1, got {sum(probabilities)}")
         self.bounds = np.cumsum(probabilities)
 
     def __call__(

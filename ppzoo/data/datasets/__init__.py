@@ -1,6 +1,6 @@
-"""Where samples come from: each dataset answers an index with an encoded or decoded image and its label.
+"""Datasets: each returns an encoded or decoded image and its label by index.
 
-Constructors check everything that can be checked without reading every image, so that a mistake is known before
+Constructors check everything that can be checked without reading every image, so that mistakes are reported before
 training starts.
 """
 
@@ -8,7 +8,7 @@ from ppzoo.data.datasets.base import DATASETS, Dataset
 from ppzoo.data.datasets.cifar import CIFAR10, CIFAR100
 from ppzoo.data.datasets.fashion_mnist import FashionMNIST
 from ppzoo.data.datasets.flowers import Flowers102
-from ppzoo.data.datasets.image_files import ImageFiles, ImageFolder, ImageNetDataset, images_below, skipped_text
+from ppzoo.data.datasets.image_files import ImageFiles, ImageFolder, ImageNetDataset, describe_skipped, iter_images
 from ppzoo.data.datasets.multi_label import MultiLabelDataset
 from ppzoo.data.datasets.tar_shards import TarShards
 
@@ -24,6 +24,6 @@ __all__ = [
     "ImageNetDataset",
     "MultiLabelDataset",
     "TarShards",
-    "images_below",
-    "skipped_text",
+    "describe_skipped",
+    "iter_images",
 ]

@@ -1,4 +1,4 @@
-"""The table of datasets, what a dataset is, and what all of them check."""
+"""The registry of datasets, their protocol, and common checks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Dataset(Protocol):
     """N labeled images.
 
     Attributes:
-        labels: (N,) integers, or (N, C) of 0 and 1 (-1: unknown) where an image may have several of C labels.
-        classes: names of the classes, where the data tells them.
+        labels: (N,) integers; (N, C) of 0 and 1 (-1: unknown) if an image can have several of C labels.
+        classes: names of the classes, if the data contains them.
     """
 
     labels: np.ndarray
@@ -25,20 +25,20 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[bytes | np.ndarray, int | np.ndarray]:
-        """The image, either the bytes of its file or HWC uint8 RGB (or gray), and its label.
+        """Return the image, as the bytes of its file or as HWC uint8 RGB (or gray), and its label.
 
-        Where an image may have several, the label is an array of C float32.
+        The label is an array of C float32 if an image can have several labels.
 
         Raises:
             DataError: the file cannot be read.
         """
 
     def describe(self, index: int) -> str:
-        """Where the sample comes from, for messages."""
+        """Return the path or another description of the sample, for messages."""
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a name on a relative path begins with a dot, as in `._x.jpg` and `.ipynb_checkpoints/x.jpg`."""
+    """Whether a part of a relative path begins with a dot, as in `._x.jpg` and `.ipynb_checkpoints/x.jpg`."""
     return any(name.startswith(".") and name not in (".", "..") for name in path.split("/"))
 
 
@@ -47,11 +47,11 @@ DATASETS: Registry[type] = Registry("dataset")
 
 def check_folder(image_root: str) -> None:
     if not os.path.isdir(image_root or "."):
-        raise DataError(f"expected a folder of images, {image_root!r} is not one: correct dataset.image_root")
+        raise DataError(f"dataset.image_root: expected a folder of images, got {image_root!r}, which is not a folder")
 
 
-def renumbered(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The numbers that occur, which become names of classes, and the labels numbered from 0 on in ascending order."""
+def renumber_labels(labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Renumber labels from 0 on in ascending order; return the old numbers as class names, and the new labels."""
     numbers, labels = np.unique(labels, return_inverse=True)
     return [str(number) for number in numbers], labels
 

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 from the archives that PaddlePaddle fetches and keeps.
+"""CIFAR-10 and CIFAR-100, from the archives that PaddlePaddle downloads.
 
-Their files are pickles, which are read by `ppzoo.safe_pickle.reader`: nothing in them is ever executed, and nothing is
-unpacked to the disk. (Where the images lie as files, one folder a class, `ImageFolder` reads them.)
+The archives contain pickles, which `ppzoo.safe_pickle` reads without executing them; nothing is unpacked to disk. (For
+images in one folder per class use `ImageFolder`.)
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ppzoo.files import PathText, expand_user, open_plain_file
 from ppzoo.safe_pickle.reader import unpickle
 
 PADDLE_CACHE = "~/.cache/paddle/dataset/cifar"
-MAX_BYTES = 1 << 28  # of an unpacked archive, or of a file; the real ones have 186 million
+MAX_BYTES = 1 << 28  # of an unpacked archive, or of a file; the real archives have 186 million
 PIXELS = 3 * 32 * 32
 
 
 class _CIFAR:
-    """What the two have in common: 32 x 32 color images; each subclass says how its archive is laid out.
+    """Base of CIFAR10 and CIFAR100: 32 x 32 color images; the subclasses define the layout of their archives.
 
     Krizhevsky: "Learning Multiple Layers of Features from Tiny Images", 2009.
 
     Args:
-        data_file: the archive, or the folder that was unpacked from it; None: PaddlePaddle's own copy, which
-            `paddle.vision.datasets.Cifar10()` or `Cifar100()` fetches.
-        mode: which part.
+        data_file: the archive, or the folder unpacked from it; None: PaddlePaddle's copy, which
+            `paddle.vision.datasets.Cifar10()` or `Cifar100()` downloads.
+        mode: "train" or "test".
         class_num: number of classes of the network. None: not checked.
 
     Raises:
-        ConfigError: another mode.
+        ConfigError: an unknown mode.
         DataError: the archive is missing, damaged or not CIFAR's; or there are more classes than `class_num`.
     """
 
@@ -68,14 +68,14 @@ class _CIFAR:
         )
         if not os.path.exists(self.file):
             raise DataError(
-                f"expected {self.archive} at {str(self.file)!r}, nothing is there: correct dataset.data_file, or "
-                f"leave it out and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
+                f"dataset.data_file: expected {self.archive}, but {str(self.file)!r} does not exist: correct it, or "
+                f"remove it and run `python -c 'import paddle; paddle.vision.datasets.{self.paddle_name}()'`"
             )
         meta, key = self.names
         contents = self._read([meta, *self.parts[mode]])
         self.classes = self._field(contents[0], key, self.count)
         if not all(isinstance(name, str) for name in self.classes):
-            raise DataError(f"{self.file}: expected names in {key!r}, got other things: fetch it again")
+            raise DataError(f"{self.file}: expected strings in {key!r}, got other values: download it again")
         batches = [self._batch(content) for content in contents[1:]]
         self.images = np.concatenate([images for images, _ in batches])
         self.labels = np.concatenate([labels for _, labels in batches])
@@ -90,7 +90,7 @@ class _CIFAR:
         return f"sample {index} of {type(self).__name__} ({self.mode})"
 
     def _read(self, names: list[str]) -> list[Any]:
-        """What is pickled in some files of the archive, or of the folder."""
+        """Unpickle some files of the archive, or of the folder."""
         if os.path.isdir(self.file):
             root = self.file if os.path.isfile(self.file / names[0]) else self.file / self.folder
             return [self._unpickle(self._content(root / name), name) for name in names]
@@ -99,26 +99,26 @@ class _CIFAR:
             with open_plain_file(self.file) as file, gzip.GzipFile(fileobj=file) as stream:
                 content = stream.read(MAX_BYTES + 1)
             if len(content) > MAX_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
+                raise ValueError(f"more than {MAX_BYTES} bytes when unpacked")
             for member in read_headers(io.BytesIO(content)):
                 if member.offset + member.size > len(content):
-                    raise ValueError("it ends within a file")
+                    raise ValueError("truncated file")
                 name = member.name.removeprefix(f"{self.folder}/")
                 if name in names and member.kind == FILE:
                     found[name] = content[member.offset : member.offset + member.size]
         except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-            raise DataError(f"{self.file}: cannot be read as an archive ({error}): fetch it again") from error
+            raise DataError(f"cannot read the archive {self.file} ({error}): download it again") from error
         missing = [name for name in names if name not in found]
         if missing:
-            raise DataError(f"{self.file}: expected {self.folder}/{missing[0]} in it, which is missing: fetch it again")
+            raise DataError(f"{self.file}: expected a member {self.folder}/{missing[0]}, got none: download it again")
         return [self._unpickle(found[name], name) for name in names]
 
     def _content(self, path: Path) -> bytes:
         if not os.path.isfile(path):
-            raise DataError(f"expected the file {str(path)!r}, which is missing: unpack {self.archive} again")
+            raise DataError(f"{str(path)!r} does not exist: unpack {self.archive} again")
         try:
             if path.stat().st_size > MAX_BYTES:
-                raise DataError(f"expected {str(path)!r} of at most {MAX_BYTES} bytes: unpack {self.archive} again")
+                raise DataError(f"{path}: expected at most {MAX_BYTES} bytes, got more: unpack {self.archive} again")
             return path.read_bytes()
         except OSError as error:
             raise DataError(f"cannot read {str(path)!r} ({error.strerror}): unpack {self.archive} again") from error
@@ -127,31 +127,31 @@ class _CIFAR:
         try:
             return unpickle(io.BytesIO(content), f"{self.file}: {name}")
         except WeightsError as error:
-            raise DataError(f"{error}; fetch {self.archive} again") from error
+            raise DataError(f"{error}; download {self.archive} again") from error
 
     def _field(self, content: Any, key: str, count: int | None = None) -> list[Any]:
         values = content.get(key) if isinstance(content, dict) else None
         if not isinstance(values, list) or (count is not None and len(values) != count):
-            raise DataError(f"{self.file}: expected a list called {key!r}, which is missing or wrong: fetch it again")
+            raise DataError(f"{self.file}: the list {key!r} is missing or has a wrong length: download it again")
         return values
 
     def _batch(self, content: Any) -> tuple[np.ndarray, np.ndarray]:
         labels = self._field(content, self.label_key)
         images = content.get("data")
-        right = all(type(label) is int and 0 <= label < self.count for label in labels)
+        labels_valid = all(type(label) is int and 0 <= label < self.count for label in labels)
         if not (
-            right
+            labels_valid
             and isinstance(images, np.ndarray)
             and images.dtype == np.uint8
             and images.shape == (len(labels), PIXELS)
         ):
-            raise DataError(f"{self.file}: its images and labels do not fit each other: fetch it again")
+            raise DataError(f"{self.file}: images and labels are invalid or do not match: download it again")
         return images, np.array(labels)
 
 
 @DATASETS.register
 class CIFAR10(_CIFAR):
-    """50,000 + 10,000 images of ten classes; the options are those of `_CIFAR`."""
+    """CIFAR-10: 50,000 training and 10,000 test images of ten classes; the options are those of `_CIFAR`."""
 
     archive, folder = "cifar-10-python.tar.gz", "cifar-10-batches-py"
     parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -161,7 +161,7 @@ class CIFAR10(_CIFAR):
 
 @DATASETS.register
 class CIFAR100(_CIFAR):
-    """50,000 + 10,000 images of a hundred classes; the options are those of `_CIFAR`."""
+    """CIFAR-100: 50,000 training and 10,000 test images of 100 classes; the options are those of `_CIFAR`."""
 
     archive, folder = "cifar-100-python.tar.gz", "cifar-100-python"
     parts = {"train": ["train"], "test": ["test"]}

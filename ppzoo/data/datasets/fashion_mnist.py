@@ -1,4 +1,4 @@
-"""Fashion-MNIST, of which a part ships with ppzoo."""
+"""Fashion-MNIST; a subset ships with ppzoo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder
-from ppzoo.data.idx import read_idx
+from ppzoo.data.idx_files import read_idx
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import PathText
 
@@ -29,7 +29,7 @@ FASHION_CLASSES = [
 
 @DATASETS.register
 class FashionMNIST:
-    """Fashion-MNIST: gray 28 x 28 images of clothes in ten classes.
+    """Fashion-MNIST: gray 28 x 28 images of clothing in ten classes.
 
     Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
     arXiv:1708.07747.
@@ -37,13 +37,13 @@ class FashionMNIST:
     Args:
         image_root: folder with the four IDX files (`train-images-idx3-ubyte`, ..., plain or .gz);
             None: the 6,000 training and 1,000 test images that ship with ppzoo.
-        mode: which part.
-        channels: 3 repeats the gray channel; 1 answers it alone.
+        mode: "train" or "test".
+        channels: 3 repeats the gray channel; 1 does not.
         class_num: number of classes of the network, at least 10. None: not checked.
 
     Raises:
-        ConfigError: another mode or number of channels.
-        DataError: a file is missing or damaged, or does not fit the others.
+        ConfigError: an unknown mode or number of channels.
+        DataError: a file is missing or damaged, or images and labels do not match.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class FashionMNIST:
         self.classes = list(FASHION_CLASSES)
         if len(self.images) != len(self.labels):
             raise DataError(
-                f"{folder}: {len(self.images)} {mode} images, but {len(self.labels)} labels: fetch them again"
+                f"{folder}: {len(self.images)} {mode} images, but {len(self.labels)} labels: download them again"
             )
         if self.labels.max() >= len(self.classes):
             raise DataError(
-                f"{folder}: label {self.labels.max()} is outside [0, 10): these are not Fashion-MNIST's files"
+                f"{folder}: label {self.labels.max()} is outside [0, 10): these are not the files of Fashion-MNIST"
             )
         check_class_count(len(self.classes), class_num, "FashionMNIST has")
 

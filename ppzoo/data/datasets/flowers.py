@@ -1,4 +1,4 @@
-"""Oxford's 102 kinds of flowers, as PaddleClas lays them out."""
+"""Oxford 102 Flowers, in PaddleClas's layout."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ LABEL_FILE = "flowers102_label_list.txt"
 
 @DATASETS.register
 class Flowers102(ImageNetDataset):
-    """Nilsback, Zisserman: "Automated Flower Classification over a Large Number of Classes", ICVGIP 2008.
+    """Oxford 102 Flowers: 8,189 images of 102 kinds of flowers.
 
-    The folder has `train_list.txt`, `val_list.txt` or `train_extra_list.txt` with "jpg/image_00001.jpg 76" lines; where
-    `flowers102_label_list.txt` is there too, it names the classes.
+    Nilsback, Zisserman: "Automated Flower Classification over a Large Number of Classes", ICVGIP 2008.
+
+    The folder contains `train_list.txt`, `val_list.txt` or `train_extra_list.txt` with
+    "jpg/image_00001.jpg 76" lines; an optional `flowers102_label_list.txt` names the classes.
 
     Args:
         image_root: the folder.
-        mode: which list.
+        mode: the list to read: "train", "val" or "train_extra".
         class_num: number of classes of the network, at least 102. None: not checked.
 
     Raises:
-        ConfigError: another mode.
+        ConfigError: an unknown mode, or `class_num` below 102.
         DataError: the folder or the list is missing or wrong, or a label is above 101.
     """
 

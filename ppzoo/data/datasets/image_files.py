@@ -1,4 +1,4 @@
-"""Datasets of image files below a folder: named in a list, or sorted into one folder a class."""
+"""Datasets of image files: listed in a file, or in one folder per class."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ from typing import NoReturn
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumbered
+from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumber_labels
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
-from ppzoo.data.label_files import names_beside
+from ppzoo.data.label_files import read_sibling_labels
 from ppzoo.errors import DataError
 from ppzoo.files import PathText, is_utf8, read_plain_file
 
 
-def images_below(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
-    """Paths of the image files (`IMAGE_SUFFIXES`, in either case) at any depth below a folder, in order of their names.
+def iter_images(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the paths of the image files at any depth below a folder, sorted by name.
 
-    Hidden files and folders, whose names begin with a dot, are skipped. Links to folders are not followed.
+    Image files have an extension of `IMAGE_SUFFIXES`, in either case. Hidden files and folders, whose names begin with
+    a dot, are skipped. Symbolic links to folders are not followed.
 
     Args:
-        skipped: counts the other files that are skipped, by extension.
+        skipped: counts the skipped files that are not hidden, by extension.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    for place, folders, files in os.walk(folder, onerror=_refuse):
+    for parent, folders, files in os.walk(folder, onerror=_raise_unreadable):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         for file in sorted(name for name in files if not is_hidden(name)):
             suffix = os.path.splitext(file)[1].lower()
             if suffix in IMAGE_SUFFIXES:
-                yield os.path.join(place, file)
+                yield os.path.join(parent, file)
             elif skipped is not None:
                 skipped[suffix] += 1
 
 
-PARTS = {"train", "val", "valid", "validation", "test", "eval", "training", "testing", "evaluation"}
+SPLIT_FOLDER_NAMES = {"train", "val", "valid", "validation", "test", "eval", "training", "testing", "evaluation"}
 
 
 class ImageFiles:
-    """Datasets of image files below a folder, `index` holding their paths; `origin` says where a path comes from."""
+    """Base of the datasets of image files: `index` contains their paths relative to `image_root`."""
 
     image_root: str
     index: PathIndex
@@ -60,7 +61,7 @@ class ImageFiles:
             raise self._unreadable(index, error.strerror) from error
 
     def require_file(self, index: int) -> None:
-        """Look whether the image is there, without reading it.
+        """Check that the image exists, without reading it.
 
         Raises:
             DataError: it is missing, empty or not a file.
@@ -71,9 +72,9 @@ class ImageFiles:
         except OSError as error:
             raise self._unreadable(index, error.strerror) from error
         if not stat.S_ISREG(status.st_mode):
-            raise self._unreadable(index, "it is not a file")
+            raise self._unreadable(index, "not a file")
         if not status.st_size:
-            raise self._unreadable(index, "it is empty")
+            raise self._unreadable(index, "the file is empty")
 
     def _unreadable(self, index: int, reason: str | None) -> DataError:
         return DataError(
@@ -82,34 +83,36 @@ class ImageFiles:
         )
 
     def label(self, index: int) -> int | np.ndarray:
+        """Return the label of a sample."""
         return int(self.labels[index])
 
     def describe(self, index: int) -> str:
         return os.path.join(self.image_root, self.index.path(index))
 
     def origin(self, index: int) -> str:
+        """Return where the path of a sample comes from, for messages."""
         raise NotImplementedError
 
 
 @DATASETS.register
 class ImageNetDataset(ImageFiles):
-    """Images below a folder, named with their labels in a list file (PaddleClas's format, `ppzoo.data.index`).
+    """Images and labels from a list file in PaddleClas's format (`ppzoo.data.index`).
 
-    Whether every image exists is not looked up, for there may be millions. A `label_list.txt` beside the list names the
-    classes ("0 cat" lines, as `ppzoo data split` writes them).
+    The constructor does not check whether every image exists, because there can be millions. A `label_list.txt` in the
+    folder of the list names the classes ("0 cat" lines, as written by `ppzoo data split`).
 
     Args:
-        image_root: folder that the paths of the list are relative to.
+        image_root: folder that the paths in the list are relative to.
         cls_label_path: the list file.
         class_num: number of classes; None: not checked.
         delimiter: character before the label; None: space or tab.
-        relabel: number the labels that occur from 0 on, in ascending order; the numbers become the classes' names.
+        relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
 
     Attributes:
-        is_numbered: whether the labels are the numbers that the list gives.
+        is_numbered: whether the labels are the numbers in the list.
 
     Raises:
-        DataError: the folder or the list is missing, or a line of the list is wrong.
+        DataError: the folder or the list is missing, or a line of the list is invalid.
     """
 
     def __init__(
@@ -126,9 +129,9 @@ class ImageNetDataset(ImageFiles):
         self.index = read_list(cls_label_path, class_num=None if relabel else class_num, delimiter=delimiter)
         self.labels = self.index.labels
         self.is_numbered = not relabel
-        self.classes = None if relabel else names_beside(cls_label_path, self.labels, class_num)
+        self.classes = None if relabel else read_sibling_labels(cls_label_path, self.labels, class_num)
         if relabel:
-            self.classes, self.labels = renumbered(self.labels)
+            self.classes, self.labels = renumber_labels(self.labels)
             check_class_count(len(self.classes), class_num, f"the list file {cls_label_path!r} has")
 
     def origin(self, index: int) -> str:
@@ -137,21 +140,21 @@ class ImageNetDataset(ImageFiles):
 
 @DATASETS.register
 class ImageFolder(ImageFiles):
-    """One folder a class, with its images in it at any depth; classes are numbered in sorted order of their names.
+    """One folder per class, with its images at any depth; classes are numbered in sorted order of their names.
 
-    `images_below` says what counts as an image; class folders whose names begin with a dot are skipped too.
-    Symbolic links to files and to class folders are followed, links to folders inside them are not.
+    `iter_images` defines which files are images; class folders whose names begin with a dot are skipped. Symbolic
+    links to files and to class folders are followed, links to folders inside them are not.
 
     Args:
-        image_root: folder of the class folders.
-        class_num: number of classes of the network; may be larger than the number of folders. None: not checked.
+        image_root: folder that contains the class folders.
+        class_num: number of classes of the network; can be larger than the number of folders. None: not checked.
 
     Attributes:
-        skipped: number of files in class folders that were skipped for their extension, by extension.
+        skipped: extension -> number of files in class folders that were skipped because of it.
 
     Raises:
-        DataError: no class folder, too many of them, one without images or with a name that no list of labels can
-            hold, two of the same name, parts of a split instead of classes, or a folder that cannot be read.
+        DataError: no class folder, too many of them, one without images or with a name that label files cannot
+            contain, two of the same name, folders of a split instead of classes, or a folder that cannot be read.
     """
 
     def __init__(self, *, image_root: PathText, class_num: int | None = None) -> None:
@@ -160,19 +163,19 @@ class ImageFolder(ImageFiles):
         try:
             entries = os.listdir(image_root)
         except OSError as error:
-            _refuse(error)
+            _raise_unreadable(error)
         self.classes = sorted(
             name for name in entries if not is_hidden(name) and os.path.isdir(os.path.join(image_root, name))
         )
         for name in self.classes:
             if name != name.strip() or set("\r\n") & set(name) or not is_utf8(name):
                 raise DataError(
-                    f"the class folder {name!r} begins or ends with a blank, has a line end or is not UTF-8, which no"
-                    " list of labels can hold: rename it"
+                    f"the name of the class folder {name!r} begins or ends with a space, has a line end or is not"
+                    " UTF-8, which label files cannot contain: rename it"
                 )
         if not self.classes:
             raise DataError(f"{image_root!r} has no class folders: expected {image_root}/CLASS/IMAGE files")
-        _refuse_parts(image_root, self.classes)
+        _check_class_names(image_root, self.classes)
         check_class_count(len(self.classes), class_num, f"{image_root!r} has")
         self.skipped: Counter[str] = Counter()
         self.index = index_paths(self._images())
@@ -181,11 +184,11 @@ class ImageFolder(ImageFiles):
     def _images(self) -> Iterator[tuple[str, int]]:
         for label, name in enumerate(self.classes):
             found, skipped = False, Counter[str]()
-            for path in images_below(os.path.join(self.image_root, name), skipped):
+            for path in iter_images(os.path.join(self.image_root, name), skipped):
                 found = True
                 yield os.path.relpath(path, self.image_root), label
             if not found:
-                others = f", but files that end in {_extensions_text(skipped)}" if skipped else ""
+                others = f", but files with the extensions {_format_extensions(skipped)}" if skipped else ""
                 raise DataError(
                     f"the class folder {os.path.join(self.image_root, name)!r} has no images (.jpg, .png or another of"
                     f" {len(IMAGE_SUFFIXES)} extensions){others}: add some or remove the folder"
@@ -196,33 +199,35 @@ class ImageFolder(ImageFiles):
         return f"found in {self.image_root} when the dataset was built"
 
 
-def _refuse_parts(image_root: str, names: list[str]) -> None:
-    """Refuse the folders of a split (train, val, ...) where class folders were expected, and two of the same name."""
-    if {name.lower() for name in names} <= PARTS:
+def _check_class_names(image_root: str, names: list[str]) -> None:
+    """Raise an error for the folders of a split (train, val, ...) instead of classes, and for two equal names."""
+    if {name.lower() for name in names} <= SPLIT_FOLDER_NAMES:
         likely = next((name for name in names if name.lower().startswith("train")), names[0])
         raise DataError(
-            f"{image_root!r} is split already into {', '.join(names)}, which are not classes: set image_root to the"
-            f" part that is meant, such as {os.path.join(image_root, likely)!r} (or use a list file, if they are)"
+            f"dataset.image_root: expected class folders, got {', '.join(names)} in {image_root!r}, which looks like a"
+            f" split: set it to one of them, such as {os.path.join(image_root, likely)!r} (or use a list file, if these"
+            " are classes)"
         )
     seen: dict[str, str] = {}
     for name in names:
         if seen.setdefault(unicodedata.normalize("NFC", name), name) != name:
             raise DataError(
-                f"{image_root!r} has two class folders {name!r}, which differ in their Unicode form alone: join them"
+                f"{image_root!r} has two class folders {name!r}, which differ only in their Unicode normal form: merge"
+                " them"
             )
 
 
-def skipped_text(skipped: Counter[str]) -> str:
-    """The line that says which files were skipped."""
-    return f"skipped {skipped.total()} files whose extension is not an image's: {_extensions_text(skipped)}"
+def describe_skipped(skipped: Counter[str]) -> str:
+    """Return a message about the files that were skipped."""
+    return f"skipped {skipped.total()} files without an image extension: {_format_extensions(skipped)}"
 
 
-def _extensions_text(skipped: Counter[str]) -> str:
-    """'.heic (12), .txt (1)', the most frequent first."""
+def _format_extensions(skipped: Counter[str]) -> str:
+    """Format the five most frequent extensions: '.heic (12), .txt (1)'."""
     return ", ".join(f"{suffix or 'without extension'} ({count})" for suffix, count in skipped.most_common(5))
 
 
-def _refuse(error: OSError) -> NoReturn:
+def _raise_unreadable(error: OSError) -> NoReturn:
     raise DataError(
         f"cannot read the folder {error.filename!r} ({error.strerror}): correct its permissions, or name another folder"
     ) from error

@@ -1,4 +1,4 @@
-"""Images with any number of labels, named in a list file."""
+"""Images with any number of labels each, listed in a file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ VALUES = {"0": 0, "1": 1, "-1": -1}
 
 @DATASETS.register
 class MultiLabelDataset(ImageFiles):
-    """Images below a folder, named in a list file of "PATH<tab>0,1,0,..." lines: one value a class.
+    """Images and labels from a list file of "PATH<tab>0,1,0,..." lines with one value per class.
 
-    1: the image has the label; 0: it has not; -1: unknown, which neither loss nor metrics count.
-    The path ends at the last blank of the line; blank lines are passed over.
+    1: the image has the label; 0: it does not; -1: unknown, ignored by losses and metrics. The path ends at the last
+    space or tab of the line; blank lines are ignored.
 
     Args:
-        image_root: folder that the paths of the list are relative to.
+        image_root: folder that the paths in the list are relative to.
         cls_label_path: the list file.
-        label_ratio: answer labels of 2 x C, whose second row is the share of the list's images with each label among
-            those of which it is known, as `MultiLabelLoss` with `weight_ratio` wants them.
-        class_num: number of values a line; None: that of the first line.
+        label_ratio: return labels of 2 x C. The second row is, for each class, the fraction of positives among the
+            images with a known label, for `MultiLabelLoss` with `weight_ratio`.
+        class_num: number of values per line; None: that of the first line.
 
     Raises:
-        DataError: the folder or the list is missing, or a line of the list is wrong.
+        DataError: the folder or the list is missing, or a line of the list is invalid.
     """
 
     def __init__(
@@ -46,15 +46,15 @@ class MultiLabelDataset(ImageFiles):
         self.index = index_paths(((path, 0) for path in self._read(rows, skipped)), skipped)
         if not rows:
             raise DataError(
-                f"the list file {cls_label_path!r} has no line with an image: expected 'PATH<tab>0,1' lines"
+                f"the list file {cls_label_path!r} lists no images: expected lines such as 'image.jpg<tab>0,1,0'"
             )
         self.labels = np.stack(rows)
         if (self.labels < 0).all():
-            raise DataError(f"{cls_label_path}: expected known labels (0 or 1), got -1 (unknown) in all places")
-        self.ratio = _share_of_positives(self.labels) if label_ratio else None
+            raise DataError(f"{cls_label_path}: expected labels of 0 or 1, got only -1 (unknown)")
+        self.ratio = _positive_fraction(self.labels) if label_ratio else None
 
     def _read(self, rows: list[np.ndarray], skipped: list[int]) -> Iterator[str]:
-        """The paths; the labels go into `rows`, numbers of blank lines into `skipped`."""
+        """Yield the paths; append the labels to `rows`, and the numbers of blank lines to `skipped`."""
         try:
             text = read_plain_file(self.list_file).decode("utf-8-sig")
         except OSError as error:
@@ -62,7 +62,7 @@ class MultiLabelDataset(ImageFiles):
                 f"cannot read the list file {self.list_file!r} ({error.strerror}): correct dataset.cls_label_path"
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.list_file}: expected text in UTF-8, got other bytes: save it so") from error
+            raise DataError(f"{self.list_file}: expected UTF-8 text, got other bytes: save it as UTF-8") from error
         for number, line in enumerate(text.split("\n"), start=1):
             line = line.strip(" \t\r")
             if not line:
@@ -72,7 +72,7 @@ class MultiLabelDataset(ImageFiles):
             values = [VALUES.get(value) for value in match[2].split(",")] if match else [None]
             if match is None or None in values or "\0" in line:
                 raise DataError(
-                    f"{self.list_file}, line {number}: expected 'PATH<tab>' and values 0, 1 or -1 joined by commas, "
+                    f"{self.list_file}, line {number}: expected 'PATH<tab>' and values 0, 1 or -1 separated by commas, "
                     f"got {line[:120]!r}: correct the line"
                 )
             self._check_width(len(values), number, rows)
@@ -96,7 +96,7 @@ class MultiLabelDataset(ImageFiles):
         return f"{self.list_file}, line {self.index.line(index)}"
 
 
-def _share_of_positives(labels: np.ndarray) -> np.ndarray:
-    """Of each class the share of 1 among the known labels (N x C); 0 where none is known."""
+def _positive_fraction(labels: np.ndarray) -> np.ndarray:
+    """Return the fraction of 1 among the known labels (N x C) of each class; 0 if none is known."""
     known = np.maximum((labels >= 0).sum(axis=0), 1)
     return ((labels == 1).sum(axis=0) / known).astype(np.float32)

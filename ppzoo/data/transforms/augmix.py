@@ -1,4 +1,4 @@
-"""AugMix: chains of operations on one image, mixed with each other and with the image.
+"""AugMix: chains of operations applied to an image, mixed with each other and with the image.
 
 Hendrycks et al.: "AugMix: A Simple Data Processing Method to Improve Robustness and Uncertainty", arXiv:1912.02781.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ppzoo.data.transforms.operations import operate, sign
+from ppzoo.data.transforms.operations import apply_operation, random_sign
 from ppzoo.data.transforms.pixels import check_at_least, check_probability, to_pil
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError
@@ -23,7 +23,7 @@ DEPTHS = (1, 2, 3)
 
 
 def draw_mixture(alpha: float, width: int, random: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Weights of `width` chains, from a Dirichlet distribution, and the share of all chains, from a beta one."""
+    """Draw the weights of `width` chains (Dirichlet distribution) and the weight of all chains (beta distribution)."""
     return random.dirichlet([alpha] * width).astype(np.float32), float(np.float32(random.beta(alpha, alpha)))
 
 
@@ -34,10 +34,12 @@ def mix_chains(
     link: Callable[[Image.Image], Image.Image],
     random: np.random.Generator,
 ) -> np.ndarray:
-    """The weighed sum of what chains of `link` make of an image, in float.
+    """Return the weighted sum of chains of operations applied to an image, as float64.
 
     Args:
-        depth: links of a chain; below 1: one to three at random.
+        weights: weight of each chain.
+        depth: operations per chain; below 1: one to three at random.
+        link: applies one random operation.
     """
     total = np.zeros(np.asarray(image).shape)
     for weight in weights:
@@ -50,14 +52,14 @@ def mix_chains(
 
 @TRANSFORMS.register
 class AugMix:
-    """Mix an image with chains of operations on it.
+    """Mix an image with chains of operations applied to it.
 
     Args:
         prob: probability of mixing.
         aug_prob_coeff: parameter of the Dirichlet and beta distributions of the weights.
         mixture_width: number of chains.
-        mixture_depth: operations of a chain; -1: one to three at random.
-        aug_severity: magnitudes are uniform from 0.1 to this, at most 10.
+        mixture_depth: operations per chain; -1: one to three at random.
+        aug_severity: magnitudes are uniform in [0.1, aug_severity]; at most 10.
 
     Raises:
         ConfigError: an option out of its range.
@@ -74,9 +76,9 @@ class AugMix:
     ) -> None:
         self.prob = check_probability("AugMix.prob", prob)
         if not aug_prob_coeff > 0:
-            raise ConfigError(f"AugMix.aug_prob_coeff: expected above 0, got {aug_prob_coeff!r}")
+            raise ConfigError(f"AugMix.aug_prob_coeff: expected a number above 0, got {aug_prob_coeff!r}")
         if not 0.1 <= aug_severity <= 10:
-            raise ConfigError(f"AugMix.aug_severity: expected 0.1 to 10, got {aug_severity!r}")
+            raise ConfigError(f"AugMix.aug_severity: expected a number from 0.1 to 10, got {aug_severity!r}")
         self.alpha, self.severity = aug_prob_coeff, aug_severity
         self.width = int(check_at_least("AugMix.mixture_width", mixture_width, 1))
         self.depth = mixture_depth
@@ -86,28 +88,28 @@ class AugMix:
         if random.random() > self.prob:
             return image
         weights, share = draw_mixture(self.alpha, self.width, random)
-        chains = mix_chains(pixels, weights, self.depth, lambda part: self._change(part, random), random)
+        chains = mix_chains(pixels, weights, self.depth, lambda part: self._apply_random(part, random), random)
         share32 = np.float32(share)
         return ((1 - share32) * image + share * chains.reshape(image.shape)).astype(np.uint8)
 
-    def _change(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
+    def _apply_random(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
         name = OPERATIONS[random.integers(len(OPERATIONS))]
         level = random.uniform(0.1, self.severity) / 10
-        return operate(
+        return apply_operation(
             image, name, self._amount(name, level, image, random), resample=Image.Resampling.BILINEAR, fill=(0, 0, 0)
         )
 
     @staticmethod
     def _amount(name: str, level: float, image: Image.Image, random: np.random.Generator) -> float:
-        """The amount at a level from 0.01 to 1; whole numbers but for shears."""
+        """Return the amount of an operation at a level from 0.01 to 1; an integer except for shears."""
         if name == "Posterize":
             return 4 - int(level * 4)
         if name == "Solarize":
             return 256 - int(level * 256)
         if name.startswith("Shear"):
-            return level * 0.3 * sign(random)
+            return level * 0.3 * random_sign(random)
         if name == "Rotate":
-            return int(level * 30) * sign(random)
+            return int(level * 30) * random_sign(random)
         if name.startswith("Translate"):
-            return int(level * (image.width if name == "TranslateX" else image.height) / 3) * sign(random)
+            return int(level * (image.width if name == "TranslateX" else image.height) / 3) * random_sign(random)
         return 0

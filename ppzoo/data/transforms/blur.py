@@ -13,15 +13,15 @@ SMALLEST_KERNEL = 5
 
 @TRANSFORMS.register
 class BlurImage:
-    """Blur some of the images, half of these as by a shake of the camera, half with a Gaussian.
+    """Blur images, with equal probability by motion blur or Gaussian blur.
 
-    The sides of the kernel are odd, from 5 up to below a maximum, each as likely. After a shake the values are spread
-    over 0 to 255.
+    The kernel sizes are odd, at least 5 and below a maximum, with equal probability. After motion blur the values are
+    stretched to [0, 255].
 
     Args:
         ratio: probability of blurring.
-        motion_max_ksize, gaussian_max_ksize: bound of the kernel's side, above 5.
-        motion_max_angle: largest angle of a shake in degrees.
+        motion_max_ksize, gaussian_max_ksize: kernel sizes are below this; at least 6.
+        motion_max_angle: largest angle of the motion in degrees.
 
     Raises:
         ConfigError: an option out of its range.
@@ -50,12 +50,12 @@ class BlurImage:
             blurred = cv2.GaussianBlur(image, (int(sides[0]), int(sides[1])), 0)
         else:
             side = random.choice(np.arange(SMALLEST_KERNEL, self.motion_max_ksize, 2))
-            blurred = shake(image, int(side), int(random.integers(-self.motion_max_angle, self.motion_max_angle)))
+            blurred = motion_blur(image, int(side), int(random.integers(-self.motion_max_angle, self.motion_max_angle)))
         return blurred.reshape(image.shape)
 
 
-def shake(image: np.ndarray, side: int, degrees: int) -> np.ndarray:
-    """The mean along a line of `side` pixels, at `degrees` from the diagonal, spread over 0 to 255."""
-    turn = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1)
-    blurred = cv2.filter2D(image, -1, cv2.warpAffine(np.eye(side), turn, (side, side)) / side)
+def motion_blur(image: np.ndarray, side: int, degrees: int) -> np.ndarray:
+    """Average along a line of `side` pixels, at `degrees` from the diagonal, and stretch the values to [0, 255]."""
+    rotation = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1)
+    blurred = cv2.filter2D(image, -1, cv2.warpAffine(np.eye(side), rotation, (side, side)) / side)
     return cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX)

@@ -1,4 +1,4 @@
-"""Random changes of color and light."""
+"""Random changes of color and brightness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppzoo.errors import ConfigError, DataError
 
 
 def shift_hue(image: Image.Image, turn: float) -> Image.Image:
-    """Turn the hue, of 256 steps, by a share of the circle, from -0.5 to 0.5; gray images have none."""
+    """Shift the hue (256 steps) by a fraction of the circle, from -0.5 to 0.5; gray images are not changed."""
     if image.mode == "L":
         return image
     hue, saturation, value = image.convert("HSV").split()
@@ -29,10 +29,11 @@ class ColorJitter:
         prob: probability that anything is changed.
         brightness, contrast, saturation: [lowest, highest] factor, drawn uniformly; one number v: from max(0, 1 - v)
             to 1 + v.
-        hue: [lowest, highest] turn of the hue as a share of the circle, within [-0.5, 0.5]; one number v: from -v to v.
+        hue: [lowest, highest] shift of the hue as a fraction of the circle, within [-0.5, 0.5]; one number v: from -v
+            to v.
 
     Raises:
-        ConfigError: a range that cannot be.
+        ConfigError: an option out of its range.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ColorJitter:
             (_brightness, _factors("brightness", brightness)),
             (_contrast, _factors("contrast", contrast)),
             (_saturation, _factors("saturation", saturation)),
-            (shift_hue, _turns(hue)),
+            (shift_hue, _hue_shifts(hue)),
         ]
         self.changes = [(change, bounds) for change, bounds in chosen if bounds not in ((1.0, 1.0), (0.0, 0.0))]
 
@@ -78,11 +79,11 @@ def _saturation(image: Image.Image, factor: float) -> Image.Image:
 def _factors(name: str, value: float | list[float]) -> tuple[float, float]:
     bounds = [max(0.0, 1 - value), 1 + value] if isinstance(value, int | float) else list(value)
     if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
-        raise ConfigError(f"ColorJitter.{name}: expected a number from 0 on or [lowest, highest], got {value!r}")
+        raise ConfigError(f"ColorJitter.{name}: expected a number of 0 or more, or [lowest, highest], got {value!r}")
     return float(bounds[0]), float(bounds[1])
 
 
-def _turns(value: float | list[float]) -> tuple[float, float]:
+def _hue_shifts(value: float | list[float]) -> tuple[float, float]:
     bounds = [-value, value] if isinstance(value, int | float) else list(value)
     if len(bounds) != 2 or not -0.5 <= bounds[0] <= bounds[1] <= 0.5:
         raise ConfigError(f"ColorJitter.hue: expected 0 to 0.5, or [lowest, highest] within that, got {value!r}")
@@ -91,10 +92,10 @@ def _turns(value: float | list[float]) -> tuple[float, float]:
 
 @TRANSFORMS.register
 class RandomGrayscale:
-    """Take the color from some of the images, which keep three channels.
+    """Convert images to gray at random; they keep three channels.
 
     Args:
-        p: the probability.
+        p: probability of converting.
     """
 
     def __init__(self, *, p: float = 0.1) -> None:
@@ -107,7 +108,7 @@ class RandomGrayscale:
         return np.repeat(np.asarray(pixels.convert("L"))[:, :, np.newaxis], image.shape[2], axis=2)
 
 
-# Principal components of the colors of ImageNet, for pixels from 0 to 1.
+# Principal components of ImageNet's colors, for pixels in [0, 1].
 EIGENVALUES = np.array([0.2175, 0.0188, 0.0045], np.float32)
 EIGENVECTORS = np.array(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32
@@ -120,10 +121,10 @@ class PCALighting:
     """Add a random multiple of the principal components of ImageNet's colors to all pixels; the result is float32.
 
     Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", section 4.1.
-    It belongs behind NormalizeImage, for it is made for values of about 1.
+    It belongs after NormalizeImage, because its magnitude is for values around 1.
 
     Raises:
-        DataError: an image of other than three channels.
+        DataError: an image without exactly three channels.
     """
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -131,7 +132,7 @@ class PCALighting:
         pixels = channels_last(lit)
         if pixels.shape[2] != 3:
             raise DataError(
-                f"PCALighting: expected three channels, got the shape {image.shape}: leave it out, or set "
+                f"PCALighting: expected three channels, got shape {image.shape}: remove it, or set "
                 "NormalizeImage.channel_num to 3"
             )
         pixels += EIGENVECTORS @ (random.normal(0, DEVIATION, 3).astype(np.float32) * EIGENVALUES)

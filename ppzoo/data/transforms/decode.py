@@ -1,7 +1,7 @@
-"""From the bytes of an image file to pixels, whatever the file's kind: three channels of eight bits, or 1 or 4.
+"""Decoding image files of any format to 8-bit pixels with 3 channels (or 1 or 4).
 
-OpenCV decodes, as in PaddleClas; what it cannot read, Pillow may. Files are untrusted: the header is looked at
-before any pixel is decoded.
+OpenCV decodes, as in PaddleClas; Pillow reads what OpenCV cannot. Files are untrusted: the header is checked before
+any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -17,17 +17,26 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppzoo.data.transforms.jpeg import START, JpegHeader, jpeg_header, possible_sizes
+from ppzoo.data.transforms.crop import RandCropImage
+from ppzoo.data.transforms.geometry import ResizeImage, Window
+from ppzoo.data.transforms.jpeg_header import JPEG_START, JpegHeader, possible_frame_sizes, read_jpeg_header
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.host import MAX_PIXELS
 
 MAX_UINT16 = 65_535
-POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # how an EPS begins
+POSTSCRIPT_STARTS = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # of EPS files
 PNG_START = b"\x89PNG\r\n\x1a\n"
-TILE_WIDTH, TILE_HEIGHT = 322, 323  # tags of a TIFF
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TILE_WIDTH, TILE_HEIGHT = 322, 323  # TIFF tags
+BITS_PER_SAMPLE, SAMPLE_FORMAT = 258, 339  # TIFF tags
+UNSIGNED = 1  # value of SAMPLE_FORMAT
+PNM_STARTS = tuple(b"P%c" % kind for kind in b"123456Ff")
+ORIENTATION = 0x0112  # EXIF tag
+ROTATED = (5, 6, 7, 8)  # orientations that swap width and height
+DIVISORS = (8, 4, 2)
 
-# How OpenCV is asked for red, green, blue at 1 / N of the size.
+# OpenCV's flags for RGB at 1 / N of the size.
 REDUCED_RGB = {
     1: cv2.IMREAD_COLOR_RGB,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
@@ -35,48 +44,43 @@ REDUCED_RGB = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-PNM = tuple(b"P%c" % kind for kind in b"123456Ff")
-BITS, SIGN = 258, 339  # TIFF's tags BitsPerSample and SampleFormat
-UNSIGNED = 1
-
-# What Pillow's readers raise for broken or hostile files.
-BROKEN = (
+# What Pillow raises for broken or hostile files.
+PILLOW_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
-# A broken file is reported once, as a DataError. OpenCV 5 has moved the function.
+# Silence OpenCV's own messages: a broken file is reported once, as a DataError. OpenCV 5 has moved the function.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
 
 
 @TRANSFORMS.register
 class DecodeImage:
-    """Bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x `channels` uint8.
+    """Decode the bytes of an image file (JPEG, PNG, WebP, GIF, BMP, TIFF, ...) to H x W x `channels` uint8.
 
-    Gray and palette images get three equal or looked-up channels, CMYK is converted, an alpha channel is dropped, and
-    of an animation the first frame is taken. White is 65535 in images of 16 bits (their upper bytes are kept), 1 in
-    those of floating-point numbers, and the file's own maximum in PGM and PPM; of integers with a sign or more than 16
-    bits it is not known, and these are refused.
+    Gray and palette images are converted to RGB, CMYK too; the alpha channel is dropped, and of an animation the first
+    frame is decoded. White is 65535 in 16-bit images (their upper bytes are kept), 1 in floating-point images, and the
+    maximum given by the file in PGM and PPM. Signed integers and integers of more than 16 bits have no defined white
+    and are an error.
 
-    An image that is decoded already (H x W x 3 or x 1 uint8, RGB or gray) passes as if it had just been decoded, so
-    that one list of transforms serves files and arrays.
+    A decoded image (H x W x 3 or H x W x 1 uint8, RGB or gray) passes as if it had just been decoded, so one list of
+    transforms works for files and arrays.
 
     Args:
         to_rgb: channels in the order red, green, blue; else blue, green, red.
-        to_np: accepted for PaddleClas's files, without effect: images are arrays here in either case.
-        channel_first: answer 3 x H x W.
-        backend: decoder. "cv2" turns the image upright where EXIF says so, "pil" does not.
-        channels: 3; 1: gray; 4: with the alpha channel, which is 255 where the file has none.
-        reduced: decode JPEGs at 1/2, 1/4 or 1/8 where the `RandCropImage` or `ResizeImage` that must follow then still
-            has this many pixels, at least, for each of the result's, in either direction. 1: it never enlarges what it
-            would have shrunk; 0.5: faster, and softer. The pixels differ from those of the whole image, resized. None:
-            decode all of it.
+        to_np: accepted for PaddleClas's configurations, without effect: images are always arrays.
+        channel_first: return 3 x H x W.
+        backend: decoder: "cv2" applies the EXIF orientation, "pil" does not.
+        channels: 3; 1: gray; 4: with the alpha channel, which is 255 if the file has none.
+        reduced: decode JPEGs at 1/2, 1/4 or 1/8 of their size if the `RandCropImage` or `ResizeImage` that must follow
+            then still has at least this many input pixels per output pixel, in either direction. 1: never upsample
+            what would have been downsampled; 0.5: faster, and less sharp. The pixels differ from those of full
+            decoding. None: decode at full size.
 
     Raises:
-        ConfigError: another back end or number of channels, or `reduced` where it cannot be.
-        DataError: not an image, a broken one, one of more than `MAX_PIXELS` pixels, or one of integers with a sign or
-            more than 16 bits, or of floating-point numbers outside 0 to 1.
+        ConfigError: an unknown backend or number of channels, or `reduced` with options that do not allow it.
+        DataError: not an image, a broken one, one of more than `MAX_PIXELS` pixels, or one of signed integers, of
+            integers of more than 16 bits, or of floating-point numbers outside [0, 1].
     """
 
     def __init__(
@@ -96,7 +100,10 @@ class DecodeImage:
         if reduced is not None and not 0 < reduced <= 1:
             raise ConfigError(f"DecodeImage.reduced: expected a number above 0 and at most 1, got {reduced!r}")
         if reduced is not None and (backend.lower(), channels, channel_first) != ("cv2", 3, False):
-            raise ConfigError("DecodeImage.reduced: expected backend 'cv2', 3 channels and no channel_first beside it")
+            raise ConfigError(
+                "DecodeImage.reduced: expected backend 'cv2', channels 3 and channel_first False with it, got "
+                f"backend {backend!r}, channels {channels} and channel_first {channel_first}"
+            )
         self.channels, self.reduced = channels, reduced
         self.to_rgb, self.channel_first, self.backend = to_rgb, channel_first, backend.lower()
 
@@ -109,7 +116,7 @@ class DecodeImage:
         return self._arrange(pixels)
 
     def decode_reduced(self, data: bytes, divisor: int) -> np.ndarray:
-        """The image of a JPEG whose header has been checked, at 1 / `divisor` of its size where that is possible."""
+        """Decode a JPEG whose header has been checked at 1 / `divisor` of its size, if the decoder can."""
         return self._arrange(_decode_cv2(data, divisor))
 
     def _arrange(self, pixels: np.ndarray) -> np.ndarray:
@@ -131,21 +138,21 @@ class DecodeImage:
 def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, channels):
         raise DataError(
-            f"expected encoded bytes or an H x W x 3 uint8 array, got an array of shape {image.shape} and type "
+            f"expected encoded bytes or an H x W x 3 uint8 array, got shape {image.shape} and data type "
             f"{image.dtype}: pass RGB pixels from 0 to 255"
         )
     return image
 
 
 def check_header(data: bytes) -> JpegHeader | None:
-    """Refuse what is no image, and what would fill the memory; the header of an ordinary JPEG.
+    """Check that `data` is an image of at most `MAX_PIXELS` pixels; return its header if it is an ordinary JPEG.
 
     Raises:
-        DataError: it is refused.
+        DataError: it is not an image, or too large.
     """
     if not data:
         raise DataError("expected an image, got an empty file: replace or remove it")
-    header = jpeg_header(data)
+    header = read_jpeg_header(data)
     sizes = [header[:2]] if header else _sizes(data)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
     if width * height > MAX_PIXELS:
@@ -154,47 +161,47 @@ def check_header(data: bytes) -> JpegHeader | None:
 
 
 @contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
-    """An image in Pillow, which has read its header.
+def open_image(data: bytes) -> Iterator[Image.Image]:
+    """Open an image with Pillow, which reads its header.
 
     Raises:
-        DataError: it is no image or a broken one, as the header shows or what is done with the image.
+        DataError: opening or using the image shows that it is broken, or not an image.
     """
     try:
-        if data.startswith(POSTSCRIPT):
+        if data.startswith(POSTSCRIPT_STARTS):
             raise ValueError("Pillow would run Ghostscript")
         with Image.open(io.BytesIO(data)) as image:
             yield image
     except Image.DecompressionBombError:
         raise DataError(f"expected at most {MAX_PIXELS} pixels, got more: scale the image down") from None
-    except BROKEN as error:
+    except PILLOW_ERRORS as error:
         kind = "a file that is not an image or is damaged"
-        if data.startswith(TIFF):
-            kind = "a TIFF that is damaged or whose pixels are not of 8 or 16 bits"
+        if data.startswith(TIFF_STARTS):
+            kind = "a TIFF that is damaged or whose pixels do not have 8 or 16 bits"
         raise DataError(f"expected an image, got {kind}: replace or remove it") from error
 
 
 def _sizes(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of an image, and of whatever else in the file a decoder may make room for."""
-    with opened(data) as image:
+    """Return width and height of an image, and of everything else in the file for which a decoder can allocate."""
+    with open_image(data) as image:
         width, height = image.size
         if not (width and height):
             raise ValueError("an image without pixels")
-        tags = getattr(image, "tag_v2", {})  # of a TIFF
+        tags = getattr(image, "tag_v2", {})  # TIFF tags
         tile = int(tags.get(TILE_WIDTH, 0)), int(tags.get(TILE_HEIGHT, 0))
-    return [(width, height), tile, *(possible_sizes(data) if data.startswith(START) else [])]
+    return [(width, height), tile, *(possible_frame_sizes(data) if data.startswith(JPEG_START) else [])]
 
 
-def _has_range(data: bytes) -> bool:
-    """Whether the file says which value is white, or should: OpenCV takes 255 for it, or 65535, in any case."""
-    if not data.startswith(TIFF):
-        return data.startswith(PNM)
-    with opened(data) as image:
+def _defines_white(data: bytes) -> bool:
+    """Whether white can differ from 255 or 65535, which OpenCV assumes: in PNM and some TIFF files."""
+    if not data.startswith(TIFF_STARTS):
+        return data.startswith(PNM_STARTS)
+    with open_image(data) as image:
         return image.mode == "F" or image.mode.startswith("I")
 
 
 def _decode_cv2(data: bytes, divisor: int = 1) -> np.ndarray:
-    if _has_range(data):
+    if _defines_white(data):
         return _decode_pil(data, upright=True)
     pixels = None
     if not _is_truncated_png(data):
@@ -204,31 +211,31 @@ def _decode_cv2(data: bytes, divisor: int = 1) -> np.ndarray:
 
 
 def _is_truncated_png(data: bytes) -> bool:
-    """Whether a PNG ends within one of its chunks, for which OpenCV allocates what the chunk's length says."""
+    """Whether a PNG ends within a chunk: OpenCV would allocate whatever length the chunk's header gives."""
     if not data.startswith(PNG_START):
         return False
-    place, end = len(PNG_START), len(data)
-    while place + 8 <= end and data[place + 4 : place + 8] != b"IEND":
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return place > end
+    offset, end = len(PNG_START), len(data)
+    while offset + 8 <= end and data[offset + 4 : offset + 8] != b"IEND":
+        offset += 12 + int.from_bytes(data[offset : offset + 4], "big")
+    return offset > end
 
 
 def _decode_pil(data: bytes, mode: str = "RGB", upright: bool = False) -> np.ndarray:
-    with opened(data) as image:
-        image.verify()  # a PNG's checksums, which are not looked at when its pixels are decoded
-    with opened(data) as image:
+    with open_image(data) as image:
+        image.verify()  # the checksums of a PNG, which decoding does not verify
+    with open_image(data) as image:
         if upright:
             ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "F" or image.mode.startswith("I"):  # which convert() would clip
-            return np.repeat(_scaled(image)[:, :, np.newaxis], 3, axis=2)
+            return np.repeat(_to_8_bits(image)[:, :, np.newaxis], 3, axis=2)
         return np.array(image.convert(mode))
 
 
-def _scaled(image: Image.Image) -> np.ndarray:
-    """The pixels of an image of one channel of more than 8 bits, as bytes.
+def _to_8_bits(image: Image.Image) -> np.ndarray:
+    """Convert a one-channel image of more than 8 bits to H x W uint8.
 
     Raises:
-        DataError: it is not known which of its values is white.
+        DataError: its value of white is not defined.
     """
     values = np.asarray(image)
     if image.mode == "F":
@@ -240,11 +247,53 @@ def _scaled(image: Image.Image) -> np.ndarray:
             )
         return np.rint(values * 255).astype(np.uint8)
     tags = getattr(image, "tag_v2", None) or {}
-    bits, sign = max(tags.get(BITS, (16,))), tags.get(SIGN, (UNSIGNED,))[0]
-    if bits > 16 or sign != UNSIGNED or not (values.min() >= 0 and values.max() <= MAX_UINT16):
-        kind = "" if sign == UNSIGNED else " with a sign"
+    bits, sample_format = max(tags.get(BITS_PER_SAMPLE, (16,))), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0]
+    if bits > 16 or sample_format != UNSIGNED or not (values.min() >= 0 and values.max() <= MAX_UINT16):
+        kind = "" if sample_format == UNSIGNED else "signed "
         raise DataError(
-            f"expected pixels of 8 or 16 bits, got integers of {max(bits, 16)} bits{kind}, of which it is not"
-            " known how many are white: save the image with 8 or 16 bits"
+            f"expected pixels of 8 or 16 bits, got {kind}integers of {max(bits, 16)} bits, which do not define the"
+            " value of white: save the image with 8 or 16 bits"
         )
     return (values >> 8).astype(np.uint8)
+
+
+class ReducedDecode:
+    """`DecodeImage` and the transform after it: draws the crop first, then decodes the JPEG as small as allowed.
+
+    A JPEG stores blocks of 8 x 8 pixels as sums of cosines. Decoding without the higher frequencies gives blocks of
+    4, 2 or 1 pixels for less work. The crop is the one that would be drawn without it.
+
+    Raises:
+        ConfigError: the next transform is neither `RandCropImage` nor `ResizeImage`.
+    """
+
+    def __init__(self, decode: DecodeImage, resize: object) -> None:
+        if not isinstance(resize, RandCropImage | ResizeImage):
+            raise ConfigError(
+                "DecodeImage.reduced: expected RandCropImage or ResizeImage as the next transform, got "
+                f"{type(resize).__name__ if resize else 'none'}: put one there or remove reduced"
+            )
+        assert decode.reduced is not None
+        self.decode, self.resize, self.min_ratio = decode, resize, decode.reduced
+
+    def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
+        header = check_header(image) if isinstance(image, bytes) else None
+        if header is None or not isinstance(image, bytes):
+            return self.resize(self.decode(image, random), random)
+        width, height = _upright_size(image, header)
+        window = self.resize.window(height, width, random)
+        pixels = self.decode.decode_reduced(image, self._divisor(window))
+        return window.scaled(pixels.shape[1] / width, pixels.shape[0] / height).of(pixels)
+
+    def _divisor(self, window: Window) -> int:
+        ratio = min(window.width / window.size[0], window.height / window.size[1])
+        return next((divisor for divisor in DIVISORS if ratio / divisor >= self.min_ratio), 1)
+
+
+def _upright_size(data: bytes, header: JpegHeader) -> tuple[int, int]:
+    """Return width and height after applying the EXIF orientation."""
+    if header.has_exif:
+        with open_image(data) as image:
+            if image.getexif().get(ORIENTATION) in ROTATED:
+                return header.height, header.width
+    return header.width, header.height

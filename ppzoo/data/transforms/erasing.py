@@ -1,4 +1,4 @@
-"""Transforms that hide parts of an image; they work on either side of NormalizeImage and leave their input as it is."""
+"""Transforms that erase parts of an image, before or after NormalizeImage; they do not modify their input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from ppzoo.arithmetic import arithmetic
+from ppzoo.arithmetic import evaluate_arithmetic
 from ppzoo.data.transforms.pixels import channels_last, check_at_least, check_probability
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
@@ -16,24 +16,24 @@ from ppzoo.errors import ConfigError, DataError
 
 @TRANSFORMS.register
 class RandomErasing:
-    """Fill a random rectangle of some of the images.
+    """Erase a random rectangle.
 
-    Zhong et al.: "Random Erasing Data Augmentation", arXiv:1708.04896. Numbers may be arithmetic such as "1.0/3.0".
-    A fourth channel is left alone.
+    Zhong et al.: "Random Erasing Data Augmentation", arXiv:1708.04896. Numbers can be arithmetic such as "1.0/3.0".
+    A fourth channel is not erased.
 
     Args:
         EPSILON: probability of erasing.
-        sl, sh: lowest and highest area, as shares of the image's.
+        sl, sh: lowest and highest area, as fractions of the image's.
         r1: lowest height / width; the highest is 1 / r1.
-        mean: what the rectangle is filled with, one value a channel (mode "const").
-        attempt: how often another rectangle is drawn when one does not fit, before the image is left as it is.
+        mean: fill values, one per channel (mode "const").
+        attempt: number of rectangles to draw until one fits; if none does, the image is not changed.
         use_log_aspect: draw the logarithm of the aspect ratio uniformly, not the ratio itself.
-        mode: "const"; "rand": one normal value a channel; "pixel": normal noise. The latter two are for images behind
-            NormalizeImage.
+        mode: fill: "const": `mean`; "rand": one normally distributed value per channel; "pixel": normal noise. The
+            latter two need normalized images.
 
     Raises:
         ConfigError: an option out of its range.
-        DataError: noise for an image of bytes.
+        DataError: mode "rand" or "pixel" with a uint8 image.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class RandomErasing:
             raise ConfigError(f"RandomErasing: expected 0 < sl <= sh <= 1, got sl {sl!r} and sh {sh!r}")
         lowest = _number(r1)
         if not 0 < lowest <= 1:
-            raise ConfigError(f"RandomErasing.r1: expected above 0 and at most 1, got {r1!r}")
+            raise ConfigError(f"RandomErasing.r1: expected a number above 0 and at most 1, got {r1!r}")
         self.ratio = (math.log(lowest), -math.log(lowest)) if use_log_aspect else (lowest, 1 / lowest)
         self.use_log_aspect, self.mode = use_log_aspect, mode
         self.mean = [0.0, 0.0, 0.0] if mean is None else mean
         if len(self.mean) not in (1, 3):
-            raise ConfigError(f"RandomErasing.mean: expected one value a channel, got {mean!r}")
+            raise ConfigError(f"RandomErasing.mean: expected one value per channel, got {mean!r}")
         self.attempt = int(check_at_least("RandomErasing.attempt", attempt, 1))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -73,34 +73,37 @@ class RandomErasing:
                 ratio = math.exp(ratio)
             h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if h < height and w < width:
-                top, left = (int(random.integers(room, endpoint=True)) for room in (height - h, width - w))
+                top, left = (int(random.integers(most, endpoint=True)) for most in (height - h, width - w))
                 erased = image.copy()
                 part = channels_last(erased)[top : top + h, left : left + w, : min(channels, 3)]
-                part[:] = self._filling(part, random)
+                part[:] = self._fill_values(part, random)
                 return erased
         return image
 
-    def _filling(self, part: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _fill_values(self, part: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if self.mode == "const":
             return np.array(self.mean[: part.shape[2]])
         if part.dtype == np.uint8:
-            raise DataError(f"RandomErasing: mode {self.mode} is noise around 0: put it behind NormalizeImage")
+            raise DataError(
+                f"RandomErasing: expected normalized images with mode {self.mode}, got uint8: put it after "
+                "NormalizeImage"
+            )
         return random.normal(size=part.shape if self.mode == "pixel" else (1, 1, part.shape[2]))
 
 
 def _number(value: float | str) -> float:
-    return arithmetic(value) if isinstance(value, str) else value
+    return evaluate_arithmetic(value) if isinstance(value, str) else value
 
 
 @TRANSFORMS.register
 class Cutout:
-    """Set squares around random pixels to 0; what falls beyond the edge is lost.
+    """Set squares around random pixels to 0; squares are clipped at the edge.
 
     DeVries, Taylor: "Improved Regularization of Convolutional Neural Networks with Cutout", arXiv:1708.04552.
 
     Args:
         n_holes: number of squares.
-        length: their side.
+        length: side of the squares.
     """
 
     def __init__(self, *, n_holes: int = 1, length: int = 112) -> None:
@@ -120,8 +123,8 @@ class Cutout:
 class HideAndSeek:
     """Divide the image into squares of 16, 32, 44 or 56 pixels (or not at all) and set each to 0 with probability 1/2.
 
-    Singh, Lee: "Hide-and-Seek", arXiv:1704.04232. (PaddleClas takes height and width from the wrong axes of the
-    images that its own recipe gives it.)
+    Singh, Lee: "Hide-and-Seek", arXiv:1704.04232. (PaddleClas reads height and width from the wrong axes of the
+    images in its own recipe.)
     """
 
     sides = (0, 16, 32, 44, 56)
@@ -140,17 +143,17 @@ class HideAndSeek:
 
 @TRANSFORMS.register
 class GridMask:
-    """Set a grid of stripes to 0, of random spacing, place and angle.
+    """Set a grid of stripes with random spacing, offset and angle to 0.
 
     Chen et al.: "GridMask Data Augmentation", arXiv:2001.04086. The probability is the same in all epochs.
-    (PaddleClas means to raise it with the epoch, never learns the epoch, and so leaves every image as it is.)
+    (PaddleClas's increases with the epoch, but its epoch is never set, so that it changes no image.)
 
     Args:
-        d1, d2: the spacing of the stripes is at least d1 pixels and below d2.
-        rotate: the angle is a whole number of degrees from 0 to below this.
+        d1, d2: the spacing of the stripes in pixels is at least d1 and below d2.
+        rotate: the angle is an integer number of degrees, at least 0 and below this.
         ratio: width of the stripes / their spacing.
-        mode: 0 hides the stripes, 1 what is between them.
-        prob: probability of hiding.
+        mode: 0: set the stripes to 0; 1: set what is between them to 0.
+        prob: probability of applying the mask.
 
     Raises:
         ConfigError: an option out of its range.
@@ -187,7 +190,7 @@ class GridMask:
         return masked
 
     def mask(self, height: int, width: int, spacing: int, top: int, left: int, degrees: int) -> np.ndarray:
-        """1 between the stripes and 0 on them, H x W; a larger grid is turned and its center cut out."""
+        """Return the H x W mask, 1 between the stripes and 0 on them: the center of a larger, rotated grid."""
         stripe = int(spacing * self.ratio + 0.5)
         large_height, large_width = int(1.5 * height), int(1.5 * width)
         rows = (np.arange(large_height) - top) % spacing >= stripe

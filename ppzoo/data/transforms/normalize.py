@@ -1,4 +1,4 @@
-"""From pixels to what a network is fed: normalized, channels first."""
+"""Normalizing pixels and moving channels first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ppzoo.arithmetic import arithmetic
+from ppzoo.arithmetic import evaluate_arithmetic
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 
@@ -16,19 +16,19 @@ from ppzoo.errors import ConfigError, DataError
 class NormalizeImage:
     """(image * scale - mean) / std, in float32.
 
-    The value of a byte in a given channel is looked up in a table of 256, made with the same arithmetic: the result
-    is the same to the bit, without an intermediate image. It lies in memory with channels first, whatever its shape.
+    uint8 values are looked up in a table per channel, computed with the same arithmetic: the result is bit-identical
+    and needs no intermediate image. In memory it is always channels first, whatever its shape.
 
     Args:
         scale: factor on the pixels: a number, or arithmetic such as "1.0/255.0"; 1/255 by default.
-        mean, std: one value a channel; ImageNet's by default.
+        mean, std: one value per channel; ImageNet's by default.
         order: "chw" for C x H x W images; "" or "hwc" for H x W x C.
-        output_fp16: answer float16.
+        output_fp16: return float16.
         channel_num: 4 appends a channel of zeros.
 
     Raises:
-        ConfigError: options that cannot be carried out.
-        DataError: an image of another number of channels than `mean` and `std` are for.
+        ConfigError: an option out of its range.
+        DataError: an image whose number of channels differs from that of `mean` and `std`.
     """
 
     def __init__(
@@ -45,13 +45,15 @@ class NormalizeImage:
             raise ConfigError(f"NormalizeImage.order: expected 'chw', 'hwc' or '', got {order!r}")
         if channel_num not in (3, 4):
             raise ConfigError(f"NormalizeImage.channel_num: expected 3 or 4, got {channel_num}")
-        self.scale = np.float32(arithmetic(scale) if isinstance(scale, str) else 1 / 255 if scale is None else scale)
+        self.scale = np.float32(
+            evaluate_arithmetic(scale) if isinstance(scale, str) else 1 / 255 if scale is None else scale
+        )
         self.mean = np.array([0.485, 0.456, 0.406] if mean is None else mean, np.float32)
         self.std = np.array([0.229, 0.224, 0.225] if std is None else std, np.float32)
         if len(self.mean) != len(self.std) or not len(self.mean):
-            raise ConfigError(f"NormalizeImage: expected as many values in mean as in std, got {mean} and {std}")
+            raise ConfigError(f"NormalizeImage: expected mean and std of the same length, got {mean} and {std}")
         if not self.std.all():
-            raise ConfigError(f"NormalizeImage.std: expected values other than 0, got {std}")
+            raise ConfigError(f"NormalizeImage.std: expected no value of 0, got {std}")
         self.channel_first = order == "chw"
         self.dtype = np.float16 if output_fp16 else np.float32
         self.padding = channel_num - 3
@@ -71,31 +73,32 @@ class NormalizeImage:
         return result if self.channel_first else result.transpose(1, 2, 0)
 
     def check(self, image: np.ndarray) -> None:
-        """
+        """Check the shape of an image.
+
         Raises:
-            DataError: as for the class.
+            DataError: its number of channels differs from that of `mean` and `std`.
         """
         axis = 0 if self.channel_first else 2
         if image.ndim != 3 or image.shape[axis] != len(self.mean):
             raise DataError(
-                f"NormalizeImage: expected an image of {len(self.mean)} channels in axis {axis}, got the shape "
+                f"NormalizeImage: expected an image with {len(self.mean)} channels in axis {axis}, got shape "
                 f"{image.shape}: correct mean and std, or order"
             )
 
     @property
     def takes_batches(self) -> bool:
-        """Whether `batch` answers what the images one by one would."""
+        """Whether `batch` can be used with these options."""
         return not self.channel_first and not self.padding and self.dtype == np.float32
 
     def batch(self, images: np.ndarray) -> np.ndarray:
-        """N x H x W x C bytes to N x C x H x W float32, the same to the bit as one by one."""
+        """Normalize N x H x W x C uint8 to N x C x H x W float32, bit-identical to normalizing each image."""
         result = np.empty((len(images), images.shape[3], *images.shape[1:3]), np.float32)
         for image, target in zip(images, result, strict=True):
             self._look_up(cv2.split(image), target)
         return result
 
     def linear(self) -> tuple[np.ndarray, np.ndarray]:
-        """A factor and a summand a channel that together do what calling does, but for rounding."""
+        """Return scale and offset per channel: image * scale + offset equals the normalization up to rounding."""
         mean, std = self.mean.astype(np.float64), self.std.astype(np.float64)
         return (self.scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
@@ -104,7 +107,7 @@ class NormalizeImage:
             cv2.LUT(plane, table, dst=target)
 
     def _normalize(self, planes: np.ndarray) -> np.ndarray:
-        """C x H x W float32, changed in place."""
+        """Normalize C x H x W float32 in place."""
         planes *= self.scale
         planes -= self.mean.reshape(-1, 1, 1)
         planes /= self.std.reshape(-1, 1, 1)

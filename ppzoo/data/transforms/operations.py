@@ -1,4 +1,4 @@
-"""The operations that learned and random augmentation policies are made of, on Pillow images."""
+"""The operations of augmentation policies, on Pillow images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WITHOUT_AMOUNT: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def operate(
+def apply_operation(
     image: Image.Image,
     name: str,
     amount: float,
@@ -44,15 +44,15 @@ def operate(
     resample: Image.Resampling = Image.Resampling.NEAREST,
     fill: Fill = GRAY,
 ) -> Image.Image:
-    """One operation on a gray or RGB image.
+    """Apply one operation to a gray or RGB image.
 
     Args:
-        name: "ShearX", "ShearY" (amount: pixels a pixel), "TranslateX", "TranslateY" (pixels), "Rotate" (degrees,
-            counter-clockwise), "Color", "Contrast", "Brightness", "Sharpness" (factor; 1 changes nothing),
-            "Posterize" (bits that stay), "Solarize" (threshold), "SolarizeAdd" (what is added below 128),
-            "AutoContrast", "Equalize", "Invert" (none).
-        resample: how shears, translations and rotations look up pixels.
-        fill: what they leave uncovered.
+        name: "ShearX", "ShearY" (amount: shear factor), "TranslateX", "TranslateY" (pixels), "Rotate" (degrees,
+            counterclockwise), "Color", "Contrast", "Brightness", "Sharpness" (factor; 1 changes nothing),
+            "Posterize" (number of bits to keep), "Solarize" (threshold), "SolarizeAdd" (added to values below 128),
+            "AutoContrast", "Equalize", "Invert" (no amount).
+        resample: interpolation of shears, translations and rotations.
+        fill: value of the area that they leave uncovered.
     """
     if name in _WITHOUT_AMOUNT:
         return _WITHOUT_AMOUNT[name](image)
@@ -66,6 +66,6 @@ def operate(
     return image.transform(image.size, Image.Transform.AFFINE, _MATRICES[name](amount), resample, fillcolor=color)
 
 
-def sign(random: np.random.Generator) -> int:
-    """1 or -1."""
+def random_sign(random: np.random.Generator) -> int:
+    """Return 1 or -1 with equal probability."""
     return 1 - 2 * int(random.integers(2))

@@ -1,7 +1,7 @@
-"""The policies that AutoAugment found on ImageNet: pairs of operations, each with its probability and magnitude.
+"""The AutoAugment policies for ImageNet: pairs of operations, each with its probability and magnitude.
 
-Cubuk et al.: "AutoAugment: Learning Augmentation Policies from Data", arXiv:1805.09501, table 9; V0 is the one of the
-EfficientNet programs (Tan, Le, arXiv:1905.11946).
+Cubuk et al.: "AutoAugment: Learning Augmentation Policies from Data", arXiv:1805.09501, table 9. V0 is the policy in
+the code of EfficientNet (Tan, Le, arXiv:1905.11946).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """An operation, the probability of it, and its magnitude from 0 to 10."""
+    """An operation, its probability, and its magnitude from 0 to 10."""
 
     operation: str
     probability: float
@@ -18,7 +18,7 @@ class Step(NamedTuple):
 
 
 def _read(text: str) -> list[list[Step]]:
-    """A pair a line: "Posterize 0.4 8, Rotate 0.6 9"."""
+    """Parse one pair per line: "Posterize 0.4 8, Rotate 0.6 9"."""
     pairs = [[step.split() for step in line.split(",")] for line in text.strip().splitlines()]
     return [[Step(name, float(p), int(magnitude)) for name, p, magnitude in pair] for pair in pairs]
 

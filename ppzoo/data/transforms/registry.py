@@ -1,4 +1,4 @@
-"""The table of transforms, and what a transform is."""
+"""The registry of transforms, and their protocol."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ppzoo.registry import Registry
 
 
 class Transform(Protocol):
-    """One step of preprocessing; images are H x W x C unless the step says otherwise.
+    """A preprocessing step; images are H x W x C unless the transform says otherwise.
 
-    Steps that are not random ignore `random`; those that are draw from nothing else.
+    Random transforms draw from `random` only; others ignore it.
     """
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray: ...

@@ -1,4 +1,4 @@
-"""Random turns of images."""
+"""Random rotations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 
 from ppzoo.data.transforms.geometry import INTERPOLATIONS
-from ppzoo.data.transforms.pixels import check_probability, color
+from ppzoo.data.transforms.pixels import check_probability, parse_color
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, suggestion
 
 
 @TRANSFORMS.register
 class RandomRot90:
-    """Turn by 0, 90, 180 or 270 degrees, each as likely."""
+    """Rotate by 0, 90, 180 or 270 degrees with equal probability."""
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         return np.rot90(image, int(random.integers(4)))
@@ -23,15 +23,15 @@ class RandomRot90:
 
 @TRANSFORMS.register
 class RandomRotation:
-    """Turn some of the images by a random angle around their center.
+    """Rotate by a random angle.
 
     Args:
-        degrees: [lowest, highest] angle, counter-clockwise; one number: from its negative to it.
-        prob: probability of turning.
-        interpolation: one of OpenCV's, as in `ResizeImage`.
-        expand: make the result large enough for the whole turned image.
-        center: [x, y] to turn around; the center by default.
-        fill: value of what the image does not cover, one or three.
+        degrees: [lowest, highest] angle, counterclockwise; one number d: from -d to d.
+        prob: probability of rotating.
+        interpolation: as in `ResizeImage` with backend "cv2".
+        expand: enlarge the result so that it contains the complete rotated image.
+        center: [x, y] of the rotation center in pixels; the image's center by default.
+        fill: value of the uncovered area: one number, or one per channel.
 
     Raises:
         ConfigError: an option out of its range.
@@ -50,7 +50,7 @@ class RandomRotation:
         bounds = [-degrees, degrees] if isinstance(degrees, int | float) else list(degrees)
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             raise ConfigError(
-                f"RandomRotation.degrees: expected a number from 0 on or [lowest, highest], got {degrees!r}"
+                f"RandomRotation.degrees: expected a number of 0 or more, or [lowest, highest], got {degrees!r}"
             )
         codes = INTERPOLATIONS["cv2"]
         if interpolation not in codes:
@@ -59,32 +59,32 @@ class RandomRotation:
             )
         if center is not None and (len(center) != 2 or expand):
             raise ConfigError(
-                "RandomRotation.center: expected [x, y], and expand False; expand turns around the center"
+                f"RandomRotation.center: expected [x, y], without expand, got {center!r} with expand {expand}"
             )
         self.lowest, self.highest = bounds
         self.prob = check_probability("RandomRotation.prob", prob)
         self.code, self.expand, self.center = codes[interpolation], expand, center
-        self.fill = color("RandomRotation.fill", fill)
+        self.fill = parse_color("RandomRotation.fill", fill)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() >= self.prob:
             return image
-        return self.turn(image, random.uniform(self.lowest, self.highest))
+        return self.rotate(image, random.uniform(self.lowest, self.highest))
 
-    def turn(self, image: np.ndarray, degrees: float) -> np.ndarray:
-        """The image turned by an angle."""
+    def rotate(self, image: np.ndarray, degrees: float) -> np.ndarray:
+        """Rotate an image by an angle in degrees."""
         height, width = image.shape[:2]
         matrix = cv2.getRotationMatrix2D(self.center or (width / 2, height / 2), degrees, 1)
         if self.expand:
-            to_width, to_height = _extent(width, height, degrees)
+            to_width, to_height = _expanded_size(width, height, degrees)
             matrix[:, 2] += (to_width - width) / 2, (to_height - height) / 2
             width, height = to_width, to_height
-        turned = cv2.warpAffine(image, matrix, (width, height), flags=self.code, borderValue=self.fill)
-        return turned.reshape(height, width, image.shape[2])
+        rotated = cv2.warpAffine(image, matrix, (width, height), flags=self.code, borderValue=self.fill)
+        return rotated.reshape(height, width, image.shape[2])
 
 
-def _extent(width: int, height: int, degrees: float) -> tuple[int, int]:
-    """Sides of what covers a turned image, in whole pixels of its own grid."""
+def _expanded_size(width: int, height: int, degrees: float) -> tuple[int, int]:
+    """Return width and height, in pixels, of the bounding box of the rotated image."""
     cosine, sine = (round(abs(f(math.radians(degrees))), 15) for f in (math.cos, math.sin))
     sides = width * cosine + height * sine, width * sine + height * cosine
     return tuple(  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The augmentation policies of PyTorch Image Models (timm), which PaddleClas's recipes name by a string."""
+"""The augmentation policies of PyTorch Image Models (timm), given by a string as in PaddleClas's recipes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.data.transforms.augmix import draw_mixture, mix_chains
-from ppzoo.data.transforms.operations import Fill, operate, sign
+from ppzoo.data.transforms.operations import Fill, apply_operation, random_sign
 from ppzoo.data.transforms.pixels import check_probability, from_pil, to_pil
 from ppzoo.data.transforms.policies import IMAGENET, V0, Step
 from ppzoo.data.transforms.registry import TRANSFORMS
@@ -27,7 +27,7 @@ WARPS = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 RAND = ("AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", *COLORS, *WARPS[:4])
 AUGMIX = ("AutoContrast", *COLORS, "Equalize", "Rotate", "Posterize", "Solarize", *WARPS[:4])
 
-# What the option w0 makes of the choice among `RAND`.
+# Weights of the choice among `RAND` with option w0.
 WEIGHTS = {
     "Rotate": 0.3,
     **dict.fromkeys(("ShearX", "ShearY"), 0.2),
@@ -41,16 +41,17 @@ Posterize = Literal["decreasing", "increasing", "paper"]
 
 
 class Operator:
-    """Operations by timm's magnitudes, from 0 to 10.
+    """Applies operations with timm's magnitudes, from 0 to 10.
 
     Args:
-        deviation: of the normal noise on a magnitude.
-        increasing: colors deviate from 1 by the magnitude, and solarizing grows with it; else colors run from 0.1
-            to 1.9 with the magnitude, and solarizing shrinks.
-        posterize: bits that stay: from 0 to 4 with the magnitude ("decreasing"), from 4 to 0, or from 4 to 8 ("paper").
-        translation: share of the side at magnitude 10.
-        resamplings: one of them is drawn for each shear, translation and rotation.
-        fill: what these leave uncovered.
+        deviation: standard deviation of the normal noise on a magnitude.
+        increasing: the effect of color operations (in either direction) and of solarizing increases with the magnitude;
+            else the factor of color operations runs from 0.1 to 1.9, and solarizing decreases.
+        posterize: number of bits to keep: from 0 to 4 with the magnitude ("decreasing"), from 4 to 0 ("increasing"), or
+            from 4 to 8 ("paper").
+        translation: translation at magnitude 10, as a fraction of the side.
+        resamplings: one is drawn for each shear, translation and rotation.
+        fill: value of the area that these leave uncovered.
     """
 
     def __init__(
@@ -76,45 +77,46 @@ class Operator:
         if step.operation == "Posterize" and amount >= 8:
             return image
         resample = self.resamplings[random.integers(len(self.resamplings))]
-        return operate(image, step.operation, amount, resample=resample, fill=self.fill)
+        return apply_operation(image, step.operation, amount, resample=resample, fill=self.fill)
 
     def _amount(self, name: str, level: float, size: tuple[int, int], random: np.random.Generator) -> float:
-        """The amount at a level from 0 to 1."""
+        """Return the amount of an operation at a level from 0 to 1."""
         if name in WARPS:
             width, height = size
-            most = {"Rotate": 30, "TranslateX": self.translation * width, "TranslateY": self.translation * height}
-            return level * most.get(name, 0.3) * sign(random)
+            maximum = {"Rotate": 30, "TranslateX": self.translation * width, "TranslateY": self.translation * height}
+            return level * maximum.get(name, 0.3) * random_sign(random)
         if name in COLORS:
-            return 1 + 0.9 * level * sign(random) if self.increasing else 1.8 * level + 0.1
+            return 1 + 0.9 * level * random_sign(random) if self.increasing else 1.8 * level + 0.1
         if name == "Posterize":
             bits = int(level * 4)
             return {"decreasing": bits, "increasing": 4 - bits, "paper": bits + 4}[self.posterize]
         if name == "Solarize":
             return 256 - int(level * 256) if self.increasing else int(level * 256)
-        return int(level * 110)  # SolarizeAdd; the others take no amount
+        return int(level * 110)  # SolarizeAdd; the remaining operations have no amount
 
 
 @TRANSFORMS.register
 class TimmAutoAugment:
-    """An augmentation policy that a string describes, such as "rand-m9-mstd0.5-inc1".
+    """An augmentation policy given by a string such as "rand-m9-mstd0.5-inc1".
 
-    Sections are joined by "-"; the first is the policy:
-      rand: operations drawn at random, each done with probability 1/2. m: magnitude (10); n: number of operations (2);
-        mstd: deviation of the magnitude (0); inc1: effects grow with the magnitude; w0: draw by weights.
-      augmix: a mixture of chains of operations (arXiv:1912.02781). m: magnitude (3); w: chains (3); d: length of a
-        chain, or 1 to 3 at random; a: parameter of the distributions (1); mstd.
-      original, originalr: AutoAugment's pairs on ImageNet, the latter with posterizing that grows with the magnitude;
-      v0, v0r: those of the EfficientNet programs. mstd.
+    The sections of the string are joined by "-"; the first is the policy:
+      rand: random operations, each applied with probability 1/2. m: magnitude (10); n: number of operations (2);
+        mstd: standard deviation of the magnitude (0); inc1: effects increase with the magnitude; w0: weighted choice.
+      augmix: a mixture of chains of operations (arXiv:1912.02781). m: magnitude (3); w: number of chains (3); d: length
+        of a chain (1 to 3 at random); a: parameter of the distributions (1); mstd.
+      original, originalr: AutoAugment for ImageNet, the latter with posterizing that increases with the magnitude;
+      v0, v0r: the policy in the code of EfficientNet. mstd.
 
     Args:
-        prob: probability that anything is changed.
-        config_str: as above.
-        interpolation: "bilinear", "bicubic", or "random": one of the two each time.
-        img_size: accepted for PaddleClas's files, without effect: no policy translates by pixels.
-        mean: color, from 0 to 1, of what shears, translations and rotations leave uncovered; ImageNet's by default.
+        prob: probability of applying the policy.
+        config_str: see above.
+        interpolation: "bilinear", "bicubic", or "random": one of the two for each operation.
+        img_size: accepted for PaddleClas's configurations, without effect: no policy translates by pixels.
+        mean: color, from 0 to 1, of the area that shears, translations and rotations leave uncovered; ImageNet's by
+            default.
 
     Raises:
-        ConfigError: a string or an option that means nothing.
+        ConfigError: an invalid string or option.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ class TimmAutoAugment:
 
 Augment = Callable[[Image.Image, np.random.Generator], Image.Image]
 
-# The sections that a policy may have, with their defaults.
+# The sections of each policy, with their defaults.
 SECTIONS: dict[str, dict[str, float]] = {
     "rand": {"m": 10, "n": 2, "w": -1, "mstd": 0, "inc": 0},
     "augmix": {"m": 3, "w": 3, "d": -1, "a": 1, "mstd": 0},
@@ -184,7 +186,7 @@ def _policy(text: str, resamplings: list[Image.Resampling], fill: Fill) -> Augme
 
 
 def _parse(text: str) -> tuple[str, dict[str, float]]:
-    """The policy's name and all its sections' values."""
+    """Return the name of the policy and the values of its sections."""
     name, *sections = text.split("-")
     if name not in SECTIONS:
         raise ConfigError(f"TimmAutoAugment.config_str: expected a policy ({', '.join(SECTIONS)}), got {text!r}")
@@ -193,12 +195,12 @@ def _parse(text: str) -> tuple[str, dict[str, float]]:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)
         if not match or match[1] not in options:
             raise ConfigError(
-                f"TimmAutoAugment.config_str: expected sections {', '.join(options)} with a number each, "
+                f"TimmAutoAugment.config_str: expected sections {', '.join(options)}, each with a number, "
                 f"got {section!r} in {text!r}"
             )
         options[match[1]] = float(match[2])
     if options.get("w") not in (None, -1, 0) and name == "rand":
-        raise ConfigError(f"TimmAutoAugment.config_str: the only weights are w0, got {text!r}")
+        raise ConfigError(f"TimmAutoAugment.config_str: expected w0 or no w, got {text!r}")
     return name, options
 
 
@@ -211,7 +213,7 @@ def _draw_operations(
     weighted: bool,
     operator: Operator,
 ) -> Image.Image:
-    """Operations with replacement, or by `WEIGHTS` without."""
+    """Apply operations drawn with replacement, or by `WEIGHTS` without replacement."""
     shares = np.array([WEIGHTS[step.operation] for step in steps])
     chosen = (
         random.choice(len(steps), count, replace=False, p=shares / shares.sum())

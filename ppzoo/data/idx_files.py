@@ -1,7 +1,7 @@
-"""The IDX format of the MNIST family: big-endian dimensions, then unsigned bytes; plain or gzipped.
+"""Reading the IDX files of the MNIST family: big-endian dimensions, then unsigned bytes; plain or gzipped.
 
-Described at the end of LeCun, Cortes, Burges: "The MNIST database of handwritten digits". The file's own word on
-its size is never believed: the bytes must be exactly as many as the dimensions say.
+The format is described at the end of LeCun, Cortes, Burges: "The MNIST database of handwritten digits". Files are
+untrusted: the number of bytes must be exactly the product of the dimensions.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ppzoo.errors import DataError
 UNSIGNED_BYTE = 0x08
 CHUNK = 1 << 20
 MAX_BYTES = 1 << 30
-MAX_PACKING = 1032  # times, which is what DEFLATE reaches at best
+MAX_COMPRESSION_RATIO = 1032  # of DEFLATE
 
 
 def read_idx(folder: Path, name: str, dimensions: int) -> np.ndarray:
-    """The array in the IDX file `name` or `name`.gz of `folder`: uint8 with that many dimensions, none of them 0.
+    """Read the IDX file `name` or `name`.gz in `folder`: a uint8 array with `dimensions` dimensions, none of them 0.
 
     Raises:
-        DataError: the file is missing, cut short, too long, or not an IDX file of unsigned bytes.
+        DataError: the file is missing, truncated, too long, or not an IDX file of unsigned bytes.
     """
-    plain, packed = folder / name, folder / f"{name}.gz"
-    if not os.path.isfile(plain) and not os.path.isfile(packed):
-        raise DataError(f"expected {plain} or {packed}, neither is there: correct dataset.image_root")
-    file = plain if os.path.isfile(plain) else packed
+    plain, compressed = folder / name, folder / f"{name}.gz"
+    if not os.path.isfile(plain) and not os.path.isfile(compressed):
+        raise DataError(f"expected {plain} or {compressed}, found neither: correct dataset.image_root")
+    file = plain if os.path.isfile(plain) else compressed
     try:
         with file.open("rb") as stream:
             return _parse(stream if file is plain else gzip.GzipFile(fileobj=stream), file, dimensions)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {file} ({error}): fetch the file again") from error
+        raise DataError(f"cannot read {file} ({error}): download it again") from error
 
 
 def _parse(stream: io.BufferedIOBase, file: Path, dimensions: int) -> np.ndarray:
@@ -46,12 +46,12 @@ def _parse(stream: io.BufferedIOBase, file: Path, dimensions: int) -> np.ndarray
     if header[:4] != magic or len(header) < 4 + 4 * dimensions:
         raise DataError(
             f"{file}: expected an IDX file that starts with {magic.hex()}, got {header[:4].hex() or 'nothing'}: "
-            "fetch the file again"
+            "download it again"
         )
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
-    if not 0 < count <= min(MAX_BYTES, MAX_PACKING * file.stat().st_size):
-        raise DataError(f"{file}: its header asks for an array of shape {shape}, which cannot be: fetch the file again")
+    if not 0 < count <= min(MAX_BYTES, MAX_COMPRESSION_RATIO * file.stat().st_size):
+        raise DataError(f"{file}: the shape {shape} in its header does not fit the file's size: download it again")
     values = np.empty(count, np.uint8)
     received = 0
     while received < count and (step := stream.readinto(values[received : received + CHUNK].data)):
@@ -59,5 +59,5 @@ def _parse(stream: io.BufferedIOBase, file: Path, dimensions: int) -> np.ndarray
     more = stream.read(1)
     if received < count or more:
         found = "more" if more else str(received)
-        raise DataError(f"{file}: its header promises {count} bytes, got {found}: fetch the file again")
+        raise DataError(f"{file}: expected {count} bytes after the header, got {found}: download it again")
     return values.reshape(shape)

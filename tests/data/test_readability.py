@@ -7,7 +7,16 @@ from helpers.pictures import COLORS, paint
 
 from ppzoo.builders.use import find_images
 from ppzoo.cli import main
-from ppzoo.data import Compose, ImageFolder, ImageNetDataset, Samples, TarShards, images_below, unreadable, verify
+from ppzoo.data import (
+    Compose,
+    ImageFolder,
+    ImageNetDataset,
+    Samples,
+    TarShards,
+    find_unreadable,
+    iter_images,
+    readability,
+)
 from ppzoo.data.transforms import DecodeImage
 
 HIDDEN = ("._0.png", ".hidden.png", ".ipynb_checkpoints/0.png", "a/.git/0.png", "a/._0.PNG")
@@ -37,7 +46,7 @@ def visible(root):
 
 
 def test_hidden_files_and_folders_are_no_images(folder, capsys):
-    assert sorted(images_below(str(folder))) == visible(folder)
+    assert sorted(iter_images(str(folder))) == visible(folder)
     assert [str(file) for file in find_images(str(folder))] == visible(folder)
     assert [str(file) for file in find_images(f"{folder}/**/*.png")] == [
         file for file in visible(folder) if file.endswith("png")
@@ -54,7 +63,7 @@ def test_hidden_files_and_folders_are_no_images(folder, capsys):
 def test_a_hidden_folder_that_is_named_is_searched(folder):
     (folder / "red" / ".ipynb_checkpoints" / "0.png").unlink()
     moved = folder.rename(folder.with_name(".photos"))
-    assert len(list(images_below(str(moved)))) == 8
+    assert len(list(iter_images(str(moved)))) == 8
     assert len(ImageFolder(image_root=str(moved))) == 8
 
 
@@ -80,16 +89,16 @@ def listed(root, *names):
 
 @pytest.mark.parametrize("is_small", [True, False])
 def test_what_cannot_be_read_is_found(folder, monkeypatch, is_small):
-    monkeypatch.setattr(verify, "READ", 1000 if is_small else 1)
+    monkeypatch.setattr(readability, "MAX_DECODED", 1000 if is_small else 1)
     (folder / "empty.png").touch()
     (folder / "cut.png").write_bytes((folder / "red" / "0.png").read_bytes()[:300])
     (folder / "folder.png").mkdir()
     names = ["red/0.png", "none.png", "empty.png", "cut.png", "folder.png", "blue/0.png"] * 20
     samples = listed(folder, *names)
-    found = {failure.sample: failure.reason for failure in unreadable(samples)}
+    found = {failure.sample: failure.reason for failure in find_unreadable(samples)}
     broken = {1, 2, 3, 4} if is_small else {1, 2, 4}
     assert found.keys() == {index for index in range(120) if index % 6 in broken}
     assert "none.png" in found[1] and "No such file" in found[1] and "list.txt, line 2" in found[1]
-    shares = [unreadable(samples, part=part, parts=3) for part in range(3)]
+    shares = [find_unreadable(samples, part=part, parts=3) for part in range(3)]
     assert {failure.sample for share in shares for failure in share} == found.keys()
     assert sum(map(len, shares)) == len(found)

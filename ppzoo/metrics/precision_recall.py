@@ -1,4 +1,4 @@
-"""Precision over recall: of scores and of which samples are positive."""
+"""The precision-recall curve and average precision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def precision_recall(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall where all samples of at least some score are predicted, for every score, from the highest.
+    """Return precision and recall with each score as the threshold, from the highest.
 
     Args:
-        scores: N.
-        positive: N booleans, one of them true at least.
+        scores: (N,) scores.
+        positive: (N,) booleans, at least one of them true.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
@@ -20,12 +20,12 @@ def precision_recall(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarr
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Sum of the precisions, each by the gain of recall that comes with it."""
+    """Return the sum of the precisions, each multiplied by the increase of recall."""
     precision, recall = precision_recall(scores, positive)
     return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def eleven_point_precision(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Mean of the best precisions at a recall of 0, 0.1, ..., 1 or more."""
+    """Return the mean of the highest precisions at a recall of at least 0, 0.1, ..., 1."""
     precision, recall = precision_recall(scores, positive)
     return float(np.mean([precision[recall >= level].max() for level in np.arange(11) / 10]))

@@ -1,4 +1,4 @@
-"""What the process that reads does: samples, and batches of them, as arrays that can be handed to another process."""
+"""Reading batches of samples as arrays, in the training process or in a worker process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from ppzoo.data.batch_transforms import BatchTransform
 from ppzoo.data.samples import Key, Sample, Samples
 from ppzoo.errors import DataError
 
-HOW_TO_SKIP = "`on_error: skip` in the dataset section skips such images, `ppzoo data check CONFIG` lists them"
+SKIP_HINT = (
+    "set `on_error: skip` in the dataset section to skip such images, or list them with `ppzoo data check CONFIG`"
+)
 
 OnError = Literal["raise", "skip"]
-Empty = Callable[[tuple[int, ...], np.dtype], np.ndarray]
+Allocate = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 
 
-class Step(NamedTuple):
-    """The place of a batch: epoch, step, and the number of the process that trains on it."""
+class BatchId(NamedTuple):
+    """Which batch: epoch, step, and the rank of the process that trains on it."""
 
     epoch: int
     step: int
@@ -43,15 +45,15 @@ class Arrays(NamedTuple):
     indices: np.ndarray
 
 
-class Request(NamedTuple):
-    """A batch to be read."""
+class BatchRequest(NamedTuple):
+    """The batch to read: its epoch, step and rank, and the (epoch, index) of each sample."""
 
-    step: Step
+    step: BatchId
     keys: Sequence[Key]
 
 
-class Answer(NamedTuple):
-    """A batch that was read, None where nothing of it could be, and the samples that it lacks.
+class BatchResult(NamedTuple):
+    """A batch, None if none of its samples could be read, and the samples that were skipped.
 
     normalized: False if `Samples.normalize` is still to be applied to the images.
     """
@@ -61,25 +63,27 @@ class Answer(NamedTuple):
     normalized: bool = True
 
 
-class Reader:
-    """Reads samples and makes batches of them.
+class BatchReader:
+    """Reads samples and stacks them into batches.
 
-    The batch transforms' generator follows from (seed, epoch, step, rank): not from which process reads.
+    The batch transforms' generator is seeded with (seed, epoch, step, rank), so it does not depend on which process
+    reads.
 
     Args:
-        on_error: "raise": a sample that cannot be read is an error; "skip": it is left out of its batch.
+        on_error: "raise": a sample that cannot be read is an error; "skip": the batch is read without it.
     """
 
     def __init__(self, samples: Samples, batch_transforms: Sequence[BatchTransform], on_error: OnError) -> None:
         self.samples, self.batch_transforms, self.on_error = samples, batch_transforms, on_error
 
-    def __call__(self, request: Request, empty: Empty = np.empty) -> Answer:
-        """
+    def __call__(self, request: BatchRequest, empty: Allocate = np.empty) -> BatchResult:
+        """Read a batch.
+
         Args:
-            empty: makes the array of (shape, dtype) in which the images are put together.
+            empty: allocates the array of (shape, dtype) in which the images are stacked.
 
         Raises:
-            DataError: a sample cannot be read and may not be left out, or they do not make a batch.
+            DataError: a sample cannot be read and `on_error` is "raise", or the images differ in shape.
         """
         images: np.ndarray | None = None
         labels: list[np.int64 | np.ndarray] = []
@@ -91,7 +95,7 @@ class Reader:
                 sample = self.samples.read(key)
             except DataError as error:
                 if self.on_error == "raise":
-                    raise DataError(f"{error}; {HOW_TO_SKIP}") from error
+                    raise DataError(f"{error}; {SKIP_HINT}") from error
                 failures.append(Failure(key[1], str(error)))
                 continue
             if images is None:
@@ -102,17 +106,17 @@ class Reader:
             labels.append(sample.label)
             indices.append(sample.index)
         if images is None:
-            return Answer(None, failures)
+            return BatchResult(None, failures)
         arrays = Arrays(images[: len(labels)], np.array(labels), np.array(indices))
         if not self.batch_transforms:
-            return Answer(arrays, failures, normalized)
+            return BatchResult(arrays, failures, normalized)
         if not normalized:
             arrays = arrays._replace(images=self.samples.normalize(arrays.images))
-        return Answer(self._transform(arrays, request.step), failures)
+        return BatchResult(self._transform(arrays, request.step), failures)
 
-    def _transform(self, arrays: Arrays, step: Step) -> Arrays:
+    def _transform(self, arrays: Arrays, step: BatchId) -> Arrays:
         images, labels = arrays.images, arrays.labels
-        # The spawn key keeps this stream apart from those of samples (none) and orders (0).
+        # The spawn key separates this stream from those of samples (none) and orders (0).
         random = np.random.default_rng(np.random.SeedSequence((self.samples.seed, *step), spawn_key=(1,)))
         for transform in self.batch_transforms:
             images, labels = transform(images, labels, random)

@@ -1,0 +1,47 @@
+"""Checking before training whether images can be read, so that a broken one is not found after hours.
+
+Datasets of up to `MAX_DECODED` images are read and transformed completely, as for one evaluation without the network.
+For larger datasets only the files are checked (each exists and is not empty), in some microseconds per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppzoo.data.batch_reader import Failure
+from ppzoo.data.datasets import ImageFiles
+from ppzoo.data.duplicates import map_in_threads
+from ppzoo.data.samples import Samples
+from ppzoo.errors import DataError
+
+MAX_DECODED = 1000
+CHUNK = 50  # images per task of a thread
+
+
+def find_unreadable(samples: Samples, *, part: int = 0, parts: int = 1) -> list[Failure]:
+    """Return the samples that cannot be read, as far as the check shows it.
+
+    Args:
+        part, parts: check only part number `part` of `parts`, for several processes that share the work.
+    """
+    dataset, is_small = samples.dataset, len(samples) <= MAX_DECODED
+
+    def check(index: int) -> None:
+        if is_small:
+            samples.read((0, index))
+        elif isinstance(dataset, ImageFiles):
+            dataset.require_file(index)
+
+    def failures(indices: Sequence[int]) -> list[Failure]:
+        found = []
+        for index in indices:
+            try:
+                check(index)
+            except DataError as error:
+                found.append(Failure(index, str(error)))
+        return found
+
+    indices = range(part, len(samples), parts)
+    chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
+    found = map_in_threads(failures, chunks, workers=None, label="verifying", unit=f" x {CHUNK} images")
+    return [failure for in_chunk in found for failure in in_chunk]

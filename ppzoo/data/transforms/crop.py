@@ -1,0 +1,219 @@
+"""Crops: of the center, a corner, or a random part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from ppzoo.data.transforms.geometry import INTERPOLATIONS, Resize, ResizeImage, Window
+from ppzoo.data.transforms.pixels import check_at_least, check_output_size, parse_size, require_room
+from ppzoo.data.transforms.registry import TRANSFORMS, Transform
+from ppzoo.errors import ConfigError
+
+Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
+CORNERS: tuple[Corner, ...] = get_args(Corner)
+
+MARGIN = 2  # pixels; bilinear interpolation reads two
+
+
+@TRANSFORMS.register
+class CropImage:
+    """Crop the center.
+
+    Args:
+        size: side of a square, or [width, height].
+
+    Raises:
+        DataError: the image is smaller.
+    """
+
+    def __init__(self, *, size: int | list[int]) -> None:
+        self.width, self.height = parse_size("CropImage.size", size)
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        rows, columns = require_room("CropImage", image, self.width, self.height)
+        top, left = rows // 2, columns // 2
+        return image[top : top + self.height, left : left + self.width]
+
+
+@TRANSFORMS.register
+class CropCorner:
+    """Crop a corner. Four corners, the center, and their mirror images are the ten-crop evaluation.
+
+    Krizhevsky, Sutskever, Hinton: "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, 4.1.
+
+    Args:
+        size: side of a square, or [width, height].
+        corner: one of `CORNERS`.
+
+    Raises:
+        ConfigError: an unknown corner.
+        DataError: the image is smaller.
+    """
+
+    def __init__(self, *, size: int | list[int], corner: Corner) -> None:
+        if corner not in CORNERS:
+            raise ConfigError(f"CropCorner.corner: expected one of {', '.join(CORNERS)}, got {corner!r}")
+        self.width, self.height = parse_size("CropCorner.size", size)
+        self.vertical, self.horizontal = corner.split("_")
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        rows, columns = require_room("CropCorner", image, self.width, self.height)
+        top = 0 if self.vertical == "top" else rows
+        left = 0 if self.horizontal == "left" else columns
+        return image[top : top + self.height, left : left + self.width]
+
+
+@TRANSFORMS.register
+class RandCropImage:
+    """Crop a random area with a random aspect ratio, and resize it: "Inception" augmentation (RandomResizedCrop).
+
+    Szegedy et al.: "Going Deeper with Convolutions", arXiv:1409.4842, section 6. The aspect ratio is uniform in
+    `ratio`; the area is uniform in `scale`, both bounds of which are clipped to the largest area that fits with that
+    ratio; the position is uniform. This is PaddleClas's distribution, drawn without rejection.
+
+    Args:
+        size: side of a square, or [width, height], of the result.
+        scale: [lowest, highest] area, as fractions of the image's; [0.08, 1] by default.
+        ratio: [lowest, highest] width / height; [3/4, 4/3] by default.
+        interpolation: as in `ResizeImage`, or "random": bilinear or bicubic with equal probability.
+        use_log_aspect: draw the logarithm of the aspect ratio uniformly, not the ratio itself.
+        backend: as in `ResizeImage`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int | list[int],
+        scale: list[float] | None = None,
+        ratio: list[float] | None = None,
+        interpolation: str | None = None,
+        use_log_aspect: bool = False,
+        backend: str = "cv2",
+    ) -> None:
+        self.size = parse_size("RandCropImage.size", size)
+        self.scale = _range("RandCropImage.scale", [0.08, 1.0] if scale is None else scale)
+        self.ratio = _range("RandCropImage.ratio", [3 / 4, 4 / 3] if ratio is None else ratio)
+        names = ["bilinear", "bicubic"] if interpolation == "random" else [interpolation]
+        self.resizes = [Resize(name, backend) for name in names]
+        self.use_log_aspect = use_log_aspect
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return self.window(image.shape[0], image.shape[1], random).of(image)
+
+    def window(self, height: int, width: int, random: np.random.Generator) -> Window:
+        """Draw the crop of an image of that size."""
+        lowest, highest = self.ratio
+        if self.use_log_aspect:
+            ratio = math.exp(random.uniform(math.log(lowest), math.log(highest)))
+        else:
+            ratio = random.uniform(lowest, highest)
+        largest = min(width / height / ratio, height / width * ratio)
+        low, high = (min(bound, largest) for bound in self.scale)
+        area = width * height * random.uniform(low, high)
+        crop_width = min(max(int(math.sqrt(area * ratio)), 1), width)
+        crop_height = min(max(int(math.sqrt(area / ratio)), 1), height)
+        left = int(random.integers(width - crop_width, endpoint=True))
+        top = int(random.integers(height - crop_height, endpoint=True))
+        resize = self.resizes[0] if len(self.resizes) == 1 else self.resizes[random.integers(2)]
+        return Window(left, top, crop_width, crop_height, self.size, resize)
+
+
+def _range(name: str, bounds: list[float]) -> tuple[float, float]:
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigError(f"{name}: expected [lowest, highest] above 0, got {bounds!r}")
+    return bounds[0], bounds[1]
+
+
+@TRANSFORMS.register
+class RandCropImageV2:
+    """Crop a given size at a random position.
+
+    All positions are equally likely. (PaddleClas's crop can begin one pixel too far, and is then smaller.)
+
+    Args:
+        size: side of a square, or [width, height].
+
+    Raises:
+        DataError: the image is smaller.
+    """
+
+    def __init__(self, *, size: int | list[int]) -> None:
+        self.width, self.height = parse_size("RandCropImageV2.size", size)
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        rows, columns = require_room("RandCropImageV2", image, self.width, self.height)
+        top, left = random.integers(rows, endpoint=True), random.integers(columns, endpoint=True)
+        return image[top : top + self.height, left : left + self.width]
+
+
+@TRANSFORMS.register
+class CropImageAtRatio:
+    """Crop a centered square whose side is size / (size + pad) of the shorter side, and resize it.
+
+    Args:
+        size: side of the result.
+        pad: size + pad is the length to which the shorter side is scaled.
+        interpolation: as in `ResizeImage` with backend "cv2".
+    """
+
+    def __init__(self, *, size: int, pad: int, interpolation: str = "bilinear") -> None:
+        self.size = parse_size("CropImageAtRatio.size", size)[0]
+        self.ratio = size / (size + check_at_least("CropImageAtRatio.pad", pad, 0))
+        self.resize = Resize(interpolation, "cv2")
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        side = max(int(self.ratio * min(height, width)), 1)
+        top, left = (height - side) // 2, (width - side) // 2
+        return self.resize(image[top : top + side, left : left + side], self.size, self.size)
+
+
+class ResizedCrop:
+    """`ResizeImage` and the `CropImage` after it in one: the same pixels, without resizing all of the image.
+
+    That saves a fifth of the work for 256 pixels cropped to 224. OpenCV's result depends on the scale factor alone, not
+    on the pixels to the right of the crop or below it.
+    """
+
+    def __init__(self, resize: ResizeImage, crop: CropImage) -> None:
+        self.resize, self.crop = resize, crop
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        height, width, channels = image.shape
+        columns, rows = self.resize.window(height, width, random).size
+        left, top = (columns - self.crop.width) // 2, (rows - self.crop.height) // 2
+        if min(left, top) < 0:
+            return self.crop(self.resize(image, random), random)
+        right, bottom = left + self.crop.width, top + self.crop.height
+        check_output_size("ResizeImage", right, bottom)
+        part = image[: _input_pixels(bottom, height / rows, height), : _input_pixels(right, width / columns, width)]
+        code = self.resize.resize.code
+        resized = cv2.resize(part, None, fx=columns / width, fy=rows / height, interpolation=code)
+        return resized.reshape(*resized.shape[:2], channels)[top:bottom, left:right]
+
+
+def fuse_resized_crops(transforms: Sequence[Transform]) -> list[Transform]:
+    """Replace each bilinear `ResizeImage` by OpenCV, and the `CropImage` after it, by one `ResizedCrop`."""
+    fused: list[Transform] = []
+    for transform in transforms:
+        if isinstance(transform, CropImage) and fused and _is_bilinear(fused[-1]):
+            transform = ResizedCrop(fused.pop(), transform)  # type: ignore[arg-type]
+        fused.append(transform)
+    return fused
+
+
+def _is_bilinear(transform: Transform) -> bool:
+    if not isinstance(transform, ResizeImage):
+        return False
+    resize = transform.resize
+    return resize.backend == "cv2" and resize.code == INTERPOLATIONS["cv2"]["bilinear"]
+
+
+def _input_pixels(output_pixels: int, scale: float, available: int) -> int:
+    """Return how many input pixels, `scale` for each output pixel, the first `output_pixels` depend on."""
+    return min(math.ceil(output_pixels * scale) + MARGIN, available)
