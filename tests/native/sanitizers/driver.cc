@@ -146,7 +146,7 @@ Convolution convolution(const ConvShape& s, const Doubles& x, const Doubles& w, 
                         const Doubles& dy) {
   const int64_t rows = std::max<int64_t>(0, s.out_height()), columns = std::max<int64_t>(0, s.out_width());
   const int64_t in = s.channels / s.groups, out = s.out_channels / s.groups;
-  Convolution found{Doubles(s.output_size(), 0.0), Doubles(s.source_size(), 0.0), Doubles(s.weight_size(), 0.0),
+  Convolution found{Doubles(s.output_size(), 0.0), Doubles(s.input_size(), 0.0), Doubles(s.weight_size(), 0.0),
                     Doubles(s.out_channels, 0.0)};
   for (int64_t n = 0; n < s.images; ++n)
     for (int64_t i = 0; i < rows; ++i)
@@ -239,11 +239,11 @@ Case convolve_case(Random& random, Path path) {
   const ConvShape s = random_convolution(random, path);
   const bool biased = random.chance(0.5), adding = !biased && random.chance(0.3);
   Case result{words(s) + words({{"bias", biased}, {"add", adding}})};
-  const Floats x = random.normal(s.source_size()), w = random.normal(s.weight_size());
+  const Floats x = random.normal(s.input_size()), w = random.normal(s.weight_size());
   const Floats bias = random.normal(biased ? s.out_channels : 0), dy = random.normal(s.output_size());
   const Convolution expected = convolution(s, x.doubles(), w.doubles(), bias.doubles(), dy.doubles());
 
-  Floats y(s.output_size()), dx(s.source_size()), db(biased ? s.out_channels : 0);
+  Floats y(s.output_size()), dx(s.input_size()), db(biased ? s.out_channels : 0);
   Floats dw = random.normal(s.weight_size());
   Doubles total = expected.dw;
   for (int64_t i = 0; adding && i < dw.size(); ++i) total[i] += dw[i];
@@ -269,8 +269,8 @@ Norm statistics_of(const Doubles& x, int64_t rows, int64_t channels) {
     for (int64_t c = 0; c < channels; ++c) found.mean[c] += x[i * channels + c] / rows;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t c = 0; c < channels; ++c) {
-      const double centerd = x[i * channels + c] - found.mean[c];
-      found.variance[c] += centerd * centerd / rows;
+      const double centered = x[i * channels + c] - found.mean[c];
+      found.variance[c] += centered * centered / rows;
     }
   return found;
 }
@@ -322,7 +322,7 @@ Case norm_case(Random& random) {
   const int64_t size = rows * channels;
   const Floats x = random.normal(size, 2.0f, 1.0f), z = random.normal(residual ? size : 0);
   const Floats gamma = random.normal(channels), beta = random.normal(channels);
-  Floats moving_mean = random.normal(channels), moving_variance = random.normal(channels);
+  Floats running_mean = random.normal(channels), running_variance = random.normal(channels);
   Floats y(size), dx(size), dz(residual ? size : 0), mean(channels), inverse(channels), dgamma(channels);
   Floats dbeta(channels), dy = random.normal(size);
   const float epsilon = 1e-5f, momentum = 0.9f;
@@ -345,7 +345,7 @@ Case norm_case(Random& random) {
     const double factor = 1.0 / std::sqrt(batch.variance[c] + epsilon), hat = (x[i] - batch.mean[c]) * factor;
     expected_dx[i] = gamma[c] * factor * (expected_dz[i] - sums[c] / rows - hat * dots[c] / rows);
   }
-  Doubles expected_mean = moving_mean.doubles();
+  Doubles expected_mean = running_mean.doubles();
   for (int64_t c = 0; rows > 0 && c < channels; ++c) {
     expected_mean[c] = expected_mean[c] * momentum + batch.mean[c] * (1 - momentum);
   }
@@ -354,12 +354,12 @@ Case norm_case(Random& random) {
   if (rows > 0) {
     Moments moments(channels, x, rows);
     moments.add(x, rows);
-    settle(moments.statistics(), {gamma, beta, moving_mean, moving_variance, momentum, epsilon}, activation, mean,
+    finalize_statistics(moments.statistics(), {gamma, beta, running_mean, running_variance, momentum, epsilon}, activation, mean,
            inverse)
-        .all(x, to_add, rows, y);
+        .apply(x, to_add, rows, y);
   } else {
     std::fill_n(static_cast<float*>(mean), channels, 0.0f), std::fill_n(static_cast<float*>(inverse), channels, 1.0f);
-    Normalizer(channels, gamma, beta, activation).all(x, to_add, rows, y);
+    Normalizer(channels, gamma, beta, activation).apply(x, to_add, rows, y);
   }
   NormGradient gradient(channels, rows, gamma, beta, mean, inverse);
   gradient.add(x, residual ? static_cast<const float*>(y) : nullptr, dy, activation,
@@ -367,7 +367,7 @@ Case norm_case(Random& random) {
   gradient.finish(dgamma, dbeta);
   gradient.apply(x, residual ? dz : dy, residual ? Activation::kNone : activation, rows, dx);
   result.compare("y", y, expected_y);
-  result.compare("moving mean", moving_mean, expected_mean);
+  result.compare("moving mean", running_mean, expected_mean);
   if (residual) result.compare("dz", dz, expected_dz);
   result.compare("dgamma", dgamma, dots);
   result.compare("dbeta", dbeta, sums, 1.0);
@@ -380,9 +380,9 @@ Case convolve_statistics_case(Random& random) {
   const bool by_channel = random.chance(0.5);
   const ConvShape s = random_convolution(random, by_channel ? Path::kDepthwise : Path::kPointwise);
   Case result{words(s)};
-  Floats x = random.normal(s.source_size());
+  Floats x = random.normal(s.input_size());
   const Floats w = random.normal(s.weight_size());
-  if (!s.empty() && random.chance(0.3)) add_outliers(random, x, s.source_pixels(), s.channels);
+  if (!s.empty() && random.chance(0.3)) add_outliers(random, x, s.input_pixels(), s.channels);
   const bool normed = random.chance(0.5);
   const Activation activation = random.activation();
   const Floats scale = random.normal(s.channels), offset = random.normal(s.channels);
@@ -394,7 +394,7 @@ Case convolve_statistics_case(Random& random) {
   }
   const Doubles expected = convolution(s, seen, w.doubles(), {}, {}).y;
   Floats y(s.output_size());
-  const Input input(x, normed ? &norm : nullptr);
+  const KernelInput input(x, normed ? &norm : nullptr);
   const Statistics found = by_channel ? depthwise_convolve_statistics(s, input, w, y)
                                       : pointwise_convolve_statistics(s, input, w, y);
   result.compare("y", y, expected);
@@ -410,7 +410,7 @@ Case convolve_norm_case(Random& random) {
   const Activation activation = random.activation();
   Case result{words(s) + words({{"activation", static_cast<int>(activation)}})};
   const int64_t rows = s.output_pixels(), out = s.out_channels;
-  const Floats x = random.normal(s.source_size()), w = random.normal(s.weight_size()), raw = random.normal(rows * out);
+  const Floats x = random.normal(s.input_size()), w = random.normal(s.weight_size()), raw = random.normal(rows * out);
   const Floats gamma = random.normal(out, 0.1f, 1.0f), beta = random.normal(out), mean = random.normal(out, 0.1f);
   const Floats inverse = random.normal(out, 0.1f, 1.0f);
   Floats dy = random.normal(rows * out), draw(rows * out), dgamma(out), dbeta(out);
@@ -423,15 +423,15 @@ Case convolve_norm_case(Random& random) {
   gradient.finish(dgamma, dbeta);
   gradient.apply(raw, dy, activation, rows, draw);
   const Convolution expected = convolution(s, x.doubles(), w.doubles(), {}, draw.doubles());
-  const bool wanted = random.chance(0.8);
-  Floats dx(s.source_size(), 0.0f), dw(s.weight_size());
-  float* to = wanted ? static_cast<float*>(dx) : nullptr;
+  const bool needs_dx = random.chance(0.8);
+  Floats dx(s.input_size(), 0.0f), dw(s.weight_size());
+  float* to = needs_dx ? static_cast<float*>(dx) : nullptr;
   if (by_channel) {
     depthwise_gradients(s, gradient, activation, x, w, raw, dy, to, dw);
   } else {
     pointwise_gradients(s, gradient, activation, x, w, raw, dy, to, dw);
   }
-  if (wanted) result.compare("dx", dx, expected.dx);
+  if (needs_dx) result.compare("dx", dx, expected.dx);
   result.compare("dw", dw, expected.dw);
   return result;
 }
@@ -447,13 +447,13 @@ Case covariance_case(Random& random) {
   const Floats w = random.normal(out * channels);
   Doubles memory(Covariance::size(channels)), y(rows * out, 0.0);
   const Covariance covariance(rows, channels, memory.data());
-  covariance.of(x);
+  covariance.compute(x);
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t o = 0; o < out; ++o)
       for (int64_t c = 0; c < channels; ++c) {
         y[i * out + o] += static_cast<double>(x[i * channels + c]) * w[o * channels + c];
       }
-  compare_statistics(result, covariance.product(w, out), statistics_of(y, rows, out));
+  compare_statistics(result, covariance.product_statistics(w, out), statistics_of(y, rows, out));
   return result;
 }
 
@@ -471,7 +471,7 @@ Case inverted_residual_case(Random& random) {
   expand.height = large ? random.whole(60, 70) : random.whole(3, 12);
   expand.width = large ? random.whole(60, 70) : random.whole(3, 12);
   expand.channels = large ? random.whole(3, 6) : random.whole(1, 24);
-  expand.out_channels = large ? (1 << 21) / expand.source_pixels() + random.whole(2, 20) : random.whole(16, 70);
+  expand.out_channels = large ? (1 << 21) / expand.input_pixels() + random.whole(2, 20) : random.whole(16, 70);
   expand.kernel_h = expand.kernel_w = expand.stride_h = expand.stride_w = 1;
   expand.dilation_h = expand.dilation_w = expand.groups = 1;
   filter = expand;
@@ -492,11 +492,11 @@ Case inverted_residual_case(Random& random) {
               {"shortcut", block.shortcut}, {"activations", static_cast<int>(block.activations[0]) * 100 +
               static_cast<int>(block.activations[1]) * 10 + static_cast<int>(block.activations[2])}})};
 
-  const Floats x = random.normal(expand.source_size());
+  const Floats x = random.normal(expand.input_size());
   const float epsilon = 1e-5f;
   std::vector<Floats> w, gamma, beta, moving, kept, mean, inverse, dw, dgamma, dbeta;
-  std::vector<NormedWeights> stages;
-  std::vector<StageResult> results;
+  std::vector<StageWeights> stages;
+  std::vector<SavedStage> results;
   std::vector<StageGradient> gradients;
   for (int i = 0; i < 3; ++i) {
     const ConvShape& s = block.shapes[i];
@@ -504,7 +504,7 @@ Case inverted_residual_case(Random& random) {
     gamma.push_back(random.normal(s.out_channels, 0.2f, 1.0f));
     beta.push_back(random.normal(s.out_channels, 0.2f, 0.5f));
     for (auto* column : {&moving, &moving}) column->push_back(random.normal(s.out_channels));
-    kept.emplace_back(kept_elements(block, i));
+    kept.emplace_back(saved_elements(block, i));
     mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
     dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
   }
@@ -536,7 +536,7 @@ Case inverted_residual_case(Random& random) {
   }
   for (size_t k = 0; block.shortcut && k < current.size(); ++k) current[k] += x[k];
   const Floats dy = random.normal(project.output_size());
-  Floats y(project.output_size()), dx(expand.source_size());
+  Floats y(project.output_size()), dx(expand.input_size());
   inverted_residual(block, x, stages, results, y);
   inverted_residual_gradients(block, x, stages, results, dy, gradients, dx);
   result.compare("y", y, current);
@@ -647,8 +647,8 @@ Case pool_case(Random& random) {
 Case linear_case(Random& random) {
   const auto size = [&](int64_t most) { return random.chance(0.03) ? 0 : random.whole(1, most); };
   const int64_t rows = size(70), in = size(random.chance(0.1) ? 2000 : 150), out = size(90);
-  const bool biased = random.chance(0.7), wanted = random.chance(0.8);
-  Case result{words({{"rows", rows}, {"in", in}, {"out", out}, {"bias", biased}, {"dx", wanted}})};
+  const bool biased = random.chance(0.7), needs_dx = random.chance(0.8);
+  Case result{words({{"rows", rows}, {"in", in}, {"out", out}, {"bias", biased}, {"dx", needs_dx}})};
   const Floats x = random.normal(rows * in), w = random.normal(in * out), b = random.normal(biased ? out : 0);
   const Floats dy = random.normal(rows * out);
   Doubles y(rows * out, 0.0), dx(rows * in, 0.0), dw(in * out, 0.0), db(out, 0.0);
@@ -665,10 +665,10 @@ Case linear_case(Random& random) {
     }
   Floats found(rows * out), to_x(rows * in), to_w(in * out), to_b(out);
   linear(x, w, biased ? static_cast<const float*>(b) : nullptr, rows, in, out, found);
-  linear_gradient(x, w, dy, rows, in, out, wanted ? static_cast<float*>(to_x) : nullptr, to_w,
+  linear_gradient(x, w, dy, rows, in, out, needs_dx ? static_cast<float*>(to_x) : nullptr, to_w,
                   biased ? static_cast<float*>(to_b) : nullptr);
   result.compare("y", found, y);
-  if (wanted) result.compare("dx", to_x, dx);
+  if (needs_dx) result.compare("dx", to_x, dx);
   result.compare("dw", to_w, dw);
   if (biased) result.compare("db", to_b, db, std::sqrt(static_cast<double>(rows)));
   return result;
@@ -723,7 +723,7 @@ Case elementwise_case(Random& random) {
   }
   for (int64_t i = 0; i < count; ++i) from.push_back(parts[i]), to.push_back(copies[i]);
   Floats whole(images * pixels * all);
-  join_channels(from, widths, images * pixels, shuffled, whole);
+  concat_channels(from, widths, images * pixels, shuffled, whole);
   for (int64_t pixel = 0; pixel < images * pixels; ++pixel) {
     int64_t start = 0;
     for (int64_t i = 0; i < count; start += widths[i++])
@@ -732,7 +732,7 @@ Case elementwise_case(Random& random) {
         if (whole[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a joined number differs");
       }
   }
-  part_channels(whole, widths, images * pixels, shuffled, to);
+  split_channels(whole, widths, images * pixels, shuffled, to);
   for (int64_t i = 0; i < count; ++i) result.compare("part", copies[i], parts[i].doubles());
   return result;
 }
@@ -743,7 +743,7 @@ Case parameters_case(Random& random) {
   const bool nesterov = random.chance(0.5);
   Case result{words({{"tensors", count}, {"nesterov", nesterov}})};
   std::vector<Floats> parameters, velocities, gradients;
-  std::vector<MomentumPart> parts;
+  std::vector<MomentumTensor> parts;
   std::vector<int64_t> counts;
   std::vector<float*> to;
   std::vector<const float*> from;
@@ -771,7 +771,7 @@ Case parameters_case(Random& random) {
       stepped[i][k] = static_cast<double>(keep) * velocities[i][k] + (1.0 - keep) * gradients[i][k];
     }
   }
-  blend(to, from, counts, keep, 1.0f - keep);
+  update_ema(to, from, counts, keep, 1.0f - keep);
   for (int64_t i = 0; i < count; ++i) result.compare("average", velocities[i], stepped[i]);
   if (!all_finite(from, counts)) result.fail("finite numbers are found not to be");
   const int64_t chosen = random.whole(0, count - 1);

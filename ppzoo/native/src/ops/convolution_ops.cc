@@ -1,16 +1,23 @@
-// Convolution, batch norm and the linear layer as operators; see operators.h.
+// Operators: convolution, the linear layer, batch norm, their fusions, and the inverted residual block. See common.h.
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
-#include "kernels.h"
-#include "onednn.h"
-#include "operators.h"
-#include "product.h"
+#include "kernels/batch_norm.h"
+#include "kernels/convolution.h"
+#include "kernels/depthwise.h"
+#include "kernels/integer_math.h"
+#include "kernels/inverted_residual.h"
+#include "kernels/linear.h"
+#include "kernels/onednn.h"
+#include "kernels/pointwise.h"
+#include "kernels/threads.h"
+#include "kernels/workspace.h"
+#include "ops/common.h"
 
 namespace {
 
-using namespace ppzoo::glue;
+using namespace ppzoo::ops;
 using ppzoo::Activation;
 using ppzoo::ConvShape;
 
@@ -20,7 +27,7 @@ void require_geometry(const std::vector<int>& geometry) {
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
   require(sound, [&] {
     return "geometry: expected two strides, four paddings, two dilations and the groups, none of them negative and only"
-           " paddings 0, got " + text(geometry);
+           " paddings 0, got " + format(geometry);
   });
 }
 
@@ -37,12 +44,12 @@ ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<in
   s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
   require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
     return "convolution: expected an input of " + std::to_string(filter[1] * s.groups) + " channels, as weights of shape " +
-           text(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, got " +
+           format(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, got " +
            std::to_string(s.channels) + " channels";
   });
   require(s.out_height() > 0 && s.out_width() > 0, [&] {
-    return "convolution: expected an input that the filter fits into, got " + text(x) + " and weights of shape " +
-           text(weights.shape());
+    return "convolution: expected an input that the filter fits into, got " + format(x) + " and weights of shape " +
+           format(weights.shape());
   });
   return s;
 }
@@ -65,7 +72,7 @@ std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const Te
                                 const std::vector<int>& geometry) {
   const ConvShape s = conv_shape(x, weights, geometry);
   if (bias != nullptr) require_shape(*bias, "bias", {s.out_channels});
-  Tensor y = like(x, output_shape(s));
+  Tensor y = empty_like(x, output_shape(s));
   ppzoo::convolve(s, x.data<float>(), weights.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
                   y.data<float>());
   return {y};
@@ -84,7 +91,7 @@ std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const 
                                   const std::vector<int>& geometry, bool need_dx) {
   const ConvShape s = conv_shape(x, weights, geometry);
   require_output_shape(dy, "output gradient", s);
-  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights);
+  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(), nullptr);
   return {dx, dweights};
@@ -95,7 +102,7 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
   const ConvShape s = conv_shape(x, weights, geometry);
   require_shape(bias, "bias", {s.out_channels});
   require_output_shape(dy, "output gradient", s);
-  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
+  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dbias = empty_like(bias);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(),
                                   dbias.data<float>());
@@ -109,7 +116,7 @@ void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) 
   require_axes(weights, "weights", 2);
   require(x.dims()[1] == weights.dims()[0], [&] {
     return "linear: expected an input of " + std::to_string(weights.dims()[0]) + " features, as weights of shape " +
-           text(weights.shape()) + " have it, got " + std::to_string(x.dims()[1]) + " features";
+           format(weights.shape()) + " have it, got " + std::to_string(x.dims()[1]) + " features";
   });
   require_shape(bias, "bias", {weights.dims()[1]});
 }
@@ -117,7 +124,7 @@ void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) 
 std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor& bias, bool) {
   require_linear(x, weights, bias);
   const int64_t rows = pixels_of(x), out = channels_of(weights);
-  Tensor y = like(x, {rows, out});
+  Tensor y = empty_like(x, {rows, out});
   ppzoo::linear(x.data<float>(), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out,
                 y.data<float>());
   return {y};
@@ -127,7 +134,7 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
                                     bool need_dx) {
   require_linear(x, weights, bias);
   require_shape(dy, "output gradient", {x.dims()[0], weights.dims()[1]});
-  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dbias = like(bias);
+  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dbias = empty_like(bias);
   ppzoo::linear_gradient(x.data<float>(), weights.data<float>(), dy.data<float>(), pixels_of(x), channels_of(x),
                          channels_of(weights), need_dx ? dx.data<float>() : nullptr, dweights.data<float>(),
                          dbias.data<float>());
@@ -138,31 +145,30 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
 
 // Bytes of a convolution's output that are worked on at a time, so that they are still in the cache when batch norm
 // reads them: that much for each thread.
-constexpr int64_t kPartBytes = 4 << 20;
+constexpr int64_t kBlockBytes = 4 << 20;
 
 int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
-  const int64_t elements = kPartBytes * ppzoo::threads() / static_cast<int64_t>(sizeof(float));
-  return ppzoo::equal_parts(images, elements / elements_of_one);
+  const int64_t elements = kBlockBytes * ppzoo::max_threads() / static_cast<int64_t>(sizeof(float));
+  return ppzoo::equal_part_size(images, elements / elements_of_one);
 }
 
-// The moving statistics are written to although the operators do not declare it: an operator's in-place outputs become
-// part of the gradient's graph, where buffers that outlive the step must not be.
-ppzoo::NormParameters norm_parameters(int64_t channels, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                                      const Tensor& variance, float momentum, float epsilon) {
+// The running statistics are updated by the kernels (see "Writing to inputs" in common.h).
+ppzoo::NormParameters norm_parameters(int64_t channels, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
+                                      Tensor& running_variance, float momentum, float epsilon) {
   require_shape(gamma, "scale of the norm", {channels});
   require_shape(beta, "offset of the norm", {channels});
-  require_shape(mean, "running mean", {channels});
-  require_shape(variance, "running variance", {channels});
+  require_shape(running_mean, "running mean", {channels});
+  require_shape(running_variance, "running variance", {channels});
   return {gamma.data<float>(),
           beta.data<float>(),
-          const_cast<float*>(mean.data<float>()),
-          const_cast<float*>(variance.data<float>()),
+          running_mean.data<float>(),
+          running_variance.data<float>(),
           momentum,
           epsilon};
 }
 
 std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
-                                 const Tensor& running_mean, const Tensor& running_variance, float momentum,
+                                 Tensor& running_mean, Tensor& running_variance, float momentum,
                                  float epsilon, int activation) {
   require_axes(x, "input", 4);
   if (z != nullptr) require_shape_of(*z, "residual", x);
@@ -172,19 +178,19 @@ std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor&
   const float* from = x.data<float>();
   ppzoo::Moments moments(channels_of(x), from, pixels_of(x));
   moments.add(from, pixels_of(x));
-  Tensor y = like(x), mean = like(gamma), inverse_std = like(gamma);
-  ppzoo::settle(moments.statistics(), parameters, kind, mean.data<float>(), inverse_std.data<float>())
-      .all(from, z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
+  Tensor y = empty_like(x), mean = empty_like(gamma), inverse_std = empty_like(gamma);
+  ppzoo::finalize_statistics(moments.statistics(), parameters, kind, mean.data<float>(), inverse_std.data<float>())
+      .apply(from, z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y, mean, inverse_std};
 }
 
-std::vector<Tensor> norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
-                         const Tensor& running_variance, float momentum, float epsilon, int activation) {
+std::vector<Tensor> norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
+                         Tensor& running_variance, float momentum, float epsilon, int activation) {
   return norm_forward(x, nullptr, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
 }
 
 std::vector<Tensor> norm_add(const Tensor& x, const Tensor& z, const Tensor& gamma, const Tensor& beta,
-                             const Tensor& running_mean, const Tensor& running_variance, float momentum, float epsilon,
+                             Tensor& running_mean, Tensor& running_variance, float momentum, float epsilon,
                              int activation) {
   return norm_forward(x, &z, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
 }
@@ -208,7 +214,7 @@ std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Te
   const auto kind = activation_of(activation);
   const int64_t rows = pixels_of(x);
   auto gradient = norm_gradient_of(x, gamma, beta, mean, inverse_std);
-  Tensor dx = like(x), dgamma = like(gamma), dbeta = like(beta);
+  Tensor dx = empty_like(x), dgamma = empty_like(gamma), dbeta = empty_like(beta);
   gradient.add(x.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.apply(x.data<float>(), dy.data<float>(), kind, rows, dx.data<float>());
@@ -224,7 +230,7 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   const auto kind = activation_of(activation, true);
   const int64_t rows = pixels_of(x);
   auto gradient = norm_gradient_of(x, gamma, beta, mean, inverse_std);
-  Tensor dx = like(x), dz = like(x), dgamma = like(gamma), dbeta = like(beta);
+  Tensor dx = empty_like(x), dz = empty_like(x), dgamma = empty_like(gamma), dbeta = empty_like(beta);
   gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.apply(x.data<float>(), dz.data<float>(), Activation::kNone, rows, dx.data<float>());
@@ -235,7 +241,7 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
 ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const float* weights, float* raw) {
   if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
   if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
-  const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
+  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time(s.images, out), pixels = s.output_size() / s.out_channels;
   std::optional<ppzoo::Moments> moments;
   for (int64_t image = 0; image < s.images; image += part) {
@@ -249,7 +255,7 @@ ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const 
 }
 
 std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
-                                      const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
+                                      const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
                                       const std::vector<int>& geometry, float momentum, float epsilon,
                                       int activation) {
   const ConvShape s = conv_shape(x, weights, geometry);
@@ -257,23 +263,23 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   const auto kind = activation_of(activation, z != nullptr);
   const auto parameters =
       norm_parameters(s.out_channels, gamma, beta, running_mean, running_variance, momentum, epsilon);
-  Tensor raw = like(x, output_shape(s)), y = like(raw);
+  Tensor raw = empty_like(x, output_shape(s)), y = empty_like(raw);
   const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
-  Tensor mean = like(gamma), inverse_std = like(gamma);
-  ppzoo::settle(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>())
-      .all(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
+  Tensor mean = empty_like(gamma), inverse_std = empty_like(gamma);
+  ppzoo::finalize_statistics(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>())
+      .apply(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
   return {y, raw, mean, inverse_std};
 }
 
 std::vector<Tensor> conv_norm(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
-                              const Tensor& running_mean, const Tensor& running_variance,
+                              Tensor& running_mean, Tensor& running_variance,
                               const std::vector<int>& geometry, bool, float momentum, float epsilon, int activation) {
   return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
                            epsilon, activation);
 }
 
 std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const Tensor& z, const Tensor& gamma,
-                                  const Tensor& beta, const Tensor& running_mean, const Tensor& running_variance,
+                                  const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
                                   const std::vector<int>& geometry, bool, float momentum, float epsilon,
                                   int activation) {
   return conv_norm_forward(x, weights, &z, gamma, beta, running_mean, running_variance, geometry, momentum, epsilon,
@@ -291,15 +297,15 @@ void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradie
   if (ppzoo::depthwise(s)) {
     return ppzoo::depthwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
   }
-  const int64_t in = s.source_size() / s.images, out = s.output_size() / s.images;
+  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time(s.images, out);
-  float* draw = ppzoo::buffer(ppzoo::Purpose::kGradient, part * out);
+  float* raw_gradient = ppzoo::workspace(ppzoo::WorkspaceSlot::kOutputGradient, part * out);
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     const ConvShape piece = s.with_images(count);
-    gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, draw);
-    if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, draw, dx + image * in);
-    ppzoo::convolve_weight_gradient(piece, x + image * in, draw, image > 0, dweights, nullptr);
+    gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, raw_gradient);
+    if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, raw_gradient, dx + image * in);
+    ppzoo::convolve_weight_gradient(piece, x + image * in, raw_gradient, image > 0, dweights, nullptr);
   }
 }
 
@@ -312,7 +318,7 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
   require_output_shape(dy, "output gradient", s);
   const auto kind = activation_of(activation);
   auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
-  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
+  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dgamma = empty_like(gamma), dbeta = empty_like(beta);
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
@@ -331,8 +337,8 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
   require_output_shape(dy, "output gradient", s);
   const auto kind = activation_of(activation, true);
   auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
-  Tensor dx = need_dx ? like(x) : nothing(x), dweights = like(weights), dgamma = like(gamma), dbeta = like(beta);
-  Tensor dz = like(raw);
+  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dgamma = empty_like(gamma), dbeta = empty_like(beta);
+  Tensor dz = empty_like(raw);
   gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
@@ -370,82 +376,85 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
   const ConvShape& filter = block.shapes[1];
   require(filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
               filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
-          [&] { return "inverted residual: expected an input at least as large as the filter, got " + text(x.shape()); });
+          [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(x.shape()); });
   require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
     return "inverted residual: expected a shortcut around stages that keep the shape and end without activation,"
-           " got " + text(x.shape()) + " and " + text(shape);
+           " got " + format(x.shape()) + " and " + format(shape);
   });
   return block;
 }
 
-// What is kept of the stages lies in one tensor, for each of PaddlePaddle's tensors costs microseconds.
+// What is saved of the stages lies in one tensor, for each of PaddlePaddle's tensors costs microseconds.
 constexpr int64_t kCacheLine = 16;  // elements
 
-std::vector<ppzoo::StageResult> stage_results(const ppzoo::InvertedResidual& block, float* start) {
-  std::vector<ppzoo::StageResult> results;
+std::vector<ppzoo::SavedStage> stage_results(const ppzoo::InvertedResidual& block, float* start) {
+  std::vector<ppzoo::SavedStage> results;
   for (int stage = 0; stage < 3; ++stage) {
     const int64_t channels = ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
     float *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
     results.push_back({raw, mean, inverse_std});
-    start = raw + ppzoo::round_up(ppzoo::kept_elements(block, stage), kCacheLine);
+    start = raw + ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
   }
   return results;
 }
 
-int64_t kept_size(const ppzoo::InvertedResidual& block) {
+int64_t saved_size(const ppzoo::InvertedResidual& block) {
   int64_t size = 0;
   for (int stage = 0; stage < 3; ++stage) {
     size += 2 * ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
-    size += ppzoo::round_up(ppzoo::kept_elements(block, stage), kCacheLine);
+    size += ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
   }
   return size;
 }
 
 std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>& weights,
                                       const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
-                                      const std::vector<Tensor>& means, const std::vector<Tensor>& variances,
+                                      std::vector<Tensor>& running_means, std::vector<Tensor>& running_variances,
                                       const std::vector<int>& geometry, const std::vector<int>& activations,
                                       bool shortcut, bool, const std::vector<float>& momenta,
                                       const std::vector<float>& epsilons) {
   const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
-  for (const auto* group : {&gammas, &betas, &means, &variances}) require_three(group->size(), "norms");
+  for (const size_t count : {gammas.size(), betas.size(), running_means.size(), running_variances.size()}) {
+    require_three(count, "norms");
+  }
   require_three(momenta.size(), "momenta");
   require_three(epsilons.size(), "epsilons");
-  std::vector<ppzoo::NormedWeights> stages;
+  std::vector<ppzoo::StageWeights> stages;
   for (int stage = 0; stage < 3; ++stage) {
     stages.push_back({weights[stage].data<float>(),
-                      norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], means[stage],
-                                      variances[stage], momenta[stage], epsilons[stage])});
+                      norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], running_means[stage],
+                                      running_variances[stage], momenta[stage], epsilons[stage])});
   }
-  Tensor y = like(x, output_shape(block.shapes[2])), kept = like(x, {kept_size(block)});
-  ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, kept.data<float>()), y.data<float>());
-  return {y, kept};
+  Tensor y = empty_like(x, output_shape(block.shapes[2])), saved = empty_like(x, {saved_size(block)});
+  ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, saved.data<float>()), y.data<float>());
+  return {y, saved};
 }
 
 std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vector<Tensor>& weights,
                                                const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
-                                               const Tensor& kept, const Tensor& dy, const std::vector<int>& geometry,
+                                               const Tensor& saved, const Tensor& dy, const std::vector<int>& geometry,
                                                const std::vector<int>& activations, bool shortcut, bool need_dx,
                                                const std::vector<float>&, const std::vector<float>&) {
   const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
   require_three(gammas.size(), "norms");
   require_three(betas.size(), "norms");
-  require_shape(kept, "kept values", {kept_size(block)});
+  require_shape(saved, "saved values", {saved_size(block)});
   require_output_shape(dy, "output gradient", block.shapes[2]);
-  Tensor dx = need_dx ? like(x) : nothing(x);
+  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x);
   std::vector<Tensor> dweights, dgammas, dbetas;
-  std::vector<ppzoo::NormedWeights> stages;
+  std::vector<ppzoo::StageWeights> stages;
   std::vector<ppzoo::StageGradient> to;
   for (int stage = 0; stage < 3; ++stage) {
     const Tensor &weight = weights[stage], &gamma = gammas[stage];
     require_shape(gamma, "scale of the norm", {block.shapes[stage].out_channels});
     require_shape(betas[stage], "offset of the norm", {block.shapes[stage].out_channels});
-    Tensor dweight = like(weight), dgamma = like(gamma), dbeta = like(gamma);
-    stages.push_back({weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>()}});
+    Tensor dweight = empty_like(weight), dgamma = empty_like(gamma), dbeta = empty_like(gamma);
+    stages.push_back({weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
     to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
     dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
   }
-  const auto results = stage_results(block, const_cast<float*>(kept.data<float>()));
+  // SavedStage has pointers to write to, for the forward pass. The backward pass only reads through them.
+  const auto results = stage_results(block, const_cast<float*>(saved.data<float>()));
   ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, results, dy.data<float>(), to,
                                      need_dx ? dx.data<float>() : nullptr);
   std::vector<Tensor> gradients{dx};
@@ -457,7 +466,7 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
 
 // ---- batch norm in evaluation, without a gradient
 
-std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma, const Tensor& beta,
+std::vector<Tensor> norm_inference(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma, const Tensor& beta,
                            const Tensor& mean, const Tensor& variance, float epsilon, int activation) {
   require_axes(x, "input", 4);
   if (z) require_shape_of(*z, "residual", x);
@@ -474,9 +483,9 @@ std::vector<Tensor> affine(const Tensor& x, const paddle::optional<Tensor>& z, c
     scale[c] = static_cast<float>(factor);
     offset[c] = static_cast<float>(b[c] - m[c] * factor);
   }
-  Tensor y = like(x);
+  Tensor y = empty_like(x);
   const ppzoo::Normalizer normalizer(channels, scale.data(), offset.data(), activation_of(activation));
-  normalizer.all(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
+  normalizer.apply(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
   return {y};
 }
 
@@ -575,12 +584,12 @@ PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_add, "X");
 PD_BUILD_OP(ppzoo_inverted_residual)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
              paddle::Vec("Variance")})
-    .Outputs({"Y", "Kept"})
+    .Outputs({"Y", "Saved"})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(inverted_residual));
 PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
-    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Kept", paddle::Grad("Y")})
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Saved", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
               paddle::Grad(paddle::Vec("Beta"))})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
@@ -588,8 +597,8 @@ PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
     .SetKernelFn(PPZOO_KERNEL(inverted_residual_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residual, "X");
 
-PD_BUILD_OP(ppzoo_affine)
+PD_BUILD_OP(ppzoo_norm_inference)
     .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
     .Outputs({"Y"})
     .Attrs({"epsilon: float", "activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(affine));
+    .SetKernelFn(PPZOO_KERNEL(norm_inference));

@@ -1,20 +1,18 @@
 // The activations and their slopes as branch-free expressions of a number or of a vector of them.
 #pragma once
 
-#include <immintrin.h>
-
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
-#include "kernels.h"
-#include "product.h"
+#include "kernels/activation.h"
+#include "kernels/simd.h"
 
 namespace ppzoo {
 
 // Runs `body` with the activation as a constant of the compiler's.
 template <class Body>
-void with_activation(Activation activation, Body&& body) {
+void dispatch_activation(Activation activation, Body&& body) {
   using A = Activation;
   switch (activation) {
     case A::kNone: return body(std::integral_constant<A, A::kNone>());
@@ -26,11 +24,11 @@ void with_activation(Activation activation, Body&& body) {
 }
 
 // A comparison with NaN is false: each of these hands a NaN on.
-inline float at_least(float t, float low) { return t < low ? low : t; }
-inline float at_most(float t, float high) { return t > high ? high : t; }
+inline float clamp_min(float t, float low) { return t < low ? low : t; }
+inline float clamp_max(float t, float high) { return t > high ? high : t; }
 
 // The same as one instruction each, which compilers do not find: it answers its second operand when one is NaN.
-inline Vector at_least(Vector t, float low) {
+inline Vector clamp_min(Vector t, float low) {
 #if defined(__AVX512VL__)
   return _mm512_max_ps(_mm512_set1_ps(low), t);
 #elif defined(__AVX__)
@@ -39,7 +37,7 @@ inline Vector at_least(Vector t, float low) {
   return t < low ? low + Vector{} : t;
 #endif
 }
-inline Vector at_most(Vector t, float high) {
+inline Vector clamp_max(Vector t, float high) {
 #if defined(__AVX512VL__)
   return _mm512_min_ps(_mm512_set1_ps(high), t);
 #elif defined(__AVX__)
@@ -49,13 +47,13 @@ inline Vector at_most(Vector t, float high) {
 #endif
 }
 
-typedef uint32_t Integers __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+typedef uint32_t IntVector __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 
 // e^t to about one unit in the last place: t = n ln 2 + r, and a polynomial for e^r (Cody and Waite; Cephes' expf).
 template <class T>
 inline T exponential(T t) {
-  using Bits = std::conditional_t<std::is_same_v<T, float>, uint32_t, Integers>;
-  t = at_most(at_least(t, -87.0f), 88.0f);
+  using Bits = std::conditional_t<std::is_same_v<T, float>, uint32_t, IntVector>;
+  t = clamp_max(clamp_min(t, -87.0f), 88.0f);
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
   const T shifted = t * 1.44269504088896341f + kRound;
   const T n = shifted - kRound;
@@ -84,16 +82,16 @@ inline T sigmoid(T t) {
 
 template <Activation kActivation, class T>
 inline T activate(T t) {
-  if constexpr (kActivation == Activation::kRelu) return at_least(t, 0.0f);
-  if constexpr (kActivation == Activation::kRelu6) return at_most(at_least(t, 0.0f), 6.0f);
-  if constexpr (kActivation == Activation::kHardSwish) return t * at_most(at_least(t + 3.0f, 0.0f), 6.0f) / 6.0f;
+  if constexpr (kActivation == Activation::kRelu) return clamp_min(t, 0.0f);
+  if constexpr (kActivation == Activation::kRelu6) return clamp_max(clamp_min(t, 0.0f), 6.0f);
+  if constexpr (kActivation == Activation::kHardSwish) return t * clamp_max(clamp_min(t + 3.0f, 0.0f), 6.0f) / 6.0f;
   if constexpr (kActivation == Activation::kSwish) return t * sigmoid(t);
   return t;
 }
 
 // dy times the slope at the activation's argument t; for ReLU and ReLU6 the result y serves as well as t.
 template <Activation kActivation, class T>
-inline T slope_times(T t, T dy) {
+inline T activation_gradient(T t, T dy) {
   const T zero{};
   if constexpr (kActivation == Activation::kRelu) return t > 0.0f ? dy : zero;
   if constexpr (kActivation == Activation::kRelu6) {

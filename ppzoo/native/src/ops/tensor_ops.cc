@@ -1,13 +1,15 @@
-// Pooling, what lies between convolutions, and what is done to all parameters at once, as operators; see operators.h.
+// Operators: pooling, elementwise operations, concatenation, and updates of all parameters. See common.h.
 #include <algorithm>
 #include <limits>
 
-#include "kernels.h"
-#include "operators.h"
+#include "kernels/elementwise.h"
+#include "kernels/optimizer.h"
+#include "kernels/pooling.h"
+#include "ops/common.h"
 
 namespace {
 
-using namespace ppzoo::glue;
+using namespace ppzoo::ops;
 using ppzoo::Activation;
 
 // ---- pooling
@@ -18,11 +20,11 @@ void require_pool_geometry(const std::vector<int>& geometry) {
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i < 4 ? 1 : 0);
   require(sound, [&] {
     return "geometry: expected two output sizes, or two kernel sizes, two strides, four paddings and the ceil mode, none"
-           " of them negative and the first four at least 1, got " + text(geometry);
+           " of them negative and the first four at least 1, got " + format(geometry);
   });
 }
 
-// Each window must meet the input, and may hold `most` places of it at most.
+// Each window must meet the input, and may hold `most` argmax of it at most.
 void require_windows(const ppzoo::PoolShape& s, int64_t most) {
   int64_t largest[2] = {0, 0};
   bool sound = true;
@@ -36,15 +38,15 @@ void require_windows(const ppzoo::PoolShape& s, int64_t most) {
   }
   require(sound, [] { return "pooling: expected windows that meet the input, got one outside of it"; });
   require(largest[0] * largest[1] <= most, [&] {
-    return "pooling: expected windows of at most " + std::to_string(most) + " places, got " +
+    return "pooling: expected windows of at most " + std::to_string(most) + " argmax, got " +
            std::to_string(largest[0]) + " x " + std::to_string(largest[1]);
   });
 }
 
-constexpr int64_t kMostPlaces = 256;  // that a byte can number
-constexpr int64_t kAnyPlaces = std::numeric_limits<int64_t>::max();
+constexpr int64_t kMaxArgmaxWindow = 256;  // that a byte can number
+constexpr int64_t kUnlimitedWindow = std::numeric_limits<int64_t>::max();
 
-ppzoo::PoolShape pool_shape(const Tensor& input, const std::vector<int>& geometry, int64_t most_places = kAnyPlaces) {
+ppzoo::PoolShape pool_shape(const Tensor& input, const std::vector<int>& geometry, int64_t max_window = kUnlimitedWindow) {
   require_axes(input, "input", 4);
   require_pool_geometry(geometry);
   const Shape x = input.shape();
@@ -56,7 +58,7 @@ ppzoo::PoolShape pool_shape(const Tensor& input, const std::vector<int>& geometr
     s.vertical = ppzoo::sliding_windows(s.height, geometry[0], geometry[2], geometry[4], geometry[5], geometry[8]);
     s.horizontal = ppzoo::sliding_windows(s.width, geometry[1], geometry[3], geometry[6], geometry[7], geometry[8]);
   }
-  require_windows(s, most_places);
+  require_windows(s, max_window);
   return s;
 }
 
@@ -71,27 +73,27 @@ void require_output_shape(const Tensor& tensor, const char* name, const ppzoo::P
 }
 
 std::vector<Tensor> max_pool(const Tensor& x, const std::vector<int>& geometry) {
-  const ppzoo::PoolShape s = pool_shape(x, geometry, kMostPlaces);
-  Tensor y = like(x, output_shape(s));
-  Tensor places = paddle::experimental::empty(output_shape(s), paddle::DataType::UINT8, x.place());
-  ppzoo::max_pool(s, x.data<float>(), y.data<float>(), places.data<uint8_t>());
-  return {y, places};
+  const ppzoo::PoolShape s = pool_shape(x, geometry, kMaxArgmaxWindow);
+  Tensor y = empty_like(x, output_shape(s));
+  Tensor argmax = paddle::experimental::empty(output_shape(s), paddle::DataType::UINT8, x.place());
+  ppzoo::max_pool(s, x.data<float>(), y.data<float>(), argmax.data<uint8_t>());
+  return {y, argmax};
 }
 
-std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& places, const Tensor& dy,
+std::vector<Tensor> max_pool_gradient(const Tensor& x, const Tensor& argmax, const Tensor& dy,
                                       const std::vector<int>& geometry) {
-  const ppzoo::PoolShape s = pool_shape(x, geometry, kMostPlaces);
+  const ppzoo::PoolShape s = pool_shape(x, geometry, kMaxArgmaxWindow);
   require_output_shape(dy, "output gradient", s);
-  require(places.dtype() == paddle::DataType::UINT8 && places.dims() == dy.dims(),
-          [] { return "places: expected one byte for each element of the output"; });
-  Tensor dx = like(x);
-  ppzoo::max_pool_gradient(s, dy.data<float>(), places.data<uint8_t>(), dx.data<float>());
+  require(argmax.dtype() == paddle::DataType::UINT8 && argmax.dims() == dy.dims(),
+          [] { return "argmax: expected one byte for each element of the output"; });
+  Tensor dx = empty_like(x);
+  ppzoo::max_pool_gradient(s, dy.data<float>(), argmax.data<uint8_t>(), dx.data<float>());
   return {dx};
 }
 
 std::vector<Tensor> average_pool(const Tensor& x, const std::vector<int>& geometry, bool padded) {
   const ppzoo::PoolShape s = pool_shape(x, geometry);
-  Tensor y = like(x, output_shape(s));
+  Tensor y = empty_like(x, output_shape(s));
   ppzoo::average_pool(s, padded, x.data<float>(), y.data<float>());
   return {y};
 }
@@ -100,7 +102,7 @@ std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, con
                                           bool padded) {
   const ppzoo::PoolShape s = pool_shape(x, geometry);
   require_output_shape(dy, "output gradient", s);
-  Tensor dx = like(x);
+  Tensor dx = empty_like(x);
   ppzoo::average_pool_gradient(s, padded, dy.data<float>(), dx.data<float>());
   return {dx};
 }
@@ -110,7 +112,7 @@ std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, con
 std::vector<Tensor> to_channels_last(const Tensor& x) {
   require_axes(x, "input", 4);
   const Shape s = x.shape();
-  Tensor y = like(x, {s[0], s[2], s[3], s[1]});
+  Tensor y = empty_like(x, {s[0], s[2], s[3], s[1]});
   ppzoo::transpose(x.data<float>(), s[0], s[1], s[2] * s[3], y.data<float>());
   return {y};
 }
@@ -118,7 +120,7 @@ std::vector<Tensor> to_channels_last(const Tensor& x) {
 std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
   require_axes(dy, "output gradient", 4);
   const Shape s = dy.shape();
-  Tensor dx = like(dy, {s[0], s[3], s[1], s[2]});
+  Tensor dx = empty_like(dy, {s[0], s[3], s[1], s[2]});
   ppzoo::transpose(dy.data<float>(), s[0], s[1] * s[2], s[3], dx.data<float>());
   return {dx};
 }
@@ -126,7 +128,7 @@ std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
 std::vector<Tensor> activate(const Tensor& x, int activation) {
   require_readable(x, "input");
   const auto kind = activation_of(activation);
-  Tensor y = like(x);
+  Tensor y = empty_like(x);
   ppzoo::add_activate(x.data<float>(), nullptr, kind, x.numel(), y.data<float>());
   return {y};
 }
@@ -135,7 +137,7 @@ std::vector<Tensor> activate_gradient(const Tensor& x, const Tensor& dy, int act
   require_readable(x, "input");
   require_shape_of(dy, "output gradient", x);
   const auto kind = activation_of(activation);
-  Tensor dx = like(x);
+  Tensor dx = empty_like(x);
   ppzoo::add_activate_gradient(x.data<float>(), nullptr, dy.data<float>(), kind, x.numel(), dx.data<float>());
   return {dx};
 }
@@ -144,7 +146,7 @@ std::vector<Tensor> add_activate(const Tensor& x, const Tensor& z, int activatio
   require_readable(x, "first summand");
   require_shape_of(z, "second summand", x);
   const auto kind = activation_of(activation);
-  Tensor y = like(x);
+  Tensor y = empty_like(x);
   ppzoo::add_activate(x.data<float>(), z.data<float>(), kind, x.numel(), y.data<float>());
   return {y};
 }
@@ -154,7 +156,7 @@ std::vector<Tensor> add_activate_gradient(const Tensor& x, const Tensor& z, cons
   require_shape_of(z, "second summand", x);
   require_shape_of(dy, "output gradient", x);
   const auto kind = activation_of(activation);
-  Tensor dx = like(x), dz = like(x);
+  Tensor dx = empty_like(x), dz = empty_like(x);
   ppzoo::add_activate_gradient(x.data<float>(), z.data<float>(), dy.data<float>(), kind, x.numel(), dx.data<float>());
   ppzoo::add_activate(dx.data<float>(), nullptr, Activation::kNone, x.numel(), dz.data<float>());
   return {dx, dz};
@@ -167,7 +169,7 @@ void require_gate(const Tensor& x, const Tensor& gate) {
 
 std::vector<Tensor> scale_channels(const Tensor& x, const Tensor& gate) {
   require_gate(x, gate);
-  Tensor y = like(x);
+  Tensor y = empty_like(x);
   ppzoo::scale_channels(x.data<float>(), gate.data<float>(), x.shape()[0], pixels_of(x) / x.shape()[0], channels_of(x),
                         y.data<float>());
   return {y};
@@ -176,7 +178,7 @@ std::vector<Tensor> scale_channels(const Tensor& x, const Tensor& gate) {
 std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate, const Tensor& dy) {
   require_gate(x, gate);
   require_shape_of(dy, "output gradient", x);
-  Tensor dx = like(x), dgate = like(gate);
+  Tensor dx = empty_like(x), dgate = empty_like(gate);
   ppzoo::scale_channels_gradient(x.data<float>(), gate.data<float>(), dy.data<float>(), x.shape()[0],
                                  pixels_of(x) / x.shape()[0], channels_of(x), dx.data<float>(), dgate.data<float>());
   return {dx, dgate};
@@ -191,66 +193,66 @@ std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) 
     const auto &first = parts[0].dims(), &own = part.dims();
     require(own[0] == first[0] && own[1] == first[1] && own[2] == first[2] && (!shuffled || own[3] == first[3]), [&] {
       return "concatenation: expected parts that agree in every axis" +
-             std::string(shuffled ? "" : " but the channels") + ", got " + text(parts[0].shape()) + " and " +
-             text(part.shape());
+             std::string(shuffled ? "" : " but the channels") + ", got " + format(parts[0].shape()) + " and " +
+             format(part.shape());
     });
     widths.push_back(own[3]);
   }
   return widths;
 }
 
-Shape joined_shape(const std::vector<Tensor>& parts, const std::vector<int64_t>& widths) {
+Shape concat_shape(const std::vector<Tensor>& parts, const std::vector<int64_t>& widths) {
   Shape shape = parts[0].shape();
   shape.back() = 0;
   for (const int64_t width : widths) shape.back() += width;
   return shape;
 }
 
-std::vector<Tensor> join(const std::vector<Tensor>& parts, bool shuffled) {
+std::vector<Tensor> concat(const std::vector<Tensor>& parts, bool shuffled) {
   const std::vector<int64_t> widths = widths_of(parts, shuffled);
-  const Shape shape = joined_shape(parts, widths);
+  const Shape shape = concat_shape(parts, widths);
   std::vector<const float*> data;
   for (const Tensor& part : parts) data.push_back(part.data<float>());
-  Tensor whole = like(parts[0], shape);
-  ppzoo::join_channels(data, widths, pixels_of(whole), shuffled, whole.data<float>());
-  return {whole};
+  Tensor joined = empty_like(parts[0], shape);
+  ppzoo::concat_channels(data, widths, pixels_of(joined), shuffled, joined.data<float>());
+  return {joined};
 }
 
-std::vector<Tensor> separate(const Tensor& whole, const std::vector<int64_t>& widths, bool shuffled) {
+std::vector<Tensor> split(const Tensor& joined, const std::vector<int64_t>& widths, bool shuffled) {
   std::vector<Tensor> parts;
   std::vector<float*> data;
-  Shape shape = whole.shape();
+  Shape shape = joined.shape();
   for (int64_t width : widths) {
     shape.back() = width;
-    parts.push_back(like(whole, shape));
+    parts.push_back(empty_like(joined, shape));
     data.push_back(parts.back().data<float>());
   }
-  ppzoo::part_channels(whole.data<float>(), widths, pixels_of(whole), shuffled, data);
+  ppzoo::split_channels(joined.data<float>(), widths, pixels_of(joined), shuffled, data);
   return parts;
 }
 
-std::vector<Tensor> join_gradient(const std::vector<Tensor>& parts, const Tensor& dwhole, bool shuffled) {
+std::vector<Tensor> concat_gradient(const std::vector<Tensor>& parts, const Tensor& djoined, bool shuffled) {
   const std::vector<int64_t> widths = widths_of(parts, shuffled);
-  const Shape shape = joined_shape(parts, widths);
-  require_shape(dwhole, "output gradient", {shape[0], shape[1], shape[2], shape[3]});
-  return separate(dwhole, widths, shuffled);
+  const Shape shape = concat_shape(parts, widths);
+  require_shape(djoined, "output gradient", {shape[0], shape[1], shape[2], shape[3]});
+  return split(djoined, widths, shuffled);
 }
 
-std::vector<Tensor> halve(const Tensor& whole) {
-  require_axes(whole, "input", 4);
-  const int64_t half = channels_of(whole) / 2;
-  require(2 * half == channels_of(whole), [&] {
-    return "split: expected an even number of channels, got " + std::to_string(channels_of(whole));
+std::vector<Tensor> split_halves(const Tensor& joined) {
+  require_axes(joined, "input", 4);
+  const int64_t half = channels_of(joined) / 2;
+  require(2 * half == channels_of(joined), [&] {
+    return "split: expected an even number of channels, got " + std::to_string(channels_of(joined));
   });
-  return separate(whole, {half, half}, false);
+  return split(joined, {half, half}, false);
 }
 
 // A half that nothing was computed from has no gradient.
-std::vector<Tensor> halve_gradient(const Tensor& first, const Tensor& second) {
+std::vector<Tensor> split_halves_gradient(const Tensor& first, const Tensor& second) {
   require(first.initialized() || second.initialized(), [] { return "split: expected a gradient of a half at least"; });
   const Tensor left = first.initialized() ? first : paddle::experimental::zeros_like(second);
   const Tensor right = second.initialized() ? second : paddle::experimental::zeros_like(first);
-  return join({left, right}, false);
+  return concat({left, right}, false);
 }
 
 // ---- all parameters at once
@@ -286,49 +288,49 @@ void require_count(size_t received, size_t expected, const char* name) {
   });
 }
 
-// Parameters and velocities are written to; the answer is a tensor without meaning, since an operator must have one.
-std::vector<Tensor> momentum(const std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
-                             const std::vector<Tensor>& velocities, const std::vector<float>& rates,
+// Updates parameters and velocities. An operator must have an output: it has no meaning here.
+std::vector<Tensor> momentum(std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
+                             std::vector<Tensor>& velocities, const std::vector<float>& rates,
                              const std::vector<float>& decays, float mu, bool nesterov) {
   require_same_shapes(parameters, gradients, "gradients");
   require_same_shapes(parameters, velocities, "velocities");
   require_count(rates.size(), parameters.size(), "rates");
   require_count(decays.size(), parameters.size(), "decays");
-  std::vector<ppzoo::MomentumPart> parts;
+  std::vector<ppzoo::MomentumTensor> tensors;
   for (size_t i = 0; i < parameters.size(); ++i) {
-    parts.push_back({const_cast<float*>(parameters[i].data<float>()), const_cast<float*>(velocities[i].data<float>()),
-                     gradients[i].data<float>(), parameters[i].numel(), rates[i], decays[i]});
+    tensors.push_back({parameters[i].data<float>(), velocities[i].data<float>(), gradients[i].data<float>(),
+                       parameters[i].numel(), rates[i], decays[i]});
   }
-  ppzoo::momentum_step(parts, mu, nesterov);
-  return {nothing(parameters[0])};
+  ppzoo::momentum_step(tensors, mu, nesterov);
+  return {unused_gradient(parameters[0])};
 }
 
-// The averages are written to.
-std::vector<Tensor> blend(const std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
-                          float take) {
+// Updates the averages.
+std::vector<Tensor> update_ema(std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
+                               float take) {
   require_same_shapes(averages, values, "values");
-  std::vector<float*> to;
-  for (const float* data : data_of(averages)) to.push_back(const_cast<float*>(data));
-  ppzoo::blend(to, data_of(values), counts_of(values), keep, take);
-  return {nothing(values[0])};
+  std::vector<float*> targets;
+  for (Tensor& average : averages) targets.push_back(average.data<float>());
+  ppzoo::update_ema(targets, data_of(values), counts_of(values), keep, take);
+  return {unused_gradient(values[0])};
 }
 
 std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
   for (const Tensor& value : values) require_readable(value, "tensor of a list");
-  Tensor answer = nothing(values[0]);
-  answer.data<float>()[0] = ppzoo::all_finite(data_of(values), counts_of(values)) ? 1.0f : 0.0f;
-  return {answer};
+  Tensor result = unused_gradient(values[0]);
+  result.data<float>()[0] = ppzoo::all_finite(data_of(values), counts_of(values)) ? 1.0f : 0.0f;
+  return {result};
 }
 
 }  // namespace
 
 PD_BUILD_OP(ppzoo_max_pool)
     .Inputs({"X"})
-    .Outputs({"Y", "Places"})
+    .Outputs({"Y", "Argmax"})
     .Attrs({"geometry: std::vector<int>"})
     .SetKernelFn(PPZOO_KERNEL(max_pool));
 PD_BUILD_GRAD_OP(ppzoo_max_pool)
-    .Inputs({"X", "Places", paddle::Grad("Y")})
+    .Inputs({"X", "Argmax", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
     .Attrs({"geometry: std::vector<int>"})
     .SetKernelFn(PPZOO_KERNEL(max_pool_gradient));
@@ -387,24 +389,24 @@ PD_BUILD_GRAD_OP(ppzoo_scale_channels)
     .SetKernelFn(PPZOO_KERNEL(scale_channels_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_scale_channels, "X");
 
-PD_BUILD_OP(ppzoo_join)
+PD_BUILD_OP(ppzoo_concat)
     .Inputs({paddle::Vec("X")})
     .Outputs({"Y"})
     .Attrs({"shuffled: bool"})
-    .SetKernelFn(PPZOO_KERNEL(join));
-PD_BUILD_GRAD_OP(ppzoo_join)
+    .SetKernelFn(PPZOO_KERNEL(concat));
+PD_BUILD_GRAD_OP(ppzoo_concat)
     .Inputs({paddle::Vec("X"), paddle::Grad("Y")})
     .Outputs({paddle::Grad(paddle::Vec("X"))})
     .Attrs({"shuffled: bool"})
-    .SetKernelFn(PPZOO_KERNEL(join_gradient));
-PPZOO_NO_SECOND_DERIVATIVE_OF_LIST(ppzoo_join, "X");
+    .SetKernelFn(PPZOO_KERNEL(concat_gradient));
+PPZOO_NO_SECOND_DERIVATIVE_OF_LIST(ppzoo_concat, "X");
 
-PD_BUILD_OP(ppzoo_halve).Inputs({"X"}).Outputs({"A", "B"}).SetKernelFn(PPZOO_KERNEL(halve));
-PD_BUILD_GRAD_OP(ppzoo_halve)
+PD_BUILD_OP(ppzoo_split_halves).Inputs({"X"}).Outputs({"A", "B"}).SetKernelFn(PPZOO_KERNEL(split_halves));
+PD_BUILD_GRAD_OP(ppzoo_split_halves)
     .Inputs({paddle::Grad("A"), paddle::Grad("B")})
     .Outputs({paddle::Grad("X")})
-    .SetKernelFn(PPZOO_KERNEL(halve_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_halve, paddle::Grad(paddle::Grad("X")));
+    .SetKernelFn(PPZOO_KERNEL(split_halves_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_split_halves, paddle::Grad(paddle::Grad("X")));
 
 PD_BUILD_OP(ppzoo_momentum)
     .Inputs({paddle::Vec("Parameter"), paddle::Vec("Gradient"), paddle::Vec("Velocity")})
@@ -412,10 +414,10 @@ PD_BUILD_OP(ppzoo_momentum)
     .Attrs({"rates: std::vector<float>", "decays: std::vector<float>", "mu: float", "nesterov: bool"})
     .SetKernelFn(PPZOO_KERNEL(momentum));
 
-PD_BUILD_OP(ppzoo_blend)
+PD_BUILD_OP(ppzoo_update_ema)
     .Inputs({paddle::Vec("Average"), paddle::Vec("Value")})
     .Outputs({"Done"})
     .Attrs({"keep: float", "take: float"})
-    .SetKernelFn(PPZOO_KERNEL(blend));
+    .SetKernelFn(PPZOO_KERNEL(update_ema));
 
-PD_BUILD_OP(ppzoo_all_finite).Inputs({paddle::Vec("Value")}).Outputs({"Answer"}).SetKernelFn(PPZOO_KERNEL(all_finite));
+PD_BUILD_OP(ppzoo_all_finite).Inputs({paddle::Vec("Value")}).Outputs({"Result"}).SetKernelFn(PPZOO_KERNEL(all_finite));

@@ -7,13 +7,14 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels.h"
-#include "pointwise.h"
+#include "kernels/batch_norm.h"
+#include "kernels/conv_shape.h"
+#include "kernels/pointwise_blocks.h"
 
 namespace ppzoo {
 
 // Whether that takes less time than to keep the result: a large one, of far fewer channels.
-bool made_again(const ConvShape& expansion);
+bool recomputes_expansion(const ConvShape& expansion);
 
 // The mean of the columns of x (rows x channels) and the sum of (x - mean)^T (x - mean), in double, in memory of the
 // caller's. The variance of a product w x is a small difference where the columns are alike: hence double.
@@ -26,9 +27,9 @@ struct Covariance {
   Covariance(int64_t rows, int64_t channels, double* memory)
       : rows(rows), channels(channels), mean(memory), scatter(memory + channels) {}
   // Writes both.
-  void of(const float* x) const;
+  void compute(const float* x) const;
   // Those of x weights^T; weights: out x channels.
-  Statistics product(const float* weights, int64_t out) const;
+  Statistics product_statistics(const float* weights, int64_t out) const;
 };
 
 // The backward pass, from rows of the gradient of the expansion's output. With f that gradient masked by the
@@ -42,32 +43,32 @@ class ExpansionGradient {
   ExpansionGradient(const ConvShape& shape, NormGradient& norm, Activation activation, const float* x,
                     const Covariance& covariance, const float* weights, int64_t row, float* dx);
   // Where thread number `thread` shall write the row of gradients that begins with pixel `first`, next to its last one.
-  float* place(int thread, int64_t first);
+  float* row_buffer(int thread, int64_t first);
   // It is written; `raw`: the same pixels of the convolution's result.
-  void take(int thread, const float* raw);
+  void add_row(int thread, const float* raw);
   // The gradients of the norm's parameters, of the weights, and that of x plus `residual` unless it is null.
   void finish(const float* residual, float* dgamma, float* dbeta, float* dweights);
 
  private:
   // Of a thread: pixels [first, first + count) wait for their products.
-  struct Part {
+  struct PendingRows {
     int64_t first = 0, count = 0;
   };
-  void work_off(int thread);
+  void flush(int thread);
   void finish_weights(const std::vector<float>& sloped, float* dweights);
   void finish_input(const std::vector<float>& sloped, const float* residual) const;
 
-  int64_t in_, out_, pixels_, row_, room_;
+  int64_t in_, out_, pixels_, row_, capacity_;
   NormGradient& norm_;
   Activation activation_;
   const float* x_;
   const Covariance& covariance_;
   const float* weights_;
-  float *dx_, *gradients_, *centerd_;
-  Panels scaled_;
+  float *dx_, *gradients_, *centered_;
+  PackedWeights scaled_;
   Normalizer center_;
-  WeightSums sums_;
-  std::vector<Part> parts_;
+  WeightGradientSums sums_;
+  std::vector<PendingRows> pending_;
 };
 
 }  // namespace ppzoo

@@ -1,10 +1,16 @@
-// Max and average pooling of channels-last tensors; sliding, adaptive and global pooling differ only in their windows.
+// Max and average pooling of NHWC tensors. Sliding, adaptive and global pooling differ only in their windows.
+//
+// Loop nest: images -> output rows and columns -> the pixels of the window -> channels (vectorized). Parallel over
+// images. Means are summed in float along a row of the window and in double across rows. The gradient of the maximum
+// compares the stored index of each channel with the position in the window, which avoids scattered writes.
+#include "kernels/pooling.h"
+
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "kernels.h"
-#include "parallel.h"
+#include "kernels/parallel.h"
 
 namespace ppzoo {
 namespace {
@@ -67,13 +73,13 @@ Windows adaptive_windows(int64_t size, int64_t count) {
 
 void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
   const int64_t channels = s.channels;
-  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
-    std::vector<int32_t> places(channels);  // as wide as the values, so that both fill vectors alike
-    int32_t* place = places.data();
+  parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    std::vector<int32_t> indices(channels);  // as wide as the values, so that both fill vectors alike
+    int32_t* argmax = indices.data();
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       float* best = y + output * channels;
       std::fill(best, best + channels, std::numeric_limits<float>::lowest());  // PaddlePaddle's, of no input
-      std::fill(place, place + channels, 0);
+      std::fill(argmax, argmax + channels, 0);
       int32_t index = 0;
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
         for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
@@ -82,30 +88,30 @@ void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
           for (int64_t c = 0; c < channels; ++c) {
             // A NaN wins, and stays.
             const bool better = !(from[c] <= best[c]);
-            place[c] = better ? index : place[c];
+            argmax[c] = better ? index : argmax[c];
             best[c] = better ? from[c] : best[c];
           }
         }
       }
-      std::copy(place, place + channels, arg + output * channels);
+      std::copy(argmax, argmax + channels, arg + output * channels);
     });
   });
 }
 
 void max_pool_gradient(const PoolShape& s, const float* dy, const uint8_t* arg, float* dx) {
   const int64_t channels = s.channels, image_size = s.height * s.width * channels;
-  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+  parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       const float* gradient = dy + output * channels;
-      const uint8_t* place = arg + output * channels;
+      const uint8_t* argmax = arg + output * channels;
       int index = 0;
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
         for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
           float* to = dx + ((image * s.height + h) * s.width + w) * channels;
           const uint8_t here = static_cast<uint8_t>(index);
 #pragma omp simd
-          for (int64_t c = 0; c < channels; ++c) to[c] += place[c] == here ? gradient[c] : 0.0f;
+          for (int64_t c = 0; c < channels; ++c) to[c] += argmax[c] == here ? gradient[c] : 0.0f;
         }
       }
     });
@@ -114,7 +120,7 @@ void max_pool_gradient(const PoolShape& s, const float* dy, const uint8_t* arg, 
 
 void average_pool(const PoolShape& s, bool padded, const float* x, float* y) {
   const int64_t channels = s.channels;
-  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+  parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     std::vector<float> line(channels);
     std::vector<double> sum(channels);
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
@@ -137,9 +143,9 @@ void average_pool(const PoolShape& s, bool padded, const float* x, float* y) {
 
 void average_pool_gradient(const PoolShape& s, bool padded, const float* dy, float* dx) {
   const int64_t channels = s.channels, image_size = s.height * s.width * channels;
-  const bool once = is_global(s);  // every input is written once
-  parallel(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
-    if (!once) std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
+  const bool covers_once = is_global(s);  // every input is written covers_once
+  parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
+    if (!covers_once) std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
     std::vector<float> share(channels);
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       const float factor = 1.0f / divisor(s, padded, row, column);
@@ -148,7 +154,7 @@ void average_pool_gradient(const PoolShape& s, bool padded, const float* dy, flo
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
         for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w) {
           float* to = dx + ((image * s.height + h) * s.width + w) * channels;
-          if (once) {
+          if (covers_once) {
             std::memcpy(to, share.data(), sizeof(float) * channels);
           } else {
             for (int64_t c = 0; c < channels; ++c) to[c] += share[c];

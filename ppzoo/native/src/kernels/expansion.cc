@@ -1,9 +1,16 @@
-#include "expansion.h"
+// Covariance: parallel over rows, one pair of sums (of z and z^T z, with z = x minus the first row) per thread, in double.
+// z^T z is computed for blocks of 64 rows in tiles of 8 x 8, on the diagonal and above it.
+//
+// ExpansionGradient: each thread collects rows of gradients until they make a block for gemm (`capacity_` rows), then
+// adds them to the gradients of x and of the weights (flush).
+#include "kernels/expansion.h"
 
+#include <algorithm>
 #include <cstring>
 
-#include "parallel.h"
-#include "product.h"
+#include "kernels/gemm.h"
+#include "kernels/parallel.h"
+#include "kernels/workspace.h"
 
 namespace ppzoo {
 namespace {
@@ -63,28 +70,28 @@ std::vector<float> scaled_rows(const float* weights, const float* factors, int64
 }
 
 // What adds a number a channel, and a residual.
-Normalizer adder(const std::vector<float>& offsets) {
+Normalizer make_offset(const std::vector<float>& offsets) {
   const std::vector<float> ones(offsets.size(), 1.0f);
   return {static_cast<int64_t>(offsets.size()), ones.data(), offsets.data(), Activation::kNone};
 }
 
-std::vector<float> negative(const double* values, int64_t count) {
-  std::vector<float> negated(count);
-  for (int64_t i = 0; i < count; ++i) negated[i] = static_cast<float>(-values[i]);
-  return negated;
+std::vector<float> negated(const double* values, int64_t count) {
+  std::vector<float> result(count);
+  for (int64_t i = 0; i < count; ++i) result[i] = static_cast<float>(-values[i]);
+  return result;
 }
 
 }  // namespace
 
-bool made_again(const ConvShape& s) {
+bool recomputes_expansion(const ConvShape& s) {
   constexpr int64_t kLarge = 1 << 21;  // elements, more than stay in a cache
   return s.output_size() > kLarge && s.out_channels > 2 * s.channels &&
          s.output_size() > 4 * s.out_channels * s.out_channels;
 }
 
-void Covariance::of(const float* x) const {
-  std::vector<Products> parts(threads(), Products{channels});
-  parallel(rows, rows * channels * channels, [&](int thread, int64_t begin, int64_t end) {
+void Covariance::compute(const float* x) const {
+  std::vector<Products> parts(max_threads(), Products{channels});
+  parallel_for(rows, rows * channels * channels, [&](int thread, int64_t begin, int64_t end) {
     parts[thread].add(x, x + begin * channels, end - begin);
   });
   for (const Products& part : parts) {
@@ -102,9 +109,9 @@ void Covariance::of(const float* x) const {
   }
 }
 
-Statistics Covariance::product(const float* weights, int64_t out) const {
+Statistics Covariance::product_statistics(const float* weights, int64_t out) const {
   Statistics found{std::vector<double>(out), std::vector<double>(out)};
-  parallel(out, out * channels * channels, [&](int, int64_t begin, int64_t end) {
+  parallel_for(out, out * channels * channels, [&](int, int64_t begin, int64_t end) {
     for (int64_t o = begin; o < end; ++o) {
       const std::vector<double> w(weights + o * channels, weights + (o + 1) * channels);
       double center = 0.0, square = 0.0;
@@ -125,90 +132,90 @@ ExpansionGradient::ExpansionGradient(const ConvShape& shape, NormGradient& norm,
                                      const Covariance& covariance, const float* weights, int64_t row, float* dx)
     : in_(shape.channels),
       out_(shape.out_channels),
-      pixels_(shape.source_pixels()),
+      pixels_(shape.input_pixels()),
       row_(row),
-      room_(block_rows(in_, out_) + row),
+      capacity_(block_rows(in_, out_) + row),
       norm_(norm),
       activation_(activation),
       x_(x),
       covariance_(covariance),
       weights_(weights),
       dx_(dx),
-      gradients_(buffer(Purpose::kInner, room_ * out_ * threads())),
-      centerd_(buffer(Purpose::kTiles, room_ * in_ * threads())),
-      scaled_(Panels::backward(scaled_rows(weights, norm.scale(), in_, out_).data(), in_, out_,
-                               Purpose::kScaledWeights)),
-      center_(adder(negative(covariance.mean, in_))),
+      gradients_(workspace(WorkspaceSlot::kExpansionGradient, capacity_ * out_ * max_threads())),
+      centered_(workspace(WorkspaceSlot::kInputBlocks, capacity_ * in_ * max_threads())),
+      scaled_(PackedWeights::backward(scaled_rows(weights, norm.scale(), in_, out_).data(), in_, out_,
+                               WorkspaceSlot::kScaledExpansionWeights)),
+      center_(make_offset(negated(covariance.mean, in_))),
       sums_(in_, out_),
-      parts_(threads()) {}
+      pending_(max_threads()) {}
 
-float* ExpansionGradient::place(int thread, int64_t first) {
-  Part& part = parts_[thread];
-  if (part.count == 0) part.first = first;
-  return gradients_ + (thread * room_ + part.count) * out_;
+float* ExpansionGradient::row_buffer(int thread, int64_t first) {
+  PendingRows& pending = pending_[thread];
+  if (pending.count == 0) pending.first = first;
+  return gradients_ + (thread * capacity_ + pending.count) * out_;
 }
 
-void ExpansionGradient::take(int thread, const float* raw) {
-  Part& part = parts_[thread];
-  float* rows = gradients_ + (thread * room_ + part.count) * out_;
+void ExpansionGradient::add_row(int thread, const float* raw) {
+  PendingRows& pending = pending_[thread];
+  float* rows = gradients_ + (thread * capacity_ + pending.count) * out_;
   norm_.add_rows(thread, raw, nullptr, rows, activation_, row_, rows);
-  part.count += row_;
-  if (part.count + row_ > room_) work_off(thread);
+  pending.count += row_;
+  if (pending.count + row_ > capacity_) flush(thread);
 }
 
-void ExpansionGradient::work_off(int thread) {
-  Part& part = parts_[thread];
-  const float *gradients = gradients_ + thread * room_ * out_, *x = x_ + part.first * in_;
-  float* centerd = centerd_ + thread * room_ * in_;
-  if (dx_ != nullptr) scaled_.multiply(gradients, part.count, dx_ + part.first * in_);
-  center_.rows(x, nullptr, part.count, centerd);
-  sums_.add(thread, centerd, gradients, part.count);
-  part.count = 0;
+void ExpansionGradient::flush(int thread) {
+  PendingRows& pending = pending_[thread];
+  const float *gradients = gradients_ + thread * capacity_ * out_, *x = x_ + pending.first * in_;
+  float* centered = centered_ + thread * capacity_ * in_;
+  if (dx_ != nullptr) scaled_.multiply(gradients, pending.count, dx_ + pending.first * in_);
+  center_.apply_rows(x, nullptr, pending.count, centered);
+  sums_.add(thread, centered, gradients, pending.count);
+  pending.count = 0;
 }
 
 void ExpansionGradient::finish(const float* residual, float* dgamma, float* dbeta, float* dweights) {
-  parallel(threads(), pixels_ * out_, [&](int, int64_t begin, int64_t end) {
+  parallel_for(max_threads(), pixels_ * out_, [&](int, int64_t begin, int64_t end) {
     for (int64_t thread = begin; thread < end; ++thread) {
-      if (parts_[thread].count > 0) work_off(static_cast<int>(thread));
+      if (pending_[thread].count > 0) flush(static_cast<int>(thread));
     }
   });
   norm_.finish(dgamma, dbeta);
-  const std::vector<float> sloped = scaled_rows(weights_, norm_.slope(), in_, out_);
-  finish_weights(sloped, dweights);
-  if (dx_ != nullptr) finish_input(sloped, residual);
+  const std::vector<float> slope_weights = scaled_rows(weights_, norm_.slope(), in_, out_);
+  finish_weights(slope_weights, dweights);
+  if (dx_ != nullptr) finish_input(slope_weights, residual);
 }
 
 // dweights = scale f^T (x - mean) + slope weights (x - mean)^T (x - mean); the constant meets a sum of zero.
-void ExpansionGradient::finish_weights(const std::vector<float>& sloped, float* dweights) {
+void ExpansionGradient::finish_weights(const std::vector<float>& slope_weights, float* dweights) {
   sums_.finish(false, dweights);
   for (int64_t o = 0; o < out_; ++o) {
     for (int64_t i = 0; i < in_; ++i) dweights[o * in_ + i] *= norm_.scale()[o];
   }
   const std::vector<float> scatter(covariance_.scatter, covariance_.scatter + in_ * in_);
-  const Panels products = Panels::backward(scatter.data(), in_, in_);
+  const PackedWeights packed = PackedWeights::backward(scatter.data(), in_, in_);
   for_blocks(out_, in_, in_, [&](int, int64_t o, int64_t rows) {
-    products.multiply(&sloped[o * in_], rows, dweights + o * in_, true);
+    packed.multiply(&slope_weights[o * in_], rows, dweights + o * in_, true);
   });
 }
 
 // dx = scale f weights + (x - mean) weights^T slope weights + constant weights
-void ExpansionGradient::finish_input(const std::vector<float>& sloped, const float* residual) const {
+void ExpansionGradient::finish_input(const std::vector<float>& slope_weights, const float* residual) const {
   std::vector<float> square(in_ * in_), offsets(in_);
-  multiply_transposed(weights_, in_, sloped.data(), in_, out_, false, square.data(), in_);
+  gemm_transposed(weights_, in_, slope_weights.data(), in_, out_, false, square.data(), in_);
   std::vector<double> sums(in_, 0.0);
   for (int64_t o = 0; o < out_; ++o) {
     const float* weights = weights_ + o * in_;
     double factor = norm_.constant()[o];
-    for (int64_t i = 0; i < in_; ++i) factor -= sloped[o * in_ + i] * covariance_.mean[i];
+    for (int64_t i = 0; i < in_; ++i) factor -= slope_weights[o * in_ + i] * covariance_.mean[i];
     for (int64_t i = 0; i < in_; ++i) sums[i] += factor * weights[i];
   }
   for (int64_t i = 0; i < in_; ++i) offsets[i] = static_cast<float>(sums[i]);
-  const Normalizer rest = adder(offsets);
-  const Panels products = Panels::backward(square.data(), in_, in_);
+  const Normalizer rest = make_offset(offsets);
+  const PackedWeights packed = PackedWeights::backward(square.data(), in_, in_);
   for_blocks(pixels_, in_, in_, [&](int, int64_t row, int64_t rows) {
     float* to = dx_ + row * in_;
-    products.multiply(x_ + row * in_, rows, to, true);
-    rest.rows(to, residual != nullptr ? residual + row * in_ : nullptr, rows, to);
+    packed.multiply(x_ + row * in_, rows, to, true);
+    rest.apply_rows(to, residual != nullptr ? residual + row * in_ : nullptr, rows, to);
   });
 }
 

@@ -1,5 +1,13 @@
-// Matrix products by register tiles: kTileRows rows by two vectors of columns are summed without leaving registers.
-#include "product.h"
+// Matrix products with register tiles.
+//
+// Loop nest of gemm: blocks of kDepthBlock terms (k) -> panels of kPanelColumns columns -> tiles of kTileRows rows ->
+// the terms of the block, one after the other -> a tile of kTileRows x 2 vectors of sums that stay in registers. Each
+// term loads two vectors of b and broadcasts one value of a per row. Within a block of terms, a panel of b (32 KB with
+// AVX-512) stays in the L1 cache while all tiles of rows pass.
+//
+// gemm reads b packed (gemm.h); gemm_transposed reads both factors as they are, since its depth is the number of pixels
+// and each element of b is used for only few rows. Nothing here is parallel: callers distribute blocks of rows.
+#include "kernels/gemm.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +20,7 @@ namespace {
 // Element (m, k) of the left factor is a[m * a_step + k], or a[k * a_step + m] where it is transposed. Of the last
 // vector of columns the first `last` are there, in c and, where a is transposed, in b; elsewhere b is padded.
 template <class V, int kRows, int kVectors, bool kTransposed>
-void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t depth, bool add, float* c,
+void gemm_tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t depth, bool add, float* c,
           int64_t c_step, int64_t last) {
   constexpr int kFull = kVectors - 1;
   V sums[kRows][kVectors] = {};
@@ -20,7 +28,7 @@ void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_
     V row[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kFull; ++v) row[v] = load<V>(b + v * kLanes);
-    row[kFull] = kTransposed ? load_first<V>(last, b + kFull * kLanes) : load<V>(b + kFull * kLanes);
+    row[kFull] = kTransposed ? load_partial<V>(last, b + kFull * kLanes) : load<V>(b + kFull * kLanes);
 #pragma GCC unroll 12
     for (int m = 0; m < kRows; ++m) {
       const float factor = kTransposed ? a[m] : a[m * a_step];
@@ -36,7 +44,7 @@ void tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_
 #pragma GCC unroll 2
     for (int v = 0; v < kFull; ++v) store(add ? load<V>(to + v * kLanes) + sums[m][v] : sums[m][v], to + v * kLanes);
     to += kFull * kLanes;
-    store_first(last, add ? load_first<V>(last, to) + sums[m][kFull] : sums[m][kFull], to);
+    store_partial(last, add ? load_partial<V>(last, to) + sums[m][kFull] : sums[m][kFull], to);
   }
 }
 
@@ -44,14 +52,14 @@ using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, boo
 
 template <class V, int kVectors, bool kTransposed, int... kRows>
 constexpr std::array<Tile, kTileRows> tiles(std::integer_sequence<int, kRows...>) {
-  return {tile<V, kRows + 1, kVectors, kTransposed>...};
+  return {gemm_tile<V, kRows + 1, kVectors, kTransposed>...};
 }
 
-// The tile of so many rows and columns, in vectors as wide as they need be.
+// The gemm_tile of so many rows and columns, in vectors as wide as they need be.
 template <bool kTransposed>
 Tile tile_for(int64_t rows, int64_t columns) {
   using Rows = std::make_integer_sequence<int, kTileRows>;
-  static constexpr auto half = tiles<Half, 1, kTransposed>(Rows()), one = tiles<Vector, 1, kTransposed>(Rows()),
+  static constexpr auto half = tiles<HalfVector, 1, kTransposed>(Rows()), one = tiles<Vector, 1, kTransposed>(Rows()),
                         two = tiles<Vector, 2, kTransposed>(Rows());
   return (columns > kLanes ? two : columns > kLanes / 2 ? one : half)[rows - 1];
 }
@@ -65,11 +73,11 @@ int64_t tile_rows(int64_t count) {
 
 }  // namespace
 
-void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels) {
-  for (int64_t start = 0; start < depth; start += kDepth) {
-    const int64_t end = std::min(start + kDepth, depth);
-    for (int64_t column = 0; column < columns; column += kPanel) {
-      const int64_t width = std::min(kPanel, round_up(columns - column, kLanes));
+void pack_panels(const float* b, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, float* panels) {
+  for (int64_t start = 0; start < depth; start += kDepthBlock) {
+    const int64_t end = std::min(start + kDepthBlock, depth);
+    for (int64_t column = 0; column < columns; column += kPanelColumns) {
+      const int64_t width = std::min(kPanelColumns, round_up(columns - column, kLanes));
       const int64_t filled = std::min(width, columns - column);
       for (int64_t k = start; k < end; ++k, panels += width) {
         const float* from = b + k * row_step + column * column_step;
@@ -84,16 +92,16 @@ void pack(const float* b, int64_t row_step, int64_t column_step, int64_t depth, 
   }
 }
 
-void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
+void gemm(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
               float* c, int64_t c_step, bool add) {
   if (depth == 0 && !add) {
     for (int64_t row = 0; row < rows; ++row) std::fill_n(c + row * c_step, columns, 0.0f);
   }
   const int64_t height = tile_rows(rows);
-  for (int64_t start = 0; start < depth; start += kDepth) {
-    const int64_t length = std::min(kDepth, depth - start);
-    for (int64_t column = 0; column < columns; column += kPanel) {
-      const int64_t filled = std::min(kPanel, columns - column), width = round_up(filled, kLanes);
+  for (int64_t start = 0; start < depth; start += kDepthBlock) {
+    const int64_t length = std::min(kDepthBlock, depth - start);
+    for (int64_t column = 0; column < columns; column += kPanelColumns) {
+      const int64_t filled = std::min(kPanelColumns, columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < rows; row += height) {
         const Tile run = tile_for<false>(std::min(height, rows - row), filled);
         run(a + row * a_step + start, a_step, panels, width, length, add || start > 0, c + row * c_step + column,
@@ -104,13 +112,13 @@ void multiply(const float* a, int64_t a_step, const float* panels, int64_t rows,
   }
 }
 
-void multiply_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
+void gemm_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
                          float* c, int64_t c_step) {
   const int64_t height = tile_rows(a_columns);
-  for (int64_t start = 0; start < rows; start += kDepth) {
-    const int64_t length = std::min(kDepth, rows - start);
-    for (int64_t column = 0; column < b_columns; column += kPanel) {
-      const int64_t filled = std::min(kPanel, b_columns - column), width = round_up(filled, kLanes);
+  for (int64_t start = 0; start < rows; start += kDepthBlock) {
+    const int64_t length = std::min(kDepthBlock, rows - start);
+    for (int64_t column = 0; column < b_columns; column += kPanelColumns) {
+      const int64_t filled = std::min(kPanelColumns, b_columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < a_columns; row += height) {
         const Tile run = tile_for<true>(std::min(height, a_columns - row), filled);
         run(a + start * a_columns + row, a_columns, b + start * b_columns + column, b_columns, length,

@@ -1,22 +1,19 @@
-// What all operators share: the threads, and buffers that are faulted in once and stay.
-#include <omp.h>
+#include "kernels/workspace.h"
 
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
-#include "kernels.h"
-
 namespace ppzoo {
 
-void* shared_buffer(Purpose purpose, size_t bytes) {
+void* reserve_workspace(WorkspaceSlot slot, size_t bytes) {
   struct Buffer {
     void* start = nullptr;
     size_t size = 0;
   };
-  static Buffer buffers[static_cast<int>(Purpose::kCount)];
+  static Buffer buffers[static_cast<int>(WorkspaceSlot::kCount)];
 
-  Buffer& buffer = buffers[static_cast<int>(purpose)];
+  Buffer& buffer = buffers[static_cast<int>(slot)];
 #ifdef __SANITIZE_ADDRESS__
   // A buffer for each request, of just that size and full of NaN: reads beyond it and of the old content are found.
   std::free(buffer.start);
@@ -36,7 +33,5 @@ void* shared_buffer(Purpose purpose, size_t bytes) {
 #endif
   return buffer.start;
 }
-
-int threads() { return omp_get_max_threads(); }
 
 }  // namespace ppzoo

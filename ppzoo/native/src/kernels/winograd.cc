@@ -1,12 +1,23 @@
-// Convolutions of 3x3 pixels without stride by minimal filtering, F(2x2, 3x3) of Lavin and Gray (arXiv:1509.09308): 16
-// products make the four outputs of a tile where the sum itself takes 36. Tiles are transformed, multiplied as 16
-// matrices (tiles x channels) and transformed back, a few rows of tiles at a time, so that they stay in the cache.
+// 3x3 convolutions without stride by minimal filtering, F(2x2, 3x3) of Lavin and Gray (arXiv:1509.09308): 16 products
+// compute the four outputs of a tile, for which the direct sum needs 36.
+//
+// Loop nest: rows of tiles, about 64 tiles at a time so that they stay in the cache -> input transform (4x4 pixels to 16
+// values) -> 16 matrix products (tiles x channels) -> output transform (16 values to 2x2 pixels). The filters are
+// transformed into 16 packed matrices (slot kPackedWeights) once per call. A vector holds kLanes channels of one pixel;
+// the channels must be a multiple of kLanes. Transformed tiles are 16 matrices of tiles x channels, one set per thread.
+//
+// The input gradient is the convolution of dy with the filters rotated by 180 degrees. The weight gradient multiplies the
+// transformed input and gradient tiles, with one sum per thread. Parallel over rows of tiles.
+#include "kernels/winograd.h"
+
 #include <algorithm>
 #include <vector>
 
-#include "kernels.h"
-#include "parallel.h"
-#include "product.h"
+#include "kernels/gemm.h"
+#include "kernels/integer_math.h"
+#include "kernels/parallel.h"
+#include "kernels/simd.h"
+#include "kernels/workspace.h"
 
 namespace ppzoo {
 namespace {
@@ -14,32 +25,32 @@ namespace {
 constexpr int kFilter = 3, kInput = 4, kOutput = 2, kPositions = kInput * kInput, kTaps = kFilter * kFilter;
 
 // The transforms along one axis, by the paper's names of their matrices.
-struct InputLine {  // B^T
+struct InputTransform {  // B^T
   static constexpr int kFrom = kInput, kTo = kInput;
   static void apply(const Vector (&d)[kFrom], Vector (&v)[kTo]) {
     v[0] = d[0] - d[2], v[1] = d[1] + d[2], v[2] = d[2] - d[1], v[3] = d[1] - d[3];
   }
 };
-struct OutputLine {  // A^T
+struct OutputTransform {  // A^T
   static constexpr int kFrom = kInput, kTo = kOutput;
   static void apply(const Vector (&m)[kFrom], Vector (&y)[kTo]) {
     y[0] = m[0] + m[1] + m[2], y[1] = m[1] - m[2] - m[3];
   }
 };
-struct OutputGradientLine {  // A
+struct OutputGradientTransform {  // A
   static constexpr int kFrom = kOutput, kTo = kInput;
   static void apply(const Vector (&y)[kFrom], Vector (&m)[kTo]) {
     m[0] = y[0], m[1] = y[0] + y[1], m[2] = y[0] - y[1], m[3] = -y[1];
   }
 };
-struct FilterLine {  // G
+struct FilterTransform {  // G
   static constexpr int kFrom = kFilter, kTo = kInput;
   static void apply(const Vector (&g)[kFrom], Vector (&u)[kTo]) {
     const Vector ends = 0.5f * (g[0] + g[2]), middle = 0.5f * g[1];
     u[0] = g[0], u[1] = ends + middle, u[2] = ends - middle, u[3] = g[2];
   }
 };
-struct FilterGradientLine {  // G^T
+struct FilterGradientTransform {  // G^T
   static constexpr int kFrom = kInput, kTo = kFilter;
   static void apply(const Vector (&u)[kFrom], Vector (&g)[kTo]) {
     const Vector sum = 0.5f * (u[1] + u[2]), difference = 0.5f * (u[1] - u[2]);
@@ -48,19 +59,19 @@ struct FilterGradientLine {  // G^T
 };
 
 // The transform along both axes.
-template <class Line>
-inline void transform(const Vector (&from)[Line::kFrom][Line::kFrom], Vector (&to)[Line::kTo][Line::kTo]) {
-  Vector half[Line::kFrom][Line::kTo];
+template <class Transform>
+inline void transform_2d(const Vector (&from)[Transform::kFrom][Transform::kFrom], Vector (&to)[Transform::kTo][Transform::kTo]) {
+  Vector half[Transform::kFrom][Transform::kTo];
 #pragma GCC unroll 4
-  for (int i = 0; i < Line::kFrom; ++i) Line::apply(from[i], half[i]);
+  for (int i = 0; i < Transform::kFrom; ++i) Transform::apply(from[i], half[i]);
 #pragma GCC unroll 4
-  for (int j = 0; j < Line::kTo; ++j) {
-    Vector column[Line::kFrom], result[Line::kTo];
+  for (int j = 0; j < Transform::kTo; ++j) {
+    Vector column[Transform::kFrom], result[Transform::kTo];
 #pragma GCC unroll 4
-    for (int i = 0; i < Line::kFrom; ++i) column[i] = half[i][j];
-    Line::apply(column, result);
+    for (int i = 0; i < Transform::kFrom; ++i) column[i] = half[i][j];
+    Transform::apply(column, result);
 #pragma GCC unroll 4
-    for (int i = 0; i < Line::kTo; ++i) to[i][j] = result[i];
+    for (int i = 0; i < Transform::kTo; ++i) to[i][j] = result[i];
   }
 }
 
@@ -79,22 +90,22 @@ struct Tiling {
   }
 };
 
-// Images of which tiles are parts; the first tile begins at the pixel (top, left), which may lie outside.
-struct Images {
+// TileSource of which tiles are parts; the first tile begins at the pixel (top, left), which may lie outside.
+struct TileSource {
   const float* data;
   int64_t height, width, channels, top, left;
 };
 
-// The transforms of tiles of Line::kFrom pixels a side, of rows [row, row + count): matrix p of `to` has a row for each
+// The transforms of tiles of Transform::kFrom pixels a side, of rows [row, row + count): matrix p of `to` has a row for each
 // tile and a column for each channel.
-template <class Line>
-void spread(const Images& images, const Tiling& tiling, int64_t row, int64_t count, float* to) {
-  constexpr int kSide = Line::kFrom;
+template <class Transform>
+void input_transform(const TileSource& images, const Tiling& tiling, int64_t row, int64_t count, float* to) {
+  constexpr int kSide = Transform::kFrom;
   const int64_t channels = images.channels, matrix = count * tiling.columns * channels;
   const std::vector<float> zeros(channels);
   for (int64_t tile = 0; tile < count * tiling.columns; ++tile, to += channels) {
-    const int64_t place = row + tile / tiling.columns, image = place / tiling.rows_of_image;
-    const int64_t top = images.top + place % tiling.rows_of_image * kOutput;
+    const int64_t tile_row = row + tile / tiling.columns, image = tile_row / tiling.rows_of_image;
+    const int64_t top = images.top + tile_row % tiling.rows_of_image * kOutput;
     const int64_t left = images.left + tile % tiling.columns * kOutput;
     const float* from[kSide][kSide];
     for (int i = 0; i < kSide; ++i) {
@@ -108,7 +119,7 @@ void spread(const Images& images, const Tiling& tiling, int64_t row, int64_t cou
       Vector pixels[kSide][kSide], result[kInput][kInput];
 #pragma GCC unroll 16
       for (int p = 0; p < kSide * kSide; ++p) pixels[p / kSide][p % kSide] = load(from[p / kSide][p % kSide] + channel);
-      transform<Line>(pixels, result);
+      transform_2d<Transform>(pixels, result);
 #pragma GCC unroll 16
       for (int p = 0; p < kPositions; ++p) store(result[p / kInput][p % kInput], to + p * matrix + channel);
     }
@@ -116,20 +127,20 @@ void spread(const Images& images, const Tiling& tiling, int64_t row, int64_t cou
 }
 
 // The outputs of rows [row, row + count) of tiles from the 16 matrices of products; `bias` may be null.
-void gather(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count, const float* products,
+void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count, const float* products,
             const float* bias, float* y) {
   const int64_t channels = s.out_channels, height = s.out_height(), width = s.out_width();
   const int64_t matrix = count * tiling.columns * channels;
   for (int64_t tile = 0; tile < count * tiling.columns; ++tile, products += channels) {
-    const int64_t place = row + tile / tiling.columns, image = place / tiling.rows_of_image;
-    const int64_t top = place % tiling.rows_of_image * kOutput, left = tile % tiling.columns * kOutput;
+    const int64_t tile_row = row + tile / tiling.columns, image = tile_row / tiling.rows_of_image;
+    const int64_t top = tile_row % tiling.rows_of_image * kOutput, left = tile % tiling.columns * kOutput;
     float* to = y + ((image * height + top) * width + left) * channels;
     const bool right = left + 1 < width, below = top + 1 < height;
     for (int64_t channel = 0; channel < channels; channel += kLanes) {
       Vector parts[kInput][kInput], outputs[kOutput][kOutput];
 #pragma GCC unroll 16
       for (int p = 0; p < kPositions; ++p) parts[p / kInput][p % kInput] = load(products + p * matrix + channel);
-      transform<OutputLine>(parts, outputs);
+      transform_2d<OutputTransform>(parts, outputs);
       const Vector offset = bias != nullptr ? load(bias + channel) : Vector{};
       store(outputs[0][0] + offset, to + channel);
       if (right) store(outputs[0][1] + offset, to + channels + channel);
@@ -142,31 +153,31 @@ void gather(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count
 // Calls body(thread, first row of tiles, rows) for all rows.
 template <class Body>
 void for_rows(const Tiling& tiling, int64_t work, Body&& body) {
-  parallel(tiling.rows, work, [&](int thread, int64_t begin, int64_t end) {
-    const int64_t step = equal_parts(end - begin, tiling.rows_at_a_time());
+  parallel_for(tiling.rows, work, [&](int thread, int64_t begin, int64_t end) {
+    const int64_t step = equal_part_size(end - begin, tiling.rows_at_a_time());
     for (int64_t row = begin; row < end; row += step) body(thread, row, std::min(step, end - row));
   });
 }
 
 // The transformed filters as the packed right factors (depth x columns) of 16 products. The filter between k and column
-// j begins at weights[k * depth_step + j * column_step]; `turned` by half a turn.
-const float* filter_panels(const float* weights, int64_t depth_step, int64_t column_step, int64_t depth,
-                           int64_t columns, bool turned) {
+// j begins at weights[k * depth_step + j * column_step]; `rotated` by half a turn.
+const float* transform_filters(const float* weights, int64_t depth_step, int64_t column_step, int64_t depth,
+                           int64_t columns, bool rotated) {
   const int64_t matrix = packed_size(depth, columns);
-  float* panels = buffer(Purpose::kWeights, kPositions * matrix);
-  parallel(columns / kLanes, kPositions * matrix, [&](int, int64_t begin, int64_t end) {
+  float* panels = workspace(WorkspaceSlot::kPackedWeights, kPositions * matrix);
+  parallel_for(columns / kLanes, kPositions * matrix, [&](int, int64_t begin, int64_t end) {
     for (int64_t column = begin * kLanes; column < end * kLanes; column += kLanes) {
       for (int64_t k = 0; k < depth; ++k) {
         const float* from = weights + k * depth_step + column * column_step;
         Vector filter[kFilter][kFilter], transformed[kInput][kInput];
         for (int tap = 0; tap < kTaps; ++tap) {
-          const int source = turned ? kTaps - 1 - tap : tap;
+          const int source = rotated ? kTaps - 1 - tap : tap;
           for (int lane = 0; lane < kLanes; ++lane) {
             filter[tap / kFilter][tap % kFilter][lane] = from[lane * column_step + source];
           }
         }
-        transform<FilterLine>(filter, transformed);
-        float* to = panels + packed_place(k, column, depth, columns);
+        transform_2d<FilterTransform>(filter, transformed);
+        float* to = panels + packed_offset(k, column, depth, columns);
         for (int p = 0; p < kPositions; ++p) store(transformed[p / kInput][p % kInput], to + p * matrix);
       }
     }
@@ -175,29 +186,29 @@ const float* filter_panels(const float* weights, int64_t depth_step, int64_t col
 }
 
 // y = the filters of `panels` over x, + bias.
-void filter(const ConvShape& s, const float* x, const float* panels, const float* bias, float* y) {
+void filter_images(const ConvShape& s, const float* x, const float* panels, const float* bias, float* y) {
   const Tiling tiling(s);
   const int64_t in = s.channels, out = s.out_channels, tiles = tiling.rows_at_a_time() * tiling.columns;
-  float* spread_tiles = buffer(Purpose::kTiles, threads() * kPositions * tiles * in);
-  float* products = buffer(Purpose::kProducts, threads() * kPositions * tiles * out);
-  const Images images{x, s.height, s.width, in, -s.top, -s.left};
+  float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * kPositions * tiles * in);
+  float* products = workspace(WorkspaceSlot::kOutputBlocks, max_threads() * kPositions * tiles * out);
+  const TileSource images{x, s.height, s.width, in, -s.top, -s.left};
   for_rows(tiling, s.output_size() * in, [&](int thread, int64_t row, int64_t rows) {
     const int64_t count = rows * tiling.columns;
-    float* factors = spread_tiles + thread * kPositions * tiles * in;
+    float* factors = input_tiles + thread * kPositions * tiles * in;
     float* results = products + thread * kPositions * tiles * out;
-    spread<InputLine>(images, tiling, row, rows, factors);
+    input_transform<InputTransform>(images, tiling, row, rows, factors);
     for (int p = 0; p < kPositions; ++p) {
       const float* filters = panels + p * packed_size(in, out);
-      multiply(factors + p * count * in, in, filters, count, in, out, results + p * count * out, out, false);
+      gemm(factors + p * count * in, in, filters, count, in, out, results + p * count * out, out, false);
     }
-    gather(s, tiling, row, rows, results, bias, y);
+    output_transform(s, tiling, row, rows, results, bias, y);
   });
 }
 
 // The filters' gradients (out x in x 3 x 3) from the sums of all threads, each of 16 matrices (in x out).
-void finish_weights(const ConvShape& s, const std::vector<const float*>& sums, bool add, float* dweights) {
+void finalize_weight_gradient(const ConvShape& s, const std::vector<const float*>& sums, bool add, float* dweights) {
   const int64_t in = s.channels, out = s.out_channels;
-  parallel(out / kLanes, kPositions * in * out, [&](int, int64_t begin, int64_t end) {
+  parallel_for(out / kLanes, kPositions * in * out, [&](int, int64_t begin, int64_t end) {
     for (int64_t column = begin * kLanes; column < end * kLanes; column += kLanes) {
       for (int64_t channel = 0; channel < in; ++channel) {
         Vector total[kInput][kInput] = {}, gradient[kFilter][kFilter];
@@ -206,7 +217,7 @@ void finish_weights(const ConvShape& s, const std::vector<const float*>& sums, b
             total[p / kInput][p % kInput] += load(sum + (p * in + channel) * out + column);
           }
         }
-        transform<FilterGradientLine>(total, gradient);
+        transform_2d<FilterGradientTransform>(total, gradient);
         for (int lane = 0; lane < kLanes; ++lane) {
           float* to = dweights + ((column + lane) * in + channel) * kTaps;
           for (int tap = 0; tap < kTaps; ++tap) {
@@ -231,7 +242,7 @@ bool winograd(const ConvShape& s) {
 }
 
 void winograd_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
-  filter(s, x, filter_panels(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias, y);
+  filter_images(s, x, transform_filters(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias, y);
 }
 
 void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
@@ -240,35 +251,35 @@ void winograd_input_gradient(const ConvShape& s, const float* weights, const flo
   back.channels = s.out_channels, back.out_channels = s.channels;
   back.top = kFilter - 1 - s.top, back.bottom = kFilter - 1 - s.bottom;
   back.left = kFilter - 1 - s.left, back.right = kFilter - 1 - s.right;
-  filter(back, dy, filter_panels(weights, s.channels * kTaps, kTaps, s.out_channels, s.channels, true), nullptr, dx);
+  filter_images(back, dy, transform_filters(weights, s.channels * kTaps, kTaps, s.out_channels, s.channels, true), nullptr, dx);
 }
 
 void winograd_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
   const Tiling tiling(s);
   const int64_t in = s.channels, out = s.out_channels, tiles = tiling.rows_at_a_time() * tiling.columns;
-  float* spread_tiles = buffer(Purpose::kTiles, threads() * kPositions * tiles * in);
-  float* spread_gradients = buffer(Purpose::kProducts, threads() * kPositions * tiles * out);
-  float* sums = buffer(Purpose::kPartialWeights, threads() * kPositions * in * out);
-  const Images images{x, s.height, s.width, in, -s.top, -s.left};
-  const Images gradients{dy, s.out_height(), s.out_width(), out, 0, 0};
-  std::vector<char> begun(threads(), false);
+  float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * kPositions * tiles * in);
+  float* gradient_tiles = workspace(WorkspaceSlot::kOutputBlocks, max_threads() * kPositions * tiles * out);
+  float* sums = workspace(WorkspaceSlot::kWeightGradients, max_threads() * kPositions * in * out);
+  const TileSource images{x, s.height, s.width, in, -s.top, -s.left};
+  const TileSource gradients{dy, s.out_height(), s.out_width(), out, 0, 0};
+  std::vector<char> started(max_threads(), false);
   for_rows(tiling, s.output_size() * in, [&](int thread, int64_t row, int64_t rows) {
     const int64_t count = rows * tiling.columns;
-    float* left = spread_tiles + thread * kPositions * tiles * in;
-    float* right = spread_gradients + thread * kPositions * tiles * out;
-    spread<InputLine>(images, tiling, row, rows, left);
-    spread<OutputGradientLine>(gradients, tiling, row, rows, right);
+    float* left = input_tiles + thread * kPositions * tiles * in;
+    float* right = gradient_tiles + thread * kPositions * tiles * out;
+    input_transform<InputTransform>(images, tiling, row, rows, left);
+    input_transform<OutputGradientTransform>(gradients, tiling, row, rows, right);
     for (int p = 0; p < kPositions; ++p) {
-      multiply_transposed(left + p * count * in, in, right + p * count * out, out, count, begun[thread],
+      gemm_transposed(left + p * count * in, in, right + p * count * out, out, count, started[thread],
                           sums + (thread * kPositions + p) * in * out, out);
     }
-    begun[thread] = true;
+    started[thread] = true;
   });
   std::vector<const float*> parts;
-  for (int thread = 0; thread < threads(); ++thread) {
-    if (begun[thread]) parts.push_back(sums + thread * kPositions * in * out);
+  for (int thread = 0; thread < max_threads(); ++thread) {
+    if (started[thread]) parts.push_back(sums + thread * kPositions * in * out);
   }
-  finish_weights(s, parts, add, dweights);
+  finalize_weight_gradient(s, parts, add, dweights);
 }
 
 }  // namespace ppzoo

@@ -1,9 +1,15 @@
-// Elementwise work between convolutions on channels-last tensors: activations, gates, and channels put in order.
+// Elementwise operations, sums, layout changes and concatenation of channels-last tensors.
+//
+// Each function is a loop over elements, or over pixels and then channels (which are contiguous and vectorized by the
+// compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements. Column sums are
+// computed in double, with one sum per thread; those of scale_channels_gradient in float over 64 pixels.
+#include "kernels/elementwise.h"
+
+#include <algorithm>
 #include <cstring>
 
-#include "activation.h"
-#include "kernels.h"
-#include "parallel.h"
+#include "kernels/activation_simd.h"
+#include "kernels/parallel.h"
 
 namespace ppzoo {
 
@@ -11,7 +17,7 @@ void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, fl
   constexpr int64_t kTile = 32;
   const int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
   const int64_t tiles = row_tiles * column_tiles;
-  parallel(images * tiles, images * rows * columns, [&](int, int64_t begin, int64_t end) {
+  parallel_for(images * tiles, images * rows * columns, [&](int, int64_t begin, int64_t end) {
     for (int64_t tile = begin; tile < end; ++tile) {
       const int64_t image = tile / tiles * rows * columns;
       const int64_t row = tile % tiles / column_tiles * kTile, column = tile % column_tiles * kTile;
@@ -24,9 +30,9 @@ void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, fl
 }
 
 void add_activate(const float* x, const float* z, Activation activation, int64_t count, float* y) {
-  with_activation(activation, [&](auto tag) {
+  dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    parallel(count, count, [&](int, int64_t begin, int64_t end) {
+    parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
       if (z != nullptr) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i) y[i] = activate<kActivation>(x[i] + z[i]);
@@ -40,30 +46,30 @@ void add_activate(const float* x, const float* z, Activation activation, int64_t
 
 void add_activate_gradient(const float* x, const float* z, const float* dy, Activation activation, int64_t count,
                            float* dx) {
-  with_activation(activation, [&](auto tag) {
+  dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    parallel(count, count, [&](int, int64_t begin, int64_t end) {
+    parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
       if (z != nullptr) {
 #pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] = slope_times<kActivation>(x[i] + z[i], dy[i]);
+        for (int64_t i = begin; i < end; ++i) dx[i] = activation_gradient<kActivation>(x[i] + z[i], dy[i]);
       } else {
 #pragma omp simd
-        for (int64_t i = begin; i < end; ++i) dx[i] = slope_times<kActivation>(x[i], dy[i]);
+        for (int64_t i = begin; i < end; ++i) dx[i] = activation_gradient<kActivation>(x[i], dy[i]);
       }
     });
   });
 }
 
 void accumulate(const float* part, int64_t count, float* total) {
-  parallel(count, count, [&](int, int64_t begin, int64_t end) {
+  parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) total[i] += part[i];
   });
 }
 
 void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums) {
-  std::vector<double> totals(threads() * columns, 0.0);
-  parallel(rows, rows * columns, [&](int thread, int64_t begin, int64_t end) {
+  std::vector<double> totals(max_threads() * columns, 0.0);
+  parallel_for(rows, rows * columns, [&](int thread, int64_t begin, int64_t end) {
     double* total = totals.data() + thread * columns;
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x + row * columns;
@@ -73,13 +79,13 @@ void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* su
   });
   for (int64_t c = 0; c < columns; ++c) {
     double sum = add ? sums[c] : 0.0;
-    for (size_t place = c; place < totals.size(); place += columns) sum += totals[place];
+    for (size_t index = c; index < totals.size(); index += columns) sum += totals[index];
     sums[c] = static_cast<float>(sum);
   }
 }
 
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y) {
-  parallel(images * pixels, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
+  parallel_for(images * pixels, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
     for (int64_t pixel = begin; pixel < end; ++pixel) {
       const float *from = x + pixel * channels, *factor = gate + pixel / pixels * channels;
       float* to = y + pixel * channels;
@@ -92,7 +98,7 @@ void scale_channels(const float* x, const float* gate, int64_t images, int64_t p
 void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,
                              int64_t channels, float* dx, float* dgate) {
   constexpr int64_t kBlock = 64;  // pixels whose sums are kept in float
-  parallel(images, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
+  parallel_for(images, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
     std::vector<float> block(channels);
     std::vector<double> sum(channels);
     for (int64_t image = begin; image < end; ++image) {
@@ -101,9 +107,9 @@ void scale_channels_gradient(const float* x, const float* gate, const float* dy,
       for (int64_t start = 0; start < pixels; start += kBlock) {
         std::fill(block.begin(), block.end(), 0.0f);
         for (int64_t pixel = start; pixel < std::min(start + kBlock, pixels); ++pixel) {
-          const int64_t place = (image * pixels + pixel) * channels;
-          const float *from = x + place, *gradient = dy + place;
-          float *to = dx + place, *partial = block.data();
+          const int64_t index = (image * pixels + pixel) * channels;
+          const float *from = x + index, *gradient = dy + index;
+          float *to = dx + index, *partial = block.data();
 #pragma omp simd
           for (int64_t c = 0; c < channels; ++c) {
             to[c] = gradient[c] * factor[c];
@@ -117,14 +123,14 @@ void scale_channels_gradient(const float* x, const float* gate, const float* dy,
   });
 }
 
-void join_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
-                   bool shuffled, float* whole) {
+void concat_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
+                   bool shuffled, float* joined) {
   int64_t channels = 0;
   for (int64_t width : widths) channels += width;
   const int64_t count = static_cast<int64_t>(parts.size());
-  parallel(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
+  parallel_for(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
     for (int64_t pixel = begin; pixel < end; ++pixel) {
-      float* to = whole + pixel * channels;
+      float* to = joined + pixel * channels;
       for (int64_t part = 0; part < count; ++part) {
         const float* from = parts[part] + pixel * widths[part];
         if (shuffled) {
@@ -138,14 +144,14 @@ void join_channels(const std::vector<const float*>& parts, const std::vector<int
   });
 }
 
-void part_channels(const float* whole, const std::vector<int64_t>& widths, int64_t pixels, bool shuffled,
+void split_channels(const float* joined, const std::vector<int64_t>& widths, int64_t pixels, bool shuffled,
                    const std::vector<float*>& parts) {
   int64_t channels = 0;
   for (int64_t width : widths) channels += width;
   const int64_t count = static_cast<int64_t>(parts.size());
-  parallel(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
+  parallel_for(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
     for (int64_t pixel = begin; pixel < end; ++pixel) {
-      const float* from = whole + pixel * channels;
+      const float* from = joined + pixel * channels;
       for (int64_t part = 0; part < count; ++part) {
         float* to = parts[part] + pixel * widths[part];
         if (shuffled) {

@@ -1,22 +1,35 @@
-// Depthwise convolutions, row by row. The rows of the input that a row of the output needs lie in a ring, with zeros
-// where the padding is, so that the loops over pixels have no cases; a row of the gradient passes batch norm, goes into
-// the weights' gradient and into the input's while it is in the cache.
+// Depthwise convolutions, one row at a time.
+//
+// Layout: NHWC; weights are transposed from C x 1 x KH x KW to KH x KW x C, so that a vector holds kLanes channels of one
+// pixel or tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.
+//
+// Forward loop nest: rows of outputs -> vectors of channels -> groups of 8 (then 4, 1) output pixels, whose sums stay in
+// registers -> taps. The input rows under the filter are in a ring buffer (RowRing) with zeros for the padding, so that
+// the loops over pixels need no bounds checks. The ring is filled by copying, by normalizing, or by recomputing an
+// expansion (KernelInput). Parallel over rows of outputs.
+//
+// Backward: for each row of the output's gradient (also in a ring): load it or compute it from the batch norm, add its
+// products to the weight gradient, and write those rows of the input's gradient that are complete. Parallel over images,
+// with one weight gradient per thread: summed in float over kSummedPixels pixels, beyond that in double.
+#include "kernels/depthwise.h"
+
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
-#include "kernels.h"
-#include "parallel.h"
-#include "product.h"
+#include "kernels/integer_math.h"
+#include "kernels/parallel.h"
+#include "kernels/simd.h"
 
 namespace ppzoo {
 namespace {
 
 // The last `rows` rows of an image, each from the begin of a vector on: loads that cross cache lines take twice as
 // long.
-class Ring {
+class RowRing {
  public:
-  Ring(int64_t rows, int64_t pixels, int64_t channels)
+  RowRing(int64_t rows, int64_t pixels, int64_t channels)
       : rows_(rows), vectors_(round_up(pixels * channels, kLanes) / kLanes), data_(rows * vectors_, Vector{}) {}
   float* row(int64_t number) { return reinterpret_cast<float*>(&data_[number % rows_ * vectors_]); }
 
@@ -26,18 +39,18 @@ class Ring {
 };
 
 // Weights with the channels last: kernel_h x kernel_w x channels.
-std::vector<float> channels_last(const ConvShape& s, const float* weights) {
+std::vector<float> to_channels_last(const ConvShape& s, const float* weights) {
   const int64_t taps = s.kernel_h * s.kernel_w;
-  std::vector<float> turned(taps * s.channels);
+  std::vector<float> transposed(taps * s.channels);
   for (int64_t c = 0; c < s.channels; ++c) {
-    for (int64_t tap = 0; tap < taps; ++tap) turned[tap * s.channels + c] = weights[c * taps + tap];
+    for (int64_t tap = 0; tap < taps; ++tap) transposed[tap * s.channels + c] = weights[c * taps + tap];
   }
-  return turned;
+  return transposed;
 }
 
 // Calls body(channel) for the first of kLanes channels; the last of them overlap those before where they must.
 template <class Body>
-void for_lanes(int64_t channels, Body&& body) {
+void for_channel_vectors(int64_t channels, Body&& body) {
   for (int64_t channel = 0; channel < channels; channel += kLanes) body(std::min(channel, channels - kLanes));
 }
 
@@ -70,7 +83,7 @@ struct RowFilter {
   }
 
   void operator()(const float* const* rows, float* y) const {
-    for_lanes(channels, [&](int64_t channel) {
+    for_channel_vectors(channels, [&](int64_t channel) {
       int64_t i = 0;
       for (; i + 8 <= outputs; i += 8) pixels<8>(rows, i, channel, y);
       for (; i + 4 <= outputs; i += 4) pixels<4>(rows, i, channel, y);
@@ -82,18 +95,18 @@ struct RowFilter {
 // The rows of images that a filter sees, with zeros around them; `row` counts them from the padding on.
 class PaddedRows {
  public:
-  PaddedRows(const ConvShape& s, const Input& x)
+  PaddedRows(const ConvShape& s, const KernelInput& x)
       : s_(s),
         x_(x),
-        ring_(depth(s), std::max(s.width + s.left + s.right, s.seen_columns()), s.channels),
+        ring_(depth(s), std::max(s.width + s.left + s.right, s.receptive_columns()), s.channels),
         products_(x.weights != nullptr ? depth(s) : 0, s.width, s.channels),
-        made_(depth(s), -1) {}
+        cached_(depth(s), -1) {}
   void start(int64_t image) {
     first_ = image * s_.height, next_ = 0;
-    std::fill(made_.begin(), made_.end(), -1);
+    std::fill(cached_.begin(), cached_.end(), -1);
   }
-  // The rows under the filter for output `row`; null where all is padding.
-  void under(int64_t row, std::vector<const float*>& rows) {
+  // The rows rows_for_output the filter for output `row`; null where all is padding.
+  void rows_for_output(int64_t row, std::vector<const float*>& rows) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
       const int64_t number = row * s_.stride_h + kh * s_.dilation_h - s_.top;
       const bool inside = number >= 0 && number < s_.height;
@@ -101,13 +114,13 @@ class PaddedRows {
       rows[kh] = inside ? ring_.row(number) : nullptr;
     }
   }
-  // A row before the norm; one that is a product is made again only when it is not among the last ones.
+  // A row before the norm; one that is a product is cached again only when it is not among the last ones.
   const float* raw(int64_t number) {
-    if (x_.weights == nullptr) return x_.raw((first_ + number) * s_.width, s_.width, s_.channels, nullptr);
-    int64_t& made = made_[number % made_.size()];
+    if (x_.weights == nullptr) return x_.raw_rows((first_ + number) * s_.width, s_.width, s_.channels, nullptr);
+    int64_t& cached = cached_[number % cached_.size()];
     float* row = products_.row(number);
-    if (made != number) x_.raw((first_ + number) * s_.width, s_.width, s_.channels, row);
-    made = number;
+    if (cached != number) x_.raw_rows((first_ + number) * s_.width, s_.width, s_.channels, row);
+    cached = number;
     return row;
   }
 
@@ -117,23 +130,23 @@ class PaddedRows {
     for (next_ = std::max({next_, oldest, int64_t{0}}); next_ <= number; ++next_) {
       float* to = ring_.row(next_) + s_.left * s_.channels;
       if (x_.norm != nullptr) {
-        x_.norm->rows(raw(next_), nullptr, s_.width, to);
+        x_.norm->apply_rows(raw(next_), nullptr, s_.width, to);
       } else {
         std::memcpy(to, raw(next_), sizeof(float) * s_.width * s_.channels);
       }
     }
   }
   const ConvShape& s_;
-  const Input x_;
-  Ring ring_, products_;
-  std::vector<int64_t> made_;  // the row in each place of `products_`
+  const KernelInput x_;
+  RowRing ring_, products_;
+  std::vector<int64_t> cached_;  // the row in each position of `products_`
   int64_t first_ = 0, next_ = 0;
 };
 
 // Calls body(thread, image, first row, end row) for equal shares of all rows.
 template <class Body>
 void for_rows(int64_t images, int64_t rows, int64_t work, Body&& body) {
-  parallel(images * rows, work, [&](int thread, int64_t begin, int64_t end) {
+  parallel_for(images * rows, work, [&](int thread, int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t image = begin / rows, row = begin % rows, last = std::min(rows, row + end - begin);
       body(thread, image, row, last);
@@ -153,18 +166,18 @@ void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded,
   padded.start(image);
   const int64_t width = s.out_width() * s.channels;
   for (int64_t row = begin; row < end; ++row) {
-    padded.under(row, rows);
+    padded.rows_for_output(row, rows);
     float* to = y + (image * s.out_height() + row) * width;
     filter(rows.data(), to);
     if (moments != nullptr) moments->add_rows(thread, to, s.out_width());
   }
 }
 
-// The backward pass of one thread: its rows of the gradient one after the other.
-class Backward {
+// The run_backward pass of one thread: its rows of the gradient one after the other.
+class BackwardPass {
  public:
   // `weights` with the channels last.
-  Backward(const ConvShape& s, const Input& x, const float* weights)
+  BackwardPass(const ConvShape& s, const KernelInput& x, const float* weights)
       : s_(s),
         padded_(s, x),
         margin_(std::max<int64_t>(0, ((s.kernel_w - 1) * s.dilation_w - s.left + s.stride_w - 1) / s.stride_w)),
@@ -178,23 +191,23 @@ class Backward {
     for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
   }
 
-  // `make_row(row, to)` writes a row of the gradient of the convolution's output; with `dx` one of its input's is
-  // written to `place(row)`, of which `take(row)` is told.
-  template <class Make, class Place, class Take>
-  void image(int64_t number, Make&& make_row, Place&& place, Take&& take, bool dx, bool weights) {
+  // `load_row(row, to)` writes a row of the gradient of the convolution's output; with `dx` one of its input's is
+  // written to `position(row)`, of which `take(row)` is told.
+  template <class Load, class Buffer, class Done>
+  void image(int64_t number, Load&& load_row, Buffer&& row_buffer, Done&& row_done, bool dx, bool weights) {
     padded_.start(number);
     int64_t done = 0;
     for (int64_t row = 0; row < s_.out_height(); ++row) {
       float* gradient = ring_.row(row) + margin_ * s_.channels;
-      make_row(row, gradient);
+      load_row(row, gradient);
       if (weights) add_to_weights(row, gradient);
       if ((row + 1) % rows_summed_ == 0) add_sums();
       // The input's rows that no later row of the gradient reaches.
       const bool last = row + 1 == s_.out_height();
       const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
       for (; dx && done < ready; ++done) {
-        input_row(done, place(done));
-        take(done);
+        input_row(done, row_buffer(done));
+        row_done(done);
       }
     }
     add_sums();
@@ -208,7 +221,7 @@ class Backward {
   const ConvShape& s_;
   PaddedRows padded_;
   int64_t margin_;  // pixels of nothing before a row of the gradient
-  Ring ring_;
+  RowRing ring_;
   std::vector<RowFilter> input_filters_;
   std::vector<const float*> rows_;
   static constexpr int64_t kSummed = 512;  // pixels whose products are added up in float
@@ -220,8 +233,8 @@ class Backward {
   void add_filter(int64_t column, const float* weights) {
     std::vector<Tap> taps;
     for (int64_t kw = 0; kw < s_.kernel_w; ++kw) {
-      const int64_t place = column + s_.left - kw * s_.dilation_w + margin_ * s_.stride_w;
-      if (place % s_.stride_w == 0) taps.push_back({kw, place / s_.stride_w});
+      const int64_t position = column + s_.left - kw * s_.dilation_w + margin_ * s_.stride_w;
+      if (position % s_.stride_w == 0) taps.push_back({kw, position / s_.stride_w});
     }
     const int64_t outputs = (s_.width - column + s_.stride_w - 1) / s_.stride_w;
     input_filters_.push_back({s_.channels, s_.kernel_h, s_.kernel_w, 1, s_.stride_w, outputs, taps, weights});
@@ -234,8 +247,8 @@ class Backward {
 
   void input_row(int64_t number, float* to) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
-      const int64_t place = number + s_.top - kh * s_.dilation_h, row = place / s_.stride_h;
-      const bool inside = place >= 0 && place % s_.stride_h == 0 && row < s_.out_height();
+      const int64_t position = number + s_.top - kh * s_.dilation_h, row = position / s_.stride_h;
+      const bool inside = position >= 0 && position % s_.stride_h == 0 && row < s_.out_height();
       rows_[kh] = inside ? ring_.row(row) : nullptr;
     }
     for (size_t column = 0; column < input_filters_.size(); ++column) {
@@ -244,33 +257,33 @@ class Backward {
   }
 
   void add_to_weights(int64_t row, const float* gradient) {
-    padded_.under(row, rows_);
+    padded_.rows_for_output(row, rows_);
     const int64_t step = s_.stride_w * s_.channels, x_step = s_.dilation_w * s_.channels;
     float* sums = sums_.data();
-    for_lanes(s_.channels, [&](int64_t channel) {
+    for_channel_vectors(s_.channels, [&](int64_t channel) {
       for (int64_t kh = 0; kh < s_.kernel_h; ++kh, sums += s_.kernel_w * kLanes) {
         if (rows_[kh] == nullptr) continue;
         const float* x = rows_[kh] + channel;
-        const float* draw = gradient + channel;
+        const float* gradient_row = gradient + channel;
         int64_t tap = 0;
         for (; tap + 5 <= s_.kernel_w; tap += 5) {
-          taps<5>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
+          taps<5>(x + tap * x_step, gradient_row, step, x_step, sums + tap * kLanes);
         }
         for (; tap + 3 <= s_.kernel_w; tap += 3) {
-          taps<3>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
+          taps<3>(x + tap * x_step, gradient_row, step, x_step, sums + tap * kLanes);
         }
-        for (; tap < s_.kernel_w; ++tap) taps<1>(x + tap * x_step, draw, step, x_step, sums + tap * kLanes);
+        for (; tap < s_.kernel_w; ++tap) taps<1>(x + tap * x_step, gradient_row, step, x_step, sums + tap * kLanes);
       }
     });
   }
 
   template <int kTaps>
-  void taps(const float* x, const float* draw, int64_t step, int64_t x_step, float* sums) const {
+  void taps(const float* x, const float* gradient_row, int64_t step, int64_t x_step, float* sums) const {
     Vector partial[kTaps];
 #pragma GCC unroll 8
     for (int t = 0; t < kTaps; ++t) partial[t] = load(sums + t * kLanes);
     for (int64_t i = 0; i < s_.out_width(); ++i) {
-      const Vector gradient = load(draw + i * s_.channels);
+      const Vector gradient = load(gradient_row + i * s_.channels);
 #pragma GCC unroll 8
       for (int t = 0; t < kTaps; ++t) partial[t] += load(x + i * step + t * x_step) * gradient;
     }
@@ -279,25 +292,25 @@ class Backward {
   }
 };
 
-// Runs the backward pass over all images; the input has no gradient where `weights` is null.
+// Runs the run_backward pass over all images; the input has no gradient where `weights` is null.
 template <class Rows>
-void backward(const ConvShape& s, const Input& x, const float* weights, const Rows& rows, bool add, float* dweights) {
+void run_backward(const ConvShape& s, const KernelInput& x, const float* weights, const Rows& rows, bool add, float* dweights) {
   if (s.empty()) {
     if (dweights != nullptr && !add) std::fill_n(dweights, s.weight_size(), 0.0f);
     return;
   }
-  const std::vector<float> turned = weights != nullptr ? channels_last(s, weights) : std::vector<float>();
+  const std::vector<float> transposed = weights != nullptr ? to_channels_last(s, weights) : std::vector<float>();
   const int64_t taps = s.kernel_h * s.kernel_w;
-  std::vector<std::vector<double>> totals(threads());
-  parallel(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
-    Backward pass(s, x, turned.data());
+  std::vector<std::vector<double>> totals(max_threads());
+  parallel_for(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
+    BackwardPass pass(s, x, transposed.data());
     for (int64_t image = begin; image < end; ++image) {
       const auto first = [&](int64_t row) { return (image * s.height + row) * s.width; };
       pass.image(
-          image, [&](int64_t row, float* to) { rows.make_row(thread, image, row, to); },
-          [&](int64_t row) { return rows.place(thread, first(row)); },
+          image, [&](int64_t row, float* to) { rows.load_row(thread, image, row, to); },
+          [&](int64_t row) { return rows.row_buffer(thread, first(row)); },
           [&](int64_t row) {
-            if constexpr (std::is_same_v<Rows, GradientRows>) rows.take(thread, first(row), pass.raw(row));
+            if constexpr (std::is_same_v<Rows, RowCallbacks>) rows.row_done(thread, first(row), pass.raw(row));
           },
           weights != nullptr, dweights != nullptr);
     }
@@ -317,7 +330,7 @@ void backward(const ConvShape& s, const Input& x, const float* weights, const Ro
 }
 
 // Gradients of input and output that are, or shall be, at hand as a whole. Batch norm's is computed on the way.
-struct WholeGradients {
+struct DenseGradients {
   const ConvShape& shape;
   const float* dy;
   float* dx;
@@ -325,7 +338,7 @@ struct WholeGradients {
   Activation activation = Activation::kNone;
   const float* raw = nullptr;
 
-  void make_row(int, int64_t image, int64_t row, float* to) const {
+  void load_row(int, int64_t image, int64_t row, float* to) const {
     const int64_t width = shape.out_width(), start = (image * shape.out_height() + row) * width * shape.channels;
     if (norm != nullptr) {
       norm->apply_rows(raw + start, dy + start, activation, width, to);
@@ -333,7 +346,7 @@ struct WholeGradients {
       std::memcpy(to, dy + start, sizeof(float) * width * shape.channels);
     }
   }
-  float* place(int, int64_t first) const { return dx + first * shape.channels; }
+  float* row_buffer(int, int64_t first) const { return dx + first * shape.channels; }
 };
 
 }  // namespace
@@ -344,11 +357,11 @@ bool depthwise(const ConvShape& s) {
 
 void depthwise_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
   if (s.empty()) return;
-  const std::vector<float> turned = channels_last(s, weights);
+  const std::vector<float> transposed = to_channels_last(s, weights);
   const int64_t width = s.out_width() * s.channels;
   for_rows(s.images, s.out_height(), work_of(s), [&](int, int64_t image, int64_t begin, int64_t end) {
     PaddedRows padded(s, x);
-    convolve_rows(s, turned.data(), padded, image, begin, end, nullptr, 0, y);
+    convolve_rows(s, transposed.data(), padded, image, begin, end, nullptr, 0, y);
     if (bias == nullptr) return;
     for (int64_t i = (image * s.out_height() + begin) * width; i < (image * s.out_height() + end) * width; ++i) {
       y[i] += bias[i % s.channels];
@@ -356,39 +369,39 @@ void depthwise_convolve(const ConvShape& s, const float* x, const float* weights
   });
 }
 
-Statistics depthwise_convolve_statistics(const ConvShape& s, const Input& x, const float* weights, float* y) {
+Statistics depthwise_convolve_statistics(const ConvShape& s, const KernelInput& x, const float* weights, float* y) {
   if (s.empty()) {
     std::fill_n(y, s.output_size(), 0.0f);
-    return Statistics::none(s.channels);
+    return Statistics::zeros(s.channels);
   }
-  const std::vector<float> turned = channels_last(s, weights);
+  const std::vector<float> transposed = to_channels_last(s, weights);
   PaddedRows first(s, x);
-  convolve_rows(s, turned.data(), first, 0, 0, 1, nullptr, 0, y);
+  convolve_rows(s, transposed.data(), first, 0, 0, 1, nullptr, 0, y);
   Moments moments(s.channels, y, s.output_pixels());
   for_rows(s.images, s.out_height(), work_of(s), [&](int thread, int64_t image, int64_t begin, int64_t end) {
     PaddedRows padded(s, x);
-    convolve_rows(s, turned.data(), padded, image, begin, end, &moments, thread, y);
+    convolve_rows(s, transposed.data(), padded, image, begin, end, &moments, thread, y);
   });
   return moments.statistics();
 }
 
 void depthwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
-  backward(s, nullptr, weights, WholeGradients{s, dy, dx}, false, nullptr);
+  run_backward(s, nullptr, weights, DenseGradients{s, dy, dx}, false, nullptr);
 }
 
 void depthwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
-  backward(s, x, nullptr, WholeGradients{s, dy, nullptr}, add, dweights);
+  run_backward(s, x, nullptr, DenseGradients{s, dy, nullptr}, add, dweights);
 }
 
 void depthwise_gradients(const ConvShape& s, const NormGradient& gradient, Activation activation, const float* x,
                          const float* weights, const float* raw, const float* dy, float* dx, float* dweights) {
-  const WholeGradients rows{s, dy, dx, &gradient, activation, raw};
-  backward(s, x, dx != nullptr ? weights : nullptr, rows, false, dweights);
+  const DenseGradients rows{s, dy, dx, &gradient, activation, raw};
+  run_backward(s, x, dx != nullptr ? weights : nullptr, rows, false, dweights);
 }
 
-void depthwise_gradients(const ConvShape& s, const Input& x, const float* weights, const GradientRows& rows,
+void depthwise_gradients(const ConvShape& s, const KernelInput& x, const float* weights, const RowCallbacks& rows,
                          float* dweights) {
-  backward(s, x, weights, rows, false, dweights);
+  run_backward(s, x, weights, rows, false, dweights);
 }
 
 }  // namespace ppzoo

@@ -1,26 +1,33 @@
-// Batch norm of channels-last tensors in training, with the activation and the residual addition in the same passes.
+// Batch normalization in training, with the activation and the residual addition in the same passes.
 //
-// A tensor is a matrix of `rows` pixels and `channels` columns. Where there are few channels several pixels are taken
-// as one wide row, so that the inner loops are long enough for vector instructions; per-channel constants are repeated
-// accordingly. Sums are gathered in float over short blocks and in double beyond.
+// Layout: an NHWC tensor is a matrix of `rows` pixels x `channels` columns. If there are few channels, several pixels
+// are read as one wide row (WideRows), so that the inner loops fill vectors; per-channel constants are repeated.
+//
+// Loop nest of every pass (for_strips): blocks of rows that stay in the L1 cache -> strips of two vectors of columns,
+// whose constants and sums stay in registers -> the rows of the block. Parallel over rows, with one sum per thread.
+//
+// Accuracy: sums are computed in float within a block and in double across blocks and threads; for small tensors in
+// double throughout. Sums of squares are computed around a value of the block, so that a large mean cancels nothing.
+#include "kernels/batch_norm.h"
+
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <type_traits>
 
-#include "activation.h"
-#include "kernels.h"
-#include "parallel.h"
-#include "product.h"
+#include "kernels/activation_simd.h"
+#include "kernels/parallel.h"
+#include "kernels/simd.h"
 
 namespace ppzoo {
 namespace {
 
-constexpr int64_t kBlock = 64;       // wide rows whose sums are kept in float
-constexpr int64_t kPiece = 4096;     // elements that are gone through strip by strip, and stay in the cache meanwhile
-constexpr int64_t kWorthStep = 16;   // wide rows that make up for what a strip's own shift costs
-constexpr int64_t kFew = 1 << 15;  // elements of a tensor whose sums are made in double, which costs nothing there
+constexpr int64_t kFloatSumRows = 64;       // wide rows whose sums are kept in float
+constexpr int64_t kStripElements = 4096;     // elements that are gone through strip by strip, and stay in the cache meanwhile
+constexpr int64_t kMinStripRows = 16;   // wide rows that make up for what a strip's own shift costs
+constexpr int64_t kDoubleSumElements = 1 << 15;  // elements of a tensor whose sums are made in double, which costs nothing there
 
-// How a matrix is read as wide rows of `width` elements; the last one may be shorter.
+// How a matrix is read convert wide rows of `width` elements; the last one may be shorter.
 struct WideRows {
   int64_t channels, width, elements;
 
@@ -38,18 +45,18 @@ struct WideRows {
 
 // Some vectors next to each other, all of whose lanes are used.
 template <int kVectors>
-struct Full {
+struct FullVectors {
   static constexpr int kCount = kVectors;
   Vector load(const float* from) const { return ppzoo::load(from); }
   void store(Vector value, float* to) const { ppzoo::store(value, to); }
 };
 
 // A vector of which the first `length` lanes are used.
-struct Part {
+struct PartialVector {
   static constexpr int kCount = 1;
   int64_t length;
-  Vector load(const float* from) const { return load_first(length, from); }
-  void store(Vector value, float* to) const { store_first(length, value, to); }
+  Vector load(const float* from) const { return load_partial(length, from); }
+  void store(Vector value, float* to) const { store_partial(length, value, to); }
 };
 
 // What `strip` finds from some column on: constants that stay in registers.
@@ -63,32 +70,32 @@ struct Constants {
 };
 
 // Calls body(strip, first, begin, end) for strips of columns from `first` on, in the wide rows [begin, end): at least
-// `fewest` of them where there are as many.
+// `min_rows` of them where there are convert many.
 template <class Body>
-void for_strips(const WideRows& wide, const Body& body, int64_t fewest = 1) {
+void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = 1) {
   if (wide.elements <= 0) return;
   const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
-  const int64_t rows = std::clamp<int64_t>(kPiece / wide.width, fewest, kBlock);
+  const int64_t rows = std::clamp<int64_t>(kStripElements / wide.width, min_rows, kFloatSumRows);
   for (int64_t begin = 0; begin < full; begin += rows) {
     const int64_t end = std::min(begin + rows, full);
     int64_t first = 0;
-    for (; first + 2 * kLanes <= wide.width; first += 2 * kLanes) body(Full<2>(), first, begin, end);
-    if (first < wide.width) body(Full<1>(), first, begin, end);
+    for (; first + 2 * kLanes <= wide.width; first += 2 * kLanes) body(FullVectors<2>(), first, begin, end);
+    if (first < wide.width) body(FullVectors<1>(), first, begin, end);
   }
   int64_t first = 0;
-  for (; first + kLanes <= rest; first += kLanes) body(Full<1>(), first, full, full + 1);
-  if (first < rest) body(Part{rest - first}, first, full, full + 1);
+  for (; first + kLanes <= rest; first += kLanes) body(FullVectors<1>(), first, full, full + 1);
+  if (first < rest) body(PartialVector{rest - first}, first, full, full + 1);
 }
 
 typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
 
 template <class Sum>
-Sum as(Vector value) {
+Sum convert(Vector value) {
   return __builtin_convertvector(value, Sum);
 }
 
 template <class Sum>
-Doubles doubles(Sum value) {
+Doubles to_doubles(Sum value) {
   return __builtin_convertvector(value, Doubles);
 }
 
@@ -106,16 +113,16 @@ Vector median(Vector a, Vector b, Vector c) {
 
 // Calls body(thread, first row, rows) for equal shares of the rows, which begin with wide rows of `width` elements.
 template <class Body>
-void for_shares(int64_t rows, int64_t channels, int64_t width, const Body& body) {
+void parallel_rows(int64_t rows, int64_t channels, int64_t width, const Body& body) {
   if (rows * channels <= 0) return;
   const int64_t pixels = width / channels;
-  parallel((rows + pixels - 1) / pixels, rows * channels, [&](int thread, int64_t begin, int64_t end) {
+  parallel_for((rows + pixels - 1) / pixels, rows * channels, [&](int thread, int64_t begin, int64_t end) {
     body(thread, begin * pixels, std::min(end * pixels, rows) - begin * pixels);
   });
 }
 
 // The sums of all threads, a channel each.
-void fold(const std::vector<double>& partial, int64_t width, int64_t channels, std::vector<double>& first,
+void sum_over_threads(const std::vector<double>& partial, int64_t width, int64_t channels, std::vector<double>& first,
           std::vector<double>& second) {
   for (size_t start = 0; start < partial.size(); start += 2 * width) {
     const double* totals = &partial[start];
@@ -131,18 +138,18 @@ void fold(const std::vector<double>& partial, int64_t width, int64_t channels, s
 Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
     : channels_(channels), rows_(rows), width_(WideRows(1, channels).width) {
   shift_ = WideRows(1, channels).repeat({first_row, first_row + channels});
-  totals_.assign(2 * width_ * threads(), 0.0);
+  totals_.assign(2 * width_ * max_threads(), 0.0);
 }
 
 void Moments::add(const float* x, int64_t rows) {
-  for_shares(rows, channels_, width_, [&](int thread, int64_t first, int64_t count) {
+  parallel_rows(rows, channels_, width_, [&](int thread, int64_t first, int64_t count) {
     add_rows(thread, x + first * channels_, count);
   });
 }
 
 void Moments::add_rows(int thread, const float* x, int64_t rows) {
   double* totals = &totals_[2 * width_ * thread];
-  if (rows_ * channels_ <= kFew) {
+  if (rows_ * channels_ <= kDoubleSumElements) {
     add_rows_as<Doubles>(x, rows, totals);
   } else {
     add_rows_as<Vector>(x, rows, totals);
@@ -156,36 +163,36 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
     constexpr int kCount = decltype(strip)::kCount;
     const Constants shift(strip, shift_, first);
     // Of the strip's own values the median of three is subtracted: one far from the mean would cost digits.
-    Vector near[kCount];
+    Vector reference[kCount];
     Sum sum[kCount] = {}, square[kCount] = {};
     for (int v = 0; v < kCount; ++v) {
       const auto sample = [&](int64_t row) { return strip.load(x + row * width + first + v * kLanes); };
-      near[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
+      reference[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
     }
     for (int64_t row = begin; row < end; ++row) {
       const float* from = x + row * width + first;
 #pragma GCC unroll 2
       for (int v = 0; v < kCount; ++v) {
-        const Sum value = as<Sum>(strip.load(from + v * kLanes)) - as<Sum>(near[v]);
+        const Sum value = convert<Sum>(strip.load(from + v * kLanes)) - convert<Sum>(reference[v]);
         sum[v] += value;
         square[v] += value * value;
       }
     }
     const double count = static_cast<double>(end - begin);
     for (int v = 0; v < kCount; ++v) {
-      // From sums of x - near to those of x - shift.
-      const Doubles step = doubles(near[v]) - doubles(shift[v]), before = doubles(sum[v]);
+      // From sums of x - reference to those of x - shift.
+      const Doubles step = to_doubles(reference[v]) - to_doubles(shift[v]), before = to_doubles(sum[v]);
       const Doubles after = before + count * step;
       add_to(totals + first + v * kLanes, after);
-      add_to(totals + width + first + v * kLanes, doubles(square[v]) + step * (before + after));
+      add_to(totals + width + first + v * kLanes, to_doubles(square[v]) + step * (before + after));
     }
-  }, kWorthStep);
+  }, kMinStripRows);
 }
 
 Statistics Moments::statistics() const {
   std::vector<double> sums(channels_, 0.0), squares(channels_, 0.0);
-  fold(totals_, width_, channels_, sums, squares);
-  Statistics found = Statistics::none(channels_);
+  sum_over_threads(totals_, width_, channels_, sums, squares);
+  Statistics found = Statistics::zeros(channels_);
   for (int64_t c = 0; rows_ > 0 && c < channels_; ++c) {
     const double center = sums[c] / rows_;
     found.mean[c] = center + shift_[c];
@@ -202,9 +209,9 @@ Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset
   offset_ = wide.repeat({offset, offset + channels});
 }
 
-void Normalizer::rows(const float* x, const float* residual, int64_t rows, float* y) const {
+void Normalizer::apply_rows(const float* x, const float* residual, int64_t rows, float* y) const {
   const WideRows wide(rows, channels_);
-  with_activation(activation_, [&](auto tag) {
+  dispatch_activation(activation_, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
@@ -212,34 +219,34 @@ void Normalizer::rows(const float* x, const float* residual, int64_t rows, float
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
-          const int64_t place = row * wide.width + first + v * kLanes;
-          Vector t = strip.load(x + place) * k[v] + o[v];
-          if (residual != nullptr) t += strip.load(residual + place);
-          strip.store(activate<kActivation>(t), y + place);
+          const int64_t index = row * wide.width + first + v * kLanes;
+          Vector t = strip.load(x + index) * k[v] + o[v];
+          if (residual != nullptr) t += strip.load(residual + index);
+          strip.store(activate<kActivation>(t), y + index);
         }
       }
     });
   });
 }
 
-void Normalizer::all(const float* x, const float* residual, int64_t count, float* y) const {
-  for_shares(count, channels_, static_cast<int64_t>(scale_.size()), [&](int, int64_t first, int64_t share) {
+void Normalizer::apply(const float* x, const float* residual, int64_t count, float* y) const {
+  parallel_rows(count, channels_, static_cast<int64_t>(scale_.size()), [&](int, int64_t first, int64_t share) {
     const int64_t start = first * channels_;
-    rows(x + start, residual != nullptr ? residual + start : nullptr, share, y + start);
+    apply_rows(x + start, residual != nullptr ? residual + start : nullptr, share, y + start);
   });
 }
 
-Normalizer settle(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
+Normalizer finalize_statistics(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
                   float* inverse_std) {
   const auto channels = static_cast<int64_t>(batch.mean.size());
   std::vector<float> scale(channels), offset(channels);
-  const float keep = norm.momentum, take = 1.0f - norm.momentum;
+  const float keep = norm.momentum, update = 1.0f - norm.momentum;
   for (int64_t c = 0; c < channels; ++c) {
     const double inverse = 1.0 / std::sqrt(batch.variance[c] + static_cast<double>(norm.epsilon));
     mean[c] = static_cast<float>(batch.mean[c]);
     inverse_std[c] = static_cast<float>(inverse);
-    norm.moving_mean[c] = norm.moving_mean[c] * keep + mean[c] * take;
-    norm.moving_variance[c] = norm.moving_variance[c] * keep + static_cast<float>(batch.variance[c]) * take;
+    norm.running_mean[c] = norm.running_mean[c] * keep + mean[c] * update;
+    norm.running_variance[c] = norm.running_variance[c] * keep + static_cast<float>(batch.variance[c]) * update;
     scale[c] = static_cast<float>(norm.gamma[c] * inverse);
     offset[c] = static_cast<float>(norm.beta[c] - batch.mean[c] * (norm.gamma[c] * inverse));
   }
@@ -252,7 +259,7 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
       rows_(rows),
       width_(WideRows(1, channels).width),
       inverse_std_(inverse, inverse + channels),
-      totals_(2 * width_ * threads(), 0.0) {
+      totals_(2 * width_ * max_threads(), 0.0) {
   std::vector<float> scale(channels), offset(channels);
   for (int64_t c = 0; c < channels; ++c) {
     const double k = static_cast<double>(gamma[c]) * inverse[c];
@@ -264,7 +271,7 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
 }
 
 void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* masked) {
-  for_shares(rows_, channels_, width_, [&](int thread, int64_t first, int64_t count) {
+  parallel_rows(rows_, channels_, width_, [&](int thread, int64_t first, int64_t count) {
     const int64_t start = first * channels_;
     add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation, count,
              masked != nullptr ? masked + start : nullptr);
@@ -274,7 +281,7 @@ void NormGradient::add(const float* x, const float* y, const float* dy, Activati
 void NormGradient::add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation,
                             int64_t rows, float* masked) {
   double* totals = &totals_[2 * width_ * thread];
-  if (rows_ * channels_ <= kFew) {
+  if (rows_ * channels_ <= kDoubleSumElements) {
     add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals);
   } else {
     add_rows_as<Vector>(x, y, dy, activation, rows, masked, totals);
@@ -285,7 +292,7 @@ template <class Sum>
 void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
                                float* masked, double* totals) const {
   const int64_t width = width_;
-  with_activation(activation, [&](auto tag) {
+  dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
@@ -294,18 +301,18 @@ void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, 
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
-          const int64_t place = row * width + first + v * kLanes;
-          const Vector from = strip.load(x + place), gradient = strip.load(dy + place);
-          const Vector argument = y != nullptr ? strip.load(y + place) : from * k[v] + o[v];
-          const Vector f = slope_times<kActivation>(argument, gradient);
-          if (masked != nullptr) strip.store(f, masked + place);
-          sum[v] += as<Sum>(f);
-          product[v] += as<Sum>(f) * (as<Sum>(from) - as<Sum>(mean[v]));
+          const int64_t index = row * width + first + v * kLanes;
+          const Vector from = strip.load(x + index), gradient = strip.load(dy + index);
+          const Vector argument = y != nullptr ? strip.load(y + index) : from * k[v] + o[v];
+          const Vector f = activation_gradient<kActivation>(argument, gradient);
+          if (masked != nullptr) strip.store(f, masked + index);
+          sum[v] += convert<Sum>(f);
+          product[v] += convert<Sum>(f) * (convert<Sum>(from) - convert<Sum>(mean[v]));
         }
       }
       for (int v = 0; v < kCount; ++v) {
-        add_to(totals + first + v * kLanes, doubles(sum[v]));
-        add_to(totals + width + first + v * kLanes, doubles(product[v]));
+        add_to(totals + first + v * kLanes, to_doubles(sum[v]));
+        add_to(totals + width + first + v * kLanes, to_doubles(product[v]));
       }
     });
   });
@@ -314,7 +321,7 @@ void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, 
 void NormGradient::finish(float* dgamma, float* dbeta) {
   // dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n)
   std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
-  fold(totals_, width_, channels_, sums, products);
+  sum_over_threads(totals_, width_, channels_, sums, products);
   std::vector<float> slope(channels_), constant(channels_);
   for (int64_t c = 0; c < channels_; ++c) {
     const double k = scale_[c], inverse = inverse_std_[c];
@@ -328,7 +335,7 @@ void NormGradient::finish(float* dgamma, float* dbeta) {
 }
 
 void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
-  for_shares(rows, channels_, width_, [&](int, int64_t first, int64_t count) {
+  parallel_rows(rows, channels_, width_, [&](int, int64_t first, int64_t count) {
     const int64_t start = first * channels_;
     apply_rows(x + start, dy + start, activation, count, dx + start);
   });
@@ -336,7 +343,7 @@ void NormGradient::apply(const float* x, const float* dy, Activation activation,
 
 void NormGradient::apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
   const int64_t width = width_;
-  with_activation(activation, [&](auto tag) {
+  dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
@@ -345,10 +352,10 @@ void NormGradient::apply_rows(const float* x, const float* dy, Activation activa
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
-          const int64_t place = row * width + first + v * kLanes;
-          const Vector from = strip.load(x + place);
-          const Vector f = slope_times<kActivation>(from * k[v] + o[v], strip.load(dy + place));
-          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + place);
+          const int64_t index = row * width + first + v * kLanes;
+          const Vector from = strip.load(x + index);
+          const Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(dy + index));
+          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + index);
         }
       }
     });
