@@ -117,7 +117,7 @@ def make_parent(path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "its name has a NUL", str(folder)) from error
 
 
-def open_without_links(path: str | os.PathLike[str], flags: int) -> int:
+def open_without_links(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
     """The `opener` of `open` for a file that is written under a predictable name: a link planted there is not followed.
 
     Raises:
@@ -125,7 +125,7 @@ def open_without_links(path: str | os.PathLike[str], flags: int) -> int:
     """
     if os.path.islink(path):  # for its message; O_NOFOLLOW decides
         raise OSError(errno.ELOOP, f"{path} is a link, which is not followed: remove it")
-    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), mode)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, f"{path} is not a regular file: remove it")

@@ -1,13 +1,11 @@
-"""The folder of a run: made when all else stands, never at the cost of an earlier run, and held by one run at a time.
+"""The output folder of a run: created last, never at the cost of an earlier run, and written by one run at a time.
 
-Who writes into a folder holds the lock of its `.lock`, which the system drops when the process ends. POSIX record
-locks are used because reader processes, which are forks, do not inherit them. Without `fcntl` nothing is locked.
-Nothing is locked, created or removed in a folder that is only read.
+A run holds the lock `.lock` in its folder (`ppzoo.locks`). Nothing is locked, created or removed in a folder that is
+only read.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import os
@@ -15,43 +13,38 @@ import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 from ppzoo.errors import PpzooError
-from ppzoo.files import open_without_links, temporary_files
+from ppzoo.files import temporary_files
+from ppzoo.locks import Lock, hold
 
 logger = logging.getLogger("ppzoo")
 
 LOCK = ".lock"
-NOT_OF_RUN = {LOCK, "lost+found"}  # the latter is the file system's, in the root of a volume
+NOT_OF_RUN = {LOCK, "lost+found"}  # the latter is in the root of a file system
 _EARLIER = re.compile(r"earlier-[0-9]+\Z")
 
-_held: dict[Path, BinaryIO] = {}  # the lock files of this process's runs, by folder
+_held: dict[Path, Lock] = {}  # by folder
 
 
 def open_run_dir(folder: Path, *, resume: bool) -> Path:
-    """Make `folder`, or find it where a run is resumed, and hold it until `release` or the end of the process.
+    """Create `folder`, or open it where a run is resumed, and lock it until `unlock` or the end of the process.
 
-    An earlier run that is not resumed is moved beside it, or, where a folder cannot be renamed, into a folder in it.
+    An earlier run that is not resumed is moved to a sibling folder, or into a subfolder where renaming fails.
 
     Raises:
-        PpzooError: the folder cannot be made or written, or another run is writing into it.
+        PpzooError: the folder cannot be created or written, or another run is writing into it.
     """
-    for place in (folder, *folder.parents):
-        if os.path.islink(place) and not os.path.exists(place):
-            raise PpzooError(f"Global.output_dir: {place} is a link to {os.readlink(place)}, which does not exist")
+    for path in (folder, *folder.parents):
+        if os.path.islink(path) and not os.path.exists(path):
+            raise PpzooError(f"Global.output_dir: {path} is a link to {os.readlink(path)}, which does not exist")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _hold(folder)
+        _lock(folder)
         if not resume and _has_weights(folder):
-            aside = _move_aside(folder)
-            _hold(folder)
-            logger.info("the earlier run in %s was moved to %s", folder, aside)
+            earlier = _move_aside(folder)
+            _lock(folder)
+            logger.info("moved the earlier run in %s to %s", folder, earlier)
         for leftover in temporary_files(folder):
             leftover.unlink(missing_ok=True)
     except OSError as error:
@@ -62,123 +55,91 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
 
 
 def require_unlocked(folder: Path) -> None:
-    """Report early that another run is writing into `folder`, which may not exist; nothing there is changed.
+    """Report early that another run is writing into `folder`, which need not exist; nothing there is changed.
 
     Raises:
         PpzooError: another run is.
     """
     if folder.resolve() in _held:
         return
-    with (
-        suppress(OSError),
-        open(folder / LOCK, "rb+", opener=open_without_links) as file,
-    ):  # else `open_run_dir` reports it
-        _lock(file, folder)
-
-
-def _has_weights(folder: Path) -> bool:
-    """Whether there are any that were announced."""
-    return any(not file.name.endswith(".new.pdparams") for file in folder.glob("*.pdparams"))
+    try:
+        hold(folder / LOCK, blocking=False, create=False).release()
+    except BlockingIOError as error:
+        raise _locked_error(folder) from error
+    except OSError:
+        pass  # no lock file; what else is wrong with it is reported by `open_run_dir`
 
 
 def unlock(folder: Path) -> None:
-    """Let other runs write into `folder`; nothing happens if it is not held."""
-    file = _held.pop(folder.resolve(), None)
-    if file is not None:
-        with suppress(OSError):  # the lock goes with the open file in any case
-            if _is_named(file, folder / LOCK):
-                (folder / LOCK).unlink()
-        file.close()
+    """Let other runs write into `folder`; nothing happens if it is not locked."""
+    lock = _held.pop(folder.resolve(), None)
+    if lock is not None:
+        with suppress(OSError):  # if the file cannot be removed, the lock is released nevertheless
+            lock.release(remove=True)
 
 
-def _hold(folder: Path) -> None:
-    """Lock the folder for this process, which may hold it already.
+def _has_weights(folder: Path) -> bool:
+    """Return whether the folder has weights that were saved completely."""
+    return any(not file.name.endswith(".new.pdparams") for file in folder.glob("*.pdparams"))
+
+
+def _lock(folder: Path) -> None:
+    """Lock the folder for this process, which can hold the lock already.
 
     Raises:
-        PpzooError: another process holds it.
+        PpzooError: another process holds the lock.
         OSError: the folder cannot be written.
     """
     key, path = folder.resolve(), folder / LOCK
     if key in _held:
-        if _is_named(_held[key], path):
+        if _held[key].is_at(path):
             return
-        _held.pop(key).close()  # the folder was removed since
-    while True:
-        file = open(path, "ab", opener=open_without_links)  # noqa: SIM115
-        try:
-            if os.path.getsize(file.fileno()):
-                raise OSError(errno.EEXIST, f"{path} is not a lock of ppzoo: remove it")
-            _lock(file, folder)
-        except BaseException:
-            file.close()
-            raise
-        if _is_named(file, path):
-            _held[key] = file
-            return
-        file.close()  # whoever held it has removed it, or the whole folder was moved
-
-
-def _lock(file: BinaryIO, folder: Path) -> None:
-    """Lock an open lock file for this process.
-
-    Raises:
-        PpzooError: another process has locked it.
-    """
-    if fcntl is None:
-        return
+        _held.pop(key).release()  # the folder was removed in the meantime
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise PpzooError(
-                f"another run is writing into {folder}: wait for its end, or give another Global.output_dir"
-            ) from error
-        logger.info("%s cannot be locked (%s): start no second run into it", folder, error.strerror)
+        _held[key] = hold(path, blocking=False)
+    except BlockingIOError as error:
+        raise _locked_error(folder) from error
 
 
-def _is_named(file: BinaryIO, path: Path) -> bool:
-    """Whether `path` still leads to the open file."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
-    except FileNotFoundError:
-        return False
+def _locked_error(folder: Path) -> PpzooError:
+    return PpzooError(f"another run is writing into {folder}: wait for its end, or set another Global.output_dir")
 
 
 def _move_aside(folder: Path) -> Path:
-    """Move the earlier run out of the held `folder` and return the folder where it is now.
+    """Move the earlier run out of the locked `folder` and return its new path.
 
-    A link stays where it is: the folder that it points to is renamed. What cannot be renamed (a mount point, or a
-    folder in another user's folder) keeps its place, and its content is moved one level down.
+    A link stays where it is: its target is renamed. The content of a folder that cannot be renamed (a mount point, or a
+    folder whose parent cannot be written) is moved into a subfolder.
     """
     key = folder.resolve()
     real = key if folder.is_symlink() else folder
-    aside = _first_free(real.with_name(f"{real.name}.earlier-"))
+    earlier = _first_free(real.with_name(f"{real.name}.earlier-"))
     try:
-        real.rename(aside)
-    except OSError:  # EBUSY, EXDEV, EACCES, EROFS, ...; if the folder itself cannot be written, that is reported
+        real.rename(earlier)
+    except OSError:  # EBUSY, EXDEV, EACCES, EROFS, ...; a folder that cannot be written fails in `_move_down`, too
         return _move_down(folder)
-    (aside / LOCK).unlink()
-    _held.pop(key).close()
+    (earlier / LOCK).unlink()
+    _held.pop(key).release()
     real.mkdir(exist_ok=True)
-    return aside
+    return earlier
 
 
 def _move_down(folder: Path) -> Path:
-    """Move the content of `folder` into a new folder in it and return that.
+    """Move the content of `folder` into a new subfolder and return its path.
 
-    Manifests go first and weights last: after a kill on the way nothing counts as a checkpoint any more, and the
-    weights that are still there are moved aside by the next run.
+    Manifests are moved first and weights last: if this is interrupted, nothing counts as a checkpoint any more, and the
+    next run moves the remaining weights.
     """
     order = {".manifest": 0, ".pdparams": 2}
     entries = [entry for entry in folder.iterdir() if entry.name not in NOT_OF_RUN and not _EARLIER.match(entry.name)]
     earlier = _first_free(folder / "earlier-")
     earlier.mkdir()
     for entry in sorted(entries, key=lambda entry: order.get(entry.suffix, 1)):
-        shutil.move(entry, earlier / entry.name)  # copies what cannot be renamed, as a folder of a container's image
+        shutil.move(entry, earlier / entry.name)  # copies what cannot be renamed, such as a container image's folder
     return earlier
 
 
 def _first_free(prefix: Path) -> Path:
-    """The first path that does not exist of `prefix` followed by 1, 2, 3, ..."""
+    """Return the first path that does not exist of `prefix` followed by 1, 2, 3, ..."""
     paths = (prefix.with_name(f"{prefix.name}{number}") for number in itertools.count(1))
     return next(path for path in paths if not os.path.lexists(path))

@@ -74,7 +74,7 @@ def test_a_run_folder_that_is_a_link_stays_and_the_content_of_its_target_is_move
         assert link.is_symlink() and names(link) == {run_dir.LOCK}
         aside = tmp_path / "disk" / f"run.earlier-{number}"
         assert names(aside) == {"latest.pdparams"}
-        assert caplog.records[-1].getMessage() == f"the earlier run in {link} was moved to {aside}"
+        assert caplog.records[-1].getMessage() == f"moved the earlier run in {link} to {aside}"
     run_dir.unlock(link)
     assert names(tmp_path) == {"disk", "output"} and names(target) == set()
 
