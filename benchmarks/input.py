@@ -27,7 +27,7 @@ import comparison
 import cv2
 import numpy as np
 
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 WIDTH, HEIGHT, SIZE, BATCH = 500, 375, 224, 32
 WARM_UP, TIMED = 2, 8
@@ -177,7 +177,7 @@ def measure(contestant: str, source: str, path: str | None) -> float:
 def run(contestant: str, source: str, path: str | None) -> float:
     command = [sys.executable, __file__, "--measure", contestant, "--images", source]
     command += ["--peer", path] if path else []
-    return float(comparison.last_line(command, contestant, missing_settings(os.environ)))
+    return float(comparison.last_line(command, contestant, find_missing_settings(os.environ)))
 
 
 def main() -> None:

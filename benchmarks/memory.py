@@ -25,7 +25,7 @@ from pathlib import Path
 import comparison
 import numpy as np
 
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 CLASSES = 21_841
 BATCH, BATCHES = 64, 40
@@ -103,7 +103,7 @@ def kilobytes(file: Path, key: str) -> int:
 
 def run(*arguments: str) -> dict[str, float]:
     command = [sys.executable, __file__, *arguments]
-    return json.loads(comparison.last_line(command, " ".join(arguments), missing_settings(os.environ)))
+    return json.loads(comparison.last_line(command, " ".join(arguments), find_missing_settings(os.environ)))
 
 
 def main() -> None:

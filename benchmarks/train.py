@@ -20,7 +20,7 @@ from typing import Any
 
 import comparison
 
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 # Network, side of the images in pixels, batch size.
 CASES = [
@@ -58,7 +58,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
     from ppzoo.native.momentum import Momentum
 
     paddle.set_device("cpu")
-    native.activate(mode)  # type: ignore[arg-type]
+    native.set_mode(mode)  # type: ignore[arg-type]
     paddle.seed(0)
     network = ppzoo.create_model(name, class_num=1000)
     network.train()
@@ -132,7 +132,7 @@ def measure(contestant: str, case: str, steps: int) -> float:
 def run(contestant: str, case: str, steps: int, interpreter: str) -> float:
     """The same in a process of its own; all contestants get the same environment."""
     command = [interpreter, __file__, "--measure", contestant, "--case", case, "--steps", str(steps)]
-    return float(comparison.last_line(command, f"{contestant}, {case}", missing_settings(os.environ)))
+    return float(comparison.last_line(command, f"{contestant}, {case}", find_missing_settings(os.environ)))
 
 
 def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Figures:

@@ -112,7 +112,7 @@ class TrainState:
         if self.precision.scaler is not None:
             self.precision.scaler.unscale(self.model.parameters())
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        if native.active() and operators.are_plain(gradients):
+        if native.is_enabled() and operators.are_contiguous_float32(gradients):
             return operators.all_finite(gradients)
         # A sum is finite only if all that is summed is.
         return math.isfinite(float(paddle.add_n([gradient.sum() for gradient in gradients])))

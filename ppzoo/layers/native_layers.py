@@ -62,7 +62,7 @@ def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
     rounded = [spare + (step - 1 if pool.ceil_mode else 0) for spare, step in zip(room, stride, strict=True)]
     if min(rounded) < 0:
         _require_results(x, rounded, stride, f"pooling with a window of {kernel[0]} x {kernel[1]}")
-    fits = native.takes(x) and min(room) >= 0 and min(paddings) >= 0
+    fits = native.supports(x) and min(room) >= 0 and min(paddings) >= 0
     for axis, size in enumerate(x.shape[2:]):
         before, last = paddings[2 * axis], rounded[axis] // stride[axis] * stride[axis]
         fits = fits and before < kernel[axis] and last - before < size
@@ -90,7 +90,7 @@ class Conv2D(nn.Conv2D):
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = self.geometry(x)
-        if geometry is not None and native.takes(x):
+        if geometry is not None and native.supports(x):
             return operators.convolve(x, self.weight, self.bias, geometry)
         return super().forward(x)
 
@@ -161,7 +161,7 @@ class BatchNorm(nn.BatchNorm):
 
     def fits(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> bool:
         """Whether the native operators can compute activation(norm(x) + residual) now."""
-        if not native.takes(x) or not self.fuses(activation, residual):
+        if not native.supports(x) or not self.fuses(activation, residual):
             return False
         if residual is not None and not _alike(x, residual):
             return False
@@ -171,7 +171,7 @@ class BatchNorm(nn.BatchNorm):
 
     def fuses(self, activation: str | None, residual: Tensor | None) -> bool:
         """What `fits` asks of the layer alone."""
-        known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
+        known = operators.ACTIVATION_CODES if residual is None else operators.INVERTIBLE_ACTIVATIONS
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
         if activation not in known or not plain or (self.synchronized and self.learns):
             return False
@@ -181,10 +181,10 @@ class BatchNorm(nn.BatchNorm):
     def fused(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
         """activation(norm(x) + residual), where `fits`."""
         if not self.learns:
-            return operators.normalize_by_running(
+            return operators.batch_norm_inference(
                 x, self.tensors, epsilon=self._epsilon, activation=activation, residual=residual
             )
-        return operators.normalize(
+        return operators.batch_norm(
             x,
             self.tensors,
             momentum=self._momentum,
@@ -203,7 +203,7 @@ class Linear(nn.Linear):
     """`paddle.nn.Linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bias is not None and native.takes(x, 2):
+        if self.bias is not None and native.supports(x, 2):
             return operators.linear(x, self.weight, self.bias)
         return super().forward(x)
 
@@ -213,7 +213,7 @@ class MaxPool2D(nn.MaxPool2D):
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = None if self.return_mask else _pool_geometry(self, x)
-        if geometry is not None and geometry[0] * geometry[1] <= operators.MOST_PLACES:
+        if geometry is not None and geometry[0] * geometry[1] <= operators.MAX_POOL_WINDOW:
             return operators.max_pool(x, geometry)
         return super().forward(x)
 
@@ -233,7 +233,7 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
 
     def forward(self, x: Tensor) -> Tensor:
         sizes = self._output_size if isinstance(self._output_size, (list, tuple)) else (self._output_size,) * 2
-        if None not in sizes and self._data_format == "NCHW" and native.takes(x):
+        if None not in sizes and self._data_format == "NCHW" and native.supports(x):
             return operators.average_pool(x, [int(size) for size in sizes])
         return super().forward(x)
 
@@ -247,10 +247,10 @@ def synchronize_norms(network: nn.Layer) -> None:
 
 def fusable(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
-) -> operators.Stage | None:
+) -> operators.ConvNormStage | None:
     """What a native operator needs to train act(norm(conv(x)) + residual); None where none can.
 
-    Callers have asked `ppzoo.native.takes(x)` before.
+    Callers have asked `ppzoo.native.supports(x)` before.
     """
     if not (is_plain(conv, Conv2D) and is_plain(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
         return None
@@ -261,14 +261,14 @@ def fusable(
         return None
     if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and residual.dtype == x.dtype):
         return None
-    return operators.Stage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
+    return operators.ConvNormStage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
 
 
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """act(norm(conv(x)) + residual), in as few operators as can be; `residual` may be None."""
-    stage = fusable(conv, norm, act, x, residual) if native.takes(x) else None
+    stage = fusable(conv, norm, act, x, residual) if native.supports(x) else None
     if stage is not None:
-        return operators.convolve_and_normalize(x, stage, residual)
+        return operators.conv_batch_norm(x, stage, residual)
     y = conv(x)
     if is_plain(norm, BatchNorm) and norm._act is None:
         name = _activation_name(act)
@@ -305,21 +305,21 @@ def _alike(x: Tensor, y: Tensor) -> bool:
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y, two tensors N x C x H x W."""
-    return operators.add(x, y) if native.takes(x) and _alike(x, y) else x + y
+    return operators.add(x, y) if native.supports(x) and _alike(x, y) else x + y
 
 
 def relu(x: Tensor) -> Tensor:
-    return operators.activate(x, "relu") if native.takes(x) else F.relu(x)
+    return operators.activate(x, "relu") if native.supports(x) else F.relu(x)
 
 
 def add_relu(x: Tensor, y: Tensor) -> Tensor:
     """ReLU(x + y) of two tensors N x C x H x W."""
-    return operators.add(x, y, "relu") if native.takes(x) and _alike(x, y) else F.relu(x + y)
+    return operators.add(x, y, "relu") if native.supports(x) and _alike(x, y) else F.relu(x + y)
 
 
 def concat(parts: Sequence[Tensor]) -> Tensor:
     """Tensors N x C x H x W one after the other along their channels."""
-    known = native.takes(parts[0]) and all(part.dtype == parts[0].dtype and 0 not in part.shape for part in parts)
+    known = native.supports(parts[0]) and all(part.dtype == parts[0].dtype and 0 not in part.shape for part in parts)
     return operators.concat(parts) if known else paddle.concat(list(parts), axis=1)
 
 
@@ -329,17 +329,17 @@ def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
     The channel shuffle of Zhang et al., arXiv:1707.01083, after a concatenation: first the first channel of each part,
     then the second of each, ...
     """
-    if native.takes(parts[0]) and all(_alike(parts[0], part) for part in parts):
+    if native.supports(parts[0]) and all(_alike(parts[0], part) for part in parts):
         return operators.concat(parts, shuffled=True)
     return channel_shuffle(paddle.concat(list(parts), axis=1), len(parts))
 
 
 def halve(x: Tensor) -> tuple[Tensor, Tensor]:
     """The first and the second half of the channels of N x C x H x W, C even."""
-    return operators.halve(x) if native.takes(x) else tuple(paddle.split(x, 2, axis=1))
+    return operators.split_halves(x) if native.supports(x) else tuple(paddle.split(x, 2, axis=1))
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
     """x * gate: N x C x H x W, and N x C x 1 x 1."""
-    known = native.takes(x) and gate.shape == [*x.shape[:2], 1, 1] and gate.dtype == x.dtype
+    known = native.supports(x) and gate.shape == [*x.shape[:2], 1, 1] and gate.dtype == x.dtype
     return operators.scale_channels(x, gate) if known else x * gate

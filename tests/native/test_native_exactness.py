@@ -66,7 +66,7 @@ def test_the_variance_is_exact_beside_outliers(channels, size, place):
     x[index[0], :, index[1], index[2]] *= size
     running = paddle.zeros([channels]), paddle.zeros([channels])
     norm = paddle.ones([channels]), paddle.zeros([channels]), *running
-    operators.normalize(leaf(x), norm, momentum=0.0, epsilon=1e-5, activation=None)
+    operators.batch_norm(leaf(x), norm, momentum=0.0, epsilon=1e-5, activation=None)
     exact = x.astype(np.float64).var((0, 2, 3))
     np.testing.assert_allclose(running[1].numpy(), exact, rtol=2e-6)
 

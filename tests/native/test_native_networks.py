@@ -63,12 +63,12 @@ def test_errors_against_float64_are_at_most_twice_those_of_paddlepaddle(name, na
     slopes = {"on": 0.0, "off": 0.0}
     for seed in range(3):
         images = paddle.to_tensor(np.random.default_rng(seed).standard_normal((4, 3, 64, 64), dtype=np.float32))
-        native.activate("off")
+        native.set_mode("off")
         exact_logits, _ = gradients(in_float64(build(name, seed)), images.astype("float64"))
         linear = in_float64(without_activations(build(name, seed)))
         _, exact_slopes = gradients(linear, images.astype("float64"))
         for mode in ("on", "off"):
-            native.activate(mode)
+            native.set_mode(mode)
             logits[mode] += error(gradients(build(name, seed), images)[0], exact_logits)
             slopes[mode] += error(gradients(without_activations(build(name, seed)), images)[1], exact_slopes)
     assert logits["on"] <= 2 * logits["off"]
@@ -89,7 +89,7 @@ def test_evaluation_agrees_with_paddlepaddles_operators(name, native_on):
     network.eval()
     scores = {}
     for mode in ("on", "off"):
-        native.activate(mode)
+        native.set_mode(mode)
         with paddle.no_grad():
             scores[mode] = network(images).numpy()
     np.testing.assert_allclose(scores["on"], scores["off"], rtol=1e-4, atol=1e-5 * np.abs(scores["off"]).max())
@@ -128,8 +128,8 @@ def test_a_static_program_has_none_of_the_native_operators(native_on, tmp_path):
 
 def test_other_types_than_float32_take_paddlepaddles_operators(native_on):
     x = paddle.randn([1, 1, 2, 2])
-    assert native.takes(x)
-    assert not native.takes(x.astype("float64"))
+    assert native.supports(x)
+    assert not native.supports(x.astype("float64"))
 
 
 def test_hooks_on_fused_layers_are_still_called(native_on):

@@ -163,7 +163,7 @@ def test_batch_norm_with_its_activation(shape, activation):
 
     def ours(x, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalize(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
+        return operators.batch_norm(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
 
     agree(
         ours,
@@ -172,7 +172,7 @@ def test_batch_norm_with_its_activation(shape, activation):
     )
 
 
-@pytest.mark.parametrize("activation", sorted(operators.INVERTIBLE, key=str))
+@pytest.mark.parametrize("activation", sorted(operators.INVERTIBLE_ACTIVATIONS, key=str))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_batch_norm_with_a_residual(shape, activation):
     paddle.seed(3)
@@ -180,7 +180,7 @@ def test_batch_norm_with_a_residual(shape, activation):
 
     def ours(x, residual, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalize(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
+        return operators.batch_norm(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
 
     agree(
         ours,
@@ -196,8 +196,8 @@ def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_bat
     running = paddle.zeros([64]), paddle.ones([64])
 
     def ours(x, weight, scale, offset, *others):
-        stage = operators.Stage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, None)
-        return operators.convolve_and_normalize(x, stage, others[0] if others else None)
+        stage = operators.ConvNormStage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, None)
+        return operators.conv_batch_norm(x, stage, others[0] if others else None)
 
     def theirs(x, weight, scale, offset, *others):
         y = batch_norm(F.conv2d(x, weight, padding=1), scale, offset)
@@ -232,7 +232,7 @@ def test_an_inverted_residual_in_one_operator(case):
     def ours(x, *tensors):
         running = [(paddle.zeros([width]), paddle.ones([width])) for width in widths]
         stages = [
-            operators.Stage(
+            operators.ConvNormStage(
                 tensors[i], (tensors[i + 3], tensors[i + 6], *running[i]), geometries[i], 0.9, 1e-5, names[i]
             )
             for i in range(3)
@@ -308,9 +308,9 @@ def test_linear():
 
 def test_channels_are_joined_shuffled_and_halved():
     parts = [tensor(2, 6, 5, 3), tensor(2, 6, 5, 3)]
-    native.activate("off")
+    native.set_mode("off")
     expected = [native_layers.concat(parts), native_layers.shuffled_concat(parts), *native_layers.halve(parts[0])]
-    native.activate("on")
+    native.set_mode("on")
     found = [native_layers.concat(parts), native_layers.shuffled_concat(parts), *native_layers.halve(parts[0])]
     for one, other in zip(found, expected, strict=True):
         weights = paddle.randn(one.shape)
@@ -392,7 +392,7 @@ def test_a_weighted_mean_of_many_tensors_is_paddlepaddles_to_the_bit():
     averages = [paddle.randn(shape) for shape in ([3], [70, 500], [1, 2, 3])]
     values = [paddle.randn(average.shape) for average in averages]
     expected = [average * 0.99 + value * (1 - 0.99) for average, value in zip(averages, values, strict=True)]
-    operators.blend(averages, values, keep=0.99, take=1 - 0.99)
+    operators.update_ema(averages, values, keep=0.99, take=1 - 0.99)
     for found, wanted in zip(averages, expected, strict=True):
         np.testing.assert_array_equal(found.numpy(), wanted.numpy())
 

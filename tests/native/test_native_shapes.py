@@ -187,7 +187,7 @@ MISFITS = {
 @pytest.mark.parametrize("mode", ["on", "off"])
 @pytest.mark.parametrize("name", MISFITS)
 def test_layers_refuse_what_does_not_fit_with_native_operators_as_without(name, mode, learns, native_on):
-    native.activate(mode)
+    native.set_mode(mode)
     with paddle.set_grad_enabled(learns), pytest.raises((ValueError, RuntimeError)):
         MISFITS[name]()
 
@@ -215,7 +215,7 @@ ODD = {
 def test_what_only_paddlepaddles_operators_can_do_is_left_to_them(name, native_on):
     found = {}
     for mode in ("on", "off"):
-        native.activate(mode)
+        native.set_mode(mode)
         paddle.seed(1)
         x = paddle.randn([2, 3, 7, 6])
         x.stop_gradient = False
@@ -231,7 +231,7 @@ def test_what_only_paddlepaddles_operators_can_do_is_left_to_them(name, native_o
 @pytest.mark.parametrize("mode", ["on", "off"])
 def test_running_statistics_that_are_strided_views_are_refused(mode, native_on):
     """PaddlePaddle hands a copy of a strided view to its operators, so that the update would be lost."""
-    native.activate(mode)
+    native.set_mode(mode)
     layer = native_layers.BatchNorm(4)
     layer._parameters["_mean"] = paddle.zeros([4, 2])[:, 0]
     x = paddle.randn([3, 4, 5, 5])
@@ -248,7 +248,7 @@ def test_in_place_updates_of_strided_views_are_refused(native_on):
     from ppzoo.native import operators
 
     with pytest.raises(ValueError, match="strided view"):
-        operators.blend([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
+        operators.update_ema([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
 
 
 def doubled(layer: nn.Layer) -> None:
@@ -260,7 +260,7 @@ def doubled(layer: nn.Layer) -> None:
 @pytest.mark.parametrize("part", ["conv", "bn", "act"])
 @pytest.mark.parametrize("mode", ["on", "off"])
 def test_an_instances_own_forward_is_called(part, mode, native_on):
-    native.activate(mode)
+    native.set_mode(mode)
     paddle.seed(3)
     block = layers.ConvBNLayer(3, 8, 3)
     x = paddle.randn([2, 3, 6, 6])

@@ -14,7 +14,7 @@ PROGRAM = """
 import numpy as np, paddle
 from paddle.nn import functional as F
 from ppzoo import native
-native.activate("on")
+native.set_mode("on")
 from ppzoo.native import operators
 
 random = np.random.default_rng(0)
@@ -65,7 +65,7 @@ SETTINGS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_results_do_not_depend_on_how_many_threads_openmp_creates(settings, native_on):
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", native.VARIABLE: "on", **settings}
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", native.MODE_VARIABLE: "on", **settings}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120
     )

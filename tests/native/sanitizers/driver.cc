@@ -14,14 +14,26 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "expansion.h"
-#include "kernels.h"
-#include "product.h"
+#include "kernels/activation.h"
+#include "kernels/batch_norm.h"
+#include "kernels/conv_shape.h"
+#include "kernels/convolution.h"
+#include "kernels/depthwise.h"
+#include "kernels/elementwise.h"
+#include "kernels/expansion.h"
+#include "kernels/inverted_residual.h"
+#include "kernels/linear.h"
+#include "kernels/optimizer.h"
+#include "kernels/pointwise.h"
+#include "kernels/pooling.h"
+#include "kernels/simd.h"
+#include "kernels/winograd.h"
 
 namespace {
 
