@@ -1,4 +1,4 @@
-// The activations and their slopes as branch-free expressions of a number or of a vector of them.
+// The activations and their derivatives as branch-free expressions. T is float or Vector.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace ppzoo {
 
-// Runs `body` with the activation as a constant of the compiler's.
+// Calls body(tag) with the activation as a compile-time constant: decltype(tag)::value.
 template <class Body>
 void dispatch_activation(Activation activation, Body&& body) {
   using A = Activation;
@@ -23,11 +23,11 @@ void dispatch_activation(Activation activation, Body&& body) {
   }
 }
 
-// A comparison with NaN is false: each of these hands a NaN on.
+// NaN is propagated: a comparison with it is false.
 inline float clamp_min(float t, float low) { return t < low ? low : t; }
 inline float clamp_max(float t, float high) { return t > high ? high : t; }
 
-// The same as one instruction each, which compilers do not find: it answers its second operand when one is NaN.
+// The same as one instruction, which compilers do not generate. It returns its second operand if one is NaN.
 inline Vector clamp_min(Vector t, float low) {
 #if defined(__AVX512VL__)
   return _mm512_max_ps(_mm512_set1_ps(low), t);
@@ -54,7 +54,7 @@ template <class T>
 inline T exponential(T t) {
   using Bits = std::conditional_t<std::is_same_v<T, float>, uint32_t, IntVector>;
   t = clamp_max(clamp_min(t, -87.0f), 88.0f);
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
   const T shifted = t * 1.44269504088896341f + kRound;
   const T n = shifted - kRound;
   const T r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
@@ -67,13 +67,13 @@ inline T exponential(T t) {
   Bits bits, result;
   std::memcpy(&bits, &shifted, sizeof bits);
   std::memcpy(&result, &value, sizeof result);
-  result += bits << 23;  // n into the exponent's place; the rest falls off
+  result += bits << 23;  // adds n to the exponent; the other bits are shifted out
   T scaled;
   std::memcpy(&scaled, &result, sizeof scaled);
   return scaled;
 }
 
-// Zero where it is smaller than normal numbers, so that its product with t is small as well.
+// Returns zero instead of denormal numbers, so that the product with t is small, too.
 template <class T>
 inline T sigmoid(T t) {
   const T value = 1.0f / (1.0f + exponential(-t));
@@ -89,7 +89,7 @@ inline T activate(T t) {
   return t;
 }
 
-// dy times the slope at the activation's argument t; for ReLU and ReLU6 the result y serves as well as t.
+// Returns dy times the derivative at the activation's argument t. For ReLU and ReLU6, t can be the activation's output.
 template <Activation kActivation, class T>
 inline T activation_gradient(T t, T dy) {
   const T zero{};
@@ -99,7 +99,7 @@ inline T activation_gradient(T t, T dy) {
     return t > 0.0f ? below : zero;
   }
   if constexpr (kActivation == Activation::kHardSwish) {
-    const T slope = t <= -3.0f ? zero : t * (1.0f / 3.0f) + 0.5f;  // at the kinks PaddlePaddle's: 0 and 1
+    const T slope = t <= -3.0f ? zero : t * (1.0f / 3.0f) + 0.5f;  // at -3 and 3 as in PaddlePaddle: 0 and 1
     return dy * (t >= 3.0f ? zero + 1.0f : slope);
   }
   if constexpr (kActivation == Activation::kSwish) {

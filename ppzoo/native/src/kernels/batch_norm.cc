@@ -22,12 +22,16 @@
 namespace ppzoo {
 namespace {
 
-constexpr int64_t kFloatSumRows = 64;       // wide rows whose sums are kept in float
-constexpr int64_t kStripElements = 4096;     // elements that are gone through strip by strip, and stay in the cache meanwhile
-constexpr int64_t kMinStripRows = 16;   // wide rows that make up for what a strip's own shift costs
-constexpr int64_t kDoubleSumElements = 1 << 15;  // elements of a tensor whose sums are made in double, which costs nothing there
+// Wide rows that are summed in float before the sum is added to a double.
+constexpr int64_t kFloatSumRows = 64;
+// Elements of a block: they stay in the L1 cache while the block is read strip by strip.
+constexpr int64_t kStripElements = 4096;
+// Minimum number of wide rows of a block in Moments: each strip of a block has an overhead of its own.
+constexpr int64_t kMinStripRows = 16;
+// Tensors of at most this size are summed in double throughout, which costs little there.
+constexpr int64_t kDoubleSumElements = 1 << 15;
 
-// How a matrix is read convert wide rows of `width` elements; the last one may be shorter.
+// Reads a matrix as wide rows of `width` elements, each of which is one or more pixels. The last one can be shorter.
 struct WideRows {
   int64_t channels, width, elements;
 
@@ -43,7 +47,7 @@ struct WideRows {
   }
 };
 
-// Some vectors next to each other, all of whose lanes are used.
+// A strip of adjacent vectors.
 template <int kVectors>
 struct FullVectors {
   static constexpr int kCount = kVectors;
@@ -51,7 +55,7 @@ struct FullVectors {
   void store(Vector value, float* to) const { ppzoo::store(value, to); }
 };
 
-// A vector of which the first `length` lanes are used.
+// A strip of one vector, of which the first `length` lanes are used.
 struct PartialVector {
   static constexpr int kCount = 1;
   int64_t length;
@@ -59,7 +63,7 @@ struct PartialVector {
   void store(Vector value, float* to) const { store_partial(length, value, to); }
 };
 
-// What `strip` finds from some column on: constants that stay in registers.
+// The constants of the columns of a strip, which stay in registers.
 template <class Strip>
 struct Constants {
   Constants(const Strip& strip, const std::vector<float>& wide, int64_t first) {
@@ -69,8 +73,8 @@ struct Constants {
   Vector values[Strip::kCount];
 };
 
-// Calls body(strip, first, begin, end) for strips of columns from `first` on, in the wide rows [begin, end): at least
-// `min_rows` of them where there are convert many.
+// Calls body(strip, first, begin, end) for blocks [begin, end) of wide rows and, in each, for strips of columns that
+// begin with column `first`. Blocks have at least `min_rows` rows if the matrix does.
 template <class Body>
 void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = 1) {
   if (wide.elements <= 0) return;
@@ -111,7 +115,7 @@ Vector median(Vector a, Vector b, Vector c) {
   return low < middle ? middle : low;
 }
 
-// Calls body(thread, first row, rows) for equal shares of the rows, which begin with wide rows of `width` elements.
+// Calls body(thread, first row, rows) in parallel for equal parts of the rows, divided between wide rows.
 template <class Body>
 void parallel_rows(int64_t rows, int64_t channels, int64_t width, const Body& body) {
   if (rows * channels <= 0) return;
@@ -121,9 +125,9 @@ void parallel_rows(int64_t rows, int64_t channels, int64_t width, const Body& bo
   });
 }
 
-// The sums of all threads, a channel each.
+// Adds up the two sums per channel (`first` and `second`) of all threads and of all pixels of a wide row.
 void sum_over_threads(const std::vector<double>& partial, int64_t width, int64_t channels, std::vector<double>& first,
-          std::vector<double>& second) {
+                      std::vector<double>& second) {
   for (size_t start = 0; start < partial.size(); start += 2 * width) {
     const double* totals = &partial[start];
     for (int64_t i = 0, c = 0; i < width; ++i, c = c + 1 == channels ? 0 : c + 1) {
@@ -142,9 +146,8 @@ Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
 }
 
 void Moments::add(const float* x, int64_t rows) {
-  parallel_rows(rows, channels_, width_, [&](int thread, int64_t first, int64_t count) {
-    add_rows(thread, x + first * channels_, count);
-  });
+  parallel_rows(rows, channels_, width_,
+                [&](int thread, int64_t first, int64_t count) { add_rows(thread, x + first * channels_, count); });
 }
 
 void Moments::add_rows(int thread, const float* x, int64_t rows) {
@@ -159,34 +162,38 @@ void Moments::add_rows(int thread, const float* x, int64_t rows) {
 template <class Sum>
 void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
   const int64_t width = width_;
-  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
-    constexpr int kCount = decltype(strip)::kCount;
-    const Constants shift(strip, shift_, first);
-    // Of the strip's own values the median of three is subtracted: one far from the mean would cost digits.
-    Vector reference[kCount];
-    Sum sum[kCount] = {}, square[kCount] = {};
-    for (int v = 0; v < kCount; ++v) {
-      const auto sample = [&](int64_t row) { return strip.load(x + row * width + first + v * kLanes); };
-      reference[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
-    }
-    for (int64_t row = begin; row < end; ++row) {
-      const float* from = x + row * width + first;
+  for_strips(
+      WideRows(rows, channels_),
+      [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+        constexpr int kCount = decltype(strip)::kCount;
+        const Constants shift(strip, shift_, first);
+        // Sums are computed around a reference value of the strip. It is the median of three, since an outlier would
+        // cause cancellation.
+        Vector reference[kCount];
+        Sum sum[kCount] = {}, square[kCount] = {};
+        for (int v = 0; v < kCount; ++v) {
+          const auto sample = [&](int64_t row) { return strip.load(x + row * width + first + v * kLanes); };
+          reference[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
+        }
+        for (int64_t row = begin; row < end; ++row) {
+          const float* from = x + row * width + first;
 #pragma GCC unroll 2
-      for (int v = 0; v < kCount; ++v) {
-        const Sum value = convert<Sum>(strip.load(from + v * kLanes)) - convert<Sum>(reference[v]);
-        sum[v] += value;
-        square[v] += value * value;
-      }
-    }
-    const double count = static_cast<double>(end - begin);
-    for (int v = 0; v < kCount; ++v) {
-      // From sums of x - reference to those of x - shift.
-      const Doubles step = to_doubles(reference[v]) - to_doubles(shift[v]), before = to_doubles(sum[v]);
-      const Doubles after = before + count * step;
-      add_to(totals + first + v * kLanes, after);
-      add_to(totals + width + first + v * kLanes, to_doubles(square[v]) + step * (before + after));
-    }
-  }, kMinStripRows);
+          for (int v = 0; v < kCount; ++v) {
+            const Sum value = convert<Sum>(strip.load(from + v * kLanes)) - convert<Sum>(reference[v]);
+            sum[v] += value;
+            square[v] += value * value;
+          }
+        }
+        const double count = static_cast<double>(end - begin);
+        for (int v = 0; v < kCount; ++v) {
+          // Converts sums of (x - reference) to sums of (x - shift).
+          const Doubles step = to_doubles(reference[v]) - to_doubles(shift[v]), before = to_doubles(sum[v]);
+          const Doubles after = before + count * step;
+          add_to(totals + first + v * kLanes, after);
+          add_to(totals + width + first + v * kLanes, to_doubles(square[v]) + step * (before + after));
+        }
+      },
+      kMinStripRows);
 }
 
 Statistics Moments::statistics() const {
@@ -237,7 +244,7 @@ void Normalizer::apply(const float* x, const float* residual, int64_t count, flo
 }
 
 Normalizer finalize_statistics(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
-                  float* inverse_std) {
+                               float* inverse_std) {
   const auto channels = static_cast<int64_t>(batch.mean.size());
   std::vector<float> scale(channels), offset(channels);
   const float keep = norm.momentum, update = 1.0f - norm.momentum;
@@ -319,6 +326,7 @@ void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, 
 }
 
 void NormGradient::finish(float* dgamma, float* dbeta) {
+  // With f the gradient of the activation's argument and k = gamma inverse_std:
   // dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n)
   std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
   sum_over_threads(totals_, width_, channels_, sums, products);

@@ -1,8 +1,9 @@
 // Convolution with arbitrary geometry, through the oneDNN library of PaddlePaddle's wheel.
 //
-// Geometries with a kernel of their own (1x1, depthwise, Winograd) are passed on to it. For the others a oneDNN primitive
-// is created per shape, pass and number of threads, and kept in an LRU cache. Images are NHWC in and out. oneDNN chooses
-// a blocked layout for the weights, which are reordered from and to OIHW in slot kPackedWeights. oneDNN parallelizes.
+// Geometries with a kernel of their own (1x1, depthwise, Winograd) are passed on to it. For the others a oneDNN
+// primitive is created per shape, pass and number of threads, and kept in an LRU cache. Images are NHWC in and out.
+// oneDNN chooses a blocked layout for the weights, which are reordered from and to OIHW in slot kPackedWeights. oneDNN
+// parallelizes.
 //
 // Long sums are split for accuracy: over slices of at most kMaxSumTerms / (kernel_h kernel_w) channels for outputs and
 // input gradients, over parts of the batch for weight gradients.
@@ -38,23 +39,23 @@ void check(int status, const char* action) {
 
 dnnl_engine* engine() {
   static dnnl_engine* cpu = [] {
-    dnnl_engine* made = nullptr;
-    check(dnnl_engine_create(&made, kCpu, 0), "make an engine");
-    return made;
+    dnnl_engine* created = nullptr;
+    check(dnnl_engine_create(&created, kCpu, 0), "create an engine");
+    return created;
   }();
   return cpu;
 }
 
 dnnl_stream* stream() {
   static dnnl_stream* queue = [] {
-    dnnl_stream* made = nullptr;
-    check(dnnl_stream_create(&made, engine(), kInOrder), "make a stream");
-    return made;
+    dnnl_stream* created = nullptr;
+    check(dnnl_stream_create(&created, engine(), kInOrder), "create a stream");
+    return created;
   }();
   return queue;
 }
 
-// Owner of one of oneDNN's objects.
+// Owns a oneDNN object.
 template <class T, int (*kDestroy)(T*)>
 class Handle {
  public:
@@ -117,16 +118,17 @@ MemoryDesc chosen_weights(const ConvShape& s) {
   return layout;
 }
 
-Attributes own_scratchpad() {
+Attributes user_scratchpad() {
   Attributes attributes;
-  check(dnnl_primitive_attr_create(attributes.out()), "make attributes");
+  check(dnnl_primitive_attr_create(attributes.out()), "create attributes");
   check(dnnl_primitive_attr_set_scratchpad_mode(attributes.get(), kUserScratchpad), "set the scratchpad's mode");
   return attributes;
 }
 
 enum class Pass { kForward, kInputGradient, kWeightGradient };
 
-// A primitive with its arguments, ready to be run on other pointers.
+// A primitive with its argument objects, whose data pointers are set for each run. `reorder` converts the weights
+// between OIHW and the layout that oneDNN chose; it is empty if they are the same.
 struct CachedPrimitive {
   Primitive primitive, reorder;
   std::vector<int> argument_ids;
@@ -142,12 +144,12 @@ PrimitiveDesc describe(const ConvShape& s, Pass pass, bool bias) {
   MemoryDesc offsets = bias ? strided({s.out_channels}, {1}) : MemoryDesc();
   const int64_t strides[] = {s.stride_h, s.stride_w}, dilates[] = {s.dilation_h - 1, s.dilation_w - 1};
   const int64_t before[] = {s.top, s.left}, after[] = {s.bottom, s.right};
-  Attributes attributes = own_scratchpad();
+  Attributes attributes = user_scratchpad();
 
   PrimitiveDesc forward;
   check(dnnl_convolution_forward_primitive_desc_create(forward.out(), engine(), kForwardTraining, kDirectConvolution,
-                                                       x.get(), weights.get(), offsets.get(), y.get(), strides,
-                                                       dilates, before, after, attributes.get()),
+                                                       x.get(), weights.get(), offsets.get(), y.get(), strides, dilates,
+                                                       before, after, attributes.get()),
         "describe a convolution");
   if (pass == Pass::kForward) return forward;
   PrimitiveDesc backward;
@@ -157,37 +159,35 @@ PrimitiveDesc describe(const ConvShape& s, Pass pass, bool bias) {
                                                                forward.get(), attributes.get()),
           "describe a convolution's input gradient");
   } else {
-    check(dnnl_convolution_backward_weights_primitive_desc_create(
-              backward.out(), engine(), kDirectConvolution, x.get(), weights.get(), nullptr, y.get(), strides, dilates,
-              before, after, forward.get(), attributes.get()),
+    check(dnnl_convolution_backward_weights_primitive_desc_create(backward.out(), engine(), kDirectConvolution, x.get(),
+                                                                  weights.get(), nullptr, y.get(), strides, dilates,
+                                                                  before, after, forward.get(), attributes.get()),
           "describe a convolution's weight gradient");
   }
   return backward;
 }
 
 std::vector<int> arguments_of(Pass pass, bool bias) {
-  // The weights are always second: they are the argument that may need reordering.
+  // The weights are always second: the argument that can need a reorder.
   switch (pass) {
     case Pass::kForward:
       return bias ? std::vector<int>{kSource, kWeights, kDestination, kBias}
                   : std::vector<int>{kSource, kWeights, kDestination};
-    case Pass::kInputGradient:
-      return {kSourceGradient, kWeights, kDestinationGradient};
-    default:
-      return {kSource, kWeightsGradient, kDestinationGradient};
+    case Pass::kInputGradient: return {kSourceGradient, kWeights, kDestinationGradient};
+    default: return {kSource, kWeightsGradient, kDestinationGradient};
   }
 }
 
 Memory memory(const dnnl_memory_desc* layout) {
-  Memory made;
-  check(dnnl_memory_create(made.out(), layout, engine(), nullptr), "make a memory object");
-  return made;
+  Memory created;
+  check(dnnl_memory_create(created.out(), layout, engine(), nullptr), "create a memory object");
+  return created;
 }
 
-CachedPrimitive make_primitive(const ConvShape& shape, Pass pass, bool bias) {
+CachedPrimitive create_primitive(const ConvShape& shape, Pass pass, bool bias) {
   CachedPrimitive cached;
   PrimitiveDesc description = describe(shape, pass, bias);
-  check(dnnl_primitive_create(cached.primitive.out(), description.get()), "make a convolution");
+  check(dnnl_primitive_create(cached.primitive.out(), description.get()), "create a convolution");
   cached.argument_ids = arguments_of(pass, bias);
   for (int id : cached.argument_ids) {
     cached.arguments.push_back(memory(dnnl_primitive_desc_query_md(description.get(), kQueryArgument, id)));
@@ -197,7 +197,8 @@ CachedPrimitive make_primitive(const ConvShape& shape, Pass pass, bool bias) {
   cached.scratchpad = memory(scratchpad);
 
   MemoryDesc plain = plain_weights(shape);
-  const dnnl_memory_desc* chosen = dnnl_primitive_desc_query_md(description.get(), kQueryArgument, cached.argument_ids[1]);
+  const dnnl_memory_desc* chosen =
+      dnnl_primitive_desc_query_md(description.get(), kQueryArgument, cached.argument_ids[1]);
   if (!dnnl_memory_desc_equal(plain.get(), chosen)) {
     cached.weight_bytes = dnnl_memory_desc_get_size(chosen);
     cached.plain = memory(plain.get());
@@ -205,8 +206,8 @@ CachedPrimitive make_primitive(const ConvShape& shape, Pass pass, bool bias) {
     PrimitiveDesc reorder;
     check(dnnl_reorder_primitive_desc_create(reorder.out(), writes_weights ? chosen : plain.get(), engine(),
                                              writes_weights ? plain.get() : chosen, engine(), nullptr),
-          "describe a reordering of weights");
-    check(dnnl_primitive_create(cached.reorder.out(), reorder.get()), "make a reordering of weights");
+          "describe a reorder of weights");
+    check(dnnl_primitive_create(cached.reorder.out(), reorder.get()), "create a reorder of weights");
   }
   return cached;
 }
@@ -221,7 +222,8 @@ Key key_of(const ConvShape& s, Pass pass, bool bias, int threads) {
            s.top, s.bottom, s.left, s.right, s.dilation_h, s.dilation_w, s.groups, s.weight_stride}};
 }
 
-// The tasks of the shapes cropped last; each is for the id of threads that it was made with.
+// Returns the primitive of this shape from the LRU cache, or creates it. A primitive can only run with the number of
+// threads that it was created with.
 CachedPrimitive& cached_primitive(const ConvShape& shape, Pass pass, bool bias, int threads) {
   constexpr size_t kCapacity = 2048;
   static std::list<std::pair<Key, CachedPrimitive>> recent;
@@ -233,7 +235,7 @@ CachedPrimitive& cached_primitive(const ConvShape& shape, Pass pass, bool bias, 
     recent.splice(recent.begin(), recent, found->second);
     return found->second->second;
   }
-  recent.emplace_front(key, make_primitive(shape, pass, bias));
+  recent.emplace_front(key, create_primitive(shape, pass, bias));
   positions[key] = recent.begin();
   if (recent.size() > kCapacity) {
     positions.erase(recent.back().first);
@@ -251,7 +253,7 @@ void execute(const Primitive& primitive, const std::vector<dnnl_exec_arg_t>& arg
         "run a primitive");
 }
 
-// Runs one pass; `data` in the order of `arguments_of`.
+// Runs one pass. `data` is in the order of `arguments_of`.
 void run(const ConvShape& shape, Pass pass, bool bias, const std::vector<const void*>& data) {
   const AvailableThreads threads;
   CachedPrimitive& cached = cached_primitive(shape, pass, bias, threads.count());
@@ -277,22 +279,22 @@ void run(const ConvShape& shape, Pass pass, bool bias, const std::vector<const v
   if (cached.reorder && writes_weights) {
     execute(cached.reorder, {{kSource, cached.arguments[1].get()}, {kDestination, cached.plain.get()}});
   }
-  check(dnnl_stream_wait(stream()), "finish");
+  check(dnnl_stream_wait(stream()), "finish a stream");
 }
 
-// Terms of a sum that oneDNN may add up one after the other: more than twice as many cost a digit, and are made part by
-// part of the summed channels.
+// The length of the sums that oneDNN computes in one run. More than twice as many terms would lose one decimal digit of
+// accuracy; such convolutions are computed as a sum over slices of channels.
 constexpr int64_t kMaxSumTerms = 1152;
 
 bool needs_channel_slices(const ConvShape& s, int64_t channels) {
   return s.groups == 1 && channels * s.kernel_h * s.kernel_w > 2 * kMaxSumTerms;
 }
 
-// Calls body(first, slice, count, to) for parts of the channels of `values` (pixels x channels): `slice` holds a part,
-// and what is written to `to` becomes a term of `sum`.
+// Calls body(first, slice, count, to) for slices of the channels of `values` (pixels x channels). `slice` has a dense
+// copy of the channels [first, first + count); what the body writes to `to` is added to `sum`.
 template <class Body>
 void sum_over_channel_slices(const ConvShape& s, const float* values, int64_t pixels, int64_t channels, float* sum,
-                       int64_t sum_size, const Body& body) {
+                             int64_t sum_size, const Body& body) {
   const int64_t part = (equal_part_size(channels, kMaxSumTerms / (s.kernel_h * s.kernel_w)) + 15) / 16 * 16;
   float* slice = workspace(WorkspaceSlot::kChannelSlice, pixels * part);
   float* term = workspace(WorkspaceSlot::kPartialOutput, sum_size);
@@ -308,7 +310,7 @@ void sum_over_channel_slices(const ConvShape& s, const float* values, int64_t pi
   }
 }
 
-// Writes `rows` copies of `row`, or of zeros where it is null.
+// Writes `rows` copies of `row`, or zeros if it is null.
 void repeat(const float* row, int64_t rows, int64_t width, float* to) {
   for (int64_t i = 0; i < rows; ++i, to += width) {
     if (row != nullptr) {
@@ -319,20 +321,20 @@ void repeat(const float* row, int64_t rows, int64_t width, float* to) {
   }
 }
 
-// Shapes that oneDNN (3.6 at least) does not compute: it reads through a null pointer where the filter sees nothing but
-// padding, and where it reaches beyond the padding; and takes one channel for another where there is one channel, one
-// column of outputs and a horizontal stride, for the strides of axes of size one do not tell it the layout.
+// Whether oneDNN (3.6 at least) crashes or returns wrong results for this shape. It dereferences a null pointer if a
+// filter covers only padding or reaches beyond the padding. It mixes up channels if there is one channel, one column of
+// outputs and a horizontal stride, since the strides of axes of size one do not determine the layout.
 bool onednn_miscomputes(const ConvShape& s) {
   const int64_t rows = s.dilation_h * (s.kernel_h - 1) + 1, columns = s.dilation_w * (s.kernel_w - 1) + 1;
   const bool only_padding = s.top >= rows || s.left >= columns || s.receptive_rows() - rows - s.top >= s.height ||
                             s.receptive_columns() - columns - s.left >= s.width;
   const bool beyond = rows > s.height + s.top + s.bottom || columns > s.width + s.left + s.right;
-  const bool ambiguous = s.channels == 1 && ((s.out_width() == 1 && s.stride_w > 1) ||
-                                             (s.out_height() == 1 && s.stride_h > 1));
+  const bool ambiguous =
+      s.channels == 1 && ((s.out_width() == 1 && s.stride_w > 1) || (s.out_height() == 1 && s.stride_h > 1));
   return only_padding || beyond || ambiguous;
 }
 
-// The same convolution of just the rows and columns that the filter sees, without padding.
+// The same convolution without padding, on the rows and columns that the filter covers.
 ConvShape crop_to_receptive_field(const ConvShape& s) {
   ConvShape cropped = s;
   cropped.height = s.receptive_rows(), cropped.width = s.receptive_columns();
@@ -342,7 +344,7 @@ ConvShape crop_to_receptive_field(const ConvShape& s) {
   return cropped;
 }
 
-// Calls body(place in the input, place in what is cropped, elements) for the rows that lie in both.
+// Calls body(offset in the input, offset in the cropped input, elements) for the rows that are in both.
 template <class Body>
 void for_cropped_rows(const ConvShape& s, const ConvShape& cropped, const Body& body) {
   const int64_t last = std::min(s.width, cropped.width - s.left);
@@ -357,7 +359,8 @@ void for_cropped_rows(const ConvShape& s, const ConvShape& cropped, const Body& 
 const float* copy_cropped(const ConvShape& s, const ConvShape& cropped, const float* x) {
   float* copy = workspace(WorkspaceSlot::kCroppedInput, cropped.input_size());
   std::fill_n(copy, cropped.input_size(), 0.0f);
-  for_cropped_rows(s, cropped, [&](int64_t from, int64_t to, int64_t count) { std::copy_n(x + from, count, copy + to); });
+  for_cropped_rows(s, cropped,
+                   [&](int64_t from, int64_t to, int64_t count) { std::copy_n(x + from, count, copy + to); });
   return copy;
 }
 
@@ -395,9 +398,8 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
     float* gradient = workspace(WorkspaceSlot::kCroppedInput, cropped.input_size());
     convolve_input_gradient(cropped, weights, dy, gradient);
     std::fill_n(dx, shape.input_size(), 0.0f);
-    return for_cropped_rows(shape, cropped, [&](int64_t to, int64_t from, int64_t count) {
-      std::copy_n(gradient + from, count, dx + to);
-    });
+    return for_cropped_rows(
+        shape, cropped, [&](int64_t to, int64_t from, int64_t count) { std::copy_n(gradient + from, count, dx + to); });
   }
   if (needs_channel_slices(shape, shape.out_channels)) {
     const int64_t filter = shape.weight_size() / shape.out_channels;
@@ -426,7 +428,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
     const ConvShape cropped = crop_to_receptive_field(shape);
     return convolve_weight_gradient(cropped, copy_cropped(shape, cropped, x), dy, add, dweights, nullptr);
   }
-  // oneDNN adds all pixels of a thread up in float, one after the other: over a large batch that costs a digit.
+  // oneDNN sums over all pixels of a thread in float. Parts of the batch keep these sums short.
   constexpr int64_t kPixels = 4096;
   const int64_t in = shape.input_size() / shape.images, out = shape.output_size() / shape.images;
   const int64_t part = equal_part_size(shape.images, kPixels * max_threads() * shape.out_channels / out);

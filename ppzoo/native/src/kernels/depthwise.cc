@@ -1,16 +1,16 @@
 // Depthwise convolutions, one row at a time.
 //
-// Layout: NHWC; weights are transposed from C x 1 x KH x KW to KH x KW x C, so that a vector holds kLanes channels of one
-// pixel or tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.
+// Layout: NHWC; weights are transposed from C x 1 x KH x KW to KH x KW x C, so that a vector holds kLanes channels of
+// one pixel or tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.
 //
-// Forward loop nest: rows of outputs -> vectors of channels -> groups of 8 (then 4, 1) output pixels, whose sums stay in
-// registers -> taps. The input rows under the filter are in a ring buffer (RowRing) with zeros for the padding, so that
-// the loops over pixels need no bounds checks. The ring is filled by copying, by normalizing, or by recomputing an
+// Forward loop nest: rows of outputs -> vectors of channels -> groups of 8 (then 4, 1) output pixels, whose sums stay
+// in registers -> taps. The input rows under the filter are in a ring buffer (RowRing) with zeros for the padding, so
+// that the loops over pixels need no bounds checks. The ring is filled by copying, by normalizing, or by recomputing an
 // expansion (KernelInput). Parallel over rows of outputs.
 //
 // Backward: for each row of the output's gradient (also in a ring): load it or compute it from the batch norm, add its
-// products to the weight gradient, and write those rows of the input's gradient that are complete. Parallel over images,
-// with one weight gradient per thread: summed in float over kSummedPixels pixels, beyond that in double.
+// products to the weight gradient, and write those rows of the input's gradient that are complete. Parallel over
+// images, with one weight gradient per thread: summed in float over kSummedPixels pixels, beyond that in double.
 #include "kernels/depthwise.h"
 
 #include <algorithm>
@@ -25,8 +25,8 @@
 namespace ppzoo {
 namespace {
 
-// The last `rows` rows of an image, each from the begin of a vector on: loads that cross cache lines take twice as
-// long.
+// A ring buffer of the last `rows` rows of an image. Rows are aligned to vectors: loads that cross cache lines take
+// twice as long.
 class RowRing {
  public:
   RowRing(int64_t rows, int64_t pixels, int64_t channels)
@@ -38,7 +38,7 @@ class RowRing {
   std::vector<Vector> data_;
 };
 
-// Weights with the channels last: kernel_h x kernel_w x channels.
+// Returns the weights as kernel_h x kernel_w x channels.
 std::vector<float> to_channels_last(const ConvShape& s, const float* weights) {
   const int64_t taps = s.kernel_h * s.kernel_w;
   std::vector<float> transposed(taps * s.channels);
@@ -48,19 +48,20 @@ std::vector<float> to_channels_last(const ConvShape& s, const float* weights) {
   return transposed;
 }
 
-// Calls body(channel) for the first of kLanes channels; the last of them overlap those before where they must.
+// Calls body(channel) for vectors of kLanes channels from `channel` on. The last one overlaps the one before if the
+// channels are not a multiple of kLanes.
 template <class Body>
 void for_channel_vectors(int64_t channels, Body&& body) {
   for (int64_t channel = 0; channel < channels; channel += kLanes) body(std::min(channel, channels - kLanes));
 }
 
-// A column of the weights, and the pixel that it meets for the first output.
+// A column of the filter, and the input pixel that it multiplies for the first output.
 struct Tap {
   int64_t kw, pixel;
 };
 
-// A row of outputs: y[i y_step] = the sum over kh and taps of rows[kh][tap.pixel + i x_step] weights[kh][tap.kw]. Rows
-// that are null are nothing but zeros.
+// Computes a row of outputs: y[i y_step] = sum over kh and taps of rows[kh][tap.pixel + i x_step] weights[kh][tap.kw].
+// Rows that are null are zeros.
 struct RowFilter {
   int64_t channels, kernel_h, kernel_w, x_step, y_step, outputs;
   std::vector<Tap> taps;
@@ -92,7 +93,8 @@ struct RowFilter {
   }
 };
 
-// The rows of images that a filter sees, with zeros around them; `row` counts them from the padding on.
+// The input rows under the filter, with zeros for the left and right padding. Rows are fetched (copied, normalized or
+// recomputed) into a ring buffer when they are first needed.
 class PaddedRows {
  public:
   PaddedRows(const ConvShape& s, const KernelInput& x)
@@ -105,7 +107,7 @@ class PaddedRows {
     first_ = image * s_.height, next_ = 0;
     std::fill(cached_.begin(), cached_.end(), -1);
   }
-  // The rows rows_for_output the filter for output `row`; null where all is padding.
+  // Sets `rows` to the rows under the filter for output row `row`; null for rows in the padding.
   void rows_for_output(int64_t row, std::vector<const float*>& rows) {
     for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
       const int64_t number = row * s_.stride_h + kh * s_.dilation_h - s_.top;
@@ -114,7 +116,7 @@ class PaddedRows {
       rows[kh] = inside ? ring_.row(number) : nullptr;
     }
   }
-  // A row before the norm; one that is a product is cached again only when it is not among the last ones.
+  // Returns an input row before its norm. A row that has to be recomputed is cached in `products_`.
   const float* raw(int64_t number) {
     if (x_.weights == nullptr) return x_.raw_rows((first_ + number) * s_.width, s_.width, s_.channels, nullptr);
     int64_t& cached = cached_[number % cached_.size()];
@@ -139,11 +141,11 @@ class PaddedRows {
   const ConvShape& s_;
   const KernelInput x_;
   RowRing ring_, products_;
-  std::vector<int64_t> cached_;  // the row in each position of `products_`
+  std::vector<int64_t> cached_;  // the row number in each slot of `products_`, or -1
   int64_t first_ = 0, next_ = 0;
 };
 
-// Calls body(thread, image, first row, end row) for equal shares of all rows.
+// Calls body(thread, image, first row, end row) in parallel for equal parts of the rows of all images.
 template <class Body>
 void for_rows(int64_t images, int64_t rows, int64_t work, Body&& body) {
   parallel_for(images * rows, work, [&](int thread, int64_t begin, int64_t end) {
@@ -173,10 +175,10 @@ void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded,
   }
 }
 
-// The run_backward pass of one thread: its rows of the gradient one after the other.
+// The backward pass of one thread, which processes the rows of the output's gradient in order.
 class BackwardPass {
  public:
-  // `weights` with the channels last.
+  // `weights`: kernel_h x kernel_w x channels.
   BackwardPass(const ConvShape& s, const KernelInput& x, const float* weights)
       : s_(s),
         padded_(s, x),
@@ -185,14 +187,14 @@ class BackwardPass {
               margin_ + std::max(s.out_width(), (s.width + s.left - 1) / s.stride_w + 1), s.channels),
         rows_(s.kernel_h),
         blocks_((s.channels + kLanes - 1) / kLanes),
-        rows_summed_(std::max<int64_t>(1, kSummed / s.out_width())),
+        rows_summed_(std::max<int64_t>(1, kSummedPixels / s.out_width())),
         sums_(blocks_ * s.kernel_h * s.kernel_w * kLanes),
         totals_(sums_.size(), 0.0) {
     for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
   }
 
-  // `load_row(row, to)` writes a row of the gradient of the convolution's output; with `dx` one of its input's is
-  // written to `position(row)`, of which `take(row)` is told.
+  // load_row(row, to) writes a row of the output's gradient. With `dx`, each row of the input's gradient is written to
+  // row_buffer(row), and row_done(row) is called after that. With `weights`, the weight gradient is computed.
   template <class Load, class Buffer, class Done>
   void image(int64_t number, Load&& load_row, Buffer&& row_buffer, Done&& row_done, bool dx, bool weights) {
     padded_.start(number);
@@ -202,7 +204,7 @@ class BackwardPass {
       load_row(row, gradient);
       if (weights) add_to_weights(row, gradient);
       if ((row + 1) % rows_summed_ == 0) add_sums();
-      // The input's rows that no later row of the gradient reaches.
+      // Rows of the input's gradient to which no later row of the output's gradient contributes.
       const bool last = row + 1 == s_.out_height();
       const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
       for (; dx && done < ready; ++done) {
@@ -214,22 +216,22 @@ class BackwardPass {
   }
 
   const std::vector<double>& totals() const { return totals_; }
-  // A row of the image at hand before its norm.
+  // An input row of the current image before its norm.
   const float* raw(int64_t row) { return padded_.raw(row); }
 
  private:
   const ConvShape& s_;
   PaddedRows padded_;
-  int64_t margin_;  // pixels of nothing before a row of the gradient
+  int64_t margin_;  // zero pixels before a row of the output's gradient
   RowRing ring_;
   std::vector<RowFilter> input_filters_;
   std::vector<const float*> rows_;
-  static constexpr int64_t kSummed = 512;  // pixels whose products are added up in float
+  static constexpr int64_t kSummedPixels = 512;  // pixels that are summed in float
   int64_t blocks_, rows_summed_;
   std::vector<float> sums_;
   std::vector<double> totals_;
 
-  // The filter for the input's columns from `column` on, a stride apart: the same weights meet all of them.
+  // Adds the filter for the input's columns `column`, `column` + stride, ..., which have the same taps.
   void add_filter(int64_t column, const float* weights) {
     std::vector<Tap> taps;
     for (int64_t kw = 0; kw < s_.kernel_w; ++kw) {
@@ -292,9 +294,10 @@ class BackwardPass {
   }
 };
 
-// Runs the run_backward pass over all images; the input has no gradient where `weights` is null.
+// Runs the backward pass over all images. Without `weights` the input's gradient is not computed.
 template <class Rows>
-void run_backward(const ConvShape& s, const KernelInput& x, const float* weights, const Rows& rows, bool add, float* dweights) {
+void run_backward(const ConvShape& s, const KernelInput& x, const float* weights, const Rows& rows, bool add,
+                  float* dweights) {
   if (s.empty()) {
     if (dweights != nullptr && !add) std::fill_n(dweights, s.weight_size(), 0.0f);
     return;
@@ -329,7 +332,7 @@ void run_backward(const ConvShape& s, const KernelInput& x, const float* weights
   }
 }
 
-// Gradients of input and output that are, or shall be, at hand as a whole. Batch norm's is computed on the way.
+// Gradients of output and input that are complete tensors. With `norm`, dy is the gradient of the norm's output.
 struct DenseGradients {
   const ConvShape& shape;
   const float* dy;

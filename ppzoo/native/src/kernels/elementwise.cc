@@ -1,8 +1,8 @@
 // Elementwise operations, sums, layout changes and concatenation of channels-last tensors.
 //
 // Each function is a loop over elements, or over pixels and then channels (which are contiguous and vectorized by the
-// compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements. Column sums are
-// computed in double, with one sum per thread; those of scale_channels_gradient in float over 64 pixels.
+// compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements. Column sums
+// are computed in double, with one sum per thread; those of scale_channels_gradient in float over 64 pixels.
 #include "kernels/elementwise.h"
 
 #include <algorithm>
@@ -97,7 +97,7 @@ void scale_channels(const float* x, const float* gate, int64_t images, int64_t p
 
 void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,
                              int64_t channels, float* dx, float* dgate) {
-  constexpr int64_t kBlock = 64;  // pixels whose sums are kept in float
+  constexpr int64_t kBlock = 64;  // pixels that are summed in float
   parallel_for(images, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
     std::vector<float> block(channels);
     std::vector<double> sum(channels);
@@ -124,7 +124,7 @@ void scale_channels_gradient(const float* x, const float* gate, const float* dy,
 }
 
 void concat_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
-                   bool shuffled, float* joined) {
+                     bool shuffled, float* joined) {
   int64_t channels = 0;
   for (int64_t width : widths) channels += width;
   const int64_t count = static_cast<int64_t>(parts.size());
@@ -145,7 +145,7 @@ void concat_channels(const std::vector<const float*>& parts, const std::vector<i
 }
 
 void split_channels(const float* joined, const std::vector<int64_t>& widths, int64_t pixels, bool shuffled,
-                   const std::vector<float*>& parts) {
+                    const std::vector<float*>& parts) {
   int64_t channels = 0;
   for (int64_t width : widths) channels += width;
   const int64_t count = static_cast<int64_t>(parts.size());

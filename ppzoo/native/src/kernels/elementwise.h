@@ -23,8 +23,8 @@ void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* su
 void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y);
 void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,
                              int64_t channels, float* dx, float* dgate);
-// Copies several tensors of `pixels` rows into one along the channels, one after the other. With `shuffled`, which needs
-// parts of equal width, channel j of part i becomes channel j * parts + i (a channel shuffle).
+// Copies several tensors of `pixels` rows into one along the channels, one after the other. With `shuffled`, which
+// needs parts of equal width, channel j of part i becomes channel j * parts + i (a channel shuffle).
 void concat_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
                      bool shuffled, float* joined);
 // The inverse.

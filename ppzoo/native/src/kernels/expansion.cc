@@ -1,5 +1,5 @@
-// Covariance: parallel over rows, one pair of sums (of z and z^T z, with z = x minus the first row) per thread, in double.
-// z^T z is computed for blocks of 64 rows in tiles of 8 x 8, on the diagonal and above it.
+// Covariance: parallel over rows, one pair of sums (of z and z^T z, with z = x minus the first row) per thread, in
+// double. z^T z is computed for blocks of 64 rows in tiles of 8 x 8, on the diagonal and above it.
 //
 // ExpansionGradient: each thread collects rows of gradients until they make a block for gemm (`capacity_` rows), then
 // adds them to the gradients of x and of the weights (flush).
@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kDoubles = 8;
 typedef double Doubles __attribute__((vector_size(kDoubles * sizeof(double))));
 
-// squares (step x step) += z^T z with z rows x step, in the tiles on the diagonal and above it.
+// squares (step x step) += z^T z, with z rows x step, for the 8 x 8 tiles on the diagonal and above it.
 void add_squares(const double* z, int64_t rows, int64_t step, double* squares) {
   for (int64_t i = 0; i < step; i += kDoubles) {
     for (int64_t j = i; j < step; j += kDoubles) {
@@ -36,9 +36,8 @@ void add_squares(const double* z, int64_t rows, int64_t step, double* squares) {
   }
 }
 
-// Sums of z and of z^T z over the rows of a matrix, with z = x less the first row. `sums`: step, `squares`: step x
-// step.
-struct Products {
+// The sums of z (`step` elements) and of z^T z (`step` x `step`) over the rows of a matrix, with z = x - shift.
+struct ProductSums {
   int64_t channels, step = round_up(channels, kDoubles);
   std::vector<double> sums = std::vector<double>(step, 0.0), squares = std::vector<double>(step * step, 0.0);
 
@@ -60,7 +59,7 @@ struct Products {
   }
 };
 
-// The rows of `weights`, out x in, each times its factor.
+// Returns `weights` (out x in) with each row multiplied by its factor.
 std::vector<float> scaled_rows(const float* weights, const float* factors, int64_t in, int64_t out) {
   std::vector<float> scaled(out * in);
   for (int64_t o = 0; o < out; ++o) {
@@ -69,7 +68,7 @@ std::vector<float> scaled_rows(const float* weights, const float* factors, int64
   return scaled;
 }
 
-// What adds a number a channel, and a residual.
+// Returns a Normalizer that adds one offset per channel, and a residual.
 Normalizer make_offset(const std::vector<float>& offsets) {
   const std::vector<float> ones(offsets.size(), 1.0f);
   return {static_cast<int64_t>(offsets.size()), ones.data(), offsets.data(), Activation::kNone};
@@ -84,22 +83,22 @@ std::vector<float> negated(const double* values, int64_t count) {
 }  // namespace
 
 bool recomputes_expansion(const ConvShape& s) {
-  constexpr int64_t kLarge = 1 << 21;  // elements, more than stay in a cache
+  constexpr int64_t kLarge = 1 << 21;  // elements, more than the caches hold
   return s.output_size() > kLarge && s.out_channels > 2 * s.channels &&
          s.output_size() > 4 * s.out_channels * s.out_channels;
 }
 
 void Covariance::compute(const float* x) const {
-  std::vector<Products> parts(max_threads(), Products{channels});
+  std::vector<ProductSums> parts(max_threads(), ProductSums{channels});
   parallel_for(rows, rows * channels * channels, [&](int thread, int64_t begin, int64_t end) {
     parts[thread].add(x, x + begin * channels, end - begin);
   });
-  for (const Products& part : parts) {
+  for (const ProductSums& part : parts) {
     if (&part == &parts[0]) continue;
     for (size_t i = 0; i < part.sums.size(); ++i) parts[0].sums[i] += part.sums[i];
     for (size_t i = 0; i < part.squares.size(); ++i) parts[0].squares[i] += part.squares[i];
   }
-  const Products& total = parts[0];
+  const ProductSums& total = parts[0];
   for (int64_t i = 0; i < channels; ++i) {
     mean[i] = x[i] + total.sums[i] / rows;
     for (int64_t j = i; j < channels; ++j) {
@@ -144,7 +143,7 @@ ExpansionGradient::ExpansionGradient(const ConvShape& shape, NormGradient& norm,
       gradients_(workspace(WorkspaceSlot::kExpansionGradient, capacity_ * out_ * max_threads())),
       centered_(workspace(WorkspaceSlot::kInputBlocks, capacity_ * in_ * max_threads())),
       scaled_(PackedWeights::backward(scaled_rows(weights, norm.scale(), in_, out_).data(), in_, out_,
-                               WorkspaceSlot::kScaledExpansionWeights)),
+                                      WorkspaceSlot::kScaledExpansionWeights)),
       center_(make_offset(negated(covariance.mean, in_))),
       sums_(in_, out_),
       pending_(max_threads()) {}
@@ -185,7 +184,8 @@ void ExpansionGradient::finish(const float* residual, float* dgamma, float* dbet
   if (dx_ != nullptr) finish_input(slope_weights, residual);
 }
 
-// dweights = scale f^T (x - mean) + slope weights (x - mean)^T (x - mean); the constant meets a sum of zero.
+// dweights = scale f^T (x - mean) + slope weights (x - mean)^T (x - mean). The constant has no effect, as the sum of
+// (x - mean) is zero.
 void ExpansionGradient::finish_weights(const std::vector<float>& slope_weights, float* dweights) {
   sums_.finish(false, dweights);
   for (int64_t o = 0; o < out_; ++o) {

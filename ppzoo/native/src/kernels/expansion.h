@@ -1,7 +1,8 @@
-// An expansion, a 1x1 convolution with batch norm and activation whose wide result is nowhere kept: it is made again
-// from its narrow input where it is read, and so is its gradient used up where it is made. What batch norm needs to
-// know of the result follows from the mean and the covariance of the input, since both the convolution and batch norm's
-// gradient are linear.
+// An expansion: a 1x1 convolution with batch norm and activation whose wide output is not kept in memory. It is
+// recomputed from its narrow input where it is read, and its gradient is consumed where it is computed.
+//
+// Batch norm needs the mean and variance of the convolution's output before the output exists. Both follow from the
+// mean and the covariance of the input, since the convolution is linear; so do the sums of batch norm's gradient.
 #pragma once
 
 #include <cstdint>
@@ -13,50 +14,50 @@
 
 namespace ppzoo {
 
-// Whether that takes less time than to keep the result: a large one, of far fewer channels.
+// Whether recomputing is faster than keeping the output: for large outputs with many more channels than the input.
 bool recomputes_expansion(const ConvShape& expansion);
 
-// The mean of the columns of x (rows x channels) and the sum of (x - mean)^T (x - mean), in double, in memory of the
-// caller's. The variance of a product w x is a small difference where the columns are alike: hence double.
+// The mean of the columns of x (rows x channels) and the scatter matrix, the sum of (x - mean)^T (x - mean). They are
+// double: if columns are similar, the variance of a product w x is a small difference of large numbers.
 struct Covariance {
   int64_t rows, channels;
   double *mean, *scatter;
 
   static int64_t size(int64_t channels) { return channels * (channels + 1); }
-  // In `size` doubles from `memory` on.
+  // `memory`: `size(channels)` doubles that the caller owns.
   Covariance(int64_t rows, int64_t channels, double* memory)
       : rows(rows), channels(channels), mean(memory), scatter(memory + channels) {}
-  // Writes both.
+  // Computes mean and scatter of x.
   void compute(const float* x) const;
-  // Those of x weights^T; weights: out x channels.
+  // The statistics of x weights^T, with weights out x channels.
   Statistics product_statistics(const float* weights, int64_t out) const;
 };
 
-// The backward pass, from rows of the gradient of the expansion's output. With f that gradient masked by the
-// activation, the gradient of the convolution's result is scale f + slope (raw - mean) + constant (NormGradient). What
-// f gives to the gradients of x and of the weights is computed while a row is at hand; slope and constant are known
-// when all rows have been seen, but raw - mean = (x - its mean) weights^T: their part is made from x and its
-// covariance.
+// The backward pass. The gradient of the expansion's output comes row by row. With f that gradient masked by the
+// activation, the gradient of the convolution's output is scale f + slope (raw - mean) + constant (see NormGradient).
+// The terms with f are computed when a row comes. slope and constant are known after the last row, but raw - mean is
+// (x - mean of x) weights^T, so that their terms follow from x and its covariance.
 class ExpansionGradient {
  public:
-  // `norm`: that of the convolution's result; `row`: the pixels that come at a time; `dx` may be null.
+  // `norm`: the norm of the convolution's output; `row`: the number of pixels of a row; `dx` can be null.
   ExpansionGradient(const ConvShape& shape, NormGradient& norm, Activation activation, const float* x,
                     const Covariance& covariance, const float* weights, int64_t row, float* dx);
-  // Where thread number `thread` shall write the row of gradients that begins with pixel `first`, next to its last one.
+  // Where thread number `thread` writes the row of gradients that begins with pixel `first`.
   float* row_buffer(int thread, int64_t first);
-  // It is written; `raw`: the same pixels of the convolution's result.
+  // Called after the row was written. `raw`: the same pixels of the convolution's output.
   void add_row(int thread, const float* raw);
-  // The gradients of the norm's parameters, of the weights, and that of x plus `residual` unless it is null.
+  // Writes the gradients of the norm's parameters and of the weights, and dx. `residual` is added to dx unless it is
+  // null.
   void finish(const float* residual, float* dgamma, float* dbeta, float* dweights);
 
  private:
-  // Of a thread: pixels [first, first + count) wait for their products.
+  // Pixels [first, first + count) of a thread, which are not yet added to the gradients.
   struct PendingRows {
     int64_t first = 0, count = 0;
   };
   void flush(int thread);
-  void finish_weights(const std::vector<float>& sloped, float* dweights);
-  void finish_input(const std::vector<float>& sloped, const float* residual) const;
+  void finish_weights(const std::vector<float>& slope_weights, float* dweights);
+  void finish_input(const std::vector<float>& slope_weights, const float* residual) const;
 
   int64_t in_, out_, pixels_, row_, capacity_;
   NormGradient& norm_;

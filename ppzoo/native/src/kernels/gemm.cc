@@ -17,11 +17,11 @@
 namespace ppzoo {
 namespace {
 
-// Element (m, k) of the left factor is a[m * a_step + k], or a[k * a_step + m] where it is transposed. Of the last
-// vector of columns the first `last` are there, in c and, where a is transposed, in b; elsewhere b is padded.
+// Computes a tile of c. Element (m, k) of the left factor is a[m * a_step + k], or with kTransposed a[k * a_step + m].
+// The last vector of columns has `last` columns in c. In b it is padded, or with kTransposed has `last` columns, too.
 template <class V, int kRows, int kVectors, bool kTransposed>
 void gemm_tile(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t depth, bool add, float* c,
-          int64_t c_step, int64_t last) {
+               int64_t c_step, int64_t last) {
   constexpr int kFull = kVectors - 1;
   V sums[kRows][kVectors] = {};
   for (int64_t k = 0; k < depth; ++k) {
@@ -55,7 +55,7 @@ constexpr std::array<Tile, kTileRows> tiles(std::integer_sequence<int, kRows...>
   return {gemm_tile<V, kRows + 1, kVectors, kTransposed>...};
 }
 
-// The gemm_tile of so many rows and columns, in vectors as wide as they need be.
+// The instance of gemm_tile for a tile of this size, with vectors as narrow as possible.
 template <bool kTransposed>
 Tile tile_for(int64_t rows, int64_t columns) {
   using Rows = std::make_integer_sequence<int, kTileRows>;
@@ -64,7 +64,7 @@ Tile tile_for(int64_t rows, int64_t columns) {
   return (columns > kLanes ? two : columns > kLanes / 2 ? one : half)[rows - 1];
 }
 
-// The largest equal parts of `count` that are no larger than kTileRows.
+// The number of rows of a tile, at most kTileRows, that divides `count` rows into parts as equal as possible.
 int64_t tile_rows(int64_t count) {
   if (count == 0) return 1;
   const int64_t tiles = (count + kTileRows - 1) / kTileRows;
@@ -92,8 +92,8 @@ void pack_panels(const float* b, int64_t row_step, int64_t column_step, int64_t 
   }
 }
 
-void gemm(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns,
-              float* c, int64_t c_step, bool add) {
+void gemm(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,
+          int64_t c_step, bool add) {
   if (depth == 0 && !add) {
     for (int64_t row = 0; row < rows; ++row) std::fill_n(c + row * c_step, columns, 0.0f);
   }
@@ -113,7 +113,7 @@ void gemm(const float* a, int64_t a_step, const float* panels, int64_t rows, int
 }
 
 void gemm_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
-                         float* c, int64_t c_step) {
+                     float* c, int64_t c_step) {
   const int64_t height = tile_rows(a_columns);
   for (int64_t start = 0; start < rows; start += kDepthBlock) {
     const int64_t length = std::min(kDepthBlock, rows - start);
@@ -121,8 +121,8 @@ void gemm_transposed(const float* a, int64_t a_columns, const float* b, int64_t 
       const int64_t filled = std::min(kPanelColumns, b_columns - column), width = round_up(filled, kLanes);
       for (int64_t row = 0; row < a_columns; row += height) {
         const Tile run = tile_for<true>(std::min(height, a_columns - row), filled);
-        run(a + start * a_columns + row, a_columns, b + start * b_columns + column, b_columns, length,
-            add || start > 0, c + row * c_step + column, c_step, filled - width + kLanes);
+        run(a + start * a_columns + row, a_columns, b + start * b_columns + column, b_columns, length, add || start > 0,
+            c + row * c_step + column, c_step, filled - width + kLanes);
       }
     }
   }

@@ -24,7 +24,8 @@ constexpr int64_t kDepthBlock = 256;
 inline int64_t packed_size(int64_t depth, int64_t columns) { return depth * round_up(columns, kLanes); }
 // The offset of the vector of columns [column, column + kLanes) of row k. `column` must be a multiple of kLanes.
 inline int64_t packed_offset(int64_t k, int64_t column, int64_t depth, int64_t columns) {
-  const int64_t start = k / kDepthBlock * kDepthBlock, length = depth - start < kDepthBlock ? depth - start : kDepthBlock;
+  const int64_t start = k / kDepthBlock * kDepthBlock,
+                length = depth - start < kDepthBlock ? depth - start : kDepthBlock;
   const int64_t panel = column / kPanelColumns * kPanelColumns, left = round_up(columns, kLanes) - panel;
   const int64_t width = left < kPanelColumns ? left : kPanelColumns;
   return start * round_up(columns, kLanes) + panel * length + (k - start) * width + (column - panel);
@@ -37,8 +38,8 @@ void pack_panels(const float* b, int64_t row_step, int64_t column_step, int64_t 
 void gemm(const float* a, int64_t a_step, const float* panels, int64_t rows, int64_t depth, int64_t columns, float* c,
           int64_t c_step, bool add);
 
-// c (a_columns x b_columns) = a^T b, or with `add` c += a^T b, with a (rows x a_columns) and b (rows x b_columns) dense.
-// Consecutive rows of c are c_step elements apart.
+// c (a_columns x b_columns) = a^T b, or with `add` c += a^T b, with a (rows x a_columns) and b (rows x b_columns)
+// dense. Consecutive rows of c are c_step elements apart.
 void gemm_transposed(const float* a, int64_t a_columns, const float* b, int64_t b_columns, int64_t rows, bool add,
                      float* c, int64_t c_step);
 

@@ -2,9 +2,9 @@
 // projection, each with batch norm and activation.
 //
 // Such a block is limited by memory bandwidth, so the wide tensors between the convolutions go through memory as rarely
-// as possible. Saved are only the convolutions' outputs before their norms, and that of the expansion only if it is small
-// (else it is recomputed from x, see expansion.h). Normalized tensors are computed where they are read, forward and
-// backward, and the gradients of the wide tensors are consumed row by row where they are computed.
+// as possible. Saved are only the convolutions' outputs before their norms, and that of the expansion only if it is
+// small (else it is recomputed from x, see expansion.h). Normalized tensors are computed where they are read, forward
+// and backward, and the gradients of the wide tensors are consumed row by row where they are computed.
 //
 // Forward, three passes: expansion and its statistics; depthwise convolution of the normalized expansion; projection of
 // the normalized result. Backward in reverse order; see pointwise.cc, depthwise.cc and expansion.cc for the loops.
@@ -23,10 +23,10 @@
 namespace ppzoo {
 namespace {
 
-// The covariance of the block's input, which is kept instead of the expansion's result where that is made again.
-Covariance saved_covariance(const InvertedResidual& block, const std::vector<SavedStage>& results) {
+// The covariance of the block's input, which is saved instead of the expansion's output if that is recomputed.
+Covariance saved_covariance(const InvertedResidual& block, const std::vector<SavedStage>& saved) {
   const ConvShape& expand = block.shapes[0];
-  return {expand.input_pixels(), expand.channels, reinterpret_cast<double*>(results[0].raw)};
+  return {expand.input_pixels(), expand.channels, reinterpret_cast<double*>(saved[0].raw)};
 }
 
 void zero_gradients(const InvertedResidual& block, const std::vector<StageGradient>& gradients, float* dx) {
@@ -48,27 +48,28 @@ int64_t saved_elements(const InvertedResidual& block, int stage) {
 }
 
 void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                       const std::vector<SavedStage>& results, float* y) {
+                       const std::vector<SavedStage>& saved, float* y) {
   if (block.shapes[2].empty()) return;
   const auto finalize = [&](int stage, const Statistics& batch) {
-    return finalize_statistics(batch, stages[stage].norm, block.activations[stage], results[stage].mean, results[stage].inverse_std);
+    return finalize_statistics(batch, stages[stage].norm, block.activations[stage], saved[stage].mean,
+                               saved[stage].inverse_std);
   };
   const ConvShape &expand = block.shapes[0], &filter = block.shapes[1], &project = block.shapes[2];
-  float *expanded = results[0].raw, *filtered = results[1].raw, *projected = results[2].raw;
-  const auto filter_all = [&](const KernelInput& input) {
+  float *expanded = saved[0].raw, *filtered = saved[1].raw, *projected = saved[2].raw;
+  const auto filter_and_finalize = [&](const KernelInput& input) {
     return finalize(1, depthwise_convolve_statistics(filter, input, stages[1].weights, filtered));
   };
   const auto expand_and_filter = [&] {
     const float* weights = stages[0].weights;
     if (!recomputes_expansion(expand)) {
       const Normalizer norm = finalize(0, pointwise_convolve_statistics(expand, x, weights, expanded));
-      return filter_all({expanded, &norm});
+      return filter_and_finalize({expanded, &norm});
     }
-    const Covariance covariance = saved_covariance(block, results);
+    const Covariance covariance = saved_covariance(block, saved);
     covariance.compute(x);
     const Normalizer norm = finalize(0, covariance.product_statistics(weights, expand.out_channels));
     const PackedWeights packed = PackedWeights::forward(weights, expand.channels, expand.out_channels);
-    return filter_all({x, &norm, &packed});
+    return filter_and_finalize({x, &norm, &packed});
   };
   const Normalizer second = expand_and_filter();
   const Normalizer third =
@@ -76,17 +77,17 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
   third.apply(projected, block.shortcut ? x : nullptr, project.output_pixels(), y);
 }
 
-void inverted_residual_gradients(const InvertedResidual& block, const float* x,
-                                 const std::vector<StageWeights>& stages, const std::vector<SavedStage>& results,
-                                 const float* dy, const std::vector<StageGradient>& gradients, float* dx) {
+void inverted_residual_gradients(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
+                                 const std::vector<SavedStage>& saved, const float* dy,
+                                 const std::vector<StageGradient>& gradients, float* dx) {
   if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx);
   const auto gradient_of = [&](int stage) {
     const int64_t channels = block.shapes[stage].out_channels, rows = block.shapes[stage].output_pixels();
     const NormParameters& norm = stages[stage].norm;
-    return NormGradient(channels, rows, norm.gamma, norm.beta, results[stage].mean, results[stage].inverse_std);
+    return NormGradient(channels, rows, norm.gamma, norm.beta, saved[stage].mean, saved[stage].inverse_std);
   };
   const ConvShape &expand = block.shapes[0], &filter = block.shapes[1], &project = block.shapes[2];
-  const float *expanded = results[0].raw, *filtered = results[1].raw, *projected = results[2].raw;
+  const float *expanded = saved[0].raw, *filtered = saved[1].raw, *projected = saved[2].raw;
   const auto [first_act, second_act, third_act] = block.activations;
   const int64_t in = expand.channels, wide = project.channels, out = project.out_channels;
 
@@ -102,25 +103,25 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x,
 
   NormGradient first = gradient_of(0);
   const Normalizer first_norm = first.normalizer(first_act);
-  const PackedWeights projecting = PackedWeights::backward(stages[2].weights, wide, out);
+  const PackedWeights projection = PackedWeights::backward(stages[2].weights, wide, out);
   const int64_t width = filter.out_width(), buffer_size = width * wide;
   float* buffers = workspace(WorkspaceSlot::kOutputBlocks, buffer_size * max_threads());
   const auto load_row = [&](int thread, int64_t image, int64_t row, float* to) {
     const int64_t start = (image * filter.out_height() + row) * width;
     float* dnormed = buffers + thread * buffer_size;
-    projecting.multiply(dprojected + start * out, width, dnormed);
+    projection.multiply(dprojected + start * out, width, dnormed);
     second.apply_rows(filtered + start * wide, dnormed, second_act, width, to);
   };
   const float *weights = stages[0].weights, *residual = block.shortcut ? dy : nullptr;
   const StageGradient& expansion_gradients = gradients[0];
   if (recomputes_expansion(expand)) {
-    const Covariance covariance = saved_covariance(block, results);
+    const Covariance covariance = saved_covariance(block, saved);
     const PackedWeights packed = PackedWeights::forward(weights, in, wide, WorkspaceSlot::kExpansionWeights);
-    ExpansionGradient expanding(expand, first, first_act, x, covariance, weights, filter.width, dx);
-    const RowCallbacks rows{load_row, [&](int thread, int64_t pixel) { return expanding.row_buffer(thread, pixel); },
-                            [&](int thread, int64_t, const float* raw) { expanding.add_row(thread, raw); }};
+    ExpansionGradient expansion(expand, first, first_act, x, covariance, weights, filter.width, dx);
+    const RowCallbacks rows{load_row, [&](int thread, int64_t pixel) { return expansion.row_buffer(thread, pixel); },
+                            [&](int thread, int64_t, const float* raw) { expansion.add_row(thread, raw); }};
     depthwise_gradients(filter, {x, &first_norm, &packed}, stages[1].weights, rows, gradients[1].weights);
-    expanding.finish(residual, expansion_gradients.gamma, expansion_gradients.beta, expansion_gradients.weights);
+    expansion.finish(residual, expansion_gradients.gamma, expansion_gradients.beta, expansion_gradients.weights);
   } else {
     float* dexpanded = workspace(WorkspaceSlot::kExpansionGradient, expand.output_size());
     const RowCallbacks rows{load_row, [&](int, int64_t pixel) { return dexpanded + pixel * wide; },

@@ -33,10 +33,10 @@ struct StageGradient {
   float *weights, *gamma, *beta;
 };
 void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                       const std::vector<SavedStage>& results, float* y);
+                       const std::vector<SavedStage>& saved, float* y);
 // `dx` can be null.
 void inverted_residual_gradients(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                                 const std::vector<SavedStage>& results, const float* dy,
+                                 const std::vector<SavedStage>& saved, const float* dy,
                                  const std::vector<StageGradient>& gradients, float* dx);
 
 }  // namespace ppzoo

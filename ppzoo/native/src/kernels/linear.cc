@@ -16,7 +16,7 @@ namespace {
 
 // c (rows x columns) = a b + beta c; 'T' for a factor that is stored transposed.
 void sgemm(char a_order, char b_order, int64_t rows, int64_t columns, int64_t inner, const float* a, const float* b,
-              float beta, float* c) {
+           float beta, float* c) {
   if (rows == 0 || columns == 0) return;
   if (inner == 0) {
     for (int64_t i = 0; beta == 0.0f && i < rows * columns; ++i) c[i] = 0.0f;

@@ -51,11 +51,12 @@ int dnnl_primitive_attr_create(dnnl_primitive_attr** attr);
 int dnnl_primitive_attr_set_scratchpad_mode(dnnl_primitive_attr* attr, int mode);
 int dnnl_primitive_attr_destroy(dnnl_primitive_attr* attr);
 
-int dnnl_convolution_forward_primitive_desc_create(
-    dnnl_primitive_desc** desc, dnnl_engine* engine, int prop_kind, int algorithm, const dnnl_memory_desc* src,
-    const dnnl_memory_desc* weights, const dnnl_memory_desc* bias, const dnnl_memory_desc* dst, const int64_t* strides,
-    const int64_t* dilates, const int64_t* padding_before, const int64_t* padding_after,
-    const dnnl_primitive_attr* attr);
+int dnnl_convolution_forward_primitive_desc_create(dnnl_primitive_desc** desc, dnnl_engine* engine, int prop_kind,
+                                                   int algorithm, const dnnl_memory_desc* src,
+                                                   const dnnl_memory_desc* weights, const dnnl_memory_desc* bias,
+                                                   const dnnl_memory_desc* dst, const int64_t* strides,
+                                                   const int64_t* dilates, const int64_t* padding_before,
+                                                   const int64_t* padding_after, const dnnl_primitive_attr* attr);
 int dnnl_convolution_backward_data_primitive_desc_create(
     dnnl_primitive_desc** desc, dnnl_engine* engine, int algorithm, const dnnl_memory_desc* diff_src,
     const dnnl_memory_desc* weights, const dnnl_memory_desc* diff_dst, const int64_t* strides, const int64_t* dilates,
@@ -94,7 +95,7 @@ constexpr int kDirectConvolution = 1;
 constexpr int kUserScratchpad = 1;
 constexpr int kQueryArgument = 255;
 
-// Numbers of a primitive's arguments.
+// Argument ids of primitives (DNNL_ARG_...).
 constexpr int kSource = 1, kDestination = 17, kWeights = 33, kBias = 41, kScratchpad = 80;
 constexpr int kSourceGradient = 129, kDestinationGradient = 145, kWeightsGradient = 161;
 

@@ -13,7 +13,7 @@
 namespace ppzoo {
 namespace {
 
-// Calls body(thread, number, begin, end) for the elements [begin, end) of tensor `number`: a share of all a thread.
+// Calls body(thread, number, begin, end) in parallel for ranges [begin, end) of elements of tensor `number`.
 template <class Body>
 void for_elements(const std::vector<int64_t>& counts, const Body& body) {
   int64_t all = 0;
@@ -51,7 +51,7 @@ void momentum_step(const std::vector<MomentumTensor>& tensors, float mu, bool ne
 }
 
 void update_ema(const std::vector<float*>& averages, const std::vector<const float*>& values,
-           const std::vector<int64_t>& counts, float keep, float take) {
+                const std::vector<int64_t>& counts, float keep, float take) {
   for_elements(counts, [&](int, size_t number, int64_t begin, int64_t end) {
     float* average = averages[number];
     const float* value = values[number];
@@ -64,7 +64,7 @@ bool all_finite(const std::vector<const float*>& values, const std::vector<int64
   std::vector<char> has_nonfinite(max_threads(), false);
   for_elements(counts, [&](int thread, size_t number, int64_t begin, int64_t end) {
     const float* value = values[number];
-    float sum = 0.0f;  // of zeros, or NaN
+    float sum = 0.0f;  // zero or NaN: infinity times zero is NaN
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = begin; i < end; ++i) sum += value[i] * 0.0f;
     has_nonfinite[thread] |= !(sum == 0.0f);

@@ -59,8 +59,8 @@ class AvailableThreads {
 template <class Body>
 void parallel_for(int64_t count, int64_t work, Body&& body) {
   constexpr int64_t kMinWorkPerThread = 16384;
-  const int requested = static_cast<int>(
-      std::max<int64_t>(1, std::min<int64_t>({max_threads(), count, work / kMinWorkPerThread})));
+  const int requested =
+      static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({max_threads(), count, work / kMinWorkPerThread})));
   if (requested == 1) {
     body(0, int64_t{0}, count);
     return;

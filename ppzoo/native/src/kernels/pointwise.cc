@@ -18,8 +18,7 @@
 namespace ppzoo {
 
 bool pointwise(const ConvShape& s) {
-  return s.kernel_h * s.kernel_w * s.stride_h * s.stride_w * s.groups == 1 &&
-         s.top + s.bottom + s.left + s.right == 0;
+  return s.kernel_h * s.kernel_w * s.stride_h * s.stride_w * s.groups == 1 && s.top + s.bottom + s.left + s.right == 0;
 }
 
 void pointwise_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
@@ -35,7 +34,8 @@ void pointwise_convolve(const ConvShape& s, const float* x, const float* weights
 }
 
 Statistics pointwise_convolve_statistics(const ConvShape& s, const KernelInput& x, const float* weights, float* y) {
-  const int64_t in = s.channels, out = s.out_channels, pixels = s.input_pixels(), buffer_size = block_rows(in, out) * in;
+  const int64_t in = s.channels, out = s.out_channels, pixels = s.input_pixels(),
+                buffer_size = block_rows(in, out) * in;
   if (s.empty()) return Statistics::zeros(out);
   const PackedWeights packed = PackedWeights::forward(weights, in, out);
   float* buffers = workspace(WorkspaceSlot::kInputBlocks, buffer_size * max_threads());
@@ -51,17 +51,15 @@ Statistics pointwise_convolve_statistics(const ConvShape& s, const KernelInput& 
 void pointwise_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
   const int64_t in = s.channels, out = s.out_channels;
   const PackedWeights packed = PackedWeights::backward(weights, in, out);
-  for_blocks(s.input_pixels(), in, out, [&](int, int64_t row, int64_t rows) {
-    packed.multiply(dy + row * out, rows, dx + row * in);
-  });
+  for_blocks(s.input_pixels(), in, out,
+             [&](int, int64_t row, int64_t rows) { packed.multiply(dy + row * out, rows, dx + row * in); });
 }
 
 void pointwise_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
   const int64_t in = s.channels, out = s.out_channels;
   WeightGradientSums sums(in, out);
-  for_blocks(s.input_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {
-    sums.add(thread, x + row * in, dy + row * out, rows);
-  });
+  for_blocks(s.input_pixels(), in, out,
+             [&](int thread, int64_t row, int64_t rows) { sums.add(thread, x + row * in, dy + row * out, rows); });
   sums.finish(add, dweights);
 }
 
@@ -85,7 +83,8 @@ void pointwise_gradients_to(NormGradient& before, Activation activation, const C
   const int64_t in = s.channels, out = s.out_channels, buffer_size = block_rows(in, out) * in;
   const PackedWeights packed = PackedWeights::backward(weights, in, out);
   const Normalizer norm = before.normalizer(activation);
-  float *buffers = workspace(WorkspaceSlot::kInputBlocks, buffer_size * max_threads()), *dx_buffers = workspace(WorkspaceSlot::kOutputBlocks, buffer_size * max_threads());
+  float *buffers = workspace(WorkspaceSlot::kInputBlocks, buffer_size * max_threads()),
+        *dx_buffers = workspace(WorkspaceSlot::kOutputBlocks, buffer_size * max_threads());
   WeightGradientSums sums(in, out);
   for_blocks(s.input_pixels(), in, out, [&](int thread, int64_t row, int64_t rows) {
     float *x = buffers + thread * buffer_size, *dx = dx_buffers + thread * buffer_size;

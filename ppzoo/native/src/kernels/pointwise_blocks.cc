@@ -36,14 +36,15 @@ void WeightGradientSums::finish(bool add, float* dweights) {
       for (int64_t o = begin; o < end; ++o) copy_column(sum + o * stride_, 1, in_, dweights + o * in_);
       return;
     }
-    for (int64_t first = 0; first < in_; first += kLanes) {  // a cache line of what is written, at a time
+    for (int64_t first = 0; first < in_; first += kLanes) {  // one cache line of dweights
       const int64_t count = std::min(kLanes, in_ - first);
-      for (int64_t o = begin; o < end; ++o) copy_column(sum + first * stride_ + o, stride_, count, dweights + o * in_ + first);
+      for (int64_t o = begin; o < end; ++o)
+        copy_column(sum + first * stride_ + o, stride_, count, dweights + o * in_ + first);
     }
   });
 }
 
-// The sums of all threads in the place of the first that has any.
+// Adds the sums of all threads to that of the first thread that has one.
 const float* WeightGradientSums::total() {
   const auto first = std::find(started_.begin(), started_.end(), true) - started_.begin();
   float* sum = sums_ + first * size_;

@@ -1,5 +1,5 @@
-// What the kernels that contain 1x1 convolutions share: blocks of pixels, packed weights, and the weight gradient of one
-// block at a time.
+// What the kernels that contain 1x1 convolutions share: blocks of pixels, packed weights, and the weight gradient of
+// one block at a time.
 #pragma once
 
 #include <algorithm>
@@ -30,8 +30,8 @@ void for_blocks(int64_t rows, int64_t in, int64_t out, Body&& body) {
   });
 }
 
-// The weights (out x in) of a 1x1 convolution, packed for gemm. They are in a workspace slot: weights that are in use at
-// the same time need different slots.
+// The weights (out x in) of a 1x1 convolution, packed for gemm. They are in a workspace slot: weights that are in use
+// at the same time need different slots.
 class PackedWeights {
  public:
   // For y = x weights^T.

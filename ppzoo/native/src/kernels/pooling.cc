@@ -15,17 +15,18 @@
 namespace ppzoo {
 namespace {
 
-// Whether there is one output, of all inputs.
+// Whether there is one window, which covers the complete input.
 bool is_global(const PoolShape& s) {
-  const auto whole = [](const Windows& windows, int64_t size) {
+  const auto covers_all = [](const Windows& windows, int64_t size) {
     return windows.begin.size() == 1 && windows.begin[0] == 0 && windows.end[0] == size;
   };
-  return whole(s.vertical, s.height) && whole(s.horizontal, s.width);
+  return covers_all(s.vertical, s.height) && covers_all(s.horizontal, s.width);
 }
 
 int64_t elements(const PoolShape& s) { return s.images * s.height * s.width * s.channels; }
 
-// Calls body(image, row, column, output) for the outputs of some images; `output` counts them all.
+// Calls body(image, row, column, output) for the outputs of the images [begin, end). `output` is the pixel's index in
+// the output tensor.
 template <class Body>
 void for_outputs(const PoolShape& s, int64_t begin, int64_t end, Body&& body) {
   const int64_t rows = static_cast<int64_t>(s.vertical.begin.size());
@@ -39,7 +40,7 @@ void for_outputs(const PoolShape& s, int64_t begin, int64_t end, Body&& body) {
   }
 }
 
-// As PaddlePaddle's it may be zero or negative where a window lies outside.
+// The divisor of a mean. As in PaddlePaddle, it can be zero or negative for a window outside of the input.
 float divisor(const PoolShape& s, bool padded, int64_t row, int64_t column) {
   if (padded) return static_cast<float>(s.vertical.span[row] * s.horizontal.span[column]);
   return static_cast<float>((s.vertical.end[row] - s.vertical.begin[row]) *
@@ -55,7 +56,7 @@ Windows sliding_windows(int64_t size, int64_t kernel, int64_t stride, int64_t be
     const int64_t start = i * stride - before;
     windows.begin.push_back(std::max<int64_t>(start, 0));
     windows.end.push_back(std::min(start + kernel, size));
-    // PaddlePaddle counts as many paddings after the input as there are before it.
+    // PaddlePaddle counts `before` paddings after the input, too.
     windows.span.push_back(std::min(start + kernel, size + before) - start);
   }
   return windows;
@@ -74,11 +75,12 @@ Windows adaptive_windows(int64_t size, int64_t count) {
 void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
   const int64_t channels = s.channels;
   parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
-    std::vector<int32_t> indices(channels);  // as wide as the values, so that both fill vectors alike
+    std::vector<int32_t> indices(channels);  // as wide as floats, for vectorization
     int32_t* argmax = indices.data();
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
       float* best = y + output * channels;
-      std::fill(best, best + channels, std::numeric_limits<float>::lowest());  // PaddlePaddle's, of no input
+      std::fill(best, best + channels,
+                std::numeric_limits<float>::lowest());  // PaddlePaddle's result for an empty window
       std::fill(argmax, argmax + channels, 0);
       int32_t index = 0;
       for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
@@ -86,7 +88,7 @@ void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
           const float* from = x + ((image * s.height + h) * s.width + w) * channels;
 #pragma omp simd
           for (int64_t c = 0; c < channels; ++c) {
-            // A NaN wins, and stays.
+            // NaN is propagated: a comparison with it is false.
             const bool better = !(from[c] <= best[c]);
             argmax[c] = better ? index : argmax[c];
             best[c] = better ? from[c] : best[c];
@@ -143,7 +145,7 @@ void average_pool(const PoolShape& s, bool padded, const float* x, float* y) {
 
 void average_pool_gradient(const PoolShape& s, bool padded, const float* dy, float* dx) {
   const int64_t channels = s.channels, image_size = s.height * s.width * channels;
-  const bool covers_once = is_global(s);  // every input is written covers_once
+  const bool covers_once = is_global(s);  // each input is in exactly one window
   parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     if (!covers_once) std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
     std::vector<float> share(channels);

@@ -12,7 +12,8 @@ struct Windows {
   std::vector<int64_t> begin, end, span;
 };
 
-// Windows of size `kernel` moved by `stride` over `size` inputs with `before` and `after` paddings, clipped to the input.
+// Windows of size `kernel` moved by `stride` over `size` inputs with `before` and `after` paddings, clipped to the
+// input.
 Windows sliding_windows(int64_t size, int64_t kernel, int64_t stride, int64_t before, int64_t after, bool ceil_mode);
 // `count` windows that cover `size` inputs as evenly as possible (adaptive pooling).
 Windows adaptive_windows(int64_t size, int64_t count);

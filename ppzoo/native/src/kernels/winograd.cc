@@ -1,13 +1,13 @@
 // 3x3 convolutions without stride by minimal filtering, F(2x2, 3x3) of Lavin and Gray (arXiv:1509.09308): 16 products
 // compute the four outputs of a tile, for which the direct sum needs 36.
 //
-// Loop nest: rows of tiles, about 64 tiles at a time so that they stay in the cache -> input transform (4x4 pixels to 16
-// values) -> 16 matrix products (tiles x channels) -> output transform (16 values to 2x2 pixels). The filters are
+// Loop nest: rows of tiles, about 64 tiles at a time so that they stay in the cache -> input transform (4x4 pixels to
+// 16 values) -> 16 matrix products (tiles x channels) -> output transform (16 values to 2x2 pixels). The filters are
 // transformed into 16 packed matrices (slot kPackedWeights) once per call. A vector holds kLanes channels of one pixel;
 // the channels must be a multiple of kLanes. Transformed tiles are 16 matrices of tiles x channels, one set per thread.
 //
-// The input gradient is the convolution of dy with the filters rotated by 180 degrees. The weight gradient multiplies the
-// transformed input and gradient tiles, with one sum per thread. Parallel over rows of tiles.
+// The input gradient is the convolution of dy with the filters rotated by 180 degrees. The weight gradient multiplies
+// the transformed input and gradient tiles, with one sum per thread. Parallel over rows of tiles.
 #include "kernels/winograd.h"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kFilter = 3, kInput = 4, kOutput = 2, kPositions = kInput * kInput, kTaps = kFilter * kFilter;
 
-// The transforms along one axis, by the paper's names of their matrices.
+// The transforms along one axis. The comments name the matrices of the paper.
 struct InputTransform {  // B^T
   static constexpr int kFrom = kInput, kTo = kInput;
   static void apply(const Vector (&d)[kFrom], Vector (&v)[kTo]) {
@@ -58,9 +58,10 @@ struct FilterGradientTransform {  // G^T
   }
 };
 
-// The transform along both axes.
+// Applies a transform along both axes.
 template <class Transform>
-inline void transform_2d(const Vector (&from)[Transform::kFrom][Transform::kFrom], Vector (&to)[Transform::kTo][Transform::kTo]) {
+inline void transform_2d(const Vector (&from)[Transform::kFrom][Transform::kFrom],
+                         Vector (&to)[Transform::kTo][Transform::kTo]) {
   Vector half[Transform::kFrom][Transform::kTo];
 #pragma GCC unroll 4
   for (int i = 0; i < Transform::kFrom; ++i) Transform::apply(from[i], half[i]);
@@ -75,7 +76,7 @@ inline void transform_2d(const Vector (&from)[Transform::kFrom][Transform::kFrom
   }
 }
 
-// Rows of tiles, those of all images one after the other.
+// The tiles of all images. Rows of tiles are numbered over all images.
 struct Tiling {
   explicit Tiling(const ConvShape& s)
       : rows_of_image((s.out_height() + 1) / kOutput),
@@ -83,21 +84,21 @@ struct Tiling {
         rows(s.images * rows_of_image) {}
   int64_t rows_of_image, columns, rows;
 
-  // Rows that are worked on at a time: enough tiles for the products, few enough for the cache.
+  // Rows of tiles per block: enough tiles for the products, few enough for the cache.
   int64_t rows_at_a_time() const {
     constexpr int64_t kTiles = 64;
     return std::max<int64_t>(1, kTiles / columns);
   }
 };
 
-// TileSource of which tiles are parts; the first tile begins at the pixel (top, left), which may lie outside.
+// The images that tiles are read from. The first tile begins at pixel (top, left), which can be outside of the image.
 struct TileSource {
   const float* data;
   int64_t height, width, channels, top, left;
 };
 
-// The transforms of tiles of Transform::kFrom pixels a side, of rows [row, row + count): matrix p of `to` has a row for each
-// tile and a column for each channel.
+// Input transform of the tiles (Transform::kFrom x Transform::kFrom pixels) of rows [row, row + count). `to` receives
+// 16 matrices of tiles x channels.
 template <class Transform>
 void input_transform(const TileSource& images, const Tiling& tiling, int64_t row, int64_t count, float* to) {
   constexpr int kSide = Transform::kFrom;
@@ -126,9 +127,9 @@ void input_transform(const TileSource& images, const Tiling& tiling, int64_t row
   }
 }
 
-// The outputs of rows [row, row + count) of tiles from the 16 matrices of products; `bias` may be null.
+// Output transform of the 16 matrices of products of rows [row, row + count) of tiles. `bias` can be null.
 void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count, const float* products,
-            const float* bias, float* y) {
+                      const float* bias, float* y) {
   const int64_t channels = s.out_channels, height = s.out_height(), width = s.out_width();
   const int64_t matrix = count * tiling.columns * channels;
   for (int64_t tile = 0; tile < count * tiling.columns; ++tile, products += channels) {
@@ -150,7 +151,7 @@ void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int
   }
 }
 
-// Calls body(thread, first row of tiles, rows) for all rows.
+// Calls body(thread, first row of tiles, rows) in parallel for blocks of rows.
 template <class Body>
 void for_rows(const Tiling& tiling, int64_t work, Body&& body) {
   parallel_for(tiling.rows, work, [&](int thread, int64_t begin, int64_t end) {
@@ -159,10 +160,11 @@ void for_rows(const Tiling& tiling, int64_t work, Body&& body) {
   });
 }
 
-// The transformed filters as the packed right factors (depth x columns) of 16 products. The filter between k and column
-// j begins at weights[k * depth_step + j * column_step]; `rotated` by half a turn.
+// Filter transform. Returns 16 matrices (depth x columns), packed for gemm. The filter between input channel k and
+// output channel j begins at weights[k * depth_step + j * column_step]. With `rotated`, filters are rotated by 180
+// degrees.
 const float* transform_filters(const float* weights, int64_t depth_step, int64_t column_step, int64_t depth,
-                           int64_t columns, bool rotated) {
+                               int64_t columns, bool rotated) {
   const int64_t matrix = packed_size(depth, columns);
   float* panels = workspace(WorkspaceSlot::kPackedWeights, kPositions * matrix);
   parallel_for(columns / kLanes, kPositions * matrix, [&](int, int64_t begin, int64_t end) {
@@ -185,7 +187,7 @@ const float* transform_filters(const float* weights, int64_t depth_step, int64_t
   return panels;
 }
 
-// y = the filters of `panels` over x, + bias.
+// y = convolution of x with the transformed filters `panels`, plus bias.
 void filter_images(const ConvShape& s, const float* x, const float* panels, const float* bias, float* y) {
   const Tiling tiling(s);
   const int64_t in = s.channels, out = s.out_channels, tiles = tiling.rows_at_a_time() * tiling.columns;
@@ -205,7 +207,8 @@ void filter_images(const ConvShape& s, const float* x, const float* panels, cons
   });
 }
 
-// The filters' gradients (out x in x 3 x 3) from the sums of all threads, each of 16 matrices (in x out).
+// Adds the sums of all threads, 16 matrices (in x out) each, and transforms the total to the filters' gradient (out x
+// in x 3 x 3).
 void finalize_weight_gradient(const ConvShape& s, const std::vector<const float*>& sums, bool add, float* dweights) {
   const int64_t in = s.channels, out = s.out_channels;
   parallel_for(out / kLanes, kPositions * in * out, [&](int, int64_t begin, int64_t end) {
@@ -236,13 +239,14 @@ bool winograd(const ConvShape& s) {
                      s.dilation_h * s.dilation_w == 1 && s.groups == 1;
   const bool little_padded = std::max({s.top, s.bottom, s.left, s.right}) < kFilter;
   if (!plain || !little_padded || s.channels % kLanes != 0 || s.out_channels % kLanes != 0) return false;
-  // Tiles that reach beyond small outputs of odd sizes waste products; at least a quarter must be saved.
+  // For small outputs of odd sizes, tiles reach beyond the output and waste products. At least a quarter must be saved.
   const int64_t tiles = (s.out_height() + 1) / kOutput * ((s.out_width() + 1) / kOutput);
   return 4 * kPositions * tiles <= 3 * kTaps * s.out_height() * s.out_width();
 }
 
 void winograd_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
-  filter_images(s, x, transform_filters(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias, y);
+  filter_images(s, x, transform_filters(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias,
+                y);
 }
 
 void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
@@ -251,7 +255,8 @@ void winograd_input_gradient(const ConvShape& s, const float* weights, const flo
   back.channels = s.out_channels, back.out_channels = s.channels;
   back.top = kFilter - 1 - s.top, back.bottom = kFilter - 1 - s.bottom;
   back.left = kFilter - 1 - s.left, back.right = kFilter - 1 - s.right;
-  filter_images(back, dy, transform_filters(weights, s.channels * kTaps, kTaps, s.out_channels, s.channels, true), nullptr, dx);
+  filter_images(back, dy, transform_filters(weights, s.channels * kTaps, kTaps, s.out_channels, s.channels, true),
+                nullptr, dx);
 }
 
 void winograd_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
@@ -271,7 +276,7 @@ void winograd_weight_gradient(const ConvShape& s, const float* x, const float* d
     input_transform<OutputGradientTransform>(gradients, tiling, row, rows, right);
     for (int p = 0; p < kPositions; ++p) {
       gemm_transposed(left + p * count * in, in, right + p * count * out, out, count, started[thread],
-                          sums + (thread * kPositions + p) * in * out, out);
+                      sums + (thread * kPositions + p) * in * out, out);
     }
     started[thread] = true;
   });

@@ -15,7 +15,8 @@ void* reserve_workspace(WorkspaceSlot slot, size_t bytes) {
 
   Buffer& buffer = buffers[static_cast<int>(slot)];
 #ifdef __SANITIZE_ADDRESS__
-  // A buffer for each request, of just that size and full of NaN: reads beyond it and of the old content are found.
+  // A new buffer of the exact size for each request, filled with NaN, so that out-of-bounds accesses and reads of old
+  // content are detected.
   std::free(buffer.start);
   if (posix_memalign(&buffer.start, 64, bytes) != 0) throw std::bad_alloc();
   std::memset(buffer.start, 0xff, bytes);

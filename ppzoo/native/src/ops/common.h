@@ -1,10 +1,10 @@
 // What the files in ops/ share. They register the kernels as PaddlePaddle operators with gradients. Images are NHWC,
-// weights OIHW, everything is float32 on the CPU. The operators serve dynamic graphs only (ppzoo/native/__init__.py), so
-// none of them has an infer-shape function for static programs.
+// weights OIHW, everything is float32 on the CPU. The operators serve dynamic graphs only (ppzoo/native/__init__.py),
+// so none of them has an infer-shape function for static programs.
 //
 // Kernels do not check their arguments. An operator (and its gradient) therefore checks every shape, count and option
-// that a kernel uses as an index before it calls one, and raises PaddlePaddle's InvalidArgument, in Python a ValueError.
-// Tensors must have at least one element; empty ones are computed by PaddlePaddle's operators.
+// that a kernel uses as an index before it calls one, and raises PaddlePaddle's InvalidArgument, in Python a
+// ValueError. Tensors must have at least one element; empty ones are computed by PaddlePaddle's operators.
 //
 // Writing to inputs: the running statistics of a norm, parameters, velocities and averages are updated in place. Their
 // functions take them as `Tensor&` or `std::vector<Tensor>&`, which PaddlePaddle's interface has for this purpose. They
@@ -57,7 +57,7 @@ void require(bool holds, const Describe& describe) {
 inline void require_readable(const Tensor& tensor, const char* name) {
   require(tensor.is_dense_tensor() && tensor.initialized() && tensor.is_cpu() &&
               tensor.dtype() == paddle::DataType::FLOAT32,
-          [&] { return std::string(name) + ": expected a dense float32 tensor on the CPU that holds elements"; });
+          [&] { return std::string(name) + ": expected a dense float32 tensor on the CPU with at least one element"; });
 }
 
 // Requires the same, and the shape `expected`.
@@ -104,8 +104,8 @@ inline std::mutex& operator_mutex() {
   return mutex;
 }
 
-// `OpEntry<f>::run` is the function that PaddlePaddle calls for an operator function f. It holds the mutex, and converts
-// exceptions of the C++ library, which would terminate the process, to PaddlePaddle's.
+// `OpEntry<f>::run` is the function that PaddlePaddle calls for an operator function f. It holds the mutex, and
+// converts exceptions of the C++ library, which would terminate the process, to PaddlePaddle's.
 template <auto kFunction>
 struct OpEntry;
 template <class... Arguments, std::vector<Tensor> (*kFunction)(Arguments...)>
@@ -144,8 +144,8 @@ inline Tensor empty_like(const Tensor& model, const Shape& shape) {
 
 inline Tensor empty_like(const Tensor& model) { return empty_like(model, model.shape()); }
 
-// The gradient of an input that does not require one: PaddlePaddle expects a tensor.
-inline Tensor unused_gradient(const Tensor& model) { return empty_like(model, Shape{1}); }
+// A tensor without meaning where PaddlePaddle expects one, such as the gradient of an input that does not require it.
+inline Tensor placeholder(const Tensor& model) { return empty_like(model, Shape{1}); }
 
 inline int64_t channels_of(const Tensor& x) { return x.shape().back(); }
 inline int64_t pixels_of(const Tensor& x) { return x.numel() / channels_of(x); }
@@ -156,10 +156,10 @@ inline int64_t pixels_of(const Tensor& x) { return x.numel() / channels_of(x); }
 #define PPZOO_KERNEL(function) PD_KERNEL(ppzoo::ops::OpEntry<&function>::run)
 
 // Registers a second derivative of `op` that raises an error. `input`: an input of the gradient operator.
-#define PPZOO_NO_SECOND_DERIVATIVE(op, input)       \
-  PD_BUILD_DOUBLE_GRAD_OP(op)                       \
-      .Inputs({input})                              \
-      .Outputs({paddle::Grad(paddle::Grad("Y"))})   \
+#define PPZOO_NO_SECOND_DERIVATIVE(op, input)     \
+  PD_BUILD_DOUBLE_GRAD_OP(op)                     \
+      .Inputs({input})                            \
+      .Outputs({paddle::Grad(paddle::Grad("Y"))}) \
       .SetKernelFn(PD_KERNEL(ppzoo::ops::no_second_derivative<const paddle::Tensor&>))
 #define PPZOO_NO_SECOND_DERIVATIVE_OF_LIST(op, input) \
   PD_BUILD_DOUBLE_GRAD_OP(op)                         \

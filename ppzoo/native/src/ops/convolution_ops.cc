@@ -26,12 +26,14 @@ void require_geometry(const std::vector<int>& geometry) {
   bool sound = geometry.size() == 9;
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
   require(sound, [&] {
-    return "geometry: expected two strides, four paddings, two dilations and the groups, none of them negative and only"
-           " paddings 0, got " + format(geometry);
+    return "geometry: expected two strides, four paddings, two dilations and the groups, at least 1 each (paddings: "
+           "0), "
+           "got " +
+           format(geometry);
   });
 }
 
-// The convolution of an input of shape `x`, whose channels, groups and sizes are compared with the weights.
+// Returns the geometry of a convolution of an input of shape `x`, after checking channels, groups and sizes.
 ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<int>& geometry) {
   require_geometry(geometry);
   require_axes(weights, "weights", 4);
@@ -43,13 +45,13 @@ ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<in
   s.top = geometry[2], s.bottom = geometry[3], s.left = geometry[4], s.right = geometry[5];
   s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
   require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
-    return "convolution: expected an input of " + std::to_string(filter[1] * s.groups) + " channels, as weights of shape " +
-           format(weights.shape()) + " and " + std::to_string(s.groups) + " groups have it, got " +
-           std::to_string(s.channels) + " channels";
+    return "convolution: expected an input with " + std::to_string(filter[1] * s.groups) +
+           " channels for weights of shape " + format(weights.shape()) + " and " + std::to_string(s.groups) +
+           " groups, got " + std::to_string(s.channels) + " channels";
   });
   require(s.out_height() > 0 && s.out_width() > 0, [&] {
-    return "convolution: expected an input that the filter fits into, got " + format(x) + " and weights of shape " +
-           format(weights.shape());
+    return "convolution: expected an input at least as large as the filter, got " + format(x) +
+           " and weights of shape " + format(weights.shape());
   });
   return s;
 }
@@ -67,7 +69,7 @@ void require_output_shape(const Tensor& tensor, const char* name, const ConvShap
 
 // ---- convolution
 
-// `bias` may be null.
+// `bias` can be null.
 std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const Tensor* bias,
                                 const std::vector<int>& geometry) {
   const ConvShape s = conv_shape(x, weights, geometry);
@@ -91,7 +93,7 @@ std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const 
                                   const std::vector<int>& geometry, bool need_dx) {
   const ConvShape s = conv_shape(x, weights, geometry);
   require_output_shape(dy, "output gradient", s);
-  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(), nullptr);
   return {dx, dweights};
@@ -102,7 +104,7 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
   const ConvShape s = conv_shape(x, weights, geometry);
   require_shape(bias, "bias", {s.out_channels});
   require_output_shape(dy, "output gradient", s);
-  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dbias = empty_like(bias);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dbias = empty_like(bias);
   if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
   ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(),
                                   dbias.data<float>());
@@ -115,8 +117,8 @@ void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) 
   require_axes(x, "input", 2);
   require_axes(weights, "weights", 2);
   require(x.dims()[1] == weights.dims()[0], [&] {
-    return "linear: expected an input of " + std::to_string(weights.dims()[0]) + " features, as weights of shape " +
-           format(weights.shape()) + " have it, got " + std::to_string(x.dims()[1]) + " features";
+    return "linear: expected an input with " + std::to_string(weights.dims()[0]) + " features for weights of shape " +
+           format(weights.shape()) + ", got " + std::to_string(x.dims()[1]) + " features";
   });
   require_shape(bias, "bias", {weights.dims()[1]});
 }
@@ -125,8 +127,7 @@ std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor&
   require_linear(x, weights, bias);
   const int64_t rows = pixels_of(x), out = channels_of(weights);
   Tensor y = empty_like(x, {rows, out});
-  ppzoo::linear(x.data<float>(), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out,
-                y.data<float>());
+  ppzoo::linear(x.data<float>(), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out, y.data<float>());
   return {y};
 }
 
@@ -134,7 +135,7 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
                                     bool need_dx) {
   require_linear(x, weights, bias);
   require_shape(dy, "output gradient", {x.dims()[0], weights.dims()[1]});
-  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dbias = empty_like(bias);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dbias = empty_like(bias);
   ppzoo::linear_gradient(x.data<float>(), weights.data<float>(), dy.data<float>(), pixels_of(x), channels_of(x),
                          channels_of(weights), need_dx ? dx.data<float>() : nullptr, dweights.data<float>(),
                          dbias.data<float>());
@@ -143,8 +144,8 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
 
 // ---- batch norm in training, after a convolution or alone
 
-// Bytes of a convolution's output that are worked on at a time, so that they are still in the cache when batch norm
-// reads them: that much for each thread.
+// Bytes of a convolution's output per thread that are computed at a time, so that they are still in the cache when
+// batch norm reads them.
 constexpr int64_t kBlockBytes = 4 << 20;
 
 int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
@@ -168,8 +169,8 @@ ppzoo::NormParameters norm_parameters(int64_t channels, const Tensor& gamma, con
 }
 
 std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
-                                 Tensor& running_mean, Tensor& running_variance, float momentum,
-                                 float epsilon, int activation) {
+                                 Tensor& running_mean, Tensor& running_variance, float momentum, float epsilon,
+                                 int activation) {
   require_axes(x, "input", 4);
   if (z != nullptr) require_shape_of(*z, "residual", x);
   const auto kind = activation_of(activation, z != nullptr);
@@ -195,7 +196,7 @@ std::vector<Tensor> norm_add(const Tensor& x, const Tensor& z, const Tensor& gam
   return norm_forward(x, &z, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
 }
 
-// The gradient of a norm of `raw`, whose parameters and batch statistics are compared with it.
+// Returns the gradient of a norm with the input `raw`, after checking the shapes of its parameters and statistics.
 ppzoo::NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
                                      const Tensor& inverse_std) {
   const int64_t channels = channels_of(raw);
@@ -237,7 +238,7 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   return {dx, dz, dgamma, dbeta};
 }
 
-// Convolves, and finds the statistics of the result in the same passes.
+// Convolution fused with the statistics of its output.
 ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const float* weights, float* raw) {
   if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
   if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
@@ -256,8 +257,7 @@ ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const 
 
 std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
                                       const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
-                                      const std::vector<int>& geometry, float momentum, float epsilon,
-                                      int activation) {
+                                      const std::vector<int>& geometry, float momentum, float epsilon, int activation) {
   const ConvShape s = conv_shape(x, weights, geometry);
   if (z != nullptr) require_output_shape(*z, "residual", s);
   const auto kind = activation_of(activation, z != nullptr);
@@ -272,8 +272,8 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
 }
 
 std::vector<Tensor> conv_norm(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
-                              Tensor& running_mean, Tensor& running_variance,
-                              const std::vector<int>& geometry, bool, float momentum, float epsilon, int activation) {
+                              Tensor& running_mean, Tensor& running_variance, const std::vector<int>& geometry, bool,
+                              float momentum, float epsilon, int activation) {
   return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
                            epsilon, activation);
 }
@@ -286,8 +286,8 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
                            activation);
 }
 
-// From the gradient of batch norm's output to those of the convolution's input and weights. The gradient in between
-// is made part by part in a shared buffer.
+// Computes the gradients of the convolution's input and weights from that of batch norm's output. The gradient in
+// between is computed for some images at a time in the workspace.
 void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const float* x,
                            const float* weights, const float* raw, const float* dy, Activation activation, float* dx,
                            float* dweights) {
@@ -318,7 +318,8 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
   require_output_shape(dy, "output gradient", s);
   const auto kind = activation_of(activation);
   auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
-  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dgamma = empty_like(gamma), dbeta = empty_like(beta);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dgamma = empty_like(gamma),
+         dbeta = empty_like(beta);
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
@@ -337,7 +338,8 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
   require_output_shape(dy, "output gradient", s);
   const auto kind = activation_of(activation, true);
   auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
-  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x), dweights = empty_like(weights), dgamma = empty_like(gamma), dbeta = empty_like(beta);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dgamma = empty_like(gamma),
+         dbeta = empty_like(beta);
   Tensor dz = empty_like(raw);
   gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
@@ -350,12 +352,11 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
 
 void require_three(size_t received, const char* name) {
   require(received == 3, [&] {
-    return "inverted residual: expected " + std::string(name) + " of three stages, got " +
-           std::to_string(received);
+    return "inverted residual: expected three " + std::string(name) + ", got " + std::to_string(received);
   });
 }
 
-// `geometry`: that of the convolution in the middle.
+// `geometry`: of the depthwise convolution.
 ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<Tensor>& weights,
                                              const std::vector<int>& geometry, const std::vector<int>& activations,
                                              bool shortcut) {
@@ -374,20 +375,21 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
   require(ppzoo::pointwise(block.shapes[0]) && ppzoo::depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
           [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
   const ConvShape& filter = block.shapes[1];
-  require(filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
-              filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
-          [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(x.shape()); });
+  require(
+      filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
+          filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
+      [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(x.shape()); });
   require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
-    return "inverted residual: expected a shortcut around stages that keep the shape and end without activation,"
-           " got " + format(x.shape()) + " and " + format(shape);
+    return "inverted residual: expected equal input and output shapes and no last activation with a shortcut, got " +
+           format(x.shape()) + " and " + format(shape);
   });
   return block;
 }
 
-// What is saved of the stages lies in one tensor, for each of PaddlePaddle's tensors costs microseconds.
+// The saved values of all stages are in one tensor, since each PaddlePaddle tensor costs microseconds.
 constexpr int64_t kCacheLine = 16;  // elements
 
-std::vector<ppzoo::SavedStage> stage_results(const ppzoo::InvertedResidual& block, float* start) {
+std::vector<ppzoo::SavedStage> saved_stages(const ppzoo::InvertedResidual& block, float* start) {
   std::vector<ppzoo::SavedStage> results;
   for (int stage = 0; stage < 3; ++stage) {
     const int64_t channels = ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
@@ -421,12 +423,13 @@ std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>
   require_three(epsilons.size(), "epsilons");
   std::vector<ppzoo::StageWeights> stages;
   for (int stage = 0; stage < 3; ++stage) {
-    stages.push_back({weights[stage].data<float>(),
-                      norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], running_means[stage],
-                                      running_variances[stage], momenta[stage], epsilons[stage])});
+    stages.push_back(
+        {weights[stage].data<float>(),
+         norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], running_means[stage],
+                         running_variances[stage], momenta[stage], epsilons[stage])});
   }
   Tensor y = empty_like(x, output_shape(block.shapes[2])), saved = empty_like(x, {saved_size(block)});
-  ppzoo::inverted_residual(block, x.data<float>(), stages, stage_results(block, saved.data<float>()), y.data<float>());
+  ppzoo::inverted_residual(block, x.data<float>(), stages, saved_stages(block, saved.data<float>()), y.data<float>());
   return {y, saved};
 }
 
@@ -440,7 +443,7 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
   require_three(betas.size(), "norms");
   require_shape(saved, "saved values", {saved_size(block)});
   require_output_shape(dy, "output gradient", block.shapes[2]);
-  Tensor dx = need_dx ? empty_like(x) : unused_gradient(x);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
   std::vector<Tensor> dweights, dgammas, dbetas;
   std::vector<ppzoo::StageWeights> stages;
   std::vector<ppzoo::StageGradient> to;
@@ -449,13 +452,14 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
     require_shape(gamma, "scale of the norm", {block.shapes[stage].out_channels});
     require_shape(betas[stage], "offset of the norm", {block.shapes[stage].out_channels});
     Tensor dweight = empty_like(weight), dgamma = empty_like(gamma), dbeta = empty_like(gamma);
-    stages.push_back({weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
+    stages.push_back(
+        {weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
     to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
     dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
   }
   // SavedStage has pointers to write to, for the forward pass. The backward pass only reads through them.
-  const auto results = stage_results(block, const_cast<float*>(saved.data<float>()));
-  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, results, dy.data<float>(), to,
+  const auto saved_values = saved_stages(block, const_cast<float*>(saved.data<float>()));
+  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, saved_values, dy.data<float>(), to,
                                      need_dx ? dx.data<float>() : nullptr);
   std::vector<Tensor> gradients{dx};
   for (const auto* group : {&dweights, &dgammas, &dbetas}) {
@@ -464,10 +468,11 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
   return gradients;
 }
 
-// ---- batch norm in evaluation, without a gradient
+// ---- batch norm with running statistics, without a gradient
 
-std::vector<Tensor> norm_inference(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma, const Tensor& beta,
-                           const Tensor& mean, const Tensor& variance, float epsilon, int activation) {
+std::vector<Tensor> norm_inference(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma,
+                                   const Tensor& beta, const Tensor& mean, const Tensor& variance, float epsilon,
+                                   int activation) {
   require_axes(x, "input", 4);
   if (z) require_shape_of(*z, "residual", x);
   const int64_t channels = channels_of(x);
@@ -491,7 +496,7 @@ std::vector<Tensor> norm_inference(const Tensor& x, const paddle::optional<Tenso
 
 }  // namespace
 
-// Version of oneDNN in use, as 10000 major + 100 minor + patch.
+// Returns the version of the loaded oneDNN as 10000 major + 100 minor + patch.
 extern "C" int ppzoo_onednn_version() {
   const dnnl_version_t* version = dnnl_version();
   return 10000 * version->major + 100 * version->minor + version->patch;

@@ -19,13 +19,14 @@ void require_pool_geometry(const std::vector<int>& geometry) {
   bool sound = geometry.size() == 2 || geometry.size() == 9;
   for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i < 4 ? 1 : 0);
   require(sound, [&] {
-    return "geometry: expected two output sizes, or two kernel sizes, two strides, four paddings and the ceil mode, none"
-           " of them negative and the first four at least 1, got " + format(geometry);
+    return "geometry: expected two output sizes, or two kernel sizes, two strides (at least 1 each), four paddings and "
+           "the ceil mode (at least 0 each), got " +
+           format(geometry);
   });
 }
 
-// Each window must meet the input, and may hold `most` argmax of it at most.
-void require_windows(const ppzoo::PoolShape& s, int64_t most) {
+// Requires windows that overlap the input and cover at most `max_size` inputs.
+void require_windows(const ppzoo::PoolShape& s, int64_t max_size) {
   int64_t largest[2] = {0, 0};
   bool sound = true;
   for (const int axis : {0, 1}) {
@@ -36,17 +37,18 @@ void require_windows(const ppzoo::PoolShape& s, int64_t most) {
       largest[axis] = std::max(largest[axis], windows.end[i] - windows.begin[i]);
     }
   }
-  require(sound, [] { return "pooling: expected windows that meet the input, got one outside of it"; });
-  require(largest[0] * largest[1] <= most, [&] {
-    return "pooling: expected windows of at most " + std::to_string(most) + " argmax, got " +
+  require(sound, [] { return "pooling: expected windows that overlap the input, got one outside of it"; });
+  require(largest[0] * largest[1] <= max_size, [&] {
+    return "pooling: expected windows of at most " + std::to_string(max_size) + " elements, got " +
            std::to_string(largest[0]) + " x " + std::to_string(largest[1]);
   });
 }
 
-constexpr int64_t kMaxArgmaxWindow = 256;  // that a byte can number
+constexpr int64_t kMaxArgmaxWindow = 256;  // the index of a maximum is stored in one byte
 constexpr int64_t kUnlimitedWindow = std::numeric_limits<int64_t>::max();
 
-ppzoo::PoolShape pool_shape(const Tensor& input, const std::vector<int>& geometry, int64_t max_window = kUnlimitedWindow) {
+ppzoo::PoolShape pool_shape(const Tensor& input, const std::vector<int>& geometry,
+                            int64_t max_window = kUnlimitedWindow) {
   require_axes(input, "input", 4);
   require_pool_geometry(geometry);
   const Shape x = input.shape();
@@ -68,8 +70,9 @@ Shape output_shape(const ppzoo::PoolShape& s) {
 }
 
 void require_output_shape(const Tensor& tensor, const char* name, const ppzoo::PoolShape& s) {
-  require_shape(tensor, name, {s.images, static_cast<int64_t>(s.vertical.begin.size()),
-                               static_cast<int64_t>(s.horizontal.begin.size()), s.channels});
+  require_shape(tensor, name,
+                {s.images, static_cast<int64_t>(s.vertical.begin.size()),
+                 static_cast<int64_t>(s.horizontal.begin.size()), s.channels});
 }
 
 std::vector<Tensor> max_pool(const Tensor& x, const std::vector<int>& geometry) {
@@ -107,7 +110,7 @@ std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, con
   return {dx};
 }
 
-// ---- between convolutions
+// ---- elementwise operations and layout changes
 
 std::vector<Tensor> to_channels_last(const Tensor& x) {
   require_axes(x, "input", 4);
@@ -184,7 +187,7 @@ std::vector<Tensor> scale_channels_gradient(const Tensor& x, const Tensor& gate,
   return {dx, dgate};
 }
 
-// The channels of each of `parts`, which must agree in all other axes; where they are shuffled in this one, too.
+// Returns the channels of each part, after checking that all other axes agree; with `shuffled`, the channels, too.
 std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) {
   require(!parts.empty(), [] { return "concatenation: expected at least one tensor, got none"; });
   std::vector<int64_t> widths;
@@ -192,8 +195,8 @@ std::vector<int64_t> widths_of(const std::vector<Tensor>& parts, bool shuffled) 
     require_axes(part, "part", 4);
     const auto &first = parts[0].dims(), &own = part.dims();
     require(own[0] == first[0] && own[1] == first[1] && own[2] == first[2] && (!shuffled || own[3] == first[3]), [&] {
-      return "concatenation: expected parts that agree in every axis" +
-             std::string(shuffled ? "" : " but the channels") + ", got " + format(parts[0].shape()) + " and " +
+      return "concatenation: expected parts that agree in all axes" +
+             std::string(shuffled ? "" : " except the channels") + ", got " + format(parts[0].shape()) + " and " +
              format(part.shape());
     });
     widths.push_back(own[3]);
@@ -241,21 +244,21 @@ std::vector<Tensor> concat_gradient(const std::vector<Tensor>& parts, const Tens
 std::vector<Tensor> split_halves(const Tensor& joined) {
   require_axes(joined, "input", 4);
   const int64_t half = channels_of(joined) / 2;
-  require(2 * half == channels_of(joined), [&] {
-    return "split: expected an even number of channels, got " + std::to_string(channels_of(joined));
-  });
+  require(2 * half == channels_of(joined),
+          [&] { return "split: expected an even number of channels, got " + std::to_string(channels_of(joined)); });
   return split(joined, {half, half}, false);
 }
 
-// A half that nothing was computed from has no gradient.
+// The gradient of a half that was not used is not initialized.
 std::vector<Tensor> split_halves_gradient(const Tensor& first, const Tensor& second) {
-  require(first.initialized() || second.initialized(), [] { return "split: expected a gradient of a half at least"; });
+  require(first.initialized() || second.initialized(),
+          [] { return "split: expected a gradient of at least one half"; });
   const Tensor left = first.initialized() ? first : paddle::experimental::zeros_like(second);
   const Tensor right = second.initialized() ? second : paddle::experimental::zeros_like(first);
   return concat({left, right}, false);
 }
 
-// ---- all parameters at once
+// ---- updates of all parameters
 
 std::vector<int64_t> counts_of(const std::vector<Tensor>& tensors) {
   std::vector<int64_t> counts;
@@ -269,7 +272,7 @@ std::vector<const float*> data_of(const std::vector<Tensor>& tensors) {
   return data;
 }
 
-// `others`, called `name` in messages, must be one tensor for each of `tensors`, each of the same shape.
+// Requires that `others` has one tensor of the same shape for each of `tensors`. `name` is their name in messages.
 void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<Tensor>& others, const char* name) {
   require(tensors.size() == others.size(), [&] {
     return std::string(name) + ": expected " + std::to_string(tensors.size()) + " tensors, got " +
@@ -283,12 +286,11 @@ void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<T
 
 void require_count(size_t received, size_t expected, const char* name) {
   require(received == expected, [&] {
-    return std::string(name) + ": expected " + std::to_string(expected) + " values, got " +
-           std::to_string(received);
+    return std::string(name) + ": expected " + std::to_string(expected) + " values, got " + std::to_string(received);
   });
 }
 
-// Updates parameters and velocities. An operator must have an output: it has no meaning here.
+// Updates parameters and velocities in place. The output is a placeholder: an operator must have one.
 std::vector<Tensor> momentum(std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
                              std::vector<Tensor>& velocities, const std::vector<float>& rates,
                              const std::vector<float>& decays, float mu, bool nesterov) {
@@ -302,22 +304,22 @@ std::vector<Tensor> momentum(std::vector<Tensor>& parameters, const std::vector<
                        parameters[i].numel(), rates[i], decays[i]});
   }
   ppzoo::momentum_step(tensors, mu, nesterov);
-  return {unused_gradient(parameters[0])};
+  return {placeholder(parameters[0])};
 }
 
-// Updates the averages.
+// Updates the averages in place.
 std::vector<Tensor> update_ema(std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
                                float take) {
   require_same_shapes(averages, values, "values");
   std::vector<float*> targets;
   for (Tensor& average : averages) targets.push_back(average.data<float>());
   ppzoo::update_ema(targets, data_of(values), counts_of(values), keep, take);
-  return {unused_gradient(values[0])};
+  return {placeholder(values[0])};
 }
 
 std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
   for (const Tensor& value : values) require_readable(value, "tensor of a list");
-  Tensor result = unused_gradient(values[0]);
+  Tensor result = placeholder(values[0]);
   result.data<float>()[0] = ppzoo::all_finite(data_of(values), counts_of(values)) ? 1.0f : 0.0f;
   return {result};
 }
@@ -355,11 +357,7 @@ PD_BUILD_GRAD_OP(ppzoo_channels_last)
     .SetKernelFn(PPZOO_KERNEL(to_channels_last_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_channels_last, paddle::Grad(paddle::Grad("X")));
 
-PD_BUILD_OP(ppzoo_activate)
-    .Inputs({"X"})
-    .Outputs({"Y"})
-    .Attrs({"activation: int"})
-    .SetKernelFn(PPZOO_KERNEL(activate));
+PD_BUILD_OP(ppzoo_activate).Inputs({"X"}).Outputs({"Y"}).Attrs({"activation: int"}).SetKernelFn(PPZOO_KERNEL(activate));
 PD_BUILD_GRAD_OP(ppzoo_activate)
     .Inputs({"X", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
@@ -379,10 +377,7 @@ PD_BUILD_GRAD_OP(ppzoo_add_activate)
     .SetKernelFn(PPZOO_KERNEL(add_activate_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_add_activate, "X");
 
-PD_BUILD_OP(ppzoo_scale_channels)
-    .Inputs({"X", "Gate"})
-    .Outputs({"Y"})
-    .SetKernelFn(PPZOO_KERNEL(scale_channels));
+PD_BUILD_OP(ppzoo_scale_channels).Inputs({"X", "Gate"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(scale_channels));
 PD_BUILD_GRAD_OP(ppzoo_scale_channels)
     .Inputs({"X", "Gate", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Gate")})
