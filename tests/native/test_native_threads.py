@@ -1,4 +1,4 @@
-"""Results are right, and there are some, whatever number of threads OpenMP creates."""
+"""Operators return correct results, and do not hang, for any number of threads that OpenMP creates."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SETTINGS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_results_do_not_depend_on_how_many_threads_openmp_creates(settings, native_on):
+def test_results_for_any_number_of_threads(settings, native_on):
     environment = {**os.environ, "OMP_NUM_THREADS": "2", native.MODE_VARIABLE: "on", **settings}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120

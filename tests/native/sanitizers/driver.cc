@@ -355,8 +355,8 @@ Case norm_case(Random& random) {
   const float epsilon = 1e-5f, momentum = 0.9f;
 
   const Norm batch = statistics_of(x.doubles(), rows, channels);
-  Doubles expected_y(size), expected_dx(size), expected_dz(size), sums(channels), dots(channels);
-  double scale = 0.0;
+  Doubles expected_y(size), expected_dx(size), expected_dz(size), sums(channels), dots(channels), squares(channels);
+  double scale = 0.0, dots_scale = 0.0;
   for (int64_t i = 0; i < size; ++i) {
     const int64_t c = i % channels;
     const double factor = 1.0 / std::sqrt(batch.variance[c] + epsilon), hat = (x[i] - batch.mean[c]) * factor;
@@ -365,6 +365,7 @@ Case norm_case(Random& random) {
     if (near_kink(activation, t)) dy[i] = 0.0f;
     expected_dz[i] = dy[i] * slope(activation, t);
     sums[c] += expected_dz[i], dots[c] += expected_dz[i] * hat;
+    squares[c] += expected_dz[i] * hat * expected_dz[i] * hat;
     scale = std::max(scale, std::abs(expected_dz[i] * gamma[c] * factor));
   }
   for (int64_t i = 0; i < size; ++i) {
@@ -396,7 +397,9 @@ Case norm_case(Random& random) {
   result.compare("y", y, expected_y);
   result.compare("moving mean", running_mean, expected_mean);
   if (residual) result.compare("dz", dz, expected_dz);
-  result.compare("dgamma", dgamma, dots);
+  // The size of a sum of independent terms of either sign, as sums can cancel.
+  for (double square : squares) dots_scale = std::max(dots_scale, std::sqrt(square));
+  result.compare("dgamma", dgamma, dots, dots_scale);
   result.compare("dbeta", dbeta, sums, 1.0);
   result.compare("dx", dx, expected_dx, scale);
   return result;
@@ -724,7 +727,8 @@ Case elementwise_case(Random& random) {
   const Floats gate = random.normal(images * channels);
   Floats y(size), dx(size), dgate(images * channels), turned(size), dy = random.normal(size);
   const float* term = summed ? static_cast<const float*>(z) : nullptr;
-  Doubles activations(size), slopes(size), gated(size), dgated(size), dgates(images * channels, 0.0), swapped(size);
+  Doubles activations(size), slopes(size), gated(size), dgated(size), dgates(images * channels, 0.0),
+      squares(images * channels, 0.0), swapped(size);
   for (int64_t i = 0; i < size; ++i) {
     const double t = summed ? x[i] + z[i] : x[i];
     if (near_kink(activation, t)) dy[i] = 0.0f;
@@ -732,7 +736,9 @@ Case elementwise_case(Random& random) {
     activations[i] = activated(activation, t), slopes[i] = dy[i] * slope(activation, t);
     gated[i] = static_cast<double>(x[i]) * gate[image * channels + c];
     dgated[i] = static_cast<double>(dy[i]) * gate[image * channels + c];
-    dgates[image * channels + c] += static_cast<double>(dy[i]) * x[i];
+    const double product = static_cast<double>(dy[i]) * x[i];
+    dgates[image * channels + c] += product;
+    squares[image * channels + c] += product * product;
     swapped[(image * channels + c) * pixels + pixel] = x[i];
   }
   add_activate(x, term, activation, size, y);
@@ -743,7 +749,9 @@ Case elementwise_case(Random& random) {
   result.compare("gated", y, gated);
   scale_channels_gradient(x, gate, dy, images, pixels, channels, dx, dgate);
   result.compare("dx of the gate", dx, dgated);
-  result.compare("dgate", dgate, dgates);
+  double dgate_scale = 0.0;  // the size of a sum of independent terms of either sign, as sums can cancel
+  for (double square : squares) dgate_scale = std::max(dgate_scale, std::sqrt(square));
+  result.compare("dgate", dgate, dgates, dgate_scale);
   transpose(x, images, pixels, channels, turned);
   result.compare("transposed", turned, swapped);
 
