@@ -767,17 +767,17 @@ Case elementwise_case(Random& random) {
     parts.push_back(random.normal(images * pixels * widths[i])), copies.emplace_back(images * pixels * widths[i]);
   }
   for (int64_t i = 0; i < count; ++i) from.push_back(parts[i]), to.push_back(copies[i]);
-  Floats integer(images * pixels * all);
-  concat_channels(from, widths, images * pixels, shuffled, whole);
+  Floats joined(images * pixels * all);
+  concat_channels(from, widths, images * pixels, shuffled, joined);
   for (int64_t pixel = 0; pixel < images * pixels; ++pixel) {
     int64_t start = 0;
     for (int64_t i = 0; i < count; start += widths[i++])
       for (int64_t c = 0; c < widths[i]; ++c) {
         const int64_t place = shuffled ? c * count + i : start + c;
-        if (whole[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a concatenated value differs");
+        if (joined[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a concatenated value differs");
       }
   }
-  split_channels(whole, widths, images * pixels, shuffled, to);
+  split_channels(joined, widths, images * pixels, shuffled, to);
   for (int64_t i = 0; i < count; ++i) result.compare("part", copies[i], parts[i].doubles());
   return result;
 }
