@@ -30,7 +30,7 @@ import comparison
 import cv2
 import numpy as np
 
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 WIDTH, HEIGHT, SIZE, BATCH = 500, 375, 224, 32
 WARM_UP, TIMED = 2, 8
@@ -181,7 +181,7 @@ def measure(implementation: str, source: str, peer: bool) -> float:
 def run(implementation: str, source: str, peer: str | None) -> float:
     """Run `measure` in a separate process; `peer` is the folder that contains PaddleClas's package."""
     command = [sys.executable, __file__, "--measure", implementation, "--images", source]
-    variables = missing_settings(os.environ)
+    variables = find_missing_settings(os.environ)
     if peer:
         command += ["--peer", peer]
         variables["PYTHONPATH"] = peer

@@ -24,7 +24,7 @@ from pathlib import Path
 import comparison
 import numpy as np
 
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 CLASSES = 21_841
 BATCH, BATCHES = 64, 40
@@ -106,7 +106,7 @@ def kilobytes(file: Path, key: str) -> int:
 def run(*arguments: str) -> dict[str, float]:
     """Run this program in a new process and return its measurements."""
     command = [sys.executable, __file__, *arguments]
-    return json.loads(comparison.run_subprocess(command, " ".join(arguments), missing_settings(os.environ)))
+    return json.loads(comparison.run_subprocess(command, " ".join(arguments), find_missing_settings(os.environ)))
 
 
 def main() -> None:

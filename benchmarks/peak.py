@@ -40,7 +40,7 @@ import numpy as np
 import train
 
 from ppzoo.host import usable_cores
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 SIDES = (2048, 3072, 4096)
 STREAM_SIZE = 1 << 26  # elements of each array: 256 MB
@@ -78,7 +78,7 @@ def matrix_peak() -> float:
     from ppzoo.native import operators
 
     paddle.set_device("cpu")
-    native.activate("on")
+    native.set_mode("on")
     rates = []
     for side in SIDES:
         left, right = np.random.default_rng(0).standard_normal((2, side, side), dtype=np.float32)
@@ -107,7 +107,7 @@ def _all(pool: ThreadPoolExecutor, function: Callable[..., object], *arrays: lis
 def run(peak: str) -> float:
     """Measure a peak in a separate process."""
     command = [sys.executable, __file__, "--measure", peak]
-    return float(comparison.run_subprocess(command, peak, missing_settings(os.environ)))
+    return float(comparison.run_subprocess(command, peak, find_missing_settings(os.environ)))
 
 
 # --- work ------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Any
 
 import comparison
 
-from ppzoo.native.process import missing_settings
+from ppzoo.native.env_settings import find_missing_settings
 
 # Network:image size in pixels:batch size.
 CASES = [
@@ -58,7 +58,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
     from ppzoo.native.momentum import Momentum
 
     paddle.set_device("cpu")
-    native.activate(mode)  # type: ignore[arg-type]
+    native.set_mode(mode)  # type: ignore[arg-type]
     paddle.seed(0)
     network = ppzoo.create_model(name, class_num=1000)
     network.train()
@@ -132,7 +132,7 @@ def measure(implementation: str, case: str, steps: int) -> float:
 def run(implementation: str, case: str, steps: int, interpreter: str) -> float:
     """Run `measure` in a separate process; all implementations get the same environment variables."""
     command = [interpreter, __file__, "--measure", implementation, "--case", case, "--steps", str(steps)]
-    return float(comparison.run_subprocess(command, f"{implementation}, {case}", missing_settings(os.environ)))
+    return float(comparison.run_subprocess(command, f"{implementation}, {case}", find_missing_settings(os.environ)))
 
 
 def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Results:

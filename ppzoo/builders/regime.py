@@ -75,6 +75,6 @@ def static(network: paddle.nn.Layer) -> Callable[[paddle.Tensor], Any]:
 
     The network itself stays as it is, for evaluation, checkpoints, and what looks into its layers.
     """
-    if native.active():
+    if native.is_enabled():
         logger.info("Global.to_static: a static program takes none of the native operators; on the CPU it is slower")
     return paddle.jit.to_static(network.forward, full_graph=True)

@@ -121,7 +121,7 @@ def build_trainer(
         class_labels(config)  # refuses the training's names in another order
     steps = regime.steps(config, batches)
     engine.select_device(run.device)
-    native.activate(run.native)
+    native.set_mode(run.native)
     if run.deterministic:
         engine.enable_determinism()
     paddle.seed(seed)

@@ -235,7 +235,7 @@ def _with_weights(config: Section, arch: Section, part: str) -> Any:
         where = f"those of the run are {there}" if there else f"after training they are in {folder / 'best_model'}"
         raise ConfigError(f"Global.pretrained_model: expected the weights to use, got nothing; {where}")
     engine.select_device(run.device)
-    native.activate(run.native)
+    native.set_mode(run.native)
     network = build_model(arch, pretrained=False)
     load_pretrained(network, arch["name"], source, ssld=arch.get("use_ssld", False), head="strict", part=part)
     return network

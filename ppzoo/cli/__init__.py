@@ -20,7 +20,7 @@ from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_err
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
 from ppzoo.installation import require_paddle
 from ppzoo.launcher import read_launch
-from ppzoo.native import process
+from ppzoo.native import env_settings
 
 
 class Terminated(KeyboardInterrupt):
@@ -39,7 +39,7 @@ def tool(command: str) -> NoReturn:
 
 def _run(arguments: Sequence[str]) -> NoReturn:
     open_streams()
-    process.prepare(computes=arguments[:1] in (["train"], ["eval"], ["infer"]))
+    env_settings.restart_with_settings(computes=arguments[:1] in (["train"], ["eval"], ["infer"]))
     try:
         status = main(arguments, owns_process=True)
     except SystemExit as end:  # argparse's

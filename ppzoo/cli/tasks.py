@@ -15,7 +15,7 @@ from typing import Any
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import ConfigError, PpzooError, one_line, printable
 from ppzoo.files import expand_user, weights_of_run
-from ppzoo.native import process
+from ppzoo.native import env_settings
 
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export": "export_model.py"}  # in tools/
 
@@ -73,8 +73,8 @@ def _train(options: argparse.Namespace) -> None:
     config = builders.read_config(options.config, _overrides(options), "train")
     with builders.join_processes(config) as processes:
         folder, trainer = builders.build_trainer(config, options.resume, processes)
-        if process.chosen_settings():
-            logging.getLogger("ppzoo").info("this process runs with %s", process.chosen_settings())
+        if env_settings.read_applied_settings():
+            logging.getLogger("ppzoo").info("this process runs with %s", env_settings.read_applied_settings())
         builders.fit_with_rollback(config, folder, trainer, options.resume, processes)
     if processes.is_main:
         _say_what_is_next(config, folder)

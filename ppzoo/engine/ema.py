@@ -69,8 +69,8 @@ class ExponentialMovingAverage:
 
 
 def _blend(averages: list[paddle.Tensor], values: list[paddle.Tensor], decay: float) -> None:
-    if native.active() and operators.are_plain(averages) and operators.are_plain(values):
-        operators.blend(averages, values, keep=decay, take=1 - decay)
+    if native.is_enabled() and operators.are_contiguous_float32(averages) and operators.are_contiguous_float32(values):
+        operators.update_ema(averages, values, keep=decay, take=1 - decay)
         return
     for average, value in zip(averages, values, strict=True):
         average.scale_(decay)

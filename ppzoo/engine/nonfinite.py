@@ -14,7 +14,7 @@ from ppzoo.native import operators
 def gradients_are_finite(parameters: Iterable[paddle.Tensor]) -> bool:
     """Return whether all gradients are finite."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if native.active() and operators.are_plain(gradients):
+    if native.is_enabled() and operators.are_contiguous_float32(gradients):
         return operators.all_finite(gradients)
     # A sum is finite only if all its terms are.
     return math.isfinite(float(paddle.add_n([gradient.sum() for gradient in gradients])))

@@ -26,8 +26,8 @@ def inverted_residual(
     return project(depthwise(expand(x)), x if shortcut else None)
 
 
-def _fusable_stages(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.Stage] | None:
-    if not native.takes(x):
+def _fusable_stages(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.ConvNormStage] | None:
+    if not native.supports(x):
         return None
     stages = []
     for block in blocks:

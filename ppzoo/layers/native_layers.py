@@ -61,7 +61,7 @@ def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
     rounded = [margin + (step - 1 if pool.ceil_mode else 0) for margin, step in zip(margins, stride, strict=True)]
     if min(rounded) < 0:
         _check_output_not_empty(x, rounded, stride, f"pooling with a window of {kernel[0]} x {kernel[1]}")
-    is_supported = native.takes(x) and min(margins) >= 0 and min(paddings) >= 0
+    is_supported = native.supports(x) and min(margins) >= 0 and min(paddings) >= 0
     for axis, size in enumerate(x.shape[2:]):
         before, last = paddings[2 * axis], rounded[axis] // stride[axis] * stride[axis]
         is_supported = is_supported and before < kernel[axis] and last - before < size
@@ -89,7 +89,7 @@ class Conv2D(nn.Conv2D):
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = self.geometry(x)
-        if geometry is not None and native.takes(x):
+        if geometry is not None and native.supports(x):
             return operators.convolve(x, self.weight, self.bias, geometry)
         return super().forward(x)
 
@@ -163,7 +163,7 @@ class BatchNorm(nn.BatchNorm):
 
     def supports(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> bool:
         """Whether `forward_native` can compute activation(norm(x) + residual) in the current mode."""
-        if not native.takes(x) or not self.is_fusable(activation, residual):
+        if not native.supports(x) or not self.is_fusable(activation, residual):
             return False
         if residual is not None and not _same_shape_and_dtype(x, residual):
             return False
@@ -173,7 +173,7 @@ class BatchNorm(nn.BatchNorm):
 
     def is_fusable(self, activation: str | None, residual: Tensor | None) -> bool:
         """The part of `supports` that does not depend on the input."""
-        known = operators.ACTIVATIONS if residual is None else operators.INVERTIBLE
+        known = operators.ACTIVATION_CODES if residual is None else operators.INVERTIBLE_ACTIVATIONS
         plain = self._data_layout == "NCHW" and not self._trainable_statistics
         if activation not in known or not plain or (self.synchronized and self.uses_batch_statistics):
             return False
@@ -184,10 +184,10 @@ class BatchNorm(nn.BatchNorm):
     def forward_native(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:
         """Return activation(norm(x) + residual) for what `supports`."""
         if not self.uses_batch_statistics:
-            return operators.normalize_by_running(
+            return operators.batch_norm_inference(
                 x, self.tensors, epsilon=self._epsilon, activation=activation, residual=residual
             )
-        return operators.normalize(
+        return operators.batch_norm(
             x,
             self.tensors,
             momentum=self._momentum,
@@ -207,7 +207,7 @@ class Linear(nn.Linear):
     """`paddle.nn.Linear` on native operators."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.bias is not None and native.takes(x, 2):
+        if self.bias is not None and native.supports(x, 2):
             return operators.linear(x, self.weight, self.bias)
         return super().forward(x)
 
@@ -217,7 +217,7 @@ class MaxPool2D(nn.MaxPool2D):
 
     def forward(self, x: Tensor) -> Tensor:
         geometry = None if self.return_mask else _pool_geometry(self, x)
-        if geometry is not None and geometry[0] * geometry[1] <= operators.MOST_PLACES:
+        if geometry is not None and geometry[0] * geometry[1] <= operators.MAX_POOL_WINDOW:
             return operators.max_pool(x, geometry)
         return super().forward(x)
 
@@ -237,7 +237,7 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
 
     def forward(self, x: Tensor) -> Tensor:
         sizes = self._output_size if isinstance(self._output_size, (list, tuple)) else (self._output_size,) * 2
-        if None not in sizes and self._data_format == "NCHW" and native.takes(x):
+        if None not in sizes and self._data_format == "NCHW" and native.supports(x):
             return operators.average_pool(x, [int(size) for size in sizes])
         return super().forward(x)
 
@@ -251,10 +251,10 @@ def synchronize_norms(network: nn.Layer) -> None:
 
 def fusable(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
-) -> operators.Stage | None:
+) -> operators.ConvNormStage | None:
     """Return the arguments of the native operator that trains act(norm(conv(x)) + residual); None if unsupported.
 
-    The caller has checked `ppzoo.native.takes(x)`.
+    The caller has checked `ppzoo.native.supports(x)`.
     """
     if not (is_plain(conv, Conv2D) and is_plain(norm, BatchNorm)) or conv.bias is not None or norm._act is not None:
         return None
@@ -265,14 +265,14 @@ def fusable(
         return None
     if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and residual.dtype == x.dtype):
         return None
-    return operators.Stage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
+    return operators.ConvNormStage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
 
 
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """Return act(norm(conv(x)) + residual) with as few operators as possible; `residual` can be None."""
-    stage = fusable(conv, norm, act, x, residual) if native.takes(x) else None
+    stage = fusable(conv, norm, act, x, residual) if native.supports(x) else None
     if stage is not None:
-        return operators.convolve_and_normalize(x, stage, residual)
+        return operators.conv_batch_norm(x, stage, residual)
     y = conv(x)
     if is_plain(norm, BatchNorm) and norm._act is None:
         name = _activation_name(act)
@@ -309,21 +309,21 @@ def _same_shape_and_dtype(x: Tensor, y: Tensor) -> bool:
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """Return x + y for two tensors N x C x H x W."""
-    return operators.add(x, y) if native.takes(x) and _same_shape_and_dtype(x, y) else x + y
+    return operators.add(x, y) if native.supports(x) and _same_shape_and_dtype(x, y) else x + y
 
 
 def relu(x: Tensor) -> Tensor:
-    return operators.activate(x, "relu") if native.takes(x) else F.relu(x)
+    return operators.activate(x, "relu") if native.supports(x) else F.relu(x)
 
 
 def add_relu(x: Tensor, y: Tensor) -> Tensor:
     """Return ReLU(x + y) for two tensors N x C x H x W."""
-    return operators.add(x, y, "relu") if native.takes(x) and _same_shape_and_dtype(x, y) else F.relu(x + y)
+    return operators.add(x, y, "relu") if native.supports(x) and _same_shape_and_dtype(x, y) else F.relu(x + y)
 
 
 def concat(parts: Sequence[Tensor]) -> Tensor:
     """Concatenate tensors N x C x H x W along the channel axis."""
-    known = native.takes(parts[0]) and all(part.dtype == parts[0].dtype and 0 not in part.shape for part in parts)
+    known = native.supports(parts[0]) and all(part.dtype == parts[0].dtype and 0 not in part.shape for part in parts)
     return operators.concat(parts) if known else paddle.concat(list(parts), axis=1)
 
 
@@ -341,17 +341,17 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 
 def shuffled_concat(parts: Sequence[Tensor]) -> Tensor:
     """Return channel_shuffle(concat(parts), len(parts)) for tensors N x C x H x W of equal shape."""
-    if native.takes(parts[0]) and all(_same_shape_and_dtype(parts[0], part) for part in parts):
+    if native.supports(parts[0]) and all(_same_shape_and_dtype(parts[0], part) for part in parts):
         return operators.concat(parts, shuffled=True)
     return channel_shuffle(paddle.concat(list(parts), axis=1), len(parts))
 
 
 def halve(x: Tensor) -> tuple[Tensor, Tensor]:
     """Split N x C x H x W, C even, into the first and the second half of its channels."""
-    return operators.halve(x) if native.takes(x) else tuple(paddle.split(x, 2, axis=1))
+    return operators.split_halves(x) if native.supports(x) else tuple(paddle.split(x, 2, axis=1))
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
     """Return x * gate for x: N x C x H x W and gate: N x C x 1 x 1."""
-    known = native.takes(x) and gate.shape == [*x.shape[:2], 1, 1] and gate.dtype == x.dtype
+    known = native.supports(x) and gate.shape == [*x.shape[:2], 1, 1] and gate.dtype == x.dtype
     return operators.scale_channels(x, gate) if known else x * gate

@@ -1,12 +1,13 @@
-"""The native training path: PaddlePaddle's networks on the CPU through its own oneDNN, channels-last.
+"""Native CPU operators: training on the CPU with kernels in C++ and channels-last memory.
 
-PaddlePaddle's CPU operators are slow to train with, depthwise convolutions above all. Here are operators of our own
-over the oneDNN library that its wheel carries. The networks know nothing of it: the shared layers ask `takes(x)` and
-use `ppzoo.native.operators` where it is true. Tensors keep their logical order, N x C x H x W; only their memory is
-channels-last, so that all of PaddlePaddle's operators may stand between ours.
+PaddlePaddle's own CPU operators are slow in training, depthwise convolutions most of all. The operators here use
+kernels of this package and the oneDNN library of PaddlePaddle's wheel. The networks do not depend on them: the shared
+layers check `supports(x)` and call `ppzoo.native.operators` if it is true. Tensors keep their logical layout,
+N x C x H x W; only their memory is channels-last, so that PaddlePaddle's operators can be used on them at any point.
 
-Static programs (`to_static`, `jit.save`), mixed precision, other types than float32 and other devices than the CPU
-always take PaddlePaddle's operators.
+PaddlePaddle's operators are always used for static programs (`to_static`, `jit.save`), mixed precision, types other
+than float32, devices other than the CPU, and on platforms other than Linux on x86-64 with AVX2. README.md describes the
+layers of the code and how to add an operator.
 """
 
 from __future__ import annotations
@@ -21,71 +22,73 @@ from ppzoo.errors import ConfigError, DeviceError
 logger = logging.getLogger("ppzoo")
 
 Mode = Literal["auto", "on", "off"]
-VARIABLE = "PPZOO_NATIVE"
+MODE_VARIABLE = "PPZOO_NATIVE"
 
-_active = False
+_enabled = False
 _loaded = False
-_refusal: str | None = None
+_unavailable_reason: str | None = None
 
 
-def _fits(x: Any, axes: int) -> bool:
-    """`operators.fits`, which stands here once the operators are loaded."""
+def _is_supported(x: Any, ndim: int) -> bool:
+    """Placeholder for `operators.is_supported`, which replaces it when the operators are loaded."""
     return False
 
 
-def activate(mode: Mode = "auto") -> bool:
-    """Use the native operators from here on, or PaddlePaddle's, and answer which it is.
+def set_mode(mode: Mode = "auto") -> bool:
+    """Select the native operators or PaddlePaddle's for this process, and return whether the native ones are used.
 
     Args:
-        mode: "on", "off", or "auto": on where it is possible. `PPZOO_NATIVE` in the environment goes before it.
-            The first activation on a machine compiles the operators.
+        mode: "on", "off", or "auto", which uses the native operators if they are available. The environment variable
+            `PPZOO_NATIVE` overrides it. The first use on a machine compiles the operators.
 
     Raises:
-        ConfigError: another mode.
-        DeviceError: "on" where the operators cannot be used.
+        ConfigError: the mode is not one of these.
+        DeviceError: the mode is "on" and the native operators are not available.
     """
-    global _active
-    origin, asked = (VARIABLE, os.environ[VARIABLE]) if os.environ.get(VARIABLE) else ("Global.native", str(mode))
-    if asked not in get_args(Mode):
-        raise ConfigError(f"{origin}: expected auto, on or off, got {asked!r}")
-    _active = False
-    if asked != "off":
-        refusal = _load()
-        if refusal is not None and asked == "on":
-            raise DeviceError(f"{origin}: expected operators that can be used, got: {refusal}; or set it to auto")
-        if refusal is not None:
-            logger.info("native CPU operators are not used: %s", refusal)
-        _active = refusal is None
-    return _active
+    global _enabled
+    origin, requested = (
+        (MODE_VARIABLE, os.environ[MODE_VARIABLE]) if os.environ.get(MODE_VARIABLE) else ("Global.native", str(mode))
+    )
+    if requested not in get_args(Mode):
+        raise ConfigError(f"{origin}: expected auto, on or off, got {requested!r}")
+    _enabled = False
+    if requested != "off":
+        reason = _load()
+        if reason is not None and requested == "on":
+            raise DeviceError(f"{origin}: native CPU operators are not available: {reason}; set it to auto or off")
+        if reason is not None:
+            logger.info("using PaddlePaddle's CPU operators: native operators are not available: %s", reason)
+        _enabled = reason is None
+    return _enabled
 
 
-def active() -> bool:
-    """Whether the native operators are in use."""
-    return _active
+def is_enabled() -> bool:
+    """Return whether the native operators are used."""
+    return _enabled
 
 
-def takes(x: Any, axes: int = 4) -> bool:
-    """Whether the native operators are to compute on `x` now, which must be a tensor of `axes` axes."""
-    return _active and _fits(x, axes)
+def supports(x: Any, ndim: int = 4) -> bool:
+    """Return whether the native operators are used for the tensor `x`, which must have `ndim` dimensions."""
+    return _enabled and _is_supported(x, ndim)
 
 
 def _load() -> str | None:
-    """Why the operators cannot be used, or None once they are loaded."""
-    global _loaded, _refusal, _fits
+    """Load the operators; return None, or the reason why they are not available."""
+    global _loaded, _unavailable_reason, _is_supported
     import paddle
 
     if not paddle.get_device().startswith("cpu"):
-        return f"they are for the CPU, and the device is {paddle.get_device()}"
-    if not _loaded and _refusal is None:
+        return f"the device is {paddle.get_device()}"
+    if not _loaded and _unavailable_reason is None:
         from ppzoo.native import compilation
 
         try:
             compilation.load()
         except compilation.NativeUnavailableError as unavailable:
-            _refusal = str(unavailable)
+            _unavailable_reason = str(unavailable)
         else:
-            from ppzoo.native.operators import fits
+            from ppzoo.native.operators import is_supported
 
-            _fits, _loaded = fits, True
-            gc.freeze()  # the collector need not walk all that PaddlePaddle's import made again and again
-    return _refusal
+            _is_supported, _loaded = is_supported, True
+            gc.freeze()  # excludes the many objects of PaddlePaddle's import from garbage collection
+    return _unavailable_reason

@@ -1,20 +1,21 @@
-"""Compiling the operators once and loading them.
+"""Compiling the native operators once per machine, and loading them.
 
-The library lies in `$PPZOO_HOME/native/KEY`, where the key stands for all that it depends on: PaddlePaddle, the
-sources, the compiler and its options, and the processor. A process that finds none builds one while others wait, and
-puts it into its place complete. One that is damaged or cannot be loaded is built again, once; `library` tells which
-may be opened at all.
+The library is `$PPZOO_HOME/native/KEY/ppzoo_native.so`. KEY is a hash of everything that the library depends on:
+PaddlePaddle, the sources, the compiler and its options, and the processor. If there is no library, one process compiles
+it while others wait for a lock, and moves it into place when it is complete. A library that is damaged or cannot be
+loaded is compiled again, once. `library.py` checks which files can be trusted.
 """
 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,46 +23,89 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppzoo import locks
 from ppzoo.files import make_folder
 from ppzoo.host import cache_home, instruction_sets
-from ppzoo.native.library import is_intact, publish, untrusted
+from ppzoo.native.library import find_trust_problem, is_intact, publish
 
 logger = logging.getLogger("ppzoo")
 
 SOURCES = Path(__file__).parent / "src"
+KERNELS, OPS = "kernels", "ops"  # folders below SOURCES
 LIBRARY = "ppzoo_native.so"
-# Contracting a product and a sum into one instruction is the only liberty with arithmetic.
+REQUIRED_INSTRUCTION_SETS = {"avx2", "fma"}
+ONEDNN_MAJOR_VERSION = 3
+COMMON_OPTIONS = ["-std=c++17", "-fPIC", "-Wall", "-Wextra"]
+# The only deviation from strict floating-point arithmetic is FMA: a product and a sum become one instruction.
 KERNEL_OPTIONS = ["-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-GLUE_OPTIONS = ["-O1", "-w", "-DPADDLE_WITH_CUSTOM_KERNEL"]
-WIDE_VECTORS = ["-mprefer-vector-width=512"]
-KNOWN_ONEDNN = 3
+AVX512_OPTIONS = ["-mprefer-vector-width=512"]
+# These files spend no time in their own code, but most of the compile time in PaddlePaddle's headers.
+OPS_OPTIONS = ["-O1", "-DPADDLE_WITH_CUSTOM_KERNEL"]
 
 
 class NativeUnavailableError(Exception):
-    """The operators cannot be had here; the text says why."""
+    """The native operators are not available; the message is the reason."""
 
 
 def load() -> None:
-    """Make the operators known to PaddlePaddle, building them first where there is no usable library.
+    """Register the operators with PaddlePaddle, and compile them first if there is no usable library.
 
     Raises:
-        Unavailable: no compiler, a PaddlePaddle that is not known, a failed build, or a place that others may write.
+        NativeUnavailableError: the platform is not supported, there is no compiler, this PaddlePaddle has no supported
+            oneDNN, the compilation failed, or other users can write to the library.
     """
-    from paddle.base import core
-
+    require_supported_platform()
     libraries = _paddle_libraries()
-    _require_known_onednn(libraries)
+    _require_supported_onednn(libraries)
     compiler = _compiler()
     library = cache_home().absolute() / "native" / _key(compiler) / LIBRARY
     _require_trusted(library)
-    if not _loads(library):  # else there is nothing to lock, and nothing to write
+    if not _loads(library):  # no lock is needed, and nothing is written, if it does
         with _locked(library.parent):
             _require_trusted(library)
             if not _loads(library):
                 _build(compiler, libraries, library)
                 if not _loads(library):
                     raise NativeUnavailableError(f"{library}: expected a library that loads, got one that does not")
-    core.load_op_meta_info_and_register_op(str(library))
+    from ppzoo.native.paddle_internals import load_op_library
+
+    load_op_library(str(library))
+
+
+def require_supported_platform() -> None:
+    """Check that the operators can be compiled and run here: Linux on x86-64 with AVX2.
+
+    Raises:
+        NativeUnavailableError: they cannot.
+    """
+    if sys.platform != "linux":
+        raise NativeUnavailableError(f"expected Linux, got {sys.platform}")
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise NativeUnavailableError(f"expected an x86-64 processor, got {platform.machine()}")
+    missing = REQUIRED_INSTRUCTION_SETS.difference(instruction_sets().split())
+    if missing:
+        raise NativeUnavailableError(
+            f"expected a processor with AVX2 and FMA, got one without {' and '.join(sorted(missing))}"
+        )
+
+
+def compile_options(source: Path) -> list[str]:
+    """Return the compiler's options for a source file in one of the folders `ops` and `kernels`."""
+    options = [*COMMON_OPTIONS, f"-I{SOURCES}"]
+    if source.parent.name == OPS:
+        include = _paddle_folder() / "include"
+        # As system headers, so that the compiler does not warn about PaddlePaddle's code.
+        return [*options, *OPS_OPTIONS, "-isystem", str(include), "-isystem", str(include / "third_party")]
+    return [*options, *_kernel_options()]
+
+
+def source_files() -> list[Path]:
+    """Return the files to compile; those that take the longest come first."""
+    return [*sorted((SOURCES / OPS).glob("*.cc")), *sorted((SOURCES / KERNELS).glob("*.cc"))]
+
+
+def _kernel_options() -> list[str]:
+    return [*KERNEL_OPTIONS, *(AVX512_OPTIONS if "avx512f" in instruction_sets().split() else [])]
 
 
 def _paddle_folder() -> Path:
@@ -71,28 +115,27 @@ def _paddle_folder() -> Path:
 
 
 def _paddle_libraries() -> list[Path]:
-    """PaddlePaddle itself, its oneDNN and its OpenMP."""
+    """Return the libraries of PaddlePaddle itself, its oneDNN and its OpenMP."""
     root = _paddle_folder()
     found = [root / "base" / "libpaddle.so"]
     for pattern in ("libdnnl.so.*", "libiomp5.so"):
         found += sorted((root / "libs").glob(pattern))[:1]
     missing = [str(path) for path in found if not path.exists()]
     if len(found) < 3 or missing:
-        raise NativeUnavailableError("this PaddlePaddle carries no oneDNN for the CPU")
+        raise NativeUnavailableError("this PaddlePaddle has no oneDNN for the CPU")
     return found
 
 
-def _require_known_onednn(libraries: list[Path]) -> None:
+def _require_supported_onednn(libraries: list[Path]) -> None:
     class Version(ctypes.Structure):
         _fields_ = [(part, ctypes.c_int) for part in ("major", "minor", "patch")]
 
-    ask = ctypes.CDLL(str(libraries[1])).dnnl_version
-    ask.restype = ctypes.POINTER(Version)
-    version = ask().contents
-    if version.major != KNOWN_ONEDNN:
-        raise NativeUnavailableError(
-            f"PaddlePaddle's oneDNN is {version.major}.{version.minor}.{version.patch}; version {KNOWN_ONEDNN} is known"
-        )
+    function = ctypes.CDLL(str(libraries[1])).dnnl_version
+    function.restype = ctypes.POINTER(Version)
+    version = function().contents
+    if version.major != ONEDNN_MAJOR_VERSION:
+        found = f"{version.major}.{version.minor}.{version.patch}"
+        raise NativeUnavailableError(f"expected oneDNN {ONEDNN_MAJOR_VERSION} in PaddlePaddle, got {found}")
 
 
 def _compiler() -> str:
@@ -101,10 +144,6 @@ def _compiler() -> str:
     if path is None:
         raise NativeUnavailableError(f"no C++ compiler ({name} is not on PATH; install g++ or set CXX)")
     return path
-
-
-def _options() -> list[str]:
-    return [*KERNEL_OPTIONS, *(WIDE_VECTORS if "avx512f" in instruction_sets() else [])]
 
 
 def _key(compiler: str) -> str:
@@ -118,85 +157,84 @@ def _key(compiler: str) -> str:
         str(_paddle_folder()),
         version,
         instruction_sets(),
-        *_options(),
+        *COMMON_OPTIONS,
+        *_kernel_options(),
+        *OPS_OPTIONS,
     ):
         digest.update(text.encode() + b"\0")
-    for path in sorted(SOURCES.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(path for folder in (OPS, KERNELS) for path in (SOURCES / folder).glob("*.*")):
+        digest.update(f"{path.parent.name}/{path.name}".encode() + b"\0" + path.read_bytes())
     return f"paddle-{paddle.__version__}-{digest.hexdigest()[:16]}"
 
 
 def _require_trusted(library: Path) -> None:
-    reason = untrusted(library)
-    if reason is not None:
-        raise NativeUnavailableError(reason)
+    problem = find_trust_problem(library)
+    if problem is not None:
+        raise NativeUnavailableError(problem)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold `folder`, which is created if it is missing, for this process alone."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    """Lock `folder`, which is created if it does not exist."""
     try:
         make_folder(folder)
-        handle = os.open(folder / "lock", flags, 0o600)
+        lock = locks.hold(folder / "lock", blocking=True, mode=0o600)
     except OSError as error:
         raise NativeUnavailableError(
-            f"{folder}: expected a folder that can be written ({error.strerror}); set PPZOO_HOME"
+            f"{folder}: expected a writable folder ({error.strerror}); set PPZOO_HOME"
         ) from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     except OSError as error:
         raise NativeUnavailableError(f"cannot build in {folder}: {error.strerror}") from None
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def _loads(library: Path) -> bool:
-    """Whether a library is intact, which opening it needs, and can be opened."""
+    """Return whether a library is intact (opening a truncated one can end the process) and can be opened."""
     if not is_intact(library):
         return False
     try:
-        return ctypes.CDLL(str(library)).ppzoo_onednn_version() // 10000 == KNOWN_ONEDNN
+        return ctypes.CDLL(str(library)).ppzoo_onednn_version() // 10000 == ONEDNN_MAJOR_VERSION
     except (OSError, AttributeError):
         return False
 
 
 def _build(compiler: str, libraries: list[Path], library: Path) -> None:
-    logger.info("compiling ppzoo's CPU operators into %s (once for this machine, about half a minute) ...", library)
+    logger.info("compiling native CPU operators into %s (once per machine, about half a minute) ...", library)
     started = time.perf_counter()
-    include = _paddle_folder() / "include"
-    paddle_headers = [f"-I{include}", f"-I{include / 'third_party'}"]
-    for killed in library.parent.glob(".build-*"):
-        shutil.rmtree(killed, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=library.parent) as place:
+    for abandoned in library.parent.glob(".build-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=library.parent) as folder:
 
         def compile_one(source: Path) -> str:
-            glue = source.stem.endswith("operators")
-            options = [*GLUE_OPTIONS, *paddle_headers] if glue else _options()
-            made = str(Path(place) / f"{source.stem}.o")
-            _run([compiler, "-std=c++17", "-fPIC", *options, "-c", str(source), "-o", made], place)
-            return made
+            target = str(Path(folder) / f"{source.stem}.o")
+            _run([compiler, *compile_options(source), "-c", str(source), "-o", target], folder)
+            return target
 
-        sources = sorted(SOURCES.glob("*.cc"), key=lambda path: not path.stem.endswith("operators"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, sources))
+            objects = list(pool.map(compile_one, source_files()))
         rpaths = [f"-Wl,-rpath,{folder}" for folder in sorted({str(path.parent) for path in libraries})]
-        # Without -fopenmp here: oneDNN's and our threads are then one pool, that of PaddlePaddle's own OpenMP.
-        made = Path(place) / LIBRARY
-        _run([compiler, "-shared", *objects, "-o", str(made), *map(str, libraries), *rpaths], place)
-        publish(made, library)
+        # Linked without -fopenmp, so that oneDNN and the kernels share the threads of PaddlePaddle's OpenMP.
+        target = Path(folder) / LIBRARY
+        _run([compiler, "-shared", *objects, "-o", str(target), *map(str, libraries), *rpaths], folder)
+        publish(target, library)
     logger.info("compiled in %.0f s", time.perf_counter() - started)
 
 
-def _run(command: list[str], place: str | None = None) -> str:
-    """What the compiler prints; its temporary files go to `place`, as TMPDIR may be small or full."""
-    environment = {**os.environ, **({"TMPDIR": place} if place else {})}
+def _run(command: list[str], temporary_folder: str | None = None) -> str:
+    """Run the compiler and return its output.
+
+    Args:
+        temporary_folder: for its temporary files, as TMPDIR can be small or full.
+    """
+    environment = {**os.environ, **({"TMPDIR": temporary_folder} if temporary_folder else {})}
     name = Path(command[0]).name
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment)
     except OSError as error:
-        raise NativeUnavailableError(f"{name} cannot be run: {error.strerror}") from None
+        raise NativeUnavailableError(f"cannot run {name}: {error.strerror}") from None
     if done.returncode < 0:
         raise NativeUnavailableError(f"{name} was killed by signal {-done.returncode}")
     if done.returncode:

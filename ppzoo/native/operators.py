@@ -1,10 +1,10 @@
 """The native operators as functions of tensors N x C x H x W.
 
-Their memory is channels-last: `nhwc` makes a view of it, which costs nothing where the tensor came from one of these
-functions and a copy where it did not, and the answer is a view back. Callers have asked `ppzoo.native.takes` before.
+Their memory is channels-last: `to_nhwc` returns a view of a tensor that one of these functions returned, and a copy of
+any other tensor; results are views with the logical layout N x C x H x W. Callers check `ppzoo.native.supports` before.
 
-Every function raises ValueError for tensors whose shapes, types or options do not go together, as PaddlePaddle's do,
-and has no second derivative: computing one raises NotImplementedError.
+All functions raise ValueError for tensors whose shapes, types or options do not match, as PaddlePaddle's do. They have
+no second derivative: computing one raises NotImplementedError.
 """
 
 from __future__ import annotations
@@ -13,48 +13,50 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import paddle
-from paddle import Tensor, _C_ops
-from paddle.base import core, framework
-from paddle.jit.sot.psdb import in_sot
+from paddle import Tensor
 
-# The numbers of `Activation` in src/kernels.h.
-ACTIVATIONS = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
-# Those that are found again from their result, as the gradient of a norm with a residual needs.
-INVERTIBLE = {None, "relu", "relu6"}
-# Places that a window of `max_pool` may have.
-MOST_PLACES = 256
-# Channels that a depthwise convolution of an inverted residual must have: a vector of the widest kind.
-FEWEST_CHANNELS = 16
-_NO_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
+from ppzoo.native.paddle_internals import NO_AMP as _NO_AMP
+from ppzoo.native.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, transpose
+from ppzoo.native.paddle_internals import run_custom_op as _run
 
-_run = core.eager._run_custom_op
+# The values of `Activation` in src/kernels/activation.h.
+ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
+# Activations whose derivative follows from their output, as the gradient of a norm with a residual requires.
+INVERTIBLE_ACTIVATIONS = {None, "relu", "relu6"}
+# The maximum number of elements of a window of `max_pool`: their indices are stored in one byte.
+MAX_POOL_WINDOW = 256
+# The minimum number of channels of the depthwise convolution in an inverted residual: one vector of AVX-512.
+MIN_DEPTHWISE_CHANNELS = 16
+
+_POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
 _FLOAT32 = paddle.float32
-_NO_AMP = core.AmpLevel.O0
 
 
-def fits(x: Tensor, axes: int) -> bool:
-    """Whether the operators can compute on `x`, which must hold elements, in dygraph and without mixed precision."""
+def is_supported(x: Tensor, ndim: int) -> bool:
+    """Return whether the operators can compute on `x`: not empty, float32, on the CPU, in dygraph and without AMP."""
     return (
-        framework.in_dygraph_mode()
+        in_dygraph_mode()
         and not in_sot()
-        and x.ndim == axes
+        and x.ndim == ndim
         and 0 not in x.shape
         and x.dtype == _FLOAT32
         and x.place.is_cpu_place()
-        and framework._dygraph_tracer()._amp_level == _NO_AMP
+        and dygraph_tracer()._amp_level == _NO_AMP
     )
 
 
-def nhwc(x: Tensor) -> Tensor:
-    return _run("ppzoo_channels_last", x)[0] if x.is_contiguous() else _C_ops.transpose(x, [0, 2, 3, 1])
+def to_nhwc(x: Tensor) -> Tensor:
+    """Return N x C x H x W as a contiguous N x H x W x C."""
+    return _run("ppzoo_channels_last", x)[0] if x.is_contiguous() else transpose(x, [0, 2, 3, 1])
 
 
-def nchw(x: Tensor) -> Tensor:
-    return _C_ops.transpose(x, [0, 3, 1, 2])
+def to_nchw(x: Tensor) -> Tensor:
+    """Return N x H x W x C as a view N x C x H x W."""
+    return transpose(x, [0, 3, 1, 2])
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]) -> Tensor:
-    """Convolution of N x C x H x W.
+    """Return the convolution of N x C x H x W.
 
     Args:
         weight: O x C/groups x KH x KW.
@@ -63,23 +65,23 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
     """
     need_dx = not x.stop_gradient
     if bias is None:
-        return nchw(_run("ppzoo_conv", nhwc(x), weight, geometry, need_dx)[0])
-    return nchw(_run("ppzoo_conv_bias", nhwc(x), weight, bias, geometry, need_dx)[0])
+        return to_nchw(_run("ppzoo_conv", to_nhwc(x), weight, geometry, need_dx)[0])
+    return to_nchw(_run("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x weight + bias, of N x in, in x out and out."""
+    """Return x weight + bias, with x N x in, weight in x out and bias of size out."""
     return _run("ppzoo_linear", x, weight, bias, not x.stop_gradient)[0]
 
 
-class Stage(NamedTuple):
+class ConvNormStage(NamedTuple):
     """A convolution without bias, batch norm in training and an activation.
 
     Attributes:
         weight: O x C/groups x KH x KW.
-        norm: scale, offset, running mean and running variance; the last two move towards the batch's.
+        norm: scale, offset, running mean and running variance; the last two are updated in place.
         geometry: strides, paddings (top, bottom, left, right), dilations, groups: nine numbers.
-        activation: one of `ACTIVATIONS`; with a residual, one of `INVERTIBLE`.
+        activation: a key of `ACTIVATION_CODES`; with a residual, one of `INVERTIBLE_ACTIVATIONS`.
     """
 
     weight: Tensor
@@ -90,43 +92,50 @@ class Stage(NamedTuple):
     activation: str | None
 
 
-def convolve_and_normalize(x: Tensor, stage: Stage, residual: Tensor | None = None) -> Tensor:
-    """activation(batch_norm(convolution(x)) + residual) in training, one operator."""
+def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = None) -> Tensor:
+    """Return activation(batch_norm(convolution(x)) + residual) in training, computed by one operator."""
     weight, norm, geometry, momentum, epsilon, activation = stage
-    need_dx, act = not x.stop_gradient, ACTIVATIONS[activation]
+    need_dx, act = not x.stop_gradient, ACTIVATION_CODES[activation]
     if residual is None:
-        out = _run("ppzoo_conv_norm", nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
+        out = _run("ppzoo_conv_norm", to_nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
     else:
-        operands = nhwc(x), weight, nhwc(residual), *norm
+        operands = to_nhwc(x), weight, to_nhwc(residual), *norm
         out = _run("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
-    return nchw(out[0])
+    return to_nchw(out[0])
 
 
-def is_inverted_residual(stages: Sequence[Stage], shortcut: bool) -> bool:
-    """Whether `inverted_residual` can compute three stages."""
+def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:
+    """Return whether `inverted_residual` can compute these three stages."""
     first, second, third = stages
     return (
         _is_pointwise(first)
-        and second.geometry[-1] == second.weight.shape[0] >= FEWEST_CHANNELS
+        and second.geometry[-1] == second.weight.shape[0] >= MIN_DEPTHWISE_CHANNELS
         and _is_pointwise(third)
         and not (shortcut and third.activation)
     )
 
 
-def _is_pointwise(stage: Stage) -> bool:
-    return stage.weight.shape[2:] == [1, 1] and stage.geometry == _NO_GEOMETRY
+def _is_pointwise(stage: ConvNormStage) -> bool:
+    return stage.weight.shape[2:] == [1, 1] and stage.geometry == _POINTWISE_GEOMETRY
 
 
-def inverted_residual(x: Tensor, stages: Sequence[Stage], *, shortcut: bool) -> Tensor:
-    """Three stages one after the other, to which `shortcut` adds x: 1x1, depthwise, 1x1; one operator."""
+def inverted_residual(x: Tensor, stages: Sequence[ConvNormStage], *, shortcut: bool) -> Tensor:
+    """Return an inverted residual, computed by one operator.
+
+    Args:
+        stages: 1x1, depthwise and 1x1 convolution.
+        shortcut: add x to the output.
+    """
     weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
-    attributes = geometries[1], [ACTIVATIONS[name] for name in activations], shortcut, not x.stop_gradient
+    attributes = geometries[1], [ACTIVATION_CODES[name] for name in activations], shortcut, not x.stop_gradient
     tensors = [list(column) for column in zip(*norms, strict=True)]
-    out = _run("ppzoo_inverted_residual", nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons))
-    return nchw(out[0])
+    out = _run(
+        "ppzoo_inverted_residual", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
+    )
+    return to_nchw(out[0])
 
 
-def normalize(
+def batch_norm(
     x: Tensor,
     norm: Sequence[Tensor],
     *,
@@ -135,59 +144,65 @@ def normalize(
     activation: str | None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """activation(batch_norm(x) + residual) in training; `norm` and `activation` as in `Stage`."""
-    act = ACTIVATIONS[activation]
+    """Return activation(batch_norm(x) + residual) in training; `norm` and `activation` as in `ConvNormStage`."""
+    act = ACTIVATION_CODES[activation]
     if residual is None:
-        return nchw(_run("ppzoo_norm", nhwc(x), *norm, momentum, epsilon, act)[0])
-    return nchw(_run("ppzoo_norm_add", nhwc(x), nhwc(residual), *norm, momentum, epsilon, act)[0])
+        return to_nchw(_run("ppzoo_norm", to_nhwc(x), *norm, momentum, epsilon, act)[0])
+    return to_nchw(_run("ppzoo_norm_add", to_nhwc(x), to_nhwc(residual), *norm, momentum, epsilon, act)[0])
 
 
-def normalize_by_running(
+def batch_norm_inference(
     x: Tensor, norm: Sequence[Tensor], *, epsilon: float, activation: str | None, residual: Tensor | None = None
 ) -> Tensor:
-    """activation(batch_norm(x) + residual) with the running mean and variance; it has no gradient."""
-    other = None if residual is None else nhwc(residual)
-    return nchw(_run("ppzoo_affine", nhwc(x), other, *norm, epsilon, ACTIVATIONS[activation])[0])
+    """Return activation(batch_norm(x) + residual) with the running mean and variance. It has no gradient."""
+    other = None if residual is None else to_nhwc(residual)
+    return to_nchw(_run("ppzoo_norm_inference", to_nhwc(x), other, *norm, epsilon, ACTIVATION_CODES[activation])[0])
 
 
 def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
-    """Maxima of N x C x H x W.
+    """Return the max pooling of N x C x H x W.
 
     Args:
         geometry: kernel, strides, paddings (top, bottom, left, right), ceil_mode: nine numbers; or, for adaptive
-            pooling, the two sizes of the output. At most `MOST_PLACES` places in a window.
+            pooling, the two sizes of the output. A window has at most `MAX_POOL_WINDOW` elements.
     """
-    return nchw(_run("ppzoo_max_pool", nhwc(x), geometry)[0])
+    return to_nchw(_run("ppzoo_max_pool", to_nhwc(x), geometry)[0])
 
 
 def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Tensor:
-    """Means of N x C x H x W; `geometry` as in `max_pool`, `padded`: whether paddings count as values."""
-    return nchw(_run("ppzoo_average_pool", nhwc(x), geometry, padded)[0])
+    """Return the average pooling of N x C x H x W.
+
+    Args:
+        geometry: as in `max_pool`.
+        padded: count paddings in the divisor.
+    """
+    return to_nchw(_run("ppzoo_average_pool", to_nhwc(x), geometry, padded)[0])
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:
-    return nchw(_run("ppzoo_activate", nhwc(x), ACTIVATIONS[activation])[0])
+    """Return activation(x)."""
+    return to_nchw(_run("ppzoo_activate", to_nhwc(x), ACTIVATION_CODES[activation])[0])
 
 
 def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
-    """activation(x + y) of two tensors of the same shape."""
-    return nchw(_run("ppzoo_add_activate", nhwc(x), nhwc(y), ACTIVATIONS[activation])[0])
+    """Return activation(x + y) of two tensors of the same shape."""
+    return to_nchw(_run("ppzoo_add_activate", to_nhwc(x), to_nhwc(y), ACTIVATION_CODES[activation])[0])
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
-    """x * gate, with `gate` N x C x 1 x 1."""
-    return nchw(_run("ppzoo_scale_channels", nhwc(x), gate.reshape(gate.shape[:2]))[0])
+    """Return x * gate, with `gate` N x C x 1 x 1."""
+    return to_nchw(_run("ppzoo_scale_channels", to_nhwc(x), gate.reshape(gate.shape[:2]))[0])
 
 
 def concat(parts: Sequence[Tensor], *, shuffled: bool = False) -> Tensor:
-    """`parts` joined along the channels: one after the other, or dealt out in turn where `shuffled`."""
-    return nchw(_run("ppzoo_join", [nhwc(part) for part in parts], shuffled)[0])
+    """Return the concatenation of `parts` along the channels; with `shuffled`, followed by a channel shuffle."""
+    return to_nchw(_run("ppzoo_concat", [to_nhwc(part) for part in parts], shuffled)[0])
 
 
-def halve(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the second half of the channels."""
-    first, second = _run("ppzoo_halve", nhwc(x))
-    return nchw(first), nchw(second)
+def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the second half of the channels."""
+    first, second = _run("ppzoo_split_halves", to_nhwc(x))
+    return to_nchw(first), to_nchw(second)
 
 
 def momentum_step(
@@ -200,38 +215,38 @@ def momentum_step(
     mu: float,
     nesterov: bool,
 ) -> None:
-    """One step of Momentum with an L2 penalty in place, all tensors contiguous; a rate and a decay for each parameter.
+    """Perform one step of Momentum with an L2 penalty in place, with one learning rate and decay per parameter.
 
     v = mu v + (g + decay w); w = w - rate v, or w - rate ((g + decay w) + mu v) with `nesterov`.
 
     Raises:
-        ValueError: tensors, rates or decays of different counts or shapes, or parameters or velocities that are views.
+        ValueError: counts or shapes of the arguments differ, or a parameter or velocity is a strided view.
     """
     _require_contiguous([*parameters, *velocities])
     _run("ppzoo_momentum", list(parameters), list(gradients), list(velocities), list(rates), list(decays), mu, nesterov)
 
 
-def blend(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
-    """average = keep average + take value in place, for pairs of tensors that `are_plain`.
+def update_ema(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
+    """Set average = keep average + take value in place, for pairs of tensors that `are_contiguous_float32`.
 
     Raises:
-        ValueError: another number or other shapes of values, or averages that are views.
+        ValueError: counts or shapes of the arguments differ, or an average is a strided view.
     """
     _require_contiguous(averages)
-    _run("ppzoo_blend", list(averages), list(values), keep, take)
+    _run("ppzoo_update_ema", list(averages), list(values), keep, take)
 
 
 def all_finite(values: Sequence[Tensor]) -> bool:
-    """Whether tensors that `are_plain` hold neither infinity nor NaN."""
+    """Return whether tensors that `are_contiguous_float32` contain neither infinity nor NaN."""
     return bool(_run("ppzoo_all_finite", list(values))[0])
 
 
 def _require_contiguous(tensors: Sequence[Tensor]) -> None:
-    """Refuse views to write to: PaddlePaddle hands an operator a copy of them."""
+    """Reject strided views, of which PaddlePaddle passes a copy to an operator: the update would be lost."""
     if not all(tensor.is_contiguous() for tensor in tensors):
         raise ValueError("expected contiguous tensors to update in place, got a strided view")
 
 
-def are_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether all are what the operators on lists of tensors take, of which there must be some."""
+def are_contiguous_float32(tensors: Sequence[Tensor]) -> bool:
+    """Return whether the operators on lists of tensors support these: at least one, float32 and contiguous."""
     return bool(tensors) and all(tensor.dtype == _FLOAT32 and tensor.is_contiguous() for tensor in tensors)

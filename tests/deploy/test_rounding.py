@@ -19,7 +19,7 @@ SETTINGS = {
 @pytest.fixture(autouse=True)
 def paddle_operators(monkeypatch):
     monkeypatch.setenv("PPZOO_NATIVE", "off")
-    native.activate()
+    native.set_mode()
 
 
 def badly_conditioned():

@@ -36,7 +36,7 @@ TRANSFORMS = [
 @pytest.fixture
 def stock():
     """PaddlePaddle's own operators, as PaddleClas computes."""
-    native.activate("off")
+    native.set_mode("off")
 
 
 @pytest.fixture

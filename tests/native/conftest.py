@@ -1,4 +1,4 @@
-"""The native operators, switched on for a test and off after it."""
+"""Fixtures that enable the native operators for a test, or disable them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ppzoo import native
 
 @pytest.fixture
 def native_on(monkeypatch):
-    """Compiles the operators where the machine has not got them yet."""
-    monkeypatch.delenv(native.VARIABLE, raising=False)
-    native.activate("on")
+    """Enable the native operators, which are compiled if this machine has no library."""
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
     yield
-    native.activate("off")
+    native.set_mode("off")
 
 
 @pytest.fixture
 def native_off(monkeypatch):
-    monkeypatch.setenv(native.VARIABLE, "off")
-    native.activate()
+    monkeypatch.setenv(native.MODE_VARIABLE, "off")
+    native.set_mode()

@@ -1,4 +1,4 @@
-"""What PaddlePaddle gives, and float64, where a shortcut would cost digits: edges, outliers, odd geometries."""
+"""Native operators against PaddlePaddle and float64 in edge cases: paddings, outliers, special values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def random(*shape: int) -> paddle.Tensor:
 
 
 def agree(ours, theirs, operands) -> None:
-    """Equal results and gradients; NaN where PaddlePaddle has NaN."""
+    """Compare outputs and gradients; NaN must be where PaddlePaddle has NaN."""
     found, expected = ours(*operands), theirs(*operands)
     assert found.shape == expected.shape
     dy = paddle.randn(expected.shape)
@@ -36,7 +36,7 @@ def agree(ours, theirs, operands) -> None:
 
 @pytest.mark.parametrize("kernel", [1, 2, 3])
 @pytest.mark.parametrize("size", [2, 3, 5])
-def test_average_pooling_of_a_window_that_does_not_cover_the_input_has_a_whole_gradient(size, kernel):
+def test_average_pooling_gradient_of_inputs_outside_the_window_is_zero(size, kernel):
     x = random(2, 5, size, size)
     agree(lambda x: native_layers.AvgPool2D(kernel, size)(x), lambda x: F.avg_pool2d(x, kernel, size), [x])
 
@@ -46,7 +46,7 @@ def test_average_pooling_of_a_window_that_does_not_cover_the_input_has_a_whole_g
     ("kernel", "stride", "padding"),
     [(2, 2, [0, 3, 0, 3]), (2, 2, [3, 0, 3, 0]), (3, 2, [1, 3, 4, 0]), (2, 3, [2, 2, 2, 2]), (2, 4, [1, 1, 1, 1])],
 )
-def test_pooling_with_unequal_paddings_and_windows_wholly_outside(kernel, stride, padding, ceil_mode):
+def test_pooling_with_unequal_paddings_and_windows_in_the_padding(kernel, stride, padding, ceil_mode):
     options = {"stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     x = [random(2, 5, 6, 7)]
     agree(native_layers.MaxPool2D(kernel, **options), paddle.nn.MaxPool2D(kernel, **options), x)
@@ -58,7 +58,7 @@ def test_pooling_with_unequal_paddings_and_windows_wholly_outside(kernel, stride
 @pytest.mark.parametrize("place", ["first", "last", "middle", "first image"])
 @pytest.mark.parametrize("size", [1e2, 1e4])
 @pytest.mark.parametrize("channels", [3, 96])
-def test_the_variance_is_exact_beside_outliers(channels, size, place):
+def test_variance_is_accurate_with_outliers(channels, size, place):
     x = np.random.default_rng(1).standard_normal((8, channels, 60, 60)).astype(np.float32)
     index = {"first": (0, 0, 0), "last": (-1, -1, -1), "middle": (4, 30, 30), "first image": (0, ..., slice(None))}[
         place
@@ -66,12 +66,12 @@ def test_the_variance_is_exact_beside_outliers(channels, size, place):
     x[index[0], :, index[1], index[2]] *= size
     running = paddle.zeros([channels]), paddle.zeros([channels])
     norm = paddle.ones([channels]), paddle.zeros([channels]), *running
-    operators.normalize(leaf(x), norm, momentum=0.0, epsilon=1e-5, activation=None)
+    operators.batch_norm(leaf(x), norm, momentum=0.0, epsilon=1e-5, activation=None)
     exact = x.astype(np.float64).var((0, 2, 3))
     np.testing.assert_allclose(running[1].numpy(), exact, rtol=2e-6)
 
 
-def test_slopes_at_the_kinks_are_paddlepaddles():
+def test_derivatives_at_the_kinks_match_paddlepaddle():
     agree(lambda x: operators.activate(x, "hardswish"), F.hardswish, [leaf([[[[-3.0, 3.0, 0.0, -4.0, 4.0]]]])])
 
 
@@ -80,7 +80,7 @@ def test_swish_of_large_negative_numbers_is_zero():
     agree(lambda x: operators.activate(x, "swish"), lambda x: x * F.sigmoid(x), [x])
 
 
-# Input, weights, strides, paddings: a filter beyond the input; nothing but padding under the filter; one channel with a
+# Input, weights, strides, paddings: a filter larger than the input; only padding under the filter; one channel with a
 # stride and one column of outputs.
 ODD = [
     ((2, 16, 2, 2), (16, 1, 3, 3), [2, 2], [0] * 4, 16),

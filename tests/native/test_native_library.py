@@ -1,4 +1,4 @@
-"""A compiled library is opened only if it is complete and nobody else can have written it; else it is built again."""
+"""A compiled library is opened only if it is complete and other users cannot have written it; else it is rebuilt."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from ppzoo.files import make_folder
 from ppzoo.native import compilation
-from ppzoo.native.library import digest_file, is_intact, publish, untrusted
+from ppzoo.native.library import digest_path, find_trust_problem, is_intact, publish
 
 AS_ROOT = os.geteuid() == 0
 
 
 @pytest.fixture
 def library(tmp_path):
-    """A published file where a library would lie."""
+    """A published file at the path of a library."""
     folder = tmp_path / "home" / "native" / "key"
     make_folder(folder)
     built = folder / "built"
@@ -27,17 +27,17 @@ def library(tmp_path):
     return folder / compilation.LIBRARY
 
 
-def test_what_was_published_is_intact_and_trusted(library):
-    assert is_intact(library) and untrusted(library) is None
+def test_published_library_is_intact_and_trusted(library):
+    assert is_intact(library) and find_trust_problem(library) is None
     assert sorted(path.name for path in library.parent.iterdir()) == [library.name, f"{library.name}.sha256"]
-    subprocess.run(["sha256sum", "-c", digest_file(library).name], cwd=library.parent, check=True, capture_output=True)
+    subprocess.run(["sha256sum", "-c", digest_path(library).name], cwd=library.parent, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "zeros at its end", "a flipped bit", "empty", "no digest", "no library"])
-def test_damage_is_detected(library, damage):
+def test_damaged_library_is_detected(library, damage):
     content = library.read_bytes()
     if damage == "no digest":
-        digest_file(library).unlink()
+        digest_path(library).unlink()
     elif damage == "no library":
         library.unlink()
     else:
@@ -53,63 +53,63 @@ def test_damage_is_detected(library, damage):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 80, b"\xff", b"0" * 64])
-def test_a_damaged_digest_is_detected(library, content):
-    digest_file(library).write_bytes(content)
+def test_damaged_digest_is_detected(library, content):
+    digest_path(library).write_bytes(content)
     assert not is_intact(library)
 
 
-def places(library: Path) -> dict[str, Path]:
+def trusted_paths(library: Path) -> dict[str, Path]:
     return {
         "library": library,
-        "digest": digest_file(library),
+        "digest": digest_path(library),
         "key": library.parent,
         "native": library.parent.parent,
         "home": library.parent.parent.parent,
     }
 
 
-@pytest.mark.parametrize("place", ["library", "digest", "key", "native", "home"])
+@pytest.mark.parametrize("name", ["library", "digest", "key", "native", "home"])
 @pytest.mark.parametrize("mode", [0o020, 0o002])
-def test_a_place_that_others_may_write_is_refused(library, place, mode):
-    path = places(library)[place]
+def test_path_writable_by_others_is_rejected(library, name, mode):
+    path = trusted_paths(library)[name]
     path.chmod(path.stat().st_mode | mode)
-    assert untrusted(library) == (
-        f"{path}: expected that only you may write it, got mode {path.stat().st_mode & 0o7777:o};"
+    assert find_trust_problem(library) == (
+        f"{path}: expected a file that only you can write, got mode {path.stat().st_mode & 0o7777:o};"
         " run `chmod go-w`, or set PPZOO_HOME"
     )
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="needs root")
-@pytest.mark.parametrize("place", ["library", "digest", "key", "native", "home"])
-def test_a_place_of_another_user_is_refused(library, place):
-    path = places(library)[place]
+@pytest.mark.parametrize("name", ["library", "digest", "key", "native", "home"])
+def test_path_of_another_user_is_rejected(library, name):
+    path = trusted_paths(library)[name]
     os.chown(path, 54321, -1)
-    assert untrusted(library) == (
-        f"{path}: expected it to belong to you or root, got one of user 54321; set PPZOO_HOME"
+    assert find_trust_problem(library) == (
+        f"{path}: expected a file owned by you or root, got one owned by user 54321; set PPZOO_HOME"
     )
 
 
-def test_a_sticky_folder_is_trusted_and_so_are_links_to_trusted_places(library, tmp_path):
+def test_sticky_folders_and_links_to_trusted_folders_are_trusted(library, tmp_path):
     (tmp_path / "home").chmod(0o1777)
     os.symlink(library.parent.parent, tmp_path / "link")
-    assert untrusted(tmp_path / "link" / "key" / library.name) is None
+    assert find_trust_problem(tmp_path / "link" / "key" / library.name) is None
 
 
-def test_what_a_link_leads_through_is_looked_at(library, tmp_path):
+def test_targets_of_links_are_checked(library, tmp_path):
     (tmp_path / "open").mkdir()
     os.symlink("../home/native", tmp_path / "open" / "native")
     os.symlink("open/native", tmp_path / "link")
     (tmp_path / "open").chmod(0o777)
-    assert str(untrusted(tmp_path / "link" / "key" / library.name)).startswith(f"{tmp_path}/open: ")
+    assert str(find_trust_problem(tmp_path / "link" / "key" / library.name)).startswith(f"{tmp_path}/open: ")
 
 
-def test_a_loop_of_links_is_no_endless_one(tmp_path):
+def test_loop_of_links_terminates(tmp_path):
     os.symlink("b", tmp_path / "a")
     os.symlink("a", tmp_path / "b")
-    untrusted(tmp_path / "a" / compilation.LIBRARY)
+    find_trust_problem(tmp_path / "a" / compilation.LIBRARY)
 
 
-def test_folders_are_the_users_alone_whatever_the_umask(tmp_path):
+def test_created_folders_ignore_the_umask(tmp_path):
     before = os.umask(0)
     try:
         make_folder(tmp_path / "a" / "b")
@@ -121,7 +121,7 @@ def test_folders_are_the_users_alone_whatever_the_umask(tmp_path):
 
 @pytest.fixture
 def stub(monkeypatch, tmp_path):
-    """A compiler that ends as a script says, and a build without PaddlePaddle's headers."""
+    """Install a compiler that runs a shell script."""
 
     def install(script: str) -> Path:
         compiler = tmp_path / "stub-g++"
@@ -143,13 +143,10 @@ EMPTY_OUTPUTS = 'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done'
         ("kill -9 $$", "stub-g\\+\\+ was killed by signal 9"),
         ("echo 'x.cc: fatal error: No space left on device' >&2; exit 1", "No space left on device"),
         ("exit 3", "stub-g\\+\\+ failed: \\?"),
-        (
-            'while [ $# -gt 0 ]; do [ "$1" = -o ] && : > "$2"; shift; done',
-            "expected a library that loads, got one that does not",
-        ),
+        (EMPTY_OUTPUTS, "expected a library that loads, got one that does not"),
     ],
 )
-def test_a_build_that_fails_says_why_and_leaves_no_objects(stub, script, message):
+def test_failed_build_reports_the_reason_and_removes_its_files(stub, script, message):
     home = stub(script)
     (home / "native").mkdir(parents=True)
     with pytest.raises(compilation.NativeUnavailableError, match=message):
@@ -157,7 +154,7 @@ def test_a_build_that_fails_says_why_and_leaves_no_objects(stub, script, message
     assert not list(home.glob("native/*/.build-*"))
 
 
-def test_a_full_disk_is_named(stub, monkeypatch):
+def test_full_disk_is_reported(stub, monkeypatch):
     stub("exit 0")
 
     def full(*args, **kwargs):
@@ -168,15 +165,15 @@ def test_a_full_disk_is_named(stub, monkeypatch):
         compilation.load()
 
 
-def test_a_native_that_is_a_dangling_link_or_a_file_is_named(stub):
+def test_dangling_link_or_file_in_place_of_the_folder_is_reported(stub):
     home = stub("exit 0")
     home.mkdir()
     os.symlink("nowhere", home / "native")
-    with pytest.raises(compilation.NativeUnavailableError, match="expected a folder that can be written"):
+    with pytest.raises(compilation.NativeUnavailableError, match="expected a writable folder"):
         compilation.load()
     (home / "native").unlink()
     (home / "native").write_text("")
-    with pytest.raises(compilation.NativeUnavailableError, match="expected a folder that can be written"):
+    with pytest.raises(compilation.NativeUnavailableError, match="expected a writable folder"):
         compilation.load()
 
 
@@ -184,7 +181,7 @@ PROGRAM = """
 import logging, paddle
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from ppzoo import native
-native.activate("on")
+native.set_mode("on")
 from ppzoo.native import operators
 print("sum", float(operators.activate(paddle.ones([1, 2, 3, 4]), "relu").sum()))
 """
@@ -197,10 +194,10 @@ def start(home: Path, *command: str) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_processes_share_one_build_and_a_damaged_library_is_built_again_once(tmp_path):
+def test_processes_share_one_build_and_a_damaged_library_is_rebuilt_once(tmp_path):
     outputs = [process.communicate(timeout=500)[0] for process in [start(tmp_path), start(tmp_path), start(tmp_path)]]
     assert all("sum 24.0" in output for output in outputs)
-    assert sum("compiling ppzoo" in output for output in outputs) == 1
+    assert sum("compiling native CPU operators" in output for output in outputs) == 1
 
     (library,) = tmp_path.glob(f"native/*/{compilation.LIBRARY}")
     size = library.stat().st_size
@@ -208,7 +205,7 @@ def test_processes_share_one_build_and_a_damaged_library_is_built_again_once(tmp
         file.seek(size // 2)
         file.write(bytes(size - size // 2))
     output = start(tmp_path).communicate(timeout=500)[0]
-    assert "compiling ppzoo" in output and "sum 24.0" in output
+    assert "compiling native CPU operators" in output and "sum 24.0" in output
     names = ["lock", compilation.LIBRARY, f"{compilation.LIBRARY}.sha256"]
     assert sorted(path.name for path in library.parent.iterdir()) == names
 
@@ -216,5 +213,5 @@ def test_processes_share_one_build_and_a_damaged_library_is_built_again_once(tmp
     library.parent.chmod(0o555)
     output = start(tmp_path).communicate(timeout=500)[0]
     library.parent.chmod(0o755)
-    assert "compiling ppzoo" not in output and "sum 24.0" in output
+    assert "compiling native CPU operators" not in output and "sum 24.0" in output
     assert not (library.parent / "lock").exists()

@@ -1,4 +1,4 @@
-"""Whole networks with native operators: as exact as with PaddlePaddle's, and the same in all that is kept of them."""
+"""Complete networks with native operators: accuracy, determinism, parameter names, export, hooks and forks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def in_float64(network: nn.Layer) -> nn.Layer:
 
 
 def gradients(network: nn.Layer, images: paddle.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Logits in training, and the gradients of a fixed combination of them, in one row each."""
+    """Return the logits in training, and all gradients of a fixed combination of them in one array."""
     network.train()
     scores = network(images)
     weights = paddle.to_tensor(np.random.default_rng(0).standard_normal(scores.shape)).astype(scores.dtype)
@@ -63,12 +63,12 @@ def test_errors_against_float64_are_at_most_twice_those_of_paddlepaddle(name, na
     slopes = {"on": 0.0, "off": 0.0}
     for seed in range(3):
         images = paddle.to_tensor(np.random.default_rng(seed).standard_normal((4, 3, 64, 64), dtype=np.float32))
-        native.activate("off")
+        native.set_mode("off")
         exact_logits, _ = gradients(in_float64(build(name, seed)), images.astype("float64"))
         linear = in_float64(without_activations(build(name, seed)))
         _, exact_slopes = gradients(linear, images.astype("float64"))
         for mode in ("on", "off"):
-            native.activate(mode)
+            native.set_mode(mode)
             logits[mode] += error(gradients(build(name, seed), images)[0], exact_logits)
             slopes[mode] += error(gradients(without_activations(build(name, seed)), images)[1], exact_slopes)
     assert logits["on"] <= 2 * logits["off"]
@@ -76,7 +76,7 @@ def test_errors_against_float64_are_at_most_twice_those_of_paddlepaddle(name, na
 
 
 @pytest.mark.parametrize("name", NETWORKS[:2])
-def test_two_runs_are_equal_to_the_bit(name, native_on):
+def test_two_runs_are_bit_identical(name, native_on):
     images = paddle.to_tensor(np.random.default_rng(0).standard_normal((4, 3, 48, 48), dtype=np.float32))
     first, second = gradients(build(name), images), gradients(build(name), images)
     assert np.array_equal(first[0], second[0])
@@ -84,18 +84,18 @@ def test_two_runs_are_equal_to_the_bit(name, native_on):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_evaluation_agrees_with_paddlepaddles_operators(name, native_on):
+def test_evaluation_matches_paddlepaddle(name, native_on):
     network, images = build(name), paddle.randn([3, 3, 64, 64])
     network.eval()
     scores = {}
     for mode in ("on", "off"):
-        native.activate(mode)
+        native.set_mode(mode)
         with paddle.no_grad():
             scores[mode] = network(images).numpy()
     np.testing.assert_allclose(scores["on"], scores["off"], rtol=1e-4, atol=1e-5 * np.abs(scores["off"]).max())
 
 
-def test_evaluation_with_gradients_does_not_touch_the_running_statistics(native_on):
+def test_evaluation_with_gradients_does_not_change_the_running_statistics(native_on):
     network = build(NETWORKS[0])
     network.eval()
     before = {key: value.numpy() for key, value in network.state_dict().items()}
@@ -106,14 +106,14 @@ def test_evaluation_with_gradients_does_not_touch_the_running_statistics(native_
     assert all(np.array_equal(value.numpy(), before[key]) for key, value in network.state_dict().items())
 
 
-def test_parameters_have_the_names_that_paddlepaddles_layers_give_them():
+def test_parameter_names_are_those_of_paddlepaddles_layers():
     with paddle.utils.unique_name.guard():
         ours = ppzoo.create_model("ResNet18", class_num=10)
     names = [parameter.name for parameter in ours.parameters()]
     assert names[:3] == ["conv2d_0.w_0", "batch_norm_0.w_0", "batch_norm_0.b_0"]
 
 
-def test_a_static_program_has_none_of_the_native_operators(native_on, tmp_path):
+def test_static_program_has_no_native_operators(native_on, tmp_path):
     network = build(NETWORKS[0])
     network.eval()
     spec = paddle.static.InputSpec([None, 3, 32, 32], "float32")
@@ -126,13 +126,13 @@ def test_a_static_program_has_none_of_the_native_operators(native_on, tmp_path):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_other_types_than_float32_take_paddlepaddles_operators(native_on):
+def test_other_types_than_float32_use_paddlepaddles_operators(native_on):
     x = paddle.randn([1, 1, 2, 2])
-    assert native.takes(x)
-    assert not native.takes(x.astype("float64"))
+    assert native.supports(x)
+    assert not native.supports(x.astype("float64"))
 
 
-def test_hooks_on_fused_layers_are_still_called(native_on):
+def test_hooks_on_fused_layers_are_called(native_on):
     network, seen = build("MobileNetV2_x0_25"), []
     unit = network.sublayers()[[type(layer).__name__ for layer in network.sublayers()].index("InvertedResidualUnit")]
     for name, layer in unit.named_sublayers():
@@ -142,7 +142,7 @@ def test_hooks_on_fused_layers_are_still_called(native_on):
 
 
 @pytest.mark.parametrize("full_graph", [True, False])
-def test_to_static_takes_paddlepaddles_operators(native_on, full_graph):
+def test_to_static_uses_paddlepaddles_operators(native_on, full_graph):
     network, images = build(NETWORKS[0]), paddle.randn([2, 3, 32, 32])
     network.eval()
     with paddle.no_grad():
@@ -151,7 +151,7 @@ def test_to_static_takes_paddlepaddles_operators(native_on, full_graph):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
-def test_a_forked_process_computes_what_its_parent_does(native_on):
+def test_forked_process_computes_the_same_as_its_parent(native_on):
     network, images = build(NETWORKS[0]), paddle.randn([8, 3, 32, 32])
     network.eval()
     with paddle.no_grad():

@@ -1,4 +1,4 @@
-"""Each native operator and its gradients against PaddlePaddle's in float64, at most 2e-6 apart."""
+"""Outputs and gradients of each native operator against PaddlePaddle in float64: the maximum error is 2e-6."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONVOLUTIONS = [
     (3, 17, 17, 9, 3, 2, 17, 1),
     (2, 33, 33, 10, 3, 1, 33, 2),
     (1, 20, 20, 12, 7, 3, 20, 1),
-    # Minimal filtering: tiles that end at odd sizes, parts of sums, more rows of tiles than are worked on at a time.
+    # Winograd: outputs of odd sizes, several slices of a sum, several blocks of rows of tiles.
     (3, 32, 48, 13, 3, 1, 1, 1),
     (1, 16, 16, 4, 3, 1, 1, 1),
     (2, 288, 32, 9, 3, 1, 1, 1),
@@ -65,7 +65,7 @@ def tensor(*shape: int) -> paddle.Tensor:
 
 
 def agree(ours, theirs, operands: list[paddle.Tensor]) -> None:
-    """Compare two functions of `operands`, and the gradients of a random combination of their results."""
+    """Compare two functions of `operands`, and the gradients of a random combination of their outputs."""
     doubles = [operand.detach().astype("float64") for operand in operands]
     for double in doubles:
         double.stop_gradient = False
@@ -104,7 +104,7 @@ def test_convolution(case, bias):
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID", (1, 2), [0, 1, 2, 3], 2])
-def test_convolution_pads_as_paddlepaddle_does(padding):
+def test_convolution_padding(padding):
     layer = native_layers.Conv2D(4, 6, 3, stride=2, padding=padding)
     agree(
         lambda x: layer(x),
@@ -114,7 +114,7 @@ def test_convolution_pads_as_paddlepaddle_does(padding):
 
 
 @pytest.mark.parametrize("padding", ["VALID", (1, 2), [0, 1, 2, 0], 2, 3])
-def test_minimal_filtering_pads_as_paddlepaddle_does(padding):
+def test_winograd_padding(padding):
     layer = native_layers.Conv2D(32, 16, 3, padding=padding)
     agree(
         lambda x: layer(x),
@@ -132,7 +132,7 @@ def test_minimal_filtering_pads_as_paddlepaddle_does(padding):
         ((1, 3), (3, 2), (1, 2), [0, 0, 4, 0]),
     ],
 )
-def test_depthwise_convolution_of_any_step(kernel, stride, dilation, padding):
+def test_depthwise_convolution_with_strides_and_dilations(kernel, stride, dilation, padding):
     layer = native_layers.Conv2D(
         24, 24, kernel, stride=stride, dilation=dilation, padding=padding, groups=24, bias_attr=False
     )
@@ -148,7 +148,7 @@ def test_depthwise_convolution_of_any_step(kernel, stride, dilation, padding):
 
 
 def batch_norm(x, scale, offset):
-    """The definition, in training."""
+    """The definition of batch norm in training."""
     mean = x.mean([0, 2, 3], keepdim=True)
     variance = ((x - mean) ** 2).mean([0, 2, 3], keepdim=True)
     shape = [1, -1, 1, 1]
@@ -157,13 +157,13 @@ def batch_norm(x, scale, offset):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_batch_norm_with_its_activation(shape, activation):
+def test_batch_norm_with_activation(shape, activation):
     paddle.seed(2)
     running = paddle.zeros(shape[1:2]), paddle.ones(shape[1:2])
 
     def ours(x, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalize(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
+        return operators.batch_norm(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation)
 
     agree(
         ours,
@@ -172,15 +172,15 @@ def test_batch_norm_with_its_activation(shape, activation):
     )
 
 
-@pytest.mark.parametrize("activation", sorted(operators.INVERTIBLE, key=str))
+@pytest.mark.parametrize("activation", sorted(operators.INVERTIBLE_ACTIVATIONS, key=str))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_batch_norm_with_a_residual(shape, activation):
+def test_batch_norm_with_residual(shape, activation):
     paddle.seed(3)
     running = paddle.zeros(shape[1:2]), paddle.ones(shape[1:2])
 
     def ours(x, residual, scale, offset):
         tensors = scale, offset, *running
-        return operators.normalize(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
+        return operators.batch_norm(x, tensors, momentum=0.9, epsilon=1e-5, activation=activation, residual=residual)
 
     agree(
         ours,
@@ -190,14 +190,14 @@ def test_batch_norm_with_a_residual(shape, activation):
 
 
 @pytest.mark.parametrize("residual", [False, True])
-def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_batch(residual):
+def test_conv_batch_norm_splits_large_batches(residual):
     paddle.seed(4)
     layer = native_layers.Conv2D(3, 64, 3, padding=1, bias_attr=False)
     running = paddle.zeros([64]), paddle.ones([64])
 
     def ours(x, weight, scale, offset, *others):
-        stage = operators.Stage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, None)
-        return operators.convolve_and_normalize(x, stage, others[0] if others else None)
+        stage = operators.ConvNormStage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, None)
+        return operators.conv_batch_norm(x, stage, others[0] if others else None)
 
     def theirs(x, weight, scale, offset, *others):
         y = batch_norm(F.conv2d(x, weight, padding=1), scale, offset)
@@ -207,21 +207,21 @@ def test_convolution_and_batch_norm_in_one_operator_work_in_parts_of_a_large_bat
     agree(ours, theirs, operands + ([tensor(7, 64, 96, 96)] if residual else []))
 
 
-# Images, height, width, channels: in, between, out; kernel, stride; activations of the three stages.
+# Images, height, width, channels (in, expanded, out), kernel, stride, activations of the three stages.
 RESIDUALS = [
     (4, 14, 14, 16, 96, 16, 3, 1, ("relu6", "relu6", None)),
     (4, 15, 13, 16, 96, 24, 3, 2, ("relu6", "relu6", None)),
     (8, 7, 7, 24, 144, 24, 5, 1, ("relu", "hardswish", None)),
     (4, 8, 8, 24, 24, 24, 3, 1, ("relu", "relu6", "relu")),
     (9, 40, 28, 5, 30, 5, 3, 1, ("swish", "swish", None)),
-    # Large enough that the first result is not kept but made again.
+    # Large enough that the expansion is recomputed.
     (11, 66, 63, 8, 48, 12, 3, 2, ("relu6", "relu6", None)),
     (4, 59, 61, 24, 150, 24, 5, 1, ("hardswish", "hardswish", None)),
 ]
 
 
 @pytest.mark.parametrize("case", RESIDUALS, ids=str)
-def test_an_inverted_residual_in_one_operator(case):
+def test_inverted_residual(case):
     paddle.seed(8)
     images, height, width, channels, between, out, kernel, stride, names = case
     shortcut, padding = channels == out and names[2] is None, kernel // 2
@@ -232,7 +232,7 @@ def test_an_inverted_residual_in_one_operator(case):
     def ours(x, *tensors):
         running = [(paddle.zeros([width]), paddle.ones([width])) for width in widths]
         stages = [
-            operators.Stage(
+            operators.ConvNormStage(
                 tensors[i], (tensors[i + 3], tensors[i + 6], *running[i]), geometries[i], 0.9, 1e-5, names[i]
             )
             for i in range(3)
@@ -252,7 +252,7 @@ def test_an_inverted_residual_in_one_operator(case):
 
     shapes = [(between, channels, 1, 1), (between, 1, kernel, kernel), (out, between, 1, 1)]
     weights = [tensor(*shape) for shape in shapes]
-    # Scales and offsets away from zero, where a gradient is a small difference of large sums.
+    # Scales and offsets are not close to zero, where gradients are small differences of large sums.
     norms = [paddle.rand([width]) + 0.5 for width in widths * 2]
     for norm in norms:
         norm.stop_gradient = False
@@ -260,7 +260,7 @@ def test_an_inverted_residual_in_one_operator(case):
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.99])
-def test_running_statistics_move_as_paddlepaddles_do(momentum):
+def test_running_statistics_match_paddlepaddle(momentum):
     paddle.seed(5)
     ours, theirs = native_layers.BatchNorm(13, momentum=momentum), paddle.nn.BatchNorm(13, momentum=momentum)
     for _ in range(3):
@@ -290,7 +290,7 @@ def test_adaptive_average_pooling(output):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_activation_and_sum(activation):
+def test_activation_and_add(activation):
     act = ACTIVATIONS[activation]
     agree(lambda x: operators.activate(x, activation), act, [tensor(2, 5, 7, 3)])
     agree(
@@ -298,7 +298,7 @@ def test_activation_and_sum(activation):
     )
 
 
-def test_scaling_of_channels():
+def test_scale_channels():
     agree(native_layers.scale_channels, lambda x, gate: x * gate, [tensor(3, 20, 15, 15), tensor(3, 20, 1, 1)])
 
 
@@ -306,11 +306,11 @@ def test_linear():
     agree(operators.linear, F.linear, [tensor(33, 129), tensor(129, 10), tensor(10)])
 
 
-def test_channels_are_joined_shuffled_and_halved():
+def test_concat_channel_shuffle_and_split():
     parts = [tensor(2, 6, 5, 3), tensor(2, 6, 5, 3)]
-    native.activate("off")
+    native.set_mode("off")
     expected = [native_layers.concat(parts), native_layers.shuffled_concat(parts), *native_layers.halve(parts[0])]
-    native.activate("on")
+    native.set_mode("on")
     found = [native_layers.concat(parts), native_layers.shuffled_concat(parts), *native_layers.halve(parts[0])]
     for one, other in zip(found, expected, strict=True):
         weights = paddle.randn(one.shape)
@@ -325,7 +325,7 @@ def test_channels_are_joined_shuffled_and_halved():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_nan_is_handed_on(activation):
+def test_nan_is_propagated(activation):
     x = paddle.full([2, 3, 4, 4], float("nan"))
     assert np.isnan(operators.activate(x, activation).numpy()).all()
     assert np.isnan(operators.max_pool(x, [2, 2, 2, 2, 0, 0, 0, 0, 0]).numpy()).all()
@@ -333,8 +333,8 @@ def test_a_nan_is_handed_on(activation):
 
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("decay", [None, 1e-2])
-def test_momentum_is_paddlepaddles_to_the_bit(decay, nesterov):
-    """With a parameter that learns slower and one that does not decay."""
+def test_momentum_is_bit_identical_to_paddlepaddle(decay, nesterov):
+    """With a parameter with a smaller learning rate and one without weight decay."""
     states = []
     for kind in (paddle.optimizer.Momentum, Momentum):
         paddle.seed(9)
@@ -367,8 +367,8 @@ def penalize(layer: paddle.nn.Layer) -> None:
 
 
 @pytest.mark.parametrize("change", [unfreeze, penalize])
-def test_momentum_stays_paddlepaddles_when_parameters_change_on_the_way(change):
-    """With gradients that are clipped, once, in every step."""
+def test_momentum_is_bit_identical_when_parameters_change_during_training(change):
+    """With gradient clipping, which must be applied once per step."""
     ended = []
     for kind in (paddle.optimizer.Momentum, Momentum):
         paddle.seed(10)
@@ -387,19 +387,19 @@ def test_momentum_stays_paddlepaddles_when_parameters_change_on_the_way(change):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_weighted_mean_of_many_tensors_is_paddlepaddles_to_the_bit():
+def test_update_ema_is_bit_identical_to_paddlepaddle():
     paddle.seed(9)
     averages = [paddle.randn(shape) for shape in ([3], [70, 500], [1, 2, 3])]
     values = [paddle.randn(average.shape) for average in averages]
     expected = [average * 0.99 + value * (1 - 0.99) for average, value in zip(averages, values, strict=True)]
-    operators.blend(averages, values, keep=0.99, take=1 - 0.99)
+    operators.update_ema(averages, values, keep=0.99, take=1 - 0.99)
     for found, wanted in zip(averages, expected, strict=True):
         np.testing.assert_array_equal(found.numpy(), wanted.numpy())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("place", [0, 34999])
-def test_one_number_that_is_not_finite_is_seen_among_many(value, place):
+def test_all_finite_detects_one_value_among_many(value, place):
     tensors = [paddle.full([3], 3e38), paddle.full([35000], -3e38), paddle.zeros([5])]
     assert operators.all_finite(tensors)
     tensors[1][place] = value

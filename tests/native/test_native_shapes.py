@@ -1,4 +1,7 @@
-"""Native operators compare every shape and option that they index by, and refuse as PaddlePaddle's operators do."""
+"""Native operators check all shapes and options, and raise ValueError as PaddlePaddle's operators do.
+
+An operator is one entry of `CALLS`: adding it enrolls the operator in the checks of shapes, types and options.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from paddle.base import core
 
 from ppzoo import layers, native
 from ppzoo.layers import native_layers
+from ppzoo.native.paddle_internals import run_custom_op
 
-run = core.eager._run_custom_op
 GEOMETRY = [1, 1, 1, 1, 1, 1, 1, 1, 1]
 POINTWISE = [1, 1, 0, 0, 0, 0, 1, 1, 1]
 DEPTHWISE = [1, 1, 1, 1, 1, 1, 1, 1, 16]
@@ -23,7 +25,7 @@ def norm(channels: int) -> list[paddle.Tensor]:
     return [paddle.rand([channels]) + 0.5 for _ in range(4)]
 
 
-# Each operator with arguments that fit; tensors are N x H x W x C.
+# Valid arguments of each operator. Tensors are N x H x W x C.
 CALLS = {
     "conv": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), GEOMETRY, True],
     "conv_bias": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), paddle.rand([8]), GEOMETRY, True],
@@ -44,27 +46,27 @@ CALLS = {
         *map(list, zip(*(norm(16), norm(16), norm(4)), strict=True)),
         *(DEPTHWISE, [1, 1, 0], True, True, [0.9] * 3, [1e-5] * 3),
     ],
-    "affine": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 1e-5, 1],
+    "norm_inference": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 1e-5, 1],
     "max_pool": lambda: [paddle.rand([2, 6, 5, 4]), POOL],
     "average_pool": lambda: [paddle.rand([2, 6, 5, 4]), POOL, False],
     "channels_last": lambda: [paddle.rand([2, 4, 6, 5])],
     "activate": lambda: [paddle.rand([2, 6, 5, 4]), 1],
     "add_activate": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), 1],
     "scale_channels": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 4])],
-    "join": lambda: [[paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4])], True],
-    "halve": lambda: [paddle.rand([2, 6, 5, 4])],
+    "concat": lambda: [[paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4])], True],
+    "split_halves": lambda: [paddle.rand([2, 6, 5, 4])],
     "momentum": lambda: [
         *([paddle.rand([3]), paddle.rand([2, 5])] for _ in range(3)),
         *([0.1, 0.1], [0.0, 0.0], 0.9, False),
     ],
-    "blend": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
+    "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
-# Operators whose tensors may have any shape, as long as they agree.
-FREE = {"activate", "channels_last", "max_pool", "average_pool", "halve"}
+# Operators with one tensor, which can have any shape.
+ANY_SHAPE = {"activate", "channels_last", "max_pool", "average_pool", "split_halves"}
 
 
-def altered(shape: list[int], random: np.random.Generator) -> list[int]:
-    """Another shape: an axis longer, shorter, left out or more."""
+def changed_shape(shape: list[int], random: np.random.Generator) -> list[int]:
+    """Return another shape: one axis is longer, shorter, removed or added."""
     axis, other = int(random.integers(len(shape))), list(shape)
     match random.integers(4):
         case 0:
@@ -79,7 +81,7 @@ def altered(shape: list[int], random: np.random.Generator) -> list[int]:
 
 
 def tensors_of(arguments: list) -> list[tuple[list, int]]:
-    """Where the tensors of a call are: a list, and the place in it."""
+    """Return where the tensors of a call are: a list, and the index in it."""
     places = [(arguments, index) for index, value in enumerate(arguments) if isinstance(value, paddle.Tensor)]
     for value in arguments:
         if isinstance(value, list) and value and isinstance(value[0], paddle.Tensor):
@@ -88,37 +90,37 @@ def tensors_of(arguments: list) -> list[tuple[list, int]]:
 
 
 def call(name: str, arguments: list) -> list[paddle.Tensor]:
-    return run(f"ppzoo_{name}", *arguments)
+    return run_custom_op(f"ppzoo_{name}", *arguments)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_calls_that_are_altered_below_are_sound(name, native_on):
+def test_calls_are_valid(name, native_on):
     assert all(np.isfinite(out.numpy()).all() for out in call(name, CALLS[name]()) if out.dtype == paddle.float32)
 
 
-@pytest.mark.parametrize("name", sorted(CALLS.keys() - FREE))
-def test_one_tensor_of_another_shape_is_refused(name, native_on):
-    """A spatial size, or the batch, may change where a single tensor has it: then the operator computes."""
-    random, refused = np.random.default_rng(0), 0
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - ANY_SHAPE))
+def test_wrong_shape_is_an_error(name, native_on):
+    """The batch or a spatial size can change if only one tensor has it; then the operator returns a result."""
+    random, errors = np.random.default_rng(0), 0
     for _ in range(60):
         arguments = CALLS[name]()
         places = tensors_of(arguments)
         holder, index = places[random.integers(len(places))]
-        shape = altered(holder[index].shape, random)
+        shape = changed_shape(holder[index].shape, random)
         holder[index] = paddle.rand(shape) if shape else paddle.rand([])
         try:
             found = call(name, arguments)
         except ValueError:
-            refused += 1
+            errors += 1
         else:
             assert index == 0 or (index == 1 and name in ("conv", "conv_bias"))  # another size of the filter
             assert np.isfinite(found[0].numpy()).all()
-    assert refused >= 30
+    assert errors >= 30
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
 @pytest.mark.parametrize("kind", ["float64", "int64"])
-def test_one_tensor_of_another_type_is_refused(name, kind, native_on):
+def test_wrong_type_is_an_error(name, kind, native_on):
     for place in range(len(tensors_of(CALLS[name]()))):
         arguments = CALLS[name]()
         holder, index = tensors_of(arguments)[place]
@@ -128,7 +130,7 @@ def test_one_tensor_of_another_type_is_refused(name, kind, native_on):
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
-def test_options_that_make_no_sense_are_refused(name, native_on):
+def test_invalid_option_is_an_error(name, native_on):
     for place, option in enumerate(CALLS[name]()):
         if isinstance(option, bool) or not isinstance(option, (int, list)) or isinstance(option, paddle.Tensor):
             continue
@@ -146,14 +148,14 @@ def test_options_that_make_no_sense_are_refused(name, native_on):
 
 
 @pytest.mark.parametrize("missing", range(5))
-def test_lists_of_another_length_are_refused(missing, native_on):
+def test_lists_of_the_wrong_length_are_an_error(missing, native_on):
     arguments = CALLS["inverted_residual"]()
     arguments[1 + missing] = arguments[1 + missing][:2]
-    with pytest.raises(ValueError, match=r"expected .* of three stages, got 2"):
+    with pytest.raises(ValueError, match=r"expected three .*, got 2"):
         call("inverted_residual", arguments)
 
 
-def test_a_gradient_of_another_shape_is_refused(native_on):
+def test_gradient_of_the_wrong_shape_is_an_error(native_on):
     x = paddle.rand([2, 3, 8, 8])
     x.stop_gradient = False
     y = native_layers.Conv2D(3, 8, 3)(x)
@@ -161,7 +163,7 @@ def test_a_gradient_of_another_shape_is_refused(native_on):
         paddle.grad([y], [x], [paddle.rand([2, 8, 5, 5])])
 
 
-# What is called with tensors that do not fit it.
+# Calls with tensors that do not match the layer.
 MISFITS = {
     "gray images": lambda: native_layers.Conv2D(3, 8, 3)(paddle.rand([2, 1, 8, 8])),
     "four channels": lambda: native_layers.Conv2D(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
@@ -186,13 +188,13 @@ MISFITS = {
 @pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("mode", ["on", "off"])
 @pytest.mark.parametrize("name", MISFITS)
-def test_layers_refuse_what_does_not_fit_with_native_operators_as_without(name, mode, learns, native_on):
-    native.activate(mode)
+def test_layers_raise_for_tensors_that_do_not_match(name, mode, learns, native_on):
+    native.set_mode(mode)
     with paddle.set_grad_enabled(learns), pytest.raises((ValueError, RuntimeError)):
         MISFITS[name]()
 
 
-# Tensors that PaddlePaddle broadcasts, or of which it makes something that has no elements.
+# Tensors that PaddlePaddle broadcasts, and tensors without elements.
 ODD = {
     "no images": lambda x: native_layers.Conv2D(3, 8, 3)(x[:0]),
     "no images for a norm": lambda x: native_layers.BatchNorm(3)(x[:0]),
@@ -212,10 +214,10 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_only_paddlepaddles_operators_can_do_is_left_to_them(name, native_on):
+def test_unsupported_tensors_use_paddlepaddles_operators(name, native_on):
     found = {}
     for mode in ("on", "off"):
-        native.activate(mode)
+        native.set_mode(mode)
         paddle.seed(1)
         x = paddle.randn([2, 3, 7, 6])
         x.stop_gradient = False
@@ -229,9 +231,9 @@ def test_what_only_paddlepaddles_operators_can_do_is_left_to_them(name, native_o
 
 
 @pytest.mark.parametrize("mode", ["on", "off"])
-def test_running_statistics_that_are_strided_views_are_refused(mode, native_on):
-    """PaddlePaddle hands a copy of a strided view to its operators, so that the update would be lost."""
-    native.activate(mode)
+def test_running_statistics_that_are_strided_views_are_an_error(mode, native_on):
+    """PaddlePaddle passes a copy of a strided view to its operators: the update would be lost."""
+    native.set_mode(mode)
     layer = native_layers.BatchNorm(4)
     layer._parameters["_mean"] = paddle.zeros([4, 2])[:, 0]
     x = paddle.randn([3, 4, 5, 5])
@@ -244,30 +246,30 @@ def test_running_statistics_that_are_strided_views_are_refused(mode, native_on):
         np.testing.assert_allclose(layer(x).numpy(), x.numpy(), rtol=1e-4)
 
 
-def test_in_place_updates_of_strided_views_are_refused(native_on):
+def test_in_place_updates_of_strided_views_are_an_error(native_on):
     from ppzoo.native import operators
 
     with pytest.raises(ValueError, match="strided view"):
-        operators.blend([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
+        operators.update_ema([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
 
 
 def doubled(layer: nn.Layer) -> None:
-    """Gives the object a forward of its own."""
+    """Replace the forward of the object."""
     computed = layer.forward
     layer.forward = lambda *inputs: computed(*inputs) * 2
 
 
 @pytest.mark.parametrize("part", ["conv", "bn", "act"])
 @pytest.mark.parametrize("mode", ["on", "off"])
-def test_an_instances_own_forward_is_called(part, mode, native_on):
-    native.activate(mode)
+def test_forward_of_an_instance_is_called(part, mode, native_on):
+    native.set_mode(mode)
     paddle.seed(3)
     block = layers.ConvBNLayer(3, 8, 3)
     x = paddle.randn([2, 3, 6, 6])
     before = block(x)
     doubled(getattr(block, part))
     after = block(x)
-    same = part == "conv"  # the norm takes the factor away
+    same = part == "conv"  # the norm cancels the factor
     np.testing.assert_allclose(after.numpy(), before.numpy() * (1 if same else 2), rtol=1e-3, atol=1e-4)
 
 
@@ -276,7 +278,7 @@ class Halved(native_layers.Conv2D):
         return super().forward(x) / 2 + 1
 
 
-def test_a_subclass_with_another_forward_is_called(native_on):
+def test_forward_of_a_subclass_is_called(native_on):
     block = layers.ConvBNLayer(3, 8, 3, act=None)
     block.conv = Halved(3, 8, 3, bias_attr=False)
     block.eval()
@@ -289,7 +291,7 @@ def test_a_subclass_with_another_forward_is_called(native_on):
     np.testing.assert_allclose(block.bn._mean.numpy(), 0.1 * block.conv(x).mean([0, 2, 3]).numpy(), rtol=1e-3)
 
 
-# Operators on a tensor whose memory is channels-last already.
+# Layers whose second derivative is requested.
 SECOND = {
     "convolution": lambda x: native_layers.Conv2D(16, 8, 3)(x),
     "norm": lambda x: native_layers.BatchNorm(16)(x),
@@ -308,7 +310,7 @@ SECOND = {
 
 @pytest.mark.parametrize("memory", ["channels-last", "channels-first"])
 @pytest.mark.parametrize("name", SECOND)
-def test_a_second_derivative_is_refused_rather_than_taken_for_zero(name, memory, native_on):
+def test_second_derivative_is_an_error(name, memory, native_on):
     x = paddle.randn([2, 6, 6, 16] if memory == "channels-last" else [2, 16, 6, 6])
     x.stop_gradient = False
     y = SECOND[name](x.transpose([0, 3, 1, 2]) if memory == "channels-last" else x)
@@ -317,7 +319,7 @@ def test_a_second_derivative_is_refused_rather_than_taken_for_zero(name, memory,
         (slope * slope).sum().backward()
 
 
-def test_a_second_derivative_is_computed_without_native_operators(native_off):
+def test_second_derivative_works_without_native_operators(native_off):
     x = paddle.randn([2, 3, 6, 6])
     x.stop_gradient = False
     y = native_layers.Conv2D(3, 8, 3)(x)

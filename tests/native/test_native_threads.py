@@ -1,4 +1,4 @@
-"""Results are right, and there are some, whatever number of threads OpenMP creates."""
+"""Operators return correct results, and do not hang, for any number of threads that OpenMP creates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROGRAM = """
 import numpy as np, paddle
 from paddle.nn import functional as F
 from ppzoo import native
-native.activate("on")
+native.set_mode("on")
 from ppzoo.native import operators
 
 random = np.random.default_rng(0)
@@ -64,8 +64,8 @@ SETTINGS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_results_do_not_depend_on_how_many_threads_openmp_creates(settings, native_on):
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", native.VARIABLE: "on", **settings}
+def test_results_for_any_number_of_threads(settings, native_on):
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", native.MODE_VARIABLE: "on", **settings}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120
     )

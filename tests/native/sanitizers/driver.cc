@@ -1,11 +1,13 @@
-// Calls the kernels with random geometries and compares them with plain loops in double.
+// Calls the kernels with random geometries and compares the results with plain loops in double precision.
 //
 //   driver SEED CASES [KIND]
 //
-// runs CASES cases of each kind, or of KIND alone. Case `i` depends on SEED, its kind and `i` only. Each tensor is an
-// allocation of its own of just the size that it needs, and outputs are NaN before a kernel writes them, so that a
-// build with -fsanitize=address,undefined finds what a kernel reads or writes beyond its tensors, and the comparison what it
-// does not write. The exit status is 1 where a case failed; memory errors end the program.
+// runs CASES cases of each kind, or of KIND only. Case `i` depends only on SEED, its kind and `i`. Each tensor is a
+// separate allocation of exactly the size that it needs, and outputs are NaN before a kernel writes them. A build with
+// -fsanitize=address,undefined thus detects accesses outside of tensors, and the comparison detects elements that were
+// not written. The exit status is 1 if a case failed; memory errors end the program.
+//
+// To add a kernel: write a function that returns a Case and add it to kKinds.
 #include <omp.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
@@ -14,25 +16,37 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "expansion.h"
-#include "kernels.h"
-#include "product.h"
+#include "kernels/activation.h"
+#include "kernels/batch_norm.h"
+#include "kernels/conv_shape.h"
+#include "kernels/convolution.h"
+#include "kernels/depthwise.h"
+#include "kernels/elementwise.h"
+#include "kernels/expansion.h"
+#include "kernels/inverted_residual.h"
+#include "kernels/linear.h"
+#include "kernels/optimizer.h"
+#include "kernels/pointwise.h"
+#include "kernels/pooling.h"
+#include "kernels/simd.h"
+#include "kernels/winograd.h"
 
 namespace {
 
 using namespace ppzoo;
 
 constexpr double kTolerance = 2e-6;
-constexpr int64_t kMostProducts = 1 << 20;  // in a case's plain loops
+constexpr int64_t kMaxProducts = 1 << 20;  // of the plain loops of a case
 
 using Doubles = std::vector<double>;
 
-// An exact allocation of float32 numbers.
+// An allocation of exactly `count` floats.
 class Floats {
  public:
   explicit Floats(int64_t count, float value = std::numeric_limits<float>::quiet_NaN())
@@ -55,33 +69,33 @@ class Floats {
 class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
-  // A whole number from `low` to `high`.
-  int64_t whole(int64_t low, int64_t high) { return low + static_cast<int64_t>(engine_() % (high - low + 1)); }
+  // An integer from `low` to `high`.
+  int64_t integer(int64_t low, int64_t high) { return low + static_cast<int64_t>(engine_() % (high - low + 1)); }
   bool chance(double probability) { return engine_() < probability * static_cast<double>(engine_.max()); }
   Floats normal(int64_t count, float scale = 1.0f, float offset = 0.0f) {
-    Floats made(count);
+    Floats values(count);
     std::normal_distribution<float> distribution;
-    for (int64_t i = 0; i < count; ++i) made[i] = offset + scale * distribution(engine_);
-    return made;
+    for (int64_t i = 0; i < count; ++i) values[i] = offset + scale * distribution(engine_);
+    return values;
   }
-  Activation activation(bool invertible = false) { return static_cast<Activation>(whole(0, invertible ? 2 : 4)); }
+  Activation activation(bool invertible = false) { return static_cast<Activation>(integer(0, invertible ? 2 : 4)); }
 
  private:
   std::mt19937_64 engine_;
 };
 
-// The case that runs, for the report of a memory error.
+// The current case, for the report of a memory error.
 std::string running;
 
 void print_running() { std::fprintf(stderr, "while running %s\n", running.c_str()); }
 
-// What a case finds wrong, and its geometry in words.
+// The errors of a case and a description of its geometry.
 struct Case {
   explicit Case(std::string words) : geometry(std::move(words)) { running += geometry; }
   std::string geometry, wrong;
 
   void fail(const std::string& text) { wrong += (wrong.empty() ? "" : "; ") + text; }
-  // The largest difference, relative to the largest expected number or to `least` where that is larger.
+  // Compares with a tolerance relative to the largest expected value, or to `least` if that is larger.
   void compare(const char* name, const float* found, const Doubles& expected, double least = 0.0) {
     double scale = least, worst = 0.0;
     for (double value : expected) scale = std::max(scale, std::abs(value));
@@ -127,7 +141,7 @@ double slope(Activation activation, double t) {
   }
 }
 
-// Whether rounding may put t on the other side of a place where the slope jumps.
+// Whether rounding can move t to the other side of a discontinuity of the derivative.
 bool near_kink(Activation activation, double t) {
   const auto near = [&](double place) { return std::abs(t - place) < 1e-4; };
   if (activation == Activation::kRelu) return near(0.0);
@@ -141,12 +155,12 @@ struct Convolution {
   Doubles y, dx, dw, db;
 };
 
-// y from x and w, and the gradients from dy (which may be empty).
+// Returns y from x and w, and the gradients from dy, which can be empty.
 Convolution convolution(const ConvShape& s, const Doubles& x, const Doubles& w, const Doubles& bias,
                         const Doubles& dy) {
   const int64_t rows = std::max<int64_t>(0, s.out_height()), columns = std::max<int64_t>(0, s.out_width());
   const int64_t in = s.channels / s.groups, out = s.out_channels / s.groups;
-  Convolution found{Doubles(s.output_size(), 0.0), Doubles(s.source_size(), 0.0), Doubles(s.weight_size(), 0.0),
+  Convolution found{Doubles(s.output_size(), 0.0), Doubles(s.input_size(), 0.0), Doubles(s.weight_size(), 0.0),
                     Doubles(s.out_channels, 0.0)};
   for (int64_t n = 0; n < s.images; ++n)
     for (int64_t i = 0; i < rows; ++i)
@@ -175,10 +189,21 @@ Convolution convolution(const ConvShape& s, const Doubles& x, const Doubles& w, 
 }
 
 std::string words(const ConvShape& s) {
-  return words({{"images", s.images}, {"height", s.height}, {"width", s.width}, {"channels", s.channels},
-                {"out", s.out_channels}, {"kernel_h", s.kernel_h}, {"kernel_w", s.kernel_w},
-                {"stride_h", s.stride_h}, {"stride_w", s.stride_w}, {"top", s.top}, {"bottom", s.bottom},
-                {"left", s.left}, {"right", s.right}, {"dilation_h", s.dilation_h}, {"dilation_w", s.dilation_w},
+  return words({{"images", s.images},
+                {"height", s.height},
+                {"width", s.width},
+                {"channels", s.channels},
+                {"out", s.out_channels},
+                {"kernel_h", s.kernel_h},
+                {"kernel_w", s.kernel_w},
+                {"stride_h", s.stride_h},
+                {"stride_w", s.stride_w},
+                {"top", s.top},
+                {"bottom", s.bottom},
+                {"left", s.left},
+                {"right", s.right},
+                {"dilation_h", s.dilation_h},
+                {"dilation_w", s.dilation_w},
                 {"groups", s.groups}});
 }
 
@@ -190,44 +215,44 @@ ConvShape random_convolution(Random& random, Path path) {
   const auto attempt = [&] {
     ConvShape s;
     const int64_t side = random.chance(0.2) ? 40 : random.chance(0.3) ? 3 : 12;
-    s.images = random.chance(0.02) ? 0 : random.whole(1, 4);
-    s.height = random.whole(1, side), s.width = random.whole(1, side);
+    s.images = random.chance(0.02) ? 0 : random.integer(1, 4);
+    s.height = random.integer(1, side), s.width = random.integer(1, side);
     s.groups = 1;
     if (path == Path::kPointwise) {
-      s.channels = random.whole(1, 90), s.out_channels = random.whole(1, 90);
+      s.channels = random.integer(1, 90), s.out_channels = random.integer(1, 90);
       s.kernel_h = s.kernel_w = s.stride_h = s.stride_w = s.dilation_h = s.dilation_w = 1;
       s.top = s.bottom = s.left = s.right = 0;
       return s;
     }
     if (path == Path::kWinograd) {
-      s.channels = kLanes * random.whole(1, 4), s.out_channels = kLanes * random.whole(1, 4);
+      s.channels = kLanes * random.integer(1, 4), s.out_channels = kLanes * random.integer(1, 4);
       s.kernel_h = s.kernel_w = 3, s.stride_h = s.stride_w = s.dilation_h = s.dilation_w = 1;
-      s.top = random.whole(0, 2), s.bottom = random.whole(0, 2), s.left = random.whole(0, 2);
-      s.right = random.whole(0, 2);
+      s.top = random.integer(0, 2), s.bottom = random.integer(0, 2), s.left = random.integer(0, 2);
+      s.right = random.integer(0, 2);
       return s;
     }
-    const auto size = [&](int64_t most) { return random.chance(0.3) ? 1 : random.whole(1, most); };
+    const auto size = [&](int64_t most) { return random.chance(0.3) ? 1 : random.integer(1, most); };
     s.kernel_h = size(7), s.kernel_w = size(7), s.stride_h = size(4), s.stride_w = size(4);
     s.dilation_h = size(3), s.dilation_w = size(3);
-    const auto padding = [&](int64_t kernel) { return random.chance(0.4) ? kernel / 2 : random.whole(0, kernel); };
+    const auto padding = [&](int64_t kernel) { return random.chance(0.4) ? kernel / 2 : random.integer(0, kernel); };
     s.top = padding(s.kernel_h), s.bottom = padding(s.kernel_h);
     s.left = padding(s.kernel_w), s.right = padding(s.kernel_w);
     if (path == Path::kDepthwise) {
-      s.channels = s.out_channels = s.groups = random.whole(kLanes, 3 * kLanes);
+      s.channels = s.out_channels = s.groups = random.integer(kLanes, 3 * kLanes);
     } else {
-      s.groups = random.chance(0.7) ? 1 : random.whole(1, 5);
-      s.channels = s.groups * (random.chance(0.3) ? 1 : random.whole(1, 20));
-      s.out_channels = s.groups * (random.chance(0.2) ? 1 : random.whole(1, 20));
-      if (random.chance(0.01)) s.groups = 1, s.channels = random.whole(400, 900);
-      // One column of outputs, or one row.
-      if (random.chance(0.1)) s.width = s.kernel_w + random.whole(0, 2), s.left = s.right = 0, s.dilation_w = 1;
-      if (random.chance(0.1)) s.height = s.kernel_h + random.whole(0, 2), s.top = s.bottom = 0, s.dilation_h = 1;
+      s.groups = random.chance(0.7) ? 1 : random.integer(1, 5);
+      s.channels = s.groups * (random.chance(0.3) ? 1 : random.integer(1, 20));
+      s.out_channels = s.groups * (random.chance(0.2) ? 1 : random.integer(1, 20));
+      if (random.chance(0.01)) s.groups = 1, s.channels = random.integer(400, 900);
+      // One column or one row of outputs.
+      if (random.chance(0.1)) s.width = s.kernel_w + random.integer(0, 2), s.left = s.right = 0, s.dilation_w = 1;
+      if (random.chance(0.1)) s.height = s.kernel_h + random.integer(0, 2), s.top = s.bottom = 0, s.dilation_h = 1;
     }
     return s;
   };
   const auto fits = [&](const ConvShape& s) {
-    // Not those that PaddlePaddle refuses, or that belong to another path.
-    if (s.out_height() <= 0 || s.out_width() <= 0 || products(s) > kMostProducts) return false;
+    // Excludes shapes that PaddlePaddle rejects, and those of another path.
+    if (s.out_height() <= 0 || s.out_width() <= 0 || products(s) > kMaxProducts) return false;
     return path != Path::kWinograd || winograd(s);
   };
   ConvShape s = attempt();
@@ -239,11 +264,11 @@ Case convolve_case(Random& random, Path path) {
   const ConvShape s = random_convolution(random, path);
   const bool biased = random.chance(0.5), adding = !biased && random.chance(0.3);
   Case result{words(s) + words({{"bias", biased}, {"add", adding}})};
-  const Floats x = random.normal(s.source_size()), w = random.normal(s.weight_size());
+  const Floats x = random.normal(s.input_size()), w = random.normal(s.weight_size());
   const Floats bias = random.normal(biased ? s.out_channels : 0), dy = random.normal(s.output_size());
   const Convolution expected = convolution(s, x.doubles(), w.doubles(), bias.doubles(), dy.doubles());
 
-  Floats y(s.output_size()), dx(s.source_size()), db(biased ? s.out_channels : 0);
+  Floats y(s.output_size()), dx(s.input_size()), db(biased ? s.out_channels : 0);
   Floats dw = random.normal(s.weight_size());
   Doubles total = expected.dw;
   for (int64_t i = 0; adding && i < dw.size(); ++i) total[i] += dw[i];
@@ -269,8 +294,8 @@ Norm statistics_of(const Doubles& x, int64_t rows, int64_t channels) {
     for (int64_t c = 0; c < channels; ++c) found.mean[c] += x[i * channels + c] / rows;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t c = 0; c < channels; ++c) {
-      const double centerd = x[i * channels + c] - found.mean[c];
-      found.variance[c] += centerd * centerd / rows;
+      const double centered = x[i * channels + c] - found.mean[c];
+      found.variance[c] += centered * centered / rows;
     }
   return found;
 }
@@ -288,25 +313,26 @@ void compare_statistics(Case& result, const Statistics& found, const Norm& expec
   }
 }
 
-// Rows far from the others, of the first pixel or of any.
+// Multiplies some rows by a large factor; the first row with a higher probability.
 void add_outliers(Random& random, Floats& x, int64_t rows, int64_t channels) {
-  const int64_t count = random.whole(1, 4);
-  const float size = std::pow(10.0f, static_cast<float>(random.whole(1, 4)));  // four times on a row: squares stay finite
+  const int64_t count = random.integer(1, 4);
+  const float size = std::pow(
+      10.0f, static_cast<float>(random.integer(1, 4)));  // applied to a row up to four times: squares stay finite
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = random.chance(0.3) ? 0 : random.chance(0.2) ? rows - 1 : random.whole(0, rows - 1);
+    const int64_t row = random.chance(0.3) ? 0 : random.chance(0.2) ? rows - 1 : random.integer(0, rows - 1);
     for (int64_t c = 0; c < channels; ++c) x[row * channels + c] *= size;
   }
 }
 
 Case statistics_case(Random& random) {
-  const int64_t channels = random.chance(0.1) ? random.whole(100, 2000) : random.whole(1, 100);
-  const int64_t rows = random.whole(2, std::max<int64_t>(2, (1 << (random.chance(0.1) ? 20 : 16)) / channels));
+  const int64_t channels = random.chance(0.1) ? random.integer(100, 2000) : random.integer(1, 100);
+  const int64_t rows = random.integer(2, std::max<int64_t>(2, (1 << (random.chance(0.1) ? 20 : 16)) / channels));
   const bool outliers = random.chance(0.5);
   Floats x = random.normal(rows * channels, 1.0f, random.chance(0.3) ? 100.0f : 0.0f);
   if (outliers) add_outliers(random, x, rows, channels);
   Case result{words({{"rows", rows}, {"channels", channels}, {"outliers", outliers}})};
   Moments moments(channels, x, rows);
-  const int64_t first = random.chance(0.5) ? rows : random.whole(1, rows);
+  const int64_t first = random.chance(0.5) ? rows : random.integer(1, rows);
   moments.add(x, first);
   moments.add(x + first * channels, rows - first);
   compare_statistics(result, moments.statistics(), statistics_of(x.doubles(), rows, channels));
@@ -314,22 +340,23 @@ Case statistics_case(Random& random) {
 }
 
 Case norm_case(Random& random) {
-  const int64_t channels = random.whole(1, 80), rows = random.chance(0.02) ? 0 : random.whole(8, 4000 / channels + 9);
+  const int64_t channels = random.integer(1, 80),
+                rows = random.chance(0.02) ? 0 : random.integer(8, 4000 / channels + 9);
   const bool residual = random.chance(0.4);
   const Activation activation = random.activation(residual);
-  Case result{words({{"rows", rows}, {"channels", channels}, {"residual", residual},
-                     {"activation", static_cast<int>(activation)}})};
+  Case result{words(
+      {{"rows", rows}, {"channels", channels}, {"residual", residual}, {"activation", static_cast<int>(activation)}})};
   const int64_t size = rows * channels;
   const Floats x = random.normal(size, 2.0f, 1.0f), z = random.normal(residual ? size : 0);
   const Floats gamma = random.normal(channels), beta = random.normal(channels);
-  Floats moving_mean = random.normal(channels), moving_variance = random.normal(channels);
+  Floats running_mean = random.normal(channels), running_variance = random.normal(channels);
   Floats y(size), dx(size), dz(residual ? size : 0), mean(channels), inverse(channels), dgamma(channels);
   Floats dbeta(channels), dy = random.normal(size);
   const float epsilon = 1e-5f, momentum = 0.9f;
 
   const Norm batch = statistics_of(x.doubles(), rows, channels);
-  Doubles expected_y(size), expected_dx(size), expected_dz(size), sums(channels), dots(channels);
-  double scale = 0.0;
+  Doubles expected_y(size), expected_dx(size), expected_dz(size), sums(channels), dots(channels), squares(channels);
+  double scale = 0.0, dots_scale = 0.0;
   for (int64_t i = 0; i < size; ++i) {
     const int64_t c = i % channels;
     const double factor = 1.0 / std::sqrt(batch.variance[c] + epsilon), hat = (x[i] - batch.mean[c]) * factor;
@@ -338,6 +365,7 @@ Case norm_case(Random& random) {
     if (near_kink(activation, t)) dy[i] = 0.0f;
     expected_dz[i] = dy[i] * slope(activation, t);
     sums[c] += expected_dz[i], dots[c] += expected_dz[i] * hat;
+    squares[c] += expected_dz[i] * hat * expected_dz[i] * hat;
     scale = std::max(scale, std::abs(expected_dz[i] * gamma[c] * factor));
   }
   for (int64_t i = 0; i < size; ++i) {
@@ -345,7 +373,7 @@ Case norm_case(Random& random) {
     const double factor = 1.0 / std::sqrt(batch.variance[c] + epsilon), hat = (x[i] - batch.mean[c]) * factor;
     expected_dx[i] = gamma[c] * factor * (expected_dz[i] - sums[c] / rows - hat * dots[c] / rows);
   }
-  Doubles expected_mean = moving_mean.doubles();
+  Doubles expected_mean = running_mean.doubles();
   for (int64_t c = 0; rows > 0 && c < channels; ++c) {
     expected_mean[c] = expected_mean[c] * momentum + batch.mean[c] * (1 - momentum);
   }
@@ -354,12 +382,12 @@ Case norm_case(Random& random) {
   if (rows > 0) {
     Moments moments(channels, x, rows);
     moments.add(x, rows);
-    settle(moments.statistics(), {gamma, beta, moving_mean, moving_variance, momentum, epsilon}, activation, mean,
-           inverse)
-        .all(x, to_add, rows, y);
+    finalize_statistics(moments.statistics(), {gamma, beta, running_mean, running_variance, momentum, epsilon},
+                        activation, mean, inverse)
+        .apply(x, to_add, rows, y);
   } else {
     std::fill_n(static_cast<float*>(mean), channels, 0.0f), std::fill_n(static_cast<float*>(inverse), channels, 1.0f);
-    Normalizer(channels, gamma, beta, activation).all(x, to_add, rows, y);
+    Normalizer(channels, gamma, beta, activation).apply(x, to_add, rows, y);
   }
   NormGradient gradient(channels, rows, gamma, beta, mean, inverse);
   gradient.add(x, residual ? static_cast<const float*>(y) : nullptr, dy, activation,
@@ -367,22 +395,24 @@ Case norm_case(Random& random) {
   gradient.finish(dgamma, dbeta);
   gradient.apply(x, residual ? dz : dy, residual ? Activation::kNone : activation, rows, dx);
   result.compare("y", y, expected_y);
-  result.compare("moving mean", moving_mean, expected_mean);
+  result.compare("moving mean", running_mean, expected_mean);
   if (residual) result.compare("dz", dz, expected_dz);
-  result.compare("dgamma", dgamma, dots);
+  // The size of a sum of independent terms of either sign, as sums can cancel.
+  for (double square : squares) dots_scale = std::max(dots_scale, std::sqrt(square));
+  result.compare("dgamma", dgamma, dots, dots_scale);
   result.compare("dbeta", dbeta, sums, 1.0);
   result.compare("dx", dx, expected_dx, scale);
   return result;
 }
 
-// A convolution, depthwise or of one pixel, that finds the statistics of its result.
+// A depthwise or 1x1 convolution that computes the statistics of its output.
 Case convolve_statistics_case(Random& random) {
   const bool by_channel = random.chance(0.5);
   const ConvShape s = random_convolution(random, by_channel ? Path::kDepthwise : Path::kPointwise);
   Case result{words(s)};
-  Floats x = random.normal(s.source_size());
+  Floats x = random.normal(s.input_size());
   const Floats w = random.normal(s.weight_size());
-  if (!s.empty() && random.chance(0.3)) add_outliers(random, x, s.source_pixels(), s.channels);
+  if (!s.empty() && random.chance(0.3)) add_outliers(random, x, s.input_pixels(), s.channels);
   const bool normed = random.chance(0.5);
   const Activation activation = random.activation();
   const Floats scale = random.normal(s.channels), offset = random.normal(s.channels);
@@ -394,23 +424,23 @@ Case convolve_statistics_case(Random& random) {
   }
   const Doubles expected = convolution(s, seen, w.doubles(), {}, {}).y;
   Floats y(s.output_size());
-  const Input input(x, normed ? &norm : nullptr);
-  const Statistics found = by_channel ? depthwise_convolve_statistics(s, input, w, y)
-                                      : pointwise_convolve_statistics(s, input, w, y);
+  const KernelInput input(x, normed ? &norm : nullptr);
+  const Statistics found =
+      by_channel ? depthwise_convolve_statistics(s, input, w, y) : pointwise_convolve_statistics(s, input, w, y);
   result.compare("y", y, expected);
   const int64_t rows = s.output_pixels();
   if (rows > 1) compare_statistics(result, found, statistics_of(y.doubles(), rows, s.out_channels));
   return result;
 }
 
-// From the gradient of the norm after a convolution to those of its input and weights.
+// The gradients of a convolution's input and weights from that of the norm after it.
 Case convolve_norm_case(Random& random) {
   const bool by_channel = random.chance(0.5);
   const ConvShape s = random_convolution(random, by_channel ? Path::kDepthwise : Path::kPointwise);
   const Activation activation = random.activation();
   Case result{words(s) + words({{"activation", static_cast<int>(activation)}})};
   const int64_t rows = s.output_pixels(), out = s.out_channels;
-  const Floats x = random.normal(s.source_size()), w = random.normal(s.weight_size()), raw = random.normal(rows * out);
+  const Floats x = random.normal(s.input_size()), w = random.normal(s.weight_size()), raw = random.normal(rows * out);
   const Floats gamma = random.normal(out, 0.1f, 1.0f), beta = random.normal(out), mean = random.normal(out, 0.1f);
   const Floats inverse = random.normal(out, 0.1f, 1.0f);
   Floats dy = random.normal(rows * out), draw(rows * out), dgamma(out), dbeta(out);
@@ -423,15 +453,15 @@ Case convolve_norm_case(Random& random) {
   gradient.finish(dgamma, dbeta);
   gradient.apply(raw, dy, activation, rows, draw);
   const Convolution expected = convolution(s, x.doubles(), w.doubles(), {}, draw.doubles());
-  const bool wanted = random.chance(0.8);
-  Floats dx(s.source_size(), 0.0f), dw(s.weight_size());
-  float* to = wanted ? static_cast<float*>(dx) : nullptr;
+  const bool needs_dx = random.chance(0.8);
+  Floats dx(s.input_size(), 0.0f), dw(s.weight_size());
+  float* to = needs_dx ? static_cast<float*>(dx) : nullptr;
   if (by_channel) {
     depthwise_gradients(s, gradient, activation, x, w, raw, dy, to, dw);
   } else {
     pointwise_gradients(s, gradient, activation, x, w, raw, dy, to, dw);
   }
-  if (wanted) result.compare("dx", dx, expected.dx);
+  if (needs_dx) result.compare("dx", dx, expected.dx);
   result.compare("dw", dw, expected.dw);
   return result;
 }
@@ -439,7 +469,7 @@ Case convolve_norm_case(Random& random) {
 // ---- covariance
 
 Case covariance_case(Random& random) {
-  const int64_t channels = random.whole(1, 24), rows = random.whole(2, 3000), out = random.whole(1, 40);
+  const int64_t channels = random.integer(1, 24), rows = random.integer(2, 3000), out = random.integer(1, 40);
   Floats x = random.normal(rows * channels, 1.0f, random.chance(0.5) ? 5.0f : 0.0f);
   const bool outliers = random.chance(0.5);
   if (outliers) add_outliers(random, x, rows, channels);
@@ -447,13 +477,13 @@ Case covariance_case(Random& random) {
   const Floats w = random.normal(out * channels);
   Doubles memory(Covariance::size(channels)), y(rows * out, 0.0);
   const Covariance covariance(rows, channels, memory.data());
-  covariance.of(x);
+  covariance.compute(x);
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t o = 0; o < out; ++o)
       for (int64_t c = 0; c < channels; ++c) {
         y[i * out + o] += static_cast<double>(x[i * channels + c]) * w[o * channels + c];
       }
-  compare_statistics(result, covariance.product(w, out), statistics_of(y, rows, out));
+  compare_statistics(result, covariance.product_statistics(w, out), statistics_of(y, rows, out));
   return result;
 }
 
@@ -465,38 +495,41 @@ struct Stage {
 
 Case inverted_residual_case(Random& random) {
   InvertedResidual block;
-  const bool large = random.chance(0.02);  // so large that the expansion is made again
+  const bool large = random.chance(0.02);  // so large that the expansion is values again
   ConvShape expand{}, filter{}, project{};
-  expand.images = large ? random.whole(5, 9) : random.whole(1, 3);
-  expand.height = large ? random.whole(60, 70) : random.whole(3, 12);
-  expand.width = large ? random.whole(60, 70) : random.whole(3, 12);
-  expand.channels = large ? random.whole(3, 6) : random.whole(1, 24);
-  expand.out_channels = large ? (1 << 21) / expand.source_pixels() + random.whole(2, 20) : random.whole(16, 70);
+  expand.images = large ? random.integer(5, 9) : random.integer(1, 3);
+  expand.height = large ? random.integer(60, 70) : random.integer(3, 12);
+  expand.width = large ? random.integer(60, 70) : random.integer(3, 12);
+  expand.channels = large ? random.integer(3, 6) : random.integer(1, 24);
+  expand.out_channels = large ? (1 << 21) / expand.input_pixels() + random.integer(2, 20) : random.integer(16, 70);
   expand.kernel_h = expand.kernel_w = expand.stride_h = expand.stride_w = 1;
   expand.dilation_h = expand.dilation_w = expand.groups = 1;
   filter = expand;
   filter.channels = filter.groups = filter.out_channels = expand.out_channels;
-  filter.kernel_h = large ? 3 : random.whole(1, 5), filter.kernel_w = large ? 3 : random.whole(1, 5);
+  filter.kernel_h = large ? 3 : random.integer(1, 5), filter.kernel_w = large ? 3 : random.integer(1, 5);
   filter.top = filter.bottom = filter.kernel_h / 2, filter.left = filter.right = filter.kernel_w / 2;
-  filter.stride_h = random.whole(1, 2), filter.stride_w = random.whole(1, 2);
+  filter.stride_h = random.integer(1, 2), filter.stride_w = random.integer(1, 2);
   project = expand;
   project.height = filter.out_height(), project.width = filter.out_width();
   project.channels = filter.out_channels;
   const bool same = project.height == expand.height && project.width == expand.width;
   block.shortcut = same && random.chance(0.6);
-  project.out_channels = block.shortcut ? expand.channels : random.whole(1, 24);
+  project.out_channels = block.shortcut ? expand.channels : random.integer(1, 24);
   block.shapes = {expand, filter, project};
   block.activations = {random.activation(), random.activation(), Activation::kNone};
   if (!block.shortcut) block.activations[2] = random.activation();
-  Case result{words(expand) + "| " + words(filter) + words({{"projected", project.out_channels},
-              {"shortcut", block.shortcut}, {"activations", static_cast<int>(block.activations[0]) * 100 +
-              static_cast<int>(block.activations[1]) * 10 + static_cast<int>(block.activations[2])}})};
+  Case result{words(expand) + "| " + words(filter) +
+              words({{"projected", project.out_channels},
+                     {"shortcut", block.shortcut},
+                     {"activations", static_cast<int>(block.activations[0]) * 100 +
+                                         static_cast<int>(block.activations[1]) * 10 +
+                                         static_cast<int>(block.activations[2])}})};
 
-  const Floats x = random.normal(expand.source_size());
+  const Floats x = random.normal(expand.input_size());
   const float epsilon = 1e-5f;
   std::vector<Floats> w, gamma, beta, moving, kept, mean, inverse, dw, dgamma, dbeta;
-  std::vector<NormedWeights> stages;
-  std::vector<StageResult> results;
+  std::vector<StageWeights> stages;
+  std::vector<SavedStage> results;
   std::vector<StageGradient> gradients;
   for (int i = 0; i < 3; ++i) {
     const ConvShape& s = block.shapes[i];
@@ -504,7 +537,7 @@ Case inverted_residual_case(Random& random) {
     gamma.push_back(random.normal(s.out_channels, 0.2f, 1.0f));
     beta.push_back(random.normal(s.out_channels, 0.2f, 0.5f));
     for (auto* column : {&moving, &moving}) column->push_back(random.normal(s.out_channels));
-    kept.emplace_back(kept_elements(block, i));
+    kept.emplace_back(saved_elements(block, i));
     mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
     dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
   }
@@ -536,11 +569,11 @@ Case inverted_residual_case(Random& random) {
   }
   for (size_t k = 0; block.shortcut && k < current.size(); ++k) current[k] += x[k];
   const Floats dy = random.normal(project.output_size());
-  Floats y(project.output_size()), dx(expand.source_size());
+  Floats y(project.output_size()), dx(expand.input_size());
   inverted_residual(block, x, stages, results, y);
   inverted_residual_gradients(block, x, stages, results, dy, gradients, dx);
   result.compare("y", y, current);
-  // Few rows make small variances and gradients that are small differences.
+  // With few rows, variances and gradients are small differences of large numbers.
   if (kinks || project.output_pixels() < 16) return result;
 
   Doubles gradient = dy.doubles();
@@ -555,7 +588,7 @@ Case inverted_residual_case(Random& random) {
       sums[k % out] += gradient[k], dots[k % out] += gradient[k] * stage.hat[k];
       squares[k % out] += gradient[k] * gradient[k];
     }
-    // How large the sums would be if their terms were independent: they cancel where a norm undoes what is learned.
+    // The size of the sums if their terms were independent. They cancel if a later norm cancels a parameter's effect.
     double norm_scale = 0.0, weight_scale = 0.0, x_squares = 0.0;
     const Doubles& from = i == 0 ? source : found[i - 1].y;
     for (double value : from) x_squares += value * value / from.size();
@@ -584,27 +617,30 @@ Case inverted_residual_case(Random& random) {
 
 Case pool_case(Random& random) {
   PoolShape s{};
-  s.images = random.chance(0.02) ? 0 : random.whole(1, 3);
-  s.height = random.whole(1, 12), s.width = random.whole(1, 12), s.channels = random.whole(1, 40);
+  s.images = random.chance(0.02) ? 0 : random.integer(1, 3);
+  s.height = random.integer(1, 12), s.width = random.integer(1, 12), s.channels = random.integer(1, 40);
   std::string geometry;
   const bool adaptive = random.chance(0.2), inclusive = random.chance(0.5);
   if (adaptive) {
-    s.vertical = adaptive_windows(s.height, random.whole(1, 8));
-    s.horizontal = adaptive_windows(s.width, random.whole(1, 8));
+    s.vertical = adaptive_windows(s.height, random.integer(1, 8));
+    s.horizontal = adaptive_windows(s.width, random.integer(1, 8));
     geometry = "adaptive ";
   } else {
     const bool ceil_mode = random.chance(0.5);
     const auto windows = [&](int64_t size) {
-      const int64_t kernel = random.whole(1, 6), stride = random.whole(1, 4);
-      const int64_t before = random.whole(0, kernel + 1), after = random.whole(0, kernel + 1);
+      const int64_t kernel = random.integer(1, 6), stride = random.integer(1, 4);
+      const int64_t before = random.integer(0, kernel + 1), after = random.integer(0, kernel + 1);
       geometry += words({{"kernel", kernel}, {"stride", stride}, {"before", before}, {"after", after}});
       return sliding_windows(size, kernel, stride, before, after, ceil_mode);
     };
     s.vertical = windows(s.height), s.horizontal = windows(s.width);
     geometry += words({{"ceil_mode", ceil_mode}});
   }
-  Case result{geometry + words({{"images", s.images}, {"height", s.height}, {"width", s.width},
-                                {"channels", s.channels}, {"inclusive", inclusive}})};
+  Case result{geometry + words({{"images", s.images},
+                                {"height", s.height},
+                                {"width", s.width},
+                                {"channels", s.channels},
+                                {"inclusive", inclusive}})};
   const int64_t rows = s.vertical.begin.size(), columns = s.horizontal.begin.size(), in = s.height * s.width;
   const int64_t size = s.images * rows * columns * s.channels, source = s.images * in * s.channels;
   const Floats x = random.normal(source), dy = random.normal(size);
@@ -642,13 +678,13 @@ Case pool_case(Random& random) {
   return result;
 }
 
-// ---- the rest
+// ---- other kernels
 
 Case linear_case(Random& random) {
-  const auto size = [&](int64_t most) { return random.chance(0.03) ? 0 : random.whole(1, most); };
+  const auto size = [&](int64_t most) { return random.chance(0.03) ? 0 : random.integer(1, most); };
   const int64_t rows = size(70), in = size(random.chance(0.1) ? 2000 : 150), out = size(90);
-  const bool biased = random.chance(0.7), wanted = random.chance(0.8);
-  Case result{words({{"rows", rows}, {"in", in}, {"out", out}, {"bias", biased}, {"dx", wanted}})};
+  const bool biased = random.chance(0.7), needs_dx = random.chance(0.8);
+  Case result{words({{"rows", rows}, {"in", in}, {"out", out}, {"bias", biased}, {"dx", needs_dx}})};
   const Floats x = random.normal(rows * in), w = random.normal(in * out), b = random.normal(biased ? out : 0);
   const Floats dy = random.normal(rows * out);
   Doubles y(rows * out, 0.0), dx(rows * in, 0.0), dw(in * out, 0.0), db(out, 0.0);
@@ -665,29 +701,34 @@ Case linear_case(Random& random) {
     }
   Floats found(rows * out), to_x(rows * in), to_w(in * out), to_b(out);
   linear(x, w, biased ? static_cast<const float*>(b) : nullptr, rows, in, out, found);
-  linear_gradient(x, w, dy, rows, in, out, wanted ? static_cast<float*>(to_x) : nullptr, to_w,
+  linear_gradient(x, w, dy, rows, in, out, needs_dx ? static_cast<float*>(to_x) : nullptr, to_w,
                   biased ? static_cast<float*>(to_b) : nullptr);
   result.compare("y", found, y);
-  if (wanted) result.compare("dx", to_x, dx);
+  if (needs_dx) result.compare("dx", to_x, dx);
   result.compare("dw", to_w, dw);
   if (biased) result.compare("db", to_b, db, std::sqrt(static_cast<double>(rows)));
   return result;
 }
 
 Case elementwise_case(Random& random) {
-  const int64_t images = random.chance(0.03) ? 0 : random.whole(1, 4);
-  const int64_t pixels = random.whole(1, random.chance(0.1) ? 2000 : 100), channels = random.whole(1, 60);
+  const int64_t images = random.chance(0.03) ? 0 : random.integer(1, 4);
+  const int64_t pixels = random.integer(1, random.chance(0.1) ? 2000 : 100), channels = random.integer(1, 60);
   const int64_t size = images * pixels * channels;
   const Activation activation = random.activation();
   const bool summed = random.chance(0.5), shuffled = random.chance(0.5);
-  Case result{words({{"images", images}, {"pixels", pixels}, {"channels", channels}, {"summed", summed},
-                     {"shuffled", shuffled}, {"activation", static_cast<int>(activation)}})};
+  Case result{words({{"images", images},
+                     {"pixels", pixels},
+                     {"channels", channels},
+                     {"summed", summed},
+                     {"shuffled", shuffled},
+                     {"activation", static_cast<int>(activation)}})};
   const float scale = random.chance(0.2) ? 30.0f : 2.0f;
   const Floats x = random.normal(size, scale), z = random.normal(summed ? size : 0);
   const Floats gate = random.normal(images * channels);
   Floats y(size), dx(size), dgate(images * channels), turned(size), dy = random.normal(size);
   const float* term = summed ? static_cast<const float*>(z) : nullptr;
-  Doubles activations(size), slopes(size), gated(size), dgated(size), dgates(images * channels, 0.0), swapped(size);
+  Doubles activations(size), slopes(size), gated(size), dgated(size), dgates(images * channels, 0.0),
+      squares(images * channels, 0.0), swapped(size);
   for (int64_t i = 0; i < size; ++i) {
     const double t = summed ? x[i] + z[i] : x[i];
     if (near_kink(activation, t)) dy[i] = 0.0f;
@@ -695,7 +736,9 @@ Case elementwise_case(Random& random) {
     activations[i] = activated(activation, t), slopes[i] = dy[i] * slope(activation, t);
     gated[i] = static_cast<double>(x[i]) * gate[image * channels + c];
     dgated[i] = static_cast<double>(dy[i]) * gate[image * channels + c];
-    dgates[image * channels + c] += static_cast<double>(dy[i]) * x[i];
+    const double product = static_cast<double>(dy[i]) * x[i];
+    dgates[image * channels + c] += product;
+    squares[image * channels + c] += product * product;
     swapped[(image * channels + c) * pixels + pixel] = x[i];
   }
   add_activate(x, term, activation, size, y);
@@ -706,7 +749,9 @@ Case elementwise_case(Random& random) {
   result.compare("gated", y, gated);
   scale_channels_gradient(x, gate, dy, images, pixels, channels, dx, dgate);
   result.compare("dx of the gate", dx, dgated);
-  result.compare("dgate", dgate, dgates);
+  double dgate_scale = 0.0;  // the size of a sum of independent terms of either sign, as sums can cancel
+  for (double square : squares) dgate_scale = std::max(dgate_scale, std::sqrt(square));
+  result.compare("dgate", dgate, dgates, dgate_scale);
   transpose(x, images, pixels, channels, turned);
   result.compare("transposed", turned, swapped);
 
@@ -714,42 +759,42 @@ Case elementwise_case(Random& random) {
   std::vector<int64_t> widths;
   std::vector<const float*> from;
   std::vector<float*> to;
-  const int64_t count = random.whole(1, 4), common = random.whole(1, 20);
+  const int64_t count = random.integer(1, 4), common = random.integer(1, 20);
   int64_t all = 0;
   for (int64_t i = 0; i < count; ++i) {
-    widths.push_back(shuffled ? common : random.whole(1, 20));
+    widths.push_back(shuffled ? common : random.integer(1, 20));
     all += widths[i];
     parts.push_back(random.normal(images * pixels * widths[i])), copies.emplace_back(images * pixels * widths[i]);
   }
   for (int64_t i = 0; i < count; ++i) from.push_back(parts[i]), to.push_back(copies[i]);
-  Floats whole(images * pixels * all);
-  join_channels(from, widths, images * pixels, shuffled, whole);
+  Floats joined(images * pixels * all);
+  concat_channels(from, widths, images * pixels, shuffled, joined);
   for (int64_t pixel = 0; pixel < images * pixels; ++pixel) {
     int64_t start = 0;
     for (int64_t i = 0; i < count; start += widths[i++])
       for (int64_t c = 0; c < widths[i]; ++c) {
         const int64_t place = shuffled ? c * count + i : start + c;
-        if (whole[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a joined number differs");
+        if (joined[pixel * all + place] != parts[i][pixel * widths[i] + c]) result.fail("a concatenated value differs");
       }
   }
-  part_channels(whole, widths, images * pixels, shuffled, to);
+  split_channels(joined, widths, images * pixels, shuffled, to);
   for (int64_t i = 0; i < count; ++i) result.compare("part", copies[i], parts[i].doubles());
   return result;
 }
 
-Case parameters_case(Random& random) {
-  const int64_t count = random.whole(1, 6);
+Case optimizer_case(Random& random) {
+  const int64_t count = random.integer(1, 6);
   const float mu = 0.9f, keep = 0.99f;
   const bool nesterov = random.chance(0.5);
   Case result{words({{"tensors", count}, {"nesterov", nesterov}})};
   std::vector<Floats> parameters, velocities, gradients;
-  std::vector<MomentumPart> parts;
+  std::vector<MomentumTensor> parts;
   std::vector<int64_t> counts;
   std::vector<float*> to;
   std::vector<const float*> from;
   std::vector<Doubles> stepped;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t size = random.whole(0, random.chance(0.2) ? 40000 : 300);
+    const int64_t size = random.integer(0, random.chance(0.2) ? 40000 : 300);
     const float rate = 0.1f, decay = random.chance(0.5) ? 0.01f : 0.0f;
     parameters.push_back(random.normal(size)), velocities.push_back(random.normal(size));
     gradients.push_back(random.normal(size));
@@ -771,13 +816,13 @@ Case parameters_case(Random& random) {
       stepped[i][k] = static_cast<double>(keep) * velocities[i][k] + (1.0 - keep) * gradients[i][k];
     }
   }
-  blend(to, from, counts, keep, 1.0f - keep);
+  update_ema(to, from, counts, keep, 1.0f - keep);
   for (int64_t i = 0; i < count; ++i) result.compare("average", velocities[i], stepped[i]);
-  if (!all_finite(from, counts)) result.fail("finite numbers are found not to be");
-  const int64_t chosen = random.whole(0, count - 1);
+  if (!all_finite(from, counts)) result.fail("finite values are reported as not finite");
+  const int64_t chosen = random.integer(0, count - 1);
   if (counts[chosen] > 0) {
-    gradients[chosen][random.whole(0, counts[chosen] - 1)] = random.chance(0.5) ? std::nanf("") : HUGE_VALF;
-    if (all_finite(from, counts)) result.fail("a number that is not finite is not found");
+    gradients[chosen][random.integer(0, counts[chosen] - 1)] = random.chance(0.5) ? std::nanf("") : HUGE_VALF;
+    if (all_finite(from, counts)) result.fail("a non-finite value is not detected");
   }
   return result;
 }
@@ -796,7 +841,7 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"pool", pool_case},
     {"linear", linear_case},
     {"elementwise", elementwise_case},
-    {"parameters", parameters_case},
+    {"optimizer", optimizer_case},
 };
 
 }  // namespace
@@ -818,7 +863,7 @@ int main(int count, char** arguments) {
     uint64_t wrong = 0;
     for (uint64_t i = 0; i < cases; ++i) {
       Random random((seed * 1000003 + kind) * 1000003 + i);
-      const int threads = static_cast<int>(random.whole(1, 3));
+      const int threads = static_cast<int>(random.integer(1, 3));
       omp_set_num_threads(threads);
       running = name + ", seed " + std::to_string(seed) + ", case " + std::to_string(i) + ", " +
                 std::to_string(threads) + " threads: ";

@@ -1,0 +1,34 @@
+"""The private interfaces of PaddlePaddle that the native operators use, in one place.
+
+They are not part of PaddlePaddle's public interface and can change in any release. `RELEASES` in ppzoo/installation.py
+and docs/versions.md name the versions that they were tested with (2.6.2 and 3.3.1); other versions are an error before
+this module is imported. `momentum.Momentum` also reads attributes of its base class `paddle.optimizer.Momentum`.
+"""
+
+from __future__ import annotations
+
+from paddle import _C_ops
+from paddle.base import core, framework
+from paddle.jit.sot.psdb import in_sot
+
+__all__ = [
+    "NO_AMP",
+    "dygraph_tracer",
+    "in_dygraph_mode",
+    "in_sot",
+    "load_op_library",
+    "run_custom_op",
+    "transpose",
+]
+
+# Registers the operators of a shared library, which was compiled with PaddlePaddle's headers.
+load_op_library = core.load_op_meta_info_and_register_op
+# Runs a custom operator by name: run_custom_op("name", *inputs, *attributes) -> list of outputs.
+run_custom_op = core.eager._run_custom_op
+# paddle.transpose without the checks of its arguments.
+transpose = _C_ops.transpose
+# Whether operators run at once (not in a static program) and, with `in_sot`, are not being traced by `to_static`.
+in_dygraph_mode = framework.in_dygraph_mode
+# The tracer's `_amp_level` is `NO_AMP` outside `paddle.amp.auto_cast`.
+dygraph_tracer = framework._dygraph_tracer
+NO_AMP = core.AmpLevel.O0

@@ -1,0 +1,377 @@
+// Batch normalization in training, with the activation and the residual addition in the same passes.
+//
+// Layout: an NHWC tensor is a matrix of `rows` pixels x `channels` columns. If there are few channels, several pixels
+// are read as one wide row (WideRows), so that the inner loops fill vectors; per-channel constants are repeated.
+//
+// Loop nest of every pass (for_strips): blocks of rows that stay in the L1 cache -> strips of two vectors of columns,
+// whose constants and sums stay in registers -> the rows of the block. Parallel over rows, with one sum per thread.
+//
+// Accuracy: sums are computed in float within a block and in double across blocks and threads; for small tensors in
+// double throughout. Sums of squares are computed around a value of the block, so that a large mean cancels nothing.
+#include "kernels/batch_norm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <type_traits>
+
+#include "kernels/activation_simd.h"
+#include "kernels/parallel.h"
+#include "kernels/simd.h"
+
+namespace ppzoo {
+namespace {
+
+// Wide rows that are summed in float before the sum is added to a double.
+constexpr int64_t kFloatSumRows = 64;
+// Elements of a block: they stay in the L1 cache while the block is read strip by strip.
+constexpr int64_t kStripElements = 4096;
+// Minimum number of wide rows of a block in Moments: each strip of a block has an overhead of its own.
+constexpr int64_t kMinStripRows = 16;
+// Tensors of at most this size are summed in double throughout, which costs little there.
+constexpr int64_t kDoubleSumElements = 1 << 15;
+
+// Reads a matrix as wide rows of `width` elements, each of which is one or more pixels. The last one can be shorter.
+struct WideRows {
+  int64_t channels, width, elements;
+
+  WideRows(int64_t rows, int64_t columns) : channels(columns), elements(rows * columns) {
+    int64_t pixels = 1;
+    while (columns > 0 && (columns * pixels < 64 || columns * pixels % 16 != 0)) ++pixels;
+    width = columns * pixels;
+  }
+  std::vector<float> repeat(const std::vector<float>& values) const {
+    std::vector<float> wide(width);
+    for (int64_t i = 0; i < width; ++i) wide[i] = values[i % channels];
+    return wide;
+  }
+};
+
+// A strip of adjacent vectors.
+template <int kVectors>
+struct FullVectors {
+  static constexpr int kCount = kVectors;
+  Vector load(const float* from) const { return ppzoo::load(from); }
+  void store(Vector value, float* to) const { ppzoo::store(value, to); }
+};
+
+// A strip of one vector, of which the first `length` lanes are used.
+struct PartialVector {
+  static constexpr int kCount = 1;
+  int64_t length;
+  Vector load(const float* from) const { return load_partial(length, from); }
+  void store(Vector value, float* to) const { store_partial(length, value, to); }
+};
+
+// The constants of the columns of a strip, which stay in registers.
+template <class Strip>
+struct Constants {
+  Constants(const Strip& strip, const std::vector<float>& wide, int64_t first) {
+    for (int v = 0; v < Strip::kCount; ++v) values[v] = strip.load(&wide[first + v * kLanes]);
+  }
+  Vector operator[](int v) const { return values[v]; }
+  Vector values[Strip::kCount];
+};
+
+// Calls body(strip, first, begin, end) for blocks [begin, end) of wide rows and, in each, for strips of columns that
+// begin with column `first`. Blocks have at least `min_rows` rows if the matrix does.
+template <class Body>
+void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = 1) {
+  if (wide.elements <= 0) return;
+  const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
+  const int64_t rows = std::clamp<int64_t>(kStripElements / wide.width, min_rows, kFloatSumRows);
+  for (int64_t begin = 0; begin < full; begin += rows) {
+    const int64_t end = std::min(begin + rows, full);
+    int64_t first = 0;
+    for (; first + 2 * kLanes <= wide.width; first += 2 * kLanes) body(FullVectors<2>(), first, begin, end);
+    if (first < wide.width) body(FullVectors<1>(), first, begin, end);
+  }
+  int64_t first = 0;
+  for (; first + kLanes <= rest; first += kLanes) body(FullVectors<1>(), first, full, full + 1);
+  if (first < rest) body(PartialVector{rest - first}, first, full, full + 1);
+}
+
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(double))));
+
+template <class Sum>
+Sum convert(Vector value) {
+  return __builtin_convertvector(value, Sum);
+}
+
+template <class Sum>
+Doubles to_doubles(Sum value) {
+  return __builtin_convertvector(value, Doubles);
+}
+
+void add_to(double* totals, Doubles sum) {
+  Doubles total;
+  std::memcpy(&total, totals, sizeof total);
+  total += sum;
+  std::memcpy(totals, &total, sizeof total);
+}
+
+Vector median(Vector a, Vector b, Vector c) {
+  const Vector low = a < b ? a : b, high = a < b ? b : a, middle = high < c ? high : c;
+  return low < middle ? middle : low;
+}
+
+// Calls body(thread, first row, rows) in parallel for equal parts of the rows, divided between wide rows.
+template <class Body>
+void parallel_rows(int64_t rows, int64_t channels, int64_t width, const Body& body) {
+  if (rows * channels <= 0) return;
+  const int64_t pixels = width / channels;
+  parallel_for((rows + pixels - 1) / pixels, rows * channels, [&](int thread, int64_t begin, int64_t end) {
+    body(thread, begin * pixels, std::min(end * pixels, rows) - begin * pixels);
+  });
+}
+
+// Adds up the two sums per channel (`first` and `second`) of all threads and of all pixels of a wide row.
+void sum_over_threads(const std::vector<double>& partial, int64_t width, int64_t channels, std::vector<double>& first,
+                      std::vector<double>& second) {
+  for (size_t start = 0; start < partial.size(); start += 2 * width) {
+    const double* totals = &partial[start];
+    for (int64_t i = 0, c = 0; i < width; ++i, c = c + 1 == channels ? 0 : c + 1) {
+      first[c] += totals[i];
+      second[c] += totals[width + i];
+    }
+  }
+}
+
+}  // namespace
+
+Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
+    : channels_(channels), rows_(rows), width_(WideRows(1, channels).width) {
+  shift_ = WideRows(1, channels).repeat({first_row, first_row + channels});
+  totals_.assign(2 * width_ * max_threads(), 0.0);
+}
+
+void Moments::add(const float* x, int64_t rows) {
+  parallel_rows(rows, channels_, width_,
+                [&](int thread, int64_t first, int64_t count) { add_rows(thread, x + first * channels_, count); });
+}
+
+void Moments::add_rows(int thread, const float* x, int64_t rows) {
+  double* totals = &totals_[2 * width_ * thread];
+  if (rows_ * channels_ <= kDoubleSumElements) {
+    add_rows_as<Doubles>(x, rows, totals);
+  } else {
+    add_rows_as<Vector>(x, rows, totals);
+  }
+}
+
+template <class Sum>
+void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
+  const int64_t width = width_;
+  for_strips(
+      WideRows(rows, channels_),
+      [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+        constexpr int kCount = decltype(strip)::kCount;
+        const Constants shift(strip, shift_, first);
+        // Sums are computed around a reference value of the strip. It is the median of three, since an outlier would
+        // cause cancellation.
+        Vector reference[kCount];
+        Sum sum[kCount] = {}, square[kCount] = {};
+        for (int v = 0; v < kCount; ++v) {
+          const auto sample = [&](int64_t row) { return strip.load(x + row * width + first + v * kLanes); };
+          reference[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
+        }
+        for (int64_t row = begin; row < end; ++row) {
+          const float* from = x + row * width + first;
+#pragma GCC unroll 2
+          for (int v = 0; v < kCount; ++v) {
+            const Sum value = convert<Sum>(strip.load(from + v * kLanes)) - convert<Sum>(reference[v]);
+            sum[v] += value;
+            square[v] += value * value;
+          }
+        }
+        const double count = static_cast<double>(end - begin);
+        for (int v = 0; v < kCount; ++v) {
+          // Converts sums of (x - reference) to sums of (x - shift).
+          const Doubles step = to_doubles(reference[v]) - to_doubles(shift[v]), before = to_doubles(sum[v]);
+          const Doubles after = before + count * step;
+          add_to(totals + first + v * kLanes, after);
+          add_to(totals + width + first + v * kLanes, to_doubles(square[v]) + step * (before + after));
+        }
+      },
+      kMinStripRows);
+}
+
+Statistics Moments::statistics() const {
+  std::vector<double> sums(channels_, 0.0), squares(channels_, 0.0);
+  sum_over_threads(totals_, width_, channels_, sums, squares);
+  Statistics found = Statistics::zeros(channels_);
+  for (int64_t c = 0; rows_ > 0 && c < channels_; ++c) {
+    const double center = sums[c] / rows_;
+    found.mean[c] = center + shift_[c];
+    const double variance = squares[c] / rows_ - center * center;
+    found.variance[c] = variance < 0.0 ? 0.0 : variance;
+  }
+  return found;
+}
+
+Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation)
+    : channels_(channels), activation_(activation) {
+  const WideRows wide(1, channels);
+  scale_ = wide.repeat({scale, scale + channels});
+  offset_ = wide.repeat({offset, offset + channels});
+}
+
+void Normalizer::apply_rows(const float* x, const float* residual, int64_t rows, float* y) const {
+  const WideRows wide(rows, channels_);
+  dispatch_activation(activation_, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+      constexpr int kCount = decltype(strip)::kCount;
+      const Constants k(strip, scale_, first), o(strip, offset_, first);
+      for (int64_t row = begin; row < end; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t index = row * wide.width + first + v * kLanes;
+          Vector t = strip.load(x + index) * k[v] + o[v];
+          if (residual != nullptr) t += strip.load(residual + index);
+          strip.store(activate<kActivation>(t), y + index);
+        }
+      }
+    });
+  });
+}
+
+void Normalizer::apply(const float* x, const float* residual, int64_t count, float* y) const {
+  parallel_rows(count, channels_, static_cast<int64_t>(scale_.size()), [&](int, int64_t first, int64_t share) {
+    const int64_t start = first * channels_;
+    apply_rows(x + start, residual != nullptr ? residual + start : nullptr, share, y + start);
+  });
+}
+
+Normalizer finalize_statistics(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
+                               float* inverse_std) {
+  const auto channels = static_cast<int64_t>(batch.mean.size());
+  std::vector<float> scale(channels), offset(channels);
+  const float keep = norm.momentum, update = 1.0f - norm.momentum;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double inverse = 1.0 / std::sqrt(batch.variance[c] + static_cast<double>(norm.epsilon));
+    mean[c] = static_cast<float>(batch.mean[c]);
+    inverse_std[c] = static_cast<float>(inverse);
+    norm.running_mean[c] = norm.running_mean[c] * keep + mean[c] * update;
+    norm.running_variance[c] = norm.running_variance[c] * keep + static_cast<float>(batch.variance[c]) * update;
+    scale[c] = static_cast<float>(norm.gamma[c] * inverse);
+    offset[c] = static_cast<float>(norm.beta[c] - batch.mean[c] * (norm.gamma[c] * inverse));
+  }
+  return {channels, scale.data(), offset.data(), activation};
+}
+
+NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
+                           const float* inverse)
+    : channels_(channels),
+      rows_(rows),
+      width_(WideRows(1, channels).width),
+      inverse_std_(inverse, inverse + channels),
+      totals_(2 * width_ * max_threads(), 0.0) {
+  std::vector<float> scale(channels), offset(channels);
+  for (int64_t c = 0; c < channels; ++c) {
+    const double k = static_cast<double>(gamma[c]) * inverse[c];
+    scale[c] = static_cast<float>(k);
+    offset[c] = static_cast<float>(beta[c] - mean[c] * k);
+  }
+  const WideRows wide(1, channels);
+  scale_ = wide.repeat(scale), offset_ = wide.repeat(offset), center_ = wide.repeat({mean, mean + channels});
+}
+
+void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* masked) {
+  parallel_rows(rows_, channels_, width_, [&](int thread, int64_t first, int64_t count) {
+    const int64_t start = first * channels_;
+    add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation, count,
+             masked != nullptr ? masked + start : nullptr);
+  });
+}
+
+void NormGradient::add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation,
+                            int64_t rows, float* masked) {
+  double* totals = &totals_[2 * width_ * thread];
+  if (rows_ * channels_ <= kDoubleSumElements) {
+    add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals);
+  } else {
+    add_rows_as<Vector>(x, y, dy, activation, rows, masked, totals);
+  }
+}
+
+template <class Sum>
+void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
+                               float* masked, double* totals) const {
+  const int64_t width = width_;
+  dispatch_activation(activation, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+      constexpr int kCount = decltype(strip)::kCount;
+      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
+      Sum sum[kCount] = {}, product[kCount] = {};
+      for (int64_t row = begin; row < end; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t index = row * width + first + v * kLanes;
+          const Vector from = strip.load(x + index), gradient = strip.load(dy + index);
+          const Vector argument = y != nullptr ? strip.load(y + index) : from * k[v] + o[v];
+          const Vector f = activation_gradient<kActivation>(argument, gradient);
+          if (masked != nullptr) strip.store(f, masked + index);
+          sum[v] += convert<Sum>(f);
+          product[v] += convert<Sum>(f) * (convert<Sum>(from) - convert<Sum>(mean[v]));
+        }
+      }
+      for (int v = 0; v < kCount; ++v) {
+        add_to(totals + first + v * kLanes, to_doubles(sum[v]));
+        add_to(totals + width + first + v * kLanes, to_doubles(product[v]));
+      }
+    });
+  });
+}
+
+void NormGradient::finish(float* dgamma, float* dbeta) {
+  // With f the gradient of the activation's argument and k = gamma inverse_std:
+  // dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n)
+  std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
+  sum_over_threads(totals_, width_, channels_, sums, products);
+  std::vector<float> slope(channels_), constant(channels_);
+  for (int64_t c = 0; c < channels_; ++c) {
+    const double k = scale_[c], inverse = inverse_std_[c];
+    dbeta[c] = static_cast<float>(sums[c]);
+    dgamma[c] = static_cast<float>(products[c] * inverse);
+    slope[c] = static_cast<float>(-k * inverse * inverse * products[c] / rows_);
+    constant[c] = static_cast<float>(-k * sums[c] / rows_);
+  }
+  const WideRows wide(1, channels_);
+  slope_ = wide.repeat(slope), constant_ = wide.repeat(constant);
+}
+
+void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
+  parallel_rows(rows, channels_, width_, [&](int, int64_t first, int64_t count) {
+    const int64_t start = first * channels_;
+    apply_rows(x + start, dy + start, activation, count, dx + start);
+  });
+}
+
+void NormGradient::apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
+  const int64_t width = width_;
+  dispatch_activation(activation, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+      constexpr int kCount = decltype(strip)::kCount;
+      const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
+      const Constants p(strip, slope_, first), q(strip, constant_, first);
+      for (int64_t row = begin; row < end; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < kCount; ++v) {
+          const int64_t index = row * width + first + v * kLanes;
+          const Vector from = strip.load(x + index);
+          const Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(dy + index));
+          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + index);
+        }
+      }
+    });
+  });
+}
+
+Normalizer NormGradient::normalizer(Activation activation) const {
+  return {channels_, scale_.data(), offset_.data(), activation};
+}
+
+}  // namespace ppzoo

@@ -1,0 +1,108 @@
+// Batch normalization of channels-last tensors in training, fused with an activation and a residual addition.
+//
+// Forward: Moments computes the batch statistics, finalize_statistics turns them into a Normalizer, which is applied.
+// Backward: NormGradient::add computes sums over the batch, finish the parameters' gradients, apply the input's.
+// The functions ..._rows work on some rows on the calling thread, for kernels that fuse batch norm into their own loop.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/activation.h"
+
+namespace ppzoo {
+
+// Mean and biased variance of the columns of a channels-last matrix.
+struct Statistics {
+  std::vector<double> mean, variance;
+  // Those of a matrix without rows.
+  static Statistics zeros(int64_t channels) {
+    return {std::vector<double>(channels, 0.0), std::vector<double>(channels, 0.0)};
+  }
+};
+
+// Accumulates the statistics of a matrix whose rows come in several calls.
+class Moments {
+ public:
+  // `first_row`: any `channels` values of the matrix. They are subtracted from all rows, which keeps the sums of
+  // squares small. `rows`: the number of rows of all calls.
+  Moments(int64_t channels, const float* first_row, int64_t rows);
+  void add(const float* x, int64_t rows);
+  // The same on one thread, as part of the work of thread number `thread`.
+  void add_rows(int thread, const float* x, int64_t rows);
+  Statistics statistics() const;
+
+ private:
+  template <class Sum>
+  void add_rows_as(const float* x, int64_t rows, double* totals) const;
+
+  int64_t channels_, rows_, width_;
+  std::vector<float> shift_;
+  std::vector<double> totals_;
+};
+
+// y = activation(x scale + offset + residual), with one scale and offset per channel. `residual` can be null.
+class Normalizer {
+ public:
+  Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation);
+  void apply(const float* x, const float* residual, int64_t count, float* y) const;
+  // The same on one thread.
+  void apply_rows(const float* x, const float* residual, int64_t count, float* y) const;
+
+ private:
+  int64_t channels_;
+  Activation activation_;
+  std::vector<float> scale_, offset_;
+};
+
+// The parameters of a batch norm layer in training. The running variance is updated with the biased batch variance, as
+// in PaddlePaddle.
+struct NormParameters {
+  const float *gamma, *beta;
+  float *running_mean, *running_variance;
+  float momentum, epsilon;
+};
+
+// Updates the running statistics, writes mean and inverse standard deviation of the batch (which the backward pass
+// needs), and returns the normalization with them.
+Normalizer finalize_statistics(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
+                               float* inverse_std);
+
+// The backward pass of activation(batch_norm(x) + residual).
+class NormGradient {
+ public:
+  // `rows`: the number of rows of the batch.
+  NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
+               const float* inverse_std);
+
+  // First pass over the batch. Without a residual, `y` is null and the activation's argument is recomputed from x. With
+  // a residual, the activation is none, ReLU or ReLU6, whose mask is read from y. The gradient of the activation's
+  // argument is written to `masked` unless that is null; it can be dy itself.
+  void add(const float* x, const float* y, const float* dy, Activation activation, float* masked);
+  // The same for some rows on one thread, as part of the work of thread number `thread`.
+  void add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
+                float* masked);
+  // Between the passes: writes the parameters' gradients and computes slope() and constant().
+  void finish(float* dgamma, float* dbeta);
+  // dx = scale masked + slope (x - mean) + constant, with one number per channel each.
+  const float* scale() const { return scale_.data(); }
+  const float* slope() const { return slope_.data(); }
+  const float* constant() const { return constant_.data(); }
+  // Second pass: writes dx. With a residual, `dy` is `masked` and the activation is kNone.
+  void apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
+  // The same on one thread.
+  void apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
+  // The forward normalization, to recompute the layer's output.
+  Normalizer normalizer(Activation activation) const;
+
+ private:
+  template <class Sum>
+  void add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows, float* masked,
+                   double* totals) const;
+
+  int64_t channels_, rows_, width_;
+  std::vector<float> inverse_std_, scale_, offset_, center_, slope_, constant_;
+  std::vector<double> totals_;
+};
+
+}  // namespace ppzoo

@@ -1,0 +1,168 @@
+// Elementwise operations, sums, layout changes and concatenation of channels-last tensors.
+//
+// Each function is a loop over elements, or over pixels and then channels (which are contiguous and vectorized by the
+// compiler), parallel over equal ranges of the outer loop. transpose works on tiles of 32 x 32 elements. Column sums
+// are computed in double, with one sum per thread; those of scale_channels_gradient in float over 64 pixels.
+#include "kernels/elementwise.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/activation_simd.h"
+#include "kernels/parallel.h"
+
+namespace ppzoo {
+
+void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, float* y) {
+  constexpr int64_t kTile = 32;
+  const int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
+  const int64_t tiles = row_tiles * column_tiles;
+  parallel_for(images * tiles, images * rows * columns, [&](int, int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      const int64_t image = tile / tiles * rows * columns;
+      const int64_t row = tile % tiles / column_tiles * kTile, column = tile % column_tiles * kTile;
+      const int64_t last_row = std::min(row + kTile, rows), last_column = std::min(column + kTile, columns);
+      for (int64_t c = column; c < last_column; ++c) {
+        for (int64_t r = row; r < last_row; ++r) y[image + c * rows + r] = x[image + r * columns + c];
+      }
+    }
+  });
+}
+
+void add_activate(const float* x, const float* z, Activation activation, int64_t count, float* y) {
+  dispatch_activation(activation, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
+      if (z != nullptr) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) y[i] = activate<kActivation>(x[i] + z[i]);
+      } else {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) y[i] = activate<kActivation>(x[i]);
+      }
+    });
+  });
+}
+
+void add_activate_gradient(const float* x, const float* z, const float* dy, Activation activation, int64_t count,
+                           float* dx) {
+  dispatch_activation(activation, [&](auto tag) {
+    constexpr Activation kActivation = decltype(tag)::value;
+    parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
+      if (z != nullptr) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) dx[i] = activation_gradient<kActivation>(x[i] + z[i], dy[i]);
+      } else {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) dx[i] = activation_gradient<kActivation>(x[i], dy[i]);
+      }
+    });
+  });
+}
+
+void accumulate(const float* part, int64_t count, float* total) {
+  parallel_for(count, count, [&](int, int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) total[i] += part[i];
+  });
+}
+
+void sum_rows(const float* x, int64_t rows, int64_t columns, bool add, float* sums) {
+  std::vector<double> totals(max_threads() * columns, 0.0);
+  parallel_for(rows, rows * columns, [&](int thread, int64_t begin, int64_t end) {
+    double* total = totals.data() + thread * columns;
+    for (int64_t row = begin; row < end; ++row) {
+      const float* from = x + row * columns;
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) total[c] += from[c];
+    }
+  });
+  for (int64_t c = 0; c < columns; ++c) {
+    double sum = add ? sums[c] : 0.0;
+    for (size_t index = c; index < totals.size(); index += columns) sum += totals[index];
+    sums[c] = static_cast<float>(sum);
+  }
+}
+
+void scale_channels(const float* x, const float* gate, int64_t images, int64_t pixels, int64_t channels, float* y) {
+  parallel_for(images * pixels, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      const float *from = x + pixel * channels, *factor = gate + pixel / pixels * channels;
+      float* to = y + pixel * channels;
+#pragma omp simd
+      for (int64_t c = 0; c < channels; ++c) to[c] = from[c] * factor[c];
+    }
+  });
+}
+
+void scale_channels_gradient(const float* x, const float* gate, const float* dy, int64_t images, int64_t pixels,
+                             int64_t channels, float* dx, float* dgate) {
+  constexpr int64_t kBlock = 64;  // pixels that are summed in float
+  parallel_for(images, images * pixels * channels, [&](int, int64_t begin, int64_t end) {
+    std::vector<float> block(channels);
+    std::vector<double> sum(channels);
+    for (int64_t image = begin; image < end; ++image) {
+      const float* factor = gate + image * channels;
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (int64_t start = 0; start < pixels; start += kBlock) {
+        std::fill(block.begin(), block.end(), 0.0f);
+        for (int64_t pixel = start; pixel < std::min(start + kBlock, pixels); ++pixel) {
+          const int64_t index = (image * pixels + pixel) * channels;
+          const float *from = x + index, *gradient = dy + index;
+          float *to = dx + index, *partial = block.data();
+#pragma omp simd
+          for (int64_t c = 0; c < channels; ++c) {
+            to[c] = gradient[c] * factor[c];
+            partial[c] += gradient[c] * from[c];
+          }
+        }
+        for (int64_t c = 0; c < channels; ++c) sum[c] += block[c];
+      }
+      for (int64_t c = 0; c < channels; ++c) dgate[image * channels + c] = static_cast<float>(sum[c]);
+    }
+  });
+}
+
+void concat_channels(const std::vector<const float*>& parts, const std::vector<int64_t>& widths, int64_t pixels,
+                     bool shuffled, float* joined) {
+  int64_t channels = 0;
+  for (int64_t width : widths) channels += width;
+  const int64_t count = static_cast<int64_t>(parts.size());
+  parallel_for(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      float* to = joined + pixel * channels;
+      for (int64_t part = 0; part < count; ++part) {
+        const float* from = parts[part] + pixel * widths[part];
+        if (shuffled) {
+          for (int64_t c = 0; c < widths[part]; ++c) to[c * count + part] = from[c];
+        } else {
+          std::memcpy(to, from, sizeof(float) * widths[part]);
+          to += widths[part];
+        }
+      }
+    }
+  });
+}
+
+void split_channels(const float* joined, const std::vector<int64_t>& widths, int64_t pixels, bool shuffled,
+                    const std::vector<float*>& parts) {
+  int64_t channels = 0;
+  for (int64_t width : widths) channels += width;
+  const int64_t count = static_cast<int64_t>(parts.size());
+  parallel_for(pixels, pixels * channels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t pixel = begin; pixel < end; ++pixel) {
+      const float* from = joined + pixel * channels;
+      for (int64_t part = 0; part < count; ++part) {
+        float* to = parts[part] + pixel * widths[part];
+        if (shuffled) {
+          for (int64_t c = 0; c < widths[part]; ++c) to[c] = from[c * count + part];
+        } else {
+          std::memcpy(to, from, sizeof(float) * widths[part]);
+          from += widths[part];
+        }
+      }
+    }
+  });
+}
+
+}  // namespace ppzoo

@@ -1,0 +1,609 @@
+// Operators: convolution, the linear layer, batch norm, their fusions, and the inverted residual block. See common.h.
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "kernels/batch_norm.h"
+#include "kernels/convolution.h"
+#include "kernels/depthwise.h"
+#include "kernels/integer_math.h"
+#include "kernels/inverted_residual.h"
+#include "kernels/linear.h"
+#include "kernels/onednn.h"
+#include "kernels/pointwise.h"
+#include "kernels/threads.h"
+#include "kernels/workspace.h"
+#include "ops/common.h"
+
+namespace {
+
+using namespace ppzoo::ops;
+using ppzoo::Activation;
+using ppzoo::ConvShape;
+
+// `geometry`: strides, paddings (top, bottom, left, right), dilations, groups.
+void require_geometry(const std::vector<int>& geometry) {
+  bool sound = geometry.size() == 9;
+  for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
+  require(sound, [&] {
+    return "geometry: expected two strides, four paddings, two dilations and the groups, at least 1 each (paddings: "
+           "0), "
+           "got " +
+           format(geometry);
+  });
+}
+
+// Returns the geometry of a convolution of an input of shape `x`, after checking channels, groups and sizes.
+ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<int>& geometry) {
+  require_geometry(geometry);
+  require_axes(weights, "weights", 4);
+  const auto& filter = weights.dims();
+  ConvShape s;
+  s.images = x[0], s.height = x[1], s.width = x[2], s.channels = x[3];
+  s.out_channels = filter[0], s.kernel_h = filter[2], s.kernel_w = filter[3];
+  s.stride_h = geometry[0], s.stride_w = geometry[1];
+  s.top = geometry[2], s.bottom = geometry[3], s.left = geometry[4], s.right = geometry[5];
+  s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
+  require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
+    return "convolution: expected an input with " + std::to_string(filter[1] * s.groups) +
+           " channels for weights of shape " + format(weights.shape()) + " and " + std::to_string(s.groups) +
+           " groups, got " + std::to_string(s.channels) + " channels";
+  });
+  require(s.out_height() > 0 && s.out_width() > 0, [&] {
+    return "convolution: expected an input at least as large as the filter, got " + format(x) +
+           " and weights of shape " + format(weights.shape());
+  });
+  return s;
+}
+
+ConvShape conv_shape(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry) {
+  require_axes(x, "input", 4);
+  return conv_shape(x.shape(), weights, geometry);
+}
+
+Shape output_shape(const ConvShape& s) { return {s.images, s.out_height(), s.out_width(), s.out_channels}; }
+
+void require_output_shape(const Tensor& tensor, const char* name, const ConvShape& s) {
+  require_shape(tensor, name, {s.images, s.out_height(), s.out_width(), s.out_channels});
+}
+
+// ---- convolution
+
+// `bias` can be null.
+std::vector<Tensor> convolution(const Tensor& x, const Tensor& weights, const Tensor* bias,
+                                const std::vector<int>& geometry) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  if (bias != nullptr) require_shape(*bias, "bias", {s.out_channels});
+  Tensor y = empty_like(x, output_shape(s));
+  ppzoo::convolve(s, x.data<float>(), weights.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
+                  y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> conv(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry, bool) {
+  return convolution(x, weights, nullptr, geometry);
+}
+
+std::vector<Tensor> conv_bias(const Tensor& x, const Tensor& weights, const Tensor& bias,
+                              const std::vector<int>& geometry, bool) {
+  return convolution(x, weights, &bias, geometry);
+}
+
+std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const Tensor& dy,
+                                  const std::vector<int>& geometry, bool need_dx) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(dy, "output gradient", s);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights);
+  if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
+  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(), nullptr);
+  return {dx, dweights};
+}
+
+std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
+                                       const std::vector<int>& geometry, bool need_dx) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_shape(bias, "bias", {s.out_channels});
+  require_output_shape(dy, "output gradient", s);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dbias = empty_like(bias);
+  if (need_dx) ppzoo::convolve_input_gradient(s, weights.data<float>(), dy.data<float>(), dx.data<float>());
+  ppzoo::convolve_weight_gradient(s, x.data<float>(), dy.data<float>(), false, dweights.data<float>(),
+                                  dbias.data<float>());
+  return {dx, dweights, dbias};
+}
+
+// ---- linear
+
+void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) {
+  require_axes(x, "input", 2);
+  require_axes(weights, "weights", 2);
+  require(x.dims()[1] == weights.dims()[0], [&] {
+    return "linear: expected an input with " + std::to_string(weights.dims()[0]) + " features for weights of shape " +
+           format(weights.shape()) + ", got " + std::to_string(x.dims()[1]) + " features";
+  });
+  require_shape(bias, "bias", {weights.dims()[1]});
+}
+
+std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor& bias, bool) {
+  require_linear(x, weights, bias);
+  const int64_t rows = pixels_of(x), out = channels_of(weights);
+  Tensor y = empty_like(x, {rows, out});
+  ppzoo::linear(x.data<float>(), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out, y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
+                                    bool need_dx) {
+  require_linear(x, weights, bias);
+  require_shape(dy, "output gradient", {x.dims()[0], weights.dims()[1]});
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dbias = empty_like(bias);
+  ppzoo::linear_gradient(x.data<float>(), weights.data<float>(), dy.data<float>(), pixels_of(x), channels_of(x),
+                         channels_of(weights), need_dx ? dx.data<float>() : nullptr, dweights.data<float>(),
+                         dbias.data<float>());
+  return {dx, dweights, dbias};
+}
+
+// ---- batch norm in training, after a convolution or alone
+
+// Bytes of a convolution's output per thread that are computed at a time, so that they are still in the cache when
+// batch norm reads them.
+constexpr int64_t kBlockBytes = 4 << 20;
+
+int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
+  const int64_t elements = kBlockBytes * ppzoo::max_threads() / static_cast<int64_t>(sizeof(float));
+  return ppzoo::equal_part_size(images, elements / elements_of_one);
+}
+
+// The running statistics are updated by the kernels (see "Writing to inputs" in common.h).
+ppzoo::NormParameters norm_parameters(int64_t channels, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
+                                      Tensor& running_variance, float momentum, float epsilon) {
+  require_shape(gamma, "scale of the norm", {channels});
+  require_shape(beta, "offset of the norm", {channels});
+  require_shape(running_mean, "running mean", {channels});
+  require_shape(running_variance, "running variance", {channels});
+  return {gamma.data<float>(),
+          beta.data<float>(),
+          running_mean.data<float>(),
+          running_variance.data<float>(),
+          momentum,
+          epsilon};
+}
+
+std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
+                                 Tensor& running_mean, Tensor& running_variance, float momentum, float epsilon,
+                                 int activation) {
+  require_axes(x, "input", 4);
+  if (z != nullptr) require_shape_of(*z, "residual", x);
+  const auto kind = activation_of(activation, z != nullptr);
+  const auto parameters =
+      norm_parameters(channels_of(x), gamma, beta, running_mean, running_variance, momentum, epsilon);
+  const float* from = x.data<float>();
+  ppzoo::Moments moments(channels_of(x), from, pixels_of(x));
+  moments.add(from, pixels_of(x));
+  Tensor y = empty_like(x), mean = empty_like(gamma), inverse_std = empty_like(gamma);
+  ppzoo::finalize_statistics(moments.statistics(), parameters, kind, mean.data<float>(), inverse_std.data<float>())
+      .apply(from, z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
+  return {y, mean, inverse_std};
+}
+
+std::vector<Tensor> norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
+                         Tensor& running_variance, float momentum, float epsilon, int activation) {
+  return norm_forward(x, nullptr, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
+}
+
+std::vector<Tensor> norm_add(const Tensor& x, const Tensor& z, const Tensor& gamma, const Tensor& beta,
+                             Tensor& running_mean, Tensor& running_variance, float momentum, float epsilon,
+                             int activation) {
+  return norm_forward(x, &z, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
+}
+
+// Returns the gradient of a norm with the input `raw`, after checking the shapes of its parameters and statistics.
+ppzoo::NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                     const Tensor& inverse_std) {
+  const int64_t channels = channels_of(raw);
+  require_shape(gamma, "scale of the norm", {channels});
+  require_shape(beta, "offset of the norm", {channels});
+  require_shape(mean, "mean of the batch", {channels});
+  require_shape(inverse_std, "inverse deviation of the batch", {channels});
+  return {channels,           pixels_of(raw),     gamma.data<float>(),
+          beta.data<float>(), mean.data<float>(), inverse_std.data<float>()};
+}
+
+std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                  const Tensor& inverse_std, const Tensor& dy, float, float, int activation) {
+  require_axes(x, "input", 4);
+  require_shape_of(dy, "output gradient", x);
+  const auto kind = activation_of(activation);
+  const int64_t rows = pixels_of(x);
+  auto gradient = norm_gradient_of(x, gamma, beta, mean, inverse_std);
+  Tensor dx = empty_like(x), dgamma = empty_like(gamma), dbeta = empty_like(beta);
+  gradient.add(x.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  gradient.apply(x.data<float>(), dy.data<float>(), kind, rows, dx.data<float>());
+  return {dx, dgamma, dbeta};
+}
+
+std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& y,
+                                      const Tensor& mean, const Tensor& inverse_std, const Tensor& dy, float, float,
+                                      int activation) {
+  require_axes(x, "input", 4);
+  require_shape_of(y, "output", x);
+  require_shape_of(dy, "output gradient", x);
+  const auto kind = activation_of(activation, true);
+  const int64_t rows = pixels_of(x);
+  auto gradient = norm_gradient_of(x, gamma, beta, mean, inverse_std);
+  Tensor dx = empty_like(x), dz = empty_like(x), dgamma = empty_like(gamma), dbeta = empty_like(beta);
+  gradient.add(x.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  gradient.apply(x.data<float>(), dz.data<float>(), Activation::kNone, rows, dx.data<float>());
+  return {dx, dz, dgamma, dbeta};
+}
+
+// Convolution fused with the statistics of its output.
+ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const float* weights, float* raw) {
+  if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
+  if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
+  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
+  const int64_t part = images_at_a_time(s.images, out), pixels = s.output_size() / s.out_channels;
+  std::optional<ppzoo::Moments> moments;
+  for (int64_t image = 0; image < s.images; image += part) {
+    const int64_t count = std::min(part, s.images - image);
+    float* to = raw + image * out;
+    ppzoo::convolve(s.with_images(count), x + image * in, weights, nullptr, to);
+    if (!moments) moments.emplace(s.out_channels, to, pixels);
+    moments->add(to, count * out / s.out_channels);
+  }
+  return moments->statistics();
+}
+
+std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
+                                      const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
+                                      const std::vector<int>& geometry, float momentum, float epsilon, int activation) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  if (z != nullptr) require_output_shape(*z, "residual", s);
+  const auto kind = activation_of(activation, z != nullptr);
+  const auto parameters =
+      norm_parameters(s.out_channels, gamma, beta, running_mean, running_variance, momentum, epsilon);
+  Tensor raw = empty_like(x, output_shape(s)), y = empty_like(raw);
+  const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
+  Tensor mean = empty_like(gamma), inverse_std = empty_like(gamma);
+  ppzoo::finalize_statistics(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>())
+      .apply(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
+  return {y, raw, mean, inverse_std};
+}
+
+std::vector<Tensor> conv_norm(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
+                              Tensor& running_mean, Tensor& running_variance, const std::vector<int>& geometry, bool,
+                              float momentum, float epsilon, int activation) {
+  return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
+                           epsilon, activation);
+}
+
+std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const Tensor& z, const Tensor& gamma,
+                                  const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
+                                  const std::vector<int>& geometry, bool, float momentum, float epsilon,
+                                  int activation) {
+  return conv_norm_forward(x, weights, &z, gamma, beta, running_mean, running_variance, geometry, momentum, epsilon,
+                           activation);
+}
+
+// Computes the gradients of the convolution's input and weights from that of batch norm's output. The gradient in
+// between is computed for some images at a time in the workspace.
+void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const float* x,
+                           const float* weights, const float* raw, const float* dy, Activation activation, float* dx,
+                           float* dweights) {
+  if (ppzoo::pointwise(s)) {
+    return ppzoo::pointwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
+  }
+  if (ppzoo::depthwise(s)) {
+    return ppzoo::depthwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
+  }
+  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
+  const int64_t part = images_at_a_time(s.images, out);
+  float* raw_gradient = ppzoo::workspace(ppzoo::WorkspaceSlot::kOutputGradient, part * out);
+  for (int64_t image = 0; image < s.images; image += part) {
+    const int64_t count = std::min(part, s.images - image);
+    const ConvShape piece = s.with_images(count);
+    gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, raw_gradient);
+    if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, raw_gradient, dx + image * in);
+    ppzoo::convolve_weight_gradient(piece, x + image * in, raw_gradient, image > 0, dweights, nullptr);
+  }
+}
+
+std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
+                                       const Tensor& raw, const Tensor& mean, const Tensor& inverse_std,
+                                       const Tensor& dy, const std::vector<int>& geometry, bool need_dx, float, float,
+                                       int activation) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(raw, "convolution's result", s);
+  require_output_shape(dy, "output gradient", s);
+  const auto kind = activation_of(activation);
+  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dgamma = empty_like(gamma),
+         dbeta = empty_like(beta);
+  gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
+                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  return {dx, dweights, dgamma, dbeta};
+}
+
+std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma,
+                                           const Tensor& beta, const Tensor& y, const Tensor& raw, const Tensor& mean,
+                                           const Tensor& inverse_std, const Tensor& dy,
+                                           const std::vector<int>& geometry, bool need_dx, float, float,
+                                           int activation) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(raw, "convolution's result", s);
+  require_output_shape(y, "output", s);
+  require_output_shape(dy, "output gradient", s);
+  const auto kind = activation_of(activation, true);
+  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dgamma = empty_like(gamma),
+         dbeta = empty_like(beta);
+  Tensor dz = empty_like(raw);
+  gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
+                        Activation::kNone, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  return {dx, dweights, dz, dgamma, dbeta};
+}
+
+// ---- inverted residual
+
+void require_three(size_t received, const char* name) {
+  require(received == 3, [&] {
+    return "inverted residual: expected three " + std::string(name) + ", got " + std::to_string(received);
+  });
+}
+
+// `geometry`: of the depthwise convolution.
+ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<Tensor>& weights,
+                                             const std::vector<int>& geometry, const std::vector<int>& activations,
+                                             bool shortcut) {
+  const std::vector<int> pointwise{1, 1, 0, 0, 0, 0, 1, 1, 1};
+  require_three(weights.size(), "weights");
+  require_three(activations.size(), "activations");
+  require_axes(x, "input", 4);
+  ppzoo::InvertedResidual block;
+  Shape shape = x.shape();
+  for (int stage = 0; stage < 3; ++stage) {
+    block.shapes[stage] = conv_shape(shape, weights[stage], stage == 1 ? geometry : pointwise);
+    block.activations[stage] = activation_of(activations[stage]);
+    shape = output_shape(block.shapes[stage]);
+  }
+  block.shortcut = shortcut;
+  require(ppzoo::pointwise(block.shapes[0]) && ppzoo::depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
+          [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
+  const ConvShape& filter = block.shapes[1];
+  require(
+      filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
+          filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
+      [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(x.shape()); });
+  require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
+    return "inverted residual: expected equal input and output shapes and no last activation with a shortcut, got " +
+           format(x.shape()) + " and " + format(shape);
+  });
+  return block;
+}
+
+// The saved values of all stages are in one tensor, since each PaddlePaddle tensor costs microseconds.
+constexpr int64_t kCacheLine = 16;  // elements
+
+std::vector<ppzoo::SavedStage> saved_stages(const ppzoo::InvertedResidual& block, float* start) {
+  std::vector<ppzoo::SavedStage> results;
+  for (int stage = 0; stage < 3; ++stage) {
+    const int64_t channels = ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
+    float *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
+    results.push_back({raw, mean, inverse_std});
+    start = raw + ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
+  }
+  return results;
+}
+
+int64_t saved_size(const ppzoo::InvertedResidual& block) {
+  int64_t size = 0;
+  for (int stage = 0; stage < 3; ++stage) {
+    size += 2 * ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
+    size += ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
+  }
+  return size;
+}
+
+std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>& weights,
+                                      const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
+                                      std::vector<Tensor>& running_means, std::vector<Tensor>& running_variances,
+                                      const std::vector<int>& geometry, const std::vector<int>& activations,
+                                      bool shortcut, bool, const std::vector<float>& momenta,
+                                      const std::vector<float>& epsilons) {
+  const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
+  for (const size_t count : {gammas.size(), betas.size(), running_means.size(), running_variances.size()}) {
+    require_three(count, "norms");
+  }
+  require_three(momenta.size(), "momenta");
+  require_three(epsilons.size(), "epsilons");
+  std::vector<ppzoo::StageWeights> stages;
+  for (int stage = 0; stage < 3; ++stage) {
+    stages.push_back(
+        {weights[stage].data<float>(),
+         norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], running_means[stage],
+                         running_variances[stage], momenta[stage], epsilons[stage])});
+  }
+  Tensor y = empty_like(x, output_shape(block.shapes[2])), saved = empty_like(x, {saved_size(block)});
+  ppzoo::inverted_residual(block, x.data<float>(), stages, saved_stages(block, saved.data<float>()), y.data<float>());
+  return {y, saved};
+}
+
+std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vector<Tensor>& weights,
+                                               const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
+                                               const Tensor& saved, const Tensor& dy, const std::vector<int>& geometry,
+                                               const std::vector<int>& activations, bool shortcut, bool need_dx,
+                                               const std::vector<float>&, const std::vector<float>&) {
+  const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
+  require_three(gammas.size(), "norms");
+  require_three(betas.size(), "norms");
+  require_shape(saved, "saved values", {saved_size(block)});
+  require_output_shape(dy, "output gradient", block.shapes[2]);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  std::vector<Tensor> dweights, dgammas, dbetas;
+  std::vector<ppzoo::StageWeights> stages;
+  std::vector<ppzoo::StageGradient> to;
+  for (int stage = 0; stage < 3; ++stage) {
+    const Tensor &weight = weights[stage], &gamma = gammas[stage];
+    require_shape(gamma, "scale of the norm", {block.shapes[stage].out_channels});
+    require_shape(betas[stage], "offset of the norm", {block.shapes[stage].out_channels});
+    Tensor dweight = empty_like(weight), dgamma = empty_like(gamma), dbeta = empty_like(gamma);
+    stages.push_back(
+        {weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
+    to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
+    dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
+  }
+  // SavedStage has pointers to write to, for the forward pass. The backward pass only reads through them.
+  const auto saved_values = saved_stages(block, const_cast<float*>(saved.data<float>()));
+  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, saved_values, dy.data<float>(), to,
+                                     need_dx ? dx.data<float>() : nullptr);
+  std::vector<Tensor> gradients{dx};
+  for (const auto* group : {&dweights, &dgammas, &dbetas}) {
+    gradients.insert(gradients.end(), group->begin(), group->end());
+  }
+  return gradients;
+}
+
+// ---- batch norm with running statistics, without a gradient
+
+std::vector<Tensor> norm_inference(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma,
+                                   const Tensor& beta, const Tensor& mean, const Tensor& variance, float epsilon,
+                                   int activation) {
+  require_axes(x, "input", 4);
+  if (z) require_shape_of(*z, "residual", x);
+  const int64_t channels = channels_of(x);
+  require_shape(gamma, "scale of the norm", {channels});
+  require_shape(beta, "offset of the norm", {channels});
+  require_shape(mean, "running mean", {channels});
+  require_shape(variance, "running variance", {channels});
+  const float *g = gamma.data<float>(), *b = beta.data<float>(), *m = mean.data<float>();
+  const float* v = variance.data<float>();
+  std::vector<float> scale(channels), offset(channels);
+  for (int64_t c = 0; c < channels; ++c) {
+    const double factor = g[c] / std::sqrt(static_cast<double>(v[c]) + epsilon);
+    scale[c] = static_cast<float>(factor);
+    offset[c] = static_cast<float>(b[c] - m[c] * factor);
+  }
+  Tensor y = empty_like(x);
+  const ppzoo::Normalizer normalizer(channels, scale.data(), offset.data(), activation_of(activation));
+  normalizer.apply(x.data<float>(), z ? z->data<float>() : nullptr, pixels_of(x), y.data<float>());
+  return {y};
+}
+
+}  // namespace
+
+// Returns the version of the loaded oneDNN as 10000 major + 100 minor + patch.
+extern "C" int ppzoo_onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return 10000 * version->major + 100 * version->minor + version->patch;
+}
+
+PD_BUILD_OP(ppzoo_conv)
+    .Inputs({"X", "W"})
+    .Outputs({"Y"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(conv));
+PD_BUILD_GRAD_OP(ppzoo_conv)
+    .Inputs({"X", "W", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(conv_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv, "X");
+
+PD_BUILD_OP(ppzoo_conv_bias)
+    .Inputs({"X", "W", "B"})
+    .Outputs({"Y"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(conv_bias));
+PD_BUILD_GRAD_OP(ppzoo_conv_bias)
+    .Inputs({"X", "W", "B", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(conv_bias_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_bias, "X");
+
+PD_BUILD_OP(ppzoo_linear)
+    .Inputs({"X", "W", "B"})
+    .Outputs({"Y"})
+    .Attrs({"need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(linear));
+PD_BUILD_GRAD_OP(ppzoo_linear)
+    .Inputs({"X", "W", "B", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("B")})
+    .Attrs({"need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(linear_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_linear, "X");
+
+PD_BUILD_OP(ppzoo_norm)
+    .Inputs({"X", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "BatchMean", "BatchInverse"})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(norm));
+PD_BUILD_GRAD_OP(ppzoo_norm)
+    .Inputs({"X", "Gamma", "Beta", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(norm_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_norm, "X");
+
+PD_BUILD_OP(ppzoo_norm_add)
+    .Inputs({"X", "Z", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "BatchMean", "BatchInverse"})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(norm_add));
+PD_BUILD_GRAD_OP(ppzoo_norm_add)
+    .Inputs({"X", "Gamma", "Beta", "Y", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(norm_add_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_norm_add, "X");
+
+PD_BUILD_OP(ppzoo_conv_norm)
+    .Inputs({"X", "W", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm));
+PD_BUILD_GRAD_OP(ppzoo_conv_norm)
+    .Inputs({"X", "W", "Gamma", "Beta", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm, "X");
+
+PD_BUILD_OP(ppzoo_conv_norm_add)
+    .Inputs({"X", "W", "Z", "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_add));
+PD_BUILD_GRAD_OP(ppzoo_conv_norm_add)
+    .Inputs({"X", "W", "Gamma", "Beta", "Y", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Z"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_add_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_add, "X");
+
+PD_BUILD_OP(ppzoo_inverted_residual)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance")})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(inverted_residual));
+PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta"))})
+    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(inverted_residual_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residual, "X");
+
+PD_BUILD_OP(ppzoo_norm_inference)
+    .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
+    .Outputs({"Y"})
+    .Attrs({"epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(norm_inference));
