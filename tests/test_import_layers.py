@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "convert": BASE | SHARED | {"builders", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
-    "cli": {"builders", "convert", "data", "models", "native", "report", *BASE, *SHARED},
+    "cli": {"builders", "config", "convert", "data", "models", "native", "report", *BASE, *SHARED},
 }
 
 
