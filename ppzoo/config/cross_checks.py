@@ -284,8 +284,8 @@ class _Rules:
             return
         for name, is_frozen in zip(names, frozen, strict=True):
             if is_frozen == (name in trained):
-                why = "is trained by a loss" if is_frozen else "is trained by no loss"
-                expected = f"expected {show(not is_frozen)} for {name}, which {why} in Loss.Train"
+                which = f"which {'a' if is_frozen else 'no'} loss in Loss.Train trains"
+                expected = f"expected {show(not is_frozen)} for {name}, {which}"
                 yield Problem("Arch.freeze_params_list", f"{expected}, got {show(is_frozen)}")
 
     def check_distillation(self) -> Iterator[Problem]:

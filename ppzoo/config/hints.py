@@ -78,9 +78,9 @@ def _hint_in_listed(mark: Listed | Members, value: Any, path: list[str], compone
 def _hint_in_component(mark: Named | Listed, name: Any, values: Any, path: list[str], components: Components) -> Any:
     """Return the annotation at a path that starts with an option of the component of that name."""
     component = components.get(mark.kind, {}).get(name) if isinstance(name, str) else None
-    return _hint_in_keys(
-        {**(component.options if component else {}), **known_keys(mark.section)}, values, path, components
-    )
+    own = component.options if component else {}
+    named = {"name": Option(str)} if isinstance(mark, Named) else {}
+    return _hint_in_keys({**own, **known_keys(mark.section), **named}, values, path, components)
 
 
 def _hint_inside(hint: Any, path: list[str]) -> Any:
