@@ -9,7 +9,8 @@ import pytest
 from ppzoo.builders.components import components
 from ppzoo.cli import _parser
 from ppzoo.config import Option
-from ppzoo.config.schema import Named, Sections, find_mark, known_keys, nested_section
+from ppzoo.config.schema import Sections
+from ppzoo.config.section import Named, find_mark, known_keys, nested_section
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
 SECTIONS = "|".join(known_keys(Sections))

@@ -200,7 +200,7 @@ def test_a_list_without_names_is_evaluated_on_folders_by_the_label_names(place, 
     ]
     weights = tmp_path / "latest"
     assert command("eval", *listed, weights=weights) == 2
-    assert "the names of the training's classes are not known" in capsys.readouterr().err
+    assert "the class names of the training data are unknown" in capsys.readouterr().err
     assert command("eval", *listed, "Infer.PostProcess.label_list=[blue, green, red]", weights=weights) == 0
     assert command("eval", *listed, "Global.class_names=[blue, green, red]", weights=weights) == 0
     capsys.readouterr()

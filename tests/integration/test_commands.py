@@ -329,7 +329,7 @@ def test_a_checkpoint_that_leaves_nothing_to_train_moves_and_writes_nothing(plac
     for number, setting, words in ((8, "Global.epochs=4", "4 of 4 epochs"), (5, "Global.epochs=1", "4 epochs (of 1)")):
         checkpoint = f"Global.checkpoints={elsewhere / 'latest'}"
         assert main(command("train", place, output, setting, checkpoint)) == 2
-        line = f"{elsewhere / 'latest'} has already trained {words}, {hint}{number}"
+        line = f"{elsewhere / 'latest'} has already trained {words}; {hint}{number}"
         assert capsys.readouterr().err.splitlines()[-1] == f"error: {line}"
         assert main([*command("train", place, output, setting), "--resume", "auto"]) == 0
         assert capsys.readouterr().err.splitlines()[-1] == line.replace(str(elsewhere), str(own))
@@ -399,7 +399,7 @@ def test_without_transforms_to_infer_with_no_step_is_offered_that_needs_them(pla
 
 def test_weights_that_are_not_named_are_offered_where_they_lie(place, trained, capsys):
     assert main(command("eval", place)) == 2
-    assert capsys.readouterr().err.endswith(f"got nothing; those of the run are {trained / 'best_model'}\n")
+    assert capsys.readouterr().err.endswith(f"got nothing; did you mean {trained / 'best_model'}?\n")
 
 
 def test_only_callers_in_python_are_offered_what_only_they_can_do(place, trained, capsys):
