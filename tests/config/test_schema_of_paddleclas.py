@@ -63,7 +63,7 @@ THREE_OUTPUTS = {
 }
 MULTI_STEP = {"name": "MultiStepDecay", "learning_rate": 0.1, "milestones": [20, 30, 40]}
 PIECEWISE = {"name": "Piecewise", "decay_epochs": [30, 60, 90], "values": [0.01, 0.001, 0.0001, 0.00001]}
-# What of a path or value says into which configuration it belongs; the first that is found counts.
+# Text in a path or value -> the sections of a configuration in which it is valid; the first match is used.
 SETTINGS = [
     (("Distillation", "Arch.models", "Arch.infer_model_name", "list", "PostProcess.func"), DISTILLATION),
     (("MultiLabel", "AccuracyScore", "HammingDistance", "threshold", "delimiter", "use_multilabel"), SEVERAL),
