@@ -107,7 +107,7 @@ def test_an_image_that_cannot_be_read_leaves_the_predictor_in_order(exported, tm
     predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
     expected = predictor.predict(images)
-    with pytest.raises(DataError, match=r"none\.jpg: expected an image, got: No such file") as error:
+    with pytest.raises(DataError, match=r"none\.jpg: cannot read the image: No such file") as error:
         predictor.predict([images[0], tmp_path / "none.jpg", *images])
     assert "\n" not in str(error.value)
     assert_same(predictor.predict(images), expected)
@@ -165,8 +165,8 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
         ("a\0b.jpg", r"got 'a\\x00b.jpg', which holds a character that no path has$"),
         ("\ud800.jpg", r"got '\\ud800.jpg', which holds a character that no path has$"),
         ("https://example.com/a.jpg", "got a URL: download it, and pass its bytes$"),
-        (Path("none.jpg"), "none.jpg: expected an image, got: No such file or directory$"),
-        (Path(__file__).parent, "deploy: expected an image, got: Is a directory$"),
+        (Path("none.jpg"), "none.jpg: cannot read the image: No such file or directory$"),
+        (Path(__file__).parent, "deploy: cannot read the image: Is a directory$"),
         (Image.new("RGB", (4, 4)), r"got a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
         (BytesIO(PNG), r"got BytesIO, a file object: pass what its read\(\) returns$"),
         (bytearray(PNG), r"got bytearray: pass bytes\(image\)$"),
@@ -198,7 +198,7 @@ def test_broken_images_of_a_list_are_named_and_the_results_of_the_others_are_kep
     kept = [index for index in range(8) if index not in broken]
     assert_same([error.results[index] for index in kept], [expected[index] for index in kept])
     text = str(error)
-    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {tmp_path / 'none.jpg'}: expected an image")
+    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {tmp_path / 'none.jpg'}: cannot read the image")
     assert "; images[4]: " in text and "; images[5]: " in text and text.endswith("; 1 more")
     assert "got NoneType" in str(error.errors[7])
     again = pickle.loads(pickle.dumps(error))
