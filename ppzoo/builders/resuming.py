@@ -9,7 +9,7 @@ from typing import Any
 
 from ppzoo import engine
 from ppzoo.builders.models import class_count, describe_arch
-from ppzoo.config import Config, OptimizerConfig, SplitConfig
+from ppzoo.config import Config, OptimizerConfig, SplitConfig, to_plain
 from ppzoo.data.loader import Loader
 from ppzoo.files import local_path
 
@@ -46,9 +46,8 @@ def identify_run(
 
 def checkpointed_config(config: Config) -> dict[str, Any]:
     """Return the configuration that a checkpoint contains: without the paths of its own files and the class names."""
-    plain = config.to_dict()
-    run = plain.get("Global") or {}
-    return {**plain, "Global": {key: value for key, value in run.items() if key not in NOT_CHECKPOINTED}}
+    run = to_plain(config.Global) or {}
+    return {**config.to_dict(), "Global": {key: value for key, value in run.items() if key not in NOT_CHECKPOINTED}}
 
 
 def describe_finished(state: engine.TrainState, epochs: int, checkpoint: Path | None) -> str | None:

@@ -198,7 +198,8 @@ def test_broken_images_of_a_list_are_named_and_the_results_of_the_others_are_kep
     kept = [index for index in range(8) if index not in broken]
     assert_same([error.results[index] for index in kept], [expected[index] for index in kept])
     text = str(error)
-    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {tmp_path / 'none.jpg'}: cannot read the image")
+    missing = f"{tmp_path / 'none.jpg'}: cannot read the image"
+    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {missing}")
     assert "; images[4]: " in text and "; images[5]: " in text and text.endswith("; 1 more")
     assert "got NoneType" in str(error.errors[7])
     again = pickle.loads(pickle.dumps(error))
