@@ -10,12 +10,15 @@ import shutil
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import ConfigError, PpzooError, one_line, printable
 from ppzoo.files import expand_user, weights_of_run
 from ppzoo.native import env_settings
+
+if TYPE_CHECKING:
+    from ppzoo.config import Config
 
 SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export": "export_model.py"}  # in tools/
 
@@ -80,14 +83,14 @@ def _train(options: argparse.Namespace) -> None:
         _say_what_is_next(config, folder)
 
 
-def _say_what_is_next(config: dict[str, Any], folder: Path) -> None:
+def _say_what_is_next(config: Config, folder: Path) -> None:
     weights = weights_of_run(folder)
     if weights is None:
         return
     use = f"-c {quote(str(folder / 'config.yaml'))} -o {quote(f'Global.pretrained_model={weights}')}"
     print(printable(f"\nThe weights, the log and the curves are in {folder}"))
     print("What to do next:")
-    if (config.get("Infer") or {}).get("transforms"):
+    if config.Infer.transforms:
         print(printable(f"  {_typed('infer')} {use} PHOTO_OR_FOLDER"))
         print(printable(f"  {_typed('export')} {use}"))
     else:
@@ -132,7 +135,7 @@ def _infer(options: argparse.Namespace) -> int:
     else:
         config = builders.read_config(options.config, _overrides(options), "infer")
         if options.images:  # not as an override, for their names need not be YAML
-            config = {**config, "Infer": {**(config.get("Infer") or {}), "infer_imgs": options.images}}
+            config = config.with_images(options.images)
     failures = 0
     for file, answer in builders.predict(config):
         if isinstance(answer, PpzooError):

@@ -61,6 +61,8 @@ class DistributedBatchSampler:
         ConfigError: a batch size or seed out of its range, or `drop_last` leaves no step.
     """
 
+    is_default = True
+
     batch_size: int
     shuffle: bool = False
     drop_last: bool = False

@@ -17,6 +17,8 @@ LOSSES: Registry[type[Loss]] = Registry("loss")
 class Loss:
     """A loss: returns a scalar tensor for the network's output and the labels of a batch."""
 
+    label_kind: str | None = None
+
     @property
     def name(self) -> str:
         """Key of this loss in the output of `CombinedLoss`."""

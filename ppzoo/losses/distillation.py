@@ -21,6 +21,9 @@ class _Distillation(CELoss):
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
+    label_kind: str | None = None
+    networks = "several"
+
     def __init__(self, *, key: str | None = None, epsilon: float | None = None, name: str | None = None) -> None:
         super().__init__(epsilon=epsilon)
         self.key = key
@@ -47,6 +50,8 @@ class DistillationCELoss(_Distillation):
         epsilon: label smoothing, in [0, 1).
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
+
+    network_options = ("model_name_pairs",)
 
     def __init__(
         self,
@@ -79,6 +84,9 @@ class DistillationGTCELoss(_Distillation):
         epsilon: label smoothing, in [0, 1).
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
+
+    label_kind = "single"
+    network_options = ("model_names",)
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ class ExpectedCalibrationError(Metric):
             that differs from an edge only by the rounding of float32 scores counts as equal to it.
     """
 
+    label_kind = "single"
+
     higher_is_better = False
 
     def __init__(self, *, bins: int = 15) -> None:

@@ -19,6 +19,8 @@ from ppzoo.metrics.precision_recall import average_precision, eleven_point_preci
 class HammingDistance(Metric):
     """Fraction of the known labels that are predicted wrongly; lower is better."""
 
+    label_kind = "multi"
+
     higher_is_better = False
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
@@ -41,6 +43,8 @@ class AccuracyScore(Metric):
         base: "label": fraction of the known labels that are predicted correctly; "sample": fraction of the samples with
             a known label whose known labels are all predicted correctly.
     """
+
+    label_kind = "multi"
 
     def __init__(self, *, base: Literal["label", "sample"] = "label") -> None:
         super().__init__()
@@ -73,6 +77,8 @@ class MultiLabelMAP(ScoreMetric):
         map_type: "integral": precision summed over the steps of recall; "11point": mean of the highest precision at a
             recall of at least 0, 0.1, ..., 1 (Pascal VOC 2007).
     """
+
+    label_kind = "multi"
 
     def __init__(self, *, map_type: Literal["integral", "11point"] = "integral") -> None:
         super().__init__()

@@ -27,6 +27,8 @@ class ConstLR(RatedSchedule):
 class Constant(ConstLR):
     """A constant rate after the warm-up, which PaddleClas's Constant ignores."""
 
+    is_default = True
+
 
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)

@@ -213,6 +213,8 @@ class Adam(PenalizedRecipe):
 class AdamW(Recipe):
     """Adam with decoupled weight decay: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101."""
 
+    decoupled_weight_decay = True
+
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8

@@ -38,6 +38,8 @@ class ReduceOnPlateau(RatedSchedule):
         epsilon: a reduction that changes the rate by no more than this is not made.
     """
 
+    needs_evaluation = True
+
     mode: Literal["min", "max"] = "min"
     factor: float = 0.1
     patience: int = 10

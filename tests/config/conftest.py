@@ -1,4 +1,4 @@
-"""Stand-ins for ppzoo's components, so that these tests need neither PaddlePaddle nor the other packages."""
+"""Fake components, so that these tests need neither PaddlePaddle nor ppzoo's other packages."""
 
 from __future__ import annotations
 
@@ -62,6 +62,12 @@ def normalize(
 def nothing(): ...
 
 
+def sampler(): ...
+
+
+sampler.is_default = True
+
+
 def topk(*, topk: int = 1, class_id_map_file: str | None = None): ...
 
 
@@ -91,6 +97,6 @@ def components():
             NormalizeImage=normalize,
             ToCHWImage=nothing,
         ),
-        "sampler": table(DistributedBatchSampler=nothing),
+        "sampler": table(DistributedBatchSampler=sampler),
         "postprocess": table(Topk=topk),
     }

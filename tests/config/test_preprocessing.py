@@ -1,4 +1,4 @@
-"""Inference that preprocesses images otherwise than the evaluation is named, with the first step that differs."""
+"""A difference between the preprocessing of inference and evaluation is reported with the first step that differs."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from ppzoo import config as configuration
-from ppzoo.builders.preprocessing import preprocessing_difference
+from ppzoo.builders.components import components
+from ppzoo.builders.preprocessing import find_preprocessing_difference
 from ppzoo.cli import main
 
 DECODE, CHW = {"DecodeImage": {"to_rgb": True, "channel_first": False}}, {"ToCHWImage": None}
@@ -25,8 +26,13 @@ IDENTITY = {"NormalizeImage": {"scale": 1.0, "mean": [0.0] * 3, "std": [1.0] * 3
 
 
 def difference(evaluation, inference):
-    split = {"dataset": {"name": "ImageFolder", "transform_ops": evaluation}}
-    return preprocessing_difference({"DataLoader": {"Eval": split}, "Infer": {"transforms": inference}})
+    dataset = {"name": "ImageFolder", "image_root": "images", "transform_ops": evaluation}
+    raw = {
+        "Arch": {"name": "LeNet"},
+        "DataLoader": {"Eval": {"dataset": dataset, "sampler": {"batch_size": 1}}},
+        "Infer": {"transforms": inference},
+    }
+    return find_preprocessing_difference(configuration.Config.parse(raw, components(), task=None))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +60,7 @@ def difference(evaluation, inference):
         [],
     ],
 )
-def test_what_does_the_same_is_no_difference(inference):
+def test_equivalent_lists_do_not_differ(inference):
     assert difference(EVAL, inference) is None
 
 
@@ -63,12 +69,12 @@ def test_what_does_the_same_is_no_difference(inference):
     [
         (
             [DECODE, {"ResizeImage": {"size": 224}}, NORMALIZE, CHW],
-            "Infer.transforms.1: expected ResizeImage(size=None, resize_short=256), as"
-            " DataLoader.Eval.dataset.transform_ops.1 has it, got ResizeImage(size=224, resize_short=None)",
+            "Infer.transforms.1: expected ResizeImage(size=None, resize_short=256), as in"
+            " DataLoader.Eval.dataset.transform_ops.1, got ResizeImage(size=224, resize_short=None)",
         ),
         (
             [DECODE, RESIZE, {"CropImage": {"size": 192}}, NORMALIZE, CHW],
-            "Infer.transforms.2: expected CropImage(size=224), as DataLoader.Eval.dataset.transform_ops.2 has it,"
+            "Infer.transforms.2: expected CropImage(size=224), as in DataLoader.Eval.dataset.transform_ops.2,"
             " got CropImage(size=192)",
         ),
         (
@@ -88,7 +94,7 @@ def test_what_does_the_same_is_no_difference(inference):
         ([DECODE, CROP, RESIZE, NORMALIZE, CHW], "Infer.transforms.1: expected ResizeImage(resize_short=256), "),
     ],
 )
-def test_the_first_step_that_differs_is_named(inference, complaint):
+def test_first_difference_is_reported(inference, complaint):
     text = difference(EVAL, inference)
     if complaint is None:
         assert text is None
@@ -98,22 +104,22 @@ def test_the_first_step_that_differs_is_named(inference, complaint):
     assert len(text.splitlines()) == 1
 
 
-def test_images_that_are_decoded_already_need_no_decoding():
+def test_decoded_datasets_need_no_decoding():
     normalize = {"NormalizeImage": {"mean": [0.5], "std": [0.5], "order": ""}}
     gray = {"DecodeImage": {"channels": 1}}
     assert difference([normalize], [gray, normalize, CHW]) is None
     assert difference([NORMALIZE], [DECODE, NORMALIZE, CHW]) is None
     text = difference([{"ResizeImage": {"size": 28}}, normalize], [gray, normalize, CHW])
-    assert "Infer.transforms.1: expected ResizeImage(size=28), as DataLoader.Eval.dataset.transform_ops.0" in text
+    assert "Infer.transforms.1: expected ResizeImage(size=28), as in DataLoader.Eval.dataset.transform_ops.0" in text
 
 
-def test_what_the_images_do_not_suit_is_compared_as_it_is_written():
+def test_transforms_that_fail_are_compared_by_their_options():
     large, larger = {"CropImage": {"size": 2000}}, {"CropImage": {"size": 2001}}
     assert difference([DECODE, large, NORMALIZE], [DECODE, large, NORMALIZE, CHW]) is None
     assert "expected CropImage(size=2000)" in difference([DECODE, large, NORMALIZE], [DECODE, larger, NORMALIZE, CHW])
 
 
-def test_check_warns_of_it(tmp_path, capsys):
+def test_check_warns_of_a_difference(tmp_path, capsys):
     config = configuration.load(str(PHOTOS))
     ((name, options),) = config["Infer"]["transforms"][1].items()
     other = {name: {**options, **{key: value - 16 for key, value in options.items() if isinstance(value, int)}}}
@@ -123,5 +129,5 @@ def test_check_warns_of_it(tmp_path, capsys):
         config["DataLoader"][split]["dataset"]["image_root"] = str(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["check", "-c", str(tmp_path / "config.yaml")]) == 0
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("Infer.transforms.1: expected ") == 1
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("Infer.transforms.1: expected ") == 1

@@ -108,7 +108,7 @@ def test_the_predictor_still_works_after_an_unreadable_image(exported, tmp_path,
     predictor = ppzoo.Predictor(exported, batch_size=4, engine=engine)
     images = noise(4)
     expected = predictor.predict(images)
-    with pytest.raises(DataError, match=r"none\.jpg: expected an image, got: No such file") as error:
+    with pytest.raises(DataError, match=r"none\.jpg: cannot read the image: No such file") as error:
         predictor.predict([images[0], tmp_path / "none.jpg", *images])
     assert "\n" not in str(error.value)
     assert_same(predictor.predict(images), expected)
@@ -169,8 +169,8 @@ def test_files_are_decoded_if_the_export_has_no_decode_image(exported, tmp_path)
         ("a\0b.jpg", r"got 'a\\x00b.jpg', which contains a character that is invalid in paths$"),
         ("\ud800.jpg", r"got '\\ud800.jpg', which contains a character that is invalid in paths$"),
         ("https://example.com/a.jpg", "got a URL: download it, and pass its bytes$"),
-        (Path("none.jpg"), "none.jpg: expected an image, got: No such file or directory$"),
-        (Path(__file__).parent, "deploy: expected an image, got: Is a directory$"),
+        (Path("none.jpg"), "none.jpg: cannot read the image: No such file or directory$"),
+        (Path(__file__).parent, "deploy: cannot read the image: Is a directory$"),
         (Image.new("RGB", (4, 4)), r"got a Pillow image: pass np.asarray\(image.convert\('RGB'\)\)$"),
         (BytesIO(PNG), r"got BytesIO, a file object: pass the result of read\(\)$"),
         (bytearray(PNG), r"got bytearray: pass bytes\(image\)$"),
@@ -202,7 +202,8 @@ def test_a_batch_error_has_the_invalid_images_and_the_results_of_the_others(expo
     kept = [index for index in range(8) if index not in broken]
     assert_same([error.results[index] for index in kept], [expected[index] for index in kept])
     text = str(error)
-    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {tmp_path / 'none.jpg'}: expected an image")
+    missing = f"{tmp_path / 'none.jpg'}: cannot read the image"
+    assert text.startswith(f"4 of 8 images cannot be predicted: images[0]: {missing}")
     assert "; images[4]: " in text and "; images[5]: " in text and text.endswith("; 1 more")
     assert "got NoneType" in str(error.errors[7])
     again = pickle.loads(pickle.dumps(error))

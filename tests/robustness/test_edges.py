@@ -45,7 +45,7 @@ def one_error(capsys):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("Arch.class_num=2000000000", "Arch.class_num: expected at most 1000000, since the last layer"),
+        ("Arch.class_num=2000000000", "Arch.class_num: expected at most 1000000, got 2000000000"),
         ("DataLoader.Train.loader.num_workers=5000", "num_workers: expected an integer of at most 256, got 5000"),
         ("Global.update_freq=99999999999999999999", "Global.update_freq: expected an integer of at most 2147483647"),
         ("Global.image_shape=[3, 100000, 100000]", "Global.image_shape: expected at most 178000000 pixels"),
@@ -85,7 +85,7 @@ def test_a_too_large_label_is_named(trained, tmp_path, capsys):
     (tmp_path / "list.txt").write_text(f"{image} 0\n{image} 999999999\n")
     data = f"DataLoader.Train.dataset.cls_label_path={tmp_path / 'list.txt'}"
     assert main([*arguments(trained[0], "label"), "-o", data, "-o", "Arch={name: LeNet}"]) == 2
-    assert "would have 1000000000 classes, by the highest label, more than 1000000: label 999999999" in one_error(
+    assert "got training data with 1000000000 classes (highest label + 1): label 999999999" in one_error(
         capsys
     )
     assert not (trained[0].parent / "label").exists()
