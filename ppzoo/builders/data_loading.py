@@ -15,8 +15,8 @@ import numpy as np
 from ppzoo import data, engine
 from ppzoo.builders.components import build_batch_transforms, build_transforms, make
 from ppzoo.config import DatasetConfig, SamplerConfig, SplitConfig
-from ppzoo.data.loader import Batch, Loader
 from ppzoo.data.batch_reader import SKIP_HINT
+from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import DataError
 from ppzoo.files import read_plain_file
 
@@ -138,7 +138,9 @@ def verify_images(loader: Loader, processes: engine.ProcessGroup) -> None:
     Raises:
         DataError: some cannot, and `on_error` is "raise"; or more than `max_bad_fraction`.
     """
-    failures = processes.all_gather_lists(data.find_unreadable(loader.samples, part=processes.rank, parts=processes.size))
+    failures = processes.all_gather_lists(
+        data.find_unreadable(loader.samples, part=processes.rank, parts=processes.size)
+    )
     if loader.reader.on_error == "skip":
         trial = copy.copy(loader)  # skipped images are recorded when they are read
         trial.bad = {}

@@ -114,7 +114,9 @@ def _load_evaluated_network(config: Config) -> Any:
     name = arch.infer_model_name
     if networks_in_losses(config, "Eval") != {name}:
         return load_trained_network(config)
-    return DistillationModel({name: deploy.accelerate_eval(load_inference_network(config))}, frozen=[], inference_arch=name)
+    return DistillationModel(
+        {name: deploy.accelerate_eval(load_inference_network(config))}, frozen=[], inference_arch=name
+    )
 
 
 def try_batch(

@@ -106,7 +106,9 @@ def build_trainer(
     log_data(TRAIN_DATA, images, class_num)
     warn_of_preprocessing(config)
     folder = local_path(run.output_dir, "Global.output_dir") / config.Arch.name
-    checkpoint = processes.broadcast_object(find_checkpoint(folder, resume or run.checkpoints) if processes.is_main else None)
+    checkpoint = processes.broadcast_object(
+        find_checkpoint(folder, resume or run.checkpoints) if processes.is_main else None
+    )
 
     network = build_initial_network(config, is_resumed=checkpoint is not None)
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
