@@ -95,8 +95,8 @@ def _milliseconds() -> int:
 def _merge_files(files: list[Path], epochs: int, steps: int) -> None:
     """Merge the records of finished epochs and steps into the last of the files, and remove the others.
 
-    Each file replaces the records of earlier files from its first epoch and step on. After a kill at any moment the last
-    file is complete, before or after the merge, and the merge can be repeated.
+    Each file replaces the records of earlier files from its first epoch and step on. After a kill at any moment the
+    last file is complete, before or after the merge, and the merge can be repeated.
     """
     pieces: list[bytes] = []
     for file in reversed(files):

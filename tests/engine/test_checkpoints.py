@@ -27,8 +27,8 @@ from ppzoo.optim import OPTIMIZERS, SCHEDULES
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11])
 def test_resume_is_bit_identical(tmp_path, stop_after):
-    whole, expected = make_state(), Reports()
-    make_trainer(whole, expected).fit()
+    reference, expected = make_state(), Reports()
+    make_trainer(reference, expected).fit()
 
     stopped, reports = make_state(), Reports()
     trainer = make_trainer(stopped, CheckpointSaver(stopped, tmp_path, interval=1), reports, StopAfter(stop_after))
@@ -39,9 +39,9 @@ def test_resume_is_bit_identical(tmp_path, stop_after):
     resumed = make_state()
     load_checkpoint(resumed, latest_checkpoint(tmp_path))
     make_trainer(resumed, reports).fit()
-    assert_equal(tensors(resumed), tensors(whole))
+    assert_equal(tensors(resumed), tensors(reference))
     assert reports.train == expected.train
-    assert resumed.scheduler.state_dict() == whole.scheduler.state_dict()
+    assert resumed.scheduler.state_dict() == reference.scheduler.state_dict()
 
 
 class PowerCut(BaseException):

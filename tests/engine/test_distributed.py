@@ -59,8 +59,8 @@ def test_evaluation_by_several_processes_is_bit_identical(size):
             evaluate(network, data[share.rank :: size], loss, metric(), share)
         else:  # more processes than batches
             share.sent = ([], metric().state())
-    whole = FakeGroup(0, size, [share.sent for share in shares])
-    assert evaluate(network, data[::size], loss, metric(), whole) == expected
+    reference = FakeGroup(0, size, [share.sent for share in shares])
+    assert evaluate(network, data[::size], loss, metric(), reference) == expected
 
 
 CLASS_WEIGHTS = [0.0, 0.3, 5.0]
@@ -92,8 +92,8 @@ def test_the_evaluation_loss_does_not_depend_on_the_batch_size(name):
 
     assert [evaluate_in_batches(size) for size in (1, 3, 7)] == pytest.approx([evaluate_in_batches(24)] * 3, rel=1e-6)
     with paddle.no_grad():
-        whole = loss(network(paddle.to_tensor(images)), paddle.to_tensor(labels))["loss"]
-    assert evaluate_in_batches(24) == pytest.approx(float(whole), rel=1e-6)
+        reference = loss(network(paddle.to_tensor(images)), paddle.to_tensor(labels))["loss"]
+    assert evaluate_in_batches(24) == pytest.approx(float(reference), rel=1e-6)
 
 
 def test_an_evaluation_with_only_ignored_labels_is_an_error():

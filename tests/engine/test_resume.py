@@ -28,8 +28,8 @@ def test_a_run_killed_during_an_evaluation_resumes_with_it(tmp_path):
     def evaluation(state):
         return lambda: {"loss": float(sum(value.abs().sum() for value in state.model.parameters()))}
 
-    whole, expected = make_state(), Reports()
-    make_trainer(whole, expected, evaluate=evaluation(whole)).fit()
+    reference, expected = make_state(), Reports()
+    make_trainer(reference, expected, evaluate=evaluation(reference)).fit()
 
     def kill():
         raise Killed
@@ -42,9 +42,12 @@ def test_a_run_killed_during_an_evaluation_resumes_with_it(tmp_path):
     assert (resumed.progress.epoch, resumed.progress.step) == (0, STEPS)
     make_trainer(resumed, reports, evaluate=evaluation(resumed), steps=StepLoader(batches)).fit()
     assert batches.count == 2 * STEPS
-    assert_equal(tensors(resumed), tensors(whole))
+    assert_equal(tensors(resumed), tensors(reference))
     assert reports.train == expected.train
-    assert (resumed.progress.best, resumed.progress.best_epoch) == (whole.progress.best, whole.progress.best_epoch)
+    assert (resumed.progress.best, resumed.progress.best_epoch) == (
+        reference.progress.best,
+        reference.progress.best_epoch,
+    )
 
 
 def test_no_checkpoint_is_saved_before_a_short_evaluation(tmp_path):

@@ -28,7 +28,7 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def place(tmp_path):
+def run_folder(tmp_path):
     """The folder of a run with a file of weights, which no process has locked."""
     run = tmp_path / "run"
     run.mkdir()
@@ -38,28 +38,28 @@ def place(tmp_path):
 
 
 @pytest.fixture
-def locked(place):
+def locked(run_folder):
     """The same folder, locked by another process."""
-    command = [sys.executable, "-c", HOLD, str(place)]
+    command = [sys.executable, "-c", HOLD, str(run_folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
-        yield place, process
+        yield run_folder, process
         process.kill()
 
 
-def test_an_earlier_run_is_moved_away_unless_it_is_resumed(place):
-    open_run_dir(place, resume=True)
-    assert (place / "latest.pdparams").exists()
+def test_an_earlier_run_is_moved_away_unless_it_is_resumed(run_folder):
+    open_run_dir(run_folder, resume=True)
+    assert (run_folder / "latest.pdparams").exists()
     for number in (1, 2):
-        open_run_dir(place, resume=False)
-        assert {file.name for file in place.iterdir()} == {run_dir.LOCK}
-        aside = place.with_name(f"run.earlier-{number}")
+        open_run_dir(run_folder, resume=False)
+        assert {file.name for file in run_folder.iterdir()} == {run_dir.LOCK}
+        aside = run_folder.with_name(f"run.earlier-{number}")
         assert [file.name for file in aside.iterdir()] == ["latest.pdparams"]
-        (place / "latest.pdparams").write_bytes(b"more")
+        (run_folder / "latest.pdparams").write_bytes(b"more")
 
 
-def names(place):
-    return {file.name for file in place.iterdir()}
+def names(run_folder):
+    return {file.name for file in run_folder.iterdir()}
 
 
 def test_a_run_folder_that_is_a_link_stays_and_its_target_is_renamed(tmp_path, caplog, monkeypatch):
@@ -81,52 +81,52 @@ def test_a_run_folder_that_is_a_link_stays_and_its_target_is_renamed(tmp_path, c
 
 def test_a_dangling_link_is_named(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "unmounted")
-    for place in (tmp_path / "run", tmp_path / "run" / "LeNet"):
+    for run_folder in (tmp_path / "run", tmp_path / "run" / "LeNet"):
         with pytest.raises(
             PpzooError, match=r"^Global.output_dir: .*/run is a link to .*unmounted, which does not exist$"
         ):
-            open_run_dir(place, resume=False)
+            open_run_dir(run_folder, resume=False)
 
 
 @pytest.mark.parametrize("reason", [errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EROFS])
-def test_a_folder_that_cannot_be_renamed_keeps_earlier_runs_in_it(place, monkeypatch, reason):
-    rename = type(place).rename
+def test_a_folder_that_cannot_be_renamed_keeps_earlier_runs_in_it(run_folder, monkeypatch, reason):
+    rename = type(run_folder).rename
 
     def refusing(path, target):
-        if path == place:
+        if path == run_folder:
             raise OSError(reason, os.strerror(reason))
         return rename(path, target)
 
-    monkeypatch.setattr(type(place), "rename", refusing)
-    (place / "lost+found").mkdir()
-    (place / "vdl").mkdir()
+    monkeypatch.setattr(type(run_folder), "rename", refusing)
+    (run_folder / "lost+found").mkdir()
+    (run_folder / "vdl").mkdir()
     for number in (1, 2):
-        open_run_dir(place, resume=False)
-        assert names(place) == {run_dir.LOCK, "lost+found", *(f"earlier-{n}" for n in range(1, number + 1))}
-        assert "latest.pdparams" in names(place / f"earlier-{number}")
-        (place / "latest.pdparams").write_bytes(b"more")
-    assert names(place / "earlier-1") == {"latest.pdparams", "vdl"}
-    assert names(place.parent) == {"run"}
+        open_run_dir(run_folder, resume=False)
+        assert names(run_folder) == {run_dir.LOCK, "lost+found", *(f"earlier-{n}" for n in range(1, number + 1))}
+        assert "latest.pdparams" in names(run_folder / f"earlier-{number}")
+        (run_folder / "latest.pdparams").write_bytes(b"more")
+    assert names(run_folder / "earlier-1") == {"latest.pdparams", "vdl"}
+    assert names(run_folder.parent) == {"run"}
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to mount a file system")
-def test_a_mount_point_can_be_used_by_successive_runs(place):
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True)
+def test_a_mount_point_can_be_used_by_successive_runs(run_folder):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(run_folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode()}")
     try:
         for number in (1, 2):
-            (place / "latest.pdparams").write_bytes(b"weights")
-            open_run_dir(place, resume=False)
-            assert names(place / f"earlier-{number}") == {"latest.pdparams"}
-            assert not (place / "latest.pdparams").exists()
+            (run_folder / "latest.pdparams").write_bytes(b"weights")
+            open_run_dir(run_folder, resume=False)
+            assert names(run_folder / f"earlier-{number}") == {"latest.pdparams"}
+            assert not (run_folder / "latest.pdparams").exists()
     finally:
-        run_dir.unlock(place)
-        subprocess.run(["umount", str(place)], check=True)
+        run_dir.unlock(run_folder)
+        subprocess.run(["umount", str(run_folder)], check=True)
 
 
-def test_after_an_interrupted_move_the_next_run_moves_the_remaining_weights(place, monkeypatch):
-    (place / "latest.manifest").write_bytes(b"manifest")
+def test_after_an_interrupted_move_the_next_run_moves_the_remaining_weights(run_folder, monkeypatch):
+    (run_folder / "latest.manifest").write_bytes(b"manifest")
     move = shutil.move
 
     def refusing(path, target):
@@ -135,52 +135,54 @@ def test_after_an_interrupted_move_the_next_run_moves_the_remaining_weights(plac
         return move(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(place), "rename", lambda path, target: refusing(place / "x.pdparams", target))
+        patch.setattr(type(run_folder), "rename", lambda path, target: refusing(run_folder / "x.pdparams", target))
         patch.setattr(shutil, "move", refusing)
         with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written.*busy"):
-            open_run_dir(place, resume=False)
-    assert names(place) == {run_dir.LOCK, "earlier-1", "latest.pdparams"}
-    open_run_dir(place, resume=False)
-    assert (place.with_name("run.earlier-1") / "latest.pdparams").exists()
+            open_run_dir(run_folder, resume=False)
+    assert names(run_folder) == {run_dir.LOCK, "earlier-1", "latest.pdparams"}
+    open_run_dir(run_folder, resume=False)
+    assert (run_folder.with_name("run.earlier-1") / "latest.pdparams").exists()
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_locked_folder_is_refused_and_left_unchanged(locked, resume):
-    place, process = locked
-    with pytest.raises(PpzooError, match=f"^another run is writing into {place}: .*Global.output_dir$"):
-        open_run_dir(place, resume=resume)
-    assert [file.name for file in place.parent.iterdir()] == ["run"]
-    assert (place / "latest.pdparams").exists()
+    run_folder, process = locked
+    with pytest.raises(PpzooError, match=f"^another run is writing into {run_folder}: .*Global.output_dir$"):
+        open_run_dir(run_folder, resume=resume)
+    assert [file.name for file in run_folder.parent.iterdir()] == ["run"]
+    assert (run_folder / "latest.pdparams").exists()
     process.kill()
     process.wait()
-    open_run_dir(place, resume=resume)
+    open_run_dir(run_folder, resume=resume)
 
 
-def test_a_finished_run_unlocks_its_folder(place):
-    open_run_dir(place, resume=True)
-    checkpoint.CheckpointSaver(None, place, interval=1).close()
-    assert [file.name for file in place.iterdir()] == ["latest.pdparams"]
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
+def test_a_finished_run_unlocks_its_folder(run_folder):
+    open_run_dir(run_folder, resume=True)
+    checkpoint.CheckpointSaver(None, run_folder, interval=1).close()
+    assert [file.name for file in run_folder.iterdir()] == ["latest.pdparams"]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as p:
         assert p.stdout.readline() == b"held\n"
 
 
 def test_loading_does_not_touch_a_checkpoint_that_is_being_saved(locked):
-    place, process = locked
-    before = {file.name for file in place.iterdir()}
-    staged = [place / name for name in ("latest.new.pdparams", ".latest.new.pdopt.x.tmp", "epoch_1.new.manifest")]
+    run_folder, process = locked
+    before = {file.name for file in run_folder.iterdir()}
+    staged = [run_folder / name for name in ("latest.new.pdparams", ".latest.new.pdopt.x.tmp", "epoch_1.new.manifest")]
     for file in staged:
         file.write_bytes(b"half")
-    latest_checkpoint(place)
+    latest_checkpoint(run_folder)
     with pytest.raises(PpzooError):
-        load_checkpoint(None, place / "latest")
+        load_checkpoint(None, run_folder / "latest")
     assert all(file.exists() for file in staged)
     process.kill()
     process.wait()
-    (place / run_dir.LOCK).unlink()
-    latest_checkpoint(place)
+    (run_folder / run_dir.LOCK).unlink()
+    latest_checkpoint(run_folder)
     with pytest.raises(PpzooError):
-        load_checkpoint(None, place / "latest")
-    assert {file.name for file in place.iterdir()} == (before - {run_dir.LOCK}) | {file.name for file in staged}
+        load_checkpoint(None, run_folder / "latest")
+    assert {file.name for file in run_folder.iterdir()} == (before - {run_dir.LOCK}) | {file.name for file in staged}
 
 
 @pytest.mark.parametrize("moved", range(5))
@@ -228,20 +230,20 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_no_foreign_file_is_followed_emptied_or_removed_as_a_lock(place, tmp_path, kind):
+def test_no_foreign_file_is_followed_emptied_or_removed_as_a_lock(run_folder, tmp_path, kind):
     valuable = tmp_path / "valuable"
     valuable.write_text("text")
-    PLANTED[kind](place / run_dir.LOCK, valuable)
-    run_dir.require_unlocked(place)
+    PLANTED[kind](run_folder / run_dir.LOCK, valuable)
+    run_dir.require_unlocked(run_folder)
     for resume in (True, False):
         with pytest.raises(PpzooError, match=r"^Global.output_dir: expected a folder that can be written, got "):
-            open_run_dir(place, resume=resume)
-    run_dir.unlock(place)
+            open_run_dir(run_folder, resume=resume)
+    run_dir.unlock(run_folder)
     assert valuable.read_text() == "text"
-    assert os.path.lexists(place / run_dir.LOCK)
+    assert os.path.lexists(run_folder / run_dir.LOCK)
     assert {file.name for file in tmp_path.iterdir()} == {"run", "valuable"}
     if kind == "file":
-        assert (place / run_dir.LOCK).read_text() == "mine"
+        assert (run_folder / run_dir.LOCK).read_text() == "mine"
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
@@ -295,3 +297,33 @@ def test_a_cpu_build_logs_once_that_it_uses_the_cpu(caplog, monkeypatch):
         "using the CPU: this PaddlePaddle build has no CUDA support (Global.device is gpu:1)"
     ]
     assert paddle.get_device() == "cpu"
+
+
+PORTABLE = """
+import os, sys
+import paddle
+sys.modules["fcntl"] = None
+for name in ("fork", "forkpty", "register_at_fork"):
+    delattr(os, name)
+from pathlib import Path
+from helpers.toy import make_state, make_trainer
+from ppzoo.engine import CheckpointSaver, open_run_dir
+from ppzoo.launcher import Launch
+from ppzoo.engine.rendezvous import rendezvous_timeout
+
+folder = open_run_dir(Path(sys.argv[1]), resume=False)
+with rendezvous_timeout(Launch(0, 2, ("a:1", "b:2"), "a:1"), 60):
+    state = make_state()
+    make_trainer(state, CheckpointSaver(state, folder, interval=9)).fit()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="tests a system that has fork")
+def test_the_engine_needs_neither_fork_nor_fcntl(tmp_path):
+    """As on Windows."""
+    pytest.importorskip("filelock")
+    tests = os.path.dirname(os.path.dirname(__file__))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([tests, os.path.dirname(tests), *sys.path])}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", PORTABLE, str(tmp_path / "run")], check=True, env=environment)
+    assert (tmp_path / "run" / "latest.manifest").exists()

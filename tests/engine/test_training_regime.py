@@ -64,12 +64,12 @@ class Merged(Batches):
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 3, 4, 1, 2)])
 def test_accumulated_gradients_equal_those_of_one_large_batch(sizes):
     steps = StepLoader(Batches(sizes), update_freq=2)
-    pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
+    pieces, reference = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
     first, second = Reports(), Reports()
     make_trainer(pieces, first, steps=steps).fit()
-    make_trainer(whole, second, steps=StepLoader(Merged(sizes, 2))).fit()
-    assert pieces.scheduler.last_epoch == whole.scheduler.last_epoch == len(steps) * EPOCHS
-    expected = tensors(whole)
+    make_trainer(reference, second, steps=StepLoader(Merged(sizes, 2))).fit()
+    assert pieces.scheduler.last_epoch == reference.scheduler.last_epoch == len(steps) * EPOCHS
+    expected = tensors(reference)
     for key, value in tensors(pieces).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-6, atol=1e-6, err_msg=key)
     for (epoch, metrics, rate), (same, others, other_rate) in zip(first.train, second.train, strict=True):
@@ -88,13 +88,13 @@ WEIGHED = {
 @pytest.mark.parametrize("sizes", [(4, 4, 4, 4), (5, 1, 4, 1, 2)])
 def test_accumulated_gradients_are_those_of_one_weighted_mean(name, sizes):
     steps = StepLoader(Batches(sizes), update_freq=2)
-    pieces, whole = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
+    pieces, reference = (make_state(network=Linear, steps=len(steps)) for _ in range(2))
     first, second = Reports(), Reports()
-    for state, report, batches in ((pieces, first, steps), (whole, second, StepLoader(Merged(sizes, 2)))):
+    for state, report, batches in ((pieces, first, steps), (reference, second, StepLoader(Merged(sizes, 2)))):
         training = make_trainer(state, report, steps=batches)
         training.loss = CombinedLoss(WEIGHED[name])
         training.fit()
-    expected = tensors(whole)
+    expected = tensors(reference)
     for key, value in tensors(pieces).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)
     for (_, metrics, _), (_, others, _) in zip(first.train, second.train, strict=True):
@@ -193,8 +193,8 @@ def make_full_trainer(state, *callbacks):
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5, 8])
 def test_resume_with_all_features_is_bit_identical(tmp_path, stop_after):
-    whole, expected = make_full_state(), Reports()
-    make_full_trainer(whole, expected).fit()
+    reference, expected = make_full_state(), Reports()
+    make_full_trainer(reference, expected).fit()
 
     stopped, reports = make_full_state(), Reports()
     with pytest.raises(Interrupted):
@@ -202,11 +202,11 @@ def test_resume_with_all_features_is_bit_identical(tmp_path, stop_after):
     resumed = make_full_state()
     load_checkpoint(resumed, latest_checkpoint(tmp_path))
     make_full_trainer(resumed, reports).fit()
-    assert_equal(tensors(resumed), tensors(whole))
-    assert_equal(arrays(resumed.ema), arrays(whole.ema))
+    assert_equal(tensors(resumed), tensors(reference))
+    assert_equal(arrays(resumed.ema), arrays(reference.ema))
     assert reports.train == expected.train
     saved = resumed.state_dict()
-    assert saved == whole.state_dict()
+    assert saved == reference.state_dict()
     assert saved["average_updates"] == 3 * EPOCHS
     assert saved["loss_scaler"]["good"] == 3 * EPOCHS
 
@@ -365,9 +365,9 @@ def test_the_best_model_has_the_better_of_trained_and_averaged_weights(tmp_path)
     summary = training.fit()
     assert reports == [(True, False, 0.4), (True, True, 0.7), (False, False, 0.7)]
     assert (summary.best, summary.best_epoch, summary.averaged) == (0.7, 1, True)
-    latest, beside = (read_pdparams(folder / f"latest.{suffix}") for suffix in ("pdparams", "pdema"))
+    latest, averages = (read_pdparams(folder / f"latest.{suffix}") for suffix in ("pdparams", "pdema"))
     assert all(np.array_equal(latest[key], np.array(value)) for key, value in state.model.state_dict().items())
-    assert all(np.array_equal(beside[key], np.array(value)) for key, value in state.ema.values.items())
+    assert all(np.array_equal(averages[key], np.array(value)) for key, value in state.ema.values.items())
     names = paddle.load(str(folder / "best_model.pdparams"), keep_name_table=True)["StructuredToParameterName@@"]
     assert names == {key: value.name for key, value in state.model.state_dict().items()}
 

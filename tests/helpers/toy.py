@@ -1,4 +1,4 @@
-"""A small training for the engine's tests: batches, a network with batch norm and dropout, and what watches it."""
+"""A small run for the engine's tests: batches, a network with batch norm and dropout, and callbacks."""
 
 import os
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ STEPS, EPOCHS = 4, 3
 
 
 class Batches:
-    """Batches of `sizes` images that depend on epoch and step alone."""
+    """Batches of `sizes` images that depend only on epoch and step."""
 
     def __init__(self, sizes=(4,) * STEPS):
         self.sizes = sizes
@@ -48,10 +48,10 @@ def make_state(class_num=3, network=Network, steps=STEPS, **options):
     paddle.seed(7)
     with paddle.utils.unique_name.guard():
         network = network()
-    schedule = SCHEDULES["Cosine"](EPOCHS, steps, learning_rate=0.1, warmup_epoch=1)
-    optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(network, schedule)
+    scheduler = SCHEDULES["Cosine"](EPOCHS, steps, learning_rate=0.1, warmup_epoch=1)
+    optimizer = OPTIMIZERS["Momentum"](regularizer={"name": "L2", "coeff": 0.01}).build(network, scheduler)
     metric = MetricList([METRICS["TopkAcc"](topk=[1])])
-    return TrainState(network, optimizer, schedule, metric, seed=5, identity={"class_num": class_num}, **options)
+    return TrainState(network, optimizer, scheduler, metric, seed=5, identity={"class_num": class_num}, **options)
 
 
 def make_trainer(state, *callbacks, steps=None, evaluate=None, plan=None):
@@ -75,7 +75,7 @@ class Reports(Callback):
 
 
 class StopAfter(Callback):
-    """Asks the process to stop after so many steps, as a signal does."""
+    """Sends SIGTERM to the process after so many steps."""
 
     def __init__(self, steps):
         self.left = steps
@@ -87,8 +87,8 @@ class StopAfter(Callback):
 
 
 def tensors(state):
-    everything = {**state.model.state_dict(), **state.optimizer.state_dict()}
-    return {key: np.array(value) for key, value in everything.items() if key != "LR_Scheduler"}
+    arrays = {**state.model.state_dict(), **state.optimizer.state_dict()}
+    return {key: np.array(value) for key, value in arrays.items() if key != "LR_Scheduler"}
 
 
 def assert_equal(first, second):

@@ -27,7 +27,7 @@ OPS = [{"DecodeImage": {}}, {"RandFlipImage": {"flip_code": 1}}, NORMALIZE]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """A folder with 1,003 small images in two classes, and a configuration for 37 of them."""
     folder = tmp_path_factory.mktemp("several")
     (folder / "images").mkdir()
@@ -100,23 +100,23 @@ class Launched:
         return self.process.wait(timeout=90)
 
 
-def launch(place, folder, count, program, *arguments):
+def launch(workspace, folder, count, program, *arguments):
     """Start the launcher with `count` processes of a program."""
     options = ["--nproc_per_node", str(count), "--log_dir", str(folder / "log")]
     launcher = [sys.executable, "-W", "ignore", "-m", "paddle.distributed.launch", *options]
-    return Launched(folder, [*launcher, str(program), "-c", str(place / "config.yaml"), *arguments])
+    return Launched(folder, [*launcher, str(program), "-c", str(workspace / "config.yaml"), *arguments])
 
 
-def train(place, folder, *arguments):
+def train(workspace, folder, *arguments):
     folder.mkdir(exist_ok=True)
-    return launch(place, folder, 2, ROOT / "tools" / "train.py", *arguments)
+    return launch(workspace, folder, 2, ROOT / "tools" / "train.py", *arguments)
 
 
 @pytest.fixture(scope="module")
-def whole(place, tmp_path_factory):
+def reference(workspace, tmp_path_factory):
     """The folder of an undisturbed run of two processes."""
-    folder = tmp_path_factory.mktemp("whole")
-    run = train(place, folder)
+    folder = tmp_path_factory.mktemp("reference")
+    run = train(workspace, folder)
     assert run.end() == 0, run.text(0)
     assert run.text(1) == ""
     return folder / "output" / "MobileNetV1_x0_25"
@@ -130,9 +130,9 @@ def outcome(folder):
     )
 
 
-def assert_same_run(folder, whole):
+def assert_same_run(folder, reference):
     metrics, weights = outcome(folder)
-    expected, expected_weights = outcome(whole)
+    expected, expected_weights = outcome(reference)
     assert metrics == expected
     for name, value in expected_weights.items():
         np.testing.assert_array_equal(weights[name], value, err_msg=name)
@@ -147,15 +147,15 @@ with builders.join_processes(config) as processes:
 """
 
 
-def test_evaluation_by_one_two_and_three_processes_is_bit_identical(place, whole, tmp_path):
+def test_evaluation_by_one_two_and_three_processes_is_bit_identical(workspace, reference, tmp_path):
     (tmp_path / "evaluate.py").write_text(EVALUATE)
     results = []
     for count in (1, 2, 3):
         folder = tmp_path / str(count)
         folder.mkdir()
-        every = f"DataLoader.Eval.dataset.cls_label_path={place / 'all.txt'}"
+        every = f"DataLoader.Eval.dataset.cls_label_path={workspace / 'all.txt'}"
         run = launch(
-            place, folder, count, tmp_path / "evaluate.py", f"Global.pretrained_model={whole / 'latest'}", every
+            workspace, folder, count, tmp_path / "evaluate.py", f"Global.pretrained_model={reference / 'latest'}", every
         )
         assert run.end() == 0, run.text(0)
         results += [run.text(rank).splitlines()[-1] for rank in range(count)]
@@ -163,8 +163,8 @@ def test_evaluation_by_one_two_and_three_processes_is_bit_identical(place, whole
     assert len(set(results)) == 1
 
 
-def test_a_signal_to_the_launcher_saves_and_stops_all(place, tmp_path):
-    run = train(place, tmp_path)
+def test_a_signal_to_the_launcher_saves_and_stops_all(workspace, tmp_path):
+    run = train(workspace, tmp_path)
     run.wait_for("epoch 2/4  step 1/")
     run.process.terminate()
     run.end()
@@ -173,8 +173,8 @@ def test_a_signal_to_the_launcher_saves_and_stops_all(place, tmp_path):
     assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
 
 
-def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
-    run = train(place, tmp_path, "-o", "Global.log_ranks='0,1'")
+def test_a_signal_to_one_stops_all_after_the_same_step(workspace, reference, tmp_path):
+    run = train(workspace, tmp_path, "-o", "Global.log_ranks='0,1'")
     run.wait_for("epoch 2/4  step 1/")
     os.kill(run.pid(1), signal.SIGTERM)
     assert run.end() == 128 + signal.SIGTERM
@@ -183,25 +183,25 @@ def test_a_signal_to_one_stops_all_after_the_same_step(place, whole, tmp_path):
     steps = [[line.split("  lr ")[0] for line in run.text(rank).splitlines() if "step" in line] for rank in (0, 1)]
     assert steps[0] == steps[1]
 
-    assert train(place, tmp_path, "--resume", "auto").end() == 0
-    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
+    assert train(workspace, tmp_path, "--resume", "auto").end() == 0
+    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", reference)
 
 
-def test_resuming_a_finished_run_changes_nothing(place, whole, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(workspace, reference, tmp_path):
     own = tmp_path / "output" / "MobileNetV1_x0_25"
-    shutil.copytree(whole, own)
+    shutil.copytree(reference, own)
     before = {file: file.read_bytes() for file in own.rglob("*") if file.is_file()}
-    run = train(place, tmp_path, "--resume", "auto")
+    run = train(workspace, tmp_path, "--resume", "auto")
     assert run.end() == 0
     assert "latest has already trained 4 of 4 epochs" in run.text(0)
     assert {file: file.read_bytes() for file in own.rglob("*") if file.is_file()} == before
 
 
-def test_a_broken_evaluation_image_ends_all_before_training(place, tmp_path):
-    lines = (place / "train.txt").read_text().splitlines()
+def test_a_broken_evaluation_image_ends_all_before_training(workspace, tmp_path):
+    lines = (workspace / "train.txt").read_text().splitlines()
     lines[-2] = "gone.png 0"  # not one of those that are tried out first
     (tmp_path / "list.txt").write_text("\n".join(lines))
-    run = train(place, tmp_path, "-o", f"DataLoader.Eval.dataset.cls_label_path={tmp_path / 'list.txt'}")
+    run = train(workspace, tmp_path, "-o", f"DataLoader.Eval.dataset.cls_label_path={tmp_path / 'list.txt'}")
     assert run.end() != 0
     (error,) = [line for line in run.text(0).splitlines() if line.startswith("error: ")]
     assert "DataLoader.Eval: 1 of 37 images cannot be read: " in error and "gone.png" in error
@@ -209,8 +209,8 @@ def test_a_broken_evaluation_image_ends_all_before_training(place, tmp_path):
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_when_one_is_killed_all_end_and_the_next_launch_resumes(place, whole, tmp_path, victim):
-    run = train(place, tmp_path, "-o", "Global.save_interval_steps=1")
+def test_when_one_is_killed_all_end_and_the_next_launch_resumes(workspace, reference, tmp_path, victim):
+    run = train(workspace, tmp_path, "-o", "Global.save_interval_steps=1")
     run.wait_for("epoch 2/4  step 1/")
     os.kill(run.pid(victim), signal.SIGKILL)
     killed = time.monotonic()
@@ -223,10 +223,10 @@ def test_when_one_is_killed_all_end_and_the_next_launch_resumes(place, whole, tm
         return  # the other case resumes
 
     shutil.rmtree(tmp_path / "log")
-    again = train(place, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")
+    again = train(workspace, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")
     assert again.end() == 0
     assert "resuming from" in again.text(0)
-    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
+    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", reference)
 
 
 def restart_loop(config):
@@ -243,8 +243,8 @@ def restart_loop(config):
     return textwrap.dedent(loop)
 
 
-def test_the_documented_loop_restarts_until_the_run_is_finished(place, whole, tmp_path):
-    run = Launched(tmp_path, ["bash", "-c", restart_loop(place / "config.yaml")])
+def test_the_documented_loop_restarts_until_the_run_is_finished(workspace, reference, tmp_path):
+    run = Launched(tmp_path, ["bash", "-c", restart_loop(workspace / "config.yaml")])
     run.wait_for("epoch 2/4  step 1/")
     (launcher,) = children(run.process.pid)
     os.kill(run.pid(1), signal.SIGKILL)
@@ -255,15 +255,15 @@ def test_the_documented_loop_restarts_until_the_run_is_finished(place, whole, tm
     assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
     assert run.end() == 0
     assert "resuming from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
-    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
+    assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", reference)
 
 
-def test_an_image_that_one_process_cannot_read_ends_all_with_its_error(place, tmp_path):
+def test_an_image_that_one_process_cannot_read_ends_all_with_its_error(workspace, tmp_path):
     broken = tmp_path / "broken.txt"
     broken.write_text("".join(f"{number}.png {number % 2}\n" for number in [*range(8), 5000, *range(9, 16)]))
     data = f"DataLoader.Train.dataset.cls_label_path={broken}"
     order = ["DataLoader.Train.dataset.on_error=raise", "DataLoader.Train.sampler.shuffle=False"]
-    run = train(place, tmp_path, *(part for text in (data, *order) for part in ("-o", text)))
+    run = train(workspace, tmp_path, *(part for text in (data, *order) for part in ("-o", text)))
     assert run.end() == 2
     assert "images/5000.png" in run.text(1).splitlines()[-1]
     assert run.text(0).splitlines()[-1] == run.text(1).splitlines()[-1].replace(
@@ -307,9 +307,9 @@ for cut in (16, 11):
 """
 
 
-def test_synchronized_norms_have_the_gradients_of_one_large_batch(place, tmp_path):
+def test_synchronized_norms_have_the_gradients_of_one_large_batch(workspace, tmp_path):
     (tmp_path / "gradients.py").write_text(GRADIENTS)
-    run = launch(place, tmp_path, 2, tmp_path / "gradients.py")
+    run = launch(workspace, tmp_path, 2, tmp_path / "gradients.py")
     assert run.end() == 0, run.text(0)
     for rank in (0, 1):
         even, state, uneven, other_state = (float(line.split()[1]) for line in run.text(rank).splitlines()[-4:])

@@ -24,9 +24,9 @@ PAIR = [["Student", "Teacher"]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """Images of three colors in class folders, images of one to three with a list, and a configuration."""
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("workspace")
     for name, color in COLORS.items():
         (folder / "images" / name).mkdir(parents=True)
         for number in range(8):
@@ -133,35 +133,35 @@ def predict(capsys, *arguments: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def teacher(place):
+def teacher(workspace):
     """The folder of a run whose configuration has no class names."""
-    assert main(command("train", place / "plain.yaml")) == 0
-    return place / "output" / "LeNet"
+    assert main(command("train", workspace / "plain.yaml")) == 0
+    return workspace / "output" / "LeNet"
 
 
 @pytest.fixture(scope="module")
-def distilled(place, teacher):
-    assert main(command("train", place / "distillation.yaml")) == 0
-    return place / "output" / "DistillationModel"
+def distilled(workspace, teacher):
+    assert main(command("train", workspace / "distillation.yaml")) == 0
+    return workspace / "output" / "DistillationModel"
 
 
 @pytest.fixture(scope="module")
-def several(place):
-    assert main(command("train", place / "several.yaml")) == 0
-    return place / "several" / "LeNet"
+def several(workspace):
+    assert main(command("train", workspace / "several.yaml")) == 0
+    return workspace / "several" / "LeNet"
 
 
-def test_classes_and_their_names_are_read_from_the_folder(place, teacher, capsys):
+def test_classes_and_their_names_are_read_from_the_folder(workspace, teacher, capsys):
     assert yaml.safe_load((teacher / "config.yaml").read_text())["Arch"]["class_num"] == 3
     assert (teacher / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
     weights = f"Global.pretrained_model={teacher / 'best_model'}"  # the configuration has no class names
-    assert set(predict(capsys, *command("infer", place / "plain.yaml", weights))[0]["label_names"]) <= set(COLORS)
-    assert main(command("export", place / "plain.yaml", weights)) == 0
+    assert set(predict(capsys, *command("infer", workspace / "plain.yaml", weights))[0]["label_names"]) <= set(COLORS)
+    assert main(command("export", workspace / "plain.yaml", weights)) == 0
 
 
-def test_the_learning_rate_is_scaled_to_the_batch_size(place, tmp_path):
+def test_the_learning_rate_is_scaled_to_the_batch_size(workspace, tmp_path):
     overrides = ("Optimizer.lr.reference_batch=64", "Global.update_freq=2", f"Global.output_dir={tmp_path}")
-    assert main(command("train", place / "plain.yaml", *overrides, "Global.epochs=1")) == 0
+    assert main(command("train", workspace / "plain.yaml", *overrides, "Global.epochs=1")) == 0
     log = (tmp_path / "LeNet" / "train.log").read_text()
     assert "lr 0.00500" in log  # 0.02 for 64 images is 0.005 for 8 x 2
 
@@ -176,32 +176,34 @@ def test_a_checkpoint_of_a_distillation_has_paddleclas_s_names_and_an_unchanged_
     assert set(student) == set(own)
 
 
-def test_a_teacher_of_other_classes_is_refused(place, teacher, tmp_path, capsys):
-    shutil.copytree(place / "images", tmp_path / "images")
+def test_a_teacher_of_other_classes_is_refused(workspace, teacher, tmp_path, capsys):
+    shutil.copytree(workspace / "images", tmp_path / "images")
     (tmp_path / "images" / "red").rename(tmp_path / "images" / "yellow")
     roots = [f"DataLoader.{split}.dataset.image_root={tmp_path / 'images'}" for split in ("Train", "Eval")]
     overrides = (*roots, "Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}")
-    assert main(command("train", place / "distillation.yaml", *overrides)) == 2
+    assert main(command("train", workspace / "distillation.yaml", *overrides)) == 2
     error = capsys.readouterr().err
     assert "on the classes of the training data (blue, green, yellow), got " in error
     assert "LeNet/best_model, trained on blue, green, red" in error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_student_learns_only_from_its_teacher(place, teacher, distilled, capsys):
-    assert main(command("eval", place / "plain.yaml", f"Global.pretrained_model={teacher / 'best_model'}")) == 0
+def test_a_student_learns_only_from_its_teacher(workspace, teacher, distilled, capsys):
+    assert main(command("eval", workspace / "plain.yaml", f"Global.pretrained_model={teacher / 'best_model'}")) == 0
     expected = printed_metrics(capsys)["top1"]
-    assert main(command("eval", place / "distillation.yaml", f"Global.pretrained_model={distilled / 'latest'}")) == 0
+    assert (
+        main(command("eval", workspace / "distillation.yaml", f"Global.pretrained_model={distilled / 'latest'}")) == 0
+    )
     assert printed_metrics(capsys)["top1"] >= expected - 0.1 > 0.8
 
 
-def test_only_the_student_of_a_distillation_predicts_and_is_exported(place, distilled, capsys):
+def test_only_the_student_of_a_distillation_predicts_and_is_exported(workspace, distilled, capsys):
     best, student = (f"Global.pretrained_model={distilled / name}" for name in ("best_model", "best_model_student"))
-    predictions = predict(capsys, *command("infer", place / "distillation.yaml", best))
-    assert predictions == predict(capsys, *command("infer", place / "distillation.yaml", student))
-    assert predictions == predict(capsys, *command("infer", place / "plain.yaml", student, "Arch.class_num=3"))
-    assert main(command("export", place / "distillation.yaml", best)) == 0
-    folder = place / "inference"
+    predictions = predict(capsys, *command("infer", workspace / "distillation.yaml", best))
+    assert predictions == predict(capsys, *command("infer", workspace / "distillation.yaml", student))
+    assert predictions == predict(capsys, *command("infer", workspace / "plain.yaml", student, "Arch.class_num=3"))
+    assert main(command("export", workspace / "distillation.yaml", best)) == 0
+    folder = workspace / "inference"
     assert yaml.safe_load((folder / "inference.yml").read_text())["Global"]["model_name"] == "LeNet"
     predicted = ppzoo.Predictor(folder).predict([prediction["file_name"] for prediction in predictions], topk=2)
     assert [prediction["class_ids"] for prediction in predicted] == [
@@ -209,10 +211,10 @@ def test_only_the_student_of_a_distillation_predicts_and_is_exported(place, dist
     ]
 
 
-def test_a_student_is_evaluated_with_its_own_weights_unless_a_metric_needs_the_teacher(place, distilled, capsys):
+def test_a_student_is_evaluated_with_its_own_weights_unless_a_metric_needs_the_teacher(workspace, distilled, capsys):
     results = []
     for name in ("best_model", "best_model_student"):
-        arguments = (place / "distillation.yaml", f"Global.pretrained_model={distilled / name}")
+        arguments = (workspace / "distillation.yaml", f"Global.pretrained_model={distilled / name}")
         assert main(command("eval", *arguments)) == 0
         results.append(printed_metrics(capsys))
     assert results[0] == results[1]
@@ -222,14 +224,14 @@ def test_a_student_is_evaluated_with_its_own_weights_unless_a_metric_needs_the_t
 
 
 @pytest.mark.slow
-def test_resume_of_a_distillation_is_bit_identical(place, teacher, distilled, tmp_path):
+def test_resume_of_a_distillation_is_bit_identical(workspace, teacher, distilled, tmp_path):
     """In a separate process, as after a crash; two equal networks must not share optimizer states."""
     both = "{weight: 1.0, model_name_pairs: [[Student, Teacher], [Teacher, Student]]}"
     mutual = ("Arch.freeze_params_list=null", f"Loss.Train.0.DistillationCELoss={both}")
     for number, checkpoint in enumerate(("null", str(tmp_path / "0" / "DistillationModel" / "epoch_1"))):
         overrides = (*mutual, f"Global.output_dir={tmp_path / str(number)}", f"Global.checkpoints={checkpoint}")
         tool = Path(__file__).parents[2] / "tools" / "train.py"
-        arguments = command("train", place / "distillation.yaml", *overrides, "Global.epochs=2")[1:]
+        arguments = command("train", workspace / "distillation.yaml", *overrides, "Global.epochs=2")[1:]
         subprocess.run([sys.executable, str(tool), *arguments], check=True, capture_output=True)
     first, second = (tmp_path / number / "DistillationModel" / "latest" for number in "01")
     expected, received = read_pdparams(f"{first}.pdparams"), read_pdparams(f"{second}.pdparams")
@@ -238,33 +240,37 @@ def test_resume_of_a_distillation_is_bit_identical(place, teacher, distilled, tm
     assert len(velocities) == len(read_pdparams(teacher / "best_model.pdparams")) * 2
 
 
-def test_multi_label_classification_end_to_end(place, several, capsys, monkeypatch):
+def test_multi_label_classification_end_to_end(workspace, several, capsys, monkeypatch):
     monkeypatch.setenv("PPZOO_NATIVE", "off")
     weights = f"Global.pretrained_model={several / 'best_model'}"
-    assert main(command("eval", place / "several.yaml", weights)) == 0
+    assert main(command("eval", workspace / "several.yaml", weights)) == 0
     metrics = printed_metrics(capsys)
     assert set(metrics) == {"loss", "AccuracyScore", "HammingDistance", "MultiLabelMAP"}
     assert metrics["AccuracyScore"] == pytest.approx(1 - metrics["HammingDistance"], abs=1e-4)
     assert metrics["AccuracyScore"] > 0.8
-    predictions = predict(capsys, *command("infer", place / "several.yaml", weights))
+    predictions = predict(capsys, *command("infer", workspace / "several.yaml", weights))
     assert max(sum(prediction["scores"]) for prediction in predictions) > 1.2  # no softmax
     assert all(score >= 0.4 for prediction in predictions for score in prediction["scores"])
-    assert main(command("export", place / "several.yaml", weights)) == 0
-    predicted = ppzoo.Predictor(place / "inference").predict([prediction["file_name"] for prediction in predictions])
+    assert main(command("export", workspace / "several.yaml", weights)) == 0
+    predicted = ppzoo.Predictor(workspace / "inference").predict(
+        [prediction["file_name"] for prediction in predictions]
+    )
     for exported, prediction in zip(predicted, predictions, strict=True):
         assert exported["label_names"] == prediction["label_names"]
         np.testing.assert_allclose(exported["scores"], prediction["scores"], atol=1e-5)
-    assert main([*command("export", place / "several.yaml", weights), "--format", "safetensors"]) == 0
+    assert main([*command("export", workspace / "several.yaml", weights), "--format", "safetensors"]) == 0
     capsys.readouterr()
-    images = str(place / "mixed")
-    assert predictions == predict(capsys, "infer", "--weights", str(place / "inference" / "LeNet.safetensors"), images)
+    images = str(workspace / "mixed")
+    assert predictions == predict(
+        capsys, "infer", "--weights", str(workspace / "inference" / "LeNet.safetensors"), images
+    )
 
 
-def test_evaluation_returns_metrics_with_and_without_test_time_augmentation(place, teacher, capsys):
+def test_evaluation_returns_metrics_with_and_without_test_time_augmentation(workspace, teacher, capsys):
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
 
     def evaluate(*overrides: str) -> dict[str, float]:
-        return builders.evaluate(builders.read_config(str(place / "plain.yaml"), [weights, *overrides], "eval"))
+        return builders.evaluate(builders.read_config(str(workspace / "plain.yaml"), [weights, *overrides], "eval"))
 
     plain, off, flip, crops = (
         evaluate(),
@@ -277,17 +283,17 @@ def test_evaluation_returns_metrics_with_and_without_test_time_augmentation(plac
         assert {name: found[name] for name in plain} == plain
         assert set(found) == {*plain, *(f"{name}_tta" for name in plain)}
     assert len({plain["loss"], flip["loss_tta"], crops["loss_tta"]}) == 3
-    assert main(command("eval", place / "plain.yaml", weights, "TTA.flip=true")) == 0
+    assert main(command("eval", workspace / "plain.yaml", weights, "TTA.flip=true")) == 0
     assert {"top1", "top1_tta"} < set(printed_metrics(capsys))
 
 
-def test_predictions_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
+def test_predictions_are_the_mean_over_the_views(workspace, teacher, capsys, tmp_path):
     """Compared with files of the mirrored image and of the crops."""
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
-    source = Image.open(place / "images" / "red" / "0.png")
+    source = Image.open(workspace / "images" / "red" / "0.png")
     halves = Image.new("RGB", (44, 36))
     halves.paste(source.crop((0, 0, 20, 36)), (0, 0))
-    halves.paste(Image.open(place / "images" / "blue" / "1.png").crop((0, 0, 24, 36)), (20, 0))
+    halves.paste(Image.open(workspace / "images" / "blue" / "1.png").crop((0, 0, 24, 36)), (20, 0))
     (tmp_path / "parts").mkdir()
     halves.save(tmp_path / "image.png")
     corners = [(x, y, x + 32, y + 32) for x, y in ((0, 0), (12, 0), (0, 4), (12, 4), (6, 2))]
@@ -299,7 +305,7 @@ def test_predictions_are_the_mean_over_the_views(place, teacher, capsys, tmp_pat
     def scores(images: Path, *overrides: str) -> np.ndarray:
         predictions = predict(
             capsys,
-            *command("infer", place / "plain.yaml", weights, "Infer.PostProcess.topk=3", *overrides),
+            *command("infer", workspace / "plain.yaml", weights, "Infer.PostProcess.topk=3", *overrides),
             str(images),
         )
         return np.array(
@@ -320,8 +326,8 @@ def test_predictions_are_the_mean_over_the_views(place, teacher, capsys, tmp_pat
         (["TTA.mirror=true"], "TTA.mirror: unknown key"),
     ],
 )
-def test_impossible_views_are_refused(place, teacher, capsys, overrides, message):
+def test_impossible_views_are_refused(workspace, teacher, capsys, overrides, message):
     weights = f"Global.pretrained_model={teacher / 'best_model'}"
-    assert main(command("infer", place / "plain.yaml", weights, *overrides)) == 2
+    assert main(command("infer", workspace / "plain.yaml", weights, *overrides)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert message in line

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runs import arguments, make_place, run
+from runs import arguments, make_workspace, run
 
 MAX_GROWTH = 1.01
 
@@ -36,7 +36,7 @@ def watch(file: Path):
 
 def measure(folder: Path, epochs: int, *overrides: str) -> list[tuple[int, ...]]:
     """Return memory (KiB), open files, child processes and threads after each epoch of a run."""
-    config, file = make_place(folder, train=20, test=10, epochs=epochs), folder / "growth.txt"
+    config, file = make_workspace(folder, train=20, test=10, epochs=epochs), folder / "growth.txt"
     options = ("Global.save_interval_steps=null", "Global.print_batch_step=100", *overrides)
     status = run(arguments(config, "run", *options), folder / "log.txt", lambda: watch(file))
     assert status == 0, (folder / "log.txt").read_text()

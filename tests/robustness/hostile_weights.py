@@ -179,9 +179,9 @@ def hostile_files(kind: str, count: int) -> Iterator[bytes]:
     for data in FORMATS[kind]():
         yield data
         number += 1
-    chance, whole = random.Random(kind), valid_files(kind)
+    chance, reference = random.Random(kind), valid_files(kind)
     for _ in range(number, count):
-        yield damaged(chance.choice(whole), chance, chance.randint(1, 8))
+        yield damaged(chance.choice(reference), chance, chance.randint(1, 8))
 
 
 def read_in_bounds(kind: str, data: bytes, folder: Path) -> tuple[str, float]:
@@ -213,8 +213,8 @@ def read_in_bounds(kind: str, data: bytes, folder: Path) -> tuple[str, float]:
 def measure(kind: str, count: int) -> tuple[Counter, float, list[str]]:
     """Return the outcomes of the files of a format, the longest time in seconds, and the problems."""
     outcomes, longest, wrong = Counter(), 0.0, []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         for number, data in enumerate(hostile_files(kind, count)):
             outcome, seconds = read_in_bounds(kind, data, folder)
             outcomes[outcome] += 1

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runs import arguments, differences, make_place, output_of, run, signal_name, start, wait
+from runs import arguments, differences, make_workspace, output_of, run, signal_name, start, wait
 
 OPERATIONS = ("replace", "link", "unlink", "fsync", "rename")
 
@@ -106,7 +106,7 @@ def die_at(number: int, way: str):
 
 
 def kill_run(
-    config: Path, name: str, signals: tuple[signal.Signals, ...], chance: random.Random, whole: dict, kills: int
+    config: Path, name: str, signals: tuple[signal.Signals, ...], chance: random.Random, reference: dict, kills: int
 ):
     """Run to the end through up to `kills` kills; return the exit statuses, and the problems found afterwards."""
     folder = config.parent
@@ -116,9 +116,9 @@ def kill_run(
         if len(died) == kills:
             began = time.time()
             status = run(command, log, checkpoints.watch)
-            whole["seconds"] = min(whole["seconds"], time.time() - began)
+            reference["seconds"] = min(reference["seconds"], time.time() - began)
         elif signal.SIGKILL in signals and chance.random() < 2 / 3:
-            number, way = chance.randint(1, whole["operations"] // 2), chance.choice(("before", "after", "torn"))
+            number, way = chance.randint(1, reference["operations"] // 2), chance.choice(("before", "after", "torn"))
 
             def prepare(number=number, way=way):
                 checkpoints.watch()
@@ -127,7 +127,7 @@ def kill_run(
             status = run(command, log, prepare)
         else:
             process = start(command, log, checkpoints.watch)
-            time.sleep(chance.uniform(whole["start"] * 0.5, whole["seconds"]))
+            time.sleep(chance.uniform(reference["start"] * 0.5, reference["seconds"]))
             os.kill(process, chance.choice(signals))
             status = wait(process)
         if status == 0:
@@ -135,29 +135,29 @@ def kill_run(
         died.append(status)
         if -status not in signals and status - 128 not in signals:
             return died, [f"it ended with {status}: {log.read_text()[-2000:]}"]
-    return died, checkpoints.lost() + differences(output_of(folder, "whole"), output_of(folder, name))
+    return died, checkpoints.lost() + differences(output_of(folder, "reference"), output_of(folder, name))
 
 
 def measure_whole(config: Path) -> dict:
     """Make an undisturbed run; return its file operations, its seconds, and `start`, those before the first step."""
     folder, began = config.parent, time.time()
     file = folder / "operations"
-    status = run(arguments(config, "whole"), folder / "whole.txt", lambda: count_operations(file))
+    status = run(arguments(config, "reference"), folder / "reference.txt", lambda: count_operations(file))
     if status:
-        sys.exit(f"the undisturbed run ended with {signal_name(status)}: {(folder / 'whole.txt').read_text()}")
-    first = min(path.stat().st_mtime for path in [output_of(folder, "whole") / "config.yaml"])
+        sys.exit(f"the undisturbed run ended with {signal_name(status)}: {(folder / 'reference.txt').read_text()}")
+    first = min(path.stat().st_mtime for path in [output_of(folder, "reference") / "config.yaml"])
     return {"operations": int(file.read_text()), "seconds": time.time() - began, "start": first - began}
 
 
 def kill_repeatedly(folder: Path, count: int, signals: tuple[signal.Signals, ...], seed: int = 0):
     """Kill runs `count` times; return the numbers of exits by signal, and all problems."""
-    config, chance = make_place(folder), random.Random(seed)
-    whole = measure_whole(config)
+    config, chance = make_workspace(folder), random.Random(seed)
+    reference = measure_whole(config)
     died, wrong, number = Counter(), [], 0
     while sum(died.values()) < count:
         number += 1
         left = count - sum(died.values())
-        deaths, problems = kill_run(config, f"run{number}", signals, chance, whole, min(left, 8))
+        deaths, problems = kill_run(config, f"run{number}", signals, chance, reference, min(left, 8))
         died.update(map(signal_name, deaths))
         wrong += [f"run {number}: {problem}" for problem in problems]
         print(

@@ -27,7 +27,7 @@ ARCHITECTURE = "MobileNetV2_x0_25"
 CHECKPOINT_FILES = ("*.pdparams", "*.pdopt", "*.pdstates", "*.pdema")
 
 
-def make_place(folder: Path, *, train: int = 40, test: int = 20, epochs: int = 3, batch: int = 10) -> Path:
+def make_workspace(folder: Path, *, train: int = 40, test: int = 20, epochs: int = 3, batch: int = 10) -> Path:
     """Create a folder with images by class and the configuration of a run, and return the path of `config.yaml`."""
     for mode, count in (("train", train), ("test", test)):
         images = FashionMNIST(mode=mode, class_num=10)
@@ -89,9 +89,9 @@ def make_place(folder: Path, *, train: int = 40, test: int = 20, epochs: int = 3
     return file
 
 
-def output_of(place: Path, name: str) -> Path:
+def output_of(workspace: Path, name: str) -> Path:
     """Return the output folder of the run with that name in `arguments`."""
-    return place / name / ARCHITECTURE
+    return workspace / name / ARCHITECTURE
 
 
 def arguments(config: Path, name: str, *overrides: str, resume: str = "auto") -> list[str]:

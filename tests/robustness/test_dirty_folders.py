@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from runs import arguments, make_place, output_of
+from runs import arguments, make_workspace, output_of
 
 from ppzoo.cli import main
 
@@ -82,9 +82,9 @@ WAYS = [truncate, empty, text, web_page, bomb, broken_cmyk, wrong_checksum, fold
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory):
     """A configuration of 200 images, and the paths of those that are broken."""
-    place = tmp_path_factory.mktemp("dirty")
-    config = make_place(place, train=COUNT, test=10, epochs=1, batch=32)
-    images = sorted((place / "train").rglob("*.png"))
+    workspace = tmp_path_factory.mktemp("dirty")
+    config = make_workspace(workspace, train=COUNT, test=10, epochs=1, batch=32)
+    images = sorted((workspace / "train").rglob("*.png"))
     broken = sorted(np.random.default_rng(1).choice(len(images), len(WAYS), replace=False))
     for number, way in zip(broken, WAYS, strict=True):
         images[number].unlink()
@@ -156,7 +156,7 @@ def test_images_with_unusual_names_are_predicted(dirty, trained, tmp_path, capsy
 
 
 def test_batches_with_only_a_broken_image_are_skipped(tmp_path, capsys):
-    config = make_place(tmp_path, train=20, test=10, epochs=2, batch=1)
+    config = make_workspace(tmp_path, train=20, test=10, epochs=2, batch=1)
     for part in ("train", "test"):
         text(min((tmp_path / part).rglob("*.png")))
     options = ("Global.save_interval_steps=null", "DataLoader.Eval.dataset.on_error=skip")
@@ -171,7 +171,7 @@ def test_batches_with_only_a_broken_image_are_skipped(tmp_path, capsys):
 
 
 def test_a_broken_file_with_a_name_that_is_not_utf8_is_listed(tmp_path):
-    config = make_place(tmp_path, train=60, test=10, epochs=1)
+    config = make_workspace(tmp_path, train=60, test=10, epochs=1)
     odd = os.fsencode(tmp_path / "train" / "0") + b"/\xff.png"
     with open(odd, "wb"):
         pass

@@ -7,17 +7,17 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from runs import arguments, differences, make_place, output_of
+from runs import arguments, differences, make_workspace, output_of
 
 from ppzoo import engine
 from ppzoo.cli import main
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The configuration of a run, of which `whole` is undisturbed."""
-    config = make_place(tmp_path_factory.mktemp("disks"), train=20, test=10, epochs=2)
-    assert main(arguments(config, "whole")) == 0
+def reference(tmp_path_factory):
+    """The configuration of a run, of which `reference` is undisturbed."""
+    config = make_workspace(tmp_path_factory.mktemp("disks"), train=20, test=10, epochs=2)
+    assert main(arguments(config, "reference")) == 0
     return config
 
 
@@ -52,36 +52,36 @@ def error_of(capsys):
     return lines[0]
 
 
-def test_an_exhausted_quota_ends_the_run_which_is_resumed_with_more(whole, capsys, monkeypatch):
+def test_an_exhausted_quota_ends_the_run_which_is_resumed_with_more(reference, capsys, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with monkeypatch.context() as patch:
         after_steps(patch, 3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard)))
         try:
-            assert main(arguments(whole, "quota")) == 1
+            assert main(arguments(reference, "quota")) == 1
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "latest: File too large; the previous checkpoint is complete" in error_of(capsys)
-    assert main(arguments(whole, "quota")) == 0
-    assert differences(output_of(whole.parent, "whole"), output_of(whole.parent, "quota")) == []
+    assert main(arguments(reference, "quota")) == 0
+    assert differences(output_of(reference.parent, "reference"), output_of(reference.parent, "quota")) == []
 
 
-def test_a_quota_can_be_exhausted_before_the_first_step(whole, capsys):
+def test_a_quota_can_be_exhausted_before_the_first_step(reference, capsys):
     with file_size_limit(100):
-        assert main(arguments(whole, "none")) in (1, 2)
+        assert main(arguments(reference, "none")) in (1, 2)
     assert "File too large" in error_of(capsys)
 
 
-def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(whole, capsys):
-    assert main(arguments(whole, "x" * 300)) == 2
+def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(reference, capsys):
+    assert main(arguments(reference, "x" * 300)) == 2
     assert "expected a folder that can be written, got" in error_of(capsys)
-    assert main(arguments(whole, "unused", resume="x" * 300)) == 2
+    assert main(arguments(reference, "unused", resume="x" * 300)) == 2
     assert "x.pdparams does not exist" in error_of(capsys)
 
 
-def test_a_removed_folder_ends_the_run_and_is_not_created_again(whole, capsys, monkeypatch):
-    folder = output_of(whole.parent, "gone")
+def test_a_removed_folder_ends_the_run_and_is_not_created_again(reference, capsys, monkeypatch):
+    folder = output_of(reference.parent, "gone")
     after_steps(monkeypatch, 2, lambda: shutil.rmtree(folder))
-    assert main(arguments(whole, "gone")) == 1
+    assert main(arguments(reference, "gone")) == 1
     assert "the folder of the run does not exist any more" in error_of(capsys)
     assert not folder.exists()
 
@@ -99,7 +99,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
-def test_a_full_disk_ends_the_run_which_is_resumed_with_more_space(whole, disk, capsys, monkeypatch):
+def test_a_full_disk_ends_the_run_which_is_resumed_with_more_space(reference, disk, capsys, monkeypatch):
     if disk is None:
         pytest.skip("only root can mount a file system")
     output = f"Global.output_dir={disk}"
@@ -111,17 +111,20 @@ def test_a_full_disk_ends_the_run_which_is_resumed_with_more_space(whole, disk, 
 
     with monkeypatch.context() as patch:
         after_steps(patch, 3, fill)
-        assert main([*arguments(whole, "unused"), "-o", output]) == 1
+        assert main([*arguments(reference, "unused"), "-o", output]) == 1
     assert "latest: No space left on device; the previous checkpoint is complete" in error_of(capsys)
     filler.unlink()
-    assert main([*arguments(whole, "unused"), "-o", output]) == 0
-    assert differences(output_of(whole.parent, "whole"), disk / output_of(whole.parent, "whole").name) == []
+    assert main([*arguments(reference, "unused"), "-o", output]) == 0
+    assert (
+        differences(output_of(reference.parent, "reference"), disk / output_of(reference.parent, "reference").name)
+        == []
+    )
 
 
-def test_a_folder_that_becomes_read_only_ends_the_run(whole, disk, capsys, monkeypatch):
+def test_a_folder_that_becomes_read_only_ends_the_run(reference, disk, capsys, monkeypatch):
     if disk is None:
         pytest.skip("only root can mount a file system; permissions do not make a folder read-only for root")
-    folder, output = disk / output_of(whole.parent, "whole").name, f"Global.output_dir={disk}"
+    folder, output = disk / output_of(reference.parent, "reference").name, f"Global.output_dir={disk}"
 
     def close():
         for options in (["--bind", str(folder), str(folder)], ["-o", "remount,bind,ro", str(folder)]):
@@ -129,10 +132,10 @@ def test_a_folder_that_becomes_read_only_ends_the_run(whole, disk, capsys, monke
 
     with monkeypatch.context() as patch:
         after_steps(patch, 3, close)
-        assert main([*arguments(whole, "unused"), "-o", output]) == 1
+        assert main([*arguments(reference, "unused"), "-o", output]) == 1
     assert "latest: Read-only file system; the previous checkpoint is complete" in error_of(capsys)
-    assert main([*arguments(whole, "unused"), "-o", output]) == 2
+    assert main([*arguments(reference, "unused"), "-o", output]) == 2
     assert "expected a folder that can be written" in error_of(capsys)
     subprocess.run(["umount", str(folder)], check=True)
-    assert main([*arguments(whole, "unused"), "-o", output]) == 0
-    assert differences(output_of(whole.parent, "whole"), folder) == []
+    assert main([*arguments(reference, "unused"), "-o", output]) == 0
+    assert differences(output_of(reference.parent, "reference"), folder) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from runs import arguments, make_place, output_of
+from runs import arguments, make_workspace, output_of
 
 import ppzoo
 from ppzoo.builders import build_transforms
@@ -28,7 +28,7 @@ LONG = "x" * 300
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A configuration, and the override for its trained weights."""
-    config = make_place(tmp_path_factory.mktemp("edges"), train=20, test=10, epochs=1)
+    config = make_workspace(tmp_path_factory.mktemp("edges"), train=20, test=10, epochs=1)
     text = yaml.safe_load(config.read_text())
     ops = text["DataLoader"]["Eval"]["dataset"]["transform_ops"]
     text["Infer"] = {"infer_imgs": str(config.parent / "test"), "transforms": [*ops, {"ToCHWImage": None}]}
@@ -110,11 +110,11 @@ def test_infer_with_a_name_that_is_too_long(trained, capsys):
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pdparams"])
-@pytest.mark.parametrize("place", ["file/x", "file/sub/x", LONG])
-def test_converting_to_an_impossible_path(trained, tmp_path, capsys, kind, place):
+@pytest.mark.parametrize("path", ["file/x", "file/sub/x", LONG])
+def test_converting_to_an_impossible_path(trained, tmp_path, capsys, kind, path):
     (tmp_path / "file").write_text("")
     source = trained[1].partition("=")[2] + ".pdparams"
-    target = tmp_path / f"{place}.{kind}"
+    target = tmp_path / f"{path}.{kind}"
     assert main(["convert", source, str(target), "--arch", "MobileNetV2_x0_25"]) == 2
     assert one_error(capsys).startswith(f"error: cannot write {target}: ")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
@@ -123,8 +123,8 @@ def test_converting_to_an_impossible_path(trained, tmp_path, capsys, kind, place
 def test_exporting_weights_to_an_impossible_path(trained, tmp_path, capsys):
     config, weights = trained
     (tmp_path / "file").write_text("")
-    place = f"Global.save_inference_dir={tmp_path / 'file'}"
-    assert main(["export", "--format", "safetensors", "-c", str(config), "-o", weights, "-o", place]) == 2
+    export_dir = f"Global.save_inference_dir={tmp_path / 'file'}"
+    assert main(["export", "--format", "safetensors", "-c", str(config), "-o", weights, "-o", export_dir]) == 2
     assert one_error(capsys).endswith("MobileNetV2_x0_25.safetensors: Not a directory")
 
 
@@ -193,7 +193,7 @@ def test_closed_full_and_broken_standard_streams(tmp_path):
         for number in range(4):
             (tmp_path / "bäume" / name / f"{number}.png").write_bytes(f"{name}{number}".encode())
     split = f"{SPLIT} --overwrite '{tmp_path / 'bäume'}'"
-    for ending, status, said in (
+    for ending, status, message in (
         (">&-", 0, b""),
         (">&- 2>&- <&-", 0, b""),
         ("2>/dev/full", 0, b""),
@@ -201,7 +201,7 @@ def test_closed_full_and_broken_standard_streams(tmp_path):
         ("| true", 141, b""),
     ):
         done = shell(f"{split} {ending}")
-        assert (done.returncode, done.stderr) == (status, said), ending
+        assert (done.returncode, done.stderr) == (status, message), ending
     assert (tmp_path / "bäume" / "label_list.txt").read_text(encoding="utf-8") == "0 grün\n1 rot\n"
 
 

@@ -26,9 +26,9 @@ OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"NormalizeImage": {"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """Images, a configuration and the weights of a short run of it."""
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("workspace")
     for name, color in COLORS.items():
         (folder / "images" / name).mkdir(parents=True)
         for number in range(4):
@@ -62,8 +62,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def run(place):
-    return place / "output" / "MobileNetV1_x0_25"
+def run(workspace):
+    return workspace / "output" / "MobileNetV1_x0_25"
 
 
 def changed(run, target, key, value):
@@ -87,9 +87,11 @@ def huge(array):
     return np.full_like(array, 3e38)
 
 
-def command(place, task, weights, *overrides):
+def command(workspace, task, weights, *overrides):
     texts = [f"Global.pretrained_model={weights}", *overrides]
-    return main([*task.split(), "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))])
+    return main(
+        [*task.split(), "-c", str(workspace / "config.yaml"), *(part for text in texts for part in ("-o", text))]
+    )
 
 
 def errors(capsys):
@@ -99,10 +101,10 @@ def errors(capsys):
 
 @pytest.mark.parametrize("native", ["auto", "'off'"])
 @pytest.mark.parametrize("task", ["train", "eval", "infer", "export"])
-def test_weights_with_a_negative_running_variance_are_refused(place, run, tmp_path, capsys, task, native):
+def test_weights_with_a_negative_running_variance_are_refused(workspace, run, tmp_path, capsys, task, native):
     changed(run, tmp_path / "bad.pdparams", "._variance", negative)
     places = [f"Global.save_inference_dir={tmp_path / 'export'}", f"Global.output_dir={tmp_path / 'out'}"]
-    assert command(place, task, tmp_path / "bad", *places, f"Global.native={native}") == 2
+    assert command(workspace, task, tmp_path / "bad", *places, f"Global.native={native}") == 2
     lines, printed = errors(capsys)
     assert len(lines) == 1
     assert "_variance': expected running variances of at least 0, got -0.25 (element 1)" in lines[0]
@@ -111,7 +113,7 @@ def test_weights_with_a_negative_running_variance_are_refused(place, run, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_negative_variances_are_refused_in_every_format(place, run, tmp_path):
+def test_negative_variances_are_refused_in_every_format(workspace, run, tmp_path):
     arrays = changed(run, tmp_path / "bad.pdparams", "._variance", negative)
     save_safetensors(arrays, tmp_path / "bad.safetensors", {})
     np.savez(tmp_path / "bad.npz", **arrays)
@@ -129,26 +131,28 @@ def test_negative_variances_are_refused_in_every_format(place, run, tmp_path):
         ppzoo.load_weights(network, {**arrays, "fc.bias": np.full(3, np.nan, np.float32)})
 
 
-def test_a_checkpoint_with_a_negative_running_variance_is_not_resumed(place, run, tmp_path, capsys):
+def test_a_checkpoint_with_a_negative_running_variance_is_not_resumed(workspace, run, tmp_path, capsys):
     for suffix in (".pdopt", ".pdstates"):
         shutil.copy(run / f"latest{suffix}", tmp_path / f"latest{suffix}")
     changed(run, tmp_path / "latest.pdparams", "._variance", negative)
     out = [f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2"]
     texts = [f"Global.checkpoints={tmp_path / 'latest'}", *out]
-    assert main(["train", "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))]) == 2
+    assert (
+        main(["train", "-c", str(workspace / "config.yaml"), *(part for text in texts for part in ("-o", text))]) == 2
+    )
     assert "running variances of at least 0" in errors(capsys)[0][0]
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("native", ["auto", "'off'"])
 @pytest.mark.parametrize("several", [False, True])
-def test_outputs_that_overflow_fail_every_command(place, run, tmp_path, capsys, native, several):
+def test_outputs_that_overflow_fail_every_command(workspace, run, tmp_path, capsys, native, several):
     """The weights are finite, their output is not: the command fails and names the image."""
     changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
     overrides = [f"Global.save_inference_dir={tmp_path / 'export'}", f"Global.native={native}"]
     overrides += ["TTA.flip=true"] if several else []
     for task in ("eval", "infer", "export", "export --format safetensors"):
-        assert command(place, task, tmp_path / "huge", *overrides) == 1
+        assert command(workspace, task, tmp_path / "huge", *overrides) == 1
         lines, printed = errors(capsys)
         assert len(lines) == 1
         assert "the network's output for " in lines[0]
@@ -160,7 +164,7 @@ def test_outputs_that_overflow_fail_every_command(place, run, tmp_path, capsys, 
 
 
 @pytest.mark.parametrize("name", ["paddle", "onnxruntime", "openvino"])
-def test_a_predictor_refuses_outputs_that_are_not_finite(place, run, tmp_path, monkeypatch, name):
+def test_a_predictor_refuses_outputs_that_are_not_finite(workspace, run, tmp_path, monkeypatch, name):
     if name != "paddle":
         pytest.importorskip(name)
         pytest.importorskip("onnx")
@@ -170,9 +174,9 @@ def test_a_predictor_refuses_outputs_that_are_not_finite(place, run, tmp_path, m
         monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], "require_finite", lambda *arguments: None)
         monkeypatch.setattr(sys.modules[f"ppzoo.deploy.{module}"], tolerance, np.inf)
     monkeypatch.setattr(np, "abs", lambda array: np.zeros(1))
-    assert command(place, "export", tmp_path / "huge", f"Global.save_inference_dir={tmp_path / 'export'}") == 0
+    assert command(workspace, "export", tmp_path / "huge", f"Global.save_inference_dir={tmp_path / 'export'}") == 0
     predictor = ppzoo.Predictor(tmp_path / "export", engine=name, batch_size=2)
-    image = place / "images" / "red" / "1.png"
+    image = workspace / "images" / "red" / "1.png"
     for images, title in (([image], "red/1.png"), ([np.asarray(Image.open(image))] * 3, "image 1")):
         with pytest.raises(TrainingError, match=f"the network's output for .*{title} is nan, expected finite"):
             predictor.predict(images)
@@ -209,8 +213,8 @@ def test_nan_is_no_improvement():
         assert schedule.get_lr() == pytest.approx(0.1)
 
 
-def test_an_evaluation_whose_loss_is_not_finite_is_an_error(place, run, monkeypatch):
-    config = builders.read_config(str(place / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
+def test_an_evaluation_whose_loss_is_not_finite_is_an_error(workspace, run, monkeypatch):
+    config = builders.read_config(str(workspace / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
 
     class Infinite:
         def __call__(self, output, labels):
@@ -244,9 +248,9 @@ def test_test_time_augmentation_does_not_hide_nonfinite_outputs():
 
 
 def test_the_first_nonfinite_image_is_named_for_every_structure_of_outputs():
-    whole = np.zeros((3, 4, 5), np.float32)
-    whole[1, 3, 2] = -np.inf
-    for output in (whole, [np.zeros((3, 2)), whole], {"a": {"b": whole}}, paddle.to_tensor(whole)):
+    reference = np.zeros((3, 4, 5), np.float32)
+    reference[1, 3, 2] = -np.inf
+    for output in (reference, [np.zeros((3, 2)), reference], {"a": {"b": reference}}, paddle.to_tensor(reference)):
         with pytest.raises(TrainingError, match="output for second is -inf"):
             require_finite(output, ["first", "second", "third"].__getitem__)
     require_finite(np.zeros((0, 4)))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from runs import arguments, differences, make_place, output_of
+from runs import arguments, differences, make_workspace, output_of
 
 from ppzoo import builders
 from ppzoo.cli import main
@@ -21,17 +21,17 @@ class PowerCut(BaseException):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The configuration of a run, of which `whole` is undisturbed."""
-    config = make_place(tmp_path_factory.mktemp("cuts"), train=20, test=10, epochs=2)
-    assert main(arguments(config, "whole", "Global.keep=1", "Global.save_interval_steps=null")) == 0
+def reference(tmp_path_factory):
+    """The configuration of a run, of which `reference` is undisturbed."""
+    config = make_workspace(tmp_path_factory.mktemp("cuts"), train=20, test=10, epochs=2)
+    assert main(arguments(config, "reference", "Global.keep=1", "Global.save_interval_steps=null")) == 0
     return config
 
 
 @pytest.mark.parametrize(("call", "number"), [("link", 2), ("link", 8), ("unlink", 14), ("replace", 12)])
-def test_a_run_recovers_from_an_interruption_while_checkpoints_are_copied(whole, monkeypatch, call, number):
+def test_a_run_recovers_from_an_interruption_while_checkpoints_are_copied(reference, monkeypatch, call, number):
     name, left, function = f"{call}{number}", iter(range(number - 1, -1, -1)), getattr(os, call)
-    command = arguments(whole, name, "Global.keep=1", "Global.save_interval_steps=null")
+    command = arguments(reference, name, "Global.keep=1", "Global.save_interval_steps=null")
 
     def cut(*args, **kwargs):
         if next(left, None) == 0:
@@ -42,7 +42,7 @@ def test_a_run_recovers_from_an_interruption_while_checkpoints_are_copied(whole,
         patch.setattr(os, call, cut)
         main(command)
     assert main(command) == 0
-    assert differences(output_of(whole.parent, "whole"), output_of(whole.parent, name)) == []
+    assert differences(output_of(reference.parent, "reference"), output_of(reference.parent, name)) == []
 
 
 def test_only_temporary_files_are_removed(tmp_path):
@@ -64,27 +64,27 @@ def test_an_interrupted_first_save_is_not_moved_away(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "message"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
-def test_a_signal_before_the_first_step_is_reported_in_one_word(whole, monkeypatch, capsys, number, message):
+def test_a_signal_before_the_first_step_is_reported_in_one_word(reference, monkeypatch, capsys, number, message):
     handler = signal.getsignal(number)
     if number == signal.SIGINT:
         signal.signal(number, signal.default_int_handler)  # background jobs of a shell ignore it
     try:
         monkeypatch.setattr(builders, "build_trainer", lambda *args: os.kill(os.getpid(), number))
-        assert main(arguments(whole, "stopped"), owns_process=True) == 128 + number
+        assert main(arguments(reference, "stopped"), owns_process=True) == 128 + number
     finally:
         signal.signal(number, handler)
     assert capsys.readouterr().err.splitlines()[-1] == message
 
 
-def test_resuming_in_a_locked_folder_is_refused_first(whole, capsys):
-    folder = output_of(whole.parent, "whole")
+def test_resuming_in_a_locked_folder_is_refused_first(reference, capsys):
+    folder = output_of(reference.parent, "reference")
     damaged = folder / "mine.manifest"
     damaged.write_text("torn")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout.readline() == b"held\n"
-        assert main(arguments(whole, "whole")) == 2
+        assert main(arguments(reference, "reference")) == 2
         holder.kill()
     damaged.unlink()
     assert capsys.readouterr().err.splitlines() == [
@@ -92,9 +92,9 @@ def test_resuming_in_a_locked_folder_is_refused_first(whole, capsys):
     ]
 
 
-def test_the_log_file_has_messages_from_before_it_was_opened(whole):
-    assert main(arguments(whole, "twice", "Global.epochs=1")) == 0
-    assert main(arguments(whole, "twice")) == 0
-    log = (output_of(whole.parent, "twice") / "train.log").read_text()
+def test_the_log_file_has_messages_from_before_it_was_opened(reference):
+    assert main(arguments(reference, "twice", "Global.epochs=1")) == 0
+    assert main(arguments(reference, "twice")) == 0
+    log = (output_of(reference.parent, "twice") / "train.log").read_text()
     assert "resuming from" in log
     assert log.count("resuming from") == 1
