@@ -16,7 +16,7 @@ def epoch(sampler, number=0, start=0):
     return np.array([index for batch in sampler.batches(number, start) for _, index in batch])
 
 
-def test_classes_of_100_to_1_come_equally_often():
+def test_unbalanced_classes_are_drawn_equally_often():
     labels = skewed()
     sampler = ClassBalancedSampler(batch_size=64, labels=labels)
     for number in range(3):
@@ -31,7 +31,7 @@ def test_classes_of_100_to_1_come_equally_often():
     assert halves.min() > 0.93 * halves.max()
 
 
-def test_weights_decide_how_often_a_class_comes():
+def test_classes_are_drawn_by_their_weights():
     labels = skewed()
     counts = np.bincount(labels[epoch(WeightedRandomSampler(batch_size=64, labels=labels, weights=[1, 3, 9, 0]))])
     assert counts.tolist()[2:] == []
@@ -41,7 +41,7 @@ def test_weights_decide_how_often_a_class_comes():
 @pytest.mark.parametrize(
     ("kind", "options"), [(ClassBalancedSampler, {}), (WeightedRandomSampler, {"weights": [1] * 4})]
 )
-def test_seed_and_epoch_decide_and_any_step_can_be_the_first(kind, options):
+def test_order_depends_on_seed_and_epoch_and_can_start_at_any_step(kind, options):
     def order(number, seed=0, start=0, **others):
         return epoch(kind(batch_size=16, labels=skewed()[:500], seed=seed, **options, **others), number, start).tolist()
 
@@ -64,6 +64,6 @@ def test_seed_and_epoch_decide_and_any_step_can_be_the_first(kind, options):
         ("WeightedRandomSampler", {"weights": [0.0] * 4}, "at least one above 0"),
     ],
 )
-def test_what_cannot_be_balanced_is_refused(name, options, complaint):
+def test_invalid_sampler_options_are_rejected(name, options, complaint):
     with pytest.raises(ConfigError, match=complaint):
         SAMPLERS[name](**{"batch_size": 4, "labels": skewed(), **options})

@@ -40,7 +40,7 @@ def batch(count=6, height=10, width=12):
 
 @pytest.mark.parametrize(("name", "options"), ALL)
 @pytest.mark.parametrize("count", [6, 5, 1])
-def test_a_label_is_what_the_image_is_made_of(name, options, count):
+def test_mixed_labels_match_the_mixed_images(name, options, count):
     for seed in range(30):
         images, labels = build(name, **options)(*batch(count), np.random.default_rng(seed))
         assert (images.dtype, labels.dtype, labels.shape) == (np.float32, np.float32, (count, CLASSES))
@@ -49,7 +49,7 @@ def test_a_label_is_what_the_image_is_made_of(name, options, count):
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)
-def test_mixing_draws_from_its_generator_alone(name, options):
+def test_mixing_draws_only_from_its_generator(name, options):
     def results(seed):
         random = np.random.default_rng(seed)
         return [build(name, **options)(*batch(), random)[0].tobytes() for _ in range(5)]
@@ -60,7 +60,7 @@ def test_mixing_draws_from_its_generator_alone(name, options):
     assert (np.random.get_state()[1] == state).all()
 
 
-def test_mixup_blends_with_one_beta_distributed_share():
+def test_mixup_blends_with_one_beta_distributed_weight():
     shares = []
     for seed in range(2000):
         images, _ = build("MixupOperator", alpha=0.4)(*batch(), np.random.default_rng(seed))
@@ -90,7 +90,7 @@ def test_cutmix_pastes_one_rectangle_from_another_image():
     assert 0.25 < np.mean(areas) < 0.45  # 1/2 before clipping
 
 
-def test_an_fmix_mask_covers_its_share_with_few_outlines():
+def test_an_fmix_mask_covers_its_fraction_in_few_regions():
     fmix = FmixOperator(class_num=CLASSES)
     crossings = []
     for seed in range(50):
@@ -117,7 +117,7 @@ def test_one_of_several_transforms_is_drawn_by_its_probability():
     assert kinds["none"] == pytest.approx(300, abs=80)
 
 
-def test_the_hybrid_smooths_its_labels_and_obeys_its_probability():
+def test_the_hybrid_smooths_labels_and_has_its_probability():
     _, labels = build("MixupCutmixHybrid", label_smoothing=0.1, prob=0.0, num_classes=CLASSES)(
         *batch(), np.random.default_rng(0)
     )
@@ -128,7 +128,7 @@ def test_the_hybrid_smooths_its_labels_and_obeys_its_probability():
     assert 70 < mixed < 130
 
 
-def test_the_hybrid_s_modes_draw_one_share_a_batch_a_pair_or_an_image():
+def test_the_hybrid_draws_one_ratio_per_batch_pair_or_image():
     for mode, shares in (("batch", 1), ("pair", 3), ("elem", 6)):
         _, labels = build("MixupCutmixHybrid", mode=mode, label_smoothing=0.0)(*batch(), np.random.default_rng(3))
         own = np.round(labels[np.arange(6), np.arange(6)], 6)
@@ -136,7 +136,7 @@ def test_the_hybrid_s_modes_draw_one_share_a_batch_a_pair_or_an_image():
         np.testing.assert_allclose(labels[0, 5] + labels[0, 0], 1, atol=1e-6)
 
 
-def test_soft_labels_can_be_mixed_again_and_half_precision_stays():
+def test_soft_labels_can_be_mixed_and_half_precision_is_kept():
     images, labels = batch()
     images, labels = build("CutmixOperator", alpha=1.0)(images, labels, np.random.default_rng(0))
     images, labels = build("MixupOperator")(images.astype(np.float16), labels, np.random.default_rng(1))
@@ -162,12 +162,12 @@ def test_soft_labels_can_be_mixed_again_and_half_precision_stays():
         ("MixupCutmixHybrid", {"prob": 1.2}),
     ],
 )
-def test_options_that_mean_nothing_are_refused(name, options):
+def test_invalid_options_are_rejected(name, options):
     with pytest.raises(ConfigError):
         build(name, **options)
 
 
-def test_a_label_that_is_no_class_is_refused():
+def test_a_label_out_of_range_is_rejected():
     with pytest.raises(DataError, match=r"labels from 0 to 5 for mixing, got 0 to 6"):
         build("MixupOperator")(batch()[0], np.array([0, 1, 2, 3, 4, 6]), np.random.default_rng(0))
 
@@ -188,7 +188,7 @@ def arrays(batches):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_no_bit_of_a_mixed_batch(workers):
+def test_mixed_batches_are_bit_identical_with_any_number_of_workers(workers):
     expected, found = arrays(loader(0).epoch(1)), arrays(loader(workers).epoch(1))
     assert [one[1].shape for one in found] == [(8, 10)] * 3 + [(6, 10)]
     for one, other in zip(found, expected, strict=True):
@@ -196,7 +196,7 @@ def test_workers_change_no_bit_of_a_mixed_batch(workers):
             np.testing.assert_array_equal(field, reference_field)
 
 
-def test_each_epoch_step_and_process_mixes_otherwise_and_a_resumed_epoch_alike():
+def test_mixing_differs_by_epoch_step_and_process_and_is_resumable():
     whole = arrays(loader(0).epoch(1))
     for resumed, once in zip(arrays(loader(2).epoch(1, start_step=2)), whole[2:], strict=True):
         np.testing.assert_array_equal(resumed[0], once[0])

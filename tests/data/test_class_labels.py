@@ -6,12 +6,12 @@ from ppzoo.data import read_labels
 from ppzoo.errors import DataError
 
 
-def test_names_may_have_blanks_and_lines_any_order(tmp_path):
+def test_names_can_contain_spaces_and_lines_can_have_any_order(tmp_path):
     (tmp_path / "labels.txt").write_text("1 great white shark, white shark\r\n\n0 tench, Tinca tinca\n", newline="")
     assert read_labels(tmp_path / "labels.txt") == {1: "great white shark, white shark", 0: "tench, Tinca tinca"}
 
 
-def test_paddleclas_s_imagenet_list_is_at_hand_without_paddleclas():
+def test_paddleclas_imagenet_labels_ship_with_the_package():
     names = read_labels("ppcls/utils/imagenet1k_label_list.txt")
     assert sorted(names) == list(range(1000))
     assert names[0] == "tench, Tinca tinca"
@@ -19,7 +19,7 @@ def test_paddleclas_s_imagenet_list_is_at_hand_without_paddleclas():
     assert names[999] == "toilet tissue, toilet paper, bathroom tissue"
 
 
-def test_a_list_of_that_name_that_exists_is_read_itself(tmp_path):
+def test_an_existing_file_is_preferred_to_a_shipped_one(tmp_path):
     (tmp_path / "imagenet1k_label_list.txt").write_text("0 mine\n")
     assert read_labels(tmp_path / "imagenet1k_label_list.txt") == {0: "mine"}
 
@@ -34,7 +34,7 @@ def test_a_list_of_that_name_that_exists_is_read_itself(tmp_path):
         ("\n", "got an empty file"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, text, complaint):
+def test_an_invalid_line_is_reported(tmp_path, text, complaint):
     (tmp_path / "labels.txt").write_text(text)
     with pytest.raises(DataError, match=complaint):
         read_labels(tmp_path / "labels.txt")

@@ -27,7 +27,7 @@ def fill(root, *names):
     return ImageFolder(image_root=str(root))
 
 
-def test_labels_follow_names_wherever_they_come_from(tmp_path):
+def test_labels_are_matched_by_name(tmp_path):
     clothes = FashionMNIST(mode="test")
     assert match_classes(clothes, clothes.classes) is clothes
     backwards = match_classes(clothes, ["Hat", *reversed(clothes.classes)])
@@ -39,7 +39,7 @@ def test_labels_follow_names_wherever_they_come_from(tmp_path):
         match_classes(clothes, ["cat", "dog"])
 
 
-def test_a_name_of_two_classes_decides_nothing(tmp_path):
+def test_a_name_of_two_classes_is_rejected(tmp_path):
     data = fill(tmp_path, "crane", "hen")
     with pytest.raises(DataError, match="two classes named 'crane'"):
         match_classes(data, ["crane", "hen", "crane"])
@@ -56,21 +56,21 @@ def test_the_nearest_of_many_names_is_suggested(tmp_path):
 @pytest.mark.parametrize(
     "names", [("train", "val"), ("Train", "Test", "Valid"), ("train",), ("training", "evaluation")]
 )
-def test_parts_of_a_split_are_not_classes(tmp_path, names):
+def test_folders_of_a_split_are_not_classes(tmp_path, names):
     with pytest.raises(DataError, match=rf"looks like a split: set it to .*{names[0]}'"):
         fill(tmp_path, *names)
 
 
-def test_a_class_may_have_the_name_of_a_part(tmp_path):
+def test_a_class_can_have_the_name_of_a_split(tmp_path):
     assert fill(tmp_path, "car", "train").classes == ["car", "train"]
 
 
-def test_folders_that_look_alike_are_refused(tmp_path):
+def test_folders_with_equal_normalized_names_are_rejected(tmp_path):
     with pytest.raises(DataError, match="differ only in their Unicode normal form"):
         fill(tmp_path, "caf\u00e9", "cafe\u0301")
 
 
-def test_shards_may_be_renumbered_too(tmp_path):
+def test_labels_of_shards_can_be_renumbered(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as shard:
         for number, label in enumerate((7, 5, 7)):
             for name, content in ((f"{number}.jpg", b"x"), (f"{number}.cls", str(label).encode())):
@@ -83,7 +83,7 @@ def test_shards_may_be_renumbered_too(tmp_path):
         TarShards(image_root=str(tmp_path), relabel=True, class_num=1)
 
 
-def test_labels_from_1_on_are_answered_with_relabel(tmp_path):
+def test_relabel_is_suggested_for_labels_from_1_on(tmp_path):
     (tmp_path / "list.txt").write_text("a 1\nb 2\nc 3\n")
     with pytest.raises(DataError, match=r"label 3 is outside \[0, class_num = 3\).*set dataset\.relabel to true"):
         read_list(tmp_path / "list.txt", class_num=3)
@@ -91,7 +91,7 @@ def test_labels_from_1_on_are_answered_with_relabel(tmp_path):
     assert ImageNetDataset(**options).classes == ["1", "2", "3"]
 
 
-def test_files_that_are_skipped_are_counted(tmp_path):
+def test_skipped_files_are_counted(tmp_path):
     fill(tmp_path, "cat", "dog")
     for name in ("a.heic", "b.HEIC", "c.txt", "d", ".hidden"):
         (tmp_path / "cat" / name).write_bytes(b"x")
@@ -113,7 +113,7 @@ def test_every_extension_of_a_decodable_format_is_found(tmp_path, suffix):
     assert len(ImageFolder(image_root=str(tmp_path))) == 3
 
 
-def test_a_label_file_beside_a_list_names_its_classes(tmp_path, caplog):
+def test_a_label_file_next_to_a_list_names_its_classes(tmp_path, caplog):
     (tmp_path / "list.txt").write_text("a 0\nb 2\n")
     options = {"image_root": str(tmp_path), "cls_label_path": str(tmp_path / "list.txt")}
     assert ImageNetDataset(**options).classes is None

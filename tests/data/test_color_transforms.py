@@ -38,7 +38,7 @@ def same(found, expected):
     return bool((np.asarray(found) == np.asarray(expected)).all())
 
 
-def test_operations_are_pillow_s(pixels):
+def test_operations_equal_pillows(pixels):
     assert same(apply_operation(pixels, "Posterize", 3), ImageOps.posterize(pixels, 3))
     assert same(apply_operation(pixels, "Solarize", 100), ImageOps.solarize(pixels, 100))
     assert same(apply_operation(pixels, "Invert", 0), ImageOps.invert(pixels))
@@ -78,7 +78,7 @@ def test_the_policies_are_complete():
         ("ShearY", np.linspace(0, 0.3, 10)),
     ],
 )
-def test_auto_augment_s_magnitudes_are_those_of_its_tables(operation, amounts):
+def test_auto_augment_magnitudes_equal_the_tables(operation, amounts):
     found = [AutoAugment.amount(Step(operation, 1.0, magnitude)) for magnitude in range(10)]
     np.testing.assert_allclose(found, amounts, rtol=1e-12)
 
@@ -104,7 +104,7 @@ def test_auto_augment_draws_pairs_and_probabilities(image, monkeypatch):
 
 
 @pytest.mark.parametrize(("transform", "operations"), [(RandAugment, 14), (RandAugmentV2, 16)])
-def test_rand_augment_draws_its_operations_evenly_and_with_replacement(image, transform, operations):
+def test_rand_augment_draws_operations_uniformly_with_replacement(image, transform, operations):
     names = []
     augment = transform(num_layers=3, magnitude=4)
     augment.apply = lambda pixels, name, random: (names.append(name), pixels)[1]
@@ -117,7 +117,7 @@ def test_rand_augment_draws_its_operations_evenly_and_with_replacement(image, tr
     assert any(len(set(names[start : start + 3])) < 3 for start in range(0, 4800, 3))
 
 
-def test_rand_augment_s_amounts_are_paddleclas_s():
+def test_rand_augment_amounts_equal_paddleclas():
     amounts = RandAugment(magnitude=5).amounts
     assert amounts["ShearX"] == pytest.approx(0.15)
     assert amounts["TranslateY"] == pytest.approx(75 / 331)
@@ -127,7 +127,7 @@ def test_rand_augment_s_amounts_are_paddleclas_s():
     assert (second["TranslateX"], second["SolarizeAdd"], second["Cutout"], second["Color"]) == (50, 55, 20, 1.0)
 
 
-def test_colors_shears_and_translations_go_either_way(pixels):
+def test_colors_shears_and_translations_have_a_random_sign(pixels):
     random = np.random.default_rng(0)
     results = {auto_augment.apply_signed_operation(pixels, "Color", 0.5, GRAY, random).tobytes() for _ in range(20)}
     assert results == {ImageEnhance.Color(pixels).enhance(factor).tobytes() for factor in (0.5, 1.5)}
@@ -151,7 +151,7 @@ def timm_amounts(monkeypatch, image, text, count=400):
     return amounts
 
 
-def test_timm_s_increasing_magnitudes(monkeypatch, image):
+def test_timm_increasing_magnitudes(monkeypatch, image):
     amounts = timm_amounts(monkeypatch, image, "rand-m9-inc1-n4")
     assert len(amounts) == 15
     assert set(amounts["Rotate"]) == {27.0, -27.0}
@@ -162,7 +162,7 @@ def test_timm_s_increasing_magnitudes(monkeypatch, image):
     assert sum(map(len, amounts.values())) == pytest.approx(800, abs=80)  # four operations, each with probability 1/2
 
 
-def test_timm_s_plain_magnitudes_and_their_noise(monkeypatch, image):
+def test_timm_plain_magnitudes_and_their_noise(monkeypatch, image):
     amounts = timm_amounts(monkeypatch, image, "rand-m5")
     assert set(amounts["Solarize"]) == {128}
     assert set(amounts["Brightness"]) == {1.0}
@@ -173,19 +173,19 @@ def test_timm_s_plain_magnitudes_and_their_noise(monkeypatch, image):
     assert degrees.std() == pytest.approx(1.4, abs=0.3)
 
 
-def test_timm_s_weights_leave_some_operations_out(monkeypatch, image):
+def test_timm_weights_exclude_some_operations(monkeypatch, image):
     amounts = timm_amounts(monkeypatch, image, "rand-m9-w0", count=600)
     assert not {"Posterize", "Invert"} & amounts.keys()
     assert len(amounts["Rotate"]) > len(amounts["ShearX"]) > len(amounts["TranslateX"]) > len(amounts["Color"])
 
 
-def test_timm_s_learned_policies_differ_in_posterizing(monkeypatch, image):
+def test_timm_auto_augment_policies_differ_in_posterizing(monkeypatch, image):
     assert set(timm_amounts(monkeypatch, image, "original")["Posterize"]) == {7, 6}  # 8 bits change nothing
     assert set(timm_amounts(monkeypatch, image, "originalr")["Posterize"]) == {1, 2}
     assert "SolarizeAdd" in timm_amounts(monkeypatch, image, "v0-mstd0.5")
 
 
-def test_timm_s_probability_and_interpolation(image):
+def test_timm_probability_and_interpolation(image):
     assert all((run("TimmAutoAugment", image, seed, prob=0.0) == image).all() for seed in range(5))
     for text in ("rand-m9-mstd0.5-inc1", "augmix-m5-w4-d2", "original-mstd0.5", "v0r"):
         for interpolation in ("bilinear", "bicubic", "random", None):
@@ -218,7 +218,7 @@ def test_brightness_contrast_and_saturation_are_drawn_from_their_ranges(image, p
     assert 70 < untouched < 130
 
 
-def test_the_changes_of_a_jitter_come_in_any_order(image, pixels):
+def test_color_jitter_applies_its_changes_in_random_order(image, pixels):
     options = {"brightness": [1.5, 1.5], "contrast": [0.5, 0.5]}
     brighter = ImageEnhance.Contrast(ImageEnhance.Brightness(pixels).enhance(1.5)).enhance(0.5)
     flatter = ImageEnhance.Brightness(ImageEnhance.Contrast(pixels).enhance(0.5)).enhance(1.5)
@@ -226,7 +226,7 @@ def test_the_changes_of_a_jitter_come_in_any_order(image, pixels):
     assert found == {brighter.tobytes(), flatter.tobytes()}
 
 
-def test_a_turn_of_the_hue_keeps_light_and_goes_round(pixels):
+def test_a_hue_shift_keeps_brightness_and_is_periodic(pixels):
     red = Image.new("RGB", (1, 1), (200, 0, 0))
     assert np.argmax(np.asarray(shift_hue(red, 1 / 3))) == 1
     assert np.argmax(np.asarray(shift_hue(red, -1 / 3))) == 2
@@ -238,13 +238,13 @@ def test_a_turn_of_the_hue_keeps_light_and_goes_round(pixels):
     assert same(turned, expected)
 
 
-def test_some_images_lose_their_color(image, pixels):
+def test_some_images_become_gray(image, pixels):
     gray = np.repeat(np.asarray(pixels.convert("L"))[:, :, np.newaxis], 3, axis=2)
     assert same(run("RandomGrayscale", image, p=1.0), gray)
     assert 5 < sum(same(run("RandomGrayscale", image, seed), gray) for seed in range(200)) < 40
 
 
-def test_lighting_adds_one_shift_of_known_covariance_to_all_pixels():
+def test_pca_lighting_adds_one_shift_with_the_given_covariance():
     floats = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
     shifts = []
     for seed in range(3000):
@@ -259,7 +259,7 @@ def test_lighting_adds_one_shift_of_known_covariance_to_all_pixels():
     np.testing.assert_array_equal(first, run("PCALighting", floats, 5).transpose(2, 0, 1))
 
 
-def test_blur_is_a_gaussian_or_a_shake_of_odd_sides(image):
+def test_blur_is_gaussian_or_motion_blur_with_odd_kernels(image):
     gaussian = {cv2.GaussianBlur(image, (a, b), 0).tobytes() for a in (5, 7, 9, 11) for b in (5, 7, 9, 11)}
     shaken = {motion_blur(image, side, degrees).tobytes() for side in (5, 7, 9, 11) for degrees in range(-45, 45)}
     kinds = Counter()
@@ -276,13 +276,13 @@ def test_blur_is_a_gaussian_or_a_shake_of_odd_sides(image):
 @pytest.mark.parametrize(
     "name", ["ColorJitter", "RandomGrayscale", "BlurImage", "AutoAugment", "RandAugment", "TimmAutoAugment", "AugMix"]
 )
-def test_images_of_floats_are_refused_with_the_mend(name, image):
+def test_floating_point_images_are_rejected_with_a_fix(name, image):
     with pytest.raises(DataError, match=f"{name}.*put the transform before NormalizeImage"):
         run(name, image.astype(np.float32))
 
 
 @pytest.mark.parametrize("name", ["ColorJitter", "RandomGrayscale", "AutoAugment", "RandAugmentV2", "AugMix"])
-def test_gray_images_keep_their_one_channel(name, image):
+def test_gray_images_keep_one_channel(name, image):
     options = {"ColorJitter": {"hue": 0.3, "contrast": 0.3}, "RandomGrayscale": {"p": 1.0}}.get(name, {})
     for seed in range(20):
         assert run(name, image[:, :, :1], seed, **options).shape == (24, 36, 1)
@@ -308,6 +308,6 @@ def test_gray_images_keep_their_one_channel(name, image):
         ("TimmAutoAugment", {"mean": [128, 128, 128]}),
     ],
 )
-def test_options_out_of_range_are_refused(name, options):
+def test_options_out_of_range_are_rejected(name, options):
     with pytest.raises(ConfigError):
         TRANSFORMS[name](**options)

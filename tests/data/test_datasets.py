@@ -18,7 +18,7 @@ def save(path, value=0):
     Image.fromarray(np.full((5, 7, 3), value, np.uint8)).save(path)
 
 
-def test_a_list_of_images_answers_files_and_labels(tmp_path):
+def test_a_list_dataset_returns_files_and_labels(tmp_path):
     save(tmp_path / "images" / "a b.png", 10)
     save(tmp_path / "images" / "c.png", 20)
     (tmp_path / "list.txt").write_text("a b.png 4\nc.png 1\n")
@@ -37,7 +37,7 @@ def test_relabeled_classes_are_numbered_from_zero(tmp_path):
         ImageNetDataset(**options, class_num=2)
 
 
-def test_a_missing_image_is_named_with_its_line(tmp_path):
+def test_a_missing_image_is_reported_with_its_line(tmp_path):
     (tmp_path / "list.txt").write_text("\ngone.jpg 0\n")
     data = ImageNetDataset(image_root=str(tmp_path), cls_label_path=str(tmp_path / "list.txt"))
     with pytest.raises(DataError, match=r"gone\.jpg.*list\.txt, line 2"):
@@ -54,7 +54,7 @@ def test_a_missing_folder_is_an_error_before_anything_is_read(tmp_path):
             build(str(tmp_path / "none"))
 
 
-def test_class_folders_are_sorted_and_read_in_depth(tmp_path):
+def test_class_folders_are_sorted_and_read_recursively(tmp_path):
     for name in ("zebra/1.png", "ant/b.JPG", "ant/deep/er/a.jpeg", "cat/x.WebP"):
         save(tmp_path / name)
     (tmp_path / "ant" / "notes.txt").write_text("no image")
@@ -70,7 +70,7 @@ def test_class_folders_are_sorted_and_read_in_depth(tmp_path):
     assert len(ImageFolder(image_root=str(tmp_path), class_num=10)) == 4
 
 
-def test_folders_that_make_no_dataset_are_refused(tmp_path):
+def test_folders_without_a_dataset_are_rejected(tmp_path):
     with pytest.raises(DataError, match="no class folders"):
         ImageFolder(image_root=str(tmp_path))
     save(tmp_path / "cat" / "1.png")
@@ -83,14 +83,14 @@ def test_folders_that_make_no_dataset_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", [b"two\nlines", b"carriage\rreturn", b" blank", b"blank ", b"\xff"])
-def test_class_folders_whose_names_no_list_of_labels_can_hold_are_refused(tmp_path, name):
+def test_class_names_that_label_files_cannot_contain_are_rejected(tmp_path, name):
     save(tmp_path / "cat" / "0.png")
     save(tmp_path / os.fsdecode(name) / "0.png")
     with pytest.raises(DataError, match="which label files cannot contain: rename it"):
         ImageFolder(image_root=str(tmp_path))
 
 
-def test_links_that_lead_to_themselves_are_no_folders_and_no_images(tmp_path):
+def test_links_to_themselves_are_ignored(tmp_path):
     save(tmp_path / "cat" / "0.png")
     (tmp_path / "dog").symlink_to("dog")
     (tmp_path / "cat" / "inner").symlink_to(".")
@@ -101,7 +101,7 @@ def test_links_that_lead_to_themselves_are_no_folders_and_no_images(tmp_path):
         data[1]
 
 
-def test_pipes_and_devices_are_no_images(tmp_path):
+def test_pipes_and_devices_are_rejected(tmp_path):
     (tmp_path / "cat").mkdir()
     os.mkfifo(tmp_path / "cat" / "0.png")
     (tmp_path / "cat" / "1.png").symlink_to("/dev/zero")
@@ -111,7 +111,7 @@ def test_pipes_and_devices_are_no_images(tmp_path):
             data[index]
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+def test_an_unreadable_folder_is_reported(tmp_path, monkeypatch):
     save(tmp_path / "cat" / "inner" / "0.png")
     scandir = os.scandir
 
@@ -138,11 +138,11 @@ def test_fashion_mnist_ships_with_the_package(mode, count):
     assert data.describe(3) == f"sample 3 of FashionMNIST ({mode})"
 
 
-def test_the_license_of_the_shipped_images_goes_along():
+def test_the_license_of_the_shipped_images_is_included():
     assert "MIT" in (SHIPPED_FASHION_MNIST / "LICENSE").read_text()
 
 
-def test_fashion_mnist_is_read_from_a_folder_plain_or_packed(tmp_path):
+def test_fashion_mnist_is_read_from_a_folder_plain_or_compressed(tmp_path):
     for file in SHIPPED_FASHION_MNIST.glob("t10k*.gz"):
         (tmp_path / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
     plain, packed = FashionMNIST(image_root=str(tmp_path), mode="test"), FashionMNIST(mode="test")
@@ -158,7 +158,7 @@ def test_fashion_mnist_has_two_parts_and_one_or_three_channels(options):
         FashionMNIST(**options)
 
 
-def test_a_network_with_too_few_classes_for_fashion_mnist_is_refused():
+def test_too_few_classes_for_fashion_mnist_are_rejected():
     with pytest.raises(DataError, match="10 classes, but class_num is 7"):
         FashionMNIST(class_num=7)
 
@@ -186,7 +186,7 @@ def idx(*shape, count=None, magic=None):
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_an_idx_file_must_be_exactly_what_its_header_says(tmp_path, images, complaint, packed):
+def test_an_idx_file_must_match_its_header(tmp_path, images, complaint, packed):
     pack, suffix = (gzip.compress, ".gz") if packed else (bytes, "")
     (tmp_path / f"t10k-images-idx3-ubyte{suffix}").write_bytes(pack(images))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(3))
@@ -209,7 +209,7 @@ def test_a_truncated_or_damaged_archive_is_an_error(tmp_path):
             FashionMNIST(image_root=str(tmp_path), mode="test")
 
 
-def test_labels_above_nine_are_not_fashion_mnist_s(tmp_path):
+def test_labels_above_nine_are_rejected_by_fashion_mnist(tmp_path):
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(1, 2, 2))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(1, count=0) + b"\x0a")
     with pytest.raises(DataError, match=r"label 10 is outside \[0, 10\)"):

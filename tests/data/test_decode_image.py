@@ -52,7 +52,7 @@ def test_lossy_formats_are_close(colors, backend):
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_a_network_may_want_gray_or_an_alpha_channel(colors, backend):
+def test_images_can_be_decoded_as_gray_or_with_alpha_channel(colors, backend):
     image = Image.fromarray(colors)
     gray = decode(encode(image, "PNG"), backend=backend, channels=1)
     assert gray.shape == (HEIGHT, WIDTH, 1)
@@ -73,7 +73,7 @@ def test_a_network_may_want_gray_or_an_alpha_channel(colors, backend):
         assert (decoded[:, :, :3] == decode(data, backend="pil")).all(), kind
 
 
-def test_arrays_get_the_channels_that_the_network_wants(colors):
+def test_arrays_are_converted_to_the_number_of_channels(colors):
     assert decode(colors, channels=1).shape == (HEIGHT, WIDTH, 1)
     assert decode(colors[:, :, :1], channels=4)[0, 0].tolist() == [*[colors[0, 0, 0]] * 3, 255]
     assert decode(colors[:, :, :1]).shape == (HEIGHT, WIDTH, 1)
@@ -82,7 +82,7 @@ def test_arrays_get_the_channels_that_the_network_wants(colors):
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_gray_palette_alpha_and_16_bit_images_get_three_channels_of_eight_bits(colors, backend):
+def test_all_pixel_formats_become_8_bit_rgb(colors, backend):
     image = Image.fromarray(colors)
     gray = np.asarray(image.convert("L"))
     palette = image.convert("P")
@@ -101,13 +101,13 @@ def test_gray_palette_alpha_and_16_bit_images_get_three_channels_of_eight_bits(c
         assert (decode(data, backend=backend) == expected).all()
 
 
-def test_the_first_frame_of_an_animation_is_taken(colors):
+def test_the_first_frame_of_an_animation_is_decoded(colors):
     first, second = Image.fromarray(colors), Image.fromarray(255 - colors)
     data = encode(first, "PNG", save_all=True, append_images=[second])
     assert (decode(data) == colors).all()
 
 
-def test_opencv_turns_images_upright_and_pillow_does_not(colors):
+def test_opencv_applies_the_exif_orientation_and_pillow_does_not(colors):
     exif = Image.Exif()
     exif[0x112] = 6
     data = encode(Image.fromarray(colors), "JPEG", exif=exif)
@@ -115,7 +115,7 @@ def test_opencv_turns_images_upright_and_pillow_does_not(colors):
     assert decode(data, backend="PIL").shape == (HEIGHT, WIDTH, 3)
 
 
-def test_options_change_the_order_of_channels_for_files_and_arrays_alike(colors):
+def test_channel_order_options_apply_to_files_and_arrays(colors):
     for source in (encode(Image.fromarray(colors), "PNG"), colors):
         assert (decode(source) == colors).all()
         assert (decode(source, to_rgb=False) == colors[:, :, ::-1]).all()
@@ -126,7 +126,7 @@ def test_options_change_the_order_of_channels_for_files_and_arrays_alike(colors)
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
-def test_truncated_files_are_refused(colors, kind, backend):
+def test_truncated_files_are_rejected(colors, kind, backend):
     data = encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)), kind)
     for length in (len(data) // 2, len(data) // 10):
         with pytest.raises(DataError):
@@ -134,7 +134,7 @@ def test_truncated_files_are_refused(colors, kind, backend):
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_a_png_whose_checksum_is_wrong_is_refused(colors, backend):
+def test_a_png_with_a_wrong_checksum_is_rejected(colors, backend):
     data = bytearray(encode(Image.fromarray(colors), "PNG"))
     data[data.index(b"IDAT") - 4 + 8 + struct.unpack(">I", data[data.index(b"IDAT") - 4 : data.index(b"IDAT")])[0]] ^= 1
     with pytest.raises(DataError, match="expected an image"):
@@ -143,26 +143,26 @@ def test_a_png_whose_checksum_is_wrong_is_refused(colors, backend):
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_of_every_kind_of_animation_the_first_frame_is_taken(kind, backend):
+def test_the_first_frame_is_decoded_in_every_animation_format(kind, backend):
     first, second = (Image.new("RGB", (WIDTH, HEIGHT), color) for color in ("red", "blue"))
     data = encode(first, kind, save_all=True, append_images=[second], duration=100)
     assert np.abs(decode(data, backend=backend).astype(int) - (255, 0, 0)).max() <= 2
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_an_image_of_one_pixel_is_an_image(backend):
+def test_an_image_of_one_pixel_is_decoded(backend):
     assert decode(encode(Image.new("RGB", (1, 1), "red"), "PNG"), backend=backend).tolist() == [[[255, 0, 0]]]
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_a_cmyk_image_cut_short_is_refused(colors, backend):
+def test_a_truncated_cmyk_image_is_rejected(colors, backend):
     data = encode(Image.fromarray(colors).convert("CMYK"), "JPEG", quality=95)
     with pytest.raises(DataError, match="expected an image"):
         decode(data[: len(data) // 2], backend=backend)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\xff\xd8\xff" + b"0" * 50, b"<html></html>" * 30, bytes(1000)])
-def test_what_is_no_image_is_refused(data):
+def test_files_that_are_not_images_are_rejected(data):
     with pytest.raises(DataError, match="expected an image") as caught:
         decode(data)
     assert "\n" not in str(caught.value)
@@ -170,7 +170,7 @@ def test_what_is_no_image_is_refused(data):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "JPEG2000", "AVIF"])
-def test_damaged_bytes_give_an_image_or_a_data_error(colors, kind):
+def test_damaged_files_give_an_image_or_a_data_error(colors, kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow does not write AVIF")
     random = np.random.default_rng(0)
@@ -201,7 +201,7 @@ def png_of(width, height):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (178_000_001, 1), (2**31 - 1, 2**31 - 1)])
-def test_images_that_would_fill_the_memory_are_refused_by_their_header(width, height):
+def test_too_large_images_are_rejected_by_their_header(width, height):
     with pytest.raises(DataError, match="at most 178000000 pixels"):
         decode(png_of(width, height))
 
@@ -248,7 +248,7 @@ def claims(width, height, before):
         segment(0xC8) + frame(8, 8),
     ],
 )
-def test_a_jpeg_cannot_hide_how_large_it_is(before, options):
+def test_a_jpeg_cannot_hide_its_size(before, options):
     data = claims(60_000, 60_000, before)
     follower = [RandCropImage(size=8)] if "reduced" in options else []
     with pytest.raises(DataError):
@@ -267,7 +267,7 @@ def test_a_marker_without_a_length_does_not_lead_to_another_size(marker):
 
 
 @pytest.mark.parametrize("before", [b"\xff\xd0", b"\xff\xff", b"garbage", segment(0xFE, frame(60_000, 60_000))])
-def test_only_what_every_decoder_reads_alike_is_an_ordinary_jpeg(before):
+def test_only_unambiguous_jpegs_are_ordinary(before):
     header = read_jpeg_header(claims(8, 8, before))
     assert header is None or (before[:2] in (b"\xff\xff", b"\xff\xfe") and header[:2] == (8, 8))
 
@@ -279,7 +279,7 @@ def tiled_tiff(side):
     return b"II*\0" + struct.pack("<I", 108) + bytes(100) + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
-def test_tiles_and_chunks_that_would_fill_the_memory_are_refused():
+def test_too_large_tiles_and_chunks_are_rejected():
     with pytest.raises(DataError, match="got 16384 x 16384"):
         decode(tiled_tiff(16384))
     data = encode(Image.new("RGB", (8, 8)), "PNG")
@@ -290,7 +290,7 @@ def test_tiles_and_chunks_that_would_fill_the_memory_are_refused():
 
 @pytest.mark.parametrize("follower", [ResizeImage(resize_short=256), ResizeImage(resize_short=256, backend="pil")])
 @pytest.mark.parametrize("reduced", [None, 1])
-def test_a_narrow_image_must_not_fill_the_memory_when_it_is_resized(follower, reduced):
+def test_resizing_a_narrow_image_to_too_many_pixels_is_rejected(follower, reduced):
     data = encode(Image.new("L", (1, 60_000)), "JPEG")
     with pytest.raises(DataError, match=r"ResizeImage: .* at most 178000000 pixels, got 2\d\d x \d+"):
         Compose([DecodeImage(reduced=reduced), follower, CropImage(size=224)])(data)
@@ -320,7 +320,7 @@ def test_a_broken_jpeg_is_a_data_error_whether_reduced_or_not(kind, follower):
         assert "\n" not in str(caught.value)
 
 
-def test_pillow_runs_no_other_program():
+def test_pillow_does_not_run_other_programs():
     text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
     binary = struct.pack("<IIIIIIIH", 0xC6D3D0C5, 30, len(text), 0, 0, 0, 0, 0) + text
     for eps in (text, binary):
@@ -330,7 +330,7 @@ def test_pillow_runs_no_other_program():
             decode(eps)
 
 
-def test_arrays_that_are_no_images_are_refused():
+def test_arrays_that_are_not_images_are_rejected():
     for array in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)):
         with pytest.raises(DataError, match="H x W x 3 uint8"):
             decode(array)
@@ -344,7 +344,7 @@ def test_arrays_that_are_no_images_are_refused():
     (ResizeImage(resize_short=90), 1, 2),
     (ResizeImage(size=[40, 50]), 0.9, 4),
 ])  # fmt: skip
-def test_reduced_decoding_shows_the_same_part_with_fewer_pixels_read(follower, needed, divisor, turned, monkeypatch):
+def test_reduced_decoding_gives_the_same_crop_from_fewer_pixels(follower, needed, divisor, turned, monkeypatch):
     y, x = np.mgrid[:216, :264]
     smooth = np.stack([y, x * 255 // 264, 255 - y], axis=2).astype(np.uint8)
     exif = Image.Exif()
@@ -365,7 +365,7 @@ def test_reduced_decoding_shows_the_same_part_with_fewer_pixels_read(follower, n
     assert max(divisors) == divisor
 
 
-def test_what_is_no_jpeg_is_decoded_whole_whether_reduced_or_not(colors):
+def test_other_formats_are_decoded_at_full_size_with_reduced(colors):
     crop = RandCropImage(size=8)
     for source in (encode(Image.fromarray(colors), "PNG"), colors):
         whole, reduced = (
@@ -387,12 +387,12 @@ def test_what_is_no_jpeg_is_decoded_whole_whether_reduced_or_not(colors):
         lambda: [DecodeImage(reduced=1, channels=1), RandCropImage(size=8)],
     ],
 )
-def test_reduced_decoding_where_it_cannot_be_is_refused(transforms):
+def test_reduced_decoding_without_a_resize_is_rejected(transforms):
     with pytest.raises(ConfigError, match=r"DecodeImage\.reduced: expected"):
         Compose(transforms())
 
 
-def test_the_size_of_a_jpeg_is_read_as_pillow_reads_it(colors):
+def test_the_size_of_a_jpeg_equals_pillows(colors):
     for options in (
         {},
         {"progressive": True},

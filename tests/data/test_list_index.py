@@ -32,13 +32,13 @@ def test_paths_and_labels_are_read_as_written(listed):
     ]
 
 
-def test_windows_line_ends_byte_order_marks_and_blank_lines_do_no_harm(listed):
+def test_crlf_byte_order_marks_and_blank_lines_are_accepted(listed):
     found = listed(b"\xef\xbb\xbf\r\na.jpg 1\r\n\r\n \t\r\nb.jpg 2\r\nc.jpg 0\r\n\r\n")
     assert pairs(found) == [("a.jpg", 1), ("b.jpg", 2), ("c.jpg", 0)]
     assert [found.line(i) for i in range(3)] == [2, 5, 6]
 
 
-def test_a_delimiter_replaces_blanks(listed):
+def test_a_delimiter_replaces_spaces(listed):
     assert pairs(listed("my cat,1.jpg,4\n", delimiter=",")) == [("my cat,1.jpg", 4)]
     with pytest.raises(DataError, match="line 1"):
         listed("a.jpg 4\n", delimiter="\t")
@@ -75,7 +75,7 @@ def test_the_size_of_chunks_does_not_matter(listed, monkeypatch, chunk):
         ("cat.jpg 12345678901234567890", "is outside"),
     ],
 )
-def test_a_wrong_line_is_named_with_its_number_and_the_mend(listed, line, complaint):
+def test_an_invalid_line_is_reported_with_its_number_and_a_fix(listed, line, complaint):
     with pytest.raises(DataError, match=complaint) as caught:
         listed(f"good.jpg 9\n\n{line}\nworse\n", class_num=10)
     message = str(caught.value)
@@ -84,7 +84,7 @@ def test_a_wrong_line_is_named_with_its_number_and_the_mend(listed, line, compla
     assert "\n" not in message
 
 
-def test_a_path_that_no_system_takes_is_refused_in_a_short_line(listed):
+def test_a_too_long_path_is_rejected_in_a_short_message(listed):
     assert len(listed(f"{'x' * 4096} 1\n")) == 1
     with pytest.raises(DataError, match="line 2: expected a path of at most 4096 bytes") as caught:
         listed(f"good.jpg 9\n{'x' * 4097} 1\n", class_num=10)
@@ -98,7 +98,7 @@ def test_a_list_without_samples_is_an_error(listed, text):
 
 
 @pytest.mark.parametrize("line", [b"caf\xe9.jpg 1", "cat.jpg 1".encode("utf-16"), b"a\0b.jpg 1"])
-def test_text_that_is_not_utf8_is_named(listed, line):
+def test_text_that_is_not_utf8_is_rejected(listed, line):
     with pytest.raises(DataError, match=r"line 2.*UTF-8"):
         listed(b"a.jpg 1\n" + line + b"\n")
 

@@ -68,7 +68,7 @@ def test_batches_are_tensors_of_images_labels_and_indices():
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("shared", [True, False])
-def test_workers_change_no_bit(workers, shared):
+def test_batches_are_bit_identical_with_any_number_of_workers(workers, shared):
     expected = arrays(loader(0, shuffle=True).epoch(2))
     found = arrays(loader(workers, shuffle=True, shared=shared).epoch(2))
     assert len(found) == len(expected) == 7
@@ -78,7 +78,7 @@ def test_workers_change_no_bit(workers, shared):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_an_epoch_goes_on_from_a_step_and_differs_from_others(workers):
+def test_an_epoch_resumes_from_a_step_and_differs_from_other_epochs(workers):
     batches = loader(workers, shuffle=True)
     whole, rest, other = arrays(batches.epoch(1)), arrays(batches.epoch(1, start_step=5)), arrays(batches.epoch(2))
     assert len(rest) == 2
@@ -88,7 +88,7 @@ def test_an_epoch_goes_on_from_a_step_and_differs_from_others(workers):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_a_broken_image_arrives_as_its_own_error(workers):
+def test_the_error_of_a_broken_image_is_raised(workers):
     seen = 0
     with pytest.raises(DataError) as caught:
         for _ in loader(workers, Clothes(broken=40)).epoch(0):
@@ -99,7 +99,7 @@ def test_a_broken_image_arrives_as_its_own_error(workers):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_images_of_different_shapes_name_the_mend(workers):
+def test_images_of_different_shapes_are_an_error(workers):
     class Ragged(Clothes):
         def __getitem__(self, index):
             return np.zeros((20, 20 + index, 3), np.uint8), 0
@@ -108,13 +108,13 @@ def test_images_of_different_shapes_name_the_mend(workers):
         next(loader(workers, Ragged(), [NormalizeImage(order="")]).epoch(0))
 
 
-def test_a_worker_that_dies_is_named_with_its_exit_code():
+def test_the_exit_code_of_a_dead_worker_is_reported():
     with pytest.raises(TrainingError, match="exit code -9"):
         list(loader(1, Clothes(fatal=50)).epoch(0))
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_dies_between_two_batches_is_missed_before_its_turn():
+def test_a_worker_that_dies_between_two_batches_is_detected_at_once():
     epoch = loader(2).epoch(0)
     next(epoch)
     _, other = multiprocessing.active_children()
@@ -126,7 +126,7 @@ def test_a_worker_that_dies_between_two_batches_is_missed_before_its_turn():
     assert not multiprocessing.active_children()
 
 
-def test_workers_that_cannot_be_started_are_an_error_and_none_is_left(monkeypatch):
+def test_workers_that_cannot_be_started_are_an_error(monkeypatch):
     fork, allowed = os.fork, iter([True])
 
     def limited():
@@ -140,7 +140,7 @@ def test_workers_that_cannot_be_started_are_an_error_and_none_is_left(monkeypatc
     assert not multiprocessing.active_children()
 
 
-def test_shared_memory_that_is_closed_is_freed_where_another_process_still_holds_it():
+def test_closed_shared_memory_is_freed_while_another_process_has_it_open():
     room = SharedArrays()
     room.write([np.ones(1 << 20)])
     inherited = os.dup(room.file)
@@ -167,7 +167,7 @@ def test_workers_stay_from_epoch_to_epoch_and_end_with_their_loader(workers):
     assert not readers()
 
 
-def test_workers_end_with_an_epoch_that_is_given_up_and_others_take_their_place():
+def test_workers_end_with_an_abandoned_epoch_and_are_restarted():
     batches = loader(2, shuffle=True)
     epoch = batches.epoch(0)
     next(epoch)
@@ -177,7 +177,7 @@ def test_workers_end_with_an_epoch_that_is_given_up_and_others_take_their_place(
     assert len(list(batches.epoch(0))) == 7
 
 
-def test_two_epochs_at_a_time_do_not_disturb_each_other():
+def test_two_epochs_can_be_read_at_the_same_time():
     batches = loader(1, shuffle=True)
     found = [(first, second) for first, second in zip(batches.epoch(1), batches.epoch(2), strict=True)]
     for number in (1, 2):
@@ -186,7 +186,7 @@ def test_two_epochs_at_a_time_do_not_disturb_each_other():
             np.testing.assert_array_equal(batch.images.numpy(), other.images.numpy())
 
 
-def test_batches_of_different_sizes_and_kinds_pass_through_the_same_memory():
+def test_batches_of_different_sizes_reuse_the_buffers():
     class Growing(Clothes):
         def __getitem__(self, index):
             image, label = super().__getitem__(index)
@@ -242,7 +242,7 @@ def run_program(rest, at_first="", **environment):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_workers_go_on_when_the_whole_group_is_asked_to_stop(name):
+def test_workers_keep_reading_when_the_process_group_is_told_to_stop(name):
     done = run_program(
         f"signal.signal(signal.{name}, lambda *_: None)\n"
         f"subprocess.run(['sh', '-c', 'kill -{name[3:]} 0'])\n"
@@ -252,7 +252,7 @@ def test_workers_go_on_when_the_whole_group_is_asked_to_stop(name):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_workers_go_on_when_they_are_asked_to_stop_before_they_have_begun(name):
+def test_workers_survive_stop_signals_during_startup(name):
     done = run_program(
         "print(1 + len(list(batches)))\n",
         at_first="import multiprocessing.util, os, signal\n"
@@ -266,7 +266,7 @@ def test_workers_go_on_when_they_are_asked_to_stop_before_they_have_begun(name):
     "death",
     ["os.kill(os.getpid(), signal.SIGKILL)", "[worker.terminate() for worker in multiprocessing.active_children()]"],
 )
-def test_workers_end_when_their_parent_is_killed_or_ends_them(death):
+def test_workers_end_when_their_parent_is_killed_or_terminates_them(death):
     done = run_program(f"print('alive', len(multiprocessing.active_children()), flush=True)\n{death}\n")
     assert done.stdout == "alive 2\n", done.stderr
 
@@ -286,7 +286,7 @@ def test_nothing_stays_in_shared_memory_when_a_run_is_killed():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep less of what was freed")
-def test_memory_that_was_freed_is_given_back_before_workers_share_it():
+def test_freed_memory_is_returned_to_the_system_before_workers_are_forked():
     done = run_program(
         "def resident():\n"
         "    return int(open('/proc/self/statm').read().split()[1]) * os.sysconf('SC_PAGE_SIZE') >> 20\n"
@@ -310,7 +310,7 @@ class Dirty(Clothes):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_broken_images_are_left_out_and_noted_once_each(workers):
+def test_broken_images_are_skipped_and_recorded_once(workers):
     batches = loader(workers, Dirty(), errors={"on_error": "skip"}, shuffle=True)
     for epoch in (1, 2):
         found = arrays(batches.epoch(epoch))
@@ -333,7 +333,7 @@ def test_too_many_broken_images_are_an_error(workers):
         list(loader(workers, Dirty(), errors=limits).epoch(0))
 
 
-def test_images_that_another_process_cannot_read_count_too():
+def test_images_that_another_process_cannot_read_are_counted():
     errors = {"on_error": "skip", "max_bad_fraction": 0.02}
     batches = loader(0, Clothes(broken=3), errors={**errors, "pool": lambda own: [*own, *[(90, "gone")] * len(own)]})
     next(batches.epoch(0))
@@ -343,7 +343,7 @@ def test_images_that_another_process_cannot_read_count_too():
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_a_batch_of_broken_images_only_is_none_and_an_error_where_others_wait_for_it(workers):
+def test_a_batch_of_broken_images_is_none_and_with_several_processes_an_error(workers):
     class Rotten(Clothes):
         def __getitem__(self, index):
             if index < 32:
@@ -358,17 +358,17 @@ def test_a_batch_of_broken_images_only_is_none_and_an_error_where_others_wait_fo
 
 
 @pytest.mark.parametrize("options", [{"on_error": "replace"}, {"max_bad_fraction": 2.0}])
-def test_dealing_with_broken_images_in_other_ways_is_refused(options):
+def test_invalid_error_handling_options_are_rejected(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         loader(0, errors=options)
 
 
-def test_fewer_workers_than_none_are_refused():
+def test_a_negative_number_of_workers_is_rejected():
     with pytest.raises(ConfigError, match=r"loader\.num_workers"):
         loader(-1)
 
 
-def test_samples_that_were_left_out_are_known_to_the_run_that_goes_on():
+def test_skipped_samples_are_restored_when_a_run_resumes():
     first = loader(0, Dirty(), errors={"on_error": "skip"})
     list(first.epoch(0))
     second = loader(0, Dirty(), errors={"on_error": "skip", "max_bad_fraction": 0.04})

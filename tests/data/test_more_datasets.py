@@ -28,7 +28,7 @@ def multi_label(tmp_path, text, **options):
     return MultiLabelDataset(image_root=str(tmp_path), cls_label_path=str(tmp_path / "list.txt"), **options)
 
 
-def test_an_image_may_have_several_labels(tmp_path):
+def test_an_image_can_have_several_labels(tmp_path):
     for name in ("a b.png", "c.png"):
         (tmp_path / name).write_bytes(png())
     data = multi_label(tmp_path, "\na b.png\t0,1,1\r\nc.png 1,-1,0\n", class_num=3)
@@ -44,7 +44,7 @@ def test_an_image_may_have_several_labels(tmp_path):
         data[1]
 
 
-def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
+def test_label_ratios_are_returned_on_request(tmp_path):
     data = multi_label(tmp_path, "a.png\t0,1\nb.png\t0,-1\nc.png\t1,1\nd.png\t0,1\n", label_ratio=True)
     np.testing.assert_array_equal(data.label(1), np.array([[0, -1], [0.25, 1.0]], np.float32))  # of those known
 
@@ -61,13 +61,13 @@ def test_the_shares_of_the_labels_go_along_when_asked_for(tmp_path):
         ("a.png\t-1,-1\nb.png\t-1,-1\n", r"list\.txt: expected labels of 0 or 1, got only -1"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path, text, complaint):
+def test_an_invalid_line_is_reported(tmp_path, text, complaint):
     with pytest.raises(DataError, match=complaint) as caught:
         multi_label(tmp_path, text)
     assert "\n" not in str(caught.value)
 
 
-def test_the_number_of_values_must_be_that_of_the_classes(tmp_path):
+def test_the_number_of_values_must_equal_class_num(tmp_path):
     with pytest.raises(DataError, match=r"line 1: expected 4 values \(Arch\.class_num\), got 2"):
         multi_label(tmp_path, "a.png\t0,1\n", class_num=4)
     with pytest.raises(DataError, match="cls_label_path"):
@@ -134,7 +134,7 @@ def test_cifar_is_read_from_its_archive_and_from_a_folder(tmp_path, kind, train)
         np.testing.assert_array_equal(kind(data_file=str(folder)).images, data.images)
 
 
-def test_cifar_is_looked_for_where_paddlepaddle_keeps_it(tmp_path, monkeypatch):
+def test_cifar_is_read_from_paddlepaddles_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz.*paddle\.vision\.datasets\.Cifar10\(\)"):
         CIFAR10()
@@ -170,14 +170,14 @@ def test_a_hostile_archive_executes_nothing(tmp_path, monkeypatch):
         {"test_batch": b"\x80\x02"},
     ],
 )
-def test_an_archive_that_is_not_cifar_s_is_refused(tmp_path, change):
+def test_an_archive_that_is_not_cifars_is_rejected(tmp_path, change):
     files = {name: content for name, content in (cifar_files() | change).items() if content is not None}
     with pytest.raises(DataError, match="again") as caught:
         CIFAR10(data_file=cifar_archive(tmp_path / "c.tar.gz", files=files), mode="test")
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_archive_and_wrong_options_are_refused(tmp_path):
+def test_a_truncated_archive_and_invalid_options_are_rejected(tmp_path):
     archive = tmp_path / "c.tar.gz"
     cifar_archive(archive)
     archive.write_bytes(archive.read_bytes()[:5000])
@@ -215,13 +215,13 @@ def hostile_cifar(path, *members):
         ([("a", {}, bytes(500_000))], "more than 400000 bytes when unpacked"),
     ],
 )
-def test_an_archive_that_claims_what_it_has_not_is_refused(tmp_path, monkeypatch, members, complaint):
+def test_an_archive_with_false_headers_is_rejected(tmp_path, monkeypatch, members, complaint):
     monkeypatch.setattr(cifar, "MAX_BYTES", 400_000)
     with pytest.raises(DataError, match=complaint):
         CIFAR10(data_file=hostile_cifar(tmp_path / "c.tar.gz", *members), mode="test")
 
 
-def test_an_unpacked_file_that_would_fill_the_memory_is_refused(tmp_path):
+def test_an_unpacked_file_that_is_too_large_is_rejected(tmp_path):
     for name, content in cifar_files().items():
         (tmp_path / name).write_bytes(content)
     os.truncate(tmp_path / "test_batch", cifar.MAX_BYTES + 1)
@@ -229,7 +229,7 @@ def test_an_unpacked_file_that_would_fill_the_memory_is_refused(tmp_path):
         CIFAR10(data_file=str(tmp_path), mode="test")
 
 
-def test_flowers_are_read_by_their_lists(tmp_path):
+def test_flowers_are_read_from_their_lists(tmp_path):
     (tmp_path / "jpg").mkdir()
     (tmp_path / "jpg" / "image_00001.jpg").write_bytes(png())
     (tmp_path / "val_list.txt").write_text("jpg/image_00001.jpg 76\n")
@@ -257,7 +257,7 @@ def shard(path, members, kind=tarfile.GNU_FORMAT):
 
 
 @pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
-def test_shards_are_read_in_order_wherever_a_label_stands(tmp_path, kind):
+def test_shards_are_read_in_order_wherever_their_labels_are(tmp_path, kind):
     long = "folder/" + "x" * 90
     shard(tmp_path / "b.tar", [("2.jpg", png(2)), ("2.cls", b"7\n"), ("2.json", b"{}")], kind)
     shard(
@@ -295,14 +295,14 @@ def test_shards_are_read_in_order_wherever_a_label_stands(tmp_path, kind):
         ([("notes.txt", b"x")], "have no images"),
     ],
 )
-def test_shards_that_are_wrong_or_hostile_are_refused(tmp_path, members, complaint):
+def test_invalid_and_hostile_shards_are_rejected(tmp_path, members, complaint):
     shard(tmp_path / "a.tar", members)
     with pytest.raises(DataError, match=complaint) as caught:
         TarShards(image_root=str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_shards_raise_nothing_but_data_errors(tmp_path):
+def test_damaged_shards_raise_only_data_errors(tmp_path):
     shard(tmp_path / "a.tar", [(f"{index}.{suffix}", png() if suffix == "png" else b"1") for index in range(4)
                                for suffix in ("png", "cls")])  # fmt: skip
     whole = bytearray((tmp_path / "a.tar").read_bytes())
@@ -327,7 +327,7 @@ def test_damaged_shards_raise_nothing_but_data_errors(tmp_path):
         TarShards(image_root=str(tmp_path))
 
 
-def test_a_member_with_a_negative_size_ends_the_reading(tmp_path):
+def test_a_member_with_a_negative_size_is_rejected(tmp_path):
     shard(tmp_path / "a.tar", [("1.png", png()), ("1.cls", b"1")])
     whole = bytearray((tmp_path / "a.tar").read_bytes())
     whole[124:136] = b"\xff" + (-1024).to_bytes(11, "big", signed=True)
@@ -338,7 +338,7 @@ def test_a_member_with_a_negative_size_ends_the_reading(tmp_path):
         TarShards(image_root=str(tmp_path))
 
 
-def test_a_shard_that_shrinks_or_goes_is_named(tmp_path):
+def test_a_shard_that_shrinks_or_disappears_is_reported(tmp_path):
     shard(tmp_path / "a.tar", [("1.png", png()), ("1.cls", b"1")])
     data = TarShards(image_root=str(tmp_path))
     os.truncate(tmp_path / "a.tar", 530)

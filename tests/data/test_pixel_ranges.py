@@ -47,7 +47,7 @@ SCALED = {
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
 @pytest.mark.parametrize("name", SCALED)
-def test_white_is_white_whatever_the_pixels_are(name, backend):
+def test_white_becomes_255_in_every_pixel_format(name, backend):
     pixels = decoded(SCALED[name], backend=backend)
     assert (pixels.shape, pixels.dtype) == ((8, 256, 3), np.uint8)
     np.testing.assert_allclose(pixels, GRAY[:, :, None].repeat(3, 2).astype(int), atol=2 if "100" in name else 1)
@@ -68,12 +68,12 @@ def test_white_is_white_whatever_the_pixels_are(name, backend):
         (cv2.imencode(".tiff", COLORS)[1].tobytes(), "a TIFF that is damaged or whose pixels do not have 8 or 16 bits"),
     ],
 )
-def test_a_range_that_is_not_known_is_refused(data, complaint, backend):
+def test_pixels_without_a_defined_white_are_rejected(data, complaint, backend):
     with pytest.raises(DataError, match=complaint):
         decoded(data, backend=backend)
 
 
-def test_images_of_a_single_value_are_named(tmp_path):
+def test_images_of_a_single_value_are_reported(tmp_path):
     for label, name in enumerate(("black", "noise")):
         (tmp_path / name).mkdir()
         pixels = np.random.default_rng(label).integers(0, 256, (40, 40, 3), dtype=np.uint8) * np.uint8(label)
@@ -86,7 +86,7 @@ def test_images_of_a_single_value_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_every_extension_is_one_of_a_format_that_is_decoded(suffix):
+def test_every_listed_extension_can_be_decoded(suffix):
     Image.init()
     kind = Image.registered_extensions().get(suffix)
     if kind == "AVIF" and not features.check("avif"):
@@ -100,7 +100,7 @@ def test_every_extension_is_one_of_a_format_that_is_decoded(suffix):
     assert (pixels.ndim, pixels.shape[2], pixels.dtype) == (3, 3, np.uint8)
 
 
-def test_no_format_that_can_be_decoded_is_missing():
+def test_every_decodable_format_is_listed():
     Image.init()
     readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     other = {".bufr", ".grib", ".h5", ".hdf", ".emf", ".wmf", ".eps", ".ps", ".mpg", ".mpeg", ".iim"}

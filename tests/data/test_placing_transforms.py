@@ -27,7 +27,7 @@ def places(height, width):
     return np.stack([y, x, np.zeros_like(x)], axis=2).astype(np.uint8)
 
 
-def test_a_random_crop_without_resizing_reaches_every_place_and_never_leaves_the_image():
+def test_random_crop_v2_reaches_every_position():
     seen = set()
     for seed in range(300):
         crop = run("RandCropImageV2", places(6, 7), seed, size=[5, 4])
@@ -39,7 +39,7 @@ def test_a_random_crop_without_resizing_reaches_every_place_and_never_leaves_the
         run("RandCropImageV2", noise(3, 5), size=[5, 4])
 
 
-def test_a_crop_at_a_ratio_takes_a_share_of_the_shorter_side():
+def test_crop_image_at_ratio_crops_a_fraction_of_the_shorter_side():
     image = noise(100, 140)
     side = int(100 * 224 / 256)
     top, left = (100 - side) // 2, (140 - side) // 2
@@ -51,7 +51,7 @@ def test_a_crop_at_a_ratio_takes_a_share_of_the_shorter_side():
     ("padding", "widths"), [(2, (2, 2, 2, 2)), ([1, 3], (3, 3, 1, 1)), ([1, 2, 3, 4], (2, 4, 1, 3)), (0, (0, 0, 0, 0))]
 )
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
-def test_a_border_is_as_wide_as_asked_on_each_side(padding, widths, mode):
+def test_pad_adds_the_given_width_on_each_side(padding, widths, mode):
     image = noise(6, 7)
     borders = dict(zip(("top", "bottom", "left", "right"), widths, strict=True))
     codes = {
@@ -64,13 +64,13 @@ def test_a_border_is_as_wide_as_asked_on_each_side(padding, widths, mode):
     assert (run("Pad", image, padding=padding, fill=7, padding_mode=mode) == expected).all()
 
 
-def test_a_border_may_have_a_color_and_keeps_the_number_of_channels():
+def test_pad_fills_with_a_color_and_keeps_the_number_of_channels():
     padded = run("Pad", noise(2, 2), padding=1, fill=[1, 2, 3])
     assert padded[0, 0].tolist() == [1, 2, 3]
     assert run("Pad", noise(2, 2, 1), padding=1).shape == (4, 4, 1)
 
 
-def test_an_image_is_filled_up_to_a_size_or_to_multiples():
+def test_padv2_pads_to_a_size_or_to_multiples():
     image = noise(40, 33)
     for options, shape, place in (
         ({"size": 64}, (64, 64), (0, 0)),
@@ -91,7 +91,7 @@ def test_an_image_is_filled_up_to_a_size_or_to_multiples():
         run("Padv2", image, size=32)
 
 
-def test_quarter_turns_are_equally_frequent():
+def test_rotations_by_90_degrees_are_equally_frequent():
     image, counts = noise(3, 5), np.zeros(4, int)
     for seed in range(400):
         turned = run("RandomRot90", image, seed)
@@ -102,7 +102,7 @@ def test_quarter_turns_are_equally_frequent():
     assert counts.min() > 70
 
 
-def test_rotations_equal_opencv_s_and_may_grow_the_image():
+def test_rotations_equal_opencvs_and_can_expand_the_image():
     image = noise(9, 9)
     turned = RandomRotation(degrees=90, expand=True).rotate(noise(4, 8), 90)
     assert turned.shape == (8, 4, 3)
@@ -127,7 +127,7 @@ def erased_boxes(count=400, height=60, width=80, **options):
 
 
 @pytest.mark.parametrize("use_log_aspect", [False, True])
-def test_erased_rectangles_have_the_area_and_ratio_that_is_asked_for(use_log_aspect):
+def test_erased_rectangles_have_the_configured_area_and_ratio(use_log_aspect):
     boxes = erased_boxes(sl="1.0/50.0", sh=0.1, r1=0.5, use_log_aspect=use_log_aspect)
     assert 150 < len(boxes) < 250
     area, ratio = boxes[:, 0] * boxes[:, 1] / 4800, boxes[:, 0] / boxes[:, 1]
@@ -150,7 +150,7 @@ def test_erasing_fills_with_the_mean_or_with_noise():
             run("RandomErasing", image, EPSILON=1.0, mode=mode)
 
 
-def test_erasing_works_on_four_channels_on_one_and_on_channels_first():
+def test_erasing_works_with_one_and_four_channels_and_channels_first():
     wide = NormalizeImage(order="", channel_num=4)(noise(20, 20), np.random.default_rng(0))
     erased = run("RandomErasing", wide, EPSILON=1.0, mean=[5, 6, 7])
     assert not erased[:, :, 3].any()
@@ -163,7 +163,7 @@ def test_erasing_works_on_four_channels_on_one_and_on_channels_first():
         np.testing.assert_array_equal(run(name, first, 3, **options), last.transpose(2, 0, 1))
 
 
-def test_cutout_makes_square_holes_clipped_at_the_edge():
+def test_cutout_sets_squares_to_zero_clipped_at_the_edge():
     sides = set()
     for seed in SEEDS:
         gone = (Cutout(length=8)(noise(30, 40), np.random.default_rng(seed)) == 0).all(axis=2)
@@ -176,7 +176,7 @@ def test_cutout_makes_square_holes_clipped_at_the_edge():
     assert 36 < two.sum() <= 72
 
 
-def test_hide_and_seek_hides_about_half_of_the_squares_of_the_whole_image():
+def test_hide_and_seek_hides_about_half_of_the_squares():
     """PaddleClas's own, which takes the axes wrongly, hides three columns of its own recipe's images."""
     hidden, untouched = [], 0
     for seed in range(200):
@@ -188,7 +188,7 @@ def test_hide_and_seek_hides_about_half_of_the_squares_of_the_whole_image():
     assert np.mean(hidden) == pytest.approx(0.5, abs=0.06)
 
 
-def test_a_grid_mask_equals_the_loops_of_the_paper():
+def test_grid_mask_equals_a_loop_implementation():
     height, width, spacing, top, left, ratio = 31, 44, 10, 3, 7, 0.4
     mask = np.ones((int(1.5 * height), int(1.5 * width)))
     for index in range(-1, 10):
@@ -201,7 +201,7 @@ def test_a_grid_mask_equals_the_loops_of_the_paper():
     np.testing.assert_array_equal(GridMask(ratio=ratio).mask(height, width, spacing, top, left, 0), expected)
 
 
-def test_grid_masks_hide_every_image_and_the_other_half_in_mode_1():
+def test_grid_mask_changes_every_image_and_mode_1_is_the_complement():
     image = noise(64, 64)
     for seed in SEEDS:
         options = {"d1": 12, "d2": 20, "rotate": 30}
@@ -213,7 +213,7 @@ def test_grid_masks_hide_every_image_and_the_other_half_in_mode_1():
     assert 70 < untouched < 130
 
 
-def test_the_input_stays_as_it_is():
+def test_the_input_is_not_modified():
     image = noise(50, 50)
     before = image.copy()
     for transform in (RandomErasing(EPSILON=1.0), Cutout(length=9), HideAndSeek(), GridMask(d1=5, d2=9)):
@@ -247,12 +247,12 @@ def test_the_input_stays_as_it_is():
         ("GridMask", {"mode": 2}),
     ],
 )
-def test_options_that_mean_nothing_are_refused(name, options):
+def test_invalid_options_are_rejected(name, options):
     with pytest.raises(ConfigError):
         TRANSFORMS[name](**options)
 
 
-def test_all_transforms_of_paddleclas_s_recipes_draw_from_the_given_generator_alone():
+def test_all_transforms_draw_only_from_the_given_generator():
     ops = [
         ("RandCropImageV2", {"size": 40}),
         ("RandomRot90", {}),

@@ -45,7 +45,7 @@ def visible(root):
     )
 
 
-def test_hidden_files_and_folders_are_no_images(folder, capsys):
+def test_hidden_files_and_folders_are_skipped(folder, capsys):
     assert sorted(iter_images(str(folder))) == visible(folder)
     assert [str(file) for file in find_images(str(folder))] == visible(folder)
     assert [str(file) for file in find_images(f"{folder}/**/*.png")] == [
@@ -60,7 +60,7 @@ def test_hidden_files_and_folders_are_no_images(folder, capsys):
     assert sum((folder / name).read_text().count("\n") for name in ("train_list.txt", "val_list.txt")) == 8
 
 
-def test_a_hidden_folder_that_is_named_is_searched(folder):
+def test_a_hidden_folder_given_by_name_is_searched(folder):
     (folder / "red" / ".ipynb_checkpoints" / "0.png").unlink()
     moved = folder.rename(folder.with_name(".photos"))
     assert len(list(iter_images(str(moved)))) == 8
@@ -88,7 +88,7 @@ def listed(root, *names):
 
 
 @pytest.mark.parametrize("is_small", [True, False])
-def test_what_cannot_be_read_is_found(folder, monkeypatch, is_small):
+def test_unreadable_samples_are_found(folder, monkeypatch, is_small):
     monkeypatch.setattr(readability, "MAX_DECODED", 1000 if is_small else 1)
     (folder / "empty.png").touch()
     (folder / "cut.png").write_bytes((folder / "red" / "0.png").read_bytes()[:300])

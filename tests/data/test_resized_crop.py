@@ -20,7 +20,7 @@ def noise(height, width, channels=3):
     ("resize", "crop"),
     [({"resize_short": 64}, 56), ({"size": [70, 61]}, [64, 59]), ({"size": 32}, 32), ({"resize_short": 37}, [1, 36])],
 )
-def test_the_pixels_are_those_of_resizing_and_then_cropping(height, width, channels, resize, crop):
+def test_resized_crop_equals_resizing_and_cropping(height, width, channels, resize, crop):
     image = noise(height, width, channels)
     both = Compose([ResizeImage(**resize), CropImage(size=crop)])
     assert [type(transform) for transform in both.transforms] == [ResizedCrop]
@@ -28,12 +28,12 @@ def test_the_pixels_are_those_of_resizing_and_then_cropping(height, width, chann
     np.testing.assert_array_equal(both(image), expected)
 
 
-def test_a_crop_that_does_not_fit_is_refused_as_without():
+def test_a_crop_larger_than_the_image_is_rejected():
     with pytest.raises(DataError, match=r"CropImage: expected an image of at least 60 x 60 .*, got 72 x 50"):
         Compose([ResizeImage(resize_short=50), CropImage(size=60)])(noise(500, 720))
 
 
 @pytest.mark.parametrize("options", [{"interpolation": "bicubic"}, {"backend": "pil"}, {"interpolation": "area"}])
-def test_other_interpolations_resize_the_whole(options):
+def test_other_interpolations_are_not_fused(options):
     both = Compose([ResizeImage(resize_short=64, **options), CropImage(size=56)])
     assert [type(transform) for transform in both.transforms] == [ResizeImage, CropImage]

@@ -28,7 +28,7 @@ def augmented(clothes, seed=0):
     return Samples(clothes, Compose([RandCropImage(size=24), RandFlipImage(), NormalizeImage(order="")]), seed)
 
 
-def test_a_sample_is_what_a_network_takes(clothes):
+def test_a_sample_is_normalized_and_channels_first(clothes):
     sample = augmented(clothes)[0, 5]
     assert (sample.image.shape, sample.image.dtype) == ((3, 24, 24), np.float32)
     assert sample.image.flags.c_contiguous
@@ -45,7 +45,7 @@ def test_the_result_is_transposed_once_only(clothes):
     np.testing.assert_array_equal(raw.image, clothes[1][0].transpose(2, 0, 1))
 
 
-def test_seed_epoch_and_index_decide_what_is_drawn_and_nothing_else(clothes):
+def test_a_sample_depends_only_on_seed_epoch_and_index(clothes):
     samples = augmented(clothes)
     first = samples[3, 7].image
     for other in (samples[0, 0], samples[3, 8], samples[4, 7]):

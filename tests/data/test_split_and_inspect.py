@@ -50,7 +50,7 @@ def lists(folder):
     return found
 
 
-def test_each_class_gives_its_share_and_equal_files_stay_together(folder):
+def test_the_split_is_stratified_and_keeps_copies_together(folder):
     split = split_folder(folder, val_fraction=0.25, seed=3)
     train, val = lists(folder)
     assert not train.keys() & val.keys()
@@ -68,7 +68,7 @@ def test_each_class_gives_its_share_and_equal_files_stay_together(folder):
     assert all(data[index][0] for index in range(len(data)))
 
 
-def test_the_seed_decides_the_split(folder):
+def test_the_split_depends_on_the_seed(folder):
     def val(seed):
         split_folder(folder, seed=seed, overwrite=True)
         return set(lists(folder)[1])
@@ -77,7 +77,7 @@ def test_the_seed_decides_the_split(folder):
     assert val(1) != val(2)
 
 
-def test_lists_are_replaced_only_when_asked(folder):
+def test_lists_are_replaced_only_with_overwrite(folder):
     split_folder(folder)
     before = (folder / "val_list.txt").read_bytes()
     with pytest.raises(DataError, match=r"train_list\.txt exists"):
@@ -85,7 +85,7 @@ def test_lists_are_replaced_only_when_asked(folder):
     assert (folder / "val_list.txt").read_bytes() == before
 
 
-def test_what_cannot_be_split_is_refused(tmp_path):
+def test_folders_that_cannot_be_split_are_rejected(tmp_path):
     with pytest.raises(DataError, match="no class folders"):
         split_folder(tmp_path)
     save(tmp_path / "train" / "cat" / "1.png", 0)
@@ -133,7 +133,7 @@ def names(places):
     return sorted(place.rsplit("/", 1)[1] for place in places)
 
 
-def test_everything_that_is_wrong_or_odd_is_found(zoo):
+def test_all_broken_and_unusual_images_are_reported(zoo):
     found = inspect_dataset(ImageFolder(image_root=str(zoo)), class_num=2)
     assert not found.is_sound
     assert names(found.broken) == ["cut.png", "empty.png", "page.jpg"]
@@ -165,7 +165,7 @@ def test_everything_that_is_wrong_or_odd_is_found(zoo):
         assert part in text
 
 
-def test_labels_out_of_range_are_listed_not_refused(tmp_path, zoo):
+def test_labels_out_of_range_are_reported(tmp_path, zoo):
     (tmp_path / "list.txt").write_text("a/fine.png 0\na/gray.png 7\nb/long.png 2\n")
     data = ImageNetDataset(image_root=str(zoo), cls_label_path=str(tmp_path / "list.txt"))
     found = inspect_dataset(data, class_num=2)
@@ -175,7 +175,7 @@ def test_labels_out_of_range_are_listed_not_refused(tmp_path, zoo):
     assert not found.is_sound
 
 
-def test_images_of_the_training_data_in_the_evaluation_data_are_found(tmp_path, zoo):
+def test_images_in_both_training_and_evaluation_data_are_found(tmp_path, zoo):
     (tmp_path / "train.txt").write_text("a/fine.png 0\na/gray.png 0\n")
     (tmp_path / "val.txt").write_text("a/same.png 0\nb/long.png 1\n")
     sides = [
@@ -196,18 +196,18 @@ def test_decoded_and_multi_label_data_can_be_inspected(tmp_path, zoo):
     assert inspect_dataset(data).histogram.tolist() == [2, 0, 1]
 
 
-def test_the_answer_does_not_depend_on_the_number_of_threads(zoo):
+def test_the_report_does_not_depend_on_the_number_of_threads(zoo):
     one, many = (inspect_dataset(ImageFolder(image_root=str(zoo)), workers=workers) for workers in (1, 7))
     assert one.text() == many.text()
 
 
-def test_heavily_uneven_classes_are_named_with_the_mend():
+def test_unbalanced_classes_get_a_warning_with_a_fix():
     assert imbalance_warning(np.array([100, 6, 0])) is None
     assert "ClassBalancedSampler" in imbalance_warning(np.array([100, 5, 0]))
     assert imbalance_warning(np.array([0, 0])) is None
 
 
-def test_a_file_that_only_opencv_reads_does_not_stop_the_look(zoo):
+def test_a_file_that_only_opencv_reads_does_not_stop_the_inspection(zoo):
     file = io.BytesIO()
     frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue", "green")]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])

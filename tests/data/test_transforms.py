@@ -22,7 +22,7 @@ def noise(height, width, channels=3):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pipelines_equal_paddleclas_s(case):
+def test_pipelines_equal_paddleclas(case):
     steps = [step for entry in json.loads(str(FACTS[f"{case}_ops"])) for step in entry.items()]
     compose = Compose([TRANSFORMS[name](**(options or {})) for name, options in steps])
     np.testing.assert_allclose(compose(FACTS[f"{case}_input"]), FACTS[f"{case}_output"], rtol=0, atol=1e-6)
@@ -47,7 +47,7 @@ def test_pipelines_equal_paddleclas_s(case):
         ("pil", "lanczos", Image.Resampling.LANCZOS),
     ],
 )
-def test_resize_is_the_back_end_s_own(height, width, backend, interpolation, code):
+def test_resize_equals_the_backend(height, width, backend, interpolation, code):
     image = noise(height, width)
 
     def expected(target_width, target_height):
@@ -71,7 +71,7 @@ def test_the_longer_side_is_rounded_half_to_even():
 
 
 @pytest.mark.parametrize("backend", ["cv2", "pil"])
-def test_gray_images_keep_their_one_channel(backend):
+def test_gray_images_keep_one_channel(backend):
     compose = Compose(
         [RandCropImage(size=[9, 8], backend=backend), RandFlipImage(), ResizeImage(size=7, backend=backend)]
     )
@@ -95,7 +95,7 @@ def test_gray_images_keep_their_one_channel(backend):
         {"size": 4, "backend": "dali"},
     ],
 )
-def test_resize_refuses_what_it_cannot_do(options):
+def test_invalid_resize_options_are_rejected(options):
     with pytest.raises(ConfigError):
         ResizeImage(**options)
 
@@ -138,7 +138,7 @@ def test_normalization_is_float32_arithmetic_for_bytes_and_for_floats(order, sca
         np.testing.assert_array_equal(source, before)
 
 
-def test_normalization_can_append_a_channel_and_halve_the_precision():
+def test_normalization_can_append_a_channel_and_return_float16():
     image = noise(9, 6)
     plain = Compose([NormalizeImage(order="")])(image)
     wide = Compose([NormalizeImage(order="", channel_num=4, output_fp16=True)])(image)
@@ -147,7 +147,7 @@ def test_normalization_can_append_a_channel_and_halve_the_precision():
     assert not wide[:, :, 3].any()
 
 
-def test_normalization_refuses_what_it_cannot_do():
+def test_invalid_normalization_options_are_rejected():
     for options in (
         {"scale": "__import__('os')"},
         {"std": [1.0, 0.0, 1.0]},
@@ -161,7 +161,7 @@ def test_normalization_refuses_what_it_cannot_do():
         Compose([NormalizeImage()])(noise(9, 6))
 
 
-def test_the_composition_knows_whether_channels_come_first():
+def test_compose_detects_channels_first():
     assert Compose([NormalizeImage(order=""), ToCHWImage()]).channel_first
     assert not Compose([NormalizeImage(order="")]).channel_first
     assert Compose([ToCHWImage()])(noise(4, 5)).shape == (3, 4, 5)
@@ -189,7 +189,7 @@ def drawn_boxes(height, width, count, **options):
     return np.array(boxes, float).T
 
 
-def test_random_crops_have_the_area_ratio_and_place_that_paddleclas_draws():
+def test_random_crops_have_paddleclas_distribution():
     left, top, width, height = drawn_boxes(200, 240, 4000)
     ratio, area = width / height, width * height / (200 * 240)
     assert ratio.min() > 0.70
@@ -205,7 +205,7 @@ def test_random_crops_have_the_area_ratio_and_place_that_paddleclas_draws():
         assert (start[inner] / room[inner]).mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_random_crops_obey_their_options():
+def test_random_crops_respect_their_options():
     _, _, width, height = drawn_boxes(100, 100, 300, scale=[0.25, 0.25], ratio=[1.0, 1.0])
     assert set(width) == set(height) == {50.0}
     for options in ({"scale": [0.5]}, {"scale": []}, {"ratio": [2.0, 1.0]}, {"scale": [0.0, 1.0]}):
@@ -235,7 +235,7 @@ def test_half_of_the_images_are_flipped(code, axes):
         RandFlipImage(flip_code=2)
 
 
-def test_random_transforms_draw_from_the_given_generator_alone():
+def test_random_transforms_draw_only_from_the_given_generator():
     compose = Compose([RandCropImage(size=16), RandFlipImage()])
     image = noise(40, 50)
 

@@ -43,7 +43,7 @@ def of_label(values):
 
 
 @pytest.mark.parametrize("epsilon", [None, 0.1, 0.2])
-def test_measured_cross_entropy_of_paddleclas(epsilon):
+def test_cross_entropy_equals_paddleclas(epsilon):
     expected = FACTS[f"CELoss_epsilon_{epsilon}"]
     assert value("CELoss", epsilon=epsilon) == pytest.approx(expected, rel=1e-6)
     assert value("CELoss", target=label().flatten(), epsilon=epsilon) == pytest.approx(expected, rel=1e-6)
@@ -52,7 +52,7 @@ def test_measured_cross_entropy_of_paddleclas(epsilon):
 
 
 @pytest.mark.parametrize("name", ["CELoss", "SoftTargetCELoss", "FocalLoss", "PolyLoss"])
-def test_a_mixed_label_has_the_mixture_of_losses_and_gradients(name):
+def test_the_loss_of_a_mixed_label_is_the_mixture_of_losses(name):
     other = paddle.roll(label(), 1, 0)
 
     def gradient(target):
@@ -76,7 +76,7 @@ def test_soft_labels_are_not_softmaxed():
     )
 
 
-def test_class_weights_are_paddlepaddle_s_weighted_mean():
+def test_class_weights_equal_paddlepaddles_weighted_mean():
     weights = [0.5 + index for index in range(CLASSES)]
     expected = float(F.cross_entropy(logits(), label(), weight=paddle.to_tensor(weights)))
     assert value("CELoss", class_weights=weights) == pytest.approx(expected, rel=1e-5)
@@ -86,7 +86,7 @@ def test_class_weights_are_paddlepaddle_s_weighted_mean():
     )
 
 
-def test_googlenet_s_side_outputs_count_by_three_tenths():
+def test_googlenet_auxiliary_outputs_have_weight_0_3():
     outputs = [logits(), logits() * 0.5, -logits()]
     main, *sides = (value("CELoss", output) for output in outputs)
     assert value("GoogLeNetLoss", outputs) == pytest.approx(main + 0.3 * sum(sides), rel=1e-5)
@@ -102,7 +102,7 @@ def test_focal_loss_by_hand():
     assert value("FocalLoss", gamma=0.0) == pytest.approx(value("CELoss"), rel=1e-6)
 
 
-def test_focal_loss_has_finite_gradients_where_a_sample_is_certain():
+def test_focal_loss_has_finite_gradients_at_probability_1():
     scores = paddle.to_tensor([[100.0, 0.0, 0.0]], stop_gradient=False)
     loss("FocalLoss", gamma=0.5)(scores, paddle.to_tensor([0])).backward()
     assert np.isfinite(scores.grad.numpy()).all()
@@ -197,7 +197,7 @@ def test_a_batch_of_a_class_without_weight_has_no_loss(name):
     assert not scores.grad.numpy().any()
 
 
-def test_distillation_teaches_the_softmax_of_the_teacher_and_leaves_it_alone():
+def test_distillation_trains_on_the_teachers_softmax_without_its_gradient():
     student, teacher = logits(), paddle.to_tensor(np.roll(FACTS["logits"], 1, 0).astype("float32"), stop_gradient=False)
     total = loss("DistillationCELoss", model_name_pairs=[["Student", "Teacher"]])(
         {"Student": student, "Teacher": {"logits": teacher}}, label()
@@ -209,7 +209,7 @@ def test_distillation_teaches_the_softmax_of_the_teacher_and_leaves_it_alone():
     assert teacher.grad is None
 
 
-def test_distillation_with_true_labels_sums_over_the_networks():
+def test_distillation_with_ground_truth_sums_over_the_networks():
     outputs = {"Student": {"scores": logits()}, "Teacher": {"scores": -logits()}}
     total = value("DistillationGTCELoss", outputs, model_names=["Student", "Teacher"], key="scores")
     assert total == pytest.approx(value("CELoss") + value("CELoss", -logits()), rel=1e-5)
@@ -226,7 +226,7 @@ def test_losses_add_up_with_their_weights():
     assert answer["CELoss"] == pytest.approx(2 * value("CELoss"), rel=1e-6)
 
 
-def test_a_single_loss_is_weighed_too():
+def test_a_single_loss_is_weighted():
     scores = logits()
     total = CombinedLoss([(loss("CELoss"), 0.25)])(scores, label())["loss"]
     total.backward()
@@ -236,7 +236,7 @@ def test_a_single_loss_is_weighed_too():
     np.testing.assert_allclose(scores.grad.numpy(), 0.25 * plain.grad.numpy(), atol=1e-7)
 
 
-def test_half_precision_scores_are_summed_in_float32():
+def test_half_precision_logits_are_summed_in_float32():
     half = logits().astype("float16")
     total = loss("CELoss", epsilon=0.1)(half, label())
     assert total.dtype == paddle.float32
@@ -261,12 +261,12 @@ def test_half_precision_scores_are_summed_in_float32():
         ("DistillationGTCELoss", {"model_names": []}),
     ],
 )
-def test_values_out_of_range_are_refused(name, options):
+def test_values_out_of_range_are_rejected(name, options):
     with pytest.raises(ConfigError, match=r"expected .* got"):
         loss(name, **options)
 
 
-def test_labels_and_weights_that_do_not_fit_are_refused():
+def test_labels_and_weights_of_wrong_shape_are_rejected():
     with pytest.raises(DataError, match=r"16 x 1|N x 11"):
         value("CELoss", target=paddle.zeros([16, 5]))
     with pytest.raises(ConfigError, match="class_weights: expected 11"):

@@ -37,7 +37,7 @@ def figures(name, scores=LOGITS, label=LABEL, output=lambda scores: scores, **op
     return gather(METRICS[name](**options), scores, label, output=output).compute()
 
 
-def test_measured_top_k_of_paddleclas():
+def test_top_k_equals_paddleclas():
     assert figures("TopkAcc", topk=[1, 5]) == FACTS["TopkAcc"]
     assert figures("TopkAcc", label=LABEL.ravel()) == FACTS["TopkAcc"]
     assert figures("TopkAcc", topk=5) == {"top5": FACTS["TopkAcc"]["top5"]}
@@ -60,7 +60,7 @@ def cases():
 
 
 @pytest.mark.parametrize(("metric", "options", "label"), list(cases()))
-def test_uneven_batches_and_several_processes_give_the_figures_of_everything_at_once(metric, options, label):
+def test_metrics_are_exact_over_uneven_batches_and_processes(metric, options, label):
     whole = gather(metric(**options), LOGITS, label).compute()
     assert gather(metric(**options), LOGITS, label, [5, 1, 7, 3]).compute() == pytest.approx(whole, rel=1e-12)
 
@@ -76,7 +76,7 @@ def test_uneven_batches_and_several_processes_give_the_figures_of_everything_at_
 
 
 @pytest.mark.parametrize("name", list(METRICS))
-def test_the_main_figure_is_among_the_figures(name):
+def test_the_main_metric_is_computed(name):
     options = {"model_key": "Student"} if name == "DistillationTopkAcc" else {}
     metric = METRICS[name](**options)
     outputs = {"GoogLeNetTopkAcc": lambda scores: [scores], "DistillationTopkAcc": lambda scores: {"Student": scores}}
@@ -84,7 +84,7 @@ def test_the_main_figure_is_among_the_figures(name):
     assert metric.main in metric.compute()
 
 
-def test_a_k_above_the_class_count_is_left_out_and_said_so_once(caplog):
+def test_a_k_above_the_class_count_is_ignored_with_one_warning(caplog):
     metric = METRICS["TopkAcc"](topk=[1, 5])
     gather(metric, LOGITS[:, :3], LABEL % 3, [8, 8])
     metric.reset()
@@ -97,12 +97,12 @@ def test_a_k_above_the_class_count_is_left_out_and_said_so_once(caplog):
         figures("TopkAcc", LOGITS[:, :3], LABEL % 3, topk=[5])
 
 
-def test_soft_labels_count_by_their_largest_share():
+def test_the_class_of_soft_labels_is_the_most_probable_one():
     soft = 0.6 * np.eye(CLASSES)[LABEL.ravel()] + 0.4 * np.eye(CLASSES)[(LABEL.ravel() + 1) % CLASSES]
     assert figures("TopkAcc", label=soft.astype("float32")) == FACTS["TopkAcc"]
 
 
-def test_equal_scores_are_ordered_as_paddlepaddle_s_accuracy_does():
+def test_equal_scores_are_ordered_as_in_paddlepaddles_accuracy():
     scores = np.round(LOGITS / 3)
     for k in (1, 2, 5):
         expected = float(paddle.metric.accuracy(paddle.to_tensor(scores), paddle.to_tensor(LABEL), k=k))
@@ -124,7 +124,7 @@ def test_precision_recall_and_f1_by_hand():
     assert metric.per_class()["support"].tolist() == [3, 2, 1, 0]
 
 
-def test_precision_and_recall_of_many_classes_need_counts_of_each_class_alone():
+def test_the_state_of_precision_and_recall_is_linear_in_the_classes():
     scores = np.zeros((2, 300_000), "float32")
     scores[0, 7], scores[1, 9] = 1, 1
     metric = gather(METRICS["PrecisionRecallF1"](), scores, np.array([7, 8]))
@@ -144,7 +144,7 @@ def test_average_precision_by_hand_with_equal_scores():
     assert metric.per_class()[0] == pytest.approx(expected)
 
 
-def test_multi_label_decisions_by_hand():
+def test_multi_label_accuracy_by_hand():
     scores = np.array([[2.0, -1.0], [-3.0, 4.0], [1.0, 1.0]], "float32")
     target = np.array([[1, 0], [1, 1], [1, 1]])
     for shaped in (target, target[:, None]):
@@ -155,7 +155,7 @@ def test_multi_label_decisions_by_hand():
         figures("HammingDistance", scores, np.zeros((3, 5)))
 
 
-def test_unknown_labels_do_not_count():
+def test_unknown_labels_are_ignored():
     scores = np.array([[2.0, -1.0], [-3.0, 4.0], [1.0, 1.0], [5.0, 5.0]], "float32")
     target = np.array([[1, 0], [1, -1], [-1, 1], [-1, -1]])
     assert figures("HammingDistance", scores, target) == {"HammingDistance": pytest.approx(1 / 4)}
@@ -168,7 +168,7 @@ def test_unknown_labels_do_not_count():
 
 
 @pytest.mark.parametrize("name", MULTI_LABEL)
-def test_batches_without_a_known_label_are_skipped_and_alone_they_have_no_value(name):
+def test_batches_without_a_known_label_have_no_metric(name):
     unknown = np.full_like(MULTI, -1)
     assert figures(name, label=unknown) == {}
     both = gather(METRICS[name](**MULTI_LABEL[name]), LOGITS, unknown)
@@ -211,7 +211,7 @@ def test_a_confidence_on_the_edge_of_two_bins_belongs_to_the_lower_one():
     assert answer["ExpectedCalibrationError"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_list_of_metrics_answers_all_figures_and_the_first_is_the_main_one():
+def test_a_metric_list_returns_all_metrics_and_the_first_is_the_main_one():
     def metrics():
         return MetricList([METRICS["ExpectedCalibrationError"](), METRICS["TopkAcc"](topk=[1]), METRICS["TopkAcc"]()])
 
@@ -236,12 +236,12 @@ def test_a_list_of_metrics_answers_all_figures_and_the_first_is_the_main_one():
         ("ExpectedCalibrationError", {"bins": 0}),
     ],
 )
-def test_values_out_of_range_are_refused(name, options):
+def test_values_out_of_range_are_rejected(name, options):
     with pytest.raises(ConfigError, match=r"expected .* got"):
         METRICS[name](**options)
 
 
-def test_outputs_of_the_wrong_network_are_refused():
+def test_outputs_of_the_wrong_network_are_rejected():
     with pytest.raises(ConfigError, match="use GoogLeNetTopkAcc"):
         figures("TopkAcc", output=lambda scores: [scores, scores])
     with pytest.raises(ConfigError, match="use TopkAcc"):
@@ -250,7 +250,7 @@ def test_outputs_of_the_wrong_network_are_refused():
         figures("DistillationTopkAcc", output=lambda scores: {"Student": scores}, model_key="student")
 
 
-def test_a_list_without_metrics_answers_nothing():
+def test_an_empty_metric_list_returns_nothing():
     metric = MetricList([])
     metric.update(paddle.zeros([2, 3]), paddle.zeros([2], "int64"))
     assert metric.compute() == {}

@@ -28,20 +28,20 @@ def test_the_rates_are_multiplied_by_the_ratio_of_the_batches(cfg, first, caplog
     assert "for batches of 256 to" in caplog.text
 
 
-def test_every_rate_of_a_piecewise_schedule_is_scaled():
+def test_all_rates_of_a_piecewise_schedule_are_scaled():
     scaled = schedule({**SCHEDULES[1][0], "reference_batch": 32}, total_batch=64)
     for _ in range(5):
         scaled.step()
     assert scaled() == pytest.approx(0.02)
 
 
-def test_a_decay_ends_where_the_configuration_says():
+def test_the_last_rate_of_a_decay_is_not_scaled():
     scaled = schedule({**SCHEDULES[4][0], "reference_batch": 32}, total_batch=64)
     for _ in range(20):
         scaled.step()
     assert scaled() == pytest.approx(0.001)
 
 
-def test_a_batch_must_be_known_to_scale_for():
+def test_scaling_needs_the_batch_size():
     with pytest.raises(ConfigError, match="reference_batch: expected a known batch"):
         schedule({**SCHEDULES[0][0], "reference_batch": 32})

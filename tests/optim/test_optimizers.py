@@ -70,7 +70,7 @@ def assert_same(ours, expected, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("case", reference.read_json("optimizers.json"), ids=lambda case: case["optimizer"]["name"])
-def test_five_measured_steps_of_paddleclas(case):
+def test_five_steps_equal_paddleclas(case):
     assert_same(after(case["optimizer"]), case["after"])
 
 
@@ -152,7 +152,7 @@ def test_parameters_exempt_by_name_or_dimension_are_not_decayed(name):
 
 
 @pytest.mark.parametrize("name", PENALIZED)
-def test_a_parameter_s_own_regularizer_takes_precedence(name):
+def test_a_parameters_regularizer_takes_precedence(name):
     def run(own, decay):
         with paddle.utils.unique_name.guard():
             network = nn.Linear(2, 2, weight_attr=ParamAttr(regularizer=paddle.regularizer.L2Decay(own)))
@@ -199,7 +199,7 @@ def test_clip_norm_bounds_the_norm_over_all_gradients():
     np.testing.assert_allclose(moved, gradient * 0.5 / np.linalg.norm(gradient), atol=1e-5)
 
 
-def test_grad_clip_takes_paddlepaddle_s_other_ways():
+def test_grad_clip_accepts_paddlepaddles_other_clips():
     network = tiny()
     start = trainable(network)
     optimizer, _ = build(network, {"name": "SGD", "grad_clip": {"name": "ClipGradByNorm", "clip_norm": 0.5}})
@@ -208,7 +208,7 @@ def test_grad_clip_takes_paddlepaddle_s_other_ways():
         assert np.linalg.norm(start[key] - value) / 0.1 == pytest.approx(0.5, rel=1e-3), key
 
 
-def test_two_models_with_the_same_names_train_apart():
+def test_two_models_with_the_same_names_train_independently():
     config = {"name": "Momentum", "momentum": 0.9}
     alone = after(config)
     first, second = tiny(), tiny()
@@ -221,7 +221,7 @@ def test_two_models_with_the_same_names_train_apart():
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_a_restored_optimizer_goes_on_with_the_same_steps(name):
+def test_a_restored_optimizer_continues_with_the_same_steps(name):
     config = {"name": name, "lr": {"name": "Cosine", "learning_rate": 0.1, "warmup_epoch": 1}}
     stopped, fresh = tiny(), tiny()
     optimizer, schedule = build(stopped, config)
@@ -264,17 +264,17 @@ def test_a_restored_optimizer_goes_on_with_the_same_steps(name):
         ({"name": "AdamWDL", "layerwise_decay": 1.2}, "layerwise_decay"),
     ],
 )
-def test_what_makes_no_sense_is_refused(config, expected):
+def test_invalid_options_are_rejected(config, expected):
     with pytest.raises(ConfigError, match=expected):
         build(tiny(), config)
 
 
-def test_an_unknown_regularizer_names_the_known_ones():
+def test_an_unknown_regularizer_error_lists_the_known_ones():
     with pytest.raises(UnknownNameError, match="available: L1, L2"):
         build(tiny(), {"name": "SGD", "regularizer": {"name": "L3", "coeff": 0.1}})
 
 
-def test_two_parameters_of_one_name_are_refused():
+def test_two_parameters_of_one_name_are_rejected():
     pair = nn.LayerList([tiny(), tiny()])
     with pytest.raises(ConfigError, match="2 x tiny_"):
         build(pair, {"name": "SGD"})

@@ -30,7 +30,7 @@ def rates(schedule, steps=EPOCHS * STEPS):
 
 
 @pytest.mark.parametrize("case", reference.read_json("lr_schedules.json"), ids=lambda case: case["config"]["name"])
-def test_measured_rates_of_paddleclas(case):
+def test_rates_equal_paddleclas(case):
     ours = schedule(case["config"], case["epochs"], case["steps_per_epoch"])
     for expected in case["lr"]:
         # The measurement asked get_lr(), as PaddleClas's log does, not the rate in force.
@@ -120,7 +120,7 @@ EQUIVALENT = {
 
 
 @pytest.mark.parametrize("name", EQUIVALENT)
-def test_rates_of_paddlepaddle_s_own_schedulers(name):
+def test_rates_equal_paddlepaddles_schedulers(name):
     config, warmup, theirs = EQUIVALENT[name]
     if warmup:
         steps, start, end = warmup
@@ -138,13 +138,13 @@ ALL = [
 ]
 
 
-def test_all_schedules_are_tried():
+def test_all_schedules_are_tested():
     assert {config["name"] for config in ALL} == set(SCHEDULES)
 
 
 @pytest.mark.parametrize("config", ALL, ids=str)
 @pytest.mark.parametrize("stop", [1, 4, 11, 25])
-def test_a_resumed_schedule_goes_on_as_if_it_had_not_stopped(config, stop):
+def test_a_resumed_schedule_continues_as_without_a_stop(config, stop):
     def run(schedule, steps):
         answer = []
         for step in steps:
@@ -191,7 +191,7 @@ def changed(config, change):
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 @pytest.mark.parametrize("config", ALL, ids=str)
-def test_a_resumed_schedule_has_the_rates_of_the_options_that_hold_now(config, change):
+def test_a_resumed_schedule_has_the_rates_of_its_current_options(config, change):
     now, length = changed(config, change)
     fresh, resumed, stopped = schedule(now, **length), schedule(now, **length), schedule(config)
     for _ in range(17):
@@ -201,7 +201,7 @@ def test_a_resumed_schedule_has_the_rates_of_the_options_that_hold_now(config, c
     assert rates(resumed) == rates(fresh)
 
 
-def test_four_epochs_of_cosine_that_become_eight_go_on_at_half_the_rate():
+def test_cosine_extended_from_four_to_eight_epochs_resumes_at_half_the_rate():
     stopped = schedule({"name": "Cosine", "learning_rate": 0.1}, epochs=4)
     rates(stopped, 4 * STEPS)
     assert stopped() == 0.0
@@ -210,7 +210,7 @@ def test_four_epochs_of_cosine_that_become_eight_go_on_at_half_the_rate():
     assert resumed() == pytest.approx(0.05)
 
 
-def test_a_plateau_remembers_its_reductions_and_not_the_rate():
+def test_a_plateau_restores_the_number_of_reductions_not_the_rate():
     options = {"name": "ReduceOnPlateau", "patience": 0, "factor": 0.5}
     stopped = schedule({**options, "learning_rate": 0.1})
     for figure in (1.0, 1.0, 1.0):
@@ -250,7 +250,7 @@ def test_last_epoch_starts_later():
     assert rates(schedule({**by_epoch, "last_epoch": 1}), 28) == rates(schedule(by_epoch))[14:]
 
 
-def test_piecewise_values_count_and_not_the_learning_rate_beside_them(caplog):
+def test_piecewise_uses_values_not_learning_rate(caplog):
     assert rates(schedule({**PIECEWISE, "learning_rate": 0.3})) == rates(schedule(PIECEWISE))
     assert not caplog.records
     assert rates(schedule({**PIECEWISE, "learning_rate": 0.5})) == rates(schedule(PIECEWISE))
@@ -259,7 +259,7 @@ def test_piecewise_values_count_and_not_the_learning_rate_beside_them(caplog):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-def test_plateau_follows_paddlepaddle_s(mode, threshold_mode):
+def test_plateau_equals_paddlepaddles(mode, threshold_mode):
     options = {"mode": mode, "threshold_mode": threshold_mode, "patience": 1, "threshold": 0.05, "cooldown": 1}
     ours = schedule({"name": "ReduceOnPlateau", "learning_rate": 0.1, "factor": 0.3, "min_lr": 0.002, **options})
     theirs = lr.ReduceOnPlateau(0.1, factor=0.3, min_lr=0.002, **options)
@@ -274,7 +274,7 @@ def test_plateau_follows_paddlepaddle_s(mode, threshold_mode):
     assert len(seen) >= 3
 
 
-def test_plateau_does_not_look_during_the_warm_up():
+def test_plateau_ignores_evaluations_during_the_warm_up():
     ours = schedule({"name": "ReduceOnPlateau", "learning_rate": 0.1, "patience": 0, "warmup_epoch": 1})
     for figure in (1.0, 2.0, 3.0):
         ours.observe(figure)
@@ -296,7 +296,7 @@ def test_plateau_does_not_look_during_the_warm_up():
         ({"name": "OneCycleLR", "max_learning_rate": 0.1, "phase_pct": 0.6, "three_phase": True}, "phase_pct"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(config, expected):
+def test_invalid_options_are_rejected_in_one_line(config, expected):
     with pytest.raises(ConfigError, match=expected) as caught:
         schedule(config)
     assert "\n" not in str(caught.value)
