@@ -95,7 +95,10 @@ def call(name: str, arguments: list) -> list[paddle.Tensor]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_valid(name, native_on):
-    assert all(np.isfinite(out.numpy()).all() for out in call(name, CALLS[name]()) if out.dtype == paddle.float32)
+    outputs = call(name, CALLS[name]())
+    if name == "inverted_residual":
+        outputs = outputs[:1]  # the saved values have alignment gaps, which are not initialized
+    assert all(np.isfinite(out.numpy()).all() for out in outputs if out.dtype == paddle.float32)
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - ANY_SHAPE))
