@@ -1,6 +1,7 @@
 """A configuration file with its bases and the command line's overrides, as one plain mapping.
 
-`_BASE_` names one file or a list of them, relative to the file that says so; `~` is the home folder. Bases are merged
+`_BASE_` names one file or a list of them, relative to the file that says so or by its name in the package
+(`library`); `~` is the home folder. Bases are merged
 in their order and the file itself comes last: mappings merge key by key, lists and all other values replace. Overrides
 come after that.
 """
@@ -12,11 +13,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ppzoo.config import library
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import nearest
 from ppzoo.config.places import Components, set_switches
 from ppzoo.errors import ConfigError
-from ppzoo.files import expand_user, local_path, open_plain_file
+from ppzoo.files import open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
 
 BASE = "_BASE_"
@@ -36,7 +38,7 @@ def load(
         ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
             does not fit the configuration; each in one line.
     """
-    config = _with_bases(local_path(path, "the configuration file"), (), {})
+    config = _with_bases(library.find_config(path), (), {})
     override(config, *overrides, components=components)
     set_switches(config, components or {})
     return config
@@ -70,7 +72,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, _with_bases(path.parent / expand_user(base), (*chain, path), done))
+            merged = merge(merged, _with_bases(library.find_base(base, path), (*chain, path), done))
         done[resolved] = merge(merged, content)
     return done[resolved]
 
@@ -87,7 +89,7 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {trail}{nearest(path, suffix=path.suffix or '.yaml')}") from None
+        raise ConfigError(f"no configuration file {trail}{_suggestion(path)}") from None
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
@@ -96,3 +98,10 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         found = "nothing" if content is None else f"{type(content).__name__} {content!r:.60}"
         raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
     return content
+
+
+def _suggestion(path: Path) -> str:
+    """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
+    file = nearest(path, suffix=path.suffix or library.SUFFIX)
+    name = None if "did you mean" in file else library.nearest_name(path)
+    return f"; did you mean {name!r}? (`ppzoo configs` lists all names)" if name else file
