@@ -16,10 +16,11 @@ from ppzoo.builders.parts import (
     build_transforms,
     read_image,
 )
+from ppzoo.builders.recipes import find_photos, photo_recipe, read_photo_config
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
-from ppzoo.builders.use import evaluate, export_model, inspect_data, predict
+from ppzoo.builders.use import evaluate, export_model, find_images, inspect_data, predict
 
 __all__ = [
     "build_loader",
@@ -38,13 +39,17 @@ __all__ = [
     "evaluate",
     "export_model",
     "export_weights",
+    "find_images",
+    "find_photos",
     "fit_with_rollback",
     "inspect_data",
     "join_processes",
     "load_pretrained",
     "load_weights",
+    "photo_recipe",
     "predict",
     "read_config",
     "read_image",
+    "read_photo_config",
     "require_export",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,8 +30,8 @@ from ppzoo.config import Configuration, settings
 from ppzoo.errors import ConfigError
 
 
-def read_config(path: str, overrides: Sequence[str], task: configuration.Task) -> dict[str, Any]:
-    """The configuration of a file with its overrides, checked for `task`.
+def read_config(path: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task) -> dict[str, Any]:
+    """The configuration of a file, or a mapping, with its overrides, checked for `task`.
 
     Raises:
         ConfigError: all that is wrong with it, files that do not exist included.

@@ -5,8 +5,8 @@ exists is told to `check` by its caller.
 """
 
 from ppzoo.config.component_types import Component, Option
-from ppzoo.config.loading import load
-from ppzoo.config.path_checks import check_files
+from ppzoo.config.loading import load, merge
+from ppzoo.config.path_checks import check_files, nearest
 from ppzoo.config.schema import (
     AmpSection,
     ArchSection,
@@ -60,6 +60,8 @@ __all__ = [
     "expand_paths",
     "load",
     "log_ranks",
+    "merge",
+    "nearest",
     "out_of_float32",
     "own_options",
     "settings",

@@ -8,6 +8,7 @@ come after that.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,7 +27,9 @@ MAX_CHAIN = 16
 
 
 def load(
-    path: str | os.PathLike[str], overrides: Iterable[str] = (), components: Components | None = None
+    path: str | os.PathLike[str] | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    components: Components | None = None,
 ) -> dict[str, Any]:
     """The configuration that `path` and its bases describe, changed by `overrides` such as "Arch.class_num=10".
 
@@ -38,7 +41,7 @@ def load(
         ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
             does not fit the configuration; each in one line.
     """
-    config = _with_bases(library.find_config(path), (), {})
+    config = copy.deepcopy(dict(path)) if isinstance(path, Mapping) else _with_bases(library.find_config(path), (), {})
     override(config, *overrides, components=components)
     set_switches(config, components or {})
     return config

@@ -26,7 +26,7 @@ from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import read_labels
 from ppzoo.data.samplers import SAMPLERS, DistributedBatchSampler, Sampler
 from ppzoo.data.samples import Sample, Samples
-from ppzoo.data.split import Split, split_folder
+from ppzoo.data.split import TRAIN_LIST, VAL_LIST, Split, split_folder, write_split
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 from ppzoo.data.verify import unreadable
 
@@ -38,7 +38,9 @@ __all__ = [
     "DATASETS",
     "IMAGE_SUFFIXES",
     "SAMPLERS",
+    "TRAIN_LIST",
     "TRANSFORMS",
+    "VAL_LIST",
     "BatchTransform",
     "ClassBalancedSampler",
     "Compose",
@@ -71,4 +73,5 @@ __all__ = [
     "skipped_text",
     "split_folder",
     "unreadable",
+    "write_split",
 ]

@@ -60,13 +60,16 @@ def weights_folder() -> Path:
     return cache_home() / "weights"
 
 
-def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None) -> Path:
+def fetch(
+    url: str, folder: str | os.PathLike[str], *, sha256: str | None = None, attempts: int = len(PAUSES) + 1
+) -> Path:
     """The file of `url` in the cache `folder`, fetched unless it is there already.
 
     Args:
         url: http or https.
         folder: the cache; made if missing.
         sha256: the digest that the file must have, in hexadecimal, where one is published.
+        attempts: how many attempts in a row may fail without progress.
 
     Raises:
         WeightsError: it cannot be had, or has not the digest that was published or recorded.
@@ -79,7 +82,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
             make_folder(target.parent)
             with _locked(target):
                 if not target.is_file():  # another process may have been faster
-                    _download(url, target)
+                    _download(url, target, attempts)
                     is_new = True
         _verify(target, url, sha256, is_new)
     except OSError as error:
@@ -153,7 +156,7 @@ def _locked(target: Path) -> Iterator[None]:
         yield
 
 
-def _download(url: str, target: Path) -> None:
+def _download(url: str, target: Path, attempts: int) -> None:
     """Try until the file is complete, or until several attempts in a row brought nothing."""
     part = _beside(target, ".part")
     failures = 0
@@ -164,7 +167,7 @@ def _download(url: str, target: Path) -> None:
             break
         except _Interrupted as error:
             failures = 1 if _size(part) > before else failures + 1
-            if failures > len(PAUSES):
+            if failures >= attempts:
                 raise WeightsError(f"cannot fetch {url}: {error}, {failures} times in a row; try again later") from None
             time.sleep(PAUSES[failures - 1])
     _refuse_web_page(part, url)

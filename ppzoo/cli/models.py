@@ -5,39 +5,51 @@ from __future__ import annotations
 import argparse
 import json
 
+from ppzoo.cli.arguments import add_command
 from ppzoo.errors import printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
 
 def add_commands(commands) -> None:
-    models = commands.add_parser("models", help="list the architectures")
+    models = add_command(commands, "models", _models, "list the architectures")
     models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
-    models.add_argument("--json", action="store_true", help="print one JSON list")
-    models.add_argument("--summary", action="store_true", help="the layers of the architecture named by PATTERN")
-    models.set_defaults(run=_models)
+    models.add_argument("--json", action="store_true", help="print a JSON list")
+    models.add_argument("--summary", action="store_true", help="print the layers of the architecture PATTERN instead")
 
-    convert = commands.add_parser("convert", help="turn weights of any origin into those of an architecture")
-    convert.add_argument("source", type=expand_user, metavar="IN")
-    convert.add_argument("target", type=expand_user, metavar="OUT", help="ends in .pdparams or .safetensors")
-    convert.add_argument("--arch", required=True, metavar="NAME")
-    origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas; by default told from the names"
+    convert = add_command(
+        commands,
+        "convert",
+        _convert,
+        "convert weights from PyTorch, PaddleClas or safetensors to an architecture's .pdparams",
+    )
+    convert.add_argument("source", type=expand_user, metavar="IN", help="the weights to convert")
+    convert.add_argument(
+        "target", type=expand_user, metavar="OUT", help="a path that ends in .pdparams or .safetensors"
+    )
+    convert.add_argument("--arch", required=True, metavar="NAME", help="the architecture (`ppzoo models` lists them)")
+    origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas (default: detected from the entries)"
     convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)
-    convert.set_defaults(run=_convert)
 
-    weights = commands.add_parser("weights", help="the cache of official weights")
+    weights = commands.add_parser(
+        "weights",
+        help="list, fetch, verify or remove official weights",
+        description="List, fetch, verify or remove official weights, which are kept in a cache.",
+    )
     actions = weights.add_subparsers(required=True, metavar="ACTION")
     for name, run, description in (
-        ("list", _list, "official weights, and where those that were fetched lie"),
-        ("get", _get, "fetch weights"),
-        ("verify", _verify, "compare fetched weights with what was recorded of them"),
-        ("rm", _remove, "remove fetched weights"),
+        ("list", _list, "list official weights, and the files of those in the cache"),
+        ("get", _get, "fetch weights into the cache"),
+        ("verify", _verify, "compare the SHA-256 of cached weights with the recorded one"),
+        ("rm", _remove, "remove weights from the cache"),
     ):
-        action = actions.add_parser(name, help=description)
+        action = actions.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
         many = name in ("list", "verify")
         action.add_argument(
-            "pattern", **({"nargs": "?", "default": "*"} if many else {}), help="architectures: a pattern"
+            "pattern",
+            **({"nargs": "?", "default": "*"} if many else {}),
+            help="architectures, as a name or a pattern such as '*V2*'",
         )
         action.set_defaults(run=run)
 
@@ -79,7 +91,7 @@ def _verify(options: argparse.Namespace) -> None:
 
     for name, url in _official(options.pattern):
         if cached(url):
-            print(f"{name}: as recorded, {fetch(url, weights_folder())}")
+            print(f"{name}: SHA-256 as recorded, {fetch(url, weights_folder())}")
 
 
 def _remove(options: argparse.Namespace) -> None:
@@ -93,7 +105,7 @@ def _remove(options: argparse.Namespace) -> None:
 
 
 def _official(pattern: str) -> list[tuple[str, str]]:
-    """(name, URL) of the official weights that match; those of PaddleClas's distillation are called NAME_ssld."""
+    """Return (name, URL) of the matching official weights; those of PaddleClas's distillation are called NAME_ssld."""
     from ppzoo.models import MODELS
 
     urls = Registry[str]("set of official weights")
@@ -101,5 +113,5 @@ def _official(pattern: str) -> list[tuple[str, str]]:
         for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
             if record:
                 urls.add(label, record.url)
-    names = urls.matching(pattern) or [pattern]  # what matches nothing is answered with the nearest name
+    names = urls.matching(pattern) or [pattern]  # a pattern without a match raises an error with the nearest name
     return [(name, urls[name]) for name in names]
