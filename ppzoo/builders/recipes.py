@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ppzoo import config as configuration
 from ppzoo import data, models, weights
 from ppzoo.builders.dry_run import read_config
-from ppzoo.errors import ConfigError, DataError, UnknownNameError, WeightsError
+from ppzoo.errors import ConfigError, DataError, OutputError, UnknownNameError, WeightsError
 from ppzoo.files import local_path, make_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
@@ -48,6 +48,7 @@ class _Schedule(NamedTuple):
 
 FINE_TUNING = _Schedule(20_000, (10, 30), {"name": "Cosine", "learning_rate": 0.02, "warmup_epoch": 1})
 FROM_SCRATCH = _Schedule(60_000, (30, 100), {"name": "OneCycleLR", "max_learning_rate": 0.1})
+LOSS_AND_METRIC = {"GoogLeNet": ("GoogLeNetLoss", "GoogLeNetTopkAcc")}  # for its three outputs
 NO_NORM_FACTOR = 0.1  # of the learning rate of architectures without batch normalization
 
 
@@ -121,7 +122,8 @@ def photo_recipe(
     low, high = schedule.epochs
     evaluation = photos.eval or photos.train  # replaced by the split before training
     topk = [1, 5] if photos.class_num > 5 else [1]
-    metric = [{"TopkAcc": {"topk": topk}}]
+    loss_name, metric_name = LOSS_AND_METRIC.get(arch, ("CELoss", "TopkAcc"))
+    metric = [{metric_name: {"topk": topk}}]
     own = {
         "Global": {
             "device": "auto",
@@ -138,6 +140,7 @@ def photo_recipe(
             "Eval": {"dataset": {**evaluation, "transform_ops": _resized(splits["Eval"], size, resize)}},
         },
         "Infer": {"transforms": _resized_ops(infer, size, resize), "PostProcess": {"topk": min(5, photos.class_num)}},
+        "Loss": {"Train": [{loss_name: {"weight": 1.0, "epsilon": 0.1}}], "Eval": [{loss_name: {"weight": 1.0}}]},
         "Metric": {"Train": metric, "Eval": metric},
     }
     merged = configuration.merge(base, own)
@@ -177,7 +180,7 @@ def _has_official_weights(arch: str) -> bool:
             raise WeightsError(f"there are no official weights of {arch}")
         weights.fetch(official.url, weights.weights_folder(), attempts=1)
     except WeightsError as error:
-        logger.info("training from scratch: %s", error)
+        logger.info("training from scratch, without pretrained weights: %s", error)
         return False
     logger.info("fine-tuning the official weights of %s", arch)
     return True
@@ -194,6 +197,8 @@ def find_photos(source: str) -> Photos:
         DataError: images or lists that cannot be used.
     """
     path = local_path(source, "--data")
+    if path.suffix.lower() in data.IMAGE_SUFFIXES:
+        raise ConfigError(f"--data: expected a folder of images or a list file, got the image {source}")
     if os.path.isfile(path):
         train, evaluation = _lists(path.parent, path)
     elif not os.path.isdir(path):
@@ -209,6 +214,8 @@ def find_photos(source: str) -> Photos:
         dataset = _dataset(train)
     except DataError as error:
         raise DataError(f"--data: {error}") from error
+    if len(set(dataset.labels.tolist())) < 2:
+        raise DataError(f"--data: expected images of two classes or more, got one class in {source}")
     count = len(dataset) if evaluation else len(dataset) - round(EVAL_SHARE * len(dataset))
     return Photos(train, evaluation, count, len(dataset.classes or []) or int(dataset.labels.max()) + 1)
 
@@ -256,10 +263,13 @@ def _write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack)
     folder = output_dir / f"{Path(os.path.abspath(source)).stem}-split-{digest}"
     missing = [path for path in (*(folder / name for name in lists), folder, *folder.parents) if not path.exists()]
     undo.callback(_remove, missing)
-    make_folder(folder)
-    for name, content in lists.items():
-        if folder / name in missing:
-            write_atomically(folder / name, partial(_write, content))
+    try:
+        make_folder(folder)
+        for name, content in lists.items():
+            if folder / name in missing:
+                write_atomically(folder / name, partial(_write, content))
+    except OSError as error:
+        raise OutputError(folder, error) from error
     for line in replace(split, folder=folder).text().splitlines():
         logger.info("--data %s: %s", source, line)
     train, evaluation = (

@@ -98,6 +98,10 @@ def _predictions(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, A
         if not options.inputs:
             raise ConfigError("infer: expected RUN_FOLDER, -c CONFIG or --weights FILE, got nothing")
         folder, *images = options.inputs
+        if not os.path.isdir(folder):
+            raise ConfigError(
+                f"infer: expected RUN_FOLDER, -c CONFIG or --weights FILE before the images, got {folder}"
+            )
         if os.path.isfile(os.path.join(folder, EXPORT_SETTINGS)):
             yield from _predictions_of_export(options, folder, images)
             return

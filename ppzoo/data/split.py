@@ -117,7 +117,7 @@ def write_split(
         np.bincount(data.labels[evaluates], minlength=count).tolist(),
         named,
         [names for names, group in zip(named, duplicates, strict=True) if len(set(data.labels[group])) > 1],
-        getattr(data, "skipped", Counter()),
+        data.skipped if isinstance(data, ImageFolder) else Counter(),
     )
 
 

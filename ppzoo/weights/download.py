@@ -168,7 +168,8 @@ def _download(url: str, target: Path, attempts: int) -> None:
         except _Interrupted as error:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= attempts:
-                raise WeightsError(f"cannot fetch {url}: {error}, {failures} times in a row; try again later") from None
+                count = f", {failures} times in a row; try again later" if failures > 1 else ""
+                raise WeightsError(f"cannot fetch {url}: {error}{count}") from None
             time.sleep(PAUSES[failures - 1])
     _refuse_web_page(part, url)
     os.replace(part, target)
