@@ -16,13 +16,14 @@ from ppzoo.builders.parts import (
     build_transforms,
     read_image,
 )
-from ppzoo.builders.recipes import find_photos, photo_recipe, read_photo_config
+from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
 from ppzoo.builders.use import evaluate, export_model, find_images, inspect_data, predict
 
 __all__ = [
+    "Photos",
     "build_loader",
     "build_loss",
     "build_lr_schedule",

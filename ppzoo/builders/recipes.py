@@ -43,13 +43,13 @@ class _Schedule(NamedTuple):
 
     images: int
     epochs: tuple[int, int]
-    lr: dict[str, Any]
+    max_learning_rate: float
 
 
-FINE_TUNING = _Schedule(20_000, (10, 30), {"name": "Cosine", "learning_rate": 0.02, "warmup_epoch": 1})
-FROM_SCRATCH = _Schedule(60_000, (30, 100), {"name": "OneCycleLR", "max_learning_rate": 0.1})
+FINE_TUNING = _Schedule(20_000, (10, 30), 0.02)
+FROM_SCRATCH = _Schedule(60_000, (30, 100), 0.1)
 LOSS_AND_METRIC = {"GoogLeNet": ("GoogLeNetLoss", "GoogLeNetTopkAcc")}  # for its three outputs
-NO_NORM_FACTOR = 0.1  # of the learning rate of architectures without batch normalization
+NO_NORM_DIVISOR = 10  # of the learning rate of architectures without batch normalization
 
 
 class Photos(NamedTuple):
@@ -144,7 +144,11 @@ def photo_recipe(
         "Metric": {"Train": metric, "Eval": metric},
     }
     merged = configuration.merge(base, own)
-    merged["Optimizer"]["lr"] = {**_scaled(schedule.lr, variant), "reference_batch": REFERENCE_BATCH}
+    merged["Optimizer"]["lr"] = {
+        "name": "OneCycleLR",
+        "max_learning_rate": schedule.max_learning_rate / (1 if _has_batch_norm(variant) else NO_NORM_DIVISOR),
+        "reference_batch": REFERENCE_BATCH,
+    }
     return merged
 
 
@@ -165,11 +169,8 @@ def _batch_size(images: int) -> int:
     return min(max(fitting, low), high, images)
 
 
-def _scaled(lr: dict[str, Any], variant: models.Variant) -> dict[str, Any]:
-    """Return the options of a schedule, with a lower rate if the architecture has no batch normalization."""
-    if any(name.endswith("._mean") for name in variant.build(class_num=2).state_dict()):
-        return lr
-    return {key: value * NO_NORM_FACTOR if key.endswith("learning_rate") else value for key, value in lr.items()}
+def _has_batch_norm(variant: models.Variant) -> bool:
+    return any(name.endswith("._mean") for name in variant.build(class_num=2).state_dict())
 
 
 def _has_official_weights(arch: str) -> bool:

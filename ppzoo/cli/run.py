@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,8 @@ def _predictions_of_export(
 
     if options.override:
         raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export folder")
+    if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):  # a configuration checks it by itself
+        raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")
     engine.select_device(options.device or "auto")
     files = [str(file) for file in builders.find_images(images)]
     predictor = ppzoo.Predictor(folder)
