@@ -61,7 +61,7 @@ def weights_folder() -> Path:
 
 
 def fetch(
-    url: str, folder: str | os.PathLike[str], *, sha256: str | None = None, attempts: int = len(PAUSES) + 1
+    url: str, folder: str | os.PathLike[str], *, sha256: str | None = None, attempts: int | None = None
 ) -> Path:
     """The file of `url` in the cache `folder`, fetched unless it is there already.
 
@@ -69,7 +69,7 @@ def fetch(
         url: http or https.
         folder: the cache; made if missing.
         sha256: the digest that the file must have, in hexadecimal, where one is published.
-        attempts: how many attempts in a row may fail without progress.
+        attempts: how many attempts in a row may fail without progress; 5 by default.
 
     Raises:
         WeightsError: it cannot be had, or has not the digest that was published or recorded.
@@ -82,7 +82,7 @@ def fetch(
             make_folder(target.parent)
             with _locked(target):
                 if not target.is_file():  # another process may have been faster
-                    _download(url, target, attempts)
+                    _download(url, target, attempts or len(PAUSES) + 1)
                     is_new = True
         _verify(target, url, sha256, is_new)
     except OSError as error:
