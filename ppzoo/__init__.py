@@ -21,13 +21,13 @@ _DOORS = {
     "load_weights": "ppzoo.builders",
     "Predictor": "ppzoo.predictor",
 }
-_MODULES = ("build", "weights")
+_MODULES = ("builders", "weights")
 
 __all__ = [*_DOORS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _DOORS or name == "build":
+    if name in _DOORS or name == "builders":
         require_paddle()
     if name in _MODULES:
         return importlib.import_module(f"ppzoo.{name}")

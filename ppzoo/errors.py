@@ -145,11 +145,17 @@ def one_line(text: object) -> str:
     return printable("\\n".join(str(text).splitlines()))
 
 
+def nearest_name(name: object, known: Iterable[str]) -> str | None:
+    """Return the name among `known` that is most like `name`; None if none is similar."""
+    lowered = {candidate.lower(): candidate for candidate in sorted(known)}
+    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
+    return lowered[near[0]] if near else None
+
+
 def suggestion(name: object, known: Iterable[str]) -> str:
     """'; did you mean X?' with the nearest of `known`, or the whole list where it is short and nothing is near."""
     names = sorted(known)
-    lowered = {candidate.lower(): candidate for candidate in names}
-    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
+    near = nearest_name(name, names)
     if near:
-        return f"; did you mean {lowered[near[0]]!r}?"
+        return f"; did you mean {near!r}?"
     return f"; known: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are known"

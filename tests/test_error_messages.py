@@ -3,16 +3,16 @@
 import ast
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from ppzoo.builders.components import components
 from ppzoo.cli import _parser
-from ppzoo.config.schema import Configuration, Listed, Members, Named, known_keys, nested
+from ppzoo.config import Option
+from ppzoo.config.schema import Named, Sections, find_mark, known_keys, nested_section
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
-SECTIONS = "|".join(known_keys(Configuration))
+SECTIONS = "|".join(known_keys(Sections))
 OPTION = re.compile(rf"(?<![\w.])(?:{SECTIONS})(?:\.[A-Za-z_]\w*)+")
 COMMAND = re.compile(r"`ppzoo ([a-z]+)(?: (--[a-z-]+|[a-z]+\b))?")
 
@@ -37,23 +37,19 @@ def is_doc(body):
     return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
 
 
-def mark(option):
-    return next((part for part in get_args(option.hint)[1:] if isinstance(part, Named | Listed | Members)), None)
-
-
 def inside(option):
     """What may stand after an option's name and a dot."""
-    found = mark(option)
+    found = find_mark(option)
     if isinstance(found, Named):
-        own = {key: value for entry in components()[found.slot].values() for key, value in entry.options.items()}
-        return {**own, **known_keys(found.section)}
-    section = nested(option.hint)
+        own = {key: value for entry in components()[found.kind].values() for key, value in entry.options.items()}
+        return {"name": Option(str), **own, **known_keys(found.section)}
+    section = nested_section(option.hint)
     return known_keys(section) if section else {}
 
 
 @pytest.mark.parametrize("path", sorted({match for _, text in texts() for match in OPTION.findall(text)}))
 def test_every_option_that_a_message_names_exists(path):
-    known = known_keys(Configuration)
+    known = known_keys(Sections)
     for key in path.split("."):
         assert key in known, f"{path}: {key} is none of {sorted(known)}"
         known = inside(known[key])

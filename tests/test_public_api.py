@@ -11,7 +11,7 @@ from helpers import reference
 
 import ppzoo
 from ppzoo import builders
-from ppzoo.builders.training import _require_weight as require_weight
+from ppzoo.builders.evaluation import require_weighted_classes
 from ppzoo.errors import ConfigError, UnknownNameError
 
 
@@ -189,6 +189,6 @@ def test_numbers_that_are_not_finite_are_refused_when_things_are_built(number):
 
 def test_a_loss_to_which_no_image_of_the_data_contributes_is_refused():
     criterion = builders.build_loss([{"CELoss": {"class_weights": [0.0, 0.0, 2.0]}}])
-    require_weight("Train", criterion, SimpleNamespace(labels=np.array([0, 1, 2])))
+    require_weighted_classes("Train", criterion, SimpleNamespace(labels=np.array([0, 1, 2])))
     with pytest.raises(ConfigError, match=r"^Loss.Eval.CELoss.class_weights: expected a weight above 0 for a class"):
-        require_weight("Eval", criterion, SimpleNamespace(labels=np.array([0, 1, 1])))
+        require_weighted_classes("Eval", criterion, SimpleNamespace(labels=np.array([0, 1, 1])))

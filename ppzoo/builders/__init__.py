@@ -1,26 +1,23 @@
-"""The only package that turns configuration into objects.
+"""The only package that builds objects from configurations.
 
-Each function takes a section of a configuration in PaddleClas's schema, or the whole, and answers what it describes.
+Each function takes a configuration (`ppzoo.config.Config`) or a section of it; `build_transforms`, `build_loss`,
+`build_metrics`, `build_lr_schedule`, `build_optimizer` and `build_postprocess` also take plain mappings and lists in
+PaddleClas's form.
 """
 
-from ppzoo.builders.components import components
-from ppzoo.builders.dry_run import dry_run_config, read_config, require_export
+from ppzoo.builders.components import build_loss, build_metrics, build_postprocess, build_transforms, components
+from ppzoo.builders.data_loading import build_loader, read_image
+from ppzoo.builders.data_report import inspect_data
+from ppzoo.builders.dry_run import dry_run_config, read_config
+from ppzoo.builders.evaluation import evaluate
+from ppzoo.builders.export import export_model, require_export
+from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
-from ppzoo.builders.parts import (
-    build_loader,
-    build_loss,
-    build_lr_schedule,
-    build_metrics,
-    build_optimizer,
-    build_postprocess,
-    build_transforms,
-    read_image,
-)
+from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
-from ppzoo.builders.use import evaluate, export_model, find_images, inspect_data, predict
 
 __all__ = [
     "Photos",

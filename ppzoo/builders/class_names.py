@@ -1,25 +1,23 @@
-"""How many classes there are and what they are called, where the configuration does not say it.
+"""Number and names of the classes, from the configuration, the data or a training run.
 
-The names of the training's classes, in order, are `Global.class_names`: training takes them from its data and writes
-them into `labels.txt` beside the weights and into `config.yaml`, and what uses the weights takes them from there.
+`Global.class_names` are the names of the training's classes, in order. Training takes them from its data and writes
+them to `labels.txt` next to the weights and to `config.yaml`; evaluation, inference and export read them from there.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ppzoo import config as configuration
 from ppzoo import data
-from ppzoo.builders.components import Section
-from ppzoo.builders.models import class_count, inference_arch, members
-from ppzoo.builders.parts import build_dataset
-from ppzoo.config import Configuration, InferSection, settings
+from ppzoo.builders.components import components
+from ppzoo.builders.data_loading import build_dataset
+from ppzoo.builders.models import class_count
+from ppzoo.config import Config, DatasetConfig, DistillationConfig, load
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.host import MAX_CLASSES
 
@@ -29,176 +27,171 @@ LABELS, RESOLVED = "labels.txt", "config.yaml"
 TRAIN_DATA, EVAL_DATA = "DataLoader.Train.dataset", "DataLoader.Eval.dataset"
 
 
-def with_classes_of_data(config: Section) -> dict[str, Any]:
-    """The configuration with `Arch.class_num`: where it has none, as many as its class names or the training data."""
-    if "class_num" in inference_arch(config["Arch"]):
-        return dict(config)
-    names = class_names(config)
-    if names:
-        return _with_class_num(config, len(names))
-    images = build_dataset(config["DataLoader"]["Train"]["dataset"], class_num=None)
+def add_classes_of_data(config: Config) -> Config:
+    """Return the configuration with `Arch.class_num`, by default that of its class names or its training data.
+
+    Raises:
+        DataError: the training data cannot be read, or has too many classes.
+    """
+    if config.Arch.deployed.class_num is not None:
+        return config
+    if config.Global.class_names:
+        return config.with_class_num(len(config.Global.class_names))
+    images = build_dataset(training_data(config), class_num=None)
     if images.labels.ndim == 2:
-        count, source = images.labels.shape[1], "labels of an image"
+        count, source = images.labels.shape[1], "labels per image"
     elif images.classes:
         more = ", ..." if len(images.classes) > 3 else ""
         count, source = len(images.classes), f"classes ({', '.join(images.classes[:3])}{more})"
     else:
-        count, source = int(images.labels.max()) + 1, "classes, by the highest label"
+        count, source = int(images.labels.max()) + 1, "classes (highest label + 1)"
     if count > MAX_CLASSES:
         raise DataError(
-            f"Arch.class_num: the training data would have {count} {source}, more than {MAX_CLASSES}:"
-            f" {_of_highest_label(images)}; correct that label, or set dataset.relabel, which numbers labels from 0 on"
+            f"Arch.class_num: expected at most {MAX_CLASSES}, got training data with {count} {source}:"
+            f" {_describe_highest_label(images)}; correct that label, or set {TRAIN_DATA}.relabel to true"
         )
     logger.info("Arch.class_num: the training data has %d %s", count, source)
-    return _with_class_num(config, count)
+    return config.with_class_num(count)
 
 
-def with_classes_of_run(config: Section) -> dict[str, Any]:
-    """The configuration with the number and the names of the classes, as training left them beside the weights.
+def add_classes_of_run(config: Config) -> Config:
+    """Return the configuration with the number and names of the classes that training wrote next to the weights.
 
     Raises:
-        ConfigError: `Global.class_names` are others.
+        ConfigError: `Global.class_names` or `Arch.class_num` contradict them.
     """
-    weights = weights_of(config)
-    beside = Path(weights).parent / RESOLVED if weights else None
-    of_run = configuration.load(beside) if beside and os.path.isfile(beside) else None
-    if of_run and "class_num" not in inference_arch(config["Arch"]):
-        config = _with_class_num(config, class_count(of_run))
-    names = names_beside(weights) or (class_names(of_run) if of_run else None)
-    if names and len(names) > class_count(config):
+    weights = find_weights(config)
+    names = read_names_of_run(weights)
+    file = Path(weights).parent / RESOLVED if weights else None
+    if file and os.path.isfile(file):
+        run = Config.parse(load(file), components(), task=None)
+        if config.Arch.deployed.class_num is None:
+            config = config.with_class_num(class_count(run.Arch))
+        names = names or list(run.Global.class_names or ())
+    if names and len(names) > class_count(config.Arch):
         raise ConfigError(
             f"Arch.class_num: expected {len(names)}, since {weights} was trained on the classes {data.listing(names)},"
-            f" got {class_count(config)}"
+            f" got {class_count(config.Arch)}"
         )
-    own = class_names(config)
+    own = config.Global.class_names
     if names and own and data.normalized(names) != data.normalized(own):
         raise ConfigError(
             f"Global.class_names: expected the classes that {weights} was trained on ({data.listing(names)}), got"
-            f" {data.listing(own)}: remove the key or name other weights"
+            f" {data.listing(own)}: remove the key or use other weights"
         )
-    return with_class_names(config, own or names)
+    return config.with_class_names(own or names)
 
 
-def with_class_names(config: Section, names: Sequence[str] | None) -> dict[str, Any]:
-    """The configuration with `Global.class_names`."""
-    return {**config, "Global": {**(config.get("Global") or {}), "class_names": list(names)}} if names else dict(config)
-
-
-def class_names(config: Section) -> list[str] | None:
-    """The names of the training's classes, where the configuration has them."""
-    return settings(Configuration, config).Global.class_names
-
-
-def weights_of(config: Section) -> str | None:
-    """The path of the weights that a configuration names; None for official ones and for none."""
-    source = settings(Configuration, config).Global.pretrained_model or inference_arch(config["Arch"]).get("pretrained")
+def find_weights(config: Config) -> str | None:
+    """Return the path of the weights that a configuration uses; None for official weights and without weights."""
+    source = config.Global.pretrained_model or config.Arch.deployed.pretrained
     return source if isinstance(source, str) else None
 
 
-def names_beside(weights: str | None) -> list[str] | None:
-    """The names of the classes that training left beside its weights."""
-    beside = Path(weights).parent / LABELS if weights else None
-    if not (beside and os.path.isfile(beside)):
+def read_names_of_run(weights: str | None) -> list[str] | None:
+    """Return the class names that training wrote next to its weights; None if there are none."""
+    file = Path(weights).parent / LABELS if weights else None
+    if not (file and os.path.isfile(file)):
         return None
-    labels = data.read_labels(beside)
+    labels = data.read_labels(file)
     return [labels.get(index, str(index)) for index in range(max(labels) + 1)]
 
 
-def starting_names(config: Section) -> list[str] | None:
-    """The names that number the classes of the training data, if other ones than its own.
+def find_training_names(config: Config) -> list[str] | None:
+    """Return the names that number the classes of the training data, if they are not the data's own.
 
-    They are `Global.class_names`, or those of the weights from which a training of as many classes starts, where it
-    has no further ones: the head of these weights then fits.
+    They are `Global.class_names`, or the names of the weights that training starts from, if the numbers of classes
+    are equal and the data has no other classes: the head of these weights then fits.
     """
-    stated = class_names(config)
-    if stated:
-        return stated
-    names = names_beside(weights_of(config))
-    if not names or len(names) != class_count(config):
+    if config.Global.class_names:
+        return list(config.Global.class_names)
+    names = read_names_of_run(find_weights(config))
+    if not names or len(names) != class_count(config.Arch):
         return None
-    own = build_dataset(config["DataLoader"]["Train"]["dataset"], class_num=None).classes
+    own = build_dataset(training_data(config), class_num=None).classes
     return names if own and set(data.normalized(own)) <= set(data.normalized(names)) else None
 
 
-def head_is_of_others(config: Section) -> bool:
-    """Whether the weights from which a training starts have a head of as many classes, but of other ones."""
-    before, now = names_beside(weights_of(config)), class_names(config)
-    if not (before and now and len(before) == class_count(config)):
+def needs_new_head(config: Config) -> bool:
+    """Return whether the weights that training starts from have a head for as many classes, but different ones."""
+    weights = find_weights(config)
+    before, now = read_names_of_run(weights), config.Global.class_names
+    if not (before and now and len(before) == class_count(config.Arch)):
+        return False
+    if data.normalized(before) == data.normalized(now):
         return False
     others = [name for name in before if name not in set(now)]
-    is_of_others = data.normalized(before) != data.normalized(now)
-    if is_of_others:
-        logger.info(
-            "%s was trained on other classes (%s): the head starts with new weights",
-            *(weights_of(config), data.listing(others or before)),
-        )
-    return is_of_others
+    logger.info("%s was trained on other classes (%s): initializing the head", weights, data.listing(others or before))
+    return True
 
 
-def require_classes_of_teachers(config: Section) -> None:
-    """
+def require_classes_of_teachers(config: Config) -> None:
+    """Check that the weights of a distillation's networks were trained on the classes of the training data.
+
     Raises:
-        ConfigError: a network of a distillation starts from weights that were trained on as many, but other classes.
+        ConfigError: weights that were trained on as many, but different classes.
     """
-    arch, names = config["Arch"], class_names(config)
-    if inference_arch(arch) is arch or not names:
+    arch, names = config.Arch, config.Global.class_names
+    if not (isinstance(arch, DistillationConfig) and names):
         return
-    sources = [section.get("pretrained") for section in members(arch).values()] + (arch.get("pretrained_list") or [])
-    for source in filter(lambda source: isinstance(source, str), sources):
-        taught = names_beside(source)
-        if taught and len(taught) == class_count(config) and data.normalized(taught) != data.normalized(names):
+    sources = [network.pretrained for network in arch.models.values()] + [*(arch.pretrained_list or ())]
+    for source in sources:
+        trained = read_names_of_run(source) if isinstance(source, str) else None
+        if trained and len(trained) == class_count(arch) and data.normalized(trained) != data.normalized(names):
             raise ConfigError(
                 f"Arch.models: expected weights that were trained on the classes of the training data"
-                f" ({data.listing(names)}), got {source}, trained on {data.listing(taught)}"
+                f" ({data.listing(names)}), got {source}, trained on {data.listing(trained)}"
             )
 
 
-def evaluation_names(config: Section) -> list[str] | None:
-    """The names among which the classes of the evaluation data are looked up.
+def find_evaluation_names(config: Config, dataset: DatasetConfig) -> list[str] | None:
+    """Return the class names by which the evaluation data is numbered; None if they are unknown or it has none.
 
-    They are those of the training's classes; where these are not known, of the training data that the configuration
-    names, or the label names that it gives, if the evaluation data has some of them. None: nothing is known, or the
-    data has numbers alone.
+    They are the names of the training's classes. If these are unknown, they are the names of the configured training
+    data, or the configured label names, if the evaluation data has some of them.
     """
-    known = class_names(config)
-    if known:
-        return known
-    images = build_dataset(config["DataLoader"]["Eval"]["dataset"], class_num=None, training=False)
+    if config.Global.class_names:
+        return list(config.Global.class_names)
+    images = build_dataset(dataset, class_num=None, training=False)
     own = set(data.normalized(images.classes or []))
-    for names in (_names_of_training_data(config), _stated_labels(config)) if own else ():
+    for names in (_names_of_training_data(config), _configured_labels(config)) if own else ():
         if names and own & set(data.normalized(names)):
             return names
     return None
 
 
-def _names_of_training_data(config: Section) -> list[str] | None:
-    section = (config.get("DataLoader") or {}).get("Train")
+def _names_of_training_data(config: Config) -> list[str] | None:
+    section = config.DataLoader.Train
     try:
-        return build_dataset(section["dataset"], class_num=None).classes if section else None
-    except DataError:  # it need not be there any more
+        return build_dataset(section.dataset, class_num=None).classes if section else None
+    except DataError:  # evaluation does not need the training data
         return None
 
 
-def _stated_labels(config: Section) -> list[str] | None:
-    """The label names of `Infer.PostProcess`, where there is one for each class."""
+def _configured_labels(config: Config) -> list[str] | None:
+    """Return the label names of `Infer.PostProcess` if there is one per class."""
     try:
-        labels = class_labels(config)
-    except (ConfigError, DataError):  # they need not be those of this network
+        labels = read_class_labels(config)
+    except (ConfigError, DataError):  # they can be those of another network
         return None
-    return [labels[index] for index in range(len(labels))] if len(labels) == class_count(config) else None
+    return [labels[index] for index in range(len(labels))] if len(labels) == class_count(config.Arch) else None
 
 
-def log_data(place: str, images: data.Dataset, class_num: int) -> None:
-    """Log what `data_notes` returns."""
-    for level, text in data_notes(place, images, class_num):
+def log_data(key: str, images: data.Dataset, class_num: int) -> None:
+    """Log what `describe_data` yields."""
+    for level, text in describe_data(key, images, class_num):
         logger.log(level, text)
 
 
-def data_notes(place: str, images: data.Dataset, class_num: int) -> Iterator[tuple[int, str]]:
-    """Which files of class folders were skipped, and which classes have no image: level of the log, and text."""
+def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tuple[int, str]]:
+    """Yield log level and text about skipped files and classes without images.
+
+    Args:
+        key: the data set in the configuration, for messages.
+    """
     skipped = getattr(images, "skipped", None)
     if skipped:
-        yield logging.WARNING, f"{place}: {data.skipped_text(skipped)}"
+        yield logging.WARNING, f"{key}: {data.skipped_text(skipped)}"
     if images.labels.ndim == 2:
         return
     present = set(np.unique(images.labels).tolist())
@@ -206,35 +199,36 @@ def data_notes(place: str, images: data.Dataset, class_num: int) -> Iterator[tup
     if not missing:
         return
     names = [images.classes[index] if images.classes and index < len(images.classes) else index for index in missing]
-    hint = "" if images.classes else _numbering(place, present)
+    hint = "" if images.classes else _suggest_relabel(key, present)
     level = logging.WARNING if hint else logging.INFO
-    yield level, f"{place}: no image of {len(missing)} of the {class_num} classes: {data.listing(names)}{hint}"
+    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.listing(names)}{hint}"
 
 
-def _numbering(place: str, present: set[int]) -> str:
-    """What to do about labels that do not begin at 0."""
+def _suggest_relabel(key: str, present: set[int]) -> str:
+    """Return what to do about labels that do not start at 0."""
     if 0 in present:
         return ""
-    return f"; labels are {min(present)} to {max(present)}: where they should begin at 0, set {place}.relabel to true"
+    return f"; labels are {min(present)} to {max(present)}: if they should start at 0, set {key}.relabel to true"
 
 
 def require_two_classes(images: data.Dataset) -> None:
-    """
+    """Check that the training images belong to two classes or more.
+
     Raises:
-        DataError: all images that are to be learned are of one class.
+        DataError: all of them belong to the same class.
     """
     if images.labels.ndim == 2 or images.labels.min() != images.labels.max():
         return
     label = int(images.labels[0])
     name = repr(images.classes[label]) if images.classes else label
     raise DataError(
-        f"{TRAIN_DATA}: expected images of two classes or more, got {len(images)} of class {name} alone"
-        f"{_nested(images)}"
+        f"{TRAIN_DATA}: expected images of two classes or more, got {len(images)} of class {name} only"
+        f"{_suggest_subfolder(images)}"
     )
 
 
-def _nested(images: data.Dataset) -> str:
-    """'; if its folders ... are the classes, set image_root to ...' of a single class folder that has folders."""
+def _suggest_subfolder(images: data.Dataset) -> str:
+    """Return '; if its folders ... are the classes, set image_root to ...' for a single class folder with folders."""
     if not (isinstance(images, data.ImageFolder) and len(images.classes) == 1):
         return ""
     root = os.path.join(images.image_root, images.classes[0])
@@ -242,39 +236,40 @@ def _nested(images: data.Dataset) -> str:
     return f"; if its folders ({data.listing(inner)}) are the classes, set image_root to {root!r}" if inner else ""
 
 
-def class_labels(config: Section) -> dict[int, str]:
-    """Class names: those that the configuration gives, or those that training left beside the weights; else none.
+def read_class_labels(config: Config) -> dict[int, str]:
+    """Return the class names by index: those of `Infer.PostProcess`, or else `Global.class_names`; {} without both.
 
     Raises:
-        ConfigError: other names than the network has classes, or the training's names in another order.
+        ConfigError: not as many names as the network has classes, or the training's names in another order.
     """
-    chosen = settings(InferSection, config.get("Infer")).PostProcess or {}
-    count = class_count(config)
-    of_run = dict(enumerate(class_names(config) or []))
-    if chosen.get("label_list"):
-        names = chosen["label_list"]
+    section = config.Infer.PostProcess
+    count = class_count(config.Arch)
+    of_run = dict(enumerate(config.Global.class_names or ()))
+    if section and section.label_list:
+        names = section.label_list
         if len(names) != count:
             raise ConfigError(
-                f"Infer.PostProcess.label_list: expected {count} names, one a class (Arch.class_num), got {len(names)}"
+                f"Infer.PostProcess.label_list: expected {count} names, one per class (Arch.class_num), got"
+                f" {len(names)}"
             )
-        return _in_order("Infer.PostProcess.label_list", dict(enumerate(names)), of_run)
-    file = chosen.get("class_id_map_file")
-    if not file:
+        return _require_order("Infer.PostProcess.label_list", dict(enumerate(names)), of_run)
+    file = section.class_id_map_file if section else None
+    if not (section and file):
         return of_run
-    labels = data.read_labels(file, chosen.get("delimiter") or " ")
+    labels = data.read_labels(file, section.delimiter or " ")
     if of_run and (len(labels) != count or max(labels) >= count):
-        logger.info("%s names %d classes, not %d: the names are those of the training", file, len(labels), count)
+        logger.info("%s names %d classes, not %d: using the names of the training data", file, len(labels), count)
         return of_run
     if max(labels) >= count:
         raise ConfigError(
             f"Infer.PostProcess.class_id_map_file: expected names of {count} classes (Arch.class_num), got"
-            f" {file!r} with those of {max(labels) + 1}; name another file, or set it to null"
+            f" {file!r} with names of {max(labels) + 1}; set another file or null"
         )
-    return _in_order("Infer.PostProcess.class_id_map_file", labels, of_run)
+    return _require_order("Infer.PostProcess.class_id_map_file", labels, of_run)
 
 
-def _in_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> dict[int, str]:
-    """`labels`, where none of them is the name of another class of the training."""
+def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> dict[int, str]:
+    """Return `labels` unless one of them is the name of another class of the training."""
     known = data.normalized(list(of_run.values()))
     for (index, name), plain in zip(labels.items(), data.normalized(list(labels.values())), strict=True):
         if plain in known and known[index] != plain:
@@ -285,17 +280,24 @@ def _in_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> di
     return labels
 
 
-def _of_highest_label(images: data.Dataset) -> str:
+def _describe_highest_label(images: data.Dataset) -> str:
     if images.labels.ndim == 2:
-        return "an image has one value for each"
+        return "one value per label"
     return f"label {images.labels.max()} of {images.describe(int(images.labels.argmax()))}"
 
 
-def label_list(config: Section) -> list[str]:
-    """The name of each class, in order; a class without one is called by its index."""
-    labels = class_labels(config)
-    return [labels.get(index, str(index)) for index in range(class_count(config))]
+def list_labels(config: Config) -> list[str]:
+    """Return the name of each class, in order; the index for a class without a name."""
+    labels = read_class_labels(config)
+    return [labels.get(index, str(index)) for index in range(class_count(config.Arch))]
 
 
-def _with_class_num(config: Section, count: int) -> dict[str, Any]:
-    return {**config, "Arch": {**config["Arch"], "class_num": count}}
+def training_data(config: Config) -> DatasetConfig:
+    """Return the section `DataLoader.Train.dataset`.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    if config.DataLoader.Train is None:
+        raise ConfigError("DataLoader.Train: expected the training data, got nothing")
+    return config.DataLoader.Train.dataset

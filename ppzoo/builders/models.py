@@ -1,24 +1,23 @@
-"""Networks, and weights in them."""
+"""Build networks and load weights into them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import paddle
 
 from ppzoo import models, weights
-from ppzoo.builders.components import Section, named_options
-from ppzoo.config import ArchSection, DistillationSection, own_options, settings
+from ppzoo.builders.components import DISTILLATION, components
+from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
 from ppzoo.errors import ConfigError
 from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
-
-DISTILLATION = models.DistillationModel.__name__
 
 
 def create_model(
@@ -29,18 +28,19 @@ def create_model(
     features_only: bool = False,
     **kwargs: Any,
 ) -> Classifier | FeatureExtractor:
-    """The network called `name`.
+    """Build the network called `name`.
 
     Args:
-        pretrained: True loads the official weights, a path or URL those; a head of another `class_num` starts afresh.
+        pretrained: True loads the official weights, a path or URL those; a head for another `class_num` is initialized
+            from scratch.
         class_num: number of classes; the architecture's own by default (1000 for those of ImageNet).
-        features_only: answer a network whose output is the list of its feature maps.
+        features_only: return a network whose output is the list of its feature maps.
         kwargs: options of the architecture, such as `data_format` or `dropout_prob`.
 
     Raises:
-        UnknownNameError: there is no such architecture.
-        ConfigError: an option that it does not have.
-        WeightsError: weights that do not fit, or that do not exist.
+        UnknownNameError: the architecture does not exist.
+        ConfigError: an option that the architecture does not have.
+        WeightsError: the weights do not fit or do not exist.
     """
     options = kwargs if class_num is None else {"class_num": class_num, **kwargs}
     network = models.MODELS[name].build(**options)
@@ -50,7 +50,7 @@ def create_model(
 
 
 def load_weights(model: paddle.nn.Layer, source: Any, **options: Any) -> weights.LoadReport:
-    """`ppzoo.weights.load_weights`, whose error names the architecture to which the weights belong."""
+    """Load weights as `ppzoo.weights.load_weights` does; its errors name the architecture that the weights are for."""
     return weights.load_weights(model, source, candidates=models.shapes_near, **options)
 
 
@@ -64,105 +64,97 @@ def load_pretrained(
     part: str = "",
     new_head: bool = False,
 ) -> None:
-    """Load the official weights of `name` (True), or those of a path or URL, and say what was loaded.
+    """Load the official weights of `name` (True), or those of a path or URL, and log what was loaded.
 
-    `part` is what the names of the network's weights begin with where the source holds several networks; with
-    `new_head` the classifier head keeps the network's own values.
+    Args:
+        part: prefix of the names of the network's weights, if the source contains several networks.
+        new_head: do not load the classifier head.
     """
     if source is True:
         variant = models.MODELS[name]
         record = variant.ssld if ssld else variant.weights
         if record is None:
             kind = "SSLD weights" if ssld else "official weights"
-            raise ConfigError(f"Arch.pretrained: there are no {kind} of {name}; give a path or a URL")
+            raise ConfigError(f"Arch.pretrained: {name} has no {kind}; set a path or a URL")
         source = record.url
     skip = [f"{layer}.*" for layer in network.head_layers] if new_head else []
     logger.info("%s", load_weights(network, str(source), head=head, part=part, skip=skip))
 
 
 def build_model(
-    cfg: Section, *, pretrained: bool = True, new_head: bool = False
+    arch: NetworkConfig, *, pretrained: bool = True, new_head: bool = False
 ) -> Classifier | models.DistillationModel:
-    """The network of the section `Arch`, with the pretrained weights that it asks for unless `pretrained` is False.
+    """Build a network of `Arch`, with its pretrained weights unless `pretrained` is False.
 
-    With `new_head` all of these weights but the classifier head.
+    Args:
+        new_head: do not load the classifier head.
     """
-    if cfg["name"] == DISTILLATION:
-        return _distillation(cfg, pretrained)
-    arch = settings(ArchSection, cfg)
-    network = models.MODELS[arch.name].build(**own_options(ArchSection, cfg))
+    if isinstance(arch, DistillationConfig):
+        return _build_distillation(arch, pretrained)
+    classes = {} if arch.class_num is None else {"class_num": arch.class_num}
+    network = models.MODELS[arch.name].build(**arch.spec.options, **classes)
     if pretrained and arch.pretrained:
         load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld, new_head=new_head)
-    if arch.freeze:
-        _freeze(network, [] if arch.freeze is True else arch.freeze)
+    if isinstance(arch, ArchConfig) and arch.freeze:
+        _freeze(network, arch.freeze if isinstance(arch.freeze, tuple) else ())
     return network
 
 
-def _freeze(network: Classifier, patterns: list[str]) -> None:
+def _freeze(network: Classifier, patterns: Sequence[str]) -> None:
     try:
         network.freeze(*patterns)
     except ConfigError as error:
         raise ConfigError(*(f"Arch.{problem}" for problem in error.problems)) from error
     if all(parameter.stop_gradient for parameter in network.parameters()):
-        raise ConfigError(f"Arch.freeze: expected patterns that leave something to be trained, got {patterns}")
+        raise ConfigError(f"Arch.freeze: expected patterns that leave parameters to train, got {list(patterns)}")
 
 
-def _distillation(cfg: Section, pretrained: bool) -> models.DistillationModel:
-    section = settings(DistillationSection, cfg)
-    archs = members(cfg)
-    counts = {name: arch.get("class_num", models.MODELS[arch["name"]].class_num) for name, arch in archs.items()}
+def _build_distillation(arch: DistillationConfig, pretrained: bool) -> models.DistillationModel:
+    networks = arch.networks
+    counts = {name: class_count(network) for name, network in networks.items()}
     if len(set(counts.values())) > 1:
-        received = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ConfigError(f"Arch.models: expected networks of the same number of classes, got {received}")
-    sources = section.pretrained_list or [None] * len(archs)
-    frozen = section.freeze_params_list or [False] * len(archs)
-    networks: dict[str, Any] = {}
-    for (name, arch), source in zip(archs.items(), sources, strict=True):
-        networks[name] = build_model(arch if source is None else {**arch, "pretrained": source}, pretrained=pretrained)
+        got = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ConfigError(f"Arch.models: expected networks with the same number of classes, got {got}")
+    sources = arch.pretrained_list or (None,) * len(networks)
+    frozen = arch.freeze_params_list or (False,) * len(networks)
+    built: dict[str, Any] = {}
+    for (name, network), source in zip(networks.items(), sources, strict=True):
+        member = network if source is None else replace(network, pretrained=source)
+        built[name] = build_model(member, pretrained=pretrained)
     return models.DistillationModel(
-        networks,
-        frozen=[name for name, is_frozen in zip(archs, frozen, strict=True) if is_frozen],
-        answering=section.infer_model_name,
+        built,
+        frozen=[name for name, is_frozen in zip(networks, frozen, strict=True) if is_frozen],
+        answering=arch.infer_model_name,
     )
 
 
-def members(arch: Section) -> dict[str, Section]:
-    """The sections of the networks of a `DistillationModel`, by name."""
-    shared = {"class_num": arch["class_num"]} if arch.get("class_num") else {}
-    return {name: {**shared, **section} for item in arch["models"] for name, section in item.items()}
+def networks_in_losses(config: Config, split: Literal["Train", "Eval"]) -> set[str]:
+    """Return the names of the networks of a distillation that the losses and metrics of a split use."""
+    loss, metric = (
+        (config.Loss.Train, config.Metric.Train) if split == "Train" else (config.Loss.Eval, config.Metric.Eval)
+    )
+    known = components("loss", "metric")
+    used = [("loss", term.spec) for term in loss or ()] + [("metric", spec) for spec in metric or ()]
+    return {
+        str(name)
+        for kind, spec in used
+        for key in known[kind][spec.name].network_options
+        if key in spec.options
+        for name in np.ravel(spec.options[key])
+    }
 
 
-def inference_arch(arch: Section) -> Section:
-    """The section of the network that answers in the end: of a distillation one of its networks, else `arch`."""
-    return members(arch)[settings(DistillationSection, arch).infer_model_name] if arch["name"] == DISTILLATION else arch
+def describe_arch(arch: ArchConfig) -> str:
+    """Return the name of the network for logs and checkpoints."""
+    if not isinstance(arch, DistillationConfig):
+        return arch.name
+    return f"{DISTILLATION} of " + ", ".join(f"{name} {network.name}" for name, network in arch.networks.items())
 
 
-def inference_model_name(arch: Section) -> str:
-    """What the names of that network's weights begin with in a checkpoint of the whole."""
-    return f"{settings(DistillationSection, arch).infer_model_name}." if arch["name"] == DISTILLATION else ""
-
-
-def networks_in_losses(config: Section, split: str) -> set[str]:
-    """The names of the networks of a distillation that the losses and metrics of "Train" or "Eval" are about."""
-    names: set[str] = set()
-    for section in ("Loss", "Metric"):
-        for _, options in named_options((config.get(section) or {}).get(split) or []):
-            named = [(options or {}).get(key, []) for key in ("model_key", "model_names", "model_name_pairs")]
-            names.update(str(name) for value in named for name in np.ravel(value))
-    return names
-
-
-def describe_arch(arch: Section) -> str:
-    """What the log and a checkpoint call the network."""
-    if arch["name"] != DISTILLATION:
-        return arch["name"]
-    return f"{DISTILLATION} of " + ", ".join(f"{name} {section['name']}" for name, section in members(arch).items())
-
-
-def class_count(config: Section) -> int:
-    """The number of classes of a configuration's network."""
-    arch = inference_arch(config["Arch"])
-    return arch.get("class_num", models.MODELS[arch["name"]].class_num)
+def class_count(network: NetworkConfig) -> int:
+    """Return the number of classes of a network; of a distillation, that of the network used after training."""
+    network = network.deployed if isinstance(network, ArchConfig) else network
+    return models.MODELS[network.name].class_num if network.class_num is None else network.class_num
 
 
 def try_forward(
@@ -172,31 +164,31 @@ def try_forward(
     path: str = "transforms",
     describe: Callable[[int], str] = in_batch,
 ) -> Any:
-    """The output of the network called `name` for a few images, N x C x H x W, before much depends on it.
+    """Return the output of the network called `name` for a few images, N x C x H x W.
 
     Args:
-        path: what of the configuration makes the images, for messages.
-        describe: what errors call image number i.
+        path: key of the transforms or data that produced the images, for messages.
+        describe: index of an image in the batch -> its name in errors.
 
     Raises:
-        ConfigError: it cannot take images of that shape or type, or they hold values that are not finite.
-        TrainingError: its output for finite images is not finite.
+        ConfigError: the network cannot take images of that shape or type, or they have values that are not finite.
+        TrainingError: the output for finite images is not finite.
     """
     was_training = network.training
     network.eval()
     try:
         with paddle.no_grad():
             output = network(images)
-    except (ValueError, RuntimeError) as error:  # what PaddlePaddle's operators raise of tensors that do not fit
-        native = " x ".join(map(str, models.MODELS[name].image_shape))
-        received = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
+    except (ValueError, RuntimeError) as error:  # PaddlePaddle's operators raise these for shapes that do not fit
+        usual = " x ".join(map(str, models.MODELS[name].image_shape))
+        got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
-            f"{path}: expected images that {name} can take (natively {native} float32), got {received}"
+            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}"
         ) from error
     finally:
         if was_training:
             network.train()
     if not bool(paddle.isfinite(images.astype("float32")).all()):
-        raise ConfigError(f"{path}: expected images of finite values, got infinity or NaN; check NormalizeImage")
+        raise ConfigError(f"{path}: expected finite pixel values, got infinity or NaN; check NormalizeImage")
     require_finite(output, describe)
     return output

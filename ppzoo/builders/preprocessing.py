@@ -1,7 +1,7 @@
-"""Whether inference preprocesses images as the evaluation does, whose accuracy it would not reach otherwise.
+"""Apply transforms to generated images: the shape that they produce, and whether inference preprocesses as evaluation.
 
-Both lists of transforms are tried on two images of noise, so that what is written differently and does the same is no
-difference: defaults that are spelled out, or another place of `ToCHWImage`.
+Two lists of transforms are compared by their results, so that lists that are written differently and do the same are
+equal: explicit defaults, or another position of `ToCHWImage`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppzoo import data
-from ppzoo.builders.components import Section, make, named_options
-from ppzoo.errors import DataError
+from ppzoo.builders.components import build_transforms, make
+from ppzoo.config import ComponentSpec, Config
+from ppzoo.errors import ConfigError, DataError
 
 logger = logging.getLogger("ppzoo")
 
 EVAL, INFER = "DataLoader.Eval.dataset.transform_ops", "Infer.transforms"
-TRIED = ((600, 800), (800, 600))
-TOLERANCE = 1e-3  # of the largest value; half precision rounds by half of that
+TRIAL_SIZES = (1024, 1280), (1280, 1024)  # height x width; larger than usual outputs
+TOLERANCE = 1e-3  # relative to the largest value; half precision rounds by half of that
 
 
 class Step(NamedTuple):
@@ -30,108 +31,144 @@ class Step(NamedTuple):
 
     Attributes:
         place: its index in the list.
-        results: what the list has made of each image so far, or the error.
+        results: each trial image after this transform, or the error.
     """
 
     place: int
-    name: str
-    options: Section
+    spec: ComponentSpec
     results: list[np.ndarray | str]
 
 
-def warn_of_preprocessing(config: Section) -> None:
-    """Log the first step in which inference preprocesses images otherwise than the evaluation."""
-    text = preprocessing_difference(config)
+def make_trial_images(channels: int = 3) -> list[np.ndarray]:
+    """Return a landscape and a portrait image of noise, H x W x `channels` uint8."""
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (*size, channels), dtype=np.uint8) for size in TRIAL_SIZES]
+
+
+def measure_image_shape(ops: Sequence[ComponentSpec], channels: int, path: str) -> list[int | None]:
+    """Return channels, height and width of the images that transforms produce; None where a size depends on the image.
+
+    Args:
+        channels: channels of the images before the transforms.
+        path: key of `ops` in the configuration, for messages.
+
+    Raises:
+        ConfigError: the transforms cannot be applied to images.
+    """
+    apply, shapes = build_transforms(ops), []
+    for image in make_trial_images(channels):
+        try:
+            result = apply(image, np.random.default_rng(0))
+        except DataError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        shapes.append(result.shape if apply.channel_first else (result.shape[2], *result.shape[:2]))
+    return [one if one == other else None for one, other in zip(*shapes, strict=True)]
+
+
+def require_image_shape(ops: Sequence[ComponentSpec], expected: Sequence[int]) -> None:
+    """Check that `Infer.transforms` produce images of the shape of the exported network's input.
+
+    Raises:
+        ConfigError: they produce another shape.
+    """
+    measured = measure_image_shape(ops, channels=3, path="Infer.transforms")
+    if list(measured) != list(expected):
+        got = ", ".join("any" if size is None else str(size) for size in measured)
+        raise ConfigError(f"Infer.transforms: expected images of Global.image_shape {list(expected)}, got [{got}]")
+
+
+def warn_of_preprocessing(config: Config) -> None:
+    """Log the first step in which the preprocessing of inference differs from that of evaluation."""
+    text = find_preprocessing_difference(config)
     if text:
         logger.warning(text)
 
 
-def preprocessing_difference(config: Section) -> str | None:
-    """What `warn_of_preprocessing` logs; None where there is no difference, or only one of the two lists."""
-    split = (config.get("DataLoader") or {}).get("Eval") or {}
-    evaluation, inference = split.get("dataset", {}).get("transform_ops"), (config.get("Infer") or {}).get("transforms")
+def find_preprocessing_difference(config: Config) -> str | None:
+    """Return what `warn_of_preprocessing` logs; None if there is no difference, or only one of the two lists."""
+    split = config.DataLoader.Eval
+    evaluation, inference = split.dataset.transforms if split else (), config.Infer.transforms
     if not evaluation or not inference:
         return None
-    decodings = [op for op in (*evaluation[:1], *inference[:1]) if "DecodeImage" in op]
-    expected, received = _steps(evaluation, decodings), _steps(inference, decodings)
-    if expected and received and all(map(_alike, expected[-1].results, received[-1].results)):
+    decodings = [spec for spec in (evaluation[0], inference[0]) if spec.name == "DecodeImage"]
+    expected, got = _apply_steps(evaluation, decodings), _apply_steps(inference, decodings)
+    if expected and got and all(map(_is_alike, expected[-1].results, got[-1].results)):
         return None
-    for one, other in zip_longest(expected, received):
-        if one is None or other is None or not _does_the_same(one, other):
-            return _text(one, other, len(evaluation), len(inference))
+    for one, other in zip_longest(expected, got):
+        if one is None or other is None or not _is_equivalent(one, other):
+            return _describe_difference(one, other, len(evaluation), len(inference))
     return None
 
 
-def _steps(ops: Sequence[Section], decodings: Sequence[Section]) -> list[Step]:
-    """The steps of a list, but for its transpositions and decoding.
+def _apply_steps(ops: Sequence[ComponentSpec], decodings: Sequence[ComponentSpec]) -> list[Step]:
+    """Return the steps of a list without its transpositions and, if only one of the lists decodes, its decoding.
 
     Args:
-        decodings: that of the other list decodes where this one has none, since its images are decoded already.
+        decodings: the decoding of the other list is applied if this list has none.
     """
-    own = bool(ops) and "DecodeImage" in ops[0]
-    random = np.random.default_rng(0)
-    images: list[Any] = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in TRIED]
-    for name, options in named_options(decodings[:1]) if not own else ():
-        images = [_apply(name, options, image) for image in images]
+    has_decoding = bool(ops) and ops[0].name == "DecodeImage"
+    images: list[Any] = list(make_trial_images())
+    for spec in decodings[:1] if not has_decoding else ():
+        images = [_apply(spec, image) for image in images]
     steps: list[Step] = []
-    for place, (name, options) in enumerate(named_options(ops)):
-        images = [_apply(name, options, image) for image in images]
+    for place, spec in enumerate(ops):
+        images = [_apply(spec, image) for image in images]
         results = [image if isinstance(image, str) else _channels_last(image) for image in images]
-        if name == "ToCHWImage" and steps:
+        if spec.name == "ToCHWImage" and steps:
             steps[-1] = steps[-1]._replace(results=results)
-        elif name != "ToCHWImage" and (name != "DecodeImage" or len(decodings) == 2):
-            steps.append(Step(place, name, options or {}, results))
+        elif spec.name != "ToCHWImage" and (spec.name != "DecodeImage" or len(decodings) == 2):
+            steps.append(Step(place, spec, results))
     return steps
 
 
-def _apply(name: str, options: Section | None, image: np.ndarray | str) -> np.ndarray | str:
+def _apply(spec: ComponentSpec, image: np.ndarray | str) -> np.ndarray | str:
     if isinstance(image, str):
         return image
     try:
-        return make(data.TRANSFORMS, name, options)(image, np.random.default_rng(0))
+        return make(data.TRANSFORMS, spec)(image, np.random.default_rng(0))
     except DataError as error:
-        return f"{name}: {error}"
+        return f"{spec.name}: {error}"
 
 
 def _channels_last(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] <= 4 else image.transpose(1, 2, 0)
 
 
-def _does_the_same(one: Step, other: Step) -> bool:
-    """Whether the images are alike so far; where they were no images for the lists, what is written decides."""
+def _is_equivalent(one: Step, other: Step) -> bool:
+    """Return whether the images are alike after two steps; if the steps failed, whether their options are equal."""
     if all(isinstance(result, str) for result in (*one.results, *other.results)):
-        return one.name == other.name and _all_options(one) == _all_options(other)
-    return all(map(_alike, one.results, other.results))
+        return one.spec.name == other.spec.name and _all_options(one.spec) == _all_options(other.spec)
+    return all(map(_is_alike, one.results, other.results))
 
 
-def _alike(one: np.ndarray | str, other: np.ndarray | str) -> bool:
+def _is_alike(one: np.ndarray | str, other: np.ndarray | str) -> bool:
     if isinstance(one, str) or isinstance(other, str) or one.shape != other.shape:
         return False
     one, other = one.astype(np.float32), other.astype(np.float32)
     return bool(np.abs(one - other).max() <= TOLERANCE * np.abs(one).max())
 
 
-def _text(one: Step | None, other: Step | None, count: int, other_count: int) -> str:
-    expected, received = _description(one, other), _description(other, one)
+def _describe_difference(one: Step | None, other: Step | None, count: int, other_count: int) -> str:
+    expected, got = _describe_step(one, other), _describe_step(other, one)
     places = [step.place if step else end for step, end in ((one, count), (other, other_count))]
     return (
-        f"{INFER}.{places[1]}: expected {expected}, as {EVAL}.{places[0]} has it, got {received}: images are"
-        " preprocessed otherwise than in the evaluation, whose accuracy predictions will not reach"
+        f"{INFER}.{places[1]}: expected {expected}, as in {EVAL}.{places[0]}, got {got}: images are preprocessed"
+        " differently than in evaluation, so predictions will be less accurate"
     )
 
 
-def _description(step: Step | None, other: Step | None) -> str:
-    """A step with the options in which it differs from another of its name, or with all that it gives."""
+def _describe_step(step: Step | None, other: Step | None) -> str:
+    """Return a step with the options in which it differs from another of its name, or with all that are given."""
     if step is None:
         return "no further step"
-    options = dict(step.options)
-    if other is not None and other.name == step.name:
-        mine, theirs = _all_options(step), _all_options(other)
+    options = dict(step.spec.options)
+    if other is not None and other.spec.name == step.spec.name:
+        mine, theirs = _all_options(step.spec), _all_options(other.spec)
         options = {key: value for key, value in mine.items() if value != theirs[key]} or options
-    return f"{step.name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
+    return f"{step.spec.name}({', '.join(f'{key}={value!r}' for key, value in options.items())})"
 
 
-def _all_options(step: Step) -> dict[str, Any]:
-    bound = inspect.signature(data.TRANSFORMS[step.name]).bind(**step.options)
+def _all_options(spec: ComponentSpec) -> dict[str, Any]:
+    bound = inspect.signature(data.TRANSFORMS[spec.name]).bind(**spec.options)
     bound.apply_defaults()
     return dict(bound.arguments)

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ppzoo import config as configuration
 from ppzoo import data, models, weights
 from ppzoo.builders.dry_run import read_config
+from ppzoo.config import Config
 from ppzoo.errors import ConfigError, DataError, OutputError, UnknownNameError, WeightsError
 from ppzoo.files import local_path, make_folder, write_atomically
 
@@ -67,7 +68,7 @@ class Photos(NamedTuple):
     class_num: int
 
 
-def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: ExitStack) -> Any:
+def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: ExitStack) -> Config:
     """Return the configuration that trains `arch` on the images of `source`, changed by `overrides`.
 
     Everything is checked before the split is written and official weights are fetched.
@@ -94,13 +95,13 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     return read_config(recipe, overrides, "train")
 
 
-def _output_dir(config: Any) -> Path:
-    return local_path(config["Global"]["output_dir"], "Global.output_dir")
+def _output_dir(config: Config) -> Path:
+    return local_path(config.Global.output_dir, "Global.output_dir")
 
 
-def _weights(config: Any) -> tuple[bool | str | None, str | None]:
+def _weights(config: Config) -> tuple[bool | str | None, str | None]:
     """Return `Arch.pretrained`, which is None unless an override sets it, and `Global.pretrained_model`."""
-    return config["Arch"]["pretrained"], config["Global"].get("pretrained_model")
+    return config.Arch.pretrained, config.Global.pretrained_model
 
 
 def photo_recipe(
@@ -205,7 +206,7 @@ def find_photos(source: str) -> Photos:
     elif not os.path.isdir(path):
         raise ConfigError(
             f"--data: expected a folder of images or a list file, got {source!r}, which does not exist"
-            f"{configuration.nearest(path, suffix=None)}"
+            f"{configuration.suggest_path(path, suffix=None)}"
         )
     elif os.path.isfile(path / data.TRAIN_LIST):
         train, evaluation = _lists(path, path / data.TRAIN_LIST)

@@ -1,7 +1,7 @@
-"""Going on where numbers went wrong: from the last checkpoint, with another shuffle and a smaller learning rate.
+"""Roll back after NaN or infinity: resume from the last checkpoint with another shuffle and a smaller learning rate.
 
-A rollback is what a restart of the program would be, so that all that restarts promise holds: everything is built
-anew and restored, and the number of rollbacks, which decides shuffle and rate, is in the checkpoints from then on.
+A rollback does the same as a restart of the program: everything is built again and restored. The number of rollbacks,
+which determines shuffle and rate, is stored in the checkpoints.
 """
 
 from __future__ import annotations
@@ -10,48 +10,48 @@ import logging
 from pathlib import Path
 
 from ppzoo import engine
-from ppzoo.builders.components import Section
-from ppzoo.builders.regime import DAMPING
+from ppzoo.builders.resuming import ROLLBACK_FACTOR
 from ppzoo.builders.training import build_trainer
-from ppzoo.config import Configuration, settings
+from ppzoo.config import Config
 from ppzoo.errors import NotFiniteError
 
 logger = logging.getLogger("ppzoo")
 
-MOST = 3
+MAX_ROLLBACKS = 3
 
 
 def fit_with_rollback(
-    config: Section,
+    config: Config,
     folder: Path,
     trainer: engine.Trainer,
     resume: str | None = None,
     processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
 ) -> None:
-    """Train to the end of the plan.
+    """Train until the plan is complete, rolling back if `Global.on_nan` is "rollback".
 
     Args:
-        folder, trainer: what `training` made of the other arguments.
+        folder, trainer: the result of `build_trainer` for the other arguments.
 
     Raises:
-        NotFiniteError: a loss or gradients are not finite, and `Global.on_nan` is "raise", or it happened too often.
+        NotFiniteError: a loss or gradients are not finite, and `Global.on_nan` is "raise" or the maximum number of
+            rollbacks is reached.
     """
-    rolls_back = settings(Configuration, config).Global.on_nan == "rollback"
+    rolls_back = config.Global.on_nan == "rollback"
     while True:
         try:
             trainer.fit()
             return
         except NotFiniteError as error:
             rollbacks = trainer.state.progress.rollbacks + 1
-            if not rolls_back or rollbacks > MOST:
+            if not rolls_back or rollbacks > MAX_ROLLBACKS:
                 raise
             reason = str(error)
-        saved = any(isinstance(watcher, engine.CheckpointSaver) and watcher.saved for watcher in trainer.callbacks)
+        saved = any(isinstance(callback, engine.CheckpointSaver) and callback.saved for callback in trainer.callbacks)
         resume = str(folder / "latest") if processes.share(saved) else resume
         del trainer
         folder, trainer = build_trainer(config, resume, processes, rollbacks)
         logger.warning(
-            "%s; rolled back to epoch %d, step %d (%d of %d): other shuffle, learning rate times %g",
-            *(reason, trainer.state.progress.epoch + 1, trainer.state.progress.step, rollbacks, MOST),
-            DAMPING**rollbacks,
+            "%s; rolled back to epoch %d, step %d (%d of %d): new shuffle, learning rate x %g",
+            *(reason, trainer.state.progress.epoch + 1, trainer.state.progress.step, rollbacks, MAX_ROLLBACKS),
+            ROLLBACK_FACTOR**rollbacks,
         )

@@ -1,7 +1,7 @@
-"""Weights as `.safetensors` that say all there is to know: architecture, classes, preprocessing.
+"""Export weights as `.safetensors` with everything that inference needs: architecture, classes, preprocessing.
 
-The metadata entries are `architecture`, and `configuration`: the sections `Arch` and `Infer` as JSON, label names
-included, from which a configuration to ask about images is made again.
+The metadata entries are `architecture`, and `configuration`: the sections `Arch` and `Infer` as JSON, with the class
+names, from which a configuration for inference is restored.
 """
 
 from __future__ import annotations
@@ -9,72 +9,79 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ppzoo import config as configuration
 from ppzoo import deploy, weights
-from ppzoo.builders.class_names import with_classes_of_run
-from ppzoo.builders.components import Section, components
-from ppzoo.builders.models import inference_arch
-from ppzoo.builders.parts import image_shape
-from ppzoo.builders.preprocessing import warn_of_preprocessing
-from ppzoo.builders.use import exported_postprocess, inference_network, is_multi_label
-from ppzoo.config import Configuration, settings
+from ppzoo.builders.class_names import add_classes_of_run
+from ppzoo.builders.components import components
+from ppzoo.builders.export import describe_postprocess
+from ppzoo.builders.inference import load_inference_network
+from ppzoo.builders.preprocessing import measure_image_shape, warn_of_preprocessing
+from ppzoo.config import Config, to_plain
 from ppzoo.errors import ConfigError, OutputError, WeightsError
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier
 
 ENTRY = "configuration"
+NOT_EXPORTED = ("pretrained", "use_ssld")  # keys of Arch
 
 
-def export_weights(config: Section) -> Path:
-    """Write the trained network's weights into `Global.save_inference_dir` and return the file.
+def export_weights(config: Config) -> Path:
+    """Write the trained network's weights to `Global.save_inference_dir` and return the file.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
-    config = with_classes_of_run(config)
+    config = add_classes_of_run(config)
     warn_of_preprocessing(config)
-    network = inference_network(config)
+    network = load_inference_network(config)
     _require_finite_outputs(config, network)
-    arch = {
-        key: value for key, value in inference_arch(config["Arch"]).items() if key not in ("pretrained", "use_ssld")
-    }
-    name = arch["name"]
-    infer = {key: value for key, value in (config.get("Infer") or {}).items() if key != "infer_imgs"}
-    ((answer, options),) = exported_postprocess(config).items()
-    run = {"use_multilabel": True} if is_multi_label(config) else {}
-    text = json.dumps({"Global": run, "Arch": arch, "Infer": {**infer, "PostProcess": {"name": answer, **options}}})
-    folder = local_path(settings(Configuration, config).Global.save_inference_dir, "Global.save_inference_dir")
+    name = config.Arch.deployed.name
+    folder = local_path(config.Global.save_inference_dir, "Global.save_inference_dir")
     file = folder / f"{name}.safetensors"
     arrays = {key: value.numpy() for key, value in network.state_dict().items()}
     try:
-        weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: text})
+        weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: _describe_config(config)})
     except OSError as error:
         raise OutputError(file, error) from error
     return file
 
 
-def _require_finite_outputs(config: Section, network: Classifier) -> None:
-    """Let the network look at an image, where its shape is known.
+def _describe_config(config: Config) -> str:
+    """Return what inference needs of the configuration, as JSON."""
+    arch, infer = to_plain(config.Arch.deployed) or {}, to_plain(config.Infer) or {}
+    ((name, options),) = describe_postprocess(config).items()
+    return json.dumps(
+        {
+            "Global": {"use_multilabel": True} if config.Global.use_multilabel else {},
+            "Arch": {key: value for key, value in arch.items() if key not in NOT_EXPORTED},
+            "Infer": {
+                **{key: value for key, value in infer.items() if key != "infer_imgs"},
+                "PostProcess": {"name": name, **options},
+            },
+        }
+    )
+
+
+def _require_finite_outputs(config: Config, network: Classifier) -> None:
+    """Compute the outputs for a random image, if the shape of images is known.
 
     Raises:
         TrainingError: the output is not finite.
     """
-    shape = settings(Configuration, config).Global.image_shape
-    if image_shape((config.get("Infer") or {}).get("transforms") or [], 3, "Infer.transforms") == list(shape):
+    shape = list(config.Global.image_shape)
+    if measure_image_shape(config.Infer.transforms or (), 3, "Infer.transforms") == shape:
         image = np.random.default_rng(0).standard_normal((1, *shape), dtype=np.float32)
         network.eval()
         deploy.probabilities(deploy.Probabilities(network), image, "a random image".format)
 
 
-def config_of_weights(path: str, images: Sequence[str], device: str) -> dict[str, Any]:
-    """A configuration that asks the network of a file of `export_weights` about images.
+def config_of_weights(path: str, images: Sequence[str], device: str) -> Config:
+    """Return a configuration that predicts images with the network of a file that `export_weights` wrote.
 
     Raises:
-        WeightsError: the file does not say what it holds, or says it wrongly.
+        WeightsError: the file has no configuration, or a damaged one.
     """
     text = weights.read(path).metadata.get(ENTRY)
     if text is None:
@@ -83,15 +90,15 @@ def config_of_weights(path: str, images: Sequence[str], device: str) -> dict[str
             " preprocessing; use -c CONFIG -o Global.pretrained_model=FILE"
         )
     try:
-        said = json.loads(text)
-        config = {
-            "Global": {**said.get("Global", {}), "device": device, "pretrained_model": path},
-            "Arch": dict(said["Arch"]),
-            "Infer": {**said["Infer"], "infer_imgs": list(images)},
+        content = json.loads(text)
+        raw = {
+            "Global": {**content.get("Global", {}), "device": device, "pretrained_model": path},
+            "Arch": dict(content["Arch"]),
+            "Infer": {**content["Infer"], "infer_imgs": list(images)},
         }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: the metadata {ENTRY!r} is damaged") from error
-    problems = configuration.check(config, components(), "infer")
-    if problems:
-        raise ConfigError(*(f"{path}: {problem}" for problem in problems))
-    return config
+    try:
+        return Config.parse(raw, components(), "infer")
+    except ConfigError as error:
+        raise ConfigError(*(f"{path}: {problem}" for problem in error.problems)) from error

@@ -1,117 +1,118 @@
-"""Test-time augmentation from the section `TTA`: the views of an image, as lists of transforms."""
+"""Test-time augmentation: the views of an image as lists of transforms, and evaluation over views."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ppzoo import data, deploy, engine
-from ppzoo.builders.components import Section
+from ppzoo.builders.components import build_loss, build_metrics
+from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.models import class_count
-from ppzoo.builders.parts import build_loader, build_loss, build_metrics, first_samples
-from ppzoo.config import Configuration, TtaSection, settings
+from ppzoo.config import ComponentSpec, Config, SplitConfig, TtaConfig
 from ppzoo.errors import ConfigError
 
 logger = logging.getLogger("ppzoo")
 
-Ops = Sequence[Section]
-SIZES = {"size", "resize_short"}
+Ops = Sequence[ComponentSpec]
+SIZE_OPTIONS = {"size", "resize_short"}
 
 
-def tta(config: Section) -> TtaSection | None:
-    """What the section `TTA` asks for; None where it is missing or asks for nothing."""
-    section = settings(Configuration, config).TTA
-    return section if section and (section.flip or section.ten_crop or section.sizes) else None
+def enabled_tta(config: Config) -> TtaConfig | None:
+    """Return the section `TTA`; None if it is missing or requests a single view."""
+    return config.TTA if config.TTA and config.TTA.is_enabled else None
 
 
-def views(ops: Ops, section: TtaSection | None, path: str) -> list[Ops]:
-    """The lists of transforms that make the views of an image, mirror images left out.
+def make_views(ops: Ops, section: TtaConfig | None, path: str) -> list[Ops]:
+    """Return the lists of transforms that make the views of an image, without mirror images.
 
     Args:
-        path: where `ops` are in the configuration, for messages.
+        path: key of `ops` in the configuration, for messages.
 
     Raises:
-        ConfigError: the views that are asked for cannot be made by changing `ops`.
+        ConfigError: the views cannot be made by changing `ops`.
     """
     if section is None:
         return [ops]
-    sized = [_resized(ops, size, path) for size in section.sizes] if section.sizes else [ops]
+    resized = [_resize(ops, size, path) for size in section.sizes] if section.sizes else [ops]
     if not section.ten_crop:
-        return sized
-    if not any("CropImage" in op for op in ops):
-        raise ConfigError(f"TTA.ten_crop: expected CropImage among {path}, in whose place the corners are cut out")
-    return [view for one in sized for view in (one, *(_cornered(one, corner) for corner in data.CORNERS))]
+        return resized
+    if not any(spec.name == "CropImage" for spec in ops):
+        raise ConfigError(f"TTA.ten_crop: expected CropImage in {path}, which the corner crops replace")
+    return [view for one in resized for view in (one, *(_crop_corner(one, corner) for corner in data.CORNERS))]
 
 
-def mirrors(section: TtaSection | None) -> bool:
-    """Whether each view is looked at mirrored, too."""
-    return section is not None and (section.flip or section.ten_crop)
-
-
-def describe_views(section: TtaSection, count: int) -> str:
-    """What the log says of `count` views, mirror images left out."""
+def describe_views(section: TtaConfig, count: int) -> str:
+    """Return "4 views of each image (flip, sizes 224, 256)" for `count` views without mirror images."""
     parts = ["ten-crop"] if section.ten_crop else ["flip"] if section.flip else []
     parts += [f"sizes {', '.join(map(str, section.sizes))}"] if section.sizes else []
-    return f"{count * (2 if mirrors(section) else 1)} views of each image ({', '.join(parts)})"
+    return f"{count * (2 if section.mirrors else 1)} views of each image ({', '.join(parts)})"
 
 
 def evaluate_views(
-    config: Section, network: Any, section: TtaSection, processes: engine.ProcessGroup
+    config: Config, split: SplitConfig, network: Any, section: TtaConfig, processes: engine.ProcessGroup
 ) -> dict[str, float]:
-    """The figures of averaged probabilities on the data of `DataLoader.Eval`."""
-    sections = settings(Configuration, config)
-    split = copy.deepcopy(config["DataLoader"]["Eval"])
-    lists = views(split["dataset"].get("transform_ops") or [], section, "DataLoader.Eval.dataset.transform_ops")
-    reading = dict(split.get("loader") or {})
-    reading["num_workers"] = math.ceil(reading.get("num_workers", 0) / len(lists))
+    """Return the metrics of the mean probabilities over views, on the data of `DataLoader.Eval`."""
+    lists = make_views(split.dataset.transforms, section, "DataLoader.Eval.dataset.transform_ops")
+    workers = math.ceil(split.loader.num_workers / len(lists))
     loaders = [
         build_loader(
-            {**split, "dataset": {**split["dataset"], "transform_ops": ops}, "loader": reading},
-            class_num=class_count(config),
+            replace(
+                split,
+                dataset=replace(split.dataset, transform_ops=tuple(ops)),
+                loader=replace(split.loader, num_workers=workers),
+            ),
+            class_num=class_count(config.Arch),
             seed=0,
             training=False,
             processes=processes,
-            classes=sections.Global.class_names,
+            classes=config.Global.class_names,
         )
         for ops in lists
     ]
-    for one in loaders:
-        deploy.plan_export(network, len(one.samples), first_samples(one).images)
+    for loader in loaders:
+        deploy.plan_export(network, len(loader.samples), read_first_batch(loader).images)
     logger.info("with test-time augmentation: %s", describe_views(section, len(lists)))
-    multi_label = sections.Global.use_multilabel
-    average = engine.TtaModel(network, mirror=mirrors(section), multi_label=multi_label)
-    batches = engine.zip_views(one.epoch(0) for one in loaders)
-    criterion, figures = build_loss(sections.Loss.Eval or []), build_metrics(sections.Metric.Eval or [])
-    return engine.evaluate(average, batches, criterion, figures, processes, loaders[0].samples.dataset.describe)
+    model = engine.TtaModel(network, mirror=section.mirrors, multi_label=config.Global.use_multilabel)
+    batches = engine.zip_views(loader.epoch(0) for loader in loaders)
+    loss, metrics = build_loss(config.Loss.Eval or ()), build_metrics(config.Metric.Eval or ())
+    return engine.evaluate(model, batches, loss, metrics, processes, loaders[0].samples.dataset.describe)
 
 
-def _resized(ops: Ops, size: int, path: str) -> Ops:
-    """`ops` for images of `size` pixels: the last crop or resize makes them, what comes before grows in proportion."""
-    last = next((op["CropImage"] for op in ops if "CropImage" in op), None)
-    last = last or next((op["ResizeImage"] for op in ops if "size" in (op.get("ResizeImage") or {})), None)
-    if last is None:
-        raise ConfigError(f"TTA.sizes: expected CropImage, or ResizeImage with size, among {path}")
-    native = last["size"] if isinstance(last["size"], int) else min(last["size"])
-    return [_scaled(op, size / native) for op in ops]
+def _resize(ops: Ops, size: int, path: str) -> Ops:
+    """Return transforms for images of `size` pixels: the sizes of all crops and resizes are scaled in proportion."""
+    usual = next((spec.options["size"] for spec in ops if spec.name == "CropImage"), None)
+    usual = usual or next((spec.options["size"] for spec in ops if _has_size(spec)), None)
+    if usual is None:
+        raise ConfigError(f"TTA.sizes: expected CropImage, or ResizeImage with size, in {path}")
+    factor = size / (usual if isinstance(usual, int) else min(usual))
+    return [_scale_sizes(spec, factor) for spec in ops]
 
 
-def _scaled(op: Section, factor: float) -> Section:
-    ((name, options),) = op.items()
-    if name not in ("CropImage", "ResizeImage"):
-        return op
-    return {name: {key: _times(value, factor) if key in SIZES else value for key, value in options.items()}}
+def _has_size(spec: ComponentSpec) -> bool:
+    return spec.name == "ResizeImage" and bool(spec.options.get("size"))
 
 
-def _times(value: Any, factor: float) -> Any:
+def _scale_sizes(spec: ComponentSpec, factor: float) -> ComponentSpec:
+    if spec.name not in ("CropImage", "ResizeImage"):
+        return spec
+    scaled = {key: _multiply_size(value, factor) for key, value in spec.options.items() if key in SIZE_OPTIONS}
+    return replace(spec, options={**spec.options, **scaled})
+
+
+def _multiply_size(value: Any, factor: float) -> Any:
     if isinstance(value, list):
-        return [_times(item, factor) for item in value]
+        return [_multiply_size(item, factor) for item in value]
     return value and round(value * factor)
 
 
-def _cornered(ops: Ops, corner: str) -> Ops:
+def _crop_corner(ops: Ops, corner: str) -> Ops:
     return [
-        {"CropCorner": {"size": op["CropImage"]["size"], "corner": corner}} if "CropImage" in op else op for op in ops
+        ComponentSpec("CropCorner", {"size": spec.options["size"], "corner": corner})
+        if spec.name == "CropImage"
+        else spec
+        for spec in ops
     ]

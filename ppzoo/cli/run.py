@@ -111,7 +111,7 @@ def _predictions(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, A
     else:
         config = builders.read_config(*config_and_overrides(options, folder), "infer")
         if images:  # not as an override, since the names of files need not be YAML
-            config = {**config, "Infer": {**(config.get("Infer") or {}), "infer_imgs": images}}
+            config = config.with_images(images)
     for file, prediction in builders.predict(config):
         yield str(file), prediction
 

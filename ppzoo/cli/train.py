@@ -6,13 +6,16 @@ import argparse
 import logging
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import add_command, add_config_arguments, overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user, weights_of_run
 from ppzoo.native import process
+
+if TYPE_CHECKING:
+    from ppzoo.config import Config
 
 
 def add_commands(commands) -> None:
@@ -68,11 +71,11 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise ConfigError(f"train: expected {missing} together with {got}, got {got} alone")
 
 
-def _print_next_steps(config: Any, folder: Path) -> None:
+def _print_next_steps(config: Config, folder: Path) -> None:
     if weights_of_run(folder) is None:
         return
     print(printable(f"\nThe weights, the log and the training curves are in {folder}"))
-    if (config.get("Infer") or {}).get("transforms"):
+    if config.Infer.transforms:
         print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER", command_line("export", folder))
     else:
         print_next_steps("add Infer.transforms to the configuration: infer and export need it")

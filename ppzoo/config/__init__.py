@@ -1,68 +1,84 @@
-"""Configurations: `load` reads them, `check` and `check_files` say all that is wrong with them, `dump` writes them.
+"""Configurations: `load` reads YAML, `Config.parse` checks and converts it to frozen sections, `dump` writes it.
 
-Pure: this package reads YAML files and nothing else, and knows neither PaddlePaddle nor any component of ppzoo; what
-exists is told to `check` by its caller.
+This package reads YAML files and nothing else. It knows neither PaddlePaddle nor any component of ppzoo by name: its
+callers pass the components that exist.
 """
 
 from ppzoo.config.component_types import Component, Option
-from ppzoo.config.loading import load, merge
-from ppzoo.config.path_checks import check_files, nearest
+from ppzoo.config.loading import apply_overrides, load, merge
+from ppzoo.config.parsing import Config, parse_component, parse_components, parse_section, to_plain
+from ppzoo.config.path_checks import check_files, suggest_path
 from ppzoo.config.schema import (
-    AmpSection,
-    ArchSection,
-    ComponentSection,
-    Configuration,
-    DatasetSection,
-    DistillationSection,
-    EmaSection,
-    GlobalSection,
-    InferSection,
-    LoaderSection,
-    LossOptions,
-    LrSection,
-    OptimizerSection,
-    PostProcessSection,
-    SamplerSection,
-    TtaSection,
-    log_ranks,
-    own_options,
-    settings,
+    AmpConfig,
+    ArchConfig,
+    ComponentSpec,
+    DataLoaderConfig,
+    DatasetConfig,
+    DistillationConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    GlobalConfig,
+    InferConfig,
+    LoaderConfig,
+    LossConfig,
+    LossTermConfig,
+    LrConfig,
+    MetricConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    PostProcessConfig,
+    SamplerConfig,
+    SplitConfig,
+    TtaConfig,
+    known_keys,
+    parse_log_ranks,
 )
-from ppzoo.config.type_checks import Limit, out_of_float32
-from ppzoo.config.validate import Task, check, check_export, expand_paths
+from ppzoo.config.type_checks import Limit, find_out_of_range
+from ppzoo.config.validate import Components, Task, check, check_export, expand_paths
 from ppzoo.yaml_io import dump
 
 __all__ = [
-    "AmpSection",
-    "ArchSection",
+    "AmpConfig",
+    "ArchConfig",
     "Component",
-    "ComponentSection",
-    "Configuration",
-    "DatasetSection",
-    "DistillationSection",
-    "EmaSection",
-    "GlobalSection",
-    "InferSection",
+    "ComponentSpec",
+    "Components",
+    "Config",
+    "DataLoaderConfig",
+    "DatasetConfig",
+    "DistillationConfig",
+    "EarlyStoppingConfig",
+    "EmaConfig",
+    "GlobalConfig",
+    "InferConfig",
     "Limit",
-    "LoaderSection",
-    "LossOptions",
-    "LrSection",
-    "OptimizerSection",
+    "LoaderConfig",
+    "LossConfig",
+    "LossTermConfig",
+    "LrConfig",
+    "MetricConfig",
+    "NetworkConfig",
+    "OptimizerConfig",
     "Option",
-    "PostProcessSection",
-    "SamplerSection",
+    "PostProcessConfig",
+    "SamplerConfig",
+    "SplitConfig",
     "Task",
-    "TtaSection",
+    "TtaConfig",
+    "apply_overrides",
     "check",
     "check_export",
     "check_files",
     "dump",
     "expand_paths",
+    "find_out_of_range",
+    "known_keys",
     "load",
-    "log_ranks",
     "merge",
-    "nearest",
-    "out_of_float32",
-    "own_options",
-    "settings",
+    "parse_component",
+    "parse_components",
+    "parse_log_ranks",
+    "parse_section",
+    "suggest_path",
+    "to_plain",
 ]

@@ -1,11 +1,11 @@
-"""What the check knows of a component: the names and types of the options that a configuration may give it."""
+"""What the configuration check knows about a component: its options, and the requirements that its class declares."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -18,26 +18,63 @@ class Option:
 
 @dataclass(frozen=True)
 class Component:
-    """A loss, transform, architecture, ... by its name, and its options by theirs."""
+    """A loss, transform, architecture, ... by its name, its options, and what it declares about itself.
+
+    A class declares the attributes below as class attributes of the same names; all of them are optional.
+
+    Attributes:
+        name: its name in configurations.
+        options: option name -> type and whether it is required.
+        description: first paragraph of its docstring.
+        is_default: it is used where a configuration gives no name.
+        label_kind: "single" or "multi", the labels per image that it is made for; None if both work.
+        outputs: number of outputs of a network, or that a loss or metric takes.
+        networks: "several" for an architecture that holds several networks, and for the losses, metrics and
+            post-processings that work on the outputs of such an architecture.
+        network_options: options of a loss, metric or post-processing that name networks: a name, a list of names, or
+            a list of [trained network, teacher] pairs.
+        needs_evaluation: it works only if the network is evaluated during training.
+        decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
+    """
 
     name: str
     options: Mapping[str, Option]
+    description: str = ""
+    is_default: bool = False
+    label_kind: Literal["single", "multi"] | None = None
+    outputs: int = 1
+    networks: Literal["one", "several"] = "one"
+    network_options: tuple[str, ...] = ()
+    needs_evaluation: bool = False
+    decoupled_weight_decay: bool = False
 
     @classmethod
     def of(cls, constructor: Callable, fixed: Collection[str] = (), name: str | None = None) -> Component:
-        """The options of a class or function, from its signature and annotations; without annotation, anything goes.
+        """Read options from the signature and annotations of a class or function, and what it declares.
+
+        Options without an annotation accept any value.
 
         Args:
             constructor: what is called with the options.
-            fixed: parameters that the program supplies and a configuration may not.
-            name: `constructor`'s own by default.
+            fixed: parameters that the program supplies and a configuration cannot set.
+            name: the constructor's name by default.
         """
         annotated = constructor.__init__ if isinstance(constructor, type) else constructor  # type: ignore[misc]
         hints = get_type_hints(annotated, include_extras=True)
-        several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         options = {
             parameter.name: Option(hints.get(parameter.name, Any), parameter.default is inspect.Parameter.empty)
             for parameter in inspect.signature(constructor).parameters.values()
-            if parameter.kind not in several and parameter.name not in fixed
+            if parameter.kind not in variadic and parameter.name not in fixed
         }
-        return cls(name or constructor.__name__, options)
+        declared = {key: getattr(constructor, key) for key in DECLARED if hasattr(constructor, key)}
+        declared["is_default"] = vars(constructor).get("is_default", False)  # subclasses do not inherit it
+        return cls(name or constructor.__name__, options, first_paragraph(constructor.__doc__), **declared)
+
+
+DECLARED = tuple(key.name for key in fields(Component) if key.name not in ("name", "options", "description"))
+
+
+def first_paragraph(docstring: str | None) -> str:
+    """Return the first paragraph of a docstring on one line; "" without one."""
+    return " ".join(inspect.cleandoc(docstring).split("\n\n")[0].split()) if docstring else ""

@@ -1,9 +1,8 @@
-"""A configuration file with its bases and the command line's overrides, as one plain mapping.
+"""Load a configuration file with its bases and the command line's overrides as one plain mapping.
 
-`_BASE_` names one file or a list of them, relative to the file that says so or by its name in the package
-(`library`); `~` is the home folder. Bases are merged
-in their order and the file itself comes last: mappings merge key by key, lists and all other values replace. Overrides
-come after that.
+`_BASE_` names one file or a list of files, relative to the file that contains it or by their names in the package
+(`library`); `~` is the home folder. Bases are merged in their order and the file itself comes last: mappings merge key
+by key, lists and all other values replace. Overrides are applied after that.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.config import library
+from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
-from ppzoo.config.path_checks import nearest
-from ppzoo.config.places import Components, set_switches
+from ppzoo.config.path_checks import suggest_path
+from ppzoo.config.validate import Components
 from ppzoo.errors import ConfigError
 from ppzoo.files import open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
@@ -27,28 +27,33 @@ MAX_CHAIN = 16
 
 
 def load(
-    path: str | os.PathLike[str] | Mapping[str, Any],
-    overrides: Iterable[str] = (),
-    components: Components | None = None,
+    path: str | os.PathLike[str], overrides: Iterable[str] = (), components: Components | None = None
 ) -> dict[str, Any]:
-    """The configuration that `path` and its bases describe, changed by `overrides` such as "Arch.class_num=10".
+    """Return the configuration of `path` and its bases, changed by `overrides` such as "Arch.class_num=10".
 
     Args:
-        components: as for `check`, by which overrides of components' options are read; without them only those of the
-            fixed part of the schema are known.
+        components: as for `check`; the types of their options decide how overrides are read. Without them only the
+            types of the fixed part of the schema are known.
 
     Raises:
-        ConfigError: a file that is missing, unreadable or not a YAML mapping, a circle of bases, or an override that
-            does not fit the configuration; each in one line.
+        ConfigError: a file that is missing, unreadable or not a YAML mapping, circular bases, or an override that does
+            not fit the configuration; each in one line.
     """
-    config = copy.deepcopy(dict(path)) if isinstance(path, Mapping) else _with_bases(library.find_config(path), (), {})
+    return apply_overrides(_with_bases(library.find_config(path), (), {}), overrides, components)
+
+
+def apply_overrides(
+    raw: Mapping[str, Any], overrides: Iterable[str] = (), components: Components | None = None
+) -> dict[str, Any]:
+    """Return a copy of a plain configuration changed by `overrides`; the arguments are those of `load`."""
+    config = copy.deepcopy(dict(raw))
     override(config, *overrides, components=components)
-    set_switches(config, components or {})
+    restore_switches(config, components or {})
     return config
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the entries of `above` laid over it; mappings on both sides merge in turn."""
+    """Return `below` with the entries of `above` merged into it, recursively for mappings."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -58,16 +63,16 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The file merged over its bases.
+    """Return the file merged into its bases.
 
     Args:
-        chain: the files that led here, each a base of the one before.
-        done: what this function answered for the files that it has seen, so that none is read twice.
+        chain: the files that lead to this one, each a base of the previous one.
+        done: the results for the files that were read already.
     """
     trail = " -> ".join(str(file) for file in (*chain, path))
     resolved = os.path.abspath(path)
     if resolved in map(os.path.abspath, chain):
-        raise ConfigError(f"{trail}: expected {BASE} to lead to other files, got a circle")
+        raise ConfigError(f"{trail}: circular {BASE}")
     if len(chain) >= MAX_CHAIN:
         raise ConfigError(f"{trail}: expected at most {MAX_CHAIN} files in a chain of {BASE}")
     if resolved not in done:
@@ -92,7 +97,7 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {trail}{_suggestion(path)}") from None
+        raise ConfigError(f"no configuration file {trail}{_suggest(path)}") from None
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
@@ -103,8 +108,8 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
     return content
 
 
-def _suggestion(path: Path) -> str:
+def _suggest(path: Path) -> str:
     """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
-    file = nearest(path, suffix=path.suffix or library.SUFFIX)
+    file = suggest_path(path, suffix=path.suffix or library.SUFFIX)
     name = None if "did you mean" in file else library.nearest_name(path)
     return f"; did you mean {name!r}? (`ppzoo configs` lists all names)" if name else file

@@ -1,53 +1,53 @@
-"""The command line's `-o a.b.0.c=value`: one value of a configuration, replaced.
+"""Apply the command line's `-o a.b.0.c=value` to a configuration.
 
-A value is what was typed, unless it is YAML for what the schema wants at its place: `Global.output_dir=runs #2` is a
-folder of that name, `Global.epochs=5` a number. Text in quotes is what they hold.
+A value is read as YAML if the result has the type that the schema expects at the path, and as text otherwise:
+`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ppzoo.config.places import Components, hint_at
+from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts
+from ppzoo.config.validate import Components
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
 
-class _Typed(NamedTuple):
-    """A value as it was typed, and the mapping or list that holds it by the key or index `slot`."""
+class _Assignment(NamedTuple):
+    """The text of a value, and the mapping or list that holds the value under the key or index `slot`."""
 
-    place: Any
+    holder: Any
     slot: int | str
     path: list[str]
     text: str
 
 
 def override(config: dict[str, Any], *assignments: str, components: Components | None = None) -> None:
-    """Set values of `config`, in place and one after the other.
+    """Set values of `config` in place, in order.
 
     Args:
         config: the configuration.
         assignments: `KEY.PATH=VALUE`. The path's parts are keys, or indices of list items counted from 0; mappings on
-            the way that do not exist are made. The value is everything after the first `=`.
+            the path that do not exist are created. The value is everything after the first `=`.
         components: as for `load`.
 
     Raises:
-        ConfigError: no `=`, an empty part of the path or too many of them, a value that is not YAML where text is not
-            wanted, an index that is not in the list, or a path that leads into something that is neither a mapping
-            nor a list.
+        ConfigError: no `=`, an empty part of the path or too many parts, a value that is not YAML where text is not
+            allowed, an index that is not in the list, or a path into a value that is neither a mapping nor a list.
     """
-    # What is wanted at a place depends on later overrides, such as Optimizer.name=..., so that all are set first.
-    unread: dict[tuple[int, int | str], _Typed] = {}
-    for assignment in assignments:
-        typed = _set_typed(config, assignment, unread)
-        unread[id(typed.place), typed.slot] = typed
-    for typed in sorted(unread.values(), key=lambda typed: typed.slot != "name"):
-        typed.place[typed.slot] = _value(typed, hint_at(config, typed.path, components or {}))
+    # The type at a path can depend on a later override, such as Optimizer.name=..., so all values are set first.
+    unread: dict[tuple[int, int | str], _Assignment] = {}
+    for text in assignments:
+        assignment = _assign(config, text, unread)
+        unread[id(assignment.holder), assignment.slot] = assignment
+    for assignment in sorted(unread.values(), key=lambda assignment: assignment.slot != "name"):
+        assignment.holder[assignment.slot] = _value(assignment, hint_at(config, assignment.path, components or {}))
 
 
-def _set_typed(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int | str], _Typed]) -> _Typed:
-    """Set a value to its YAML, or to its text where it is none; what it reaches into is removed from `unread`."""
+def _assign(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int | str], _Assignment]) -> _Assignment:
+    """Set a value to its YAML, or its text if it is not YAML; assignments that it changes are removed from `unread`."""
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):
@@ -55,49 +55,49 @@ def _set_typed(config: dict[str, Any], assignment: str, unread: dict[tuple[int, 
     if len(parts) > MAX_DEPTH:
         raise ConfigError(f"-o {path.strip():.60}...: expected a path of at most {MAX_DEPTH} keys, got {len(parts)}")
     require_text(text, f"-o {path.strip()}")
-    place: Any = config
+    holder: Any = config
     for depth, part in enumerate(parts[:-1]):
-        slot = _slot(place, part, ".".join(parts[:depth]))
-        unread.pop((id(place), slot), None)
-        if (place.get(slot) if isinstance(place, dict) else place[slot]) is None:
-            place[slot] = {}
-        place = place[slot]
-    slot = _slot(place, parts[-1], ".".join(parts[:-1]))
+        slot = _slot(holder, part, ".".join(parts[:depth]))
+        unread.pop((id(holder), slot), None)
+        if (holder.get(slot) if isinstance(holder, dict) else holder[slot]) is None:
+            holder[slot] = {}
+        holder = holder[slot]
+    slot = _slot(holder, parts[-1], ".".join(parts[:-1]))
     text = text.lstrip() if path != path.rstrip() else text  # KEY = VALUE
     try:
-        place[slot] = parse(text, "")
+        holder[slot] = parse(text, "")
     except ConfigError:
-        place[slot] = text
-    return _Typed(place, slot, parts, text)
+        holder[slot] = text
+    return _Assignment(holder, slot, parts, text)
 
 
-def _value(typed: _Typed, hint: Any) -> Any:
-    """The value that was meant where `hint` is wanted."""
-    wants_text = hint is not Any and accepts(typed.text, hint)
-    source = f"-o {'.'.join(typed.path)}"
+def _value(assignment: _Assignment, hint: Any) -> Any:
+    """Return the value of a text for the annotation `hint`."""
+    allows_text = hint is not Any and accepts(assignment.text, hint)
+    source = f"-o {'.'.join(assignment.path)}"
     try:
-        value = parse(typed.text, source)
+        value = parse(assignment.text, source)
     except ConfigError as error:
-        if wants_text:
-            return typed.text
-        mend = f"""write text that is not YAML in quotes within quotes: -o '{source[3:]}="..."'"""
-        raise ConfigError(f"{error}; {mend}") from None
-    if is_quoted(typed.text):
+        if allows_text:
+            return assignment.text
+        fix = f"""write text that is not YAML in quotes within quotes: -o '{source[3:]}="..."'"""
+        raise ConfigError(f"{error}; {fix}") from None
+    if is_quoted(assignment.text):
         return value
     if isinstance(value, str):
-        return value if accepts(value, hint) and hint is not Any and not wants_text else typed.text
-    is_yaml = accepts(value, hint) and not ends_in_comment(typed.text)
-    return typed.text if wants_text and typed.text and not is_yaml else value
+        return value if accepts(value, hint) and hint is not Any and not allows_text else assignment.text
+    is_yaml = accepts(value, hint) and not ends_in_comment(assignment.text)
+    return assignment.text if allows_text and assignment.text and not is_yaml else value
 
 
-def _slot(place: Any, part: str, path: str) -> int | str:
-    """The index or key by which `place`, found at `path`, holds `part`."""
-    if isinstance(place, dict):
+def _slot(holder: Any, part: str, path: str) -> int | str:
+    """Return the index or key of `part` in `holder`, which is at `path`."""
+    if isinstance(holder, dict):
         return part
-    if not isinstance(place, list):
-        raise ConfigError(f"-o {path}.{part}: expected {path} to hold keys, got the value {place!r:.60}")
-    indices = [str(index) for index in range(len(place))]
+    if not isinstance(holder, list):
+        raise ConfigError(f"-o {path}.{part}: expected {path} to be a mapping, got {holder!r:.60}")
+    indices = [str(index) for index in range(len(holder))]
     if part not in indices:
-        expected = f"an index from 0 to {indices[-1]}" if place else "no index, since it is empty"
+        expected = f"an index from 0 to {indices[-1]}" if holder else "no index, since it is empty"
         raise ConfigError(f"-o {path}.{part}: {path} is a list; expected {expected}, got {part!r}")
     return int(part)

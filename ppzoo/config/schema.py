@@ -1,8 +1,8 @@
-"""The fixed part of PaddleClas's schema: sections, their keys, types and defaults.
+"""The fixed part of PaddleClas's schema as frozen dataclasses: sections, their keys, types and defaults.
 
-Where a section describes a component (an optimizer, a data set, ...), its dataclass holds only the keys that all
-components of the kind share; the rest are the component's own options, marked by `Named` or `Listed`. Keys of features
-that ppzoo lacks are known here all the same, and `unsupported` has the word on their values.
+Field names are the keys of the YAML file. A section that describes a component (an optimizer, a data set, ...) holds
+its name and options as `spec`, and the keys that all components of the kind share as typed fields. Keys of features
+that ppzoo lacks are known here too; `unsupported` refuses the values that request them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, replace
 from math import isqrt
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -19,7 +19,7 @@ from ppzoo.config.type_checks import Limit, below
 from ppzoo.files import PathText
 from ppzoo.host import MAX_PIXELS
 
-T = TypeVar("T")
+NetworkT = TypeVar("NetworkT", bound="NetworkConfig")
 
 KINDS = {
     "arch": "architecture",
@@ -34,47 +34,67 @@ KINDS = {
     "sampler": "sampler",
     "transform": "transform",
 }
+DEFAULT_STUDENT = "Student"  # the network of a distillation that is used after training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A mapping of a configuration.
+
+    Attributes:
+        given: its keys in the file, in their order; None where the file has none or null.
+    """
+
+    given: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ComponentSpec(Section):
+    """A component by its name and its own options, which must not be modified."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Named:
-    """Marks a mapping `{name: ..., options}` of a component of kind `slot`; `section` holds the shared keys."""
+    """Marks a mapping `{name: ..., options}` of a component of `kind`; `section` is the class of the value."""
 
-    slot: str
-    section: type
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The shared keys of the components in a list: none."""
+    kind: str
+    section: type[Section] = ComponentSpec
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Marks a list of single-key mappings `{Name: options}` of components of kind `slot`."""
+    """Marks a list of single-key mappings `{Name: options}` of components of `kind`."""
 
-    slot: str
-    section: type = Shared
+    kind: str
+    section: type[Section] = ComponentSpec
 
 
 @dataclass(frozen=True)
 class Members:
-    """Marks a list of single-key mappings `{any key: {name: ..., options}}` of components of kind `slot`."""
+    """Marks a list of single-key mappings `{any key: {name: ..., options}}` of components of `kind`."""
 
-    slot: str
-    section: type
+    kind: str
+    section: type[Section]
 
 
-def log_ranks(value: str | int | list[int]) -> list[int]:
-    """The processes that `Global.log_ranks` names; none where it is no list of numbers."""
-    parts = value if isinstance(value, list) else str(value).split(",")
+Mark = Named | Listed | Members
+COMPONENT_OPTION = {"is_component_option": True}
+"""Metadata of a typed field that is an option of the component: its type for the check is the component's."""
+
+
+def parse_log_ranks(value: str | int | list[int] | tuple[int, ...]) -> list[int]:
+    """Return the ranks that `Global.log_ranks` names; [] if it is not a list of numbers."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
     return [int(part) for part in parts] if all(str(part).strip().isdecimal() for part in parts) else []
 
 
-LARGEST = 2**31 - 1  # what PaddlePaddle's shapes and counters hold
+MAX_INT = 2**31 - 1  # upper bound of PaddlePaddle's shapes and counters
 MAX_WORKERS, MAX_CHANNELS = 256, 4096
-Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(LARGEST)]
-Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(LARGEST)]
+Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(MAX_INT)]
+Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_INT)]
 Side = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(isqrt(MAX_PIXELS))]
 Workers = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_WORKERS)]
 Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)]
@@ -82,35 +102,60 @@ Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= val
 Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
 Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
 Text = Annotated[str, Limit("one character or more", lambda value: value != "")]
-Share = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+Fraction = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 LogRanks = Annotated[
-    str | int | list[int],
-    Limit("numbers of processes such as 0 or '0,1'", lambda value: min(log_ranks(value), default=-1) >= 0),
+    str | int | tuple[int, ...],
+    Limit("ranks such as 0 or '0,1'", lambda value: min(parse_log_ranks(value), default=-1) >= 0),
 ]
 Device = Annotated[
     str, Limit("'auto', 'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"auto|cpu|gpu(:\d+)?", value))
 ]
 ImageShape = Annotated[
-    list[int],
+    tuple[int, ...],
     Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
     Limit(f"at most {MAX_PIXELS} pixels (height x width)", lambda value: value[1] * value[2] <= MAX_PIXELS),
     Limit(f"at most {MAX_CHANNELS} channels", lambda value: value[0] <= MAX_CHANNELS),
 ]
 
 
-@dataclass(frozen=True)
-class EarlyStoppingSection:
-    """`Global.early_stopping`: end after `patience` evaluations in a row without a gain above `min_gain`."""
+@dataclass(frozen=True, kw_only=True)
+class EarlyStoppingConfig(Section):
+    """`Global.early_stopping`: stop after `patience` evaluations in a row without a gain above `min_gain`."""
 
     patience: Count
     min_gain: Weight = 0.0
 
 
-@dataclass(frozen=True)
-class GlobalSection:
-    """`Global`. `epochs` has no default, but only training needs it.
+@dataclass(frozen=True, kw_only=True)
+class GlobalConfig(Section):
+    """`Global`: run length, device, output and checkpoints.
 
-    `class_names`: names of the classes, in order; those of the training data by default.
+    Attributes:
+        epochs: number of epochs; required for training.
+        device: "auto", "cpu", "gpu" or "gpu:N".
+        native: use of ppzoo's native CPU operators.
+        seed: seed of weights, shuffling and augmentation.
+        output_dir: parent of the run's output folder.
+        checkpoints: checkpoint prefix to resume from, or "auto".
+        pretrained_model: weights to start from, or to evaluate, run or export.
+        save_interval: epochs between checkpoints.
+        save_interval_steps: training steps between checkpoints.
+        keep: number of epoch checkpoints that are kept.
+        eval_during_train: evaluate during training.
+        eval_interval: epochs between evaluations.
+        start_eval_epoch: first epoch after which the network is evaluated.
+        print_batch_step: training steps between log lines.
+        use_visualdl: write VisualDL scalars.
+        image_shape: [channels, height, width] of the exported network's input.
+        save_inference_dir: folder of the export.
+        to_static: train with a static program.
+        use_multilabel: images have several labels.
+        update_freq: batches per optimizer step (gradient accumulation).
+        iter_per_epoch: batches per epoch; all of the data by default.
+        on_nan: what to do when a loss or gradients are not finite.
+        deterministic: use deterministic operators only.
+        log_ranks: ranks of the processes that write to the console.
+        class_names: names of the classes, in order; those of the training data by default.
     """
 
     epochs: Count | None = None
@@ -129,7 +174,7 @@ class GlobalSection:
     eval_mode: Literal["classification", "retrieval"] = "classification"
     print_batch_step: Count = 10
     use_visualdl: bool = False
-    image_shape: ImageShape = field(default_factory=lambda: [3, 224, 224])
+    image_shape: ImageShape = (3, 224, 224)
     image_channel: Count | None = None
     save_inference_dir: PathText = "./inference"
     to_static: bool = False
@@ -137,18 +182,18 @@ class GlobalSection:
     use_multilabel: bool = False
     update_freq: Count = 1
     iter_per_epoch: Count | None = None
-    early_stopping: EarlyStoppingSection | None = None
+    early_stopping: EarlyStoppingConfig | None = None
     on_nan: Literal["raise", "rollback"] = "raise"
     deterministic: bool = False
     log_ranks: LogRanks = "0"
-    class_names: list[Text] | None = None
+    class_names: tuple[Text, ...] | None = None
     feature_normalize: bool = False
     feature_binarize: str | None = None
 
 
-@dataclass(frozen=True)
-class AmpSection:
-    """`AMP`: mixed precision, on where the section is there and does not say otherwise."""
+@dataclass(frozen=True, kw_only=True)
+class AmpConfig(Section):
+    """`AMP`: mixed precision, enabled where the section exists unless `use_amp` is false."""
 
     use_amp: bool = True
     use_fp16_test: bool = False
@@ -159,239 +204,319 @@ class AmpSection:
     dtype: Literal["float16", "bfloat16"] = "float16"
 
 
-@dataclass(frozen=True)
-class EmaSection:
+@dataclass(frozen=True, kw_only=True)
+class EmaConfig(Section):
     """`EMA`: exponential moving average of the weights; with `warmup` its decay rises to `decay`."""
 
     decay: Decay = 0.9999
     warmup: bool = True
 
 
-@dataclass(frozen=True)
-class TtaSection:
+@dataclass(frozen=True, kw_only=True)
+class TtaConfig(Section):
     """`TTA`: test-time augmentation in `eval` and `infer`: the mean of the probabilities of several views of an image.
 
-    `flip`: mirrored, too; `ten_crop`: the four corners and the center, and all of them mirrored; `sizes`: the sides in
-    pixels to which images are brought, all of them.
+    Attributes:
+        flip: also use each view's mirror image.
+        ten_crop: use the four corner crops and the center crop, each also mirrored.
+        sizes: image sizes in pixels, all of which are used.
     """
 
     flip: bool = False
     ten_crop: bool = False
-    sizes: list[Side] | None = None
+    sizes: tuple[Side, ...] | None = None
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether each view is used mirrored, too."""
+        return self.flip or self.ten_crop
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether there is more than one view of an image."""
+        return self.mirrors or bool(self.sizes)
 
 
-@dataclass(frozen=True)
-class ArchSection:
-    """The keys of `Arch` that every architecture shares.
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(Section):
+    """A network: its architecture, and the keys that all architectures share.
 
-    `freeze`: what is not trained: true for all but the head, or shell patterns of parameter names.
+    Attributes:
+        pretrained: true for the official weights, or a path or URL.
+        use_ssld: use the official weights that PaddleClas trained by distillation.
+        class_num: number of classes; the architecture's default if None.
     """
 
-    name: str
+    spec: ComponentSpec
     pretrained: bool | PathText | None = False
     use_ssld: bool = False
+    class_num: int | None = field(default=None, metadata=COMPONENT_OPTION)
+
+    @property
+    def name(self) -> str:
+        """Name of the architecture."""
+        return self.spec.name
+
+    def with_class_num(self: NetworkT, class_num: int | None) -> NetworkT:
+        """Return the network with another number of classes."""
+        return replace(self, class_num=class_num)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchConfig(NetworkConfig):
+    """`Arch`.
+
+    Attributes:
+        use_sync_bn: synchronize batch statistics between processes.
+        freeze: true to train the head only, or shell patterns of the parameter names to freeze.
+    """
+
     use_sync_bn: bool = False
-    freeze: bool | list[str] = False
+    freeze: bool | tuple[str, ...] = False
     infer_add_softmax: bool = True
     infer_output_key: str | None = None
 
+    @property
+    def deployed(self) -> NetworkConfig:
+        """The network that is used after training."""
+        return self
 
-@dataclass(frozen=True)
-class MemberSection:
-    """The keys that every network of a `DistillationModel` shares."""
-
-    name: str
-    pretrained: bool | PathText | None = False
-    use_ssld: bool = False
+    @property
+    def deployed_prefix(self) -> str:
+        """What the names of the deployed network's weights start with in a checkpoint."""
+        return ""
 
 
-@dataclass(frozen=True)
-class DistillationSection:
-    """`Arch` of the name `DistillationModel`: networks side by side, of which one is trained to be used.
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(ArchConfig):
+    """`Arch` of an architecture that holds several networks, one of which is used after training.
 
-    `pretrained_list` and `freeze_params_list` have one entry a network; of the former null leaves the network its own.
-    `class_num` is that of the networks that give none.
+    Attributes:
+        models: the networks by name.
+        pretrained_list: weights of each network; null keeps `pretrained` of that network.
+        freeze_params_list: whether each network is frozen.
+        infer_model_name: the network that is used after training.
+        class_num: number of classes of the networks that do not give one.
     """
 
-    models: Annotated[list, Members("arch", MemberSection)]
-    pretrained_list: list[PathText | bool | None] | None = None
-    freeze_params_list: list[bool] | None = None
-    infer_model_name: str = "Student"
-    class_num: Count | None = None
+    models: Annotated[Mapping[str, NetworkConfig], Members("arch", NetworkConfig)] = field(metadata=COMPONENT_OPTION)
+    pretrained_list: tuple[PathText | bool | None, ...] | None = field(default=None, metadata=COMPONENT_OPTION)
+    freeze_params_list: tuple[bool, ...] | None = field(default=None, metadata=COMPONENT_OPTION)
+    infer_model_name: str = field(default=DEFAULT_STUDENT, metadata=COMPONENT_OPTION)
+    class_num: Count | None = field(default=None, metadata=COMPONENT_OPTION)
+
+    @property
+    def networks(self) -> dict[str, NetworkConfig]:
+        """The networks by name, each with a number of classes if `class_num` or the network gives one."""
+        return {
+            name: network.with_class_num(self.class_num) if network.class_num is None else network
+            for name, network in self.models.items()
+        }
+
+    @property
+    def deployed(self) -> NetworkConfig:
+        return self.networks[self.infer_model_name]
+
+    @property
+    def deployed_prefix(self) -> str:
+        return f"{self.infer_model_name}."
 
 
-@dataclass(frozen=True)
-class LossOptions:
-    """What every loss knows: its factor in the sum."""
+@dataclass(frozen=True, kw_only=True)
+class LossTermConfig(Section):
+    """One loss of a sum, and its weight in it."""
 
+    spec: ComponentSpec
     weight: Weight = 1.0
 
 
-@dataclass(frozen=True)
-class LossSection:
-    """`Loss`."""
+@dataclass(frozen=True, kw_only=True)
+class LossConfig(Section):
+    """`Loss`: the losses of training and evaluation; each list is summed by its weights."""
 
-    Train: Annotated[list | None, Listed("loss", LossOptions)] = None
-    Eval: Annotated[list | None, Listed("loss", LossOptions)] = None
-
-
-@dataclass(frozen=True)
-class MetricSection:
-    """`Metric`."""
-
-    Train: Annotated[list | None, Listed("metric")] = None
-    Eval: Annotated[list | None, Listed("metric")] = None
+    Train: Annotated[tuple[LossTermConfig, ...] | None, Listed("loss", LossTermConfig)] = None
+    Eval: Annotated[tuple[LossTermConfig, ...] | None, Listed("loss", LossTermConfig)] = None
 
 
-@dataclass(frozen=True)
-class LrSection:
-    """The keys of `Optimizer.lr` that every schedule shares; without a name the rate is constant.
+@dataclass(frozen=True, kw_only=True)
+class MetricConfig(Section):
+    """`Metric`: the metrics of training and evaluation; the first metric of `Eval` selects the best checkpoint."""
 
-    `reference_batch`: images of a step for which the rates are meant; for others they are scaled in proportion.
+    Train: Annotated[tuple[ComponentSpec, ...] | None, Listed("metric")] = None
+    Eval: Annotated[tuple[ComponentSpec, ...] | None, Listed("metric")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LrConfig(Section):
+    """`Optimizer.lr`: the learning-rate schedule.
+
+    Attributes:
+        reference_batch: images per step that the rates are meant for; for other batches they are scaled linearly.
     """
 
-    name: str = "Constant"
+    spec: ComponentSpec
     reference_batch: Count | None = None
 
 
-@dataclass(frozen=True)
-class ComponentSection:
-    """The keys of a component that shares none but its name."""
+@dataclass(frozen=True, kw_only=True)
+class PostProcessConfig(Section):
+    """`Infer.PostProcess`: how probabilities become predictions.
 
-    name: str
-
-
-@dataclass(frozen=True)
-class PostProcessSection:
-    """The keys of `Infer.PostProcess` that every post-processing shares: the class names, in order or in a file.
-
-    `delimiter`: what parts index and name in the file; a blank by default.
+    Attributes:
+        class_id_map_file: file with the class names, one "INDEX NAME" line per class.
+        delimiter: what separates index and name in that file; a space by default.
+        label_list: the class names, in order.
     """
 
-    name: str
+    spec: ComponentSpec
     class_id_map_file: PathText | None = None
     delimiter: Text | None = None
-    label_list: list[str] | None = None
+    label_list: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class OptimizerSection:
-    """The keys of `Optimizer` that every optimizer shares."""
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Section):
+    """`Optimizer`: the optimizer, its learning-rate schedule and regularizer."""
 
-    name: str
-    lr: Annotated[dict, Named("lr", LrSection)]
-    regularizer: Annotated[dict | None, Named("regularizer", ComponentSection)] = None
+    spec: ComponentSpec
+    lr: Annotated[LrConfig, Named("lr", LrConfig)]
+    regularizer: Annotated[ComponentSpec | None, Named("regularizer")] = None
 
 
-@dataclass(frozen=True)
-class DatasetSection:
-    """The keys of a `dataset` that every data set shares."""
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig(Section):
+    """`DataLoader.*.dataset`: the images and their transforms.
 
-    name: str
-    transform_ops: Annotated[list | None, Listed("transform")] = None
-    batch_transform_ops: Annotated[list | None, Listed("batch_transform")] = None
+    Attributes:
+        transform_ops: transforms of single images.
+        batch_transform_ops: transforms of batches, such as mixup.
+        on_error: what to do with images that cannot be read; by default skip them in training and raise in evaluation.
+        max_bad_fraction: fraction of unreadable images above which skipping stops with an error.
+    """
+
+    spec: ComponentSpec
+    transform_ops: Annotated[tuple[ComponentSpec, ...] | None, Listed("transform")] = None
+    batch_transform_ops: Annotated[tuple[ComponentSpec, ...] | None, Listed("batch_transform")] = None
     on_error: Literal["raise", "skip"] | None = None
-    max_bad_fraction: Share = 0.05
+    max_bad_fraction: Fraction = 0.05
+
+    @property
+    def transforms(self) -> tuple[ComponentSpec, ...]:
+        """The transforms of single images; () without any."""
+        return self.transform_ops or ()
 
 
-@dataclass(frozen=True)
-class SamplerSection:
-    """The keys of a `sampler` that every sampler shares."""
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig(Section):
+    """`DataLoader.*.sampler`: which images form a batch.
 
+    Attributes:
+        batch_size: images per batch and process.
+        shuffle: draw a new order in each epoch; the sampler's default if None.
+        drop_last: skip the last batch of an epoch if it is smaller.
+    """
+
+    spec: ComponentSpec
     batch_size: Count
-    name: str = "DistributedBatchSampler"
-    shuffle: bool = False
+    shuffle: bool | None = None
     drop_last: bool = False
 
 
-@dataclass(frozen=True)
-class LoaderSection:
-    """`loader`: 0 workers read in the training process itself."""
+@dataclass(frozen=True, kw_only=True)
+class LoaderConfig(Section):
+    """`DataLoader.*.loader`: with 0 workers, images are read in the training process."""
 
     num_workers: Workers = 0
     use_shared_memory: bool = True
 
 
-@dataclass(frozen=True)
-class SplitSection:
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(Section):
     """`DataLoader.Train` and `DataLoader.Eval`."""
 
-    dataset: Annotated[dict, Named("dataset", DatasetSection)]
-    sampler: Annotated[dict, Named("sampler", SamplerSection)]
-    loader: LoaderSection = LoaderSection()
+    dataset: Annotated[DatasetConfig, Named("dataset", DatasetConfig)]
+    sampler: Annotated[SamplerConfig, Named("sampler", SamplerConfig)]
+    loader: LoaderConfig = LoaderConfig()
 
 
-@dataclass(frozen=True)
-class DataLoaderSection:
-    """`DataLoader`; without `Eval` there is no evaluation."""
+@dataclass(frozen=True, kw_only=True)
+class DataLoaderConfig(Section):
+    """`DataLoader`: training and evaluation data; without `Eval` there is no evaluation."""
 
-    Train: SplitSection | None = None
-    Eval: SplitSection | None = None
+    Train: SplitConfig | None = None
+    Eval: SplitConfig | None = None
 
 
-@dataclass(frozen=True)
-class InferSection:
-    """`Infer`: `infer_imgs` is a file, a folder, a pattern, or a list of them."""
+@dataclass(frozen=True, kw_only=True)
+class InferConfig(Section):
+    """`Infer`: images to predict, their transforms, and the form of predictions.
 
-    infer_imgs: PathText | list[PathText] | None = None
+    Attributes:
+        infer_imgs: a file, a folder, a pattern, or a list of them.
+        batch_size: images that are computed at once.
+    """
+
+    infer_imgs: PathText | tuple[PathText, ...] | None = None
     batch_size: Count = 10
-    transforms: Annotated[list | None, Listed("transform")] = None
-    PostProcess: Annotated[dict | None, Named("postprocess", PostProcessSection)] = None
+    transforms: Annotated[tuple[ComponentSpec, ...] | None, Listed("transform")] = None
+    PostProcess: Annotated[PostProcessConfig | None, Named("postprocess", PostProcessConfig)] = None
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """The whole; a section that is null counts as absent."""
+@dataclass(frozen=True, kw_only=True)
+class Sections(Section):
+    """The sections of a configuration; a section that is null counts as missing."""
 
-    Arch: Annotated[dict, Named("arch", ArchSection)]
-    Global: GlobalSection = GlobalSection()
-    AMP: AmpSection | None = None
-    EMA: EmaSection | None = None
-    TTA: TtaSection | None = None
-    Loss: LossSection = LossSection()
-    Optimizer: Annotated[dict | None, Named("optimizer", OptimizerSection)] = None
-    DataLoader: DataLoaderSection = DataLoaderSection()
-    Infer: InferSection | None = None
-    Metric: MetricSection = MetricSection()
+    Arch: Annotated[ArchConfig, Named("arch", ArchConfig)]
+    Global: GlobalConfig = GlobalConfig()
+    AMP: AmpConfig | None = None
+    EMA: EmaConfig | None = None
+    TTA: TtaConfig | None = None
+    Loss: LossConfig = LossConfig()
+    Optimizer: Annotated[OptimizerConfig | None, Named("optimizer", OptimizerConfig)] = None
+    DataLoader: DataLoaderConfig = DataLoaderConfig()
+    Infer: InferConfig = InferConfig()
+    Metric: MetricConfig = MetricConfig()
 
 
-def known_keys(section: type) -> dict[str, Option]:
-    """The keys of a section's dataclass, as options."""
+NOT_KEYS = ("spec", "given")
+
+
+def known_keys(section: type[Section], *, component_options: bool = False) -> dict[str, Option]:
+    """Return the keys of a section as options.
+
+    Args:
+        section: its class; a plain component shares no keys.
+        component_options: instead of the shared keys, those fields that are options of the component.
+    """
+    if section is ComponentSpec:
+        return {}
+    return {
+        key: option
+        for key, option in all_keys(section).items()
+        if (key in _component_options(section)) == component_options
+    }
+
+
+def all_keys(section: type[Section]) -> dict[str, Option]:
+    """Return all keys that are fields of a section, as options."""
     hints = get_type_hints(section, include_extras=True)
     return {
         key.name: Option(hints[key.name], required=key.default is MISSING and key.default_factory is MISSING)
         for key in fields(section)
+        if key.name not in NOT_KEYS
     }
 
 
-def mark_of(option: Option) -> Named | Listed | Members | None:
-    """The mark of an option that describes components, if it does."""
-    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Named | Listed | Members)), None)
+def _component_options(section: type[Section]) -> set[str]:
+    return {key.name for key in fields(section) if key.metadata.get("is_component_option")}
 
 
-def nested(hint: Any) -> type | None:
-    """The section that an annotation asks for (`Section` or `Section | None`), if it asks for one."""
+def find_mark(option: Option) -> Mark | None:
+    """Return the mark of an option that describes components; None if it describes none."""
+    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Mark)), None)
+
+
+def nested_section(hint: Any) -> type[Section] | None:
+    """Return the section class of an annotation `Section` or `Section | None`; None for other annotations."""
     arms = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return next((arm for arm in arms if isinstance(arm, type) and is_dataclass(arm)), None)
-
-
-def settings(section: type[T], values: Mapping[str, Any] | None) -> T:
-    """A section's fixed keys with the defaults of those that `values` (checked before) leaves out.
-
-    Sections within become dataclasses too; mappings and lists of components stay as they are.
-    """
-    chosen: dict[str, Any] = {}
-    for key, option in known_keys(section).items():
-        if values is not None and key in values:
-            inner = nested(option.hint)
-            if inner is None:
-                chosen[key] = values[key]
-            elif values[key] is not None:
-                chosen[key] = settings(inner, values[key])
-    return section(**chosen)
-
-
-def own_options(section: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `values` gives beyond the section's fixed keys: the options of the component itself."""
-    known = known_keys(section)
-    return {key: value for key, value in values.items() if key not in known}
+    return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Section)), None)

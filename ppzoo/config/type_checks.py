@@ -1,4 +1,4 @@
-"""Compares a value read from YAML with a type annotation, and says in a user's words what the annotation wants."""
+"""Compare a value read from YAML with a type annotation, and describe the annotation in a user's words."""
 
 from __future__ import annotations
 
@@ -29,44 +29,44 @@ SWITCHES = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
 
 
 class Problem(NamedTuple):
-    """One mistake: where it is, and expected, received and mend."""
+    """One mistake: its key path, and what was expected, what was found and how to fix it."""
 
     path: str
     text: str
 
     def line(self) -> str:
-        """`PATH: TEXT`, whatever the path is made of on one line."""
-        return "".join(sign if sign.isprintable() else "?" for sign in f"{self.path}: {self.text}")
+        """Return `PATH: TEXT` on one line; characters that cannot be printed become "?"."""
+        return "".join(char if char.isprintable() else "?" for char in f"{self.path}: {self.text}")
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What a value must fulfil beyond its type: `Annotated[int, Limit("an integer of at least 1", at_least_one)]`."""
+    """A condition on a value beyond its type: `Annotated[int, Limit("an integer of at least 1", at_least_one)]`."""
 
     description: str
     holds: Callable[[Any], bool]
 
 
 def below(most: int) -> Limit:
-    """The limit of integers that are at most `most`; given after another one, it is named where it alone is broken."""
+    """Return the limit "at most `most`"; as a second limit it is reported only if the first one holds."""
     return Limit(f"an integer of at most {most}", lambda value: value <= most)
 
 
-def problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
-    """What is wrong with the `value` found at `path`, as near to the wrong element as can be said."""
+def find_problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
+    """Yield what is wrong with the `value` at `path`, with the path of the wrong element where that is possible."""
     if value == "None" and isinstance(value, str) and accepts(None, hint):
-        yield Problem(path, f"expected {describe(hint)}, got the text 'None'; did you mean null?")
+        yield Problem(path, f"expected {describe(hint)}, got 'None'; did you mean null?")
     elif not accepts(value, hint):
-        inner = list(_inside(path, value, hint))
+        inner = list(_problems_inside(path, value, hint))
         if inner:
             yield from inner
         else:
             expected = _broken_limit(value, hint) or describe(hint)
-            yield Problem(path, f"expected {expected}, got {show(value)}{_mend(value, hint)}")
+            yield Problem(path, f"expected {expected}, got {show(value)}{_suggest_value(value, hint)}")
 
 
 def _broken_limit(value: Any, hint: Any) -> str | None:
-    """The description of the first limit that a value of the right type breaks."""
+    """Return the description of the first limit that a value of the right type breaks."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         found = [_broken_limit(value, arm) for arm in arguments if arm is not type(None)]
@@ -79,7 +79,7 @@ def _broken_limit(value: Any, hint: Any) -> str | None:
 
 
 def accepts(value: Any, hint: Any) -> bool:
-    """Whether a value fits an annotation; an integer fits where a number is asked for, a list where a tuple is."""
+    """Return whether a value fits an annotation; integers fit where a number is expected, lists where a tuple is."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint in (Any, object):
         return True
@@ -100,11 +100,11 @@ def accepts(value: Any, hint: Any) -> bool:
     return _is_a(value, origin or hint)
 
 
-def out_of_float32(path: str, value: Any) -> Iterator[Problem]:
-    """The numbers at `path` and below with which networks cannot compute: infinite, nan, or too large for float32."""
+def find_out_of_range(path: str, value: Any) -> Iterator[Problem]:
+    """Yield the numbers at `path` and below that are infinite, NaN, or too large for float32."""
     if isinstance(value, Mapping | list | tuple):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from out_of_float32(f"{path}.{key}" if path else str(key), item)
+            yield from find_out_of_range(f"{path}.{key}" if path else str(key), item)
     elif isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
         finite = isinstance(value, int) or math.isfinite(value)
         expected = f"a number from -{LARGEST:.2g} to {LARGEST:.2g}" if finite else "a finite number"
@@ -122,28 +122,28 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def _item_hints(items: Any, arguments: tuple) -> list[Any] | None:
-    """The annotation of every item of a tuple; None where the number of items is wrong."""
+    """Return the annotation of every item of a tuple; None if the number of items is wrong."""
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return [arguments[0]] * len(items)
     return list(arguments) if len(items) == len(arguments) else None
 
 
-def _inside(path: str, value: Any, hint: Any) -> Iterator[Problem]:
-    """The problems of the elements, where the container itself is of the kind that was asked for."""
+def _problems_inside(path: str, value: Any, hint: Any) -> Iterator[Problem]:
+    """Yield the problems of the elements of a container that is of the expected type itself."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        yield from _inside(path, value, arguments[0])
+        yield from _problems_inside(path, value, arguments[0])
     elif origin in (Union, types.UnionType):
         arms = [arm for arm in arguments if isinstance(value, list | dict) and isinstance(value, _container(arm))]
         if len(arms) == 1:
-            yield from _inside(path, value, arms[0])
+            yield from _problems_inside(path, value, arms[0])
     elif isinstance(value, list) and origin in (list, tuple):
         hints = [arguments[0]] * len(value) if origin is list else _item_hints(value, arguments) or []
         for index, (item, item_hint) in enumerate(zip(value, hints, strict=False)):
-            yield from problems(f"{path}.{index}", item, item_hint)
+            yield from find_problems(f"{path}.{index}", item, item_hint)
     elif isinstance(value, dict) and origin is dict:
         for key, item in value.items():
-            yield from problems(f"{path}.{key}", item, arguments[1])
+            yield from find_problems(f"{path}.{key}", item, arguments[1])
 
 
 def _container(hint: Any) -> Any:
@@ -152,7 +152,7 @@ def _container(hint: Any) -> Any:
 
 
 def describe(hint: Any, plural: bool = False) -> str:
-    """The annotation in words: "an integer", "a list of numbers", "one of 'O1', 'O2'"."""
+    """Return the annotation in words: "an integer", "a list of numbers", "one of 'O1', 'O2'"."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         limits = [extra.description for extra in arguments[1:] if isinstance(extra, Limit)]
@@ -161,7 +161,7 @@ def describe(hint: Any, plural: bool = False) -> str:
         words = [describe(arm, plural) for arm in sorted(arguments, key=lambda arm: arm is type(None))]
         return ", ".join(words[:-1]) + f" or {words[-1]}"
     if origin is Literal:
-        choices = ", ".join(show(choice, bare=True) for choice in arguments)
+        choices = ", ".join(show(choice) for choice in arguments)
         return f"one of {choices}" if len(arguments) > 1 else choices
     container = NAMES.get(origin, ("", ""))[plural]
     if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
@@ -174,13 +174,12 @@ def describe(hint: Any, plural: bool = False) -> str:
     return NAMES[kind][plural] if kind in NAMES else getattr(kind, "__name__", str(kind))
 
 
-def show(value: Any, bare: bool = False) -> str:
-    """A value as an error message shows it, on one line; `bare`: without saying that text is text."""
+def show(value: Any) -> str:
+    """Return a value as it is shown in an error message, on one line."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, str):
-        short = value if len(value) <= 60 else value[:57] + "..."
-        return repr(short) if bare else f"the text {short!r}"
+        return repr(value if len(value) <= 60 else value[:57] + "...")
     if isinstance(value, list | tuple):
         return f"the list {value!r}" if len(repr(value)) <= 60 else f"a list of {len(value)}"
     if isinstance(value, Mapping):
@@ -189,8 +188,8 @@ def show(value: Any, bare: bool = False) -> str:
     return repr(value)[:60]
 
 
-def _mend(value: Any, hint: Any) -> str:
-    """'; did you mean X?' where a small change of the value fits."""
+def _suggest_value(value: Any, hint: Any) -> str:
+    """Return '; did you mean X?' if a small change of the value fits, else ""."""
     if isinstance(value, str):
         choices = [choice for choice in _choices(hint) if isinstance(choice, str)]
         near = suggestion(value, choices)
@@ -210,8 +209,8 @@ def _choices(hint: Any) -> tuple:
     return tuple(choice for arm in get_args(hint) for choice in _choices(arm)) if unions else ()
 
 
-def switch(value: bool, hint: Any) -> str | None:
-    """The choice that YAML reads as this boolean; None where there is no such choice."""
+def choice_of_switch(value: bool, hint: Any) -> str | None:
+    """Return the choice that YAML reads as this boolean; None if there is no such choice."""
     return next((choice for choice in _choices(hint) if choice in SWITCHES[value]), None)
 
 

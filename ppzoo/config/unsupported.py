@@ -1,6 +1,6 @@
-"""What PaddleClas's schema can ask for and ppzoo does not do: one row each, one sentence each.
+"""Features of PaddleClas's schema that ppzoo does not support: one row per key.
 
-Who builds a feature deletes its row.
+A feature that gets implemented loses its row.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from ppzoo.config.type_checks import Problem
 
 
 class Row(NamedTuple):
-    """A request that is refused.
+    """A value that requests an unsupported feature.
 
     Attributes:
         path: key path; `*` stands for any key.
-        asked: whether the value found there asks for the feature.
-        sentence: what the user is told.
-        is_all: the whole configuration is of another kind, so that nothing else is worth reporting.
+        is_requested: whether a value found there requests the feature.
+        message: what is reported.
+        is_other_kind: the configuration is of another kind, so that nothing else is reported.
     """
 
     path: str
-    asked: Callable[[Any], bool]
-    sentence: str
-    is_all: bool = False
+    is_requested: Callable[[Any], bool]
+    message: str
+    is_other_kind: bool = False
 
 
-def _given(value: Any) -> bool:
+def _is_given(value: Any) -> bool:
     return value is not None
 
 
-def _true(value: Any) -> bool:
+def _is_true(value: Any) -> bool:
     return value is True
 
 
@@ -42,35 +42,35 @@ RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not 
 
 ROWS = [
     *(
-        Row(key, lambda value: True, LEGACY, is_all=True)
+        Row(key, lambda value: True, LEGACY, is_other_kind=True)
         for key in ("ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "classes_num")
     ),
-    Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, is_all=True),
-    Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, is_all=True),
-    Row("DataLoader.Eval.Query", _given, RETRIEVAL, is_all=True),
-    Row("DataLoader.Eval.Gallery", _given, RETRIEVAL, is_all=True),
-    Row("Arch.infer_output_key", _given, "the output of an inner layer is not supported; leave the key out"),
+    Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, is_other_kind=True),
+    Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, is_other_kind=True),
+    Row("DataLoader.Eval.Query", _is_given, RETRIEVAL, is_other_kind=True),
+    Row("DataLoader.Eval.Gallery", _is_given, RETRIEVAL, is_other_kind=True),
+    Row("Arch.infer_output_key", _is_given, "the output of an inner layer is not supported; remove the key"),
     Row(
         "Arch.infer_add_softmax",
         lambda value: value is False,
-        "exports and answers are probabilities; leave the key out",
+        "exports and predictions are probabilities; remove the key",
     ),
-    Row("Global.feature_normalize", _true, RETRIEVAL),
-    Row("Global.feature_binarize", _given, RETRIEVAL),
+    Row("Global.feature_normalize", _is_true, RETRIEVAL),
+    Row("Global.feature_binarize", _is_given, RETRIEVAL),
     Row(
         "Global.use_dali",
-        _true,
-        "DALI is not supported; set it to False, and PaddlePaddle's own loader reads the images",
+        _is_true,
+        "DALI is not supported; set it to false to read images with PaddlePaddle's own loader",
     ),
 ]
 
 
-def unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]:
-    """The rows that a configuration hits, each with where and what to say."""
+def find_unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]:
+    """Yield the rows that apply to a configuration, each with its problem."""
     for row in ROWS:
         for path, value in _find(config, row.path.split("."), ""):
-            if row.asked(value):
-                yield row, Problem(path, row.sentence)
+            if row.is_requested(value):
+                yield row, Problem(path, row.message)
 
 
 def _find(place: Any, parts: list[str], path: str) -> Iterator[tuple[str, Any]]:

@@ -58,6 +58,8 @@ class DistributedBatchSampler:
         ConfigError: a size that is not positive, or one that leaves no step.
     """
 
+    is_default = True
+
     def __init__(
         self,
         *,

@@ -29,6 +29,8 @@ class MultiLabelThreshOutput:
         ConfigError: a value out of its range.
     """
 
+    label_kind = "multi"
+
     def __init__(self, *, threshold: float = 0.5, labels: Mapping[int, str] | None = None) -> None:
         _check_threshold(threshold)
         self.threshold = threshold
@@ -101,18 +103,21 @@ class DistillationPostProcess:
 
     Args:
         func: name of that; `topk` and `threshold` are its options.
-        model_name: the network; `Arch.infer_model_name` says the same.
+        model_name: the network; that of `Arch.infer_model_name` is used in any case.
         key: accepted for PaddleClas's files where it is null: networks here answer scores.
 
     Raises:
         ConfigError: a `key`, or an option that `func` does not have.
     """
 
+    networks = "several"
+    network_options = ("model_name",)
+
     def __init__(
         self,
         *,
         func: str = "Topk",
-        model_name: str = "Student",
+        model_name: str | None = None,
         key: str | None = None,
         topk: int | None = None,
         threshold: float | None = None,

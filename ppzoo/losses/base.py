@@ -17,6 +17,8 @@ LOSSES: Registry[type[Loss]] = Registry("loss")
 class Loss:
     """A loss: called with what the network answers and the labels of a batch, it answers a scalar tensor."""
 
+    label_kind: str | None = None
+
     @property
     def name(self) -> str:
         """The key of its share in what `CombinedLoss` answers."""

@@ -36,6 +36,8 @@ class CELoss(Loss):
         ConfigError: an option out of its range.
     """
 
+    label_kind: str | None = "single"
+
     def __init__(
         self,
         *,
@@ -81,6 +83,8 @@ LOSSES.add("SoftTargetCrossEntropy", SoftTargetCELoss)
 class GoogLeNetLoss(CELoss):
     """Cross entropy of GoogLeNet's three outputs, the two side ones by 0.3: Szegedy et al., arXiv:1409.4842."""
 
+    outputs = 3
+
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         if not isinstance(output, (list, tuple)) or len(output) != 3:
             raise ConfigError("GoogLeNetLoss: expected a network with three outputs, got one; use CELoss")
@@ -94,6 +98,8 @@ class _BentCrossEntropy(Loss):
     Args:
         epsilon, class_weights: those of `CELoss`.
     """
+
+    label_kind = "single"
 
     def __init__(self, *, epsilon: float | None = None, class_weights: list[float] | None = None) -> None:
         check_epsilon(epsilon)

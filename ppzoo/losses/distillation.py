@@ -21,6 +21,9 @@ class _Distillation(CELoss):
         name: key of its share in the answer of `CombinedLoss`; the class's name by default.
     """
 
+    label_kind: str | None = None
+    networks = "several"
+
     def __init__(self, *, key: str | None = None, epsilon: float | None = None, name: str | None = None) -> None:
         super().__init__(epsilon=epsilon)
         self.key = key
@@ -45,6 +48,8 @@ class DistillationCELoss(_Distillation):
         model_name_pairs: [learner, teacher] names; no gradient runs into the teacher.
         key, epsilon, name: see above.
     """
+
+    network_options = ("model_name_pairs",)
 
     def __init__(
         self,
@@ -75,6 +80,9 @@ class DistillationGTCELoss(_Distillation):
         model_names: the networks.
         key, epsilon, name: see above.
     """
+
+    label_kind = "single"
+    network_options = ("model_names",)
 
     def __init__(
         self,

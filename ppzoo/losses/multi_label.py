@@ -28,6 +28,8 @@ class MultiLabelLoss(Loss):
         weight_ratio: weigh by the shares of positives.
     """
 
+    label_kind = "multi"
+
     def __init__(self, *, epsilon: float | None = None, size_sum: bool = False, weight_ratio: bool = False) -> None:
         check_epsilon(epsilon)
         self.epsilon = epsilon

@@ -25,6 +25,8 @@ class ExpectedCalibrationError(Metric):
             misses an edge by the rounding of float32 scores lies on it.
     """
 
+    label_kind = "single"
+
     higher_is_better = False
 
     def __init__(self, *, bins: int = 15) -> None:

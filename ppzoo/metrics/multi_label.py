@@ -19,6 +19,8 @@ from ppzoo.metrics.precision import average_precision, eleven_point_precision
 class HammingDistance(Metric):
     """Share of the decisions about known labels that are wrong; lower is better."""
 
+    label_kind = "multi"
+
     higher_is_better = False
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
@@ -41,6 +43,8 @@ class AccuracyScore(Metric):
         base: "label" counts the decisions about known labels; "sample" the samples with a known label, as right where
             all of these decisions are.
     """
+
+    label_kind = "multi"
 
     def __init__(self, *, base: Literal["label", "sample"] = "label") -> None:
         super().__init__()
@@ -71,6 +75,8 @@ class MultiLabelMAP(ScoreMetric):
         map_type: "integral": precision by every gain of recall; "11point": mean of the best precision at a recall of
             0, 0.1, ..., 1 or more (Pascal VOC 2007).
     """
+
+    label_kind = "multi"
 
     def __init__(self, *, map_type: Literal["integral", "11point"] = "integral") -> None:
         super().__init__()

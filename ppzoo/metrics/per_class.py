@@ -23,6 +23,8 @@ class PrecisionRecallF1(Metric):
         per_class: answer each class's figures too, as "precision_class0", ...
     """
 
+    label_kind = "single"
+
     def __init__(self, *, per_class: bool = False) -> None:
         super().__init__()
         self.with_classes = per_class
@@ -65,6 +67,8 @@ class PrecisionRecallF1(Metric):
 @METRICS.register
 class AveragePrecision(ScoreMetric):
     """Mean over the classes that occur of the average precision of a class against all others."""
+
+    label_kind = "single"
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)

@@ -28,6 +28,8 @@ class TopkAcc(Metric):
         ConfigError: no k, or one below 1; or, in `update`, every k above the number of classes.
     """
 
+    label_kind = "single"
+
     def __init__(self, *, topk: int | list[int] | None = None) -> None:
         super().__init__()
         given = [1, 5] if topk is None else topk
@@ -74,6 +76,8 @@ class TopkAcc(Metric):
 class GoogLeNetTopkAcc(TopkAcc):
     """Top-k accuracy of the first of GoogLeNet's outputs."""
 
+    outputs = 3
+
     def scores(self, output: Any) -> paddle.Tensor:
         if not isinstance(output, (list, tuple)):
             raise ConfigError("GoogLeNetTopkAcc: expected a network with several outputs, got one; use TopkAcc")
@@ -89,6 +93,9 @@ class DistillationTopkAcc(TopkAcc):
         feature_key: key of the scores where it answers a mapping; "logits" by default.
         topk: that of `TopkAcc`.
     """
+
+    networks = "several"
+    network_options = ("model_key",)
 
     def __init__(self, *, model_key: str, feature_key: str | None = None, topk: int | list[int] | None = None) -> None:
         super().__init__(topk=topk)

@@ -162,6 +162,8 @@ class GoogLeNetDY(InceptionNet):
     on block 4a and of that on 4d, in evaluation too. `forward_head` gives the network's alone.
     """
 
+    outputs = 3
+
     head_layers = ("_fc_out", "_out1", "_out2")
 
     def __init__(self, class_num: int = 1000, *, dropout: float = 0.4, auxiliary_dropout: float = 0.7) -> None:

@@ -27,6 +27,8 @@ class ConstLR(RatedSchedule):
 class Constant(ConstLR):
     """The same rate throughout. PaddleClas's drops a warm-up in silence; this one carries it out."""
 
+    is_default = True
+
 
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)

@@ -214,6 +214,8 @@ class Adam(PenalizedRecipe):
 class AdamW(Recipe):
     """Adam whose decay is apart from the gradient: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101."""
 
+    decoupled_weight_decay = True
+
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8

@@ -37,6 +37,8 @@ class ReduceOnPlateau(RatedSchedule):
         epsilon: a smaller change of the rate is left out.
     """
 
+    needs_evaluation = True
+
     mode: Literal["min", "max"] = "min"
     factor: float = 0.1
     patience: int = 10

@@ -60,9 +60,7 @@ def weights_folder() -> Path:
     return cache_home() / "weights"
 
 
-def fetch(
-    url: str, folder: str | os.PathLike[str], *, sha256: str | None = None, attempts: int | None = None
-) -> Path:
+def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None, attempts: int | None = None) -> Path:
     """The file of `url` in the cache `folder`, fetched unless it is there already.
 
     Args:

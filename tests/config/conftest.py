@@ -62,6 +62,12 @@ def normalize(
 def nothing(): ...
 
 
+def sampler(): ...
+
+
+sampler.is_default = True
+
+
 def topk(*, topk: int = 1, class_id_map_file: str | None = None): ...
 
 
@@ -91,6 +97,6 @@ def components():
             NormalizeImage=normalize,
             ToCHWImage=nothing,
         ),
-        "sampler": table(DistributedBatchSampler=nothing),
+        "sampler": table(DistributedBatchSampler=sampler),
         "postprocess": table(Topk=topk),
     }

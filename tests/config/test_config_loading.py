@@ -57,7 +57,7 @@ def test_a_circle_of_bases_names_the_chain(write, tmp_path):
     write("b.yaml", "_BASE_: a.yaml")
     path = write("a.yaml", "_BASE_: b.yaml")
     chain = " -> ".join(str(tmp_path / name) for name in ("a.yaml", "b.yaml", "a.yaml"))
-    assert refusal(path) == f"{chain}: expected _BASE_ to lead to other files, got a circle"
+    assert refusal(path) == f"{chain}: circular _BASE_"
 
 
 def test_a_missing_base_names_the_chain_and_the_nearest_file(write, tmp_path):
@@ -145,7 +145,7 @@ def test_an_override_without_path_or_value_is_refused(path, text):
 
 
 def test_an_override_below_a_value_is_refused(path):
-    line = "-o Global.epochs.x: expected Global.epochs to hold keys, got the value 10"
+    line = "-o Global.epochs.x: expected Global.epochs to be a mapping, got 10"
     assert refusal(path, "Global.epochs.x=1") == line
     assert refusal(path, "Global.epochs.x.y=1") == line
 

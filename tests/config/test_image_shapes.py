@@ -31,7 +31,7 @@ def test_a_sound_configuration_has_none():
 def test_gray_images_for_a_network_of_three_channels(split):
     path = f"DataLoader.{split}.dataset.transform_ops"
     found = problems(f"{path}=[{DECODE}, {{ResizeImage: {{size: 32}}}}, {GRAY}]")
-    expected = f"{path}: expected images that LeNet can take (natively 3 x 32 x 32 float32), got 1 x 32 x 32"
+    expected = f"{path}: expected images that LeNet can take (by default 3 x 32 x 32 float32), got 1 x 32 x 32"
     assert found == [f"{expected} float32"]
 
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from ppzoo import config as configuration
-from ppzoo.builders.preprocessing import preprocessing_difference
+from ppzoo.builders.components import components
+from ppzoo.builders.preprocessing import find_preprocessing_difference
 from ppzoo.cli import main
 
 DECODE, CHW = {"DecodeImage": {"to_rgb": True, "channel_first": False}}, {"ToCHWImage": None}
@@ -25,8 +26,13 @@ IDENTITY = {"NormalizeImage": {"scale": 1.0, "mean": [0.0] * 3, "std": [1.0] * 3
 
 
 def difference(evaluation, inference):
-    split = {"dataset": {"name": "ImageFolder", "transform_ops": evaluation}}
-    return preprocessing_difference({"DataLoader": {"Eval": split}, "Infer": {"transforms": inference}})
+    dataset = {"name": "ImageFolder", "image_root": "images", "transform_ops": evaluation}
+    raw = {
+        "Arch": {"name": "LeNet"},
+        "DataLoader": {"Eval": {"dataset": dataset, "sampler": {"batch_size": 1}}},
+        "Infer": {"transforms": inference},
+    }
+    return find_preprocessing_difference(configuration.Config.parse(raw, components(), task=None))
 
 
 @pytest.mark.parametrize(
@@ -63,12 +69,12 @@ def test_what_does_the_same_is_no_difference(inference):
     [
         (
             [DECODE, {"ResizeImage": {"size": 224}}, NORMALIZE, CHW],
-            "Infer.transforms.1: expected ResizeImage(size=None, resize_short=256), as"
-            " DataLoader.Eval.dataset.transform_ops.1 has it, got ResizeImage(size=224, resize_short=None)",
+            "Infer.transforms.1: expected ResizeImage(size=None, resize_short=256), as in"
+            " DataLoader.Eval.dataset.transform_ops.1, got ResizeImage(size=224, resize_short=None)",
         ),
         (
             [DECODE, RESIZE, {"CropImage": {"size": 192}}, NORMALIZE, CHW],
-            "Infer.transforms.2: expected CropImage(size=224), as DataLoader.Eval.dataset.transform_ops.2 has it,"
+            "Infer.transforms.2: expected CropImage(size=224), as in DataLoader.Eval.dataset.transform_ops.2,"
             " got CropImage(size=192)",
         ),
         (
@@ -104,7 +110,7 @@ def test_images_that_are_decoded_already_need_no_decoding():
     assert difference([normalize], [gray, normalize, CHW]) is None
     assert difference([NORMALIZE], [DECODE, NORMALIZE, CHW]) is None
     text = difference([{"ResizeImage": {"size": 28}}, normalize], [gray, normalize, CHW])
-    assert "Infer.transforms.1: expected ResizeImage(size=28), as DataLoader.Eval.dataset.transform_ops.0" in text
+    assert "Infer.transforms.1: expected ResizeImage(size=28), as in DataLoader.Eval.dataset.transform_ops.0" in text
 
 
 def test_what_the_images_do_not_suit_is_compared_as_it_is_written():

@@ -146,7 +146,7 @@ def test_a_value_of_paddleclas_s_files_is_taken_or_refused_as_agreed(path, value
         made["Global"]["eval_mode"] = "retrieval"
         expected = [RETRIEVAL]
     elif path == "Global.use_dali":
-        expected = ["DALI is not supported; set it to False, and PaddlePaddle's own loader reads the images"]
+        expected = ["DALI is not supported; set it to false to read images with PaddlePaddle's own loader"]
     else:
         expected = []
     assert [line.partition(": ")[2] for line in config.check(made, components)] == expected

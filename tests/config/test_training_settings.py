@@ -16,23 +16,23 @@ PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v
         (["Global.update_freq=0"], "Global.update_freq: expected an integer of at least 1, got 0"),
         (
             ["Global.update_freq=4", "Global.iter_per_epoch=10"],
-            "Global.iter_per_epoch: expected a multiple of Global.update_freq (4), so that an epoch ends with a whole"
-            " step, got 10",
+            "Global.iter_per_epoch: expected a multiple of Global.update_freq (4), so that an epoch ends with a"
+            " complete step, got 10",
         ),
         (
             ["Global.early_stopping.patience=3", "Global.eval_during_train=false"],
-            "Global.early_stopping: it needs evaluations; set Global.eval_during_train to True",
+            "Global.early_stopping: early stopping needs evaluations during training; set Global.eval_during_train to",
         ),
         (
             ["Global.early_stopping.patience=3", "DataLoader.Eval=null"],
-            "Global.early_stopping: it needs evaluations; give DataLoader.Eval",
+            "Global.early_stopping: early stopping needs evaluations during training; add DataLoader.Eval",
         ),
         (
             ["Global.early_stopping.min_gain=0.1"],
             "Global.early_stopping.patience: expected an integer of at least 1, got nothing",
         ),
-        (["AMP.dtype=fp16"], "AMP.dtype: expected one of 'float16', 'bfloat16', got the text 'fp16'"),
-        (["Arch.freeze=conv1"], "Arch.freeze: expected true or false or a list of texts, got the text 'conv1'"),
+        (["AMP.dtype=fp16"], "AMP.dtype: expected one of 'float16', 'bfloat16', got 'fp16'"),
+        (["Arch.freeze=conv1"], "Arch.freeze: expected true or false or a list of texts, got 'conv1'"),
     ],
 )
 def test_a_contradiction_has_its_line(components, overrides, line):

@@ -5,7 +5,7 @@ import tarfile
 import pytest
 from helpers.pictures import COLORS, paint
 
-from ppzoo.builders.use import find_images
+from ppzoo.builders.inference import find_images
 from ppzoo.cli import main
 from ppzoo.data import Compose, ImageFolder, ImageNetDataset, Samples, TarShards, images_below, unreadable, verify
 from ppzoo.data.transforms import DecodeImage

@@ -82,13 +82,13 @@ def command(place, run):
 def evaluated(place, folder, weights):
     """The label that an evaluation gives to the images of each class folder."""
     overrides = [f"Global.pretrained_model={weights}", f"DataLoader.Eval.dataset.image_root={folder}"]
-    config = class_names.with_classes_of_run(builders.read_config(str(place / "config.yaml"), overrides, "eval"))
+    config = class_names.add_classes_of_run(builders.read_config(str(place / "config.yaml"), overrides, "eval"))
     images = builders.build_loader(
-        config["DataLoader"]["Eval"],
-        class_num=class_count(config),
+        config.DataLoader.Eval,
+        class_num=class_count(config.Arch),
         seed=0,
         training=False,
-        classes=class_names.evaluation_names(config),
+        classes=class_names.find_evaluation_names(config, config.DataLoader.Eval.dataset),
     ).samples.dataset
     assert [int(images[index][1]) for index in range(len(images))] == images.labels.tolist()
     return {images.describe(index).split("/")[-2]: int(images.labels[index]) for index in range(len(images))}
@@ -234,7 +234,11 @@ def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, ca
     assert (run / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
     config = builders.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'latest'}"], "eval")
     images = builders.build_loader(
-        config["DataLoader"]["Eval"], class_num=3, seed=0, training=False, classes=class_names.evaluation_names(config)
+        config.DataLoader.Eval,
+        class_num=3,
+        seed=0,
+        training=False,
+        classes=class_names.find_evaluation_names(config, config.DataLoader.Eval.dataset),
     ).samples.dataset
     assert {images.describe(index).split("/")[-2]: images[index][1] for index in range(4)} == {"blue": 0, "red": 2}
     assert command("eval", *lists("a", "c"), weights=run / "latest") == 2
@@ -285,7 +289,7 @@ def test_a_training_from_other_weights_keeps_the_classes_of_their_head(place, ru
     capsys.readouterr()
     assert command("train", train_root(tmp_path / "other"), eval_root(tmp_path / "other"), *common) == 0
     assert (weights.parent / "labels.txt").read_text() == "0 blue\n1 red\n2 yellow\n"
-    assert "was trained on other classes (green): the head starts with new weights" in capsys.readouterr().err
+    assert "was trained on other classes (green): initializing the head" in capsys.readouterr().err
     assert not head_is_kept()
 
 
@@ -304,7 +308,7 @@ def test_one_class_is_not_learned(command, tmp_path, capsys):
     for overrides in ([], ["Arch.class_num=3"]):
         assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
         said = capsys.readouterr().err
-        assert "expected images of two classes or more, got 8 of class 'colors' alone" in said
+        assert "expected images of two classes or more, got 8 of class 'colors' only" in said
         assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colors'" in said
     assert command("train", "Arch.class_num=1", out, weights=None) == 2
     assert "Arch.class_num: expected 2 or more" in capsys.readouterr().err

@@ -142,8 +142,8 @@ EVALUATE = """
 import sys
 from ppzoo import builders
 config = builders.read_config(sys.argv[2], sys.argv[3:], "eval")
-with builders.processes(config) as processes:
-    print({name: value.hex() for name, value in builders.evaluation(config, processes).items()}, flush=True)
+with builders.join_processes(config) as processes:
+    print({name: value.hex() for name, value in builders.evaluate(config, processes).items()}, flush=True)
 """
 
 
@@ -225,7 +225,7 @@ def test_when_one_is_killed_all_end_and_the_next_launch_goes_on(place, whole, tm
     shutil.rmtree(tmp_path / "log")
     again = train(place, tmp_path, "--resume", "auto", "-o", "Global.save_interval_steps=1")
     assert again.end() == 0
-    assert "going on from" in again.text(0)
+    assert "resuming from" in again.text(0)
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 
@@ -254,7 +254,7 @@ def test_the_documented_loop_starts_again_until_the_training_is_done(place, whol
         time.sleep(0.1)
     assert latest_checkpoint(tmp_path / "output" / "MobileNetV1_x0_25").name == "latest"
     assert run.end() == 0
-    assert "going on from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
+    assert "resuming from" in (tmp_path / "output" / "MobileNetV1_x0_25" / "train.log").read_text()
     assert_same_run(tmp_path / "output" / "MobileNetV1_x0_25", whole)
 
 

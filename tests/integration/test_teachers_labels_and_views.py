@@ -313,7 +313,7 @@ def test_answers_are_the_mean_over_the_views(place, teacher, capsys, tmp_path):
         (["TTA.ten_crop=true", "Infer.transforms.2={ResizeImage: {size: 32}}"], "TTA.ten_crop: expected CropImage"),
         (["TTA.sizes=[0]"], "TTA.sizes.0: expected an integer of at least 1"),
         (["TTA.sizes=[64]"], "expected images that LeNet can take"),
-        (["TTA.mirror=true"], "TTA.mirror: expected a known key"),
+        (["TTA.mirror=true"], "TTA.mirror: unknown key"),
     ],
 )
 def test_views_that_cannot_be_had_are_refused(place, teacher, capsys, overrides, said):

@@ -85,7 +85,7 @@ def test_a_label_beyond_any_network_is_named(trained, tmp_path, capsys):
     (tmp_path / "list.txt").write_text(f"{image} 0\n{image} 999999999\n")
     data = f"DataLoader.Train.dataset.cls_label_path={tmp_path / 'list.txt'}"
     assert main([*arguments(trained[0], "label"), "-o", data, "-o", "Arch={name: LeNet}"]) == 2
-    assert "would have 1000000000 classes, by the highest label, more than 1000000: label 999999999" in one_error(
+    assert "got training data with 1000000000 classes (highest label + 1): label 999999999" in one_error(
         capsys
     )
     assert not (trained[0].parent / "label").exists()

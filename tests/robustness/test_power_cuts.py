@@ -96,5 +96,5 @@ def test_the_log_has_what_was_said_before_it_was_there(whole):
     assert main(arguments(whole, "twice", "Global.epochs=1")) == 0
     assert main(arguments(whole, "twice")) == 0
     log = (output_of(whole.parent, "twice") / "train.log").read_text()
-    assert "going on from" in log
-    assert log.count("going on from") == 1
+    assert "resuming from" in log
+    assert log.count("resuming from") == 1

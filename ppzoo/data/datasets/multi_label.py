@@ -35,6 +35,8 @@ class MultiLabelDataset(ImageFiles):
         DataError: the folder or the list is missing, or a line of the list is wrong.
     """
 
+    label_kind = "multi"
+
     def __init__(
         self, *, image_root: PathText, cls_label_path: PathText, label_ratio: bool = False, class_num: int | None = None
     ) -> None:

@@ -1,0 +1,74 @@
+"""Build the callbacks of a training run: logs, plots, checkpoints, and the files that describe the run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ppzoo import engine, report
+from ppzoo.builders.class_names import LABELS, RESOLVED
+from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
+from ppzoo.data.loader import Loader
+from ppzoo.events import Callback
+
+logger = logging.getLogger("ppzoo")
+
+MAX_NAMES_IN_CONFIG = 1000  # config.yaml has a maximum size; labels.txt has all names
+
+
+def build_callbacks(
+    config: Config,
+    state: engine.TrainState,
+    folder: Path,
+    loader: Loader,
+    steps: engine.StepLoader,
+    processes: engine.ProcessGroup,
+    *,
+    is_resumed: bool,
+) -> list[Callback]:
+    """Open the run's folder, write its configuration and labels, and build the callbacks of this process."""
+    run = config.Global
+    on_console = processes.rank in parse_log_ranks(run.log_ranks)
+    if not processes.first:
+        return [report.Console(None, run.print_batch_step)] if on_console else []
+    engine.open_run_dir(folder, resume=is_resumed)
+    write_run_files(folder, config)
+    callbacks: list[Callback] = [
+        report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if on_console else False),
+        report.BadFiles(folder / "bad_files.txt", loader.bad_files, run.save_interval_steps),
+        report.Curves(folder, title=config.Arch.name),
+    ]
+    if run.use_visualdl:
+        progress = state.progress
+        first_step = progress.epoch * len(steps) + progress.step
+        callbacks.append(report.Scalars(folder / "vdl", progress.epoch, first_step))
+    callbacks.append(_build_checkpoint_saver(state, folder, run))
+    if config.Arch.deployed_prefix:
+        callbacks.append(engine.StudentWeights(folder, config.Arch.deployed_prefix))
+    return callbacks
+
+
+def build_finishing_callbacks(config: Config, state: engine.TrainState, folder: Path, finished: str) -> list[Callback]:
+    """Build the callbacks that complete the files of a finished run; complete files are not written again."""
+    engine.open_run_dir(folder, resume=True)
+    logger.info(finished)
+    has_plot = (folder / report.Curves.PICTURE).exists()
+    curves = [] if has_plot else [report.Curves(folder, title=config.Arch.name)]
+    return [*curves, _build_checkpoint_saver(state, folder, config.Global)]
+
+
+def _build_checkpoint_saver(state: engine.TrainState, folder: Path, run: GlobalConfig) -> engine.CheckpointSaver:
+    return engine.CheckpointSaver(state, folder, run.save_interval, run.keep, run.save_interval_steps)
+
+
+def write_run_files(folder: Path, config: Config) -> None:
+    """Write what later commands need: the configuration, and the names of the classes."""
+    names = config.Global.class_names
+    plain = config.to_dict()
+    if names and len(names) > MAX_NAMES_IN_CONFIG:
+        plain["Global"].pop("class_names")
+    texts = {RESOLVED: dump(plain)}
+    if names:
+        texts[LABELS] = "".join(f"{index} {name}\n" for index, name in enumerate(names))
+    for name, text in texts.items():
+        report.write_lines(folder / name, text)

@@ -1,0 +1,152 @@
+"""Build data sets and loaders, and read images through transforms."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppzoo import data, engine
+from ppzoo.builders.components import build_batch_transforms, build_transforms, make
+from ppzoo.config import DatasetConfig, SamplerConfig, SplitConfig
+from ppzoo.data.loader import Batch, Loader
+from ppzoo.data.reading import HOW_TO_SKIP
+from ppzoo.errors import DataError
+from ppzoo.files import read_plain_file
+
+TRIAL_IMAGES = 8
+MAX_SHOWN_IMAGES = 3  # in an error
+
+
+def build_dataset(
+    section: DatasetConfig, class_num: int | None, classes: Sequence[str] | None = None, *, training: bool = True
+) -> data.Dataset:
+    """Build the data set of a section `dataset`; without `class_num` its labels are not checked.
+
+    Args:
+        classes: names of the network's classes; classes of the data that have names are numbered by them.
+        training: without `classes`, data with class names numbers them itself. In evaluation such data must contain
+            all classes, or be a list file with numbers.
+
+    Raises:
+        DataError: the data set cannot be read, or contains an unknown class.
+    """
+    build = partial(make, data.DATASETS, section.spec)
+    if training and classes is None:
+        return build(class_num=class_num)
+    images: data.Dataset = build(class_num=None)
+    if images.classes is None or (classes is None and getattr(images, "is_numbered", False)):
+        numbers = images.labels
+        fits = numbers.shape[1] == class_num if numbers.ndim == 2 else numbers.max() < (class_num or np.inf)
+        return images if fits else build(class_num=class_num)
+    if classes is not None:
+        fix = "add it to Global.class_names or remove that key" if training else "rename or remove it, or train with it"
+        return data.match_classes(images, classes, fix)
+    if class_num is not None and len(images.classes) != class_num:
+        raise DataError(
+            f"expected images of all {class_num} classes, since the class names of the training data are unknown,"
+            f" got {len(images.classes)} ({data.listing(images.classes)}): copy the training run's labels.txt"
+            " next to the weights, or set Global.class_names"
+        )
+    return images
+
+
+def build_loader(
+    section: SplitConfig,
+    *,
+    class_num: int | None,
+    seed: int,
+    training: bool,
+    processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
+    classes: Sequence[str] | None = None,
+) -> Loader:
+    """Build the loader of `DataLoader.Train` or `DataLoader.Eval` for this one of `processes`.
+
+    Args:
+        classes: as for `build_dataset`.
+    """
+    settings = section.dataset
+    try:
+        images = build_dataset(settings, class_num, classes, training=training)
+    except DataError as error:
+        raise DataError(f"DataLoader.{'Train' if training else 'Eval'}: {error}") from error
+    samples = data.Samples(images, build_transforms(settings.transforms), seed)
+    return Loader(
+        samples,
+        build_sampler(section.sampler, samples, seed=seed, training=training, processes=processes),
+        num_workers=section.loader.num_workers,
+        use_shared_memory=section.loader.use_shared_memory,
+        batch_transforms=build_batch_transforms(settings.batch_transform_ops or (), class_num),
+        on_error=settings.on_error or ("skip" if training else "raise"),
+        max_bad_fraction=settings.max_bad_fraction,
+        pool=processes.pool if training and processes.size > 1 else list,
+    )
+
+
+def build_sampler(
+    section: SamplerConfig, samples: data.Samples, *, seed: int, training: bool, processes: engine.ProcessGroup
+) -> data.Sampler:
+    """Build the sampler of a section `sampler` for this one of `processes`."""
+    options: dict[str, Any] = {"batch_size": section.batch_size, "drop_last": section.drop_last}
+    if section.shuffle is not None:
+        options["shuffle"] = section.shuffle
+    spec = replace(section.spec, options={**section.spec.options, **options})
+    supplied = {"length": len(samples), "labels": samples.dataset.labels, "seed": seed, "pad": training}
+    supplied |= {"rank": processes.rank, "world_size": processes.size}
+    parameters = inspect.signature(data.SAMPLERS[spec.name]).parameters
+    return make(data.SAMPLERS, spec, **{name: value for name, value in supplied.items() if name in parameters})
+
+
+def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    """Return an image file as preprocessed by transforms, or by the first ones of them.
+
+    Raises:
+        DataError: the file cannot be read or is not an image.
+    """
+    try:
+        return preprocess(read_plain_file(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the image: {error.strerror}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_first_batch(loader: Loader) -> Batch:
+    """Return the first few samples of a loader as a batch, read in this process.
+
+    Raises:
+        DataError: no image can be read.
+    """
+    first = copy.copy(loader)
+    first.num_workers, first.bad, first.max_bad_fraction, first.pool = 0, {}, 1.0, list
+    first.sampler = data.DistributedBatchSampler(batch_size=TRIAL_IMAGES, length=len(loader.samples))
+    batch = next((batch for batch in first.epoch(0) if batch is not None), None)
+    if batch is None:
+        raise DataError(f"none of {len(loader.samples)} images can be read; the last: {list(first.bad.values())[-1]}")
+    return batch
+
+
+def verify_images(loader: Loader, processes: engine.ProcessGroup) -> None:
+    """Check that the evaluation images can be read.
+
+    Raises:
+        DataError: some cannot, and `on_error` is "raise"; or more than `max_bad_fraction`.
+    """
+    failures = processes.pool(data.unreadable(loader.samples, part=processes.rank, parts=processes.size))
+    if loader.reader.on_error == "skip":
+        trial = copy.copy(loader)  # skipped images are recorded when they are read
+        trial.bad = {}
+        trial.note(failures)
+    elif failures:
+        shown = "; ".join(failure.reason for failure in failures[:MAX_SHOWN_IMAGES])
+        more = f"; {len(failures) - MAX_SHOWN_IMAGES} more" if len(failures) > MAX_SHOWN_IMAGES else ""
+        raise DataError(
+            f"DataLoader.Eval: {len(failures)} of {len(loader.samples)} images cannot be read: {shown}{more};"
+            f" {HOW_TO_SKIP}"
+        )

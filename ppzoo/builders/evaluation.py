@@ -1,0 +1,168 @@
+"""Evaluate networks, during training or afterwards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import paddle
+
+from ppzoo import data, deploy, engine, losses, metrics
+from ppzoo.builders.class_names import EVAL_DATA, add_classes_of_run, find_evaluation_names, log_data
+from ppzoo.builders.components import build_loss, build_metrics
+from ppzoo.builders.data_loading import build_loader, read_first_batch, verify_images
+from ppzoo.builders.inference import load_inference_network, load_trained_network
+from ppzoo.builders.models import class_count, networks_in_losses, try_forward
+from ppzoo.builders.tta_views import enabled_tta, evaluate_views
+from ppzoo.config import Config, DistillationConfig, SplitConfig
+from ppzoo.data.loader import Loader
+from ppzoo.errors import ConfigError
+from ppzoo.layers import Classifier
+from ppzoo.models import DistillationModel
+
+logger = logging.getLogger("ppzoo")
+
+
+class Evaluation(NamedTuple):
+    """A function that evaluates a network, the name of its main metric, and whether a higher value is better."""
+
+    run: Callable[[], dict[str, float]]
+    main: str
+    higher_is_better: bool
+
+
+def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> dict[str, float]:
+    """Return the metrics of the trained network on the data of `DataLoader.Eval`, which `processes` share.
+
+    With test-time augmentation, the metrics with it are included under names that end in `_tta`.
+    """
+    config, split = add_classes_of_run(config), evaluation_data(config)
+    config = config.with_class_names(find_evaluation_names(config, split.dataset))
+    network, augmentation = _load_evaluated_network(config), enabled_tta(config)
+    results = build_evaluation(config, network, processes).run()
+    if augmentation:
+        with_views = evaluate_views(config, split, network, augmentation, processes)
+        results |= {f"{name}_tta": value for name, value in with_views.items()}
+    return results
+
+
+def build_evaluation(
+    config: Config,
+    network: Classifier,
+    processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
+    *,
+    verify: bool = False,
+) -> Evaluation:
+    """Build the evaluation of `network` on the data of `DataLoader.Eval`, and try it on a few images.
+
+    Args:
+        verify: check first that all images can be read.
+    """
+    split, names = evaluation_data(config), find_evaluation_names(config, evaluation_data(config).dataset)
+    if not config.Loss.Eval:
+        raise ConfigError("Loss.Eval: expected a list of losses, got nothing; required to evaluate")
+    loader = build_loader(
+        split,
+        class_num=class_count(config.Arch),
+        seed=0,
+        training=False,
+        processes=processes,
+        classes=names,
+    )
+    images = loader.samples.dataset
+    if images.classes and not names and not getattr(images, "is_numbered", False):
+        logger.info("%s: class names of the training data are unknown; numbering classes in sorted order", EVAL_DATA)
+    log_data(EVAL_DATA, images, class_count(config.Arch))
+    loss, metric_list = build_loss(config.Loss.Eval), build_metrics(config.Metric.Eval or ())
+    first = try_batch(config, "Eval", network, loader, loss, metric_list)
+    require_weighted_classes("Eval", loss, images)
+    deploy.plan_export(network, len(loader.samples), first)
+    if verify:
+        verify_images(loader, processes)
+
+    def run() -> dict[str, float]:
+        results = engine.evaluate(network, loader.epoch(0), loss, metric_list, processes, images.describe)
+        loader.note(processes.pool(list(loader.bad.items())))
+        if loader.bad:
+            logger.warning("skipped %d images in evaluation that could not be read", len(loader.bad))
+        return results
+
+    return Evaluation(run, metric_list.main or "loss", metric_list.higher_is_better if metric_list.main else False)
+
+
+def evaluation_data(config: Config) -> SplitConfig:
+    """Return the section `DataLoader.Eval`.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    if config.DataLoader.Eval is None:
+        raise ConfigError("DataLoader.Eval: expected the evaluation data, got nothing")
+    return config.DataLoader.Eval
+
+
+def _load_evaluated_network(config: Config) -> Any:
+    """Load the network; of a distillation only the one used after training, if losses and metrics use no other.
+
+    The weights can then be those of the distillation or its own.
+    """
+    arch = config.Arch
+    if not isinstance(arch, DistillationConfig):
+        return deploy.exported_outputs(load_trained_network(config))
+    name = arch.infer_model_name
+    if networks_in_losses(config, "Eval") != {name}:
+        return load_trained_network(config)
+    return DistillationModel({name: deploy.exported_outputs(load_inference_network(config))}, frozen=[], answering=name)
+
+
+def try_batch(
+    config: Config,
+    split: Literal["Train", "Eval"],
+    network: Classifier,
+    loader: Loader,
+    loss: losses.CombinedLoss,
+    metric_list: metrics.MetricList,
+) -> paddle.Tensor:
+    """Compute network, losses and metrics for a few images, and return these images.
+
+    Raises:
+        ConfigError: data, network, losses and metrics do not fit each other.
+    """
+    batch = read_first_batch(loader)
+    images = batch.images.astype("float32") if split == "Train" else batch.images  # as the trainer does
+    output = try_forward(
+        network,
+        images,
+        config.Arch.deployed.name,
+        f"DataLoader.{split}.dataset.transform_ops",
+        lambda place: loader.samples.dataset.describe(int(batch.indices[place])),
+    )
+    for key, use in ((f"Loss.{split}", loss), (f"Metric.{split}", metric_list.update)):
+        try:
+            use(output, batch.labels)
+        except (ValueError, RuntimeError, TypeError, AttributeError) as error:  # shapes that do not fit
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise ConfigError(f"{key}: does not fit the network's output and the labels: {reason}") from error
+        except ConfigError as error:
+            raise ConfigError(*(f"{key}: {problem}" for problem in error.problems)) from error
+    metric_list.reset()
+    return images
+
+
+def require_weighted_classes(split: str, loss: losses.CombinedLoss, dataset: data.Dataset) -> None:
+    """Check that some class of the data has a weight above 0 in each loss.
+
+    Raises:
+        ConfigError: all classes of the data have the weight 0.
+    """
+    if dataset.labels.ndim > 1 or dataset.labels.min() < 0:
+        return
+    classes = paddle.to_tensor(np.flatnonzero(np.bincount(dataset.labels)))
+    for name, weight in loss.weights(classes).items():
+        if not weight:
+            raise ConfigError(
+                f"Loss.{split}.{name}.class_weights: expected a weight above 0 for a class that has images in"
+                f" DataLoader.{split}, got 0 for all of them"
+            )

@@ -1,0 +1,158 @@
+"""Predict images with a trained network, and load trained networks."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppzoo import data, deploy, engine, native
+from ppzoo.builders.class_names import add_classes_of_run, read_class_labels
+from ppzoo.builders.components import build_postprocess, build_transforms
+from ppzoo.builders.data_loading import read_image
+from ppzoo.builders.models import build_model, load_pretrained, try_forward
+from ppzoo.builders.tta_views import describe_views, enabled_tta, make_views
+from ppzoo.config import ComponentSpec, Config, NetworkConfig, PostProcessConfig
+from ppzoo.errors import ConfigError, DataError, PpzooError
+from ppzoo.files import weights_of_run
+from ppzoo.layers import Classifier
+from ppzoo.models import DistillationModel
+
+logger = logging.getLogger("ppzoo")
+
+TRANSFORMS = "Infer.transforms"
+
+
+def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]]:
+    """Yield each image of `Infer.infer_imgs` with its prediction, or with the error that kept it from being read."""
+    config = add_classes_of_run(config)
+    section, augmentation = config.Infer, enabled_tta(config)
+    scores = deploy.exported_outputs(load_inference_network(config))
+    network = deploy.Probabilities(scores, multi_label=config.Global.use_multilabel)
+    network.eval()
+    lists = make_views(section.transforms or (), augmentation, TRANSFORMS)
+    preprocess = [build_transforms(ops) for ops in lists]
+    if augmentation:
+        logger.info("predictions are means over %s", describe_views(augmentation, len(lists)))
+    postprocess = build_postprocess(choose_postprocess(config), read_class_labels(config))
+    files = find_images(section.infer_imgs)
+    shapes: list[tuple[int, ...]] | None = None
+    for start in range(0, len(files), section.batch_size):
+        batch = files[start : start + section.batch_size]
+        prepared = [_read_views(file, preprocess) for file in batch]
+        readable = [image for image in prepared if isinstance(image, list)]
+        names = [str(file) for file, image in zip(batch, prepared, strict=True) if isinstance(image, list)]
+        for views in readable:
+            if shapes is None:
+                _try_views(config, network, views, len(files), names)
+            shapes = _require_equal_shapes(shapes, views)
+        mirror = augmentation is not None and augmentation.mirrors
+        results = iter(postprocess(_mean_probabilities(network, readable, names, mirror)) if readable else [])
+        for file, image in zip(batch, prepared, strict=True):
+            yield file, next(results) if isinstance(image, list) else image
+
+
+def _try_views(
+    config: Config, network: deploy.Probabilities, image: list[np.ndarray], count: int, names: list[str]
+) -> None:
+    """Check that the network takes the views of the first of `count` images, and plan an export for their shapes."""
+    for view in image:
+        batch = paddle.to_tensor(view[None])
+        try_forward(network.network, batch, config.Arch.deployed.name, TRANSFORMS, names.__getitem__)
+        deploy.plan_export(network, count, batch)
+
+
+def _require_equal_shapes(expected: list[tuple[int, ...]] | None, image: list[np.ndarray]) -> list[tuple[int, ...]]:
+    shapes = [view.shape for view in image]
+    if expected is not None and shapes != expected:
+        ((one, other), *_) = [pair for pair in zip(expected, shapes, strict=True) if pair[0] != pair[1]]
+        raise ConfigError(
+            f"{TRANSFORMS}: expected images of equal shape, got {one} and {other}:"
+            " add ResizeImage with size, or CropImage"
+        )
+    return shapes
+
+
+def _read_views(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarray] | DataError:
+    try:
+        return [read_image(file, view) for view in preprocess]
+    except DataError as error:
+        return error
+
+
+def _mean_probabilities(
+    network: deploy.Probabilities, images: list[list[np.ndarray]], names: list[str], mirror: bool
+) -> np.ndarray:
+    """Return the probabilities of images, each the mean over its views and, with `mirror`, their mirror images."""
+    stacks = [np.stack(view) for view in zip(*images, strict=True)]
+    stacks += [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
+    return np.mean([deploy.probabilities(network, stack, names.__getitem__) for stack in stacks], axis=0)
+
+
+def choose_postprocess(config: Config) -> PostProcessConfig:
+    """Return `Infer.PostProcess`, or a default."""
+    default = "MultiLabelThreshOutput" if config.Global.use_multilabel else "Topk"
+    return config.Infer.PostProcess or PostProcessConfig(spec=ComponentSpec(default))
+
+
+def find_images(source: str | Sequence[str] | None) -> list[Path]:
+    """Return the image files of a path, a folder, a pattern or a list of them, sorted.
+
+    Raises:
+        DataError: there are none.
+    """
+    files: list[Path] = []
+    for name in [source] if isinstance(source, str) else source or []:
+        if os.path.isdir(name):
+            found = [Path(file) for file in data.images_below(name)]
+        elif os.path.isfile(name):
+            found = [Path(name)]
+        else:
+            found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
+        if not found:
+            raise DataError(
+                f"Infer.infer_imgs: expected an image, a folder with images or a pattern that matches some,"
+                f" got {name!r}"
+            )
+        files += sorted(found)
+    if not files:
+        raise DataError("Infer.infer_imgs: expected an image, a folder or a pattern, got nothing")
+    return files
+
+
+def load_trained_network(config: Config) -> Classifier | DistillationModel:
+    """Build the network of `Arch` with the weights that the configuration names.
+
+    Raises:
+        ConfigError: it names no weights.
+        WeightsError: the weights do not fit, including the classifier head.
+    """
+    return _load_network(config, config.Arch, part="")
+
+
+def load_inference_network(config: Config) -> Classifier:
+    """Do the same as `load_trained_network`, but for a distillation build only the network used after training.
+
+    Its weights can be those of the distillation or its own.
+    """
+    return _load_network(config, config.Arch.deployed, part=config.Arch.deployed_prefix)
+
+
+def _load_network(config: Config, arch: NetworkConfig, part: str) -> Any:
+    source = config.Global.pretrained_model or arch.pretrained
+    if not source:
+        folder = Path(config.Global.output_dir) / config.Arch.name
+        found = weights_of_run(folder)
+        where = f"did you mean {found}?" if found else f"training writes them to {folder / 'best_model'}"
+        raise ConfigError(f"Global.pretrained_model: expected the weights to use, got nothing; {where}")
+    engine.select_device(config.Global.device)
+    native.activate(config.Global.native)
+    network = build_model(arch, pretrained=False)
+    load_pretrained(network, arch.name, source, ssld=arch.use_ssld, head="strict", part=part)
+    return network

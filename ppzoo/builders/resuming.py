@@ -1,0 +1,78 @@
+"""Resume runs: find checkpoints, compare runs, recognize finished runs, and apply rollbacks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from ppzoo import engine
+from ppzoo.builders.models import class_count, describe_arch
+from ppzoo.config import Config, OptimizerConfig, SplitConfig
+from ppzoo.data.loader import Loader
+from ppzoo.files import local_path
+
+ROLLBACK_FACTOR = 0.5  # on the learning rate, for each rollback
+NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")  # paths; the class names are part of the identity
+
+
+def find_checkpoint(folder: Path, requested: str | None) -> Path | None:
+    """Return the prefix of the requested checkpoint; for "auto", the newest complete one in `folder`, if any."""
+    if requested != "auto":
+        return local_path(requested, "Global.checkpoints") if requested else None
+    engine.require_unlocked(folder)
+    return engine.latest_checkpoint(folder) if os.path.isdir(folder) else None  # also if its name is too long
+
+
+def identify_run(
+    config: Config, split: SplitConfig, optimizer: OptimizerConfig, loader: Loader, steps: engine.StepLoader
+) -> dict[str, Any]:
+    """Return what a checkpoint must have in common with the run that resumes from it."""
+    dataset = loader.samples.dataset
+    return {
+        "architecture": describe_arch(config.Arch),
+        "number of classes": class_count(config.Arch),
+        "optimizer": optimizer.spec.name,
+        "seed": config.Global.seed or 0,
+        "data set": split.dataset.spec.name,
+        "number of samples": len(dataset),
+        "labels": hashlib.sha256(dataset.labels.tobytes()).hexdigest()[:16],
+        "classes": list(dataset.classes) if dataset.classes else None,
+        "steps per epoch": len(steps),
+        "batches per step": steps.update_freq,
+    }
+
+
+def checkpointed_config(config: Config) -> dict[str, Any]:
+    """Return the configuration that a checkpoint contains: without the paths of its own files and the class names."""
+    plain = config.to_dict()
+    run = plain.get("Global") or {}
+    return {**plain, "Global": {key: value for key, value in run.items() if key not in NOT_CHECKPOINTED}}
+
+
+def describe_finished(state: engine.TrainState, epochs: int, checkpoint: Path | None) -> str | None:
+    """Return why nothing is left to train after `checkpoint`, and how to continue; None if something is left."""
+    done, patience = state.progress.epoch, state.patience
+    if checkpoint is None:
+        return None
+    if done >= epochs:
+        reason = f"trained {done} of {epochs} epochs" if done == epochs else f"trained {done} epochs (of {epochs})"
+        setting = f"Global.epochs={done + epochs}"
+    elif patience is not None and patience.is_over:
+        reason = f"stopped early after {done} of {epochs} epochs"
+        setting = f"Global.early_stopping.patience={patience.waited + patience.patience}"
+    else:
+        return None
+    return f"{checkpoint} has already {reason}; to continue training, add -o {setting}"
+
+
+def apply_rollbacks(state: engine.TrainState, steps: engine.StepLoader, rollbacks: int) -> None:
+    """Give a run that was rolled back another shuffle and a smaller learning rate.
+
+    Args:
+        rollbacks: how often it was rolled back so far; a restored `state` can have a higher number.
+    """
+    state.progress.rollbacks = max(rollbacks, state.progress.rollbacks)
+    steps.rollbacks = state.progress.rollbacks
+    state.schedule.damping = ROLLBACK_FACTOR**state.progress.rollbacks
