@@ -1,4 +1,4 @@
-"""What messages tell a user to set or to type exists: every option named is one of the schema, every command parses."""
+"""Options and commands that messages mention exist: options are in the schema, and commands can be parsed."""
 
 import ast
 import re
@@ -9,7 +9,8 @@ import pytest
 from ppzoo.builders.components import components
 from ppzoo.cli import _parser
 from ppzoo.config import Option
-from ppzoo.config.schema import Named, Sections, find_mark, known_keys, nested_section
+from ppzoo.config.schema import Sections
+from ppzoo.config.section import Named, find_mark, known_keys, nested_section
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
 SECTIONS = "|".join(known_keys(Sections))
@@ -18,9 +19,9 @@ COMMAND = re.compile(r"`ppzoo ([a-z]+)(?: (--[a-z-]+|[a-z]+\b))?")
 
 
 def texts():
-    """(file, text) of every string in the package that is not a docstring; parts of an f-string are joined by '{}'."""
+    """Yield (file, text) of every string in the package but docstrings; parts of an f-string are joined by '{}'."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name == "unsupported.py":  # names keys that are refused
+        if path.name == "unsupported.py":  # mentions unsupported keys
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
@@ -38,7 +39,7 @@ def is_doc(body):
 
 
 def inside(option):
-    """What may stand after an option's name and a dot."""
+    """Return the keys that can follow an option."""
     found = find_mark(option)
     if isinstance(found, Named):
         own = {key: value for entry in components()[found.kind].values() for key, value in entry.options.items()}
@@ -48,14 +49,14 @@ def inside(option):
 
 
 @pytest.mark.parametrize("path", sorted({match for _, text in texts() for match in OPTION.findall(text)}))
-def test_every_option_that_a_message_names_exists(path):
+def test_options_in_messages_exist(path):
     known = known_keys(Sections)
     for key in path.split("."):
         assert key in known, f"{path}: {key} is none of {sorted(known)}"
         known = inside(known[key])
 
 
-def test_every_command_that_a_message_names_exists():
+def test_commands_in_messages_exist():
     commands = {match for _, text in texts() for match in COMMAND.findall(text)}
     assert ("data", "check") in commands
     known = next(action.choices for action in _parser()._actions if action.choices)

@@ -1,7 +1,8 @@
-"""The public doors reproduce PaddleClas's measured values, and refuse what is wrong in one line."""
+"""The public functions reproduce PaddleClas's measured values, and report mistakes in one line."""
 
 import json
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,8 @@ import ppzoo
 from ppzoo import builders
 from ppzoo.builders.evaluation import require_weighted_classes
 from ppzoo.errors import ConfigError, UnknownNameError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 @pytest.mark.parametrize("case", reference.read_json("lr_schedules.json"), ids=lambda case: case["config"]["name"])
@@ -28,7 +31,7 @@ def test_schedules(case):
 
 
 class Tiny(paddle.nn.Layer):
-    """The network of which `optimizers.json` speaks."""
+    """The network that `optimizers.json` was measured with."""
 
     def __init__(self):
         super().__init__()
@@ -83,7 +86,7 @@ def test_accuracy():
 
 
 @pytest.mark.parametrize("case", reference.read_json("training.json"), ids=lambda case: case["arch"])
-def test_first_steps_of_a_training(case):
+def test_first_training_steps(case):
     network = builders.create_model(case["arch"], class_num=case["class_num"])
     reference.fill_network(network)
     optimizer, schedule = builders.build_optimizer(
@@ -112,7 +115,35 @@ def test_preprocessing(name):
     np.testing.assert_allclose(received, facts[f"{name}_output"], atol=1e-6)
 
 
-def test_names_and_patterns():
+def test_builders_take_typed_sections():
+    config = builders.read_config(str(CONFIGS / "lenet.yaml"), [], "infer")
+    plain = config.to_dict()
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    typed = builders.build_transforms(config.Infer.transforms[1:])
+    np.testing.assert_array_equal(typed(image), builders.build_transforms(plain["Infer"]["transforms"][1:])(image))
+    assert list(builders.build_loss(config.Loss.Eval).losses) == list(builders.build_loss(plain["Loss"]["Eval"]).losses)
+    settings = {"epochs": 3, "steps_per_epoch": 4}
+    schedules = [builders.build_lr_schedule(cfg, **settings) for cfg in (config.Optimizer.lr, plain["Optimizer"]["lr"])]
+    assert schedules[0].get_lr() == schedules[1].get_lr()
+    optimizers = [
+        builders.build_optimizer(cfg, paddle.nn.Linear(2, 2), **settings)[0]
+        for cfg in (config.Optimizer, plain["Optimizer"])
+    ]
+    assert type(optimizers[0]) is type(optimizers[1])
+    probabilities = np.array([[0.1, 0.9]], np.float32)
+    predictions = [
+        builders.build_postprocess(cfg, {0: "cat", 1: "dog"})(probabilities)
+        for cfg in (config.Infer.PostProcess, plain["Infer"]["PostProcess"])
+    ]
+    assert predictions[0] == predictions[1]
+
+
+def test_builders_and_weights_are_attributes_of_the_package():
+    assert ppzoo.builders is builders
+    assert ppzoo.weights.read_pdparams is not None
+
+
+def test_list_models():
     assert ppzoo.list_models("MobileNetV2*") == [
         "MobileNetV2",
         "MobileNetV2_x0_25",
@@ -125,18 +156,18 @@ def test_names_and_patterns():
     assert "LeNet" in ppzoo.list_models(pretrained=False)
 
 
-def test_two_models_live_in_one_process():
+def test_two_models_in_one_process_have_equal_parameter_names():
     networks = [ppzoo.create_model("MobileNetV2_x0_25", class_num=10) for _ in range(2)]
     names = [[parameter.name for parameter in network.parameters()] for network in networks]
     assert names[0] == names[1]
 
 
-def test_an_unknown_architecture_names_the_nearest():
+def test_unknown_architecture_is_reported_with_the_nearest_name():
     with pytest.raises(UnknownNameError, match="did you mean 'MobileNetV2_x0_5'"):
         ppzoo.create_model("MobileNetV2_0.5")
 
 
-def test_an_unknown_option_names_those_that_exist():
+def test_unknown_option_is_reported_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"MobileNetV2 has no option 'dropuot'.*class_num, prefix_name, data_format"):
         ppzoo.create_model("MobileNetV2", dropuot=0.1)
 
@@ -154,14 +185,14 @@ def test_an_unknown_option_names_those_that_exist():
         ),
     ],
 )
-def test_mistakes_are_named(make, message):
+def test_mistakes_are_reported(make, message):
     with pytest.raises(ConfigError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e39])
-def test_numbers_that_are_not_finite_are_refused_when_things_are_built(number):
+def test_numbers_that_are_not_finite_are_refused(number):
     makers = [
         lambda: builders.build_loss([{"FocalLoss": {"gamma": number}}]),
         lambda: builders.build_loss([{"CELoss": {"class_weights": [1.0, number]}}]),
@@ -187,7 +218,7 @@ def test_numbers_that_are_not_finite_are_refused_when_things_are_built(number):
             make()
 
 
-def test_a_loss_to_which_no_image_of_the_data_contributes_is_refused():
+def test_class_weights_that_ignore_all_images_are_refused():
     criterion = builders.build_loss([{"CELoss": {"class_weights": [0.0, 0.0, 2.0]}}])
     require_weighted_classes("Train", criterion, SimpleNamespace(labels=np.array([0, 1, 2])))
     with pytest.raises(ConfigError, match=r"^Loss.Eval.CELoss.class_weights: expected a weight above 0 for a class"):

@@ -64,7 +64,7 @@ def add_classes_of_run(config: Config) -> Config:
     names = read_names_of_run(weights)
     file = Path(weights).parent / RESOLVED if weights else None
     if file and os.path.isfile(file):
-        run = Config.parse(load(file), components(), task=None)
+        run = _read_run_config(file)
         if config.Arch.deployed.class_num is None:
             config = config.with_class_num(class_count(run.Arch))
         names = names or list(run.Global.class_names or ())
@@ -80,6 +80,15 @@ def add_classes_of_run(config: Config) -> Config:
             f" {data.listing(own)}: remove the key or use other weights"
         )
     return config.with_class_names(own or names)
+
+
+def _read_run_config(file: Path) -> Config:
+    """Return the sections `Arch` and `Global` of a run's configuration."""
+    raw = load(file)
+    try:
+        return Config.parse({key: raw[key] for key in ("Arch", "Global") if key in raw}, components(), task=None)
+    except ConfigError as error:
+        raise ConfigError(*(f"{file}: {problem}" for problem in error.problems)) from error
 
 
 def find_weights(config: Config) -> str | None:

@@ -35,8 +35,7 @@ def read_config(source: str | Mapping[str, Any], overrides: Sequence[str], task:
     Raises:
         ConfigError: all mistakes, missing files included.
     """
-    raw = _load(source, overrides)
-    config = Config.parse(raw, components(), task)
+    config = _parse(source, overrides, task)
     problems = _find_problems(_build_parts(config)) or configuration.check_files(config.to_dict(), task)
     if problems:
         raise ConfigError(*problems)
@@ -49,18 +48,20 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     Raises:
         ConfigError: all mistakes; missing data is not one.
     """
-    config = Config.parse(_load(source, overrides), components())
+    config = _parse(source, overrides, "train")
     problems = [*_find_problems(_build_parts(config)), *_find_problems(_build_network(config))]
     if problems:
         raise ConfigError(*problems)
     warn_of_preprocessing(config)
 
 
-def _load(source: str | Mapping[str, Any], overrides: Sequence[str]) -> Mapping[str, Any]:
+def _parse(source: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task) -> Config:
     known = components()
     if isinstance(source, str):
-        return configuration.load(source, overrides, known)
-    return configuration.apply_overrides(source, overrides, known)
+        raw = configuration.load(source, overrides, known)
+    else:
+        raw = configuration.apply_overrides(source, overrides, known)
+    return Config.parse(raw, known, task)
 
 
 def _find_problems(builders: Iterable[Callable[[], Any]]) -> list[str]:
@@ -109,7 +110,7 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
     yield partial(try_shape, "Global.image_shape", usual)
     for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
         if split is not None:
-            path, channels = f"DataLoader.{key}.dataset.transform_ops", split.dataset.spec.options.get("channels", 3)
+            path, channels = f"DataLoader.{key}.dataset.transform_ops", split.dataset.spec.option("channels", 3)
             yield partial(try_transforms, path, split.dataset.transforms, channels)
     if config.Infer.transforms:
         yield partial(require_image_shape, config.Infer.transforms, usual)

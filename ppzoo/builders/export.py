@@ -10,7 +10,7 @@ from ppzoo.builders.class_names import add_classes_of_run, list_labels
 from ppzoo.builders.components import components
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
-from ppzoo.config import Config, check_export, to_plain
+from ppzoo.config import Config, check_export, to_plain_list
 from ppzoo.errors import ConfigError
 from ppzoo.files import local_path
 
@@ -28,17 +28,12 @@ def export_model(config: Config) -> tuple[Path, float]:
     network = load_inference_network(config)
     content = {
         "Global": {"model_name": config.Arch.deployed.name},
-        "PreProcess": {"transform_ops": plain_transforms(config)},
+        "PreProcess": {"transform_ops": to_plain_list(config.Infer.transforms or ())},
         "PostProcess": describe_postprocess(config),
     }
     folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
     difference = deploy.export(network, folder, list(run.image_shape), content, multi_label=run.use_multilabel)
     return folder, difference
-
-
-def plain_transforms(config: Config) -> list[dict[str, Any]] | None:
-    """Return `Infer.transforms` as a plain list."""
-    return (to_plain(config.Infer) or {}).get("transforms")
 
 
 def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:

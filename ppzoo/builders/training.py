@@ -72,7 +72,7 @@ def build_trainer(
         resume: prefix of the checkpoint to resume from, or "auto" for the newest complete one in the folder, if any;
             `Global.checkpoints` by default.
         processes: the processes that train together; the first one finds the checkpoint and writes files.
-        rollbacks: how often the run was rolled back so far, if more often than the checkpoint says.
+        rollbacks: how often the run was rolled back so far, if more often than is stored in the checkpoint.
     """
     split, optimizer_config = require_training_sections(config)
     run = config.Global

@@ -93,7 +93,7 @@ def _resize(ops: Ops, size: int, path: str) -> Ops:
 
 
 def _has_size(spec: ComponentSpec) -> bool:
-    return spec.name == "ResizeImage" and bool(spec.options.get("size"))
+    return spec.name == "ResizeImage" and bool(spec.option("size"))
 
 
 def _scale_sizes(spec: ComponentSpec, factor: float) -> ComponentSpec:

@@ -5,13 +5,13 @@ callers pass the components that exist.
 """
 
 from ppzoo.config.component_types import Component, Option
+from ppzoo.config.json_schema import json_schema
 from ppzoo.config.loading import apply_overrides, load, merge
-from ppzoo.config.parsing import Config, parse_component, parse_components, parse_section, to_plain
+from ppzoo.config.parsing import Config, parse_component, parse_components, parse_section, to_plain, to_plain_list
 from ppzoo.config.path_checks import check_files, suggest_path
 from ppzoo.config.schema import (
     AmpConfig,
     ArchConfig,
-    ComponentSpec,
     DataLoaderConfig,
     DatasetConfig,
     DistillationConfig,
@@ -30,11 +30,11 @@ from ppzoo.config.schema import (
     SamplerConfig,
     SplitConfig,
     TtaConfig,
-    known_keys,
-    parse_log_ranks,
 )
+from ppzoo.config.section import ComponentSpec, known_keys
 from ppzoo.config.type_checks import Limit, find_out_of_range
 from ppzoo.config.validate import Components, Task, check, check_export, expand_paths
+from ppzoo.config.value_types import parse_log_ranks
 from ppzoo.yaml_io import dump
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "dump",
     "expand_paths",
     "find_out_of_range",
+    "json_schema",
     "known_keys",
     "load",
     "merge",
@@ -81,4 +82,5 @@ __all__ = [
     "parse_section",
     "suggest_path",
     "to_plain",
+    "to_plain_list",
 ]

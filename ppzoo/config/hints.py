@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from ppzoo.config.component_types import Option
-from ppzoo.config.schema import Listed, Members, Named, Sections, find_mark, known_keys, nested_section
+from ppzoo.config.schema import Sections
+from ppzoo.config.section import Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import accepts, choice_of_switch
 from ppzoo.config.validate import Components, default_name
 

@@ -7,18 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
-from ppzoo.config.component_types import Component
-from ppzoo.config.schema import (
+from ppzoo.config.component_types import Component, Option
+from ppzoo.config.schema import ArchConfig, DistillationConfig, Sections
+from ppzoo.config.section import (
     KINDS,
-    ArchConfig,
     ComponentSpec,
-    DistillationConfig,
     Listed,
     Members,
     Named,
-    Option,
     Section,
-    Sections,
     all_keys,
     find_mark,
     nested_section,
@@ -146,16 +143,19 @@ def _plain_value(value: Any, option: Option) -> Any:
     if value is None:
         return None
     if isinstance(mark, Listed):
-        return [{item_name(item): to_plain(item, is_named=False)} for item in value]
+        return to_plain_list(value)
     if isinstance(mark, Members):
         return [{name: to_plain(member)} for name, member in value.items()]
     return to_plain(value) if isinstance(value, Section) else _to_lists(value)
 
 
-def item_name(item: Section) -> str:
-    """Return the name of a component in a list."""
-    spec: ComponentSpec = item if isinstance(item, ComponentSpec) else item.spec  # type: ignore[attr-defined]
-    return spec.name
+def to_plain_list(items: Sequence[Section]) -> list[dict[str, Any]]:
+    """Return components as a list of `{Name: options}`."""
+    return [{_spec_of(item).name: to_plain(item, is_named=False)} for item in items]
+
+
+def _spec_of(item: Section) -> ComponentSpec:
+    return item if isinstance(item, ComponentSpec) else item.spec  # type: ignore[attr-defined]
 
 
 def _component(

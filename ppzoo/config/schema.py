@@ -7,115 +7,31 @@ that ppzoo lacks are known here too; `unsupported` refuses the values that reque
 
 from __future__ import annotations
 
-import re
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
-from math import isqrt
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, TypeVar
 
-from ppzoo.config.component_types import Option
-from ppzoo.config.type_checks import Limit, below
+from ppzoo.config.section import COMPONENT_OPTION, ComponentSpec, Listed, Members, Named, Section
+from ppzoo.config.value_types import (
+    Count,
+    Decay,
+    Device,
+    Fraction,
+    ImageShape,
+    LogRanks,
+    Natural,
+    Scale,
+    Seed,
+    Side,
+    Text,
+    Weight,
+    Workers,
+)
 from ppzoo.files import PathText
-from ppzoo.host import MAX_PIXELS
 
 NetworkT = TypeVar("NetworkT", bound="NetworkConfig")
 
-KINDS = {
-    "arch": "architecture",
-    "batch_transform": "batch transform",
-    "dataset": "data set",
-    "loss": "loss",
-    "lr": "learning-rate schedule",
-    "metric": "metric",
-    "optimizer": "optimizer",
-    "postprocess": "post-processing",
-    "regularizer": "regularizer",
-    "sampler": "sampler",
-    "transform": "transform",
-}
 DEFAULT_STUDENT = "Student"  # the network of a distillation that is used after training
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A mapping of a configuration.
-
-    Attributes:
-        given: its keys in the file, in their order; None where the file has none or null.
-    """
-
-    given: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class ComponentSpec(Section):
-    """A component by its name and its own options, which must not be modified."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Named:
-    """Marks a mapping `{name: ..., options}` of a component of `kind`; `section` is the class of the value."""
-
-    kind: str
-    section: type[Section] = ComponentSpec
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Marks a list of single-key mappings `{Name: options}` of components of `kind`."""
-
-    kind: str
-    section: type[Section] = ComponentSpec
-
-
-@dataclass(frozen=True)
-class Members:
-    """Marks a list of single-key mappings `{any key: {name: ..., options}}` of components of `kind`."""
-
-    kind: str
-    section: type[Section]
-
-
-Mark = Named | Listed | Members
-COMPONENT_OPTION = {"is_component_option": True}
-"""Metadata of a typed field that is an option of the component: its type for the check is the component's."""
-
-
-def parse_log_ranks(value: str | int | list[int] | tuple[int, ...]) -> list[int]:
-    """Return the ranks that `Global.log_ranks` names; [] if it is not a list of numbers."""
-    parts = value if isinstance(value, list | tuple) else str(value).split(",")
-    return [int(part) for part in parts] if all(str(part).strip().isdecimal() for part in parts) else []
-
-
-MAX_INT = 2**31 - 1  # upper bound of PaddlePaddle's shapes and counters
-MAX_WORKERS, MAX_CHANNELS = 256, 4096
-Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(MAX_INT)]
-Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_INT)]
-Side = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(isqrt(MAX_PIXELS))]
-Workers = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_WORKERS)]
-Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)]
-Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= value < float("inf"))]
-Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
-Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
-Text = Annotated[str, Limit("one character or more", lambda value: value != "")]
-Fraction = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
-LogRanks = Annotated[
-    str | int | tuple[int, ...],
-    Limit("ranks such as 0 or '0,1'", lambda value: min(parse_log_ranks(value), default=-1) >= 0),
-]
-Device = Annotated[
-    str, Limit("'auto', 'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"auto|cpu|gpu(:\d+)?", value))
-]
-ImageShape = Annotated[
-    tuple[int, ...],
-    Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
-    Limit(f"at most {MAX_PIXELS} pixels (height x width)", lambda value: value[1] * value[2] <= MAX_PIXELS),
-    Limit(f"at most {MAX_CHANNELS} channels", lambda value: value[0] <= MAX_CHANNELS),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -476,47 +392,3 @@ class Sections(Section):
     DataLoader: DataLoaderConfig = DataLoaderConfig()
     Infer: InferConfig = InferConfig()
     Metric: MetricConfig = MetricConfig()
-
-
-NOT_KEYS = ("spec", "given")
-
-
-def known_keys(section: type[Section], *, component_options: bool = False) -> dict[str, Option]:
-    """Return the keys of a section as options.
-
-    Args:
-        section: its class; a plain component shares no keys.
-        component_options: instead of the shared keys, those fields that are options of the component.
-    """
-    if section is ComponentSpec:
-        return {}
-    return {
-        key: option
-        for key, option in all_keys(section).items()
-        if (key in _component_options(section)) == component_options
-    }
-
-
-def all_keys(section: type[Section]) -> dict[str, Option]:
-    """Return all keys that are fields of a section, as options."""
-    hints = get_type_hints(section, include_extras=True)
-    return {
-        key.name: Option(hints[key.name], required=key.default is MISSING and key.default_factory is MISSING)
-        for key in fields(section)
-        if key.name not in NOT_KEYS
-    }
-
-
-def _component_options(section: type[Section]) -> set[str]:
-    return {key.name for key in fields(section) if key.metadata.get("is_component_option")}
-
-
-def find_mark(option: Option) -> Mark | None:
-    """Return the mark of an option that describes components; None if it describes none."""
-    return next((mark for mark in get_args(option.hint)[1:] if isinstance(mark, Mark)), None)
-
-
-def nested_section(hint: Any) -> type[Section] | None:
-    """Return the section class of an annotation `Section` or `Section | None`; None for other annotations."""
-    arms = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return next((arm for arm in arms if isinstance(arm, type) and issubclass(arm, Section)), None)

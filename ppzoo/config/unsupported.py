@@ -15,7 +15,7 @@ class Row(NamedTuple):
     """A value that requests an unsupported feature.
 
     Attributes:
-        path: key path; `*` stands for any key.
+        path: key path; `*` matches any key.
         is_requested: whether a value found there requests the feature.
         message: what is reported.
         is_other_kind: the configuration is of another kind, so that nothing else is reported.

@@ -8,17 +8,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ppzoo.config.component_types import Component, Option
 from ppzoo.config.cross_checks import at, cross_check
-from ppzoo.config.schema import (
-    KINDS,
-    Listed,
-    Members,
-    Named,
-    PostProcessConfig,
-    Sections,
-    find_mark,
-    known_keys,
-    nested_section,
-)
+from ppzoo.config.schema import PostProcessConfig, Sections
+from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, show
 from ppzoo.config.unsupported import find_unsupported
 from ppzoo.errors import nearest_name, suggestion
@@ -45,7 +36,7 @@ def check(config: Mapping[str, Any], components: Components, task: Task | None =
 
     Args:
         config: the plain mapping that `load` returns.
-        components: kind of component (the keys of `schema.KINDS`) -> name -> component.
+        components: kind of component (the keys of `section.KINDS`) -> name -> component.
         task: the sections that this task does not need can be missing; None: all but `Arch`.
     """
     refused = list(find_unsupported(config))

@@ -1,4 +1,4 @@
-"""Stand-ins for ppzoo's components, so that these tests need neither PaddlePaddle nor the other packages."""
+"""Fake components, so that these tests need neither PaddlePaddle nor ppzoo's other packages."""
 
 from __future__ import annotations
 

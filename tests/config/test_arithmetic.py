@@ -1,4 +1,4 @@
-"""Numbers written as arithmetic are computed; nothing else is."""
+"""Arithmetic in numbers, such as 1.0/255.0, is evaluated; any other expression is an error."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from ppzoo.errors import ConfigError
         ("2 - 3 - 4", -5.0),
     ],
 )
-def test_numbers_and_the_four_operations_are_read(text, value):
+def test_numbers_and_basic_operations(text, value):
     assert arithmetic(text) == value
 
 
@@ -39,13 +39,13 @@ def test_numbers_and_the_four_operations_are_read(text, value):
         "1+" * 40,
     ],
 )
-def test_anything_else_is_refused_in_one_line(text):
+def test_other_expressions_are_errors_on_one_line(text):
     with pytest.raises(ConfigError, match=r"expected a number or arithmetic such as 1\.0/255\.0, got") as error:
         arithmetic(text)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["1/0", "1/(2-2)", "1e999", "1e300*1e300"])
-def test_a_value_that_is_no_finite_number_is_refused(text):
+def test_values_that_are_not_finite_are_errors(text):
     with pytest.raises(ConfigError, match=r"expected a (finite )?number, got"):
         arithmetic(text)

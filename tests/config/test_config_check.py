@@ -1,4 +1,4 @@
-"""The check says everything that is wrong with a configuration, each in one line with its key path and mend."""
+"""The check reports all mistakes of a configuration, one line each with its key path and a suggestion."""
 
 import copy
 from pathlib import Path
@@ -36,7 +36,7 @@ def lines(components):
     return lines
 
 
-def test_a_configuration_of_paddleclas_is_clean(lines):
+def test_paddleclas_configuration_has_no_mistakes(lines):
     assert lines() == []
 
 
@@ -178,7 +178,7 @@ def test_a_configuration_of_paddleclas_is_clean(lines):
         ),
     ],
 )
-def test_a_mistake_has_its_line(lines, override, path, text):
+def test_mistakes_are_reported(lines, override, path, text):
     assert lines(override) == [f"{path}: {text}"]
 
 
@@ -219,7 +219,7 @@ def test_a_mistake_has_its_line(lines, override, path, text):
         "DataLoader.Train.dataset.batch_transform_ops=null",
     ],
 )
-def test_what_is_right_passes_in_silence(lines, override):
+def test_valid_values_are_accepted(lines, override):
     assert lines(override) == []
 
 
@@ -227,7 +227,7 @@ FIXED = [(GlobalConfig, "Global."), (AmpConfig, "AMP."), (LoaderConfig, "DataLoa
 
 
 @pytest.mark.parametrize(("section", "prefix"), FIXED)
-def test_every_key_and_value_of_paddleclas_s_files_is_known(section, prefix):
+def test_keys_and_values_of_paddleclas_files_are_known(section, prefix):
     known = known_keys(section)
     for path, facts in reference.read_json("config_schema.json").items():
         if path.startswith(prefix):
@@ -235,7 +235,7 @@ def test_every_key_and_value_of_paddleclas_s_files_is_known(section, prefix):
             assert all(accepts(example, hint) for example in facts["examples"]), path
 
 
-def test_all_mistakes_are_said_at_once(lines):
+def test_all_mistakes_are_reported_at_once(lines):
     found = lines(
         "Global.epohcs=3",
         "Arch.class_num=ten",
@@ -253,7 +253,7 @@ def test_all_mistakes_are_said_at_once(lines):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "start"),
     [
         ("Global.use_dali=true", "Global.use_dali: DALI is not supported"),
         ("Global.eval_mode=retrieval", "Global.eval_mode: retrieval and feature models"),
@@ -268,24 +268,24 @@ def test_all_mistakes_are_said_at_once(lines):
         ("TRAIN={batch_size: 20}", "TRAIN: configurations of PaddleClas 1.x"),
     ],
 )
-def test_what_ppzoo_does_not_do_is_one_sentence(lines, override, said):
+def test_unsupported_features_are_reported(lines, override, start):
     (found,) = lines(override)
-    assert found.startswith(said)
+    assert found.startswith(start)
 
 
 @pytest.mark.parametrize(("value", "ranks"), [("0", [0]), (2, [2]), ("'0,1'", [0, 1]), ("[3, 0]", [3, 0])])
-def test_log_ranks_are_a_number_or_several(lines, value, ranks):
+def test_log_ranks_are_a_number_or_a_list(lines, value, ranks):
     assert lines(f"Global.log_ranks={value}") == []
     assert parse_log_ranks(yaml.safe_load(str(value))) == ranks
 
 
 @pytest.mark.parametrize("value", ["all", "-1", "[]", "'0,'", "[0, -2]"])
-def test_other_log_ranks_are_refused(lines, value):
+def test_invalid_log_ranks_are_refused(lines, value):
     (found,) = lines(f"Global.log_ranks={value}")
     assert found.startswith("Global.log_ranks: expected ranks such as 0 or '0,1', got ")
 
 
-def test_a_task_needs_only_its_sections(lines):
+def test_tasks_require_only_their_sections(lines):
     without_training = ["Global.epochs=null", "Loss=null", "Optimizer=null", "DataLoader.Train=null"]
     assert len(lines(*without_training)) == 4
     assert lines(*without_training, task="eval") == []
@@ -308,9 +308,9 @@ def paths(value, path=()):
         yield from paths(inner, (*path, key))
 
 
-def test_no_value_anywhere_makes_the_check_fail(components):
+def test_check_reports_any_value_without_crashing(components):
     clean = load(PADDLECLAS)
-    del clean["DataLoader"]["Eval"], clean["Infer"]["transforms"]  # as DataLoader.Train
+    del clean["DataLoader"]["Eval"], clean["Infer"]["transforms"]  # same structure as DataLoader.Train
     for path in list(paths(clean))[1:]:
         for odd in ODD:
             config = copy.deepcopy(clean)
@@ -332,7 +332,7 @@ def test_no_value_anywhere_makes_the_check_fail(components):
         (10**400, "a number from -3.4e+38 to 3.4e+38, got 1000"),
     ],
 )
-def test_a_number_that_is_not_finite_in_float32_is_refused_wherever_it_stands(components, number, expected):
+def test_numbers_that_are_not_finite_in_float32_are_refused(components, number, expected):
     clean = load(PADDLECLAS, ["Optimizer.regularizer.coeff=1", "Global.early_stopping={patience: 2, min_gain: 1}"])
     clean["Arch"]["anything"] = {"deep": [[1.0]]}
     numbers = [path for path in paths(clean) if isinstance(at(clean, path), int | float)]
@@ -343,7 +343,7 @@ def test_a_number_that_is_not_finite_in_float32_is_refused_wherever_it_stands(co
         place = ".".join(map(str, path))
         found = [line for line in check(config, components) if line.startswith(f"{place}: ")]
         assert len(found) == 1
-        if "image_shape" not in path:  # said of the list
+        if "image_shape" not in path:  # reported for the list
             assert found[0].startswith(f"{place}: expected {expected}")
 
 
@@ -353,7 +353,7 @@ def at(config, path):
     return config
 
 
-def test_options_come_from_signature_and_annotations():
+def test_options_are_read_from_the_signature():
     class Loss:
         def __init__(self, needed: int, *extra, gamma: float = 2.0, epochs: int = 1, anything=None, **rest) -> None: ...
 
@@ -364,7 +364,7 @@ def test_options_come_from_signature_and_annotations():
     assert not component.options["gamma"].required
 
 
-def test_files_that_are_missing_are_named_with_the_nearest(tmp_path):
+def test_missing_files_are_reported_with_the_nearest_name(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "train_list.txt").touch()
     (tmp_path / "best_model.pdparams").touch()

@@ -1,4 +1,4 @@
-"""Files, their bases and the command line's overrides become one mapping, or one line says why not."""
+"""Files, their bases and the command line's overrides are merged into one mapping."""
 
 import textwrap
 
@@ -53,21 +53,21 @@ def test_a_base_is_relative_to_the_file_that_names_it(write):
     assert load(write("top.yaml", "_BASE_: base/mid.yaml")) == {"A": {"x": 1, "y": 2}}
 
 
-def test_a_circle_of_bases_names_the_chain(write, tmp_path):
+def test_circular_bases_are_reported_with_the_chain(write, tmp_path):
     write("b.yaml", "_BASE_: a.yaml")
     path = write("a.yaml", "_BASE_: b.yaml")
     chain = " -> ".join(str(tmp_path / name) for name in ("a.yaml", "b.yaml", "a.yaml"))
     assert refusal(path) == f"{chain}: circular _BASE_"
 
 
-def test_a_missing_base_names_the_chain_and_the_nearest_file(write, tmp_path):
+def test_missing_base_is_reported_with_the_chain_and_the_nearest_file(write, tmp_path):
     write("mobilenet.yaml", "A: 1")
     path = write("top.yaml", "_BASE_: mobilnet.yaml")
     expected = f"no configuration file {path} -> {tmp_path}/mobilnet.yaml; did you mean '{tmp_path}/mobilenet.yaml'?"
     assert refusal(path) == expected
 
 
-def test_many_ways_to_the_same_base_are_read_in_no_time(write):
+def test_base_reached_on_many_paths_is_read_once(write):
     write("n0.yaml", "A: 1")
     for number in range(1, 15):
         base = f"n{number - 1}.yaml"
@@ -75,7 +75,7 @@ def test_many_ways_to_the_same_base_are_read_in_no_time(write):
     assert load(path) == {"A": 1}
 
 
-def test_an_endless_chain_of_bases_is_refused(write):
+def test_too_long_chain_of_bases_is_refused(write):
     for number in range(30):
         write(f"n{number}.yaml", f"_BASE_: n{number + 1}.yaml")
     assert "expected at most 16 files in a chain of _BASE_" in refusal(write("top.yaml", "_BASE_: n0.yaml"))
@@ -86,12 +86,12 @@ def test_a_base_is_a_path_or_paths(write, base):
     assert "expected _BASE_ to be a path or a list of paths" in refusal(write("top.yaml", f"_BASE_: {base}"))
 
 
-def test_a_missing_file_is_answered_with_the_nearest(path, tmp_path):
+def test_missing_file_is_reported_with_the_nearest_name(path, tmp_path):
     assert refusal(tmp_path / "aa.yaml") == f"no configuration file {tmp_path}/aa.yaml; did you mean '{path}'?"
     assert refusal(tmp_path / "no/a.yaml").endswith(f"; the folder '{tmp_path}/no' does not exist")
 
 
-def test_a_folder_an_empty_file_and_a_list_are_no_configuration(write, tmp_path):
+def test_folders_empty_files_and_lists_are_refused(write, tmp_path):
     assert refusal(tmp_path) == f"cannot read the configuration file {tmp_path}: Is a directory"
     assert refusal(write("e.yaml", "")).endswith("expected a mapping of sections such as Global and Arch, got nothing")
     assert "got list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
@@ -115,7 +115,7 @@ def test_the_value_of_an_override_is_yaml(path, text, value):
     assert load(path, [f"Global.x={text}"])["Global"]["x"] == value
 
 
-def test_overrides_reach_into_lists_and_make_what_is_missing(path):
+def test_overrides_change_lists_and_create_missing_mappings(path):
     overrides = [
         "Loss.Train.0.CELoss.epsilon=0.1",
         "Loss.Train.1.Other.k=2",
@@ -127,7 +127,7 @@ def test_overrides_reach_into_lists_and_make_what_is_missing(path):
     assert config["AMP"] == {"use_amp": False}
 
 
-def test_overrides_come_after_bases(write):
+def test_overrides_are_applied_after_bases(write):
     write("low.yaml", "A: {x: 1}")
     assert load(write("top.yaml", "_BASE_: low.yaml\nA: {x: 2}"), ["A.x=3"]) == {"A": {"x": 3}}
 
@@ -150,7 +150,7 @@ def test_an_override_below_a_value_is_refused(path):
     assert refusal(path, "Global.epochs.x.y=1") == line
 
 
-def test_an_override_that_is_no_yaml_says_how_to_quote(path):
+def test_override_that_is_not_yaml_is_reported_with_quotes(path):
     line = refusal(path, "Global.image_shape=*.jpg")
     assert line.startswith("-o Global.image_shape, line 1: ")
     assert line.endswith("""write text that is not YAML in quotes within quotes: -o 'Global.image_shape="..."'""")
@@ -198,7 +198,7 @@ TYPED = [
 
 
 @pytest.mark.parametrize("text", TYPED)
-def test_where_text_is_wanted_a_value_is_what_was_typed(path, components, text):
+def test_text_options_keep_the_text_of_overrides(path, components, text):
     keys = ["Global.output_dir", "Arch.name", "DataLoader.Eval.dataset.image_root"]
     overrides = [f"DataLoader.Eval.dataset.image_root={text}", "DataLoader.Eval.dataset.name=ImageNetDataset"]
     config = load(path, [f"Global.output_dir={text}", f"Arch.name={text}", *overrides], components)
@@ -261,7 +261,7 @@ def test_where_text_is_wanted_a_value_is_what_was_typed(path, components, text):
         ("Global.log_ranks", "[0, 1]", [0, 1]),
     ],
 )
-def test_a_value_is_yaml_for_what_is_wanted_at_its_place(path, components, key, text, value):
+def test_overrides_are_read_as_yaml_of_the_expected_type(path, components, key, text, value):
     names = ["Arch.name=ResNet50", "Optimizer.name=Momentum", "Optimizer.lr.name=Cosine"]
     found = load(path, [f"{key}={text}", *names], components)
     for part in key.split("."):
@@ -269,7 +269,7 @@ def test_a_value_is_yaml_for_what_is_wanted_at_its_place(path, components, key, 
     assert (found, type(found)) == (value, type(value))
 
 
-def test_later_overrides_replace_and_reach_into_earlier_ones(path, components):
+def test_later_overrides_replace_and_change_earlier_ones(path, components):
     overrides = [
         "Infer.batch_size=*",
         "Infer.batch_size=7",
@@ -282,14 +282,14 @@ def test_later_overrides_replace_and_reach_into_earlier_ones(path, components):
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\x1bb", "a\udcffb", "x" * 300_000])
-def test_text_that_no_configuration_may_hold_is_refused(path, text):
+def test_text_with_invalid_characters_is_refused(path, text):
     assert refusal(path, f"Global.output_dir={text}").startswith("-o Global.output_dir: expected ")
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("off", "off"), ("on", "on"), ("no", "off"), ("True", "on"), ("auto", "auto")]
 )
-def test_a_choice_that_yaml_reads_as_a_boolean_is_the_choice(write, text, value):
+def test_choices_that_yaml_reads_as_booleans(write, text, value):
     config = load(write("a.yaml", f"Global: {{native: {text}, eval_during_train: {text}}}"))
     assert config["Global"]["native"] == value
     assert config["Global"]["eval_during_train"] == {"on": True, "off": False}.get(value, text)

@@ -36,24 +36,24 @@ def refusal(text):
         ("{a: &x {q: 1}, b: {<<: *x, q: 2}}", {"a": {"q": 1}, "b": {"q": 2}}),
     ],
 )
-def test_a_word_means_what_it_looks_like(text, value):
+def test_words_and_numbers(text, value):
     assert parse(text, "") == value
     assert type(parse(text, "")) is type(value)
 
 
-def test_a_key_that_comes_twice_is_named_with_its_lines():
+def test_duplicate_keys_are_reported_with_their_lines():
     assert refusal("A:\n  x: 1\n  y: 2\n  x: 3\n") == "a.yaml, line 4: the key 'x' comes twice (first in line 2)"
 
 
 @pytest.mark.parametrize(("text", "key"), [("{1: a}", "'1'"), ("on: a", "'on'"), ("{[1]: a}", "a collection")])
-def test_a_key_is_text(text, key):
+def test_keys_are_text(text, key):
     assert refusal(text) == f"a.yaml, line 1: a key must be text, got {key} (quote it)"
 
 
 @pytest.mark.parametrize(
     "tag", ["!!python/object/apply:os.system", "!!python/name:os.system", "!!set", "!!binary", "!x"]
 )
-def test_a_tag_that_makes_an_object_does_nothing_but_fail(tag, tmp_path):
+def test_tags_that_create_objects_are_refused(tag, tmp_path):
     text = f"x: {tag} ['touch {tmp_path / 'created'}']"
     assert "is refused: a configuration holds plain data only" in refusal(text)
     assert not list(tmp_path.iterdir())
@@ -71,11 +71,11 @@ def test_a_tag_that_makes_an_object_does_nothing_but_fail(tag, tmp_path):
         ("a: !!bool maybe", "line 1"),
     ],
 )
-def test_a_syntax_error_has_its_line(text, line):
+def test_syntax_errors_are_reported_with_their_line(text, line):
     assert refusal(text).startswith(f"a.yaml, {line}: ")
 
 
-def test_bytes_that_are_no_text_are_refused():
+def test_bytes_that_are_not_text_are_refused():
     assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML text, got bytes that are not")
 
 
@@ -89,7 +89,7 @@ def test_aliases_that_nest_are_refused():
     assert "aliases make more than" in refusal(f"n0: &n0 [x]\n{levels}")
 
 
-def test_an_alias_to_what_contains_it_is_refused():
+def test_recursive_aliases_are_refused():
     assert refusal("a: &a [*a]") == "a.yaml, line 1: an alias contains itself"
 
 
@@ -98,17 +98,17 @@ def test_deep_nesting_is_refused(text):
     assert "nested deeper than 40 levels" in refusal(text)
 
 
-def test_a_document_beyond_the_size_limit_is_refused():
+def test_documents_above_the_size_limit_are_refused():
     assert f"at most {MAX_BYTES} bytes" in refusal(b"#" * (MAX_BYTES + 1))
 
 
-def test_what_an_alias_repeats_is_not_shared():
+def test_values_of_aliases_are_copies():
     value = parse("a: &x [1]\nb: *x", "")
     value["a"].append(2)
     assert value["b"] == [1]
 
 
-def test_dumped_data_are_read_back_the_same():
+def test_dump_round_trip():
     shared = [1, 2.5, 1e-5, 3e20, -0.0, math.inf]
     config = {
         "z": {"b": shared, "a": shared, "empty": {}, "none": [], "null": None},

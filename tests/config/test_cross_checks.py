@@ -1,4 +1,4 @@
-"""What asks for two things that cannot both be is refused in a line that names the key, before data is touched."""
+"""Contradictions between keys are reported with their key, before data is read."""
 
 import pytest
 import yaml
@@ -143,25 +143,25 @@ def components():
     return builders.components()
 
 
-@pytest.mark.parametrize(("file", "overrides", "said"), BY_KEYS, indirect=["file"])
-def test_keys_that_contradict_each_other_are_refused(file, overrides, said, components):
+@pytest.mark.parametrize(("file", "overrides", "start"), BY_KEYS, indirect=["file"])
+def test_contradictory_keys_are_refused(file, overrides, start, components):
     assert config.check(config.load(file), components) == []
     (line,) = config.check(config.load(file, overrides), components)
-    assert line.startswith(said)
+    assert line.startswith(start)
 
 
-@pytest.mark.parametrize(("file", "overrides", "said"), BY_VALUES, indirect=["file"])
-def test_values_out_of_range_are_refused_before_data_is_touched(file, overrides, said, capsys):
-    arguments = ["-c", str(file), *(part for text in overrides for part in ("-o", text))]
-    assert main(["train", *arguments]) == 2  # of data that is not there
+@pytest.mark.parametrize(("file", "overrides", "text"), BY_VALUES, indirect=["file"])
+def test_values_out_of_range_are_refused_before_data_is_read(file, overrides, text, capsys):
+    arguments = ["-c", str(file), *(part for override in overrides for part in ("-o", override))]
+    assert main(["train", *arguments]) == 2  # the data does not exist
     lines = capsys.readouterr().err.splitlines()
-    assert said in lines[0]
+    assert text in lines[0]
     assert all(line.startswith("error: ") for line in lines)
     assert main(["check", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err
 
 
-def test_networks_of_a_distillation_must_have_the_same_classes(tmp_path, capsys):
+def test_networks_of_a_distillation_must_have_the_same_number_of_classes(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(DISTILLATION))
     arguments = ["check", "-c", str(tmp_path / "config.yaml")]
     assert main(arguments) == 0

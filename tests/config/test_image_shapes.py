@@ -1,4 +1,4 @@
-"""`ppzoo check` compares the images that the transforms make, `Global.image_shape` and the network."""
+"""`ppzoo check` compares the shape of the transformed images, `Global.image_shape` and the network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def problems(*overrides: str) -> list[str]:
     return []
 
 
-def test_a_sound_configuration_has_none():
+def test_a_valid_configuration_has_no_problems():
     assert problems() == []
 
 
@@ -35,7 +35,7 @@ def test_gray_images_for_a_network_of_three_channels(split):
     assert found == [f"{expected} float32"]
 
 
-def test_images_of_another_size_than_the_network_takes():
+def test_image_size_that_the_network_cannot_take():
     path = "DataLoader.Eval.dataset.transform_ops"
     found = problems(f"{path}=[{{ResizeImage: {{size: 48}}}}, {NORMALIZE}]")
     assert len(found) == 1
@@ -43,7 +43,7 @@ def test_images_of_another_size_than_the_network_takes():
     assert found[0].endswith("got 3 x 48 x 48 float32")
 
 
-def test_an_image_shape_that_the_transforms_of_inference_do_not_make():
+def test_image_shape_that_differs_from_the_inference_transforms():
     found = problems("Global.image_shape=[3,48,48]")
     assert found[0].startswith("Global.image_shape: expected images that LeNet can take")
     assert found[1] == "Infer.transforms: expected images of Global.image_shape [3, 48, 48], got [3, 32, 32]"
@@ -56,7 +56,7 @@ def test_sizes_that_depend_on_the_images_are_not_compared():
     assert found == ["Infer.transforms: expected images of Global.image_shape [3, 32, 32], got [3, any, any]"]
 
 
-def test_transforms_that_can_take_no_image():
+def test_transforms_that_cannot_be_applied():
     path = "DataLoader.Train.dataset.transform_ops"
     found = problems(f"{path}=[{{NormalizeImage: {{mean: [0.5, 0.5], std: [0.5, 0.5], order: ''}}}}]")
     assert len(found) == 1

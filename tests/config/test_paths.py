@@ -1,4 +1,4 @@
-"""`~` is the user's home folder in every option that is a path, and plain text in every other."""
+"""`~` is expanded to the home folder in options that are paths, and in no other option."""
 
 import copy
 from typing import get_args
@@ -62,7 +62,7 @@ def home(tmp_path, monkeypatch):
     ("text", "expanded"),
     [("~/a b/~x", "{home}/a b/~x"), ("~", "{home}"), ("./~/x", "./~/x"), ("x~", "x~"), ("~nosuchuser/x",) * 2],
 )
-def test_every_path_of_a_configuration(home, path, text, expanded):
+def test_home_is_expanded_in_every_path(home, path, text, expanded):
     given = configuration()
     put(given, path, text)
     before = copy.deepcopy(given)
@@ -72,7 +72,7 @@ def test_every_path_of_a_configuration(home, path, text, expanded):
     assert received["Infer"]["PostProcess"]["label_list"] == ["~/cat", "dog"]
 
 
-def test_paths_in_lists_and_in_networks_of_a_distillation(home):
+def test_home_is_expanded_in_lists_and_in_networks_of_a_distillation(home):
     given = configuration()
     given["Infer"]["infer_imgs"] = ["~/a.jpg", "b.jpg"]
     given["Arch"] = {
@@ -86,7 +86,7 @@ def test_paths_in_lists_and_in_networks_of_a_distillation(home):
     assert received["Arch"]["pretrained_list"] == [f"{home}/u", None]
 
 
-def test_every_option_of_a_data_set_that_names_files_is_a_path():
+def test_dataset_options_for_files_are_typed_as_paths():
     named = {
         (name, key): option.hint
         for name, component in components()["dataset"].items()
@@ -97,7 +97,7 @@ def test_every_option_of_a_data_set_that_names_files_is_a_path():
     assert all("path" in str(get_args(hint)) for hint in named.values()), named
 
 
-def test_files_of_the_home_folder_are_found(home, capsys):
+def test_files_in_the_home_folder_are_found(home, capsys):
     given = configuration(train="FashionMNIST", evaluation="FashionMNIST")
     (home / "base.yaml").write_text(yaml.safe_dump(given))
     (home / "c.yaml").write_text("_BASE_: ~/base.yaml\nGlobal: {pretrained_model: ~/none}\n")

@@ -1,4 +1,4 @@
-"""Inference that preprocesses images otherwise than the evaluation is named, with the first step that differs."""
+"""A difference between the preprocessing of inference and evaluation is reported with the first step that differs."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def difference(evaluation, inference):
         [],
     ],
 )
-def test_what_does_the_same_is_no_difference(inference):
+def test_equivalent_lists_do_not_differ(inference):
     assert difference(EVAL, inference) is None
 
 
@@ -94,7 +94,7 @@ def test_what_does_the_same_is_no_difference(inference):
         ([DECODE, CROP, RESIZE, NORMALIZE, CHW], "Infer.transforms.1: expected ResizeImage(resize_short=256), "),
     ],
 )
-def test_the_first_step_that_differs_is_named(inference, complaint):
+def test_first_difference_is_reported(inference, complaint):
     text = difference(EVAL, inference)
     if complaint is None:
         assert text is None
@@ -104,7 +104,7 @@ def test_the_first_step_that_differs_is_named(inference, complaint):
     assert len(text.splitlines()) == 1
 
 
-def test_images_that_are_decoded_already_need_no_decoding():
+def test_decoded_datasets_need_no_decoding():
     normalize = {"NormalizeImage": {"mean": [0.5], "std": [0.5], "order": ""}}
     gray = {"DecodeImage": {"channels": 1}}
     assert difference([normalize], [gray, normalize, CHW]) is None
@@ -113,13 +113,13 @@ def test_images_that_are_decoded_already_need_no_decoding():
     assert "Infer.transforms.1: expected ResizeImage(size=28), as in DataLoader.Eval.dataset.transform_ops.0" in text
 
 
-def test_what_the_images_do_not_suit_is_compared_as_it_is_written():
+def test_transforms_that_fail_are_compared_by_their_options():
     large, larger = {"CropImage": {"size": 2000}}, {"CropImage": {"size": 2001}}
     assert difference([DECODE, large, NORMALIZE], [DECODE, large, NORMALIZE, CHW]) is None
     assert "expected CropImage(size=2000)" in difference([DECODE, large, NORMALIZE], [DECODE, larger, NORMALIZE, CHW])
 
 
-def test_check_warns_of_it(tmp_path, capsys):
+def test_check_warns_of_a_difference(tmp_path, capsys):
     config = configuration.load(str(PHOTOS))
     ((name, options),) = config["Infer"]["transforms"][1].items()
     other = {name: {**options, **{key: value - 16 for key, value in options.items() if isinstance(value, int)}}}
@@ -129,5 +129,5 @@ def test_check_warns_of_it(tmp_path, capsys):
         config["DataLoader"][split]["dataset"]["image_root"] = str(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["check", "-c", str(tmp_path / "config.yaml")]) == 0
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("Infer.transforms.1: expected ") == 1
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("Infer.transforms.1: expected ") == 1

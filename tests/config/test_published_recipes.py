@@ -1,4 +1,4 @@
-"""`configs/imagenet`: every ImageNet architecture has its published recipe, and ppzoo can carry it out."""
+"""`configs/imagenet`: every ImageNet architecture has a configuration with its published recipe, and it is valid."""
 
 from pathlib import Path
 
@@ -21,17 +21,17 @@ def components():
     return builders.components()
 
 
-def test_every_imagenet_architecture_has_a_recipe_and_there_is_no_other():
+def test_every_imagenet_architecture_has_a_recipe():
     assert sorted(RECIPES) == sorted(name for name, variant in MODELS.items() if variant.class_num == 1000)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_is_accepted(name, components):
+def test_recipe_is_valid(name, components):
     assert not config.check(config.load(RECIPES[name]), components)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_recipe_is_for_the_architecture_and_its_images(name):
+def test_recipe_matches_the_architecture_and_its_image_size(name):
     recipe, variant = config.load(RECIPES[name]), MODELS[name]
     assert recipe["Arch"]["name"] == name
     assert recipe["Global"]["image_shape"] == list(variant.image_shape)
@@ -43,7 +43,7 @@ def test_the_recipe_is_for_the_architecture_and_its_images(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_learning_rate_rises_to_its_height_and_falls_to_a_hundredth_at_most(name):
+def test_learning_rate_reaches_its_peak_and_decays(name):
     recipe = config.load(RECIPES[name])
     epochs = recipe["Global"]["epochs"]
     schedule = builders.build_lr_schedule(recipe["Optimizer"]["lr"], epochs=epochs, steps_per_epoch=1)
@@ -51,13 +51,13 @@ def test_the_learning_rate_rises_to_its_height_and_falls_to_a_hundredth_at_most(
     for _ in range(epochs):
         rates.append(schedule())
         schedule.step()
-    asked = recipe["Optimizer"]["lr"]
-    assert max(rates) == pytest.approx(asked.get("learning_rate") or asked["values"][0], rel=0.02)
+    lr = recipe["Optimizer"]["lr"]
+    assert max(rates) == pytest.approx(lr.get("learning_rate") or lr["values"][0], rel=0.02)
     assert rates[-1] <= 0.01 * max(rates)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_head_comment_says_the_command_and_the_published_accuracy(name):
+def test_head_comment_has_command_and_published_accuracy(name):
     path = RECIPES[name]
     command, published = path.read_text(encoding="utf-8").splitlines()[:2]
     assert command == f"# ppzoo train -c {path.relative_to(ROOT / 'configs').with_suffix('').as_posix()}"

@@ -1,4 +1,4 @@
-"""Every key path and value of PaddleClas's own files is taken, or refused in one sentence that was agreed on."""
+"""Every key and value in PaddleClas's own files is accepted, or refused with the message of `unsupported`."""
 
 import copy
 
@@ -63,7 +63,7 @@ THREE_OUTPUTS = {
 }
 MULTI_STEP = {"name": "MultiStepDecay", "learning_rate": 0.1, "milestones": [20, 30, 40]}
 PIECEWISE = {"name": "Piecewise", "decay_epochs": [30, 60, 90], "values": [0.01, 0.001, 0.0001, 0.00001]}
-# What of a path or value says into which configuration it belongs; the first that is found counts.
+# Text in a path or value -> the sections of a configuration in which it is valid; the first match is used.
 SETTINGS = [
     (("Distillation", "Arch.models", "Arch.infer_model_name", "list", "PostProcess.func"), DISTILLATION),
     (("MultiLabel", "AccuracyScore", "HammingDistance", "threshold", "delimiter", "use_multilabel"), SEVERAL),
@@ -91,7 +91,7 @@ def components():
 
 
 def configuration(path: str, value: object) -> dict:
-    """A configuration around one of the schema's paths, with the value there."""
+    """Return a configuration with a value at one of the schema's paths."""
     setting = next((change for marks, change in SETTINGS if any(mark in f"{path} {value}" for mark in marks)), {})
     made = copy.deepcopy({**PLAIN, **setting, "Optimizer": {**PLAIN["Optimizer"], **setting.get("Optimizer", {})}})
     *parents, last = path.split(".")
@@ -140,7 +140,7 @@ OF_RETRIEVAL = (
 
 
 @pytest.mark.parametrize(("path", "value"), list(cases()), ids=lambda part: str(part)[:60])
-def test_a_value_of_paddleclas_s_files_is_taken_or_refused_as_agreed(path, value, components):
+def test_values_of_paddleclas_files_are_accepted_or_unsupported(path, value, components):
     made = configuration(path, value)
     if any(mark in f"{path} {value}" for mark in OF_RETRIEVAL):
         made["Global"]["eval_mode"] = "retrieval"
@@ -161,11 +161,11 @@ BEYOND = [
 
 
 @pytest.mark.parametrize(("path", "value"), BEYOND)
-def test_what_paddleclas_s_components_take_beyond_its_own_files_is_taken(path, value, components):
+def test_further_options_of_paddleclas_components_are_accepted(path, value, components):
     assert config.check(configuration(path, value), components) == []
 
 
-def test_a_configuration_of_the_first_schema_is_refused_as_agreed(components):
+def test_configurations_of_paddleclas_1_are_unsupported(components):
     legacy = {"mode": "train", "ARCHITECTURE": {"name": "VGG16"}, "classes_num": 102, "TRAIN": {"batch_size": 20}}
     (line,) = config.check(legacy, components)
     assert line.startswith(

@@ -1,4 +1,4 @@
-"""How long, how fast and how precisely to train: what contradicts itself is refused before data is touched."""
+"""Contradictory training settings are refused before data is read."""
 
 from pathlib import Path
 
@@ -35,6 +35,6 @@ PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v
         (["Arch.freeze=conv1"], "Arch.freeze: expected true or false or a list of texts, got 'conv1'"),
     ],
 )
-def test_a_contradiction_has_its_line(components, overrides, line):
+def test_contradictions_are_reported(components, overrides, line):
     (found,) = check(load(PADDLECLAS, overrides), components)
     assert found.startswith(line)

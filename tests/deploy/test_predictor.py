@@ -123,7 +123,7 @@ def test_files_are_read_where_the_export_leaves_decoding_to_its_caller(exported,
 
 
 @pytest.mark.parametrize(
-    ("image", "got"),
+    ("image", "received"),
     [
         (
             np.zeros((25, 33, 3), np.float32),

@@ -1,4 +1,4 @@
-"""Classes are matched by name: what is evaluated, resumed or started from other weights keeps those of the training."""
+"""Classes are matched by name: evaluation, resuming and fine-tuning keep the numbering of the training."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def section(root, **options):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Images of three colors, a configuration without `class_num`, and a run of it that knows the colors."""
+    """Images of three colors, a configuration without `class_num`, and a finished run of it."""
     folder = tmp_path_factory.mktemp("place")
     folders(folder / "train", NAMES, count=8)
     folders(folder / "val", NAMES, seed=50)
@@ -70,7 +70,7 @@ def run(place):
 
 @pytest.fixture
 def command(place, run):
-    """Carries out a command with the weights of the run and what else differs from the configuration."""
+    """Return a function that runs a command with the weights of the run and overrides."""
 
     def start(task, *overrides, weights=run / "latest"):
         texts = [f"Global.pretrained_model={weights}", *overrides] if weights else overrides
@@ -80,7 +80,7 @@ def command(place, run):
 
 
 def evaluated(place, folder, weights):
-    """The label that an evaluation gives to the images of each class folder."""
+    """Return the label that evaluation assigns to the images of each class folder."""
     overrides = [f"Global.pretrained_model={weights}", f"DataLoader.Eval.dataset.image_root={folder}"]
     config = class_names.add_classes_of_run(builders.read_config(str(place / "config.yaml"), overrides, "eval"))
     images = builders.build_loader(
@@ -102,19 +102,19 @@ def train_root(path):
     return f"DataLoader.Train.dataset.image_root={path}"
 
 
-def test_training_leaves_the_names(run):
+def test_training_writes_class_names(run):
     assert (run / "labels.txt").read_text() == "0 blue\n1 green\n2 red\n"
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["Global"]["class_names"], config["Arch"]["class_num"]) == (NAMES, 3)
 
 
-def test_a_folder_that_lacks_a_class_keeps_the_labels_of_the_others(place, run, command, tmp_path, capsys):
+def test_missing_class_does_not_change_the_labels_of_others(place, run, command, tmp_path, capsys):
     folders(tmp_path / "val", ["blue", "red"], seed=50)
     assert evaluated(place, tmp_path / "val", run / "latest") == {"blue": 0, "red": 2}
     assert command("eval", eval_root(tmp_path / "val")) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     line = "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green"
-    assert (said.err + said.out).splitlines().count(line) == 1
+    assert (printed.err + printed.out).splitlines().count(line) == 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_folder_that_lacks_a_class_keeps_the_labels_of_the_others(place, run, 
         (["cat", "dog"], "unknown classes 'cat', 'dog'"),
     ],
 )
-def test_a_folder_of_an_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
+def test_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
     folders(tmp_path / "val", names)
     for task, options in (("eval", {}), ("train", {"weights": None})):
         overrides = [eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
@@ -139,7 +139,7 @@ def test_a_folder_of_an_unknown_class_is_an_error(command, tmp_path, capsys, nam
         assert not (tmp_path / "out").exists()
 
 
-def test_names_are_the_same_in_every_unicode_form(place, command, tmp_path):
+def test_names_are_compared_in_normalized_unicode(place, command, tmp_path):
     composed, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
     folders(tmp_path / "train", [composed, "red"])
     folders(tmp_path / "val", [apart, "red", "apple"])
@@ -150,8 +150,8 @@ def test_names_are_the_same_in_every_unicode_form(place, command, tmp_path):
     assert found == {apart: 0, "red": 1}
 
 
-def test_best_model_is_chosen_by_the_right_labels(command, tmp_path):
-    """The evaluation within training gives the loss that the evaluation of what it saved gives."""
+def test_evaluation_in_training_equals_evaluation_afterwards(command, tmp_path):
+    """The loss of the evaluation during training is that of evaluating the saved weights."""
     folders(tmp_path / "val", ["green", "red"], seed=50)
     assert command("train", eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}", weights=None) == 0
     run = tmp_path / "out" / "MobileNetV1_x0_25"
@@ -161,7 +161,7 @@ def test_best_model_is_chosen_by_the_right_labels(command, tmp_path):
     assert entry["eval"]["loss"] == pytest.approx(found, abs=1e-5)
 
 
-def test_list_files_that_are_renumbered_keep_their_numbers_as_names(place, command, tmp_path, capsys):
+def test_relabeled_list_files_use_their_numbers_as_names(place, command, tmp_path, capsys):
     lines = [f"{name}/{number}.png {label}\n" for label, name in enumerate(NAMES, 1) for number in range(4)]
     (tmp_path / "train.txt").write_text("".join(lines))
     (tmp_path / "val.txt").write_text("".join(line for line in lines if not line.endswith(" 1\n")))
@@ -183,12 +183,12 @@ def test_list_files_that_are_renumbered_keep_their_numbers_as_names(place, comma
     assert command("train", *lists(True, False), weights=None) == 2
     assert "DataLoader.Eval.dataset.relabel: expected true" in capsys.readouterr().err
     assert command("train", *lists(False, False), weights=None) == 0
-    said = capsys.readouterr().err
-    assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: 0; labels are 1 to 3" in said
-    assert "set DataLoader.Train.dataset.relabel to true" in said
+    printed = capsys.readouterr().err
+    assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: 0; labels are 1 to 3" in printed
+    assert "set DataLoader.Train.dataset.relabel to true" in printed
 
 
-def test_a_list_without_names_is_evaluated_on_folders_by_the_label_names(place, run, command, tmp_path, capsys):
+def test_run_without_names_is_evaluated_on_folders_by_label_names(place, run, command, tmp_path, capsys):
     folders(tmp_path / "val", ["blue", "red"])
     shutil.copy(run / "latest.pdparams", tmp_path)
     (tmp_path / "list.txt").write_text("".join(f"{name}/0.png {label}\n" for label, name in enumerate(NAMES)))
@@ -200,7 +200,7 @@ def test_a_list_without_names_is_evaluated_on_folders_by_the_label_names(place, 
     ]
     weights = tmp_path / "latest"
     assert command("eval", *listed, weights=weights) == 2
-    assert "the names of the training's classes are not known" in capsys.readouterr().err
+    assert "the class names of the training data are unknown" in capsys.readouterr().err
     assert command("eval", *listed, "Infer.PostProcess.label_list=[blue, green, red]", weights=weights) == 0
     assert command("eval", *listed, "Global.class_names=[blue, green, red]", weights=weights) == 0
     capsys.readouterr()
@@ -209,7 +209,7 @@ def test_a_list_without_names_is_evaluated_on_folders_by_the_label_names(place, 
 
 
 def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, capsys):
-    """Two folders, each split by itself, number their classes differently."""
+    """Two folders that were split separately number their classes differently."""
     for part, names in (("a", NAMES), ("b", ["blue", "red"]), ("c", ["red", "yellow"])):
         folders(tmp_path / part, names)
         assert main(["data", "split", str(tmp_path / part), "--val", "0.5"]) == 0
@@ -245,7 +245,7 @@ def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, ca
     assert "DataLoader.Eval: unknown class 'yellow'" in capsys.readouterr().err
 
 
-def test_stated_names_must_be_those_of_the_weights(command, capsys):
+def test_class_names_that_differ_from_the_weights_are_refused(command, capsys):
     assert command("eval", "Global.class_names=[red, green, blue]") == 2
     assert "Global.class_names: expected the classes that" in capsys.readouterr().err
 
@@ -258,7 +258,7 @@ def test_label_names_in_another_order_are_refused(command, capsys, tmp_path):
     assert command("export", "Infer.PostProcess.label_list=[Blau, Gr\u00fcn, Rot]") == 0
 
 
-def test_training_numbers_its_classes_as_stated(place, command, tmp_path, capsys):
+def test_training_uses_the_order_of_class_names(place, command, tmp_path, capsys):
     out = f"Global.output_dir={tmp_path}"
     stated = "Global.class_names=[red, yellow, green, blue]"
     assert command("train", stated, out, weights=None) == 0
@@ -272,7 +272,7 @@ def test_training_numbers_its_classes_as_stated(place, command, tmp_path, capsys
     )
 
 
-def test_a_training_from_other_weights_keeps_the_classes_of_their_head(place, run, command, tmp_path, capsys):
+def test_fine_tuning_keeps_the_classes_of_the_head(place, run, command, tmp_path, capsys):
     folders(tmp_path / "part", ["blue", "red"])
     folders(tmp_path / "other", ["blue", "red", "yellow"])
     head = read_pdparams(run / "latest.pdparams")
@@ -293,23 +293,23 @@ def test_a_training_from_other_weights_keeps_the_classes_of_their_head(place, ru
     assert not head_is_kept()
 
 
-def test_a_run_is_not_resumed_with_other_folders(run, command, tmp_path, capsys):
+def test_run_is_not_resumed_with_other_classes(run, command, tmp_path, capsys):
     folders(tmp_path / "train", ["blue", "green", "yellow"], count=8)
     overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "train"), f"Global.checkpoints={run / 'latest'}"]
     assert command("train", *overrides, f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2", weights=None) == 2
-    said = capsys.readouterr().err
-    assert "the checkpoint's classes is ['blue', 'green', 'red']" in said
-    assert "['blue', 'green', 'yellow']" in said
+    printed = capsys.readouterr().err
+    assert "the checkpoint's classes is ['blue', 'green', 'red']" in printed
+    assert "['blue', 'green', 'yellow']" in printed
 
 
-def test_one_class_is_not_learned(command, tmp_path, capsys):
+def test_single_class_is_refused(command, tmp_path, capsys):
     folders(tmp_path / "train" / "colors", ["blue", "red"])
     out = f"Global.output_dir={tmp_path / 'out'}"
     for overrides in ([], ["Arch.class_num=3"]):
         assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
-        said = capsys.readouterr().err
-        assert "expected images of two classes or more, got 8 of class 'colors' only" in said
-        assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colors'" in said
+        printed = capsys.readouterr().err
+        assert "expected images of two classes or more, got 8 of class 'colors' only" in printed
+        assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colors'" in printed
     assert command("train", "Arch.class_num=1", out, weights=None) == 2
     assert "Arch.class_num: expected 2 or more" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -320,6 +320,6 @@ def test_data_check_reports_classes_and_skipped_files(place, tmp_path, capsys):
     (tmp_path / "val" / "blue" / "photo.heic").write_bytes(b"x")
     (tmp_path / "val" / "blue" / "readme").write_bytes(b"x")
     assert main(["data", "check", str(place / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
-    said = capsys.readouterr().out
-    assert "DataLoader.Eval: unknown class 'zebra'" in said
-    assert "skipped 2 files whose extension is not an image's: .heic (1), without extension (1)" in said
+    printed = capsys.readouterr().out
+    assert "DataLoader.Eval: unknown class 'zebra'" in printed
+    assert "skipped 2 files whose extension is not an image's: .heic (1), without extension (1)" in printed

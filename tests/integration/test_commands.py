@@ -331,7 +331,7 @@ def test_a_finished_checkpoint_is_refused_without_changing_files(place, trained,
     for number, setting, words in ((8, "Global.epochs=4", "4 of 4 epochs"), (5, "Global.epochs=1", "4 epochs (of 1)")):
         checkpoint = f"Global.checkpoints={elsewhere / 'latest'}"
         assert main(command("train", place, output, setting, checkpoint)) == 2
-        line = f"{elsewhere / 'latest'} has already trained {words}, {hint}{number}"
+        line = f"{elsewhere / 'latest'} has already trained {words}; {hint}{number}"
         assert capsys.readouterr().err.splitlines()[-1] == f"error: {line}"
         assert main([*command("train", place, output, setting), "--resume", "auto"]) == 0
         assert capsys.readouterr().err.splitlines()[-1] == line.replace(str(elsewhere), str(own))
@@ -401,7 +401,7 @@ def test_next_steps_without_transforms_for_inference(place, tmp_path, capsys):
 
 def test_missing_weights_are_reported_with_the_weights_of_the_run(place, trained, capsys):
     assert main(command("eval", place)) == 2
-    assert capsys.readouterr().err.endswith(f"got nothing; those of the run are {trained / 'best_model'}\n")
+    assert capsys.readouterr().err.endswith(f"got nothing; did you mean {trained / 'best_model'}?\n")
 
 
 def test_hints_for_python_are_not_printed_by_the_command_line(place, trained, capsys):

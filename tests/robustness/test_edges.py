@@ -45,7 +45,7 @@ def one_error(capsys):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("Arch.class_num=2000000000", "Arch.class_num: expected at most 1000000, since the last layer"),
+        ("Arch.class_num=2000000000", "Arch.class_num: expected at most 1000000, got 2000000000"),
         ("DataLoader.Train.loader.num_workers=5000", "num_workers: expected an integer of at most 256, got 5000"),
         ("Global.update_freq=99999999999999999999", "Global.update_freq: expected an integer of at most 2147483647"),
         ("Global.image_shape=[3, 100000, 100000]", "Global.image_shape: expected at most 178000000 pixels"),

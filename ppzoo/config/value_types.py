@@ -1,0 +1,43 @@
+"""Types of values in the fixed part of the schema, with the conditions on them."""
+
+from __future__ import annotations
+
+import re
+from math import isqrt
+from typing import Annotated
+
+from ppzoo.config.type_checks import Limit, below
+from ppzoo.host import MAX_PIXELS
+
+
+def parse_log_ranks(value: str | int | list[int] | tuple[int, ...]) -> list[int]:
+    """Return the ranks that `Global.log_ranks` names; [] if it is not a list of numbers."""
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    return [int(part) for part in parts] if all(str(part).strip().isdecimal() for part in parts) else []
+
+
+MAX_INT = 2**31 - 1  # upper bound of PaddlePaddle's shapes and counters
+MAX_WORKERS, MAX_CHANNELS = 256, 4096
+Count = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(MAX_INT)]
+Natural = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_INT)]
+Side = Annotated[int, Limit("an integer of at least 1", lambda value: value >= 1), below(isqrt(MAX_PIXELS))]
+Workers = Annotated[int, Limit("an integer of at least 0", lambda value: value >= 0), below(MAX_WORKERS)]
+Seed = Annotated[int, Limit("an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)]
+Weight = Annotated[float, Limit("a number of at least 0", lambda value: 0 <= value < float("inf"))]
+Decay = Annotated[float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1)]
+Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"))]
+Text = Annotated[str, Limit("one character or more", lambda value: value != "")]
+Fraction = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+LogRanks = Annotated[
+    str | int | tuple[int, ...],
+    Limit("ranks such as 0 or '0,1'", lambda value: min(parse_log_ranks(value), default=-1) >= 0),
+]
+Device = Annotated[
+    str, Limit("'auto', 'cpu', 'gpu' or 'gpu:N'", lambda value: re.fullmatch(r"auto|cpu|gpu(:\d+)?", value))
+]
+ImageShape = Annotated[
+    tuple[int, ...],
+    Limit("three sizes, [channels, height, width]", lambda value: len(value) == 3 and min(value) >= 1),
+    Limit(f"at most {MAX_PIXELS} pixels (height x width)", lambda value: value[1] * value[2] <= MAX_PIXELS),
+    Limit(f"at most {MAX_CHANNELS} channels", lambda value: value[0] <= MAX_CHANNELS),
+]
