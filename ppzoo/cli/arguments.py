@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ppzoo.errors import ConfigError
 from ppzoo.files import expand_user, weights_of_run
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # a run that was moved aside by a later one
@@ -22,7 +25,9 @@ class Run(NamedTuple):
     weights: Path
 
 
-def add_command(commands, name: str, run, description: str, **options) -> argparse.ArgumentParser:
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], description: str, **options: object
+) -> argparse.ArgumentParser:
     """Add a command whose help text is its description in the list of commands, too."""
     command = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
     command.set_defaults(run=run, **options)

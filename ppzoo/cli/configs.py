@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ppzoo.cli.arguments import add_command, add_config_arguments, overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.errors import ConfigError, UnknownNameError, printable
@@ -19,7 +19,7 @@ from ppzoo.files import expand_user, write_text
 HEADINGS = ("name", "architecture", "image", "description")
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Commands) -> None:
     configs = add_command(
         commands,
         "configs",

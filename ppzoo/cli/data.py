@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from ppzoo.cli.arguments import add_override
+from ppzoo.cli.arguments import Commands, add_override
 from ppzoo.errors import printable
 from ppzoo.files import expand_user
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Commands) -> None:
     data = commands.add_parser(
         "data",
         help="split a folder of images, or check a dataset",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from ppzoo.cli.arguments import add_command
+from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import printable
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Commands) -> None:
     doctor = add_command(
         commands,
         "doctor",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from ppzoo.cli.arguments import add_command
+from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Commands) -> None:
     models = add_command(commands, "models", _models, "list the architectures")
     models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
@@ -45,12 +45,11 @@ def add_commands(commands) -> None:
         ("rm", _remove, "remove weights from the cache"),
     ):
         action = actions.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
-        many = name in ("list", "verify")
-        action.add_argument(
-            "pattern",
-            **({"nargs": "?", "default": "*"} if many else {}),
-            help="architectures, as a name or a pattern such as '*V2*'",
-        )
+        text = "architectures, as a name or a pattern such as '*V2*'"
+        if name in ("list", "verify"):
+            action.add_argument("pattern", nargs="?", default="*", help=text)
+        else:
+            action.add_argument("pattern", help=text)
         action.set_defaults(run=run)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ppzoo.cli.arguments import add_command, add_config_arguments, config_and_overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, config_and_overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import BatchError, ConfigError, PpzooError, one_line, printable
@@ -22,7 +22,7 @@ CHUNK = 64  # images that are predicted before their results are printed
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Commands) -> None:
     evaluate = add_command(commands, "eval", _eval, "evaluate trained weights on the evaluation data")
     evaluate.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(evaluate)

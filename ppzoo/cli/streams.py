@@ -8,9 +8,12 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ppzoo.errors import describe_failure
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 SIGPIPE = int(getattr(signal, "SIGPIPE", 13))  # Windows has none
 
@@ -22,7 +25,7 @@ class LostOutput(OSError):
 class _Descriptor(io.FileIO):
     """Standard output's file; its errors are raised as `LostOutput`."""
 
-    def write(self, data) -> int:
+    def write(self, data: Buffer, /) -> int:
         try:
             return super().write(data)
         except OSError as error:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import add_command, add_config_arguments, overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user, weights_of_run
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ppzoo.config import Config
 
 
-def add_commands(commands) -> None:
+def add_commands(commands: Commands) -> None:
     train = add_command(commands, "train", _train, "train a network")
     add_config_arguments(train)
     train.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
@@ -58,9 +58,10 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _require_one_source(options: argparse.Namespace) -> None:
-    """
+    """Check that either -c is given, or --arch with --data.
+
     Raises:
-        ConfigError: neither -c nor --arch with --data, or parts of both.
+        ConfigError: neither is, or parts of both.
     """
     if options.config is not None and (options.arch or options.data):
         raise ConfigError("train: expected either -c CONFIG or --arch with --data, got both")
