@@ -118,7 +118,8 @@ def _copy(name: str | None, target: Path) -> None:
         raise ConfigError(f"configs: {target} exists; give another path: --copy PATH")
     write_text(target, _with_named_base(source))
     print(printable(f"wrote {target}"))
-    print_next_steps(command_line("train", "-c", target))
+    if library.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_
+        print_next_steps(command_line("train", "-c", target))
 
 
 def _with_named_base(source: Path) -> str:
