@@ -1,4 +1,4 @@
-"""Kept for tools that still call it; everything is said in pyproject.toml."""
+"""For tools that still call setup.py; the project is described in pyproject.toml."""
 
 from setuptools import setup
 

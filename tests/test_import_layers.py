@@ -21,10 +21,11 @@ ALLOWED_IMPORTS = {
     "weights": BASE | {"safe_pickle"},
     "data": BASE | SHARED | {"safe_pickle"},
     "builders": BASE | SHARED | PACKAGES | {"native"},
+    "doctor": BASE,
     "convert": BASE | SHARED | {"builders", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
-    "cli": {"builders", "config", "convert", "data", "models", "native", "report", *BASE, *SHARED},
+    "cli": {"builders", "config", "convert", "data", "doctor", "engine", "models", "native", "report", *BASE, *SHARED},
 }
 
 

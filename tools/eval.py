@@ -1,4 +1,4 @@
-"""`python tools/eval.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo eval`."""
+"""`python tools/eval.py -c CONFIG [-o key.path=value ...]`: same as `ppzoo eval`."""
 
 from ppzoo.cli import tool
 

@@ -1,4 +1,4 @@
-"""`python tools/export_model.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo export`."""
+"""`python tools/export_model.py -c CONFIG [-o key.path=value ...]`: same as `ppzoo export`."""
 
 from ppzoo.cli import tool
 

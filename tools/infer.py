@@ -1,4 +1,4 @@
-"""`python tools/infer.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo infer`."""
+"""`python tools/infer.py -c CONFIG [-o key.path=value ...]`: same as `ppzoo infer`."""
 
 from ppzoo.cli import tool
 

@@ -1,4 +1,4 @@
-"""`python tools/train.py -c CONFIG [-o key.path=value ...]`: the same as `ppzoo train`."""
+"""`python tools/train.py -c CONFIG [-o key.path=value ...]`: same as `ppzoo train`."""
 
 from ppzoo.cli import tool
 

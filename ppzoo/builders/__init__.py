@@ -11,14 +11,16 @@ from ppzoo.builders.data_report import inspect_data
 from ppzoo.builders.dry_run import dry_run_config, read_config
 from ppzoo.builders.evaluation import evaluate
 from ppzoo.builders.export import export_model, require_export
-from ppzoo.builders.inference import predict
+from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
+from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
 
 __all__ = [
+    "Photos",
     "build_loader",
     "build_loss",
     "build_lr_schedule",
@@ -35,13 +37,17 @@ __all__ = [
     "evaluate",
     "export_model",
     "export_weights",
+    "find_images",
+    "find_photos",
     "fit_with_rollback",
     "inspect_data",
     "join_processes",
     "load_pretrained",
     "load_weights",
+    "photo_recipe",
     "predict",
     "read_config",
     "read_image",
+    "read_photo_config",
     "require_export",
 ]

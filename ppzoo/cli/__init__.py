@@ -1,13 +1,11 @@
-"""The command line: `ppzoo COMMAND`, and what `tools/*.py` call.
+"""The command line: `ppzoo COMMAND`, and the entry point of `tools/*.py`.
 
-Exit status: 0 done; 1 the run failed; 2 the user's input is wrong, which one line explains.
+Exit status: 0 success; 1 the run failed; 2 the user's input is wrong, which one line explains.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import signal
 import sys
@@ -15,16 +13,16 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from ppzoo.cli import data, tasks, zoo
+from ppzoo.cli import configs, data, doctor, models, run, train
+from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
-from ppzoo.installation import require_paddle
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM at a moment at which nobody waits for it."""
+    """SIGTERM outside of training, which handles it itself."""
 
 
 def console() -> NoReturn:
@@ -33,7 +31,7 @@ def console() -> NoReturn:
 
 
 def tool(command: str) -> NoReturn:
-    """Entry point of `tools/*.py`: one command with this process's arguments."""
+    """Entry point of `tools/*.py`: run one command with the arguments of this process."""
     _run([command, *sys.argv[1:]])
 
 
@@ -44,25 +42,24 @@ def _run(arguments: Sequence[str]) -> NoReturn:
         status = main(arguments, owns_process=True)
     except SystemExit as end:  # argparse's
         status = end.code if isinstance(end.code, int) else 2
-    _leave_signals_to_the_system()
+    _restore_default_signals()
     sys.exit(flush_streams(status))
 
 
 def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
-    """Carry out a command line and answer its exit status.
+    """Run a command line and return its exit status.
 
     Args:
-        owns_process: nothing else runs in it, whose signals would be disturbed.
+        owns_process: install signal handlers, since nothing else runs in this process.
     """
     options = _parser().parse_args(arguments)
     try:
         if read_launch(os.environ).size > 1 and options.command not in ("train", "eval"):
             raise ConfigError(f"{options.command}: expected one process; start it without paddle.distributed.launch")
         if getattr(options, "needs_paddle", True):
-            require_paddle()
-            _import_paddle()
+            import_paddle()
         if owns_process:
-            _take_signals()
+            _install_signal_handlers()
         return options.run(options) or 0
     except ConfigError as error:
         for problem in error.problems:
@@ -90,30 +87,32 @@ def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _take_signals() -> None:
-    """The first signal unwinds the stack, wherever Python happens to be; a further one ends the process at once."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a job in the background
+def _install_signal_handlers() -> None:
+    """Let the first signal raise an exception in the main thread, and a second one end the process."""
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # else this is a background job, which ignores SIGINT
         signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     sys.unraisablehook = _report_unraisable
 
 
-def _leave_signals_to_the_system() -> None:
+def _restore_default_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    _leave_signals_to_the_system()
+    _restore_default_signals()
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def _report_unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """An interruption that came within a finalizer, which Python cannot raise from there, ends the process."""
-    if isinstance(lost.exc_value, KeyboardInterrupt):
-        os._exit(_report_interruption(lost.exc_value))
-    sys.__unraisablehook__(lost)
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """End the process after an interruption within a finalizer, from which Python cannot raise."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        os._exit(_report_interruption(unraisable.exc_value))
+    sys.__unraisablehook__(unraisable)
 
 
 def _report_interruption(error: KeyboardInterrupt) -> int:
@@ -122,23 +121,13 @@ def _report_interruption(error: KeyboardInterrupt) -> int:
     return 128 + (signal.SIGTERM if is_sigterm else signal.SIGINT)
 
 
-def _import_paddle() -> None:
-    """Import PaddlePaddle, and keep what it says of its own workings from the user (GLOG_minloglevel=0 has it back).
-
-    Among it is a warning of several OpenMP threads: meant for data-parallel training, it would frighten everybody.
-    """
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    with contextlib.redirect_stderr(io.StringIO()) as said:
-        import paddle  # noqa: F401
-    for line in said.getvalue().splitlines():
-        if "OMP_NUM_THREADS" not in line:
-            print_error(line)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ppzoo", description="Image classification on PaddlePaddle.")
+    parser = argparse.ArgumentParser(
+        prog="ppzoo",
+        description="Train, evaluate, export and serve image classifiers on PaddlePaddle.",
+        epilog="`ppzoo COMMAND --help` describes the options of a command.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    tasks.add_commands(commands)
-    zoo.add_commands(commands)
-    data.add_commands(commands)
+    for module in (train, run, configs, data, models, doctor):
+        module.add_commands(commands)
     return parser

@@ -1,27 +1,48 @@
-"""The commands about data: split a folder, check what a configuration will read."""
+"""The commands about data: split a folder into lists, check the images of a configuration."""
 
 from __future__ import annotations
 
 import argparse
 
+from ppzoo.cli.arguments import Commands, add_override
 from ppzoo.errors import printable
 from ppzoo.files import expand_user
 
 
-def add_commands(commands) -> None:
-    data = commands.add_parser("data", help="split a folder of images, check a data set")
+def add_commands(commands: Commands) -> None:
+    data = commands.add_parser(
+        "data",
+        help="split a folder of images, or check a dataset",
+        description="Split a folder of images, or check a dataset.",
+    )
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
-    split = actions.add_parser("split", help="write train_list.txt, val_list.txt and label_list.txt into FOLDER")
-    split.add_argument("folder", type=expand_user, metavar="FOLDER", help="one folder a class")
-    split.add_argument("--val", type=float, default=0.2, metavar="FRACTION", help="share kept for evaluation (0.2)")
-    split.add_argument("--seed", type=int, default=0)
-    split.add_argument("--overwrite", action="store_true", help="replace lists that are there")
+    split = actions.add_parser(
+        "split",
+        help="split a folder into training and evaluation lists",
+        description="Write train_list.txt, val_list.txt and label_list.txt into FOLDER.",
+    )
+    split.add_argument(
+        "folder", type=expand_user, metavar="FOLDER", help="a folder with one subfolder of images per class"
+    )
+    split.add_argument(
+        "--val",
+        type=float,
+        default=0.2,
+        metavar="FRACTION",
+        help="fraction of each class used for evaluation (default: 0.2)",
+    )
+    split.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
+    split.add_argument("--overwrite", action="store_true", help="replace existing lists")
     split.set_defaults(run=_split, needs_paddle=False)
 
-    check = actions.add_parser("check", help="decode every image of a configuration once and report what is odd")
-    check.add_argument("config", type=expand_user, metavar="CONFIG")
-    check.add_argument("-o", "--override", action="append", default=[], metavar="KEY.PATH=VALUE")
+    check = actions.add_parser(
+        "check",
+        help="check the images of a configuration",
+        description="Decode every image of a configuration once; report unreadable images, duplicates and odd files.",
+    )
+    check.add_argument("config", type=expand_user, metavar="CONFIG", help="a YAML file, or a name (`ppzoo configs`)")
+    add_override(check)
     check.set_defaults(run=_check)
 
 

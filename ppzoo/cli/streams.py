@@ -1,4 +1,4 @@
-"""Standard input, output and error as a command needs them: open, and quiet once nobody reads what is printed."""
+"""Standard input, output and error of a command: always open, and without a traceback once the reader is gone."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ppzoo.errors import describe_os_error
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+SIGPIPE = int(getattr(signal, "SIGPIPE", 13))  # Windows has none
 
 
 class LostOutput(OSError):
@@ -18,9 +23,9 @@ class LostOutput(OSError):
 
 
 class _Descriptor(io.FileIO):
-    """Standard output's file, whose errors say that they are its own."""
+    """Standard output's file; its errors are raised as `LostOutput`."""
 
-    def write(self, data) -> int:
+    def write(self, data: Buffer, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
@@ -28,9 +33,9 @@ class _Descriptor(io.FileIO):
 
 
 def open_streams() -> None:
-    """Connect streams that the shell closed (`>&-`) with /dev/null; the next files opened would get their numbers.
+    """Connect streams that the shell closed (`>&-`) to the null device; else the next opened files get their numbers.
 
-    What is printed to standard output never fails for a character that its encoding lacks.
+    Characters that the encoding of standard output lacks are printed as escapes.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -41,7 +46,7 @@ def open_streams() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Descriptor(stdout.fileno(), "w", closefd=False)),
         encoding=stdout.encoding,
-        errors="backslashreplace",  # the names of files may not be text
+        errors="backslashreplace",  # names of files need not be valid text
         line_buffering=stdout.isatty(),
     )
 
@@ -51,25 +56,25 @@ def is_utf8_output() -> bool:
 
 
 def print_error(text: object) -> None:
-    """Print a line to standard error, if it can be written."""
+    """Print a line to standard error; a failure to write is ignored."""
     with suppress(OSError):
         print(text, file=sys.stderr)
 
 
 def report_lost_output(error: LostOutput) -> int:
-    """The exit status of a command whose output is lost.
+    """Return the exit status of a command whose output cannot be written.
 
-    A reader that has gone (`| head`) ends the command quietly, as it ends other Unix programs.
+    Where the reader has ended (`| head`), nothing is printed, as is usual for Unix programs.
     """
     _discard(sys.stdout)
     if error.errno == errno.EPIPE:
-        return 128 + signal.SIGPIPE
+        return 128 + SIGPIPE
     print_error(f"error: cannot write to standard output: {describe_os_error(error)}")
     return 1
 
 
 def flush_streams(status: int) -> int:
-    """Write what is still buffered; the exit status, which is another one where that fails."""
+    """Write what is still buffered; return `status`, or another exit status if that fails."""
     try:
         sys.stdout.flush()
     except LostOutput as error:
@@ -82,7 +87,7 @@ def flush_streams(status: int) -> int:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let everything written to a stream from here on vanish; Python flushes its streams again at its end."""
+    """Redirect a stream to the null device, since Python flushes its streams again at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

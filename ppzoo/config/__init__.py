@@ -6,9 +6,9 @@ callers pass the components that exist.
 
 from ppzoo.config.component_types import Component, Option
 from ppzoo.config.json_schema import json_schema
-from ppzoo.config.loading import apply_overrides, load
+from ppzoo.config.loading import apply_overrides, load, merge
 from ppzoo.config.parsing import Config, parse_component, parse_components, parse_section, to_plain, to_plain_list
-from ppzoo.config.path_checks import check_files
+from ppzoo.config.path_checks import check_files, suggest_path
 from ppzoo.config.schema import (
     AmpConfig,
     ArchConfig,
@@ -75,10 +75,12 @@ __all__ = [
     "json_schema",
     "known_keys",
     "load",
+    "merge",
     "parse_component",
     "parse_components",
     "parse_log_ranks",
     "parse_section",
+    "suggest_path",
     "to_plain",
     "to_plain_list",
 ]

@@ -1,8 +1,8 @@
 """Load a configuration file with its bases and the command line's overrides as one plain mapping.
 
-`_BASE_` names one file or a list of files, relative to the file that contains it; `~` is the home folder. Bases are
-merged in their order and the file itself comes last: mappings merge key by key, lists and all other values replace.
-Overrides are applied after that.
+`_BASE_` names one file or a list of files, relative to the file that contains it or by their names in the package
+(`library`); `~` is the home folder. Bases are merged in their order and the file itself comes last: mappings merge key
+by key, lists and all other values replace. Overrides are applied after that.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ppzoo.config import library
 from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
 from ppzoo.config.validate import Components
 from ppzoo.errors import ConfigError
-from ppzoo.files import expand_user, local_path, open_plain_file
+from ppzoo.files import open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
 
 BASE = "_BASE_"
@@ -38,7 +39,7 @@ def load(
         ConfigError: a file that is missing, unreadable or not a YAML mapping, circular bases, or an override that does
             not fit the configuration; each in one line.
     """
-    return apply_overrides(_with_bases(local_path(path, "the configuration file"), (), {}), overrides, components)
+    return apply_overrides(_with_bases(library.find_config(path), (), {}), overrides, components)
 
 
 def apply_overrides(
@@ -79,7 +80,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, _with_bases(path.parent / expand_user(base), (*chain, path), done))
+            merged = merge(merged, _with_bases(library.find_base(base, path), (*chain, path), done))
         done[resolved] = merge(merged, content)
     return done[resolved]
 
@@ -96,7 +97,7 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {trail}{suggest_path(path, suffix=path.suffix or '.yaml')}") from None
+        raise ConfigError(f"no configuration file {trail}{_suggest(path)}") from None
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
@@ -105,3 +106,10 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         found = "nothing" if content is None else f"{type(content).__name__} {content!r:.60}"
         raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
     return content
+
+
+def _suggest(path: Path) -> str:
+    """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
+    file = suggest_path(path, suffix=path.suffix or library.SUFFIX)
+    name = None if "did you mean" in file else library.nearest_name(path)
+    return f"; did you mean {name!r}? (`ppzoo configs` lists all names)" if name else file

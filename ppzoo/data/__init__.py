@@ -32,7 +32,7 @@ from ppzoo.data.samplers import (
     WeightedRandomSampler,
 )
 from ppzoo.data.samples import Sample, Samples
-from ppzoo.data.split import Split, split_folder
+from ppzoo.data.split import TRAIN_LIST, VAL_LIST, Split, split_folder, write_split
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 
 __all__ = [
@@ -43,7 +43,9 @@ __all__ = [
     "DATASETS",
     "IMAGE_SUFFIXES",
     "SAMPLERS",
+    "TRAIN_LIST",
     "TRANSFORMS",
+    "VAL_LIST",
     "BatchTransform",
     "ClassBalancedSampler",
     "Compose",
@@ -76,4 +78,5 @@ __all__ = [
     "read_list",
     "shared_images",
     "split_folder",
+    "write_split",
 ]

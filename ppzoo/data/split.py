@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppzoo.data.datasets import ImageFolder, describe_skipped
+from ppzoo.data.datasets import ImageFolder, ImageNetDataset, describe_skipped
 from ppzoo.data.duplicates import find_duplicate_files
 from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError
@@ -87,6 +87,19 @@ def split_folder(
         for name in (TRAIN_LIST, VAL_LIST, LABEL_LIST):
             if os.path.exists(root / name):
                 raise DataError(f"{root / name} exists: remove it, or use --overwrite")
+    return write_split(data, root, val_fraction=val_fraction, seed=seed, workers=workers)
+
+
+def write_split(
+    data: ImageFolder | ImageNetDataset, root: Path, *, val_fraction: float, seed: int, workers: int | None = None
+) -> Split:
+    """Split a dataset as `split_folder` does, and write the lists into the folder `root`.
+
+    Without class names there is no `label_list.txt`.
+
+    Raises:
+        DataError: names of files that a list cannot hold.
+    """
     paths = [_check_path(data.index.path(index)) for index in range(len(data))]
     duplicates = find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
     is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
@@ -94,17 +107,19 @@ def split_folder(
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
     _write(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
     _write(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])
-    _write(root / LABEL_LIST, [f"{index} {name}\n" for index, name in enumerate(data.classes or [])])
-    count = len(data.classes or [])
+    if data.classes:
+        _write(root / LABEL_LIST, [f"{index} {name}\n" for index, name in enumerate(data.classes)])
+    class_names = data.classes or [str(label) for label in range(data.labels.max() + 1)]
+    count = len(class_names)
     duplicate_paths = [[paths[index] for index in group] for group in duplicates]
     return Split(
         root,
-        data.classes or [],
+        class_names,
         np.bincount(data.labels[~is_val], minlength=count).tolist(),
         np.bincount(data.labels[is_val], minlength=count).tolist(),
         duplicate_paths,
         [names for names, group in zip(duplicate_paths, duplicates, strict=True) if len(set(data.labels[group])) > 1],
-        data.skipped,
+        data.skipped if isinstance(data, ImageFolder) else Counter(),
     )
 
 

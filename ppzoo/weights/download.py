@@ -56,13 +56,14 @@ def weights_folder() -> Path:
     return cache_home() / "weights"
 
 
-def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None) -> Path:
+def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None, attempts: int | None = None) -> Path:
     """Return the path of `url`'s file in the cache `folder`; download the file if the cache does not contain it.
 
     Args:
         url: http or https.
         folder: the cache; created if missing.
         sha256: the published digest, in hexadecimal, if there is one.
+        attempts: how many consecutive attempts may fail without progress; 5 by default.
 
     Raises:
         WeightsError: the download fails, or the digest differs from the published or the recorded one.
@@ -75,7 +76,7 @@ def fetch(url: str, folder: str | os.PathLike[str], *, sha256: str | None = None
             make_folder(target.parent)
             with _locked(target):
                 if not target.is_file():  # another process can have downloaded it in the meantime
-                    _download(url, target)
+                    _download(url, target, attempts or len(RETRY_DELAYS) + 1)
                     is_new = True
         _verify(target, url, sha256, is_new)
     except OSError as error:
@@ -153,8 +154,8 @@ def _locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def _download(url: str, target: Path) -> None:
-    """Repeat attempts until the file is complete, or until too many consecutive attempts made no progress."""
+def _download(url: str, target: Path, attempts: int) -> None:
+    """Repeat attempts until the file is complete, or until `attempts` consecutive ones made no progress."""
     part = _sibling(target, ".part")
     failures = 0
     while True:
@@ -164,10 +165,9 @@ def _download(url: str, target: Path) -> None:
             break
         except _TransferInterrupted as error:
             failures = 1 if _size(part) > before else failures + 1
-            if failures > len(RETRY_DELAYS):
-                raise WeightsError(
-                    f"cannot fetch {url}: {error} ({failures} attempts failed); try again later"
-                ) from None
+            if failures >= attempts:
+                count = f" ({failures} attempts failed); try again later" if failures > 1 else ""
+                raise WeightsError(f"cannot fetch {url}: {error}{count}") from None
             time.sleep(RETRY_DELAYS[failures - 1])
     _refuse_web_page(part, url)
     os.replace(part, target)

@@ -60,6 +60,6 @@ def test_learning_rate_reaches_its_peak_and_decays(name):
 def test_head_comment_has_command_and_published_accuracy(name):
     path = RECIPES[name]
     command, published = path.read_text(encoding="utf-8").splitlines()[:2]
-    assert command == f"# python tools/train.py -c {path.relative_to(ROOT).as_posix()}"
+    assert command == f"# ppzoo train -c {path.relative_to(ROOT / 'configs').with_suffix('').as_posix()}"
     weights = MODELS[name].weights
-    assert published.startswith(f"# Published top-1: {weights.top1:.4f} " if weights else "# PaddleClas has no ")
+    assert published.startswith(f"# Published top-1: {weights.top1:.4f} " if weights else "# Recipe of ")

@@ -1,4 +1,4 @@
-"""The commands as a user types them: train, evaluate, ask, export, resume; and every mistake in one line."""
+"""The commands as a user runs them: train, eval, infer, export, resume; and every mistake in one line."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def best(trained):
     return f"Global.pretrained_model={trained / 'best_model'}"
 
 
-def test_training_leaves_what_it_promises(trained):
+def test_training_writes_its_files(trained):
     names = {file.name for file in trained.iterdir()}
     prefixes = ("latest", "best_model", "epoch_2", "epoch_4")
     assert {f"{prefix}.{suffix}" for prefix in prefixes for suffix in ("pdparams", "pdopt", "pdstates")} <= names
@@ -116,7 +116,7 @@ def test_training_leaves_what_it_promises(trained):
     assert len((trained / "history.jsonl").read_text().splitlines()) == 4
 
 
-def test_evaluation_repeats_training_s_figures(place, trained, capsys):
+def test_eval_reproduces_the_metrics_of_training(place, trained, capsys):
     history = [json.loads(line) for line in (trained / "history.jsonl").read_text().splitlines()]
     expected = max(entry["eval"]["top1"] for entry in history)
     assert main(command("eval", place, best(trained))) == 0
@@ -128,23 +128,25 @@ def test_evaluation_repeats_training_s_figures(place, trained, capsys):
 
 def test_infer_export_and_predictor_agree(place, trained, capsys):
     assert main([*command("infer", place, best(trained)), "--json"]) == 0
-    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    predictions = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     files = sorted(str(file) for file in (place / "images").rglob("*.png"))
-    assert [answer["file_name"] for answer in answers] == files
-    assert set(answers[0]["label_names"]) <= set(COLORS)
+    assert [prediction["file_name"] for prediction in predictions] == files
+    assert set(predictions[0]["label_names"]) <= set(COLORS)
 
     assert main(command("export", place, best(trained))) == 0
     predictor = ppzoo.Predictor(place / "inference")
     from_paths = predictor.predict(files, topk=2)
-    assert [answer["class_ids"] for answer in from_paths] == [answer["class_ids"] for answer in answers]
-    np.testing.assert_allclose(from_paths[3]["scores"], answers[3]["scores"], atol=1e-5)
+    assert [prediction["class_ids"] for prediction in from_paths] == [
+        prediction["class_ids"] for prediction in predictions
+    ]
+    np.testing.assert_allclose(from_paths[3]["scores"], predictions[3]["scores"], atol=1e-5)
     from_bytes = predictor.predict(Path(files[0]).read_bytes(), topk=1)
     from_array = predictor.predict([np.asarray(Image.open(files[0]))], topk=1)
     assert from_bytes == from_array
     assert from_bytes[0]["label_names"] == from_paths[0]["label_names"][:1]
 
 
-def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path, monkeypatch):
+def test_safetensors_weights_need_no_configuration(place, trained, capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("PPZOO_NATIVE", "off")
     images = str(place / "images" / "red")
     assert main([*command("infer", place, best(trained)), "--json", images]) == 0
@@ -163,17 +165,17 @@ def test_portable_weights_need_no_configuration(place, trained, capsys, tmp_path
     assert "ppzoo export --format safetensors" in capsys.readouterr().err
 
 
-def test_device_goes_before_the_configuration(place, trained, capsys):
+def test_device_overrides_the_configuration(place, trained, capsys):
     images = str(place / "images" / "red")
-    ask = [*command("infer", place, best(trained), "Global.device=gpu:7"), "--json", images]
-    assert main([*ask, "--device", "cpu"]) == 0
+    infer = [*command("infer", place, best(trained), "Global.device=gpu:7"), "--json", images]
+    assert main([*infer, "--device", "cpu"]) == 0
     assert "gpu:7" not in capsys.readouterr().err
-    assert main([*ask, "--device", "tpu"]) == 2
+    assert main([*infer, "--device", "tpu"]) == 2
     assert "got 'tpu'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_network_with_several_outputs_goes_all_the_way(place, tmp_path, capsys):
+def test_every_command_with_a_network_with_several_outputs(place, tmp_path, capsys):
     size = "DataLoader.{}.dataset.transform_ops.1={{ResizeImage: {{size: 224}}}}"
     overrides = [
         f"Global.output_dir={tmp_path}",
@@ -194,13 +196,13 @@ def test_a_network_with_several_outputs_goes_all_the_way(place, tmp_path, capsys
         assert main(command(task, place, *overrides)) == 0
 
 
-def test_images_are_answered_as_often_as_they_are_named(place, trained, capsys):
+def test_an_image_given_twice_is_predicted_twice(place, trained, capsys):
     image = str(place / "images" / "red" / "red 0.png")
     assert main([*command("infer", place, best(trained)), image, image]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
+def test_an_unreadable_image_does_not_stop_training(place, tmp_path):
     for name in COLORS:
         (tmp_path / "images" / name).mkdir(parents=True)
         for number in range(8):
@@ -215,7 +217,7 @@ def test_a_broken_image_does_not_stop_a_training(place, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_broken_evaluation_images_are_found_before_training(place, tmp_path, capsys, workers):
+def test_unreadable_evaluation_images_are_reported_before_training(place, tmp_path, capsys, workers):
     root = tmp_path / "images"
     shutil.copytree(place / "images", root)
     broken = [root / "green" / "green 7.png", root / "red" / "red 2.png"]
@@ -236,7 +238,7 @@ def test_broken_evaluation_images_are_found_before_training(place, tmp_path, cap
     assert "skipped 2 images in evaluation that could not be read" in capsys.readouterr().err
 
 
-def test_a_broken_image_in_an_evaluation_says_how_to_skip_it(place, trained, tmp_path, capsys):
+def test_eval_reports_how_to_skip_an_unreadable_image(place, trained, tmp_path, capsys):
     root = tmp_path / "images"
     shutil.copytree(place / "images", root)
     (root / "red" / "red 2.png").write_bytes(b"no image")
@@ -256,7 +258,7 @@ def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(place, trained, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, capsys, tmp_path):
+def test_infer_reports_an_unreadable_image_and_predicts_the_others(place, trained, capsys, tmp_path):
     for number, name in enumerate(("a.png", "c.png")):
         paint(tmp_path / name, COLORS["red"], seed=number)
     (tmp_path / "b.png").write_bytes(b"no image")
@@ -269,8 +271,8 @@ def test_a_broken_image_is_named_and_the_others_are_answered(place, trained, cap
     assert str(tmp_path / "b.png") in printed.err
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(place, trained, tmp_path):
-    """In a process of its own, as after a crash; the optimizer's state must fit by name."""
+def test_resume_is_bit_identical(place, trained, tmp_path):
+    """In a separate process, as after a crash; the optimizer's state must match by name."""
     overrides = [f"Global.output_dir={tmp_path}", f"Global.checkpoints={trained / 'epoch_2'}"]
     tool = Path(__file__).parents[2] / "tools" / "train.py"
     arguments = command("train", place, *overrides)[1:]
@@ -281,7 +283,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(place, trained, tmp_
     assert read_state(resumed / "latest.pdstates") == read_state(trained / "latest.pdstates")
 
 
-def test_a_training_with_all_settings_says_what_it_does(place, tmp_path):
+def test_training_with_all_settings(place, tmp_path):
     settings = (
         f"Global.output_dir={tmp_path}",
         "AMP={use_amp: true, level: O1, scale_loss: 128.0, use_dynamic_loss_scaling: true}",
@@ -307,7 +309,7 @@ def test_a_training_with_all_settings_says_what_it_does(place, tmp_path):
     assert still == {"conv1._batch_norm._mean"}
 
 
-def test_an_earlier_run_is_moved_aside_not_overwritten(place, trained, tmp_path):
+def test_an_earlier_run_is_moved_aside(place, trained, tmp_path):
     arguments = command("train", place, f"Global.output_dir={tmp_path}", "Global.epochs=1", "Global.use_visualdl=false")
     assert main(arguments) == 0
     (tmp_path / "MobileNetV2_x0_25" / "mark").touch()
@@ -320,7 +322,7 @@ def contents(folder):
     return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_checkpoint_that_leaves_nothing_to_train_moves_and_writes_nothing(place, trained, tmp_path, capsys):
+def test_a_finished_checkpoint_is_refused_without_changing_files(place, trained, tmp_path, capsys):
     elsewhere, own = tmp_path / "elsewhere", tmp_path / "output" / trained.name
     shutil.copytree(trained, elsewhere)
     shutil.copytree(trained, own)
@@ -338,7 +340,7 @@ def test_a_checkpoint_that_leaves_nothing_to_train_moves_and_writes_nothing(plac
     assert (tmp_path / "output" / f"{trained.name}.earlier-1").exists()
 
 
-def test_what_a_kill_after_the_last_epoch_left_out_is_made_by_the_next_run(place, trained, tmp_path):
+def test_files_that_a_kill_after_the_last_epoch_prevented_are_written_by_the_next_run(place, trained, tmp_path):
     own = tmp_path / trained.name
     shutil.copytree(trained, own)
     for file in (*own.glob("epoch_4.*"), own / "curves.png"):
@@ -347,7 +349,7 @@ def test_what_a_kill_after_the_last_epoch_left_out_is_made_by_the_next_run(place
     assert {file.name for file in own.iterdir()} == {file.name for file in trained.iterdir()}
 
 
-def test_a_run_that_stopped_early_says_how_to_train_on(place, tmp_path, capsys):
+def test_a_run_that_stopped_early_reports_how_to_continue(place, tmp_path, capsys):
     stopping = "Global.early_stopping={patience: 1, min_gain: 1.0}"
     settings = (f"Global.output_dir={tmp_path}", stopping, "Global.use_visualdl=false")
     assert main(command("train", place, *settings)) == 0
@@ -366,8 +368,8 @@ def next_steps(printed):
 
 
 @pytest.mark.parametrize("way", ["ppzoo", "tools"])
-def test_what_is_printed_to_be_done_next_works_when_it_is_pasted(place, tmp_path, way, monkeypatch):
-    """Also where names hold blanks, and from another folder than the checkout."""
+def test_printed_next_steps_work_when_they_are_pasted(place, tmp_path, way, monkeypatch):
+    """Also with spaces in paths, and from outside of the clone."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     ppzoo_command = tmp_path / "bin" / "ppzoo"
@@ -390,19 +392,19 @@ def test_what_is_printed_to_be_done_next_works_when_it_is_pasted(place, tmp_path
     assert run(weights.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
 
 
-def test_without_transforms_to_infer_with_no_step_is_offered_that_needs_them(place, tmp_path, capsys):
+def test_next_steps_without_transforms_for_inference(place, tmp_path, capsys):
     settings = (f"Global.output_dir={tmp_path}", "Global.epochs=1", "Infer=null")
     assert main(command("train", place, *settings)) == 0
     (line,) = next_steps(capsys.readouterr().out)
     assert "Infer.transforms" in line
 
 
-def test_weights_that_are_not_named_are_offered_where_they_lie(place, trained, capsys):
+def test_missing_weights_are_reported_with_the_weights_of_the_run(place, trained, capsys):
     assert main(command("eval", place)) == 2
     assert capsys.readouterr().err.endswith(f"got nothing; did you mean {trained / 'best_model'}?\n")
 
 
-def test_only_callers_in_python_are_offered_what_only_they_can_do(place, trained, capsys):
+def test_hints_for_python_are_not_printed_by_the_command_line(place, trained, capsys):
     assert main(command("eval", place, best(trained), "Arch.class_num=4")) == 2
     assert "strict" not in capsys.readouterr().err
     network = ppzoo.create_model("MobileNetV2_x0_25", class_num=4)
@@ -454,7 +456,7 @@ def test_random_weights_are_refused_after_training(place, task, capsys):
         ("DataLoader.Train.dataset.transform_ops.0.DecodeImage.backend=svn", "backend"),
     ],
 )
-def test_mistakes_end_in_one_line_and_nothing_is_created(place, tmp_path, capsys, override, message):
+def test_mistakes_are_one_line_and_nothing_is_written(place, tmp_path, capsys, override, message):
     assert main(command("train", place, f"Global.output_dir={tmp_path / 'output'}", override)) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1, lines
@@ -463,7 +465,7 @@ def test_mistakes_end_in_one_line_and_nothing_is_created(place, tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
-def test_a_label_too_large_names_file_and_line(place, tmp_path, capsys):
+def test_a_label_that_is_too_large_is_reported_with_file_and_line(place, tmp_path, capsys):
     (tmp_path / "list.txt").write_text("blue/blue 0.png 0\nred/red 1.png 3\n")
     dataset = {
         "name": "ImageNetDataset",
@@ -485,7 +487,7 @@ class Evil:
         return os.system, (f"touch {self.mark}",)
 
 
-def test_a_weight_file_runs_nothing(place, tmp_path, capsys):
+def test_a_weight_file_executes_nothing(place, tmp_path, capsys):
     mark = tmp_path / "it-ran"
     (tmp_path / "evil.pdparams").write_bytes(pickle.dumps({"conv1._conv.weight": Evil(mark)}))
     assert main(command("eval", place, f"Global.pretrained_model={tmp_path / 'evil'}")) == 2
@@ -495,7 +497,7 @@ def test_a_weight_file_runs_nothing(place, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"<html><body>404</body></html>", pickle.dumps({"a": np.ones(9)})[:60]])
-def test_what_is_no_weight_file_is_refused_in_one_line(place, tmp_path, capsys, content):
+def test_a_file_without_weights_is_refused_in_one_line(place, tmp_path, capsys, content):
     (tmp_path / "weights.pdparams").write_bytes(content)
     assert main(command("eval", place, f"Global.pretrained_model={tmp_path / 'weights'}")) == 2
     assert len([line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]) == 1
@@ -509,8 +511,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(place, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_run_rolls_back_where_numbers_go_wrong_and_a_kill_changes_nothing(place, tmp_path, monkeypatch, killed):
-    """The numbers go wrong in epoch 3 until the run was rolled back twice."""
+def test_rollback_after_nonfinite_values_also_across_a_kill(place, tmp_path, monkeypatch, killed):
+    """Gradients are not finite in epoch 3 until the run was rolled back twice."""
     from ppzoo import engine
     from ppzoo.errors import NotFiniteError
 
@@ -550,7 +552,7 @@ def test_a_run_rolls_back_where_numbers_go_wrong_and_a_kill_changes_nothing(plac
     earlier.write_bytes(content)
 
 
-def test_a_run_whose_numbers_are_wrong_after_three_rollbacks_stops(place, tmp_path, capsys):
+def test_a_run_stops_after_three_rollbacks(place, tmp_path, capsys):
     settings = (f"Global.output_dir={tmp_path}", "Global.on_nan=rollback", "Optimizer.lr.learning_rate=1e30")
     assert main(command("train", place, *settings)) == 1
     log = (tmp_path / "MobileNetV2_x0_25" / "train.log").read_text()
@@ -566,18 +568,18 @@ def test_a_static_program_trains_to_the_same_weights(place, trained, tmp_path):
     assert all(np.array_equal(value, expected[key]) for key, value in read_pdparams(static).items())
 
 
-def test_check_finds_all_mistakes_at_once(place, capsys):
+def test_check_reports_all_mistakes_at_once(place, capsys):
     assert main(command("check", place)) == 0
     assert main(command("check", place, "Global.epohcs=3", "Arch.class_num=ten", "Metric.Eval.0.TopkAcc.topk=x")) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 3
 
 
-def test_nothing_to_infer_is_an_error(place, trained, tmp_path, capsys):
+def test_a_folder_without_images_is_an_error(place, trained, tmp_path, capsys):
     assert main(command("infer", place, best(trained), f"Infer.infer_imgs={tmp_path}")) == 2
     assert "expected an image, a folder with images or a pattern" in capsys.readouterr().err
 
 
-def test_workers_change_nothing(place, trained, tmp_path):
+def test_weights_do_not_depend_on_the_number_of_workers(place, trained, tmp_path):
     arguments = command("train", place, f"Global.output_dir={tmp_path}", "DataLoader.Train.loader.num_workers=2")
     assert main(arguments) == 0
     expected = read_pdparams(trained / "latest.pdparams")
@@ -586,8 +588,8 @@ def test_workers_change_nothing(place, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_where_an_uninterrupted_one_does(place, trained, tmp_path):
-    """SIGKILL at random moments, saving included, each time resumed in a new process; at last left to end."""
+def test_resume_after_repeated_kills_is_bit_identical(place, trained, tmp_path):
+    """SIGKILL at random moments, also while saving; each time resumed in a new process, the last of which finishes."""
     overrides = (f"Global.output_dir={tmp_path}", "Global.save_interval_steps=1", "Global.use_visualdl=false")
     tool = Path(__file__).parents[2] / "tools" / "train.py"
     arguments = [sys.executable, str(tool), *command("train", place, *overrides)[1:], "--resume", "auto"]
@@ -613,7 +615,7 @@ def history(folder):
 
 
 def state_of(folder):
-    """Names, contents and times of everything in a folder."""
+    """Return names, contents and modification times of everything in a folder."""
     return {
         file.relative_to(folder): (file.lstat().st_mtime_ns, file.is_symlink() or file.is_dir() or file.read_bytes())
         for file in folder.rglob("*")
@@ -621,8 +623,8 @@ def state_of(folder):
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_only_read_stays_as_it_is(place, trained, tmp_path, capsys):
-    """Whatever an interrupted save or another person has left in it."""
+def test_a_folder_that_is_only_read_does_not_change(place, trained, tmp_path, capsys):
+    """Also with files of an interrupted save and a link in it."""
     run, valuable = tmp_path / "downloaded", tmp_path / "valuable"
     shutil.copytree(trained, run)
     valuable.write_text("text")

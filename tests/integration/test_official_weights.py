@@ -48,7 +48,7 @@ def test_cache_is_listed_verified_and_emptied(server, tmp_path, capsys):
     assert main(["weights", "list", NAME]) == 0
     assert file in capsys.readouterr().out
     assert main(["weights", "verify"]) == 0
-    assert f"{NAME}: as recorded" in capsys.readouterr().out
+    assert f"{NAME}: SHA-256 as recorded" in capsys.readouterr().out
 
     with open(file, "r+b") as damaged:
         damaged.seek(5000)

@@ -1,0 +1,104 @@
+"""Arguments that several commands share: the configuration, its overrides, the device, and a run's folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from ppzoo.errors import ConfigError
+from ppzoo.files import expand_user, weights_of_run
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
+_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # a run that was moved aside by a later one
+
+
+class Run(NamedTuple):
+    """A finished or interrupted run: its configuration, and its best weights as a path without suffix."""
+
+    config: Path
+    weights: Path
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], description: str, **options: object
+) -> argparse.ArgumentParser:
+    """Add a command whose help text is its description in the list of commands, too."""
+    command = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
+    command.set_defaults(run=run, **options)
+    return command
+
+
+def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add -c, -o and --device."""
+    command.add_argument(
+        "-c",
+        "--config",
+        type=expand_user,
+        required=required,
+        metavar="CONFIG",
+        help="a YAML file, or the name of a configuration in ppzoo (`ppzoo configs` lists them)",
+    )
+    add_override(command)
+    command.add_argument(
+        "--device", metavar="cpu|gpu[:N]", help="the device to compute on; overrides Global.device of the configuration"
+    )
+
+
+def add_override(command: argparse.ArgumentParser) -> None:
+    """Add -o."""
+    command.add_argument(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY.PATH=VALUE",
+        help="set one value of the configuration, such as Global.epochs=20; can be repeated",
+    )
+
+
+def overrides(options: argparse.Namespace) -> list[str]:
+    """Return the values of -o, followed by --device as one."""
+    return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]
+
+
+def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tuple[str, list[str]]:
+    """Return what the command reads: the configuration of -c, or that of the run in `folder` with its weights.
+
+    Raises:
+        ConfigError: both are given, or neither; or there is no single run in `folder`.
+    """
+    if (folder is None) == (options.config is None):
+        received = "nothing" if folder is None else "both"
+        raise ConfigError(f"{options.command}: expected either RUN_FOLDER or -c CONFIG, got {received}")
+    if folder is None:
+        return options.config, overrides(options)
+    run = find_run(Path(folder))
+    return str(run.config), [f"Global.pretrained_model={run.weights}", *overrides(options)]
+
+
+def find_run(folder: Path) -> Run:
+    """Return the run in a folder, or in the only subfolder that has one; a run that was moved aside does not count.
+
+    Raises:
+        ConfigError: there is no run, there are several, or the run has no weights yet.
+    """
+    if not os.path.isdir(folder):
+        found = "a file" if os.path.exists(folder) else "a path that does not exist"
+        raise ConfigError(f"RUN_FOLDER: expected the folder of a run, such as output/LeNet, got {found}: {folder}")
+    runs = [folder]
+    if not os.path.isfile(folder / RUN_CONFIG):
+        runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))
+    if not runs:
+        raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {folder}")
+    if len(runs) > 1:
+        raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
+    weights = weights_of_run(runs[0])
+    if weights is None:
+        raise ConfigError(f"RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in {runs[0]}")
+    return Run(runs[0] / RUN_CONFIG, weights)

@@ -1,0 +1,116 @@
+"""The commands about architectures and their official weights: models, convert, weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.errors import printable
+from ppzoo.files import expand_user
+from ppzoo.registry import Registry
+
+
+def add_commands(commands: Commands) -> None:
+    models = add_command(commands, "models", _models, "list the architectures")
+    models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
+    models.add_argument("--pretrained", action="store_true", help="only those with official weights")
+    models.add_argument("--json", action="store_true", help="print a JSON list")
+    models.add_argument("--summary", action="store_true", help="print the layers of the architecture PATTERN instead")
+
+    convert = add_command(
+        commands,
+        "convert",
+        _convert,
+        "convert weights from PyTorch, PaddleClas or safetensors to an architecture's .pdparams",
+    )
+    convert.add_argument("source", type=expand_user, metavar="IN", help="the weights to convert")
+    convert.add_argument(
+        "target", type=expand_user, metavar="OUT", help="a path that ends in .pdparams or .safetensors"
+    )
+    convert.add_argument("--arch", required=True, metavar="NAME", help="the architecture (`ppzoo models` lists them)")
+    origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas (default: detected from the entries)"
+    convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)
+
+    weights = commands.add_parser(
+        "weights",
+        help="list, fetch, verify or remove official weights",
+        description="List, fetch, verify or remove official weights, which are kept in a cache.",
+    )
+    actions = weights.add_subparsers(required=True, metavar="ACTION")
+    for name, run, description in (
+        ("list", _list, "list official weights, and the files of those in the cache"),
+        ("get", _get, "fetch weights into the cache"),
+        ("verify", _verify, "compare the SHA-256 of cached weights with the recorded one"),
+        ("rm", _remove, "remove weights from the cache"),
+    ):
+        action = actions.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
+        text = "architectures, as a name or a pattern such as '*V2*'"
+        if name in ("list", "verify"):
+            action.add_argument("pattern", nargs="?", default="*", help=text)
+        else:
+            action.add_argument("pattern", help=text)
+        action.set_defaults(run=run)
+
+
+def _models(options: argparse.Namespace) -> None:
+    from ppzoo.models import list_models, table
+
+    if options.summary:
+        print(table.layer_summary(options.pattern))
+        return
+    names = list_models(options.pattern, pretrained=True if options.pretrained else None)
+    print(json.dumps(table.build_rows(names)) if options.json else table.format_table(names))
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from ppzoo.convert import convert
+
+    print(printable(convert(options.source, options.target, options.arch, options.origin)))
+
+
+def _list(options: argparse.Namespace) -> None:
+    from ppzoo.weights import cached
+
+    for name, url in _official(options.pattern):
+        file = cached(url)
+        place = f"{file.stat().st_size / 1e6:8.1f} MB  {file}" if file else f"{'-':>11}  {url}"
+        print(f"{name:<28} {place}")
+
+
+def _get(options: argparse.Namespace) -> None:
+    from ppzoo.weights import fetch, weights_folder
+
+    for _, url in _official(options.pattern):
+        print(fetch(url, weights_folder()))
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from ppzoo.weights import cached, fetch, weights_folder
+
+    for name, url in _official(options.pattern):
+        if cached(url):
+            print(f"{name}: SHA-256 as recorded, {fetch(url, weights_folder())}")
+
+
+def _remove(options: argparse.Namespace) -> None:
+    from ppzoo.weights import cached, discard
+
+    for _, url in _official(options.pattern):
+        file = cached(url)
+        if file:
+            discard(file)
+            print(f"removed {file}")
+
+
+def _official(pattern: str) -> list[tuple[str, str]]:
+    """Return (name, URL) of the matching official weights; those of PaddleClas's distillation are called NAME_ssld."""
+    from ppzoo.models import MODELS
+
+    urls = Registry[str]("set of official weights")
+    for name, variant in MODELS.items():
+        for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
+            if record:
+                urls.add(label, record.url)
+    names = urls.matching(pattern) or [pattern]  # a pattern without a match raises an error with the nearest name
+    return [(name, urls[name]) for name in names]

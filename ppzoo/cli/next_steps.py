@@ -1,0 +1,36 @@
+"""The commands that are printed as the next step, so that they work when they are pasted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from shlex import quote
+
+from ppzoo.errors import printable
+
+SCRIPTS = {"train": "train.py", "eval": "eval.py", "infer": "infer.py", "export": "export_model.py"}  # in tools/
+
+
+def print_next_steps(*steps: str, where: str = "") -> None:
+    """Print commands, each in its own line; `where` they are run, such as ', in Python'."""
+    print(f"What to do next{where}:")
+    for step in steps:
+        print(printable(f"  {step}"))
+
+
+def command_line(command: str, *arguments: object) -> str:
+    """Return how the user types a command: `ppzoo COMMAND`, or `python tools/...` if this process was started so."""
+    script = Path(sys.argv[0])
+    if script.name in SCRIPTS.values() and script.with_name(SCRIPTS[command]).is_file():
+        words = f"{_program('python', sys.executable)} {quote(str(script.with_name(SCRIPTS[command])))}"
+    else:
+        words = f"{_program('ppzoo', sys.argv[0] if script.name == 'ppzoo' else 'ppzoo')} {command}"
+    return " ".join([words, *(quote(str(argument)) for argument in arguments)])
+
+
+def _program(name: str, path: str) -> str:
+    """Return the name of a program if the shell finds `path` by it, else the path."""
+    found = shutil.which(name)
+    return name if found and os.path.realpath(found) == os.path.realpath(path) else quote(path)

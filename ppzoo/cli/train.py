@@ -1,0 +1,82 @@
+"""The command `train`, with a configuration or with an architecture and a folder of images."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
+from ppzoo.cli.next_steps import command_line, print_next_steps
+from ppzoo.errors import ConfigError, printable
+from ppzoo.files import expand_user, weights_of_run
+from ppzoo.native import env_settings
+
+if TYPE_CHECKING:
+    from ppzoo.config import Config
+
+
+def add_commands(commands: Commands) -> None:
+    train = add_command(commands, "train", _train, "train a network")
+    add_config_arguments(train)
+    train.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
+    train.add_argument(
+        "--data",
+        type=expand_user,
+        metavar="FOLDER",
+        help="with --arch: a folder with one subfolder of images per class, or with train and val folders of that"
+        " kind, or with list files (train_list.txt, val_list.txt); or a list file",
+    )
+    train.add_argument(
+        "--resume",
+        type=expand_user,
+        metavar="auto|PREFIX",
+        help="resume from a checkpoint, such as output/LeNet/latest; auto: the newest checkpoint of this run, if any",
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from ppzoo import builders, report
+
+    report.log_to_console()
+    _require_one_source(options)
+    with ExitStack() as undo:  # until training starts, an error removes the list files that were written for it
+        if options.config is None:
+            config = builders.read_photo_config(options.arch, options.data, overrides(options), undo)
+        else:
+            config = builders.read_config(options.config, overrides(options), "train")
+        with builders.join_processes(config) as processes:
+            folder, trainer = builders.build_trainer(config, options.resume, processes)
+            undo.pop_all()
+            if env_settings.read_applied_settings():
+                logging.getLogger("ppzoo").info("process settings: %s", env_settings.read_applied_settings())
+            builders.fit_with_rollback(config, folder, trainer, options.resume, processes)
+    if processes.is_main:
+        _print_next_steps(config, folder)
+
+
+def _require_one_source(options: argparse.Namespace) -> None:
+    """Check that either -c is given, or --arch with --data.
+
+    Raises:
+        ConfigError: neither is, or parts of both.
+    """
+    if options.config is not None and (options.arch or options.data):
+        raise ConfigError("train: expected either -c CONFIG or --arch with --data, got both")
+    if options.config is None and not (options.arch and options.data):
+        got, missing = ("--data", "--arch NAME") if options.data else ("--arch", "--data FOLDER")
+        if not (options.arch or options.data):
+            raise ConfigError("train: expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing")
+        raise ConfigError(f"train: expected {missing} together with {got}, got {got} alone")
+
+
+def _print_next_steps(config: Config, folder: Path) -> None:
+    if weights_of_run(folder) is None:
+        return
+    print(printable(f"\nThe weights, the log and the training curves are in {folder}"))
+    if config.Infer.transforms:
+        print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER", command_line("export", folder))
+    else:
+        print_next_steps("add Infer.transforms to the configuration: infer and export need it")
