@@ -1,4 +1,4 @@
-"""Rare classes come as often as frequent ones, or as often as their weights say, in every epoch and process."""
+"""ClassBalancedSampler and WeightedRandomSampler: class frequencies in every epoch and on every process."""
 
 import numpy as np
 import pytest

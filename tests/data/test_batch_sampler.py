@@ -1,4 +1,4 @@
-"""Every sample once an epoch, in an order that seed and epoch decide, shared fairly among processes."""
+"""DistributedBatchSampler: every sample once per epoch, in an order given by seed and epoch, on several processes."""
 
 from itertools import zip_longest
 

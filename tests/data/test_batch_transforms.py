@@ -1,4 +1,4 @@
-"""Mixed batches: images and labels agree, distributions are PaddleClas's, and workers change no bit."""
+"""Mixed batches: labels match the images, distributions equal PaddleClas's, workers return bit-identical batches."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Label files give classes their names."""
+"""Label files with the names of classes."""
 
 import pytest
 

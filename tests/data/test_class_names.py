@@ -1,4 +1,4 @@
-"""Labels by name, and what is no class folder."""
+"""Matching of classes by name, and the checks of class folders."""
 
 import io
 import tarfile

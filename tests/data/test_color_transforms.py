@@ -1,4 +1,4 @@
-"""Color, blur and augmentation policies: Pillow's own pixels, and the distributions of PaddleClas and timm."""
+"""Color, blur and augmentation policies: pixels equal Pillow's, distributions those of PaddleClas and timm."""
 
 from collections import Counter
 

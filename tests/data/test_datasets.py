@@ -1,4 +1,4 @@
-"""Datasets answer images and labels, and refuse wrong folders, lists and files before training."""
+"""Datasets return images and labels, and reject invalid folders, lists and files before training."""
 
 import gzip
 import os

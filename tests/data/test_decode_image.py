@@ -1,4 +1,4 @@
-"""Image files of every kind become three channels of eight bits; broken ones are refused in one line."""
+"""Image files of every format are decoded to 8-bit RGB; broken ones are rejected with a one-line error."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""A list file is read exactly, in little memory, and every wrong line is named."""
+"""List files are read exactly and in little memory, and invalid lines are reported."""
 
 import numpy as np
 import pytest

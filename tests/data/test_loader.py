@@ -1,4 +1,4 @@
-"""Batches are the same with any number of workers; errors arrive in one line; workers end with their loader."""
+"""Batches are the same with any number of workers; errors are reported in one line; workers end with their loader."""
 
 import errno
 import json

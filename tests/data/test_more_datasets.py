@@ -1,4 +1,4 @@
-"""Several labels an image, CIFAR's archives, flowers and tar shards: right samples, and errors that say where."""
+"""Multi-label lists, CIFAR archives, Flowers102 and tar shards: samples and error messages."""
 
 import gzip
 import io

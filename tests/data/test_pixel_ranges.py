@@ -1,4 +1,4 @@
-"""Images of more than 8 bits are scaled by a stated rule, or refused: they do not become black."""
+"""Images of more than 8 bits are scaled by a documented rule, or rejected."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Crops, borders, turns and erasures: right pixels where all is given, PaddleClas's distribution where it is drawn."""
+"""Crops, padding, rotations and erasing: exact pixels for given parameters, and PaddleClas's distributions."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Images that cannot be read are found before training, and hidden files are images to nobody."""
+"""Unreadable images are found before training, and hidden files are skipped."""
 
 import tarfile
 

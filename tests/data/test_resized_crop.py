@@ -1,4 +1,4 @@
-"""A resizing and the crop after it are done as one, with the pixels of the two one after the other."""
+"""ResizeImage and CropImage, fused into one transform, give the pixels of the two in sequence."""
 
 import numpy as np
 import pytest

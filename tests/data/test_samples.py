@@ -1,4 +1,4 @@
-"""A sample depends on seed, epoch and index alone, and an error names its file."""
+"""A sample depends only on seed, epoch and index, and an error names its file."""
 
 import subprocess
 import sys

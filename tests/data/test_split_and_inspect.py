@@ -1,4 +1,4 @@
-"""A folder becomes lists without leaks, and a look at all images tells what is wrong with them."""
+"""Splitting a folder without leaks, and the report on all images of a dataset."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Transforms equal PaddleClas's to the pixel; random ones have its distribution and draw from their generator only."""
+"""Transforms equal PaddleClas's exactly; random ones have its distribution and draw only from their generator."""
 
 import json
 

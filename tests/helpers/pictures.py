@@ -1,4 +1,4 @@
-"""Small pictures whose class is their color."""
+"""Small images whose class is their color."""
 
 from pathlib import Path
 

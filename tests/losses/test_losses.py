@@ -1,4 +1,4 @@
-"""Losses are PaddleClas's where it is right: indices, smoothing, soft labels as they are, weights, several outputs."""
+"""Losses equal PaddleClas's where it is correct: indices, smoothing, soft labels, weights, several outputs."""
 
 import numpy as np
 import paddle

@@ -1,4 +1,4 @@
-"""Metrics are exact over uneven batches and over several processes, and equal what is worked out by hand."""
+"""Metrics are exact over uneven batches and several processes, and equal values computed by hand."""
 
 import numpy as np
 import paddle

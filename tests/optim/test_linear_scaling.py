@@ -1,4 +1,4 @@
-"""Rates are scaled with the batch where the configuration says for which batch they are meant, and only there."""
+"""Learning rates are scaled with the batch size if the configuration gives a reference batch."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Optimizers do PaddleClas's steps; decay, factors and clipping reach the parameters that they should."""
+"""Optimizer steps equal PaddleClas's; decay, factors and clipping apply to the right parameters."""
 
 import zlib
 

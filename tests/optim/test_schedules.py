@@ -1,4 +1,4 @@
-"""Schedules are PaddleClas's at every step, resume exactly, and refuse what makes no sense."""
+"""Schedules equal PaddleClas's at every step, resume exactly, and reject invalid options."""
 
 import json
 import math
