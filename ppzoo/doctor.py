@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import ppzoo
 from ppzoo.errors import DeviceError
 from ppzoo.host import processor_name, usable_cores
-from ppzoo.installation import REQUIREMENT, release_of, require_paddle
+from ppzoo.installation import CPU_PACKAGE, GPU_PACKAGE, GPU_WHEEL, REQUIREMENT, release_of, require_paddle
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 TIMEOUT = 300  # seconds; the first use of the native operators compiles them
@@ -31,15 +31,14 @@ REQUIRED = {  # the packages that ppzoo needs, by the modules that they provide
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
     "yaml": "pyyaml",
+    "filelock": "filelock",
+    "matplotlib": "matplotlib",
     "tqdm": "tqdm",
     "visualdl": "visualdl",
 }
-CPU_PACKAGE, GPU_PACKAGE = "paddlepaddle", "paddlepaddle-gpu"
 INSTALL_CPU = f"pip install '{CPU_PACKAGE}{REQUIREMENT}'"
 INSTALL_GPU = f"pip install '{GPU_PACKAGE}{REQUIREMENT}'"
 
-# Compute capabilities for which paddlepaddle-gpu 2.6.2 of the Python Package Index has kernels (first and last).
-CAPABILITIES_OF_2_6 = ((6, 1), (8, 6))
 # CUDA versions of the builds in PaddlePaddle's own package index, newest first; a driver runs those up to its own.
 INDEX_BUILDS = {(13, 0): "cu130", (12, 9): "cu129", (12, 6): "cu126", (11, 8): "cu118"}
 
@@ -216,7 +215,9 @@ def _capabilities(report: dict[str, Any]) -> tuple[tuple[int, int], tuple[int, i
     known = sorted(_numbers(str(text)) for text in report["capabilities"] if re.search(r"\d", str(text)))
     if known:
         return known[0], known[-1]
-    return CAPABILITIES_OF_2_6 if release_of(report["version"]) == release_of("2.6.2") else None
+    if release_of(report["version"]) == release_of(GPU_WHEEL.version):
+        return GPU_WHEEL.first_capability, GPU_WHEEL.last_capability
+    return None
 
 
 def _numbers(text: str) -> tuple[int, int]:
@@ -227,10 +228,10 @@ def _numbers(text: str) -> tuple[int, int]:
 
 def _install_for(card: Card, *, replaces_cpu: bool = False) -> str:
     """Return the command that installs a PaddlePaddle that supports a GPU."""
-    first, last = CAPABILITIES_OF_2_6
     remove = f"pip uninstall -y {CPU_PACKAGE} && " if replaces_cpu else ""
-    in_2_6 = card.capability is None or first <= card.capability <= last
-    if in_2_6 and sys.version_info < (3, 13):
+    wheel = GPU_WHEEL
+    is_usable = card.capability is None or wheel.first_capability <= card.capability <= wheel.last_capability
+    if is_usable and sys.version_info < wheel.python_end:
         return remove + INSTALL_GPU
     driver = _cuda_of_driver()
     build = next((name for version, name in INDEX_BUILDS.items() if driver is None or version <= driver), "cu118")

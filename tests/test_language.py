@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 
 RULES = [
-    Rule(r"answer(s|ed|ing)?", "answer", "return, output, predict"),
+    Rule(r'(?<!")answer(s|ed|ing)?', "answer", "return, output, predict"),  # in quotes a key in checkpoints
     Rule(r"asked", "ask (a network, a function)", "call, run, request"),
     Rule(r"figures", "figures", "metrics, values, results"),
     Rule(r"go(es|ing)? on|went on", "go on", "resume, continue"),

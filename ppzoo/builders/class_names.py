@@ -196,7 +196,7 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
     """Yield log level and text about skipped files and classes without images.
 
     Args:
-        key: the data set in the configuration, for messages.
+        key: the dataset in the configuration, for messages.
     """
     skipped = getattr(images, "skipped", None)
     if skipped:

@@ -1,4 +1,4 @@
-"""Build data sets and loaders, and read images through transforms."""
+"""Build datasets and loaders, and read images through transforms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_SHOWN_IMAGES = 3  # in an error
 def build_dataset(
     section: DatasetConfig, class_num: int | None, classes: Sequence[str] | None = None, *, training: bool = True
 ) -> data.Dataset:
-    """Build the data set of a section `dataset`; without `class_num` its labels are not checked.
+    """Build the dataset of a section `dataset`; without `class_num` its labels are not checked.
 
     Args:
         classes: names of the network's classes; classes of the data that have names are numbered by them.
@@ -35,7 +35,7 @@ def build_dataset(
             all classes, or be a list file with numbers.
 
     Raises:
-        DataError: the data set cannot be read, or contains an unknown class.
+        DataError: the dataset cannot be read, or contains an unknown class.
     """
     build = partial(make, data.DATASETS, section.spec)
     if training and classes is None:

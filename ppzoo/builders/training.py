@@ -102,13 +102,13 @@ def build_trainer(
     )
 
     prepare_device(config, seed)
-    warn_of_imbalance(images.labels)
-    log_data(TRAIN_DATA, images, class_num)
-    warn_of_preprocessing(config)
     folder = local_path(run.output_dir, "Global.output_dir") / config.Arch.name
     checkpoint = processes.broadcast_object(
         find_checkpoint(folder, resume or run.checkpoints) if processes.is_main else None
     )
+    warn_of_imbalance(images.labels)
+    log_data(TRAIN_DATA, images, class_num)
+    warn_of_preprocessing(config)
 
     network = build_initial_network(config, is_resumed=checkpoint is not None)
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())

@@ -1,4 +1,4 @@
-"""What the configuration check knows about a component: its options, and the requirements that its class declares."""
+"""Components as the configuration check sees them: their options, and the requirements that their classes declare."""
 
 from __future__ import annotations
 

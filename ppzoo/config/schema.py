@@ -1,6 +1,6 @@
 """The fixed part of PaddleClas's schema as frozen dataclasses: sections, their keys, types and defaults.
 
-Field names are the keys of the YAML file. A section that describes a component (an optimizer, a data set, ...) holds
+Field names are the keys of the YAML file. A section that describes a component (an optimizer, a dataset, ...) holds
 its name and options as `spec`, and the keys that all components of the kind share as typed fields. Keys of features
 that ppzoo lacks are known here too; `unsupported` refuses the values that request them.
 """
@@ -199,7 +199,7 @@ class ArchConfig(NetworkConfig):
 
     @property
     def deployed_prefix(self) -> str:
-        """What the names of the deployed network's weights start with in a checkpoint."""
+        """Prefix of the names of the deployed network's weights in a checkpoint."""
         return ""
 
 

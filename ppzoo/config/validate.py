@@ -32,7 +32,9 @@ NEEDED: dict[Task, dict[str, str]] = {
 
 
 def check(config: Mapping[str, Any], components: Components, task: Task | None = "train") -> list[str]:
-    """Return all mistakes of a configuration, one line each: `KEY.PATH: expected ..., got ...; did you mean ...?`
+    """Return all mistakes of a configuration, one line each.
+
+    A line is `KEY.PATH: expected ..., got ...`, or `KEY.PATH: unknown key; did you mean ...?`.
 
     Args:
         config: the plain mapping that `load` returns.

@@ -20,9 +20,9 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sample:
-    """image: C x H x W, C-contiguous, float32 (float16 where the transforms say so); index: int64.
+    """image: C x H x W, C-contiguous, float32 (float16 if the transforms make that); index: int64.
 
-    label: int64, or float32 of one value a class where an image may have several.
+    label: int64; float32 with one value per class if an image can have several labels.
     normalized: False if `image` is H x W x C bytes that are still to be normalized (`Samples.normalize`).
     """
 

@@ -257,7 +257,7 @@ def _read(reader: BatchReader, request: BatchRequest, buffer: SharedArrays | Non
 
 
 def _ignore_stop_signals(parent: int) -> None:
-    """Keep reading when the process group is told to stop; end when the parent ends, or terminates this process.
+    """Keep reading when the process group gets a stop signal; end when the parent ends or terminates this process.
 
     A terminal, a job scheduler or a container signals all processes at once, but the trainer finishes its step and
     still needs its readers. Where signals can be blocked, both are blocked since before this process started. A

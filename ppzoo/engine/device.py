@@ -67,8 +67,10 @@ def enable_determinism() -> None:
 
 
 def _require_gpu(name: str) -> None:
-    """Raises:
-    DeviceError: PaddlePaddle sees no GPU of that number.
+    """Refuse a GPU that PaddlePaddle does not see.
+
+    Raises:
+        DeviceError: there is no GPU of that number.
     """
     number = int(name.partition(":")[2] or 0)
     count = paddle.device.cuda.device_count()

@@ -17,7 +17,7 @@ from ppzoo.finite import require_finite, require_finite_metrics
 
 
 class BatchLosses(NamedTuple):
-    """What a batch contributes: its number of images, and the mean and weight of each loss."""
+    """Contribution of a batch: its number of images, and the mean and weight of each loss."""
 
     images: int
     losses: dict[str, tuple[float, float]]

@@ -107,7 +107,7 @@ class PeerWatchdog:
         return self.failure
 
     def close(self) -> None:
-        """Tell the other processes that this one ends normally, and close the connections."""
+        """Notify the other processes that this one ends normally, and close the connections."""
         self._closed = True
         for connection in self._connections.values():
             _send(connection, {"done": True})

@@ -13,7 +13,7 @@ from ppzoo.engine.protocols import Loss, Metric
 
 
 class BatchStats(NamedTuple):
-    """What a batch of one process contributes: number of images, mean losses, the metric's state, the losses' weights.
+    """Contribution of a batch of one process: number of images, mean losses, the metric's state, the losses' weights.
 
     A loss without a weight is the sum of those with one: "loss" where there are several losses.
     """

@@ -38,7 +38,7 @@ def test_class_folders_are_split_and_the_lists_are_kept(photos, folder, capsys):
     assert train(photos) == 0
     printed = capsys.readouterr()
     split = the_split(folder)
-    assert f"--data {photos}: 3 classes: 24 images to train, 6 to evaluate" in printed.err
+    assert f"--data {photos}: 3 classes: 24 training images, 6 validation images" in printed.err
     assert "training from scratch, without pretrained weights: there are no official weights of LeNet" in printed.err
     training, evaluation = images(split / "train_list.txt"), images(split / "val_list.txt")
     expected = {(f"{name}/{number}.png", label) for label, name in enumerate(sorted(COLORS)) for number in range(10)}
@@ -223,7 +223,7 @@ MISTAKES = {
     "one class": (["--arch", "LeNet", "--data", "one"], "--data: expected images of two classes or more"),
     "unknown key": (["--arch", "LeNet", "--data", "photos", "-o", "Global.epohcs=3"], "Global.epohcs: "),
     "unknown device": (["--arch", "LeNet", "--data", "photos", "--device", "tpu"], "Global.device: "),
-    "a URL": (["--arch", "LeNet", "--data", "http://host/x"], "--data: expected a path on this machine"),
+    "a URL": (["--arch", "LeNet", "--data", "http://host/x"], "--data: expected a local path"),
     "no folder": (
         ["--arch", "LeNet", "--data", "photos", "-o", "Global.output_dir=photos/red/1.png"],
         "cannot write photos/red/1.png/photos-split-",

@@ -164,7 +164,7 @@ def test_interrupted_download_resumes(server, tmp_path, behavior):
 
 def test_download_of_an_earlier_process_resumes(server, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RETRY_DELAYS", ())
-    with pytest.raises(WeightsError, match=r"received 100000 of 300000 bytes \(1 attempts failed\)"):
+    with pytest.raises(WeightsError, match=r"received 100000 of 300000 bytes$"):
         fetch(server.url("dropping"), tmp_path)
     assert files(tmp_path) == ["net.pdparams.part", "net.pdparams.part.json"]
     monkeypatch.setattr(module, "RETRY_DELAYS", (0, 0))

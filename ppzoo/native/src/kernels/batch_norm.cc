@@ -26,7 +26,7 @@ namespace {
 constexpr int64_t kFloatSumRows = 64;
 // Elements of a block: they stay in the L1 cache while the block is read strip by strip.
 constexpr int64_t kStripElements = 4096;
-// Minimum number of wide rows of a block in Moments: each strip of a block has an overhead of its own.
+// Minimum number of wide rows of a block in Moments: each strip of a block adds overhead.
 constexpr int64_t kMinStripRows = 16;
 // Tensors of at most this size are summed in double throughout, which costs little there.
 constexpr int64_t kDoubleSumElements = 1 << 15;

@@ -1,6 +1,6 @@
 // Convolution with arbitrary geometry, through the oneDNN library of PaddlePaddle's wheel.
 //
-// Geometries with a kernel of their own (1x1, depthwise, Winograd) are passed on to it. For the others a oneDNN
+// Geometries with a dedicated kernel (1x1, depthwise, Winograd) are passed on to it. For the others a oneDNN
 // primitive is created per shape, pass and number of threads, and kept in an LRU cache. Images are NHWC in and out.
 // oneDNN chooses a blocked layout for the weights, which are reordered from and to OIHW in slot kPackedWeights. oneDNN
 // parallelizes.

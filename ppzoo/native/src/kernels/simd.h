@@ -4,7 +4,7 @@
 #pragma once
 
 #ifdef __AVX__
-// GCC 12 warns about the intentionally undefined operands inside of its own header (GCC bug 105593).
+// GCC 12 warns about the intentionally undefined operands inside its intrinsics header (GCC bug 105593).
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"

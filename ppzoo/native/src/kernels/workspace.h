@@ -2,7 +2,7 @@
 //
 // Each slot is one buffer that grows to the largest size that was requested and is never returned: the pages are
 // faulted in once, not in every training step. Slots are not locked. An operator holds a mutex while it runs (see
-// OpEntry in ops/common.h), and a kernel that uses a slot while another kernel's data is live needs a slot of its own.
+// OpEntry in ops/common.h), and a kernel that uses a slot while another kernel's data is live needs a separate slot.
 #pragma once
 
 #include <cstddef>
