@@ -35,7 +35,7 @@ SUPPLIED = {
     "lr": {"epochs", "steps_per_epoch"},
     "postprocess": {"labels"},
 }
-TABLES: dict[str, Registry] = {
+TABLES: dict[str, Registry[Any]] = {
     "loss": losses.LOSSES,
     "metric": metrics.METRICS,
     "optimizer": optim.OPTIMIZERS,

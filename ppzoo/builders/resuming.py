@@ -45,7 +45,7 @@ def identify_run(
 
 
 def checkpointed_config(config: Config) -> dict[str, Any]:
-    """Return the configuration that a checkpoint contains: without the paths of its own files and the class names."""
+    """Return the configuration that a checkpoint contains: without the paths of its files and the class names."""
     run = to_plain(config.Global) or {}
     return {**config.to_dict(), "Global": {key: value for key, value in run.items() if key not in NOT_CHECKPOINTED}}
 

@@ -49,7 +49,7 @@ class Component:
     decoupled_weight_decay: bool = False
 
     @classmethod
-    def of(cls, constructor: Callable, fixed: Collection[str] = (), name: str | None = None) -> Component:
+    def of(cls, constructor: Callable[..., Any], fixed: Collection[str] = (), name: str | None = None) -> Component:
         """Read options from the signature and annotations of a class or function, and what it declares.
 
         Options without an annotation accept any value.

@@ -68,7 +68,10 @@ class _SchemaWriter:
         }
 
     def describe_keys(
-        self, options: Mapping[str, Option], texts: Mapping[str, str] | None = None, defaults: Mapping | None = None
+        self,
+        options: Mapping[str, Option],
+        texts: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> Schema:
         properties = {}
         for key, option in options.items():

@@ -121,7 +121,7 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _item_hints(items: Any, arguments: tuple) -> list[Any] | None:
+def _item_hints(items: Any, arguments: tuple[Any, ...]) -> list[Any] | None:
     """Return the annotation of every item of a tuple; None if the number of items is wrong."""
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         return [arguments[0]] * len(items)
@@ -202,7 +202,7 @@ def _suggest_value(value: Any, hint: Any) -> str:
     return ""
 
 
-def _choices(hint: Any) -> tuple:
+def _choices(hint: Any) -> tuple[Any, ...]:
     if get_origin(hint) is Literal:
         return get_args(hint)
     unions = get_origin(hint) in (Union, types.UnionType)

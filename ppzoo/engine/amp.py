@@ -90,8 +90,8 @@ class MixedPrecision:
 
     def __init__(
         self,
-        autocast: Callable[[], AbstractContextManager] = nullcontext,
-        eval_autocast: Callable[[], AbstractContextManager] = nullcontext,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        eval_autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         grad_scaler: GradScaler | None = None,
     ) -> None:
         self.autocast, self.eval_autocast, self.grad_scaler = autocast, eval_autocast, grad_scaler
@@ -129,7 +129,7 @@ def build_mixed_precision(
     if not supported():
         raise DeviceError(f"AMP.dtype: this device does not support {dtype}; set AMP.use_amp to False")
 
-    def autocast() -> AbstractContextManager:
+    def autocast() -> AbstractContextManager[Any]:
         return paddle.amp.auto_cast(level=level, dtype=dtype, use_promote=promote)
 
     grad_scaler = GradScaler(scale, dynamic) if dtype == "float16" else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import paddle
 
@@ -27,8 +28,8 @@ def first_nonfinite_layer(model: paddle.nn.Layer, images: paddle.Tensor) -> str 
     """
     found: list[str] = []
 
-    def watch(name: str):
-        def hook(layer, inputs, output) -> None:
+    def watch(name: str) -> Callable[..., None]:
+        def hook(layer: paddle.nn.Layer, inputs: Any, output: Any) -> None:
             if not found and isinstance(output, paddle.Tensor) and not bool(paddle.isfinite(output).all()):
                 found.append(name)
 

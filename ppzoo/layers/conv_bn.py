@@ -51,7 +51,7 @@ class ConvBNLayer(nn.Layer):
         weight_init: nn.initializer.Initializer | None = None,
         name: str | None = None,
         norm_name: str | None = None,
-        norm: dict | None = None,
+        norm: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         conv = Conv2D(

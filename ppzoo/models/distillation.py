@@ -54,7 +54,7 @@ class DistillationModel(nn.Layer):
         for name in self.frozen:
             self._sub_layers[name].eval()
 
-    def forward(self, x: paddle.Tensor) -> dict:
+    def forward(self, x: paddle.Tensor) -> dict[str, paddle.Tensor]:
         outputs = {}
         for name in self.names:
             with paddle.set_grad_enabled(name not in self.frozen and paddle.is_grad_enabled()):

@@ -43,7 +43,7 @@ class Recipe:
     """
 
     clip_norm: float | None = None
-    grad_clip: dict | None = None
+    grad_clip: dict[str, Any] | None = None
     no_weight_decay_name: str | None = None
     one_dim_param_no_weight_decay: bool = False
     learning_rate_factors: dict[str, float] | None = None
@@ -98,7 +98,7 @@ class PenalizedRecipe(Recipe):
         weight_decay: coefficient of L2; short for the regularizer.
     """
 
-    regularizer: dict | None = None
+    regularizer: dict[str, Any] | None = None
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class _OneLine(logging.Formatter):
         return one_line(super().format(record))
 
 
-class _StandardError(logging.StreamHandler):
+class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable on Python 3.10
     """Writes to the current standard error, which can be redirected at any time."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class Console(Callback):
     def __init__(self, log_file: Path | None, every: int, on_terminal: bool | None = None) -> None:
         self.every = every
         self.on_terminal = sys.stderr.isatty() if on_terminal is None else on_terminal
-        self.bar: tqdm | None = None
+        self.bar: tqdm[Any] | None = None
         self.file: logging.Handler = logging.NullHandler()
         try:
             if log_file is not None:

@@ -204,19 +204,19 @@ def _bytes(budget: MemoryBudget, *arguments: Any) -> bytes:
     return b""
 
 
-def _tuple(budget: MemoryBudget, *arguments: Any) -> tuple:
+def _tuple(budget: MemoryBudget, *arguments: Any) -> tuple[Any, ...]:
     (items,) = arguments or ((),)
     require(isinstance(items, (tuple, list)), "it builds a container from something that is not a sequence")
     budget.reserve(BYTES_PER_ITEM * len(items))
     return tuple(items)
 
 
-def _list(budget: MemoryBudget, *arguments: Any) -> list:
+def _list(budget: MemoryBudget, *arguments: Any) -> list[Any]:
     return list(_tuple(budget, *arguments))
 
 
-def _dict(budget: MemoryBudget, *arguments: Any) -> dict:
-    built: dict = {}
+def _dict(budget: MemoryBudget, *arguments: Any) -> dict[Any, Any]:
+    built: dict[Any, Any] = {}
     for key, value in _tuple(budget, *arguments):
         set_item(built, key, value)
     return built
@@ -240,7 +240,7 @@ def check_key(key: Any) -> str | int:
     return key
 
 
-def set_item(target: dict, key: Any, value: Any) -> None:
+def set_item(target: dict[Any, Any], key: Any, value: Any) -> None:
     """Add an entry to a dictionary; duplicates are refused, because readers differ in which of the two they keep."""
     require(check_key(key) not in target, f"it contains the entry {str(key)[:60]!r} twice")
     target[key] = value

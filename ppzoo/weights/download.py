@@ -213,7 +213,7 @@ def _attempt(url: str, target: Path) -> None:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects to http and https only, and from https to https only."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
         if urllib.parse.urlsplit(newurl).scheme not in ({"https"} if req.type == "https" else {"http", "https"}):
             raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

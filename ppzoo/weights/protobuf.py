@@ -6,13 +6,14 @@ Encoding: https://protobuf.dev/programming-guides/encoding/
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 Value = int | bytes
 MAX_FIELDS = 1_000_000
 MAX_NUMBER = 1 << 29
 
 
-def fields(message: bytes) -> dict[int, list]:
+def fields(message: bytes) -> dict[int, list[Any]]:
     """Return field number -> values in order: integers, or bytes (text, messages, packed integers, fixed sizes).
 
     Raises:

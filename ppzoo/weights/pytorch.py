@@ -121,7 +121,7 @@ def _parameter(budget: MemoryBudget, tensor: Any, *rest: Any) -> TensorView:
     return tensor
 
 
-def _size(budget: MemoryBudget, *arguments: Any) -> tuple:
+def _size(budget: MemoryBudget, *arguments: Any) -> tuple[Any, ...]:
     (shape,) = arguments
     require(is_shape(shape), "it contains a size that is not a tuple of sizes")
     return shape

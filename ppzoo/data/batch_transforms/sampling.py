@@ -28,9 +28,9 @@ class OpSampler:
         self,
         *,
         class_num: int,
-        MixupOperator: dict | None = None,
-        CutmixOperator: dict | None = None,
-        FmixOperator: dict | None = None,
+        MixupOperator: dict[str, Any] | None = None,
+        CutmixOperator: dict[str, Any] | None = None,
+        FmixOperator: dict[str, Any] | None = None,
     ) -> None:
         operators = {"MixupOperator": MixupOperator, "CutmixOperator": CutmixOperator, "FmixOperator": FmixOperator}
         given = {name: options for name, options in operators.items() if options is not None}
