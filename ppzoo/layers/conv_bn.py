@@ -7,6 +7,8 @@ generated parameter names (ResNet, MobileNetV1, MobileNetV3), `_conv` and `_batc
 
 from __future__ import annotations
 
+from typing import Any
+
 from paddle import nn
 
 from ppzoo.layers.basic import activation
