@@ -19,6 +19,7 @@ class Release(NamedTuple):
         tested: the version that the tests run with.
         onnx_engines: whether ONNX Runtime and OpenVINO can run its exports.
         sot: whether `paddle.jit.to_static(network, full_graph=False)` compiles networks; else they run uncompiled.
+        empty_batches: whether convolutions, norms and pooling accept a batch without images.
     """
 
     first: str
@@ -26,6 +27,7 @@ class Release(NamedTuple):
     tested: str
     onnx_engines: bool
     sot: bool
+    empty_batches: bool
 
 
 class GpuWheel(NamedTuple):
@@ -43,8 +45,8 @@ class GpuWheel(NamedTuple):
 
 
 RELEASES = (
-    Release("2.6.2", "2.7", tested="2.6.2", onnx_engines=False, sot=False),
-    Release("3.0", "4", tested="3.3.1", onnx_engines=True, sot=True),
+    Release("2.6.2", "2.7", tested="2.6.2", onnx_engines=False, sot=False, empty_batches=False),
+    Release("3.0", "4", tested="3.3.1", onnx_engines=True, sot=True, empty_batches=True),
 )
 # What `pip install 'ppzoo[gpu]'` installs: newer GPU builds are only in PaddlePaddle's own package index.
 GPU_WHEEL = GpuWheel("2.6.2", first_capability=(6, 1), last_capability=(8, 6), python_end=(3, 13))

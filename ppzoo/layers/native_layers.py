@@ -13,8 +13,12 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppzoo import native
+from ppzoo.installation import release_of
 from ppzoo.layers.sync_norm import synchronized_norm
 from ppzoo.native import operators
+
+_RELEASE = release_of(paddle.__version__)
+_EMPTY_BATCHES = _RELEASE is None or _RELEASE.empty_batches  # None: a development build
 
 
 def _pair(value: int | Sequence[int]) -> list[int]:
@@ -212,6 +216,16 @@ class Linear(nn.Linear):
         return super().forward(x)
 
 
+def _check_not_empty(x: Tensor) -> None:
+    """Raise what PaddlePaddle 2.6 should: its pooling of a batch without images ends the process in the backward pass.
+
+    Raises:
+        ValueError: `x` has no images, and this PaddlePaddle does not support that.
+    """
+    if not _EMPTY_BATCHES and 0 in x.shape:
+        raise ValueError(f"expected at least one image, got an input of shape {list(x.shape)} (PaddlePaddle 2.6)")
+
+
 class MaxPool2D(nn.MaxPool2D):
     """`paddle.nn.MaxPool2D` on native operators."""
 
@@ -219,6 +233,7 @@ class MaxPool2D(nn.MaxPool2D):
         geometry = None if self.return_mask else _pool_geometry(self, x)
         if geometry is not None and geometry[0] * geometry[1] <= operators.MAX_POOL_WINDOW:
             return operators.max_pool(x, geometry)
+        _check_not_empty(x)
         return super().forward(x)
 
 
@@ -229,6 +244,7 @@ class AvgPool2D(nn.AvgPool2D):
         geometry = None if self.divisor is not None else _pool_geometry(self, x)
         if geometry is not None:
             return operators.average_pool(x, geometry, padded=not self.exclusive)
+        _check_not_empty(x)
         return super().forward(x)
 
 
@@ -239,6 +255,7 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
         sizes = self._output_size if isinstance(self._output_size, (list, tuple)) else (self._output_size,) * 2
         if None not in sizes and self._data_format == "NCHW" and native.supports(x):
             return operators.average_pool(x, [int(size) for size in sizes])
+        _check_not_empty(x)
         return super().forward(x)
 
 

@@ -220,8 +220,7 @@ def test_a_single_invalid_image_is_a_plain_data_error(exported):
 
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
 def test_an_image_of_the_wrong_shape_does_not_affect_the_others(tmp_path, engine):
-    if engine != "paddle":
-        pytest.importorskip(engine, reason=f"needs ppzoo[{engine}]")
+    needs_engine(engine)
     folder = export_with(tmp_path / "inference", [NORMALIZE, TO_CHW])  # images keep their size
     predictor = ppzoo.Predictor(folder, engine=engine)
     fitting = noise(2, 16, 16)

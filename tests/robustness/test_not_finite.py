@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from helpers.needs import needs_engine
 from helpers.pictures import COLORS, paint
 from helpers.toy import Batches, Network, make_state, make_trainer
 from PIL import Image
@@ -165,9 +166,7 @@ def test_outputs_that_overflow_fail_every_command(workspace, run, tmp_path, caps
 
 @pytest.mark.parametrize("name", ["paddle", "onnxruntime", "openvino"])
 def test_a_predictor_refuses_outputs_that_are_not_finite(workspace, run, tmp_path, monkeypatch, name):
-    if name != "paddle":
-        pytest.importorskip(name)
-        pytest.importorskip("onnx")
+    needs_engine(name)
     changed(run, tmp_path / "huge.pdparams", "fc.weight", huge)
     for module, tolerance in (("export", "EXPORT_TOLERANCE"), ("engines", "ENGINE_TOLERANCE")):
         # an export from another source, without these checks
