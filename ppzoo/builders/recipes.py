@@ -108,7 +108,7 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
         image_size=_requested_size(config, overrides),
     )
     config = read_config(recipe, overrides, "train")
-    _log_recipe(config, photos)
+    _log_image_size(config, photos)
     return config
 
 
@@ -118,10 +118,10 @@ def _requested_size(config: Config, overrides: Sequence[str]) -> int | None:
     return config.Global.image_shape[1] if is_set else None
 
 
-def _log_recipe(config: Config, photos: Photos) -> None:
+def _log_image_size(config: Config, photos: Photos) -> None:
     height, width = config.Global.image_shape[1:]
-    side = f" (median short side of the images: {photos.short_side})" if photos.short_side else ""
-    logger.info("image size: %d x %d pixels%s; -o Global.image_shape=[3,H,W] changes it", height, width, side)
+    side = f"the images' median short side is {photos.short_side}; " if photos.short_side else ""
+    logger.info("image size: %d x %d pixels (%sGlobal.image_shape overrides it)", height, width, side)
 
 
 def _output_dir(config: Config) -> Path:

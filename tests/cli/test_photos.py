@@ -246,7 +246,7 @@ def test_fine_tuning_uses_the_image_size_of_the_weights():
 
 def test_the_image_size_is_logged_and_an_override_sets_it(photos, capsys):
     assert train(photos, "-o", "Arch.pretrained=false", arch="MobileNetV1_x0_25") == 0
-    assert "image size: 64 x 64 pixels (median short side of the images: 40)" in capsys.readouterr().err
+    assert "image size: 64 x 64 pixels (the images' median short side is 40; " in capsys.readouterr().err
     assert sizes_of(load("output/MobileNetV1_x0_25/config.yaml")) == 64
     options = ("-o", "Arch.pretrained=false", "-o", "Global.image_shape=[3, 32, 32]")
     assert train(photos, *options, arch="MobileNetV1_x0_25") == 0
