@@ -41,7 +41,7 @@ EVAL_SHARE, SPLIT_SEED = 0.2, 0
 REFERENCE_BATCH = 64  # images per step for which the learning rates below are meant
 MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)
-IMAGE_SIZES = (64, 96, 128, 160, 224)  # of training from scratch on small images
+IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
 MEASURED_IMAGES = 100  # for the median size
 CROP_RATIO = 0.875  # of the resized image's short side, for architectures without official weights
 
@@ -146,15 +146,15 @@ def photo_recipe(
     Args:
         pretrained: `Arch.pretrained`.
         fine_tuning: whether training starts from trained weights: it is then shorter, at a lower learning rate.
-        image_size: side of the images; by default that of the architecture, or of training from scratch on smaller
-            images, a size that fits them.
+        image_size: side of the images; by default that of the architecture, or, unless official weights are
+            fine-tuned, a smaller size that fits the images.
     """
     variant = models.MODELS[arch]
     network = variant.build(class_num=2)
     official = variant.weights
     usual_size = official.img_size if official else variant.image_shape[1]
     size = image_size or usual_size
-    if not fine_tuning and not image_size and photos.short_side:
+    if pretrained is not True and not image_size and photos.short_side:
         size = _fitting_size(arch, network, photos.short_side, usual_size)
     resize = official.resize if official and size == usual_size else {"resize_short": round(size / CROP_RATIO)}
     base = configuration.load(BASE)

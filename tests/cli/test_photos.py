@@ -238,10 +238,12 @@ def test_training_from_scratch_uses_an_image_size_that_fits_the_images(arch, sho
     assert sizes_of(builders.photo_recipe(arch, photos)) == size
 
 
-def test_fine_tuning_uses_the_image_size_of_the_weights():
+@pytest.mark.parametrize(("pretrained", "size"), [(True, 224), ("output/run/best_model", 64), (None, 64)])
+def test_fine_tuning_official_weights_uses_their_image_size(pretrained, size):
     section = {"name": "ImageFolder", "image_root": "x"}
     photos = builders.Photos(section, section, 100, 2, 28)
-    assert sizes_of(builders.photo_recipe("MobileNetV2_x0_5", photos, fine_tuning=True)) == 224
+    recipe = builders.photo_recipe("MobileNetV2_x0_5", photos, pretrained=pretrained, fine_tuning=True)
+    assert sizes_of(recipe) == size
 
 
 def test_the_image_size_is_logged_and_an_override_sets_it(photos, capsys):
