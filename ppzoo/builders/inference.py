@@ -33,6 +33,7 @@ def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]
     """Yield each image of `Infer.infer_imgs` with its prediction, or with the error that kept it from being read."""
     config = add_classes_of_run(config)
     section, augmentation = config.Infer, enabled_tta(config)
+    files = find_images(section.infer_imgs)
     scores = deploy.accelerate_eval(load_inference_network(config))
     network = deploy.Probabilities(scores, multi_label=config.Global.use_multilabel)
     network.eval()
@@ -41,7 +42,6 @@ def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]
     if augmentation:
         logger.info("predictions are means over %s", describe_views(augmentation, len(lists)))
     postprocess = build_postprocess(choose_postprocess(config), read_class_labels(config))
-    files = find_images(section.infer_imgs)
     shapes: list[tuple[int, ...]] | None = None
     for start in range(0, len(files), section.batch_size):
         batch = files[start : start + section.batch_size]

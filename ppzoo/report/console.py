@@ -176,7 +176,8 @@ class Console(Callback):
         logger.info(line + (best if report.is_best else ""))
 
     def on_train_end(self, summary: Summary) -> None:
-        line = f"trained {summary.epochs} epochs in {duration_text(summary.seconds)}"
+        epochs = "1 epoch" if summary.epochs == 1 else f"{summary.epochs} epochs"
+        line = f"trained {epochs} in {duration_text(summary.seconds)}"
         if summary.best is not None and summary.best_epoch is not None:
             line += f"; best {summary.main} {summary.best:.4f} in epoch {summary.best_epoch + 1}"
             line += ", averaged weights" if summary.averaged else ""
