@@ -70,14 +70,14 @@ def add_classes_of_run(config: Config) -> Config:
         names = names or list(run.Global.class_names or ())
     if names and len(names) > class_count(config.Arch):
         raise ConfigError(
-            f"Arch.class_num: expected {len(names)}, since {weights} was trained on the classes {data.listing(names)},"
-            f" got {class_count(config.Arch)}"
+            f"Arch.class_num: expected {len(names)}, since {weights} was trained on the classes"
+            f" {data.format_names(names)}, got {class_count(config.Arch)}"
         )
     own = config.Global.class_names
-    if names and own and data.normalized(names) != data.normalized(own):
+    if names and own and data.normalize_names(names) != data.normalize_names(own):
         raise ConfigError(
-            f"Global.class_names: expected the classes that {weights} was trained on ({data.listing(names)}), got"
-            f" {data.listing(own)}: remove the key or use other weights"
+            f"Global.class_names: expected the classes that {weights} was trained on ({data.format_names(names)}), got"
+            f" {data.format_names(own)}: remove the key or use other weights"
         )
     return config.with_class_names(own or names)
 
@@ -118,7 +118,7 @@ def find_training_names(config: Config) -> list[str] | None:
     if not names or len(names) != class_count(config.Arch):
         return None
     own = build_dataset(training_data(config), class_num=None).classes
-    return names if own and set(data.normalized(own)) <= set(data.normalized(names)) else None
+    return names if own and set(data.normalize_names(own)) <= set(data.normalize_names(names)) else None
 
 
 def needs_new_head(config: Config) -> bool:
@@ -127,10 +127,12 @@ def needs_new_head(config: Config) -> bool:
     before, now = read_names_of_run(weights), config.Global.class_names
     if not (before and now and len(before) == class_count(config.Arch)):
         return False
-    if data.normalized(before) == data.normalized(now):
+    if data.normalize_names(before) == data.normalize_names(now):
         return False
     others = [name for name in before if name not in set(now)]
-    logger.info("%s was trained on other classes (%s): initializing the head", weights, data.listing(others or before))
+    logger.info(
+        "%s was trained on other classes (%s): initializing the head", weights, data.format_names(others or before)
+    )
     return True
 
 
@@ -146,10 +148,12 @@ def require_classes_of_teachers(config: Config) -> None:
     sources = [network.pretrained for network in arch.models.values()] + [*(arch.pretrained_list or ())]
     for source in sources:
         trained = read_names_of_run(source) if isinstance(source, str) else None
-        if trained and len(trained) == class_count(arch) and data.normalized(trained) != data.normalized(names):
+        if not trained or len(trained) != class_count(arch):
+            continue
+        if data.normalize_names(trained) != data.normalize_names(names):
             raise ConfigError(
                 f"Arch.models: expected weights that were trained on the classes of the training data"
-                f" ({data.listing(names)}), got {source}, trained on {data.listing(trained)}"
+                f" ({data.format_names(names)}), got {source}, trained on {data.format_names(trained)}"
             )
 
 
@@ -162,9 +166,9 @@ def find_evaluation_names(config: Config, dataset: DatasetConfig) -> list[str] |
     if config.Global.class_names:
         return list(config.Global.class_names)
     images = build_dataset(dataset, class_num=None, training=False)
-    own = set(data.normalized(images.classes or []))
+    own = set(data.normalize_names(images.classes or []))
     for names in (_names_of_training_data(config), _configured_labels(config)) if own else ():
-        if names and own & set(data.normalized(names)):
+        if names and own & set(data.normalize_names(names)):
             return names
     return None
 
@@ -210,7 +214,7 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
     names = [images.classes[index] if images.classes and index < len(images.classes) else index for index in missing]
     hint = "" if images.classes else _suggest_relabel(key, present)
     level = logging.WARNING if hint else logging.INFO
-    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.listing(names)}{hint}"
+    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.format_names(names)}{hint}"
 
 
 def _suggest_relabel(key: str, present: set[int]) -> str:
@@ -242,7 +246,7 @@ def _suggest_subfolder(images: data.Dataset) -> str:
         return ""
     root = os.path.join(images.image_root, images.classes[0])
     inner = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    return f"; if its folders ({data.listing(inner)}) are the classes, set image_root to {root!r}" if inner else ""
+    return f"; if its folders ({data.format_names(inner)}) are the classes, set image_root to {root!r}" if inner else ""
 
 
 def read_class_labels(config: Config) -> dict[int, str]:
@@ -279,11 +283,11 @@ def read_class_labels(config: Config) -> dict[int, str]:
 
 def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> dict[int, str]:
     """Return `labels` unless one of them is the name of another class of the training."""
-    known = data.normalized(list(of_run.values()))
-    for (index, name), plain in zip(labels.items(), data.normalized(list(labels.values())), strict=True):
+    known = data.normalize_names(list(of_run.values()))
+    for (index, name), plain in zip(labels.items(), data.normalize_names(list(labels.values())), strict=True):
         if plain in known and known[index] != plain:
             raise ConfigError(
-                f"{key}: expected names in the order of the training's classes ({data.listing(known)}), got"
+                f"{key}: expected names in the order of the training's classes ({data.format_names(known)}), got"
                 f" {name!r} for class {index}, which is {known[index]!r}: correct the order or remove the names"
             )
     return labels

@@ -51,7 +51,7 @@ def build_dataset(
     if class_num is not None and len(images.classes) != class_num:
         raise DataError(
             f"expected images of all {class_num} classes, since the class names of the training data are unknown,"
-            f" got {len(images.classes)} ({data.listing(images.classes)}): copy the training run's labels.txt"
+            f" got {len(images.classes)} ({data.format_names(images.classes)}): copy the training run's labels.txt"
             " next to the weights, or set Global.class_names"
         )
     return images

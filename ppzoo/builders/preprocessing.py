@@ -23,7 +23,7 @@ logger = logging.getLogger("ppzoo")
 
 EVAL, INFER = "DataLoader.Eval.dataset.transform_ops", "Infer.transforms"
 TRIAL_SIZES = (1024, 1280), (1280, 1024)  # height x width; larger than usual outputs
-TOLERANCE = 1e-3  # relative to the largest value; half precision rounds by half of that
+PIXEL_TOLERANCE = 1e-3  # relative to the largest value; half precision rounds by half of that
 
 
 class Step(NamedTuple):
@@ -145,7 +145,7 @@ def _is_alike(one: np.ndarray | str, other: np.ndarray | str) -> bool:
     if isinstance(one, str) or isinstance(other, str) or one.shape != other.shape:
         return False
     one, other = one.astype(np.float32), other.astype(np.float32)
-    return bool(np.abs(one - other).max() <= TOLERANCE * np.abs(one).max())
+    return bool(np.abs(one - other).max() <= PIXEL_TOLERANCE * np.abs(one).max())
 
 
 def _describe_difference(one: Step | None, other: Step | None, count: int, other_count: int) -> str:

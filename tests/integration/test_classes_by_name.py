@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import pytest
 import yaml
-from helpers.pictures import paint
+from helpers.small_runs import OPS, paint_class_folders, small_config, split_config
 
 from ppzoo import builders
 from ppzoo.builders import class_names
@@ -15,49 +15,18 @@ from ppzoo.builders.models import class_count
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams
 
-COLORS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40), "yellow": (230, 220, 30)}
-NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
-OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE]
 NAMES = ["blue", "green", "red"]
-
-
-def folders(root, names, count=4, seed=0):
-    """One folder of images per class; the color is that of the name in lower case."""
-    for name in names:
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            paint(root / name / f"{number}.png", COLORS.get(name.lower(), (128, 128, 128)), seed=seed + number)
-    return root
-
-
-def section(root, **options):
-    dataset = {"name": "ImageFolder", "image_root": str(root), "transform_ops": OPS, **options}
-    return {"dataset": dataset, "sampler": {"batch_size": 4}}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Images of three colors, a configuration without `class_num`, and a finished run of it."""
     folder = tmp_path_factory.mktemp("place")
-    folders(folder / "train", NAMES, count=8)
-    folders(folder / "val", NAMES, seed=50)
-    config = {
-        "Global": {
-            "device": "cpu",
-            "native": "off",
-            "epochs": 1,
-            "seed": 1,
-            "output_dir": str(folder / "output"),
-            "save_inference_dir": str(folder / "inference"),
-            "image_shape": [3, 32, 32],
-        },
-        "Arch": {"name": "MobileNetV1_x0_25"},
-        "Loss": {"Train": [{"CELoss": None}], "Eval": [{"CELoss": None}]},
-        "Optimizer": {"name": "Momentum", "lr": {"name": "Constant", "learning_rate": 0.0001}},
-        "DataLoader": {"Train": section(folder / "train"), "Eval": section(folder / "val")},
-        "Infer": {"transforms": [*OPS, {"ToCHWImage": None}], "PostProcess": {"name": "Topk", "topk": 1}},
-        "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
-    }
+    paint_class_folders(folder / "train", NAMES)
+    paint_class_folders(folder / "val", NAMES, seed=50, count=4)
+    config = small_config(folder, "MobileNetV1_x0_25")
+    config["DataLoader"] = {"Train": split_config(folder / "train"), "Eval": split_config(folder / "val")}
+    del config["Infer"]["infer_imgs"]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["train", "-c", str(folder / "config.yaml")]) == 0
     return folder
@@ -109,7 +78,7 @@ def test_training_writes_class_names(run):
 
 
 def test_missing_class_does_not_change_the_labels_of_others(place, run, command, tmp_path, capsys):
-    folders(tmp_path / "val", ["blue", "red"], seed=50)
+    paint_class_folders(tmp_path / "val", ["blue", "red"], seed=50, count=4)
     assert evaluated(place, tmp_path / "val", run / "latest") == {"blue": 0, "red": 2}
     assert command("eval", eval_root(tmp_path / "val")) == 0
     printed = capsys.readouterr()
@@ -128,7 +97,7 @@ def test_missing_class_does_not_change_the_labels_of_others(place, run, command,
     ],
 )
 def test_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
-    folders(tmp_path / "val", names)
+    paint_class_folders(tmp_path / "val", names, count=4)
     for task, options in (("eval", {}), ("train", {"weights": None})):
         overrides = [eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
         assert command(task, *overrides, **options) == 2
@@ -141,8 +110,8 @@ def test_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
 
 def test_names_are_compared_in_normalized_unicode(place, command, tmp_path):
     composed, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
-    folders(tmp_path / "train", [composed, "red"])
-    folders(tmp_path / "val", [apart, "red", "apple"])
+    paint_class_folders(tmp_path / "train", [composed, "red"], count=4)
+    paint_class_folders(tmp_path / "val", [apart, "red", "apple"], count=4)
     shutil.rmtree(tmp_path / "val" / "apple")
     overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
     assert command("train", *overrides, weights=None) == 0
@@ -152,7 +121,7 @@ def test_names_are_compared_in_normalized_unicode(place, command, tmp_path):
 
 def test_evaluation_in_training_equals_evaluation_afterwards(command, tmp_path):
     """The loss of the evaluation during training is that of evaluating the saved weights."""
-    folders(tmp_path / "val", ["green", "red"], seed=50)
+    paint_class_folders(tmp_path / "val", ["green", "red"], seed=50, count=4)
     assert command("train", eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}", weights=None) == 0
     run = tmp_path / "out" / "MobileNetV1_x0_25"
     config = builders.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'best_model'}"], "eval")
@@ -189,7 +158,7 @@ def test_relabeled_list_files_use_their_numbers_as_names(place, command, tmp_pat
 
 
 def test_run_without_names_is_evaluated_on_folders_by_label_names(place, run, command, tmp_path, capsys):
-    folders(tmp_path / "val", ["blue", "red"])
+    paint_class_folders(tmp_path / "val", ["blue", "red"], count=4)
     shutil.copy(run / "latest.pdparams", tmp_path)
     (tmp_path / "list.txt").write_text("".join(f"{name}/0.png {label}\n" for label, name in enumerate(NAMES)))
     listed = [
@@ -211,7 +180,7 @@ def test_run_without_names_is_evaluated_on_folders_by_label_names(place, run, co
 def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, capsys):
     """Two folders that were split separately number their classes differently."""
     for part, names in (("a", NAMES), ("b", ["blue", "red"]), ("c", ["red", "yellow"])):
-        folders(tmp_path / part, names)
+        paint_class_folders(tmp_path / part, names, count=4)
         assert main(["data", "split", str(tmp_path / part), "--val", "0.5"]) == 0
 
     def lists(train, val):
@@ -273,8 +242,8 @@ def test_training_uses_the_order_of_class_names(place, command, tmp_path, capsys
 
 
 def test_fine_tuning_keeps_the_classes_of_the_head(place, run, command, tmp_path, capsys):
-    folders(tmp_path / "part", ["blue", "red"])
-    folders(tmp_path / "other", ["blue", "red", "yellow"])
+    paint_class_folders(tmp_path / "part", ["blue", "red"], count=4)
+    paint_class_folders(tmp_path / "other", ["blue", "red", "yellow"], count=4)
     head = read_pdparams(run / "latest.pdparams")
     head = {key: value for key, value in head.items() if key.startswith("fc.")}
     common = ["Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}", "Optimizer.lr.learning_rate=0.0000001"]
@@ -294,7 +263,7 @@ def test_fine_tuning_keeps_the_classes_of_the_head(place, run, command, tmp_path
 
 
 def test_run_is_not_resumed_with_other_classes(run, command, tmp_path, capsys):
-    folders(tmp_path / "train", ["blue", "green", "yellow"], count=8)
+    paint_class_folders(tmp_path / "train", ["blue", "green", "yellow"])
     overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "train"), f"Global.checkpoints={run / 'latest'}"]
     assert command("train", *overrides, f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2", weights=None) == 2
     printed = capsys.readouterr().err
@@ -303,7 +272,7 @@ def test_run_is_not_resumed_with_other_classes(run, command, tmp_path, capsys):
 
 
 def test_single_class_is_refused(command, tmp_path, capsys):
-    folders(tmp_path / "train" / "colors", ["blue", "red"])
+    paint_class_folders(tmp_path / "train" / "colors", ["blue", "red"], count=4)
     out = f"Global.output_dir={tmp_path / 'out'}"
     for overrides in ([], ["Arch.class_num=3"]):
         assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
@@ -316,10 +285,10 @@ def test_single_class_is_refused(command, tmp_path, capsys):
 
 
 def test_data_check_reports_classes_and_skipped_files(place, tmp_path, capsys):
-    folders(tmp_path / "val", ["blue", "zebra"])
+    paint_class_folders(tmp_path / "val", ["blue", "zebra"], count=4)
     (tmp_path / "val" / "blue" / "photo.heic").write_bytes(b"x")
     (tmp_path / "val" / "blue" / "readme").write_bytes(b"x")
     assert main(["data", "check", str(place / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
-    said = capsys.readouterr().out
-    assert "DataLoader.Eval: unknown class 'zebra'" in said
-    assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in said
+    printed = capsys.readouterr().out
+    assert "DataLoader.Eval: unknown class 'zebra'" in printed
+    assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in printed

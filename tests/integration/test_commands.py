@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.pictures import COLORS, paint
+from helpers.small_runs import NORMALIZE, OPS, paint_class_folders, small_config, split_config
 from PIL import Image
 
 import ppzoo
@@ -20,70 +21,32 @@ from ppzoo.cli import main
 from ppzoo.errors import WeightsError
 from ppzoo.weights import read_pdparams, read_state
 
-NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with 24 images of three colors, their list files, and a configuration."""
-    folder = tmp_path_factory.mktemp("place")
-    for name, color in COLORS.items():
-        (folder / "images" / name).mkdir(parents=True)
-        for number in range(8):
-            paint(folder / "images" / name / f"{name} {number}.png", color, seed=number)
-    config = {
-        "Global": {
-            "device": "cpu",
-            "native": "off",
-            "epochs": 4,
-            "seed": 1,
-            "output_dir": str(folder / "output"),
-            "save_inference_dir": str(folder / "inference"),
-            "image_shape": [3, 32, 32],
-            "save_interval": 2,
-            "print_batch_step": 1,
-            "use_visualdl": True,
-        },
-        "Arch": {"name": "MobileNetV2_x0_25", "class_num": 3},
-        "Loss": {"Train": [{"CELoss": {"weight": 1.0, "epsilon": 0.1}}], "Eval": [{"CELoss": {"weight": 1.0}}]},
-        "Optimizer": {
-            "name": "Momentum",
-            "momentum": 0.9,
-            "lr": {"name": "Cosine", "learning_rate": 0.05},
-            "regularizer": {"name": "L2", "coeff": 0.00003},
-        },
-        "DataLoader": {
-            "Train": {
-                "dataset": {
-                    "name": "ImageFolder",
-                    "image_root": str(folder / "images"),
-                    "transform_ops": [
-                        {"DecodeImage": {"to_rgb": True, "channel_first": False}},
-                        {"RandCropImage": {"size": 32}},
-                        {"RandFlipImage": {"flip_code": 1}},
-                        NORMALIZE,
-                    ],
-                },
-                "sampler": {"name": "DistributedBatchSampler", "batch_size": 8, "shuffle": True, "drop_last": False},
-                "loader": {"num_workers": 0, "use_shared_memory": True},
-            },
-            "Eval": {
-                "dataset": {
-                    "name": "ImageFolder",
-                    "image_root": str(folder / "images"),
-                    "transform_ops": [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE],
-                },
-                "sampler": {"name": "DistributedBatchSampler", "batch_size": 5, "shuffle": False, "drop_last": False},
-            },
-        },
-        "Infer": {
-            "infer_imgs": str(folder / "images"),
-            "batch_size": 5,
-            "transforms": [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE, {"ToCHWImage": None}],
-            "PostProcess": {"name": "Topk", "topk": 2},
-        },
-        "Metric": {"Train": [{"TopkAcc": {"topk": [1, 2]}}], "Eval": [{"TopkAcc": {"topk": [1, 2]}}]},
+    folder = tmp_path_factory.mktemp("workspace")
+    images = paint_class_folders(folder / "images", file="{name} {number}.png")
+    config = small_config(folder, "MobileNetV2_x0_25", topk=2)
+    config["Global"] |= {"epochs": 4, "save_interval": 2, "print_batch_step": 1, "use_visualdl": True}
+    config["Arch"]["class_num"] = 3
+    config["Loss"]["Train"] = [{"CELoss": {"weight": 1.0, "epsilon": 0.1}}]
+    config["Optimizer"] = {
+        "name": "Momentum",
+        "momentum": 0.9,
+        "lr": {"name": "Cosine", "learning_rate": 0.05},
+        "regularizer": {"name": "L2", "coeff": 0.00003},
     }
+    ops = [OPS[0], {"RandCropImage": {"size": 32}}, {"RandFlipImage": {"flip_code": 1}}, NORMALIZE]
+    config["DataLoader"] = {
+        "Train": {
+            **split_config(images, ops, batch_size=8, shuffle=True),
+            "loader": {"num_workers": 0, "use_shared_memory": True},
+        },
+        "Eval": split_config(images, batch_size=5, shuffle=False),
+    }
+    config["Infer"]["batch_size"] = 5
+    config["Metric"] = {split: [{"TopkAcc": {"topk": [1, 2]}}] for split in ("Train", "Eval")}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 

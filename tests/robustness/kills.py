@@ -19,8 +19,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from runs import arguments, differences, make_workspace, output_of, run, signal_name, start, wait
 
 OPERATIONS = ("replace", "link", "unlink", "fsync", "rename")
