@@ -1,7 +1,7 @@
 """Number and names of the classes, from the configuration, the data or a training run.
 
 `Global.class_names` are the names of the training's classes, in order. Training takes them from its data and writes
-them to `labels.txt` next to the weights and to `config.yaml`; evaluation, inference and export read them from there.
+them to `labels.txt` next to the weights and to `config.yaml`, where evaluation, inference and export read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRAIN_DATA, EVAL_DATA = "DataLoader.Train.dataset", "DataLoader.Eval.dataset"
 
 
 def add_classes_of_data(config: Config) -> Config:
-    """Return the configuration with `Arch.class_num`, by default that of its class names or its training data.
+    """Return the configuration with `Arch.class_num`; if unset, that of the class names or of the training data.
 
     Raises:
         DataError: the training data cannot be read, or has too many classes.
@@ -107,7 +107,7 @@ def read_names_of_run(weights: str | None) -> list[str] | None:
 
 
 def find_training_names(config: Config) -> list[str] | None:
-    """Return the names that number the classes of the training data, if they are not the data's own.
+    """Return the class names whose order numbers the classes of the training data; None for the data's own order.
 
     They are `Global.class_names`, or the names of the weights that training starts from, if the numbers of classes
     are equal and the data has no other classes: the head of these weights then fits.
@@ -122,7 +122,7 @@ def find_training_names(config: Config) -> list[str] | None:
 
 
 def needs_new_head(config: Config) -> bool:
-    """Return whether the weights that training starts from have a head for as many classes, but different ones."""
+    """Return whether the initial weights have a head for the same number of classes, but for other classes."""
     weights = find_weights(config)
     before, now = read_names_of_run(weights), config.Global.class_names
     if not (before and now and len(before) == class_count(config.Arch)):
@@ -140,7 +140,7 @@ def require_classes_of_teachers(config: Config) -> None:
     """Check that the weights of a distillation's networks were trained on the classes of the training data.
 
     Raises:
-        ConfigError: weights that were trained on as many, but different classes.
+        ConfigError: weights were trained on the same number of classes, but on other classes.
     """
     arch, names = config.Arch, config.Global.class_names
     if not (isinstance(arch, DistillationConfig) and names):
@@ -158,7 +158,7 @@ def require_classes_of_teachers(config: Config) -> None:
 
 
 def find_evaluation_names(config: Config, dataset: DatasetConfig) -> list[str] | None:
-    """Return the class names by which the evaluation data is numbered; None if they are unknown or it has none.
+    """Return the class names whose order numbers the classes of the evaluation data; None if they are unknown.
 
     They are the names of the training's classes. If these are unknown, they are the names of the configured training
     data, or the configured label names, if the evaluation data has some of them.
@@ -218,7 +218,7 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
 
 
 def _suggest_relabel(key: str, present: set[int]) -> str:
-    """Return what to do about labels that do not start at 0."""
+    """Return '; ... set relabel to true' for labels that do not start at 0, else ""."""
     if 0 in present:
         return ""
     return f"; labels are {min(present)} to {max(present)}: if they should start at 0, set {key}.relabel to true"
@@ -250,7 +250,7 @@ def _suggest_subfolder(images: data.Dataset) -> str:
 
 
 def read_class_labels(config: Config) -> dict[int, str]:
-    """Return the class names by index: those of `Infer.PostProcess`, or else `Global.class_names`; {} without both.
+    """Return the class names by index: those of `Infer.PostProcess`, or else of `Global.class_names`, or else {}.
 
     Raises:
         ConfigError: not as many names as the network has classes, or the training's names in another order.
