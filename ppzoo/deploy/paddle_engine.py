@@ -23,9 +23,9 @@ ONEDNN_FAULT = "ConvertPirAttribute2RuntimeAttribute not support"
 
 
 class InferenceProgram:
-    """A program in Paddle Inference: a batch of images in, all outputs out.
+    """A program in Paddle Inference that maps a batch of images to all outputs.
 
-    Its files must stay until its first run: a program that PaddlePaddle cannot run with oneDNN is loaded again without.
+    Its files must exist until its first run: if PaddlePaddle cannot run it with oneDNN, it is loaded again without.
 
     Raises:
         RuntimeError, ValueError, OSError, IndexError: its files are damaged.
