@@ -197,7 +197,7 @@ def init_process_group() -> ProcessGroup:
 
 
 def _timeout() -> float:
-    """Return the seconds within which all processes must have connected: PaddlePaddle's variable, or our default."""
+    """Return the seconds within which all processes must have connected: PaddlePaddle's variable, or a default."""
     text = os.environ.get(TIMEOUT_FLAG)
     if text is None:
         return CONNECT_TIMEOUT

@@ -40,7 +40,7 @@ for seconds, line in lines:
 
 @contextmanager
 def rendezvous_timeout(launch: Launch, seconds: float) -> Iterator[None]:
-    """End the process with exit status 1 if the context is open for more than so many seconds."""
+    """End the process with exit status 1 if the context is open for more than `seconds`."""
     start = time.time()
     command = [sys.executable, "-I", "-S", "-c", _PRINTER, str(start), json.dumps(_messages(launch, seconds))]
     handlers = {}
