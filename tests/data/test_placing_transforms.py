@@ -177,7 +177,7 @@ def test_cutout_sets_squares_to_zero_clipped_at_the_edge():
 
 
 def test_hide_and_seek_hides_about_half_of_the_squares():
-    """PaddleClas's transform, which confuses the axes, hides three columns of its own recipe's images."""
+    """PaddleClas's transform confuses the axes, and hides three columns of the images of its recipe."""
     hidden, untouched = [], 0
     for seed in range(200):
         gone = (HideAndSeek()(noise(112, 112), np.random.default_rng(seed)) == 0).all(axis=2)
