@@ -134,7 +134,7 @@ def make_parent(path: str | os.PathLike[str]) -> None:
 
 
 def open_without_links(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
-    """Open a file for writing without following a link that somebody put there; an `opener` for `open`.
+    """Open a file for writing without following a link at its path; an `opener` for `open`.
 
     Args:
         mode: permissions of a created file.

@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _bare_logger():
-    """What one test sets up for a console is not there for the next."""
+    """Remove the logging handlers that a test has added."""
     yield
     logger = logging.getLogger("ppzoo")
     logger.handlers.clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ppzoo.builders.components import components
-from ppzoo.cli import _parser
+from ppzoo.cli import build_parser
 from ppzoo.config import Option
 from ppzoo.config.schema import Sections
 from ppzoo.config.section import Named, find_mark, known_keys, nested_section
@@ -59,7 +59,7 @@ def test_options_in_messages_exist(path):
 def test_commands_in_messages_exist():
     commands = {match for _, text in texts() for match in COMMAND.findall(text)}
     assert ("data", "check") in commands
-    known = next(action.choices for action in _parser()._actions if action.choices)
+    known = next(action.choices for action in build_parser()._actions if action.choices)
     for name, rest in commands:
         inner = known[name]
         words = {word for action in inner._actions for word in (*action.option_strings, *(action.choices or ()))}

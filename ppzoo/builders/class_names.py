@@ -1,7 +1,7 @@
 """Number and names of the classes, from the configuration, the data or a training run.
 
 `Global.class_names` are the names of the training's classes, in order. Training takes them from its data and writes
-them to `labels.txt` next to the weights and to `config.yaml`; evaluation, inference and export read them from there.
+them to `labels.txt` next to the weights and to `config.yaml`, where evaluation, inference and export read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TRAIN_DATA, EVAL_DATA = "DataLoader.Train.dataset", "DataLoader.Eval.dataset"
 
 
 def add_classes_of_data(config: Config) -> Config:
-    """Return the configuration with `Arch.class_num`, by default that of its class names or its training data.
+    """Return the configuration with `Arch.class_num`; if unset, that of the class names or of the training data.
 
     Raises:
         DataError: the training data cannot be read, or has too many classes.
@@ -70,14 +70,14 @@ def add_classes_of_run(config: Config) -> Config:
         names = names or list(run.Global.class_names or ())
     if names and len(names) > class_count(config.Arch):
         raise ConfigError(
-            f"Arch.class_num: expected {len(names)}, since {weights} was trained on the classes {data.listing(names)},"
-            f" got {class_count(config.Arch)}"
+            f"Arch.class_num: expected {len(names)}, since {weights} was trained on the classes"
+            f" {data.format_names(names)}, got {class_count(config.Arch)}"
         )
     own = config.Global.class_names
-    if names and own and data.normalized(names) != data.normalized(own):
+    if names and own and data.normalize_names(names) != data.normalize_names(own):
         raise ConfigError(
-            f"Global.class_names: expected the classes that {weights} was trained on ({data.listing(names)}), got"
-            f" {data.listing(own)}: remove the key or use other weights"
+            f"Global.class_names: expected the classes that {weights} was trained on ({data.format_names(names)}), got"
+            f" {data.format_names(own)}: remove the key or use other weights"
         )
     return config.with_class_names(own or names)
 
@@ -107,7 +107,7 @@ def read_names_of_run(weights: str | None) -> list[str] | None:
 
 
 def find_training_names(config: Config) -> list[str] | None:
-    """Return the names that number the classes of the training data, if they are not the data's own.
+    """Return the class names whose order numbers the classes of the training data; None for the data's own order.
 
     They are `Global.class_names`, or the names of the weights that training starts from, if the numbers of classes
     are equal and the data has no other classes: the head of these weights then fits.
@@ -118,19 +118,21 @@ def find_training_names(config: Config) -> list[str] | None:
     if not names or len(names) != class_count(config.Arch):
         return None
     own = build_dataset(training_data(config), class_num=None).classes
-    return names if own and set(data.normalized(own)) <= set(data.normalized(names)) else None
+    return names if own and set(data.normalize_names(own)) <= set(data.normalize_names(names)) else None
 
 
 def needs_new_head(config: Config) -> bool:
-    """Return whether the weights that training starts from have a head for as many classes, but different ones."""
+    """Return whether the initial weights have a head for the same number of classes, but for other classes."""
     weights = find_weights(config)
     before, now = read_names_of_run(weights), config.Global.class_names
     if not (before and now and len(before) == class_count(config.Arch)):
         return False
-    if data.normalized(before) == data.normalized(now):
+    if data.normalize_names(before) == data.normalize_names(now):
         return False
     others = [name for name in before if name not in set(now)]
-    logger.info("%s was trained on other classes (%s): initializing the head", weights, data.listing(others or before))
+    logger.info(
+        "%s was trained on other classes (%s): initializing the head", weights, data.format_names(others or before)
+    )
     return True
 
 
@@ -138,7 +140,7 @@ def require_classes_of_teachers(config: Config) -> None:
     """Check that the weights of a distillation's networks were trained on the classes of the training data.
 
     Raises:
-        ConfigError: weights that were trained on as many, but different classes.
+        ConfigError: weights were trained on the same number of classes, but on other classes.
     """
     arch, names = config.Arch, config.Global.class_names
     if not (isinstance(arch, DistillationConfig) and names):
@@ -146,15 +148,17 @@ def require_classes_of_teachers(config: Config) -> None:
     sources = [network.pretrained for network in arch.models.values()] + [*(arch.pretrained_list or ())]
     for source in sources:
         trained = read_names_of_run(source) if isinstance(source, str) else None
-        if trained and len(trained) == class_count(arch) and data.normalized(trained) != data.normalized(names):
+        if not trained or len(trained) != class_count(arch):
+            continue
+        if data.normalize_names(trained) != data.normalize_names(names):
             raise ConfigError(
                 f"Arch.models: expected weights that were trained on the classes of the training data"
-                f" ({data.listing(names)}), got {source}, trained on {data.listing(trained)}"
+                f" ({data.format_names(names)}), got {source}, trained on {data.format_names(trained)}"
             )
 
 
 def find_evaluation_names(config: Config, dataset: DatasetConfig) -> list[str] | None:
-    """Return the class names by which the evaluation data is numbered; None if they are unknown or it has none.
+    """Return the class names whose order numbers the classes of the evaluation data; None if they are unknown.
 
     They are the names of the training's classes. If these are unknown, they are the names of the configured training
     data, or the configured label names, if the evaluation data has some of them.
@@ -162,9 +166,9 @@ def find_evaluation_names(config: Config, dataset: DatasetConfig) -> list[str] |
     if config.Global.class_names:
         return list(config.Global.class_names)
     images = build_dataset(dataset, class_num=None, training=False)
-    own = set(data.normalized(images.classes or []))
+    own = set(data.normalize_names(images.classes or []))
     for names in (_names_of_training_data(config), _configured_labels(config)) if own else ():
-        if names and own & set(data.normalized(names)):
+        if names and own & set(data.normalize_names(names)):
             return names
     return None
 
@@ -210,11 +214,11 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
     names = [images.classes[index] if images.classes and index < len(images.classes) else index for index in missing]
     hint = "" if images.classes else _suggest_relabel(key, present)
     level = logging.WARNING if hint else logging.INFO
-    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.listing(names)}{hint}"
+    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.format_names(names)}{hint}"
 
 
 def _suggest_relabel(key: str, present: set[int]) -> str:
-    """Return what to do about labels that do not start at 0."""
+    """Return '; ... set relabel to true' for labels that do not start at 0, else ""."""
     if 0 in present:
         return ""
     return f"; labels are {min(present)} to {max(present)}: if they should start at 0, set {key}.relabel to true"
@@ -242,11 +246,11 @@ def _suggest_subfolder(images: data.Dataset) -> str:
         return ""
     root = os.path.join(images.image_root, images.classes[0])
     inner = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    return f"; if its folders ({data.listing(inner)}) are the classes, set image_root to {root!r}" if inner else ""
+    return f"; if its folders ({data.format_names(inner)}) are the classes, set image_root to {root!r}" if inner else ""
 
 
 def read_class_labels(config: Config) -> dict[int, str]:
-    """Return the class names by index: those of `Infer.PostProcess`, or else `Global.class_names`; {} without both.
+    """Return the class names by index: those of `Infer.PostProcess`, or else of `Global.class_names`, or else {}.
 
     Raises:
         ConfigError: not as many names as the network has classes, or the training's names in another order.
@@ -279,11 +283,11 @@ def read_class_labels(config: Config) -> dict[int, str]:
 
 def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> dict[int, str]:
     """Return `labels` unless one of them is the name of another class of the training."""
-    known = data.normalized(list(of_run.values()))
-    for (index, name), plain in zip(labels.items(), data.normalized(list(labels.values())), strict=True):
+    known = data.normalize_names(list(of_run.values()))
+    for (index, name), plain in zip(labels.items(), data.normalize_names(list(labels.values())), strict=True):
         if plain in known and known[index] != plain:
             raise ConfigError(
-                f"{key}: expected names in the order of the training's classes ({data.listing(known)}), got"
+                f"{key}: expected names in the order of the training's classes ({data.format_names(known)}), got"
                 f" {name!r} for class {index}, which is {known[index]!r}: correct the order or remove the names"
             )
     return labels

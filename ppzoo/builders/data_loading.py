@@ -27,12 +27,12 @@ MAX_SHOWN_IMAGES = 3  # in an error
 def build_dataset(
     section: DatasetConfig, class_num: int | None, classes: Sequence[str] | None = None, *, training: bool = True
 ) -> data.Dataset:
-    """Build the dataset of a section `dataset`; without `class_num` its labels are not checked.
+    """Build the dataset of a section `dataset`; its labels are checked against `class_num`, unless that is None.
 
     Args:
         classes: names of the network's classes; classes of the data that have names are numbered by them.
-        training: without `classes`, data with class names numbers them itself. In evaluation such data must contain
-            all classes, or be a list file with numbers.
+        training: without `classes`, the order of the class names in the data numbers them; evaluation data must then
+            contain all classes, or be a list file with numbers.
 
     Raises:
         DataError: the dataset cannot be read, or contains an unknown class.
@@ -51,7 +51,7 @@ def build_dataset(
     if class_num is not None and len(images.classes) != class_num:
         raise DataError(
             f"expected images of all {class_num} classes, since the class names of the training data are unknown,"
-            f" got {len(images.classes)} ({data.listing(images.classes)}): copy the training run's labels.txt"
+            f" got {len(images.classes)} ({data.format_names(images.classes)}): copy the training run's labels.txt"
             " next to the weights, or set Global.class_names"
         )
     return images
@@ -66,7 +66,7 @@ def build_loader(
     processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
     classes: Sequence[str] | None = None,
 ) -> Loader:
-    """Build the loader of `DataLoader.Train` or `DataLoader.Eval` for this one of `processes`.
+    """Build this process's loader of `DataLoader.Train` or `DataLoader.Eval`.
 
     Args:
         classes: as for `build_dataset`.
@@ -92,7 +92,7 @@ def build_loader(
 def build_sampler(
     section: SamplerConfig, samples: data.Samples, *, seed: int, training: bool, processes: engine.ProcessGroup
 ) -> data.Sampler:
-    """Build the sampler of a section `sampler` for this one of `processes`."""
+    """Build this process's sampler from a section `sampler`."""
     options: dict[str, Any] = {"batch_size": section.batch_size, "drop_last": section.drop_last}
     if section.shuffle is not None:
         options["shuffle"] = section.shuffle
@@ -104,7 +104,7 @@ def build_sampler(
 
 
 def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndarray:
-    """Return an image file as preprocessed by transforms, or by the first ones of them.
+    """Read an image file and return its content as preprocessed by `preprocess`.
 
     Raises:
         DataError: the file cannot be read or is not an image.

@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> dict[str, float]:
-    """Return the metrics of the trained network on the data of `DataLoader.Eval`, which `processes` share.
+    """Return the metrics of the trained network on the data of `DataLoader.Eval`, which is split among `processes`.
 
     With test-time augmentation, the metrics with it are included under names that end in `_tta`.
     """
@@ -104,9 +104,9 @@ def evaluation_data(config: Config) -> SplitConfig:
 
 
 def _load_evaluated_network(config: Config) -> Any:
-    """Load the network; of a distillation only the one used after training, if losses and metrics use no other.
+    """Load the network; for a distillation only the deployed one, if losses and metrics use no other.
 
-    The weights can then be those of the distillation or its own.
+    Its weights can then be in a file of all networks or in a separate file.
     """
     arch = config.Arch
     if not isinstance(arch, DistillationConfig):
@@ -139,7 +139,7 @@ def try_batch(
         images,
         config.Arch.deployed.name,
         f"DataLoader.{split}.dataset.transform_ops",
-        lambda place: loader.samples.dataset.describe(int(batch.indices[place])),
+        lambda position: loader.samples.dataset.describe(int(batch.indices[position])),
     )
     for key, use in ((f"Loss.{split}", loss), (f"Metric.{split}", metric_list.update)):
         try:

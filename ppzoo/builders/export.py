@@ -40,9 +40,9 @@ def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:
     """Return `Infer.PostProcess` as `{name: options}`, with the list of class names."""
     spec = choose_postprocess(config).spec
     name, options = spec.name, dict(spec.options)
-    if name == "DistillationPostProcess":  # the export contains a single network
-        name = options.pop("func", "Topk")
-        options = {key: value for key, value in options.items() if key in ("topk", "threshold") and value is not None}
+    for_single_network = getattr(deploy.POSTPROCESSES[name], "for_single_network", None)
+    if for_single_network is not None:  # an export contains a single network
+        name, options = for_single_network(**options)
     if name == "Topk":
         options.setdefault("topk", 5)
     return {name: {**options, "label_list": list_labels(config)}}

@@ -30,7 +30,7 @@ TRANSFORMS = "Infer.transforms"
 
 
 def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]]:
-    """Yield each image of `Infer.infer_imgs` with its prediction, or with the error that kept it from being read."""
+    """Yield each image of `Infer.infer_imgs` with its prediction, or with the error that occurred when it was read."""
     config = add_classes_of_run(config)
     section, augmentation = config.Infer, enabled_tta(config)
     files = find_images(section.infer_imgs)
@@ -61,7 +61,7 @@ def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]
 def _try_views(
     config: Config, network: deploy.Probabilities, image: list[np.ndarray], count: int, names: list[str]
 ) -> None:
-    """Check that the network takes the views of the first of `count` images, and plan an export for their shapes."""
+    """Check that the network accepts the views of an image, and export it if that pays off for `count` images."""
     for view in image:
         batch = paddle.to_tensor(view[None])
         try_forward(network.network, batch, config.Arch.deployed.name, TRANSFORMS, names.__getitem__)
@@ -137,9 +137,9 @@ def load_trained_network(config: Config) -> Classifier | DistillationModel:
 
 
 def load_inference_network(config: Config) -> Classifier:
-    """Do the same as `load_trained_network`, but for a distillation build only the network used after training.
+    """Do the same as `load_trained_network`, but for a distillation build only the deployed network.
 
-    Its weights can be those of the distillation or its own.
+    Its weights can be in a file of all networks or in a separate file.
     """
     return _load_network(config, config.Arch.deployed, part=config.Arch.deployed_prefix)
 

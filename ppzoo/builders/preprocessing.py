@@ -1,7 +1,7 @@
-"""Apply transforms to generated images: the shape that they produce, and whether inference preprocesses as evaluation.
+"""Apply transforms to generated images, to measure the shape of their results and to compare two lists of transforms.
 
-Two lists of transforms are compared by their results, so that lists that are written differently and do the same are
-equal: explicit defaults, or another position of `ToCHWImage`.
+The transforms of evaluation and inference are compared by their results, so that lists that differ only in explicit
+defaults or in the position of `ToCHWImage` are equal.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ logger = logging.getLogger("ppzoo")
 
 EVAL, INFER = "DataLoader.Eval.dataset.transform_ops", "Infer.transforms"
 TRIAL_SIZES = (1024, 1280), (1280, 1024)  # height x width; larger than usual outputs
-TOLERANCE = 1e-3  # relative to the largest value; half precision rounds by half of that
+PIXEL_TOLERANCE = 1e-3  # relative to the largest value; half precision rounds by half of that
 
 
 class Step(NamedTuple):
     """A transform of a list.
 
     Attributes:
-        place: its index in the list.
+        position: its index in the list.
         results: each trial image after this transform, or the error.
     """
 
-    place: int
+    position: int
     spec: ComponentSpec
     results: list[np.ndarray | str]
 
@@ -111,13 +111,13 @@ def _apply_steps(ops: Sequence[ComponentSpec], decodings: Sequence[ComponentSpec
     for spec in decodings[:1] if not has_decoding else ():
         images = [_apply(spec, image) for image in images]
     steps: list[Step] = []
-    for place, spec in enumerate(ops):
+    for position, spec in enumerate(ops):
         images = [_apply(spec, image) for image in images]
         results = [image if isinstance(image, str) else _channels_last(image) for image in images]
         if spec.name == "ToCHWImage" and steps:
             steps[-1] = steps[-1]._replace(results=results)
         elif spec.name != "ToCHWImage" and (spec.name != "DecodeImage" or len(decodings) == 2):
-            steps.append(Step(place, spec, results))
+            steps.append(Step(position, spec, results))
     return steps
 
 
@@ -145,14 +145,14 @@ def _is_alike(one: np.ndarray | str, other: np.ndarray | str) -> bool:
     if isinstance(one, str) or isinstance(other, str) or one.shape != other.shape:
         return False
     one, other = one.astype(np.float32), other.astype(np.float32)
-    return bool(np.abs(one - other).max() <= TOLERANCE * np.abs(one).max())
+    return bool(np.abs(one - other).max() <= PIXEL_TOLERANCE * np.abs(one).max())
 
 
 def _describe_difference(one: Step | None, other: Step | None, count: int, other_count: int) -> str:
     expected, got = _describe_step(one, other), _describe_step(other, one)
-    places = [step.place if step else end for step, end in ((one, count), (other, other_count))]
+    positions = [step.position if step else end for step, end in ((one, count), (other, other_count))]
     return (
-        f"{INFER}.{places[1]}: expected {expected}, as in {EVAL}.{places[0]}, got {got}: images are preprocessed"
+        f"{INFER}.{positions[1]}: expected {expected}, as in {EVAL}.{positions[0]}, got {got}: images are preprocessed"
         " differently than in evaluation, so predictions will be less accurate"
     )
 

@@ -325,12 +325,12 @@ def _write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack)
 
     The lists of an earlier split are therefore never changed, and the same data uses the same lists.
     """
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as temporary:
         try:
-            split = data.write_split(_dataset(photos.train), Path(place), val_fraction=EVAL_SHARE, seed=SPLIT_SEED)
+            split = data.write_split(_dataset(photos.train), Path(temporary), val_fraction=EVAL_SHARE, seed=SPLIT_SEED)
         except DataError as error:
             raise DataError(f"--data: {error}") from error
-        lists = {file.name: file.read_bytes() for file in sorted(Path(place).iterdir())}
+        lists = {file.name: file.read_bytes() for file in sorted(Path(temporary).iterdir())}
     digest = hashlib.sha256(b"\0".join(lists.values())).hexdigest()[:8]
     folder = output_dir / f"{Path(os.path.abspath(source)).stem}-split-{digest}"
     missing = [path for path in (*(folder / name for name in lists), folder, *folder.parents) if not path.exists()]

@@ -50,11 +50,9 @@ def checkpointed_config(config: Config) -> dict[str, Any]:
     return {**config.to_dict(), "Global": {key: value for key, value in run.items() if key not in NOT_CHECKPOINTED}}
 
 
-def describe_finished(state: engine.TrainState, epochs: int, checkpoint: Path | None) -> str | None:
+def describe_finished(state: engine.TrainState, epochs: int, checkpoint: Path) -> str | None:
     """Return why nothing is left to train after `checkpoint`, and how to continue; None if something is left."""
     done, patience = state.progress.epoch, state.early_stopping
-    if checkpoint is None:
-        return None
     if done >= epochs:
         reason = f"trained {done} of {epochs} epochs" if done == epochs else f"trained {done} epochs (of {epochs})"
         setting = f"Global.epochs={done + epochs}"

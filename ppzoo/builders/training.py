@@ -37,6 +37,7 @@ from ppzoo.builders.resuming import (
     identify_run,
 )
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, parse_log_ranks
+from ppzoo.data.loader import Loader
 from ppzoo.errors import CheckpointError, ConfigError
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronize_norms
@@ -75,25 +76,10 @@ def build_trainer(
         rollbacks: how often the run was rolled back so far, if more often than is stored in the checkpoint.
     """
     split, optimizer_config = require_training_sections(config)
-    run = config.Global
-    epochs, seed = run.epochs or 0, run.seed or 0
+    run, epochs = config.Global, config.Global.epochs or 0
 
-    config = add_classes_of_data(config)
-    class_num = class_count(config.Arch)
-    loader = build_loader(
-        split,
-        class_num=class_num,
-        seed=seed,
-        training=True,
-        processes=processes,
-        classes=find_training_names(config),
-    )
+    config, loader = build_training_data(config, split, processes)
     images = loader.samples.dataset
-    require_two_classes(images)
-    config = config.with_class_names(images.classes)
-    require_classes_of_teachers(config)
-    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
-        read_class_labels(config)  # raises if the names are those of the training in another order
     steps = engine.StepLoader(
         loader,
         update_freq=run.update_freq,
@@ -101,13 +87,14 @@ def build_trainer(
         drop_last=split.sampler.drop_last,
     )
 
-    prepare_device(config, seed)
+    prepare_device(config)
     folder = local_path(run.output_dir, "Global.output_dir") / config.Arch.name
     checkpoint = processes.broadcast_object(
         find_checkpoint(folder, resume or run.checkpoints) if processes.is_main else None
     )
+    is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
     warn_of_imbalance(images.labels)
-    log_data(TRAIN_DATA, images, class_num)
+    log_data(TRAIN_DATA, images, class_count(config.Arch))
     warn_of_preprocessing(config)
 
     network = build_initial_network(config, is_resumed=checkpoint is not None)
@@ -117,7 +104,7 @@ def build_trainer(
     evaluation = None
     if run.eval_during_train and config.DataLoader.Eval is not None:
         evaluation = build_evaluation(config, network, processes, verify=True)
-    main, higher_is_better = evaluation[1:] if evaluation else ("loss", False)
+    main_metric, higher_is_better = evaluation[1:] if evaluation else ("loss", False)
 
     optimizer, schedule = build_optimizer(
         optimizer_config,
@@ -131,7 +118,7 @@ def build_trainer(
         optimizer,
         schedule,
         metrics,
-        seed=seed,
+        seed=run.seed or 0,
         identity=identify_run(config, split, optimizer_config, loader, steps),
         configuration=checkpointed_config(config),
         amp=build_mixed_precision(config.AMP),
@@ -139,22 +126,9 @@ def build_trainer(
         early_stopping=build_early_stopping(config, higher_is_better),
         loader=loader,
     )
-    if checkpoint is not None:
-        with engine.share_files(processes, checkpoint) as prefix:
-            engine.load_checkpoint(state, prefix)
-    is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
-    finished = describe_finished(state, epochs, checkpoint)
-    if finished and not is_own:
-        raise CheckpointError(finished)
-    if checkpoint is not None and not finished:
-        progress = state.progress
-        logger.info("resuming from %s (epoch %d, step %d)", checkpoint, progress.epoch + 1, progress.step)
+    finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
     apply_rollbacks(state, steps, rollbacks)
-    processes.broadcast_tensors(network.state_dict().values())
-    if processes.size > 1 and config.Arch.use_sync_bn:
-        if run.to_static:
-            raise ConfigError("Arch.use_sync_bn: expected Global.to_static False on several processes, got True")
-        synchronize_norms(network)
+    synchronize_processes(config, network, processes)
 
     trainer = engine.Trainer(
         state=state,
@@ -165,7 +139,7 @@ def build_trainer(
             state.progress.epoch if finished else epochs,
             run.eval_interval,
             run.start_eval_epoch,
-            main,
+            main_metric,
             higher_is_better,
             run.print_batch_step,
         ),
@@ -191,13 +165,69 @@ def require_training_sections(config: Config) -> tuple[SplitConfig, OptimizerCon
     return config.DataLoader.Train, config.Optimizer
 
 
-def prepare_device(config: Config, seed: int) -> None:
+def build_training_data(config: Config, split: SplitConfig, processes: engine.ProcessGroup) -> tuple[Config, Loader]:
+    """Build the loader of `DataLoader.Train`; return the configuration with the classes of its data, and the loader.
+
+    Raises:
+        ConfigError, DataError: the data cannot be read, or its classes contradict the configuration.
+    """
+    config = add_classes_of_data(config)
+    loader = build_loader(
+        split,
+        class_num=class_count(config.Arch),
+        seed=config.Global.seed or 0,
+        training=True,
+        processes=processes,
+        classes=find_training_names(config),
+    )
+    images = loader.samples.dataset
+    require_two_classes(images)
+    config = config.with_class_names(images.classes)
+    require_classes_of_teachers(config)
+    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
+        read_class_labels(config)  # raises if the names are those of the training in another order
+    return config, loader
+
+
+def restore_checkpoint(
+    state: engine.TrainState, checkpoint: Path, epochs: int, processes: engine.ProcessGroup, *, is_own: bool
+) -> str | None:
+    """Load a checkpoint; if it is that of a finished run, return why nothing is left to train.
+
+    Args:
+        epochs: number of epochs to train in total.
+        is_own: whether the checkpoint is in the folder of this run.
+
+    Raises:
+        CheckpointError: it does not fit, or is that of a finished run in another folder.
+    """
+    with engine.share_files(processes, checkpoint) as prefix:
+        engine.load_checkpoint(state, prefix)
+    finished = describe_finished(state, epochs, checkpoint)
+    if finished and not is_own:
+        raise CheckpointError(finished)
+    if not finished:
+        progress = state.progress
+        logger.info("resuming from %s (epoch %d, step %d)", checkpoint, progress.epoch + 1, progress.step)
+    return finished
+
+
+def synchronize_processes(config: Config, network: Classifier, processes: engine.ProcessGroup) -> None:
+    """Give all processes the same weights and, with `Arch.use_sync_bn`, synchronized batch normalization."""
+    processes.broadcast_tensors(network.state_dict().values())
+    if processes.size > 1 and config.Arch.use_sync_bn:
+        if config.Global.to_static:
+            raise ConfigError("Arch.use_sync_bn: expected Global.to_static False on several processes, got True")
+        synchronize_norms(network)
+
+
+def prepare_device(config: Config) -> None:
     """Select the device and the native operators, and seed PaddlePaddle."""
     engine.select_device(config.Global.device)
     native.set_mode(config.Global.native)
     if config.Global.deterministic:
         engine.enable_determinism()
-    paddle.seed(seed)
+    paddle.seed(config.Global.seed or 0)
 
 
 def build_initial_network(config: Config, is_resumed: bool) -> Classifier:

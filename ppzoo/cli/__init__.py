@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
     Args:
         owns_process: install signal handlers, since nothing else runs in this process.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         if read_launch(os.environ).size > 1 and options.command not in ("train", "eval"):
             raise ConfigError(f"{options.command}: expected one process; start it without paddle.distributed.launch")
@@ -121,7 +121,7 @@ def _report_interruption(error: KeyboardInterrupt) -> int:
     return 128 + (signal.SIGTERM if is_sigterm else signal.SIGINT)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ppzoo",
         description="Train, evaluate, export and serve image classifiers on PaddlePaddle.",

@@ -70,9 +70,9 @@ def _print_schema() -> None:
 
 def _matching(pattern: str | None) -> list[str]:
     """Return the names that match; those in `_base_` folders only if the pattern names such a folder."""
-    from ppzoo.config import library
+    from ppzoo.config import packaged_configs
 
-    names = library.config_names(bases=library.BASES in (pattern or ""))
+    names = packaged_configs.config_names(bases=packaged_configs.BASES in (pattern or ""))
     if pattern is None:
         return names
     lowered = pattern.lower()
@@ -94,41 +94,42 @@ def _table(names: list[str]) -> str:
 
 def _row(name: str) -> tuple[str, ...]:
     from ppzoo import config
-    from ppzoo.config import library
+    from ppzoo.config import packaged_configs
 
-    file = library.FOLDER / f"{name}{library.SUFFIX}"
+    file = packaged_configs.FOLDER / f"{name}{packaged_configs.SUFFIX}"
     content: dict[str, Any] = config.load(file)
     arch = content.get("Arch", {}).get("name", "-")
     shape = content.get("Global", {}).get("image_shape", [])
-    return name, arch, "x".join(map(str, shape[1:])) or "-", library.description(file)
+    return name, arch, "x".join(map(str, shape[1:])) or "-", packaged_configs.read_description(file)
 
 
 def _copy(name: str | None, target: Path) -> None:
     """Write a configuration of the package to a new file; its `_BASE_` becomes a name, which works from anywhere."""
-    from ppzoo.config import library
+    from ppzoo.config import packaged_configs
 
     if name is None:
         raise ConfigError("configs: expected NAME together with --copy; `ppzoo configs` lists the names")
-    source = library.packaged(name)
+    source = packaged_configs.find_packaged(name)
     if source is None:
-        raise UnknownNameError("configuration", name, library.config_names() + library.config_names(bases=True))
+        known = packaged_configs.config_names() + packaged_configs.config_names(bases=True)
+        raise UnknownNameError("configuration", name, known)
     if os.path.isdir(target):
         target = target / source.name
     if os.path.lexists(target):
         raise ConfigError(f"configs: {target} exists; give another path: --copy PATH")
     write_text(target, _with_named_base(source))
     print(printable(f"wrote {target}"))
-    if library.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_
+    if packaged_configs.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_
         print_next_steps(command_line("train", "-c", target))
 
 
 def _with_named_base(source: Path) -> str:
     """Return the text of a configuration in the package, with a `_BASE_` that is relative to the package's folder."""
-    from ppzoo.config import library
+    from ppzoo.config import packaged_configs
 
     def to_name(found: re.Match[str]) -> str:
         base = os.path.normpath(source.parent / found[1])
-        return f"_BASE_: {Path(base).relative_to(library.FOLDER).as_posix()}"
+        return f"_BASE_: {Path(base).relative_to(packaged_configs.FOLDER).as_posix()}"
 
     text = source.read_text(encoding="utf-8")
     return re.sub(r"^_BASE_: (\S+\.yaml)$", to_name, text, flags=re.MULTILINE)

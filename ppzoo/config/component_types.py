@@ -1,4 +1,4 @@
-"""Components as the configuration check sees them: their options, and the requirements that their classes declare."""
+"""Descriptions of components for the configuration check: their options, and what their classes declare."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Component:
         Options without an annotation accept any value.
 
         Args:
-            constructor: what is called with the options.
+            constructor: the class or function that is called with the options.
             fixed: parameters that the program supplies and a configuration cannot set.
             name: the constructor's name by default.
         """

@@ -1,7 +1,7 @@
-"""Rules about several keys: values that are right by themselves and contradict each other.
+"""Rules about several keys whose values are valid on their own but contradict each other.
 
-The rules work on the plain mapping, whatever else is wrong with it. What a component requires is declared by its class
-(see `Component`); no component is known here by name.
+The rules work on the plain mapping and tolerate other mistakes in it. The class of a component declares what it
+requires (see `Component`); no component is known here by name.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class _Rules:
         return Use(f"{path}.name", kind, name, options, self.find_component(kind, name))
 
     def find_listed(self, kind: str, path: str) -> Iterator[Use]:
-        for place, name, options in list_items(self.config, path):
-            yield Use(place, kind, name, options, self.find_component(kind, name))
+        for inner, name, options in list_items(self.config, path):
+            yield Use(inner, kind, name, options, self.find_component(kind, name))
 
     def find_component(self, kind: str, name: Any) -> Component | None:
         return self.components.get(kind, {}).get(name) if isinstance(name, str) else None
@@ -187,7 +187,7 @@ class _Rules:
                 yield Problem(f"{path.format('Eval')}.relabel", text)
 
     def check_labels(self) -> Iterator[Problem]:
-        """Data, losses, metrics and post-processing must be for as many labels per image as `Global.use_multilabel`."""
+        """Data, losses, metrics and post-processing must support one or several labels per image (`use_multilabel`)."""
         if self.at("Global.use_multilabel") is not True:
             for use in (*self.datasets, *self.losses, self.post_process):
                 if use.component and use.component.label_kind == "multi":
@@ -208,7 +208,7 @@ class _Rules:
                 yield Problem(use.path, f"expected {expected}, {because}, got {use.name}")
 
     def check_outputs(self) -> Iterator[Problem]:
-        """Losses and metrics must take as many outputs as the network has."""
+        """Losses and metrics must accept the number of outputs that the network has."""
         arch = self.arch.component
         if arch is None:
             return
@@ -289,7 +289,7 @@ class _Rules:
                 yield Problem("Arch.freeze_params_list", f"{expected}, got {show(is_frozen)}")
 
     def check_distillation(self) -> Iterator[Problem]:
-        """Losses and metrics of several networks require an architecture of several networks, and the reverse."""
+        """Losses and metrics of several networks require an architecture of several networks, and vice versa."""
         arch = self.arch.component
         if arch is None:
             return

@@ -43,7 +43,7 @@ def json_schema(components: Components) -> Schema:
     """Return the JSON Schema of configuration files.
 
     Args:
-        components: kind of component -> name -> component, as of `ppzoo.builders.components()`.
+        components: kind of component -> name -> component, as returned by `ppzoo.builders.components()`.
     """
     return _SchemaWriter(components).write()
 
@@ -175,7 +175,7 @@ def _describe_type(hint: Any) -> Schema:
 
 
 def _switches(choices: tuple[Any, ...]) -> list[bool]:
-    """Return the booleans that YAML makes of `on` and `off` where those are choices."""
+    """Return the booleans that YAML reads `on` and `off` as, if those are choices."""
     return [value for value, words in SWITCHES.items() if set(words) & set(choices)]
 
 

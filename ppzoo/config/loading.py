@@ -1,8 +1,8 @@
 """Load a configuration file with its bases and the command line's overrides as one plain mapping.
 
 `_BASE_` names one file or a list of files, relative to the file that contains it or by their names in the package
-(`library`); `~` is the home folder. Bases are merged in their order and the file itself comes last: mappings merge key
-by key, lists and all other values replace. Overrides are applied after that.
+(`packaged_configs`); `~` is the home folder. Bases are merged in their order and the file itself comes last: mappings
+merge key by key, lists and all other values replace. Overrides are applied after that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppzoo.config import library
+from ppzoo.config import packaged_configs
 from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
@@ -39,7 +39,7 @@ def load(
         ConfigError: a file that is missing, unreadable or not a YAML mapping, circular bases, or an override that does
             not fit the configuration; each in one line.
     """
-    return apply_overrides(_with_bases(library.find_config(path), (), {}), overrides, components)
+    return apply_overrides(_with_bases(packaged_configs.find_config(path), (), {}), overrides, components)
 
 
 def apply_overrides(
@@ -80,7 +80,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, _with_bases(library.find_base(base, path), (*chain, path), done))
+            merged = merge(merged, _with_bases(packaged_configs.find_base(base, path), (*chain, path), done))
         done[resolved] = merge(merged, content)
     return done[resolved]
 
@@ -110,6 +110,6 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
 
 def _suggest(path: Path) -> str:
     """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
-    file = suggest_path(path, suffix=path.suffix or library.SUFFIX)
-    name = None if "did you mean" in file else library.nearest_name(path)
+    file = suggest_path(path, suffix=path.suffix or packaged_configs.SUFFIX)
+    name = None if "did you mean" in file else packaged_configs.nearest_name(path)
     return f"; did you mean {name!r}? (`ppzoo configs` lists all names)" if name else file

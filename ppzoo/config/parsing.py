@@ -1,4 +1,4 @@
-"""From plain mappings to frozen sections and back."""
+"""Convert plain mappings to frozen sections and back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Config(Sections):
 
         Args:
             raw: sections as in a YAML file; `~` in paths is expanded.
-            components: kind of component -> name -> component, as of `ppzoo.builders.components()`.
+            components: kind of component -> name -> component, as returned by `ppzoo.builders.components()`.
             task: the sections that this task does not need can be missing; None: all but `Arch`.
 
         Raises:
@@ -91,7 +91,7 @@ def parse_component(
 def parse_components(
     section: type[SectionT], kind: str, items: Sequence[Mapping[str, Any] | SectionT], components: Components
 ) -> tuple[SectionT, ...]:
-    """Convert a list of `{Name: options}`; items that are sections already are kept."""
+    """Convert a list of `{Name: options}`; sections in it are returned unchanged."""
     parsed: list[SectionT] = []
     for item in items:
         if isinstance(item, section):

@@ -40,6 +40,7 @@ def suggest_path(path: Path, *, suffix: str | None) -> str:
 
 
 def _find_missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
+    """Yield a problem for each path that does not exist."""
     for split in SPLITS[task]:
         if split == "Eval" and task == "train" and at(config, "Global.eval_during_train") is False:
             continue

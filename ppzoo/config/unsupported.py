@@ -73,9 +73,9 @@ def find_unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]
                 yield row, Problem(path, row.message)
 
 
-def _find(place: Any, parts: list[str], path: str) -> Iterator[tuple[str, Any]]:
+def _find(value: Any, parts: list[str], path: str) -> Iterator[tuple[str, Any]]:
     if not parts:
-        yield path, place
-    elif isinstance(place, Mapping):
-        for key in place if parts[0] == "*" else [parts[0]] if parts[0] in place else []:
-            yield from _find(place[key], parts[1:], f"{path}.{key}" if path else str(key))
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key in value if parts[0] == "*" else [parts[0]] if parts[0] in value else []:
+            yield from _find(value[key], parts[1:], f"{path}.{key}" if path else str(key))

@@ -121,7 +121,7 @@ class _Checker:
                 self.add(_join(path, key), f"expected {_describe_option(option)}, got nothing")
 
     def unknown_keys(self) -> Iterator[Problem]:
-        """Yield a problem for every unknown key, with the path where it is known, or else the key most like it."""
+        """Yield a problem for every unknown key, with the path where it is known, or else the most similar key."""
         for path, key, known in self.unknown:
             meant = self.known_paths.get(key)
             if meant is None and (near := nearest_name(key, known)):
@@ -148,7 +148,7 @@ class _Checker:
             self.add(path, f"expected a mapping, got {show(value)}")
 
     def check_named(self, path: str, value: Any, mark: Named) -> None:
-        """A mapping with a component's name and options."""
+        """Check a mapping with a component's name and options."""
         if not isinstance(value, Mapping):
             self.add(path, f"expected {_describe_mapping(mark)}, got {show(value)}")
             return
@@ -159,7 +159,7 @@ class _Checker:
         self.check_keys(path, value, known, closed=component is not None)
 
     def check_listed(self, path: str, value: Any, mark: Listed | Members) -> None:
-        """A list of single-key mappings, each a component's name and options, or any key and a component."""
+        """Check a list of single-key mappings: a component's name and its options, or any key and a component."""
         if not isinstance(value, list):
             self.add(path, f"expected a list of mappings {{Name: options}}, got {show(value)}")
             return

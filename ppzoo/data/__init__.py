@@ -4,7 +4,7 @@ Only `ppzoo.data.loader`, which makes tensors, imports PaddlePaddle.
 """
 
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
-from ppzoo.data.class_names import listing, match_classes, normalized
+from ppzoo.data.class_names import format_names, match_classes, normalize_names
 from ppzoo.data.dataset_report import DatasetReport, imbalance_warning, inspect_dataset, shared_images
 from ppzoo.data.datasets import (
     CIFAR10,
@@ -67,13 +67,13 @@ __all__ = [
     "WeightedRandomSampler",
     "describe_skipped",
     "find_unreadable",
+    "format_names",
     "imbalance_warning",
     "index_paths",
     "inspect_dataset",
     "iter_images",
-    "listing",
     "match_classes",
-    "normalized",
+    "normalize_names",
     "read_labels",
     "read_list",
     "shared_images",

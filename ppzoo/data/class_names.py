@@ -17,12 +17,12 @@ from ppzoo.errors import DataError, suggestion
 MAX_SHOWN_NAMES = 10
 
 
-def normalized(names: Sequence[str]) -> list[str]:
+def normalize_names(names: Sequence[str]) -> list[str]:
     """Return the names in the form in which they are compared (NFC)."""
     return [unicodedata.normalize("NFC", name) for name in names]
 
 
-def listing(names: Sequence[object]) -> str:
+def format_names(names: Sequence[object]) -> str:
     """Join the names with commas; of more than `MAX_SHOWN_NAMES`, the first ones and the number of the rest."""
     more = f" and {len(names) - MAX_SHOWN_NAMES} more" if len(names) > MAX_SHOWN_NAMES else ""
     return ", ".join(map(str, names[:MAX_SHOWN_NAMES])) + more
@@ -64,7 +64,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename o
         DataError: a class of an image is not among `classes`, or its name occurs there twice.
     """
     assert dataset.classes is not None
-    own, trained = normalized(dataset.classes), normalized(classes)
+    own, trained = normalize_names(dataset.classes), normalize_names(classes)
     if own == trained:
         return dataset
     indices = {name: index for index, name in enumerate(trained)}
@@ -73,7 +73,7 @@ def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename o
     if unknown:
         raise DataError(
             f"unknown class{'es' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:MAX_SHOWN_NAMES]))}"
-            f"{_nearest(unknown, classes)}; the network was trained on {listing(classes)}: {fix}"
+            f"{_nearest(unknown, classes)}; the network was trained on {format_names(classes)}: {fix}"
         )
     for label in used:
         if trained.count(own[label]) > 1:

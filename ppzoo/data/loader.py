@@ -1,4 +1,4 @@
-"""Batches as tensors, read by worker processes: the only module of `ppzoo.data` that imports PaddlePaddle."""
+"""Load batches as tensors with worker processes; no other module of `ppzoo.data` imports PaddlePaddle."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ class Loader:
         use_shared_memory: forked workers return batches in shared memory (unnamed, not in /dev/shm) instead of pipes.
         batch_transforms: applied to each batch, in this order.
         on_error: "raise": a sample that cannot be read is an error; "skip": it is skipped and recorded in `bad`.
-        max_bad_fraction: largest fraction of the samples that may be skipped.
-        pool: gathers the failures of a batch from all training processes, which read their batches in step; by
-            default there is one process.
+        max_bad_fraction: largest fraction of the samples that can be skipped.
+        pool: gathers the failures of a step from all training processes; by default there is one process.
         start_method: how workers are started, "fork" or "spawn"; None: fork on Linux, spawn elsewhere.
 
     Attributes:
@@ -134,7 +133,7 @@ class Loader:
                 workers.close()
 
     def _take(self, result: BatchResult) -> Batch | None:
-        """Record the failures of a result and return its batch as tensors, which share no memory with it."""
+        """Record the failures of a result and return its batch as tensors with copies of its arrays."""
         self.record_failures(self.pool(result.failures))
         if result.arrays is None:
             if self.pool is not list:  # the other processes wait for this one's gradients
@@ -164,7 +163,7 @@ def normalize_on_device(normalize: NormalizeImage, images: Tensor) -> Tensor:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """Return a tensor on the current device; on the CPU it takes over the array's memory, which nobody else may use.
+    """Return a tensor on the current device; on the CPU it takes over the memory of the array.
 
     The copy to a GPU is asynchronous, from pinned memory.
     """

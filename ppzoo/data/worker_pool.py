@@ -1,7 +1,7 @@
-"""Processes that read batches: started once and kept from epoch to epoch; a process that dies is detected at once.
+"""Worker processes that read batches. They are kept for all epochs; the death of a process is detected at once.
 
 On Linux they are forked, so that they share the index of millions of samples without copying it. Elsewhere (macOS,
-Windows) they are spawned: dataset and transforms are pickled to them, and batches come back through pipes.
+Windows) they are spawned: they receive dataset and transforms pickled, and return batches through pipes.
 PaddlePaddle's own loader starts its processes for each epoch, and its shared memory stays behind when they are killed.
 """
 
@@ -34,7 +34,7 @@ from ppzoo.errors import ConfigError, DataError, TrainingError
 T = TypeVar("T")
 StartMethod = Literal["fork", "spawn"]
 
-EXTRA_BUFFERS = 2  # batches that wait to be read or taken while every worker reads one
+EXTRA_BUFFERS = 2  # for batches that are requested or read in advance while every worker reads one
 PARENT_CHECK_SECONDS = 1.0  # how often a forked worker checks whether its parent is alive
 
 
@@ -46,7 +46,7 @@ def default_start_method() -> StartMethod:
 class WorkerPool:
     """Processes that read batches and return them in the order of the requests.
 
-    They end with `close`, with this object, and with the process that created it.
+    They end when `close` is called, when this object is deleted, and when the process that created it ends.
 
     Args:
         reader: reads the batches.
@@ -120,7 +120,7 @@ class WorkerPool:
             yield worker, buffer
 
     def _unpack(self, message: Any, buffer: int) -> BatchResult:
-        """Return the result in a worker's message; its arrays may be in the shared buffer of that number."""
+        """Return the result in a worker's message; its arrays can be in the shared buffer with that index."""
         if isinstance(message, str):
             raise DataError(message)
         arrays, failures, normalized = message
@@ -143,7 +143,7 @@ class _Worker:
     """A reader process, as seen from its parent.
 
     Attributes:
-        results: what it has sent and nobody has taken yet, the oldest first.
+        results: results that were received but not used yet, oldest first.
     """
 
     def __init__(self, reader: BatchReader | bytes, buffers: list[SharedArrays], method: StartMethod) -> None:
@@ -198,7 +198,7 @@ def _unpickled(payload: bytes) -> BatchReader:
 
 
 def _close(workers: list[_Worker], buffers: list[SharedArrays], parent: int) -> None:
-    """Kill the processes, which hold nothing that needs cleaning up, and free the buffers."""
+    """Kill the processes, which need no cleanup, and free the buffers."""
     if os.getpid() != parent:
         return  # a copy of this object, in a forked process
     with _stop_signals_blocked():  # a second Ctrl-C would leave some of them behind, and print a traceback
@@ -212,7 +212,7 @@ def _close(workers: list[_Worker], buffers: list[SharedArrays], parent: int) -> 
 
 
 def _trim_heap() -> None:
-    """Return the freed memory that glibc keeps to the system: reusing it after a fork would mean copying it."""
+    """Return memory that glibc has freed but kept to the system: after a fork, reusing it would copy it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -220,7 +220,7 @@ def _trim_heap() -> None:
 
 @contextmanager
 def _stop_signals_blocked() -> Iterator[None]:
-    """Block SIGINT and SIGTERM; processes that are started meanwhile inherit that until they set their handlers.
+    """Block SIGINT and SIGTERM; processes that are started meanwhile inherit the blocked signals.
 
     Windows cannot block signals: there Ctrl-C during this time ends parent and workers.
     """
@@ -260,8 +260,8 @@ def _ignore_stop_signals(parent: int) -> None:
     """Keep reading when the process group gets a stop signal; end when the parent ends or terminates this process.
 
     A terminal, a job scheduler or a container signals all processes at once, but the trainer finishes its step and
-    still needs its readers. Where signals can be blocked, both are blocked since before this process started. A
-    spawned worker also ends when it reads the end of its pipe, which the parent alone holds.
+    still needs its readers. Where signals can be blocked, this process was started with both signals blocked. A
+    spawned worker also ends when its pipe is closed, since only the parent holds the other end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):  # Linux

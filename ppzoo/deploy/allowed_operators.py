@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.errors import PpzooError
-from ppzoo.weights.inference import MAX_PROGRAM
+from ppzoo.weights.inference_model import MAX_PROGRAM
 from ppzoo.weights.protobuf import fields
 from ppzoo.weights.weight_file import unique_keys
 

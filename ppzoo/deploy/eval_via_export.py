@@ -20,7 +20,7 @@ from ppzoo.files import write_atomically
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
 
-MIN_IMAGES = 512  # exporting takes about as long as half of these take in the network
+MIN_IMAGES = 512  # exporting takes about as long as running the network on half of these
 RELATIVE_TOLERANCE = 1e-4  # max. difference of a score, relative to the largest score
 MORE_IMAGES = 8  # compared if the first two exceed the tolerance
 PROBE_SIZE = 1 << 16  # bytes

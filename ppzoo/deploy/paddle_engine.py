@@ -23,9 +23,9 @@ ONEDNN_FAULT = "ConvertPirAttribute2RuntimeAttribute not support"
 
 
 class InferenceProgram:
-    """A program in Paddle Inference: a batch of images in, all outputs out.
+    """A program in Paddle Inference that maps a batch of images to all outputs.
 
-    Its files must stay until its first run: a program that PaddlePaddle cannot run with oneDNN is loaded again without.
+    Its files must exist until its first run: if PaddlePaddle cannot run it with oneDNN, it is loaded again without.
 
     Raises:
         RuntimeError, ValueError, OSError, IndexError: its files are damaged.
@@ -69,7 +69,7 @@ class InferenceProgram:
         """Load the program again without oneDNN if `error` is PaddlePaddle's fault; raise any other error again."""
         if not (self._has_onednn and ONEDNN_FAULT in str(error)):
             raise error
-        _log_disabled_onednn(self._files[0])
+        log_disabled_onednn(self._files[0])
         self._has_onednn = False
         self._load()
 
@@ -132,6 +132,6 @@ def _inference_config(program: Path, parameters: Path, *, onednn: bool) -> paddl
 
 
 @cache
-def _log_disabled_onednn(program: Path) -> None:
+def log_disabled_onednn(program: Path) -> None:
     """Log it once per program, also if several engines open it."""
     logger.info("running %s without oneDNN, with which PaddlePaddle %s cannot run it", program, paddle.__version__)

@@ -141,12 +141,16 @@ class DistillationPostProcess:
     ) -> None:
         if key is not None:
             raise ConfigError(f"key: expected null, since the networks output class scores, got {key!r}")
-        given = {"topk": topk, "threshold": threshold}
-        options = {name: value for name, value in given.items() if value is not None}
+        func, options = self.for_single_network(func=func, topk=topk, threshold=threshold)
         try:
             self.postprocess = POSTPROCESSES[func](**options, labels=labels)
         except TypeError as error:
             raise ConfigError(f"func {func}: {error}") from error
+
+    @staticmethod
+    def for_single_network(*, func: str = "Topk", **options: Any) -> tuple[str, dict[str, Any]]:
+        """Return name and options of the other post-processing, from the options of this one."""
+        return func, {key: options[key] for key in ("topk", "threshold") if options.get(key) is not None}
 
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         return self.postprocess(probabilities)

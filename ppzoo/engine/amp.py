@@ -1,7 +1,7 @@
 """Automatic mixed precision (AMP): the forward pass runs in half precision; weights, losses and updates stay float32.
 
-Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv:1710.03740. The weights themselves are never cast, at
-level O2 neither: they are their own master copies, and a checkpoint is the same as without mixed precision.
+Micikevicius et al., "Mixed Precision Training", ICLR 2018, arXiv:1710.03740. The weights are never cast, not
+even at level O2, so no master copies are needed, and a checkpoint is the same as without mixed precision.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each process has the complete network and its share of every batch. The processes average their gradients before a step
 and gather their metrics after it, so that all of them have the same parameters, metrics and decisions at any time. The
-main process, that of rank 0, writes the files. Without the launcher there is one process, for which everything here
-does nothing.
+main process, that of rank 0, writes the files. Without the launcher there is one process, and these functions
+do nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FAILURE_DELAY = 3.0  # seconds in which the failure of another process is report
 
 
 class ProcessGroup:
-    """The processes of a run, seen from one of them; this base class stands for a single process.
+    """The processes of a run, as seen by one of them; this base class is the group of a single process.
 
     Attributes:
         rank: number of this process; 0 is the main process.
@@ -197,7 +197,7 @@ def init_process_group() -> ProcessGroup:
 
 
 def _timeout() -> float:
-    """Return the seconds within which all processes must have connected: PaddlePaddle's variable, or our default."""
+    """Return the seconds within which all processes must have connected: PaddlePaddle's variable, or a default."""
     text = os.environ.get(TIMEOUT_FLAG)
     if text is None:
         return CONNECT_TIMEOUT
@@ -208,7 +208,7 @@ def _timeout() -> float:
 
 @contextmanager
 def share_files(processes: ProcessGroup, prefix: Path) -> Iterator[Path]:
-    """Make the files of a checkpoint available to all processes, which need no common file system.
+    """Make the files of a checkpoint available to all processes, also without a common file system.
 
     Args:
         prefix: of the files' names, on the machine of the main process.

@@ -13,7 +13,7 @@ class EarlyStopping:
     Args:
         patience: number of such evaluations that ends the run.
         min_gain: how much better than the best value so far a value must be to count as an improvement.
-        higher_is_better: of the metric.
+        higher_is_better: whether a higher value of the metric is better.
 
     Attributes:
         best: value of the last improvement; `waited` counts the evaluations since then.
@@ -37,7 +37,7 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the run ends here."""
+        """Whether to stop the run."""
         return self.waited >= self.patience
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Evaluation: model, loader, loss and metric in, results out."""
+"""Evaluate a model: the mean loss and the metrics over all samples of a loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detect gradients that are not finite, and find the layer in which values became so."""
+"""Detect gradients that are not finite, and find the first layer whose output is not finite."""
 
 from __future__ import annotations
 

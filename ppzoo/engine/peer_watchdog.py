@@ -102,7 +102,7 @@ class PeerWatchdog:
         )
 
     def wait_for_failure(self, seconds: float) -> PeerError | None:
-        """Return the failure of another process that was reported, or is reported within so many seconds."""
+        """Return a failure that another process has reported, or reports within `seconds`; None if there is none."""
         self._failed.wait(seconds)
         return self.failure
 

@@ -1,8 +1,8 @@
 """A timeout for the rendezvous of the processes of a run: one that waits too long reports it and ends.
 
-PaddlePaddle waits in C++ code that holds Python's global lock: neither a thread nor a signal handler of Python runs
-meanwhile. So a child process prints the messages, `faulthandler`, which has a thread in C, ends this process with exit
-status 1, and signals have the system's default effect.
+PaddlePaddle waits in C++ code that holds Python's global lock, so no thread and no signal handler of Python can run.
+Therefore a child process prints the messages, a C thread of `faulthandler` ends this process with exit status 1, and
+signals have the system's default effect.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ for seconds, line in lines:
 
 @contextmanager
 def rendezvous_timeout(launch: Launch, seconds: float) -> Iterator[None]:
-    """End the process with exit status 1 if the context is open for more than so many seconds."""
+    """End the process with exit status 1 if the context is open for more than `seconds`."""
     start = time.time()
     command = [sys.executable, "-I", "-S", "-c", _PRINTER, str(start), json.dumps(_messages(launch, seconds))]
     handlers = {}

@@ -1,4 +1,4 @@
-"""The output folder of a run: created last, never at the cost of an earlier run, and written by one run at a time.
+"""The output folder of a run. It never overwrites an earlier run, and only one run at a time can write to it.
 
 A run holds the lock `.lock` in its folder (`ppzoo.locks`). Nothing is locked, created or removed in a folder that is
 only read.
@@ -58,7 +58,7 @@ def require_unlocked(folder: Path) -> None:
     """Report early that another run is writing into `folder`, which need not exist; nothing there is changed.
 
     Raises:
-        PpzooError: another run is.
+        PpzooError: another run is writing into it.
     """
     if folder.resolve() in _held:
         return
@@ -67,7 +67,7 @@ def require_unlocked(folder: Path) -> None:
     except BlockingIOError as error:
         raise _locked_error(folder) from error
     except OSError:
-        pass  # no lock file; what else is wrong with it is reported by `open_run_dir`
+        pass  # no lock file; other errors are reported by `open_run_dir`
 
 
 def unlock(folder: Path) -> None:

@@ -15,7 +15,7 @@ from ppzoo.engine.protocols import Loss, Metric
 class BatchStats(NamedTuple):
     """Contribution of a batch of one process: number of images, mean losses, the metric's state, the losses' weights.
 
-    A loss without a weight is the sum of those with one: "loss" where there are several losses.
+    If there are several losses, "loss" is their sum and has no weight.
     """
 
     images: int

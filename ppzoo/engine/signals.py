@@ -13,7 +13,7 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SI
 
 
 class StopSignals:
-    """Records the first of the `STOP_SIGNALS` in `requested` while the context is open; a second one acts as usual.
+    """Records the first of the `STOP_SIGNALS` in `requested`, within its context; a second one has its usual effect.
 
     Args:
         launched: PaddlePaddle's launcher started this process. It sends SIGTERM three times within a second, and

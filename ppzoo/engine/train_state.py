@@ -38,7 +38,7 @@ class Progress:
         epoch: finished epochs.
         step: finished steps of the current epoch.
         best: best value so far of the main evaluation metric; `best_epoch` is the epoch (from 0) that reached it, and
-            `best_is_averaged` tells whether the averaged weights did.
+            `best_is_averaged`: whether it was reached by the averaged weights.
         rollbacks: how often the run was rolled back because of values that were not finite.
     """
 
@@ -53,10 +53,10 @@ class Progress:
         """Record the main metric of the epoch that has just finished, and return whether it is the best so far.
 
         Args:
-            is_averaged: it is that of the averaged weights.
+            is_averaged: whether the metric is that of the averaged weights.
 
         Raises:
-            TrainingError: it is not finite.
+            TrainingError: the metric is not finite.
         """
         require_finite_metrics({"main metric": value})
         is_best = self.best is None or (value > self.best if higher_is_better else value < self.best)

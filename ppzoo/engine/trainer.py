@@ -1,4 +1,4 @@
-"""The training loop. It knows neither files nor devices nor configurations; callbacks observe it."""
+"""The training loop. It does not depend on files, devices or configurations; callbacks are notified of its events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class Plan:
         epochs: number of passes over the data.
         eval_interval: epochs between two evaluations; the last epoch is always evaluated.
         start_eval_epoch: epochs before the first evaluation.
-        main: the evaluation metric that decides which epoch is the best; `higher_is_better` tells how.
+        main: the evaluation metric that decides which epoch is the best.
+        higher_is_better: whether a higher value of that metric is better.
         metrics_interval: steps between two computations of the epoch's running metrics.
     """
 
@@ -182,7 +183,7 @@ class Trainer:
     def _gather_stats(
         self, batch: Batch, output: Any, losses: Mapping[str, paddle.Tensor], weights: dict[str, float]
     ) -> list[BatchStats]:
-        """Return losses and metrics of the batches that the processes have just seen.
+        """Return losses and metrics of the batches that the processes have just computed.
 
         Raises:
             NotFiniteError: the loss of a process is not finite.
@@ -201,7 +202,7 @@ class Trainer:
         batch_stats: list[BatchStats],
         step_weights: dict[str, float] | None,
     ) -> tuple[paddle.Tensor, float]:
-        """Return a loss and a factor whose product has this batch's share of the gradient of the step's mean losses.
+        """Return a loss and a factor: the gradient of their product is this batch's share of the step's gradient.
 
         Each mean loss counts by its weight, such as the number of images, however a step is divided into batches and
         processes.
@@ -225,10 +226,10 @@ class Trainer:
         return sum(shares), 1.0
 
     def _nonfinite_error(self, problem: str, batches: list[Batch], is_cause: bool = True) -> NotFiniteError:
-        """Return an error that names the step, layer and images, those of the first process that caused it.
+        """Return an error that names the step, and the layer and images of the first process that caused it.
 
         Args:
-            is_cause: whether this process did.
+            is_cause: whether this process caused it.
         """
         progress = self.state.progress
         with self.state.amp.autocast():

@@ -60,9 +60,8 @@ class AccuracyScore(Metric):
         correct, total = right.sum(axis=1), known.sum(axis=1)
         if self.base == "sample":
             correct, total = (total > 0) & (correct == total), total > 0
-        self.merge(
-            {"right": np.array(correct.sum()), "answers": np.array(total.sum())}
-        )  # keys that checkpoints contain
+        # Checkpoints contain these keys.
+        self.merge({"right": np.array(correct.sum()), "answers": np.array(total.sum())})
 
     def compute(self) -> dict[str, float]:
         counts = self.accumulated()

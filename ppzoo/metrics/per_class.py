@@ -86,5 +86,5 @@ class AveragePrecision(ScoreMetric):
         return {self.main: float(np.nanmean(self.per_class()))}
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return np.divide(part, total, out=np.zeros(len(part)), where=total > 0)

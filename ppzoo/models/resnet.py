@@ -4,7 +4,7 @@ He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR 2016, 
 Versions after He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for Image Classification with Convolutional Neural
 Networks", CVPR 2019, arXiv:1812.01187, section 4:
 
-- vb: the paper's network, but a bottleneck has its stride in the 3x3 convolution;
+- vb: the paper's network, but with the stride of a bottleneck in its 3x3 convolution;
 - vc: vb with three 3x3 convolutions in place of the 7x7 in the stem;
 - vd: vc with 2x2 average pooling in the shortcuts that halve the size.
 
@@ -110,7 +110,7 @@ class BasicBlock(nn.Layer):
         config: sizes of the block.
         conv_bn: builds a convolution with its batch norm, as `ConvBNLayer` does.
         names: parameter names of the convolutions by attribute name; by default, generated names.
-        pooled_shortcut: average 2x2 pixels in a shortcut that halves the size, instead of a stride (version vd).
+        pooled_shortcut: downsample shortcuts with 2x2 average pooling instead of a strided convolution (version vd).
         data_format: layout of the input and the output, "NCHW" or "NHWC".
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.
@@ -171,7 +171,7 @@ class BottleneckBlock(nn.Layer):
 def shortcut_layers(
     config: BlockConfig, conv_bn: Callable[..., nn.Layer], name: str | None, *, pooled: bool, data_format: DataFormat
 ) -> tuple[nn.Layer, nn.Layer]:
-    """Build the two layers of a shortcut, a pooling and a 1x1 convolution; either can be an identity."""
+    """Build the pooling layer and the 1x1 convolution of a shortcut; either can be an identity."""
     pool: nn.Layer = nn.Identity()
     stride = config.stride
     if pooled and stride > 1:
@@ -282,7 +282,7 @@ def branched_conv_bn(in_channels: int, out_channels: int, kernel_size: int, **op
 
 
 class ResNet_cifar(ResNet):
-    """ResNet for 32 x 32 images: the last feature map has 4 x 4 pixels, and all possible shortcuts are identities.
+    """ResNet for 32 x 32 images: the last feature map has 4 x 4 pixels; shortcuts are identities where possible.
 
     Args:
         class_num, depth, input_image_channel, data_format: as for `ResNet`.

@@ -81,7 +81,7 @@ class BottleneckBlock(nn.Layer):
 
     Args:
         config, conv_bn, names, data_format: as for `BasicBlock`.
-        pooled_shortcut: average 2x2 pixels in a shortcut that halves the size, instead of a stride (version vd).
+        pooled_shortcut: downsample shortcuts with 2x2 average pooling instead of a strided convolution (version vd).
         groups: groups of the 3x3 convolution: the cardinality of ResNeXt.
 
     Shape: N x in_channels x H x W to N x out_channels x H/stride x W/stride.

@@ -55,10 +55,10 @@ def load() -> None:
             oneDNN, the compilation failed, or other users can write to the library.
     """
     require_supported_platform()
-    libraries = _paddle_libraries()
+    libraries = paddle_libraries()
     _require_supported_onednn(libraries)
-    compiler = _compiler()
-    library = cache_home().absolute() / "native" / _key(compiler) / LIBRARY
+    compiler = find_compiler()
+    library = cache_home().absolute() / "native" / library_key(compiler) / LIBRARY
     _require_trusted(library)
     if not _loads(library):  # no lock is needed, and nothing is written, if it does
         with _locked(library.parent):
@@ -114,7 +114,7 @@ def _paddle_folder() -> Path:
     return Path(paddle.__file__).parent
 
 
-def _paddle_libraries() -> list[Path]:
+def paddle_libraries() -> list[Path]:
     """Return the libraries of PaddlePaddle itself, its oneDNN and its OpenMP."""
     root = _paddle_folder()
     found = [root / "base" / "libpaddle.so"]
@@ -138,7 +138,7 @@ def _require_supported_onednn(libraries: list[Path]) -> None:
         raise NativeUnavailableError(f"expected oneDNN {ONEDNN_MAJOR_VERSION} in PaddlePaddle, got {found}")
 
 
-def _compiler() -> str:
+def find_compiler() -> str:
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     if path is None:
@@ -146,7 +146,7 @@ def _compiler() -> str:
     return path
 
 
-def _key(compiler: str) -> str:
+def library_key(compiler: str) -> str:
     import paddle
 
     version = _run([compiler, "--version"])

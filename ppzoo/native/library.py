@@ -91,7 +91,7 @@ def _path_components(file: Path) -> Iterator[Path]:
 def _writable_by_others(path: Path) -> str | None:
     try:
         status = path.lstat()
-    except OSError:  # a path that does not exist belongs to nobody
+    except OSError:  # a path that does not exist has no owner
         return None
     # In a container's user namespace, root's folders can belong to the user who owns "/".
     if status.st_uid not in {os.geteuid(), 0, os.stat("/").st_uid}:

@@ -16,8 +16,7 @@ import paddle
 from paddle import Tensor
 
 from ppzoo.native.paddle_internals import NO_AMP as _NO_AMP
-from ppzoo.native.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, transpose
-from ppzoo.native.paddle_internals import run_custom_op as _run
+from ppzoo.native.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, run_custom_op, transpose
 
 # The values of `Activation` in src/kernels/activation.h.
 ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
@@ -47,7 +46,7 @@ def is_supported(x: Tensor, ndim: int) -> bool:
 
 def to_nhwc(x: Tensor) -> Tensor:
     """Return N x C x H x W as a contiguous N x H x W x C."""
-    return _run("ppzoo_channels_last", x)[0] if x.is_contiguous() else transpose(x, [0, 2, 3, 1])
+    return run_custom_op("ppzoo_channels_last", x)[0] if x.is_contiguous() else transpose(x, [0, 2, 3, 1])
 
 
 def to_nchw(x: Tensor) -> Tensor:
@@ -65,13 +64,13 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
     """
     need_dx = not x.stop_gradient
     if bias is None:
-        return to_nchw(_run("ppzoo_conv", to_nhwc(x), weight, geometry, need_dx)[0])
-    return to_nchw(_run("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
+        return to_nchw(run_custom_op("ppzoo_conv", to_nhwc(x), weight, geometry, need_dx)[0])
+    return to_nchw(run_custom_op("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return x weight + bias, with x N x in, weight in x out and bias of size out."""
-    return _run("ppzoo_linear", x, weight, bias, not x.stop_gradient)[0]
+    return run_custom_op("ppzoo_linear", x, weight, bias, not x.stop_gradient)[0]
 
 
 class ConvNormStage(NamedTuple):
@@ -97,10 +96,10 @@ def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = N
     weight, norm, geometry, momentum, epsilon, activation = stage
     need_dx, act = not x.stop_gradient, ACTIVATION_CODES[activation]
     if residual is None:
-        out = _run("ppzoo_conv_norm", to_nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
+        out = run_custom_op("ppzoo_conv_norm", to_nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
     else:
         operands = to_nhwc(x), weight, to_nhwc(residual), *norm
-        out = _run("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
+        out = run_custom_op("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
     return to_nchw(out[0])
 
 
@@ -129,7 +128,7 @@ def inverted_residual(x: Tensor, stages: Sequence[ConvNormStage], *, shortcut: b
     weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
     attributes = geometries[1], [ACTIVATION_CODES[name] for name in activations], shortcut, not x.stop_gradient
     tensors = [list(column) for column in zip(*norms, strict=True)]
-    out = _run(
+    out = run_custom_op(
         "ppzoo_inverted_residual", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
     )
     return to_nchw(out[0])
@@ -147,8 +146,8 @@ def batch_norm(
     """Return activation(batch_norm(x) + residual) in training; `norm` and `activation` as in `ConvNormStage`."""
     act = ACTIVATION_CODES[activation]
     if residual is None:
-        return to_nchw(_run("ppzoo_norm", to_nhwc(x), *norm, momentum, epsilon, act)[0])
-    return to_nchw(_run("ppzoo_norm_add", to_nhwc(x), to_nhwc(residual), *norm, momentum, epsilon, act)[0])
+        return to_nchw(run_custom_op("ppzoo_norm", to_nhwc(x), *norm, momentum, epsilon, act)[0])
+    return to_nchw(run_custom_op("ppzoo_norm_add", to_nhwc(x), to_nhwc(residual), *norm, momentum, epsilon, act)[0])
 
 
 def batch_norm_inference(
@@ -156,7 +155,9 @@ def batch_norm_inference(
 ) -> Tensor:
     """Return activation(batch_norm(x) + residual) with the running mean and variance. It has no gradient."""
     other = None if residual is None else to_nhwc(residual)
-    return to_nchw(_run("ppzoo_norm_inference", to_nhwc(x), other, *norm, epsilon, ACTIVATION_CODES[activation])[0])
+    return to_nchw(
+        run_custom_op("ppzoo_norm_inference", to_nhwc(x), other, *norm, epsilon, ACTIVATION_CODES[activation])[0]
+    )
 
 
 def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
@@ -166,7 +167,7 @@ def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
         geometry: kernel, strides, paddings (top, bottom, left, right), ceil_mode: nine numbers; or, for adaptive
             pooling, the two sizes of the output. A window has at most `MAX_POOL_WINDOW` elements.
     """
-    return to_nchw(_run("ppzoo_max_pool", to_nhwc(x), geometry)[0])
+    return to_nchw(run_custom_op("ppzoo_max_pool", to_nhwc(x), geometry)[0])
 
 
 def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Tensor:
@@ -176,32 +177,32 @@ def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Ten
         geometry: as in `max_pool`.
         padded: count paddings in the divisor.
     """
-    return to_nchw(_run("ppzoo_average_pool", to_nhwc(x), geometry, padded)[0])
+    return to_nchw(run_custom_op("ppzoo_average_pool", to_nhwc(x), geometry, padded)[0])
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:
     """Return activation(x)."""
-    return to_nchw(_run("ppzoo_activate", to_nhwc(x), ACTIVATION_CODES[activation])[0])
+    return to_nchw(run_custom_op("ppzoo_activate", to_nhwc(x), ACTIVATION_CODES[activation])[0])
 
 
 def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
     """Return activation(x + y) of two tensors of the same shape."""
-    return to_nchw(_run("ppzoo_add_activate", to_nhwc(x), to_nhwc(y), ACTIVATION_CODES[activation])[0])
+    return to_nchw(run_custom_op("ppzoo_add_activate", to_nhwc(x), to_nhwc(y), ACTIVATION_CODES[activation])[0])
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
     """Return x * gate, with `gate` N x C x 1 x 1."""
-    return to_nchw(_run("ppzoo_scale_channels", to_nhwc(x), gate.reshape(gate.shape[:2]))[0])
+    return to_nchw(run_custom_op("ppzoo_scale_channels", to_nhwc(x), gate.reshape(gate.shape[:2]))[0])
 
 
 def concat(parts: Sequence[Tensor], *, shuffled: bool = False) -> Tensor:
     """Return the concatenation of `parts` along the channels; with `shuffled`, followed by a channel shuffle."""
-    return to_nchw(_run("ppzoo_concat", [to_nhwc(part) for part in parts], shuffled)[0])
+    return to_nchw(run_custom_op("ppzoo_concat", [to_nhwc(part) for part in parts], shuffled)[0])
 
 
 def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first and the second half of the channels."""
-    first, second = _run("ppzoo_split_halves", to_nhwc(x))
+    first, second = run_custom_op("ppzoo_split_halves", to_nhwc(x))
     return to_nchw(first), to_nchw(second)
 
 
@@ -223,7 +224,9 @@ def momentum_step(
         ValueError: counts or shapes of the arguments differ, or a parameter or velocity is a strided view.
     """
     _require_contiguous([*parameters, *velocities])
-    _run("ppzoo_momentum", list(parameters), list(gradients), list(velocities), list(rates), list(decays), mu, nesterov)
+    run_custom_op(
+        "ppzoo_momentum", list(parameters), list(gradients), list(velocities), list(rates), list(decays), mu, nesterov
+    )
 
 
 def update_ema(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: float, take: float) -> None:
@@ -233,12 +236,12 @@ def update_ema(averages: Sequence[Tensor], values: Sequence[Tensor], *, keep: fl
         ValueError: counts or shapes of the arguments differ, or an average is a strided view.
     """
     _require_contiguous(averages)
-    _run("ppzoo_update_ema", list(averages), list(values), keep, take)
+    run_custom_op("ppzoo_update_ema", list(averages), list(values), keep, take)
 
 
 def all_finite(values: Sequence[Tensor]) -> bool:
     """Return whether tensors that `are_contiguous_float32` contain neither infinity nor NaN."""
-    return bool(_run("ppzoo_all_finite", list(values))[0])
+    return bool(run_custom_op("ppzoo_all_finite", list(values))[0])
 
 
 def _require_contiguous(tensors: Sequence[Tensor]) -> None:

@@ -89,7 +89,7 @@ class ReduceOnPlateau(RatedSchedule):
         super().set_state_dict(state_dict)
 
     def _start_at(self, rate: float) -> None:
-        """Continue with a rate whose number of reductions is unknown."""
+        """Continue with a rate for which the number of reductions is unknown."""
         rates = self._rates(MAX_REDUCTIONS)
         if rate in rates:
             self.reductions = rates.index(rate)

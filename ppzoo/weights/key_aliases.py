@@ -13,7 +13,7 @@ MOBILENET_V3 = {"conv1.": "conv.", "conv2.": "last_second_conv."}
 
 
 def best_key_aliases(entries: Collection[str], expected: Collection[str]) -> dict[str, str]:
-    """Return our name -> the file's name for all entries, under the renaming with the most `expected` names.
+    """Return ppzoo's name -> the file's name for all entries, by the renaming that gives the most `expected` names.
 
     The names of the file are kept unless another renaming matches more.
     """

@@ -10,7 +10,7 @@ from ppzoo.errors import WeightsError
 from ppzoo.files import expand_user, is_url
 from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
-from ppzoo.weights.inference import (
+from ppzoo.weights.inference_model import (
     PARAMS_SUFFIX,
     TENSOR_START,
     find_params,

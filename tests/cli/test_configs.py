@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ppzoo.cli import main
-from ppzoo.config import library, load
+from ppzoo.config import load, packaged_configs
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     ],
 )
 def test_a_configuration_is_found_by_name(source, file):
-    assert load(source) == load(library.FOLDER / file)
+    assert load(source) == load(packaged_configs.FOLDER / file)
 
 
 def test_an_existing_file_takes_precedence_over_a_name(folder):
@@ -68,18 +68,18 @@ def test_an_unknown_name_is_reported_with_the_nearest(capsys, source, name):
 
 @pytest.mark.parametrize("source", ["../configs/lenet", "/lenet", "imagenet", "", "http://host/lenet"])
 def test_what_is_no_name_is_not_looked_up_in_the_package(source):
-    assert library.packaged(source) is None
+    assert packaged_configs.find_packaged(source) is None
 
 
 def test_the_top_level_folder_shows_the_files_of_the_package():
-    assert (ROOT / "configs" / "lenet.yaml").resolve() == library.FOLDER.resolve() / "lenet.yaml"
+    assert (ROOT / "configs" / "lenet.yaml").resolve() == packaged_configs.FOLDER.resolve() / "lenet.yaml"
 
 
 def test_every_configuration_is_listed_with_its_description(capsys):
     assert main(["configs"]) == 0
     heading, *lines = capsys.readouterr().out.splitlines()
     assert heading.split() == ["name", "architecture", "image", "description"]
-    assert [line.split()[0] for line in lines] == library.config_names()
+    assert [line.split()[0] for line in lines] == packaged_configs.config_names()
     assert all(line[heading.index("description") :].strip() for line in lines)
     (lenet,) = [line for line in lines if line.startswith("lenet ")]
     assert lenet.split()[1:4] == ["LeNet", "32x32", "Fashion-MNIST,"]
@@ -152,5 +152,5 @@ def test_a_clone_whose_link_is_a_text_file_finds_its_configurations(folder, caps
 
 
 def test_a_copied_tree_of_configurations_works(folder):
-    shutil.copytree(library.FOLDER, folder / "configs")
+    shutil.copytree(packaged_configs.FOLDER, folder / "configs")
     assert load("configs/imagenet/ResNet/ResNet50.yaml") == load("imagenet/ResNet/ResNet50")

@@ -24,7 +24,7 @@ def commands(parser, words=()):
                 yield from commands(command, (*words, name))
 
 
-COMMANDS = dict(commands(cli._parser()))
+COMMANDS = dict(commands(cli.build_parser()))
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

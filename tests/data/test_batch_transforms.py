@@ -31,7 +31,7 @@ def build(name, **options):
 
 
 def batch(count=6, height=10, width=12):
-    """One image a class, whose value is 1 in the channel of that class and 0 in the others."""
+    """One image per class, whose value is 1 in the channel of that class and 0 in the others."""
     images = np.zeros((count, CLASSES, height, width), np.float32)
     labels = np.arange(count) % CLASSES
     images[np.arange(count), labels] = 1
@@ -109,9 +109,9 @@ def test_one_of_several_transforms_is_drawn_by_its_probability():
     random, kinds = np.random.default_rng(0), {"none": 0, "blended": 0, "pasted": 0}
     for _ in range(1500):
         images, labels = sampler(*batch(6, 40, 40), random)
-        whole = set(np.unique(images)) <= {0.0, 1.0}
+        complete = set(np.unique(images)) <= {0.0, 1.0}
         unmixed = (labels.max(axis=1) == 1).all()
-        kinds["none" if unmixed else "pasted" if whole else "blended"] += 1
+        kinds["none" if unmixed else "pasted" if complete else "blended"] += 1
     assert kinds["blended"] == pytest.approx(750, abs=80)
     assert kinds["pasted"] == pytest.approx(450, abs=90)
     assert kinds["none"] == pytest.approx(300, abs=80)
@@ -197,9 +197,9 @@ def test_mixed_batches_are_bit_identical_with_any_number_of_workers(workers):
 
 
 def test_mixing_differs_by_epoch_step_and_process_and_is_resumable():
-    whole = arrays(loader(0).epoch(1))
-    for resumed, once in zip(arrays(loader(2).epoch(1, start_step=2)), whole[2:], strict=True):
+    complete = arrays(loader(0).epoch(1))
+    for resumed, once in zip(arrays(loader(2).epoch(1, start_step=2)), complete[2:], strict=True):
         np.testing.assert_array_equal(resumed[0], once[0])
-    shares = {one[1].max(axis=1).min() for one in whole}
+    shares = {one[1].max(axis=1).min() for one in complete}
     shares |= {one[1].max(axis=1).min() for one in arrays(loader(0).epoch(2)) + arrays(loader(0, rank=1).epoch(1))}
     assert len(shares) >= 9

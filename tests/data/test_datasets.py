@@ -201,9 +201,13 @@ def test_an_idx_file_must_match_its_header(tmp_path, images, complaint, packed):
 def test_a_truncated_or_damaged_archive_is_an_error(tmp_path):
     shutil.copytree(SHIPPED_FASHION_MNIST, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "t10k-images-idx3-ubyte.gz"
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    for broken in (whole[:middle], whole[:middle] + b"\xff" * 99 + whole[middle + 99 :], b"<html>no such file</html>"):
+    complete = file.read_bytes()
+    middle = len(complete) // 2
+    for broken in (
+        complete[:middle],
+        complete[:middle] + b"\xff" * 99 + complete[middle + 99 :],
+        b"<html>no such file</html>",
+    ):
         file.write_bytes(broken)
         with pytest.raises(DataError, match="t10k-images-idx3-ubyte"):
             FashionMNIST(image_root=str(tmp_path), mode="test")

@@ -176,21 +176,23 @@ def test_damaged_files_give_an_image_or_a_data_error(colors, kind):
     random = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x112] = 6
-    whole = np.frombuffer(encode(Image.fromarray(colors), kind, **({"exif": exif} if kind == "JPEG" else {})), np.uint8)
+    complete = np.frombuffer(
+        encode(Image.fromarray(colors), kind, **({"exif": exif} if kind == "JPEG" else {})), np.uint8
+    )
     crop = RandCropImage(size=8)
     ways = [[DecodeImage()], [DecodeImage(backend="pil")], [DecodeImage(reduced=1), crop], [DecodeImage(channels=4)]]
     for number in range(40):
-        damaged = whole.copy()
-        places = random.integers(0, len(whole) if number % 2 else min(len(whole), 60), 5)
-        damaged[places] = random.integers(0, 256, 5)
-        data = damaged.tobytes()[: None if number % 4 else random.integers(1, len(whole))]
+        damaged = complete.copy()
+        positions = random.integers(0, len(complete) if number % 2 else min(len(complete), 60), 5)
+        damaged[positions] = random.integers(0, 256, 5)
+        data = damaged.tobytes()[: None if number % 4 else random.integers(1, len(complete))]
         for way in ways:
             with contextlib.suppress(DataError):
                 assert Compose(way)(data, np.random.default_rng(0)).ndim == 3
 
 
 def png_of(width, height):
-    """A PNG whose header claims a size, without the pixels."""
+    """A PNG whose header has a size, without the pixels."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -219,7 +221,7 @@ def segment(kind, content=b""):
     return struct.pack(">BBH", 0xFF, kind, len(content) + 2) + content
 
 
-def claims(width, height, before):
+def jpeg_of_size(width, height, before):
     """A sound JPEG of 16 x 16 pixels, changed to another size, with bytes before its first segment."""
     data = ordinary_jpeg()
     start = data.index(b"\xff\xc0")
@@ -249,7 +251,7 @@ def claims(width, height, before):
     ],
 )
 def test_a_jpeg_cannot_hide_its_size(before, options):
-    data = claims(60_000, 60_000, before)
+    data = jpeg_of_size(60_000, 60_000, before)
     follower = [RandCropImage(size=8)] if "reduced" in options else []
     with pytest.raises(DataError):
         Compose([DecodeImage(**options), *follower])(data)
@@ -260,7 +262,7 @@ def test_a_jpeg_cannot_hide_its_size(before, options):
 
 @pytest.mark.parametrize("marker", [0x01, 0xC8, *range(0xD0, 0xDA), 0xDC, 0xDE, 0xDF, 0xF0, 0xFD])
 def test_a_marker_without_a_length_does_not_lead_to_another_size(marker):
-    large = claims(15_000, 12_000, b"")
+    large = jpeg_of_size(15_000, 12_000, b"")
     jump = struct.pack(">BBH", 0xFF, marker, 2 + len(large) - 2)
     with pytest.raises(DataError):
         decode(large[:2] + jump + large[2:] + frame(8, 8) + bytes(20))
@@ -268,7 +270,7 @@ def test_a_marker_without_a_length_does_not_lead_to_another_size(marker):
 
 @pytest.mark.parametrize("before", [b"\xff\xd0", b"\xff\xff", b"garbage", segment(0xFE, frame(60_000, 60_000))])
 def test_only_unambiguous_jpegs_are_ordinary(before):
-    header = read_jpeg_header(claims(8, 8, before))
+    header = read_jpeg_header(jpeg_of_size(8, 8, before))
     assert header is None or (before[:2] in (b"\xff\xff", b"\xff\xfe") and header[:2] == (8, 8))
 
 
@@ -356,22 +358,22 @@ def test_reduced_decoding_gives_the_same_crop_from_fewer_pixels(follower, needed
         DecodeImage, "decode_reduced", lambda *given: divisors.append(given[2]) or decode_reduced(*given)
     )
     for seed in range(5):
-        whole = Compose([DecodeImage(), follower])(data, np.random.default_rng(seed))
+        complete = Compose([DecodeImage(), follower])(data, np.random.default_rng(seed))
         reduced = Compose([DecodeImage(reduced=needed), follower])(data, np.random.default_rng(seed))
-        assert reduced.shape == whole.shape
-        assert np.abs(reduced.astype(int) - whole).mean() < 3
+        assert reduced.shape == complete.shape
+        assert np.abs(reduced.astype(int) - complete).mean() < 3
         if divisor == 1:
-            assert (reduced == whole).all()
+            assert (reduced == complete).all()
     assert max(divisors) == divisor
 
 
 def test_other_formats_are_decoded_at_full_size_with_reduced(colors):
     crop = RandCropImage(size=8)
     for source in (encode(Image.fromarray(colors), "PNG"), colors):
-        whole, reduced = (
+        complete, reduced = (
             Compose([DecodeImage(reduced=needed), crop])(source, np.random.default_rng(1)) for needed in (None, 1)
         )
-        assert (whole == reduced).all()
+        assert (complete == reduced).all()
     with pytest.raises(DataError, match="expected an image"):
         Compose([DecodeImage(reduced=1), crop])(b"no image")
 
@@ -402,6 +404,8 @@ def test_the_size_of_a_jpeg_equals_pillows(colors):
     ):
         data = encode(Image.fromarray(colors), "JPEG", **options)
         assert read_jpeg_header(data)[:2] == (WIDTH, HEIGHT)
-        whole = data.index(b"\xff\xda")
-        assert all(read_jpeg_header(data[:length]) in (None, read_jpeg_header(data)) for length in range(0, whole, 7))
+        complete = data.index(b"\xff\xda")
+        assert all(
+            read_jpeg_header(data[:length]) in (None, read_jpeg_header(data)) for length in range(0, complete, 7)
+        )
     assert read_jpeg_header(encode(Image.fromarray(colors), "PNG")) is None

@@ -80,11 +80,11 @@ def test_batches_are_bit_identical_with_any_number_of_workers(workers, shared):
 @pytest.mark.parametrize("workers", WORKERS)
 def test_an_epoch_resumes_from_a_step_and_differs_from_other_epochs(workers):
     batches = loader(workers, shuffle=True)
-    whole, rest, other = arrays(batches.epoch(1)), arrays(batches.epoch(1, start_step=5)), arrays(batches.epoch(2))
+    complete, rest, other = arrays(batches.epoch(1)), arrays(batches.epoch(1, start_step=5)), arrays(batches.epoch(2))
     assert len(rest) == 2
-    for batch, tail in zip(rest, whole[5:], strict=True):
+    for batch, tail in zip(rest, complete[5:], strict=True):
         np.testing.assert_array_equal(batch[0], tail[0])
-    assert not np.array_equal(whole[0][2], other[0][2])
+    assert not np.array_equal(complete[0][2], other[0][2])
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -234,7 +234,7 @@ next(batches)
 
 
 def run_program(rest, at_first="", **environment):
-    """Runs PROGRAM and `rest` in a process group of its own; returns when its workers have ended too."""
+    """Runs PROGRAM and `rest` in a separate process group; returns when its workers have ended too."""
     command = [sys.executable, "-c", at_first + PROGRAM + rest]
     return subprocess.run(
         command, start_new_session=True, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
@@ -242,7 +242,7 @@ def run_program(rest, at_first="", **environment):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_workers_keep_reading_when_the_process_group_is_told_to_stop(name):
+def test_workers_keep_reading_when_the_process_group_receives_a_stop_signal(name):
     done = run_program(
         f"signal.signal(signal.{name}, lambda *_: None)\n"
         f"subprocess.run(['sh', '-c', 'kill -{name[3:]} 0'])\n"

@@ -190,7 +190,7 @@ def test_a_truncated_archive_and_invalid_options_are_rejected(tmp_path):
 
 
 def hostile_cifar(path, *members):
-    """An archive of Python's own making, with headers that a reader might believe: (name, changes, content)."""
+    """An archive of Python's own making, with false headers: (name, changes, content)."""
     with gzip.open(path, "wb") as archive:
         for name, changes, content in members:
             member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
@@ -305,11 +305,11 @@ def test_invalid_and_hostile_shards_are_rejected(tmp_path, members, complaint):
 def test_damaged_shards_raise_only_data_errors(tmp_path):
     shard(tmp_path / "a.tar", [(f"{index}.{suffix}", png() if suffix == "png" else b"1") for index in range(4)
                                for suffix in ("png", "cls")])  # fmt: skip
-    whole = bytearray((tmp_path / "a.tar").read_bytes())
+    complete = bytearray((tmp_path / "a.tar").read_bytes())
     random = np.random.default_rng(0)
     refused = 0
     for trial in range(400):
-        broken = bytearray(whole)
+        broken = bytearray(complete)
         if trial % 4:
             for place in random.integers(0, 5120, 3):
                 broken[place] = random.integers(256)
@@ -329,11 +329,11 @@ def test_damaged_shards_raise_only_data_errors(tmp_path):
 
 def test_a_member_with_a_negative_size_is_rejected(tmp_path):
     shard(tmp_path / "a.tar", [("1.png", png()), ("1.cls", b"1")])
-    whole = bytearray((tmp_path / "a.tar").read_bytes())
-    whole[124:136] = b"\xff" + (-1024).to_bytes(11, "big", signed=True)
-    whole[148:156] = b" " * 8
-    whole[148:156] = b"%06o\0 " % sum(whole[:512])
-    (tmp_path / "a.tar").write_bytes(whole)
+    complete = bytearray((tmp_path / "a.tar").read_bytes())
+    complete[124:136] = b"\xff" + (-1024).to_bytes(11, "big", signed=True)
+    complete[148:156] = b" " * 8
+    complete[148:156] = b"%06o\0 " % sum(complete[:512])
+    (tmp_path / "a.tar").write_bytes(complete)
     with pytest.raises(DataError):
         TarShards(image_root=str(tmp_path))
 

@@ -21,8 +21,8 @@ def run(name, image, seed=0, **options):
     return TRANSFORMS[name](**options)(image, np.random.default_rng(seed))
 
 
-def places(height, width):
-    """An image whose first two channels say where a pixel is."""
+def coordinates(height, width):
+    """An image whose first two channels are the coordinates of a pixel."""
     y, x = np.mgrid[:height, :width]
     return np.stack([y, x, np.zeros_like(x)], axis=2).astype(np.uint8)
 
@@ -30,7 +30,7 @@ def places(height, width):
 def test_random_crop_v2_reaches_every_position():
     seen = set()
     for seed in range(300):
-        crop = run("RandCropImageV2", places(6, 7), seed, size=[5, 4])
+        crop = run("RandCropImageV2", coordinates(6, 7), seed, size=[5, 4])
         assert crop.shape == (4, 5, 3)
         seen.add((int(crop[0, 0, 0]), int(crop[0, 0, 1])))
     assert seen == {(top, left) for top in range(3) for left in range(3)}
@@ -177,7 +177,7 @@ def test_cutout_sets_squares_to_zero_clipped_at_the_edge():
 
 
 def test_hide_and_seek_hides_about_half_of_the_squares():
-    """PaddleClas's own, which takes the axes wrongly, hides three columns of its own recipe's images."""
+    """PaddleClas's transform confuses the axes, and hides three columns of the images of its recipe."""
     hidden, untouched = [], 0
     for seed in range(200):
         gone = (HideAndSeek()(noise(112, 112), np.random.default_rng(seed)) == 0).all(axis=2)

@@ -179,7 +179,7 @@ def test_spawned_workers_end_when_their_parent_is_killed(photos, before):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_spawned_workers_keep_reading_when_the_process_group_is_told_to_stop(photos, name):
+def test_spawned_workers_keep_reading_when_the_process_group_receives_a_stop_signal(photos, name):
     done = run_program(
         photos,
         "loader = build_loader(2)\n"

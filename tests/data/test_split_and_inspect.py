@@ -34,9 +34,9 @@ def folder(tmp_path):
     for name, count in (("cat", 40), ("dog", 20), ("bird", 5), ("fish", 1)):
         for index in range(count):
             save(root / name / f"{index:02} x.png", seed=[*name.encode(), index], size=(6, 6))
-    whole = (root / "dog" / "00 x.png").read_bytes()
+    complete = (root / "dog" / "00 x.png").read_bytes()
     for index in range(1, 4):
-        (root / "dog" / f"{index:02} x.png").write_bytes(whole)
+        (root / "dog" / f"{index:02} x.png").write_bytes(complete)
     (root / "cat" / "07 x.png").write_bytes((root / "bird" / "02 x.png").read_bytes())
     return root
 
@@ -122,8 +122,8 @@ def zoo(tmp_path):
     frames = [Image.new("RGB", (40, 40), color) for color in ("red", "blue")]
     frames[0].save(root / "b" / "moves.gif", save_all=True, append_images=frames[1:])
     Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(root / "b" / "deep.png")
-    whole = (root / "a" / "fine.png").read_bytes()
-    (root / "b" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    complete = (root / "a" / "fine.png").read_bytes()
+    (root / "b" / "cut.png").write_bytes(complete[: len(complete) // 2])
     (root / "b" / "empty.png").write_bytes(b"")
     (root / "b" / "page.jpg").write_bytes(b"<html>")
     return root

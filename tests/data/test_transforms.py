@@ -127,8 +127,8 @@ def test_normalization_is_float32_arithmetic_for_bytes_and_for_floats(order, sca
     image = noise(9, 6)
     factor = np.float32({None: 1 / 255, "1.0/255.0": 1 / 255}.get(scale, scale))
     center = np.array(mean or [0.485, 0.456, 0.406], np.float32)
-    spread = np.array(std or [0.229, 0.224, 0.225], np.float32)
-    expected = (image.astype(np.float32) * factor - center) / spread
+    deviation = np.array(std or [0.229, 0.224, 0.225], np.float32)
+    expected = (image.astype(np.float32) * factor - center) / deviation
     compose = Compose([NormalizeImage(scale=scale, mean=mean, std=std, order=order)])
     for source in (image, image.astype(np.float32)):
         before = source.copy()
@@ -167,8 +167,8 @@ def test_compose_detects_channels_first():
     assert Compose([ToCHWImage()])(noise(4, 5)).shape == (3, 4, 5)
 
 
-def places(height, width):
-    """An image whose pixels say where they are."""
+def coordinates(height, width):
+    """An image whose pixels are their coordinates."""
     y, x = np.mgrid[:height, :width]
     return np.stack([y, x, np.zeros_like(x)], axis=2).astype(np.uint8)
 
@@ -185,7 +185,7 @@ def drawn_boxes(height, width, count, **options):
     crop.resizes = [note]
     random = np.random.default_rng(0)
     for _ in range(count):
-        crop(places(height, width), random)
+        crop(coordinates(height, width), random)
     return np.array(boxes, float).T
 
 

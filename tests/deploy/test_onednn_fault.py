@@ -9,7 +9,7 @@ import pytest
 
 import ppzoo
 from ppzoo.deploy import PaddleEngine, export, open_export
-from ppzoo.deploy.paddle_engine import InferenceProgram, _log_disabled_onednn
+from ppzoo.deploy.paddle_engine import InferenceProgram, log_disabled_onednn
 from ppzoo.errors import DataError, PpzooError
 
 SETTINGS = {
@@ -37,7 +37,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def onednn_log(caplog):
-    _log_disabled_onednn.cache_clear()
+    log_disabled_onednn.cache_clear()
     caplog.set_level(logging.INFO, "ppzoo")
     return lambda: [record.getMessage() for record in caplog.records if "without oneDNN" in record.getMessage()]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import random
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -173,3 +174,19 @@ def feed(name: str, data: bytes) -> None:
 
 def seeds(name: str) -> list[bytes]:
     return [file.read_bytes() for file in sorted((CORPUS / name).iterdir())]
+
+
+def damage(data: bytes, rng: random.Random, count: int) -> bytes:
+    """Change, remove, repeat or replace bytes at random, in `count` places."""
+    changed = bytearray(data)
+    for _ in range(count):
+        start, length = rng.randrange(len(changed) + 1), rng.choice((1, 1, 2, 4, 8, 40))
+        new = (
+            rng.randbytes(length),
+            bytes(length),
+            b"\xff" * length,
+            changed[: rng.randrange(len(changed) + 1)][-length:],
+            b"",
+        )
+        changed[start : start + rng.choice((0, length))] = rng.choice(new)
+    return bytes(changed)

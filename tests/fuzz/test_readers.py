@@ -29,23 +29,7 @@ def test_random_bytes(name, data):
 @given(seed=st.integers(0, 2**32), damages=st.integers(1, 6))
 def test_damaged_files(name, seed, damages):
     rng = random.Random(seed)
-    readers.feed(name, damaged(rng.choice(readers.seeds(name)), rng, damages))
-
-
-def damaged(data: bytes, rng: random.Random, damages: int) -> bytes:
-    """Change, remove, repeat or replace bytes at random."""
-    changed = bytearray(data)
-    for _ in range(damages):
-        start, length = rng.randrange(len(changed) + 1), rng.choice((1, 1, 2, 4, 8, 40))
-        new = (
-            rng.randbytes(length),
-            bytes(length),
-            b"\xff" * length,
-            changed[: rng.randrange(len(changed) + 1)][-length:],
-            b"",
-        )
-        changed[start : start + rng.choice((0, length))] = rng.choice(new)
-    return bytes(changed)
+    readers.feed(name, readers.damage(rng.choice(readers.seeds(name)), rng, damages))
 
 
 words = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=12)

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 import pytest
 import yaml
-from helpers.pictures import paint
+from helpers.small_runs import OPS, paint_class_folders, small_config, split_config
 
 from ppzoo import builders
 from ppzoo.builders import class_names
@@ -15,74 +15,43 @@ from ppzoo.builders.models import class_count
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams
 
-COLORS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (220, 30, 40), "yellow": (230, 220, 30)}
-NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
-OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE]
 NAMES = ["blue", "green", "red"]
 
 
-def folders(root, names, count=4, seed=0):
-    """One folder of images per class; the color is that of the name in lower case."""
-    for name in names:
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            paint(root / name / f"{number}.png", COLORS.get(name.lower(), (128, 128, 128)), seed=seed + number)
-    return root
-
-
-def section(root, **options):
-    dataset = {"name": "ImageFolder", "image_root": str(root), "transform_ops": OPS, **options}
-    return {"dataset": dataset, "sampler": {"batch_size": 4}}
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workspace(tmp_path_factory):
     """Images of three colors, a configuration without `class_num`, and a finished run of it."""
-    folder = tmp_path_factory.mktemp("place")
-    folders(folder / "train", NAMES, count=8)
-    folders(folder / "val", NAMES, seed=50)
-    config = {
-        "Global": {
-            "device": "cpu",
-            "native": "off",
-            "epochs": 1,
-            "seed": 1,
-            "output_dir": str(folder / "output"),
-            "save_inference_dir": str(folder / "inference"),
-            "image_shape": [3, 32, 32],
-        },
-        "Arch": {"name": "MobileNetV1_x0_25"},
-        "Loss": {"Train": [{"CELoss": None}], "Eval": [{"CELoss": None}]},
-        "Optimizer": {"name": "Momentum", "lr": {"name": "Constant", "learning_rate": 0.0001}},
-        "DataLoader": {"Train": section(folder / "train"), "Eval": section(folder / "val")},
-        "Infer": {"transforms": [*OPS, {"ToCHWImage": None}], "PostProcess": {"name": "Topk", "topk": 1}},
-        "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
-    }
+    folder = tmp_path_factory.mktemp("workspace")
+    paint_class_folders(folder / "train", NAMES)
+    paint_class_folders(folder / "val", NAMES, seed=50, count=4)
+    config = small_config(folder, "MobileNetV1_x0_25")
+    config["DataLoader"] = {"Train": split_config(folder / "train"), "Eval": split_config(folder / "val")}
+    del config["Infer"]["infer_imgs"]
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["train", "-c", str(folder / "config.yaml")]) == 0
     return folder
 
 
 @pytest.fixture
-def run(place):
-    return place / "output" / "MobileNetV1_x0_25"
+def run(workspace):
+    return workspace / "output" / "MobileNetV1_x0_25"
 
 
 @pytest.fixture
-def command(place, run):
+def command(workspace, run):
     """Return a function that runs a command with the weights of the run and overrides."""
 
     def start(task, *overrides, weights=run / "latest"):
         texts = [f"Global.pretrained_model={weights}", *overrides] if weights else overrides
-        return main([task, "-c", str(place / "config.yaml"), *(part for text in texts for part in ("-o", text))])
+        return main([task, "-c", str(workspace / "config.yaml"), *(part for text in texts for part in ("-o", text))])
 
     return start
 
 
-def evaluated(place, folder, weights):
+def evaluated(workspace, folder, weights):
     """Return the label that evaluation assigns to the images of each class folder."""
     overrides = [f"Global.pretrained_model={weights}", f"DataLoader.Eval.dataset.image_root={folder}"]
-    config = class_names.add_classes_of_run(builders.read_config(str(place / "config.yaml"), overrides, "eval"))
+    config = class_names.add_classes_of_run(builders.read_config(str(workspace / "config.yaml"), overrides, "eval"))
     images = builders.build_loader(
         config.DataLoader.Eval,
         class_num=class_count(config.Arch),
@@ -108,9 +77,9 @@ def test_training_writes_class_names(run):
     assert (config["Global"]["class_names"], config["Arch"]["class_num"]) == (NAMES, 3)
 
 
-def test_missing_class_does_not_change_the_labels_of_others(place, run, command, tmp_path, capsys):
-    folders(tmp_path / "val", ["blue", "red"], seed=50)
-    assert evaluated(place, tmp_path / "val", run / "latest") == {"blue": 0, "red": 2}
+def test_missing_class_does_not_change_the_labels_of_others(workspace, run, command, tmp_path, capsys):
+    paint_class_folders(tmp_path / "val", ["blue", "red"], seed=50, count=4)
+    assert evaluated(workspace, tmp_path / "val", run / "latest") == {"blue": 0, "red": 2}
     assert command("eval", eval_root(tmp_path / "val")) == 0
     printed = capsys.readouterr()
     line = "DataLoader.Eval.dataset: no image of 1 of the 3 classes: green"
@@ -128,7 +97,7 @@ def test_missing_class_does_not_change_the_labels_of_others(place, run, command,
     ],
 )
 def test_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
-    folders(tmp_path / "val", names)
+    paint_class_folders(tmp_path / "val", names, count=4)
     for task, options in (("eval", {}), ("train", {"weights": None})):
         overrides = [eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
         assert command(task, *overrides, **options) == 2
@@ -139,20 +108,20 @@ def test_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
         assert not (tmp_path / "out").exists()
 
 
-def test_names_are_compared_in_normalized_unicode(place, command, tmp_path):
+def test_names_are_compared_in_normalized_unicode(workspace, command, tmp_path):
     composed, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
-    folders(tmp_path / "train", [composed, "red"])
-    folders(tmp_path / "val", [apart, "red", "apple"])
+    paint_class_folders(tmp_path / "train", [composed, "red"], count=4)
+    paint_class_folders(tmp_path / "val", [apart, "red", "apple"], count=4)
     shutil.rmtree(tmp_path / "val" / "apple")
     overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
     assert command("train", *overrides, weights=None) == 0
-    found = evaluated(place, tmp_path / "val", tmp_path / "out" / "MobileNetV1_x0_25" / "latest")
+    found = evaluated(workspace, tmp_path / "val", tmp_path / "out" / "MobileNetV1_x0_25" / "latest")
     assert found == {apart: 0, "red": 1}
 
 
 def test_evaluation_in_training_equals_evaluation_afterwards(command, tmp_path):
     """The loss of the evaluation during training is that of evaluating the saved weights."""
-    folders(tmp_path / "val", ["green", "red"], seed=50)
+    paint_class_folders(tmp_path / "val", ["green", "red"], seed=50, count=4)
     assert command("train", eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}", weights=None) == 0
     run = tmp_path / "out" / "MobileNetV1_x0_25"
     config = builders.read_config(str(run / "config.yaml"), [f"Global.pretrained_model={run / 'best_model'}"], "eval")
@@ -161,13 +130,13 @@ def test_evaluation_in_training_equals_evaluation_afterwards(command, tmp_path):
     assert entry["eval"]["loss"] == pytest.approx(found, abs=1e-5)
 
 
-def test_relabeled_list_files_use_their_numbers_as_names(place, command, tmp_path, capsys):
+def test_relabeled_list_files_use_their_numbers_as_names(workspace, command, tmp_path, capsys):
     lines = [f"{name}/{number}.png {label}\n" for label, name in enumerate(NAMES, 1) for number in range(4)]
     (tmp_path / "train.txt").write_text("".join(lines))
     (tmp_path / "val.txt").write_text("".join(line for line in lines if not line.endswith(" 1\n")))
 
     def lists(train, val):
-        options = {"name": "ImageNetDataset", "image_root": str(place / "val"), "transform_ops": OPS}
+        options = {"name": "ImageNetDataset", "image_root": str(workspace / "val"), "transform_ops": OPS}
         files = {"Train": ("train.txt", train), "Eval": ("val.txt", val)}
         sections = {
             split: {**options, "cls_label_path": str(tmp_path / name), "relabel": relabel}
@@ -188,12 +157,12 @@ def test_relabeled_list_files_use_their_numbers_as_names(place, command, tmp_pat
     assert "set DataLoader.Train.dataset.relabel to true" in printed
 
 
-def test_run_without_names_is_evaluated_on_folders_by_label_names(place, run, command, tmp_path, capsys):
-    folders(tmp_path / "val", ["blue", "red"])
+def test_run_without_names_is_evaluated_on_folders_by_label_names(workspace, run, command, tmp_path, capsys):
+    paint_class_folders(tmp_path / "val", ["blue", "red"], count=4)
     shutil.copy(run / "latest.pdparams", tmp_path)
     (tmp_path / "list.txt").write_text("".join(f"{name}/0.png {label}\n" for label, name in enumerate(NAMES)))
     listed = [
-        f"DataLoader.Train.dataset={{name: ImageNetDataset, image_root: {place / 'val'}, cls_label_path:"
+        f"DataLoader.Train.dataset={{name: ImageNetDataset, image_root: {workspace / 'val'}, cls_label_path:"
         f" {tmp_path / 'list.txt'}}}",
         eval_root(tmp_path / "val"),
         "Arch.class_num=3",
@@ -208,10 +177,10 @@ def test_run_without_names_is_evaluated_on_folders_by_label_names(place, run, co
     assert "unknown class 'red'" in capsys.readouterr().err
 
 
-def test_lists_with_label_files_are_matched_by_name(place, command, tmp_path, capsys):
+def test_lists_with_label_files_are_matched_by_name(workspace, command, tmp_path, capsys):
     """Two folders that were split separately number their classes differently."""
     for part, names in (("a", NAMES), ("b", ["blue", "red"]), ("c", ["red", "yellow"])):
-        folders(tmp_path / part, names)
+        paint_class_folders(tmp_path / part, names, count=4)
         assert main(["data", "split", str(tmp_path / part), "--val", "0.5"]) == 0
 
     def lists(train, val):
@@ -258,23 +227,23 @@ def test_label_names_in_another_order_are_refused(command, capsys, tmp_path):
     assert command("export", "Infer.PostProcess.label_list=[Blau, Gr\u00fcn, Rot]") == 0
 
 
-def test_training_uses_the_order_of_class_names(place, command, tmp_path, capsys):
+def test_training_uses_the_order_of_class_names(workspace, command, tmp_path, capsys):
     out = f"Global.output_dir={tmp_path}"
     stated = "Global.class_names=[red, yellow, green, blue]"
     assert command("train", stated, out, weights=None) == 0
     assert "DataLoader.Train.dataset: no image of 1 of the 4 classes: yellow" in capsys.readouterr().err
     weights = tmp_path / "MobileNetV1_x0_25" / "latest"
     assert (weights.parent / "labels.txt").read_text() == "0 red\n1 yellow\n2 green\n3 blue\n"
-    assert evaluated(place, place / "val", weights) == {"red": 0, "green": 2, "blue": 3}
+    assert evaluated(workspace, workspace / "val", weights) == {"red": 0, "green": 2, "blue": 3}
     assert command("train", "Global.class_names=[red, green]", out, weights=None) == 2
     assert "unknown class 'blue'; the network was trained on red, green: add it to Global.class_names" in (
         capsys.readouterr().err
     )
 
 
-def test_fine_tuning_keeps_the_classes_of_the_head(place, run, command, tmp_path, capsys):
-    folders(tmp_path / "part", ["blue", "red"])
-    folders(tmp_path / "other", ["blue", "red", "yellow"])
+def test_fine_tuning_keeps_the_classes_of_the_head(workspace, run, command, tmp_path, capsys):
+    paint_class_folders(tmp_path / "part", ["blue", "red"], count=4)
+    paint_class_folders(tmp_path / "other", ["blue", "red", "yellow"], count=4)
     head = read_pdparams(run / "latest.pdparams")
     head = {key: value for key, value in head.items() if key.startswith("fc.")}
     common = ["Arch.class_num=3", f"Global.output_dir={tmp_path / 'out'}", "Optimizer.lr.learning_rate=0.0000001"]
@@ -294,7 +263,7 @@ def test_fine_tuning_keeps_the_classes_of_the_head(place, run, command, tmp_path
 
 
 def test_run_is_not_resumed_with_other_classes(run, command, tmp_path, capsys):
-    folders(tmp_path / "train", ["blue", "green", "yellow"], count=8)
+    paint_class_folders(tmp_path / "train", ["blue", "green", "yellow"])
     overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "train"), f"Global.checkpoints={run / 'latest'}"]
     assert command("train", *overrides, f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2", weights=None) == 2
     printed = capsys.readouterr().err
@@ -303,7 +272,7 @@ def test_run_is_not_resumed_with_other_classes(run, command, tmp_path, capsys):
 
 
 def test_single_class_is_refused(command, tmp_path, capsys):
-    folders(tmp_path / "train" / "colors", ["blue", "red"])
+    paint_class_folders(tmp_path / "train" / "colors", ["blue", "red"], count=4)
     out = f"Global.output_dir={tmp_path / 'out'}"
     for overrides in ([], ["Arch.class_num=3"]):
         assert command("train", train_root(tmp_path / "train"), out, *overrides, weights=None) == 2
@@ -315,11 +284,11 @@ def test_single_class_is_refused(command, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_data_check_reports_classes_and_skipped_files(place, tmp_path, capsys):
-    folders(tmp_path / "val", ["blue", "zebra"])
+def test_data_check_reports_classes_and_skipped_files(workspace, tmp_path, capsys):
+    paint_class_folders(tmp_path / "val", ["blue", "zebra"], count=4)
     (tmp_path / "val" / "blue" / "photo.heic").write_bytes(b"x")
     (tmp_path / "val" / "blue" / "readme").write_bytes(b"x")
-    assert main(["data", "check", str(place / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
-    said = capsys.readouterr().out
-    assert "DataLoader.Eval: unknown class 'zebra'" in said
-    assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in said
+    assert main(["data", "check", str(workspace / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
+    printed = capsys.readouterr().out
+    assert "DataLoader.Eval: unknown class 'zebra'" in printed
+    assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in printed

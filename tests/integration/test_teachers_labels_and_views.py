@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.pictures import COLORS, paint
+from helpers.small_runs import NORMALIZE, paint_class_folders, small_config, split_config
 from PIL import Image
 
 import ppzoo
@@ -18,7 +19,6 @@ from ppzoo.cli import main
 from ppzoo.weights import read_pdparams, read_state
 
 DECODE = {"DecodeImage": {"to_rgb": True, "channel_first": False}}
-NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
 CROPPED = [DECODE, {"ResizeImage": {"resize_short": 36}}, {"CropImage": {"size": 32}}, NORMALIZE]
 PAIR = [["Student", "Teacher"]]
 
@@ -27,10 +27,7 @@ PAIR = [["Student", "Teacher"]]
 def workspace(tmp_path_factory):
     """Images of three colors in class folders, images of one to three with a list, and a configuration."""
     folder = tmp_path_factory.mktemp("workspace")
-    for name, color in COLORS.items():
-        (folder / "images" / name).mkdir(parents=True)
-        for number in range(8):
-            paint(folder / "images" / name / f"{number}.png", color, seed=number)
+    images = paint_class_folders(folder / "images")
     (folder / "mixed").mkdir()
     lines = []
     for number in range(1, 8):
@@ -42,35 +39,15 @@ def workspace(tmp_path_factory):
             lines.append(f"{name}\t{','.join(map(str, flags))}\n")
     (folder / "mixed.txt").write_text("".join(lines))
 
-    def split(ops, **sampler):
-        dataset = {"name": "ImageFolder", "image_root": str(folder / "images"), "transform_ops": ops}
-        return {"dataset": dataset, "sampler": {"name": "DistributedBatchSampler", "drop_last": False, **sampler}}
-
-    config = {
-        "Global": {
-            "device": "cpu",
-            "native": "off",
-            "epochs": 3,
-            "seed": 1,
-            "output_dir": str(folder / "output"),
-            "save_inference_dir": str(folder / "inference"),
-            "image_shape": [3, 32, 32],
-        },
-        "Arch": {"name": "LeNet"},
-        "Loss": {"Train": [{"CELoss": None}], "Eval": [{"CELoss": None}]},
-        "Optimizer": {"name": "Momentum", "lr": {"name": "Constant", "learning_rate": 0.02}},
-        "DataLoader": {
-            "Train": split([DECODE, {"ResizeImage": {"size": 32}}, NORMALIZE], batch_size=8, shuffle=True),
-            "Eval": split(CROPPED, batch_size=5, shuffle=False),
-        },
-        "Infer": {
-            "infer_imgs": str(folder / "images"),
-            "batch_size": 5,
-            "transforms": [*CROPPED, {"ToCHWImage": None}],
-            "PostProcess": {"name": "Topk", "topk": 2},
-        },
-        "Metric": {"Train": [{"TopkAcc": {"topk": [1]}}], "Eval": [{"TopkAcc": {"topk": [1]}}]},
+    config = small_config(folder, "LeNet", ops=CROPPED, topk=2)
+    config["Global"]["epochs"] = 3
+    config["Optimizer"]["lr"]["learning_rate"] = 0.02
+    config["DataLoader"] = {
+        "Train": split_config(images, [DECODE, {"ResizeImage": {"size": 32}}, NORMALIZE], batch_size=8, shuffle=True),
+        "Eval": split_config(images, CROPPED, batch_size=5, shuffle=False),
     }
+    config["Infer"]["batch_size"] = 5
+    config["Metric"]["Train"] = [{"TopkAcc": {"topk": [1]}}]
     write(folder / "plain.yaml", config)
     distillation = {
         **config,

@@ -219,11 +219,11 @@ def test_distillation_with_ground_truth_sums_over_the_networks():
 
 def test_losses_add_up_with_their_weights():
     combined = CombinedLoss([(loss("CELoss"), 2.0), (loss("PolyLoss"), 0.5), (loss("CELoss", epsilon=0.1), 1.0)])
-    answer = {key: float(share) for key, share in combined(logits(), label()).items()}
-    assert list(answer) == ["CELoss", "PolyLoss", "CELoss_2", "loss"]
+    result = {key: float(share) for key, share in combined(logits(), label()).items()}
+    assert list(result) == ["CELoss", "PolyLoss", "CELoss_2", "loss"]
     expected = 2 * value("CELoss") + 0.5 * value("PolyLoss") + value("CELoss", epsilon=0.1)
-    assert answer["loss"] == pytest.approx(expected, rel=1e-6)
-    assert answer["CELoss"] == pytest.approx(2 * value("CELoss"), rel=1e-6)
+    assert result["loss"] == pytest.approx(expected, rel=1e-6)
+    assert result["CELoss"] == pytest.approx(2 * value("CELoss"), rel=1e-6)
 
 
 def test_a_single_loss_is_weighted():

@@ -78,7 +78,7 @@ def test_efficientnet_lite_pads_like_tensorflow(size):
     np.testing.assert_allclose(stem(x).numpy(), tensorflow_convolution(x, stem, 2).numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_drop_connect_grows_with_depth_and_drops_whole_images():
+def test_drop_connect_grows_with_depth_and_drops_complete_images():
     network = MODELS["EfficientNetB0"].build(drop_connect_rate=0.8)
     drops = [block.drop_connect for block in network._ef.sublayers() if isinstance(block, efficientnet.MbConvBlock)]
     assert [drop.p for drop in drops] == pytest.approx([0.8 * number / 16 for number in range(16)])

@@ -48,11 +48,11 @@ def test_outputs_and_running_statistics_match_paddleclas(name):
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_initial_weights_have_the_spread_of_paddleclas(name):
-    spreads = reference.read_npz("init.npz")
+def test_initial_weights_have_the_mean_and_deviation_of_paddleclas(name):
+    statistics = reference.read_npz("init.npz")
     paddle.seed(0)
     state = MODELS[name].build().state_dict()
-    for key, (mean, std) in zip(spreads[f"{name}/keys"].tolist(), spreads[f"{name}/mean_std"], strict=True):
+    for key, (mean, std) in zip(statistics[f"{name}/keys"].tolist(), statistics[f"{name}/mean_std"], strict=True):
         value = state[key].numpy()
         assert value.std() == pytest.approx(float(std), rel=0.1), key
         assert value.mean() == pytest.approx(float(mean), abs=0.1 * float(std)), key

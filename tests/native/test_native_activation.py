@@ -104,16 +104,16 @@ def test_unsupported_onednn_is_an_error(nothing_loaded, monkeypatch):
 
 
 def test_key_depends_on_the_sources_and_the_processor(monkeypatch, tmp_path):
-    compiler = compilation._compiler()
-    key = compilation._key(compiler)
-    assert compilation._key(compiler) == key
+    compiler = compilation.find_compiler()
+    key = compilation.library_key(compiler)
+    assert compilation.library_key(compiler) == key
     monkeypatch.setattr(compilation, "instruction_sets", lambda: "flags: avx2")
-    assert compilation._key(compiler) != key
+    assert compilation.library_key(compiler) != key
     monkeypatch.undo()
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "gemm.cc").write_text("int unused;")
     monkeypatch.setattr(compilation, "SOURCES", tmp_path)
-    assert compilation._key(compiler) != key
+    assert compilation.library_key(compiler) != key
 
 
 def test_settings_of_the_user_are_kept():

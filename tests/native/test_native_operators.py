@@ -393,8 +393,8 @@ def test_update_ema_is_bit_identical_to_paddlepaddle():
     values = [paddle.randn(average.shape) for average in averages]
     expected = [average * 0.99 + value * (1 - 0.99) for average, value in zip(averages, values, strict=True)]
     operators.update_ema(averages, values, keep=0.99, take=1 - 0.99)
-    for found, wanted in zip(averages, expected, strict=True):
-        np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+    for found, expected_average in zip(averages, expected, strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected_average.numpy())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

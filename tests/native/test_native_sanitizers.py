@@ -34,7 +34,7 @@ def compile_all(sources: list[Path], options: list[str], folder: Path) -> list[s
 
     def compile_one(source: Path) -> str:
         target = str(folder / f"{source.stem}.o")
-        command = [compilation._compiler(), *compilation.compile_options(source), *options, "-c", str(source)]
+        command = [compilation.find_compiler(), *compilation.compile_options(source), *options, "-c", str(source)]
         done = subprocess.run([*command, "-o", target], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return target
@@ -45,12 +45,12 @@ def compile_all(sources: list[Path], options: list[str], folder: Path) -> list[s
 
 def build(folder: Path) -> Path:
     """Compile the kernels, which do not depend on PaddlePaddle, with the driver."""
-    libraries = [str(path) for path in compilation._paddle_libraries()[1:3]]
+    libraries = [str(path) for path in compilation.paddle_libraries()[1:3]]
     kernels = [path for path in compilation.source_files() if path.parent.name == compilation.KERNELS]
     objects = compile_all([DRIVER, *kernels], SANITIZERS, folder)
     program = folder / "driver"
     rpath = f"-Wl,-rpath,{Path(libraries[0]).parent}"
-    command = [compilation._compiler(), SANITIZERS[2], *objects, "-o", str(program), *libraries, rpath]
+    command = [compilation.find_compiler(), SANITIZERS[2], *objects, "-o", str(program), *libraries, rpath]
     subprocess.run(command, check=True)
     return program
 

@@ -22,18 +22,18 @@ def schedule(config, epochs=EPOCHS, steps=STEPS):
 
 
 def rates(schedule, steps=EPOCHS * STEPS):
-    answer = []
+    rates_of_steps = []
     for _ in range(steps):
-        answer.append(schedule())
+        rates_of_steps.append(schedule())
         schedule.step()
-    return answer
+    return rates_of_steps
 
 
 @pytest.mark.parametrize("case", reference.read_json("lr_schedules.json"), ids=lambda case: case["config"]["name"])
 def test_rates_equal_paddleclas(case):
     ours = schedule(case["config"], case["epochs"], case["steps_per_epoch"])
     for expected in case["lr"]:
-        # The measurement asked get_lr(), as PaddleClas's log does, not the rate in force.
+        # The measurement called get_lr(), as PaddleClas's log does, not the rate in force.
         assert ours.get_lr() == pytest.approx(expected, rel=1e-9)
         ours.step()
 
@@ -41,7 +41,7 @@ def test_rates_equal_paddleclas(case):
 # What PaddleClas builds from PaddlePaddle's own schedulers, for configurations that were not measured.
 EQUIVALENT = {
     "cosine": (COSINE, None, lr.CosineAnnealingDecay(0.2, EPOCHS * STEPS, 0.01)),
-    "cosine by whole warm-up": (
+    "cosine by complete warm-up": (
         {**COSINE, "warmup_epoch": 2, "warmup_start_lr": 0.05},
         (14, 0.05, 0.2),
         lr.CosineAnnealingDecay(0.2, 4 * STEPS, 0.01),
@@ -146,20 +146,20 @@ def test_all_schedules_are_tested():
 @pytest.mark.parametrize("stop", [1, 4, 11, 25])
 def test_a_resumed_schedule_continues_as_without_a_stop(config, stop):
     def run(schedule, steps):
-        answer = []
+        rates_of_steps = []
         for step in steps:
-            answer.append(schedule())
+            rates_of_steps.append(schedule())
             schedule.step()
             if config["name"] == "ReduceOnPlateau" and step % STEPS == STEPS - 1:
                 schedule.observe(1.0 + (step // STEPS) % 2)
-        return answer
+        return rates_of_steps
 
-    whole = run(schedule(config), range(EPOCHS * STEPS))
+    undisturbed = run(schedule(config), range(EPOCHS * STEPS))
     stopped = schedule(config)
     run(stopped, range(stop))
     resumed = schedule(config)
     resumed.set_state_dict(json.loads(json.dumps(stopped.state_dict())))
-    assert run(resumed, range(stop, EPOCHS * STEPS)) == whole[stop:]
+    assert run(resumed, range(stop, EPOCHS * STEPS)) == undisturbed[stop:]
 
 
 CHANGES = [
@@ -213,8 +213,8 @@ def test_cosine_extended_from_four_to_eight_epochs_resumes_at_half_the_rate():
 def test_a_plateau_restores_the_number_of_reductions_not_the_rate():
     options = {"name": "ReduceOnPlateau", "patience": 0, "factor": 0.5}
     stopped = schedule({**options, "learning_rate": 0.1})
-    for figure in (1.0, 1.0, 1.0):
-        stopped.observe(figure)
+    for loss in (1.0, 1.0, 1.0):
+        stopped.observe(loss)
     assert stopped() == 0.1 * 0.5 * 0.5
 
     def resumed(**changes):
@@ -244,8 +244,8 @@ def test_by_epoch_changes_the_rate_at_the_ends_of_epochs_only():
 
 
 def test_last_epoch_starts_later():
-    whole = rates(schedule(COSINE))
-    assert rates(schedule({**COSINE, "last_epoch": 4}), 20) == pytest.approx(whole[5:25])
+    undisturbed = rates(schedule(COSINE))
+    assert rates(schedule({**COSINE, "last_epoch": 4}), 20) == pytest.approx(undisturbed[5:25])
     by_epoch = {**PIECEWISE, "by_epoch": True}
     assert rates(schedule({**by_epoch, "last_epoch": 1}), 28) == rates(schedule(by_epoch))[14:]
 
@@ -263,11 +263,11 @@ def test_plateau_equals_paddlepaddles(mode, threshold_mode):
     options = {"mode": mode, "threshold_mode": threshold_mode, "patience": 1, "threshold": 0.05, "cooldown": 1}
     ours = schedule({"name": "ReduceOnPlateau", "learning_rate": 0.1, "factor": 0.3, "min_lr": 0.002, **options})
     theirs = lr.ReduceOnPlateau(0.1, factor=0.3, min_lr=0.002, **options)
-    figures = [1.0, 0.99, 1.2, 0.5, 0.51, 0.52, 0.5, 0.49, 0.48, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.6]
+    losses = [1.0, 0.99, 1.2, 0.5, 0.51, 0.52, 0.5, 0.49, 0.48, 0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.6]
     seen = set()
-    for figure in figures:
-        ours.observe(figure)
-        theirs.step(figure)
+    for loss in losses:
+        ours.observe(loss)
+        theirs.step(loss)
         ours.step()
         assert ours() == theirs()
         seen.add(ours())
@@ -276,8 +276,8 @@ def test_plateau_equals_paddlepaddles(mode, threshold_mode):
 
 def test_plateau_ignores_evaluations_during_the_warm_up():
     ours = schedule({"name": "ReduceOnPlateau", "learning_rate": 0.1, "patience": 0, "warmup_epoch": 1})
-    for figure in (1.0, 2.0, 3.0):
-        ours.observe(figure)
+    for loss in (1.0, 2.0, 3.0):
+        ours.observe(loss)
     rates(ours, STEPS)
     assert ours() == 0.1
 

@@ -166,11 +166,11 @@ def test_several_files_are_merged(tmp_path):
 
 
 def test_scalars_survive_a_kill_at_any_byte(tmp_path):
-    whole = write_scalars(tmp_path / "whole", 0, 4, 1.0).read_bytes()
-    for size in range(0, len(whole), 7):
+    complete = write_scalars(tmp_path / "whole", 0, 4, 1.0).read_bytes()
+    for size in range(0, len(complete), 7):
         folder = tmp_path / f"vdl{size}"
         folder.mkdir()
-        (folder / "vdlrecords.0000000001.log").write_bytes(whole[:size])
+        (folder / "vdlrecords.0000000001.log").write_bytes(complete[:size])
         (folder / ".continued.abcdefgh.tmp").write_bytes(b"left by a kill")
         write_scalars(folder, 0, 4, 2.0)
         assert curve(folder, "step/loss") == [(n, 2.0) for n in range(4)]

@@ -10,8 +10,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from runs import arguments, make_workspace, run
 
 MAX_GROWTH = 1.01

@@ -19,8 +19,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 from runs import arguments, differences, make_workspace, output_of, run, signal_name, start, wait
 
 OPERATIONS = ("replace", "link", "unlink", "fsync", "rename")
@@ -138,7 +136,7 @@ def kill_run(
     return died, checkpoints.lost() + differences(output_of(folder, "reference"), output_of(folder, name))
 
 
-def measure_whole(config: Path) -> dict:
+def measure_undisturbed(config: Path) -> dict:
     """Make an undisturbed run; return its file operations, its seconds, and `start`, those before the first step."""
     folder, began = config.parent, time.time()
     file = folder / "operations"
@@ -152,7 +150,7 @@ def measure_whole(config: Path) -> dict:
 def kill_repeatedly(folder: Path, count: int, signals: tuple[signal.Signals, ...], seed: int = 0):
     """Kill runs `count` times; return the numbers of exits by signal, and all problems."""
     config, chance = make_workspace(folder), random.Random(seed)
-    reference = measure_whole(config)
+    reference = measure_undisturbed(config)
     died, wrong, number = Counter(), [], 0
     while sum(died.values()) < count:
         number += 1

@@ -52,7 +52,7 @@ def web_page(file):
 
 
 def bomb(file):
-    """The header claims 20,000 x 20,000 pixels."""
+    """The header has a size of 20,000 x 20,000 pixels."""
     file.write_bytes(png(20_000, 20_000, b"\0" * 60_001))
 
 

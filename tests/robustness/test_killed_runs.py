@@ -27,6 +27,6 @@ def test_long_runs_do_not_leak():
 
 @pytest.mark.slow
 def test_malicious_weight_files_do_no_harm():
-    command = [sys.executable, str(FOLDER / "hostile_weights.py"), "60"]
+    command = [sys.executable, str(FOLDER.parent / "fuzz" / "hostile_weights.py"), "60"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -8,7 +8,7 @@ import paddle
 import pytest
 import yaml
 from helpers.needs import needs_engine
-from helpers.pictures import COLORS, paint
+from helpers.small_runs import paint_class_folders, small_config, split_config
 from helpers.toy import Batches, Network, make_state, make_trainer
 from PIL import Image
 
@@ -30,33 +30,10 @@ OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"NormalizeImage": {"
 def workspace(tmp_path_factory):
     """Images, a configuration and the weights of a short run of it."""
     folder = tmp_path_factory.mktemp("workspace")
-    for name, color in COLORS.items():
-        (folder / "images" / name).mkdir(parents=True)
-        for number in range(4):
-            paint(folder / "images" / name / f"{number}.png", color, seed=number)
-    data = {
-        "dataset": {"name": "ImageFolder", "image_root": str(folder / "images"), "transform_ops": OPS},
-        "sampler": {"batch_size": 6},
-    }
-    config = {
-        "Global": {
-            "device": "cpu",
-            "epochs": 1,
-            "output_dir": str(folder / "output"),
-            "save_inference_dir": str(folder / "inference"),
-            "image_shape": [3, 32, 32],
-        },
-        "Arch": {"name": "MobileNetV1_x0_25"},
-        "Loss": {"Train": [{"CELoss": None}], "Eval": [{"CELoss": None}]},
-        "Optimizer": {"name": "Momentum", "lr": {"name": "Constant", "learning_rate": 0.0001}},
-        "DataLoader": {"Train": data, "Eval": data},
-        "Infer": {
-            "infer_imgs": str(folder / "images"),
-            "transforms": [*OPS, {"ToCHWImage": None}],
-            "PostProcess": {"name": "Topk", "topk": 1},
-        },
-        "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
-    }
+    images = paint_class_folders(folder / "images", count=4)
+    config = small_config(folder, "MobileNetV1_x0_25", ops=OPS)
+    config["Global"]["native"] = "auto"
+    config["DataLoader"] = {split: split_config(images, OPS, batch_size=6) for split in ("Train", "Eval")}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["train", "-c", str(folder / "config.yaml")]) == 0
     return folder

@@ -1,9 +1,9 @@
 """Sets of files that are replaced atomically: after a kill at any moment either the old or the new set is complete.
 
 The files of `PREFIX` are first written as `PREFIX.new.*` (staged), followed by a manifest of their sizes and SHA-256.
-The staged manifest commits the new set: until it exists, the old set is valid; afterwards the new one is, and
-the next run in the folder completes the renaming of its files. `SavedFiles` reads the valid set without moving or
-removing anything.
+The staged manifest commits the new set: before it exists, the old set is valid; afterwards the new set is. If a run is
+killed while it renames the files, the next run in the folder completes the renaming. `SavedFiles` reads the valid set
+without moving or removing anything.
 
 File names are strings here: pathlib interns every part of every path, and the `epoch_N` of a long run would accumulate.
 """

@@ -94,7 +94,7 @@ class CheckpointSaver(Callback):
         self._save()
 
     def close(self) -> None:
-        """Let other runs write into the folder."""
+        """Unlock the folder for other runs."""
         unlock(self.folder)
 
     def _save(self) -> None:
@@ -121,7 +121,11 @@ class CheckpointSaver(Callback):
         for number in numbers[: -self.keep]:
             prefix = self.folder / f"epoch_{number}"
             with report_write_errors(prefix):
-                for suffix in (*REQUIRED_SUFFIXES, EMA_WEIGHTS, MANIFEST):  # the manifest last: it is searched for
+                for suffix in (
+                    *REQUIRED_SUFFIXES,
+                    EMA_WEIGHTS,
+                    MANIFEST,
+                ):  # the manifest last: checkpoints are found by it
                     remove_if_exists(f"{prefix}{suffix}")
 
 
@@ -146,7 +150,7 @@ def save_ema_weights(state: TrainState, source: Path, target: Path) -> None:
     """Copy the checkpoint `source` of `state` to `target`, with averaged and trained weights exchanged.
 
     Raises:
-        CheckpointError: as `copy_checkpoint`.
+        CheckpointError: as for `copy_checkpoint`.
     """
     staged = staged_prefix(target)
     with report_write_errors(target):
@@ -221,7 +225,7 @@ def _log_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) 
 
 
 def _restore_weights(state: TrainState, prefix: Path, averages: str | None, trained: str) -> None:
-    """Load the trained weights and, for a run with EMA, the averages, which are the trained weights if missing."""
+    """Load the trained weights and, for a run with EMA, the averages (by default, the trained weights)."""
     if state.ema is not None and averages is not None:
         load_weights(state.model, averages, head="strict")
         state.ema.copy_from(state.model)

@@ -9,7 +9,7 @@ MAX_SHOWN_DIFFERENCES = 8
 
 
 def describe_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> str:
-    """Return such as 'Global.epochs 4 -> 8, EMA.decay unset -> 0.99', or "" without differences; null means unset."""
+    """Return "Global.epochs 4 -> 8, EMA.decay unset -> 0.99", or "" without differences; null means unset."""
     before, after = dict(_flatten(saved)), dict(_flatten(current))
     differences = [
         f"{path} {_format(before.get(path))} -> {_format(after.get(path))}"
@@ -22,7 +22,7 @@ def describe_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -
 
 
 def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value but null with its key path."""
+    """Yield the key path and value of every value that is not null."""
     if isinstance(value, Mapping | list):
         for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _flatten(item, f"{path}.{key}" if path else str(key))

@@ -1,8 +1,8 @@
-"""Checkpoints written by PaddleClas: how they differ from ppzoo's, and their progress in ppzoo's form.
+"""Convert the training progress in PaddleClas's checkpoints to ppzoo's format.
 
-They have no "identity". `.pdstates` holds the finished epochs and the metric of the last evaluation, which need not be
-the best; the best one is in `best_model.pdstates`. The schedules count steps, or epochs with `by_epoch`. With averaged
-weights, `.pdparams` holds the averages and `.pdema` the trained weights.
+PaddleClas's checkpoints have no "identity". `.pdstates` holds the finished epochs and the metric of the last
+evaluation, which need not be the best; the best one is in `best_model.pdstates`. The schedules count steps, or epochs
+with `by_epoch`. With averaged weights, `.pdparams` holds the averages and `.pdema` the trained weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Validation of checkpoints, which can come from anywhere, before their content is used."""
+"""Validate the content of checkpoints, which is untrusted, before it is used."""
 
 from __future__ import annotations
 

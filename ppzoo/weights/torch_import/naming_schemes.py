@@ -47,7 +47,7 @@ class NamingScheme:
     note: str = ""
 
     def covers(self, architecture: str) -> bool:
-        """Whether one of our architectures belongs to the family."""
+        """Whether one of ppzoo's architectures belongs to the family."""
         return re.fullmatch(self.architectures, architecture) is not None
 
     def matches(self, entries: Collection[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Convert the arrays of a PyTorch network to those of our network.
+"""Convert the arrays of a PyTorch network to those of ppzoo's network.
 
 Our network then has the same outputs in evaluation, up to rounding:
 

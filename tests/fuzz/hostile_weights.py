@@ -1,4 +1,4 @@
-"""Malicious weight files: `python tests/robustness/hostile_weights.py [COUNT]` reads COUNT files of each format.
+"""Malicious weight files: `python tests/fuzz/hostile_weights.py [COUNT]` reads COUNT files of each format.
 
 Most are valid files with random damage; the others try to run code, or to allocate memory or consume time without
 bounds. Each is read in a separate process that can allocate 1 GiB. The result must be its arrays, or a WeightsError of
@@ -23,14 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from readers import READERS, damage, seeds
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fuzz")]
-
-from readers import READERS, seeds  # noqa: E402
-from test_readers_endure import damaged  # noqa: E402
-
-from ppzoo.errors import WeightsError  # noqa: E402
-from ppzoo.weights import read  # noqa: E402
+from ppzoo.errors import WeightsError
+from ppzoo.weights import read
 
 GIB = 1 << 30
 SECONDS = 5.0
@@ -181,7 +177,7 @@ def hostile_files(kind: str, count: int) -> Iterator[bytes]:
         number += 1
     chance, reference = random.Random(kind), valid_files(kind)
     for _ in range(number, count):
-        yield damaged(chance.choice(reference), chance, chance.randint(1, 8))
+        yield damage(chance.choice(reference), chance, chance.randint(1, 8))
 
 
 def read_in_bounds(kind: str, data: bytes, folder: Path) -> tuple[str, float]:
@@ -192,8 +188,8 @@ def read_in_bounds(kind: str, data: bytes, folder: Path) -> tuple[str, float]:
     child = os.fork()
     if not child:
         os.chdir(folder)
-        claimed = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (claimed + GIB, claimed + GIB))
+        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + GIB, in_use + GIB))
         status = 9
         try:
             if kind == "inference":

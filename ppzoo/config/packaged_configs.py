@@ -14,25 +14,25 @@ from pathlib import Path, PurePath
 from ppzoo.files import expand_user, is_url, local_path
 
 FOLDER = Path(__file__).parent.parent / "configs"
-LINK = "configs"  # the link to FOLDER in a clone, which Windows may check out as a text file
+LINK = "configs"  # the link to FOLDER in a clone, which can be a text file on Windows
 BASES = "_base_"
 SUFFIX = ".yaml"
 
 
 def config_names(*, bases: bool = False) -> list[str]:
-    """Names of the configurations in the package, sorted; `bases`: those of the files in `_base_` folders instead."""
+    """Return the names of the configurations in the package, sorted; `bases`: only those in `_base_` folders."""
     names = (file.relative_to(FOLDER).with_suffix("").as_posix() for file in FOLDER.rglob(f"*{SUFFIX}"))
     return sorted(name for name in names if (BASES in name.split("/")) == bases)
 
 
 def find_config(source: str | os.PathLike[str]) -> Path:
-    """Return the file of `source`, a path or a name; a path where no such file exists if it is neither.
+    """Return the file of `source`, a path or a name; if there is neither, return `source` as a path.
 
     Raises:
         ConfigError: it is a URL.
     """
     path = local_path(source, "the configuration file")
-    return path if os.path.isfile(path) else packaged(source) or path
+    return path if os.path.isfile(path) else find_packaged(source) or path
 
 
 def find_base(source: str, path: Path) -> Path:
@@ -41,10 +41,10 @@ def find_base(source: str, path: Path) -> Path:
     Where there is neither, the path relative to the folder is returned.
     """
     relative = path.parent / expand_user(source)
-    return relative if os.path.isfile(relative) else packaged(source) or relative
+    return relative if os.path.isfile(relative) else find_packaged(source) or relative
 
 
-def packaged(source: str | os.PathLike[str]) -> Path | None:
+def find_packaged(source: str | os.PathLike[str]) -> Path | None:
     """Return the file of a name, or of a path that begins with `configs/`; None if the package has no such file."""
     name = PurePath(source)
     if name.is_absolute() or ".." in name.parts or is_url(source) or "\0" in str(source):
@@ -63,7 +63,7 @@ def nearest_name(path: Path) -> str | None:
     return names[near[0]] if near else None
 
 
-def description(file: Path) -> str:
+def read_description(file: Path) -> str:
     """Return the first sentence of the comment that a configuration begins with, its command skipped; '' if none."""
     lines: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
