@@ -27,7 +27,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "fuzz")]
 
 from readers import READERS, seeds  # noqa: E402
-from test_readers_endure import damaged  # noqa: E402
+from test_readers import damaged  # noqa: E402
 
 from ppzoo.errors import WeightsError  # noqa: E402
 from ppzoo.weights import read  # noqa: E402
