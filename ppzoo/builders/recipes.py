@@ -1,7 +1,7 @@
 """The configuration for an architecture and a folder of images: `ppzoo train --arch NAME --data FOLDER`.
 
-It is `configs/_base_/photos.yaml` with the data, the image size of the architecture, and a batch size, number of epochs
-and learning rate for the number of images. Where the data has no validation part, a stratified split is written as list
+It is `configs/_base_/photos.yaml` with the data, an image size that fits it, and a batch size, number of epochs and
+learning rate for the number of images. Where the data has no validation part, a stratified split is written as list
 files into the output folder.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import statistics
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -18,10 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import paddle
+
 from ppzoo import config as configuration
 from ppzoo import data, models, weights
 from ppzoo.builders.dry_run import read_config
+from ppzoo.builders.models import try_forward
 from ppzoo.config import Config
+from ppzoo.data.transforms.decode import open_image
 from ppzoo.errors import ConfigError, DataError, OutputError, UnknownNameError, WeightsError
 from ppzoo.files import local_path, make_folder, write_atomically
 
@@ -34,21 +39,23 @@ EVAL_LISTS = (data.VAL_LIST, "test_list.txt")
 
 EVAL_SHARE, SPLIT_SEED = 0.2, 0
 REFERENCE_BATCH = 64  # images per step for which the learning rates below are meant
-STEPS_PER_EPOCH = 10  # at least, where the batch size allows it
+MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)
+IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
+MEASURED_IMAGES = 100  # for the median size
 CROP_RATIO = 0.875  # of the resized image's short side, for architectures without official weights
 
 
 class _Schedule(NamedTuple):
-    """How long to train and how fast: `images` are seen in all, within the limits of `epochs`."""
+    """How long to train and how fast: for `steps`, within the limits of `epochs`."""
 
-    images: int
+    steps: int
     epochs: tuple[int, int]
     max_learning_rate: float
 
 
-FINE_TUNING = _Schedule(20_000, (10, 30), 0.02)
-FROM_SCRATCH = _Schedule(60_000, (30, 100), 0.1)
+FINE_TUNING = _Schedule(1_000, (10, 30), 0.01)
+FROM_SCRATCH = _Schedule(3_000, (20, 100), 0.02)
 LOSS_AND_METRIC = {"GoogLeNet": ("GoogLeNetLoss", "GoogLeNetTopkAcc")}  # for its three outputs
 NO_NORM_DIVISOR = 10  # of the learning rate of architectures without batch normalization
 
@@ -60,12 +67,14 @@ class Photos(NamedTuple):
         eval: None where the data has no validation part.
         images: number of training images.
         class_num: number of classes.
+        short_side: median length of the images' short sides, in pixels; None if it is unknown.
     """
 
     train: dict[str, Any]
     eval: dict[str, Any] | None
     images: int
     class_num: int
+    short_side: int | None = None
 
 
 def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: ExitStack) -> Config:
@@ -91,8 +100,28 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     pretrained, other_weights = _weights(config)
     if pretrained is None and not other_weights:
         pretrained = _has_official_weights(arch)
-    recipe = photo_recipe(arch, photos, pretrained=pretrained, fine_tuning=bool(pretrained or other_weights))
-    return read_config(recipe, overrides, "train")
+    recipe = photo_recipe(
+        arch,
+        photos,
+        pretrained=pretrained,
+        fine_tuning=bool(pretrained or other_weights),
+        image_size=_requested_size(config, overrides),
+    )
+    config = read_config(recipe, overrides, "train")
+    _log_image_size(config, photos)
+    return config
+
+
+def _requested_size(config: Config, overrides: Sequence[str]) -> int | None:
+    """Return the image size if an override sets it."""
+    is_set = any(override.startswith("Global.image_shape") for override in overrides)
+    return config.Global.image_shape[1] if is_set else None
+
+
+def _log_image_size(config: Config, photos: Photos) -> None:
+    height, width = config.Global.image_shape[1:]
+    side = f"the images' median short side is {photos.short_side}; " if photos.short_side else ""
+    logger.info("image size: %d x %d pixels (%sGlobal.image_shape overrides it)", height, width, side)
 
 
 def _output_dir(config: Config) -> Path:
@@ -105,21 +134,34 @@ def _weights(config: Config) -> tuple[bool | str | None, str | None]:
 
 
 def photo_recipe(
-    arch: str, photos: Photos, *, pretrained: bool | str | None = None, fine_tuning: bool = False
+    arch: str,
+    photos: Photos,
+    *,
+    pretrained: bool | str | None = None,
+    fine_tuning: bool = False,
+    image_size: int | None = None,
 ) -> dict[str, Any]:
     """Return the configuration, before overrides, that trains `arch` on `photos`.
 
     Args:
         pretrained: `Arch.pretrained`.
         fine_tuning: whether training starts from trained weights: it is then shorter, at a lower learning rate.
+        image_size: side of the images; by default that of the architecture, or, unless official weights are
+            fine-tuned, a smaller size that fits the images.
     """
     variant = models.MODELS[arch]
+    network = variant.build(class_num=2)
     official = variant.weights
-    size = official.img_size if official else variant.image_shape[1]
-    resize = official.resize if official else {"resize_short": round(size / CROP_RATIO)}
+    usual_size = official.img_size if official else variant.image_shape[1]
+    size = image_size or usual_size
+    if pretrained is not True and not image_size and photos.short_side:
+        size = _fitting_size(arch, network, photos.short_side, usual_size)
+    resize = official.resize if official and size == usual_size else {"resize_short": round(size / CROP_RATIO)}
     base = configuration.load(BASE)
     splits, infer = base["DataLoader"], base["Infer"]["transforms"]
     schedule = FINE_TUNING if fine_tuning else FROM_SCRATCH
+    batch_size = _batch_size(photos.images)
+    epochs = round(schedule.steps / (photos.images // batch_size))
     low, high = schedule.epochs
     evaluation = photos.eval or photos.train  # replaced by the split before training
     topk = [1, 5] if photos.class_num > 5 else [1]
@@ -128,7 +170,7 @@ def photo_recipe(
     own = {
         "Global": {
             "device": "auto",
-            "epochs": min(max(round(schedule.images / photos.images), low), high),
+            "epochs": min(max(epochs, low), high),
             "image_shape": [3, size, size],
             "save_inference_dir": f"./inference/{arch}",
         },
@@ -136,7 +178,7 @@ def photo_recipe(
         "DataLoader": {
             "Train": {
                 "dataset": {**photos.train, "transform_ops": _resized(splits["Train"], size, resize)},
-                "sampler": {"batch_size": _batch_size(photos.images)},
+                "sampler": {"batch_size": batch_size},
             },
             "Eval": {"dataset": {**evaluation, "transform_ops": _resized(splits["Eval"], size, resize)}},
         },
@@ -147,7 +189,7 @@ def photo_recipe(
     merged = configuration.merge(base, own)
     merged["Optimizer"]["lr"] = {
         "name": "OneCycleLR",
-        "max_learning_rate": schedule.max_learning_rate / (1 if _has_batch_norm(variant) else NO_NORM_DIVISOR),
+        "max_learning_rate": schedule.max_learning_rate / (1 if _has_batch_norm(network) else NO_NORM_DIVISOR),
         "reference_batch": REFERENCE_BATCH,
     }
     return merged
@@ -159,19 +201,37 @@ def _resized(split: dict[str, Any], size: int, resize: dict[str, Any]) -> list[d
 
 def _resized_ops(ops: list[dict[str, Any]], size: int, resize: dict[str, Any]) -> list[dict[str, Any]]:
     """Return transforms with the sizes of crops and of resized images replaced."""
-    sizes = {"RandCropImage": {"size": size}, "CropImage": {"size": size}, "ResizeImage": resize}
-    return [{name: sizes.get(name, options) for name, options in op.items()} for op in ops]
+    sizes = {"RandCropImage": {"size": size}, "CropImage": {"size": size}}
+    return [
+        {
+            name: resize if name == "ResizeImage" else (options or {}) | sizes.get(name, {})
+            for name, options in op.items()
+        }
+        for op in ops
+    ]
 
 
 def _batch_size(images: int) -> int:
     """Return a power of two that leaves enough steps per epoch; of very few images, their number."""
     low, high = BATCH_SIZES
-    fitting = 1 << max(images // STEPS_PER_EPOCH, 1).bit_length() - 1
+    fitting = 1 << max(images // MIN_STEPS_PER_EPOCH, 1).bit_length() - 1
     return min(max(fitting, low), high, images)
 
 
-def _has_batch_norm(variant: models.Variant) -> bool:
-    return any(name.endswith("._mean") for name in variant.build(class_num=2).state_dict())
+def _fitting_size(arch: str, network: paddle.nn.Layer, short_side: int, usual_size: int) -> int:
+    """Return the smallest image size that is not below `short_side` and that the network can take."""
+    for size in IMAGE_SIZES:
+        if short_side <= size < usual_size:
+            try:
+                try_forward(network, paddle.zeros([1, 3, size, size]), arch)
+            except ConfigError:  # the first linear layer fixes the image size
+                return usual_size
+            return size
+    return usual_size
+
+
+def _has_batch_norm(network: paddle.nn.Layer) -> bool:
+    return any(name.endswith("._mean") for name in network.state_dict())
 
 
 def _has_official_weights(arch: str) -> bool:
@@ -219,7 +279,17 @@ def find_photos(source: str) -> Photos:
     if len(set(dataset.labels.tolist())) < 2:
         raise DataError(f"--data: expected images of two classes or more, got one class in {source}")
     count = len(dataset) if evaluation else len(dataset) - round(EVAL_SHARE * len(dataset))
-    return Photos(train, evaluation, count, len(dataset.classes or []) or int(dataset.labels.max()) + 1)
+    classes = len(dataset.classes or []) or int(dataset.labels.max()) + 1
+    return Photos(train, evaluation, count, classes, _median_short_side(dataset))
+
+
+def _median_short_side(dataset: data.ImageFolder | data.ImageNetDataset) -> int | None:
+    """Return the median length of the short sides of some images; None if none of them can be read."""
+    sides = []
+    for index in range(0, len(dataset), max(len(dataset) // MEASURED_IMAGES, 1)):
+        with suppress(DataError), open_image(dataset[index][0]) as image:
+            sides.append(min(image.size))
+    return round(statistics.median(sides)) if sides else None
 
 
 def _lists(root: Path, train_list: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -54,11 +54,13 @@ def add_commands(commands: Commands) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from ppzoo.models import list_models, table
+    from ppzoo.models import MODELS, list_models, table
 
     if options.summary:
         print(table.layer_summary(options.pattern))
         return
+    if not MODELS.matching(options.pattern):
+        MODELS[options.pattern]  # raises an error with the nearest name
     names = list_models(options.pattern, pretrained=True if options.pretrained else None)
     print(json.dumps(table.build_rows(names)) if options.json else table.format_table(names))
 
@@ -88,19 +90,28 @@ def _get(options: argparse.Namespace) -> None:
 def _verify(options: argparse.Namespace) -> None:
     from ppzoo.weights import cached, fetch, weights_folder
 
-    for name, url in _official(options.pattern):
-        if cached(url):
-            print(f"{name}: SHA-256 as recorded, {fetch(url, weights_folder())}")
+    names_and_urls = [(name, url) for name, url in _official(options.pattern) if cached(url)]
+    for name, url in names_and_urls:
+        print(f"{name}: SHA-256 as recorded, {fetch(url, weights_folder())}")
+    if not names_and_urls:
+        _print_not_cached(options.pattern)
 
 
 def _remove(options: argparse.Namespace) -> None:
     from ppzoo.weights import cached, discard
 
-    for _, url in _official(options.pattern):
-        file = cached(url)
-        if file:
-            discard(file)
-            print(f"removed {file}")
+    files = [file for _, url in _official(options.pattern) if (file := cached(url))]
+    for file in files:
+        discard(file)
+        print(f"removed {file}")
+    if not files:
+        _print_not_cached(options.pattern)
+
+
+def _print_not_cached(pattern: str) -> None:
+    from ppzoo.weights import weights_folder
+
+    print(printable(f"no weights of {pattern!r} are in the cache {weights_folder()}"))
 
 
 def _official(pattern: str) -> list[tuple[str, str]]:

@@ -150,4 +150,5 @@ def _export(options: argparse.Namespace) -> None:
         return
     folder, difference = builders.export_model(config)
     print(printable(f"exported to {folder} (max. absolute difference from the network: {difference:.1e})"))
+    print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER")
     print_next_steps(f'import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")', where=", in Python")

@@ -162,7 +162,7 @@ def test_official_weights_that_cannot_be_fetched_are_reported(photos, folder, mo
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training from scratch")]
     assert "PPZOO_OFFLINE is set" in line
     config = load("output/MobileNetV1_x0_25/config.yaml")
-    assert config["Arch"]["pretrained"] is False and config["Optimizer"]["lr"]["max_learning_rate"] == 0.1
+    assert config["Arch"]["pretrained"] is False and config["Optimizer"]["lr"]["max_learning_rate"] == 0.02
 
 
 def test_overrides_decide_on_the_weights(photos, official_weights, run_folder, capsys):
@@ -172,7 +172,7 @@ def test_overrides_decide_on_the_weights(photos, official_weights, run_folder, c
     own = str(run_folder / "best_model")
     assert train(photos, "-o", f"Arch.pretrained={own}") == 0
     config = load("output/LeNet/config.yaml")
-    assert config["Arch"]["pretrained"] == own and config["Optimizer"]["lr"]["max_learning_rate"] == 0.002
+    assert config["Arch"]["pretrained"] == own and config["Optimizer"]["lr"]["max_learning_rate"] == 0.001
 
 
 @pytest.mark.parametrize("count", [2, 7, 30, 400, 5000, 10**6])
@@ -183,20 +183,84 @@ def test_the_recipe_fits_the_number_of_images(count, fine_tuning):
     batch, epochs = recipe["DataLoader"]["Train"]["sampler"]["batch_size"], recipe["Global"]["epochs"]
     assert count // batch >= 1  # a step at least, since the last incomplete batch is dropped
     assert min(count, 8) <= batch <= 64
-    assert (10 if fine_tuning else 30) <= epochs <= (30 if fine_tuning else 100)
+    assert (10 if fine_tuning else 20) <= epochs <= (30 if fine_tuning else 100)
+
+
+def test_training_from_scratch_takes_3000_steps_where_the_limits_of_the_epochs_allow_it():
+    section = {"name": "ImageFolder", "image_root": "x"}
+    recipe = builders.photo_recipe("LeNet", builders.Photos(section, section, 2000, 2))
+    steps_per_epoch = 2000 // recipe["DataLoader"]["Train"]["sampler"]["batch_size"]
+    assert abs(recipe["Global"]["epochs"] * steps_per_epoch - 3000) <= steps_per_epoch
 
 
 @pytest.mark.parametrize("arch", ["EfficientNetB3", "MobileNetV2_x0_5", "GoogLeNet", "VGG11"])
 def test_the_recipe_is_valid_for_the_architecture(arch, photos, capsys):
-    recipe = builders.photo_recipe(arch, builders.find_photos(str(photos))._replace(eval=None))
+    recipe = builders.photo_recipe(arch, builders.find_photos(str(photos))._replace(eval=None, short_side=None))
     size = models.MODELS[arch].image_shape[1]
     assert builders.read_config(recipe, [], "train")
     assert recipe["Global"]["image_shape"] == [3, size, size]
     lists = (recipe["DataLoader"]["Train"]["dataset"]["transform_ops"], recipe["Infer"]["transforms"])
     for ops, crop in zip(lists, ("RandCropImage", "CropImage"), strict=True):
-        assert {crop: {"size": size}} in ops
+        assert [options[crop]["size"] for options in ops if crop in options] == [size]
     has_norm = arch in ("EfficientNetB3", "MobileNetV2_x0_5")
-    assert recipe["Optimizer"]["lr"]["max_learning_rate"] == (0.1 if has_norm else 0.01)
+    assert recipe["Optimizer"]["lr"]["max_learning_rate"] == (0.02 if has_norm else 0.002)
+
+
+def sizes_of(recipe):
+    """The sizes of crops in a recipe, by transform."""
+    train, evaluation = (recipe["DataLoader"][split]["dataset"]["transform_ops"] for split in ("Train", "Eval"))
+    crops = [
+        op[name]["size"]
+        for op in [*train, *evaluation, *recipe["Infer"]["transforms"]]
+        for name in ("RandCropImage", "CropImage")
+        if name in op
+    ]
+    (size,) = set(crops)
+    assert len(crops) == 3 and recipe["Global"]["image_shape"] == [3, size, size]
+    return size
+
+
+@pytest.mark.parametrize(
+    ("arch", "short_side", "size"),
+    [
+        ("MobileNetV2_x0_5", 28, 64),
+        ("MobileNetV2_x0_5", 65, 96),
+        ("MobileNetV2_x0_5", 375, 224),
+        ("MobileNetV2_x0_5", None, 224),
+        ("EfficientNetB3", 200, 224),
+        ("VGG11", 28, 224),  # its linear layers fix the image size
+        ("LeNet", 28, 32),
+    ],
+)
+def test_training_from_scratch_uses_an_image_size_that_fits_the_images(arch, short_side, size):
+    section = {"name": "ImageFolder", "image_root": "x"}
+    photos = builders.Photos(section, section, 100, 2, short_side)
+    assert sizes_of(builders.photo_recipe(arch, photos)) == size
+
+
+@pytest.mark.parametrize(("pretrained", "size"), [(True, 224), ("output/run/best_model", 64), (None, 64)])
+def test_fine_tuning_official_weights_uses_their_image_size(pretrained, size):
+    section = {"name": "ImageFolder", "image_root": "x"}
+    photos = builders.Photos(section, section, 100, 2, 28)
+    recipe = builders.photo_recipe("MobileNetV2_x0_5", photos, pretrained=pretrained, fine_tuning=True)
+    assert sizes_of(recipe) == size
+
+
+def test_the_image_size_is_logged_and_an_override_sets_it(photos, capsys):
+    assert train(photos, "-o", "Arch.pretrained=false", arch="MobileNetV1_x0_25") == 0
+    assert "image size: 64 x 64 pixels (the images' median short side is 40; " in capsys.readouterr().err
+    assert sizes_of(load("output/MobileNetV1_x0_25/config.yaml")) == 64
+    options = ("-o", "Arch.pretrained=false", "-o", "Global.image_shape=[3, 32, 32]")
+    assert train(photos, *options, arch="MobileNetV1_x0_25") == 0
+    assert sizes_of(load("output/MobileNetV1_x0_25/config.yaml")) == 32
+
+
+def test_unreadable_images_are_ignored_in_the_median_size(photos, folder):
+    shutil.copytree(photos / "red", folder / "data" / "red")
+    shutil.copytree(photos / "blue", folder / "data" / "blue")
+    for number in range(4):
+        (folder / "data" / "red" / f"{number}.png").write_bytes(b"no image")
+    assert builders.find_photos("data").short_side == 40
 
 
 MISTAKES = {

@@ -386,7 +386,8 @@ def test_printed_next_steps_work_when_they_are_pasted(place, tmp_path, way, monk
 
     infer, export = next_steps(run([*starts[way], *command("train", place, *settings)[1:]]))
     assert run(infer.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
-    (python,) = run(export).partition("What to do next, in Python:\n")[2].splitlines()
+    infer_export, _, python = next_steps(run(export))
+    assert run(infer_export.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
     run([sys.executable, "-c", python.strip().replace("photo.jpg", str(photo))])
     (weights,) = next_steps(run(f"{export} --format safetensors"))
     assert run(weights.replace("PHOTO_OR_FOLDER", f"'{photo}'")).startswith(f"{photo}: ")
