@@ -68,7 +68,7 @@ def convert(
     """
     target = local_path(target, "the target")
     if target.suffix not in SUFFIXES:
-        raise ConfigError(f"target: expected a path that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
+        raise ConfigError(f"expected an output path that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
     variant = models.MODELS[arch]
     with paddle.LazyGuard():
         outline = variant.build()

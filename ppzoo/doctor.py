@@ -126,7 +126,7 @@ def _packages() -> Iterator[Check]:
         if importlib.util.find_spec(module) is None:
             yield Check(package, "not installed", PROBLEM, f"pip install {package}")
         else:
-            yield Check(package, found or "installed, of an unknown version")
+            yield Check(package, found or "installed, version unknown")
 
 
 def _machine() -> Iterator[Check]:

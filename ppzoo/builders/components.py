@@ -89,7 +89,11 @@ def make(table: Registry[type[T]], spec: ComponentSpec, **supplied: Any) -> T:
     try:
         return entry(**arguments)
     except ConfigError as error:
-        raise ConfigError(*(f"{title}: {problem}" for problem in error.problems)) from error
+        problems = (
+            f"{table.kind} {problem}" if problem.startswith(spec.name) else f"{title}: {problem}"
+            for problem in error.problems
+        )
+        raise ConfigError(*problems) from error
 
 
 def parse_specs(kind: str, items: Sequence[Plain | ComponentSpec]) -> tuple[ComponentSpec, ...]:

@@ -122,7 +122,9 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
             )
         files += sorted(found)
     if not files:
-        raise DataError("Infer.infer_imgs: expected an image, a folder or a pattern, got nothing")
+        raise DataError(
+            "Infer.infer_imgs: expected an image, a folder or a pattern, got nothing; pass one to the command"
+        )
     return files
 
 

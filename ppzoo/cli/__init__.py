@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
             _install_signal_handlers()
         return options.run(options) or 0
     except ConfigError as error:
-        for problem in error.problems:
+        for problem in dict.fromkeys(error.problems):  # training and evaluation can have the same one
             print_error(f"error: {problem}")
         return error.exit_status
     except Interrupted as error:

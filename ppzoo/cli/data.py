@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from ppzoo.cli.arguments import Commands, add_override
-from ppzoo.errors import printable
+from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 
 
@@ -38,10 +39,15 @@ def add_commands(commands: Commands) -> None:
 
     check = actions.add_parser(
         "check",
-        help="check the images of a configuration",
-        description="Decode every image of a configuration once; report unreadable images, duplicates and odd files.",
+        help="check the images that a configuration reads",
+        description="Decode every image that a configuration reads; report unreadable, duplicate and unusual images.",
     )
-    check.add_argument("config", type=expand_user, metavar="CONFIG", help="a YAML file, or a name (`ppzoo configs`)")
+    check.add_argument(
+        "config",
+        type=expand_user,
+        metavar="CONFIG",
+        help="a YAML file, or the name of a configuration in ppzoo (`ppzoo configs` lists them)",
+    )
     add_override(check)
     check.set_defaults(run=_check)
 
@@ -49,6 +55,12 @@ def add_commands(commands: Commands) -> None:
 def _split(options: argparse.Namespace) -> None:
     from ppzoo.data import split_folder
 
+    if not 0 < options.val < 1:
+        raise ConfigError(f"--val: expected a number above 0 and below 1, got {options.val:g}")
+    if options.seed < 0:
+        raise ConfigError(f"--seed: expected an integer of at least 0, got {options.seed}")
+    if not os.path.isdir(options.folder):
+        raise ConfigError(f"FOLDER: expected a folder with one subfolder per class, got {str(options.folder)!r}")
     done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
     print(printable(done.text()))
 

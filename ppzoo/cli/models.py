@@ -6,17 +6,19 @@ import argparse
 import json
 
 from ppzoo.cli.arguments import Commands, add_command
-from ppzoo.errors import printable
+from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
 
 def add_commands(commands: Commands) -> None:
     models = add_command(commands, "models", _models, "list the architectures")
-    models.add_argument("pattern", nargs="?", default="*", help="only names that match, such as '*V2*'")
+    models.add_argument("pattern", nargs="?", metavar="PATTERN", help="only names that match, such as '*V2*'")
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
     models.add_argument("--json", action="store_true", help="print a JSON list")
-    models.add_argument("--summary", action="store_true", help="print the layers of the architecture PATTERN instead")
+    models.add_argument(
+        "--summary", action="store_true", help="print the layers of one architecture, whose name PATTERN is"
+    )
 
     convert = add_command(
         commands,
@@ -47,9 +49,9 @@ def add_commands(commands: Commands) -> None:
         action = actions.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
         text = "architectures, as a name or a pattern such as '*V2*'"
         if name in ("list", "verify"):
-            action.add_argument("pattern", nargs="?", default="*", help=text)
+            action.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help=text)
         else:
-            action.add_argument("pattern", help=text)
+            action.add_argument("pattern", metavar="PATTERN", help=text)
         action.set_defaults(run=run)
 
 
@@ -57,11 +59,16 @@ def _models(options: argparse.Namespace) -> None:
     from ppzoo.models import MODELS, list_models, table
 
     if options.summary:
+        if options.pattern is None:
+            raise ConfigError(
+                "models: expected the name of an architecture together with --summary; `ppzoo models` lists them"
+            )
         print(table.layer_summary(options.pattern))
         return
-    if not MODELS.matching(options.pattern):
-        MODELS[options.pattern]  # raises an error with the nearest name
-    names = list_models(options.pattern, pretrained=True if options.pretrained else None)
+    pattern = "*" if options.pattern is None else options.pattern
+    if not MODELS.matching(pattern):
+        MODELS[pattern]  # raises an error with the nearest name
+    names = list_models(pattern, pretrained=True if options.pretrained else None)
     print(json.dumps(table.build_rows(names)) if options.json else table.format_table(names))
 
 
@@ -123,5 +130,7 @@ def _official(pattern: str) -> list[tuple[str, str]]:
         for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
             if record:
                 urls.add(label, record.url)
+    if pattern in MODELS and pattern not in urls:
+        raise ConfigError(f"{pattern} has no official weights; `ppzoo weights list` lists those that exist")
     names = urls.matching(pattern) or [pattern]  # a pattern without a match raises an error with the nearest name
     return [(name, urls[name]) for name in names]

@@ -72,7 +72,7 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
     trail = " -> ".join(str(file) for file in (*chain, path))
     resolved = os.path.abspath(path)
     if resolved in map(os.path.abspath, chain):
-        raise ConfigError(f"{trail}: circular {BASE}")
+        raise ConfigError(f"{BASE}: expected no cycle, got {trail}; remove one of these references")
     if len(chain) >= MAX_CHAIN:
         raise ConfigError(f"{trail}: expected at most {MAX_CHAIN} files in a chain of {BASE}")
     if resolved not in done:
@@ -103,7 +103,7 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
     content = parse(text, str(path))
     if not isinstance(content, dict):
-        found = "nothing" if content is None else f"{type(content).__name__} {content!r:.60}"
+        found = "nothing" if content is None else f"the {type(content).__name__} {content!r:.60}"
         raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
     return content
 
@@ -112,4 +112,8 @@ def _suggest(path: Path) -> str:
     """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
     file = suggest_path(path, suffix=path.suffix or packaged_configs.SUFFIX)
     name = None if "did you mean" in file else packaged_configs.nearest_name(path)
-    return f"; did you mean {name!r}? (`ppzoo configs` lists all names)" if name else file
+    return (
+        f"; did you mean {name!r}? (`ppzoo configs` lists all names)"
+        if name
+        else file or "; `ppzoo configs` lists all names"
+    )

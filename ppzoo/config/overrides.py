@@ -98,6 +98,12 @@ def _slot(holder: Any, part: str, path: str) -> int | str:
         raise ConfigError(f"-o {path}.{part}: expected {path} to be a mapping, got {holder!r:.60}")
     indices = [str(index) for index in range(len(holder))]
     if part not in indices:
-        expected = f"an index from 0 to {indices[-1]}" if holder else "no index, since it is empty"
+        expected = (
+            f"an index from 0 to {indices[-1]}"
+            if len(holder) > 1
+            else "index 0"
+            if holder
+            else "no index, since it is empty"
+        )
         raise ConfigError(f"-o {path}.{part}: {path} is a list; expected {expected}, got {part!r}")
     return int(part)

@@ -102,7 +102,7 @@ def _lock(folder: Path) -> None:
 
 
 def _locked_error(folder: Path) -> PpzooError:
-    return PpzooError(f"another run is writing into {folder}: wait for its end, or set another Global.output_dir")
+    return PpzooError(f"another run is writing into {folder}: wait until it ends, or set another Global.output_dir")
 
 
 def _move_aside(folder: Path) -> Path:

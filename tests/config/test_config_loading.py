@@ -57,7 +57,7 @@ def test_circular_bases_are_reported_with_the_chain(write, tmp_path):
     write("b.yaml", "_BASE_: a.yaml")
     path = write("a.yaml", "_BASE_: b.yaml")
     chain = " -> ".join(str(tmp_path / name) for name in ("a.yaml", "b.yaml", "a.yaml"))
-    assert refusal(path) == f"{chain}: circular _BASE_"
+    assert refusal(path) == f"_BASE_: expected no cycle, got {chain}; remove one of these references"
 
 
 def test_missing_base_is_reported_with_the_chain_and_the_nearest_file(write, tmp_path):
@@ -94,7 +94,7 @@ def test_missing_file_is_reported_with_the_nearest_name(path, tmp_path):
 def test_folders_empty_files_and_lists_are_refused(write, tmp_path):
     assert refusal(tmp_path) == f"cannot read the configuration file {tmp_path}: Is a directory"
     assert refusal(write("e.yaml", "")).endswith("expected a mapping of sections such as Global and Arch, got nothing")
-    assert "got list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
+    assert "got the list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
 
 
 @pytest.mark.parametrize(

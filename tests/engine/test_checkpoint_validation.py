@@ -13,16 +13,16 @@ VALID = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "i
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epoch": "x"}, "its epoch is 'x'"),
-        ({"epoch": -1}, "its epoch is -1"),
-        ({"epoch": None}, "its epoch is None"),
-        ({"epoch": 1 << 40}, "its epoch is"),
-        ({"step": True}, "its step is True"),
-        ({"best": "x"}, "its best is 'x'"),
-        ({"best": float("nan")}, "its best is nan"),
-        ({"best_epoch": [1]}, "its best_epoch is"),
-        ({"tally": 3}, "its tally is a int"),
-        ({"identity": [1]}, "its identity is a list"),
+        ({"epoch": "x"}, "expected epoch to be an integer of at least 0, got 'x'"),
+        ({"epoch": -1}, "expected epoch to be an integer of at least 0, got -1"),
+        ({"epoch": None}, "expected epoch to be an integer of at least 0, got None"),
+        ({"epoch": 1 << 40}, "expected epoch to be an integer of at least 0, got"),
+        ({"step": True}, "expected step to be an integer of at least 0, got True"),
+        ({"best": "x"}, "expected best to be a number, got 'x'"),
+        ({"best": float("nan")}, "expected best to be a number, got nan"),
+        ({"best_epoch": [1]}, "expected best_epoch to be a number, got"),
+        ({"tally": 3}, "expected tally to be a dictionary, got a int"),
+        ({"identity": [1]}, "expected identity to be a dictionary, got a list"),
     ],
 )
 def test_invalid_progress_is_refused(change, message):
@@ -41,7 +41,7 @@ def test_invalid_accumulators_are_refused(value):
     validation.require_accumulators(valid, model)
     with pytest.raises(CheckpointError, match=f"{name}_velocity_0"):
         validation.require_accumulators({**valid, f"{name}_velocity_0": value}, model)
-    with pytest.raises(CheckpointError, match="its schedule is not a table"):
+    with pytest.raises(CheckpointError, match="expected the learning-rate schedule to be a dictionary"):
         validation.require_accumulators({"LR_Scheduler": [1]}, model)
 
 
@@ -59,11 +59,13 @@ def test_every_parameter_has_accumulators_and_every_accumulator_a_parameter(miss
         validation.require_accumulators(rest, model)
     getattr(model, missing).stop_gradient = True
     validation.require_accumulators(rest, model)
-    with pytest.raises(CheckpointError, match="'fc_2_velocity_0' of its optimizer state belongs to no parameter"):
+    with pytest.raises(
+        CheckpointError, match="the network has no parameter for 'fc_2_velocity_0' of the optimizer state"
+    ):
         validation.require_accumulators({**complete, "fc_2_velocity_0": np.zeros(1, "f4")}, model)
 
 
 def test_errors_while_restoring_become_checkpoint_errors(tmp_path):
-    message = "x is damaged, or no checkpoint of a training run: 'last_lr'"
+    message = "x is damaged or not a checkpoint of a training run: 'last_lr'"
     with pytest.raises(CheckpointError, match=message), validation.wrap_malformed(tmp_path / "x"):
         raise KeyError("last_lr")

@@ -267,7 +267,7 @@ def test_run_is_not_resumed_with_other_classes(run, command, tmp_path, capsys):
     overrides = [train_root(tmp_path / "train"), eval_root(tmp_path / "train"), f"Global.checkpoints={run / 'latest'}"]
     assert command("train", *overrides, f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2", weights=None) == 2
     printed = capsys.readouterr().err
-    assert "the checkpoint's classes is ['blue', 'green', 'red']" in printed
+    assert "as in the configuration, got ['blue', 'green', 'red']" in printed
     assert "['blue', 'green', 'yellow']" in printed
 
 

@@ -212,8 +212,11 @@ def test_eval_reports_how_to_skip_an_unreadable_image(workspace, trained, tmp_pa
 
 def test_a_checkpoint_of_another_optimizer_or_seed_is_refused(workspace, trained, tmp_path, capsys):
     for override, difference in (
-        ("Optimizer={name: Adam, lr: {name: Constant, learning_rate: 0.1}}", "optimizer is 'Momentum'"),
-        ("Global.seed=2", "seed is 1"),
+        (
+            "Optimizer={name: Adam, lr: {name: Constant, learning_rate: 0.1}}",
+            "expected optimizer 'Adam' as in the configuration, got 'Momentum'",
+        ),
+        ("Global.seed=2", "expected seed 2 as in the configuration, got 1"),
     ):
         checkpoint = f"Global.checkpoints={trained / 'epoch_2'}"
         assert main(command("train", workspace, checkpoint, override, f"Global.output_dir={tmp_path}")) == 2

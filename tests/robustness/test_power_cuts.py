@@ -88,7 +88,7 @@ def test_resuming_in_a_locked_folder_is_refused_first(reference, capsys):
         holder.kill()
     damaged.unlink()
     assert capsys.readouterr().err.splitlines() == [
-        f"error: another run is writing into {folder}: wait for its end, or set another Global.output_dir"
+        f"error: another run is writing into {folder}: wait until it ends, or set another Global.output_dir"
     ]
 
 

@@ -98,7 +98,9 @@ class TarShards:
         except OSError as error:
             raise DataError(f"cannot read {self.describe(index)} ({error.strerror}): restore the shard") from error
         if len(data) < size:
-            raise DataError(f"cannot read {self.describe(index)}: the shard became shorter; restore it")
+            raise DataError(
+                f"cannot read {self.describe(index)}: the shard is shorter than when the dataset was opened; restore it"
+            )
         return data, int(self.labels[index])
 
     def describe(self, index: int) -> str:

@@ -26,7 +26,7 @@ def wrap_malformed(prefix: Path) -> Iterator[None]:
         yield
     except MALFORMED_ERRORS as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{prefix} is damaged, or no checkpoint of a training run: {reason:.200}") from error
+        raise CheckpointError(f"{prefix} is damaged or not a checkpoint of a training run: {reason:.200}") from error
 
 
 def require_progress(saved: Mapping[str, Any]) -> None:
@@ -38,16 +38,16 @@ def require_progress(saved: Mapping[str, Any]) -> None:
     for name in ("epoch", "step"):
         value = saved.get(name, 0 if name == "step" else None)
         if type(value) is not int or not 0 <= value < MAX_COUNT:
-            raise CheckpointError(f"its {name} is {value!r:.60}, expected a number of {name}s")
+            raise CheckpointError(f"expected {name} to be an integer of at least 0, got {value!r:.60}")
     for name in ("best", "metric", "best_epoch"):
         value = saved.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise CheckpointError(f"its {name} is {value!r:.60}, expected a number")
+            raise CheckpointError(f"expected {name} to be a number, got {value!r:.60}")
         if name == "best" and value is not None and math.isnan(value):  # no value would be better
-            raise CheckpointError("its best is nan, expected a number")
+            raise CheckpointError("expected best to be a number, got nan")
     for name in TABLES:
         if not isinstance(saved.get(name) or {}, dict):
-            raise CheckpointError(f"its {name} is a {type(saved[name]).__name__}, expected a table")
+            raise CheckpointError(f"expected {name} to be a dictionary, got a {type(saved[name]).__name__}")
 
 
 def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -59,10 +59,10 @@ def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> N
     for name, found in saved.get("identity", {}).items():
         expected = identity.get(name, found)
         if found is not None and expected != found:  # None: version 0.1.0 saved no class names for renumbered labels
-            raise CheckpointError(f"the checkpoint's {name} is {found!r}, this configuration's is {expected!r}")
+            raise CheckpointError(f"expected {name} {expected!r} as in the configuration, got {found!r}")
     step, steps = saved.get("step", 0), identity.get("steps per epoch", math.inf)
     if step > steps:
-        raise CheckpointError(f"the checkpoint's step is {step}, but an epoch has {steps} steps")
+        raise CheckpointError(f"expected at most {steps} steps, the length of an epoch, got step {step}")
 
 
 def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> None:
@@ -73,7 +73,7 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
             numbers with the parameter's shape (or with one element).
     """
     if not isinstance(saved.get("LR_Scheduler") or {}, dict):
-        raise CheckpointError("its schedule is not a table")
+        raise CheckpointError("expected the learning-rate schedule to be a dictionary")
     accumulators = {key: value for key, value in saved.items() if key not in NO_ACCUMULATORS}
     if not accumulators:
         return  # the optimizer has none, or has made no step
@@ -88,11 +88,15 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
             continue
         covered.add(owner.name)
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-            raise CheckpointError(f"its optimizer state has {type(value).__name__} as {key!r}, expected numbers")
+            raise CheckpointError(
+                f"expected an array of numbers as {key!r} of the optimizer state, got a {type(value).__name__}"
+            )
         if value.shape != tuple(owner.shape) and value.size != 1:
-            raise CheckpointError(f"its {key!r} has the shape {value.shape}, its parameter {tuple(owner.shape)}")
+            raise CheckpointError(
+                f"expected {key!r} to have the shape {tuple(owner.shape)} of its parameter, got {value.shape}"
+            )
     for parameter in parameters:
         if parameter.name not in covered and not parameter.stop_gradient:
-            raise CheckpointError(f"its optimizer state has no entry for the parameter {parameter.name!r}")
+            raise CheckpointError(f"the optimizer state has no entry for the parameter {parameter.name!r}")
     if unknown:
-        raise CheckpointError(f"{min(unknown)!r} of its optimizer state belongs to no parameter of the network")
+        raise CheckpointError(f"the network has no parameter for {min(unknown)!r} of the optimizer state")

@@ -169,7 +169,7 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
     if origin == "paddleclas":
         return None
     if origin is not None and origin not in ORIGINS:
-        raise ConfigError(f"origin: expected one of {', '.join(ORIGINS)}, got {origin!r}")
+        raise ConfigError(f"origin (--from): expected one of {', '.join(ORIGINS)}, got {origin!r}")
     family = [scheme for scheme in NAMING_SCHEMES if scheme.covers(architecture)]
     candidates = [scheme for scheme in family if origin is None or origin in scheme.origins]
     found = next((scheme for scheme in candidates if scheme.matches(entries)), None)
