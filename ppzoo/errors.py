@@ -149,6 +149,11 @@ def one_line(text: object) -> str:
     return printable("\\n".join(str(text).splitlines()))
 
 
+def count_text(count: int, noun: str) -> str:
+    """Return '1 image', '2 images'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` names; None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}

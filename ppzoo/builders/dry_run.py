@@ -51,7 +51,7 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     config = _parse(source, overrides, "train")
     problems = [*_find_problems(_build_parts(config)), *_find_problems(_build_network(config))]
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(*dict.fromkeys(problems))
     warn_of_preprocessing(config)
 
 
@@ -65,7 +65,7 @@ def _parse(source: str | Mapping[str, Any], overrides: Sequence[str], task: conf
 
 
 def _find_problems(builders: Iterable[Callable[[], Any]]) -> list[str]:
-    """Return the configuration errors of builders; what they log is logged when things are built to be used."""
+    """Return the configuration errors of builders, whose log messages are logged when things are built to be used."""
     problems: list[str] = []
     logging.disable(logging.WARNING)
     try:
@@ -85,7 +85,7 @@ def _build_network(config: Config) -> Iterator[Callable[[], Any]]:
     yield lambda: built.append(build_model(config.Arch, pretrained=False))
     for network in built:  # empty if it could not be built
         if config.Optimizer is not None:
-            yield partial(_build_constant_rate_optimizer, config.Optimizer, network)
+            yield _at("Optimizer", partial(_build_constant_rate_optimizer, config.Optimizer, network))
         yield from _try_image_shapes(config, network)
 
 
@@ -120,22 +120,39 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
 def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
     """Yield builders of everything but network and data, which check the values of options."""
     if config.Optimizer is not None:
-        yield partial(build_recipe, config.Optimizer)
+        yield _at("Optimizer", partial(build_recipe, config.Optimizer))
         if config.Global.epochs is not None:
             section = replace(config.Optimizer.lr, reference_batch=None)
-            yield partial(build_lr_schedule, section, epochs=config.Global.epochs, steps_per_epoch=STEPS_PER_EPOCH)
-    for losses in filter(None, (config.Loss.Train, config.Loss.Eval)):
-        yield partial(build_loss, losses)
-    for metrics in filter(None, (config.Metric.Train, config.Metric.Eval)):
-        yield partial(build_metrics, metrics)
+            schedule = partial(build_lr_schedule, epochs=config.Global.epochs, steps_per_epoch=STEPS_PER_EPOCH)
+            yield _at("Optimizer.lr", partial(schedule, section))
+    for key in ("Train", "Eval"):
+        losses, metrics = getattr(config.Loss, key), getattr(config.Metric, key)
+        if losses:
+            yield _at(f"Loss.{key}", partial(build_loss, losses))
+        if metrics:
+            yield _at(f"Metric.{key}", partial(build_metrics, metrics))
     tta = enabled_tta(config)
-    for split in filter(None, (config.DataLoader.Train, config.DataLoader.Eval)):
-        yield partial(build_transforms, split.dataset.transforms)
-        yield partial(build_batch_transforms, split.dataset.batch_transform_ops or (), class_count(config.Arch))
+    for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
+        if split is not None:
+            path, ops = f"DataLoader.{key}.dataset", split.dataset.batch_transform_ops or ()
+            yield _at(f"{path}.transform_ops", partial(build_transforms, split.dataset.transforms))
+            yield _at(f"{path}.batch_transform_ops", partial(build_batch_transforms, ops, class_count(config.Arch)))
     if config.DataLoader.Eval is not None:
         ops = config.DataLoader.Eval.dataset.transforms
         yield partial(make_views, ops, tta, "DataLoader.Eval.dataset.transform_ops")
-    yield partial(build_transforms, config.Infer.transforms or ())
+    yield _at("Infer.transforms", partial(build_transforms, config.Infer.transforms or ()))
     yield partial(make_views, config.Infer.transforms or (), tta, "Infer.transforms")
     if config.Infer.PostProcess:
-        yield partial(build_postprocess, config.Infer.PostProcess, {})
+        yield _at("Infer.PostProcess", partial(build_postprocess, config.Infer.PostProcess, {}))
+
+
+def _at(path: str, build: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a builder whose errors begin with the path of its section."""
+
+    def build_section() -> Any:
+        try:
+            return build()
+        except ConfigError as error:
+            raise ConfigError(*(f"{path}: {problem}" for problem in error.problems)) from error
+
+    return build_section

@@ -18,7 +18,7 @@ from ppzoo.builders.models import class_count, networks_in_losses, try_forward
 from ppzoo.builders.tta_views import enabled_tta, evaluate_views
 from ppzoo.config import Config, DistillationConfig, SplitConfig
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, count_text
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 
@@ -86,7 +86,7 @@ def build_evaluation(
         results = engine.evaluate(network, loader.epoch(0), loss, metric_list, processes, images.describe)
         loader.record_failures(processes.all_gather_lists(list(loader.bad.items())))
         if loader.bad:
-            logger.warning("skipped %d images in evaluation that could not be read", len(loader.bad))
+            logger.warning("skipped %s in evaluation that could not be read", count_text(len(loader.bad), "image"))
         return results
 
     return Evaluation(run, metric_list.main or "loss", metric_list.higher_is_better if metric_list.main else False)

@@ -19,7 +19,7 @@ from ppzoo.engine.protocols import Batch, Loss
 from ppzoo.engine.running_metrics import BatchStats, loss_weights, mean_losses, total_weights
 from ppzoo.engine.signals import StopSignals
 from ppzoo.engine.train_state import TrainState
-from ppzoo.errors import DataError, NotFiniteError
+from ppzoo.errors import DataError, NotFiniteError, count_text
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
 from ppzoo.finite import require_finite_metrics
 
@@ -253,8 +253,9 @@ class Trainer:
         if early_stopping is None or not early_stopping.should_stop:
             return False
         logger.info(
-            "stopping early after epoch %d: %d evaluations without an improvement of more than %g in %s",
-            *(self.state.progress.epoch, early_stopping.waited, early_stopping.min_gain, self.plan.main),
+            "stopping early after epoch %d: %s without an improvement of more than %g in %s",
+            *(self.state.progress.epoch, count_text(early_stopping.waited, "evaluation")),
+            *(early_stopping.min_gain, self.plan.main),
         )
         return True
 

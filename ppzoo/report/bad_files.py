@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ppzoo.errors import one_line
+from ppzoo.errors import count_text, one_line
 from ppzoo.events import Callback, EpochReport, StepReport
 from ppzoo.report.writing import write_lines
 
@@ -51,7 +51,7 @@ class BadFiles(Callback):
         if count > known:
             text = "".join(f"{name}\t{reason}\n" for name, reason in sorted(self.listed.items()))
             write_lines(self.path, text)
-            logger.warning("skipped %d images that cannot be read; they are listed in %s", count, self.path)
+            logger.warning("skipped %s that could not be read; see %s", count_text(count, "image"), self.path)
 
 
 def _escape(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from ppzoo.errors import PpzooError, one_line
+from ppzoo.errors import PpzooError, count_text, one_line
 from ppzoo.events import Callback, EpochReport, Metrics, StepReport, Summary
 from ppzoo.files import open_without_links
 
@@ -176,8 +176,7 @@ class Console(Callback):
         logger.info(line + (best if report.is_best else ""))
 
     def on_train_end(self, summary: Summary) -> None:
-        epochs = "1 epoch" if summary.epochs == 1 else f"{summary.epochs} epochs"
-        line = f"trained {epochs} in {duration_text(summary.seconds)}"
+        line = f"trained {count_text(summary.epochs, 'epoch')} in {duration_text(summary.seconds)}"
         if summary.best is not None and summary.best_epoch is not None:
             line += f"; best {summary.main} {summary.best:.4f} in epoch {summary.best_epoch + 1}"
             line += ", averaged weights" if summary.averaged else ""

@@ -263,7 +263,7 @@ def test_training_with_all_settings(workspace, tmp_path):
     folder = tmp_path / "MobileNetV2_x0_25"
     log = (folder / "train.log").read_text()
     assert "epoch 1/4  step 2/2  loss" in log
-    assert "stopping early after epoch 2: 1 evaluations without an improvement of more than 1 in top1" in log
+    assert "stopping early after epoch 2: 1 evaluation without an improvement of more than 1 in top1" in log
     entries = history(folder)
     assert len(entries) == 2
     assert {"loss", "top1", "loss_ema", "top1_ema"} <= entries[0]["eval"].keys()
