@@ -193,7 +193,7 @@ def _pickled(reader: BatchReader) -> bytes:
 
 def _unpickled(payload: bytes) -> BatchReader:
     cv2.setNumThreads(1)  # a forked worker inherits this setting
-    reader: BatchReader = pickle.loads(payload)
+    reader: BatchReader = pickle.loads(payload)  # from the parent process, which pickled it
     return reader
 
 
