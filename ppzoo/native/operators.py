@@ -247,7 +247,7 @@ def all_finite(values: Sequence[Tensor]) -> bool:
 
 def _require_contiguous(tensors: Sequence[Tensor]) -> None:
     """Reject strided views, of which PaddlePaddle passes a copy to an operator: the update would be lost."""
-    if not all(tensor.is_contiguous() for tensor in tensors):
+    if not all(map(Tensor.is_contiguous, tensors)):  # called for all parameters in each step
         raise ValueError("expected contiguous tensors to update in place, got a strided view")
 
 
