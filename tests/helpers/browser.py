@@ -85,11 +85,14 @@ class Browser:
         """Return the messages in the console since the page was shown."""
         return [entry["message"] for entry in self.logged("browser")]
 
+    def events(self, method: str) -> list[dict[str, Any]]:
+        """Return the events of a kind, of Chrome's protocol, since the page was shown."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
+        return [message["params"] for message in messages if message["method"] == method]
+
     def requests(self) -> list[str]:
         """Return the addresses that were requested since the page was shown, except the page itself and its data."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.logged("performance")]
-        sent = [entry["params"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-        urls = [parameters["request"]["url"] for parameters in sent]
+        urls = [event["request"]["url"] for event in self.events("Network.requestWillBeSent")]
         return [url for url in urls if not url.startswith("data:") and not url.endswith("/page.html")]
 
 

@@ -124,7 +124,7 @@ function batchText({ batch_size: size }) {
 }
 
 function drawConfig(section) {
-  section.append(el("pre", { tabindex: "0", "aria-label": t("config.title") }, DATA.config));
+  section.append(el("pre", { tabindex: "0", "aria-label": t("config.title") }, DATA.config.split("\n").map(visible).join("\n")));
 }
 
 function drawEnvironment(section) {

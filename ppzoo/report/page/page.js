@@ -95,10 +95,11 @@ function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-/** Escape the characters of a name that would be invisible or reverse the text: control and direction characters. */
+/** Escape the characters of a name that are invisible or change the direction of the text, as errors.printable does. */
 function visible(text) {
   const escaped = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, escaped);
+  // Surrogates are bytes of file names that are not UTF-8; those of pairs do not match.
+  return text.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu, escaped);
 }
 
 /** Return a name of a class or file: its direction does not change the text around it. */
