@@ -204,6 +204,19 @@ def test_curves_are_read_by_mouse_and_keys(browser):
     assert tooltip(browser) == ""
 
 
+def test_values_stay_after_a_touch(browser):
+    browser.show(render_report(make_report()), width=390)
+    box = browser.run(
+        "const { x, y } = arguments[0].getBoundingClientRect(); return [x, y]", browser.find(".chart svg")
+    )
+    point = {"x": box[0] + 150, "y": box[1] + 80}
+    for kind, points in (("touchStart", [point]), ("touchEnd", [])):
+        browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert tooltip(browser).startswith("Epoch")
+    browser.run("scrollBy(0, 200)")
+    browser.wait("return document.getElementById('tip').hidden")
+
+
 def test_the_confusion_matrix_shows_a_pair(browser):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys

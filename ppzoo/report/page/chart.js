@@ -118,7 +118,8 @@ function inspectable(root, current) {
   };
   root.addEventListener("pointermove", point);
   root.addEventListener("pointerdown", point);
-  root.addEventListener("pointerleave", hide);
+  // After a touch, the values stay until the page is scrolled or touched somewhere else.
+  root.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && hide());
   root.addEventListener("blur", hide);
   root.addEventListener("keydown", (event) => {
     const last = (current()?.points.length ?? 1) - 1;

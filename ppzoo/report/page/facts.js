@@ -17,13 +17,12 @@ function imagesPerClass({ train, eval: evaluation }) {
     const range = t("data.range", { least: count(least), most: count(most) });
     return [t(`data.${key}`), count(part.images), range];
   });
-  const column = ([key, part]) => ({
-    key,
-    title: t(`data.${key}`),
-    number: true,
-    value: (index) => part.per_class[index] ?? null,
-    cell: (index) => barCell(count(part.per_class[index]), part.per_class[index] / Math.max(1, ...part.per_class), key),
-  });
+  const column = ([key, part]) => {
+    const most = Math.max(1, ...part.per_class);
+    const value = (index) => part.per_class[index] ?? null;
+    const cell = (index) => barCell(count(value(index)), value(index) / most, key);
+    return { key, title: t(`data.${key}`), number: true, value, cell };
+  };
   const indices = DATA.classes.map((_, index) => index);
   const columns = [classColumn((index) => index), ...parts.map(column)];
   const sort = parts.length ? [parts[0][0], "ascending"] : ["class", "ascending"];
@@ -124,7 +123,9 @@ function batchText({ batch_size: size }) {
 }
 
 function drawConfig(section) {
-  section.append(el("pre", { tabindex: "0", "aria-label": t("config.title") }, DATA.config.split("\n").map(visible).join("\n")));
+  section.append(
+    el("pre", { tabindex: "0", "aria-label": t("config.title") }, DATA.config.split("\n").map(visible).join("\n")),
+  );
 }
 
 function drawEnvironment(section) {

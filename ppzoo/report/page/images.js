@@ -72,6 +72,7 @@ function galleryFigure(image, index = null) {
 // Map
 
 const HUES = 8;
+const NO_CLASS = -1; // of an image without labels
 const SHAPES = ["M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", "M-4,-4h8v8h-8z", "M0,-5L5,4H-5z", "M0,-5.5L5.5,0L0,5.5L-5.5,0z"];
 
 function shapeOf(index) {
@@ -80,10 +81,10 @@ function shapeOf(index) {
 
 function drawMap(section) {
   const { map } = DATA;
-  section.append(el("p", null, t(`map.${map.method}`), " ", t("map.text")));
+  section.append(el("p", null, t(`map.${map.method}`), BETWEEN_SENTENCES, t("map.text")));
   let highlighted = null;
   let points = [];
-  const labelOf = ([, , label]) => [label].flat()[0] ?? 0;
+  const labelOf = ([, , label]) => [label].flat()[0] ?? NO_CLASS;
   const dim = () => {
     const other = (point) => highlighted !== null && ![point[2]].flat().includes(highlighted);
     points.forEach((path, index) => path.classList.toggle("dim", other(map.points[index])));
@@ -129,11 +130,9 @@ function mapScale(points, width, height) {
 function mapPoint([, , label, predicted], [x, y], index) {
   const wrong = !isCorrect({ label, predicted });
   const place = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
-  return svg("path", {
-    class: `point hue-${index % HUES}${wrong ? " wrong" : ""}`,
-    d: shapeOf(index),
-    transform: place,
-  });
+  const hue = index === NO_CLASS ? "no-class" : `hue-${index % HUES}`;
+  const shape = index === NO_CLASS ? SHAPES[0] : shapeOf(index);
+  return svg("path", { class: `point ${hue}${wrong ? " wrong" : ""}`, d: shape, transform: place });
 }
 
 function mapLines([, , label, predicted]) {
@@ -142,20 +141,22 @@ function mapLines([, , label, predicted]) {
 }
 
 /** Return the classes of the map, with a list that highlights one of them. */
-function mapLegend(indices, select) {
+function mapLegend(all, select) {
+  const indices = all.filter((index) => index !== NO_CLASS);
+  const distinct = indices.every((index) => index < HUES * SHAPES.length);
   const key = (index) =>
     svg(
       "svg",
       { class: `key hue-${index % HUES}`, viewBox: "-7 -7 14 14", "aria-hidden": "true" },
       svg("path", { d: shapeOf(index) }),
     );
-  const items = indices.slice(0, 32).map((index) => el("li", null, key(index), clipped(className(index))));
+  const items = distinct ? indices.map((index) => el("li", null, key(index), clipped(className(index)))) : [];
   const wrong = svg(
     "svg",
     { class: "key wrong", viewBox: "-7 -7 14 14", "aria-hidden": "true" },
     svg("path", { d: SHAPES[0] }),
   );
-  items.push(el("li", null, wrong, t("map.wrong")));
+  items.push(el("li", null, wrong, t("map.wrong")), distinct ? null : el("li", null, t("map.repeated")));
   const options = indices.map((index) => el("option", { value: index }, className(index)));
   const list = el("select", null, el("option", { value: "" }, t("map.all")), options);
   list.addEventListener("change", () => select(list.value === "" ? null : Number(list.value)));

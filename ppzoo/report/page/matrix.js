@@ -19,7 +19,7 @@ function drawConfusion(section) {
   const details = el(
     "div",
     { class: "pair", "aria-live": "polite" },
-    el("p", { class: "muted" }, t("confusion.choose")),
+    el("p", { class: "muted choose" }, t("confusion.choose")),
   );
   const select = (cell) => details.replaceChildren(...pairDetails(cell));
   const matrix = confusionMatrix(cells, select);
@@ -29,8 +29,7 @@ function drawConfusion(section) {
   const right = el(
     "div",
     { class: "aside" },
-    el("h3", null, t("confusion.pair")),
-    details,
+    el("div", { class: "selection" }, el("h3", null, t("confusion.pair")), details),
     el("h3", null, t("confusion.pairs")),
     list,
   );

@@ -4,6 +4,7 @@
 const TEXTS = JSON.parse(document.getElementById("texts").textContent);
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LANGUAGE = document.documentElement.lang;
+const BETWEEN_SENTENCES = LANGUAGE.startsWith("zh") ? "" : " ";
 const SVG = "http://www.w3.org/2000/svg";
 
 // Texts
@@ -180,6 +181,8 @@ function hideTip() {
   TIP.hidden = true;
 }
 
+addEventListener("scroll", hideTip, { passive: true });
+
 // Light and dark. Print is always light.
 
 const themeListeners = [];
@@ -282,6 +285,8 @@ function markCurrentSection(contents, main) {
         if (id === current) link.setAttribute("aria-current", "true");
         else link.removeAttribute("aria-current");
       }
+      // In narrow windows, the contents are one row that scrolls.
+      if (current) contents.scrollLeft = links.get(current).offsetLeft - 40;
     },
     { rootMargin: "-72px 0px -60% 0px" },
   );

@@ -21,7 +21,7 @@ function overallMetrics(values) {
 // Summary
 
 function drawSummary(section) {
-  section.append(el("p", { class: "lead" }, mainSentence(), " ", weakestSentence()));
+  section.append(el("p", { class: "lead" }, mainSentence(), BETWEEN_SENTENCES, weakestSentence()));
   if (DATA.interrupted) {
     section.append(el("p", { class: "banner" }, t("summary.interrupted", numbers(DATA.interrupted))));
   }
