@@ -168,7 +168,7 @@ const TIP = el("div", { id: "tip", role: "status", hidden: "" });
 /** Show lines of text next to a point of the window; lines are [label, value] or a node. */
 function showTip(x, y, lines) {
   const row = (line) =>
-    Array.isArray(line) ? el("div", null, el("span", null, line[0]), el("b", null, line[1])) : line;
+    Array.isArray(line) ? el("div", null, el("span", null, name(line[0])), el("b", null, line[1])) : line;
   TIP.replaceChildren(...lines.map(row));
   TIP.hidden = false;
   const { width, height } = TIP.getBoundingClientRect();
