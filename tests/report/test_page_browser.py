@@ -155,6 +155,16 @@ def test_unknown_values_are_dashes(browser):
     assert not re.search("undefined|null|NaN", browser.run("return document.body.innerText"))
 
 
+def test_duplicates_are_unknown_without_training_data(browser):
+    report = make_report()
+    report["data"].update(duplicates=[], duplicate_count=0)
+    browser.show(render_report(report))
+    assert "No evaluation image is also in the training data." in browser.texts("#data > p")
+    report["data"]["train"] = None
+    browser.show(render_report(report))
+    assert browser.texts("#data > p") == []
+
+
 def test_tables_are_sorted_by_click(browser):
     report = make_report()
     browser.show(render_report(report))

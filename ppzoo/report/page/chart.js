@@ -39,10 +39,10 @@ function tickText(value, all) {
  * axes: { x: [low, high], y: [low, high], xTitle, yTitle, xText(value), yText(value), integers, bare }.
  */
 function drawAxes(root, width, height, axes) {
-  const yTicks = ticks(...axes.y, 5);
+  const yTicks = ticks(...axes.y, 7); // the steps of roundRange
   const yTexts = yTicks.map((value) => (axes.yText ? axes.yText(value) : tickText(value, yTicks)));
   const left = 14 + 7 * Math.max(...yTexts.map((text) => text.length));
-  const edges = { left, right: width - 22, top: 26, bottom: height - 42 };
+  const edges = { left, right: width - 22, top: axes.yTitle ? 26 : 10, bottom: height - 42 };
   const x = (value) => left + ((value - axes.x[0]) / (axes.x[1] - axes.x[0])) * (edges.right - left);
   const y = (value) => edges.bottom - ((value - axes.y[0]) / (axes.y[1] - axes.y[0])) * (edges.bottom - edges.top);
   const xTicks = ticks(...axes.x, Math.max(2, Math.floor((edges.right - left) / 54)), axes.integers);

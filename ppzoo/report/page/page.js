@@ -122,8 +122,11 @@ function clipped(text) {
 
 /** Return tiles with a label, a value and a hint that can be missing. */
 function tiles(entries) {
-  const tile = ([label, value, hint]) =>
-    el("div", { class: "tile" }, el("dt", null, label), el("dd", null, value, hint && el("small", null, hint)));
+  const tile = ([label, value, hint]) => {
+    const long = (value.textContent ?? value).length > 9;
+    const content = el("dd", { class: long ? "long" : null }, value, hint && el("small", null, hint));
+    return el("div", { class: "tile" }, el("dt", null, label), content);
+  };
   return el("dl", { class: "tiles" }, entries.filter(Boolean).map(tile));
 }
 
