@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, config_and_overrides
 from ppzoo.errors import ConfigError, printable
@@ -38,19 +38,14 @@ def add_commands(commands: Commands) -> None:
         help="evaluate on these images, one subfolder per class (default: the evaluation data of the run); required"
         " for an export",
     )
-    add_report_arguments(report)
-
-
-def add_report_arguments(command: argparse.ArgumentParser) -> None:
-    """Add --output and --lang."""
-    command.add_argument(
+    report.add_argument(
         "--output",
         type=expand_user,
         metavar="FOLDER",
         help="the folder of report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
         " of the run or export)",
     )
-    command.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
+    report.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -58,10 +53,10 @@ def _report(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     if options.folder and os.path.isfile(os.path.join(options.folder, EXPORT_SETTINGS)):
-        write_report(options, _evaluate_export(options))
+        write_report(_evaluate_export(options), options.output, options.lang)
         return
     config = builders.read_report_config(*config_and_overrides(options, options.folder), options.data)
-    write_report(options, builders.evaluate_run(config))
+    write_report(builders.evaluate_run(config), options.output, options.lang)
 
 
 def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
@@ -80,11 +75,11 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
     return builders.evaluate_export(Path(options.folder), options.data, options.device or "auto")
 
 
-def write_report(options: argparse.Namespace, evaluated: Any) -> None:
+def write_report(evaluated: EvaluatedNetwork, output: str | None = None, language: Literal["en", "zh"] = "en") -> None:
     """Write the files of the report, and print the main result and the path of the page."""
     from ppzoo import builders
 
-    folder = builders.open_report_folder(evaluated.source, options.output)
+    folder = builders.open_report_folder(evaluated.source, output)
     content = builders.build_report(evaluated)
     page = builders.write_report_files(folder, content, evaluated, "")
     print(printable(builders.summarize_report(content)))

@@ -12,11 +12,12 @@ from typing import Any
 
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, config_and_overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
+from ppzoo.cli.report import EXPORT_SETTINGS, write_report
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import BatchError, ConfigError, PpzooError, one_line, printable
 from ppzoo.files import expand_user
+from ppzoo.launcher import read_launch
 
-EXPORT_SETTINGS = "inference.yml"  # what an export folder has and a run's folder has not
 CHUNK = 64  # images that are predicted before their results are printed
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
@@ -26,6 +27,9 @@ def add_commands(commands: Commands) -> None:
     evaluate = add_command(commands, "eval", _eval, "evaluate trained weights on the evaluation data")
     evaluate.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(evaluate)
+    evaluate.add_argument(
+        "--report", action="store_true", help="also write the files of `ppzoo report` into the folder of the run"
+    )
 
     infer = add_command(commands, "infer", _infer, "predict the classes of images")
     infer.add_argument(
@@ -63,6 +67,13 @@ def _eval(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = builders.read_config(*config_and_overrides(options, options.run_folder), "eval")
+    if options.report:
+        if read_launch(os.environ).size > 1:
+            raise ConfigError("eval: expected one process with --report; start it without paddle.distributed.launch")
+        evaluated = builders.evaluate_run(config)
+        print(report.format_metrics(evaluated.metrics))
+        write_report(evaluated)
+        return
     with builders.join_processes(config) as processes:
         metrics = builders.evaluate(config, processes)
     if processes.is_main:
