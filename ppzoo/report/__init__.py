@@ -1,8 +1,12 @@
-"""Callbacks that report on a run: console and log file, VisualDL scalars, plots, and the list of unreadable images."""
+"""Callbacks that report on a run: console and log file, VisualDL scalars, plots, and the list of unreadable images.
+
+Also the page that shows a report.
+"""
 
 from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.console import Console, duration_text, format_metrics, log_to_console, silence
 from ppzoo.report.curves import Curves
+from ppzoo.report.page import render_report
 from ppzoo.report.scalars import Scalars
 from ppzoo.report.writing import write_lines
 
@@ -14,6 +18,7 @@ __all__ = [
     "duration_text",
     "format_metrics",
     "log_to_console",
+    "render_report",
     "silence",
     "write_lines",
 ]
