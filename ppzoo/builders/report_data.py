@@ -28,7 +28,7 @@ def describe_report_data(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[
     return {
         "train": training and _counts(training, len(evaluated.classes)),
         "eval": _counts(evaluation, len(evaluated.classes)),
-        "sizes": _sizes(evaluation, notes),
+        "sizes": _sizes(evaluation, notes) or None,
         "duplicates": [
             {"train": training.describe(one), "eval": evaluation.describe(other)}
             for one, other in (pairs or [])[:MAX_DUPLICATES]

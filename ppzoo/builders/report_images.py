@@ -14,6 +14,7 @@ from ppzoo import data
 from ppzoo.analysis import Predictions, confidently_wrong, highest_loss, least_confident
 from ppzoo.builders.report_sources import EvaluatedNetwork
 from ppzoo.errors import DataError
+from ppzoo.progress import track
 
 MAX_IMAGES = 24  # of each kind
 THUMBNAIL_SIDE, JPEG_QUALITY = 160, 80
@@ -29,7 +30,8 @@ def build_gallery(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, li
     predictions = evaluated.predictions
     chosen = {kind: choose(predictions, MAX_IMAGES).tolist() for kind, choose in KINDS.items()}
     positions = _interleave(list(chosen.values()))
-    thumbnails = {position: _thumbnail(evaluated.samples, position, predictions) for position in positions}
+    shown = track(positions, len(positions), "images of the report")
+    thumbnails = {position: _thumbnail(evaluated.samples, position, predictions) for position in shown}
     overlays = dict.fromkeys(positions)
     return {
         kind: [

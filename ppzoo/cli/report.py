@@ -77,10 +77,10 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
 
 def write_report(evaluated: EvaluatedNetwork, output: str | None = None, language: Literal["en", "zh"] = "en") -> None:
     """Write the files of the report, and print the main result and the path of the page."""
-    from ppzoo import builders
+    from ppzoo import builders, report
 
     folder = builders.open_report_folder(evaluated.source, output)
     content = builders.build_report(evaluated)
-    page = builders.write_report_files(folder, content, evaluated, "")
+    page = builders.write_report_files(folder, content, evaluated, report.render_report(content, language))
     print(printable(builders.summarize_report(content)))
     print(printable(f"report: {page}"))
