@@ -17,8 +17,8 @@ EXACT = 2.0**-30  # float64 sums 8 million probabilities in multiples of it with
 BINS = 15
 
 TEMPERATURES = (0.01, 100.0)  # the search range
-MAX_EVALUATIONS, RELATIVE_STEP = 60, 1e-7
-CHUNK_VALUES = 1 << 20  # scores that are converted to float64 at once
+MAX_EVALUATIONS, RELATIVE_STEP = 60, 1e-6
+CHUNK_VALUES = 1 << 16  # scores that are converted to float64 at once
 
 
 def bin_confidences(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> BinSums:
@@ -128,9 +128,10 @@ def _class_derivatives(scores: np.ndarray, labels: np.ndarray, inverse: float) -
     """Return the derivatives by `inverse` of the summed cross entropy of `inverse * scores`."""
     scores = scores - scores.max(axis=1, keepdims=True)
     weights = np.exp(inverse * scores)
-    weights /= weights.sum(axis=1, keepdims=True)
-    mean = (weights * scores).sum(axis=1)
-    square = (weights * scores**2).sum(axis=1)
+    total = weights.sum(axis=1)
+    weights *= scores
+    mean = weights.sum(axis=1) / total
+    square = np.einsum("ij,ij->i", weights, scores) / total
     return float((mean - scores[np.arange(len(labels)), labels]).sum()), float((square - mean**2).sum())
 
 

@@ -31,7 +31,7 @@ PREDICTION_COLUMNS = (
 LABEL_CONFUSION_COLUMNS = ("class", "true_positives", "false_positives", "false_negatives", "true_negatives")
 
 
-def open_report_folder(source: Path, requested: str | None) -> Path:
+def open_report_folder(source: Path, requested: str | None = None) -> Path:
     """Create the folder of a report and return it.
 
     Args:

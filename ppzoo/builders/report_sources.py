@@ -1,4 +1,4 @@
-"""What a report is about: a run or an export, evaluated image by image with the code of `ppzoo eval`."""
+"""The subject of a report: a run or an export, evaluated image by image with the code of `ppzoo eval`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class EvaluatedNetwork:
         return list(self.read_input(0).shape)
 
 
-def read_report_config(source: str, overrides: Sequence[str], images: str | None) -> Config:
+def read_report_config(source: str, overrides: Sequence[str] = (), images: str | None = None) -> Config:
     """Return the configuration of a run to evaluate.
 
     Args:
