@@ -7,7 +7,8 @@ function ticks(low, high, wanted = 5, integers = false) {
   let step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
   if (integers) step = Math.max(1, Math.round(step));
   const found = [];
-  for (let index = Math.ceil(low / step - 1e-9); index * step <= high + step * 1e-9; index += 1) found.push(index * step + 0);
+  for (let index = Math.ceil(low / step - 1e-9); index * step <= high + step * 1e-9; index += 1)
+    found.push(index * step + 0);
   return found;
 }
 
@@ -15,7 +16,9 @@ function ticks(low, high, wanted = 5, integers = false) {
 function roundRange(values) {
   let [low, high] = [Math.min(...values), Math.max(...values)];
   if (low === high) [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1];
-  const step = ticks(low, high).slice(0, 2).reduce((first, second) => second - first);
+  const step = ticks(low, high)
+    .slice(0, 2)
+    .reduce((first, second) => second - first);
   return [Math.floor(low / step + 1e-9) * step, Math.ceil(high / step - 1e-9) * step];
 }
 
@@ -23,7 +26,8 @@ function roundRange(values) {
 function tickText(value, all) {
   const step = all.length > 1 ? Math.abs(all[1] - all[0]) : Math.abs(value) || 1;
   const largest = Math.max(...all.map(Math.abs));
-  if (largest > 0 && (largest < 0.001 || largest >= 1e6)) return value === 0 ? "0" : value.toExponential(step < largest / 10 ? 1 : 0);
+  if (largest > 0 && (largest < 0.001 || largest >= 1e6))
+    return value === 0 ? "0" : value.toExponential(step < largest / 10 ? 1 : 0);
   const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9)));
   return value.toLocaleString(LANGUAGE, { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
@@ -39,9 +43,10 @@ function drawAxes(root, width, height, axes) {
   const edges = { left, right: width - 22, top: 26, bottom: height - 42 };
   const x = (value) => left + ((value - axes.x[0]) / (axes.x[1] - axes.x[0])) * (edges.right - left);
   const y = (value) => edges.bottom - ((value - axes.y[0]) / (axes.y[1] - axes.y[0])) * (edges.bottom - edges.top);
-  const xTicks = ticks(...axes.x, Math.max(2, Math.floor((edges.right - left) / 70)), axes.integers);
+  const xTicks = ticks(...axes.x, Math.max(2, Math.floor((edges.right - left) / 54)), axes.integers);
   const grid = svg("g", { class: "grid" });
-  const label = (className, at, text, anchor) => svg("text", { class: className, x: at[0], y: at[1], "text-anchor": anchor }, text);
+  const label = (className, at, text, anchor) =>
+    svg("text", { class: className, x: at[0], y: at[1], "text-anchor": anchor }, text);
   yTicks.forEach((value, index) => {
     grid.append(svg("line", { x1: left, x2: edges.right, y1: y(value), y2: y(value) }));
     grid.append(label("tick", [left - 8, y(value) + 4], yTexts[index], "end"));
@@ -52,7 +57,10 @@ function drawAxes(root, width, height, axes) {
     grid.append(label("tick", [x(value), edges.bottom + 19], text, "middle"));
   }
   grid.append(svg("line", { class: "axis", x1: left, x2: edges.right, y1: edges.bottom, y2: edges.bottom }));
-  grid.append(label("axis-title", [edges.right, height - 6], axes.xTitle, "end"), label("axis-title", [0, 12], axes.yTitle, "start"));
+  grid.append(
+    label("axis-title", [edges.right, height - 6], axes.xTitle, "end"),
+    label("axis-title", [0, 12], axes.yTitle, "start"),
+  );
   root.append(grid);
   return { x, y, ...edges };
 }
@@ -92,7 +100,9 @@ function inspectable(root, current) {
     const { lines, marks, line } = drawn.show(index);
     const [x, y] = drawn.points[index];
     const guide = line && svg("line", { class: "guide", x1: x, x2: x, y1: line[0], y2: line[1] });
-    drawn.marks.replaceChildren(...[guide, ...marks.map(([cx, cy]) => svg("circle", { cx, cy, r: 5 }))].filter(Boolean));
+    drawn.marks.replaceChildren(
+      ...[guide, ...marks.map(([cx, cy]) => svg("circle", { cx, cy, r: 5 }))].filter(Boolean),
+    );
     const box = root.getBoundingClientRect();
     const ratio = box.width / drawn.width;
     showTip(box.left + x * ratio, box.top + (marks[0]?.[1] ?? y) * ratio, lines);
@@ -108,7 +118,8 @@ function inspectable(root, current) {
   };
   root.addEventListener("pointermove", point);
   root.addEventListener("pointerdown", point);
-  root.addEventListener("pointerleave", hide);
+  // After a touch, the values stay until the page is scrolled or touched somewhere else.
+  root.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && hide());
   root.addEventListener("blur", hide);
   root.addEventListener("keydown", (event) => {
     const last = (current()?.points.length ?? 1) - 1;
@@ -131,35 +142,49 @@ function nearestPoint({ points, byX }, x, y) {
 
 /**
  * Return a figure with lines over a common x.
- * options: { title, xTitle, yTitle, series: [{ title, points: [[x, y]] }], y: [low, high], integers, xText, yText, value(y), lines(x) }.
+ * options: { title, xTitle, yTitle, series: [{ title, points: [[x, y]] }], x and y: [low, high], integers,
+ * xText(x) and yText(y) for ticks, value(y) and lines(x) for the tooltip }.
  * Up to six series have colors and dashes of page.css.
  */
 function lineChart(options) {
   const { series } = options;
   const all = series.flatMap(({ points }) => points);
   const xs = [...new Set(all.map(([x]) => x))].sort((a, b) => a - b);
-  const xRange = options.x ?? (xs.length > 1 ? [xs[0], xs.at(-1)] : [xs[0] - 1, xs[0] + 1]);
+  const xRange = options.x ?? (xs.length > 1 ? [xs[0], xs.at(-1)] : [xs[0] - 0.5, xs[0] + 0.5]);
   const yRange = options.y ?? roundRange(all.map(([, y]) => y));
   const axes = { ...options, x: xRange, y: yRange };
   const box = chart({ label: options.title }, (root, width, height) => {
     const scale = drawAxes(root, width, height, axes);
     series.forEach(({ points }, index) => root.append(drawLine(points, scale, index)));
     const show = (index) => {
-      const there = series.flatMap(({ title, points }) => points.filter(([x]) => x === xs[index]).map(([, y]) => [title, y]));
-      const head = el("strong", null, `${options.xTitle} ${options.xText ? options.xText(xs[index]) : count(xs[index])}`);
+      const there = series.flatMap(({ title, points }) =>
+        points.filter(([x]) => x === xs[index]).map(([, y]) => [title, y]),
+      );
+      const head = el(
+        "strong",
+        null,
+        `${options.xTitle} ${options.xText ? options.xText(xs[index]) : count(xs[index])}`,
+      );
       const rows = there.map(([title, y]) => [title, (options.value ?? metric)(y)]);
       const marks = there.map(([, y]) => [scale.x(xs[index]), scale.y(y)]);
       return { lines: [head, ...rows, ...(options.lines?.(xs[index]) ?? [])], marks, line: [scale.top, scale.bottom] };
     };
     return { points: xs.map((x) => [scale.x(x), (scale.top + scale.bottom) / 2]), show, byX: true };
   });
-  return el("figure", { class: "panel" }, el("figcaption", null, options.title), series.length > 1 ? legend(series) : null, box);
+  return el(
+    "figure",
+    { class: "panel" },
+    el("figcaption", null, options.title),
+    series.length > 1 ? legend(series) : null,
+    box,
+  );
 }
 
 function drawLine(points, scale, index) {
   const at = points.map(([x, y]) => `${scale.x(x).toFixed(1)},${scale.y(y).toFixed(1)}`);
   const group = svg("g", { class: `series series-${index}` }, svg("polyline", { points: at.join(" ") }));
-  if (points.length <= 30) points.forEach(([x, y]) => group.append(svg("circle", { cx: scale.x(x), cy: scale.y(y), r: 3 })));
+  if (points.length <= 30)
+    points.forEach(([x, y]) => group.append(svg("circle", { cx: scale.x(x), cy: scale.y(y), r: 3 })));
   return group;
 }
 
@@ -168,5 +193,9 @@ function legend(series) {
     const line = svg("line", { x1: 1, x2: 23, y1: 5, y2: 5 });
     return svg("svg", { class: `key series-${index}`, viewBox: "0 0 24 10", "aria-hidden": "true" }, line);
   };
-  return el("ul", { class: "legend" }, series.map(({ title }, index) => el("li", null, key(index), title)));
+  return el(
+    "ul",
+    { class: "legend" },
+    series.map(({ title }, index) => el("li", null, key(index), title)),
+  );
 }

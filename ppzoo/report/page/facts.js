@@ -8,20 +8,21 @@ function drawData(section) {
 }
 
 function imagesPerClass({ train, eval: evaluation }) {
-  const parts = [["train", train], ["eval", evaluation]].filter(([, part]) => part);
+  const parts = [
+    ["train", train],
+    ["eval", evaluation],
+  ].filter(([, part]) => part);
   const summary = parts.map(([key, part]) => {
     const [least, most] = [Math.min(...part.per_class), Math.max(...part.per_class)];
     const range = t("data.range", { least: count(least), most: count(most) });
     return [t(`data.${key}`), count(part.images), range];
   });
-  const most = Math.max(1, ...parts.flatMap(([, part]) => part.per_class));
-  const column = ([key, part]) => ({
-    key,
-    title: t(`data.${key}`),
-    number: true,
-    value: (index) => part.per_class[index] ?? null,
-    cell: (index) => barCell(count(part.per_class[index]), (part.per_class[index] ?? 0) / most, key),
-  });
+  const column = ([key, part]) => {
+    const most = Math.max(1, ...part.per_class);
+    const value = (index) => part.per_class[index] ?? null;
+    const cell = (index) => barCell(count(value(index)), value(index) / most, key);
+    return { key, title: t(`data.${key}`), number: true, value, cell };
+  };
   const indices = DATA.classes.map((_, index) => index);
   const columns = [classColumn((index) => index), ...parts.map(column)];
   const sort = parts.length ? [parts[0][0], "ascending"] : ["class", "ascending"];
@@ -37,7 +38,15 @@ function sortedCounts(parts) {
   }));
   const most = Math.max(...series.flatMap(({ points }) => points.map(([, images]) => images)));
   const y = [0, roundRange([0, most])[1]];
-  return lineChart({ title: t("data.sorted"), series, y, xTitle: t("data.rank"), yTitle: t("summary.images"), integers: true, value: count });
+  return lineChart({
+    title: t("data.sorted"),
+    series,
+    y,
+    xTitle: t("data.rank"),
+    yTitle: t("summary.images"),
+    integers: true,
+    value: count,
+  });
 }
 
 function sizesTable(sizes) {
@@ -45,8 +54,20 @@ function sizesTable(sizes) {
   const most = Math.max(...sizes.map(([, , images]) => images));
   const columns = [
     { key: "size", title: t("data.size"), value: ([width, height]) => `${width} × ${height}` },
-    { key: "images", title: t("summary.images"), number: true, value: (row) => row[2], cell: (row) => barCell(count(row[2]), row[2] / most) },
-    { key: "share", title: t("data.share"), number: true, value: (row) => row[2] / total, cell: (row) => percent(row[2] / total) },
+    {
+      key: "images",
+      title: t("summary.images"),
+      number: true,
+      value: (row) => row[2],
+      cell: (row) => barCell(count(row[2]), row[2] / most),
+    },
+    {
+      key: "share",
+      title: t("data.share"),
+      number: true,
+      value: (row) => row[2] / total,
+      cell: (row) => percent(row[2] / total),
+    },
   ];
   return sortableTable(columns, sizes, { caption: t("data.sizes"), sort: ["images", "descending"], limit: 10 });
 }
@@ -55,8 +76,18 @@ function duplicates({ duplicates: pairs, duplicate_count: number }) {
   const all = number ?? pairs.length;
   const sentence = el("p", null, all ? plural("data.duplicate_count", all) : t("data.no_duplicates"));
   if (!pairs.length) return [sentence];
-  const file = (key) => ({ key, title: t(`data.file_${key}`), value: (row) => row[key], cell: (row) => name(row[key]) });
-  const options = { caption: t("data.duplicates"), sort: ["train", "ascending"], limit: 10, search: (row) => `${row.train} ${row.eval}` };
+  const file = (key) => ({
+    key,
+    title: t(`data.file_${key}`),
+    value: (row) => row[key],
+    cell: (row) => name(row[key]),
+  });
+  const options = {
+    caption: t("data.duplicates"),
+    sort: ["train", "ascending"],
+    limit: 10,
+    search: (row) => `${row.train} ${row.eval}`,
+  };
   return [sentence, sortableTable([file("train"), file("eval")], pairs, options)];
 }
 
@@ -78,7 +109,10 @@ function drawModel(section) {
     el("h3", null, t("speed.title")),
     tiles([
       speed.images_per_second && [t("speed.images_per_second"), short(speed.images_per_second), batchText(speed)],
-      speed.milliseconds_single && [t("speed.single"), t("speed.milliseconds", { n: short(speed.milliseconds_single) })],
+      speed.milliseconds_single && [
+        t("speed.single"),
+        t("speed.milliseconds", { n: short(speed.milliseconds_single) }),
+      ],
       speed.engine && [t("speed.engine"), speed.engine],
     ]),
   );
@@ -89,11 +123,15 @@ function batchText({ batch_size: size }) {
 }
 
 function drawConfig(section) {
-  section.append(el("pre", { tabindex: "0", "aria-label": t("config.title") }, DATA.config));
+  section.append(
+    el("pre", { tabindex: "0", "aria-label": t("config.title") }, DATA.config.split("\n").map(visible).join("\n")),
+  );
 }
 
 function drawEnvironment(section) {
   const entries = Object.entries(DATA.environment).filter(([, value]) => value !== null);
   const title = (key) => (has(`environment.${key}`) ? t(`environment.${key}`) : key);
-  section.append(facts(entries.map(([key, value]) => [title(key), typeof value === "number" ? count(value) : name(String(value))])));
+  section.append(
+    facts(entries.map(([key, value]) => [title(key), typeof value === "number" ? count(value) : name(String(value))])),
+  );
 }

@@ -16,13 +16,23 @@ function confusionCells() {
 
 function drawConfusion(section) {
   const cells = confusionCells();
-  const details = el("div", { class: "pair", "aria-live": "polite" }, el("p", { class: "muted" }, t("confusion.choose")));
+  const details = el(
+    "div",
+    { class: "pair", "aria-live": "polite" },
+    el("p", { class: "muted choose" }, t("confusion.choose")),
+  );
   const select = (cell) => details.replaceChildren(...pairDetails(cell));
   const matrix = confusionMatrix(cells, select);
   const pairs = cells.filter(({ label, predicted }) => label !== predicted);
   const list = pairs.length ? pairTable(pairs, matrix.show) : el("p", null, t("confusion.no_errors"));
   section.append(el("p", null, t("confusion.text")));
-  const right = el("div", { class: "aside" }, el("h3", null, t("confusion.pair")), details, el("h3", null, t("confusion.pairs")), list);
+  const right = el(
+    "div",
+    { class: "aside" },
+    el("div", { class: "selection" }, el("h3", null, t("confusion.pair")), details),
+    el("h3", null, t("confusion.pairs")),
+    list,
+  );
   section.append(el("div", { class: "split wide" }, matrix.element, right));
 }
 
@@ -31,38 +41,62 @@ function pairTable(pairs, show) {
     classColumn(({ label }) => label, "label", t("gallery.label")),
     { ...classColumn(({ predicted }) => predicted, "predicted", t("gallery.predicted")) },
     countColumn("count", t("summary.images"), (cell) => cell.count),
-    { key: "share", title: t("confusion.share"), hint: t("confusion.share_hint"), number: true, value: ({ share }) => share, cell: ({ share }) => percent(share) },
+    {
+      key: "share",
+      title: t("confusion.share"),
+      hint: t("confusion.share_hint"),
+      number: true,
+      value: ({ share }) => share,
+      cell: ({ share }) => percent(share),
+    },
   ];
   const search = ({ label, predicted }) => `${className(label)} ${className(predicted)}`;
-  return sortableTable(columns, pairs.reverse(), { caption: t("confusion.pairs"), sort: ["count", "descending"], limit: 10, search, pick: show });
+  return sortableTable(columns, pairs.reverse(), {
+    caption: t("confusion.pairs"),
+    sort: ["count", "descending"],
+    limit: 10,
+    search,
+    pick: show,
+  });
 }
 
 /** Return a sentence about a cell, and the images of the gallery that belong to it. */
 function pairDetails(cell) {
   const values = {
     images: el("strong", null, plural("images", cell.count)),
-    label: el("strong", null, name(className(cell.label))),
-    predicted: el("strong", null, name(className(cell.predicted))),
+    label: el("strong", null, shortName(className(cell.label))),
+    predicted: el("strong", null, shortName(className(cell.predicted))),
     share: percent(cell.share),
     total: count(cell.total),
   };
   const sentence = el("p", null, nodes(cell.total ? "confusion.sentence" : "confusion.no_images", values));
   const same = (image) => image.label === cell.label && image.predicted === cell.predicted;
-  const files = new Map(galleryImages().filter(same).map((image) => [image.file, image]));
+  const files = new Map(
+    galleryImages()
+      .filter(same)
+      .map((image) => [image.file, image]),
+  );
   if (!files.size) return [sentence];
-  return [sentence, el("div", { class: "gallery small" }, [...files.values()].slice(0, 6).map((image) => galleryFigure(image)))];
+  return [
+    sentence,
+    el(
+      "div",
+      { class: "gallery small" },
+      [...files.values()].slice(0, 6).map((image) => galleryFigure(image)),
+    ),
+  ];
 }
-
-const CELL_WITH_COUNT = 26;
-const CELL_WITH_LABEL = 12;
-const LARGEST_CELL = 64;
 
 /** Return { element, show(cell) }: the canvas with its controls. */
 function confusionMatrix(cells, select) {
   const classes = DATA.classes.length;
   const at = new Map(cells.map((cell) => [cell.label * classes + cell.predicted, cell]));
   const totals = new Map(cells.map((cell) => [cell.label, cell.total]));
-  const canvas = el("canvas", { tabindex: "0", role: "img", "aria-label": `${t("confusion.title")}. ${t("confusion.keys")}` });
+  const canvas = el("canvas", {
+    tabindex: "0",
+    role: "img",
+    "aria-label": `${t("confusion.title")}. ${t("confusion.keys")}`,
+  });
   const view = { canvas, classes, cells, zoom: 1, x: 0, y: 0, chosen: null, width: 0 };
   const cellAt = (label, predicted) =>
     at.get(label * classes + predicted) ?? { label, predicted, count: 0, share: 0, total: totals.get(label) ?? 0 };
@@ -72,7 +106,8 @@ function confusionMatrix(cells, select) {
     select(cell);
   };
   const show = (cell) => {
-    if (view.size / classes < CELL_WITH_COUNT) zoomTo(view, (classes * CELL_WITH_COUNT * 1.2) / view.size, cell.predicted + 0.5, cell.label + 0.5, true);
+    if (view.size / classes < CELL_WITH_COUNT)
+      zoomTo(view, (classes * CELL_WITH_COUNT * 1.5) / view.size, cell.predicted + 0.5, cell.label + 0.5, true);
     choose(cell);
   };
   moveMatrix(view, cellAt, choose);
@@ -92,9 +127,21 @@ function zoomButtons(view) {
     zoomTo(view, view.zoom * factor, view.x + middle, view.y + middle);
     paintMatrix(view);
   };
-  const button = (key, factor) => el("button", { type: "button", "aria-label": t(`confusion.${key}`), onclick: zoom(factor) }, { in: "+", out: "−" }[key]);
+  const button = (key, factor) =>
+    el(
+      "button",
+      { type: "button", "aria-label": t(`confusion.${key}`), onclick: zoom(factor) },
+      { in: "+", out: "−" }[key],
+    );
   const fit = el("button", { type: "button", onclick: zoom(0) }, t("confusion.fit"));
-  return el("div", { class: "controls" }, button("in", 2), button("out", 0.5), fit, el("small", null, t("confusion.zoom_hint")));
+  return el(
+    "div",
+    { class: "controls" },
+    button("in", 2),
+    button("out", 0.5),
+    fit,
+    el("small", null, t("confusion.zoom_hint")),
+  );
 }
 
 function matrixLegend() {
@@ -106,161 +153,6 @@ function matrixLegend() {
     });
   const row = (kind) => el("li", null, t(`confusion.${kind}`), swatches(kind));
   return el("ul", { class: "legend" }, row("right"), row("wrong"));
-}
-
-/** Return the opacity of a cell: small shares of errors stay visible. */
-function shade(share) {
-  return share ? 0.06 + 0.94 * Math.sqrt(share) : 0;
-}
-
-// Geometry: x and y are the first visible column and row, in classes.
-
-function layoutMatrix(view, width) {
-  const { classes } = view;
-  const context = view.canvas.getContext("2d");
-  context.font = matrixFont();
-  view.texts = new Map();
-  const widest = Math.max(...DATA.classes.slice(0, 2000).map((text) => context.measureText(text.slice(0, 60)).width));
-  view.left = Math.round(Math.max(40, Math.min(widest + 30, width * 0.28, 170)));
-  view.size = Math.max(80, Math.min(width - view.left - 2, Math.max(240, classes * LARGEST_CELL), 720));
-  view.flat = widest + 8 < view.size / classes;
-  view.top = view.flat ? 44 : view.left;
-  view.width = width;
-  view.height = view.top + view.size + 2;
-  zoomTo(view, view.zoom, view.x, view.y);
-}
-
-function matrixFont(size = 12) {
-  return `${size}px ${getComputedStyle(document.body).fontFamily}`;
-}
-
-/** Zoom by a factor of the complete matrix, and keep the point (x, y) where it is, or move it to the middle. */
-function zoomTo(view, zoom, x, y, center = false) {
-  const before = view.zoom;
-  view.zoom = Math.max(1, Math.min(zoom, Math.max(1, (LARGEST_CELL * view.classes) / view.size)));
-  const span = view.classes / view.zoom;
-  const keep = (first, point) => (center ? point - span / 2 : point - ((point - first) * before) / view.zoom);
-  panTo(view, keep(view.x, x), keep(view.y, y));
-}
-
-function panTo(view, x, y) {
-  const limit = (value) => Math.max(0, Math.min(value, view.classes - view.classes / view.zoom));
-  [view.x, view.y] = [limit(x), limit(y)];
-  view.canvas.style.touchAction = view.zoom > 1 ? "none" : "pan-y";
-}
-
-function cellSize(view) {
-  return (view.size * view.zoom) / view.classes;
-}
-
-/** Return the column and row, in classes, at a point of the canvas, or null outside of the matrix. */
-function matrixPoint(view, event) {
-  const box = view.canvas.getBoundingClientRect();
-  const ratio = view.width / box.width;
-  const x = view.x + ((event.clientX - box.left) * ratio - view.left) / cellSize(view);
-  const y = view.y + ((event.clientY - box.top) * ratio - view.top) / cellSize(view);
-  const inside = (value, first) => value >= first && value < first + view.classes / view.zoom;
-  return inside(x, view.x) && inside(y, view.y) ? [x, y] : null;
-}
-
-// Painting
-
-function paintMatrix(view) {
-  const { canvas, width, height, left, top, size } = view;
-  const scale = devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  canvas.style.aspectRatio = `${width} / ${height}`;
-  const context = canvas.getContext("2d");
-  context.scale(scale, scale);
-  context.fillStyle = color("inset");
-  context.fillRect(left, top, size, size);
-  context.save();
-  context.beginPath();
-  context.rect(left, top, size, size);
-  context.clip();
-  paintCells(view, context);
-  context.restore();
-  context.strokeStyle = color("line");
-  context.strokeRect(left + 0.5, top + 0.5, size - 1, size - 1);
-  paintLabels(view, context);
-}
-
-function paintCells(view, context) {
-  const cell = cellSize(view);
-  const gap = cell >= 8 ? 1 : 0;
-  const span = view.classes / view.zoom;
-  const visible = ({ label, predicted }) =>
-    predicted > view.x - 1 && predicted < view.x + span && label > view.y - 1 && label < view.y + span;
-  const colors = { right: color("right"), wrong: color("wrong"), dark: color("text"), light: color("on-color") };
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  context.font = matrixFont(Math.max(11, Math.min(15, cell / 3.2)));
-  const place = (entry) => [view.left + (entry.predicted - view.x) * cell, view.top + (entry.label - view.y) * cell];
-  for (const entry of view.cells.filter(visible)) {
-    const [x, y] = place(entry);
-    context.globalAlpha = shade(entry.share);
-    context.fillStyle = entry.label === entry.predicted ? colors.right : colors.wrong;
-    context.fillRect(x + gap / 2, y + gap / 2, Math.max(1, cell - gap), Math.max(1, cell - gap));
-    if (cell < CELL_WITH_COUNT) continue;
-    context.globalAlpha = 1;
-    context.fillStyle = shade(entry.share) > 0.62 ? colors.light : colors.dark;
-    const texts = [count(entry.count), scaled(entry.count).replace("\u00a0", "")];
-    const text = texts.find((option) => context.measureText(option).width <= cell - 4);
-    if (text) context.fillText(text, x + cell / 2, y + cell / 2 + 1);
-  }
-  context.globalAlpha = 1;
-  if (!view.chosen) return;
-  const [x, y] = place(view.chosen);
-  const shown = Math.max(cell, 6);
-  context.strokeStyle = color("text");
-  context.lineWidth = 2;
-  context.strokeRect(x + (cell - shown) / 2, y + (cell - shown) / 2, shown, shown);
-  context.lineWidth = 1;
-}
-
-function paintLabels(view, context) {
-  const cell = cellSize(view);
-  context.font = matrixFont(11);
-  context.fillStyle = color("muted");
-  context.textBaseline = "alphabetic";
-  context.textAlign = "right";
-  context.fillText(`${t("confusion.label_axis")} ↓`, view.left - 6, view.top - 6);
-  context.textAlign = "left";
-  context.fillText(`${t("confusion.predicted_axis")} →`, view.left, 12);
-  if (cell < CELL_WITH_LABEL) return;
-  context.fillStyle = color("text");
-  context.font = matrixFont();
-  context.textBaseline = "middle";
-  for (let index = Math.ceil(view.x - 0.5); index + 0.5 < view.x + view.classes / view.zoom; index += 1) {
-    const x = view.left + (index + 0.5 - view.x) * cell;
-    context.save();
-    context.translate(x, view.top - 8);
-    if (!view.flat) context.rotate(-Math.PI / 2);
-    context.textAlign = view.flat ? "center" : "left";
-    context.fillText(fittingText(view, context, DATA.classes[index], view.flat ? cell : view.top - 28), 0, view.flat ? -4 : 0);
-    context.restore();
-  }
-  context.textAlign = "right";
-  for (let index = Math.ceil(view.y - 0.5); index + 0.5 < view.y + view.classes / view.zoom; index += 1) {
-    const y = view.top + (index + 0.5 - view.y) * cell;
-    context.fillText(fittingText(view, context, DATA.classes[index], view.left - 12), view.left - 8, y);
-  }
-}
-
-/** Return a text that is cut to a width. */
-function fittingText(view, context, text, width) {
-  const key = `${Math.round(width)} ${text}`;
-  if (!view.texts.has(key)) {
-    let letters = [...text.slice(0, 200)];
-    let fitting = text;
-    while (letters.length && context.measureText(fitting).width > width) {
-      letters = letters.slice(0, -1);
-      fitting = `${letters.join("")}…`;
-    }
-    view.texts.set(key, fitting);
-  }
-  return view.texts.get(key);
 }
 
 // Mouse, touch and keys
@@ -275,8 +167,8 @@ function moveMatrix(view, cellAt, choose) {
     const cell = cellAt(Math.floor(point[1]), Math.floor(point[0]));
     const row = (title, value) => el("div", null, el("span", null, title), el("b", null, value));
     return showTip(event.clientX, event.clientY, [
-      row(t("gallery.label"), name(className(cell.label))),
-      row(t("gallery.predicted"), name(className(cell.predicted))),
+      row(t("gallery.label"), shortName(className(cell.label))),
+      row(t("gallery.predicted"), shortName(className(cell.predicted))),
       [t("summary.images"), count(cell.count)],
       [t("confusion.share"), percent(cell.share)],
     ]);
@@ -306,11 +198,15 @@ function moveMatrix(view, cellAt, choose) {
   canvas.addEventListener("pointercancel", (event) => pointers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", hideTip);
   canvas.addEventListener("dblclick", (event) => zoomAt(view, event, 2));
-  canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey) return;
-    event.preventDefault();
-    zoomAt(view, event, event.deltaY < 0 ? 1.25 : 0.8);
-  }, { passive: false });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      zoomAt(view, event, event.deltaY < 0 ? 1.25 : 0.8);
+    },
+    { passive: false },
+  );
   canvas.addEventListener("keydown", (event) => matrixKey(view, event, cellAt, choose));
 }
 

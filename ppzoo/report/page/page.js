@@ -4,6 +4,7 @@
 const TEXTS = JSON.parse(document.getElementById("texts").textContent);
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LANGUAGE = document.documentElement.lang;
+const BETWEEN_SENTENCES = LANGUAGE.startsWith("zh") ? "" : " ";
 const SVG = "http://www.w3.org/2000/svg";
 
 // Texts
@@ -95,14 +96,28 @@ function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
+/** Escape the characters of a name that are invisible or change the direction of the text, as errors.printable does. */
+function visible(text) {
+  const escaped = (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  // Surrogates are bytes of file names that are not UTF-8; those of pairs do not match.
+  return text.replace(/[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu, escaped);
+}
+
 /** Return a name of a class or file: its direction does not change the text around it. */
 function name(text) {
-  return el("bdi", { class: "name" }, text);
+  return el("bdi", { class: "name" }, visible(text));
+}
+
+/** Return the beginning of a long name, for sentences; the full name is its title. */
+function shortName(text) {
+  const letters = [...visible(text)];
+  const shown = letters.length > 60 ? `${letters.slice(0, 60).join("")}…` : letters.join("");
+  return el("bdi", { class: "name", title: visible(text) }, shown);
 }
 
 /** Return a name that is cut after two lines; the full name is its title. */
 function clipped(text) {
-  return el("bdi", { class: "name clipped", title: text }, text);
+  return el("bdi", { class: "name clipped", title: visible(text) }, visible(text));
 }
 
 /** Return tiles with a label, a value and a hint that can be missing. */
@@ -114,7 +129,11 @@ function tiles(entries) {
 
 /** Return a list of labels and values, one per row. */
 function facts(entries) {
-  return el("dl", { class: "facts" }, entries.map(([label, value]) => [el("dt", null, label), el("dd", null, value)]));
+  return el(
+    "dl",
+    { class: "facts" },
+    entries.map(([label, value]) => [el("dt", null, label), el("dd", null, value)]),
+  );
 }
 
 /** Return a button that is switched on and off; change(on) is called after each click. */
@@ -128,12 +147,14 @@ function switchButton(label, change) {
   return button;
 }
 
-/** Call draw(width) at once when the element has a width, and again when the width changes. */
+const SMALLEST_WIDTH = 120;
+
+/** Call draw(width) when the element has a width, and again when the width changes. */
 function whenSized(element, draw) {
   let drawn = 0;
   new ResizeObserver(([entry]) => {
     const width = Math.round(entry.contentRect.width);
-    if (width && width !== drawn) {
+    if (width >= SMALLEST_WIDTH && width !== drawn) {
       drawn = width;
       requestAnimationFrame(() => draw(width));
     }
@@ -146,18 +167,21 @@ const TIP = el("div", { id: "tip", role: "status", hidden: "" });
 
 /** Show lines of text next to a point of the window; lines are [label, value] or a node. */
 function showTip(x, y, lines) {
-  const row = (line) => (Array.isArray(line) ? el("div", null, el("span", null, line[0]), el("b", null, line[1])) : line);
+  const row = (line) =>
+    Array.isArray(line) ? el("div", null, el("span", null, line[0]), el("b", null, line[1])) : line;
   TIP.replaceChildren(...lines.map(row));
   TIP.hidden = false;
   const { width, height } = TIP.getBoundingClientRect();
-  const room = document.documentElement.clientWidth - width - 8;
-  TIP.style.left = `${Math.max(8, Math.min(x + 14, room))}px`;
+  const limit = document.documentElement.clientWidth - width - 8;
+  TIP.style.left = `${Math.max(8, Math.min(x + 14, limit))}px`;
   TIP.style.top = `${y - height - 14 > 8 ? y - height - 14 : y + 18}px`;
 }
 
 function hideTip() {
   TIP.hidden = true;
 }
+
+addEventListener("scroll", hideTip, { passive: true });
 
 // Light and dark. Print is always light.
 
@@ -214,9 +238,24 @@ function drawPage(header, sections) {
   const shown = sections.filter(Boolean);
   const main = el("main", { id: "main" });
   const contents = el("nav", { class: "contents", "aria-label": t("page.contents") });
-  contents.append(el("ul", null, shown.map(({ id, title }) => el("li", null, el("a", { href: `#${id}` }, title)))));
-  const details = el("p", { class: "details" }, header.details.filter(Boolean).map((part) => el("span", null, part)));
-  const top = el("header", { class: "top" }, el("div", null, el("h1", null, name(header.title)), details), themeButton());
+  contents.append(
+    el(
+      "ul",
+      null,
+      shown.map(({ id, title }) => el("li", null, el("a", { href: `#${id}` }, title))),
+    ),
+  );
+  const details = el(
+    "p",
+    { class: "details" },
+    header.details.filter(Boolean).map((part) => el("span", null, part)),
+  );
+  const top = el(
+    "header",
+    { class: "top" },
+    el("div", null, el("h1", null, name(header.title)), details),
+    themeButton(),
+  );
   const skip = el("a", { class: "skip", href: "#main" }, t("page.skip"));
   document.getElementById("page").append(skip, top, el("div", { class: "columns" }, contents, main), TIP);
   for (const section of shown) main.append(drawSection(section));
@@ -246,6 +285,8 @@ function markCurrentSection(contents, main) {
         if (id === current) link.setAttribute("aria-current", "true");
         else link.removeAttribute("aria-current");
       }
+      // In narrow windows, the contents are one row that scrolls.
+      if (current) contents.scrollLeft = links.get(current).offsetLeft - 40;
     },
     { rootMargin: "-72px 0px -60% 0px" },
   );

@@ -9,7 +9,9 @@ function filled(list) {
 function created() {
   if (!DATA.created) return null;
   const date = new Date(DATA.created);
-  return Number.isNaN(date.getTime()) ? DATA.created : date.toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "short" });
+  return Number.isNaN(date.getTime())
+    ? DATA.created
+    : date.toLocaleString(LANGUAGE, { dateStyle: "medium", timeStyle: "short" });
 }
 
 function section(there, id, draw, title = t(`${id}.title`)) {
@@ -19,7 +21,12 @@ function section(there, id, draw, title = t(`${id}.title`)) {
 drawPage(
   {
     title: DATA.title,
-    details: [t(`header.${DATA.kind === "export" ? "export" : "run"}`), name(DATA.source), plural("images", DATA.images), created()],
+    details: [
+      t(`header.${DATA.kind === "export" ? "export" : "run"}`),
+      name(DATA.source),
+      plural("images", DATA.images),
+      created(),
+    ],
   },
   [
     section(true, "summary", drawSummary),
@@ -29,7 +36,7 @@ drawPage(
     section(DATA.confusion && !multiLabel, "confusion", drawConfusion),
     section(filled(DATA.label_confusion), "labels", drawLabelConfusion),
     section(DATA.calibration, "calibration", drawCalibration),
-    section(filled(DATA.coverage), "coverage", drawCoverage),
+    section(filled(coveragePoints()), "coverage", drawCoverage),
     section(hasGallery(), "gallery", drawGallery),
     section(filled(DATA.map?.points), "map", drawMap),
     section(DATA.data, "data", drawData),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ppzoo.report.page.shell import Language, build_page
 
-SCRIPTS = ("quality.js", "matrix.js", "images.js", "facts.js", "report.js")
+SCRIPTS = ("quality.js", "confidence.js", "matrix_canvas.js", "matrix.js", "images.js", "facts.js", "report.js")
 
 
 def render_report(report: Mapping[str, Any], language: Language = "en") -> str:

@@ -3,7 +3,7 @@
 /**
  * Return a table.
  * columns: [{ key, title, number: true for numbers, value(row), cell(row) -> node or text, hint }].
- * options: { caption, sort: [key, "ascending" | "descending"], limit, search(row) -> text, pick(row) on click of a row }.
+ * options: { caption, sort: [key, "ascending" | "descending"], limit, search(row) -> text, pick(row) on click }.
  */
 function sortableTable(columns, rows, options) {
   const state = { key: options.sort[0], order: options.sort[1], limit: options.limit ?? 20, text: "" };
@@ -18,7 +18,11 @@ function sortableTable(columns, rows, options) {
 
   function draw() {
     const found = matchingRows(rows, options.search, state.text);
-    const ordered = sortedRows(found, columns.find(({ key }) => key === state.key), state.order);
+    const ordered = sortedRows(
+      found,
+      columns.find(({ key }) => key === state.key),
+      state.order,
+    );
     body.replaceChildren(...ordered.slice(0, state.limit).map((row) => bodyRow(columns, row, options.pick)));
     headers.forEach((header, index) => {
       const sorted = columns[index].key === state.key;
@@ -34,7 +38,8 @@ function sortableTable(columns, rows, options) {
   more.addEventListener("click", () => draw((state.limit += 50)));
   all.addEventListener("click", () => draw((state.limit = rows.length)));
   draw();
-  const search = options.search && rows.length > state.limit && searchField(options.caption, (text) => draw((state.text = text)));
+  const search =
+    options.search && rows.length > state.limit && searchField(options.caption, (text) => draw((state.text = text)));
   return el("div", { class: "table" }, search || null, el("div", { class: "scroll" }, table), foot);
 }
 
@@ -60,7 +65,11 @@ function bodyRow(columns, row, pick) {
 }
 
 function searchField(label, change) {
-  const input = el("input", { type: "search", placeholder: t("table.search"), "aria-label": `${t("table.search")}: ${label}` });
+  const input = el("input", {
+    type: "search",
+    placeholder: t("table.search"),
+    "aria-label": `${t("table.search")}: ${label}`,
+  });
   input.addEventListener("input", () => change(input.value.trim().toLocaleLowerCase(LANGUAGE)));
   return el("div", { class: "search" }, input);
 }
@@ -82,7 +91,8 @@ function sortedRows(rows, column, order) {
 
 /** Return a number with a bar below it whose length is a share of the cell's width. */
 function barCell(text, share, kind = "") {
+  if (share === null || share === undefined) return text;
   const bar = el("i", { class: `bar ${kind}` });
-  bar.style.width = `${Math.round(1000 * Math.max(0, Math.min(1, share ?? 0))) / 10}%`;
+  bar.style.width = `${Math.round(1000 * Math.max(0, Math.min(1, share))) / 10}%`;
   return [text, el("span", { class: "track", "aria-hidden": "true" }, bar)];
 }
