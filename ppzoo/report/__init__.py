@@ -1,8 +1,10 @@
 """Callbacks that report on a run: console and log file, VisualDL scalars, plots, and the list of unreadable images."""
 
 from ppzoo.report.bad_files import BadFiles
-from ppzoo.report.console import Console, duration_text, format_metrics, log_to_console, silence
+from ppzoo.report.console import Console, format_metrics
 from ppzoo.report.curves import Curves
+from ppzoo.report.json_events import JsonEvents, json_line
+from ppzoo.report.log import log_to_console, silence
 from ppzoo.report.scalars import Scalars
 from ppzoo.report.writing import write_lines
 
@@ -10,9 +12,10 @@ __all__ = [
     "BadFiles",
     "Console",
     "Curves",
+    "JsonEvents",
     "Scalars",
-    "duration_text",
     "format_metrics",
+    "json_line",
     "log_to_console",
     "silence",
     "write_lines",
