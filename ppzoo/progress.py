@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from ppzoo import terminal
-from ppzoo.errors import one_line
+from ppzoo.errors import count_text, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -102,7 +102,7 @@ class Progress:
             terminal.display.refresh()
         elif time.monotonic() - self.reported >= MESSAGE_SECONDS and not is_quiet():
             self.reported = time.monotonic()
-            logger.info("%s: %s", self.description, ", ".join(filter(None, [self.count_text(), self.left_text()])))
+            logger.info("%s: %s", self.description, ", ".join(filter(None, [self.done_text(), self.left_text()])))
 
     def track(self, items: Iterable[T], count: Callable[[T], int] = lambda item: 1) -> Iterator[T]:
         """Yield the items; `count` returns the number of units of an item."""
@@ -116,12 +116,14 @@ class Progress:
         if self.is_drawn:
             terminal.display.remove(self)
 
-    def count_text(self) -> str:
+    def done_text(self) -> str:
         """Return '120/500 images', or '3.2/16.0 MB'."""
         if self.unit == BYTES:
             of = "" if self.total is None else f"/{self.total / 1e6:.1f}"
             return f"{self.done / 1e6:.1f}{of} MB"
-        return f"{self.done}{'' if self.total is None else f'/{self.total}'} {self.unit}s"
+        if self.total is None:
+            return count_text(self.done, self.unit)
+        return f"{self.done}/{count_text(self.total, self.unit)}"
 
     def left_text(self) -> str:
         """Return '0:12 left'; '' as long as it is unknown."""
@@ -133,4 +135,4 @@ class Progress:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         fraction = None if not self.total else min(self.done / self.total, 1.0)
-        yield terminal.bar_line(self.description, fraction, [self.count_text(), self.left_text()], options.max_width)
+        yield terminal.bar_line(self.description, fraction, [self.done_text(), self.left_text()], options.max_width)
