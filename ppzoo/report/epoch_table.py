@@ -97,19 +97,19 @@ class EpochTable:
         total = self.speed.epochs
         columns = [Column("epoch", [f"{report.epoch + 1}/{total}" for report in epochs], 0)]
         for part, values, rank in (
-            ("train", [report.train for report in epochs], 3),
-            ("eval", [report.evaluation or {} for report in epochs], 1),
+            ("train", [report.train for report in epochs], 5),
+            ("eval", [report.evaluation or {} for report in epochs], 3),
         ):
             for position, name in enumerate(choose_metrics(values)):
                 cells = [f"{metrics[name]:.4f}" if name in metrics else "" for metrics in values]
-                columns.append(Column(f"{part} {name}", cells, rank + position))
+                columns.append(Column(f"{part} {name}", cells, rank - position))
         best = ["best" if report is self.best else "" for report in epochs]
         return [
             *columns,
-            Column("lr", [f"{report.learning_rate:.5f}" for report in epochs], 7),
-            Column("images/s", [f"{report.images_per_second:.0f}" for report in epochs], 6),
-            Column("time", [duration_text(report.train_seconds + report.eval_seconds) for report in epochs], 5),
-            Column("", best, 0),
+            Column("lr", [f"{report.learning_rate:.5f}" for report in epochs], 8),
+            Column("images/s", [f"{report.images_per_second:.0f}" for report in epochs], 7),
+            Column("time", [duration_text(report.train_seconds + report.eval_seconds) for report in epochs], 6),
+            Column("", best, 1),
         ]
 
     def _current_epoch(self, step: StepReport, width: int) -> RenderResult:
