@@ -6,16 +6,17 @@ Nothing is ever written to standard output.
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from ppzoo import terminal
-from ppzoo.errors import one_line
+from ppzoo.errors import count_text, one_line
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 logger = logging.getLogger("ppzoo")
 
@@ -44,18 +45,26 @@ def duration_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def track(items: Iterable[T], total: int | None, description: str, *, unit: str = "image") -> Iterator[T]:
+def track(
+    items: Iterable[T],
+    total: int | None,
+    description: str,
+    *,
+    unit: str = "image",
+    count: Callable[[T], int] = lambda item: 1,
+    is_printed: bool = False,
+) -> Iterator[T]:
     """Yield the items and show the progress.
 
     Args:
-        total: number of items; None if it is unknown.
+        total: number of units of all items; None if it is unknown.
         description: what is done, such as 'checking images'.
-        unit: what an item is, in the singular.
+        unit: what is counted, in the singular.
+        count: the number of units of an item, such as the images of a batch.
+        is_printed: whether results are printed meanwhile; see `Progress`.
     """
-    with Progress(total, description, unit=unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()
+    with Progress(total, description, unit=unit, is_printed=is_printed) as progress:
+        yield from progress.track(items, count)
 
 
 class Progress:
@@ -66,18 +75,22 @@ class Progress:
         description: what is done, such as 'checking images'.
         unit: what is counted, in the singular; "B" for bytes, which are shown as MB.
         done: what was done before, such as by an interrupted download.
+        is_printed: whether results are printed meanwhile: nothing is drawn if standard output is a terminal, too.
     """
 
-    def __init__(self, total: int | None, description: str, *, unit: str = "image", done: int = 0) -> None:
+    def __init__(
+        self, total: int | None, description: str, *, unit: str = "image", done: int = 0, is_printed: bool = False
+    ) -> None:
         self.total, self.unit = total, unit
         self.description = one_line(description)
         self.done = self.done_before = done
         self.started = self.reported = time.monotonic()
-        self.is_drawn = False
+        self.is_drawn, self.is_printed = False, is_printed
 
     def __enter__(self) -> Progress:
         self.started = self.reported = time.monotonic()
-        self.is_drawn = terminal.is_terminal() and not is_quiet()
+        hides_output = self.is_printed and sys.stdout is not None and sys.stdout.isatty()
+        self.is_drawn = terminal.is_terminal() and not is_quiet() and not hides_output
         if self.is_drawn:
             terminal.display.add(self)
         return self
@@ -89,7 +102,13 @@ class Progress:
             terminal.display.refresh()
         elif time.monotonic() - self.reported >= MESSAGE_SECONDS and not is_quiet():
             self.reported = time.monotonic()
-            logger.info("%s: %s", self.description, ", ".join(filter(None, [self.count_text(), self.left_text()])))
+            logger.info("%s: %s", self.description, ", ".join(filter(None, [self.done_text(), self.left_text()])))
+
+    def track(self, items: Iterable[T], count: Callable[[T], int] = lambda item: 1) -> Iterator[T]:
+        """Yield the items; `count` returns the number of units of an item."""
+        for item in items:
+            yield item
+            self.advance(count(item))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -97,12 +116,14 @@ class Progress:
         if self.is_drawn:
             terminal.display.remove(self)
 
-    def count_text(self) -> str:
+    def done_text(self) -> str:
         """Return '120/500 images', or '3.2/16.0 MB'."""
         if self.unit == BYTES:
             of = "" if self.total is None else f"/{self.total / 1e6:.1f}"
             return f"{self.done / 1e6:.1f}{of} MB"
-        return f"{self.done}{'' if self.total is None else f'/{self.total}'} {self.unit}s"
+        if self.total is None:
+            return count_text(self.done, self.unit)
+        return f"{self.done}/{count_text(self.total, self.unit)}"
 
     def left_text(self) -> str:
         """Return '0:12 left'; '' as long as it is unknown."""
@@ -112,7 +133,6 @@ class Progress:
         left = max(self.total - self.done, 0) * (time.monotonic() - self.started) / done
         return f"{duration_text(left)} left"
 
-    def render(self, width: int) -> Text:
-        """Return the line on a terminal."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         fraction = None if not self.total else min(self.done / self.total, 1.0)
-        return terminal.bar_line(self.description, fraction, [self.count_text(), self.left_text()], width)
+        yield terminal.bar_line(self.description, fraction, [self.done_text(), self.left_text()], options.max_width)

@@ -1,4 +1,4 @@
-"""What is drawn at the bottom of the terminal while work runs; messages appear above it.
+"""The display at the bottom of the terminal while work runs; messages appear above it.
 
 Drawing has no thread and never hides the cursor, so that nothing has to be undone when the process is killed. Where
 standard error is no terminal, nothing is drawn.
@@ -10,12 +10,12 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.console import Console, RenderableType
     from rich.live import Live
     from rich.text import Text
 
@@ -24,15 +24,10 @@ MIN_BAR, MAX_BAR = 8, 30  # columns
 DUMB = ("dumb", "unknown")  # terminals that cannot move the cursor
 
 
-class Part(Protocol):
-    """One or more lines of the drawing."""
-
-    def render(self, width: int) -> RenderableType:
-        """Return what to draw on a terminal that is `width` columns wide."""
-
-
 def is_terminal() -> bool:
     """Return whether standard error is a terminal that can redraw lines."""
+    if display.is_shown:  # sys.stderr is rich's
+        return True
     try:
         return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in DUMB
     except (AttributeError, ValueError):  # there is no standard error, or it is closed
@@ -41,14 +36,20 @@ def is_terminal() -> bool:
 
 def is_utf8() -> bool:
     """Return whether standard error can show any character."""
-    return (getattr(sys.stderr, "encoding", None) or "ascii").lower().replace("-", "") == "utf8"
+    stream = display.live.console.file if display.live is not None else sys.stderr
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "") == "utf8"
+
+
+def width() -> int:
+    """Return the number of columns of the terminal; 80 where there is none."""
+    return make_console().width if is_terminal() else 80
 
 
 class Display:
     """Draws its parts below each other, as long as there are any."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[RenderableType] = []
         self.live: Live | None = None
         self.drawn = 0.0
         self.pid = 0
@@ -57,14 +58,14 @@ class Display:
     def is_shown(self) -> bool:
         return self.live is not None and self.pid == os.getpid()  # a forked process does not draw
 
-    def add(self, part: Part) -> None:
+    def add(self, part: RenderableType) -> None:
         """Draw `part` below the others from now on."""
         self.parts.append(part)
         if self.live is None:
             self._start()
         self.refresh(at_once=True)
 
-    def remove(self, part: Part) -> None:
+    def remove(self, part: RenderableType) -> None:
         """Stop drawing `part`; its lines are erased."""
         if part in self.parts:
             self.parts.remove(part)
@@ -82,7 +83,7 @@ class Display:
         try:
             self.live.refresh()
         except (OSError, ValueError):  # the terminal is gone; the work continues
-            self._abandon()
+            self.stop()
 
     def print(self, *lines: RenderableType) -> bool:
         """Print lines above the drawing and return True; return False if nothing is drawn."""
@@ -92,7 +93,7 @@ class Display:
             for line in lines:
                 self.live.console.print(line, soft_wrap=True)
         except (OSError, ValueError):
-            self._abandon()
+            self.stop()
             return False
         return True
 
@@ -104,12 +105,13 @@ class Display:
                 live.stop()
 
     def _start(self) -> None:
+        from rich.console import Group
         from rich.live import Live
 
         console = make_console()
         self.live = Live(
             console=console,
-            get_renderable=lambda: _Drawing(self.parts),
+            get_renderable=lambda: Group(*self.parts),
             auto_refresh=False,
             transient=True,
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
@@ -119,19 +121,7 @@ class Display:
             self.live.start()
             console.show_cursor(True)
         except (OSError, ValueError):
-            self._abandon()
-
-    def _abandon(self) -> None:
-        self.stop()
-
-
-class _Drawing:
-    def __init__(self, parts: list[Part]) -> None:
-        self.parts = parts
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for part in self.parts:
-            yield part.render(options.max_width)
+            self.stop()
 
 
 def make_console() -> Console:
@@ -139,6 +129,13 @@ def make_console() -> Console:
     from rich.console import Console
 
     return Console(file=sys.stderr, force_terminal=True, highlight=False, markup=False, emoji=False)
+
+
+def print_once(render: Callable[[int], RenderableType]) -> None:
+    """Print what `render` returns for the width of the terminal; it stays there."""
+    console = make_console()
+    with suppress(OSError, ValueError):  # the terminal is gone
+        console.print(render(console.width))
 
 
 def bar_line(label: str, fraction: float | None, values: Sequence[str], width: int) -> Text:

@@ -17,10 +17,11 @@ from ppzoo.builders.inference import load_inference_network, load_trained_networ
 from ppzoo.builders.models import class_count, networks_in_losses, try_forward
 from ppzoo.builders.tta_views import enabled_tta, evaluate_views
 from ppzoo.config import Config, DistillationConfig, SplitConfig
-from ppzoo.data.loader import Loader
+from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import ConfigError, count_text
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
+from ppzoo.progress import Progress
 
 logger = logging.getLogger("ppzoo")
 
@@ -113,8 +114,9 @@ def build_evaluation(
         verify_images(loader, processes)
 
     def run(observe: Callable[[Any, Any], object] | None = None) -> dict[str, float]:
-        batches = loader.epoch(0)
-        results = engine.evaluate(network, batches, loss, metric_list, processes, images.describe, observe)
+        with Progress(len(images) // processes.size, "evaluating") as progress:
+            batches = progress.track(loader.epoch(0), count_images)
+            results = engine.evaluate(network, batches, loss, metric_list, processes, images.describe, observe)
         loader.record_failures(processes.all_gather_lists(list(loader.bad.items())))
         if loader.bad:
             logger.warning("skipped %s in evaluation that could not be read", count_text(len(loader.bad), "image"))
@@ -122,6 +124,10 @@ def build_evaluation(
 
     higher_is_better = metric_list.higher_is_better if metric_list.main else False
     return Evaluation(run, metric_list.main or "loss", higher_is_better, loader.samples)
+
+
+def count_images(batch: Batch | None) -> int:
+    return 0 if batch is None else len(batch.labels)
 
 
 def evaluation_data(config: Config) -> SplitConfig:

@@ -17,7 +17,7 @@ from ppzoo.builders.class_names import list_labels
 from ppzoo.builders.components import build_loss, build_metrics, components, parse_specs
 from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.dry_run import read_config
-from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
+from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation, count_images
 from ppzoo.builders.export import require_export
 from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
@@ -26,6 +26,7 @@ from ppzoo.errors import ConfigError, DataError, count_text
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
+from ppzoo.progress import track
 
 EXPORT_BATCH = 32
 MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
@@ -159,10 +160,9 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     )
     samples = loader.samples
     recorder = PredictionRecorder(class_num, len(samples))
-    observe = _observer(recorder, None)
-    results = engine.evaluate(
-        network, loader.epoch(0), loss, metrics, describe=samples.dataset.describe, observe=observe
-    )
+    batches = track(loader.epoch(0), len(samples), "evaluating", count=count_images)
+    describe, observe = samples.dataset.describe, _observer(recorder, None)
+    results = engine.evaluate(network, batches, loss, metrics, describe=describe, observe=observe)
     predictions = recorder.finish()
     about = exported.settings.get("Global")
     title = about.get("model_name") if isinstance(about, dict) else None

@@ -19,6 +19,7 @@ from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_err
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
+from ppzoo.progress import set_quiet
 
 
 class Terminated(KeyboardInterrupt):
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         owns_process: install signal handlers, since nothing else runs in this process.
     """
     options = build_parser().parse_args(arguments)
+    set_quiet(getattr(options, "quiet", False))
     try:
         if read_launch(os.environ).size > 1 and options.command not in ("train", "eval"):
             raise ConfigError(f"{options.command}: expected one process; start it without paddle.distributed.launch")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, config_and_overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 
@@ -31,6 +31,7 @@ def add_commands(commands: Commands) -> None:
         help="the folder of a run, such as output/LeNet, or of an export, such as inference/lenet; or use -c CONFIG",
     )
     add_config_arguments(report)
+    add_quiet(report)
     report.add_argument(
         "--data",
         type=expand_user,
@@ -53,10 +54,10 @@ def _report(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     if options.folder and os.path.isfile(os.path.join(options.folder, EXPORT_SETTINGS)):
-        write_report(_evaluate_export(options), options.output, options.lang)
+        print_report(_evaluate_export(options), options.output, options.lang)
         return
     config = builders.read_report_config(*config_and_overrides(options, options.folder), options.data)
-    write_report(builders.evaluate_run(config), options.output, options.lang)
+    print_report(builders.evaluate_run(config), options.output, options.lang)
 
 
 def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
@@ -75,12 +76,21 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
     return builders.evaluate_export(Path(options.folder), options.data, options.device or "auto")
 
 
-def write_report(evaluated: EvaluatedNetwork, output: str | None = None, language: Literal["en", "zh"] = "en") -> None:
+def print_report(
+    evaluated: EvaluatedNetwork,
+    output: str | None = None,
+    language: Literal["en", "zh"] = "en",
+    *,
+    as_json: bool = False,
+) -> None:
     """Write the files of the report, and print the main result and the path of the page."""
     from ppzoo import builders, report
 
     folder = builders.open_report_folder(evaluated.source, output)
     content = builders.build_report(evaluated)
     page = builders.write_report_files(folder, content, evaluated, report.render_report(content, language))
+    if as_json:
+        print(report.json_line({"report": str(page)}))
+        return
     print(printable(builders.summarize_report(content)))
     print(printable(f"report: {page}"))
