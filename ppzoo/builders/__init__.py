@@ -15,8 +15,9 @@ from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
+from ppzoo.builders.report_exports import evaluate_export
 from ppzoo.builders.report_files import open_report_folder, write_report_files
-from ppzoo.builders.report_sources import EvaluatedNetwork, evaluate_export, evaluate_run, read_report_config
+from ppzoo.builders.report_sources import EvaluatedNetwork, evaluate_run, read_report_config
 from ppzoo.builders.reporting import build_report, summarize_report
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights

@@ -11,25 +11,19 @@ import numpy as np
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, deploy, engine, yaml_io
+from ppzoo import data, deploy, yaml_io
 from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
-from ppzoo.builders.components import build_loss, build_metrics, components, parse_specs
-from ppzoo.builders.data_loading import build_loader, read_first_batch
+from ppzoo.builders.components import components
 from ppzoo.builders.dry_run import read_config
-from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation, count_images
-from ppzoo.builders.export import require_export
+from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
 from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
-from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig, SamplerConfig, SplitConfig
-from ppzoo.errors import ConfigError, DataError, count_text
+from ppzoo.config import Config, DatasetConfig, DistillationConfig
+from ppzoo.errors import ConfigError, count_text
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
-from ppzoo.progress import track
-
-EXPORT_BATCH = 32
-MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,11 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
         raise ConfigError("DataLoader.Eval: expected the evaluation data, whose transforms --data uses, got nothing")
     if (raw.get("Global") or {}).get("use_multilabel"):
         raise ConfigError("--data: expected a network that predicts one class per image, got Global.use_multilabel")
-    kept = {key: split["dataset"][key] for key in ("transform_ops", "on_error") if key in split["dataset"]}
+    kept = {
+        key: split["dataset"][key]
+        for key in ("transform_ops", "on_error", "max_bad_fraction")
+        if key in split["dataset"]
+    }
     dataset = {"name": "ImageFolder", "image_root": images, **kept}
     raw["DataLoader"] = {**raw["DataLoader"], "Eval": {**split, "dataset": dataset}}
     return read_config(raw, (), "eval")
@@ -104,7 +102,7 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
     dataset = evaluation.samples.dataset
     class_num = class_count(config.Arch)
     recorder = PredictionRecorder(class_num, len(dataset), multi_label=dataset.labels.ndim == 2)
-    metrics = evaluated.run(_observer(recorder, config))
+    metrics = evaluated.run(record_outputs(recorder, config))
     predictions = recorder.finish()
     network = _deployed_network(evaluated)
     names = dataset.classes if not config.Global.class_names and len(dataset.classes or ()) == class_num else None
@@ -123,97 +121,11 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
         weight_files=_weight_files(config),
         config=config,
         config_text=yaml_io.dump(config.to_dict()),
-        notes=_evaluation_notes(predictions, len(dataset), config),
+        notes=evaluation_notes(predictions, len(dataset), config),
     )
 
 
-def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
-    """Evaluate an export on a folder with one subfolder of images per class.
-
-    Raises:
-        ConfigError: the export predicts several labels per image.
-        DataError: the class folders do not fit the classes of the export.
-    """
-    engine.select_device(device)
-    exported = deploy.open_export(folder)
-    require_export(exported)
-    name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
-    if getattr(deploy.POSTPROCESSES[name], "label_kind", "single") == "multi":
-        raise ConfigError(f"--data: expected an export that predicts one class per image, got {folder} with {name}")
-    network = _ExportedNetwork(deploy.PaddleEngine(exported))
-    labels = list(options["label_list"])
-    loader = build_loader(
-        _export_data(exported, images),
-        class_num=len(labels) or None,
-        seed=0,
-        training=not labels,
-        classes=labels or None,
-    )
-    class_num = network(read_first_batch(loader).images).shape[1]
-    classes = labels or list(loader.samples.dataset.classes or ())
-    if len(classes) > class_num or (not labels and len(classes) < class_num):
-        raise DataError(f"--data: expected {class_num} classes, those of the export, got {len(classes)}")
-    classes += [str(index) for index in range(len(classes), class_num)]
-    loss, metrics = (
-        build_loss([{"CELoss": None}]),
-        build_metrics([{"TopkAcc": {"topk": [1, 5][: 1 + (class_num > 5)]}}]),
-    )
-    samples = loader.samples
-    recorder = PredictionRecorder(class_num, len(samples))
-    batches = track(loader.epoch(0), len(samples), "evaluating", count=count_images)
-    describe, observe = samples.dataset.describe, _observer(recorder, None)
-    results = engine.evaluate(network, batches, loss, metrics, describe=describe, observe=observe)
-    predictions = recorder.finish()
-    about = exported.settings.get("Global")
-    title = about.get("model_name") if isinstance(about, dict) else None
-    return EvaluatedNetwork(
-        kind="export",
-        source=folder,
-        title=str(title or folder.resolve().name),
-        classes=classes,
-        samples=samples,
-        metrics=results,
-        main=metrics.main,
-        predictions=predictions,
-        network=None,
-        predict=network.engine,
-        engine="Paddle Inference",
-        weight_files=[exported.parameters],
-        config=None,
-        config_text=yaml_io.dump(exported.settings),
-        notes=[
-            "An export has no training history: there are no curves and no training data.",
-            "An export has no gradients: there are no Grad-CAM overlays and no map of its features.",
-            *([] if labels else ["The export has no class names: classes are numbered in the order of the folders."]),
-            *_evaluation_notes(predictions, len(samples), None),
-        ],
-    )
-
-
-class _ExportedNetwork(paddle.nn.Layer):
-    """An exported program as a layer that returns log-probabilities, which are logits up to a constant."""
-
-    def __init__(self, program: deploy.PaddleEngine) -> None:
-        super().__init__()
-        self.engine = program
-
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        return paddle.to_tensor(np.log(np.maximum(self.engine(images.numpy()), MIN_PROBABILITY)))
-
-
-def _export_data(exported: deploy.ExportedModel, images: str) -> SplitConfig:
-    """Return the section for a folder of class folders with the transforms of an export."""
-    ops = exported.settings["PreProcess"]["transform_ops"]
-    if not any("DecodeImage" in op for op in ops):  # in PaddleClas's own exports
-        ops = [{"DecodeImage": {}}, *ops]
-    dataset = DatasetConfig(
-        spec=ComponentSpec("ImageFolder", {"image_root": images}), transform_ops=parse_specs("transform", ops)
-    )
-    spec = ComponentSpec("DistributedBatchSampler", {})
-    return SplitConfig(dataset=dataset, sampler=SamplerConfig(spec=spec, batch_size=EXPORT_BATCH, shuffle=False))
-
-
-def _observer(recorder: PredictionRecorder, config: Config | None) -> Callable[[Any, Any], None]:
+def record_outputs(recorder: PredictionRecorder, config: Config | None) -> Callable[[Any, Any], None]:
     """Return the function that records the output of the deployed network for each batch."""
     name = config.Arch.infer_model_name if config and isinstance(config.Arch, DistillationConfig) else None
 
@@ -256,7 +168,12 @@ def _weight_files(config: Config) -> list[Path]:
     return [path for path in (Path(source), Path(f"{source}{WEIGHTS}")) if path.is_file()]
 
 
-def _evaluation_notes(predictions: Predictions, images: int, config: Config | None) -> list[str]:
+def evaluation_notes(predictions: Predictions, images: int, config: Config | None) -> list[str]:
+    """Return notes about skipped images, test-time augmentation, and a temperature from a part of the images.
+
+    Args:
+        images: number of images of the evaluation data.
+    """
     notes = []
     if len(predictions) < images:
         notes.append(

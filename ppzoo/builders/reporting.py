@@ -33,7 +33,9 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     """Return the content of `report.json`."""
     notes = list(evaluated.notes)
     curves = interrupted = None
-    if evaluated.config is not None:
+    if evaluated.config is not None and not evaluated.weight_files:
+        notes.append("There are no curves: the weights are not those of a run.")
+    elif evaluated.config is not None:
         curves = read_curves(evaluated.source, notes)
         interrupted = find_interruption(evaluated.config, evaluated.source, curves)
     report = {

@@ -91,6 +91,10 @@ def test_eval_with_report_prints_the_metrics_and_writes_the_same_files(run, caps
     assert main(["eval", "output", "--device", "cpu", "--report"]) == 0
     assert capsys.readouterr().out.startswith(expected)
     check_consistency(*read(run / "report"))
+    assert main(["eval", "output", "--device", "cpu", "--report", "--json"]) == 0
+    metrics, path = map(json.loads, capsys.readouterr().out.splitlines())
+    assert metrics.keys() == printed_metrics(expected).keys()
+    assert path == {"report": "output/LeNet/report/report.html"}
 
 
 def test_an_interrupted_run_and_a_damaged_history(run):
@@ -151,6 +155,19 @@ def test_an_export_alone(run, photos, capsys):
     assert main(["infer", "exported", str(photos)]) == 0  # the report has not changed the export
 
 
+def test_an_export_without_class_names(run, photos, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    settings["PostProcess"]["Topk"]["label_list"] = []
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    assert main(["report", "exported", "--data", str(photos)]) == 0
+    report = read(Path("exported/report"))[0]
+    assert report["classes"] == sorted(COLORS) and any("no class names" in note for note in report["notes"])
+    shutil.copytree(photos / "red", "images/red")
+    assert main(["report", "exported", "--data", "images"]) == 2
+    assert "--data: expected 3 classes, those of the export, got 1" in capsys.readouterr().err
+
+
 def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paint_class_folders(tmp_path / "images", HOSTILE)
@@ -190,8 +207,8 @@ def test_mistakes_are_one_line(run, photos, capsys):
         ("exported",): "report: expected --data FOLDER with an export",
         ("exported", "--data", str(photos), "-o", "Global.seed=1"): "report: expected -o without an export folder",
         ("exported", "--data", str(photos), "--device", "tpu"): "--device: expected cpu",
-        ("exported", "--data", "other"): "DataLoader.Eval: unknown class 'purple'",
-        ("exported", "--data", "nothing"): "DataLoader.Eval: dataset.image_root: expected a folder",
+        ("exported", "--data", "other"): "--data: unknown class 'purple'",
+        ("exported", "--data", "nothing"): "--data: dataset.image_root: expected a folder",
         ("output", "--data", "other"): "DataLoader.Eval: unknown class 'purple'",
     }.items():
         assert main(["report", *command]) == 2, command
