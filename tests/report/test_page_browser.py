@@ -1,6 +1,7 @@
 """The page of a report in Chromium: drawn completely at both widths, in both themes, on paper, and operable by keys."""
 
 import random
+import re
 
 import pytest
 from helpers.reports import CHINESE, FASHION, HOSTILE, make_multi_label_report, make_names, make_report
@@ -131,6 +132,37 @@ def test_sections_without_values_are_skipped(browser):
     browser.show(render_report({**report, "metrics": {"loss": None}}))
     assert sections(browser) == ["summary", "environment"]
     assert browser.texts(".failed") == [] and browser.console() == []
+
+
+def test_unknown_values_are_dashes(browser):
+    report = make_report(epochs=3, weakest=None, created=None, speed=None)
+    report["metrics"] = dict.fromkeys(report["metrics"])
+    report["curves"][0]["train"] = {"loss": None, "top1": None}
+    report["curves"][1].update(eval=None, lr=None)
+    report["per_class"][0].update(precision=None, recall=None, f1=None)
+    report["calibration"].update(temperature=None, ece_scaled=None)
+    report["coverage"][0]["accuracy"] = None
+    report["gallery"]["least_confident"] = []
+    for image in report["gallery"]["highest_loss"]:
+        image.update(confidence=None, loss=None, overlay=None)
+    report["data"].update(train=None, sizes=None, duplicates=None, duplicate_count=None)
+    report["model"].update(parameters=None, flops=None, flops_input=None, file_bytes=None)
+    report["environment"]["processor"] = None
+    browser.show(render_report(report))
+    assert sections(browser) == SINGLE
+    assert browser.texts(".failed") == [] and browser.console() == [] and browser.run(EMPTY_PARTS) == []
+    assert browser.texts(".lead") == ["Top-1 accuracy \u2013 on 10,000 images."]
+    assert not re.search("undefined|null|NaN", browser.run("return document.body.innerText"))
+
+
+def test_duplicates_are_unknown_without_training_data(browser):
+    report = make_report()
+    report["data"].update(duplicates=[], duplicate_count=0)
+    browser.show(render_report(report))
+    assert "No evaluation image is also in the training data." in browser.texts("#data > p")
+    report["data"]["train"] = None
+    browser.show(render_report(report))
+    assert browser.texts("#data > p") == []
 
 
 def test_tables_are_sorted_by_click(browser):

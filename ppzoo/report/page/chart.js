@@ -1,5 +1,7 @@
 // Charts in SVG: axes, lines, and values that are read by mouse, touch and arrow keys.
 
+const STYLES = 6;
+
 /** Return about `wanted` round numbers between low and high. */
 function ticks(low, high, wanted = 5, integers = false) {
   const rough = (high - low) / wanted;
@@ -37,10 +39,10 @@ function tickText(value, all) {
  * axes: { x: [low, high], y: [low, high], xTitle, yTitle, xText(value), yText(value), integers, bare }.
  */
 function drawAxes(root, width, height, axes) {
-  const yTicks = ticks(...axes.y, 5);
+  const yTicks = ticks(...axes.y, 7); // the steps of roundRange
   const yTexts = yTicks.map((value) => (axes.yText ? axes.yText(value) : tickText(value, yTicks)));
   const left = 14 + 7 * Math.max(...yTexts.map((text) => text.length));
-  const edges = { left, right: width - 22, top: 26, bottom: height - 42 };
+  const edges = { left, right: width - 22, top: axes.yTitle ? 26 : 10, bottom: height - 42 };
   const x = (value) => left + ((value - axes.x[0]) / (axes.x[1] - axes.x[0])) * (edges.right - left);
   const y = (value) => edges.bottom - ((value - axes.y[0]) / (axes.y[1] - axes.y[0])) * (edges.bottom - edges.top);
   const xTicks = ticks(...axes.x, Math.max(2, Math.floor((edges.right - left) / 54)), axes.integers);
@@ -144,7 +146,7 @@ function nearestPoint({ points, byX }, x, y) {
  * Return a figure with lines over a common x.
  * options: { title, xTitle, yTitle, series: [{ title, points: [[x, y]] }], x and y: [low, high], integers,
  * xText(x) and yText(y) for ticks, value(y) and lines(x) for the tooltip }.
- * Up to six series have colors and dashes of page.css.
+ * Titles are strings; names of files are escaped. Colors and dashes, from page.css, repeat after six series.
  */
 function lineChart(options) {
   const { series } = options;
@@ -182,7 +184,7 @@ function lineChart(options) {
 
 function drawLine(points, scale, index) {
   const at = points.map(([x, y]) => `${scale.x(x).toFixed(1)},${scale.y(y).toFixed(1)}`);
-  const group = svg("g", { class: `series series-${index}` }, svg("polyline", { points: at.join(" ") }));
+  const group = svg("g", { class: `series series-${index % STYLES}` }, svg("polyline", { points: at.join(" ") }));
   if (points.length <= 30)
     points.forEach(([x, y]) => group.append(svg("circle", { cx: scale.x(x), cy: scale.y(y), r: 3 })));
   return group;
@@ -191,11 +193,11 @@ function drawLine(points, scale, index) {
 function legend(series) {
   const key = (index) => {
     const line = svg("line", { x1: 1, x2: 23, y1: 5, y2: 5 });
-    return svg("svg", { class: `key series-${index}`, viewBox: "0 0 24 10", "aria-hidden": "true" }, line);
+    return svg("svg", { class: `key series-${index % STYLES}`, viewBox: "0 0 24 10", "aria-hidden": "true" }, line);
   };
   return el(
     "ul",
     { class: "legend" },
-    series.map(({ title }, index) => el("li", null, key(index), title)),
+    series.map(({ title }, index) => el("li", null, key(index), name(title))),
   );
 }

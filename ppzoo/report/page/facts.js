@@ -4,7 +4,8 @@ function drawData(section) {
   const { data } = DATA;
   section.append(el("h3", null, t("data.per_class")), ...imagesPerClass(data));
   if (data.sizes?.length) section.append(el("h3", null, t("data.sizes")), sizesTable(data.sizes));
-  if (data.duplicates) section.append(el("h3", null, t("data.duplicates")), ...duplicates(data));
+  // Without training data, it is unknown whether there are duplicates.
+  if (data.duplicates && data.train) section.append(el("h3", null, t("data.duplicates")), ...duplicates(data));
 }
 
 function imagesPerClass({ train, eval: evaluation }) {
@@ -14,7 +15,7 @@ function imagesPerClass({ train, eval: evaluation }) {
   ].filter(([, part]) => part);
   const summary = parts.map(([key, part]) => {
     const [least, most] = [Math.min(...part.per_class), Math.max(...part.per_class)];
-    const range = t("data.range", { least: count(least), most: count(most) });
+    const range = t(least === most ? "data.equal" : "data.range", { least: count(least), most: count(most) });
     return [t(`data.${key}`), count(part.images), range];
   });
   const column = ([key, part]) => {

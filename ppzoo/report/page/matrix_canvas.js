@@ -12,18 +12,24 @@ function shade(share) {
 // Geometry: x and y are the first visible column and row, in classes.
 
 function layoutMatrix(view, width) {
-  const { classes } = view;
   const context = view.canvas.getContext("2d");
   context.font = matrixFont();
   view.texts = new Map();
-  const widest = Math.max(...DATA.classes.map((_, index) => context.measureText(className(index).slice(0, 60)).width));
-  view.left = Math.round(Math.max(40, Math.min(widest + 30, width * 0.28, classes > 60 ? 110 : 170)));
+  view.widest = Math.max(...DATA.classes.map((_, index) => context.measureText(className(index).slice(0, 60)).width));
+  view.width = width;
+  placeMatrix(view, true);
+  zoomTo(view, view.zoom, view.x, view.y);
+}
+
+/** Place the matrix next to its labels, or next to the titles of the axes if the cells are too small for labels. */
+function placeMatrix(view, labeled) {
+  const { classes, width, widest } = view;
+  view.labeled = labeled;
+  view.left = labeled ? Math.round(Math.max(40, Math.min(widest + 30, width * 0.28, 170))) : 44;
   view.size = Math.max(80, Math.min(width - view.left - 2, Math.max(240, classes * LARGEST_CELL), 720));
   view.flat = widest + 8 < view.size / classes;
-  view.top = view.flat ? 44 : view.left;
-  view.width = width;
+  view.top = view.flat || !labeled ? 44 : view.left;
   view.height = view.top + view.size + 2;
-  zoomTo(view, view.zoom, view.x, view.y);
 }
 
 function matrixFont(size = 12) {
@@ -34,6 +40,8 @@ function matrixFont(size = 12) {
 function zoomTo(view, zoom, x, y, center = false) {
   const before = view.zoom;
   view.zoom = Math.max(1, Math.min(zoom, Math.max(1, (LARGEST_CELL * view.classes) / view.size)));
+  placeMatrix(view, true);
+  if (cellSize(view) < CELL_WITH_LABEL) placeMatrix(view, false);
   const span = view.classes / view.zoom;
   const keep = (first, point) => (center ? point - span / 2 : point - ((point - first) * before) / view.zoom);
   panTo(view, keep(view.x, x), keep(view.y, y));
@@ -88,7 +96,7 @@ function paintCells(view, context) {
   const span = view.classes / view.zoom;
   const visible = ({ label, predicted }) =>
     predicted > view.x - 1 && predicted < view.x + span && label > view.y - 1 && label < view.y + span;
-  const colors = { right: color("right"), wrong: color("wrong"), dark: color("text"), light: color("on-color") };
+  const colors = { right: color("right"), wrong: color("wrong") };
   context.textAlign = "center";
   context.textBaseline = "middle";
   context.font = matrixFont(Math.max(10, Math.min(15, cell / 3.2)));
@@ -100,7 +108,8 @@ function paintCells(view, context) {
     context.fillRect(x + gap / 2, y + gap / 2, Math.max(1, cell - gap), Math.max(1, cell - gap));
     if (cell < CELL_WITH_COUNT) continue;
     context.globalAlpha = 1;
-    context.fillStyle = shade(entry.share) > 0.62 ? colors.light : colors.dark;
+    const fill = entry.label === entry.predicted ? colors.right : colors.wrong;
+    context.fillStyle = readableColor(fill, shade(entry.share));
     const texts = [count(entry.count), scaled(entry.count).replace("\u00a0", "")];
     const text = texts.find((option) => context.measureText(option).width <= cell - 4);
     if (text) context.fillText(text, x + cell / 2, y + cell / 2 + 1);
@@ -115,6 +124,19 @@ function paintCells(view, context) {
   context.lineWidth = 1;
 }
 
+/** Return the color of text, of two, that has the higher contrast to a color over the background of the matrix. */
+function readableColor(fill, opacity) {
+  const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+  const linear = (part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const luminance = ([red, green, blue]) =>
+    0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue) + 0.05;
+  const ground = channels(color("inset"));
+  const mixed = luminance(channels(fill).map((part, index) => opacity * part + (1 - opacity) * ground[index]));
+  const contrast = (text) => Math.max(mixed, luminance(channels(text))) / Math.min(mixed, luminance(channels(text)));
+  const [text, other] = [color("text"), color("on-color")];
+  return contrast(text) >= contrast(other) ? text : other;
+}
+
 function paintLabels(view, context) {
   const cell = cellSize(view);
   context.font = matrixFont(11);
@@ -124,7 +146,7 @@ function paintLabels(view, context) {
   context.fillText(`${t("confusion.label_axis")} ↓`, view.left - 6, view.top - 6);
   context.textAlign = "left";
   context.fillText(`${t("confusion.predicted_axis")} →`, view.left, 12);
-  if (cell < CELL_WITH_LABEL) return;
+  if (!view.labeled) return;
   context.fillStyle = color("text");
   context.font = matrixFont();
   context.textBaseline = "middle";

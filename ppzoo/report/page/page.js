@@ -122,8 +122,11 @@ function clipped(text) {
 
 /** Return tiles with a label, a value and a hint that can be missing. */
 function tiles(entries) {
-  const tile = ([label, value, hint]) =>
-    el("div", { class: "tile" }, el("dt", null, label), el("dd", null, value, hint && el("small", null, hint)));
+  const tile = ([label, value, hint]) => {
+    const long = (value.textContent ?? value).length > 9;
+    const content = el("dd", { class: long ? "long" : null }, value, hint && el("small", null, hint));
+    return el("div", { class: "tile" }, el("dt", null, label), content);
+  };
   return el("dl", { class: "tiles" }, entries.filter(Boolean).map(tile));
 }
 
@@ -168,7 +171,7 @@ const TIP = el("div", { id: "tip", role: "status", hidden: "" });
 /** Show lines of text next to a point of the window; lines are [label, value] or a node. */
 function showTip(x, y, lines) {
   const row = (line) =>
-    Array.isArray(line) ? el("div", null, el("span", null, line[0]), el("b", null, line[1])) : line;
+    Array.isArray(line) ? el("div", null, el("span", null, name(line[0])), el("b", null, line[1])) : line;
   TIP.replaceChildren(...lines.map(row));
   TIP.hidden = false;
   const { width, height } = TIP.getBoundingClientRect();
