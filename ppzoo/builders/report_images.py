@@ -1,10 +1,10 @@
-"""The images of a report: thumbnails of the images to see first, Grad-CAM overlays, and the map of features."""
+"""The images of a report: thumbnails of those that a person should see first."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,20 +25,19 @@ KINDS = {
 }
 
 
-def build_gallery(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return the section `gallery`; add what could not be computed to `notes`."""
+def build_gallery(evaluated: EvaluatedNetwork) -> dict[str, list[dict[str, Any]]]:
+    """Return the section `gallery`."""
     predictions = evaluated.predictions
     chosen = {kind: choose(predictions, MAX_IMAGES).tolist() for kind, choose in KINDS.items()}
-    positions = _interleave(list(chosen.values()))
+    positions = list(dict.fromkeys(chain.from_iterable(chosen.values())))
     shown = track(positions, len(positions), "images of the report")
     thumbnails = {position: _thumbnail(evaluated.samples, position, predictions) for position in shown}
-    overlays = dict.fromkeys(positions)
     return {
         kind: [
             {
                 **describe_prediction(evaluated, position),
                 "thumbnail": thumbnails[position],
-                "overlay": overlays[position],
+                "overlay": None,
             }
             for position in members
         ]
@@ -59,13 +58,6 @@ def describe_prediction(evaluated: EvaluatedNetwork, position: int) -> dict[str,
         "label_confidence": float(predictions.label_confidence[position]),
         "loss": float(predictions.loss[position]),
     }
-
-
-def _interleave(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """Return all members of the rankings once: the first of each, then the second of each, and so on."""
-    longest = max(map(len, rankings))
-    members = (ranking[rank] for rank in range(longest) for ranking in rankings if rank < len(ranking))
-    return list(dict.fromkeys(members))
 
 
 def _thumbnail(samples: data.Samples, position: int, predictions: Predictions) -> str | None:

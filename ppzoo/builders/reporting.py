@@ -53,7 +53,7 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         "curves": curves,
         "interrupted": interrupted,
         **describe_predictions(evaluated.predictions, notes),
-        "gallery": build_gallery(evaluated, notes),
+        "gallery": build_gallery(evaluated),
         "data": describe_report_data(evaluated, notes),
         "map": None,
         "model": describe_model(evaluated, notes),
