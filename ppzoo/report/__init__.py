@@ -4,8 +4,10 @@ Also the page that shows a report.
 """
 
 from ppzoo.report.bad_files import BadFiles
-from ppzoo.report.console import Console, duration_text, format_metrics, log_to_console, silence
+from ppzoo.report.console import Console, format_metrics
 from ppzoo.report.curves import Curves
+from ppzoo.report.json_events import JsonEvents, json_line
+from ppzoo.report.log import log_to_console, silence
 from ppzoo.report.page import render_report
 from ppzoo.report.scalars import Scalars
 from ppzoo.report.writing import write_lines
@@ -14,9 +16,10 @@ __all__ = [
     "BadFiles",
     "Console",
     "Curves",
+    "JsonEvents",
     "Scalars",
-    "duration_text",
     "format_metrics",
+    "json_line",
     "log_to_console",
     "render_report",
     "silence",
