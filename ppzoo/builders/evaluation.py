@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import paddle
 
-from ppzoo import data, deploy, engine, losses, metrics
+from ppzoo import data, deploy, engine, losses, metrics, report
 from ppzoo.builders.class_names import EVAL_DATA, add_classes_of_run, find_evaluation_names, log_data
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader, read_first_batch, verify_images
@@ -54,11 +54,13 @@ def build_evaluation(
     processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
     *,
     verify: bool = False,
+    observer: report.EvaluationRecord | None = None,
 ) -> Evaluation:
     """Build the evaluation of `network` on the data of `DataLoader.Eval`, and try it on a few images.
 
     Args:
         verify: check first that all images can be read.
+        observer: accumulates what an evaluation shows.
     """
     split, names = evaluation_data(config), find_evaluation_names(config, evaluation_data(config).dataset)
     if not config.Loss.Eval:
@@ -83,7 +85,7 @@ def build_evaluation(
         verify_images(loader, processes)
 
     def run() -> dict[str, float]:
-        results = engine.evaluate(network, loader.epoch(0), loss, metric_list, processes, images.describe)
+        results = engine.evaluate(network, loader.epoch(0), loss, metric_list, processes, images.describe, observer)
         loader.record_failures(processes.all_gather_lists(list(loader.bad.items())))
         if loader.bad:
             logger.warning("skipped %s in evaluation that could not be read", count_text(len(loader.bad), "image"))

@@ -11,10 +11,11 @@ from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.grad_accumulation import StepLoader
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
 from ppzoo.engine.train_state import Progress, TrainState
-from ppzoo.engine.trainer import Plan, Trainer
+from ppzoo.engine.trainer import EMA_SUFFIX, Plan, Trainer
 from ppzoo.engine.tta import TtaModel, zip_views
 
 __all__ = [
+    "EMA_SUFFIX",
     "SINGLE_PROCESS",
     "CheckpointSaver",
     "EarlyStopping",
