@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo import data, engine
+from ppzoo import engine
 from ppzoo.builders.class_names import RESOLVED, list_labels
 from ppzoo.builders.components import build_transforms
 from ppzoo.builders.models import class_count
 from ppzoo.config import Config, DistillationConfig, GlobalConfig, SplitConfig, dump
+from ppzoo.data.transforms import NormalizeImage
 from ppzoo.errors import ConfigError
 from ppzoo.report.loggers import (
     EvaluationRecord,
@@ -72,7 +73,7 @@ def build_run_logger(
     assert config.DataLoader.Train is not None
     start = RunStart(folder, progress.epoch, progress.epoch * steps_per_epoch + progress.step)
     description = RunDescription(
-        texts={"config": _config_text(config), "network": str(network), "folder": str(folder.absolute())},
+        texts={"config": _config_text(config), "network": str(network)},
         hyperparameters=hyperparameters(config),
         main=main_metric,
         class_names=list_labels(config) if class_count(config.Arch) <= MAX_SHOWN_NAMES else (),
@@ -143,7 +144,7 @@ def build_to_pixels(section: SplitConfig) -> Callable[[np.ndarray], np.ndarray]:
     It undoes the normalization of the section's transforms; values outside of 0 to 255 are clipped.
     """
     transforms = build_transforms(section.dataset.transforms).transforms
-    normalize = next((one for one in transforms if isinstance(one, data.NormalizeImage)), None)
+    normalize = next((one for one in transforms if isinstance(one, NormalizeImage)), None)
     is_bgr = any(
         spec.name == "DecodeImage" and spec.option("to_rgb", True) is False for spec in section.dataset.transforms
     )

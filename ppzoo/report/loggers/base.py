@@ -11,7 +11,8 @@ import numpy as np
 from ppzoo.registry import Registry
 from ppzoo.report.loggers.pictures import draw_confusion_matrix
 
-STEP, EPOCH, RUN = "step/", "epoch/", "run/"  # prefixes of all tags
+STEP, EPOCH, RUN = "step/", "epoch/", "run/"  # prefixes of tags
+WEIGHTS, GRADIENTS = "weights/", "gradients/"  # prefixes of the tags of histograms, whose numbers are those of epochs
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ class PRCurve:
 class Logger:
     """Base class of loggers; a method that is not overridden logs nothing, except `log_confusion_matrix`.
 
-    Each tag begins with "step/", "epoch/" or "run/". The `number` of "step/..." is that of the training step, from 0;
-    the number of "epoch/..." is that of the epoch, from 1; for "run/...", logged once when a run starts or resumes, it
-    is 0.
+    The `number` of a tag that begins with "step/" is that of the training step, from 0; of "run/", which is logged when
+    a run starts or resumes, it is 0; of "epoch/", "weights/" and "gradients/" it is that of the epoch, from 1.
 
     A method that raises an exception switches the logger off: the exception is logged as a warning, and the run
     continues without the logger. If several processes train together, only the first one has loggers.

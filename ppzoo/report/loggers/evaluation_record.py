@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,15 @@ WRONG_IMAGES = 24
 THRESHOLDS = 127  # of a curve: VisualDL's maximum
 
 
-class WrongImage(NamedTuple):
+@dataclass(order=True, frozen=True)
+class WrongImage:
     """An image that was predicted wrongly, with the probability of the predicted class; ordered by that."""
 
     probability: float
     index: int
     label: int
     predicted: int
-    pixels: np.ndarray
+    pixels: np.ndarray = field(compare=False)
 
 
 class EvaluationRecord:
@@ -118,7 +120,7 @@ class EvaluationRecord:
 
         A class without images has no curve.
         """
-        found = {None: _curve(self.positive.sum(axis=0), self.negative.sum(axis=0))}
+        found: dict[int | None, PRCurve] = {None: _curve(self.positive.sum(axis=0), self.negative.sum(axis=0))}
         if len(self.positive) > 1:
             pairs = enumerate(zip(self.positive, self.negative, strict=True))
             found |= {index: _curve(*counts) for index, counts in pairs if counts[0].any()}

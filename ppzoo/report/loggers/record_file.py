@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ppzoo.files import open_without_links, temporary_files, write_atomically
-from ppzoo.report.loggers.base import EPOCH, RUN, STEP, RunStart
+from ppzoo.report.loggers.base import EPOCH, GRADIENTS, RUN, STEP, WEIGHTS, RunStart
 
 META = "meta_data_tag"  # of the first record of a file; the name is VisualDL's
 HYPERPARAMETERS = ("hparam", "_hparams_/")  # tags of VisualDL and TensorBoard
@@ -99,7 +99,7 @@ def _merge_files(files: Sequence[Path], locate: Locate, epochs: int, steps: int)
         for tag, number, start, end in locate(content):
             if tag.startswith(STEP):
                 keeps, first_step = number < steps, min(first_step, number)
-            elif tag.startswith(EPOCH):
+            elif tag.startswith((EPOCH, WEIGHTS, GRADIENTS)):
                 keeps, first_epoch = number <= epochs, min(first_epoch, number)
             elif tag.startswith((RUN, *HYPERPARAMETERS)):
                 keeps = False

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo.events import Callback, EpochReport, Metrics, StepReport
-from ppzoo.report.loggers.base import EPOCH, RUN, STEP
+from ppzoo.report.loggers.base import EPOCH, GRADIENTS, RUN, STEP, WEIGHTS
 from ppzoo.report.loggers.evaluation_record import EvaluationRecord, WrongImage
 from ppzoo.report.loggers.group import LoggerGroup
 from ppzoo.report.loggers.memory import read_memory
@@ -108,9 +108,11 @@ class RunLogger(Callback):
         if not (self.histogram_interval and (epoch + 1) % self.histogram_interval == 0 and self.loggers.active):
             return
         for name, parameter in self.run.named_parameters():
-            self._log_histogram(f"{EPOCH}weights/{name}", parameter, epoch + 1)
+            if parameter.ndim < 2:  # browsers cannot draw hundreds of histograms
+                continue
+            self._log_histogram(f"{WEIGHTS}{name}", parameter, epoch + 1)
             if parameter.grad is not None:
-                self._log_histogram(f"{EPOCH}gradients/{name}", parameter.grad, epoch + 1)
+                self._log_histogram(f"{GRADIENTS}{name}", parameter.grad, epoch + 1)
 
     def _log_histogram(self, tag: str, tensor: Any, number: int) -> None:
         values = tensor.detach().astype("float32").numpy()

@@ -85,10 +85,10 @@ class TensorBoardLogger(Logger):
         self._log([self._summary.Value(tag=tag, metadata=metadata, tensor=content)], number)
 
     def log_hyperparameters(self, values: Mapping[str, bool | int | float | str], metrics: Sequence[str]) -> None:
-        from tensorboard.plugins.hparams import api, summary_v2
+        from tensorboard.plugins.hparams import summary_v2
 
-        names = [api.HParam(name) for name in values]
-        shown = [api.Metric(tag) for tag in metrics]
+        names = [summary_v2.HParam(name) for name in values]
+        shown = [summary_v2.Metric(tag) for tag in metrics]
         for summary in (
             summary_v2.hparams_config_pb(names, shown),
             summary_v2.hparams_pb(dict(values), trial_id=self.path.parent.parent.name),

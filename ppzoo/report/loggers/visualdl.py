@@ -66,7 +66,11 @@ class VisualDLLogger(Logger):
         self._write([self._make.pr_curve_raw(tag, *(array.tolist() for array in counts), number, _milliseconds())])
 
     def log_hyperparameters(self, values: Mapping[str, bool | int | float | str], metrics: Sequence[str]) -> None:
-        self._write([self._make.hparam(self.path.name, dict(values), list(metrics), walltime=_milliseconds())])
+        # VisualDL has no truth values, and its table shows nothing in columns whose name has a dot.
+        plain = {
+            key.replace(".", "/"): str(value) if isinstance(value, bool) else value for key, value in values.items()
+        }
+        self._write([self._make.hparam(self.path.name, plain, list(metrics), walltime=_milliseconds())])
 
     def _write(self, records: list[Any]) -> None:
         packed = io.BytesIO()
