@@ -60,7 +60,7 @@ def build_evaluation(
 
     Args:
         verify: check first that all images can be read.
-        observer: accumulates what an evaluation shows.
+        observer: accumulates the pictures and curves of an evaluation.
     """
     split, names = evaluation_data(config), find_evaluation_names(config, evaluation_data(config).dataset)
     if not config.Loss.Eval:

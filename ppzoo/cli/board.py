@@ -96,7 +96,7 @@ def _import_visualdl() -> Callable[..., Any]:
         PpzooError: VisualDL cannot be imported.
     """
     try:
-        from visualdl.server.app import create_app
+        from visualdl.server import app
         from visualdl.server.args import ParseArgs
     except ImportError as error:
         raise PpzooError(
@@ -105,11 +105,17 @@ def _import_visualdl() -> Callable[..., Any]:
     for name in ("vdl_logger", "werkzeug"):  # they print a line per request
         logging.getLogger(name).setLevel(logging.ERROR)
 
+    # The reader of profiles waits for them in a thread that would never end. ppzoo writes no such files.
+    create_profiler = app.create_profiler_api_call
+    app.create_profiler_api_call = lambda logdir: create_profiler("")
+
     def make_app(**options: Any) -> Any:
         before = signal.getsignal(signal.SIGINT)  # the application replaces it
         try:
             # Without telemetry nothing is sent to VisualDL's authors.
-            return create_app(ParseArgs(telemetry=False, component_tabs=TABS, cache_timeout=CACHE_SECONDS, **options))
+            return app.create_app(
+                ParseArgs(telemetry=False, component_tabs=TABS, cache_timeout=CACHE_SECONDS, **options)
+            )
         finally:
             signal.signal(signal.SIGINT, before)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from visualdl import LogReader
@@ -198,9 +199,9 @@ def test_a_step_and_an_epoch_are_logged_with_learning_rate_speed_and_memory(tmp_
         "epoch/eval/top1": [(2, 0.75)],
         "epoch/best/top1": [(2, pytest.approx(0.8))],
     }
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    used = psutil.Process().memory_info().rss / (1 << 20)
     assert [number for number, _ in memory["step/memory_mb"]] == [4]
-    assert all(20 < value <= peak for points in memory.values() for _, value in points)
+    assert all(used / 4 < value < 2 * used for points in memory.values() for _, value in points)
 
 
 def write_scalars(folder, start, end, value, done=None):

@@ -1,4 +1,4 @@
-"""What an evaluation shows besides its metrics: confusion matrix, wrong images, and precision-recall curves."""
+"""Confusion matrix, wrong images and precision-recall curves of an evaluation, which loggers show."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ TRAIN, EVAL = f"{EPOCH}train/", f"{EPOCH}eval/"
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What loggers show of a run besides its metrics.
+    """Everything that loggers show of a run in addition to its metrics.
 
     Attributes:
         texts: texts by name, such as the configuration.
