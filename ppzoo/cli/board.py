@@ -23,7 +23,12 @@ RECORDS, EVENTS = "vdlrecords.*", "events.out.tfevents.*"  # files of VisualDL a
 DEFAULT_RUNS, DEFAULT_PORT, LOCAL = "output", 8040, "127.0.0.1"
 TABS = ["scalar", "image", "text", "histogram", "hyper_parameters", "pr_curve", "static_graph", "dynamic_graph"]
 CACHE_SECONDS = 20
-TEXT_PAGE = "/SamplePage/Text.js"
+
+# Corrections of VisualDL's pages: line ends of texts are shown, and on a phone the parts of a page do not overlap.
+CORRECTIONS = {
+    "text/html": (b"width=device-width,initial-scale=1", b"width=1200"),
+    "/SamplePage/Text.js": (b"white-space: normal", b"white-space: pre-wrap"),
+}
 
 
 def add_commands(commands: Commands) -> None:
@@ -122,13 +127,13 @@ def _import_visualdl() -> Callable[..., Any]:
     return make_app
 
 
-def _keep_line_ends(response: Any) -> Any:
-    """Change the style of VisualDL's page of texts, which shows them without their line ends."""
+def _correct_page(response: Any) -> Any:
+    """Apply the corrections of a page to VisualDL's response."""
     from flask import request
 
-    if request.path.endswith(TEXT_PAGE):
-        response.direct_passthrough = False
-        response.set_data(response.get_data().replace(b"white-space: normal", b"white-space: pre-wrap"))
+    for page, change in CORRECTIONS.items():
+        if response.mimetype == page or request.path.endswith(page):
+            response.set_data(response.get_data().replace(*change))
     return response
 
 
@@ -159,7 +164,7 @@ def _serve(app: Any, listener: socket.socket) -> int:
 
     # Browsers keep idle connections open, so there is a thread per connection; VisualDL's data are not thread-safe.
     lock = threading.Lock()
-    app.after_request(_keep_line_ends)
+    app.after_request(_correct_page)
     inner = app.wsgi_app
 
     def one_at_a_time(environ: Any, start_response: Any) -> Any:

@@ -14,10 +14,10 @@ def read_memory() -> dict[str, float]:
 
     Without the resident memory on systems other than Linux that lack the package psutil.
     """
-    resident = _resident_bytes()
-    found = {} if resident is None else {"memory_mb": resident / MEGABYTE}
     import paddle
 
+    resident = _resident_bytes()
+    found = {} if resident is None else {"memory_mb": resident / MEGABYTE}
     if paddle.get_device().startswith("gpu"):
         found["gpu_memory_mb"] = paddle.device.cuda.memory_allocated() / MEGABYTE
     return found
