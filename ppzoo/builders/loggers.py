@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo import engine
-from ppzoo.builders.class_names import RESOLVED, list_labels
+from ppzoo.builders.class_names import RESOLVED
 from ppzoo.builders.components import build_transforms
 from ppzoo.builders.models import class_count
 from ppzoo.config import Config, DistillationConfig, GlobalConfig, SplitConfig, dump
@@ -76,7 +76,7 @@ def build_run_logger(
         texts={"config": _config_text(config), "network": str(network)},
         hyperparameters=hyperparameters(config),
         main=main_metric,
-        class_names=list_labels(config) if class_count(config.Arch) <= MAX_SHOWN_NAMES else (),
+        class_names=config.Global.class_names or (),
         to_pixels=build_to_pixels(config.DataLoader.Train),
         named_parameters=network.named_parameters,
         best=lambda: progress.best,

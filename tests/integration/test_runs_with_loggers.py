@@ -75,6 +75,15 @@ def test_loggers_do_not_change_the_training_and_a_resumed_run_has_each_record_on
     assert (logged / "tensorboard").is_dir()
 
 
+def test_a_missing_file_of_class_names_does_not_end_the_training(folder, tmp_path, warnings):
+    config = small_config(folder, "LeNet")
+    config["Global"] |= {"output_dir": str(tmp_path), "loggers": ["visualdl"]}
+    config["Infer"]["PostProcess"]["class_id_map_file"] = str(tmp_path / "missing.txt")
+    (folder / "names.yaml").write_text(json.dumps(config))
+    assert main(["train", "-c", str(folder / "names.yaml")]) == 0
+    assert "epoch/eval/pr_curve/0 blue" in read(tmp_path / "LeNet")
+
+
 class Broken(Logger):
     def log_scalars(self, scalars, number):
         raise ValueError("broken")
