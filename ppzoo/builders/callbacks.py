@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppzoo import engine, report
 from ppzoo.builders.class_names import LABELS, RESOLVED
+from ppzoo.builders.loggers import build_run_logger, logger_names
 from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.events import Callback
@@ -25,8 +26,15 @@ def build_callbacks(
     processes: engine.ProcessGroup,
     *,
     is_resumed: bool,
+    record: report.EvaluationRecord | None,
+    main_metric: str,
 ) -> list[Callback]:
-    """Open the run's folder, write its configuration and labels, and build the callbacks of this process."""
+    """Open the run's folder, write its configuration and labels, and build the callbacks of this process.
+
+    Args:
+        record: accumulates what the evaluations show; None without loggers or evaluations.
+        main_metric: the name of the metric that decides which epoch is the best.
+    """
     run = config.Global
     on_console = processes.rank in parse_log_ranks(run.log_ranks)
     if not processes.is_main:
@@ -40,10 +48,8 @@ def build_callbacks(
         report.BadFiles(folder / "bad_files.txt", loader.bad_files, run.save_interval_steps),
         curves,
     ]
-    if run.use_visualdl:
-        progress = state.progress
-        first_step = progress.epoch * len(steps) + progress.step
-        callbacks.append(report.Scalars(folder / "vdl", progress.epoch, first_step))
+    if logger_names(run):
+        callbacks.append(build_run_logger(config, state, folder, len(steps), record, main_metric))
     callbacks.append(_build_checkpoint_saver(state, folder, run))
     if config.Arch.deployed_prefix:
         callbacks.append(engine.StudentWeights(folder, config.Arch.deployed_prefix))

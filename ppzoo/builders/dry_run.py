@@ -19,6 +19,7 @@ from ppzoo.builders.components import (
     build_transforms,
     components,
 )
+from ppzoo.builders.loggers import check_loggers
 from ppzoo.builders.models import build_model, class_count, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
 from ppzoo.builders.preprocessing import measure_image_shape, require_image_shape, warn_of_preprocessing
@@ -119,6 +120,7 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
 
 def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
     """Yield builders of everything but network and data, which check the values of options."""
+    yield partial(check_loggers, config.Global)
     if config.Optimizer is not None:
         yield _at("Optimizer", partial(build_recipe, config.Optimizer))
         if config.Global.epochs is not None:

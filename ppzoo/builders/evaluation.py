@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -48,13 +48,13 @@ class RunEvaluation(NamedTuple):
     evaluation: Evaluation
     processes: engine.ProcessGroup
 
-    def run(self, observe: Callable[[Any, Any], object] | None = None) -> dict[str, float]:
+    def run(self, *observers: engine.EvaluationObserver) -> dict[str, float]:
         """Return the metrics; with test-time augmentation, those with it have names that end in `_tta`.
 
         Args:
-            observe: called with each batch and the network's output for it, without test-time augmentation.
+            observers: receive each batch and the network's output for it, without test-time augmentation.
         """
-        results = self.evaluation.run(observe)
+        results = self.evaluation.run(*observers)
         augmentation = enabled_tta(self.config)
         if augmentation:
             split = evaluation_data(self.config)
@@ -85,11 +85,13 @@ def build_evaluation(
     processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
     *,
     verify: bool = False,
+    observers: Sequence[engine.EvaluationObserver] = (),
 ) -> Evaluation:
     """Build the evaluation of `network` on the data of `DataLoader.Eval`, and try it on a few images.
 
     Args:
         verify: check first that all images can be read.
+        observers: receive each batch and the network's output for it.
     """
     split, names = evaluation_data(config), find_evaluation_names(config, evaluation_data(config).dataset)
     if not config.Loss.Eval:
@@ -113,10 +115,12 @@ def build_evaluation(
     if verify:
         verify_images(loader, processes)
 
-    def run(observe: Callable[[Any, Any], object] | None = None) -> dict[str, float]:
+    def run(*more: engine.EvaluationObserver) -> dict[str, float]:
         with Progress(len(images) // processes.size, "evaluating") as progress:
             batches = progress.track(loader.epoch(0), count_images)
-            results = engine.evaluate(network, batches, loss, metric_list, processes, images.describe, observe)
+            results = engine.evaluate(
+                network, batches, loss, metric_list, processes, images.describe, [*observers, *more]
+            )
         loader.record_failures(processes.all_gather_lists(list(loader.bad.items())))
         if loader.bad:
             logger.warning("skipped %s in evaluation that could not be read", count_text(len(loader.bad), "image"))

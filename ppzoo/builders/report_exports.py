@@ -13,7 +13,7 @@ from ppzoo.builders.components import build_loss, build_metrics, parse_specs
 from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.evaluation import count_images
 from ppzoo.builders.export import require_export
-from ppzoo.builders.report_sources import EvaluatedNetwork, evaluation_notes, record_outputs
+from ppzoo.builders.report_sources import EvaluatedNetwork, OutputRecorder, evaluation_notes
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError, DataError
@@ -46,8 +46,8 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     samples = loader.samples
     recorder = PredictionRecorder(class_num, len(samples))
     batches = track(loader.epoch(0), len(samples), "evaluating", count=count_images)
-    describe, observe = samples.dataset.describe, record_outputs(recorder, None)
-    results = engine.evaluate(network, batches, loss, metrics, describe=describe, observe=observe)
+    describe, observers = samples.dataset.describe, [OutputRecorder(recorder)]
+    results = engine.evaluate(network, batches, loss, metrics, describe=describe, observers=observers)
     predictions = recorder.finish()
     about = exported.settings.get("Global")
     title = about.get("model_name") if isinstance(about, dict) else None

@@ -102,7 +102,7 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
     dataset = evaluation.samples.dataset
     class_num = class_count(config.Arch)
     recorder = PredictionRecorder(class_num, len(dataset), multi_label=dataset.labels.ndim == 2)
-    metrics = evaluated.run(record_outputs(recorder, config))
+    metrics = evaluated.run(OutputRecorder(recorder, config))
     predictions = recorder.finish()
     network = _deployed_network(evaluated)
     names = dataset.classes if not config.Global.class_names and len(dataset.classes or ()) == class_num else None
@@ -125,17 +125,25 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
     )
 
 
-def record_outputs(recorder: PredictionRecorder, config: Config | None) -> Callable[[Any, Any], None]:
-    """Return the function that records the output of the deployed network for each batch."""
-    name = config.Arch.infer_model_name if config and isinstance(config.Arch, DistillationConfig) else None
+class OutputRecorder:
+    """Records the output of the deployed network for each batch of an evaluation in this process."""
 
-    def observe(batch: Any, output: Any) -> None:
-        if name is not None:
-            output = output[name]
+    def __init__(self, recorder: PredictionRecorder, config: Config | None = None) -> None:
+        self.recorder = recorder
+        is_distilled = config is not None and isinstance(config.Arch, DistillationConfig)
+        self.network_name = config.Arch.infer_model_name if is_distilled else None
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any, batch: Any) -> None:
+        if self.network_name is not None:
+            output = output[self.network_name]
         scores = output[0] if isinstance(output, (list, tuple)) else output  # the main head comes first
-        recorder.add(batch.indices.numpy(), scores.astype("float32").numpy(), batch.labels.numpy())
+        self.recorder.add(batch.indices.numpy(), scores.astype("float32").numpy(), batch.labels.numpy())
 
-    return observe
+    def state(self) -> None: ...
+
+    def merge(self, states: list[Any]) -> None: ...
 
 
 def _deployed_network(evaluated: RunEvaluation) -> Classifier:

@@ -26,6 +26,7 @@ from ppzoo.builders.class_names import (
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader
 from ppzoo.builders.evaluation import build_evaluation, require_weighted_classes, try_batch
+from ppzoo.builders.loggers import build_evaluation_record
 from ppzoo.builders.models import build_model, class_count, load_pretrained
 from ppzoo.builders.optimization import build_early_stopping, build_ema, build_mixed_precision, build_optimizer
 from ppzoo.builders.preprocessing import warn_of_preprocessing
@@ -101,9 +102,9 @@ def build_trainer(
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
     try_batch(config, "Train", network, loader, loss, metrics)
     require_weighted_classes("Train", loss, images)
-    evaluation = None
+    evaluation, record = None, build_evaluation_record(config)
     if run.eval_during_train and config.DataLoader.Eval is not None:
-        evaluation = build_evaluation(config, network, processes, verify=True)
+        evaluation = build_evaluation(config, network, processes, verify=True, observers=[record] if record else [])
     main_metric, higher_is_better = evaluation[1:3] if evaluation else ("loss", False)
 
     optimizer, schedule = build_optimizer(
@@ -150,7 +151,12 @@ def build_trainer(
     if finished:
         trainer.callbacks += build_finishing_callbacks(config, state, folder, finished) if processes.is_main else []
     else:
-        trainer.callbacks += build_callbacks(config, state, folder, loader, steps, processes, is_resumed=is_own)
+        trainer.callbacks += build_callbacks(
+            *(config, state, folder, loader, steps, processes),
+            is_resumed=is_own,
+            record=record,
+            main_metric=main_metric,
+        )
     return folder, trainer
 
 

@@ -9,15 +9,18 @@ from ppzoo.engine.early_stopping import EarlyStopping
 from ppzoo.engine.ema import ExponentialMovingAverage
 from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.grad_accumulation import StepLoader
+from ppzoo.engine.protocols import EvaluationObserver
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
 from ppzoo.engine.train_state import Progress, TrainState
-from ppzoo.engine.trainer import Plan, Trainer
+from ppzoo.engine.trainer import EMA_SUFFIX, Plan, Trainer
 from ppzoo.engine.tta import TtaModel, zip_views
 
 __all__ = [
+    "EMA_SUFFIX",
     "SINGLE_PROCESS",
     "CheckpointSaver",
     "EarlyStopping",
+    "EvaluationObserver",
     "ExponentialMovingAverage",
     "GradScaler",
     "MixedPrecision",

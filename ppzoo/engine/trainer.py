@@ -149,6 +149,8 @@ class Trainer:
             self.processes.average_gradients(parameters)
             state.amp.unscale(parameters)
             is_finite = gradients_are_finite(parameters)
+            if state.progress.step + 1 == len(self.steps):
+                self._call("on_gradients", state.progress.epoch)
             if is_finite:
                 with paddle.utils.unique_name.guard():  # gives the accumulators the same names in every run
                     state.optimizer.step()
@@ -288,6 +290,8 @@ class Trainer:
         start_step, steps = self.state.progress.step, len(self.steps)
         for step, batches in enumerate(self.steps.epoch(epoch, start_step), start_step):
             learning_rate = self.state.optimizer.get_lr()
+            if step == start_step and batches:
+                self._call("on_first_batch", epoch, batches[0])
             metrics, count = self._train_step(batches)
             images += count
             now = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Callbacks that report on a run: console and log file, VisualDL scalars, plots, and the list of unreadable images.
+"""Callbacks that report on a run: console and log file, loggers, plots, and the list of unreadable images.
 
 Also the page that shows a report.
 """
@@ -8,16 +8,16 @@ from ppzoo.report.console import Console, format_metrics
 from ppzoo.report.curves import Curves
 from ppzoo.report.json_events import JsonEvents, json_line
 from ppzoo.report.log import log_to_console, silence
+from ppzoo.report.loggers import EvaluationRecord
 from ppzoo.report.page import render_report
-from ppzoo.report.scalars import Scalars
 from ppzoo.report.writing import write_lines
 
 __all__ = [
     "BadFiles",
     "Console",
     "Curves",
+    "EvaluationRecord",
     "JsonEvents",
-    "Scalars",
     "format_metrics",
     "json_line",
     "log_to_console",
