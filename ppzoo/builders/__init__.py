@@ -18,6 +18,7 @@ from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
+from ppzoo.builders.tuning import find_learning_rate
 
 __all__ = [
     "Photos",
@@ -38,6 +39,7 @@ __all__ = [
     "export_model",
     "export_weights",
     "find_images",
+    "find_learning_rate",
     "find_photos",
     "fit_with_rollback",
     "inspect_data",

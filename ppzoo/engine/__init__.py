@@ -9,21 +9,26 @@ from ppzoo.engine.early_stopping import EarlyStopping
 from ppzoo.engine.ema import ExponentialMovingAverage
 from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.grad_accumulation import StepLoader
+from ppzoo.engine.lr_finder import MIN_STEPS, ExponentialRange, OnStep, RangeTest, run_range_test
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
 from ppzoo.engine.train_state import Progress, TrainState
 from ppzoo.engine.trainer import Plan, Trainer
 from ppzoo.engine.tta import TtaModel, zip_views
 
 __all__ = [
+    "MIN_STEPS",
     "SINGLE_PROCESS",
     "CheckpointSaver",
     "EarlyStopping",
     "ExponentialMovingAverage",
+    "ExponentialRange",
     "GradScaler",
     "MixedPrecision",
+    "OnStep",
     "Plan",
     "ProcessGroup",
     "Progress",
+    "RangeTest",
     "StepLoader",
     "StudentWeights",
     "TrainState",
@@ -37,6 +42,7 @@ __all__ = [
     "load_checkpoint",
     "open_run_dir",
     "require_unlocked",
+    "run_range_test",
     "select_device",
     "share_files",
     "zip_views",

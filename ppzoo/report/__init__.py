@@ -3,17 +3,21 @@
 from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.console import Console, duration_text, format_metrics, log_to_console, silence
 from ppzoo.report.curves import Curves
+from ppzoo.report.lr_plot import draw_range_test, range_test_table
 from ppzoo.report.scalars import Scalars
-from ppzoo.report.writing import write_lines
+from ppzoo.report.writing import write_lines, write_report
 
 __all__ = [
     "BadFiles",
     "Console",
     "Curves",
     "Scalars",
+    "draw_range_test",
     "duration_text",
     "format_metrics",
     "log_to_console",
+    "range_test_table",
     "silence",
     "write_lines",
+    "write_report",
 ]
