@@ -14,6 +14,7 @@ from ppzoo.builders.export import export_model, require_export
 from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
+from ppzoo.builders.profiling import profile_training
 from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
@@ -48,6 +49,7 @@ __all__ = [
     "load_weights",
     "photo_recipe",
     "predict",
+    "profile_training",
     "read_config",
     "read_image",
     "read_photo_config",

@@ -10,6 +10,8 @@ from ppzoo.engine.ema import ExponentialMovingAverage
 from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.grad_accumulation import StepLoader
 from ppzoo.engine.lr_finder import MIN_STEPS, ExponentialRange, OnStep, RangeTest, run_range_test
+from ppzoo.engine.profile import Profile, chrome_trace
+from ppzoo.engine.profiler import Profiler, device_clock, profile_training
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
 from ppzoo.engine.train_state import Progress, TrainState
 from ppzoo.engine.trainer import Plan, Trainer
@@ -27,6 +29,8 @@ __all__ = [
     "OnStep",
     "Plan",
     "ProcessGroup",
+    "Profile",
+    "Profiler",
     "Progress",
     "RangeTest",
     "StepLoader",
@@ -35,12 +39,15 @@ __all__ = [
     "Trainer",
     "TtaModel",
     "build_mixed_precision",
+    "chrome_trace",
+    "device_clock",
     "enable_determinism",
     "evaluate",
     "init_process_group",
     "latest_checkpoint",
     "load_checkpoint",
     "open_run_dir",
+    "profile_training",
     "require_unlocked",
     "run_range_test",
     "select_device",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -126,7 +126,7 @@ class Trainer:
             self._call("close")
         return summary
 
-    def run_steps(self, count: int) -> Iterator[tuple[dict[str, float], int]]:
+    def run_steps(self, count: int) -> Generator[tuple[dict[str, float], int], None, None]:
         """Make training steps without evaluations and callbacks, and yield each one's losses and number of images.
 
         The data are repeated if an epoch has fewer steps than `count`.
