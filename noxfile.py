@@ -24,7 +24,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Run mypy."""
-    session.install("mypy>=1.11", "types-PyYAML", "types-tqdm", "numpy")
+    session.install("mypy>=1.11", "types-PyYAML", "rich>=13.7", "numpy")
     session.run("mypy")
 
 

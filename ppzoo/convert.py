@@ -17,6 +17,7 @@ from ppzoo import models, weights
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier
+from ppzoo.progress import Progress
 from ppzoo.weights import torch_import
 
 SUFFIXES = (".pdparams", ".safetensors")
@@ -70,27 +71,31 @@ def convert(
     if target.suffix not in SUFFIXES:
         raise ConfigError(f"expected an output path that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
     variant = models.MODELS[arch]
-    with paddle.LazyGuard():
-        outline = variant.build()
-    arrays = weights.read(source).arrays
-    plain = torch_import.normalize_names(arrays)
-    scheme = torch_import.recognize(plain, arch, origin, source)
-    notes: list[str] = []
-    if scheme is None:
-        network = variant.build(**_class_option(arrays, outline))
-        del arrays, plain
-        weights.load_weights(network, source, head="strict", candidates=models.shapes_near)
-    else:
-        translation = torch_import.translate(
-            plain, outline, scheme, architecture=arch, source=source, candidates=_outlines(scheme)
-        )
-        network = variant.build(**_class_option(translation.arrays, outline))
-        weights.load_weights(network, translation.arrays, head="strict")
-        notes = translation.notes
-    found_origin = "paddleclas" if scheme is None else origin or scheme.origins[0]
-    state = network.state_dict()
-    class_num = _class_count(_head_weight(network)[1].shape)
-    _write(state, target, {"architecture": arch, "class_num": str(class_num), "origin": found_origin})
+    with Progress(3, f"converting to {arch}", unit="step") as progress:
+        with paddle.LazyGuard():
+            outline = variant.build()
+        arrays = weights.read(source).arrays
+        progress.advance()
+        plain = torch_import.normalize_names(arrays)
+        scheme = torch_import.recognize(plain, arch, origin, source)
+        notes: list[str] = []
+        if scheme is None:
+            network = variant.build(**_class_option(arrays, outline))
+            del arrays, plain
+            weights.load_weights(network, source, head="strict", candidates=models.shapes_near)
+        else:
+            translation = torch_import.translate(
+                plain, outline, scheme, architecture=arch, source=source, candidates=_outlines(scheme)
+            )
+            network = variant.build(**_class_option(translation.arrays, outline))
+            weights.load_weights(network, translation.arrays, head="strict")
+            notes = translation.notes
+        progress.advance()
+        found_origin = "paddleclas" if scheme is None else origin or scheme.origins[0]
+        state = network.state_dict()
+        class_num = _class_count(_head_weight(network)[1].shape)
+        _write(state, target, {"architecture": arch, "class_num": str(class_num), "origin": found_origin})
+        progress.advance()
     return Conversion(str(source), target, arch, found_origin, class_num, len(state), tuple(notes))
 
 

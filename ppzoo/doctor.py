@@ -33,7 +33,7 @@ REQUIRED = {  # the packages that ppzoo needs, by the modules that they provide
     "yaml": "pyyaml",
     "filelock": "filelock",
     "matplotlib": "matplotlib",
-    "tqdm": "tqdm",
+    "rich": "rich",
     "visualdl": "visualdl",
 }
 INSTALL_CPU = f"pip install '{CPU_PACKAGE}{REQUIREMENT}'"

@@ -16,12 +16,16 @@ from ppzoo.builders.models import build_model, create_model, load_pretrained, lo
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.profiling import profile_training
 from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
+from ppzoo.builders.report_files import open_report_folder, write_report_files
+from ppzoo.builders.report_sources import EvaluatedNetwork, evaluate_export, evaluate_run, read_report_config
+from ppzoo.builders.reporting import build_report, summarize_report
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
 from ppzoo.builders.tuning import find_learning_rate
 
 __all__ = [
+    "EvaluatedNetwork",
     "Photos",
     "build_loader",
     "build_loss",
@@ -30,6 +34,7 @@ __all__ = [
     "build_model",
     "build_optimizer",
     "build_postprocess",
+    "build_report",
     "build_trainer",
     "build_transforms",
     "components",
@@ -37,6 +42,8 @@ __all__ = [
     "create_model",
     "dry_run_config",
     "evaluate",
+    "evaluate_export",
+    "evaluate_run",
     "export_model",
     "export_weights",
     "find_images",
@@ -47,11 +54,15 @@ __all__ = [
     "join_processes",
     "load_pretrained",
     "load_weights",
+    "open_report_folder",
     "photo_recipe",
     "predict",
     "profile_training",
     "read_config",
     "read_image",
     "read_photo_config",
+    "read_report_config",
     "require_export",
+    "summarize_report",
+    "write_report_files",
 ]

@@ -33,10 +33,12 @@ def build_callbacks(
         return [report.Console(None, run.print_batch_step)] if on_console else []
     engine.open_run_dir(folder, resume=is_resumed)
     write_run_files(folder, config)
+    curves = report.Curves(folder, title=config.Arch.name)
+    on_terminal = None if on_console else False
     callbacks: list[Callback] = [
-        report.Console(folder / "train.log", run.print_batch_step, on_terminal=None if on_console else False),
+        report.Console(folder / "train.log", run.print_batch_step, on_terminal, lambda: curves.entries),
         report.BadFiles(folder / "bad_files.txt", loader.bad_files, run.save_interval_steps),
-        report.Curves(folder, title=config.Arch.name),
+        curves,
     ]
     if run.use_visualdl:
         progress = state.progress

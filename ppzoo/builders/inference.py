@@ -23,6 +23,7 @@ from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.files import weights_of_run
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
+from ppzoo.progress import track
 
 logger = logging.getLogger("ppzoo")
 
@@ -43,8 +44,8 @@ def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]
         logger.info("predictions are means over %s", describe_views(augmentation, len(lists)))
     postprocess = build_postprocess(choose_postprocess(config), read_class_labels(config))
     shapes: list[tuple[int, ...]] | None = None
-    for start in range(0, len(files), section.batch_size):
-        batch = files[start : start + section.batch_size]
+    batches = [files[start : start + section.batch_size] for start in range(0, len(files), section.batch_size)]
+    for batch in track(batches, len(files), "predicting", count=len, is_printed=True):
         prepared = [_read_views(file, preprocess) for file in batch]
         readable = [image for image in prepared if isinstance(image, list)]
         names = [str(file) for file, image in zip(batch, prepared, strict=True) if isinstance(image, list)]

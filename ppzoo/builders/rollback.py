@@ -7,6 +7,7 @@ which determines shuffle and rate, is stored in the checkpoints.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from ppzoo import engine
@@ -14,6 +15,7 @@ from ppzoo.builders.resuming import ROLLBACK_FACTOR
 from ppzoo.builders.training import build_trainer
 from ppzoo.config import Config
 from ppzoo.errors import NotFiniteError
+from ppzoo.events import Callback
 
 logger = logging.getLogger("ppzoo")
 
@@ -26,11 +28,13 @@ def fit_with_rollback(
     trainer: engine.Trainer,
     resume: str | None = None,
     processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
+    observers: Sequence[Callback] = (),
 ) -> None:
     """Train until the plan is complete, rolling back if `Global.on_nan` is "rollback".
 
     Args:
         folder, trainer: the result of `build_trainer` for the other arguments.
+        observers: callbacks that are called after the run's own.
 
     Raises:
         NotFiniteError: a loss or gradients are not finite, and `Global.on_nan` is "raise" or the maximum number of
@@ -38,6 +42,7 @@ def fit_with_rollback(
     """
     rolls_back = config.Global.on_nan == "rollback"
     while True:
+        trainer.callbacks += observers
         try:
             trainer.fit()
             return

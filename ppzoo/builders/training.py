@@ -104,7 +104,7 @@ def build_trainer(
     evaluation = None
     if run.eval_during_train and config.DataLoader.Eval is not None:
         evaluation = build_evaluation(config, network, processes, verify=True)
-    main_metric, higher_is_better = evaluation[1:] if evaluation else ("loss", False)
+    main_metric, higher_is_better = evaluation[1:3] if evaluation else ("loss", False)
 
     optimizer, schedule = build_optimizer(
         optimizer_config,

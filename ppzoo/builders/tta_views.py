@@ -14,6 +14,7 @@ from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.models import class_count
 from ppzoo.config import ComponentSpec, Config, SplitConfig, TtaConfig
 from ppzoo.errors import ConfigError
+from ppzoo.progress import Progress
 
 logger = logging.getLogger("ppzoo")
 
@@ -79,7 +80,9 @@ def evaluate_views(
     model = engine.TtaModel(network, mirror=section.mirrors, multi_label=config.Global.use_multilabel)
     batches = engine.zip_views(loader.epoch(0) for loader in loaders)
     loss, metrics = build_loss(config.Loss.Eval or ()), build_metrics(config.Metric.Eval or ())
-    return engine.evaluate(model, batches, loss, metrics, processes, loaders[0].samples.dataset.describe)
+    with Progress(len(loaders[0].samples) // processes.size, "evaluating with test-time augmentation") as progress:
+        batches = progress.track(batches, lambda batch: 0 if batch is None else len(batch.labels))
+        return engine.evaluate(model, batches, loss, metrics, processes, loaders[0].samples.dataset.describe)
 
 
 def _resize(ops: Ops, size: int, path: str) -> Ops:

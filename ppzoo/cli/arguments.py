@@ -62,6 +62,11 @@ def add_override(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quiet(command: argparse.ArgumentParser) -> None:
+    """Add --quiet."""
+    command.add_argument("--quiet", action="store_true", help="print only warnings, errors and the result")
+
+
 def overrides(options: argparse.Namespace) -> list[str]:
     """Return the values of -o, followed by --device as one."""
     return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]

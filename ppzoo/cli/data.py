@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ppzoo.cli.arguments import Commands, add_override
+from ppzoo.cli.arguments import Commands, add_override, add_quiet
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 
@@ -49,6 +49,7 @@ def add_commands(commands: Commands) -> None:
         help="a YAML file, or the name of a configuration in ppzoo (`ppzoo configs` lists them)",
     )
     add_override(check)
+    add_quiet(check)
     check.set_defaults(run=_check)
 
 

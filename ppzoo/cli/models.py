@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.cli.arguments import Commands, add_command, add_quiet
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
@@ -33,6 +33,7 @@ def add_commands(commands: Commands) -> None:
     convert.add_argument("--arch", required=True, metavar="NAME", help="the architecture (`ppzoo models` lists them)")
     origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas (default: detected from the entries)"
     convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)
+    add_quiet(convert)
 
     weights = commands.add_parser(
         "weights",
@@ -52,6 +53,8 @@ def add_commands(commands: Commands) -> None:
             action.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help=text)
         else:
             action.add_argument("pattern", metavar="PATTERN", help=text)
+        if name == "get":
+            add_quiet(action)
         action.set_defaults(run=run)
 
 

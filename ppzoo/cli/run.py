@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, config_and_overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
+from ppzoo.cli.report import EXPORT_SETTINGS, print_report
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import BatchError, ConfigError, PpzooError, one_line, printable
 from ppzoo.files import expand_user
+from ppzoo.launcher import read_launch
+from ppzoo.progress import track
 
-EXPORT_SETTINGS = "inference.yml"  # what an export folder has and a run's folder has not
 CHUNK = 64  # images that are predicted before their results are printed
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
@@ -26,6 +28,11 @@ def add_commands(commands: Commands) -> None:
     evaluate = add_command(commands, "eval", _eval, "evaluate trained weights on the evaluation data")
     evaluate.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(evaluate)
+    add_quiet(evaluate)
+    evaluate.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
+    evaluate.add_argument(
+        "--report", action="store_true", help="also write the files of `ppzoo report` into the folder of the run"
+    )
 
     infer = add_command(commands, "infer", _infer, "predict the classes of images")
     infer.add_argument(
@@ -44,11 +51,13 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="a .safetensors file that `ppzoo export --format safetensors` wrote; needs no configuration",
     )
+    add_quiet(infer)
     infer.add_argument("--json", action="store_true", help="print one JSON object per image")
 
     export = add_command(commands, "export", _export, "export trained weights for inference")
     export.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(export)
+    add_quiet(export)
     export.add_argument(
         "--format",
         choices=("program", "safetensors"),
@@ -63,10 +72,17 @@ def _eval(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = builders.read_config(*config_and_overrides(options, options.run_folder), "eval")
+    if options.report:
+        if read_launch(os.environ).size > 1:
+            raise ConfigError("eval: expected one process with --report; start it without paddle.distributed.launch")
+        evaluated = builders.evaluate_run(config)
+        print(report.json_line(evaluated.metrics) if options.json else report.format_metrics(evaluated.metrics))
+        print_report(evaluated, as_json=options.json)
+        return
     with builders.join_processes(config) as processes:
         metrics = builders.evaluate(config, processes)
     if processes.is_main:
-        print(report.format_metrics(metrics))
+        print(report.json_line(metrics) if options.json else report.format_metrics(metrics))
 
 
 def _infer(options: argparse.Namespace) -> int:
@@ -129,8 +145,8 @@ def _predictions_of_export(
     engine.select_device(options.device or "auto")
     files = [str(file) for file in builders.find_images(images)]
     predictor = ppzoo.Predictor(folder)
-    for start in range(0, len(files), CHUNK):
-        chunk = files[start : start + CHUNK]
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    for chunk in track(chunks, len(files), "predicting", count=len, is_printed=True):
         try:
             results: list[Any] = predictor.predict(chunk)
         except BatchError as error:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import platform
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
+import ppzoo
+from ppzoo.cli.arguments import RUN_CONFIG, Commands, add_command, add_config_arguments, add_quiet, overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
-from ppzoo.files import expand_user, weights_of_run
+from ppzoo.files import WEIGHTS, expand_user, weights_of_run
+from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
+from ppzoo.progress import set_quiet
 
 if TYPE_CHECKING:
     from ppzoo.config import Config
@@ -35,6 +41,10 @@ def add_commands(commands: Commands) -> None:
         metavar="auto|PREFIX",
         help="resume from a checkpoint, such as output/LeNet/latest; auto: the newest checkpoint of this run, if any",
     )
+    add_quiet(train)
+    train.add_argument(
+        "--json", action="store_true", help="print the run's events as JSON lines, which docs/terminal.md describes"
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -42,7 +52,11 @@ def _train(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     _require_one_source(options)
-    with ExitStack() as undo:  # until training starts, an error removes the list files that were written for it
+    events = report.JsonEvents() if options.json and read_launch(os.environ).rank == 0 else None
+    if events is not None and sys.stdout.isatty():
+        set_quiet(True)  # the lines of both streams would be mixed
+    with ExitStack() as stack, ExitStack() as undo:  # until training starts, an error removes the new list files
+        observers = [stack.enter_context(events)] if events is not None else []
         if options.config is None:
             config = builders.read_photo_config(options.arch, options.data, overrides(options), undo)
         else:
@@ -52,9 +66,33 @@ def _train(options: argparse.Namespace) -> None:
             undo.pop_all()
             if env_settings.read_applied_settings():
                 logging.getLogger("ppzoo").info("process settings: %s", env_settings.read_applied_settings())
-            builders.fit_with_rollback(config, folder, trainer, options.resume, processes)
-    if processes.is_main:
+            if events is not None:
+                events.describe_run(_describe_run(config, folder), config.Global.print_batch_step)
+            builders.fit_with_rollback(config, folder, trainer, options.resume, processes, observers)
+        if events is not None:
+            events.write_end(_run_files(folder))
+    if processes.is_main and not (options.quiet or options.json):
         _print_next_steps(config, folder)
+
+
+def _describe_run(config: Config, folder: Path) -> dict[str, str]:
+    """Return the run's architecture, folder and versions, for the first event."""
+    import paddle
+
+    versions = {"ppzoo": ppzoo.__version__, "paddle": paddle.__version__, "python": platform.python_version()}
+    return {"arch": config.Arch.name, "folder": str(folder), **versions}
+
+
+def _run_files(folder: Path) -> dict[str, str]:
+    """Return the most important files of a run that exist, by what they contain."""
+    weights = weights_of_run(folder)
+    files = {
+        "weights": folder if weights is None else weights.with_name(f"{weights.name}{WEIGHTS}"),
+        "log": folder / "train.log",
+        "curves": folder / "curves.png",
+        "config": folder / RUN_CONFIG,
+    }
+    return {name: str(file) for name, file in files.items() if file.is_file()}
 
 
 def _require_one_source(options: argparse.Namespace) -> None:
@@ -76,6 +114,8 @@ def _print_next_steps(config: Config, folder: Path) -> None:
     if weights_of_run(folder) is None:
         return
     print(printable(f"\nThe weights, the log and the training curves are in {folder}"))
+    for name, file in _run_files(folder).items():
+        print(printable(f"  {name:<8} {file}"))
     if config.Infer.transforms:
         print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER", command_line("export", folder))
     else:

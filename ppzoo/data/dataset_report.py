@@ -134,7 +134,8 @@ def inspect_dataset(
             for index in np.flatnonzero((labels < 0) | (labels >= class_num))
         }
     sizes, digests = [], []
-    images = map_in_threads(partial(_inspect_image, dataset), range(len(dataset)), workers=workers, label=name)
+    inspect, label = partial(_inspect_image, dataset), f"checking {name}"
+    images = map_in_threads(inspect, range(len(dataset)), workers=workers, label=label)
     for index, image in enumerate(images):
         if image.broken is not None:
             report.broken[dataset.describe(index)] = image.broken

@@ -9,9 +9,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from ppzoo.errors import DataError
+from ppzoo.progress import Progress
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -26,20 +25,28 @@ def digest_content(content: bytes) -> bytes:
 
 
 def map_in_threads(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int | None, label: str, unit: str = "image"
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    workers: int | None,
+    label: str,
+    unit: str = "image",
+    count: Callable[[T], int] = lambda item: 1,
 ) -> Iterable[R]:
-    """Yield `function(item)` for each item, in order, computed by threads, with a progress bar on a terminal.
+    """Yield `function(item)` for each item, in order, computed by threads, and show the progress.
 
     Args:
         workers: number of threads; None: one per processor.
-        label, unit: label of the progress bar, and its unit.
+        label, unit: what is done, and what is counted, for the progress bar.
+        count: the number of units of an item.
     """
     threads = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(items), desc=label, unit=unit, disable=None) as bar:
+    with ThreadPoolExecutor(threads) as pool, Progress(sum(map(count, items)), label, unit=unit) as progress:
         # In chunks, because an executor keeps every result that has not been taken.
         for start in range(0, len(items), 64 * threads):
-            for result in pool.map(function, items[start : start + 64 * threads]):
-                bar.update()
+            chunk = items[start : start + 64 * threads]
+            for item, result in zip(chunk, pool.map(function, chunk), strict=True):
+                progress.advance(count(item))
                 yield result
 
 
@@ -59,7 +66,8 @@ def find_duplicate_files(paths: Sequence[str], *, workers: int | None = None) ->
     """
     sizes = group_by((_size(path), index) for index, path in enumerate(paths))
     candidates = sorted(index for group in sizes.values() if len(group) > 1 for index in group)
-    digests = map_in_threads(_digest_file, [paths[index] for index in candidates], workers=workers, label="comparing")
+    files = [paths[index] for index in candidates]
+    digests = map_in_threads(_digest_file, files, workers=workers, label="comparing files", unit="file")
     groups = group_by(zip(digests, candidates, strict=True))
     return [group for group in groups.values() if len(group) > 1]
 

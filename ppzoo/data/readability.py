@@ -43,5 +43,5 @@ def find_unreadable(samples: Samples, *, part: int = 0, parts: int = 1) -> list[
 
     indices = range(part, len(samples), parts)
     chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
-    found = map_in_threads(failures, chunks, workers=None, label="verifying", unit=f" x {CHUNK} images")
+    found = map_in_threads(failures, chunks, workers=None, label="verifying images", count=len)
     return [failure for in_chunk in found for failure in in_chunk]

@@ -24,6 +24,7 @@ from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.files import sha256
 from ppzoo.finite import in_batch, require_finite
+from ppzoo.progress import Progress
 
 logger = logging.getLogger("ppzoo")
 
@@ -85,15 +86,22 @@ def export(
     _require_valid_shape(model, image_shape)
     try:
         existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name:
+        with (
+            Progress(4, "exporting", unit="step") as progress,
+            tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name,
+        ):
             staged = Path(name)
             spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
             paddle.jit.save(model, str(staged / PROGRAM), input_spec=[spec])
+            progress.advance()
             digests = {file.name: sha256(file) for file in sorted(staged.iterdir())}
             text = yaml_io.dump({**settings, DIGESTS: digests})
             (staged / SETTINGS).write_text(text, encoding="utf-8")
+            progress.advance()
             difference = _check_outputs(model, PaddleEngine(open_export(staged)), image_shape)
+            progress.advance()
             move_into_place(staged, folder)
+            progress.advance()
     except OSError as error:
         raise OutputError(folder, error) from error
     return difference

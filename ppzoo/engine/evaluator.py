@@ -30,6 +30,7 @@ def evaluate(
     metric: Metric,
     processes: ProcessGroup = SINGLE_PROCESS,
     describe: Callable[[int], str] = "image {}".format,
+    observe: Callable[[Batch, Any], object] | None = None,
 ) -> dict[str, float]:
     """Return the metrics of `model` over all samples and "loss", the mean loss; they do not depend on the batch size.
 
@@ -40,6 +41,7 @@ def evaluate(
         loss: returns a mapping with "loss", the mean over a batch, as for `Trainer`.
         processes: the processes that share the batches; all return the results of all samples.
         describe: returns the name of the image with an index, for errors.
+        observe: called with each batch and the model's output for it.
 
     Raises:
         DataError: there are no samples, or all their labels are ignored.
@@ -57,6 +59,8 @@ def evaluate(
             output = model(batch.images)
             require_finite(output, partial(_describe_image, batch, describe))
             metric.update(output, batch.labels)
+            if observe is not None:
+                observe(batch, output)
             means, weights = loss(output, batch.labels), loss_weights(loss, batch.labels)
             weighted = {name: (float(means[name]), float(weights[name])) for name in weights}
             parts.append(BatchLosses(len(batch.labels), weighted))

@@ -27,12 +27,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ppzoo.errors import WeightsError
 from ppzoo.files import make_folder, open_without_links, sha256, write_text
 from ppzoo.host import cache_home
 from ppzoo.locks import hold
+from ppzoo.progress import BYTES, Progress
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before consecutive attempts without progress
 TIMEOUT = 20.0  # seconds without a response or data
@@ -250,12 +249,12 @@ def _receive(response: Any, part: Path, start: int, total: int | None) -> None:
         part.unlink(missing_ok=True)
     with (
         open(part, "r+b" if start else "xb", opener=open_without_links) as file,
-        tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None, leave=False) as bar,
+        Progress(total, f"downloading {name}", unit=BYTES, done=start) as progress,
     ):
         file.seek(start)
         while block := response.read(CHUNK):
             file.write(block)
-            bar.update(len(block))
+            progress.advance(len(block))
         received = file.tell()
         file.truncate()
         file.flush()
