@@ -41,8 +41,13 @@ class TrainingProfile(NamedTuple):
     device: str
 
 
-def profile_training(config: Config, steps: int) -> TrainingProfile:
+def profile_training(
+    config: Config, steps: int, on_steps: Callable[[int], object] = lambda count: None
+) -> TrainingProfile:
     """Profile `steps` training steps, with everything as in training.
+
+    Args:
+        on_steps: called with the number of steps that have just been made.
 
     Raises:
         ConfigError: too few steps; and what training would refuse.
@@ -53,7 +58,7 @@ def profile_training(config: Config, steps: int) -> TrainingProfile:
     profiler = engine.Profiler(run.trainer.state.model, engine.device_clock())
     # Replaced before the first epoch starts, since the epoch keeps the method that it finds.
     setattr(run.loader, "_take", profiler.timed(run.loader._take, TO_TENSORS))  # noqa: B010
-    profile = engine.profile_training(run.trainer, steps, profiler)
+    profile = engine.profile_training(run.trainer, steps, profiler, on_steps)
     return TrainingProfile(profile, measure_reading(run.loader), paddle.get_device())
 
 

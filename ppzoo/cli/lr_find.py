@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, count_text, one_line, printable
 from ppzoo.files import expand_user, make_folder
+from ppzoo.progress import Progress
 
 if TYPE_CHECKING:
     from ppzoo.config import Config
@@ -26,6 +27,7 @@ def add_commands(commands: Commands) -> None:
     find.add_argument("--min", type=float, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)")
     find.add_argument("--max", type=float, default=10.0, metavar="RATE", help="the last learning rate (default: 10)")
     find.add_argument("--steps", type=int, default=100, metavar="N", help="number of training steps (default: 100)")
+    add_quiet(find)
     add_output(find, f"{PICTURE} and {TABLE}")
 
 
@@ -57,21 +59,18 @@ def check_output(folder: str) -> Path:
 
 
 def _find(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from ppzoo import builders, report
 
     report.log_to_console()
     folder = check_output(options.output)
     config = builders.read_config(options.config, overrides(options), "train")
-    with tqdm(total=options.steps, leave=False, disable=None, bar_format="{bar} {n_fmt}/{total_fmt}  {desc}") as bar:
-
-        def show(rate: float, loss: float) -> None:
-            bar.set_description_str(f"lr {rate:.2g}  loss {loss:.4f}", refresh=False)
-            bar.update()
-
+    with Progress(options.steps, "finding a learning rate", unit="step") as progress:
         result, suggested = builders.find_learning_rate(
-            config, lower=options.min, upper=options.max, steps=options.steps, on_step=show
+            config,
+            lower=options.min,
+            upper=options.max,
+            steps=options.steps,
+            on_step=lambda rate, loss: progress.advance(),
         )
     make_folder(folder)
     _write(folder, config, result)

@@ -6,10 +6,11 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, overrides
 from ppzoo.cli.lr_find import add_output, check_output
 from ppzoo.errors import count_text, printable
 from ppzoo.files import make_folder
+from ppzoo.progress import Progress
 
 if TYPE_CHECKING:
     from ppzoo.builders.profiling import TrainingProfile
@@ -23,6 +24,7 @@ def add_commands(commands: Commands) -> None:
     profile.add_argument(
         "--steps", type=int, default=20, metavar="N", help="number of profiled training steps (default: 20)"
     )
+    add_quiet(profile)
     add_output(profile, TRACE)
 
 
@@ -32,7 +34,8 @@ def _profile(options: argparse.Namespace) -> None:
     report.log_to_console()
     folder = check_output(options.output)
     config = builders.read_config(options.config, overrides(options), "train")
-    result = builders.profile_training(config, options.steps)
+    with Progress(engine.count_profiled_steps(options.steps), "profiling", unit="step") as progress:
+        result = builders.profile_training(config, options.steps, progress.advance)
     make_folder(folder)
     trace = json.dumps(engine.chrome_trace(result.steps))
     report.write_lines(folder / TRACE, trace)

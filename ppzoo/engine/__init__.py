@@ -11,7 +11,7 @@ from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.grad_accumulation import StepLoader
 from ppzoo.engine.lr_finder import MIN_STEPS, ExponentialRange, OnStep, RangeTest, run_range_test
 from ppzoo.engine.profile import Profile, chrome_trace
-from ppzoo.engine.profiler import Profiler, device_clock, profile_training
+from ppzoo.engine.profiler import Profiler, count_profiled_steps, device_clock, profile_training
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
 from ppzoo.engine.train_state import Progress, TrainState
 from ppzoo.engine.trainer import Plan, Trainer
@@ -40,6 +40,7 @@ __all__ = [
     "TtaModel",
     "build_mixed_precision",
     "chrome_trace",
+    "count_profiled_steps",
     "device_clock",
     "enable_determinism",
     "evaluate",

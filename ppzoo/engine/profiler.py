@@ -260,19 +260,31 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             delattr(owner, name)
 
 
-def profile_training(trainer: Trainer, steps: int, profiler: Profiler) -> Profile:
+def count_profiled_steps(steps: int) -> int:
+    """Return the number of steps that `profile_training` makes."""
+    return WARMUP_STEPS + 2 * steps
+
+
+def profile_training(
+    trainer: Trainer, steps: int, profiler: Profiler, on_steps: Callable[[int], object] = lambda count: None
+) -> Profile:
     """Profile training steps, alternately with as many steps without profiling, whose speed is measured.
 
     The steps of `trainer` are replaced by timed ones.
+
+    Args:
+        on_steps: called with the number of steps that have just been made, while nothing is timed.
     """
     profile, clock = profiler.profile, profiler.clock
     trainer.steps = TimedSteps(profiler, trainer.steps)  # type: ignore[assignment]
-    made = trainer.run_steps(WARMUP_STEPS + 2 * steps)
+    made = trainer.run_steps(count_profiled_steps(steps))
 
     def make(count: int) -> tuple[int, float, float]:
         start = clock()
         images = sum(next(made)[1] for _ in range(count))
-        return images, start, clock() - start
+        seconds = clock() - start
+        on_steps(count)
+        return images, start, seconds
 
     make(WARMUP_STEPS)
     plain_images, plain_seconds = 0, 0.0
