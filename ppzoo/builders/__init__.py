@@ -5,6 +5,7 @@ Each function takes a configuration (`ppzoo.config.Config`) or a section of it; 
 PaddleClas's form.
 """
 
+from ppzoo.builders.comparison import compare_runs
 from ppzoo.builders.components import build_loss, build_metrics, build_postprocess, build_transforms, components
 from ppzoo.builders.data_loading import build_loader, read_image
 from ppzoo.builders.data_report import inspect_data
@@ -37,6 +38,7 @@ __all__ = [
     "build_report",
     "build_trainer",
     "build_transforms",
+    "compare_runs",
     "components",
     "config_of_weights",
     "create_model",

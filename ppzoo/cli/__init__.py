@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from ppzoo.cli import configs, data, doctor, lr_find, models, profile, report, run, train
+from ppzoo.cli import compare, configs, data, doctor, lr_find, models, profile, report, run, train
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
@@ -132,6 +132,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`ppzoo COMMAND --help` describes the options of a command.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, run, report, lr_find, profile, configs, data, models, doctor):
+    for module in (train, run, report, compare, lr_find, profile, configs, data, models, doctor):
         module.add_commands(commands)
     return parser

@@ -31,14 +31,15 @@ def add_commands(commands: Commands) -> None:
     add_output(find, f"{PICTURE} and {TABLE}")
 
 
-def add_output(command: argparse.ArgumentParser, files: str) -> None:
-    """Add --output."""
+def add_output(command: argparse.ArgumentParser, files: str, default: str | None = ".") -> None:
+    """Add --output; by default `files` are written to the folder `default`, or not at all if that is None."""
+    usual = "not written" if default is None else "the current folder"
     command.add_argument(
         "--output",
         type=expand_user,
-        default=".",
+        default=default,
         metavar="FOLDER",
-        help=f"the folder for {files} (default: the current folder)",
+        help=f"the folder for {files} (default: {usual})",
     )
 
 

@@ -4,6 +4,7 @@ Also the page that shows a report.
 """
 
 from ppzoo.report.bad_files import BadFiles
+from ppzoo.report.comparison import format_comparison, render_comparison
 from ppzoo.report.console import Console, format_metrics
 from ppzoo.report.curves import Curves
 from ppzoo.report.json_events import JsonEvents, json_line
@@ -22,6 +23,7 @@ __all__ = [
     "LayerRow",
     "Scalars",
     "draw_range_test",
+    "format_comparison",
     "format_metrics",
     "json_line",
     "layers_table",
@@ -29,6 +31,7 @@ __all__ = [
     "parts_table",
     "range_test_table",
     "reading_table",
+    "render_comparison",
     "render_report",
     "silence",
     "write_lines",
