@@ -20,7 +20,7 @@ AVERAGED_SHARE = 0.1  # of the steps, in the moving average of the loss
 MAX_GROWTH = 4.0  # of the smoothed loss over its minimum
 MIN_DROP = 0.01  # of the loss, relative to its first values
 MIN_DROP_IN_DEVIATIONS = 5.0  # of the smoothed loss
-STEEP_SHARE = 0.5  # of the steepest descent, at the suggested rate
+STEEP_SHARE = 0.4  # of the steepest descent, at the suggested rate
 BELOW_MINIMUM = 0.1
 
 OnStep = Callable[[float, float], object]  # learning rate, smoothed loss
@@ -68,8 +68,8 @@ class Suggestion:
     fastest while they shrink, long before the network learns most.
 
     Attributes:
-        rate: the highest rate at which the smoothed loss falls at least half as fast as at its steepest descent;
-            `index` is the index of its step.
+        rate: the highest rate at which the smoothed loss falls at least 0.4 times as fast as at its steepest
+            descent; `index` is the index of its step.
         steepest: the rate of the steepest descent, over the logarithm of the rate.
         below_minimum: a tenth of the rate where the smoothed loss is lowest.
     """

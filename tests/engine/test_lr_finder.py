@@ -126,7 +126,7 @@ def test_suggestion_of_one_descent():
     suggestion = suggest(*curve((-6, 2.3), (-4, 2.3), (-3, 1.3), (-2, 1.2), (1, 9)))
     assert isinstance(suggestion, Suggestion)
     assert 1e-4 < suggestion.steepest < 2e-3
-    assert 1e-4 < suggestion.rate < 5e-3
+    assert 1e-4 < suggestion.rate < 1e-2
     assert 1e-3 < suggestion.below_minimum < 3e-3
 
 
