@@ -130,8 +130,8 @@ class OutputRecorder:
 
     def __init__(self, recorder: PredictionRecorder, config: Config | None = None) -> None:
         self.recorder = recorder
-        is_distilled = config is not None and isinstance(config.Arch, DistillationConfig)
-        self.network_name = config.Arch.infer_model_name if is_distilled else None
+        arch = config.Arch if config is not None else None
+        self.network_name = arch.infer_model_name if isinstance(arch, DistillationConfig) else None
 
     def reset(self) -> None: ...
 

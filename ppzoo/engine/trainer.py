@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -123,6 +125,20 @@ class Trainer:
         finally:
             self._call("close")
         return summary
+
+    def run_steps(self, count: int) -> Generator[tuple[dict[str, float], int], None, None]:
+        """Make training steps without evaluations and callbacks, and yield each one's losses and number of images.
+
+        The data are repeated if an epoch has fewer steps than `count`.
+        """
+        progress = self.state.progress
+        self.state.model.train()
+        while count > 0:
+            with closing(self.steps.epoch(progress.epoch, progress.step)) as steps:
+                for batches in islice(steps, count):
+                    count -= 1
+                    yield self._train_step(batches)
+            progress.epoch, progress.step = progress.epoch + 1, 0
 
     def _train_step(self, batches: list[Batch]) -> tuple[dict[str, float], int]:
         """Make one training step; the gradients of several batches are accumulated.
