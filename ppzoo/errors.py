@@ -10,7 +10,8 @@ import difflib
 import errno
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 # Control characters, and those that change the writing direction.
@@ -30,6 +31,11 @@ class PpzooError(Exception):
         self.line = one_line(text)
         super().__init__(self.line + python_hint)
 
+    def add_key(self, key: str) -> None:
+        """Let the message begin with the key or option that it is about; see `join_key`."""
+        self.line = join_key(key, self.line)
+        self.args = (join_key(key, str(self.args[0])),)
+
 
 class ConfigError(PpzooError):
     """An invalid configuration or command line.
@@ -43,12 +49,16 @@ class ConfigError(PpzooError):
         self.line = "; ".join(self.problems)
         Exception.__init__(self, "\n".join(self.problems))
 
+    def add_key(self, key: str) -> None:
+        """Let each line begin with the key or option that it is about."""
+        ConfigError.__init__(self, *(join_key(key, problem) for problem in self.problems))
+
 
 class UnknownNameError(ConfigError):
     """A name that is not in a registry."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}{suggestion(name, known)}")
+        super().__init__(f"unknown {kind} {name!r}{suggestion(name, known, kind)}")
 
 
 class WeightsError(PpzooError):
@@ -106,6 +116,23 @@ class Interrupted(PpzooError):
         self.exit_status = 128 + number
 
 
+@contextmanager
+def errors_with_key(key: str) -> Iterator[None]:
+    """Let the messages of errors that are raised inside begin with the key or option that they are about."""
+    try:
+        yield
+    except PpzooError as error:
+        error.add_key(key)
+        raise
+
+
+def join_key(key: str, problem: str) -> str:
+    """Return 'KEY: PROBLEM'; 'KEY.OPTION: ...' for a problem '.OPTION: ...'; a problem with the key is unchanged."""
+    if problem.startswith((f"{key}:", f"{key}.")):
+        return problem
+    return f"{key}{problem}" if problem.startswith(".") else f"{key}: {problem}"
+
+
 def printable(text: object) -> str:
     """Escape the characters that control a terminal, except line breaks and tabs; valid JSON stays valid.
 
@@ -154,6 +181,11 @@ def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def with_article(noun: str) -> str:
+    """Return 'an int', 'a str'."""
+    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` names; None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
@@ -161,10 +193,22 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
     return lowered[near[0]] if near else None
 
 
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """Return '; did you mean X?' with the most similar of `known`; if none is similar, the list or its length."""
+LISTED_BY = {"architecture": "ppzoo models", "configuration": "ppzoo configs"}  # commands that list all names of a kind
+MAX_LISTED = 60
+
+
+def suggestion(name: object, known: Iterable[str], kind: str = "") -> str:
+    """Return '; did you mean X?' with the most similar of `known`; if none is similar, all names or where they are.
+
+    Args:
+        kind: what the names are for, such as "architecture".
+    """
     names = sorted(known)
     near = nearest_name(name, names)
     if near:
         return f"; did you mean {near!r}?"
-    return f"; available: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are available"
+    if kind in LISTED_BY:
+        return f"; `{LISTED_BY[kind]}` lists all names"
+    if len(names) <= MAX_LISTED:
+        return f"; available: {', '.join(names)}"
+    return f"; {len(names)} names are available, such as {', '.join(names[:3])}"

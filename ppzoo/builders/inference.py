@@ -148,6 +148,7 @@ def load_inference_network(config: Config) -> Classifier:
 
 def _load_network(config: Config, arch: NetworkConfig, part: str) -> Any:
     source = config.Global.pretrained_model or arch.pretrained
+    key = "Global.pretrained_model" if config.Global.pretrained_model else "Arch.pretrained"
     if not source:
         folder = Path(config.Global.output_dir) / config.Arch.name
         found = weights_of_run(folder)
@@ -156,5 +157,5 @@ def _load_network(config: Config, arch: NetworkConfig, part: str) -> Any:
     engine.select_device(config.Global.device)
     native.set_mode(config.Global.native)
     network = build_model(arch, pretrained=False)
-    load_pretrained(network, arch.name, source, ssld=arch.use_ssld, head="strict", part=part)
+    load_pretrained(network, arch.name, source, key=key, ssld=arch.use_ssld, head="strict", part=part)
     return network

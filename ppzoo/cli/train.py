@@ -48,13 +48,15 @@ def _train(options: argparse.Namespace) -> None:
         else:
             config = builders.read_config(options.config, overrides(options), "train")
         with builders.join_processes(config) as processes:
+            if env_settings.read_applied_settings():
+                message = "environment variables set for this process: %s"
+                logging.getLogger("ppzoo").info(message, env_settings.read_applied_settings())
             folder, trainer = builders.build_trainer(config, options.resume, processes)
             undo.pop_all()
-            if env_settings.read_applied_settings():
-                logging.getLogger("ppzoo").info("process settings: %s", env_settings.read_applied_settings())
+            was_finished = trainer.state.progress.epoch >= trainer.plan.epochs
             builders.fit_with_rollback(config, folder, trainer, options.resume, processes)
     if processes.is_main:
-        _print_next_steps(config, folder)
+        _print_next_steps(config, folder, was_finished=was_finished)
 
 
 def _require_one_source(options: argparse.Namespace) -> None:
@@ -72,10 +74,12 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise ConfigError(f"train: expected {missing} together with {got}, got {got} alone")
 
 
-def _print_next_steps(config: Config, folder: Path) -> None:
+def _print_next_steps(config: Config, folder: Path, *, was_finished: bool) -> None:
     if weights_of_run(folder) is None:
         return
-    print(printable(f"\nThe weights, the log and the training curves are in {folder}"))
+    files = "the weights, the log and the training curves"
+    text = f"Nothing was trained; {files} of the finished run" if was_finished else files.capitalize()
+    print(printable(f"\n{text} are in {folder}"))
     if config.Infer.transforms:
         print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER", command_line("export", folder))
     else:

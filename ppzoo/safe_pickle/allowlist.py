@@ -235,7 +235,7 @@ def check_key(key: Any) -> str | int:
 
     Hashing nested tuples, and looking up large integers that were chosen to have the same hash, can take forever.
     """
-    require(isinstance(key, (str, int)), f"it contains a dictionary key that is a {type(key).__name__}")
+    require(isinstance(key, (str, int)), f"it contains a dictionary key that is {with_article(type(key).__name__)}")
     require(isinstance(key, str) or abs(key) < MAX_KEY, "it contains a dictionary key that is too large a number")
     return key
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo.errors import WeightsError
+from ppzoo.errors import WeightsError, with_article
 from ppzoo.safe_pickle.allowlist import is_shape
 from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.weight_file import WeightFile, check_finite, find_file, widen_bfloat16
@@ -46,7 +46,7 @@ def read_entries(path: str | os.PathLike[str]) -> WeightFile:
             names.setdefault(key, value[0])
             value = value[1]
         if not isinstance(key, str) or not isinstance(value, np.ndarray):
-            raise WeightsError(f"{file}: entry {key!r}: expected an array, got a {type(value).__name__}")
+            raise WeightsError(f"{file}: entry {key!r}: expected an array, got {with_article(type(value).__name__)}")
         arrays[key] = widen_bfloat16(value)
     check_finite(arrays, file)
     return WeightFile(arrays, names)
@@ -93,7 +93,7 @@ def _read_pickle(file: Path, allow_list: bool = False) -> dict[Any, Any]:
     if allow_list and isinstance(entries, list) and len(entries) == 1:
         entries = entries[0]
     if not isinstance(entries, dict):
-        raise WeightsError(f"{file}: expected a dictionary of names and arrays, got a {type(entries).__name__}")
+        raise WeightsError(f"{file}: expected a dictionary of names and arrays, got {with_article(type(entries).__name__)}")
     _join_split(entries, file)
     return entries
 

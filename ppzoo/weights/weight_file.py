@@ -49,7 +49,7 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
             return candidate
     hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
     if os.path.isdir(path):
-        raise WeightsError(f"{path} is a folder; expected a {suffix} file{hint}")
+        raise WeightsError(f"expected a {suffix} file, got the folder {path}{hint}")
     if not os.path.isdir(path.parent):
         raise WeightsError(f"{path} does not exist: there is no folder {path.parent}")
     raise WeightsError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.errors import CheckpointError
+from ppzoo.errors import CheckpointError, with_article
 
 MAX_COUNT = 1 << 31
 TABLES = ("identity", "tally", "versions", "configuration", "loss_scaler", "early_stopping", "reading")
@@ -47,7 +47,7 @@ def require_progress(saved: Mapping[str, Any]) -> None:
             raise CheckpointError("expected best to be a number, got nan")
     for name in TABLES:
         if not isinstance(saved.get(name) or {}, dict):
-            raise CheckpointError(f"expected {name} to be a dictionary, got a {type(saved[name]).__name__}")
+            raise CheckpointError(f"expected {name} to be a dictionary, got {with_article(type(saved[name]).__name__)}")
 
 
 def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
         covered.add(owner.name)
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             raise CheckpointError(
-                f"expected an array of numbers as {key!r} of the optimizer state, got a {type(value).__name__}"
+                f"expected an array of numbers as {key!r} of the optimizer state, got {with_article(type(value).__name__)}"
             )
         if value.shape != tuple(owner.shape) and value.size != 1:
             raise CheckpointError(
