@@ -141,6 +141,8 @@ def printable(text: object) -> str:
     return _CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
 
+MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of names that are suggested; SHORT is a length
+
 # The mistakes that a user's path can have; all other errors (disk full, no permission, ...) are system failures.
 PATH_ERRNOS = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
@@ -149,11 +151,17 @@ PATH_ERRNOS = (
 
 
 class OutputError(PpzooError):
-    """A file cannot be written: the path is wrong (exit status 2), or the system failed (1)."""
+    """A file cannot be written: the path is wrong (exit status 2), or the system failed (1).
 
-    def __init__(self, path: object, error: OSError) -> None:
+    Args:
+        key: the key that names the path; the message begins with it if the path is wrong.
+    """
+
+    def __init__(self, path: object, error: OSError, key: str = "") -> None:
         super().__init__(f"cannot write {path}: {error.strerror or error}")
         self.exit_status = exit_status_of(error)
+        if key and self.exit_status == PpzooError.exit_status:
+            self.add_key(key)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -189,11 +197,30 @@ def with_article(noun: str) -> str:
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` names; None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
-    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
-    return lowered[near[0]] if near else None
+    near = nearest_text(str(name).lower(), lowered)
+    return lowered[near] if near else None
 
 
-LISTED_BY = {"architecture": "ppzoo models", "configuration": "ppzoo configs"}  # commands that list all names of a kind
+def nearest_text(text: str, known: Iterable[str]) -> str | None:
+    """Return the most similar of the `known` texts; None if none is similar.
+
+    Short texts have to share more letters than long ones, and a text that begins with the other one is similar.
+    """
+    cutoff = MIN_SIMILARITY if len(text) > SHORT else MIN_SIMILARITY_OF_SHORT
+    candidates = list(known)
+    near = difflib.get_close_matches(text, candidates, n=1, cutoff=cutoff)
+    if near:
+        return near[0]
+    longer = sorted(candidate for candidate in candidates if len(text) >= 4 and candidate.startswith(text))
+    return longer[0] if longer else None
+
+
+# Commands that list all names of a kind.
+LISTED_BY = {
+    "architecture": "ppzoo models",
+    "configuration": "ppzoo configs",
+    "official weights": "ppzoo weights list",
+}
 MAX_LISTED = 60
 
 

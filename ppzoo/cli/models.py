@@ -125,12 +125,12 @@ def _official(pattern: str) -> list[tuple[str, str]]:
     """Return (name, URL) of the matching official weights; those of PaddleClas's distillation are called NAME_ssld."""
     from ppzoo.models import MODELS
 
-    urls = Registry[str]("set of official weights")
+    urls = Registry[str]("official weights")
     for name, variant in MODELS.items():
         for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
             if record:
                 urls.add(label, record.url)
     if pattern in MODELS and pattern not in urls:
-        raise ConfigError(f"{pattern} has no official weights; `ppzoo weights list` lists those that exist")
+        raise ConfigError(f"PATTERN: {pattern} has no official weights; `ppzoo weights list` lists those that exist")
     names = urls.matching(pattern) or [pattern]  # a pattern without a match raises an error with the nearest name
     return [(name, urls[name]) for name in names]

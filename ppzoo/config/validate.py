@@ -29,6 +29,7 @@ NEEDED: dict[Task, dict[str, str]] = {
     "infer": {"Infer.transforms": "a list of transforms"},
     "export": {"Infer.transforms": "a list of transforms"},
 }
+VERBS: dict[Task, str] = {"eval": "evaluate", "infer": "predict"}  # in messages, where they differ from the command
 
 
 def check(config: Mapping[str, Any], components: Components, task: Task | None = "train") -> list[str]:
@@ -226,4 +227,5 @@ def _find_missing(config: Mapping[str, Any], task: Task | None) -> Iterator[Prob
         value = at(config, path)
         if value is None or value == []:
             got = "nothing" if value is None else "an empty list"
-            yield Problem(path, f"expected {expected}, got {got}; required to {task}")
+            verb = VERBS.get(task, task)
+            yield Problem(path, f"expected {expected}, got {got}; required to {verb}")

@@ -95,7 +95,7 @@ def export(
             difference = _check_outputs(model, PaddleEngine(open_export(staged)), image_shape)
             move_into_place(staged, folder)
     except OSError as error:
-        raise OutputError(folder, error) from error
+        raise OutputError(folder, error, key="Global.save_inference_dir") from error
     return difference
 
 

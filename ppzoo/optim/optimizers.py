@@ -258,7 +258,9 @@ class AdamWDL(AdamW):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layerwise_decay is not None:
-            require(0 < self.layerwise_decay <= 1, "layerwise_decay", "a number above 0 and at most 1", self.layerwise_decay)
+            require(
+                0 < self.layerwise_decay <= 1, "layerwise_decay", "a number above 0 and at most 1", self.layerwise_decay
+            )
         self.one_dim_param_no_weight_decay = self.one_dim_param_no_weight_decay or self.filter_bias_and_bn
 
     def factors(self, model: nn.Layer) -> dict[str, float]:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ppzoo.errors import with_article
 from ppzoo.safe_pickle.exact_reads import read_exactly
 
 CHUNK = 1 << 20

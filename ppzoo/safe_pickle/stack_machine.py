@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from ppzoo.errors import with_article
 from ppzoo.safe_pickle.allowlist import (
     AllowedCall,
     DeferredBytes,

@@ -199,7 +199,7 @@ def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any],
         state.load_state_dict(paddleclas.convert_progress(saved, prefix) if is_paddleclas else saved)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{prefix}: {error}; use the original configuration, or start a new run without this checkpoint"
+            f"{error} in {prefix}; use the original configuration, or start a new run without this checkpoint"
         ) from error
     _log_differences(state, saved, prefix)
     is_exchanged = has_averages and (is_paddleclas or saved.get("averaged"))

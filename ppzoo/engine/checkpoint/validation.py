@@ -59,7 +59,8 @@ def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> N
     for name, found in saved.get("identity", {}).items():
         expected = identity.get(name, found)
         if found is not None and expected != found:  # None: version 0.1.0 saved no class names for renumbered labels
-            raise CheckpointError(f"expected {name} {expected!r} as in the configuration, got {found!r}")
+            label = name.replace("data set", "dataset")  # the key in files
+            raise CheckpointError(f"expected {label} {expected!r} as in the configuration, got {found!r}")
     step, steps = saved.get("step", 0), identity.get("steps per epoch", math.inf)
     if step > steps:
         raise CheckpointError(f"expected at most {steps} steps, the length of an epoch, got step {step}")
@@ -73,7 +74,7 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
             numbers with the parameter's shape (or with one element).
     """
     if not isinstance(saved.get("LR_Scheduler") or {}, dict):
-        raise CheckpointError("expected the learning-rate schedule to be a dictionary")
+        raise CheckpointError("expected a dictionary as state of the learning-rate schedule, got another type")
     accumulators = {key: value for key, value in saved.items() if key not in NO_ACCUMULATORS}
     if not accumulators:
         return  # the optimizer has none, or has made no step
@@ -89,7 +90,8 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
         covered.add(owner.name)
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             raise CheckpointError(
-                f"expected an array of numbers as {key!r} of the optimizer state, got {with_article(type(value).__name__)}"
+                f"expected an array of numbers as {key!r} of the optimizer state, got"
+                f" {with_article(type(value).__name__)}"
             )
         if value.shape != tuple(owner.shape) and value.size != 1:
             raise CheckpointError(
