@@ -90,7 +90,7 @@ def _build_network(config: Config) -> Iterator[Callable[[], Any]]:
 
 
 def _build_constant_rate_optimizer(section: OptimizerConfig, network: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
-    return build_recipe(section).build(network, 0.1)
+    return build_recipe(section, key="Optimizer").build(network, 0.1)
 
 
 def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Callable[[], Any]]:

@@ -131,6 +131,6 @@ def _official(pattern: str) -> list[tuple[str, str]]:
             if record:
                 urls.add(label, record.url)
     if pattern in MODELS and pattern not in urls:
-        raise ConfigError(f"PATTERN: {pattern} has no official weights; `ppzoo weights list` lists those that exist")
+        raise ConfigError(f"{pattern} has no official weights; `ppzoo weights list` lists those that exist")
     names = urls.matching(pattern) or [pattern]  # a pattern without a match raises an error with the nearest name
     return [(name, urls[name]) for name in names]

@@ -29,7 +29,10 @@ NEEDED: dict[Task, dict[str, str]] = {
     "infer": {"Infer.transforms": "a list of transforms"},
     "export": {"Infer.transforms": "a list of transforms"},
 }
-VERBS: dict[Task, str] = {"eval": "evaluate", "infer": "predict"}  # in messages, where they differ from the command
+VERBS: dict[str | None, str] = {
+    "eval": "evaluate",
+    "infer": "predict",
+}  # in messages, where they differ from the command
 
 
 def check(config: Mapping[str, Any], components: Components, task: Task | None = "train") -> list[str]:
@@ -227,5 +230,5 @@ def _find_missing(config: Mapping[str, Any], task: Task | None) -> Iterator[Prob
         value = at(config, path)
         if value is None or value == []:
             got = "nothing" if value is None else "an empty list"
-            verb = VERBS.get(task, task)
+            verb = VERBS.get(task, str(task))
             yield Problem(path, f"expected {expected}, got {got}; required to {verb}")

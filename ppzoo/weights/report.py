@@ -43,11 +43,7 @@ class LoadReport:
             for name, (found, expected) in self.mismatched.items()
         ]
         parts = {"missing": self.missing, "unexpected": self.unexpected, "mismatched": shapes}
-        return "; ".join(
-            f"{len(names)} {problem} {'entry' if len(names) == 1 else 'entries'} ({_first(names)})"
-            for problem, names in parts.items()
-            if names
-        )
+        return "; ".join(f"{len(names)} {problem} ({_first(names)})" for problem, names in parts.items() if names)
 
     def __str__(self) -> str:
         lines = [f"loaded {len(self.loaded)} entries from {self.source}"]

@@ -74,7 +74,7 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
             numbers with the parameter's shape (or with one element).
     """
     if not isinstance(saved.get("LR_Scheduler") or {}, dict):
-        raise CheckpointError("expected a dictionary as state of the learning-rate schedule, got another type")
+        raise CheckpointError("expected the learning-rate schedule to be a dictionary")
     accumulators = {key: value for key, value in saved.items() if key not in NO_ACCUMULATORS}
     if not accumulators:
         return  # the optimizer has none, or has made no step
