@@ -36,10 +36,11 @@ from ppzoo.builders.resuming import (
     describe_finished,
     find_checkpoint,
     identify_run,
+    resume_key,
 )
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, parse_log_ranks
 from ppzoo.data.loader import Loader
-from ppzoo.errors import CheckpointError, ConfigError
+from ppzoo.errors import CheckpointError, ConfigError, errors_with_key
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronize_norms
 
@@ -91,7 +92,7 @@ def build_trainer(
     prepare_device(config)
     folder = local_path(run.output_dir, "Global.output_dir") / config.Arch.name
     checkpoint = processes.broadcast_object(
-        find_checkpoint(folder, resume or run.checkpoints) if processes.is_main else None
+        find_checkpoint(folder, resume or run.checkpoints, resume_key(resume)) if processes.is_main else None
     )
     is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
     warn_of_imbalance(images.labels)
@@ -127,7 +128,8 @@ def build_trainer(
         early_stopping=build_early_stopping(config, higher_is_better),
         loader=loader,
     )
-    finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
+    with errors_with_key(resume_key(resume)):
+        finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
     apply_rollbacks(state, steps, rollbacks)
     synchronize_processes(config, network, processes)
 
@@ -244,7 +246,7 @@ def build_initial_network(config: Config, is_resumed: bool) -> Classifier:
         return build_model(config.Arch, new_head=new_head)
     network = build_model(config.Arch, pretrained=False)
     if weights and not is_resumed:
-        load_pretrained(network, config.Arch.name, weights, new_head=new_head)
+        load_pretrained(network, config.Arch.name, weights, key="Global.pretrained_model", new_head=new_head)
     return network
 
 

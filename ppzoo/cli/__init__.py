@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ppzoo.cli import board, compare, configs, data, doctor, lr_find, models, profile, report, run, train
+from ppzoo.cli.arguments import require_device_of_option
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
             import_paddle()
         if owns_process:
             _install_signal_handlers()
+        require_device_of_option(options)
         return options.run(options) or 0
     except ConfigError as error:
         for problem in dict.fromkeys(error.problems):  # training and evaluation can have the same one

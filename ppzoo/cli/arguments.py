@@ -46,7 +46,9 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
     )
     add_override(command)
     command.add_argument(
-        "--device", metavar="cpu|gpu[:N]", help="the device to compute on; overrides Global.device of the configuration"
+        "--device",
+        metavar="cpu|gpu[:N]",
+        help="the device to compute on; overrides Global.device of the configuration, and is an error if it is missing",
     )
 
 
@@ -70,6 +72,18 @@ def add_quiet(command: argparse.ArgumentParser) -> None:
 def overrides(options: argparse.Namespace) -> list[str]:
     """Return the values of -o, followed by --device as one."""
     return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]
+
+
+def require_device_of_option(options: argparse.Namespace) -> None:
+    """Check the device of --device, if the command has that option and it is given.
+
+    Raises:
+        ConfigError, DeviceError: see `engine.require_device`.
+    """
+    if getattr(options, "device", None):
+        from ppzoo import engine
+
+        engine.require_device(options.device, "--device")
 
 
 def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tuple[str, list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.cli.report import EXPORT_SETTINGS, print_report
 from ppzoo.cli.streams import is_utf8_output
-from ppzoo.errors import BatchError, ConfigError, PpzooError, one_line, printable
+from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
 from ppzoo.files import expand_user
 from ppzoo.launcher import read_launch
 from ppzoo.progress import track
@@ -123,12 +122,11 @@ def _predictions(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, A
             yield from _predictions_of_export(options, folder, images)
             return
     if options.weights:
-        config = builders.config_of_weights(options.weights, images, device=options.device or "auto")
+        with errors_with_key("--weights"):
+            config = builders.config_of_weights(options.weights, device=options.device or "auto")
     else:
         config = builders.read_config(*config_and_overrides(options, folder), "infer")
-        if images:  # not as an override, since the names of files need not be YAML
-            config = config.with_images(images)
-    for file, prediction in builders.predict(config):
+    for file, prediction in builders.predict(config, images):
         yield str(file), prediction
 
 
@@ -140,10 +138,8 @@ def _predictions_of_export(
 
     if options.override:
         raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export folder")
-    if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):  # a configuration checks it by itself
-        raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")
     engine.select_device(options.device or "auto")
-    files = [str(file) for file in builders.find_images(images)]
+    files = [str(file) for file in builders.find_images(images, key="IMAGE")]
     predictor = ppzoo.Predictor(folder)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     for chunk in track(chunks, len(files), "predicting", count=len, is_printed=True):

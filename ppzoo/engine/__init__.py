@@ -3,7 +3,7 @@
 from ppzoo.engine.amp import GradScaler, MixedPrecision, build_mixed_precision
 from ppzoo.engine.checkpoint.checkpoint import CheckpointSaver, latest_checkpoint, load_checkpoint
 from ppzoo.engine.checkpoint.student import StudentWeights
-from ppzoo.engine.device import enable_determinism, select_device
+from ppzoo.engine.device import enable_determinism, require_device, select_device
 from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup, init_process_group, share_files
 from ppzoo.engine.early_stopping import EarlyStopping
 from ppzoo.engine.ema import ExponentialMovingAverage
@@ -52,6 +52,7 @@ __all__ = [
     "load_checkpoint",
     "open_run_dir",
     "profile_training",
+    "require_device",
     "require_unlocked",
     "run_range_test",
     "select_device",
