@@ -364,6 +364,48 @@ const float* copy_cropped(const ConvShape& s, const ConvShape& cropped, const fl
   return copy;
 }
 
+// Whether a 1x1 filter skips pixels or covers padding. oneDNN (3.6 at least) writes behind its own buffer in the weight
+// gradient of such convolutions if the number of channels is not a multiple of 16. They are computed without it: as 1x1
+// convolutions of a copy of the pixels that the filter covers.
+bool samples_pixels(const ConvShape& s) {
+  const bool dense = s.stride_h == 1 && s.stride_w == 1 && s.top + s.bottom + s.left + s.right == 0;
+  return s.kernel_h == 1 && s.kernel_w == 1 && !dense;
+}
+
+// The same convolution of a copy of the pixels.
+ConvShape sample_shape(const ConvShape& s) {
+  ConvShape sampled = s;
+  sampled.height = s.out_height(), sampled.width = s.out_width();
+  sampled.stride_h = sampled.stride_w = sampled.dilation_h = sampled.dilation_w = 1;
+  sampled.top = sampled.bottom = sampled.left = sampled.right = 0;
+  return sampled;
+}
+
+// Calls body(offset in the input, offset in the copy) for each covered pixel outside of the padding.
+template <class Body>
+void for_sampled_pixels(const ConvShape& s, const Body& body) {
+  const int64_t rows = s.out_height(), columns = s.out_width();
+  parallel_for(s.images * rows, s.output_pixels() * s.channels, [&](int, int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t image = line / rows, row = line % rows * s.stride_h - s.top;
+      if (row < 0 || row >= s.height) continue;
+      for (int64_t j = 0; j < columns; ++j) {
+        const int64_t column = j * s.stride_w - s.left;
+        if (column < 0 || column >= s.width) continue;
+        body(((image * s.height + row) * s.width + column) * s.channels, (line * columns + j) * s.channels);
+      }
+    }
+  });
+}
+
+const float* copy_sampled(const ConvShape& s, const float* x) {
+  const int64_t size = s.output_pixels() * s.channels;
+  float* copy = workspace(WorkspaceSlot::kCroppedInput, size);
+  std::fill_n(copy, size, 0.0f);
+  for_sampled_pixels(s, [&](int64_t from, int64_t to) { std::copy_n(x + from, s.channels, copy + to); });
+  return copy;
+}
+
 }  // namespace
 
 void convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y) {
@@ -371,6 +413,7 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
   if (pointwise(shape)) return pointwise_convolve(shape, x, weights, bias, y);
   if (depthwise(shape)) return depthwise_convolve(shape, x, weights, bias, y);
   if (winograd(shape)) return winograd_convolve(shape, x, weights, bias, y);
+  if (samples_pixels(shape)) return convolve(sample_shape(shape), copy_sampled(shape, x), weights, bias, y);
   if (onednn_miscomputes(shape)) {
     const ConvShape cropped = crop_to_receptive_field(shape);
     return convolve(cropped, copy_cropped(shape, cropped, x), weights, bias, y);
@@ -393,6 +436,13 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
   if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
   if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
   if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, dx);
+  if (samples_pixels(shape)) {
+    float* gradient = workspace(WorkspaceSlot::kCroppedInput, shape.output_pixels() * shape.channels);
+    convolve_input_gradient(sample_shape(shape), weights, dy, gradient);
+    std::fill_n(dx, shape.input_size(), 0.0f);
+    return for_sampled_pixels(
+        shape, [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
+  }
   if (onednn_miscomputes(shape)) {
     const ConvShape cropped = crop_to_receptive_field(shape);
     float* gradient = workspace(WorkspaceSlot::kCroppedInput, cropped.input_size());
@@ -424,6 +474,9 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
   if (pointwise(shape)) return pointwise_weight_gradient(shape, x, dy, add, dweights);
   if (depthwise(shape)) return depthwise_weight_gradient(shape, x, dy, add, dweights);
   if (winograd(shape)) return winograd_weight_gradient(shape, x, dy, add, dweights);
+  if (samples_pixels(shape)) {
+    return convolve_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights, nullptr);
+  }
   if (onednn_miscomputes(shape)) {
     const ConvShape cropped = crop_to_receptive_field(shape);
     return convolve_weight_gradient(cropped, copy_cropped(shape, cropped, x), dy, add, dweights, nullptr);
