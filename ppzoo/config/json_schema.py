@@ -153,8 +153,11 @@ def _describe_type(hint: Any) -> Schema:
     """Return the schema of a type annotation; {} accepts every value."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        limits = [extra.description for extra in arguments[1:] if isinstance(extra, Limit)]
-        return {**_describe_type(arguments[0]), **({"description": f"Must be {limits[0]}."} if limits else {})}
+        limits = [extra for extra in arguments[1:] if isinstance(extra, Limit)]
+        schema = _describe_type(arguments[0])
+        for limit in limits:
+            schema |= limit.schema
+        return {**schema, **({"description": f"Must be {limits[0].description}."} if limits else {})}
     if origin in (Union, types.UnionType):
         return {"anyOf": [_describe_type(arm) for arm in arguments]}
     if origin is Literal:

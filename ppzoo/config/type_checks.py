@@ -6,7 +6,7 @@ import json
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -41,15 +41,22 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Limit:
-    """A condition on a value beyond its type: `Annotated[int, Limit("an integer of at least 1", at_least_one)]`."""
+    """A condition on a value beyond its type: `Annotated[int, Limit("an integer of at least 1", at_least_one)]`.
+
+    Attributes:
+        description: what is expected, in words.
+        holds: whether a value of the right type fulfills the condition.
+        schema: the condition as keywords of JSON Schema, as far as these can express it.
+    """
 
     description: str
     holds: Callable[[Any], bool]
+    schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def below(most: int) -> Limit:
     """Return the limit "at most `most`"; as a second limit it is reported only if the first one holds."""
-    return Limit(f"an integer of at most {most}", lambda value: value <= most)
+    return Limit(f"an integer of at most {most}", lambda value: value <= most, {"maximum": most})
 
 
 def find_problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:

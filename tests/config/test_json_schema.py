@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ppzoo import builders
-from ppzoo.config import json_schema, load
+from ppzoo.config import check, json_schema, load
 from ppzoo.yaml_io import parse
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -59,6 +59,28 @@ def test_every_file_is_valid_with_and_without_its_bases(path, known, validator):
 def test_mistakes_are_invalid(overrides, validator):
     validator.validate(load(PADDLECLAS))
     assert not validator.is_valid(load(PADDLECLAS, overrides))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "Global.epochs=0",
+        "Global.epochs=2147483648",
+        "Global.seed=-1",
+        "Global.seed=4294967296",
+        "Global.device=gpus",
+        "Global.image_shape=[3, 224]",
+        "Global.image_shape=[3, 0, 224]",
+        "DataLoader.Train.sampler.batch_size=0",
+        "DataLoader.Train.loader.num_workers=257",
+        "EMA={decay: 1}",
+        "Loss.Train=[{CELoss: {weight: -1}}]",
+    ],
+)
+def test_values_outside_limits_fail_in_the_schema_and_in_ppzoo(override, known, validator):
+    content = load(PADDLECLAS, [override])
+    assert not validator.is_valid(content)
+    assert any("expected" in problem for problem in check(content, known))
 
 
 def test_keys_are_described(validator):
