@@ -10,7 +10,7 @@ import paddle
 from ppzoo.errors import ConfigError
 from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
 from ppzoo.finite import require_finite
-from ppzoo.layers import sublayer_at
+from ppzoo.layers.classifier import sublayer_at
 
 PERPLEXITY = 30.0  # of t-SNE, for at least 91 images
 

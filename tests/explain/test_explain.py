@@ -10,8 +10,7 @@ from ppzoo.errors import ConfigError, TrainingError
 from ppzoo.models import MODELS, DistillationModel
 from ppzoo.models.model_stats import model_stats
 
-# The layer whose output is the last map before global pooling.
-LAST_LAYERS = {"ResNet18": "blocks", "MobileNetV2_x0_25": "conv9", "EfficientNetB0": "_ef", "DenseNet121": "batch_norm"}
+NAMES = ["ResNet18", "MobileNetV2_x0_25", "EfficientNetB0", "DenseNet121"]
 CHEAPEST = {
     MODELS[name].network.__module__: name for name in sorted(MODELS, key=lambda name: -model_stats()[name].flops)
 }
@@ -54,11 +53,11 @@ def expected_map(network, image, class_id):
     return heat / heat.max()
 
 
-@pytest.mark.parametrize("name", list(LAST_LAYERS))
+@pytest.mark.parametrize("name", NAMES)
 def test_the_map_is_that_of_the_paper(name):
     network, image = build(name, class_num=7), reference.image(1, 96, 0)[0]
     network.eval()
-    modes = [native.is_enabled()]
+    was_enabled = native.is_enabled()
     classes = [class_id for class_id in range(7) if explain.grad_cam(network, image, class_id).max() > 0]
     expected = expected_map(network, image, classes[0])
     try:
@@ -66,7 +65,7 @@ def test_the_map_is_that_of_the_paper(name):
             native.set_mode(mode)
             np.testing.assert_allclose(explain.grad_cam(network, image, classes[0]), expected, atol=1e-4)
     finally:
-        native.set_mode("auto" if modes[0] else "off")
+        native.set_mode("auto" if was_enabled else "off")
 
 
 @pytest.mark.parametrize("name", sorted(CHEAPEST.values()))
@@ -89,7 +88,10 @@ def test_images_of_a_batch_do_not_mix():
 
 def state(network):
     parameters = [(p.stop_gradient, p.grad is None, p.numpy().tobytes()) for p in network.parameters()]
-    layers = [(l.training, len(l._forward_pre_hooks), len(l._forward_post_hooks)) for l in network.sublayers(True)]
+    layers = [
+        (layer.training, len(layer._forward_pre_hooks), len(layer._forward_post_hooks))
+        for layer in network.sublayers(True)
+    ]
     return parameters, layers, [buffer.numpy().tobytes() for buffer in network.buffers()]
 
 
@@ -132,7 +134,7 @@ def test_overlay_has_the_size_of_the_image():
     image = np.full((20, 30, 3), 100, np.uint8)
     drawn = explain.overlay(image, np.array([[0, 1]], np.float32))
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
-    assert drawn[0, -1].tolist() == [176, 166, 68] and drawn[0, 0, 2] > drawn[0, 0, 0]  # viridis: yellow, dark blue
+    assert drawn[0, -1].tolist() == [177, 166, 68] and drawn[0, 0, 2] > drawn[0, 0, 0]  # viridis: yellow, dark blue
 
 
 def test_features_times_the_last_layer_are_the_logits():
