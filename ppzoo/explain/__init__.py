@@ -1,4 +1,4 @@
-"""What a network looks at: Grad-CAM heat maps, and the features before the classifier."""
+"""Grad-CAM heat maps, and the features before the classifier."""
 
 from ppzoo.explain.features import embed, nearest, project
 from ppzoo.explain.grad_cam import grad_cam, grad_cams
