@@ -21,13 +21,13 @@ _LAZY_NAMES = {
     "load_weights": "ppzoo.builders",
     "Predictor": "ppzoo.predictor",
 }
-_LAZY_MODULES = ("builders", "weights")
+_LAZY_MODULES = ("builders", "explain", "weights")
 
 __all__ = [*_LAZY_NAMES, *_LAZY_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY_NAMES or name == "builders":
+    if name in _LAZY_NAMES or name in ("builders", "explain"):
         require_paddle()
     if name in _LAZY_MODULES:
         return importlib.import_module(f"ppzoo.{name}")

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "ppzoo"
 BASE = {"backports", "errors", "finite", "installation", "registry", "events", "arithmetic", "files", "host"}
 BASE |= {"analysis", "launcher", "locks", "ppzoo", "progress", "terminal", "yaml_io"}
 SHARED = {"layers", "weights"}
-PACKAGES = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report"}
+PACKAGES = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report", "explain"}
 ALLOWED_IMPORTS = {
     **dict.fromkeys(BASE | SHARED, BASE),
     **dict.fromkeys(PACKAGES, BASE | SHARED),

@@ -1,0 +1,112 @@
+"""The features before the classifier: compute them, draw them in two dimensions, find similar images."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+
+from ppzoo.errors import ConfigError
+from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
+from ppzoo.finite import require_finite
+from ppzoo.layers.classifier import sublayer_at
+
+PERPLEXITY = 30.0  # of t-SNE, for at least 91 images
+
+
+def embed(model: paddle.nn.Layer, images: Any) -> np.ndarray:
+    """Return the input of the last layer, the only one that depends on the classes, for each image.
+
+    Where the last layers are convolutions (NIN, SqueezeNet), it is the mean of their input over height and width.
+
+    Args:
+        images: preprocessed images, N x C x H x W.
+
+    Returns:
+        N x D, float32.
+
+    Raises:
+        ConfigError: the images do not fit the network.
+        TrainingError: the features are not finite.
+    """
+    network, batch = deployed_network(model), to_batch(images)
+    received: list[paddle.Tensor] = []
+    head = sublayer_at(network, network.head_layers[0])
+    hook = head.register_forward_pre_hook(lambda layer, inputs: received.append(inputs[0]))
+    try:
+        with evaluation_mode(network), shape_errors(batch), paddle.no_grad():
+            network.forward_head(network.forward_features(network.to_inner_layout(batch)))
+    finally:
+        hook.remove()
+    features = received[0].numpy().astype(np.float32)
+    features = features.mean((2, 3)) if features.ndim == 4 else features
+    require_finite(features)
+    return features
+
+
+def project(features: np.ndarray, method: Literal["pca", "tsne"] = "pca", seed: int = 0) -> np.ndarray:
+    """Return a point in the plane for each feature vector: similar vectors are near each other.
+
+    Args:
+        features: N x D.
+        method: "pca": the two directions of the largest variance; of each, the component with the largest absolute
+            value is positive. "tsne": t-SNE of scikit-learn, after `pip install 'ppzoo[explain]'`.
+        seed: seed of t-SNE.
+
+    Returns:
+        N x 2, float32.
+
+    Raises:
+        ConfigError: an unknown method, features of another shape or not finite, or scikit-learn is missing.
+    """
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or len(features) < 2 or not features.shape[1] or not np.isfinite(features).all():
+        raise ConfigError(f"features: expected finite numbers, N x D with N of at least 2, got {list(features.shape)}")
+    if method == "pca":
+        return _project_linearly(features)
+    if method != "tsne":
+        raise ConfigError(f"method: expected pca or tsne, got {method!r}")
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise ConfigError(
+            "method: tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
+        ) from error
+    tsne = TSNE(perplexity=min(PERPLEXITY, (len(features) - 1) / 3), init="random", random_state=seed)
+    return tsne.fit_transform(features).astype(np.float32)
+
+
+def _project_linearly(features: np.ndarray) -> np.ndarray:
+    centered = features - features.mean(0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
+    directions = directions[:2]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
+    points = centered @ (directions * np.where(largest < 0, -1, 1)).T
+    return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))).astype(np.float32)  # D can be 1
+
+
+def nearest(features: np.ndarray, query: np.ndarray, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices and the cosine similarities of the `k` feature vectors most similar to a query, best first.
+
+    A vector of zeros has the similarity 0 to all others; with fewer than `k` vectors, all are returned.
+
+    Args:
+        features: N x D.
+        query: D values.
+
+    Raises:
+        ConfigError: the shapes do not fit, or `k` is below 1.
+    """
+    features, query = np.asarray(features, np.float64), np.asarray(query, np.float64)
+    if features.ndim != 2 or query.shape != features.shape[1:]:
+        raise ConfigError(
+            f"query: expected as many values as the features have, {list(features.shape[1:])}, got {list(query.shape)}"
+        )
+    if k < 1:
+        raise ConfigError(f"k: expected at least 1, got {k}")
+    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(query)
+    products = features @ query
+    similarities = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    order = np.argsort(-similarities, kind="stable")[:k]
+    return order, similarities[order]

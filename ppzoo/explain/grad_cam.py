@@ -1,0 +1,107 @@
+"""Grad-CAM: which pixels of an image speak for a class.
+
+Selvaraju et al.: "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", arXiv:1610.02391.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import paddle
+
+from ppzoo.errors import ConfigError
+from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
+from ppzoo.finite import require_finite
+from ppzoo.layers import Classifier
+
+
+def grad_cam(model: paddle.nn.Layer, image: Any, class_id: int | None = None) -> np.ndarray:
+    """Return the Grad-CAM heat map of one image; see `grad_cams`.
+
+    Args:
+        image: a preprocessed array or tensor, C x H x W or 1 x C x H x W.
+        class_id: index of the class to explain; by default the predicted one.
+
+    Returns:
+        H x W, float32.
+    """
+    image = image[None] if image.ndim == 3 else image
+    if image.ndim != 4 or image.shape[0] != 1:
+        raise ConfigError(f"image: expected an array of shape C x H x W, got {list(image.shape)}")
+    return grad_cams(model, image, None if class_id is None else [class_id])[0]
+
+
+def grad_cams(model: paddle.nn.Layer, images: Any, class_ids: Sequence[int] | None = None) -> np.ndarray:
+    """Return the Grad-CAM heat maps of a batch.
+
+    The feature map is the output of the network's `forward_features`: the last map before global pooling; in LeNet,
+    AlexNet and VGG the last convolution's map after its max pooling, before it is flattened; in NIN and SqueezeNet the
+    input of the convolutions that replace the linear layers. Its channels are weighted by the mean gradient of the
+    class's logit, added, and negative sums are set to 0 (equations 1 and 2 of the paper). The map is resized to the
+    size of the images by bilinear interpolation with centers of pixels at half-integers, and then divided by its
+    maximum; a map without positive values is 0 everywhere. The network computes in evaluation mode; its modes,
+    parameters and gradients are unchanged afterwards.
+
+    Args:
+        images: preprocessed images, N x C x H x W.
+        class_ids: index of the class to explain for each image; by default the predicted ones.
+
+    Returns:
+        N x H x W, float32, in [0, 1].
+
+    Raises:
+        ConfigError: the images or classes do not fit the network, or it has no map with a height and a width.
+        TrainingError: the network's output is not finite.
+    """
+    network, batch = deployed_network(model), to_batch(images)
+    with evaluation_mode(network), shape_errors(batch):
+        with paddle.no_grad():
+            features = network.forward_features(network.to_inner_layout(batch)).detach()
+        if features.ndim != 4:
+            raise ConfigError(f"model: expected a network with a feature map, got features of shape {features.shape}")
+        maps, gradients = _maps_and_gradients(network, features, class_ids)
+    sums = np.maximum((maps * gradients.mean((2, 3), keepdims=True)).sum(1), 0)
+    return np.stack([_resize(heatmap, *batch.shape[2:]) for heatmap in sums])
+
+
+def _maps_and_gradients(
+    network: Classifier, features: paddle.Tensor, class_ids: Sequence[int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return feature maps and the gradients of the classes' logits, both N x channels x height x width."""
+    features.stop_gradient = False
+    with paddle.set_grad_enabled(True):
+        logits = network.forward_head(features)
+        require_finite(logits)
+        chosen = paddle.nn.functional.one_hot(paddle.to_tensor(_choose(logits, class_ids)), logits.shape[1])
+        # An image's logits depend on its own features only, so the gradient of the sum is that of each image.
+        (gradients,) = paddle.grad((logits * chosen).sum(), features)
+    arrays = [tensor.numpy().astype(np.float32) for tensor in (features, gradients)]
+    maps, slopes = [array.transpose(0, 3, 1, 2) if network.data_format == "NHWC" else array for array in arrays]
+    return maps, slopes
+
+
+def _choose(logits: paddle.Tensor, class_ids: Sequence[int] | None) -> np.ndarray:
+    """Return the index of the class to explain for each image.
+
+    Raises:
+        ConfigError: their number is not that of the images, or the network has no such class.
+    """
+    count, classes = logits.shape
+    if class_ids is None:
+        return logits.numpy().argmax(1)
+    if len(class_ids) != count:
+        raise ConfigError(f"class_ids: expected one class for each of {count} images, got {len(class_ids)}")
+    for class_id in class_ids:
+        is_index = isinstance(class_id, (int, np.integer)) and not isinstance(class_id, bool)
+        if not is_index or not 0 <= class_id < classes:
+            raise ConfigError(f"class_id: expected an integer from 0 to {classes - 1}, got {class_id!r}")
+    return np.array(class_ids, np.int64)
+
+
+def _resize(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
+    resized = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_LINEAR)
+    highest = resized.max()
+    return resized / highest if highest > 0 else np.zeros_like(resized)

@@ -1,0 +1,66 @@
+"""The network to explain, its input, and its mode while it is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppzoo.errors import ConfigError
+from ppzoo.layers import Classifier
+
+
+def deployed_network(model: paddle.nn.Layer) -> Classifier:
+    """Return the network itself; of a distillation, the one that is used for inference.
+
+    Raises:
+        ConfigError: it is not a network of ppzoo.
+    """
+    name = getattr(model, "inference_arch", None)
+    network = model if name is None else model._sub_layers[name]
+    if not isinstance(network, Classifier):
+        raise ConfigError(f"model: expected a network of ppzoo, got {type(network).__name__}")
+    return network
+
+
+def to_batch(images: Any) -> paddle.Tensor:
+    """Convert an array or a tensor N x C x H x W to a float32 tensor without history.
+
+    Raises:
+        ConfigError: it has another shape, no images, or values that are not finite.
+    """
+    array = np.asarray(images.numpy() if isinstance(images, paddle.Tensor) else images, np.float32)
+    if array.ndim != 4 or 0 in array.shape:
+        raise ConfigError(f"images: expected an array of shape N x C x H x W, got {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise ConfigError("images: expected finite values, got infinity or NaN")
+    return paddle.to_tensor(array)
+
+
+@contextmanager
+def evaluation_mode(network: paddle.nn.Layer) -> Iterator[None]:
+    """Switch all layers to evaluation, and each of them back to its own mode afterwards."""
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+@contextmanager
+def shape_errors(images: paddle.Tensor) -> Iterator[None]:
+    """Turn the errors of PaddlePaddle's operators for shapes that do not fit into one line.
+
+    Raises:
+        ConfigError: the network cannot take the images.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        shape = " x ".join(map(str, images.shape[1:]))
+        raise ConfigError(f"images: expected images of a shape that the network can take, got {shape}") from error
