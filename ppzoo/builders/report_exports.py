@@ -73,6 +73,7 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
 def _export_notes(labels: list[str]) -> list[str]:
     return [
         "An export has no training history: there are no curves and no training data.",
+        "An export has no gradients: there are no Grad-CAM overlays and no map of its features.",
         *([] if labels else ["The export has no class names: classes are numbered in the order of the folders."]),
     ]
 

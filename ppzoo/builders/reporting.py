@@ -16,6 +16,7 @@ import numpy as np
 from ppzoo import analysis
 from ppzoo.analysis import ClassScores, Predictions
 from ppzoo.builders.report_data import describe_report_data
+from ppzoo.builders.report_explain import build_map, draw_overlays
 from ppzoo.builders.report_facts import (
     describe_environment,
     describe_model,
@@ -38,6 +39,8 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     elif evaluated.config is not None:
         curves = read_curves(evaluated.source, notes)
         interrupted = find_interruption(evaluated.config, evaluated.source, curves)
+    gallery = build_gallery(evaluated)
+    draw_overlays(evaluated, gallery, notes)
     report = {
         "version": VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -53,9 +56,9 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         "curves": curves,
         "interrupted": interrupted,
         **describe_predictions(evaluated.predictions, notes),
-        "gallery": build_gallery(evaluated),
+        "gallery": gallery,
         "data": describe_report_data(evaluated, notes),
-        "map": None,
+        "map": build_map(evaluated, notes),
         "model": describe_model(evaluated, notes),
         "speed": measure_speed(evaluated),
         "config": evaluated.config_text,

@@ -81,6 +81,8 @@ def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
     assert report["data"]["sizes"] == [[48, 40, 6]] and report["data"]["duplicate_count"] == 0
     for images in report["gallery"].values():
         assert all(image["thumbnail"].startswith("data:image/jpeg;base64,") for image in images)
+        assert all(image["overlay"].startswith("data:image/jpeg;base64,") for image in images)
+    assert len(report["map"]["points"]) == 6 and all(len(point) == 4 for point in report["map"]["points"])
     assert "Arch" in yaml.safe_load(report["config"])
     assert report["environment"]["device"] == "cpu"
 
@@ -149,6 +151,7 @@ def test_an_export_alone(run, photos, capsys):
     assert received[0]["metrics"]["top1"] == expected[0]["metrics"]["top1"]
     assert received[0]["metrics"]["loss"] == pytest.approx(expected[0]["metrics"]["loss"], abs=1e-4)
     assert received[0]["confusion"] == expected[0]["confusion"]
+    assert received[0]["map"] is None and received[0]["gallery"]["highest_loss"][0]["overlay"] is None
     assert received[0]["curves"] is None and received[0]["data"]["train"] is None
     assert any("no training history" in note for note in received[0]["notes"])
     capsys.readouterr()
