@@ -63,7 +63,7 @@ def test_an_export_has_three_files_and_replaces_an_older_one(folder):
 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"^cannot write .*/file: ") as error:
+    with pytest.raises(OutputError, match=r"^Global.save_inference_dir: cannot write .*/file: ") as error:
         export(network(), tmp_path / "file", [3, 8, 8], SETTINGS)
     assert error.value.exit_status == 2
     assert [file.name for file in tmp_path.iterdir()] == ["file"]

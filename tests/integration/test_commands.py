@@ -300,7 +300,7 @@ def test_a_finished_checkpoint_is_refused_without_changing_files(workspace, trai
         checkpoint = f"Global.checkpoints={elsewhere / 'latest'}"
         assert main(command("train", workspace, output, setting, checkpoint)) == 2
         line = f"{elsewhere / 'latest'} has already trained {words}; {hint}{number}"
-        assert capsys.readouterr().err.splitlines()[-1] == f"error: {line}"
+        assert capsys.readouterr().err.splitlines()[-1] == f"error: Global.checkpoints: {line}"
         assert main([*command("train", workspace, output, setting), "--resume", "auto"]) == 0
         assert capsys.readouterr().err.splitlines()[-1] == line.replace(str(elsewhere), str(own))
     assert contents(tmp_path) == before

@@ -297,7 +297,10 @@ def test_predictions_are_the_mean_over_the_views(workspace, teacher, capsys, tmp
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["TTA.ten_crop=true", "Infer.transforms.2={ResizeImage: {size: 32}}"], "TTA.ten_crop: expected CropImage"),
+        (
+            ["TTA.ten_crop=true", "Infer.transforms.2={ResizeImage: {size: 32}}"],
+            "TTA.ten_crop: expected a CropImage in Infer.transforms",
+        ),
         (["TTA.sizes=[0]"], "TTA.sizes.0: expected an integer of at least 1"),
         (["TTA.sizes=[64]"], "expected images that LeNet can take"),
         (["TTA.mirror=true"], "TTA.mirror: unknown key"),

@@ -58,7 +58,7 @@ def test_frozen_head_is_trainable_after_a_reset(network):
 
 
 def test_freeze_returns_each_name_once_and_a_wrong_pattern_freezes_nothing(network):
-    with pytest.raises(ConfigError, match=r"freeze: no parameter matches 'boby\.\*'"):
+    with pytest.raises(ConfigError, match=r"no parameter matches 'boby\.\*'"):
         network.freeze("head.*", "boby.*")
     assert not any(value.stop_gradient for value in network.parameters())
     assert network.freeze("head.*", "*.weight") == ["body.weight", "head.weight", "head.bias"]

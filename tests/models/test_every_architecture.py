@@ -215,6 +215,6 @@ def test_freeze_with_patterns():
 
 def test_freeze_refuses_a_pattern_without_matches():
     network = MODELS["MobileNetV2_x0_25"].build(class_num=5)
-    with pytest.raises(ConfigError, match=r"^freeze: no parameter matches 'conv1\.weights'"):
+    with pytest.raises(ConfigError, match=r"^no parameter matches 'conv1\.weights'"):
         network.freeze("conv1.weights")
     assert not any(value.stop_gradient for key, value in network.named_parameters() if "_batch_norm._" not in key)

@@ -165,7 +165,7 @@ def test_control_characters_in_names_are_escaped(tmp_path, capsys, monkeypatch):
 
     found = {"class_ids": [0], "scores": [0.5], "label_names": [HOSTILE]}
     monkeypatch.setattr(builders, "read_config", lambda *given: {})
-    monkeypatch.setattr(builders, "predict", lambda config: [(Path(HOSTILE), found)])
+    monkeypatch.setattr(builders, "predict", lambda config, images: [(Path(HOSTILE), found)])
     for options in ([], ["--json"]):
         assert main(["infer", "-c", "x.yaml", *options]) == 0
         printed = capsys.readouterr().out
