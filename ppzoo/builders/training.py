@@ -41,6 +41,7 @@ from ppzoo.data.loader import Loader
 from ppzoo.errors import CheckpointError, ConfigError
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronize_norms
+from ppzoo.metrics import ClassRecall
 
 logger = logging.getLogger("ppzoo")
 
@@ -101,9 +102,9 @@ def build_trainer(
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
     try_batch(config, "Train", network, loader, loss, metrics)
     require_weighted_classes("Train", loss, images)
-    evaluation = None
+    evaluation, recall = None, None if run.use_multilabel else ClassRecall(class_count(config.Arch))
     if run.eval_during_train and config.DataLoader.Eval is not None:
-        evaluation = build_evaluation(config, network, processes, verify=True)
+        evaluation = build_evaluation(config, network, processes, verify=True, recall=recall)
     main_metric, higher_is_better = evaluation[1:] if evaluation else ("loss", False)
 
     optimizer, schedule = build_optimizer(
@@ -150,7 +151,9 @@ def build_trainer(
     if finished:
         trainer.callbacks += build_finishing_callbacks(config, state, folder, finished) if processes.is_main else []
     else:
-        trainer.callbacks += build_callbacks(config, state, folder, loader, steps, processes, is_resumed=is_own)
+        trainer.callbacks += build_callbacks(
+            config, state, folder, loader, steps, processes, is_resumed=is_own, recall=recall
+        )
     return folder, trainer
 
 
