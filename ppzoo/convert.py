@@ -14,7 +14,7 @@ import numpy as np
 import paddle
 
 from ppzoo import models, weights
-from ppzoo.errors import ConfigError, OutputError
+from ppzoo.errors import ConfigError, OutputError, errors_with_key
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
@@ -67,14 +67,16 @@ def convert(
         WeightsError: the file cannot be read, does not contain exactly the weights of this architecture, or belongs to
             a network that the architecture cannot reproduce.
     """
-    target = local_path(target, "the target")
+    target = local_path(target, "OUT")
     if target.suffix not in SUFFIXES:
-        raise ConfigError(f"expected an output path that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
-    variant = models.MODELS[arch]
+        raise ConfigError(f"OUT: expected a path that ends in {' or '.join(SUFFIXES)}, got {str(target)!r}")
+    with errors_with_key("--arch"):
+        variant = models.MODELS[arch]
     with Progress(3, f"converting to {arch}", unit="step") as progress:
         with paddle.LazyGuard():
             outline = variant.build()
-        arrays = weights.read(source).arrays
+        with errors_with_key("IN"):
+            arrays = weights.read(source).arrays
         progress.advance()
         plain = torch_import.normalize_names(arrays)
         scheme = torch_import.recognize(plain, arch, origin, source)

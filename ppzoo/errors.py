@@ -10,7 +10,8 @@ import difflib
 import errno
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 # Control characters, and those that change the writing direction.
@@ -30,6 +31,11 @@ class PpzooError(Exception):
         self.line = one_line(text)
         super().__init__(self.line + python_hint)
 
+    def add_key(self, key: str) -> None:
+        """Let the message begin with the key or option that it is about; see `join_key`."""
+        self.line = join_key(key, self.line)
+        self.args = (join_key(key, str(self.args[0])),)
+
 
 class ConfigError(PpzooError):
     """An invalid configuration or command line.
@@ -43,12 +49,16 @@ class ConfigError(PpzooError):
         self.line = "; ".join(self.problems)
         Exception.__init__(self, "\n".join(self.problems))
 
+    def add_key(self, key: str) -> None:
+        """Let each line begin with the key or option that it is about."""
+        ConfigError.__init__(self, *(join_key(key, problem) for problem in self.problems))
+
 
 class UnknownNameError(ConfigError):
     """A name that is not in a registry."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}{suggestion(name, known)}")
+        super().__init__(f"unknown {kind} {name!r}{suggestion(name, known, kind)}")
 
 
 class WeightsError(PpzooError):
@@ -106,6 +116,23 @@ class Interrupted(PpzooError):
         self.exit_status = 128 + number
 
 
+@contextmanager
+def errors_with_key(key: str) -> Iterator[None]:
+    """Let the messages of errors that are raised inside begin with the key or option that they are about."""
+    try:
+        yield
+    except PpzooError as error:
+        error.add_key(key)
+        raise
+
+
+def join_key(key: str, problem: str) -> str:
+    """Return 'KEY: PROBLEM'; 'KEY.OPTION: ...' for a problem '.OPTION: ...'; a problem with the key is unchanged."""
+    if problem.startswith((f"{key}:", f"{key}.")):
+        return problem
+    return f"{key}{problem}" if problem.startswith(".") else f"{key}: {problem}"
+
+
 def printable(text: object) -> str:
     """Escape the characters that control a terminal, except line breaks and tabs; valid JSON stays valid.
 
@@ -113,6 +140,8 @@ def printable(text: object) -> str:
     """
     return _CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text))
 
+
+MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of names that are suggested; SHORT is a length
 
 # The mistakes that a user's path can have; all other errors (disk full, no permission, ...) are system failures.
 PATH_ERRNOS = (
@@ -122,11 +151,17 @@ PATH_ERRNOS = (
 
 
 class OutputError(PpzooError):
-    """A file cannot be written: the path is wrong (exit status 2), or the system failed (1)."""
+    """A file cannot be written: the path is wrong (exit status 2), or the system failed (1).
 
-    def __init__(self, path: object, error: OSError) -> None:
+    Args:
+        key: the key that names the path; the message begins with it if the path is wrong.
+    """
+
+    def __init__(self, path: object, error: OSError, key: str = "") -> None:
         super().__init__(f"cannot write {path}: {error.strerror or error}")
         self.exit_status = exit_status_of(error)
+        if key and self.exit_status == PpzooError.exit_status:
+            self.add_key(key)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -154,17 +189,53 @@ def count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def with_article(noun: str) -> str:
+    """Return 'an int', 'a str'."""
+    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
 def nearest_name(name: object, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` names; None if none is similar."""
     lowered = {candidate.lower(): candidate for candidate in sorted(known)}
-    near = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.6)
-    return lowered[near[0]] if near else None
+    near = nearest_text(str(name).lower(), lowered)
+    return lowered[near] if near else None
 
 
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """Return '; did you mean X?' with the most similar of `known`; if none is similar, the list or its length."""
+def nearest_text(text: str, known: Iterable[str]) -> str | None:
+    """Return the most similar of the `known` texts; None if none is similar.
+
+    Short texts have to share more letters than long ones, and a text that begins with the other one is similar.
+    """
+    cutoff = MIN_SIMILARITY if len(text) > SHORT else MIN_SIMILARITY_OF_SHORT
+    candidates = list(known)
+    near = difflib.get_close_matches(text, candidates, n=1, cutoff=cutoff)
+    if near:
+        return near[0]
+    longer = sorted(candidate for candidate in candidates if len(text) >= 4 and candidate.startswith(text))
+    return longer[0] if longer else None
+
+
+# Commands that list all names of a kind.
+LISTED_BY = {
+    "architecture": "ppzoo models",
+    "configuration": "ppzoo configs",
+    "official weights": "ppzoo weights list",
+}
+MAX_LISTED = 60
+
+
+def suggestion(name: object, known: Iterable[str], kind: str = "") -> str:
+    """Return '; did you mean X?' with the most similar of `known`; if none is similar, all names or where they are.
+
+    Args:
+        kind: what the names are for, such as "architecture".
+    """
     names = sorted(known)
     near = nearest_name(name, names)
     if near:
         return f"; did you mean {near!r}?"
-    return f"; available: {', '.join(names)}" if len(names) <= 30 else f"; {len(names)} are available"
+    if kind in LISTED_BY:
+        return f"; `{LISTED_BY[kind]}` lists all names"
+    if len(names) <= MAX_LISTED:
+        return f"; available: {', '.join(names)}"
+    return f"; {len(names)} names are available, such as {', '.join(names[:3])}"

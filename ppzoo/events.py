@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Metrics = Mapping[str, float]
 
@@ -77,6 +78,12 @@ class Callback:
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         """Called first; `epoch` (from 0) is the first of `epochs` that is to be trained."""
+
+    def on_first_batch(self, epoch: int, batch: Any) -> None:
+        """Called with the first batch of images, labels and indices that is trained in an epoch, before its step."""
+
+    def on_gradients(self, epoch: int) -> None:
+        """Called in the last step of an epoch, when the parameters have their gradients."""
 
     def on_step_end(self, report: StepReport) -> None: ...
 

@@ -171,7 +171,7 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS)
         return _copy_aliases(loader.construct_document(node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
+        problem = " ".join(": ".join(filter(None, (error.context, error.problem))).split())
         if isinstance(error, (yaml.scanner.ScannerError, yaml.parser.ParserError)):
             problem = f"expected valid YAML, got an error {problem}; check the indentation, quotes and colons"
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None

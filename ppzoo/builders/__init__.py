@@ -5,6 +5,7 @@ Each function takes a configuration (`ppzoo.config.Config`) or a section of it; 
 PaddleClas's form.
 """
 
+from ppzoo.builders.comparison import compare_runs
 from ppzoo.builders.components import build_loss, build_metrics, build_postprocess, build_transforms, components
 from ppzoo.builders.data_loading import build_loader, read_image
 from ppzoo.builders.data_report import inspect_data
@@ -14,12 +15,19 @@ from ppzoo.builders.export import export_model, require_export
 from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
+from ppzoo.builders.profiling import profile_training
 from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
+from ppzoo.builders.report_exports import evaluate_export
+from ppzoo.builders.report_files import open_report_folder, write_report_files
+from ppzoo.builders.report_sources import EvaluatedNetwork, evaluate_run, read_report_config
+from ppzoo.builders.reporting import build_report, summarize_report
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
+from ppzoo.builders.tuning import find_learning_rate
 
 __all__ = [
+    "EvaluatedNetwork",
     "Photos",
     "build_loader",
     "build_loss",
@@ -28,26 +36,36 @@ __all__ = [
     "build_model",
     "build_optimizer",
     "build_postprocess",
+    "build_report",
     "build_trainer",
     "build_transforms",
+    "compare_runs",
     "components",
     "config_of_weights",
     "create_model",
     "dry_run_config",
     "evaluate",
+    "evaluate_export",
+    "evaluate_run",
     "export_model",
     "export_weights",
     "find_images",
+    "find_learning_rate",
     "find_photos",
     "fit_with_rollback",
     "inspect_data",
     "join_processes",
     "load_pretrained",
     "load_weights",
+    "open_report_folder",
     "photo_recipe",
     "predict",
+    "profile_training",
     "read_config",
     "read_image",
     "read_photo_config",
+    "read_report_config",
     "require_export",
+    "summarize_report",
+    "write_report_files",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ppzoo import engine, report
 from ppzoo.builders.class_names import LABELS, RESOLVED, list_labels
+from ppzoo.builders.loggers import build_run_logger, logger_names
 from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.events import Callback
@@ -27,11 +28,15 @@ def build_callbacks(
     processes: engine.ProcessGroup,
     *,
     is_resumed: bool,
+    record: report.EvaluationRecord | None,
+    main_metric: str,
     recall: ClassRecall | None = None,
 ) -> list[Callback]:
     """Open the run's folder, write its configuration and labels, and build the callbacks of this process.
 
     Args:
+        record: accumulates what the evaluations show; None without loggers or evaluations.
+        main_metric: the name of the metric that decides which epoch is the best.
         recall: the recall of each class in the evaluations.
     """
     run = config.Global
@@ -53,10 +58,8 @@ def build_callbacks(
         report.BadFiles(folder / "bad_files.txt", loader.bad_files, run.save_interval_steps),
         curves,
     ]
-    if run.use_visualdl:
-        progress = state.progress
-        first_step = progress.epoch * len(steps) + progress.step
-        callbacks.append(report.Scalars(folder / "vdl", progress.epoch, first_step))
+    if logger_names(run):
+        callbacks.append(build_run_logger(config, state, folder, len(steps), record, main_metric))
     callbacks.append(_build_checkpoint_saver(state, folder, run))
     if config.Arch.deployed_prefix:
         callbacks.append(engine.StudentWeights(folder, config.Arch.deployed_prefix))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from ppzoo.config import (
     parse_component,
     parse_components,
 )
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, join_key, suggestion
 from ppzoo.registry import Registry
 
 Plain = Mapping[str, Any]
@@ -70,30 +71,51 @@ def components(*kinds: str) -> dict[str, dict[str, Component]]:
 DISTILLATION = models.DistillationModel.__name__
 
 
-def make(table: Registry[type[T]], spec: ComponentSpec, **supplied: Any) -> T:
+def make(table: Registry[type[T]], spec: ComponentSpec, *, key: str = "", **supplied: Any) -> T:
     """Build a component of a registry from its spec and the arguments that the program supplies.
+
+    Args:
+        key: path of the component in the configuration, for messages; by default they begin with its kind and name.
 
     Raises:
         ConfigError: an unknown name, or options that are unknown, missing or out of range.
     """
     entry = table[spec.name]
-    title = f"{table.kind} {spec.name}"
-    out_of_range = [f"{title}: {problem.line()}" for problem in find_out_of_range("", spec.options)]
+    key = key or f"{table.kind} {spec.name}"
+    out_of_range = [join_key(key, f".{problem.line()}") for problem in find_out_of_range("", spec.options)]
     if out_of_range:
         raise ConfigError(*out_of_range)
     arguments = {**spec.options, **supplied}
+    signature = inspect.signature(entry)
     try:
-        inspect.signature(entry).bind(**arguments)
+        signature.bind(**arguments)
     except TypeError as error:
-        raise ConfigError(f"{title}: {error}") from error
+        raise ConfigError(f"{key}: {_describe_arguments(signature, arguments) or error}") from error
     try:
         return entry(**arguments)
     except ConfigError as error:
-        problems = (
-            f"{table.kind} {problem}" if problem.startswith(spec.name) else f"{title}: {problem}"
-            for problem in error.problems
-        )
-        raise ConfigError(*problems) from error
+        problems = (_relative_to_component(problem, spec.name, signature) for problem in error.problems)
+        raise ConfigError(*(join_key(key, problem) for problem in problems)) from error
+
+
+def _describe_arguments(signature: inspect.Signature, arguments: Plain) -> str:
+    """Return which option is unknown or missing; "" if none is."""
+    parameters = signature.parameters
+    unknown = next((name for name in arguments if name not in parameters), None)
+    if unknown is not None:
+        return f"unknown option {unknown!r}{suggestion(unknown, parameters)}"
+    needed = (name for name, parameter in parameters.items() if parameter.default is parameter.empty)
+    missing = next((name for name in needed if name not in arguments), None)
+    return f"missing option {missing!r}" if missing else ""
+
+
+def _relative_to_component(problem: str, name: str, signature: inspect.Signature) -> str:
+    """Return '.OPTION: PROBLEM' if the first word of a component's problem is one of its options, else 'PROBLEM'."""
+    own = problem.removeprefix(name)
+    if own != problem and own.startswith((".", ": ")):
+        return own.removeprefix(": ")
+    first = re.match(r"\w+(?=[.:])", problem)
+    return f".{problem}" if first and first.group() in signature.parameters else problem
 
 
 def parse_specs(kind: str, items: Sequence[Plain | ComponentSpec]) -> tuple[ComponentSpec, ...]:
@@ -101,41 +123,59 @@ def parse_specs(kind: str, items: Sequence[Plain | ComponentSpec]) -> tuple[Comp
     return parse_components(ComponentSpec, kind, items, {})
 
 
-def build_loss(cfg: Sequence[Plain | LossTermConfig]) -> losses.CombinedLoss:
+def make_listed(
+    table: Registry[type[T]], specs: Sequence[ComponentSpec], key: str = "", **supplied: Any
+) -> Iterator[T]:
+    """Build the components of a list; `key` is its path in the configuration, for messages."""
+    for index, spec in enumerate(specs):
+        yield make(table, spec, key=f"{key}.{index}.{spec.name}" if key else "", **supplied)
+
+
+def build_loss(cfg: Sequence[Plain | LossTermConfig], *, key: str = "") -> losses.CombinedLoss:
     """Build the weighted sum of losses such as `[{"CELoss": {"weight": 1.0, "epsilon": 0.1}}]`.
 
     Called with (output, label), it returns each loss by its name, and their sum as "loss".
+
+    Args:
+        key: path of the list in the configuration, for messages.
     """
     terms = parse_components(LossTermConfig, "loss", cfg, {})
-    return losses.CombinedLoss([(make(losses.LOSSES, term.spec), term.weight) for term in terms])
+    built = make_listed(losses.LOSSES, [term.spec for term in terms], key)
+    return losses.CombinedLoss([(loss, term.weight) for loss, term in zip(built, terms, strict=True)])
 
 
-def build_metrics(cfg: Sequence[Plain | ComponentSpec]) -> metrics.MetricList:
-    """Build metrics such as `[{"TopkAcc": {"topk": [1, 5]}}]`."""
-    return metrics.MetricList([make(metrics.METRICS, spec) for spec in parse_specs("metric", cfg)])
+def build_metrics(cfg: Sequence[Plain | ComponentSpec], *, key: str = "") -> metrics.MetricList:
+    """Build metrics such as `[{"TopkAcc": {"topk": [1, 5]}}]`; `key` is as for `build_loss`."""
+    return metrics.MetricList(list(make_listed(metrics.METRICS, parse_specs("metric", cfg), key)))
 
 
-def build_transforms(ops: Sequence[Plain | ComponentSpec]) -> data.Compose:
+def build_transforms(ops: Sequence[Plain | ComponentSpec], *, key: str = "") -> data.Compose:
     """Build transforms such as `[{"ResizeImage": {"resize_short": 256}}, {"CropImage": {"size": 224}}]`.
 
     The result takes an H x W x C uint8 RGB image, or encoded bytes if the list starts with `DecodeImage`.
+
+    Args:
+        key: path of the list in the configuration, for messages.
     """
-    return data.Compose([make(data.TRANSFORMS, spec) for spec in parse_specs("transform", ops)])
+    return data.Compose(list(make_listed(data.TRANSFORMS, parse_specs("transform", ops), key)))
 
 
-def build_batch_transforms(ops: Sequence[Plain | ComponentSpec], class_num: int | None) -> list[data.BatchTransform]:
-    """Build batch transforms such as `[{"MixupOperator": {"alpha": 0.2}}]`."""
+def build_batch_transforms(
+    ops: Sequence[Plain | ComponentSpec], class_num: int | None, *, key: str = ""
+) -> list[data.BatchTransform]:
+    """Build batch transforms such as `[{"MixupOperator": {"alpha": 0.2}}]`; `key` is as for `build_loss`."""
     specs = parse_specs("batch_transform", ops)
-    return [make(data.BATCH_TRANSFORMS, spec, class_num=class_num) for spec in specs]
+    return list(make_listed(data.BATCH_TRANSFORMS, specs, key, class_num=class_num))
 
 
 def build_postprocess(
-    cfg: Plain | PostProcessConfig, labels: Mapping[int, str]
+    cfg: Plain | PostProcessConfig, labels: Mapping[int, str], *, key: str = ""
 ) -> Callable[[np.ndarray], list[dict[str, Any]]]:
     """Build the function from probabilities (N x class_num) to predictions of `Infer.PostProcess`.
 
     Args:
         labels: class index -> name.
+        key: path of the mapping in the configuration, for messages.
     """
     section = parse_component(PostProcessConfig, "postprocess", cfg, {})
-    return make(deploy.POSTPROCESSES, section.spec, labels=labels)
+    return make(deploy.POSTPROCESSES, section.spec, key=key, labels=labels)

@@ -37,7 +37,7 @@ def build_dataset(
     Raises:
         DataError: the dataset cannot be read, or contains an unknown class.
     """
-    build = partial(make, data.DATASETS, section.spec)
+    build = partial(make, data.DATASETS, section.spec, key=f"DataLoader.{'Train' if training else 'Eval'}.dataset")
     if training and classes is None:
         return build(class_num=class_num)
     images: data.Dataset = build(class_num=None)
@@ -46,7 +46,11 @@ def build_dataset(
         fits = numbers.shape[1] == class_num if numbers.ndim == 2 else numbers.max() < (class_num or np.inf)
         return images if fits else build(class_num=class_num)
     if classes is not None:
-        fix = "add it to Global.class_names or remove that key" if training else "rename or remove it, or train with it"
+        fix = (
+            "add {it} to Global.class_names or remove that key"
+            if training
+            else "rename or remove {it}, or train with {it}"
+        )
         return data.match_classes(images, classes, fix)
     if class_num is not None and len(images.classes) != class_num:
         raise DataError(
@@ -100,7 +104,8 @@ def build_sampler(
     supplied = {"length": len(samples), "labels": samples.dataset.labels, "seed": seed, "pad": training}
     supplied |= {"rank": processes.rank, "world_size": processes.size}
     parameters = inspect.signature(data.SAMPLERS[spec.name]).parameters
-    return make(data.SAMPLERS, spec, **{name: value for name, value in supplied.items() if name in parameters})
+    arguments = {name: value for name, value in supplied.items() if name in parameters}
+    return make(data.SAMPLERS, spec, key=f"DataLoader.{'Train' if training else 'Eval'}.sampler", **arguments)
 
 
 def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndarray:

@@ -19,12 +19,13 @@ from ppzoo.builders.components import (
     build_transforms,
     components,
 )
+from ppzoo.builders.loggers import check_loggers
 from ppzoo.builders.models import build_model, class_count, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
 from ppzoo.builders.preprocessing import measure_image_shape, require_image_shape, warn_of_preprocessing
 from ppzoo.builders.tta_views import enabled_tta, make_views
 from ppzoo.config import ComponentSpec, Config, OptimizerConfig
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 
 STEPS_PER_EPOCH = 1000  # of a schedule that is built only to check its options
 
@@ -90,7 +91,7 @@ def _build_network(config: Config) -> Iterator[Callable[[], Any]]:
 
 
 def _build_constant_rate_optimizer(section: OptimizerConfig, network: paddle.nn.Layer) -> paddle.optimizer.Optimizer:
-    return build_recipe(section).build(network, 0.1)
+    return build_recipe(section, key="Optimizer").build(network, 0.1)
 
 
 def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Callable[[], Any]]:
@@ -119,40 +120,45 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
 
 def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
     """Yield builders of everything but network and data, which check the values of options."""
+    yield partial(check_loggers, config.Global)
     if config.Optimizer is not None:
-        yield _at("Optimizer", partial(build_recipe, config.Optimizer))
+        yield _keyed("Optimizer", partial(build_recipe, config.Optimizer))
         if config.Global.epochs is not None:
             section = replace(config.Optimizer.lr, reference_batch=None)
             schedule = partial(build_lr_schedule, epochs=config.Global.epochs, steps_per_epoch=STEPS_PER_EPOCH)
-            yield _at("Optimizer.lr", partial(schedule, section))
+            yield _keyed("Optimizer.lr", partial(schedule, section))
     for key in ("Train", "Eval"):
         losses, metrics = getattr(config.Loss, key), getattr(config.Metric, key)
         if losses:
-            yield _at(f"Loss.{key}", partial(build_loss, losses))
+            yield _keyed(f"Loss.{key}", partial(build_loss, losses))
         if metrics:
-            yield _at(f"Metric.{key}", partial(build_metrics, metrics))
+            yield _keyed(f"Metric.{key}", partial(build_metrics, metrics))
     tta = enabled_tta(config)
     for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
         if split is not None:
             path, ops = f"DataLoader.{key}.dataset", split.dataset.batch_transform_ops or ()
-            yield _at(f"{path}.transform_ops", partial(build_transforms, split.dataset.transforms))
-            yield _at(f"{path}.batch_transform_ops", partial(build_batch_transforms, ops, class_count(config.Arch)))
+            yield _keyed(f"{path}.transform_ops", partial(build_transforms, split.dataset.transforms))
+            build = partial(build_batch_transforms, ops, class_count(config.Arch))
+            yield _keyed(f"{path}.batch_transform_ops", build)
     if config.DataLoader.Eval is not None:
         ops = config.DataLoader.Eval.dataset.transforms
         yield partial(make_views, ops, tta, "DataLoader.Eval.dataset.transform_ops")
-    yield _at("Infer.transforms", partial(build_transforms, config.Infer.transforms or ()))
+    yield _keyed("Infer.transforms", partial(build_transforms, config.Infer.transforms or ()))
     yield partial(make_views, config.Infer.transforms or (), tta, "Infer.transforms")
     if config.Infer.PostProcess:
-        yield _at("Infer.PostProcess", partial(build_postprocess, config.Infer.PostProcess, {}))
+        yield _keyed("Infer.PostProcess", partial(build_postprocess, config.Infer.PostProcess, {}))
+
+
+def _keyed(key: str, build: Callable[..., Any]) -> Callable[[], Any]:
+    """Return a builder that names its components by their paths in the section `key` in its errors."""
+    return _at(key, partial(build, key=key))
 
 
 def _at(path: str, build: Callable[[], Any]) -> Callable[[], Any]:
     """Return a builder whose errors begin with the path of its section."""
 
     def build_section() -> Any:
-        try:
+        with errors_with_key(path):
             return build()
-        except ConfigError as error:
-            raise ConfigError(*(f"{path}: {problem}" for problem in error.problems)) from error
 
     return build_section

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,11 +27,40 @@ logger = logging.getLogger("ppzoo")
 
 
 class Evaluation(NamedTuple):
-    """A function that evaluates a network, the name of its main metric, and whether a higher value is better."""
+    """A function that evaluates a network, the name of its main metric, and whether a higher value is better.
 
-    run: Callable[[], dict[str, float]]
+    Attributes:
+        run: optionally called with a function that gets each batch and the network's output for it.
+        samples: the evaluated samples.
+    """
+
+    run: Callable[..., dict[str, float]]
     main: str
     higher_is_better: bool
+    samples: data.Samples
+
+
+class RunEvaluation(NamedTuple):
+    """The evaluation of trained weights; `config` has the names of their classes."""
+
+    config: Config
+    network: Any
+    evaluation: Evaluation
+    processes: engine.ProcessGroup
+
+    def run(self, *observers: engine.EvaluationObserver) -> dict[str, float]:
+        """Return the metrics; with test-time augmentation, those with it have names that end in `_tta`.
+
+        Args:
+            observers: receive each batch and the network's output for it, without test-time augmentation.
+        """
+        results = self.evaluation.run(*observers)
+        augmentation = enabled_tta(self.config)
+        if augmentation:
+            split = evaluation_data(self.config)
+            with_views = evaluate_views(self.config, split, self.network, augmentation, self.processes)
+            results |= {f"{name}_tta": value for name, value in with_views.items()}
+        return results
 
 
 def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> dict[str, float]:
@@ -39,14 +68,15 @@ def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROC
 
     With test-time augmentation, the metrics with it are included under names that end in `_tta`.
     """
+    return build_run_evaluation(config, processes).run()
+
+
+def build_run_evaluation(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> RunEvaluation:
+    """Load the trained network and build its evaluation on the data of `DataLoader.Eval`."""
     config, split = add_classes_of_run(config), evaluation_data(config)
     config = config.with_class_names(find_evaluation_names(config, split.dataset))
-    network, augmentation = _load_evaluated_network(config), enabled_tta(config)
-    results = build_evaluation(config, network, processes).run()
-    if augmentation:
-        with_views = evaluate_views(config, split, network, augmentation, processes)
-        results |= {f"{name}_tta": value for name, value in with_views.items()}
-    return results
+    network = _load_evaluated_network(config)
+    return RunEvaluation(config, network, build_evaluation(config, network, processes), processes)
 
 
 def build_evaluation(
@@ -56,12 +86,14 @@ def build_evaluation(
     *,
     verify: bool = False,
     recall: metrics.ClassRecall | None = None,
+    observers: Sequence[engine.EvaluationObserver] = (),
 ) -> Evaluation:
     """Build the evaluation of `network` on the data of `DataLoader.Eval`, and try it on a few images.
 
     Args:
         verify: check first that all images can be read.
         recall: counts the recall of each class.
+        observers: receive each batch and the network's output for it.
     """
     split, names = evaluation_data(config), find_evaluation_names(config, evaluation_data(config).dataset)
     if not config.Loss.Eval:
@@ -87,16 +119,19 @@ def build_evaluation(
     if verify:
         verify_images(loader, processes)
 
-    def run() -> dict[str, float]:
+    def run(*more: engine.EvaluationObserver) -> dict[str, float]:
         with Progress(len(images) // processes.size, "evaluating") as progress:
             batches = progress.track(loader.epoch(0), count_images)
-            results = engine.evaluate(network, batches, loss, metric_list, processes, images.describe)
+            results = engine.evaluate(
+                network, batches, loss, metric_list, processes, images.describe, [*observers, *more]
+            )
         loader.record_failures(processes.all_gather_lists(list(loader.bad.items())))
         if loader.bad:
             logger.warning("skipped %s in evaluation that could not be read", count_text(len(loader.bad), "image"))
         return results
 
-    return Evaluation(run, metric_list.main or "loss", metric_list.higher_is_better if metric_list.main else False)
+    higher_is_better = metric_list.higher_is_better if metric_list.main else False
+    return Evaluation(run, metric_list.main or "loss", higher_is_better, loader.samples)
 
 
 def count_images(batch: Batch | None) -> int:

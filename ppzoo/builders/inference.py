@@ -30,11 +30,15 @@ logger = logging.getLogger("ppzoo")
 TRANSFORMS = "Infer.transforms"
 
 
-def predict(config: Config) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]]:
-    """Yield each image of `Infer.infer_imgs` with its prediction, or with the error that occurred when it was read."""
+def predict(config: Config, images: Sequence[str] = ()) -> Iterator[tuple[Path, dict[str, Any] | PpzooError]]:
+    """Yield each image with its prediction, or with the error that occurred when it was read.
+
+    Args:
+        images: files, folders and patterns; by default those of `Infer.infer_imgs`.
+    """
     config = add_classes_of_run(config)
     section, augmentation = config.Infer, enabled_tta(config)
-    files = find_images(section.infer_imgs)
+    files = find_images(images, key="IMAGE") if images else find_images(section.infer_imgs)
     scores = deploy.accelerate_eval(load_inference_network(config))
     network = deploy.Probabilities(scores, multi_label=config.Global.use_multilabel)
     network.eval()
@@ -102,8 +106,11 @@ def choose_postprocess(config: Config) -> PostProcessConfig:
     return config.Infer.PostProcess or PostProcessConfig(spec=ComponentSpec(default))
 
 
-def find_images(source: str | Sequence[str] | None) -> list[Path]:
+def find_images(source: str | Sequence[str] | None, *, key: str = "Infer.infer_imgs") -> list[Path]:
     """Return the image files of a path, a folder, a pattern or a list of them, sorted.
+
+    Args:
+        key: the key or argument that names them, for messages.
 
     Raises:
         DataError: there are none.
@@ -118,14 +125,11 @@ def find_images(source: str | Sequence[str] | None) -> list[Path]:
             found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
         if not found:
             raise DataError(
-                f"Infer.infer_imgs: expected an image, a folder with images or a pattern that matches some,"
-                f" got {name!r}"
+                f"{key}: expected an image, a folder with images or a pattern that matches some, got {name!r}"
             )
         files += sorted(found)
     if not files:
-        raise DataError(
-            "Infer.infer_imgs: expected an image, a folder or a pattern, got nothing; pass one to the command"
-        )
+        raise DataError(f"{key}: expected an image, a folder or a pattern, got nothing; add IMAGE to the command")
     return files
 
 
@@ -149,6 +153,7 @@ def load_inference_network(config: Config) -> Classifier:
 
 def _load_network(config: Config, arch: NetworkConfig, part: str) -> Any:
     source = config.Global.pretrained_model or arch.pretrained
+    key = "Global.pretrained_model" if config.Global.pretrained_model else "Arch.pretrained"
     if not source:
         folder = Path(config.Global.output_dir) / config.Arch.name
         found = weights_of_run(folder)
@@ -157,5 +162,5 @@ def _load_network(config: Config, arch: NetworkConfig, part: str) -> Any:
     engine.select_device(config.Global.device)
     native.set_mode(config.Global.native)
     network = build_model(arch, pretrained=False)
-    load_pretrained(network, arch.name, source, ssld=arch.use_ssld, head="strict", part=part)
+    load_pretrained(network, arch.name, source, key=key, ssld=arch.use_ssld, head="strict", part=part)
     return network

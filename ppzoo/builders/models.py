@@ -13,7 +13,7 @@ import paddle
 from ppzoo import models, weights
 from ppzoo.builders.components import DISTILLATION, components
 from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier, FeatureExtractor
 
@@ -45,7 +45,7 @@ def create_model(
     options = kwargs if class_num is None else {"class_num": class_num, **kwargs}
     network = models.MODELS[name].build(**options)
     if pretrained:
-        load_pretrained(network, name, pretrained)
+        load_pretrained(network, name, pretrained, key="pretrained")
     return FeatureExtractor(network) if features_only else network
 
 
@@ -59,6 +59,7 @@ def load_pretrained(
     name: str,
     source: bool | str,
     *,
+    key: str,
     ssld: bool = False,
     head: str = "auto",
     part: str = "",
@@ -67,6 +68,7 @@ def load_pretrained(
     """Load the official weights of `name` (True), or those of a path or URL, and log what was loaded.
 
     Args:
+        key: the key or argument that names the source, for messages.
         part: prefix of the names of the network's weights, if the source contains several networks.
         new_head: do not load the classifier head.
     """
@@ -75,36 +77,37 @@ def load_pretrained(
         record = variant.ssld if ssld else variant.weights
         if record is None:
             kind = "SSLD weights" if ssld else "official weights"
-            raise ConfigError(f"Arch.pretrained: {name} has no {kind}; set a path or a URL")
+            raise ConfigError(f"{key}: {name} has no {kind}; set a path or a URL")
         source = record.url
     skip = [f"{layer}.*" for layer in network.head_layers] if new_head else []
-    logger.info("%s", load_weights(network, str(source), head=head, part=part, skip=skip))
+    with errors_with_key(key):
+        report = load_weights(network, str(source), head=head, part=part, skip=skip)
+    logger.info("%s", report)
 
 
 def build_model(
-    arch: NetworkConfig, *, pretrained: bool = True, new_head: bool = False
+    arch: NetworkConfig, *, pretrained: bool = True, new_head: bool = False, key: str = "Arch.pretrained"
 ) -> Classifier | models.DistillationModel:
     """Build a network of `Arch`, with its pretrained weights unless `pretrained` is False.
 
     Args:
         new_head: do not load the classifier head.
+        key: the key that names the pretrained weights, for messages.
     """
     if isinstance(arch, DistillationConfig):
         return _build_distillation(arch, pretrained)
     classes = {} if arch.class_num is None else {"class_num": arch.class_num}
     network = models.MODELS[arch.name].build(**arch.spec.options, **classes)
     if pretrained and arch.pretrained:
-        load_pretrained(network, arch.name, arch.pretrained, ssld=arch.use_ssld, new_head=new_head)
+        load_pretrained(network, arch.name, arch.pretrained, key=key, ssld=arch.use_ssld, new_head=new_head)
     if isinstance(arch, ArchConfig) and arch.freeze:
         _freeze(network, arch.freeze if isinstance(arch.freeze, tuple) else ())
     return network
 
 
 def _freeze(network: Classifier, patterns: Sequence[str]) -> None:
-    try:
+    with errors_with_key("Arch.freeze"):
         network.freeze(*patterns)
-    except ConfigError as error:
-        raise ConfigError(*(f"Arch.{problem}" for problem in error.problems)) from error
     if all(parameter.stop_gradient for parameter in network.parameters()):
         raise ConfigError(f"Arch.freeze: expected patterns that leave parameters to train, got {list(patterns)}")
 
@@ -118,9 +121,10 @@ def _build_distillation(arch: DistillationConfig, pretrained: bool) -> models.Di
     sources = arch.pretrained_list or (None,) * len(networks)
     frozen = arch.freeze_params_list or (False,) * len(networks)
     built: dict[str, Any] = {}
-    for (name, network), source in zip(networks.items(), sources, strict=True):
+    for index, ((name, network), source) in enumerate(zip(networks.items(), sources, strict=True)):
         member = network if source is None else replace(network, pretrained=source)
-        built[name] = build_model(member, pretrained=pretrained)
+        key = f"Arch.models.{index}.{name}.pretrained" if source is None else f"Arch.pretrained_list.{index}"
+        built[name] = build_model(member, pretrained=pretrained, key=key)
     return models.DistillationModel(
         built,
         frozen=[name for name, is_frozen in zip(networks, frozen, strict=True) if is_frozen],

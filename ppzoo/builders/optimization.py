@@ -20,18 +20,19 @@ PEAK_RATES = ("learning_rate", "base_learning_rate", "max_learning_rate", "value
 
 
 def build_lr_schedule(
-    cfg: Plain | LrConfig, *, epochs: int, steps_per_epoch: int, total_batch: int | None = None
+    cfg: Plain | LrConfig, *, epochs: int, steps_per_epoch: int, total_batch: int | None = None, key: str = ""
 ) -> optim.Schedule:
     """Build the learning-rate schedule of `Optimizer.lr`, to be stepped once per training step.
 
     Args:
         total_batch: images per step over all processes; `reference_batch` scales the rates to it.
+        key: path of the section in the configuration, for messages.
     """
     section = parse_component(LrConfig, "lr", cfg, components("lr"))
     spec = section.spec
     if section.reference_batch is not None:
         spec = replace(spec, options=_scale_rates(spec.options, section.reference_batch, total_batch))
-    return make(optim.SCHEDULES, spec, epochs=epochs, steps_per_epoch=steps_per_epoch)
+    return make(optim.SCHEDULES, spec, key=key, epochs=epochs, steps_per_epoch=steps_per_epoch)
 
 
 def _scale_rates(options: Mapping[str, Any], reference: int, total_batch: int | None) -> dict[str, Any]:
@@ -56,14 +57,18 @@ def _multiply(rate: Any, factor: float) -> Any:
     return [value * factor for value in rate] if isinstance(rate, list) else rate and rate * factor
 
 
-def build_recipe(cfg: Plain | OptimizerConfig) -> optim.Recipe:
-    """Build the recipe of the section `Optimizer`, whose `build` creates the optimizer for a model and a schedule."""
+def build_recipe(cfg: Plain | OptimizerConfig, *, key: str = "") -> optim.Recipe:
+    """Build the recipe of the section `Optimizer`, whose `build` creates the optimizer for a model and a schedule.
+
+    Args:
+        key: path of the section in the configuration, for messages.
+    """
     section = parse_component(OptimizerConfig, "optimizer", cfg, components("lr", "optimizer", "regularizer"))
     spec, regularizer = section.spec, section.regularizer
     if regularizer is not None:
         mapping = {"name": regularizer.name, **regularizer.options}
         spec = ComponentSpec(spec.name, {**spec.options, "regularizer": mapping})
-    return make(optim.OPTIMIZERS, spec)
+    return make(optim.OPTIMIZERS, spec, key=key)
 
 
 def build_optimizer(

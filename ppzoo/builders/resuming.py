@@ -17,10 +17,23 @@ ROLLBACK_FACTOR = 0.5  # on the learning rate, for each rollback
 NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")  # paths; the class names are part of the identity
 
 
-def find_checkpoint(folder: Path, requested: str | None) -> Path | None:
-    """Return the prefix of the requested checkpoint; for "auto", the newest complete one in `folder`, if any."""
+def resume_key(resume: str | None) -> str:
+    """Return the option or key that names the checkpoint, for messages.
+
+    Args:
+        resume: the value of the option `--resume`, which overrides `Global.checkpoints`.
+    """
+    return "--resume" if resume else "Global.checkpoints"
+
+
+def find_checkpoint(folder: Path, requested: str | None, key: str) -> Path | None:
+    """Return the prefix of the requested checkpoint; for "auto", the newest complete one in `folder`, if any.
+
+    Args:
+        key: the option or key that names it, for messages.
+    """
     if requested != "auto":
-        return local_path(requested, "Global.checkpoints") if requested else None
+        return local_path(requested, key) if requested else None
     engine.require_unlocked(folder)
     return engine.latest_checkpoint(folder) if os.path.isdir(folder) else None  # also if its name is too long
 

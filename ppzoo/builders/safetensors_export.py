@@ -7,7 +7,6 @@ names, from which a configuration for inference is restored.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ def export_weights(config: Config) -> Path:
     try:
         weights.save_safetensors(arrays, file, {"architecture": name, ENTRY: _describe_config(config)})
     except OSError as error:
-        raise OutputError(file, error) from error
+        raise OutputError(file, error, key="Global.save_inference_dir") from error
     return file
 
 
@@ -77,8 +76,8 @@ def _require_finite_outputs(config: Config, network: Classifier) -> None:
         deploy.predict_probabilities(deploy.Probabilities(network), image, "a random image".format)
 
 
-def config_of_weights(path: str, images: Sequence[str], device: str) -> Config:
-    """Return a configuration that predicts images with the network of a file that `export_weights` wrote.
+def config_of_weights(path: str, device: str) -> Config:
+    """Return the configuration for predictions with the network of a file that `export_weights` wrote.
 
     Raises:
         WeightsError: the file has no configuration, or a damaged one.
@@ -94,7 +93,7 @@ def config_of_weights(path: str, images: Sequence[str], device: str) -> Config:
         raw = {
             "Global": {**content.get("Global", {}), "device": device, "pretrained_model": path},
             "Arch": dict(content["Arch"]),
-            "Infer": {**content["Infer"], "infer_imgs": list(images)},
+            "Infer": dict(content["Infer"]),
         }
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: the metadata {ENTRY!r} is damaged") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo import data, engine, native, report
+from ppzoo import data, engine, losses, native, report
 from ppzoo.builders.callbacks import build_callbacks, build_finishing_callbacks
 from ppzoo.builders.class_names import (
     TRAIN_DATA,
@@ -25,7 +25,8 @@ from ppzoo.builders.class_names import (
 )
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader
-from ppzoo.builders.evaluation import build_evaluation, require_weighted_classes, try_batch
+from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weighted_classes, try_batch
+from ppzoo.builders.loggers import build_evaluation_record
 from ppzoo.builders.models import build_model, class_count, load_pretrained
 from ppzoo.builders.optimization import build_early_stopping, build_ema, build_mixed_precision, build_optimizer
 from ppzoo.builders.preprocessing import warn_of_preprocessing
@@ -35,13 +36,14 @@ from ppzoo.builders.resuming import (
     describe_finished,
     find_checkpoint,
     identify_run,
+    resume_key,
 )
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, parse_log_ranks
 from ppzoo.data.loader import Loader
-from ppzoo.errors import CheckpointError, ConfigError
+from ppzoo.errors import CheckpointError, ConfigError, errors_with_key
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronize_norms
-from ppzoo.metrics import ClassRecall
+from ppzoo.metrics import ClassRecall, MetricList
 
 logger = logging.getLogger("ppzoo")
 
@@ -77,35 +79,22 @@ def build_trainer(
         rollbacks: how often the run was rolled back so far, if more often than is stored in the checkpoint.
     """
     split, optimizer_config = require_training_sections(config)
-    run, epochs = config.Global, config.Global.epochs or 0
+    epochs = config.Global.epochs or 0
 
     config, loader = build_training_data(config, split, processes)
-    images = loader.samples.dataset
-    steps = engine.StepLoader(
-        loader,
-        update_freq=run.update_freq,
-        iter_per_epoch=run.iter_per_epoch,
-        drop_last=split.sampler.drop_last,
-    )
-
+    steps = build_steps(config, split, loader)
     prepare_device(config)
-    folder = local_path(run.output_dir, "Global.output_dir") / config.Arch.name
-    checkpoint = processes.broadcast_object(
-        find_checkpoint(folder, resume or run.checkpoints) if processes.is_main else None
-    )
-    is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
-    warn_of_imbalance(images.labels)
-    log_data(TRAIN_DATA, images, class_count(config.Arch))
-    warn_of_preprocessing(config)
+    folder = local_path(config.Global.output_dir, "Global.output_dir") / config.Arch.name
+    checkpoint, is_own = find_shared_checkpoint(config, folder, resume, processes)
+    log_training_data(config, loader)
 
     network = build_initial_network(config, is_resumed=checkpoint is not None)
-    loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
-    try_batch(config, "Train", network, loader, loss, metrics)
-    require_weighted_classes("Train", loss, images)
-    evaluation, recall = None, None if run.use_multilabel else ClassRecall(class_count(config.Arch))
-    if run.eval_during_train and config.DataLoader.Eval is not None:
-        evaluation = build_evaluation(config, network, processes, verify=True, recall=recall)
-    main_metric, higher_is_better = evaluation[1:] if evaluation else ("loss", False)
+    loss, metrics = build_training_loss(config, network, loader)
+    record = build_evaluation_record(config)
+    recall = None if config.Global.use_multilabel else ClassRecall(class_count(config.Arch))
+    observers = [record] if record else []
+    evaluation = build_training_evaluation(config, network, processes, observers, recall)
+    higher_is_better = evaluation.higher_is_better if evaluation else False
 
     optimizer, schedule = build_optimizer(
         optimizer_config,
@@ -119,7 +108,7 @@ def build_trainer(
         optimizer,
         schedule,
         metrics,
-        seed=run.seed or 0,
+        seed=config.Global.seed or 0,
         identity=identify_run(config, split, optimizer_config, loader, steps),
         configuration=checkpointed_config(config),
         amp=build_mixed_precision(config.AMP),
@@ -127,32 +116,31 @@ def build_trainer(
         early_stopping=build_early_stopping(config, higher_is_better),
         loader=loader,
     )
-    finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
+    with errors_with_key(resume_key(resume)):
+        finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
     apply_rollbacks(state, steps, rollbacks)
     synchronize_processes(config, network, processes)
 
+    plan = build_plan(config, evaluation, epochs=state.progress.epoch if finished else epochs)
     trainer = engine.Trainer(
         state=state,
         steps=steps,
         loss=loss,
         evaluate=evaluation.run if evaluation else None,
-        plan=engine.Plan(
-            state.progress.epoch if finished else epochs,
-            run.eval_interval,
-            run.start_eval_epoch,
-            main_metric,
-            higher_is_better,
-            run.print_batch_step,
-        ),
-        describe=images.describe,
+        plan=plan,
+        describe=loader.samples.dataset.describe,
         processes=processes,
-        forward=build_static_forward(network) if run.to_static else None,
+        forward=build_static_forward(network) if config.Global.to_static else None,
     )
     if finished:
         trainer.callbacks += build_finishing_callbacks(config, state, folder, finished) if processes.is_main else []
     else:
         trainer.callbacks += build_callbacks(
-            config, state, folder, loader, steps, processes, is_resumed=is_own, recall=recall
+            *(config, state, folder, loader, steps, processes),
+            is_resumed=is_own,
+            record=record,
+            main_metric=plan.main,
+            recall=recall,
         )
     return folder, trainer
 
@@ -190,6 +178,65 @@ def build_training_data(config: Config, split: SplitConfig, processes: engine.Pr
     if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
         read_class_labels(config)  # raises if the names are those of the training in another order
     return config, loader
+
+
+def build_steps(config: Config, split: SplitConfig, loader: Loader) -> engine.StepLoader:
+    """Group the loader's batches into optimizer steps."""
+    return engine.StepLoader(
+        loader,
+        update_freq=config.Global.update_freq,
+        iter_per_epoch=config.Global.iter_per_epoch,
+        drop_last=split.sampler.drop_last,
+    )
+
+
+def find_shared_checkpoint(
+    config: Config, folder: Path, resume: str | None, processes: engine.ProcessGroup
+) -> tuple[Path | None, bool]:
+    """Return the checkpoint that all processes resume from, if any, and whether it is in the folder of this run."""
+    prefix = resume or config.Global.checkpoints
+    found = find_checkpoint(folder, prefix, resume_key(resume)) if processes.is_main else None
+    checkpoint = processes.broadcast_object(found)
+    is_own = checkpoint is not None and checkpoint.resolve().parent == folder.resolve()
+    return checkpoint, is_own
+
+
+def log_training_data(config: Config, loader: Loader) -> None:
+    """Log the training data, and warn if its classes are imbalanced or its preprocessing is not that of the weights."""
+    images = loader.samples.dataset
+    warn_of_imbalance(images.labels)
+    log_data(TRAIN_DATA, images, class_count(config.Arch))
+    warn_of_preprocessing(config)
+
+
+def build_training_loss(config: Config, network: Classifier, loader: Loader) -> tuple[losses.CombinedLoss, MetricList]:
+    """Build `Loss.Train` and `Metric.Train`, and compute both for a few images."""
+    loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
+    try_batch(config, "Train", network, loader, loss, metrics)
+    require_weighted_classes("Train", loss, loader.samples.dataset)
+    return loss, metrics
+
+
+def build_training_evaluation(
+    config: Config,
+    network: Classifier,
+    processes: engine.ProcessGroup,
+    observers: Sequence[engine.EvaluationObserver],
+    recall: ClassRecall | None,
+) -> Evaluation | None:
+    """Build the evaluation during training; None if it is off or there is no data for it."""
+    if not config.Global.eval_during_train or config.DataLoader.Eval is None:
+        return None
+    return build_evaluation(config, network, processes, verify=True, observers=observers, recall=recall)
+
+
+def build_plan(config: Config, evaluation: Evaluation | None, *, epochs: int) -> engine.Plan:
+    """Return when to evaluate and log; without an evaluation, the best checkpoint is that of the lowest loss."""
+    run = config.Global
+    main_metric, higher_is_better = evaluation[1:3] if evaluation else ("loss", False)
+    return engine.Plan(
+        epochs, run.eval_interval, run.start_eval_epoch, main_metric, higher_is_better, run.print_batch_step
+    )
 
 
 def restore_checkpoint(
@@ -241,7 +288,7 @@ def build_initial_network(config: Config, is_resumed: bool) -> Classifier:
         return build_model(config.Arch, new_head=new_head)
     network = build_model(config.Arch, pretrained=False)
     if weights and not is_resumed:
-        load_pretrained(network, config.Arch.name, weights, new_head=new_head)
+        load_pretrained(network, config.Arch.name, weights, key="Global.pretrained_model", new_head=new_head)
     return network
 
 

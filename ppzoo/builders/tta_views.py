@@ -42,7 +42,7 @@ def make_views(ops: Ops, section: TtaConfig | None, path: str) -> list[Ops]:
     if not section.ten_crop:
         return resized
     if not any(spec.name == "CropImage" for spec in ops):
-        raise ConfigError(f"TTA.ten_crop: expected CropImage in {path}, which the corner crops replace")
+        raise ConfigError(f"TTA.ten_crop: expected a CropImage in {path}, from which it makes the crops, got none")
     return [view for one in resized for view in (one, *(_crop_corner(one, corner) for corner in data.CORNERS))]
 
 
@@ -90,7 +90,7 @@ def _resize(ops: Ops, size: int, path: str) -> Ops:
     usual = next((spec.options["size"] for spec in ops if spec.name == "CropImage"), None)
     usual = usual or next((spec.options["size"] for spec in ops if _has_size(spec)), None)
     if usual is None:
-        raise ConfigError(f"TTA.sizes: expected CropImage, or ResizeImage with size, in {path}")
+        raise ConfigError(f"TTA.sizes: expected CropImage, or ResizeImage with size, in {path}, got neither")
     factor = size / (usual if isinstance(usual, int) else min(usual))
     return [_scale_sizes(spec, factor) for spec in ops]
 

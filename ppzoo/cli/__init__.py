@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from ppzoo.cli import configs, data, doctor, models, run, train
+from ppzoo.cli import board, compare, configs, data, doctor, lr_find, models, profile, report, run, train
+from ppzoo.cli.arguments import require_device_of_option
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
 from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
 from ppzoo.progress import set_quiet
+
+COMPUTING = ("train", "eval", "infer", "report", "lr-find", "profile")  # the commands that need fast operators
 
 
 class Terminated(KeyboardInterrupt):
@@ -38,7 +41,7 @@ def tool(command: str) -> NoReturn:
 
 def _run(arguments: Sequence[str]) -> NoReturn:
     open_streams()
-    env_settings.restart_with_settings(computes=arguments[:1] in (["train"], ["eval"], ["infer"]))
+    env_settings.restart_with_settings(computes=bool(arguments) and arguments[0] in COMPUTING)
     try:
         status = main(arguments, owns_process=True)
     except SystemExit as end:  # argparse's
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
             import_paddle()
         if owns_process:
             _install_signal_handlers()
+        require_device_of_option(options)
         return options.run(options) or 0
     except ConfigError as error:
         for problem in dict.fromkeys(error.problems):  # training and evaluation can have the same one
@@ -130,6 +134,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`ppzoo COMMAND --help` describes the options of a command.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, run, configs, data, models, doctor):
+    for module in (train, run, report, compare, board, lr_find, profile, configs, data, models, doctor):
         module.add_commands(commands)
     return parser

@@ -46,7 +46,9 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
     )
     add_override(command)
     command.add_argument(
-        "--device", metavar="cpu|gpu[:N]", help="the device to compute on; overrides Global.device of the configuration"
+        "--device",
+        metavar="cpu|gpu[:N]",
+        help="the device to compute on; overrides Global.device of the configuration, and is an error if it is missing",
     )
 
 
@@ -72,6 +74,18 @@ def overrides(options: argparse.Namespace) -> list[str]:
     return [*options.override, *([f"Global.device={options.device}"] if options.device else [])]
 
 
+def require_device_of_option(options: argparse.Namespace) -> None:
+    """Check the device of --device, if the command has that option and it is given.
+
+    Raises:
+        ConfigError, DeviceError: see `engine.require_device`.
+    """
+    if getattr(options, "device", None):
+        from ppzoo import engine
+
+        engine.require_device(options.device, "--device")
+
+
 def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tuple[str, list[str]]:
     """Return what the command reads: the configuration of -c, or that of the run in `folder` with its weights.
 
@@ -88,10 +102,23 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
 
 
 def find_run(folder: Path) -> Run:
-    """Return the run in a folder, or in the only subfolder that has one; a run that was moved aside does not count.
+    """Return the run in a folder as of `find_run_folder`, with its weights.
 
     Raises:
         ConfigError: there is no run, there are several, or the run has no weights yet.
+    """
+    run = find_run_folder(folder)
+    weights = weights_of_run(run)
+    if weights is None:
+        raise ConfigError(f"RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in {run}")
+    return Run(run / RUN_CONFIG, weights)
+
+
+def find_run_folder(folder: Path) -> Path:
+    """Return a run's folder, or its only subfolder that is one; a run that was moved aside does not count.
+
+    Raises:
+        ConfigError: there is no run, or there are several.
     """
     if not os.path.isdir(folder):
         found = "a file" if os.path.exists(folder) else "a path that does not exist"
@@ -103,7 +130,4 @@ def find_run(folder: Path) -> Run:
         raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {folder}")
     if len(runs) > 1:
         raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
-    weights = weights_of_run(runs[0])
-    if weights is None:
-        raise ConfigError(f"RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in {runs[0]}")
-    return Run(runs[0] / RUN_CONFIG, weights)
+    return runs[0]

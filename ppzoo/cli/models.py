@@ -128,7 +128,7 @@ def _official(pattern: str) -> list[tuple[str, str]]:
     """Return (name, URL) of the matching official weights; those of PaddleClas's distillation are called NAME_ssld."""
     from ppzoo.models import MODELS
 
-    urls = Registry[str]("set of official weights")
+    urls = Registry[str]("official weights")
     for name, variant in MODELS.items():
         for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
             if record:

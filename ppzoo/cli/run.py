@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
+from ppzoo.cli.report import EXPORT_SETTINGS, print_report
 from ppzoo.cli.streams import is_utf8_output
-from ppzoo.errors import BatchError, ConfigError, PpzooError, one_line, printable
+from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
 from ppzoo.files import expand_user
+from ppzoo.launcher import read_launch
 from ppzoo.progress import track
 
-EXPORT_SETTINGS = "inference.yml"  # what an export folder has and a run's folder has not
 CHUNK = 64  # images that are predicted before their results are printed
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
@@ -29,6 +29,9 @@ def add_commands(commands: Commands) -> None:
     add_config_arguments(evaluate)
     add_quiet(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
+    evaluate.add_argument(
+        "--report", action="store_true", help="also write the files of `ppzoo report` into the folder of the run"
+    )
 
     infer = add_command(commands, "infer", _infer, "predict the classes of images")
     infer.add_argument(
@@ -68,6 +71,13 @@ def _eval(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     config = builders.read_config(*config_and_overrides(options, options.run_folder), "eval")
+    if options.report:
+        if read_launch(os.environ).size > 1:
+            raise ConfigError("eval: expected one process with --report; start it without paddle.distributed.launch")
+        evaluated = builders.evaluate_run(config)
+        print(report.json_line(evaluated.metrics) if options.json else report.format_metrics(evaluated.metrics))
+        print_report(evaluated, as_json=options.json)
+        return
     with builders.join_processes(config) as processes:
         metrics = builders.evaluate(config, processes)
     if processes.is_main:
@@ -112,12 +122,11 @@ def _predictions(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, A
             yield from _predictions_of_export(options, folder, images)
             return
     if options.weights:
-        config = builders.config_of_weights(options.weights, images, device=options.device or "auto")
+        with errors_with_key("--weights"):
+            config = builders.config_of_weights(options.weights, device=options.device or "auto")
     else:
         config = builders.read_config(*config_and_overrides(options, folder), "infer")
-        if images:  # not as an override, since the names of files need not be YAML
-            config = config.with_images(images)
-    for file, prediction in builders.predict(config):
+    for file, prediction in builders.predict(config, images):
         yield str(file), prediction
 
 
@@ -129,10 +138,8 @@ def _predictions_of_export(
 
     if options.override:
         raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export folder")
-    if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):  # a configuration checks it by itself
-        raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")
     engine.select_device(options.device or "auto")
-    files = [str(file) for file in builders.find_images(images)]
+    files = [str(file) for file in builders.find_images(images, key="IMAGE")]
     predictor = ppzoo.Predictor(folder)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     for chunk in track(chunks, len(files), "predicting", count=len, is_printed=True):

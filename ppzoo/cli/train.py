@@ -62,17 +62,19 @@ def _train(options: argparse.Namespace) -> None:
         else:
             config = builders.read_config(options.config, overrides(options), "train")
         with builders.join_processes(config) as processes:
+            if env_settings.read_applied_settings():
+                message = "environment variables set for this process: %s"
+                logging.getLogger("ppzoo").info(message, env_settings.read_applied_settings())
             folder, trainer = builders.build_trainer(config, options.resume, processes)
             undo.pop_all()
-            if env_settings.read_applied_settings():
-                logging.getLogger("ppzoo").info("process settings: %s", env_settings.read_applied_settings())
+            was_finished = trainer.state.progress.epoch >= trainer.plan.epochs
             if events is not None:
                 events.describe_run(_describe_run(config, folder), config.Global.print_batch_step)
             builders.fit_with_rollback(config, folder, trainer, options.resume, processes, observers)
         if events is not None:
             events.write_end(_run_files(folder))
     if processes.is_main and not (options.quiet or options.json):
-        _print_next_steps(config, folder)
+        _print_next_steps(config, folder, was_finished=was_finished)
 
 
 def _describe_run(config: Config, folder: Path) -> dict[str, str]:
@@ -110,10 +112,12 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise ConfigError(f"train: expected {missing} together with {got}, got {got} alone")
 
 
-def _print_next_steps(config: Config, folder: Path) -> None:
+def _print_next_steps(config: Config, folder: Path, *, was_finished: bool) -> None:
     if weights_of_run(folder) is None:
         return
-    print(printable(f"\nThe weights, the log and the training curves are in {folder}"))
+    files = "the weights, the log and the training curves"
+    text = f"Nothing was trained; {files} of the finished run" if was_finished else files.capitalize()
+    print(printable(f"\n{text} are in {folder}"))
     for name, file in _run_files(folder).items():
         print(printable(f"  {name:<8} {file}"))
     if config.Infer.transforms:

@@ -110,7 +110,7 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
 
 def _suggest(path: Path) -> str:
     """Return '; did you mean X?' for a file that does not exist: the nearest file in its folder, else a name."""
-    file = suggest_path(path, suffix=path.suffix or packaged_configs.SUFFIX)
+    file = suggest_path(path, suffix=packaged_configs.SUFFIX if path.suffix in ("", ".yml") else path.suffix)
     name = None if "did you mean" in file else packaged_configs.nearest_name(path)
     return (
         f"; did you mean {name!r}? (`ppzoo configs` lists all names)"

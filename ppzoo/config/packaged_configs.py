@@ -6,11 +6,11 @@ files that other configurations are based on. A path to an existing file always 
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from pathlib import Path, PurePath
 
+from ppzoo.errors import nearest_text
 from ppzoo.files import expand_user, is_url, local_path
 
 FOLDER = Path(__file__).parent.parent / "configs"
@@ -59,8 +59,8 @@ def find_packaged(source: str | os.PathLike[str]) -> Path | None:
 def nearest_name(path: Path) -> str | None:
     """Return the name of the configuration whose last part is the most similar to the name of the file `path`."""
     names = {name.rpartition("/")[2].lower(): name for name in reversed(config_names() + config_names(bases=True))}
-    near = difflib.get_close_matches(path.name.removesuffix(SUFFIX).lower(), names, n=1, cutoff=0.6)
-    return names[near[0]] if near else None
+    near = nearest_text(path.name.removesuffix(SUFFIX).lower(), names)
+    return names[near] if near else None
 
 
 def read_description(file: Path) -> str:

@@ -60,10 +60,6 @@ class Config(Sections):
         """Return the configuration with `Global.class_names`; unchanged without names."""
         return replace(self, Global=replace(self.Global, class_names=tuple(names))) if names else self
 
-    def with_images(self, images: Sequence[str]) -> Config:
-        """Return the configuration with `Infer.infer_imgs`."""
-        return replace(self, Infer=replace(self.Infer, infer_imgs=tuple(images)))
-
 
 def parse_section(section: type[SectionT], values: Mapping[str, Any], components: Components) -> SectionT:
     """Convert a checked mapping to a section that is not a component."""

@@ -56,7 +56,8 @@ def _find_missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
         if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
             hint = hint or suggest_path(Path(name), suffix=".pdparams")
-            yield Problem(path, f"expected weights, got {name!r}, which does not exist{hint}")
+            expected = "a checkpoint" if path == "Global.checkpoints" else "weights"
+            yield Problem(path, f"expected {expected}, got {name!r}, which does not exist{hint}")
 
 
 def _weight_paths(config: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:

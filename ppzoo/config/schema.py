@@ -61,7 +61,9 @@ class GlobalConfig(Section):
         eval_interval: epochs between evaluations.
         start_eval_epoch: first epoch after which the network is evaluated.
         print_batch_step: training steps between log lines.
-        use_visualdl: write VisualDL scalars.
+        use_visualdl: log to VisualDL; `loggers` overrides it.
+        loggers: names of the loggers, such as [visualdl, tensorboard].
+        log_histograms: epochs between histograms of weights and gradients; none by default.
         image_shape: [channels, height, width] of the exported network's input.
         save_inference_dir: folder of the export.
         to_static: train with a static program.
@@ -90,6 +92,8 @@ class GlobalConfig(Section):
     eval_mode: Literal["classification", "retrieval"] = "classification"
     print_batch_step: Count = 10
     use_visualdl: bool = False
+    loggers: tuple[Text, ...] | None = None
+    log_histograms: Count | None = None
     image_shape: ImageShape = (3, 224, 224)
     image_channel: Count | None = None
     save_inference_dir: PathText = "./inference"

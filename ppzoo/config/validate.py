@@ -12,7 +12,7 @@ from ppzoo.config.schema import PostProcessConfig, Sections
 from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, show
 from ppzoo.config.unsupported import find_unsupported
-from ppzoo.errors import nearest_name, suggestion
+from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import IS_PATH, expand_user
 
 Task = Literal["train", "eval", "infer", "export"]
@@ -29,6 +29,10 @@ NEEDED: dict[Task, dict[str, str]] = {
     "infer": {"Infer.transforms": "a list of transforms"},
     "export": {"Infer.transforms": "a list of transforms"},
 }
+VERBS: dict[str | None, str] = {
+    "eval": "evaluate",
+    "infer": "predict",
+}  # in messages, where they differ from the command
 
 
 def check(config: Mapping[str, Any], components: Components, task: Task | None = "train") -> list[str]:
@@ -182,8 +186,8 @@ class _Checker:
     def find_component(self, path: str, name: Any, mark: Named | Listed) -> Component | None:
         table = self.components.get(mark.kind, {})
         if not isinstance(name, str) or name not in table:
-            hint = suggestion(name, table) if table else "; there is none"
-            self.add(path, f"expected the name of {_describe_kind(mark)}, got {show(name)}{hint}")
+            hint = suggestion(name, table, KINDS[mark.kind]) if table else "; there is none"
+            self.add(path, f"expected the name of {with_article(KINDS[mark.kind])}, got {show(name)}{hint}")
             return None
         return table[name]
 
@@ -191,13 +195,8 @@ class _Checker:
         self.found.append(Problem(path, text))
 
 
-def _describe_kind(mark: Named | Listed) -> str:
-    noun = KINDS[mark.kind]
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
-
-
 def _describe_mapping(mark: Named) -> str:
-    return f"a mapping with the name of {_describe_kind(mark)} and its options"
+    return f"a mapping with the name of {with_article(KINDS[mark.kind])} and its options"
 
 
 def _is_path(hint: Any) -> bool:
@@ -231,4 +230,5 @@ def _find_missing(config: Mapping[str, Any], task: Task | None) -> Iterator[Prob
         value = at(config, path)
         if value is None or value == []:
             got = "nothing" if value is None else "an empty list"
-            yield Problem(path, f"expected {expected}, got {got}; required to {task}")
+            verb = VERBS.get(task, str(task))
+            yield Problem(path, f"expected {expected}, got {got}; required to {verb}")

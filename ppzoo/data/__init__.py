@@ -23,6 +23,7 @@ from ppzoo.data.datasets import (
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import read_labels
+from ppzoo.data.overlap import find_shared_images
 from ppzoo.data.readability import find_unreadable
 from ppzoo.data.samplers import (
     SAMPLERS,
@@ -66,6 +67,7 @@ __all__ = [
     "Transform",
     "WeightedRandomSampler",
     "describe_skipped",
+    "find_shared_images",
     "find_unreadable",
     "format_names",
     "imbalance_warning",

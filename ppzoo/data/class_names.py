@@ -52,13 +52,13 @@ class RelabeledDataset:
         return self.dataset.describe(index)
 
 
-def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename or remove it") -> Dataset:
+def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename or remove {it}") -> Dataset:
     """Return `dataset` with the labels that its classes have in `classes`, those of the network.
 
     Not every class of the network needs to occur in the dataset.
 
     Args:
-        fix: what an error message recommends for a class that the network does not have.
+        fix: what an error message recommends for classes that the network does not have; "{it}" refers to them.
 
     Raises:
         DataError: a class of an image is not among `classes`, or its name occurs there twice.
@@ -73,11 +73,12 @@ def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename o
     if unknown:
         raise DataError(
             f"unknown class{'es' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown[:MAX_SHOWN_NAMES]))}"
-            f"{_nearest(unknown, classes)}; the network was trained on {format_names(classes)}: {fix}"
+            f"{_nearest(unknown, classes)}; the classes of the network are {format_names(classes)}:"
+            f" {fix.format(it='them' if len(unknown) > 1 else 'it')}"
         )
     for label in used:
         if trained.count(own[label]) > 1:
-            raise DataError(f"the network was trained on two classes named {own[label]!r}: give them different names")
+            raise DataError(f"the network has two classes named {own[label]!r}: give them different names")
     new_labels = np.array([indices.get(name, -1) for name in own])
     return RelabeledDataset(dataset, new_labels[dataset.labels], list(classes))
 

@@ -12,7 +12,7 @@ import numpy as np
 from ppzoo.data.datasets import ImageFolder, ImageNetDataset, describe_skipped
 from ppzoo.data.duplicates import find_duplicate_files
 from ppzoo.data.label_files import LABEL_LIST
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, count_text
 from ppzoo.files import is_utf8, write_atomically
 
 TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
@@ -48,10 +48,8 @@ class Split:
         if self.skipped:
             lines.append(describe_skipped(self.skipped))
         if self.duplicates:
-            files = sum(map(len, self.duplicates))
-            lines.append(
-                f"{files} files are copies of {len(self.duplicates)} images; copies were kept in the same list"
-            )
+            files, images = sum(map(len, self.duplicates)), count_text(len(self.duplicates), "image")
+            lines.append(f"{files} files are copies of {images}; copies are in the same list")
         lines += [f"the same image in different classes: {', '.join(group)}" for group in self.conflicts[:10]]
         if len(self.conflicts) > 10:
             lines.append(f"... and {len(self.conflicts) - 10} more images in different classes")

@@ -3,7 +3,7 @@
 from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
-from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile
+from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network
 from ppzoo.deploy.export import Probabilities, export, predict_probabilities
 from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
 from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
@@ -25,6 +25,7 @@ __all__ = [
     "fastest_engine",
     "open_engine",
     "open_export",
+    "original_network",
     "parse_postprocess",
     "predict_probabilities",
     "shape_error",

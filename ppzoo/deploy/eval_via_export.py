@@ -37,6 +37,11 @@ def accelerate_eval(network: paddle.nn.Layer) -> Any:
     return _AcceleratedNetwork(network)
 
 
+def original_network(network: paddle.nn.Layer) -> paddle.nn.Layer:
+    """Return the network that `accelerate_eval` wrapped in `network`, or else `network`."""
+    return network.network if isinstance(network, _AcceleratedNetwork) else network
+
+
 def export_if_worthwhile(network: paddle.nn.Layer, image_count: int, images: paddle.Tensor) -> None:
     """Export the networks wrapped by `accelerate_eval` in `network` if `image_count` images justify the time.
 

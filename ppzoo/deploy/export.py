@@ -103,7 +103,7 @@ def export(
             move_into_place(staged, folder)
             progress.advance()
     except OSError as error:
-        raise OutputError(folder, error) from error
+        raise OutputError(folder, error, key="Global.save_inference_dir") from error
     return difference
 
 

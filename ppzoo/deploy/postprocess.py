@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.finite import require_finite
 from ppzoo.registry import Registry
 
-POSTPROCESSES: Registry[type] = Registry("postprocess")
+POSTPROCESSES: Registry[type] = Registry("postprocessing step")
 
 
 @POSTPROCESSES.register
@@ -142,10 +143,12 @@ class DistillationPostProcess:
         if key is not None:
             raise ConfigError(f"key: expected null, since the networks output class scores, got {key!r}")
         func, options = self.for_single_network(func=func, topk=topk, threshold=threshold)
-        try:
-            self.postprocess = POSTPROCESSES[func](**options, labels=labels)
-        except TypeError as error:
-            raise ConfigError(f"func {func}: {error}") from error
+        with errors_with_key("func"):
+            entry = POSTPROCESSES[func]
+        unknown = options.keys() - inspect.signature(entry).parameters.keys()
+        if unknown:
+            raise ConfigError(f"{min(unknown)}: expected null, since {func} has no such option, got a value")
+        self.postprocess = entry(**options, labels=labels)
 
     @staticmethod
     def for_single_network(*, func: str = "Topk", **options: Any) -> tuple[str, dict[str, Any]]:

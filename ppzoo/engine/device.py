@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from functools import cache
 
 import paddle
 
-from ppzoo.errors import ConfigError, DeviceError
+from ppzoo.errors import ConfigError, DeviceError, count_text
 
 logger = logging.getLogger("ppzoo")
+
+LAUNCHED = "PADDLE_TRAINER_ID"  # set by PaddlePaddle's launcher, which assigns a GPU to each process
+
+
+def require_device(name: str, option: str) -> None:
+    """Check a device that was requested on the command line, for which the CPU is no replacement.
+
+    Args:
+        option: the option that names it, for messages.
+
+    Raises:
+        ConfigError: there is no such name of a device.
+        DeviceError: there is no GPU, or this build of PaddlePaddle cannot use it.
+    """
+    if not re.fullmatch(r"auto|cpu|gpu(:[0-9]+)?", name):
+        raise ConfigError(f"{option}: expected 'cpu', 'gpu', 'gpu:N' or 'auto', got {name!r}")
+    if not name.startswith("gpu"):
+        return
+    if not paddle.is_compiled_with_cuda():
+        raise DeviceError(
+            f"{option}: expected cpu, since this PaddlePaddle build has no CUDA support, got {name}; to use a GPU,"
+            " install PaddlePaddle's GPU build"
+        )
+    _require_gpu("gpu" if LAUNCHED in os.environ else name, option)
 
 
 def select_device(name: str) -> str:
@@ -25,14 +50,14 @@ def select_device(name: str) -> str:
     """
     if name == "auto":
         name = _auto_device()
-    if name.startswith("gpu") and "PADDLE_TRAINER_ID" in os.environ:
-        name = "gpu"  # the launcher assigned one to each process
+    if name.startswith("gpu") and LAUNCHED in os.environ:
+        name = "gpu"
     if name.startswith("gpu"):
         if not paddle.is_compiled_with_cuda():
             _log_cpu(name)
             name = "cpu"
         else:
-            _require_gpu(name)
+            _require_gpu(name, "Global.device")
     paddle.set_device(name)
     return name
 
@@ -66,7 +91,7 @@ def enable_determinism() -> None:
     paddle.set_flags({"FLAGS_cudnn_deterministic": True, "FLAGS_embedding_deterministic": 1})
 
 
-def _require_gpu(name: str) -> None:
+def _require_gpu(name: str, key: str) -> None:
     """Refuse a GPU that PaddlePaddle does not see.
 
     Raises:
@@ -76,6 +101,6 @@ def _require_gpu(name: str) -> None:
     count = paddle.device.cuda.device_count()
     if number >= count:
         raise DeviceError(
-            f"Global.device: expected GPU {number}, but PaddlePaddle sees {count} GPUs; check nvidia-smi and"
-            " CUDA_VISIBLE_DEVICES, or set Global.device=cpu"
+            f"{key}: expected a GPU with number {number}, but PaddlePaddle sees {count_text(count, 'GPU')}; check"
+            " nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
         )

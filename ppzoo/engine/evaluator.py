@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import paddle
 
 from ppzoo.engine.distributed import SINGLE_PROCESS, ProcessGroup
-from ppzoo.engine.protocols import Batch, Loss, Metric
+from ppzoo.engine.protocols import Batch, EvaluationObserver, Loss, Metric
 from ppzoo.engine.running_metrics import loss_weights
 from ppzoo.errors import DataError
 from ppzoo.finite import require_finite, require_finite_metrics
@@ -30,6 +30,7 @@ def evaluate(
     metric: Metric,
     processes: ProcessGroup = SINGLE_PROCESS,
     describe: Callable[[int], str] = "image {}".format,
+    observers: Sequence[EvaluationObserver] = (),
 ) -> dict[str, float]:
     """Return the metrics of `model` over all samples and "loss", the mean loss; they do not depend on the batch size.
 
@@ -40,6 +41,7 @@ def evaluate(
         loss: returns a mapping with "loss", the mean over a batch, as for `Trainer`.
         processes: the processes that share the batches; all return the results of all samples.
         describe: returns the name of the image with an index, for errors.
+        observers: receive each batch and the model's output for it; all processes have the same ones.
 
     Raises:
         DataError: there are no samples, or all their labels are ignored.
@@ -48,6 +50,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     metric.reset()
+    for observer in observers:
+        observer.reset()
     parts: list[BatchLosses] = []
     with paddle.no_grad():
         for batch in batches:
@@ -57,6 +61,8 @@ def evaluate(
             output = model(batch.images)
             require_finite(output, partial(_describe_image, batch, describe))
             metric.update(output, batch.labels)
+            for observer in observers:
+                observer.update(output, batch)
             means, weights = loss(output, batch.labels), loss_weights(loss, batch.labels)
             weighted = {name: (float(means[name]), float(weights[name])) for name in weights}
             parts.append(BatchLosses(len(batch.labels), weighted))
@@ -64,6 +70,8 @@ def evaluate(
         model.train()
     if processes.size > 1:
         parts = _merge(processes.all_gather((parts, metric.state())), metric)
+        for observer in observers:
+            observer.merge(processes.all_gather(observer.state()))
     if not sum(part.images for part in parts):
         raise DataError("expected images to evaluate on, got none that can be read")
     results = {"loss": _mean_loss(parts), **metric.compute()}

@@ -5,7 +5,7 @@ A step over k batches of B images has the gradient of one batch of k x B images:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from itertools import islice
 
@@ -51,7 +51,7 @@ class StepLoader:
     def __len__(self) -> int:
         return self.count
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[list[Batch]]:
+    def epoch(self, epoch: int, start_step: int = 0) -> Generator[list[Batch], None, None]:
         """Yield the epoch's steps from `start_step` on, without empty batches."""
         start = start_step * self.update_freq
         end = min(self.count * self.update_freq, self.batches_per_epoch)

@@ -48,6 +48,18 @@ class Metric(Protocol):
     def merge(self, state: Mapping[str, Any]) -> None: ...
 
 
+class EvaluationObserver(Protocol):
+    """Accumulates what an evaluation computes, batch by batch; `merge` replaces it by the states of all processes."""
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any, batch: Batch) -> None: ...
+
+    def state(self) -> Any: ...
+
+    def merge(self, states: list[Any]) -> None: ...
+
+
 class Resumable(Protocol):
     """An object whose state, made of plain values, is saved in checkpoints."""
 

@@ -14,7 +14,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from ppzoo.errors import PpzooError
+from ppzoo.errors import OutputError, PpzooError, exit_status_of
 from ppzoo.files import temporary_files
 from ppzoo.locks import Lock, hold
 
@@ -33,7 +33,8 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
     An earlier run that is not resumed is moved to a sibling folder, or into a subfolder where renaming fails.
 
     Raises:
-        PpzooError: the folder cannot be created or written, or another run is writing into it.
+        PpzooError: another run is writing into the folder, or its path is not one of a folder.
+        OutputError: the system cannot create or write it.
     """
     for path in (folder, *folder.parents):
         if os.path.islink(path) and not os.path.exists(path):
@@ -48,6 +49,8 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
         for leftover in temporary_files(folder):
             leftover.unlink(missing_ok=True)
     except OSError as error:
+        if exit_status_of(error) != PpzooError.exit_status:  # a failure of the system, such as a full disk
+            raise OutputError(folder, error) from error
         raise PpzooError(
             f"Global.output_dir: expected a folder that can be written, got {folder} ({error.strerror})"
         ) from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,20 @@ class Trainer:
             self._call("close")
         return summary
 
+    def run_steps(self, count: int) -> Generator[tuple[dict[str, float], int], None, None]:
+        """Make training steps without evaluations and callbacks, and yield each one's losses and number of images.
+
+        The data are repeated if an epoch has fewer steps than `count`.
+        """
+        progress = self.state.progress
+        self.state.model.train()
+        while count > 0:
+            with closing(self.steps.epoch(progress.epoch, progress.step)) as steps:
+                for batches in islice(steps, count):
+                    count -= 1
+                    yield self._train_step(batches)
+            progress.epoch, progress.step = progress.epoch + 1, 0
+
     def _train_step(self, batches: list[Batch]) -> tuple[dict[str, float], int]:
         """Make one training step; the gradients of several batches are accumulated.
 
@@ -149,6 +165,8 @@ class Trainer:
             self.processes.average_gradients(parameters)
             state.amp.unscale(parameters)
             is_finite = gradients_are_finite(parameters)
+            if state.progress.step + 1 == len(self.steps):
+                self._call("on_gradients", state.progress.epoch)
             if is_finite:
                 with paddle.utils.unique_name.guard():  # gives the accumulators the same names in every run
                     state.optimizer.step()
@@ -288,6 +306,8 @@ class Trainer:
         start_step, steps = self.state.progress.step, len(self.steps)
         for step, batches in enumerate(self.steps.epoch(epoch, start_step), start_step):
             learning_rate = self.state.optimizer.get_lr()
+            if step == start_step and batches:
+                self._call("on_first_batch", epoch, batches[0])
             metrics, count = self._train_step(batches)
             images += count
             now = time.perf_counter()

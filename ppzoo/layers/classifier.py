@@ -78,7 +78,7 @@ class Classifier(nn.Layer):
         for pattern in patterns:
             matching = fnmatch.filter(parameters, pattern)
             if not matching:
-                raise ConfigError(f"freeze: no parameter matches {pattern!r}{suggestion(pattern, parameters)}")
+                raise ConfigError(f"no parameter matches {pattern!r}{suggestion(pattern, parameters)}")
             selected.update(matching)
         frozen = [name for name in parameters if name in selected]
         for name in frozen:

@@ -282,7 +282,8 @@ def fusable(
         return None
     if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and residual.dtype == x.dtype):
         return None
-    return operators.ConvNormStage(conv.weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
+    weight = conv._parameters["weight"]  # attribute lookup on a Layer is slow
+    return operators.ConvNormStage(weight, norm.tensors, geometry, norm._momentum, norm._epsilon, name)
 
 
 def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -310,9 +311,12 @@ def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
 def is_plain(layer: nn.Layer, kind: type[nn.Layer]) -> bool:
     """Whether calling `layer` runs exactly `kind.forward`: no hooks, no override."""
     attributes = layer.__dict__  # attribute lookup on a Layer is slow
-    hooks = attributes["_forward_pre_hooks"] or attributes["_forward_post_hooks"]
-    overridden = type(layer).forward is not kind.forward or "forward" in attributes
-    return isinstance(layer, kind) and not overridden and not hooks
+    return (
+        type(layer).forward is kind.forward
+        and "forward" not in attributes
+        and not attributes["_forward_pre_hooks"]
+        and not attributes["_forward_post_hooks"]
+    )
 
 
 def _activation_name(act: nn.Layer) -> str | None:

@@ -28,7 +28,7 @@ class CombinedLoss:
         self.losses: dict[str, tuple[Loss, float]] = {}
         for loss, weight in losses:
             if not 0 < weight < math.inf:
-                raise ConfigError(f"{loss.name}: expected a weight above 0, got {weight}")
+                raise ConfigError(f"{loss.name}.weight: expected a number above 0, got {weight}")
             same_name = sum(other.name == loss.name for other, _ in self.losses.values())
             self.losses[f"{loss.name}_{same_name + 1}" if same_name else loss.name] = (loss, weight)
 

@@ -37,7 +37,13 @@ class _Distillation(CELoss):
         """Return the logits of one of the networks."""
         if network not in output:
             raise ConfigError(f"{type(self).__name__}: unknown network {network!r}{suggestion(network, output)}")
-        return logits_of(output[network] if self.key is None else output[network][self.key])
+        if self.key is None:
+            return logits_of(output[network])
+        if not isinstance(output[network], dict):
+            raise ConfigError(
+                f"{type(self).__name__}.key: expected null, since {network} has one output, got {self.key!r}"
+            )
+        return logits_of(output[network][self.key])
 
 
 @LOSSES.register

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from ppzoo.analysis import bin_confidences, calibration_error
 from ppzoo.errors import ConfigError
 from ppzoo.metrics.base import METRICS, Metric, class_indices, scores_of
-
-EXACT = 2.0**-30  # float64 sums 8 million probabilities in multiples of it without rounding
 
 
 @METRICS.register
@@ -38,14 +36,9 @@ class ExpectedCalibrationError(Metric):
     def update(self, output: Any, label: paddle.Tensor) -> None:
         scores = scores_of(output)
         probabilities = F.softmax(scores.astype("float64"), axis=1).numpy()
-        # Sums of multiples of EXACT are exact, so they do not depend on the order of batches and processes.
-        confidence = (probabilities.max(axis=1) / EXACT).round() * EXACT
         truth = class_indices(label, scores.shape[1]).numpy().ravel()
         right = probabilities.argmax(axis=1) == truth
-        index = np.clip(np.ceil((confidence * self.bins).round(5)).astype("int64") - 1, 0, self.bins - 1)
-        sums = {"samples": np.ones(len(truth)), "confidence": confidence, "right": right}
-        self.merge({key: np.bincount(index, weights=value, minlength=self.bins) for key, value in sums.items()})
+        self.merge(bin_confidences(probabilities.max(axis=1), right, self.bins))
 
     def compute(self) -> dict[str, float]:
-        sums = self.accumulated()
-        return {self.main: float(np.abs(sums["right"] - sums["confidence"]).sum() / sums["samples"].sum())}
+        return {self.main: calibration_error(self.accumulated())}

@@ -64,7 +64,9 @@ class TopkAcc(Metric):
     def _possible(self, class_num: int) -> list[int]:
         possible = [k for k in self.topk if k <= class_num]
         if not possible:
-            raise ConfigError(f"topk: expected at most {class_num}, the number of classes, got {self.topk}")
+            raise ConfigError(
+                f"{type(self).__name__}.topk: expected at most {class_num}, the number of classes, got {self.topk}"
+            )
         for k in self.topk:
             if k > class_num and k not in self._warned:
                 self._warned.add(k)
@@ -109,4 +111,9 @@ class DistillationTopkAcc(TopkAcc):
                     f"DistillationTopkAcc: unknown network {self.model_key!r}{suggestion(self.model_key, output)}"
                 )
             output = output[self.model_key]
-        return scores_of(output if self.feature_key is None else output[self.feature_key])
+        if self.feature_key is None:
+            return scores_of(output)
+        if not isinstance(output, dict):
+            reason = f"since {self.model_key} has one output"
+            raise ConfigError(f"{type(self).__name__}.feature_key: expected null, {reason}, got {self.feature_key!r}")
+        return scores_of(output[self.feature_key])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 import paddle
 from paddle import nn
@@ -18,9 +19,17 @@ from ppzoo.models.model_stats import FILE, ModelStats
 
 def count(variant: Variant) -> ModelStats:
     """Count parameters and multiply-adds of an architecture in one forward pass."""
-    network = variant.build()
+    return count_network(variant.build(), variant.image_shape)
+
+
+def count_network(network: nn.Layer, image_shape: Sequence[int]) -> ModelStats:
+    """Count parameters and multiply-adds of a network for an image of channels x height x width.
+
+    The network is put into evaluation mode.
+    """
     network.eval()
     flops = norm_elements = 0
+    hooks = []
 
     def add(layer: nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
         nonlocal flops, norm_elements
@@ -33,9 +42,11 @@ def count(variant: Variant) -> ModelStats:
 
     for layer in network.sublayers():
         if isinstance(layer, nn.Conv2D | nn.Linear | nn.BatchNorm):
-            layer.register_forward_post_hook(add)
+            hooks.append(layer.register_forward_post_hook(add))
     with paddle.no_grad():
-        network(paddle.zeros([1, *variant.image_shape]))
+        network(paddle.zeros([1, *image_shape]))
+    for hook in hooks:
+        hook.remove()
     trained = (math.prod(parameter.shape) for parameter in network.parameters() if not parameter.stop_gradient)
     return ModelStats(sum(trained), flops, norm_elements)
 

@@ -181,6 +181,22 @@ def shortcut_layers(
     return pool, conv_bn(config.in_channels, config.out_channels, 1, stride=stride, act=None, name=name)
 
 
+def stem_layers(version: str, in_channels: int, conv_bn: Callable[..., nn.Layer]) -> list[nn.Layer]:
+    """Build the convolutions before the max pooling: one 7x7 (vb), three 3x3 (vd), or one 3x3 with stride 1 (cifar)."""
+    if version == "vd":
+        return [conv_bn(in_channels, 32, 3, stride=2), conv_bn(32, 32, 3), conv_bn(32, 64, 3)]
+    if version == "vb":
+        return [conv_bn(in_channels, 64, 7, stride=2)]
+    return [conv_bn(in_channels, 64, 3)]
+
+
+def stage_outputs(depth: int, *, first_stride: int) -> dict[int, str]:
+    """Return the last block of each stage by the stride of its feature map, from stride 4 on."""
+    ends = enumerate(accumulate(STAGE_DEPTHS[depth]))
+    outputs = {first_stride << stage: f"blocks.{end - 1}" for stage, end in ends}
+    return {stride: name for stride, name in outputs.items() if stride >= 4}
+
+
 class ResNet(Classifier):
     """ResNet in versions vb and vd, and for small images.
 
@@ -227,43 +243,22 @@ class ResNet(Classifier):
                 "omit the option, or use depth 18 or 34"
             )
         conv_bn = partial(ConvBNLayer, data_format=data_format)
-        if version == "vd":
-            stem = [
-                conv_bn(input_image_channel, 32, 3, stride=2),
-                conv_bn(32, 32, 3),
-                conv_bn(32, 64, 3),
-            ]
-        elif version == "vb":
-            stem = [conv_bn(input_image_channel, 64, 7, stride=2)]
-        else:
-            stem = [conv_bn(input_image_channel, 64, 3)]
-        self.stem = nn.Sequential(*stem)
         is_small = version == "cifar"
+        self.stem = nn.Sequential(*stem_layers(version, input_image_channel, conv_bn))
         self.max_pool = nn.Identity() if is_small else MaxPool2D(3, stride=2, padding=1, data_format=data_format)
 
-        block = BottleneckBlock if bottleneck else BasicBlock
         self.out_channels = 2048 if bottleneck else 512
-        self.blocks = nn.Sequential(
-            *[
-                block(
-                    config,
-                    conv_bn=branched_conv_bn if branches else conv_bn,
-                    pooled_shortcut=version == "vd",
-                    data_format=data_format,
-                )
-                for config in block_configs(
-                    depth,
-                    in_channels=64,
-                    width=64,
-                    out_channels=self.out_channels // 8,
-                    project_first=use_first_short_conv,
-                )
-            ]
+        configs = block_configs(
+            depth, in_channels=64, width=64, out_channels=self.out_channels // 8, project_first=use_first_short_conv
         )
-        for stage, end in enumerate(accumulate(STAGE_DEPTHS[depth])):
-            stride = (1 if is_small else 4) << stage
-            if stride >= 4:
-                self.feature_layers[stride] = f"blocks.{end - 1}"
+        build_block = partial(
+            BottleneckBlock if bottleneck else BasicBlock,
+            conv_bn=branched_conv_bn if branches else conv_bn,
+            pooled_shortcut=version == "vd",
+            data_format=data_format,
+        )
+        self.blocks = nn.Sequential(*[build_block(config) for config in configs])
+        self.feature_layers.update(stage_outputs(depth, first_stride=1 if is_small else 4))
 
         self.avg_pool = AdaptiveAvgPool2D(1, data_format=data_format)
         self.fc = uniform_linear(self.out_channels, class_num)

@@ -29,6 +29,6 @@ run_custom_op = core.eager._run_custom_op
 transpose = _C_ops.transpose
 # Whether operators run at once (not in a static program) and, with `in_sot`, are not being traced by `to_static`.
 in_dygraph_mode = framework.in_dygraph_mode
-# The tracer's `_amp_level` is `NO_AMP` outside `paddle.amp.auto_cast`.
+# The tracer's `_amp_level.value` is `NO_AMP` outside `paddle.amp.auto_cast`.
 dygraph_tracer = framework._dygraph_tracer
-NO_AMP = core.AmpLevel.O0
+NO_AMP = core.AmpLevel.O0.value

@@ -32,15 +32,16 @@ class Cyclic(Schedule):
     exp_gamma: float = 1.0
 
     def prepare(self) -> None:
-        require(self.base_learning_rate > 0, "base_learning_rate above 0", self.base_learning_rate)
+        require(self.base_learning_rate > 0, "base_learning_rate", "a number above 0", self.base_learning_rate)
         above = self.max_learning_rate >= self.base_learning_rate
-        require(above, f"max_learning_rate of {self.base_learning_rate} or more", self.max_learning_rate)
-        require(self.step_size_up > 0, "step_size_up above 0", self.step_size_up)
+        least = f"at least base_learning_rate ({self.base_learning_rate})"
+        require(above, "max_learning_rate", least, self.max_learning_rate)
+        require(self.step_size_up > 0, "step_size_up", "a number above 0", self.step_size_up)
         down = self.step_size_up if self.step_size_down is None else self.step_size_down
-        require(down > 0, "step_size_down above 0", self.step_size_down)
+        require(down > 0, "step_size_down", "a number above 0", self.step_size_down)
         modes = ("triangular", "triangular2", "exp_range")
-        require(self.mode in modes, f"mode to be one of {', '.join(modes)}", self.mode)
-        require(0 < self.exp_gamma <= 1, "exp_gamma above 0, at most 1", self.exp_gamma)
+        require(self.mode in modes, "mode", f"one of {', '.join(map(repr, modes))}", self.mode)
+        require(0 < self.exp_gamma <= 1, "exp_gamma", "a number above 0 and at most 1", self.exp_gamma)
         self.length = self.step_size_up + down
 
     @property
@@ -82,12 +83,12 @@ class OneCycleLR(Schedule):
     three_phase: bool = False
 
     def prepare(self) -> None:
-        require(self.max_learning_rate > 0, "max_learning_rate above 0", self.max_learning_rate)
-        require(self.divide_factor > 0, "divide_factor above 0", self.divide_factor)
-        require(self.end_learning_rate >= 0, "end_learning_rate of 0 or more", self.end_learning_rate)
+        require(self.max_learning_rate > 0, "max_learning_rate", "a number above 0", self.max_learning_rate)
+        require(self.divide_factor > 0, "divide_factor", "a number above 0", self.divide_factor)
+        require(self.end_learning_rate >= 0, "end_learning_rate", "a number of at least 0", self.end_learning_rate)
         top = 0.5 if self.three_phase else 1
-        require(0 < self.phase_pct < top, f"phase_pct between 0 and {top}", self.phase_pct)
-        require(self.anneal_strategy in ("cos", "linear"), "anneal_strategy cos or linear", self.anneal_strategy)
+        require(0 < self.phase_pct < top, "phase_pct", f"a number above 0 and below {top}", self.phase_pct)
+        require(self.anneal_strategy in ("cos", "linear"), "anneal_strategy", "'cos' or 'linear'", self.anneal_strategy)
         rise, last = self.phase_pct * self.total - 1, self.total - 1
         start = self.max_learning_rate / self.divide_factor
         self.corners = [(0.0, start), (rise, self.max_learning_rate)]
@@ -124,8 +125,9 @@ class CosineFixmatch(RatedSchedule):
 
     def prepare(self) -> None:
         in_run = 0 <= self.num_warmup_steps < self.total
-        require(in_run, f"num_warmup_steps of 0 or more and below the run's {self.total}", self.num_warmup_steps)
-        require(self.num_cycles > 0, "num_cycles above 0", self.num_cycles)
+        steps = f"a number of at least 0 and below {self.total}, the steps of the run"
+        require(in_run, "num_warmup_steps", steps, self.num_warmup_steps)
+        require(self.num_cycles > 0, "num_cycles", "a number above 0", self.num_cycles)
 
     def decayed(self, unit: int) -> float:
         if unit < self.num_warmup_steps:

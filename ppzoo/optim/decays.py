@@ -43,8 +43,8 @@ class Linear(RatedSchedule):
     cycle: bool = False
 
     def prepare(self) -> None:
-        require(self.end_lr >= 0, "end_lr of 0 or more", self.end_lr)
-        require(self.power > 0, "power above 0", self.power)
+        require(self.end_lr >= 0, "end_lr", "a number of at least 0", self.end_lr)
+        require(self.power > 0, "power", "a number above 0", self.power)
 
     def decayed(self, unit: int) -> float:
         length = self.span
@@ -67,7 +67,7 @@ class Cosine(RatedSchedule):
     eta_min: float = 0.0
 
     def prepare(self) -> None:
-        require(self.eta_min >= 0, "eta_min of 0 or more", self.eta_min)
+        require(self.eta_min >= 0, "eta_min", "a number of at least 0", self.eta_min)
 
     def decayed(self, unit: int) -> float:
         return self.eta_min + (self.learning_rate - self.eta_min) * self._height(unit) / 2
@@ -92,8 +92,8 @@ class Step(RatedSchedule):
 
     def prepare(self) -> None:
         self.interval = int(self.step_size * self.units_per_epoch)
-        require(self.interval > 0, f"step_size of {1 / self.units_per_epoch:g} epochs or more", self.step_size)
-        require(0 < self.gamma < 1, "gamma between 0 and 1", self.gamma)
+        require(self.interval > 0, "step_size", f"at least {1 / self.units_per_epoch:g} epochs", self.step_size)
+        require(0 < self.gamma < 1, "gamma", "a number above 0 and below 1", self.gamma)
 
     def decayed(self, unit: int) -> float:
         return self.learning_rate * self.gamma ** (unit // self.interval)
@@ -109,7 +109,7 @@ class MultiStepDecay(RatedSchedule):
 
     def prepare(self) -> None:
         require_rising("milestones", self.milestones)
-        require(0 < self.gamma < 1, "gamma between 0 and 1", self.gamma)
+        require(0 < self.gamma < 1, "gamma", "a number above 0 and below 1", self.gamma)
 
     def decayed(self, unit: int) -> float:
         passed = sum(epoch * self.units_per_epoch <= unit for epoch in self.milestones)
@@ -132,8 +132,8 @@ class Piecewise(Schedule):
     def prepare(self) -> None:
         require_rising("decay_epochs", self.decay_epochs)
         count = len(self.decay_epochs) + 1
-        require(len(self.values) == count, f"{count} values, one more than decay_epochs", self.values)
-        require(min(self.values) >= 0, "values of 0 or more", self.values)
+        require(len(self.values) == count, "values", f"{count} rates, one more than decay_epochs", self.values)
+        require(min(self.values) >= 0, "values", "numbers of at least 0", self.values)
         if self.learning_rate not in (None, self.values[0]):
             log.warning(
                 "Piecewise: ignoring learning_rate %s, using values %s",
@@ -152,4 +152,4 @@ class Piecewise(Schedule):
 def require_rising(name: str, epochs: list[int]) -> None:
     """Raise ConfigError unless the epochs are above 0 and in ascending order."""
     rising = all(earlier < later for earlier, later in pairwise([0, *epochs]))
-    require(rising, f"{name} above 0 in ascending order", epochs)
+    require(rising, name, "epochs above 0 in ascending order", epochs)

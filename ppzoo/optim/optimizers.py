@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 from paddle.optimizer.lr import LRScheduler
 
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.native import momentum
 from ppzoo.optim.checks import require
 from ppzoo.optim.parameters import layer_factors, pattern_factors, select_exempted, set_learning_rate_factors
@@ -50,17 +50,16 @@ class Recipe:
     multi_precision: bool = False
 
     def __post_init__(self) -> None:
-        both = self.clip_norm is not None and self.grad_clip is not None
-        require(
-            not both, "clip_norm or grad_clip, not both", {"clip_norm": self.clip_norm, "grad_clip": self.grad_clip}
-        )
+        only_one = self.clip_norm is None or self.grad_clip is None
+        require(only_one, "grad_clip", f"null, since clip_norm ({self.clip_norm}) is set", self.grad_clip)
         self._clip: Any = None
         if self.clip_norm is not None:
             self._clip = from_mapping(CLIPS, {"name": "ClipGradByGlobalNorm", "clip_norm": self.clip_norm})
         elif self.grad_clip is not None:
-            self._clip = from_mapping(CLIPS, self.grad_clip)
+            with errors_with_key("grad_clip"):
+                self._clip = from_mapping(CLIPS, self.grad_clip)
         for pattern, factor in (self.learning_rate_factors or {}).items():
-            require(factor >= 0, f"a factor of 0 or more for {pattern!r}", factor)
+            require(factor >= 0, "learning_rate_factors", f"a factor of at least 0 for {pattern!r}", factor)
 
     def build(self, model: nn.Layer, learning_rate: LRScheduler | float) -> paddle.optimizer.Optimizer:
         """Build the optimizer for the parameters of `model`, including frozen ones (skipped while they are frozen).
@@ -73,7 +72,8 @@ class Recipe:
         """
         counts = Counter(parameter.name for parameter in model.parameters() if not parameter.stop_gradient)
         name, count = counts.most_common(1)[0]
-        require(count == 1, "unique parameter names, which are the keys of the optimizer's state", f"{count} x {name}")
+        if count > 1:  # they are the keys of the optimizer's state
+            raise ConfigError(f"expected different names for all parameters, got {name!r} for {count} of them")
         set_learning_rate_factors(model, self.factors(model))
         exempted = select_exempted(model, (self.no_weight_decay_name or "").split(), self.one_dim_param_no_weight_decay)
         return self.make(exempted, learning_rate=learning_rate, parameters=model.parameters(), grad_clip=self._clip)
@@ -103,16 +103,14 @@ class PenalizedRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        both = self.regularizer is not None and self.weight_decay is not None
-        if both:
-            raise ConfigError(
-                f"expected regularizer or weight_decay, got both ({self.regularizer} and {self.weight_decay})"
-            )
+        only_one = self.regularizer is None or self.weight_decay is None
+        require(only_one, "weight_decay", f"null, since regularizer ({self.regularizer}) is set", self.weight_decay)
         self._penalty: Any = None
         if self.regularizer is not None:
-            self._penalty = from_mapping(REGULARIZERS, self.regularizer)
+            with errors_with_key("regularizer"):
+                self._penalty = from_mapping(REGULARIZERS, self.regularizer)
         elif self.weight_decay is not None:
-            require(self.weight_decay >= 0, "weight_decay of 0 or more", self.weight_decay)
+            require(self.weight_decay >= 0, "weight_decay", "a number of at least 0", self.weight_decay)
             self._penalty = L2(coeff=self.weight_decay)
 
     def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
@@ -145,7 +143,7 @@ class Momentum(PenalizedRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum in [0, 1)", self.momentum)
+        require(0 <= self.momentum < 1, "momentum", "a number of at least 0 and below 1", self.momentum)
 
     def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         return momentum.Momentum(
@@ -165,9 +163,9 @@ class RMSProp(PenalizedRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.momentum < 1, "momentum in [0, 1)", self.momentum)
-        require(0 <= self.rho < 1, "rho in [0, 1)", self.rho)
-        require(self.epsilon > 0, "epsilon above 0", self.epsilon)
+        require(0 <= self.momentum < 1, "momentum", "a number of at least 0 and below 1", self.momentum)
+        require(0 <= self.rho < 1, "rho", "a number of at least 0 and below 1", self.rho)
+        require(self.epsilon > 0, "epsilon", "a number above 0", self.epsilon)
 
     def make_penalized(self, **common: Any) -> paddle.optimizer.Optimizer:
         optimizer = paddle.optimizer.RMSProp(
@@ -178,9 +176,9 @@ class RMSProp(PenalizedRecipe):
 
 
 def _check_moments(beta1: float, beta2: float, epsilon: float) -> None:
-    require(0 <= beta1 < 1, "beta1 in [0, 1)", beta1)
-    require(0 <= beta2 < 1, "beta2 in [0, 1)", beta2)
-    require(epsilon > 0, "epsilon above 0", epsilon)
+    require(0 <= beta1 < 1, "beta1", "a number of at least 0 and below 1", beta1)
+    require(0 <= beta2 < 1, "beta2", "a number of at least 0 and below 1", beta2)
+    require(epsilon > 0, "epsilon", "a number above 0", epsilon)
 
 
 @OPTIMIZERS.register
@@ -224,7 +222,7 @@ class AdamW(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_moments(self.beta1, self.beta2, self.epsilon)
-        require(self.weight_decay >= 0, "weight_decay of 0 or more", self.weight_decay)
+        require(self.weight_decay >= 0, "weight_decay", "a number of at least 0", self.weight_decay)
 
     def make(self, exempted: list[paddle.Tensor], **common: Any) -> paddle.optimizer.Optimizer:
         names = {parameter.name for parameter in exempted}
@@ -260,7 +258,9 @@ class AdamWDL(AdamW):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.layerwise_decay is not None:
-            require(0 < self.layerwise_decay <= 1, "layerwise_decay above 0, at most 1", self.layerwise_decay)
+            require(
+                0 < self.layerwise_decay <= 1, "layerwise_decay", "a number above 0 and at most 1", self.layerwise_decay
+            )
         self.one_dim_param_no_weight_decay = self.one_dim_param_no_weight_decay or self.filter_bias_and_bn
 
     def factors(self, model: nn.Layer) -> dict[str, float]:

@@ -38,7 +38,8 @@ def pattern_factors(model: nn.Layer, patterns: dict[str, float]) -> dict[str, fl
     for pattern, factor in patterns.items():
         matched = fnmatch.filter(names, pattern)
         if not matched:
-            raise ConfigError(f"learning_rate_factors: no parameter matches {pattern!r}{suggestion(pattern, names)}")
+            fix = suggestion(pattern, names)
+            raise ConfigError(f"Optimizer.learning_rate_factors: no parameter matches {pattern!r}{fix}")
         factors = {**dict.fromkeys(matched, factor), **factors}
     return factors
 

@@ -50,11 +50,11 @@ class ReduceOnPlateau(RatedSchedule):
     epsilon: float = 1e-8
 
     def prepare(self) -> None:
-        require(self.mode in ("min", "max"), "mode min or max", self.mode)
-        require(self.threshold_mode in ("rel", "abs"), "threshold_mode rel or abs", self.threshold_mode)
-        require(0 < self.factor < 1, "factor between 0 and 1", self.factor)
+        require(self.mode in ("min", "max"), "mode", "'min' or 'max'", self.mode)
+        require(self.threshold_mode in ("rel", "abs"), "threshold_mode", "'rel' or 'abs'", self.threshold_mode)
+        require(0 < self.factor < 1, "factor", "a number above 0 and below 1", self.factor)
         for name in ("patience", "threshold", "cooldown", "min_lr", "epsilon"):
-            require(getattr(self, name) >= 0, f"{name} of 0 or more", getattr(self, name))
+            require(getattr(self, name) >= 0, name, "a number of at least 0", getattr(self, name))
         self.reductions = 0
         self.share = 1.0  # factor on the learning rate, for a checkpoint that contains only its last rate
         self.best: float | None = None

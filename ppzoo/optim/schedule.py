@@ -58,25 +58,27 @@ class Schedule(LRScheduler):
     damping = 1.0
 
     def __post_init__(self) -> None:
-        require(self.epochs > 0, "epochs above 0", self.epochs)
-        require(self.steps_per_epoch > 0, "steps_per_epoch of 1 or more", self.steps_per_epoch)
-        require(self.last_epoch >= -1, "last_epoch of -1 or more", self.last_epoch)
+        require(self.epochs > 0, "epochs", "a number above 0", self.epochs)
+        require(self.steps_per_epoch > 0, "steps_per_epoch", "a number of at least 1", self.steps_per_epoch)
+        require(self.last_epoch >= -1, "last_epoch", "an integer of at least -1", self.last_epoch)
         self.units_per_epoch = 1 if self.by_epoch else self.steps_per_epoch
         self.total = self.epochs * self.units_per_epoch
         self.warmup = self._warmup_units()
         self.prepare()
         if self.warmup:
-            require(self.peak > self.warmup_start_lr, f"warmup_start_lr below {self.peak}", self.warmup_start_lr)
+            below_peak = f"a rate below {self.peak}, the rate after the warm-up"
+            require(self.peak > self.warmup_start_lr, "warmup_start_lr", below_peak, self.warmup_start_lr)
         self.first_step = (self.last_epoch + 1) * (self.steps_per_epoch if self.by_epoch else 1)
         super().__init__(float(self.peak), self.first_step - 1, self.verbose)
 
     def _warmup_units(self) -> int:
         in_run = 0 <= self.warmup_epoch < self.epochs
-        require(in_run, f"warmup_epoch of 0 or more and below the run's {self.epochs} epochs", self.warmup_epoch)
-        require(self.warmup_start_lr >= 0, "warmup_start_lr of 0 or more", self.warmup_start_lr)
+        expected = f"a number of at least 0 and below {self.epochs}, the epochs of the run"
+        require(in_run, "warmup_epoch", expected, self.warmup_epoch)
+        require(self.warmup_start_lr >= 0, "warmup_start_lr", "a number of at least 0", self.warmup_start_lr)
         if self.by_epoch:
             is_integer = float(self.warmup_epoch).is_integer()
-            require(is_integer, "an integer as warmup_epoch, since by_epoch is set", self.warmup_epoch)
+            require(is_integer, "warmup_epoch", "an integer, since by_epoch is set", self.warmup_epoch)
         return round(self.warmup_epoch * self.units_per_epoch)
 
     @property
@@ -155,7 +157,7 @@ class RatedSchedule(Schedule):
     learning_rate: float
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate above 0", self.learning_rate)
+        require(self.learning_rate > 0, "learning_rate", "a number above 0", self.learning_rate)
         super().__post_init__()
 
     @property

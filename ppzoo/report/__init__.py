@@ -1,22 +1,38 @@
-"""Callbacks that report on a run: console and log file, VisualDL scalars, plots, and the list of unreadable images."""
+"""Callbacks that report on a run: console and log file, loggers, plots, and the list of unreadable images.
+
+Also the page that shows a report.
+"""
 
 from ppzoo.report.bad_files import BadFiles
+from ppzoo.report.comparison import format_comparison, render_comparison
 from ppzoo.report.console import Console, format_metrics
 from ppzoo.report.curves import Curves
 from ppzoo.report.json_events import JsonEvents, json_line
 from ppzoo.report.log import log_to_console, silence
-from ppzoo.report.scalars import Scalars
+from ppzoo.report.loggers import EvaluationRecord
+from ppzoo.report.lr_plot import draw_range_test, range_test_table
+from ppzoo.report.page import render_report
+from ppzoo.report.profile_table import LayerRow, layers_table, parts_table, reading_table
 from ppzoo.report.writing import write_lines
 
 __all__ = [
     "BadFiles",
     "Console",
     "Curves",
+    "EvaluationRecord",
     "JsonEvents",
-    "Scalars",
+    "LayerRow",
+    "draw_range_test",
+    "format_comparison",
     "format_metrics",
     "json_line",
+    "layers_table",
     "log_to_console",
+    "parts_table",
+    "range_test_table",
+    "reading_table",
+    "render_comparison",
+    "render_report",
     "silence",
     "write_lines",
 ]

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ppzoo.errors import with_article
 from ppzoo.safe_pickle.exact_reads import read_exactly
 
 CHUNK = 1 << 20
@@ -235,7 +236,7 @@ def check_key(key: Any) -> str | int:
 
     Hashing nested tuples, and looking up large integers that were chosen to have the same hash, can take forever.
     """
-    require(isinstance(key, (str, int)), f"it contains a dictionary key that is a {type(key).__name__}")
+    require(isinstance(key, (str, int)), f"it contains a dictionary key that is {with_article(type(key).__name__)}")
     require(isinstance(key, str) or abs(key) < MAX_KEY, "it contains a dictionary key that is too large a number")
     return key
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from ppzoo.errors import with_article
 from ppzoo.safe_pickle.allowlist import (
     AllowedCall,
     DeferredBytes,
@@ -165,7 +166,7 @@ class StackMachine:
             return {key: self.resolve(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(self.resolve(item, depth + 1) for item in value)
-        kind = value.label if isinstance(value, AllowedCall) else f"a {type(value).__name__}"
+        kind = value.label if isinstance(value, AllowedCall) else with_article(type(value).__name__)
         require(
             isinstance(value, (str, bytes, int, float, type(None), OpaqueValue)),
             f"it contains {kind} in place of a value",

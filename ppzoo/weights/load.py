@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppzoo.errors import ConfigError, WeightsError
+from ppzoo.errors import ConfigError, WeightsError, with_article
 from ppzoo.weights.key_aliases import best_key_aliases
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, Shape, best_fit
@@ -82,7 +82,7 @@ def _read_source(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[st
     for key, value in source.items():
         array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
         if array.dtype.kind not in "fiub":
-            raise WeightsError(f"entry {key!r}: expected an array of numbers, got a {type(value).__name__}")
+            raise WeightsError(f"entry {key!r}: expected an array of numbers, got {with_article(type(value).__name__)}")
         arrays[key] = widen_bfloat16(array)
     check_finite(arrays, "the given arrays")
     return "the given arrays", arrays

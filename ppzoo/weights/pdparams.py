@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo.errors import WeightsError
+from ppzoo.errors import WeightsError, with_article
 from ppzoo.safe_pickle.allowlist import is_shape
 from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.weights.weight_file import WeightFile, check_finite, find_file, widen_bfloat16
 
 NAME_TABLE = "StructuredToParameterName@@"
 SPLIT_TABLE = "UnpackBigParamInfor@@"
+PICKLE_STARTS = (b"\x80", b"(", b"}", b"]")  # of a dictionary or list; \x80 begins protocols 2 and later
 
 
 def read_pdparams(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -46,7 +47,7 @@ def read_entries(path: str | os.PathLike[str]) -> WeightFile:
             names.setdefault(key, value[0])
             value = value[1]
         if not isinstance(key, str) or not isinstance(value, np.ndarray):
-            raise WeightsError(f"{file}: entry {key!r}: expected an array, got a {type(value).__name__}")
+            raise WeightsError(f"{file}: entry {key!r}: expected an array, got {with_article(type(value).__name__)}")
         arrays[key] = widen_bfloat16(value)
     check_finite(arrays, file)
     return WeightFile(arrays, names)
@@ -93,7 +94,9 @@ def _read_pickle(file: Path, allow_list: bool = False) -> dict[Any, Any]:
     if allow_list and isinstance(entries, list) and len(entries) == 1:
         entries = entries[0]
     if not isinstance(entries, dict):
-        raise WeightsError(f"{file}: expected a dictionary of names and arrays, got a {type(entries).__name__}")
+        raise WeightsError(
+            f"{file}: expected a dictionary of names and arrays, got {with_article(type(entries).__name__)}"
+        )
     _join_split(entries, file)
     return entries
 
@@ -112,8 +115,15 @@ def _refuse_other_formats(start: bytes, file: Path) -> None:
         found = "a web page (such as the login or error page of a server)"
     elif start[257:262] == b"ustar":
         found = "a tar archive"
+    elif not start.startswith(PICKLE_STARTS) and _is_text(start):
+        found = "a text file"
     if found:
         raise WeightsError(f"{file}: expected a weight file written by paddle.save, got one that is {found}")
+
+
+def _is_text(start: bytes) -> bool:
+    text = start.decode(errors="ignore")
+    return len(text.encode()) > len(start) - 4 and all(char.isprintable() or char.isspace() for char in text)
 
 
 def _join_split(entries: dict[Any, Any], file: Path) -> None:

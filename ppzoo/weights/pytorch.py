@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ppzoo.errors import WeightsError
+from ppzoo.errors import WeightsError, with_article
 from ppzoo.safe_pickle.allowlist import (
     NUMPY_AND_CONTAINERS,
     AllowedCall,
@@ -219,7 +219,9 @@ def _read_tensors(file: Path, tree: Any, read_storage: Callable[[Storage], np.nd
         raise WeightsError(f"{file}: expected a state dict, as the complete content or as one of its entries {names}")
     invalid = next((key for key, value in views.items() if not isinstance(value, TensorView)), None)
     if invalid is not None:
-        raise WeightsError(f"{file}: entry {invalid!r}: expected a tensor, got a {type(views[invalid]).__name__}")
+        raise WeightsError(
+            f"{file}: entry {invalid!r}: expected a tensor, got {with_article(type(views[invalid]).__name__)}"
+        )
     budget = MemoryBudget(MAX_EXPANSION * file.stat().st_size)
     values: dict[str, np.ndarray] = {}
     arrays = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo.errors import WeightsError, suggestion
+from ppzoo.errors import WeightsError, nearest_name
 from ppzoo.files import weights_suggestion
 
 SUFFIX = ".pdparams"
@@ -49,16 +49,17 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
             return candidate
     hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
     if os.path.isdir(path):
-        raise WeightsError(f"{path} is a folder; expected a {suffix} file{hint}")
+        raise WeightsError(f"expected a {suffix} file, got the folder {path}{hint}")
     if not os.path.isdir(path.parent):
         raise WeightsError(f"{path} does not exist: there is no folder {path.parent}")
-    raise WeightsError(
-        f"{path} does not exist (with or without {suffix}){hint or _nearest_file(path.name, path.parent)}"
-    )
+    alternative = "" if path.suffix else f" (nor {path.name}{suffix})"
+    raise WeightsError(f"{path} does not exist{alternative}{hint or _suggest_file(path)}")
 
 
-def _nearest_file(name: str, folder: Path) -> str:
-    return suggestion(name, (file.name for file in folder.iterdir() if os.path.isfile(file)))
+def _suggest_file(path: Path) -> str:
+    """Return '; did you mean X?' with the most similar name of a file in the folder; empty if none is similar."""
+    near = nearest_name(path.name, (file.name for file in path.parent.iterdir() if os.path.isfile(file)))
+    return f"; did you mean {str(path.with_name(near))!r}?" if near else ""
 
 
 def widen_bfloat16(array: np.ndarray) -> np.ndarray:

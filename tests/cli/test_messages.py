@@ -55,3 +55,48 @@ def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
     ]
     assert main(lines) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["convert", "nofile", "x.pdparams", "--arch", "LeNet"], "IN: nofile does not exist (nor nofile.pdparams)"),
+        (
+            ["convert", "nofile", "x.txt", "--arch", "LeNet"],
+            "OUT: expected a path that ends in .pdparams or .safetensors, got 'x.txt'",
+        ),
+        (
+            ["convert", "nofile", "x.pdparams", "--arch", "Foo"],
+            "--arch: unknown architecture 'Foo'; `ppzoo models` lists all names",
+        ),
+        (["models", "Foo"], "unknown architecture 'Foo'; `ppzoo models` lists all names"),
+        (
+            ["check", "-c", "lenet", "-o", "Arch.name=Foo"],
+            "Arch.name: expected the name of an architecture, got 'Foo'; `ppzoo models` lists all names",
+        ),
+        (["check", "-c", "nothing"], "no configuration file nothing; `ppzoo configs` lists all names"),
+        (["infer", "--weights", "nofile.safetensors", "x.png"], "--weights: nofile.safetensors does not exist"),
+        (
+            ["check", "-c", "lenet", "-o", "Optimizer.momentum=2"],
+            "Optimizer.momentum: expected a number of at least 0 and below 1, got 2",
+        ),
+        (
+            ["check", "-c", "lenet", "--device", "tpu"],
+            "--device: expected 'cpu', 'gpu', 'gpu:N' or 'auto', got 'tpu'",
+        ),
+    ],
+)
+def test_mistake_names_its_argument_or_key(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
+    monkeypatch.setattr("paddle.is_compiled_with_cuda", lambda: False)
+    assert main(["check", "-c", "lenet", "--device", "gpu:3"]) == 2
+    assert (
+        "--device: expected cpu, since this PaddlePaddle build has no CUDA support, got gpu:3"
+        in capsys.readouterr().err
+    )
+    assert main(["check", "-c", "lenet", "-o", "Global.device=gpu:3"]) == 0

@@ -286,7 +286,7 @@ MISTAKES = {
     ),
     "one class": (["--arch", "LeNet", "--data", "one"], "--data: expected images of two classes or more"),
     "unknown key": (["--arch", "LeNet", "--data", "photos", "-o", "Global.epohcs=3"], "Global.epohcs: "),
-    "unknown device": (["--arch", "LeNet", "--data", "photos", "--device", "tpu"], "Global.device: "),
+    "unknown device": (["--arch", "LeNet", "--data", "photos", "--device", "tpu"], "--device: "),
     "a URL": (["--arch", "LeNet", "--data", "http://host/x"], "--data: expected a local path"),
     "no folder": (
         ["--arch", "LeNet", "--data", "photos", "-o", "Global.output_dir=photos/red/1.png"],

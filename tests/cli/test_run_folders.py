@@ -130,7 +130,7 @@ def test_every_command_that_computes_takes_a_device(command, run, photo, capsys)
     config = ["-c", "output/LeNet/config.yaml"]
     source = config if command in ("train", "check") else ["output", *([photo] if command == "infer" else [])]
     assert main([command, *source, "--device", "tpu"]) == 2
-    assert capsys.readouterr().err.startswith("error: Global.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N'")
+    assert capsys.readouterr().err.startswith("error: --device: expected 'cpu', 'gpu', 'gpu:N' or 'auto', got 'tpu'")
     assert main([command, *source, *QUICK]) == 0
 
 

@@ -290,7 +290,7 @@ def test_tasks_require_only_their_sections(lines):
     assert len(lines(*without_training)) == 4
     assert lines(*without_training, task="eval") == []
     assert lines("DataLoader.Eval=null", task="eval") == [
-        "DataLoader.Eval: expected the evaluation data, got nothing; required to eval"
+        "DataLoader.Eval: expected the evaluation data, got nothing; required to evaluate"
     ]
     assert lines(*without_training, "DataLoader=null", "Metric=null", task="export") == []
     assert lines("Infer=null", task="export") == [
@@ -399,7 +399,9 @@ def test_missing_files_are_reported_with_the_nearest_name(tmp_path):
         line = wrong.format(tmp_path / name, tmp_path / meant)
         assert found(f"Global.pretrained_model={tmp_path / name}") == [f"Global.pretrained_model: {line}"]
     (tmp_path / "best_model.pdparams").touch()
-    line = wrong.format(tmp_path / "epoch_4", tmp_path / "epoch_10")
+    line = wrong.format(tmp_path / "epoch_4", tmp_path / "epoch_10").replace(
+        "expected weights", "expected a checkpoint"
+    )
     assert found(f"Global.checkpoints={tmp_path / 'epoch_4'}") == [f"Global.checkpoints: {line}"]
     assert found(f"Arch.pretrained={tmp_path}/none/best") == [
         f"Arch.pretrained: expected weights, got '{tmp_path}/none/best', which does not exist"

@@ -112,21 +112,37 @@ BY_KEYS = [
     ),
 ]
 BY_VALUES = [
-    ("plain", ["Loss.Train.0.CELoss.epsilon=1.5"], "CELoss: epsilon: expected a number in [0, 1), got 1.5"),
-    ("plain", ["Loss.Train.0.CELoss.weight=0"], "CELoss: expected a weight above 0"),
-    ("plain", [f"{LR}.learning_rate=-1"], "expected learning_rate above 0"),
-    ("plain", [f"{LR}.warmup_epoch=2", f"{LR}.warmup_start_lr=1"], "expected warmup_start_lr below 0.1"),
-    ("plain", [f"{LR}={{name: Piecewise, decay_epochs: [1, 2], values: [0.1]}}"], "expected 3 values"),
-    ("plain", ["Optimizer.momentum=1"], "expected momentum in [0, 1)"),
-    ("plain", ["Optimizer.weight_decay=0.1", "Optimizer.regularizer={name: L2, coeff: 0.1}"], "got both"),
-    ("plain", ["Optimizer.clip_norm=1.0", "Optimizer.grad_clip={name: ClipGradByNorm}"], "clip_norm or grad_clip"),
-    ("plain", ["Optimizer.grad_clip={name: ClipGradByValue, max: a}"], "ClipGradByValue.max: expected a number"),
+    ("plain", ["Loss.Train.0.CELoss.epsilon=1.5"], "CELoss.epsilon: expected a number in [0, 1), got 1.5"),
+    ("plain", ["Loss.Train.0.CELoss.weight=0"], "CELoss.weight: expected a number above 0"),
+    ("plain", [f"{LR}.learning_rate=-1"], "Optimizer.lr.learning_rate: expected a number above 0"),
+    (
+        "plain",
+        [f"{LR}.warmup_epoch=2", f"{LR}.warmup_start_lr=1"],
+        "Optimizer.lr.warmup_start_lr: expected a rate below 0.1",
+    ),
+    (
+        "plain",
+        [f"{LR}={{name: Piecewise, decay_epochs: [1, 2], values: [0.1]}}"],
+        "Optimizer.lr.values: expected 3 rates",
+    ),
+    ("plain", ["Optimizer.momentum=1"], "Optimizer.momentum: expected a number of at least 0 and below 1"),
+    (
+        "plain",
+        ["Optimizer.weight_decay=0.1", "Optimizer.regularizer={name: L2, coeff: 0.1}"],
+        "Optimizer.weight_decay: expected null, since regularizer",
+    ),
+    (
+        "plain",
+        ["Optimizer.clip_norm=1.0", "Optimizer.grad_clip={name: ClipGradByNorm}"],
+        "Optimizer.grad_clip: expected null, since clip_norm",
+    ),
+    ("plain", ["Optimizer.grad_clip={name: ClipGradByValue, max: a}"], "Optimizer.grad_clip.max: expected a number"),
     ("plain", ["Optimizer.learning_rate_factors={a: b}"], "Optimizer.learning_rate_factors.a: expected a number"),
     ("plain", [f"{LR}.learning_rate=1e999"], f"{LR}.learning_rate: expected a finite number, got inf"),
     ("plain", [f"{DATA}.transform_ops.1.ResizeImage.resize_short=8"], "expected either size or resize_short, got both"),
     ("plain", ["Metric.Train.0.TopkAcc.topk=[]"], "topk: expected integers of 1 or more"),
     ("plain", ["Infer.PostProcess.topk=0"], "topk: expected at least 1"),
-    ("plain", ["TTA.ten_crop=true"], "TTA.ten_crop: expected CropImage in DataLoader.Eval.dataset.transform_ops"),
+    ("plain", ["TTA.ten_crop=true"], "TTA.ten_crop: expected a CropImage in DataLoader.Eval.dataset.transform_ops"),
     ("several", ["Infer.PostProcess={name: MultiLabelThreshOutput, threshold: 2}"], "threshold: expected 0 to 1"),
 ]
 

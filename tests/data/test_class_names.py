@@ -35,7 +35,9 @@ def test_labels_are_matched_by_name(tmp_path):
     assert backwards[3][1] == 10 - clothes[3][1]
     np.testing.assert_array_equal(backwards[3][0], clothes[3][0])
     assert (len(backwards), backwards.describe(3)) == (len(clothes), clothes.describe(3))
-    with pytest.raises(DataError, match=r"unknown classes 'T-shirt/top', .*network was trained on cat, dog: rename"):
+    with pytest.raises(
+        DataError, match=r"unknown classes 'T-shirt/top', .*classes of the network are cat, dog: rename"
+    ):
         match_classes(clothes, ["cat", "dog"])
 
 

@@ -21,7 +21,7 @@ VALID = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "i
         ({"best": "x"}, "expected best to be a number, got 'x'"),
         ({"best": float("nan")}, "expected best to be a number, got nan"),
         ({"best_epoch": [1]}, "expected best_epoch to be a number, got"),
-        ({"tally": 3}, "expected tally to be a dictionary, got a int"),
+        ({"tally": 3}, "expected tally to be a dictionary, got an int"),
         ({"identity": [1]}, "expected identity to be a dictionary, got a list"),
     ],
 )

@@ -247,7 +247,7 @@ def test_a_step_beyond_the_epoch_is_refused(tmp_path):
         checkpoint.save_checkpoint(state, tmp_path / f"step_{step}")
     load_checkpoint(resumed, tmp_path / f"step_{STEPS}")
     with pytest.raises(
-        CheckpointError, match=f"expected at most {STEPS} steps, .*, got step {STEPS + 1}; use the original"
+        CheckpointError, match=f"expected at most {STEPS} steps, .*, got step {STEPS + 1} in .*; use the original"
     ):
         load_checkpoint(resumed, tmp_path / f"step_{STEPS + 1}")
 

@@ -89,8 +89,8 @@ def test_missing_class_does_not_change_the_labels_of_others(workspace, run, comm
 @pytest.mark.parametrize(
     ("names", "complaint"),
     [
-        (["blue", "zebra"], "unknown class 'zebra'; the network was trained on blue, green, red"),
-        ([*NAMES, "yellow"], "unknown class 'yellow'; the network was trained on blue, green, red"),
+        (["blue", "zebra"], "unknown class 'zebra'; the classes of the network are blue, green, red"),
+        ([*NAMES, "yellow"], "unknown class 'yellow'; the classes of the network are blue, green, red"),
         (["Blue", "red"], "unknown class 'Blue' (did you mean 'blue'?)"),
         (["train", "val"], "which looks like a split"),
         (["cat", "dog"], "unknown classes 'cat', 'dog'"),
@@ -236,7 +236,7 @@ def test_training_uses_the_order_of_class_names(workspace, command, tmp_path, ca
     assert (weights.parent / "labels.txt").read_text() == "0 red\n1 yellow\n2 green\n3 blue\n"
     assert evaluated(workspace, workspace / "val", weights) == {"red": 0, "green": 2, "blue": 3}
     assert command("train", "Global.class_names=[red, green]", out, weights=None) == 2
-    assert "unknown class 'blue'; the network was trained on red, green: add it to Global.class_names" in (
+    assert "unknown class 'blue'; the classes of the network are red, green: add it to Global.class_names" in (
         capsys.readouterr().err
     )
 

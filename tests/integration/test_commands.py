@@ -123,7 +123,7 @@ def test_safetensors_weights_need_no_configuration(workspace, trained, capsys, t
     assert main(["infer", "--weights", str(file), "--device", "cpu", "--json", images]) == 0
     assert capsys.readouterr().out == expected
     assert main(["infer", "--weights", str(file), "--device", "tpu", images]) == 2
-    assert "Global.device: expected 'auto', 'cpu', 'gpu' or 'gpu:N', got 'tpu'" in capsys.readouterr().err
+    assert "--device: expected 'cpu', 'gpu', 'gpu:N' or 'auto', got 'tpu'" in capsys.readouterr().err
     assert main(["infer", "--weights", str(trained / "best_model.pdparams"), images]) == 2
     assert "ppzoo export --format safetensors" in capsys.readouterr().err
 

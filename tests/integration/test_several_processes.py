@@ -315,3 +315,14 @@ def test_synchronized_norms_have_the_gradients_of_one_large_batch(workspace, tmp
         even, state, uneven, other_state = (float(line.split()[1]) for line in run.text(rank).splitlines()[-4:])
         assert max(even, uneven) < 1e-5
         assert max(state, other_state) < 1e-6
+
+
+def test_the_first_process_logs_the_evaluation_of_all(workspace, tmp_path):
+    from visualdl import LogReader
+
+    run = train(workspace, tmp_path, "-o", "Global.loggers=[visualdl]", "-o", "Global.epochs=2")
+    assert run.end() == 0, run.text(0)
+    (file,) = (tmp_path / "output" / "MobileNetV1_x0_25" / "vdl").iterdir()
+    curves = LogReader(file_path=str(file)).get_data("pr_curve", "epoch/eval/pr_curve/all classes")
+    counts = [(curve.id, curve.pr_curve.TP[0], curve.pr_curve.FP[0]) for curve in curves]
+    assert counts == [(1, 37, 37), (2, 37, 37)]  # at threshold 0 both classes of each image are predicted

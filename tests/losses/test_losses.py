@@ -276,7 +276,7 @@ def test_labels_and_weights_of_wrong_shape_are_rejected():
     with pytest.raises(DataError, match="soft labels of 0 or more, got -1; use MultiLabelLoss for unknown"):
         value("CELoss", target=paddle.concat([one_hot()[:, 1:], -paddle.ones([len(FACTS["logits"]), 1])], axis=1))
     for weight in (0.0, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match="weight above 0"):
+        with pytest.raises(ConfigError, match="weight: expected a number above 0"):
             CombinedLoss([(loss("CELoss"), weight)])
     with pytest.raises(ConfigError, match="at least one loss"):
         CombinedLoss([])

@@ -1,19 +1,13 @@
 """Reports of a run are continued when it resumes, and a full disk is reported in one line."""
 
 import json
-import os
-import resource
-import shutil
-from pathlib import Path
 
 import pytest
-from visualdl import LogReader
 
 from ppzoo.errors import PpzooError, TrainingError
-from ppzoo.events import EpochReport, StepReport, Summary
-from ppzoo.report import BadFiles, Console, Curves, Scalars, curves, writing
+from ppzoo.events import EpochReport, Summary
+from ppzoo.report import BadFiles, Console, Curves, curves, writing
 
-TAGS = ("step/loss", "step/images_per_second", "epoch/train/top1", "epoch/eval/top1")
 SUMMARY = Summary(2, 1.0, "top1", None, None)
 
 
@@ -88,139 +82,6 @@ def test_every_bad_file_has_one_line_whatever_its_name(tmp_path):
         observer.on_train_begin(0, 2)
         observer.close()
     assert path.read_text() == "a\\nb\\t.jpg\ttorn\\nat 'a\\nb'\n"
-
-
-def test_visualdl_reads_the_scalars(tmp_path):
-    observer = Scalars(tmp_path / "vdl")
-    for step in range(3):
-        observer.on_step_end(StepReport(1, step, 3, {"loss": 2.0 + step}, 0.1, 8, 0.5))
-    observer.on_epoch_end(epoch(1, {"loss": 3.0, "top1": 0.25}, {"top1": 0.75}))
-    observer.close()
-    (file,) = (tmp_path / "vdl").iterdir()
-    reader = LogReader(file_path=str(file))
-    read = {tag: [(point.id, point.value) for point in reader.get_data("scalar", tag)] for tag in TAGS}
-    assert read == {
-        "step/loss": [(3, 2.0), (4, 3.0), (5, 4.0)],
-        "step/images_per_second": [(3, 16.0), (4, 16.0), (5, 16.0)],
-        "epoch/train/top1": [(2, 0.25)],
-        "epoch/eval/top1": [(2, 0.75)],
-    }
-
-
-STEPS = 3
-
-
-def write_scalars(folder, start, end, value, done=None):
-    """Write what a run writes from one step to another, with 3 steps per epoch, of which `done` were finished."""
-    observer = Scalars(folder, *((start // STEPS, start) if done is None else done))
-    for number in range(start, end):
-        observer.on_step_end(StepReport(number // STEPS, number % STEPS, STEPS, {"loss": value}, 0.1, 8, 0.5))
-        if (number + 1) % STEPS == 0:
-            observer.on_epoch_end(epoch(number // STEPS, {"loss": value}, {"loss": value}))
-    observer.close()
-    return observer.path
-
-
-def curve(folder, tag):
-    """Return the points of a tag in the file that VisualDL chooses in a folder."""
-    reader = LogReader(logdir=str(folder))
-    (log,) = reader.logs().values()
-    return [(point.id, point.value) for point in LogReader(file_path=str(folder / log)).get_data("scalar", tag)]
-
-
-@pytest.mark.parametrize("resumed_at", [0, 2, 3, 5])
-def test_visualdl_shows_one_curve_of_a_resumed_run(tmp_path, resumed_at):
-    folder = tmp_path / "vdl"
-    write_scalars(folder, 0, 7, 1.0)
-    write_scalars(folder, resumed_at, 9, 2.0)
-    assert curve(folder, "step/loss") == [(n, 1.0 if n < resumed_at else 2.0) for n in range(9)]
-    first = resumed_at // STEPS  # finished epochs
-    for tag in ("epoch/train/loss", "epoch/eval/loss"):
-        assert curve(folder, tag) == [(n + 1, 1.0 if n < first else 2.0) for n in range(3)]
-    assert len(list(folder.iterdir())) == 1
-
-
-def test_an_epoch_saved_before_its_evaluation_is_shown_once(tmp_path):
-    folder = tmp_path / "vdl"
-    write_scalars(folder, 0, 3, 1.0)
-    observer = Scalars(folder, 0, 3)  # all steps of the epoch are finished, its evaluation is not
-    observer.on_epoch_end(epoch(0, {"loss": 2.0}, {"loss": 2.0}))
-    observer.close()
-    assert curve(folder, "step/loss") == [(0, 1.0), (1, 1.0), (2, 1.0)]
-    assert curve(folder, "epoch/eval/loss") == [(1, 2.0)]
-
-
-def test_several_files_are_merged(tmp_path):
-    folder = tmp_path / "vdl"
-    for number, (start, end) in enumerate([(0, 5), (3, 8)]):
-        write_scalars(tmp_path / str(number), start, end, float(number)).rename(
-            tmp_path / f"vdlrecords.000000000{number}.log"
-        )
-    folder.mkdir()
-    for file in tmp_path.glob("*.log"):
-        file.rename(folder / file.name)
-    write_scalars(folder, 6, 9, 2.0)
-    assert curve(folder, "step/loss") == [(n, float(n // 3)) for n in range(9)]
-    assert curve(folder, "epoch/eval/loss") == [(1, 0.0), (2, 1.0), (3, 2.0)]
-    assert len(list(folder.iterdir())) == 1
-
-
-def test_scalars_survive_a_kill_at_any_byte(tmp_path):
-    complete = write_scalars(tmp_path / "whole", 0, 4, 1.0).read_bytes()
-    for size in range(0, len(complete), 7):
-        folder = tmp_path / f"vdl{size}"
-        folder.mkdir()
-        (folder / "vdlrecords.0000000001.log").write_bytes(complete[:size])
-        (folder / ".continued.abcdefgh.tmp").write_bytes(b"left by a kill")
-        write_scalars(folder, 0, 4, 2.0)
-        assert curve(folder, "step/loss") == [(n, 2.0) for n in range(4)]
-        assert [file.name for file in folder.iterdir()] == ["vdlrecords.0000000001.log"]
-
-
-@pytest.mark.parametrize("call", ["replace", "unlink"])
-def test_scalars_survive_a_kill_while_they_are_merged(tmp_path, monkeypatch, call):
-    for number in (1, 2):
-        write_scalars(tmp_path / str(number), 0, 4, 1.0)
-    folder = tmp_path / "vdl"
-    folder.mkdir()
-    for number in (1, 2):
-        (file,) = (tmp_path / str(number)).iterdir()
-        file.rename(folder / f"vdlrecords.000000000{number}.log")
-
-    def kill(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os if call == "replace" else Path, call, kill)
-        with pytest.raises(KeyboardInterrupt):
-            Scalars(folder, 1, 4)
-    write_scalars(folder, 4, 6, 2.0)
-    assert curve(folder, "step/loss") == [(n, 1.0 if n < 4 else 2.0) for n in range(6)]
-
-
-def test_a_removed_folder_is_not_created_again_for_scalars(tmp_path):
-    (tmp_path / "run").mkdir()
-    observer = Scalars(tmp_path / "run" / "vdl")
-    shutil.rmtree(tmp_path / "run")
-    observer.on_epoch_end(epoch(0))
-    observer.close()
-    assert not (tmp_path / "run").exists()
-
-
-def test_scalars_that_cannot_be_written_fail_the_run_in_one_line(tmp_path):
-    observer = Scalars(tmp_path / "vdl")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        with pytest.raises(TrainingError, match=r"cannot write .*vdlrecords.*log: File too large$"):
-            for number in range(10):
-                observer.on_epoch_end(epoch(number))
-        observer.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match=r"cannot write .*: File exists"):
-        Scalars(tmp_path / "file")
 
 
 def test_there_is_no_list_without_bad_files(tmp_path):

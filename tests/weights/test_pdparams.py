@@ -113,7 +113,7 @@ def test_error_names_the_entry_that_is_not_finite(tmp_path, bad, dtype):
 @pytest.mark.parametrize("value", [3, "text", [np.ones(2)], {"inner": np.ones(2)}, None])
 def test_error_names_the_entry_that_is_not_an_array(tmp_path, value):
     (tmp_path / "net.pdparams").write_bytes(pickle.dumps({"fine": np.ones(2), "odd": value}))
-    with pytest.raises(WeightsError, match=f"entry 'odd': expected an array, got a {type(value).__name__}"):
+    with pytest.raises(WeightsError, match=f"entry 'odd': expected an array, got an? {type(value).__name__}"):
         read_pdparams(tmp_path / "net")
 
 
@@ -160,7 +160,7 @@ def test_error_for_a_missing_file_suggests_the_nearest_name(tmp_path):
             read_pdparams(tmp_path / name)
     with pytest.raises(WeightsError, match="there is no folder"):
         read_pdparams(tmp_path / "nowhere" / "best_model")
-    with pytest.raises(WeightsError, match="is a folder"):
+    with pytest.raises(WeightsError, match=r"expected a \.pdparams file, got the folder"):
         read_pdparams(tmp_path)
 
 

@@ -164,7 +164,7 @@ def test_error_names_the_architecture_that_fits():
 
 def test_origin_without_the_network_is_refused():
     entries = empty_entries("torchvision-resnet18")
-    with pytest.raises(ConfigError, match="origin: torchvision has no ResNet18_vd; expected one of paddleclas, timm"):
+    with pytest.raises(ConfigError, match="--from: expected paddleclas or timm for ResNet18_vd, got 'torchvision'"):
         translate(entries, "ResNet18_vd", "torchvision")
     with pytest.raises(ConfigError, match="expected one of torchvision, timm"):
         translate(entries, "ResNet18", "keras")

@@ -179,7 +179,7 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
         if WEIGHTS in missing:
             hint = weights_suggestion(prefix, to_resume=True)
         raise CheckpointError(
-            f"expected the checkpoint {prefix}.pdparams, .pdopt and .pdstates, but {prefix}{missing[0]} does not"
+            f"expected a checkpoint ({prefix}.pdparams, .pdopt and .pdstates), but {prefix}{missing[0]} does not"
             f" exist{hint}"
         )
     accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
@@ -199,7 +199,7 @@ def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any],
         state.load_state_dict(paddleclas.convert_progress(saved, prefix) if is_paddleclas else saved)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{prefix}: {error}; use the original configuration, or start a new run without --resume"
+            f"{error} in {prefix}; use the original configuration, or start a new run without this checkpoint"
         ) from error
     _log_differences(state, saved, prefix)
     is_exchanged = has_averages and (is_paddleclas or saved.get("averaged"))

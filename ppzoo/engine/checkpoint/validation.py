@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.errors import CheckpointError
+from ppzoo.errors import CheckpointError, with_article
 
 MAX_COUNT = 1 << 31
 TABLES = ("identity", "tally", "versions", "configuration", "loss_scaler", "early_stopping", "reading")
@@ -47,7 +47,7 @@ def require_progress(saved: Mapping[str, Any]) -> None:
             raise CheckpointError("expected best to be a number, got nan")
     for name in TABLES:
         if not isinstance(saved.get(name) or {}, dict):
-            raise CheckpointError(f"expected {name} to be a dictionary, got a {type(saved[name]).__name__}")
+            raise CheckpointError(f"expected {name} to be a dictionary, got {with_article(type(saved[name]).__name__)}")
 
 
 def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -59,7 +59,8 @@ def require_identity(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> N
     for name, found in saved.get("identity", {}).items():
         expected = identity.get(name, found)
         if found is not None and expected != found:  # None: version 0.1.0 saved no class names for renumbered labels
-            raise CheckpointError(f"expected {name} {expected!r} as in the configuration, got {found!r}")
+            label = name.replace("data set", "dataset")  # the key in files
+            raise CheckpointError(f"expected {label} {expected!r} as in the configuration, got {found!r}")
     step, steps = saved.get("step", 0), identity.get("steps per epoch", math.inf)
     if step > steps:
         raise CheckpointError(f"expected at most {steps} steps, the length of an epoch, got step {step}")
@@ -89,7 +90,8 @@ def require_accumulators(saved: Mapping[str, Any], model: paddle.nn.Layer) -> No
         covered.add(owner.name)
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
             raise CheckpointError(
-                f"expected an array of numbers as {key!r} of the optimizer state, got a {type(value).__name__}"
+                f"expected an array of numbers as {key!r} of the optimizer state, got"
+                f" {with_article(type(value).__name__)}"
             )
         if value.shape != tuple(owner.shape) and value.size != 1:
             raise CheckpointError(

@@ -26,7 +26,7 @@ namespace {
 constexpr int64_t kFloatSumRows = 64;
 // Elements of a block: they stay in the L1 cache while the block is read strip by strip.
 constexpr int64_t kStripElements = 4096;
-// Minimum number of wide rows of a block in Moments: each strip of a block adds overhead.
+// Minimum number of wide rows of a block: each strip of a block adds overhead.
 constexpr int64_t kMinStripRows = 16;
 // Tensors of at most this size are summed in double throughout, which costs little there.
 constexpr int64_t kDoubleSumElements = 1 << 15;
@@ -76,7 +76,7 @@ struct Constants {
 // Calls body(strip, first, begin, end) for blocks [begin, end) of wide rows and, in each, for strips of columns that
 // begin with column `first`. Blocks have at least `min_rows` rows if the matrix does.
 template <class Body>
-void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = 1) {
+void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = kMinStripRows) {
   if (wide.elements <= 0) return;
   const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
   const int64_t rows = std::clamp<int64_t>(kStripElements / wide.width, min_rows, kFloatSumRows);
@@ -168,7 +168,7 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
         constexpr int kCount = decltype(strip)::kCount;
         const Constants shift(strip, shift_, first);
         // Sums are computed around a reference value of the strip. It is the median of three, since an outlier would
-        // cause cancellation.
+        // cause cancellation. Blocks are as long as possible, since this adds to the overhead.
         Vector reference[kCount];
         Sum sum[kCount] = {}, square[kCount] = {};
         for (int v = 0; v < kCount; ++v) {
@@ -193,7 +193,7 @@ void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
           add_to(totals + width + first + v * kLanes, to_doubles(square[v]) + step * (before + after));
         }
       },
-      kMinStripRows);
+      kFloatSumRows);
 }
 
 Statistics Moments::statistics() const {

@@ -55,8 +55,9 @@ void require(bool holds, const Describe& describe) {
 
 // Requires dense float32 values on the CPU, at least one. `name` is the tensor's name in messages.
 inline void require_readable(const Tensor& tensor, const char* name) {
-  require(tensor.is_dense_tensor() && tensor.initialized() && tensor.is_cpu() &&
-              tensor.dtype() == paddle::DataType::FLOAT32,
+  const auto* dense = tensor.is_dense_tensor() ? static_cast<const phi::DenseTensor*>(tensor.impl().get()) : nullptr;
+  require(dense != nullptr && dense->initialized() && dense->place().GetType() == phi::AllocationType::CPU &&
+              dense->dtype() == phi::DataType::FLOAT32,
           [&] { return std::string(name) + ": expected a dense float32 tensor on the CPU with at least one element"; });
 }
 

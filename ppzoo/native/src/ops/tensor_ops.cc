@@ -272,16 +272,18 @@ std::vector<const float*> data_of(const std::vector<Tensor>& tensors) {
   return data;
 }
 
-// Requires that `others` has one tensor of the same shape for each of `tensors`. `name` is their name in messages.
+// Requires that `others` has one tensor of the same shape for each of `tensors`, which are readable. `name` is their
+// name in messages.
 void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<Tensor>& others, const char* name) {
   require(tensors.size() == others.size(), [&] {
     return std::string(name) + ": expected " + std::to_string(tensors.size()) + " tensors, got " +
            std::to_string(others.size());
   });
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    require_readable(tensors[i], "tensor of a list");
-    require_shape_of(others[i], name, tensors[i]);
-  }
+  for (size_t i = 0; i < tensors.size(); ++i) require_shape_of(others[i], name, tensors[i]);
+}
+
+void require_all_readable(const std::vector<Tensor>& tensors) {
+  for (const Tensor& tensor : tensors) require_readable(tensor, "tensor of a list");
 }
 
 void require_count(size_t received, size_t expected, const char* name) {
@@ -294,6 +296,7 @@ void require_count(size_t received, size_t expected, const char* name) {
 std::vector<Tensor> momentum(std::vector<Tensor>& parameters, const std::vector<Tensor>& gradients,
                              std::vector<Tensor>& velocities, const std::vector<float>& rates,
                              const std::vector<float>& decays, float mu, bool nesterov) {
+  require_all_readable(parameters);
   require_same_shapes(parameters, gradients, "gradients");
   require_same_shapes(parameters, velocities, "velocities");
   require_count(rates.size(), parameters.size(), "rates");
@@ -310,6 +313,7 @@ std::vector<Tensor> momentum(std::vector<Tensor>& parameters, const std::vector<
 // Updates the averages in place.
 std::vector<Tensor> update_ema(std::vector<Tensor>& averages, const std::vector<Tensor>& values, float keep,
                                float take) {
+  require_all_readable(averages);
   require_same_shapes(averages, values, "values");
   std::vector<float*> targets;
   for (Tensor& average : averages) targets.push_back(average.data<float>());
@@ -318,7 +322,7 @@ std::vector<Tensor> update_ema(std::vector<Tensor>& averages, const std::vector<
 }
 
 std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
-  for (const Tensor& value : values) require_readable(value, "tensor of a list");
+  require_all_readable(values);
   Tensor result = placeholder(values[0]);
   result.data<float>()[0] = ppzoo::all_finite(data_of(values), counts_of(values)) ? 1.0f : 0.0f;
   return {result};

@@ -1,0 +1,190 @@
+"""Compare runs: their configurations, their results, and their predictions for the same images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppzoo import analysis
+from ppzoo import config as configuration
+from ppzoo.builders.components import build_metrics, components
+from ppzoo.builders.report_facts import read_curves
+from ppzoo.builders.report_files import FOLDER, PREDICTIONS
+from ppzoo.errors import ConfigError, DataError
+from ppzoo.files import WEIGHTS, read_plain_file, weights_of_run
+
+CONFIG = "config.yaml"
+EMA_SUFFIX = "_ema"
+MAX_FIELD = 1 << 20  # characters of a field of predictions.csv: an image can have thousands of labels
+
+Key = tuple[str, int]  # the file of an image, and how many images of that file precede it
+
+
+def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """Return what differs between runs, as JSON values.
+
+    "runs" has the results of each run, "differences" the keys of the configurations whose values differ, and "tests"
+    the comparison of the first run with each other one on the same images.
+
+    Raises:
+        ConfigError: fewer than two runs, one of them twice, or a configuration that cannot be read.
+    """
+    if len(folders) < 2:
+        raise ConfigError(f"compare: expected two runs or more, got {len(folders)}")
+    repeated = [str(folder) for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"compare: expected different runs, got {repeated[0]} more than once")
+    known = components()
+    configs = [configuration.load(str(folder / CONFIG), (), known) for folder in folders]
+    return {
+        "version": 1,
+        "runs": [describe_run(folder, raw) for folder, raw in zip(folders, configs, strict=True)],
+        "differences": differences(configs),
+        "tests": [
+            compare_predictions(folders[0], other) | {"second": index} for index, other in enumerate(folders[1:], 1)
+        ],
+    }
+
+
+def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results of a run; those that are unknown are None.
+
+    Args:
+        raw: its configuration.
+    """
+    notes: list[str] = []
+    curves = read_curves(folder, notes)
+    main, higher_is_better = main_metric(raw)
+    entries = curves or []
+    best = best_entry(entries, main, higher_is_better)
+    seconds = sum(_number(entry, "train_seconds") for entry in entries)
+    images = sum(_number(entry, "images_per_second") * _number(entry, "train_seconds") for entry in entries)
+    return {
+        "folder": str(folder),
+        "notes": notes,
+        "curves": curves,
+        "epochs": entries[-1]["epoch"] if entries else None,
+        "main": main,
+        "best_epoch": best[0] if best else None,
+        "best": best[1] if best else None,
+        "metrics": best[2] if best else None,
+        "seconds": seconds + sum(_number(entry, "eval_seconds") for entry in entries) if entries else None,
+        "images_per_second": images / seconds if seconds else None,
+    }
+
+
+def _number(entry: Mapping[str, Any], key: str) -> float:
+    """Return a value of an epoch; 0 if it is missing or no number."""
+    value = entry.get(key)
+    return value if isinstance(value, int | float) else 0.0
+
+
+def main_metric(raw: Mapping[str, Any]) -> tuple[str, bool]:
+    """Return the name of the metric that decides which epoch is best, and whether a higher value is better."""
+    metrics = build_metrics((raw.get("Metric") or {}).get("Eval") or ())
+    return (metrics.main, metrics.higher_is_better) if metrics.main else ("loss", False)
+
+
+def best_entry(
+    entries: Sequence[Mapping[str, Any]], main: str, higher_is_better: bool
+) -> tuple[int, float, dict[str, float]] | None:
+    """Return the epoch with the best main metric, its value, and all metrics of these weights; None without any.
+
+    The averaged weights count, too.
+    """
+    found = None
+    for entry in entries:
+        for suffix in ("", EMA_SUFFIX):
+            value = (entry.get("eval") or {}).get(main + suffix)
+            if isinstance(value, int | float) and (
+                found is None or (value > found[1] if higher_is_better else value < found[1])
+            ):
+                metrics = {
+                    name.removesuffix(EMA_SUFFIX): number
+                    for name, number in entry["eval"].items()
+                    if name.endswith(EMA_SUFFIX) == bool(suffix)
+                }
+                found = (entry["epoch"], value, metrics)
+    return found
+
+
+def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the keys whose values differ, each with the value of each configuration; None where it is missing."""
+    flat = [dict(flatten(config)) for config in configs]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    rows = [{"key": key, "values": [one.get(key) for one in flat]} for key in keys]
+    return [row for row in rows if any(_differ(row["values"][0], value) for value in row["values"][1:])]
+
+
+def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of a configuration with their values; lists of plain values are one value."""
+    if isinstance(value, Mapping) and value:
+        for key, entry in value.items():
+            yield from flatten(entry, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
+        for index, entry in enumerate(value):
+            yield from flatten(entry, f"{prefix}.{index}")
+    else:
+        yield prefix, value
+
+
+def _differ(first: Any, second: Any) -> bool:
+    """Return whether two values differ; 1 and 1.0 are equal, 1 and True are not."""
+    return first != second or isinstance(first, bool) != isinstance(second, bool)
+
+
+# --- predictions ----------------------------------------------------------------------------------------------------
+
+
+def compare_predictions(first: Path, second: Path) -> dict[str, Any]:
+    """Return McNemar's exact test on the images in both reports; "problem" is the reason if there is none."""
+    try:
+        one, other = read_predictions(first), read_predictions(second)
+    except DataError as error:
+        return {"problem": str(error)}
+    common = [key for key in one if key in other]
+    if not common:
+        return {"problem": f"the reports of {first} and {second} have no images in common"}
+    if any(one[key][0] != other[key][0] for key in common):
+        return {"problem": f"the reports of {first} and {second} have different labels for the same images"}
+    right, also_right = (np.array([rows[key][1] for key in common]) for rows in (one, other))
+    test = analysis.mcnemar(right, also_right)
+    return {
+        "problem": None,
+        "images": len(common),
+        "right": [int(right.sum()), int(also_right.sum())],
+        "only": [test.only_first, test.only_second],
+        "p_value": test.p_value,
+        "all_images": len(common) == len(one) == len(other),
+    }
+
+
+def read_predictions(folder: Path) -> dict[Key, tuple[str, bool]]:
+    """Return label and correctness of each image in the report of a run.
+
+    Raises:
+        DataError: there is no report, it is older than the weights, or its table is damaged.
+    """
+    path = folder / FOLDER / PREDICTIONS
+    weights = weights_of_run(folder)
+    try:
+        written = path.stat().st_mtime
+        if weights is not None and written < Path(f"{weights}{WEIGHTS}").stat().st_mtime:
+            raise DataError(f"{path} is older than the weights; run `ppzoo report` again")
+        csv.field_size_limit(MAX_FIELD)
+        found: dict[Key, tuple[str, bool]] = {}
+        seen: Counter[str] = Counter()
+        for row in csv.DictReader(io.StringIO(read_plain_file(path).decode(), newline="")):
+            found[row["file"], seen[row["file"]]] = row["label_name"], {"0": False, "1": True}[row["correct"]]
+            seen[row["file"]] += 1
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}; `ppzoo report` writes it") from error
+    except (KeyError, ValueError, csv.Error) as error:
+        raise DataError(f"{path} is damaged; run `ppzoo report` again") from error
+    return found

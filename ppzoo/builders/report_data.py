@@ -1,0 +1,94 @@
+"""The section of a report about its data: images per class, sizes, and training images in the evaluation data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from ppzoo import data
+from ppzoo.builders.data_loading import build_dataset
+from ppzoo.builders.report_sources import EvaluatedNetwork, training_config
+from ppzoo.data.transforms.decode import open_image
+from ppzoo.errors import DataError
+
+MAX_MEASURED = 1000  # images whose size is read
+MAX_SIZES = 50
+MAX_COMPARED = 200_000  # training and evaluation images that are searched for duplicates
+MAX_COMPARED_BYTES = 1 << 29
+MAX_DUPLICATES = 100
+
+
+def describe_report_data(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, Any]:
+    """Return the section `data`; add what could not be computed to `notes`."""
+    evaluation = evaluated.samples.dataset
+    training = _training_data(evaluated, notes)
+    pairs = _shared_images(training, evaluation, notes) if training else None
+    return {
+        "train": training and _counts(training, len(evaluated.classes)),
+        "eval": _counts(evaluation, len(evaluated.classes)),
+        "sizes": _sizes(evaluation, notes) or None,
+        "duplicates": [
+            {"train": training.describe(one), "eval": evaluation.describe(other)}
+            for one, other in (pairs or [])[:MAX_DUPLICATES]
+        ]
+        if training and pairs is not None
+        else None,
+        "duplicate_count": None if pairs is None else len(pairs),
+    }
+
+
+def _training_data(evaluated: EvaluatedNetwork, notes: list[str]) -> data.Dataset | None:
+    section, config = training_config(evaluated), evaluated.config
+    if section is None or config is None:
+        if config:
+            notes.append(
+                "The configuration has no training data: images per class and duplicates are not shown for it."
+            )
+        return None
+    try:
+        return build_dataset(section, None, config.Global.class_names)
+    except DataError as error:
+        notes.append(f"The training data cannot be read, so its images per class and duplicates are unknown: {error}")
+        return None
+
+
+def _counts(dataset: data.Dataset, class_num: int) -> dict[str, Any]:
+    """Return the number of images, and that of each class; with several labels, the number of labels that are 1."""
+    labels = np.asarray(dataset.labels)
+    per_class = (labels == 1).sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=class_num)
+    return {"images": len(dataset), "per_class": per_class[:class_num].tolist()}
+
+
+def _sizes(dataset: data.Dataset, notes: list[str]) -> list[list[int]]:
+    """Return (width, height, count) of the most frequent image sizes, from the headers of evenly spaced images."""
+    stride = -(-len(dataset) // MAX_MEASURED)
+    if stride > 1:
+        notes.append(f"Image sizes are those of {len(range(0, len(dataset), stride))} of {len(dataset)} images.")
+    sizes: Counter[tuple[int, int]] = Counter()
+    for index in range(0, len(dataset), stride):
+        try:
+            sizes[_size(dataset[index][0])] += 1
+        except DataError:  # the evaluation has reported it
+            continue
+    return [[width, height, count] for (width, height), count in sizes.most_common(MAX_SIZES)]
+
+
+def _size(source: bytes | np.ndarray) -> tuple[int, int]:
+    if isinstance(source, np.ndarray):
+        return source.shape[1], source.shape[0]
+    with open_image(source) as image:
+        return image.size
+
+
+def _shared_images(training: data.Dataset, evaluation: data.Dataset, notes: list[str]) -> list[tuple[int, int]] | None:
+    pairs = None
+    if len(training) + len(evaluation) <= MAX_COMPARED:
+        pairs = data.find_shared_images(training, evaluation, max_bytes=MAX_COMPARED_BYTES)
+    if pairs is None:
+        notes.append(
+            "Training and evaluation data were not searched for duplicates, since there are too many images; `ppzoo"
+            " data check` does it."
+        )
+    return pairs

@@ -1,0 +1,111 @@
+"""The sections of a report that do not depend on the predictions: curves, model, speed, environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+import ppzoo
+from ppzoo import report
+from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.config import Config
+from ppzoo.host import processor_name, usable_cores
+from ppzoo.models.flops import count_network
+
+HISTORY = "history.jsonl"
+SPEED_BATCH = 16
+SPEED_SECONDS = 1.0  # of each of the two measurements
+STATISTICS = ("._mean", "._variance")  # running statistics, which are no parameters
+
+
+def read_curves(folder: Path, notes: list[str]) -> list[dict[str, Any]] | None:
+    """Return the entries of `history.jsonl`; None, with a note, if there is no valid one."""
+    path = folder / HISTORY
+    try:
+        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not all(isinstance(entry["epoch"], int) and isinstance(entry["train"], dict) for entry in entries):
+            raise ValueError("an entry without epoch")
+    except OSError as error:
+        notes.append(f"There are no curves: {HISTORY} cannot be read ({error.strerror}).")
+        return None
+    except (ValueError, KeyError, TypeError):
+        notes.append(f"There are no curves: {HISTORY} is damaged.")
+        return None
+    return entries or None
+
+
+def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]] | None) -> dict[str, int] | None:
+    """Return the last epoch and the planned epochs of a run that has not finished; None for a finished run.
+
+    A run that ended by early stopping is finished: it plots its curves after its last epoch.
+    """
+    epochs = config.Global.epochs
+    if epochs is None or curves is None or curves[-1]["epoch"] >= epochs:
+        return None
+    picture = folder / report.Curves.PICTURE
+    is_plotted = os.path.isfile(picture) and picture.stat().st_mtime >= (folder / HISTORY).stat().st_mtime
+    if config.Global.early_stopping and is_plotted:
+        return None
+    return {"epoch": curves[-1]["epoch"], "epochs": epochs}
+
+
+def describe_model(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, Any]:
+    """Return the section `model`: parameters, multiply-adds for one image of the evaluation, size of the weights."""
+    shape = evaluated.image_shape
+    parameters = flops = None
+    if evaluated.network is not None:
+        named = evaluated.network.named_parameters()
+        parameters = sum(parameter.size for name, parameter in named if not name.endswith(STATISTICS))
+        flops = count_network(evaluated.network, shape).flops
+    else:
+        notes.append("The numbers of parameters and FLOPs of an export are unknown.")
+    files = evaluated.weight_files
+    return {
+        "name": evaluated.title,
+        "parameters": parameters,
+        "flops": flops,
+        "flops_input": shape,
+        "file_bytes": sum(file.stat().st_size for file in files) if files else None,
+    }
+
+
+def measure_speed(evaluated: EvaluatedNetwork) -> dict[str, Any]:
+    """Return the section `speed`: images per second in batches, and milliseconds for one image."""
+    batch = np.repeat(evaluated.read_input(0)[None], SPEED_BATCH, axis=0)
+    return {
+        "images_per_second": SPEED_BATCH / _seconds_per_call(evaluated, batch),
+        "batch_size": SPEED_BATCH,
+        "milliseconds_single": 1000 * _seconds_per_call(evaluated, batch[:1]),
+        "engine": evaluated.engine,
+    }
+
+
+def _seconds_per_call(evaluated: EvaluatedNetwork, images: np.ndarray) -> float:
+    """Return the median time of a prediction; the first one is not measured."""
+    evaluated.predict(images)
+    times: list[float] = []
+    while sum(times) < SPEED_SECONDS:
+        start = time.perf_counter()
+        evaluated.predict(images)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return the section `environment`."""
+    return {
+        "ppzoo": ppzoo.__version__,
+        "paddle": paddle.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "processor": processor_name().rpartition(":")[2].strip() or "unknown",
+        "cores": usable_cores(),
+        "device": paddle.get_device(),
+    }

@@ -1,0 +1,79 @@
+"""The images of a report: thumbnails of those that a person should see first."""
+
+from __future__ import annotations
+
+import base64
+import io
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ppzoo import data
+from ppzoo.analysis import Predictions, confidently_wrong, highest_loss, least_confident
+from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.errors import DataError
+from ppzoo.progress import track
+
+MAX_IMAGES = 24  # of each kind
+THUMBNAIL_SIDE, JPEG_QUALITY = 160, 80
+KINDS = {
+    "highest_loss": highest_loss,
+    "least_confident": least_confident,
+    "confidently_wrong": confidently_wrong,
+}
+
+
+def build_gallery(evaluated: EvaluatedNetwork) -> dict[str, list[dict[str, Any]]]:
+    """Return the section `gallery`."""
+    predictions = evaluated.predictions
+    chosen = {kind: choose(predictions, MAX_IMAGES).tolist() for kind, choose in KINDS.items()}
+    positions = list(dict.fromkeys(chain.from_iterable(chosen.values())))
+    shown = track(positions, len(positions), "images of the report")
+    thumbnails = {position: _thumbnail(evaluated.samples, position, predictions) for position in shown}
+    return {
+        kind: [
+            {
+                **describe_prediction(evaluated, position),
+                "thumbnail": thumbnails[position],
+                "overlay": None,
+            }
+            for position in members
+        ]
+        for kind, members in chosen.items()
+    }
+
+
+def describe_prediction(evaluated: EvaluatedNetwork, position: int) -> dict[str, Any]:
+    """Return file, label, prediction, confidences and loss of an image; labels are indices, or lists of indices."""
+    predictions = evaluated.predictions
+    label, predicted = predictions.labels[position], predictions.predicted[position]
+    several = predictions.multi_label
+    return {
+        "file": evaluated.samples.dataset.describe(int(predictions.indices[position])),
+        "label": np.flatnonzero(label == 1).tolist() if several else int(label),
+        "predicted": np.flatnonzero(predicted == 1).tolist() if several else int(predicted),
+        "confidence": float(predictions.confidence[position]),
+        "label_confidence": float(predictions.label_confidence[position]),
+        "loss": float(predictions.loss[position]),
+    }
+
+
+def _thumbnail(samples: data.Samples, position: int, predictions: Predictions) -> str | None:
+    """Return the image of a sample as a small JPEG in a data URL; None if it cannot be decoded any more."""
+    try:
+        source, _ = samples.dataset[int(predictions.indices[position])]
+        pixels = data.TRANSFORMS["DecodeImage"]()(source, np.random.default_rng(0))
+    except DataError:
+        return None
+    return encode_jpeg(pixels)
+
+
+def encode_jpeg(pixels: np.ndarray) -> str:
+    """Return H x W x C uint8 pixels (gray or RGB) as a data URL with a JPEG of at most `THUMBNAIL_SIDE` pixels."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels[:, :, :3])
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,202 @@
+"""The subject of a report: a run or an export, evaluated image by image with the code of `ppzoo eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+
+from ppzoo import config as configuration
+from ppzoo import data, deploy, yaml_io
+from ppzoo.analysis import PredictionRecorder, Predictions
+from ppzoo.builders.class_names import list_labels
+from ppzoo.builders.components import components
+from ppzoo.builders.dry_run import read_config
+from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
+from ppzoo.builders.models import class_count
+from ppzoo.builders.tta_views import enabled_tta
+from ppzoo.config import Config, DatasetConfig, DistillationConfig
+from ppzoo.errors import ConfigError, count_text
+from ppzoo.files import WEIGHTS
+from ppzoo.layers import Classifier
+from ppzoo.models import DistillationModel
+
+
+@dataclass(frozen=True)
+class EvaluatedNetwork:
+    """A network with its predictions on the evaluation data, and what is known about it.
+
+    Attributes:
+        source: the folder of the run or of the export.
+        title: name of the architecture.
+        classes: names of the classes, in the order of their indices.
+        samples: the evaluated samples.
+        metrics: as `ppzoo eval` prints them; `main` is the name of the main one, None without.
+        network: the network whose gradients can be computed; None for an export.
+        predict: returns the outputs for a batch of preprocessed images, N x C x H x W.
+        engine: what runs `predict`.
+        weight_files: the files of the weights that were found.
+        config: the configuration; None for an export.
+        config_text: it, or the settings of the export, as YAML.
+        notes: one sentence for each fact that is unknown, and why.
+    """
+
+    kind: Literal["run", "export"]
+    source: Path
+    title: str
+    classes: list[str]
+    samples: data.Samples
+    metrics: dict[str, float]
+    main: str | None
+    predictions: Predictions
+    network: Classifier | None
+    predict: Callable[[np.ndarray], Any]
+    engine: str
+    weight_files: list[Path]
+    config: Config | None
+    config_text: str
+    notes: list[str] = field(default_factory=list)
+
+    def read_input(self, position: int) -> np.ndarray:
+        """Return the network's input for an evaluated image, C x H x W float32."""
+        return self.samples[0, int(self.predictions.indices[position])].image.astype(np.float32, copy=False)
+
+    @property
+    def image_shape(self) -> list[int]:
+        """Shape of the network's input for the first evaluated image."""
+        return list(self.read_input(0).shape)
+
+
+def read_report_config(source: str, overrides: Sequence[str] = (), images: str | None = None) -> Config:
+    """Return the configuration of a run to evaluate.
+
+    Args:
+        images: a folder of class folders to evaluate on instead of the data of `DataLoader.Eval`.
+    """
+    if images is None:
+        return read_config(source, overrides, "eval")
+    raw = configuration.load(source, overrides, components())
+    split = (raw.get("DataLoader") or {}).get("Eval")
+    if not isinstance(split, dict) or not isinstance(split.get("dataset"), dict):
+        raise ConfigError("DataLoader.Eval: expected the evaluation data, whose transforms --data uses, got nothing")
+    if (raw.get("Global") or {}).get("use_multilabel"):
+        raise ConfigError("--data: expected a network that predicts one class per image, got Global.use_multilabel")
+    kept = {
+        key: split["dataset"][key]
+        for key in ("transform_ops", "on_error", "max_bad_fraction")
+        if key in split["dataset"]
+    }
+    dataset = {"name": "ImageFolder", "image_root": images, **kept}
+    raw["DataLoader"] = {**raw["DataLoader"], "Eval": {**split, "dataset": dataset}}
+    return read_config(raw, (), "eval")
+
+
+def evaluate_run(config: Config) -> EvaluatedNetwork:
+    """Evaluate the trained network of a configuration on the data of `DataLoader.Eval`."""
+    evaluated = build_run_evaluation(config)
+    config, evaluation = evaluated.config, evaluated.evaluation
+    dataset = evaluation.samples.dataset
+    class_num = class_count(config.Arch)
+    recorder = PredictionRecorder(class_num, len(dataset), multi_label=dataset.labels.ndim == 2)
+    metrics = evaluated.run(OutputRecorder(recorder, config))
+    predictions = recorder.finish()
+    network = _deployed_network(evaluated)
+    names = dataset.classes if not config.Global.class_names and len(dataset.classes or ()) == class_num else None
+    return EvaluatedNetwork(
+        kind="run",
+        source=_run_folder(config),
+        title=config.Arch.deployed.name,
+        classes=list(names or list_labels(config)),
+        samples=evaluation.samples,
+        metrics=metrics,
+        main=evaluation.main if config.Metric.Eval else None,
+        predictions=predictions,
+        network=network,
+        predict=_predict_without_gradients(network),
+        engine="PaddlePaddle",
+        weight_files=_weight_files(config),
+        config=config,
+        config_text=yaml_io.dump(config.to_dict()),
+        notes=evaluation_notes(predictions, len(dataset), config),
+    )
+
+
+class OutputRecorder:
+    """Records the output of the deployed network for each batch of an evaluation in this process."""
+
+    def __init__(self, recorder: PredictionRecorder, config: Config | None = None) -> None:
+        self.recorder = recorder
+        arch = config.Arch if config is not None else None
+        self.network_name = arch.infer_model_name if isinstance(arch, DistillationConfig) else None
+
+    def reset(self) -> None: ...
+
+    def update(self, output: Any, batch: Any) -> None:
+        if self.network_name is not None:
+            output = output[self.network_name]
+        scores = output[0] if isinstance(output, (list, tuple)) else output  # the main head comes first
+        self.recorder.add(batch.indices.numpy(), scores.astype("float32").numpy(), batch.labels.numpy())
+
+    def state(self) -> None: ...
+
+    def merge(self, states: list[Any]) -> None: ...
+
+
+def _deployed_network(evaluated: RunEvaluation) -> Classifier:
+    network = evaluated.network
+    if isinstance(network, DistillationModel):
+        network = dict(network.named_children())[network.inference_arch]
+    return deploy.original_network(network)
+
+
+def _predict_without_gradients(network: Classifier) -> Callable[[np.ndarray], Any]:
+    def predict(images: np.ndarray) -> Any:
+        network.eval()
+        with paddle.no_grad():
+            output = network(paddle.to_tensor(images))
+        return (output[0] if isinstance(output, (list, tuple)) else output).numpy()
+
+    return predict
+
+
+def _run_folder(config: Config) -> Path:
+    """Return the folder of the weights; the output folder of the configuration for weights that are elsewhere."""
+    files = _weight_files(config)
+    return files[0].parent if files else Path(config.Global.output_dir) / config.Arch.name
+
+
+def _weight_files(config: Config) -> list[Path]:
+    source = config.Global.pretrained_model or config.Arch.deployed.pretrained
+    if not isinstance(source, str):
+        return []
+    return [path for path in (Path(source), Path(f"{source}{WEIGHTS}")) if path.is_file()]
+
+
+def evaluation_notes(predictions: Predictions, images: int, config: Config | None) -> list[str]:
+    """Return notes about skipped images, test-time augmentation, and a temperature from a part of the images.
+
+    Args:
+        images: number of images of the evaluation data.
+    """
+    notes = []
+    if len(predictions) < images:
+        notes.append(
+            f"{count_text(images - len(predictions), 'image')} of the evaluation data"
+            f" {'was' if images - len(predictions) == 1 else 'were'} skipped: unreadable, or not part of a full batch"
+            " with drop_last."
+        )
+    if config and enabled_tta(config):
+        notes.append("Predictions are those without test-time augmentation; metrics with it end in _tta.")
+    if len(predictions.kept) < len(predictions):
+        notes.append(f"The temperature was computed from {len(predictions.kept)} of {len(predictions)} images.")
+    return notes
+
+
+def training_config(evaluated: EvaluatedNetwork) -> DatasetConfig | None:
+    """Return the section of the training data; None without one."""
+    split = evaluated.config.DataLoader.Train if evaluated.config else None
+    return replace(split.dataset, transform_ops=None) if split else None

@@ -1,0 +1,151 @@
+"""Short trainings without a run folder: the learning-rate range test, and what the profiler measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import paddle
+from paddle.optimizer.lr import LRScheduler
+
+from ppzoo import engine, optim
+from ppzoo.builders.components import build_loss, build_metrics
+from ppzoo.builders.evaluation import require_weighted_classes, try_batch
+from ppzoo.builders.optimization import PEAK_RATES, build_ema, build_mixed_precision, build_optimizer, build_recipe
+from ppzoo.builders.preprocessing import warn_of_preprocessing
+from ppzoo.builders.training import (
+    build_initial_network,
+    build_static_forward,
+    build_training_data,
+    prepare_device,
+    require_training_sections,
+)
+from ppzoo.config import Config, OptimizerConfig
+from ppzoo.data.loader import Loader
+from ppzoo.errors import ConfigError
+
+FLOORS = ("warmup_start_lr", "end_lr", "end_learning_rate", "eta_min")  # rates that must not exceed the peak
+MakeOptimizer = Callable[[OptimizerConfig, paddle.nn.Layer, engine.StepLoader, int], tuple[Any, LRScheduler]]
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A training as a configuration describes it, without files, evaluations and checkpoints.
+
+    Attributes:
+        trainer: has no callbacks.
+        loader: the loader of the training data.
+        images_per_step: number of images of a full step.
+    """
+
+    trainer: engine.Trainer
+    loader: Loader
+    images_per_step: int
+
+
+def build_trial_run(config: Config, make_optimizer: MakeOptimizer) -> TrialRun:
+    """Build the training of a configuration in this process, with the optimizer of `make_optimizer`.
+
+    Raises:
+        ConfigError, DataError: as for training.
+    """
+    split, optimizer_config = require_training_sections(config)
+    run = config.Global
+    config, loader = build_training_data(config, split, engine.SINGLE_PROCESS)
+    images = loader.samples.dataset
+    steps = engine.StepLoader(
+        loader, update_freq=run.update_freq, iter_per_epoch=run.iter_per_epoch, drop_last=split.sampler.drop_last
+    )
+    prepare_device(config)
+    warn_of_preprocessing(config)
+    network = build_initial_network(config, is_resumed=False)
+    loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
+    try_batch(config, "Train", network, loader, loss, metrics)
+    require_weighted_classes("Train", loss, images)
+    total_batch = split.sampler.batch_size * steps.update_freq
+    optimizer, schedule = make_optimizer(optimizer_config, network, steps, total_batch)
+    state = engine.TrainState(
+        network,
+        optimizer,
+        schedule,
+        metrics,
+        seed=run.seed or 0,
+        amp=build_mixed_precision(config.AMP),
+        ema=build_ema(config, network),
+        loader=loader,
+    )
+    trainer = engine.Trainer(
+        state=state,
+        steps=steps,
+        loss=loss,
+        evaluate=None,
+        plan=engine.Plan(run.epochs or 0),
+        describe=images.describe,
+        forward=build_static_forward(network) if run.to_static else None,
+    )
+    return TrialRun(trainer, loader, total_batch)
+
+
+def make_configured_optimizer(config: Config) -> MakeOptimizer:
+    """Return what builds the optimizer and the schedule of a configuration."""
+
+    def make(
+        section: OptimizerConfig, network: paddle.nn.Layer, steps: engine.StepLoader, total_batch: int
+    ) -> tuple[Any, optim.Schedule]:
+        epochs = config.Global.epochs or 0
+        return build_optimizer(section, network, epochs=epochs, steps_per_epoch=len(steps), total_batch=total_batch)
+
+    return make
+
+
+def find_learning_rate(
+    config: Config, *, lower: float, upper: float, steps: int, on_step: engine.OnStep | None = None
+) -> tuple[engine.RangeTest, list[str]]:
+    """Run the learning-rate range test with everything else as in training.
+
+    Returns:
+        The result, and the overrides that set the suggested rate; none without a suggestion.
+
+    Raises:
+        ConfigError: too few steps, or `lower` and `upper` are no range; and what training would refuse.
+    """
+    if steps < engine.MIN_STEPS:
+        raise ConfigError(f"--steps: expected at least {engine.MIN_STEPS}, got {steps}")
+    if not 0 < lower < upper < float("inf"):
+        raise ConfigError(f"--min, --max: expected 0 < min < max, got {lower:g} and {upper:g}")
+
+    def make(section: OptimizerConfig, network: paddle.nn.Layer, *_: object) -> tuple[Any, LRScheduler]:
+        schedule = engine.ExponentialRange(lower, upper, steps)
+        return build_recipe(section).build(network, schedule), schedule
+
+    run = build_trial_run(config, make)
+    result = engine.run_range_test(run.trainer, steps, on_step)
+    suggestion = result.suggestion
+    if config.Optimizer is None or isinstance(suggestion, str):
+        return result, []
+    return result, lr_overrides(config.Optimizer, suggestion.rate, run.images_per_step)
+
+
+def lr_overrides(section: OptimizerConfig, rate: float, total_batch: int) -> list[str]:
+    """Return the overrides with which the highest learning rate of the schedule is `rate`.
+
+    All peak rates keep their ratios, and rates that must not exceed the peak are lowered with it.
+
+    Args:
+        total_batch: images per step; with `reference_batch` the rate is converted to that batch size.
+    """
+    options: Mapping[str, Any] = section.lr.spec.options
+    if section.lr.reference_batch is not None:
+        rate *= section.lr.reference_batch / total_batch
+    peaks = {key: options[key] for key in PEAK_RATES if options.get(key)}
+    factor = rate / max(max(value) if isinstance(value, list | tuple) else value for value in peaks.values())
+    found = [f"Optimizer.lr.{key}={_scaled(value, factor)}" for key, value in peaks.items()]
+    floors = {key: options[key] for key in FLOORS if options.get(key, 0) >= rate}
+    return found + [f"Optimizer.lr.{key}={_scaled(value, factor)}" for key, value in floors.items()]
+
+
+def _scaled(value: Any, factor: float) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_scaled(one, factor) for one in value)}]"
+    return f"{value * factor:.2g}"

@@ -1,0 +1,40 @@
+"""The command `compare`: what differs between runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ppzoo.cli.arguments import Commands, add_command, find_run_folder
+from ppzoo.cli.lr_find import add_output, check_output
+from ppzoo.errors import printable
+from ppzoo.files import expand_user, make_folder, write_text
+
+PAGE, JSON = "comparison.html", "comparison.json"
+
+
+def add_commands(commands: Commands) -> None:
+    compare = add_command(commands, "compare", _compare, "compare the configurations and results of runs")
+    compare.add_argument(
+        "runs",
+        nargs="+",
+        type=expand_user,
+        metavar="RUN_FOLDER",
+        help="the folders of two runs or more, such as output/LeNet; the first one is compared with each other one",
+    )
+    add_output(compare, f"{PAGE} and {JSON}", default=None)
+    compare.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from ppzoo import builders, report
+
+    folder = None if options.output is None else check_output(options.output)
+    comparison = builders.compare_runs([find_run_folder(Path(run)) for run in options.runs])
+    print(printable(report.format_comparison(comparison)))
+    if folder is not None:
+        make_folder(folder)
+        write_text(folder / JSON, json.dumps(comparison, indent=1))
+        write_text(folder / PAGE, report.render_comparison(comparison, options.lang))
+        print(printable(f"\npage: {folder / PAGE}"))

@@ -1,0 +1,96 @@
+"""The command `report`, and what `eval --report` does after the evaluation."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.errors import ConfigError, printable
+from ppzoo.files import expand_user
+
+if TYPE_CHECKING:
+    from ppzoo.builders import EvaluatedNetwork
+
+EXPORT_SETTINGS = "inference.yml"  # what an export folder has and a run's folder has not
+
+
+def add_commands(commands: Commands) -> None:
+    report = add_command(
+        commands, "report", _report, "write a page about what trained weights predict and where they are wrong"
+    )
+    report.usage = "ppzoo report [options] (RUN_FOLDER | EXPORT_FOLDER --data FOLDER | -c CONFIG)"
+    report.add_argument(
+        "folder",
+        nargs="?",
+        type=expand_user,
+        metavar="RUN_OR_EXPORT",
+        help="the folder of a run, such as output/LeNet, or of an export, such as inference/lenet; or use -c CONFIG",
+    )
+    add_config_arguments(report)
+    add_quiet(report)
+    report.add_argument(
+        "--data",
+        type=expand_user,
+        metavar="FOLDER",
+        help="evaluate on these images, one subfolder per class (default: the evaluation data of the run); required"
+        " for an export",
+    )
+    report.add_argument(
+        "--output",
+        type=expand_user,
+        metavar="FOLDER",
+        help="the folder of report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
+        " of the run or export)",
+    )
+    report.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from ppzoo import builders, report
+
+    report.log_to_console()
+    if options.folder and os.path.isfile(os.path.join(options.folder, EXPORT_SETTINGS)):
+        print_report(_evaluate_export(options), options.output, options.lang)
+        return
+    config = builders.read_report_config(*config_and_overrides(options, options.folder), options.data)
+    print_report(builders.evaluate_run(config), options.output, options.lang)
+
+
+def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
+    from ppzoo import builders
+
+    if options.config is not None or options.override:
+        given = "-c" if options.config is not None else "-o"
+        raise ConfigError(f"report: expected {given} without an export folder, got both")
+    if options.data is None:
+        raise ConfigError(
+            "report: expected --data FOLDER with an export, since it contains no evaluation data: a folder with one"
+            " subfolder of images per class"
+        )
+    if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):
+        raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")
+    return builders.evaluate_export(Path(options.folder), options.data, options.device or "auto")
+
+
+def print_report(
+    evaluated: EvaluatedNetwork,
+    output: str | None = None,
+    language: Literal["en", "zh"] = "en",
+    *,
+    as_json: bool = False,
+) -> None:
+    """Write the files of the report, and print the main result and the path of the page."""
+    from ppzoo import builders, report
+
+    folder = builders.open_report_folder(evaluated.source, output)
+    content = builders.build_report(evaluated)
+    page = builders.write_report_files(folder, content, evaluated, report.render_report(content, language))
+    if as_json:
+        print(report.json_line({"report": str(page)}))
+        return
+    print(printable(builders.summarize_report(content)))
+    print(printable(f"report: {page}"))

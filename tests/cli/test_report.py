@@ -1,0 +1,218 @@
+"""`ppzoo report` and `ppzoo eval --report`: the files of runs and exports, and mistakes."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers.pictures import COLORS, paint
+from helpers.small_runs import paint_class_folders, small_config
+
+from ppzoo.builders import report_facts
+from ppzoo.cli import main
+
+FILES = ["confusion.csv", "predictions.csv", "report.html", "report.json"]
+HOSTILE = ['"a", b', "<script>alert(1)<", "=1+1", "类别 一"]
+
+
+@pytest.fixture
+def run(run_folder, tmp_path, monkeypatch):
+    """A copy of the run as output/LeNet in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report_facts, "SPEED_SECONDS", 0.01)
+    shutil.copytree(run_folder, tmp_path / "output" / "LeNet")
+    return tmp_path / "output" / "LeNet"
+
+
+def read(folder):
+    assert sorted(file.name for file in folder.iterdir()) == FILES
+    with open(folder / "report.json", encoding="utf-8") as file:
+        report = json.load(file)
+    tables = []
+    for name in ("predictions.csv", "confusion.csv"):
+        with open(folder / name, encoding="utf-8", newline="") as file:
+            tables.append(list(csv.reader(file)))
+    return report, *tables
+
+
+def printed_metrics(text):
+    words = text.splitlines()[0].split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def check_consistency(report, predictions, confusion):
+    """Check that the parts of a report with one label per image agree."""
+    header, *rows = predictions
+    assert header[:3] == ["file", "label", "label_name"] and len(rows) == report["images"]
+    labels, predicted = (np.array([int(row[column]) for row in rows]) for column in (1, 3))
+    assert np.mean(labels == predicted) == pytest.approx(report["metrics"]["top1"])
+    assert [int(row[8]) for row in rows] == (labels == predicted).astype(int).tolist()
+    assert np.mean([float(row[7]) for row in rows]) == pytest.approx(report["metrics"]["loss"], rel=1e-5)
+    assert all(row[2] == report["classes"][int(row[1])] for row in rows)
+    assert confusion[0] == ["", *report["classes"]]
+    dense = np.array([[int(count) for count in row[1:]] for row in confusion[1:]])
+    for label, prediction, count in report["confusion"]:
+        assert dense[label, prediction] == count
+    assert dense.sum() == len(rows) == sum(count for *_, count in report["confusion"])
+    assert [entry["support"] for entry in report["per_class"]] == np.bincount(labels, minlength=len(dense)).tolist()
+
+
+def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
+    assert main(["eval", "output", "--device", "cpu"]) == 0
+    expected = printed_metrics(capsys.readouterr().out)
+    assert main(["report", "output", "--device", "cpu"]) == 0
+    sentence, path = capsys.readouterr().out.splitlines()
+    assert path == "report: output/LeNet/report/report.html"
+    report, predictions, confusion = read(run / "report")
+    assert {name: f"{value:.4f}" for name, value in report["metrics"].items()} == expected
+    assert sentence.startswith(f"{report['metrics']['top1']:.3f} top-1")
+    check_consistency(report, predictions, confusion)
+    assert report["kind"] == "run" and report["task"] == "single_label" and report["main"] == "top1"
+    assert report["classes"] == sorted(COLORS)
+    assert [entry["epoch"] for entry in report["curves"]] == [1] and report["interrupted"] is None
+    assert report["model"]["parameters"] > 1000 and report["model"]["flops"] > 1000
+    assert report["model"]["file_bytes"] == (run / "best_model.pdparams").stat().st_size
+    assert report["speed"]["images_per_second"] > 0
+    assert report["data"]["eval"]["per_class"] == [2, 2, 2] and report["data"]["train"]["per_class"] == [8, 8, 8]
+    assert report["data"]["sizes"] == [[48, 40, 6]] and report["data"]["duplicate_count"] == 0
+    for images in report["gallery"].values():
+        assert all(image["thumbnail"].startswith("data:image/jpeg;base64,") for image in images)
+    assert "Arch" in yaml.safe_load(report["config"])
+    assert report["environment"]["device"] == "cpu"
+
+
+def test_eval_with_report_prints_the_metrics_and_writes_the_same_files(run, capsys):
+    assert main(["eval", "output", "--device", "cpu"]) == 0
+    expected = capsys.readouterr().out
+    assert main(["eval", "output", "--device", "cpu", "--report"]) == 0
+    assert capsys.readouterr().out.startswith(expected)
+    check_consistency(*read(run / "report"))
+    assert main(["eval", "output", "--device", "cpu", "--report", "--json"]) == 0
+    metrics, path = map(json.loads, capsys.readouterr().out.splitlines())
+    assert metrics.keys() == printed_metrics(expected).keys()
+    assert path == {"report": "output/LeNet/report/report.html"}
+
+
+def test_an_interrupted_run_and_a_damaged_history(run):
+    assert main(["report", "output", "-o", "Global.epochs=10", "--output", "first"]) == 0
+    assert read(Path("first"))[0]["interrupted"] == {"epoch": 1, "epochs": 10}
+    (run / "history.jsonl").write_text('{"epoch": 1, "tr')
+    assert main(["report", "output", "--output", "second"]) == 0
+    report = read(Path("second"))[0]
+    assert report["curves"] is None and any("history.jsonl is damaged" in note for note in report["notes"])
+
+
+def test_a_run_without_its_training_data(run, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / "photos")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["DataLoader"]["Train"]["dataset"]["image_root"] = str(tmp_path / "missing")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["report", "output"]) == 0
+    report = read(run / "report")[0]
+    assert report["data"]["train"] is None and report["data"]["duplicates"] is None
+    assert any(note.startswith("The training data cannot be read") for note in report["notes"])
+
+
+def test_another_folder_of_images(run, photos):
+    shutil.copytree(photos / "red", "images/red")
+    assert main(["report", "output", "--data", "images"]) == 0
+    report, predictions, confusion = read(run / "report")
+    assert report["images"] == 10 and report["data"]["eval"]["per_class"] == [0, 0, 10]
+    check_consistency(report, predictions, confusion)
+    blue = report["per_class"][0]
+    assert blue["recall"] is None and blue["support"] == 0
+    assert report["data"]["duplicate_count"] == 8  # the split's training part
+    assert report["data"]["duplicates"][0]["eval"].startswith("images/red/")
+
+
+def test_one_image(run, photos):
+    Path("images/red").mkdir(parents=True)
+    shutil.copy(photos / "red" / "1.png", "images/red/1.png")
+    assert main(["report", "output", "--data", "images"]) == 0
+    report, predictions, confusion = read(run / "report")
+    assert report["images"] == 1
+    check_consistency(report, predictions, confusion)
+
+
+def test_an_export_alone(run, photos, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    assert main(["report", "output", "--data", str(photos), "--output", "of_run"]) == 0
+    shutil.rmtree("output")
+    assert main(["report", "exported", "--data", str(photos), "--device", "cpu"]) == 0
+    expected, received = read(Path("of_run")), read(Path("exported/report"))
+    check_consistency(*received)
+    assert received[0]["kind"] == "export" and received[0]["title"] == "LeNet"
+    assert received[0]["metrics"]["top1"] == expected[0]["metrics"]["top1"]
+    assert received[0]["metrics"]["loss"] == pytest.approx(expected[0]["metrics"]["loss"], abs=1e-4)
+    assert received[0]["confusion"] == expected[0]["confusion"]
+    assert received[0]["curves"] is None and received[0]["data"]["train"] is None
+    assert any("no training history" in note for note in received[0]["notes"])
+    capsys.readouterr()
+    assert main(["infer", "exported", str(photos)]) == 0  # the report has not changed the export
+
+
+def test_an_export_without_class_names(run, photos, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    settings["PostProcess"]["Topk"]["label_list"] = []
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    assert main(["report", "exported", "--data", str(photos)]) == 0
+    report = read(Path("exported/report"))[0]
+    assert report["classes"] == sorted(COLORS) and any("no class names" in note for note in report["notes"])
+    shutil.copytree(photos / "red", "images/red")
+    assert main(["report", "exported", "--data", "images"]) == 2
+    assert "--data: expected 3 classes, those of the export, got 1" in capsys.readouterr().err
+
+
+def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paint_class_folders(tmp_path / "images", HOSTILE)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(small_config(tmp_path, "LeNet")))
+    assert main(["train", "-c", "config.yaml"]) == 0
+    files = [b"images/=1+1/line\nend.png", b'images/=1+1/\xff, "quoted".png']
+    for number, name in enumerate(files):
+        paint(tmp_path / "plain.png", (9, 9, 9), seed=number)
+        shutil.copy(tmp_path / "plain.png", name.decode(errors="surrogateescape"))
+    assert main(["report", "output"]) == 0
+    report, predictions, confusion = read(tmp_path / "output" / "LeNet" / "report")
+    assert report["classes"] == sorted(HOSTILE) and report["images"] == 34
+    check_consistency(report, predictions, confusion)
+    names = [row[0] for row in predictions]
+    assert any(name.endswith("line\nend.png") for name in names)
+    assert any(name.endswith('\\udcff, "quoted".png') for name in names)
+    assert report["data"]["duplicate_count"] == 34  # both splits are the same folder
+
+
+def test_the_current_folder_is_used_where_the_run_cannot_be_written(run, capsys):
+    (run / "report").write_text("a file")
+    assert main(["report", "output"]) == 0
+    assert "report: report/report.html" in capsys.readouterr().out
+    assert sorted(os.listdir("report")) == FILES
+    assert main(["report", "output", "--output", "output/LeNet/report"]) == 2
+    assert "cannot write output/LeNet/report: " in capsys.readouterr().err
+
+
+def test_mistakes_are_one_line(run, photos, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    (Path("other") / "purple").mkdir(parents=True)
+    shutil.copy(photos / "red" / "1.png", "other/purple")
+    capsys.readouterr()
+    for command, message in {
+        (): "report: expected either RUN_FOLDER or -c CONFIG, got nothing",
+        ("missing",): "RUN_FOLDER: expected the folder of a run",
+        ("exported",): "report: expected --data FOLDER with an export",
+        ("exported", "--data", str(photos), "-o", "Global.seed=1"): "report: expected -o without an export folder",
+        ("exported", "--data", str(photos), "--device", "tpu"): "--device: expected cpu",
+        ("exported", "--data", "other"): "--data: unknown class 'purple'",
+        ("exported", "--data", "nothing"): "--data: dataset.image_root: expected a folder",
+        ("output", "--data", "other"): "DataLoader.Eval: unknown class 'purple'",
+    }.items():
+        assert main(["report", *command]) == 2, command
+        error = capsys.readouterr().err
+        assert f"error: {message}" in error, error
+        assert "Traceback" not in error
+    assert not (run / "report").exists()
