@@ -7,6 +7,7 @@ standard error is no terminal, nothing is drawn.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import sys
 import time
@@ -62,22 +63,23 @@ class Display:
         """Draw `part` below the others from now on."""
         self.parts.append(part)
         if self.live is None:
+            self.drawn = -math.inf
             self._start()
-        self.refresh(at_once=True)
+        self.refresh()
 
     def remove(self, part: RenderableType) -> None:
         """Stop drawing `part`; its lines are erased."""
         if part in self.parts:
             self.parts.remove(part)
         if self.parts:
-            self.refresh(at_once=True)
+            self.refresh()
         else:
             self.stop()
 
-    def refresh(self, *, at_once: bool = False) -> None:
-        """Draw the current state, at most four times a second unless `at_once`."""
+    def refresh(self) -> None:
+        """Draw the current state, at most four times a second."""
         now = time.monotonic()
-        if self.live is None or not (at_once or now - self.drawn >= MIN_SECONDS) or not self.is_shown:
+        if self.live is None or now - self.drawn < MIN_SECONDS or not self.is_shown:
             return
         self.drawn = now
         try:

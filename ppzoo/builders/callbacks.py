@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from ppzoo import engine, report
-from ppzoo.builders.class_names import LABELS, RESOLVED
+from ppzoo.builders.class_names import LABELS, RESOLVED, list_labels
 from ppzoo.builders.loggers import build_run_logger, logger_names
 from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.events import Callback
+from ppzoo.metrics import ClassRecall, describe_weakest
 
 logger = logging.getLogger("ppzoo")
 
@@ -28,12 +30,14 @@ def build_callbacks(
     is_resumed: bool,
     record: report.EvaluationRecord | None,
     main_metric: str,
+    recall: ClassRecall | None = None,
 ) -> list[Callback]:
     """Open the run's folder, write its configuration and labels, and build the callbacks of this process.
 
     Args:
         record: accumulates what the evaluations show; None without loggers or evaluations.
         main_metric: the name of the metric that decides which epoch is the best.
+        recall: the recall of each class in the evaluations.
     """
     run = config.Global
     on_console = processes.rank in parse_log_ranks(run.log_ranks)
@@ -42,9 +46,15 @@ def build_callbacks(
     engine.open_run_dir(folder, resume=is_resumed)
     write_run_files(folder, config)
     curves = report.Curves(folder, title=config.Arch.name)
-    on_terminal = None if on_console else False
+    console = report.Console(
+        folder / "train.log",
+        run.print_batch_step,
+        on_terminal=None if on_console else False,
+        history=lambda: curves.entries,
+        weakest=build_weakest(config, recall, has_average=state.ema is not None),
+    )
     callbacks: list[Callback] = [
-        report.Console(folder / "train.log", run.print_batch_step, on_terminal, lambda: curves.entries),
+        console,
         report.BadFiles(folder / "bad_files.txt", loader.bad_files, run.save_interval_steps),
         curves,
     ]
@@ -54,6 +64,22 @@ def build_callbacks(
     if config.Arch.deployed_prefix:
         callbacks.append(engine.StudentWeights(folder, config.Arch.deployed_prefix))
     return callbacks
+
+
+def build_weakest(config: Config, recall: ClassRecall | None, *, has_average: bool) -> Callable[[bool], str]:
+    """Build the function that describes the weakest classes of the last evaluation, for `report.Console`.
+
+    Args:
+        has_average: whether the averaged weights are evaluated after the weights themselves.
+    """
+
+    def describe(of_average: bool) -> str:
+        if recall is None or not recall.recalls:
+            return ""
+        last = recall.recalls[-1 if of_average or not has_average else 0]
+        return describe_weakest(last, list_labels(config))
+
+    return describe
 
 
 def build_finishing_callbacks(config: Config, state: engine.TrainState, folder: Path, finished: str) -> list[Callback]:

@@ -85,12 +85,14 @@ def build_evaluation(
     processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
     *,
     verify: bool = False,
+    recall: metrics.ClassRecall | None = None,
     observers: Sequence[engine.EvaluationObserver] = (),
 ) -> Evaluation:
     """Build the evaluation of `network` on the data of `DataLoader.Eval`, and try it on a few images.
 
     Args:
         verify: check first that all images can be read.
+        recall: counts the recall of each class.
         observers: receive each batch and the network's output for it.
     """
     split, names = evaluation_data(config), find_evaluation_names(config, evaluation_data(config).dataset)
@@ -109,6 +111,8 @@ def build_evaluation(
         logger.info("%s: class names of the training data are unknown; numbering classes in sorted order", EVAL_DATA)
     log_data(EVAL_DATA, images, class_count(config.Arch))
     loss, metric_list = build_loss(config.Loss.Eval), build_metrics(config.Metric.Eval or ())
+    if recall is not None and metric_list.metrics:
+        metric_list.metrics.append(recall)
     first = try_batch(config, "Eval", network, loader, loss, metric_list)
     require_weighted_classes("Eval", loss, images)
     deploy.export_if_worthwhile(network, len(loader.samples), first)

@@ -43,7 +43,7 @@ from ppzoo.data.loader import Loader
 from ppzoo.errors import CheckpointError, ConfigError, errors_with_key
 from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronize_norms
-from ppzoo.metrics import MetricList
+from ppzoo.metrics import ClassRecall, MetricList
 
 logger = logging.getLogger("ppzoo")
 
@@ -91,7 +91,9 @@ def build_trainer(
     network = build_initial_network(config, is_resumed=checkpoint is not None)
     loss, metrics = build_training_loss(config, network, loader)
     record = build_evaluation_record(config)
-    evaluation = build_training_evaluation(config, network, processes, observers=[record] if record else [])
+    recall = None if config.Global.use_multilabel else ClassRecall(class_count(config.Arch))
+    observers = [record] if record else []
+    evaluation = build_training_evaluation(config, network, processes, observers, recall)
     higher_is_better = evaluation.higher_is_better if evaluation else False
 
     optimizer, schedule = build_optimizer(
@@ -138,6 +140,7 @@ def build_trainer(
             is_resumed=is_own,
             record=record,
             main_metric=plan.main,
+            recall=recall,
         )
     return folder, trainer
 
@@ -219,11 +222,12 @@ def build_training_evaluation(
     network: Classifier,
     processes: engine.ProcessGroup,
     observers: Sequence[engine.EvaluationObserver],
+    recall: ClassRecall | None,
 ) -> Evaluation | None:
     """Build the evaluation during training; None if it is off or there is no data for it."""
     if not config.Global.eval_during_train or config.DataLoader.Eval is None:
         return None
-    return build_evaluation(config, network, processes, verify=True, observers=observers)
+    return build_evaluation(config, network, processes, verify=True, observers=observers, recall=recall)
 
 
 def build_plan(config: Config, evaluation: Evaluation | None, *, epochs: int) -> engine.Plan:

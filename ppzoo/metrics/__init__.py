@@ -2,6 +2,7 @@
 
 from ppzoo.metrics import calibration, multi_label, per_class, top_k  # noqa: F401  (each registers its metrics)
 from ppzoo.metrics.base import METRICS, Metric
+from ppzoo.metrics.class_recall import ClassRecall, describe_weakest
 from ppzoo.metrics.metric_list import MetricList
 
-__all__ = ["METRICS", "Metric", "MetricList"]
+__all__ = ["METRICS", "ClassRecall", "Metric", "MetricList", "describe_weakest"]

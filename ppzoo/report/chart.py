@@ -29,7 +29,7 @@ def draw_chart(title: str, epochs: Sequence[int], values: Sequence[float], *, wi
     # The lowest value is still visible as the smallest bar.
     bars = [1 + round((value - low) / (high - low or 1) * (levels - 1)) for value in shown]
     bar_width = max(1, min(MAX_BAR_WIDTH, columns // count))
-    scale = {0: f"{high:.4f}", HEIGHT - 1: f"{low:.4f}"}
+    scale = {HEIGHT - 1: f"{low:.4f}", **({0: f"{high:.4f}"} if high > low else {})}
     lines = [title]
     for row in range(HEIGHT):
         below = (HEIGHT - 1 - row) * (len(blocks) - 1)

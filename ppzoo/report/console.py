@@ -35,6 +35,8 @@ class Console(Callback):
         on_terminal: draw a table of epochs and a progress bar instead of logging steps and epochs to the console; by
             default if standard error is a terminal.
         history: returns the epochs of the whole run, also those from before it was resumed, for the chart at the end.
+        weakest: returns the weakest classes of the last evaluation as text; the argument is whether of the averaged
+            weights.
 
     Raises:
         PpzooError: the file cannot be written.
@@ -46,10 +48,12 @@ class Console(Callback):
         every: int,
         on_terminal: bool | None = None,
         history: Callable[[], History] = list,
+        weakest: Callable[[bool], str] = lambda of_average: "",
     ) -> None:
         self.every = every
         self.on_terminal = (terminal.is_terminal() if on_terminal is None else on_terminal) and not is_quiet()
-        self.history = history
+        self.history, self.describe_weakest = history, weakest
+        self.weakest = ""  # in the best epoch
         self.table: EpochTable | None = None
         self.file = LogFile(log_file)
 
@@ -93,14 +97,18 @@ class Console(Callback):
         line += f"  |  {report.images_per_second:.0f} images/s, {duration_text(report.train_seconds)}"
         best = "  <- best, averaged weights" if report.averaged else "  <- best"
         self._write(line + (best if report.is_best else ""))
+        if report.is_best:
+            self.weakest = self.describe_weakest(report.averaged)
         if self.table is not None:
             self.table.add_epoch(report)
-            terminal.display.refresh(at_once=True)
+            terminal.display.refresh()
 
     def on_train_end(self, summary: Summary) -> None:
         self._print_table()
         for line in chart_of(self.history(), summary.main):
             logger.info(line)
+        if self.weakest and summary.best_epoch is not None:
+            logger.info("weakest classes in epoch %d, by recall: %s", summary.best_epoch + 1, self.weakest)
         line = f"trained {count_text(summary.epochs, 'epoch')} in {duration_text(summary.seconds)}"
         if summary.best is not None and summary.best_epoch is not None:
             line += f"; best {summary.main} {summary.best:.4f} in epoch {summary.best_epoch + 1}"

@@ -93,7 +93,7 @@ def run_on_terminal(
             if number is not None:
                 sent = True
                 process.send_signal(number)
-        assert not open_files, f"still running after {timeout} s: {received[master].decode(errors='replace')}"
+        assert not open_files, f"still running after {timeout} s: {received[master][-500:]!r}"
         status = process.wait(30)
     finally:
         if process.poll() is None:

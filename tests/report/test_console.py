@@ -88,6 +88,17 @@ def test_the_chart_shows_also_the_epochs_before_a_resumption(tmp_path, capsys, l
     assert lines[7] == "trained 5 epochs in 0:01; best top1 0.5000 in epoch 5"
 
 
+def test_the_weakest_classes_are_those_of_the_best_epoch(capsys, logged):
+    console = Console(None, 3, weakest=lambda of_average: f"cat {0.1 * len(calls):.2f}")
+    calls = [1]
+    console.on_train_begin(0, 3)
+    for number, is_best in enumerate([True, True, False]):
+        calls.append(number)
+        console.on_epoch_end(epoch(number, is_best=is_best))
+    console.on_train_end(Summary(3, 1.0, "top1", 0.5, 1))
+    assert capsys.readouterr().err.splitlines()[3] == "weakest classes in epoch 2, by recall: cat 0.30"
+
+
 def test_without_an_evaluation_the_chart_shows_the_training_loss(capsys, logged):
     history = [{"epoch": number, "train": {"loss": 1.0 / number}, "eval": None} for number in (1, 2)]
     console = Console(None, 3, history=lambda: history)
@@ -121,7 +132,8 @@ def test_the_chart_in_ascii():
 
 
 def test_the_chart_of_equal_values_and_of_many_epochs():
-    assert draw_chart("top1", [1, 2], [0.5, 0.5], width=80, utf8=False)[5] == "0.5000  ########"
+    equal = draw_chart("top1", [1, 2], [0.5, 0.5], width=80, utf8=False)
+    assert equal[1:6] == ["", "", "", "", "0.5000  ########"]
     for width in (20, 40, 80, 200):
         lines = draw_chart("top1", range(1, 1001), [number / 1000 for number in range(1000)], width=width, utf8=True)
         assert max(map(len, lines)) <= min(width, 68)

@@ -1,0 +1,53 @@
+"""The recall of each class, which is counted in evaluations without being one of their metrics."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppzoo.metrics.base import Metric, class_indices
+
+
+class ClassRecall(Metric):
+    """Counts correctly predicted images of each class; outputs other than N x C scores are ignored.
+
+    Args:
+        class_num: number of classes.
+
+    Attributes:
+        recalls: of the last two evaluations, each an array of C with NaN for a class without images.
+    """
+
+    label_kind = "single"
+
+    def __init__(self, class_num: int) -> None:
+        super().__init__()
+        self.class_num = class_num
+        self.recalls: deque[np.ndarray] = deque(maxlen=2)
+
+    def update(self, output: Any, label: paddle.Tensor) -> None:
+        scores = output.get("logits") if isinstance(output, dict) else output
+        if not isinstance(scores, paddle.Tensor):
+            return
+        truth = class_indices(label, self.class_num).numpy().ravel()
+        right = truth[truth == scores.argmax(axis=1).numpy().ravel()]
+        known = truth[(truth >= 0) & (truth < self.class_num)]  # others are ignored by the loss
+        counts = {"right": right, "support": known}
+        self.merge({name: np.bincount(values, minlength=self.class_num) for name, values in counts.items()})
+
+    def compute(self) -> dict[str, float]:
+        """Return no metrics, but add the recall to `recalls`."""
+        if self._state:
+            support = self._state["support"]
+            with np.errstate(invalid="ignore"):
+                self.recalls.append(self._state["right"] / support)
+        return {}
+
+
+def describe_weakest(recall: np.ndarray, names: list[str], count: int = 3) -> str:
+    """Return the classes of the lowest recall below 1, such as 'cat 0.25, dog 0.50'; '' if there are none."""
+    order = np.argsort(recall, kind="stable")[:count]  # NaN comes last
+    return ", ".join(f"{names[index]} {recall[index]:.2f}" for index in order if recall[index] < 1)
