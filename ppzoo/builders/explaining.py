@@ -63,12 +63,12 @@ def explain_images(
     network = deploy.Probabilities(reader.network, multi_label=config.Global.use_multilabel)
     network.eval()
     for index, file in enumerate(track(files, len(files), "explaining", is_printed=True)):
-        try:
-            pixels, image = reader.read(index)
-        except DataError as error:
-            yield file, error
+        result = reader.read_or_error(index)
+        if isinstance(result, DataError):
+            yield file, result
             continue
-        (scores,) = deploy.predict_probabilities(network, image[None], lambda _, file=file: str(file))  # type: ignore[misc]
+        pixels, image = result
+        (scores,) = deploy.predict_probabilities(network, image[None], [str(file)].__getitem__)
         chosen = int(scores.argmax()) if class_id is None else class_id
         overlay = explain.overlay(pixels, explain.grad_cam(reader.network, image, chosen))
         gap = np.full((len(pixels), GAP, 3), 255, np.uint8)

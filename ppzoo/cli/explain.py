@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 FOLDER = "explanations"
 TOP = 5
+HIDDEN = {
+    "Cc",
+    "Cf",
+    "Cn",
+    "Co",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode categories: control characters, line ends, surrogates, ...
 MAX_NAME_BYTES = 100  # of the photo's and of the class's part of a file name, which can have 255 bytes
 
 
@@ -127,11 +136,8 @@ def _comparable(name: str) -> str:
 
 def _safe(text: str) -> str:
     """Return a part of a file name: control characters, and those that a system does not allow, become '_'."""
-    characters = [
-        "_" if unicodedata.category(character)[0] == "C" or character in "\u2028\u2029" else character
-        for character in text
-    ]
-    plain = re.sub(r'[/\\:*?"<>|]', "_", "".join(characters)).strip(". ")
+    visible = "".join("_" if unicodedata.category(one) in HIDDEN else one for one in text)
+    plain = re.sub(r'[/\\:*?"<>|]', "_", visible).strip(". ")
     return plain.encode()[:MAX_NAME_BYTES].decode(errors="ignore") or "_"
 
 
