@@ -11,6 +11,7 @@ from ppzoo.builders.data_loading import build_loader, read_image
 from ppzoo.builders.data_report import inspect_data
 from ppzoo.builders.dry_run import dry_run_config, read_config
 from ppzoo.builders.evaluation import evaluate
+from ppzoo.builders.explaining import Explanation, embed_images, explain_images, rank_similar
 from ppzoo.builders.export import export_model, require_export
 from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
@@ -28,6 +29,7 @@ from ppzoo.builders.tuning import find_learning_rate
 
 __all__ = [
     "EvaluatedNetwork",
+    "Explanation",
     "Photos",
     "build_loader",
     "build_loss",
@@ -44,9 +46,11 @@ __all__ = [
     "config_of_weights",
     "create_model",
     "dry_run_config",
+    "embed_images",
     "evaluate",
     "evaluate_export",
     "evaluate_run",
+    "explain_images",
     "export_model",
     "export_weights",
     "find_images",
@@ -61,6 +65,7 @@ __all__ = [
     "photo_recipe",
     "predict",
     "profile_training",
+    "rank_similar",
     "read_config",
     "read_image",
     "read_photo_config",

@@ -56,7 +56,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Iterator[tuple[Path, 
         for views in readable:
             if shapes is None:
                 _try_views(config, network, views, len(files), names)
-            shapes = _require_equal_shapes(shapes, views)
+            shapes = require_equal_shapes(shapes, views)
         mirror = augmentation is not None and augmentation.mirrors
         results = iter(postprocess(_mean_probabilities(network, readable, names, mirror)) if readable else [])
         for file, image in zip(batch, prepared, strict=True):
@@ -73,7 +73,12 @@ def _try_views(
         deploy.export_if_worthwhile(network, count, batch)
 
 
-def _require_equal_shapes(expected: list[tuple[int, ...]] | None, image: list[np.ndarray]) -> list[tuple[int, ...]]:
+def require_equal_shapes(expected: list[tuple[int, ...]] | None, image: list[np.ndarray]) -> list[tuple[int, ...]]:
+    """Return the shapes of the views of an image, after a check that they are those of the images before it.
+
+    Raises:
+        ConfigError: they differ.
+    """
     shapes = [view.shape for view in image]
     if expected is not None and shapes != expected:
         ((one, other), *_) = [pair for pair in zip(expected, shapes, strict=True) if pair[0] != pair[1]]

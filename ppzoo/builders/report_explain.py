@@ -12,6 +12,7 @@ import numpy as np
 from ppzoo import data, explain
 from ppzoo.builders.report_images import KINDS, encode_jpeg
 from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.data.samples import Sample
 from ppzoo.errors import count_text
 from ppzoo.progress import track
 
@@ -58,12 +59,16 @@ def _compute_overlays(evaluated: EvaluatedNetwork, positions: Sequence[int]) -> 
 
 
 def input_pixels(samples: data.Samples, index: int) -> np.ndarray:
-    """Return the network's input for an image as H x W x 3 uint8.
+    """Return the network's input for an image as H x W x 3 uint8; see `sample_pixels`."""
+    return sample_pixels(samples.read((0, index)))
+
+
+def sample_pixels(sample: Sample) -> np.ndarray:
+    """Return a sample of `Samples.read` as H x W x 3 uint8.
 
     If pixels cannot be recovered from it, because normalization is not the last transform, its values are scaled to the
     range from 0 to 255.
     """
-    sample = samples.read((0, index))
     pixels = sample.image
     if sample.normalized:
         values = pixels.transpose(1, 2, 0).astype(np.float32)

@@ -1,0 +1,212 @@
+"""The commands `explain` (Grad-CAM pictures of photos) and `embed` (features of photos, and similar photos)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.lr_find import check_output
+from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
+from ppzoo.files import expand_user, make_folder, write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppzoo.config import Config
+
+FOLDER = "explanations"
+TOP = 5
+HIDDEN = {
+    "Cc",
+    "Cf",
+    "Cn",
+    "Co",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode categories: control characters, line ends, surrogates, ...
+MAX_NAME_BYTES = 100  # of the photo's and of the class's part of a file name, which can have 255 bytes
+
+
+def add_commands(commands: Commands) -> None:
+    explain = add_command(commands, "explain", _explain, "draw which pixels of photos speak for a class (Grad-CAM)")
+    _add_inputs(explain)
+    explain.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME_OR_INDEX",
+        help="the class to explain (default: the predicted class of each image)",
+    )
+    explain.add_argument(
+        "--output",
+        type=expand_user,
+        default=FOLDER,
+        metavar="FOLDER",
+        help=f"the folder of the pictures (default: {FOLDER} in the current folder)",
+    )
+
+    embed = add_command(commands, "embed", _embed, "compute the features of photos, or find similar photos")
+    _add_inputs(embed)
+    embed.add_argument(
+        "--output",
+        type=expand_user,
+        metavar="FILE.npz",
+        help="the NumPy file to write, with features, files, and labels (the name of each image's folder)",
+    )
+    embed.add_argument(
+        "--like", type=expand_user, metavar="IMAGE", help="print the images that are most similar to this one"
+    )
+    embed.add_argument("--top", type=int, metavar="N", help=f"number of similar images to print (default: {TOP})")
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "inputs",
+        nargs="+",
+        type=expand_user,
+        metavar="IMAGE",
+        help="image files, folders or patterns; unless -c is given, the first one is the folder of a run, such as"
+        " output/LeNet",
+    )
+    command.usage = f"{command.prog} [options] (RUN_FOLDER | -c CONFIG) IMAGE [IMAGE ...]"
+    add_config_arguments(command)
+    add_quiet(command)
+
+
+def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path]]:
+    """Return the configuration and the image files."""
+    from ppzoo import builders
+
+    folder, images = None, options.inputs
+    if options.config is None:
+        folder, *images = options.inputs
+        if not images:
+            raise ConfigError(f"{options.command}: expected RUN_FOLDER and images, got only {folder}")
+    config = builders.read_config(*config_and_overrides(options, folder), "infer")
+    return config, builders.find_images(images, key="IMAGE")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from ppzoo import builders, report
+
+    report.log_to_console()
+    folder = check_output(options.output)
+    config, files = _read_inputs(options)
+    names, failures = _PictureNames(folder, files), 0
+    for file, explanation in builders.explain_images(config, files, options.class_name):
+        if isinstance(explanation, DataError):
+            failures += 1
+            _print_failure(explanation)
+            continue
+        picture = folder / names.choose(file, explanation.label)
+        make_folder(folder)
+        _write_png(picture, explanation.picture)
+        print(one_line(f"{file}: {explanation.label} {explanation.score:.2f} -> {picture}"))
+    return PpzooError.exit_status if failures else 0
+
+
+class _PictureNames:
+    """Chooses a file name for each picture; none of them is that of another picture or of one of the images."""
+
+    def __init__(self, folder: Path, images: Iterable[Path]) -> None:
+        own = os.path.realpath(folder)
+        paths = [os.path.split(os.path.realpath(image)) for image in images]
+        self.taken = {_comparable(name) for parent, name in paths if parent == own}
+
+    def choose(self, image: Path, label: str) -> str:
+        name = f"{_safe(image.stem)}-{_safe(label)}"
+        number = 1
+        while _comparable(candidate := f"{name}.png" if number == 1 else f"{name}-{number}.png") in self.taken:
+            number += 1
+        self.taken.add(_comparable(candidate))
+        return candidate
+
+
+def _comparable(name: str) -> str:
+    """Return a name in a form that is equal for names that a file system can take for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _safe(text: str) -> str:
+    """Return a part of a file name: control characters, and those that a system does not allow, become '_'."""
+    visible = "".join("_" if unicodedata.category(one) in HIDDEN else one for one in text)
+    plain = re.sub(r'[/\\:*?"<>|]', "_", visible).strip(". ")
+    return plain.encode()[:MAX_NAME_BYTES].decode(errors="ignore") or "_"
+
+
+def _write_png(path: Path, picture: np.ndarray) -> None:
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    write_atomically(path, lambda file: image.save(file, "PNG"))
+
+
+def _print_failure(error: DataError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+def _embed(options: argparse.Namespace) -> int:
+    from ppzoo import builders, report
+
+    report.log_to_console()
+    _check_embed_options(options)
+    config, files = _read_inputs(options)
+    like = [Path(options.like)] if options.like is not None else []
+    results = builders.embed_images(config, [*like, *files])
+    query = next(results)[1] if like else None
+    if isinstance(query, DataError):
+        raise query
+    kept: list[Path] = []
+    features: list[np.ndarray] = []
+    for file, result in results:
+        if isinstance(result, DataError):
+            _print_failure(result)
+        else:
+            kept.append(file)
+            features.append(result)
+    if features:
+        _print_results(options, kept, features, query)
+    return 0 if len(kept) == len(files) else PpzooError.exit_status
+
+
+def _check_embed_options(options: argparse.Namespace) -> None:
+    if options.output is None and options.like is None:
+        raise ConfigError("embed: expected --output FILE.npz, --like IMAGE or both, got neither")
+    if options.top is not None and options.like is None:
+        raise ConfigError("embed: expected --top together with --like IMAGE, got it alone")
+    if options.top is not None and options.top < 1:
+        raise ConfigError(f"--top: expected at least 1, got {options.top}")
+    if options.output is not None:
+        if not options.output.endswith(".npz") or os.path.isdir(options.output):
+            raise ConfigError(f"--output: expected a file with a name that ends in .npz, got {options.output!r}")
+        check_output(os.path.dirname(options.output) or ".")
+
+
+def _print_results(
+    options: argparse.Namespace, files: list[Path], features: list[np.ndarray], query: np.ndarray | None
+) -> None:
+    """Write the file of --output, and print the images that are similar to that of --like."""
+    import numpy as np
+
+    from ppzoo import builders
+
+    table = np.stack(features)
+    if options.output is not None:
+        make_folder(Path(options.output).parent)
+        arrays: dict[str, Any] = {
+            "features": table,
+            "files": np.array([str(file) for file in files]),
+            "labels": np.array([os.path.basename(os.path.dirname(os.path.abspath(file))) for file in files]),
+        }
+        write_atomically(options.output, lambda file: np.savez(file, **arrays))
+        print(one_line(f"{count_text(len(table), 'image')}, {table.shape[1]} features each: {options.output}"))
+    if query is not None:
+        for file, similarity in builders.rank_similar(files, table, Path(options.like), query, options.top or TOP):
+            print(one_line(f"{file}: {similarity:.3f}"))
