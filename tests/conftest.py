@@ -1,8 +1,12 @@
 """Fixtures of all tests."""
 
 import logging
+import os
 
 import pytest
+
+# scikit-learn sets this to FALSE unless it is set, and a forked process that uses OpenMP then hangs.
+os.environ.setdefault("KMP_INIT_AT_FORK", "TRUE")
 
 
 @pytest.fixture(autouse=True)

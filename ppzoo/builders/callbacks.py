@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppzoo import engine, report
-from ppzoo.builders.class_names import LABELS, RESOLVED, list_labels
+from ppzoo.builders.class_names import LABELS, RESOLVED
 from ppzoo.builders.loggers import build_run_logger, logger_names
 from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
@@ -77,7 +77,8 @@ def build_weakest(config: Config, recall: ClassRecall | None, *, has_average: bo
         if recall is None or not recall.recalls:
             return ""
         last = recall.recalls[-1 if of_average or not has_average else 0]
-        return describe_weakest(last, list_labels(config))
+        names = config.Global.class_names or [str(index) for index in range(len(last))]
+        return describe_weakest(last, names)
 
     return describe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +68,8 @@ def project(features: np.ndarray, method: Literal["pca", "tsne"] = "pca", seed: 
         return _project_linearly(features)
     if method != "tsne":
         raise ConfigError(f"method: expected pca or tsne, got {method!r}")
+    # scikit-learn sets this to FALSE unless it is set, and a forked process that uses OpenMP then hangs.
+    os.environ.setdefault("KMP_INIT_AT_FORK", "TRUE")
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
