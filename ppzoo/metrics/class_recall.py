@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class ClassRecall(Metric):
         return {}
 
 
-def describe_weakest(recall: np.ndarray, names: list[str], count: int = 3) -> str:
+def describe_weakest(recall: np.ndarray, names: Sequence[str], count: int = 3) -> str:
     """Return the classes of the lowest recall below 1, such as 'cat 0.25, dog 0.50'; '' if there are none."""
     order = np.argsort(recall, kind="stable")[:count]  # NaN comes last
     return ", ".join(f"{names[index]} {recall[index]:.2f}" for index in order if recall[index] < 1)
