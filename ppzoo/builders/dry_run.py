@@ -37,7 +37,7 @@ def read_config(source: str | Mapping[str, Any], overrides: Sequence[str], task:
         ConfigError: all mistakes, missing files included.
     """
     config = _parse(source, overrides, task)
-    problems = _find_problems(_build_parts(config)) or configuration.check_files(config.to_dict(), task)
+    problems = _find_problems(_build_parts(config)) or configuration.check_files(config, task)
     if problems:
         raise ConfigError(*problems)
     return config

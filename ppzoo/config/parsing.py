@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
-from ppzoo.config.component_types import Component, Option
-from ppzoo.config.schema import ArchConfig, DistillationConfig, Sections
+from ppzoo.config.arch_sections import ArchConfig, DistillationConfig
+from ppzoo.config.component_types import Component, Components, Option
+from ppzoo.config.schema import Sections
 from ppzoo.config.section import (
     KINDS,
     ComponentSpec,
@@ -20,7 +21,7 @@ from ppzoo.config.section import (
     find_mark,
     nested_section,
 )
-from ppzoo.config.validate import Components, Task, check, default_name, expand_paths
+from ppzoo.config.validate import Task, check, default_name, expand_paths
 from ppzoo.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
