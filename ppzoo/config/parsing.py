@@ -49,9 +49,16 @@ class Config(Sections):
             raise ConfigError(*problems)
         return parse_section(cls, expanded, components)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain mapping: the keys that were given, in their order, and then those that were derived."""
-        return to_plain(self) or {}
+    def to_dict(self, *, max_class_names: int | None = None) -> dict[str, Any]:
+        """Return the plain mapping: the keys that were given, in their order, and then those that were derived.
+
+        Args:
+            max_class_names: a longer list `Global.class_names` is omitted.
+        """
+        plain = to_plain(self) or {}
+        if max_class_names is not None and len(self.Global.class_names or ()) > max_class_names:
+            del plain["Global"]["class_names"]
+        return plain
 
     def with_class_num(self, class_num: int) -> Config:
         """Return the configuration with `Arch.class_num`."""
