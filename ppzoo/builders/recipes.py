@@ -173,7 +173,7 @@ def photo_recipe(
                 dataset=_dataset(train.dataset, photos.train, sizes),
                 sampler=replace(train.sampler, batch_size=batch_size),
             ),
-            # The training data stands in for evaluation data that the split will yield.
+            # Without evaluation data, the training data: the split then replaces both.
             Eval=replace(evaluation, dataset=_dataset(evaluation.dataset, photos.eval or photos.train, sizes)),
         ),
         Optimizer=replace(optimizer, lr=lr),
