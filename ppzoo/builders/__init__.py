@@ -16,8 +16,9 @@ from ppzoo.builders.export import export_model, require_export
 from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
+from ppzoo.builders.photos import Photos, find_photos
 from ppzoo.builders.profiling import profile_training
-from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
+from ppzoo.builders.recipes import photo_recipe, read_photo_config
 from ppzoo.builders.report_exports import evaluate_export
 from ppzoo.builders.report_files import open_report_folder, write_report_files
 from ppzoo.builders.report_sources import EvaluatedNetwork, evaluate_run, read_report_config

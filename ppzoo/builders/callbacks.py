@@ -99,10 +99,7 @@ def _build_checkpoint_saver(state: engine.TrainState, folder: Path, run: GlobalC
 def write_run_files(folder: Path, config: Config) -> None:
     """Write what later commands need: the configuration, and the names of the classes."""
     names = config.Global.class_names
-    plain = config.to_dict()
-    if names and len(names) > MAX_NAMES_IN_CONFIG:
-        plain["Global"].pop("class_names")
-    texts = {RESOLVED: dump(plain)}
+    texts = {RESOLVED: dump(config.to_dict(max_class_names=MAX_NAMES_IN_CONFIG))}
     if names:
         texts[LABELS] = "".join(f"{index} {name}\n" for index, name in enumerate(names))
     for name, text in texts.items():

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from ppzoo import data
 from ppzoo.builders.components import components
@@ -188,65 +186,6 @@ def _configured_labels(config: Config) -> list[str] | None:
     except (ConfigError, DataError):  # they can be those of another network
         return None
     return [labels[index] for index in range(len(labels))] if len(labels) == class_count(config.Arch) else None
-
-
-def log_data(key: str, images: data.Dataset, class_num: int) -> None:
-    """Log what `describe_data` yields."""
-    for level, text in describe_data(key, images, class_num):
-        logger.log(level, text)
-
-
-def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tuple[int, str]]:
-    """Yield log level and text about skipped files and classes without images.
-
-    Args:
-        key: the dataset in the configuration, for messages.
-    """
-    skipped = getattr(images, "skipped", None)
-    if skipped:
-        yield logging.WARNING, f"{key}: {data.describe_skipped(skipped)}"
-    if images.labels.ndim == 2:
-        return
-    present = set(np.unique(images.labels).tolist())
-    missing = [index for index in range(class_num) if index not in present]
-    if not missing:
-        return
-    names = [images.classes[index] if images.classes and index < len(images.classes) else index for index in missing]
-    hint = "" if images.classes else _suggest_relabel(key, present)
-    level = logging.WARNING if hint else logging.INFO
-    yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.format_names(names)}{hint}"
-
-
-def _suggest_relabel(key: str, present: set[int]) -> str:
-    """Return '; ... set relabel to true' for labels that do not start at 0, else ""."""
-    if 0 in present:
-        return ""
-    return f"; labels are {min(present)} to {max(present)}: if they should start at 0, set {key}.relabel to true"
-
-
-def require_two_classes(images: data.Dataset) -> None:
-    """Check that the training images belong to two classes or more.
-
-    Raises:
-        DataError: all of them belong to the same class.
-    """
-    if images.labels.ndim == 2 or images.labels.min() != images.labels.max():
-        return
-    label = int(images.labels[0])
-    name = repr(images.classes[label]) if images.classes else label
-    raise DataError(
-        f"{TRAIN_DATA}: expected images of two classes or more, got {len(images)} of class {name} only"
-        f"{_suggest_subfolder(images)}"
-    )
-
-
-def _suggest_subfolder(images: data.Dataset) -> str:
-    """Return '; if its folders ... are the classes, set image_root to ...' for a single class folder with folders."""
-    if not (isinstance(images, data.ImageFolder) and len(images.classes) == 1):
-        return ""
-    root = os.path.join(images.image_root, images.classes[0])
-    inner = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    return f"; if its folders ({data.format_names(inner)}) are the classes, set image_root to {root!r}" if inner else ""
 
 
 def read_class_labels(config: Config) -> dict[int, str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ppzoo import data
+from ppzoo.builders.class_checks import describe_data, require_two_classes
 from ppzoo.builders.class_names import (
     EVAL_DATA,
     TRAIN_DATA,
     add_classes_of_data,
-    describe_data,
     find_training_names,
-    require_two_classes,
 )
 from ppzoo.builders.data_loading import build_dataset
 from ppzoo.builders.models import class_count

@@ -30,17 +30,33 @@ from ppzoo.errors import ConfigError, errors_with_key
 STEPS_PER_EPOCH = 1000  # of a schedule that is built only to check its options
 
 
-def read_config(source: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task) -> Config:
+def read_config(source: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task | None) -> Config:
     """Return the configuration of a file, or of a mapping in its form, with overrides, checked for `task`.
+
+    Args:
+        task: None if it is not known yet: sections can then be missing, and files are not checked.
 
     Raises:
         ConfigError: all mistakes, missing files included.
     """
     config = _parse(source, overrides, task)
-    problems = _find_problems(_build_parts(config)) or configuration.check_files(config.to_dict(), task)
+    problems = _find_problems(_build_parts(config))
     if problems:
         raise ConfigError(*problems)
+    if task is not None:
+        require_files(config, task)
     return config
+
+
+def require_files(config: Config, task: configuration.Task) -> None:
+    """Check that the files and folders that `task` reads exist.
+
+    Raises:
+        ConfigError: all that are missing.
+    """
+    missing = configuration.check_files(config, task)
+    if missing:
+        raise ConfigError(*missing)
 
 
 def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -56,7 +72,7 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     warn_of_preprocessing(config)
 
 
-def _parse(source: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task) -> Config:
+def _parse(source: str | Mapping[str, Any], overrides: Sequence[str], task: configuration.Task | None) -> Config:
     known = components()
     if isinstance(source, str):
         raw = configuration.load(source, overrides, known)

@@ -10,7 +10,8 @@ import numpy as np
 import paddle
 
 from ppzoo import data, deploy, engine, losses, metrics
-from ppzoo.builders.class_names import EVAL_DATA, add_classes_of_run, find_evaluation_names, log_data
+from ppzoo.builders.class_checks import log_data
+from ppzoo.builders.class_names import EVAL_DATA, add_classes_of_run, find_evaluation_names
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader, read_first_batch, verify_images
 from ppzoo.builders.inference import load_inference_network, load_trained_network

@@ -12,7 +12,7 @@ from ppzoo import engine
 from ppzoo.builders.class_names import RESOLVED
 from ppzoo.builders.components import build_transforms
 from ppzoo.builders.models import class_count
-from ppzoo.config import Config, DistillationConfig, GlobalConfig, SplitConfig, dump
+from ppzoo.config import Config, DistillationConfig, GlobalConfig, SplitConfig, dump, to_plain
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.errors import ConfigError
 from ppzoo.report.loggers import (
@@ -25,8 +25,7 @@ from ppzoo.report.loggers import (
 )
 
 MAX_SHOWN_NAMES = 1000  # of classes in the text of the configuration
-SECTIONS = ("Arch", "Optimizer", "EMA", "AMP")  # whose values are hyper-parameters, and these keys of Global
-GLOBAL_KEYS = ("epochs", "seed", "update_freq", "iter_per_epoch", "pretrained_model")
+GLOBAL_KEYS = ("epochs", "seed", "update_freq", "iter_per_epoch", "pretrained_model")  # that are hyper-parameters
 
 
 def logger_names(run: GlobalConfig) -> tuple[str, ...]:
@@ -93,24 +92,21 @@ def build_run_logger(
 
 def _config_text(config: Config) -> str:
     """Return the content of the run's config.yaml, without long lists of class names."""
-    plain = config.to_dict()
-    if len(config.Global.class_names or ()) > MAX_SHOWN_NAMES:
-        plain["Global"].pop("class_names")
-    return f"# {RESOLVED}\n{dump(plain)}"
+    return f"# {RESOLVED}\n{dump(config.to_dict(max_class_names=MAX_SHOWN_NAMES))}"
 
 
 def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:
     """Return the values by which runs usually differ, by key."""
-    plain = config.to_dict()
-    found = {key: value for name in SECTIONS for key, value in _leaves(name, plain.get(name))}
-    run = plain.get("Global") or {}
-    found |= {f"Global.{key}": run[key] for key in GLOBAL_KEYS if run.get(key) is not None}
-    train = (plain.get("DataLoader") or {}).get("Train") or {}
-    sampler, dataset = train.get("sampler") or {}, train.get("dataset") or {}
-    found |= {f"sampler.{key}": value for key, value in sampler.items()}
-    for key in ("transform_ops", "batch_transform_ops"):
-        names = [name for item in dataset.get(key) or () for name in item]
-        found |= {key: ", ".join(names)} if names else {}
+    sections = {"Arch": config.Arch, "Optimizer": config.Optimizer, "EMA": config.EMA, "AMP": config.AMP}
+    found = {
+        key: value for name, section in sections.items() if section for key, value in _leaves(name, to_plain(section))
+    }
+    found |= {f"Global.{key}": getattr(config.Global, key) for key in GLOBAL_KEYS}
+    train = config.DataLoader.Train
+    if train is not None:
+        found |= dict(_leaves("sampler", to_plain(train.sampler)))
+        lists = {"transform_ops": train.dataset.transform_ops, "batch_transform_ops": train.dataset.batch_transform_ops}
+        found |= {key: ", ".join(spec.name for spec in specs) for key, specs in lists.items() if specs}
     return {key: value for key, value in found.items() if isinstance(value, (bool, int, float, str))}
 
 

@@ -1,49 +1,55 @@
 """The configuration for an architecture and a folder of images: `ppzoo train --arch NAME --data FOLDER`.
 
 It is `configs/_base_/photos.yaml` with the data, an image size that fits it, and a batch size, number of epochs and
-learning rate for the number of images. Where the data has no validation part, a stratified split is written as list
-files into the output folder.
+learning rate for the number of images.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import statistics
-import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import paddle
 
 from ppzoo import config as configuration
-from ppzoo import data, models, weights
+from ppzoo import models, weights
+from ppzoo.builders.components import components
 from ppzoo.builders.dry_run import read_config
 from ppzoo.builders.models import try_forward
-from ppzoo.config import Config
-from ppzoo.data.transforms.decode import open_image
-from ppzoo.errors import ConfigError, DataError, OutputError, UnknownNameError, WeightsError
-from ppzoo.files import local_path, make_folder, write_atomically
+from ppzoo.builders.photos import Photos, find_photos, write_split
+from ppzoo.config import (
+    ComponentSpec,
+    Config,
+    DatasetConfig,
+    InferConfig,
+    LossConfig,
+    LossTermConfig,
+    LrConfig,
+    MetricConfig,
+)
+from ppzoo.errors import ConfigError, UnknownNameError, WeightsError
+from ppzoo.files import local_path
 
 logger = logging.getLogger("ppzoo")
 
 BASE = "photos"
-TRAIN_FOLDERS = ("train", "training")
-EVAL_FOLDERS = ("val", "valid", "validation", "eval", "evaluation", "test", "testing")
-EVAL_LISTS = (data.VAL_LIST, "test_list.txt")
-
-EVAL_SHARE, SPLIT_SEED = 0.2, 0
 REFERENCE_BATCH = 64  # images per step for which the learning rates below are meant
 MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)
 IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
-MEASURED_IMAGES = 100  # for the median size
+CROPS = ("RandCropImage", "CropImage")
 CROP_RATIO = 0.875  # of the resized image's short side, for architectures without official weights
+
+
+class _Sizes(NamedTuple):
+    """Size of crops in pixels, and the options of `ResizeImage`."""
+
+    crop: int
+    resize: Mapping[str, Any]
 
 
 class _Schedule(NamedTuple):
@@ -58,23 +64,6 @@ FINE_TUNING = _Schedule(1_000, (10, 30), 0.01)
 FROM_SCRATCH = _Schedule(3_000, (20, 100), 0.02)
 LOSS_AND_METRIC = {"GoogLeNet": ("GoogLeNetLoss", "GoogLeNetTopkAcc")}  # for its three outputs
 NO_NORM_DIVISOR = 10  # of the learning rate of architectures without batch normalization
-
-
-class Photos(NamedTuple):
-    """Training and evaluation data, each a section `dataset` without transforms.
-
-    Attributes:
-        eval: None where the data has no validation part.
-        images: number of training images.
-        class_num: number of classes.
-        short_side: median length of the images' short sides, in pixels; None if it is unknown.
-    """
-
-    train: dict[str, Any]
-    eval: dict[str, Any] | None
-    images: int
-    class_num: int
-    short_side: int | None = None
 
 
 def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: ExitStack) -> Config:
@@ -94,9 +83,9 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     if arch not in models.MODELS:
         raise ConfigError(f"--arch: {UnknownNameError('architecture', arch, models.MODELS)}")
     photos = find_photos(source)
-    config = read_config(photo_recipe(arch, photos), overrides, "train")
+    config = read_config(photo_recipe(arch, photos).to_dict(), overrides, "train")
     if photos.eval is None:
-        photos = _write_split(photos, source, _output_dir(config), undo)
+        photos = write_split(photos, source, _output_dir(config), undo)
     pretrained, other_weights = _weights(config)
     if pretrained is None and not other_weights:
         pretrained = _has_official_weights(arch)
@@ -107,7 +96,7 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
         fine_tuning=bool(pretrained or other_weights),
         image_size=_requested_size(config, overrides),
     )
-    config = read_config(recipe, overrides, "train")
+    config = read_config(recipe.to_dict(), overrides, "train")
     _log_image_size(config, photos)
     return config
 
@@ -140,7 +129,7 @@ def photo_recipe(
     pretrained: bool | str | None = None,
     fine_tuning: bool = False,
     image_size: int | None = None,
-) -> dict[str, Any]:
+) -> Config:
     """Return the configuration, before overrides, that trains `arch` on `photos`.
 
     Args:
@@ -157,58 +146,86 @@ def photo_recipe(
     if pretrained is not True and not image_size and photos.short_side:
         size = _fitting_size(arch, network, photos.short_side, usual_size)
     resize = official.resize if official and size == usual_size else {"resize_short": round(size / CROP_RATIO)}
-    base = configuration.load(BASE)
-    splits, infer = base["DataLoader"], base["Infer"]["transforms"]
+    sizes = _Sizes(size, resize)
+
+    base = _read_base(arch, pretrained)
+    train, evaluation, optimizer = base.DataLoader.Train, base.DataLoader.Eval, base.Optimizer
+    assert train and evaluation and optimizer  # photos.yaml has them
     schedule = FINE_TUNING if fine_tuning else FROM_SCRATCH
     batch_size = _batch_size(photos.images)
-    epochs = round(schedule.steps / (photos.images // batch_size))
     low, high = schedule.epochs
-    evaluation = photos.eval or photos.train  # replaced by the split before training
-    topk = [1, 5] if photos.class_num > 5 else [1]
-    loss_name, metric_name = LOSS_AND_METRIC.get(arch, ("CELoss", "TopkAcc"))
-    metric = [{metric_name: {"topk": topk}}]
-    own = {
-        "Global": {
-            "device": "auto",
-            "epochs": min(max(epochs, low), high),
-            "image_shape": [3, size, size],
-            "save_inference_dir": f"./inference/{arch}",
-        },
-        "Arch": {"name": arch, "pretrained": pretrained},
-        "DataLoader": {
-            "Train": {
-                "dataset": {**photos.train, "transform_ops": _resized(splits["Train"], size, resize)},
-                "sampler": {"batch_size": batch_size},
-            },
-            "Eval": {"dataset": {**evaluation, "transform_ops": _resized(splits["Eval"], size, resize)}},
-        },
-        "Infer": {"transforms": _resized_ops(infer, size, resize), "PostProcess": {"topk": min(5, photos.class_num)}},
-        "Loss": {"Train": [{loss_name: {"weight": 1.0, "epsilon": 0.1}}], "Eval": [{loss_name: {"weight": 1.0}}]},
-        "Metric": {"Train": metric, "Eval": metric},
-    }
-    merged = configuration.merge(base, own)
-    merged["Optimizer"]["lr"] = {
-        "name": "OneCycleLR",
-        "max_learning_rate": schedule.max_learning_rate / (1 if _has_batch_norm(network) else NO_NORM_DIVISOR),
-        "reference_batch": REFERENCE_BATCH,
-    }
-    return merged
+    epochs = min(max(round(schedule.steps / (photos.images // batch_size)), low), high)
+    rate = schedule.max_learning_rate / (1 if _has_batch_norm(network) else NO_NORM_DIVISOR)
+    lr = LrConfig(spec=ComponentSpec("OneCycleLR", {"max_learning_rate": rate}), reference_batch=REFERENCE_BATCH)
+    return replace(
+        base,
+        Global=replace(
+            base.Global,
+            device="auto",
+            epochs=epochs,
+            image_shape=(3, size, size),
+            save_inference_dir=f"./inference/{arch}",
+        ),
+        DataLoader=replace(
+            base.DataLoader,
+            Train=replace(
+                train,
+                dataset=_dataset(train.dataset, photos.train, sizes),
+                sampler=replace(train.sampler, batch_size=batch_size),
+            ),
+            # Without evaluation data, the training data: the split then replaces both.
+            Eval=replace(evaluation, dataset=_dataset(evaluation.dataset, photos.eval or photos.train, sizes)),
+        ),
+        Optimizer=replace(optimizer, lr=lr),
+        Loss=_losses(base.Loss, arch),
+        Metric=_metrics(arch, photos.class_num),
+        Infer=_inference(base.Infer, sizes, photos.class_num),
+    )
 
 
-def _resized(split: dict[str, Any], size: int, resize: dict[str, Any]) -> list[dict[str, Any]]:
-    return _resized_ops(split["dataset"]["transform_ops"], size, resize)
+def _read_base(arch: str, pretrained: bool | str | None) -> Config:
+    """Return the configuration that all recipes are based on, with the architecture; it names no data yet."""
+    raw = {**configuration.load(BASE), "Arch": {"name": arch, "pretrained": pretrained}}
+    return configuration.parse_section(Config, raw, components())
 
 
-def _resized_ops(ops: list[dict[str, Any]], size: int, resize: dict[str, Any]) -> list[dict[str, Any]]:
+def _dataset(section: DatasetConfig, dataset: ComponentSpec, sizes: _Sizes) -> DatasetConfig:
+    return replace(section, spec=dataset, transform_ops=_resized(section.transforms, sizes))
+
+
+def _resized(ops: Sequence[ComponentSpec], sizes: _Sizes) -> tuple[ComponentSpec, ...]:
     """Return transforms with the sizes of crops and of resized images replaced."""
-    sizes = {"RandCropImage": {"size": size}, "CropImage": {"size": size}}
-    return [
-        {
-            name: resize if name == "ResizeImage" else (options or {}) | sizes.get(name, {})
-            for name, options in op.items()
-        }
-        for op in ops
-    ]
+
+    def resized(op: ComponentSpec) -> ComponentSpec:
+        if op.name == "ResizeImage":
+            return replace(op, options=sizes.resize)
+        return replace(op, options={**op.options, "size": sizes.crop}) if op.name in CROPS else op
+
+    return tuple(map(resized, ops))
+
+
+def _losses(section: LossConfig, arch: str) -> LossConfig:
+    """Return the losses under the name that fits the architecture's outputs."""
+    name, _ = LOSS_AND_METRIC.get(arch, (None, None))
+
+    def renamed(terms: tuple[LossTermConfig, ...] | None) -> tuple[LossTermConfig, ...]:
+        return tuple(replace(term, spec=replace(term.spec, name=name or term.spec.name)) for term in terms or ())
+
+    return replace(section, Train=renamed(section.Train), Eval=renamed(section.Eval))
+
+
+def _metrics(arch: str, class_num: int) -> MetricConfig:
+    _, name = LOSS_AND_METRIC.get(arch, ("CELoss", "TopkAcc"))
+    metrics = (ComponentSpec(name, {"topk": [1, 5] if class_num > 5 else [1]}),)
+    return MetricConfig(Train=metrics, Eval=metrics)
+
+
+def _inference(section: InferConfig, sizes: _Sizes, class_num: int) -> InferConfig:
+    post_process = section.PostProcess
+    assert post_process is not None
+    topk = ComponentSpec(post_process.spec.name, {"topk": min(5, class_num)})
+    transforms = _resized(section.transforms or (), sizes)
+    return replace(section, transforms=transforms, PostProcess=replace(post_process, spec=topk))
 
 
 def _batch_size(images: int) -> int:
@@ -246,124 +263,3 @@ def _has_official_weights(arch: str) -> bool:
         return False
     logger.info("fine-tuning the official weights of %s", arch)
     return True
-
-
-# --- data -----------------------------------------------------------------------------------------------------------
-
-
-def find_photos(source: str) -> Photos:
-    """Return the training data, and the evaluation data if there is any, in a folder or next to a list file.
-
-    Raises:
-        ConfigError: nothing is there.
-        DataError: images or lists that cannot be used.
-    """
-    path = local_path(source, "--data")
-    if path.suffix.lower() in data.IMAGE_SUFFIXES:
-        raise ConfigError(f"--data: expected a folder of images or a list file, got the image {source}")
-    if os.path.isfile(path):
-        train, evaluation = _lists(path.parent, path)
-    elif not os.path.isdir(path):
-        raise ConfigError(
-            f"--data: expected a folder of images or a list file, got {source!r}, which does not exist"
-            f"{configuration.suggest_path(path, suffix=None)}"
-        )
-    elif os.path.isfile(path / data.TRAIN_LIST):
-        train, evaluation = _lists(path, path / data.TRAIN_LIST)
-    else:
-        train, evaluation = _folders(path)
-    try:
-        dataset = _dataset(train)
-    except DataError as error:
-        raise DataError(f"--data: {error}") from error
-    if len(set(dataset.labels.tolist())) < 2:
-        raise DataError(f"--data: expected images of two classes or more, got one class in {source}")
-    count = len(dataset) if evaluation else len(dataset) - round(EVAL_SHARE * len(dataset))
-    classes = len(dataset.classes or []) or int(dataset.labels.max()) + 1
-    return Photos(train, evaluation, count, classes, _median_short_side(dataset))
-
-
-def _median_short_side(dataset: data.ImageFolder | data.ImageNetDataset) -> int | None:
-    """Return the median length of the short sides of some images; None if none of them can be read."""
-    sides = []
-    for index in range(0, len(dataset), max(len(dataset) // MEASURED_IMAGES, 1)):
-        with suppress(DataError), open_image(dataset[index][0]) as image:
-            sides.append(min(image.size))
-    return round(statistics.median(sides)) if sides else None
-
-
-def _lists(root: Path, train_list: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the datasets of a list file and of the evaluation list next to `train_list.txt`."""
-    found = next((root / name for name in EVAL_LISTS if os.path.isfile(root / name)), None)
-    train, evaluation = (
-        {"name": "ImageNetDataset", "image_root": str(root), "cls_label_path": str(path)}
-        for path in (train_list, found)
-    )
-    return train, evaluation if found and train_list.name == data.TRAIN_LIST else None
-
-
-def _folders(root: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the datasets of a folder of class folders, or of one with train and val folders of that kind."""
-    folders = {entry.name.lower(): entry for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."}
-    train = next((folders[name] for name in TRAIN_FOLDERS if name in folders), None)
-    evaluation = next((folders[name] for name in EVAL_FOLDERS if name in folders), None)
-    if train and evaluation:
-        return _class_folders(train.path), _class_folders(evaluation.path)
-    return _class_folders(train.path if train and len(folders) == 1 else str(root)), None
-
-
-def _class_folders(root: str) -> dict[str, Any]:
-    return {"name": "ImageFolder", "image_root": root}
-
-
-def _dataset(section: dict[str, Any]) -> Any:
-    return data.DATASETS[section["name"]](**{key: value for key, value in section.items() if key != "name"})
-
-
-def _write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) -> Photos:
-    """Split the training data and return both parts, as list files in a folder that is named after their content.
-
-    The lists of an earlier split are therefore never changed, and the same data uses the same lists.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            split = data.write_split(_dataset(photos.train), Path(temporary), val_fraction=EVAL_SHARE, seed=SPLIT_SEED)
-        except DataError as error:
-            raise DataError(f"--data: {error}") from error
-        lists = {file.name: file.read_bytes() for file in sorted(Path(temporary).iterdir())}
-    digest = hashlib.sha256(b"\0".join(lists.values())).hexdigest()[:8]
-    folder = output_dir / f"{Path(os.path.abspath(source)).stem}-split-{digest}"
-    missing = [path for path in (*(folder / name for name in lists), folder, *folder.parents) if not path.exists()]
-    undo.callback(_remove, missing)
-    try:
-        make_folder(folder)
-        for name, content in lists.items():
-            if folder / name in missing:
-                write_atomically(folder / name, partial(_write, content))
-    except OSError as error:
-        raise OutputError(folder, error) from error
-    for line in replace(split, folder=folder).text().splitlines():
-        logger.info("--data %s: %s", source, line)
-    train, evaluation = (
-        {
-            "name": "ImageNetDataset",
-            "image_root": photos.train["image_root"],
-            "cls_label_path": str(folder / name),
-        }
-        for name in (data.TRAIN_LIST, data.VAL_LIST)
-    )
-    return photos._replace(train=train, eval=evaluation, images=sum(split.train))
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
-
-
-def _remove(paths: Sequence[Path]) -> None:
-    """Remove files and empty folders."""
-    for path in paths:
-        with suppress(OSError):
-            if path.is_dir():
-                path.rmdir()
-            else:
-                path.unlink()

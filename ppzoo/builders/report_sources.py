@@ -10,16 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import paddle
 
-from ppzoo import config as configuration
 from ppzoo import data, deploy, yaml_io
 from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
-from ppzoo.builders.components import components
-from ppzoo.builders.dry_run import read_config
+from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
 from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
-from ppzoo.config import Config, DatasetConfig, DistillationConfig
+from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
 from ppzoo.errors import ConfigError, count_text
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
@@ -79,20 +77,17 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
     """
     if images is None:
         return read_config(source, overrides, "eval")
-    raw = configuration.load(source, overrides, components())
-    split = (raw.get("DataLoader") or {}).get("Eval")
-    if not isinstance(split, dict) or not isinstance(split.get("dataset"), dict):
+    config = read_config(source, overrides, task=None)
+    split = config.DataLoader.Eval
+    if split is None:
         raise ConfigError("DataLoader.Eval: expected the evaluation data, whose transforms --data uses, got nothing")
-    if (raw.get("Global") or {}).get("use_multilabel"):
+    if config.Global.use_multilabel:
         raise ConfigError("--data: expected a network that predicts one class per image, got Global.use_multilabel")
-    kept = {
-        key: split["dataset"][key]
-        for key in ("transform_ops", "on_error", "max_bad_fraction")
-        if key in split["dataset"]
-    }
-    dataset = {"name": "ImageFolder", "image_root": images, **kept}
-    raw["DataLoader"] = {**raw["DataLoader"], "Eval": {**split, "dataset": dataset}}
-    return read_config(raw, (), "eval")
+    folder = ComponentSpec("ImageFolder", {"image_root": images})
+    dataset = replace(split.dataset, spec=folder, batch_transform_ops=None)
+    config = replace(config, DataLoader=replace(config.DataLoader, Eval=replace(split, dataset=dataset)))
+    require_files(config, "eval")
+    return config
 
 
 def evaluate_run(config: Config) -> EvaluatedNetwork:

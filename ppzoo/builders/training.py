@@ -8,20 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paddle
+from paddle.optimizer.lr import LRScheduler
 
-from ppzoo import data, engine, losses, native, report
+from ppzoo import engine, losses, native, report
 from ppzoo.builders.callbacks import build_callbacks, build_finishing_callbacks
+from ppzoo.builders.class_checks import log_data, require_two_classes, warn_of_imbalance
 from ppzoo.builders.class_names import (
     TRAIN_DATA,
     add_classes_of_data,
     find_training_names,
-    log_data,
     needs_new_head,
     read_class_labels,
     require_classes_of_teachers,
-    require_two_classes,
 )
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader
@@ -78,7 +77,7 @@ def build_trainer(
         processes: the processes that train together; the first one finds the checkpoint and writes files.
         rollbacks: how often the run was rolled back so far, if more often than is stored in the checkpoint.
     """
-    split, optimizer_config = require_training_sections(config)
+    split, section = require_training_sections(config)
     epochs = config.Global.epochs or 0
 
     config, loader = build_training_data(config, split, processes)
@@ -97,25 +96,14 @@ def build_trainer(
     higher_is_better = evaluation.higher_is_better if evaluation else False
 
     optimizer, schedule = build_optimizer(
-        optimizer_config,
+        section,
         network,
         epochs=epochs,
         steps_per_epoch=len(steps),
         total_batch=split.sampler.batch_size * processes.size * steps.update_freq,
     )
-    state = engine.TrainState(
-        network,
-        optimizer,
-        schedule,
-        metrics,
-        seed=config.Global.seed or 0,
-        identity=identify_run(config, split, optimizer_config, loader, steps),
-        configuration=checkpointed_config(config),
-        amp=build_mixed_precision(config.AMP),
-        ema=build_ema(config, network),
-        early_stopping=build_early_stopping(config, higher_is_better),
-        loader=loader,
-    )
+    state = build_train_state(config, network, optimizer, schedule, metrics, loader, steps)
+    state.early_stopping = build_early_stopping(config, higher_is_better)
     with errors_with_key(resume_key(resume)):
         finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
     apply_rollbacks(state, steps, rollbacks)
@@ -209,6 +197,31 @@ def log_training_data(config: Config, loader: Loader) -> None:
     warn_of_preprocessing(config)
 
 
+def build_train_state(
+    config: Config,
+    network: Classifier,
+    optimizer: paddle.optimizer.Optimizer,
+    schedule: LRScheduler,
+    metrics: MetricList,
+    loader: Loader,
+    steps: engine.StepLoader,
+) -> engine.TrainState:
+    """Collect what a checkpoint contains; early stopping is added where there are evaluations."""
+    split, section = require_training_sections(config)
+    return engine.TrainState(
+        network,
+        optimizer,
+        schedule,
+        metrics,
+        seed=config.Global.seed or 0,
+        identity=identify_run(config, split, section, loader, steps),
+        configuration=checkpointed_config(config),
+        amp=build_mixed_precision(config.AMP),
+        ema=build_ema(config, network),
+        loader=loader,
+    )
+
+
 def build_training_loss(config: Config, network: Classifier, loader: Loader) -> tuple[losses.CombinedLoss, MetricList]:
     """Build `Loss.Train` and `Metric.Train`, and compute both for a few images."""
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
@@ -300,10 +313,3 @@ def build_static_forward(network: paddle.nn.Layer) -> Callable[[paddle.Tensor], 
     if native.is_enabled():
         logger.info("Global.to_static: static programs do not use the native operators and are slower on CPUs")
     return paddle.jit.to_static(network.forward, full_graph=True)
-
-
-def warn_of_imbalance(labels: np.ndarray) -> None:
-    """Log a warning if some classes have far more images than others."""
-    warning = data.imbalance_warning(np.bincount(labels)) if labels.ndim == 1 else None
-    if warning:
-        logger.warning(warning)

@@ -10,14 +10,15 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from ppzoo import engine, optim
-from ppzoo.builders.components import build_loss, build_metrics
-from ppzoo.builders.evaluation import require_weighted_classes, try_batch
-from ppzoo.builders.optimization import PEAK_RATES, build_ema, build_mixed_precision, build_optimizer, build_recipe
+from ppzoo.builders.optimization import PEAK_RATES, build_optimizer, build_recipe
 from ppzoo.builders.preprocessing import warn_of_preprocessing
 from ppzoo.builders.training import (
     build_initial_network,
     build_static_forward,
+    build_steps,
+    build_train_state,
     build_training_data,
+    build_training_loss,
     prepare_device,
     require_training_sections,
 )
@@ -53,35 +54,20 @@ def build_trial_run(config: Config, make_optimizer: MakeOptimizer) -> TrialRun:
     split, optimizer_config = require_training_sections(config)
     run = config.Global
     config, loader = build_training_data(config, split, engine.SINGLE_PROCESS)
-    images = loader.samples.dataset
-    steps = engine.StepLoader(
-        loader, update_freq=run.update_freq, iter_per_epoch=run.iter_per_epoch, drop_last=split.sampler.drop_last
-    )
+    steps = build_steps(config, split, loader)
     prepare_device(config)
     warn_of_preprocessing(config)
     network = build_initial_network(config, is_resumed=False)
-    loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
-    try_batch(config, "Train", network, loader, loss, metrics)
-    require_weighted_classes("Train", loss, images)
+    loss, metrics = build_training_loss(config, network, loader)
     total_batch = split.sampler.batch_size * steps.update_freq
     optimizer, schedule = make_optimizer(optimizer_config, network, steps, total_batch)
-    state = engine.TrainState(
-        network,
-        optimizer,
-        schedule,
-        metrics,
-        seed=run.seed or 0,
-        amp=build_mixed_precision(config.AMP),
-        ema=build_ema(config, network),
-        loader=loader,
-    )
     trainer = engine.Trainer(
-        state=state,
+        state=build_train_state(config, network, optimizer, schedule, metrics, loader, steps),
         steps=steps,
         loss=loss,
         evaluate=None,
         plan=engine.Plan(run.epochs or 0),
-        describe=images.describe,
+        describe=loader.samples.dataset.describe,
         forward=build_static_forward(network) if run.to_static else None,
     )
     return TrialRun(trainer, loader, total_batch)

@@ -4,36 +4,30 @@ This package reads YAML files and nothing else. It knows neither PaddlePaddle no
 callers pass the components that exist.
 """
 
-from ppzoo.config.component_types import Component, Option
+from ppzoo.config.arch_sections import ArchConfig, DistillationConfig, NetworkConfig
+from ppzoo.config.component_types import Component, Components, Option
+from ppzoo.config.data_sections import DataLoaderConfig, DatasetConfig, LoaderConfig, SamplerConfig, SplitConfig
 from ppzoo.config.json_schema import json_schema
 from ppzoo.config.loading import apply_overrides, load, merge
 from ppzoo.config.parsing import Config, parse_component, parse_components, parse_section, to_plain, to_plain_list
 from ppzoo.config.path_checks import check_files, suggest_path
 from ppzoo.config.schema import (
     AmpConfig,
-    ArchConfig,
-    DataLoaderConfig,
-    DatasetConfig,
-    DistillationConfig,
     EarlyStoppingConfig,
     EmaConfig,
     GlobalConfig,
     InferConfig,
-    LoaderConfig,
     LossConfig,
     LossTermConfig,
     LrConfig,
     MetricConfig,
-    NetworkConfig,
     OptimizerConfig,
     PostProcessConfig,
-    SamplerConfig,
-    SplitConfig,
     TtaConfig,
 )
 from ppzoo.config.section import ComponentSpec, known_keys
 from ppzoo.config.type_checks import Limit, find_out_of_range
-from ppzoo.config.validate import Components, Task, check, check_export, expand_paths
+from ppzoo.config.validate import Task, check, check_export, expand_paths
 from ppzoo.config.value_types import parse_log_ranks
 from ppzoo.yaml_io import dump
 

@@ -78,3 +78,7 @@ DECLARED = tuple(key.name for key in fields(Component) if key.name not in ("name
 def first_paragraph(docstring: str | None) -> str:
     """Return the first paragraph of a docstring on one line; "" without one."""
     return " ".join(inspect.cleandoc(docstring).split("\n\n")[0].split()) if docstring else ""
+
+
+Components = Mapping[str, Mapping[str, Component]]
+"""Kind of component (the keys of `section.KINDS`) -> name -> component."""

@@ -6,11 +6,11 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from ppzoo.config.component_types import Option
+from ppzoo.config.component_types import Components, Option
 from ppzoo.config.schema import Sections
 from ppzoo.config.section import Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import accepts, choice_of_switch
-from ppzoo.config.validate import Components, default_name
+from ppzoo.config.validate import default_name
 
 
 def hint_at(config: Any, path: Sequence[str], components: Components) -> Any:

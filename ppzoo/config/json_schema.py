@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ppzoo.config.component_types import Component, Option, first_paragraph
+from ppzoo.config.component_types import Component, Components, Option, first_paragraph
 from ppzoo.config.loading import BASE
 from ppzoo.config.schema import Sections
 from ppzoo.config.section import (
@@ -30,7 +30,6 @@ from ppzoo.config.section import (
     nested_section,
 )
 from ppzoo.config.type_checks import SWITCHES, Limit
-from ppzoo.config.validate import Components
 
 Schema = dict[str, Any]
 

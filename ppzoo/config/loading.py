@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.config import packaged_configs
+from ppzoo.config.component_types import Components
 from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
-from ppzoo.config.validate import Components
 from ppzoo.errors import ConfigError
 from ppzoo.files import open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse

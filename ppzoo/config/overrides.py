@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ppzoo.config.component_types import Components
 from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts
-from ppzoo.config.validate import Components
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
-from ppzoo.config.component_types import Component, Option
-from ppzoo.config.schema import ArchConfig, DistillationConfig, Sections
+from ppzoo.config.arch_sections import ArchConfig, DistillationConfig
+from ppzoo.config.component_types import Component, Components, Option
+from ppzoo.config.schema import Sections
 from ppzoo.config.section import (
     KINDS,
     ComponentSpec,
@@ -20,7 +21,7 @@ from ppzoo.config.section import (
     find_mark,
     nested_section,
 )
-from ppzoo.config.validate import Components, Task, check, default_name, expand_paths
+from ppzoo.config.validate import Task, check, default_name, expand_paths
 from ppzoo.errors import ConfigError
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -48,9 +49,16 @@ class Config(Sections):
             raise ConfigError(*problems)
         return parse_section(cls, expanded, components)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plain mapping: the keys that were given, in their order, and then those that were derived."""
-        return to_plain(self) or {}
+    def to_dict(self, *, max_class_names: int | None = None) -> dict[str, Any]:
+        """Return the plain mapping: the keys that were given, in their order, and then those that were derived.
+
+        Args:
+            max_class_names: a longer list `Global.class_names` is omitted.
+        """
+        plain = to_plain(self) or {}
+        if max_class_names is not None and len(self.Global.class_names or ()) > max_class_names:
+            del plain["Global"]["class_names"]
+        return plain
 
     def with_class_num(self, class_num: int) -> Config:
         """Return the configuration with `Arch.class_num`."""

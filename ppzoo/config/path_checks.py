@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from ppzoo.config.cross_checks import at, list_items
+from ppzoo.config.arch_sections import DistillationConfig
+from ppzoo.config.data_sections import SplitConfig
+from ppzoo.config.parsing import Config
 from ppzoo.config.type_checks import Problem
 from ppzoo.config.validate import Task
 from ppzoo.files import is_url, weights_suggestion
 
-SPLITS: dict[Task, tuple[str, ...]] = {"train": ("Train", "Eval"), "eval": ("Eval",), "infer": (), "export": ()}
+# Options of datasets: name, whether a path exists, and what it should be.
+DATA_PATHS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+    ("cls_label_path", os.path.isfile, "a list file"),
+    ("image_root", os.path.isdir, "a folder of images"),
+)
 
 
-def check_files(config: Mapping[str, Any], task: Task = "train") -> list[str]:
+def check_files(config: Config, task: Task = "train") -> list[str]:
     """Return a line for every list file, image folder and weight file that `task` needs and that does not exist.
 
     Contents are not checked, nor are URLs.
@@ -39,18 +44,15 @@ def suggest_path(path: Path, *, suffix: str | None) -> str:
     return f"; did you mean {str(folder / near[0])!r}?" if near else ""
 
 
-def _find_missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
+def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
     """Yield a problem for each path that does not exist."""
-    for split in SPLITS[task]:
-        if split == "Eval" and task == "train" and at(config, "Global.eval_during_train") is False:
-            continue
-        dataset = f"DataLoader.{split}.dataset"
-        for path, name in _text_at(config, f"{dataset}.cls_label_path"):
-            if not os.path.isfile(name):
-                yield _missing(path, "a list file", name, suffix=Path(name).suffix)
-        for path, name in _text_at(config, f"{dataset}.image_root"):
-            if not os.path.isdir(name):
-                yield _missing(path, "a folder of images", name, suffix=None)
+    for key, split in _splits(config, task):
+        path = f"DataLoader.{key}.dataset"
+        for option, exists, expected in DATA_PATHS:
+            name = split.dataset.spec.option(option)
+            if isinstance(name, str) and not exists(name):
+                suffix = Path(name).suffix if exists is os.path.isfile else None
+                yield _missing(f"{path}.{option}", expected, name, suffix=suffix)
     for path, name in _weight_paths(config, task):
         local = not name.startswith(("http://", "https://"))
         if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
@@ -60,23 +62,28 @@ def _find_missing(config: Mapping[str, Any], task: Task) -> Iterator[Problem]:
             yield Problem(path, f"expected {expected}, got {name!r}, which does not exist{hint}")
 
 
-def _weight_paths(config: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
+def _splits(config: Config, task: Task) -> Iterator[tuple[str, SplitConfig]]:
+    """Yield key and section of the data that `task` reads."""
+    if config.DataLoader.Train and task == "train":
+        yield "Train", config.DataLoader.Train
+    if config.DataLoader.Eval and (task == "eval" or (task == "train" and config.Global.eval_during_train)):
+        yield "Eval", config.DataLoader.Eval
+
+
+def _weight_paths(config: Config, task: Task) -> Iterator[tuple[str, str]]:
     """Yield path and value of the keys that name weights that `task` reads."""
-    own = task != "train" and at(config, "Global.pretrained_model") is not None
-    for key in ("Arch.pretrained", "Global.pretrained_model", *(["Global.checkpoints"] if task == "train" else [])):
-        yield from _text_at(config, key)
-    if not own:
-        for path, _, options in list_items(config, "Arch.models"):
-            yield from ((f"{path}.{inner}", name) for inner, name in _text_at(options, "pretrained"))
-        sources = at(config, "Arch.pretrained_list")
-        for index, name in enumerate(sources if isinstance(sources, list) else []):
-            if isinstance(name, str):
-                yield f"Arch.pretrained_list.{index}", name
-
-
-def _text_at(config: Mapping[str, Any], path: str) -> list[tuple[str, str]]:
-    value = at(config, path)
-    return [(path, value)] if isinstance(value, str) else []
+    arch, run = config.Arch, config.Global
+    sources: list[tuple[str, object]] = [
+        ("Arch.pretrained", arch.pretrained),
+        ("Global.pretrained_model", run.pretrained_model),
+    ]
+    if task == "train":
+        sources.append(("Global.checkpoints", run.checkpoints))
+    if isinstance(arch, DistillationConfig) and (task == "train" or run.pretrained_model is None):
+        members = enumerate(arch.models.items())
+        sources += [(f"Arch.models.{index}.{name}.pretrained", member.pretrained) for index, (name, member) in members]
+        sources += [(f"Arch.pretrained_list.{index}", name) for index, name in enumerate(arch.pretrained_list or ())]
+    yield from ((path, name) for path, name in sources if isinstance(name, str))
 
 
 def _missing(path: str, expected: str, name: str, *, suffix: str | None) -> Problem:

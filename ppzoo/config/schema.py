@@ -7,16 +7,16 @@ that ppzoo lacks are known here too; `unsupported` refuses the values that reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from ppzoo.config.section import COMPONENT_OPTION, ComponentSpec, Listed, Members, Named, Section
+from ppzoo.config.arch_sections import ArchConfig
+from ppzoo.config.data_sections import NO_DATA, DataLoaderConfig
+from ppzoo.config.section import ComponentSpec, Listed, Named, Section
 from ppzoo.config.value_types import (
     Count,
     Decay,
     Device,
-    Fraction,
     ImageShape,
     LogRanks,
     Natural,
@@ -25,13 +25,8 @@ from ppzoo.config.value_types import (
     Side,
     Text,
     Weight,
-    Workers,
 )
 from ppzoo.files import PathText
-
-NetworkT = TypeVar("NetworkT", bound="NetworkConfig")
-
-DEFAULT_STUDENT = "Student"  # the network of a distillation that is used after training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,91 +153,6 @@ class TtaConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig(Section):
-    """A network: its architecture, and the keys that all architectures share.
-
-    Attributes:
-        pretrained: true for the official weights, or a path or URL.
-        use_ssld: use the official weights that PaddleClas trained by distillation.
-        class_num: number of classes; the architecture's default if None.
-    """
-
-    spec: ComponentSpec
-    pretrained: bool | PathText | None = False
-    use_ssld: bool = False
-    class_num: int | None = field(default=None, metadata=COMPONENT_OPTION)
-
-    @property
-    def name(self) -> str:
-        """Name of the architecture."""
-        return self.spec.name
-
-    def with_class_num(self: NetworkT, class_num: int | None) -> NetworkT:
-        """Return the network with another number of classes."""
-        return replace(self, class_num=class_num)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchConfig(NetworkConfig):
-    """`Arch`.
-
-    Attributes:
-        use_sync_bn: synchronize batch statistics between processes.
-        freeze: true to train the head only, or shell patterns of the parameter names to freeze.
-    """
-
-    use_sync_bn: bool = False
-    freeze: bool | tuple[str, ...] = False
-    infer_add_softmax: bool = True
-    infer_output_key: str | None = None
-
-    @property
-    def deployed(self) -> NetworkConfig:
-        """The network that is used after training."""
-        return self
-
-    @property
-    def deployed_prefix(self) -> str:
-        """Prefix of the names of the deployed network's weights in a checkpoint."""
-        return ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillationConfig(ArchConfig):
-    """`Arch` of an architecture that holds several networks, one of which is used after training.
-
-    Attributes:
-        models: the networks by name.
-        pretrained_list: weights of each network; null keeps `pretrained` of that network.
-        freeze_params_list: whether each network is frozen.
-        infer_model_name: the network that is used after training.
-        class_num: number of classes of the networks that do not give one.
-    """
-
-    models: Annotated[Mapping[str, NetworkConfig], Members("arch", NetworkConfig)] = field(metadata=COMPONENT_OPTION)
-    pretrained_list: tuple[PathText | bool | None, ...] | None = field(default=None, metadata=COMPONENT_OPTION)
-    freeze_params_list: tuple[bool, ...] | None = field(default=None, metadata=COMPONENT_OPTION)
-    infer_model_name: str = field(default=DEFAULT_STUDENT, metadata=COMPONENT_OPTION)
-    class_num: Count | None = field(default=None, metadata=COMPONENT_OPTION)
-
-    @property
-    def networks(self) -> dict[str, NetworkConfig]:
-        """The networks by name, each with a number of classes if `class_num` or the network gives one."""
-        return {
-            name: network.with_class_num(self.class_num) if network.class_num is None else network
-            for name, network in self.models.items()
-        }
-
-    @property
-    def deployed(self) -> NetworkConfig:
-        return self.networks[self.infer_model_name]
-
-    @property
-    def deployed_prefix(self) -> str:
-        return f"{self.infer_model_name}."
-
-
-@dataclass(frozen=True, kw_only=True)
 class LossTermConfig(Section):
     """One loss of a sum, and its weight in it."""
 
@@ -304,70 +214,6 @@ class OptimizerConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetConfig(Section):
-    """`DataLoader.*.dataset`: the images and their transforms.
-
-    Attributes:
-        transform_ops: transforms of single images.
-        batch_transform_ops: transforms of batches, such as mixup.
-        on_error: what to do with images that cannot be read; by default skip them in training and raise in evaluation.
-        max_bad_fraction: fraction of unreadable images above which skipping stops with an error.
-    """
-
-    spec: ComponentSpec
-    transform_ops: Annotated[tuple[ComponentSpec, ...] | None, Listed("transform")] = None
-    batch_transform_ops: Annotated[tuple[ComponentSpec, ...] | None, Listed("batch_transform")] = None
-    on_error: Literal["raise", "skip"] | None = None
-    max_bad_fraction: Fraction = 0.05
-
-    @property
-    def transforms(self) -> tuple[ComponentSpec, ...]:
-        """The transforms of single images; () without any."""
-        return self.transform_ops or ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerConfig(Section):
-    """`DataLoader.*.sampler`: which images form a batch.
-
-    Attributes:
-        batch_size: images per batch and process.
-        shuffle: draw a new order in each epoch; the sampler's default if None.
-        drop_last: skip the last batch of an epoch if it is smaller.
-    """
-
-    spec: ComponentSpec
-    batch_size: Count
-    shuffle: bool | None = None
-    drop_last: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoaderConfig(Section):
-    """`DataLoader.*.loader`: with 0 workers, images are read in the training process."""
-
-    num_workers: Workers = 0
-    use_shared_memory: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig(Section):
-    """`DataLoader.Train` and `DataLoader.Eval`."""
-
-    dataset: Annotated[DatasetConfig, Named("dataset", DatasetConfig)]
-    sampler: Annotated[SamplerConfig, Named("sampler", SamplerConfig)]
-    loader: LoaderConfig = LoaderConfig()
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataLoaderConfig(Section):
-    """`DataLoader`: training and evaluation data; without `Eval` there is no evaluation."""
-
-    Train: SplitConfig | None = None
-    Eval: SplitConfig | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class InferConfig(Section):
     """`Infer`: images to predict, their transforms, and the form of predictions.
 
@@ -393,6 +239,6 @@ class Sections(Section):
     TTA: TtaConfig | None = None
     Loss: LossConfig = LossConfig()
     Optimizer: Annotated[OptimizerConfig | None, Named("optimizer", OptimizerConfig)] = None
-    DataLoader: DataLoaderConfig = DataLoaderConfig()
+    DataLoader: DataLoaderConfig = NO_DATA
     Infer: InferConfig = InferConfig()
     Metric: MetricConfig = MetricConfig()

@@ -107,6 +107,11 @@ def accepts(value: Any, hint: Any) -> bool:
     return _is_a(value, origin or hint)
 
 
+def if_accepted(value: Any, hint: Any) -> Any:
+    """Return the value if it fits an annotation, else None."""
+    return value if accepts(value, hint) else None
+
+
 def find_out_of_range(path: str, value: Any) -> Iterator[Problem]:
     """Yield the numbers at `path` and below that are infinite, NaN, or too large for float32."""
     if isinstance(value, Mapping | list | tuple):

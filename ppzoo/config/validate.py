@@ -6,8 +6,9 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from ppzoo.config.component_types import Component, Option
-from ppzoo.config.cross_checks import at, cross_check
+from ppzoo.config.component_types import Component, Components, Option
+from ppzoo.config.component_uses import at
+from ppzoo.config.cross_checks import cross_check
 from ppzoo.config.schema import PostProcessConfig, Sections
 from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, show
@@ -16,7 +17,6 @@ from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import IS_PATH, expand_user
 
 Task = Literal["train", "eval", "infer", "export"]
-Components = Mapping[str, Mapping[str, Component]]
 
 NEEDED: dict[Task, dict[str, str]] = {
     "train": {

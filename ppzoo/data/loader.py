@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import paddle
 from paddle import Tensor
-from paddle.base import core
 
 from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest, BatchResult, Failure, OnError
 from ppzoo.data.batch_transforms import BatchTransform
@@ -19,6 +18,7 @@ from ppzoo.data.samples import Samples
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.data.worker_pool import StartMethod, WorkerPool
 from ppzoo.errors import ConfigError, DataError
+from ppzoo.paddle_internals import array_memory
 
 
 class Batch(NamedTuple):
@@ -169,7 +169,7 @@ def _tensor(array: np.ndarray) -> Tensor:
     """
     if paddle.get_device() == "cpu":
         tensor = paddle.empty([1], array.dtype.name)  # tensors created in other ways leak 80 bytes each
-        tensor.get_tensor()._share_data_with(core.from_dlpack(array.__dlpack__()))
+        tensor.get_tensor()._share_data_with(array_memory(array.__dlpack__()))
         return tensor
     if not paddle.device.is_compiled_with_cuda():
         return paddle.to_tensor(array)

@@ -11,9 +11,11 @@ from typing import Any
 
 import paddle
 import paddle.distributed as dist
-from paddle import Tensor, _C_ops, nn
+from paddle import Tensor, nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
+
+from ppzoo.paddle_internals import sync_batch_norm
 
 
 def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
@@ -21,7 +23,7 @@ def synchronized_norm(norm: nn.BatchNorm, x: Tensor) -> Tensor:
     if x.place.is_gpu_place():
         tensors = x, norm._mean, norm._variance, norm.weight, norm.bias
         options = False, norm._momentum, norm._epsilon, norm._data_layout, False, False
-        y = _C_ops.sync_batch_norm_(*tensors, *options)[0]
+        y = sync_batch_norm(*tensors, *options)[0]
     else:
         axes = [axis for axis in range(x.ndim) if axis != (1 if norm._data_layout == "NCHW" else x.ndim - 1)]
         y, mean, variance = _SynchronizedNorm.apply(x, norm.weight, norm.bias, axes, norm._epsilon)

@@ -67,7 +67,7 @@ def load() -> None:
                 _build(compiler, libraries, library)
                 if not _loads(library):
                     raise NativeUnavailableError(f"{library}: expected a library that loads, got one that does not")
-    from ppzoo.native.paddle_internals import load_op_library
+    from ppzoo.paddle_internals import load_op_library
 
     load_op_library(str(library))
 

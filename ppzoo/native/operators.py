@@ -15,8 +15,8 @@ from typing import NamedTuple
 import paddle
 from paddle import Tensor
 
-from ppzoo.native.paddle_internals import NO_AMP as _NO_AMP
-from ppzoo.native.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, run_custom_op, transpose
+from ppzoo.paddle_internals import NO_AMP as _NO_AMP
+from ppzoo.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, run_custom_op, transpose
 
 # The values of `Activation` in src/kernels/activation.h.
 ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}

@@ -11,6 +11,7 @@ import pytest
 
 from ppzoo import doctor
 from ppzoo.cli import main
+from ppzoo.doctor import paddlepaddle, programs
 from ppzoo.errors import DeviceError
 
 ROOT = Path(__file__).parents[2]
@@ -33,12 +34,13 @@ def machine(monkeypatch):
             found = native if "native" in code else paddle
             return (None, found) if isinstance(found, str) and "native" not in code else (found, None)
 
-        monkeypatch.setattr(doctor, "_output", output)
-        monkeypatch.setattr(doctor, "_run_report", report)
-        monkeypatch.setattr(
-            doctor, "_version", lambda name: "1.0" if name in packages or "paddle" not in name else None
-        )
-        monkeypatch.setattr(doctor, "require_paddle", lambda: None)
+        def version(name):
+            return "1.0" if name in packages or "paddle" not in name else None
+
+        monkeypatch.setattr(programs, "output", output)
+        monkeypatch.setattr(programs, "run_report", report)
+        monkeypatch.setattr(programs, "installed_version", version)
+        monkeypatch.setattr(paddlepaddle, "require_paddle", lambda: None)
         monkeypatch.setattr(sys, "version_info", (*python, 0, "final", 0))
         return monkeypatch
 
@@ -54,7 +56,7 @@ def notes():
 
 
 def test_this_installation_has_no_problem(machine, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "_native", lambda: doctor.Check("native operators", "usable"))
+    monkeypatch.setattr(paddlepaddle, "check_native", lambda: doctor.Check("native operators", "usable"))
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "no problems found"
@@ -92,7 +94,7 @@ def test_an_unsupported_version_is_a_problem(machine):
     def refuse():
         raise DeviceError("PaddlePaddle 2.5.2 is not supported: expected 2.6.2 or later; run `pip install 'x'`")
 
-    machine().setattr(doctor, "require_paddle", refuse)
+    machine().setattr(paddlepaddle, "require_paddle", refuse)
     (check,) = problems()
     assert check.value == "PaddlePaddle 2.5.2 is not supported: expected 2.6.2 or later"
     assert check.fix == "pip install 'paddlepaddle>=2.6.2,<4'"

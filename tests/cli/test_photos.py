@@ -10,7 +10,7 @@ from helpers.quick import QUICK
 
 from ppzoo import builders, models, weights
 from ppzoo.cli import main
-from ppzoo.config import load
+from ppzoo.config import ComponentSpec, load
 from ppzoo.data import read_list
 
 
@@ -178,32 +178,29 @@ def test_overrides_decide_on_the_weights(photos, official_weights, run_folder, c
 @pytest.mark.parametrize("count", [2, 7, 30, 400, 5000, 10**6])
 @pytest.mark.parametrize("fine_tuning", [False, True])
 def test_the_recipe_fits_the_number_of_images(count, fine_tuning):
-    section = {"name": "ImageFolder", "image_root": "x"}
+    section = ComponentSpec("ImageFolder", {"image_root": "x"})
     recipe = builders.photo_recipe("LeNet", builders.Photos(section, section, count, 2), fine_tuning=fine_tuning)
-    batch, epochs = recipe["DataLoader"]["Train"]["sampler"]["batch_size"], recipe["Global"]["epochs"]
+    batch, epochs = recipe.DataLoader.Train.sampler.batch_size, recipe.Global.epochs
     assert count // batch >= 1  # a step at least, since the last incomplete batch is dropped
     assert min(count, 8) <= batch <= 64
     assert (10 if fine_tuning else 20) <= epochs <= (30 if fine_tuning else 100)
 
 
 def test_training_from_scratch_takes_3000_steps_where_the_limits_of_the_epochs_allow_it():
-    section = {"name": "ImageFolder", "image_root": "x"}
+    section = ComponentSpec("ImageFolder", {"image_root": "x"})
     recipe = builders.photo_recipe("LeNet", builders.Photos(section, section, 2000, 2))
-    steps_per_epoch = 2000 // recipe["DataLoader"]["Train"]["sampler"]["batch_size"]
-    assert abs(recipe["Global"]["epochs"] * steps_per_epoch - 3000) <= steps_per_epoch
+    steps_per_epoch = 2000 // recipe.DataLoader.Train.sampler.batch_size
+    assert abs(recipe.Global.epochs * steps_per_epoch - 3000) <= steps_per_epoch
 
 
 @pytest.mark.parametrize("arch", ["EfficientNetB3", "MobileNetV2_x0_5", "GoogLeNet", "VGG11"])
 def test_the_recipe_is_valid_for_the_architecture(arch, photos, capsys):
     recipe = builders.photo_recipe(arch, builders.find_photos(str(photos))._replace(eval=None, short_side=None))
     size = models.MODELS[arch].image_shape[1]
-    assert builders.read_config(recipe, [], "train")
-    assert recipe["Global"]["image_shape"] == [3, size, size]
-    lists = (recipe["DataLoader"]["Train"]["dataset"]["transform_ops"], recipe["Infer"]["transforms"])
-    for ops, crop in zip(lists, ("RandCropImage", "CropImage"), strict=True):
-        assert [options[crop]["size"] for options in ops if crop in options] == [size]
+    assert builders.read_config(recipe.to_dict(), [], "train")
+    assert sizes_of(recipe.to_dict()) == size
     has_norm = arch in ("EfficientNetB3", "MobileNetV2_x0_5")
-    assert recipe["Optimizer"]["lr"]["max_learning_rate"] == (0.02 if has_norm else 0.002)
+    assert recipe.Optimizer.lr.spec.options["max_learning_rate"] == (0.02 if has_norm else 0.002)
 
 
 def sizes_of(recipe):
@@ -233,17 +230,17 @@ def sizes_of(recipe):
     ],
 )
 def test_training_from_scratch_uses_an_image_size_that_fits_the_images(arch, short_side, size):
-    section = {"name": "ImageFolder", "image_root": "x"}
+    section = ComponentSpec("ImageFolder", {"image_root": "x"})
     photos = builders.Photos(section, section, 100, 2, short_side)
-    assert sizes_of(builders.photo_recipe(arch, photos)) == size
+    assert sizes_of(builders.photo_recipe(arch, photos).to_dict()) == size
 
 
 @pytest.mark.parametrize(("pretrained", "size"), [(True, 224), ("output/run/best_model", 64), (None, 64)])
 def test_fine_tuning_official_weights_uses_their_image_size(pretrained, size):
-    section = {"name": "ImageFolder", "image_root": "x"}
+    section = ComponentSpec("ImageFolder", {"image_root": "x"})
     photos = builders.Photos(section, section, 100, 2, 28)
     recipe = builders.photo_recipe("MobileNetV2_x0_5", photos, pretrained=pretrained, fine_tuning=True)
-    assert sizes_of(recipe) == size
+    assert sizes_of(recipe.to_dict()) == size
 
 
 def test_the_image_size_is_logged_and_an_override_sets_it(photos, capsys):

@@ -1,5 +1,6 @@
-"""The source distribution and the wheel contain every file that ppzoo needs."""
+"""The source distribution and the wheel contain every file that ppzoo needs, and the installed wheel works."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,26 +8,73 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.quick import QUICK
+from helpers.small_runs import paint_class_folders
 
 ROOT = Path(__file__).parents[2]
+BUILD_SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_the_wheel_of_the_source_distribution_contains_every_file_of_the_package(tmp_path):
-    pytest.importorskip("setuptools", minversion="77")
-    source = tmp_path / "source"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "ppzoo", source / "ppzoo", ignore=ignored)
+def make_environment(folder):
+    """Create a virtual environment and return its folder of programs."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder / ("Scripts" if os.name == "nt" else "bin")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the files that a source distribution is built from."""
+    folder = tmp_path_factory.mktemp("source")
+    shutil.copytree(ROOT / "ppzoo", folder / "ppzoo", ignore=shutil.ignore_patterns("__pycache__"))
     for file in ROOT.iterdir():
         if file.is_file() and not file.name.startswith("."):
-            shutil.copy(file, source)
-    build_sdist = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build_sdist, str(tmp_path)], cwd=source, check=True, capture_output=True)
-    (sdist,) = tmp_path.glob("*.tar.gz")
-    options = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "-q", "-w", str(tmp_path)]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", str(sdist), *options], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
+            shutil.copy(file, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    """The wheel that pip builds from the source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    programs = make_environment(folder / "builder")
+    python = programs / "python"
+    installed = subprocess.run([python, "-m", "pip", "install", "-q", "setuptools>=77"], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install setuptools from a package registry: {installed.stderr.strip()[-200:]}")
+    subprocess.run([python, "-c", BUILD_SDIST, str(folder)], cwd=source, check=True, capture_output=True)
+    (sdist,) = folder.glob("*.tar.gz")
+    subprocess.run([python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(sdist)], check=True)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def test_the_wheel_of_the_source_distribution_contains_every_file_of_the_package(source, wheel):
     packed = set(zipfile.ZipFile(wheel).namelist())
-    expected = {file.relative_to(source).as_posix() for file in (source / "ppzoo").rglob("*") if file.is_file()}
+    package = source / "ppzoo"
+    expected = {file.relative_to(source).as_posix() for file in package.rglob("*") if file.is_file()}
     assert expected - packed == set()
     assert not {name for name in packed - expected if ".dist-info/" not in name}
+
+
+def test_the_installed_wheel_trains_evaluates_predicts_and_exports_in_an_empty_folder(wheel, tmp_path):
+    programs = make_environment(tmp_path / "environment")
+    subprocess.run([programs / "python", "-m", "pip", "install", "-q", f"{wheel}[cpu]"], check=True)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    paint_class_folders(folder / "photos")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PPZOO_HOME"] = str(tmp_path / "home")
+
+    def ppzoo(*arguments):
+        command = [programs / "ppzoo", *arguments]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    ppzoo("train", "--arch", "LeNet", "--data", "photos", *QUICK)
+    assert "top1" in ppzoo("eval", "output/LeNet")
+    assert "photos/red/0.png" in ppzoo("infer", "output/LeNet", "photos/red/0.png")
+    ppzoo("export", "output/LeNet")
+    assert (folder / "inference" / "LeNet" / "inference.pdiparams").is_file()

@@ -13,7 +13,7 @@ from paddle import nn
 from ppzoo import layers, native
 from ppzoo.installation import release_of
 from ppzoo.layers import native_layers
-from ppzoo.native.paddle_internals import run_custom_op
+from ppzoo.paddle_internals import run_custom_op
 
 GEOMETRY = [1, 1, 1, 1, 1, 1, 1, 1, 1]
 POINTWISE = [1, 1, 0, 0, 0, 0, 1, 1, 1]

@@ -1,8 +1,8 @@
-"""The private interfaces of PaddlePaddle that the native operators use, in one place.
+"""The private interfaces of PaddlePaddle that ppzoo uses, in one place.
 
 They are not part of PaddlePaddle's public interface and can change in any release. `RELEASES` in ppzoo/installation.py
 and docs/versions.md name the versions that they were tested with (2.6.2 and 3.3.1); other versions are an error before
-this module is imported. `momentum.Momentum` also reads attributes of its base class `paddle.optimizer.Momentum`.
+this module is imported. `native.momentum.Momentum` also reads attributes of its base class `paddle.optimizer.Momentum`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from paddle.jit.sot.psdb import in_sot
 
 __all__ = [
     "NO_AMP",
+    "array_memory",
     "dygraph_tracer",
     "in_dygraph_mode",
     "in_sot",
     "load_op_library",
     "run_custom_op",
+    "sync_batch_norm",
     "transpose",
 ]
 
@@ -27,6 +29,10 @@ load_op_library = core.load_op_meta_info_and_register_op
 run_custom_op = core.eager._run_custom_op
 # paddle.transpose without the checks of its arguments.
 transpose = _C_ops.transpose
+# Batch norm with the statistics of all processes, on GPUs.
+sync_batch_norm = _C_ops.sync_batch_norm_
+# The memory of an array's `__dlpack__()`, for `_share_data_with` of a tensor's `get_tensor()`.
+array_memory = core.from_dlpack
 # Whether operators run at once (not in a static program) and, with `in_sot`, are not being traced by `to_static`.
 in_dygraph_mode = framework.in_dygraph_mode
 # The tracer's `_amp_level.value` is `NO_AMP` outside `paddle.amp.auto_cast`.

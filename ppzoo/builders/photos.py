@@ -1,0 +1,164 @@
+"""The images of `ppzoo train --arch NAME --data FOLDER`: class folders, train and val folders, or list files.
+
+Where the data has no validation part, a stratified split is written as list files into the output folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from ppzoo import config as configuration
+from ppzoo import data
+from ppzoo.config import ComponentSpec
+from ppzoo.data.transforms.decode import open_image
+from ppzoo.errors import ConfigError, DataError, OutputError
+from ppzoo.files import local_path, make_folder, write_atomically
+
+logger = logging.getLogger("ppzoo")
+
+TRAIN_FOLDERS = ("train", "training")
+EVAL_FOLDERS = ("val", "valid", "validation", "eval", "evaluation", "test", "testing")
+EVAL_LISTS = (data.VAL_LIST, "test_list.txt")
+EVAL_SHARE, SPLIT_SEED = 0.2, 0
+MEASURED_IMAGES = 100  # for the median size
+
+
+class Photos(NamedTuple):
+    """Training and evaluation data, each a dataset without transforms.
+
+    Attributes:
+        eval: None where the data has no validation part.
+        images: number of training images.
+        class_num: number of classes.
+        short_side: median length of the images' short sides, in pixels; None if it is unknown.
+    """
+
+    train: ComponentSpec
+    eval: ComponentSpec | None
+    images: int
+    class_num: int
+    short_side: int | None = None
+
+
+def find_photos(source: str) -> Photos:
+    """Return the training data, and the evaluation data if there is any, in a folder or next to a list file.
+
+    Raises:
+        ConfigError: nothing is there.
+        DataError: images or lists that cannot be used.
+    """
+    path = local_path(source, "--data")
+    if path.suffix.lower() in data.IMAGE_SUFFIXES:
+        raise ConfigError(f"--data: expected a folder of images or a list file, got the image {source}")
+    if os.path.isfile(path):
+        train, evaluation = _lists(path.parent, path)
+    elif not os.path.isdir(path):
+        raise ConfigError(
+            f"--data: expected a folder of images or a list file, got {source!r}, which does not exist"
+            f"{configuration.suggest_path(path, suffix=None)}"
+        )
+    elif os.path.isfile(path / data.TRAIN_LIST):
+        train, evaluation = _lists(path, path / data.TRAIN_LIST)
+    else:
+        train, evaluation = _folders(path)
+    try:
+        dataset = _build(train)
+    except DataError as error:
+        raise DataError(f"--data: {error}") from error
+    if len(set(dataset.labels.tolist())) < 2:
+        raise DataError(f"--data: expected images of two classes or more, got one class in {source}")
+    count = len(dataset) if evaluation else len(dataset) - round(EVAL_SHARE * len(dataset))
+    classes = len(dataset.classes or []) or int(dataset.labels.max()) + 1
+    return Photos(train, evaluation, count, classes, _median_short_side(dataset))
+
+
+def _median_short_side(dataset: data.ImageFolder | data.ImageNetDataset) -> int | None:
+    """Return the median length of the short sides of some images; None if none of them can be read."""
+    sides = []
+    for index in range(0, len(dataset), max(len(dataset) // MEASURED_IMAGES, 1)):
+        with suppress(DataError), open_image(dataset[index][0]) as image:
+            sides.append(min(image.size))
+    return round(statistics.median(sides)) if sides else None
+
+
+def _lists(root: Path, train_list: Path) -> tuple[ComponentSpec, ComponentSpec | None]:
+    """Return the datasets of a list file and of the evaluation list next to `train_list.txt`."""
+    train = _list_dataset(str(root), train_list)
+    found = next((root / name for name in EVAL_LISTS if os.path.isfile(root / name)), None)
+    return train, _list_dataset(str(root), found) if found and train_list.name == data.TRAIN_LIST else None
+
+
+def _folders(root: Path) -> tuple[ComponentSpec, ComponentSpec | None]:
+    """Return the datasets of a folder of class folders, or of one with train and val folders of that kind."""
+    folders = {entry.name.lower(): entry for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."}
+    train = next((folders[name] for name in TRAIN_FOLDERS if name in folders), None)
+    evaluation = next((folders[name] for name in EVAL_FOLDERS if name in folders), None)
+    if train and evaluation:
+        return _class_folders(train.path), _class_folders(evaluation.path)
+    return _class_folders(train.path if train and len(folders) == 1 else str(root)), None
+
+
+def _class_folders(root: str) -> ComponentSpec:
+    return ComponentSpec("ImageFolder", {"image_root": root})
+
+
+def _list_dataset(image_root: str, list_file: Path) -> ComponentSpec:
+    return ComponentSpec("ImageNetDataset", {"image_root": image_root, "cls_label_path": str(list_file)})
+
+
+def _build(dataset: ComponentSpec) -> data.ImageFolder | data.ImageNetDataset:
+    return data.DATASETS[dataset.name](**dataset.options)
+
+
+def write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) -> Photos:
+    """Split the training data and return both parts, as list files in a folder that is named after their content.
+
+    The lists of an earlier split are therefore never changed, and the same data uses the same lists.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            split = data.write_split(_build(photos.train), Path(temporary), val_fraction=EVAL_SHARE, seed=SPLIT_SEED)
+        except DataError as error:
+            raise DataError(f"--data: {error}") from error
+        lists = {file.name: file.read_bytes() for file in sorted(Path(temporary).iterdir())}
+    digest = hashlib.sha256(b"\0".join(lists.values())).hexdigest()[:8]
+    folder = output_dir / f"{Path(os.path.abspath(source)).stem}-split-{digest}"
+    missing = [path for path in (*(folder / name for name in lists), folder, *folder.parents) if not path.exists()]
+    undo.callback(_remove, missing)
+    try:
+        make_folder(folder)
+        for name, content in lists.items():
+            if folder / name in missing:
+                write_atomically(folder / name, partial(_write, content))
+    except OSError as error:
+        raise OutputError(folder, error) from error
+    for line in replace(split, folder=folder).text().splitlines():
+        logger.info("--data %s: %s", source, line)
+    train, evaluation = (
+        _list_dataset(photos.train.option("image_root"), folder / name) for name in (data.TRAIN_LIST, data.VAL_LIST)
+    )
+    return photos._replace(train=train, eval=evaluation, images=sum(split.train))
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    """Remove files and empty folders."""
+    for path in paths:
+        with suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()

@@ -1,0 +1,23 @@
+"""One line of the report of `ppzoo doctor`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+
+class Check(NamedTuple):
+    """One line of the report.
+
+    Attributes:
+        name: what was checked.
+        value: what was found.
+        status: OK; NOTE, which limits ppzoo but does not stop it; or PROBLEM, with which something does not work.
+        fix: the command that fixes a problem; '' if there is none.
+    """
+
+    name: str
+    value: str
+    status: str = OK
+    fix: str = ""
