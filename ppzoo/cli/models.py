@@ -125,12 +125,16 @@ def _print_not_cached(pattern: str) -> None:
 
 
 def _official(pattern: str) -> list[tuple[str, str]]:
-    """Return (name, URL) of the matching official weights; those of PaddleClas's distillation are called NAME_ssld."""
+    """Return (name, URL) of the matching official weights; those of PaddleClas's distillation are called NAME_ssld.
+
+    Those of its first stage are called NAME_ssld_stage1.
+    """
     from ppzoo.models import MODELS
 
     urls = Registry[str]("official weights")
     for name, variant in MODELS.items():
-        for label, record in ((name, variant.weights), (f"{name}_ssld", variant.ssld)):
+        ssld = (f"{name}_ssld", variant.ssld), (f"{name}_ssld_stage1", variant.ssld_stage1)
+        for label, record in ((name, variant.weights), *ssld):
             if record:
                 urls.add(label, record.url)
     if pattern in MODELS and pattern not in urls:

@@ -24,6 +24,7 @@ from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.files import sha256
 from ppzoo.finite import in_batch, require_finite
+from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
 
 logger = logging.getLogger("ppzoo")
@@ -68,7 +69,7 @@ def export(
     The program is written to a temporary folder and moved to `folder` only after the check.
 
     Args:
-        network: outputs class scores.
+        network: outputs class scores. Its re-parameterized blocks are fused (see `Classifier.fuse`).
         image_shape: channels x height x width; the batch size is dynamic.
         settings: the content of `inference.yml`; the SHA-256 of the other files is added.
         multi_label: see `Probabilities`.
@@ -84,6 +85,11 @@ def export(
     model = Probabilities(network, multi_label=multi_label)
     model.eval()
     _require_valid_shape(model, image_shape)
+    random = np.random.default_rng(0)
+    batches = [random.standard_normal((count, *image_shape), dtype=np.float32) for count in (2, 1)]
+    expected = [predict_probabilities(model, images, "a random image".format) for images in batches]
+    if isinstance(network, Classifier):
+        network.fuse()
     try:
         existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
         with (
@@ -98,7 +104,7 @@ def export(
             text = yaml_io.dump({**settings, DIGESTS: digests})
             (staged / SETTINGS).write_text(text, encoding="utf-8")
             progress.advance()
-            difference = _check_outputs(model, PaddleEngine(open_export(staged)), image_shape)
+            difference = _check_outputs(model, PaddleEngine(open_export(staged)), batches, expected)
             progress.advance()
             move_into_place(staged, folder)
             progress.advance()
@@ -137,18 +143,18 @@ def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> No
         ) from error
 
 
-def _check_outputs(model: Probabilities, program: PaddleEngine, image_shape: Sequence[int]) -> float:
-    """Return the max. absolute difference over batches of two and one; raise if rounding does not explain it."""
-    random = np.random.default_rng(0)
+def _check_outputs(
+    model: Probabilities, program: PaddleEngine, batches: Sequence[np.ndarray], expected: Sequence[np.ndarray]
+) -> float:
+    """Return the max. absolute difference from the expected outputs; raise if rounding does not explain it."""
     largest = 0.0
-    for batch_size in (2, 1):
-        images = random.standard_normal((batch_size, *image_shape), dtype=np.float32)
-        expected, received = predict_probabilities(model, images, "a random image".format), program(images)
+    for images, outputs in zip(batches, expected, strict=True):
+        received = program(images)
         require_finite(received, "a random image".format)
-        largest = max(largest, float(np.abs(received - expected).max()))
+        largest = max(largest, float(np.abs(received - outputs).max()))
     if largest <= EXPORT_TOLERANCE:
         return largest
-    more = random.standard_normal((MORE_IMAGES, *image_shape), dtype=np.float32)
+    more = np.random.default_rng(1).standard_normal((MORE_IMAGES, *batches[0].shape[1:]), dtype=np.float32)
     if not is_rounding(model, lambda images: [program(images)], more, EXPORT_TOLERANCE):
         raise TrainingError(
             f"the exported program differs from the network by {largest:.2g} (tolerance {EXPORT_TOLERANCE:g}):"

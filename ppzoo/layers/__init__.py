@@ -3,13 +3,17 @@
 from ppzoo.backports import apply_backports
 from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
-from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, NamedConvBNLayer, convolution
+from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
+from ppzoo.layers.drop_path import drop_path
+from ppzoo.layers.head import WideHeadClassifier
 from ppzoo.layers.inverted_residual import inverted_residual
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.native_layers import (
     AdaptiveAvgPool2D,
     AvgPool2D,
+    BatchNorm,
+    BatchNorm2D,
     Conv2D,
     Linear,
     MaxPool2D,
@@ -17,19 +21,24 @@ from ppzoo.layers.native_layers import (
     add_relu,
     channel_shuffle,
     concat,
+    conv_norm_act,
     halve,
     norm_act,
     relu,
+    scale_channels,
     shuffled_concat,
     synchronize_norms,
 )
 from ppzoo.layers.param_names import batch_norm, bias_attr, fan_in_uniform, linear, uniform_linear, weight_attr
+from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, identity_kernel, pad_kernel
 from ppzoo.layers.same_padding import Padding, native_same_padding, same_padding
 from ppzoo.layers.squeeze_excite import ConvSqueezeExcite, SELayer
 
 __all__ = [
     "AdaptiveAvgPool2D",
     "AvgPool2D",
+    "BatchNorm",
+    "BatchNorm2D",
     "BiasedConvBNLayer",
     "BranchConvBNLayer",
     "Classifier",
@@ -39,12 +48,15 @@ __all__ = [
     "DataFormat",
     "DiverseBranchBlock",
     "FeatureExtractor",
+    "KaimingConvBNLayer",
     "Linear",
     "MaxPool2D",
     "NamedConvBNLayer",
     "NamedResNet",
     "Padding",
+    "Reparameterized",
     "SELayer",
+    "WideHeadClassifier",
     "activation",
     "add",
     "add_relu",
@@ -53,10 +65,15 @@ __all__ = [
     "branch_names",
     "channel_shuffle",
     "concat",
+    "conv_norm_act",
     "convolution",
     "downscaled_dropout",
+    "drop_path",
     "fan_in_uniform",
+    "fuse_norm",
+    "fused_convolution",
     "halve",
+    "identity_kernel",
     "inverted_residual",
     "linear",
     "make_divisible",
@@ -64,8 +81,10 @@ __all__ = [
     "native_same_padding",
     "norm_act",
     "not_to_static",
+    "pad_kernel",
     "relu",
     "same_padding",
+    "scale_channels",
     "shuffled_concat",
     "synchronize_norms",
     "uniform_linear",

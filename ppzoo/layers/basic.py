@@ -15,6 +15,7 @@ for _name, _layer in {
     "hardsigmoid": nn.Hardsigmoid,
     "sigmoid": nn.Sigmoid,
     "swish": nn.Swish,
+    "gelu": nn.GELU,
 }.items():
     ACTIVATIONS.add(_name, _layer)
 

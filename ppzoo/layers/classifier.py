@@ -9,6 +9,7 @@ import paddle
 from paddle import ParamAttr, nn
 
 from ppzoo.errors import ConfigError, suggestion
+from ppzoo.layers.reparam import Reparameterized
 
 DataFormat = Literal["NCHW", "NHWC"]
 
@@ -26,11 +27,13 @@ class Classifier(nn.Layer):
 
     Attributes:
         head_layers: attribute paths of the layers whose number of outputs is the number of classes.
+        derived_entries: shell patterns of entries in weight files that are computed from others and not loaded.
         feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map of that stride.
         data_format: layout inside the network; the input is always NCHW.
     """
 
     head_layers: tuple[str, ...] = ()
+    derived_entries: tuple[str, ...] = ()
 
     def __init__(self, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
@@ -58,6 +61,17 @@ class Classifier(nn.Layer):
             parent, _, name = path.rpartition(".")
             layer = _resized(sublayer_at(self, path), class_num)
             setattr(sublayer_at(self, parent) if parent else self, name, layer)
+
+    def fuse(self) -> Classifier:
+        """Fuse the parallel branches of re-parameterized blocks for inference, and return the network.
+
+        Outputs in evaluation stay the same up to rounding. The network cannot be trained further, and its state dict
+        has other entries. Networks without such blocks are unchanged.
+        """
+        for layer in self.sublayers():
+            if isinstance(layer, Reparameterized):
+                layer.fuse()
+        return self
 
     def freeze(self, *patterns: str) -> list[str]:
         """Exclude parameters from training; frozen batch norms normalize by their running statistics from then on.

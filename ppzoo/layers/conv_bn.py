@@ -12,7 +12,7 @@ from typing import Any
 from paddle import nn
 
 from ppzoo.layers.basic import activation
-from ppzoo.layers.native_layers import Conv2D, conv_norm_act
+from ppzoo.layers.native_layers import BatchNorm, BatchNorm2D, Conv2D, conv_norm_act
 from ppzoo.layers.param_names import batch_norm, bias_attr, weight_attr
 
 
@@ -23,15 +23,17 @@ class ConvBNLayer(nn.Layer):
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: side of the square kernel, in pixels.
-        stride: stride of the convolution, in pixels.
-        padding: zeros on each side; by default `(kernel_size - 1) // 2`, which keeps the size at stride 1.
+        stride: stride of the convolution, in pixels; a pair for different vertical and horizontal strides.
+        padding: zeros on each side; by default `(kernel_size - 1) // 2`, which keeps the size at stride 1 if the kernel
+            is odd; "SAME" keeps it with an even kernel, too.
         groups: groups of the convolution; `in_channels` makes it depthwise.
         act: name of the activation after the norm, or None.
         data_format: layout of the input and the output, "NCHW" or "NHWC".
         weight_init: initializer of the kernel; by default PaddlePaddle's (normal, by fan-in).
+        lr_mult: factor of the learning rate of all parameters.
         name: the kernel is named `NAME_weights`; by default, a generated name.
         norm_name: common prefix of the batch norm's four parameter names; by default, generated names.
-        norm: further arguments of `paddle.nn.BatchNorm` (momentum, epsilon, param_attr, bias_attr).
+        norm: further arguments of `batch_norm` (layer, decay, momentum, epsilon, param_attr, bias_attr).
 
     Shape: N x in_channels x H x W to N x out_channels x H' x W',
     with H' = floor((H + 2 padding - kernel_size) / stride) + 1.
@@ -45,12 +47,13 @@ class ConvBNLayer(nn.Layer):
         out_channels: int,
         kernel_size: int,
         *,
-        stride: int = 1,
-        padding: int | None = None,
+        stride: int | tuple[int, int] = 1,
+        padding: int | str | None = None,
         groups: int = 1,
         act: str | None = "relu",
         data_format: str = "NCHW",
         weight_init: nn.initializer.Initializer | None = None,
+        lr_mult: float = 1.0,
         name: str | None = None,
         norm_name: str | None = None,
         norm: dict[str, Any] | None = None,
@@ -63,12 +66,13 @@ class ConvBNLayer(nn.Layer):
             stride=stride,
             padding=(kernel_size - 1) // 2 if padding is None else padding,
             groups=groups,
-            weight_attr=weight_attr(name, initializer=weight_init),
+            weight_attr=weight_attr(name, initializer=weight_init, learning_rate=lr_mult),
             bias_attr=False,
             data_format=data_format,
         )
         self.add_sublayer(self.conv_key, conv)
-        normalization = batch_norm(out_channels, norm_name, data_layout=data_format, **(norm or {}))
+        options = {"data_layout": data_format, "lr_mult": lr_mult, **(norm or {})}
+        normalization = batch_norm(out_channels, norm_name, **options)
         self.add_sublayer(self.norm_key, normalization)
         self.act = activation(act)
 
@@ -80,6 +84,28 @@ class ConvBNLayer(nn.Layer):
     def forward(self, x, residual=None):
         """Return act(norm(conv(x)) + residual); `residual` has the shape of the output or is None."""
         return conv_norm_act(*self.parts, x, residual)
+
+
+class KaimingConvBNLayer(ConvBNLayer):
+    """`ConvBNLayer` with a Kaiming-normal kernel and no weight decay of the norm, as in PaddleClas's own networks.
+
+    Args:
+        in_channels, out_channels, kernel_size: as for `ConvBNLayer`.
+        norm_layer: `BatchNorm2D` or `BatchNorm`, which differ in the generated parameter names.
+        options: further arguments of `ConvBNLayer`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        norm_layer: type[BatchNorm] = BatchNorm2D,
+        **options,
+    ) -> None:
+        init, norm = nn.initializer.KaimingNormal(), {"layer": norm_layer, "decay": False}
+        super().__init__(in_channels, out_channels, kernel_size, weight_init=init, norm=norm, **options)
 
 
 class NamedConvBNLayer(ConvBNLayer):

@@ -12,7 +12,9 @@ from paddle import nn
 
 from ppzoo.layers.basic import activation
 from ppzoo.layers.conv_bn import ConvBNLayer
+from ppzoo.layers.native_layers import Conv2D
 from ppzoo.layers.param_names import batch_norm
+from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, norm_affine, pad_kernel
 
 
 class IdentityConv1x1(nn.Conv2D):
@@ -44,7 +46,7 @@ class PaddedNorm(nn.Layer):
         return F.pad(norm(x) - zero, [self.padding] * 4) + zero
 
 
-class DiverseBranchBlock(nn.Layer):
+class DiverseBranchBlock(Reparameterized):
     """Sum of four branches: KxK, 1x1, 1x1 and average pooling, 1x1 and KxK; each convolution has a batch norm.
 
     PaddleClas sets momentum 0.1 for the norms before a padding, with which PaddlePaddle's running statistics depend
@@ -85,8 +87,43 @@ class DiverseBranchBlock(nn.Layer):
             ("bn2", batch_norm(out_channels)),
         )
         self.act = activation(act)
+        self.dbb_reparam: Conv2D | None = None
 
     def forward(self, x, residual=None):
         """Return act(sum of the branches + residual); `residual` has the shape of the output or is None."""
-        y = self.dbb_origin(x) + self.dbb_1x1(x) + self.dbb_avg(x) + self.dbb_1x1_kxk(x)
+        if self.dbb_reparam is not None:
+            y = self.dbb_reparam(x)
+        else:
+            y = self.dbb_origin(x) + self.dbb_1x1(x) + self.dbb_avg(x) + self.dbb_1x1_kxk(x)
         return self.act(y if residual is None else y + residual)
+
+    def fuse(self) -> None:
+        if self.dbb_reparam is not None:
+            return
+        origin = self.dbb_origin.conv
+        size = origin.weight.shape[-1]
+        fused = [
+            fuse_norm(origin.weight, self.dbb_origin.bn),
+            fuse_norm(pad_kernel(self.dbb_1x1.conv.weight, size), self.dbb_1x1.bn),
+            self._fused_average(size),
+            self._fused_sequence(),
+        ]
+        kernel, bias = (sum(values) for values in zip(*fused, strict=True))
+        self.dbb_reparam = fused_convolution(origin, kernel, bias, self.dbb_origin.bn.bias.name)
+        del self.dbb_origin, self.dbb_1x1, self.dbb_avg, self.dbb_1x1_kxk
+
+    def _fused_average(self, size: int) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return kernel and bias of the 1x1 convolution and the average pooling (section 3.2, transforms II to V)."""
+        conv, padded, _, norm = self.dbb_avg
+        kernel, bias = fuse_norm(conv.weight, padded.bn)
+        kernel, shift = fuse_norm(paddle.tile(kernel, [1, 1, size, size]) / size**2, norm)
+        return kernel, bias * norm_affine(norm)[0] + shift
+
+    def _fused_sequence(self) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return kernel and bias of the 1x1 and KxK convolutions (section 3.2, transform III)."""
+        first, padded, second, norm = self.dbb_1x1_kxk
+        inner, inner_bias = fuse_norm(first.weight + first.identity, padded.bn)
+        kernel = paddle.einsum("oihw,ij->ojhw", second.weight, inner[:, :, 0, 0])
+        bias = paddle.einsum("oihw,i->o", second.weight, inner_bias)
+        kernel, shift = fuse_norm(kernel, norm)
+        return kernel, bias * norm_affine(norm)[0] + shift

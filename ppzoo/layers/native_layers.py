@@ -207,6 +207,10 @@ class BatchNorm(nn.BatchNorm):
         return parameters["weight"], parameters["bias"], parameters["_mean"], parameters["_variance"]
 
 
+class BatchNorm2D(BatchNorm):
+    """`BatchNorm` with the generated parameter names of `paddle.nn.BatchNorm2D` (`batch_norm2d_0.w_0`, ...)."""
+
+
 class Linear(nn.Linear):
     """`paddle.nn.Linear` on native operators."""
 

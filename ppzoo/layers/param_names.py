@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from paddle import ParamAttr, nn
+from paddle.regularizer import L2Decay
 
 from ppzoo.layers.native_layers import BatchNorm, Linear
 
@@ -23,20 +24,37 @@ def bias_attr(name: str | None, **options) -> ParamAttr:
     return ParamAttr(name=name and f"{name}_offset", **options)
 
 
-def batch_norm(channels: int, name: str | None = None, **options) -> BatchNorm:
+def batch_norm(
+    channels: int,
+    name: str | None = None,
+    *,
+    layer: type[BatchNorm] = BatchNorm,
+    decay: bool = True,
+    lr_mult: float = 1.0,
+    **options,
+) -> BatchNorm:
     """Build a batch norm whose four tensors are named `NAME_scale`, `NAME_offset`, `NAME_mean`, `NAME_variance`.
 
     Args:
         channels: size of the channel axis.
         name: common prefix of the four names; by default they are generated (`batch_norm_0.w_0`, ...).
+        layer: `BatchNorm`, or `BatchNorm2D` for its generated names.
+        decay: whether scale and offset have the weight decay of the optimizer.
+        lr_mult: factor of the learning rate of scale and offset.
         options: further arguments of `paddle.nn.BatchNorm` (momentum, epsilon, data_layout, param_attr, bias_attr).
     """
+    if decay and lr_mult == 1.0:
+        attributes = {}
+    else:
+        attributes = {"learning_rate": lr_mult, "regularizer": None if decay else L2Decay(0.0)}
     if name is None:
-        return BatchNorm(channels, **options)
-    return BatchNorm(
+        if attributes:
+            options = {"param_attr": ParamAttr(**attributes), "bias_attr": ParamAttr(**attributes), **options}
+        return layer(channels, **options)
+    return layer(
         channels,
-        param_attr=ParamAttr(name=f"{name}_scale"),
-        bias_attr=ParamAttr(name=f"{name}_offset"),
+        param_attr=ParamAttr(name=f"{name}_scale", **attributes),
+        bias_attr=ParamAttr(name=f"{name}_offset", **attributes),
         moving_mean_name=f"{name}_mean",
         moving_variance_name=f"{name}_variance",
         **options,

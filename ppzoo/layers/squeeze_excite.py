@@ -5,7 +5,9 @@ Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:
 
 from __future__ import annotations
 
-from paddle import nn
+from collections.abc import Callable
+
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ppzoo.layers.native_layers import AdaptiveAvgPool2D, Conv2D, scale_channels
@@ -18,24 +20,35 @@ class SELayer(nn.Layer):
     Args:
         channels: channels of the input and the output.
         reduction: the hidden layer has `channels // reduction` units.
+        gate: the function after the second linear layer.
         name: the parameters are `NAME_sqz_weights`, `NAME_sqz_offset`, `NAME_exc_weights`, `NAME_exc_offset`.
+        suffixes: other suffixes than "_sqz" and "_exc".
         data_format: layout of the input and the output, "NCHW" or "NHWC".
 
     Shape: N x channels x H x W to the same.
     """
 
     def __init__(
-        self, channels: int, reduction: int = 16, *, name: str | None = None, data_format: str = "NCHW"
+        self,
+        channels: int,
+        reduction: int = 16,
+        *,
+        gate: Callable[[Tensor], Tensor] = F.sigmoid,
+        name: str | None = None,
+        suffixes: tuple[str, str] = ("_sqz", "_exc"),
+        data_format: str = "NCHW",
     ) -> None:
         super().__init__()
         self.spatial_axes = [1, 2] if data_format == "NHWC" else [2, 3]
         self.pool2d_gap = AdaptiveAvgPool2D(1, data_format=data_format)
-        self.squeeze = uniform_linear(channels, channels // reduction, name and f"{name}_sqz")
-        self.excitation = uniform_linear(channels // reduction, channels, name and f"{name}_exc")
+        names = [name and name + suffix for suffix in suffixes]
+        self.squeeze = uniform_linear(channels, channels // reduction, names[0])
+        self.excitation = uniform_linear(channels // reduction, channels, names[1])
+        self.gate = gate
 
     def forward(self, x):
         means = self.pool2d_gap(x).flatten(1)
-        gate = F.sigmoid(self.excitation(F.relu(self.squeeze(means))))
+        gate = self.gate(self.excitation(F.relu(self.squeeze(means))))
         return scale_channels(x, gate.unsqueeze(self.spatial_axes))
 
 
@@ -47,6 +60,7 @@ class ConvSqueezeExcite(nn.Layer):
         squeezed: channels between the two convolutions.
         act: the activation between them.
         gate: the activation after them.
+        lr_mult: factor of the learning rate of all parameters.
         name: the parameters are `NAME_reduce_weights`, `NAME_expand_weights`, ...; by default, generated names.
 
     Shape: N x channels x H x W to the same.
@@ -54,11 +68,20 @@ class ConvSqueezeExcite(nn.Layer):
 
     reduce_key, expand_key = "conv1", "conv2"
 
-    def __init__(self, channels: int, squeezed: int, *, act: nn.Layer, gate: nn.Layer, name: str | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        squeezed: int,
+        *,
+        act: nn.Layer,
+        gate: nn.Layer,
+        lr_mult: float = 1.0,
+        name: str | None = None,
+    ) -> None:
         super().__init__()
         self.pool = AdaptiveAvgPool2D(1)
-        self.add_sublayer(self.reduce_key, _pointwise(channels, squeezed, name and f"{name}_reduce"))
-        self.add_sublayer(self.expand_key, _pointwise(squeezed, channels, name and f"{name}_expand"))
+        self.add_sublayer(self.reduce_key, _pointwise(channels, squeezed, lr_mult, name and f"{name}_reduce"))
+        self.add_sublayer(self.expand_key, _pointwise(squeezed, channels, lr_mult, name and f"{name}_expand"))
         self.act = act
         self.gate = gate
 
@@ -67,5 +90,12 @@ class ConvSqueezeExcite(nn.Layer):
         return scale_channels(x, self.gate(self._sub_layers[self.expand_key](y)))
 
 
-def _pointwise(in_channels: int, out_channels: int, name: str | None) -> Conv2D:
-    return Conv2D(in_channels, out_channels, 1, weight_attr=weight_attr(name), bias_attr=bias_attr(name))
+def _pointwise(in_channels: int, out_channels: int, lr_mult: float, name: str | None) -> Conv2D:
+    attributes = {"learning_rate": lr_mult}
+    return Conv2D(
+        in_channels,
+        out_channels,
+        1,
+        weight_attr=weight_attr(name, **attributes),
+        bias_attr=bias_attr(name, **attributes),
+    )

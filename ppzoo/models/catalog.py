@@ -49,7 +49,8 @@ class Variant:
 
     Attributes:
         network: class of the network; `fixed` are the arguments that define this variant.
-        weights: the official weights, or None; `ssld`: those trained by PaddleClas's distillation, or None.
+        weights: the official weights, or None; `ssld`: those trained by PaddleClas's distillation, or None;
+            `ssld_stage1`: those of its first stage, or None.
         image_shape: native input shape, channels x height x width.
     """
 
@@ -59,6 +60,7 @@ class Variant:
     weights: Weights | None
     ssld: Weights | None
     image_shape: tuple[int, int, int]
+    ssld_stage1: Weights | None = None
 
     @property
     def class_num(self) -> int:
@@ -112,11 +114,12 @@ def register_variant(
     *,
     weights: Weights | None = None,
     ssld: Weights | None = None,
+    ssld_stage1: Weights | None = None,
     image_shape: tuple[int, int, int] = (3, 224, 224),
     **fixed: Any,
 ) -> None:
     """Register the architecture `name`: `network` with the arguments `fixed`; for the others see `Variant`."""
-    MODELS.add(name, Variant(name, network, fixed, weights, ssld, image_shape))
+    MODELS.add(name, Variant(name, network, fixed, weights, ssld, image_shape, ssld_stage1))
 
 
 def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]:

@@ -37,7 +37,8 @@ def load_weights(
     """Load the weights of `source` into `model`.
 
     Entries are matched by structured name, or by parameter name if more of these match (PaddleClas 1.x), and cast to
-    the dtype of the parameter.
+    the dtype of the parameter. Entries that the network lacks are ignored if they match its `derived_entries`: they are
+    computed from others.
 
     Args:
         model: the network; its `head_layers` are the classifier head.
@@ -61,6 +62,8 @@ def load_weights(
     label, entries = _read_source(source)
     entries = {key.removeprefix(part): array for key, array in entries.items() if key.startswith(part)} or entries
     values, unexpected = _by_structured_name(entries, state)
+    derived = getattr(model, "derived_entries", ())
+    unexpected = [key for key in unexpected if not any(fnmatch.fnmatchcase(key, pattern) for pattern in derived)]
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
     report = _compare(label, {key: value.shape for key, value in values.items()}, unexpected, shapes, skip)
     if head == "auto":

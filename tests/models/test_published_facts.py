@@ -10,14 +10,21 @@ from ppzoo.models.flops import count
 from ppzoo.models.model_stats import model_stats
 
 ARTICLES = reference.read_json("articles.json")
-RECORDS = reference.read_json("pretrained.json")
-PUBLISHED = [name for name in MODELS if MODELS[name].weights]
+RECORDS = reference.read_json("pretrained.json") | reference.read_json("pretrained_light.json")
+PUBLISHED = [name for name in MODELS if MODELS[name].weights and MODELS[name].weights.params]
 RECOUNTED = [
     "LeNet",
+    "ESNet_x0_25",
     "EfficientNet_lite0",
+    "FasterNet_T0",
+    "GhostNet_x0_5",
     "GoogLeNet",
     "MobileNetV1_x0_25",
     "MobileNetV3_small_x0_35",
+    "MobileNetV4_conv_small",
+    "PPHGNetV2_B0",
+    "PPLCNetV2_small",
+    "PPLCNet_x0_25",
     "SENet18_cifar",
     "ShuffleNetV1_g8",
     "SqueezeNet1_1",
@@ -32,7 +39,8 @@ def shapes():
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_record_matches_the_official_one(name):
     variant = MODELS[name]
-    for key, weights in {name: variant.weights, f"{name}_ssld": variant.ssld}.items():
+    records = {name: variant.weights, f"{name}_ssld": variant.ssld, f"{name}_ssld_stage1": variant.ssld_stage1}
+    for key, weights in records.items():
         facts = RECORDS.get(key)
         if facts is None:
             assert weights is None

@@ -9,7 +9,7 @@ from ppzoo.models import MODELS
 
 MEASURED = [name for name in reference.ARCHITECTURES if name in MODELS]
 # Each takes more than five seconds, mostly to fill its weights.
-SLOW = {"DenseNet161", "SENet154_vd", "VGG16"}
+SLOW = {"DenseNet161", "RepVGG_D2se", "SENet154_vd", "VGG16"}
 VALUES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in MEASURED]
 
 
@@ -27,7 +27,7 @@ def test_state_dict_matches_paddleclas(name):
 def test_outputs_and_running_statistics_match_paddleclas(name):
     facts = reference.architecture(name)
     network = MODELS[name].build()
-    reference.fill_network(network)
+    reference.fill_network(network, float(facts.get("gain", 1.0)))
     size = int(facts["size"])
     with paddle.no_grad():
         network.eval()
@@ -49,10 +49,9 @@ def test_outputs_and_running_statistics_match_paddleclas(name):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_initial_weights_have_the_mean_and_deviation_of_paddleclas(name):
-    statistics = reference.read_npz("init.npz")
     paddle.seed(0)
     state = MODELS[name].build().state_dict()
-    for key, (mean, std) in zip(statistics[f"{name}/keys"].tolist(), statistics[f"{name}/mean_std"], strict=True):
+    for key, (mean, std) in reference.initial_statistics(name).items():
         value = state[key].numpy()
-        assert value.std() == pytest.approx(float(std), rel=0.1), key
-        assert value.mean() == pytest.approx(float(mean), abs=0.1 * float(std)), key
+        assert value.std() == pytest.approx(std, rel=0.1), key
+        assert value.mean() == pytest.approx(mean, abs=0.1 * std), key
