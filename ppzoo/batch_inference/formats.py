@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from ppzoo.batch_inference.rows import ERROR, PATH, Row, RowFormat
@@ -67,7 +68,7 @@ class Csv:
         self.header = (",".join(rows.columns) + "\n").encode()
 
     def encode(self, row: Row) -> bytes:
-        cells = (_cell(_protect(name, value)) for name, value in row.items())
+        cells = [_path_cell(value) if name == PATH else _cell(value) for name, value in row.items()]
         return (",".join(cells) + "\n").encode()
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
@@ -97,13 +98,21 @@ class Csv:
 TableFormat = Csv | JsonLines
 
 
-def _protect(column: str, value: Any) -> Any:
-    """Change a text so that no spreadsheet program runs it as a formula."""
-    if not (isinstance(value, str) and value.startswith(FORMULA_STARTS)):
-        return value
-    if column == PATH:
-        return f"./{value}"
-    return value if _is_number(value) else f"'{value}"
+def _path_cell(path: str) -> str:
+    return _quote(f"./{path}" if path.startswith(FORMULA_STARTS) else path)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return _text_cell(value)
+    return _quote(json.dumps(value, ensure_ascii=False)) if isinstance(value, list) else str(value)
+
+
+@lru_cache(4096)  # the names of the classes
+def _text_cell(text: str) -> str:
+    return _quote(f"'{text}" if text.startswith(FORMULA_STARTS) and not _is_number(text) else text)
 
 
 def _is_number(text: str) -> bool:
@@ -114,11 +123,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _cell(value: Any) -> str:
-    text = "" if value is None else _list_text(value) if isinstance(value, list) else str(value)
-    needs_quotes = not QUOTED.isdisjoint(text) or text != text.strip()
-    return '"' + text.replace('"', '""') + '"' if needs_quotes else text
-
-
-def _list_text(values: Sequence[Any]) -> str:
-    return json.dumps(values, ensure_ascii=False)
+def _quote(text: str) -> str:
+    if QUOTED.isdisjoint(text) and text == text.strip():
+        return text
+    return '"' + text.replace('"', '""') + '"'

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from ppzoo.errors import PpzooError
@@ -36,7 +37,7 @@ class RowFormat:
         """Return the column that identifies a row."""
         return FRAME if self.has_frames else PATH
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, Kind]:
         """Return the columns in their order, each with the kind of its values."""
         columns: dict[str, Kind] = {FRAME: "integer", SECONDS: "number"} if self.has_frames else {PATH: "text"}
@@ -74,9 +75,9 @@ def valid_text(text: str) -> str:
     return _SURROGATES.sub(_escape, text)
 
 
-def path_text(path: str, folder: str) -> str:
-    """Return the path of a file below `folder`, relative to it and with slashes, as it is written to tables."""
-    return valid_text(path.removeprefix(os.path.join(folder, "")).replace(os.sep, "/"))
+def path_text(relative_path: str) -> str:
+    """Return the path of a file in its folder as it is written to tables: with slashes, and valid text."""
+    return valid_text(relative_path.replace(os.sep, "/"))
 
 
 def _escape(found: re.Match[str]) -> str:

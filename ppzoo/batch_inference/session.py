@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -130,13 +130,12 @@ class TableSession:
     ) -> None:
         self.close()
 
-    def write(self, rows: Iterable[Row]) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
         """Append rows.
 
         Raises:
             OutputError: the disk is full, or the file cannot be written for another reason.
         """
-        rows = list(rows)
         try:
             self._append(b"".join(map(self.format.encode, rows)))
             if time.monotonic() - self._synced >= SYNC_SECONDS:

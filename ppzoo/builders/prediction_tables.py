@@ -31,7 +31,7 @@ from ppzoo.progress import Progress
 
 @dataclass(frozen=True)
 class TableTask:
-    """What a table is written from, and where to.
+    """The source of a table, the output, and the options.
 
     Attributes:
         source: a folder of images, or a video.
@@ -109,26 +109,31 @@ def fill_table(model: BatchModel, task: TableTask, table: TableSession, total: i
 
 def _fill_with_images(model: BatchModel, task: TableTask, folder: str, table: TableSession, total: int | None) -> None:
     sorter = ClassFolders(task.sort_into, task.sort_by, model.class_names) if task.sort_into else None
-    files = (file for file in data.iter_images(folder) if not table.done.take(path_text(file, folder)))
-    predicted = predict_batches(
-        model, ImageReader(model.prepare), _batches(files, model.batch_size), workers=usable_cores()
-    )
+    start = len(os.path.join(folder, ""))
+    files: Iterable[str] = data.iter_images(folder)
+    if len(table.done):
+        files = (file for file in files if not table.done.take(path_text(file[start:])))
+    batches, reader = _batches(files, model.batch_size), ImageReader(model.prepare)
     with Progress(total, "predicting", done=table.count) as progress:
-        for batch, outcomes in predicted:
-            results = [(file, outcomes[position].prediction) for position, file in enumerate(batch)]
+        for batch, outcomes in predict_batches(model, reader, batches, workers=usable_cores()):
+            results = [outcomes[position].prediction for position in range(len(batch))]
             if sorter is not None:
-                results = [(file, _sort(sorter, file, folder, result)) for file, result in results]
-            table.write(table.rows.row({PATH: path_text(file, folder)}, result) for file, result in results)
+                pairs = zip(batch, results, strict=True)
+                results = [_sort(sorter, file, file[start:], result) for file, result in pairs]
+            pairs = zip(batch, results, strict=True)
+            table.write([table.rows.row({PATH: path_text(file[start:])}, result) for file, result in pairs])
             progress.advance(len(batch))
     table.finish()
 
 
-def _sort(sorter: ClassFolders, file: str, folder: str, prediction: Prediction | DataError) -> Prediction | DataError:
+def _sort(
+    sorter: ClassFolders, file: str, relative_path: str, prediction: Prediction | DataError
+) -> Prediction | DataError:
     """Copy or link an image to the folder of its class; return the prediction, or why that is not possible."""
     if isinstance(prediction, DataError):
         return prediction
     try:
-        sorter.add(file, file.removeprefix(os.path.join(folder, "")), prediction["label_names"][0])
+        sorter.add(file, relative_path, prediction["label_names"][0])
     except DataError as error:  # the image has disappeared since it was predicted
         return error
     return prediction
@@ -152,7 +157,7 @@ def _fill_with_frames(
     total = None if count is None else -(-count // every)
     with Progress(total, "predicting", unit="frame", done=table.count) as progress:
         for batch, outcomes in predicted:
-            table.write(_frame_rows(table.rows, batch, outcomes))
+            table.write(list(_frame_rows(table.rows, batch, outcomes)))
             progress.advance(len(outcomes))
             is_at_end = is_at_end or len(outcomes) < len(batch)
     table.finish()
