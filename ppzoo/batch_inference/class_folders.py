@@ -92,7 +92,7 @@ class ClassFolders:
         except OSError as error:
             raise DataError(f"{image}: cannot read the image: {error.strerror}") from error
         with source:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
             with open(unfinished, "wb", opener=lambda path, _: open_without_links(path, flags)) as copy:
                 shutil.copyfileobj(source, copy)
             times = os.fstat(source.fileno())

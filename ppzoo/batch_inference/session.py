@@ -28,6 +28,7 @@ logger = logging.getLogger("ppzoo")
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 SYNC_SECONDS = 5.0  # between two flushes to the disk
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would change line ends
 START_OVER = "use --overwrite to start over, or write another file"
 
 
@@ -182,7 +183,7 @@ class TableSession:
             self._require_same(settings)
         else:
             write_text(files.settings, json.dumps(settings, indent=1))
-        self._handle = open_without_links(files.table, os.O_RDWR | os.O_CREAT)
+        self._handle = open_without_links(files.table, os.O_RDWR | os.O_CREAT | BINARY)
         if resumed:
             self._read_done()
         if not os.fstat(self._handle).st_size:

@@ -90,6 +90,8 @@ def test_csv_cells_are_not_formulas(tmp_path):
     with open_session(tmp_path / "t.csv") as table:
         table.write(rows_of(names, prediction("=1+1")))
         table.write(rows_of(["x.jpg"], prediction("-5")))
+    with open_session(tmp_path / "t.csv") as table:
+        assert all(table.done.take(name) for name in names)
         table.finish()
     rows = read(tmp_path / "t.csv")
     assert [row["path"] for row in rows[:-1]] == [f"./{name}" for name in names]

@@ -100,6 +100,29 @@ def test_an_export_writes_what_the_predictor_returns(exported, images, tmp_path)
     assert list(rows[0]) == ["path", "class", "score", "class_2", "score_2", "error"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow these names")
+def test_unusual_file_names(exported, photos, tmp_path):
+    names = [
+        "a,b.png",
+        'q"x.png',
+        "two\nlines.png",
+        "=1+1.png",
+        "日本.png",
+        "x\x1b[31m.png",
+        os.fsdecode(b"caf\xe9.png"),
+    ]
+    folder = tmp_path / "odd\nfolder"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(photos / "red" / "1.png", folder / name)
+    (folder / os.fsdecode(b"broken\xff.png")).touch()
+    assert infer(exported, folder, "--output", tmp_path / "t.csv", "--sort-into", tmp_path / "sorted") == 2
+    rows = read_csv(tmp_path / "t.csv")
+    expected = [*names[:3], "./=1+1.png", *names[4:-1], "caf\\xe9.png", "broken\\xff.png"]
+    assert sorted(row["path"] for row in rows) == sorted(expected)
+    assert sorted(file.name for file in (tmp_path / "sorted").rglob("*.png")) == sorted(names)
+
+
 def test_several_labels(exported, photos, tmp_path, capsys):
     folder = tmp_path / "export"
     shutil.copytree(exported, folder)
