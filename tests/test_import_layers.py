@@ -10,6 +10,7 @@ BASE = {"backports", "errors", "finite", "installation", "registry", "events", "
 BASE |= {"analysis", "launcher", "locks", "paddle_internals", "ppzoo", "progress", "terminal", "yaml_io"}
 SHARED = {"layers", "weights"}
 PACKAGES = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report", "explain"}
+PACKAGES |= {"batch_inference"}
 ALLOWED_IMPORTS = {
     **dict.fromkeys(BASE | SHARED, BASE),
     **dict.fromkeys(PACKAGES, BASE | SHARED),
@@ -25,7 +26,20 @@ ALLOWED_IMPORTS = {
     "convert": BASE | SHARED | {"builders", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
-    "cli": {"builders", "config", "convert", "data", "doctor", "engine", "models", "native", "report", *BASE, *SHARED},
+    "cli": {
+        "batch_inference",
+        "builders",
+        "config",
+        "convert",
+        "data",
+        "doctor",
+        "engine",
+        "models",
+        "native",
+        "report",
+        *BASE,
+        *SHARED,
+    },
 }
 
 

@@ -5,6 +5,8 @@ Each function takes a configuration (`ppzoo.config.Config`) or a section of it; 
 PaddleClas's form.
 """
 
+from ppzoo.batch_inference import TableSession
+from ppzoo.builders.batch_model import BatchModel, batch_model_of_config, batch_model_of_export
 from ppzoo.builders.comparison import compare_runs
 from ppzoo.builders.components import build_loss, build_metrics, build_postprocess, build_transforms, components
 from ppzoo.builders.data_loading import build_loader, read_image
@@ -17,6 +19,7 @@ from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.photos import Photos, find_photos
+from ppzoo.builders.prediction_tables import TableTask, count_source, fill_table, open_table
 from ppzoo.builders.profiling import profile_training
 from ppzoo.builders.recipes import photo_recipe, read_photo_config
 from ppzoo.builders.report_exports import evaluate_export
@@ -29,9 +32,14 @@ from ppzoo.builders.training import build_trainer, join_processes
 from ppzoo.builders.tuning import find_learning_rate
 
 __all__ = [
+    "BatchModel",
     "EvaluatedNetwork",
     "Explanation",
     "Photos",
+    "TableSession",
+    "TableTask",
+    "batch_model_of_config",
+    "batch_model_of_export",
     "build_loader",
     "build_loss",
     "build_lr_schedule",
@@ -45,6 +53,7 @@ __all__ = [
     "compare_runs",
     "components",
     "config_of_weights",
+    "count_source",
     "create_model",
     "dry_run_config",
     "embed_images",
@@ -54,6 +63,7 @@ __all__ = [
     "explain_images",
     "export_model",
     "export_weights",
+    "fill_table",
     "find_images",
     "find_learning_rate",
     "find_photos",
@@ -63,6 +73,7 @@ __all__ = [
     "load_pretrained",
     "load_weights",
     "open_report_folder",
+    "open_table",
     "photo_recipe",
     "predict",
     "profile_training",

@@ -55,15 +55,16 @@ def predict(config: Config, images: Sequence[str] = ()) -> Iterator[tuple[Path, 
         names = [str(file) for file, image in zip(batch, prepared, strict=True) if isinstance(image, list)]
         for views in readable:
             if shapes is None:
-                _try_views(config, network, views, len(files), names)
+                try_views(config, network, views, len(files), names)
             shapes = require_equal_shapes(shapes, views)
         mirror = augmentation is not None and augmentation.mirrors
-        results = iter(postprocess(_mean_probabilities(network, readable, names, mirror)) if readable else [])
+        stacks = [np.stack(view) for view in zip(*readable, strict=True)]
+        results = iter(postprocess(mean_probabilities(network, stacks, names, mirror)) if readable else [])
         for file, image in zip(batch, prepared, strict=True):
             yield file, next(results) if isinstance(image, list) else image
 
 
-def _try_views(
+def try_views(
     config: Config, network: deploy.Probabilities, image: list[np.ndarray], count: int, names: list[str]
 ) -> None:
     """Check that the network accepts the views of an image, and export it if that pays off for `count` images."""
@@ -96,13 +97,18 @@ def _read_views(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarr
         return error
 
 
-def _mean_probabilities(
-    network: deploy.Probabilities, images: list[list[np.ndarray]], names: list[str], mirror: bool
+def mean_probabilities(
+    network: deploy.Probabilities, stacks: list[np.ndarray], names: list[str], mirror: bool
 ) -> np.ndarray:
-    """Return the probabilities of images, each the mean over its views and, with `mirror`, their mirror images."""
-    stacks = [np.stack(view) for view in zip(*images, strict=True)]
-    stacks += [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
-    return np.mean([deploy.predict_probabilities(network, stack, names.__getitem__) for stack in stacks], axis=0)
+    """Return the probabilities of images, each the mean over its views and, with `mirror`, their mirror images.
+
+    Args:
+        stacks: all images of each view.
+        names: the names of the images in error messages.
+    """
+    mirrored = [np.ascontiguousarray(stack[..., ::-1]) for stack in stacks] if mirror else []
+    views = [*stacks, *mirrored]
+    return np.mean([deploy.predict_probabilities(network, view, names.__getitem__) for view in views], axis=0)
 
 
 def choose_postprocess(config: Config) -> PostProcessConfig:

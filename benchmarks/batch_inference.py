@@ -1,0 +1,106 @@
+"""Time of `ppzoo infer EXPORT FOLDER --output FILE.csv`, compared with decoding alone and the engine alone.
+
+    python benchmarks/batch_inference.py photos/                           # a folder with images at any depth
+    python benchmarks/batch_inference.py photos/ --case ResNet18:224 --pairs 3
+
+- "infer" predicts all images of the folder and writes the table. Loading the network is not included.
+- "decode" reads, decodes and prepares the same images in the same worker processes, without a network.
+- "engine" runs the network on as many prepared images, in the same batches.
+
+All of them use all cores. "overlap" is the slower of "decode" and "engine" divided by "infer": 1 if the faster one
+costs nothing. On a CPU both share the cores, and "infer" has to do the work of both: "efficiency" is the
+sum of "decode" and "engine" divided by "infer". Each round runs all three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comparison
+import numpy as np
+
+CASES = ["MobileNetV2_x0_5:64", "MobileNetV2_x0_5:224"]
+CLASSES = 1000
+BATCH = 32
+
+
+def export(name: str, size: int, folder: Path) -> None:
+    """Export a network with random weights."""
+    import ppzoo
+    from ppzoo import deploy
+
+    normalize = {"scale": "1.0/255.0", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "order": ""}
+    ops = [{"DecodeImage": {}}, {"ResizeImage": {"size": size}}, {"NormalizeImage": normalize}, {"ToCHWImage": None}]
+    labels = [f"class {index}" for index in range(CLASSES)]
+    settings: dict[str, Any] = {
+        "PreProcess": {"transform_ops": ops},
+        "PostProcess": {"Topk": {"topk": 5, "label_list": labels}},
+    }
+    deploy.export(ppzoo.create_model(name, class_num=CLASSES), folder, [3, size, size], settings)
+
+
+def measurements(exported: Path, images: Path, engine: str) -> dict[str, Callable[[], float]]:
+    import ppzoo
+    from ppzoo import builders
+
+    predictor = ppzoo.Predictor(exported, batch_size=BATCH, engine=engine)  # type: ignore[arg-type]
+    model = builders.batch_model_of_export(predictor, exported)
+    count = builders.count_source(images)
+    assert count is not None
+    prepared = predictor.preprocess(next(images.rglob("*.jp*g")).read_bytes())
+    if predictor.engine.takes_pixels:
+        prepared = np.zeros((*prepared.shape[1:], prepared.shape[0]), np.uint8)
+    batch = np.ascontiguousarray(np.stack([prepared] * BATCH))
+
+    def write_table(changed: builders.BatchModel) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            task = builders.TableTask(images, Path(folder) / "table.csv")
+            started = time.perf_counter()
+            with builders.open_table(changed, task) as table:
+                builders.fill_table(changed, task, table, count)
+            return time.perf_counter() - started
+
+    def run_engine() -> float:
+        started = time.perf_counter()
+        for _ in range(-(-count // BATCH)):
+            model.predict([batch], ["image"] * BATCH)
+        return time.perf_counter() - started
+
+    nothing = {"label_names": [], "scores": []}
+    decode_only = replace(model, predict=lambda stacks, names: [nothing] * len(names))
+    return {"infer": partial(write_table, model), "decode": partial(write_table, decode_only), "engine": run_engine}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, help="a folder of JPEG images")
+    parser.add_argument("--case", action="append", help="NETWORK:SIZE, can be repeated (default: 2 cases)")
+    parser.add_argument("--engine", default="auto", help="as of ppzoo.Predictor (default: auto)")
+    comparison.add_output_arguments(parser)
+    options = parser.parse_args()
+    columns = {"network:size": 26, "infer": 9, "decode": 9, "engine": 9}
+    table = comparison.Table(columns | dict.fromkeys(["overlap", "efficiency"], comparison.RATIO_WIDTH))
+    cases = {}
+    for case in options.case or CASES:
+        name, size = case.split(":")
+        with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
+            export(name, int(size), Path(folder))
+            functions = measurements(Path(folder), options.images, options.engine)
+            results = cases[case] = comparison.run_rounds(functions, options.pairs)
+        alone = list(zip(results["decode"], results["engine"], strict=True))
+        ratios = [comparison.ratios([*map(combine, alone)], results["infer"]) for combine in (max, sum)]
+        times = [f"{statistics.median(values):.1f} s" for values in results.values()]
+        table.print_row(case, *times, *map(comparison.summarize, ratios))
+    comparison.write_results(options, "Predictions of a folder of images as a table", "seconds", cases)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""A trained network, of a run or an export, for the prediction of many images by batches from worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ppzoo import data, deploy
+from ppzoo.builders.class_names import add_classes_of_run, read_class_labels
+from ppzoo.builders.components import build_postprocess, build_transforms
+from ppzoo.builders.inference import (
+    TRANSFORMS,
+    choose_postprocess,
+    load_inference_network,
+    mean_probabilities,
+    require_equal_shapes,
+    try_views,
+)
+from ppzoo.builders.models import class_count
+from ppzoo.builders.tta_views import enabled_tta, make_views
+from ppzoo.config import Config
+from ppzoo.errors import ConfigError
+from ppzoo.finite import require_finite
+
+Views = list[np.ndarray]
+Prediction = dict[str, Any]
+TOPK = 5  # of exports, as of `Predictor`
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Turns the bytes of an image file, or the pixels of a frame, into the views of the image for the network.
+
+    Attributes:
+        takes_pixels: the engine normalizes: the last transform is not applied.
+        decode: decodes files if `views` do not.
+    """
+
+    views: Sequence[data.Compose]
+    takes_pixels: bool = False
+    decode: data.Compose | None = None
+
+    def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> Views:
+        """Return one array per view.
+
+        Raises:
+            DataError: it is not an image, or damaged.
+        """
+        if self.decode is not None and isinstance(image, bytes):
+            image = self.decode(image, random)
+        if self.takes_pixels:
+            return [view.before_last(image, random) for view in self.views]
+        return [view(image, random) for view in self.views]
+
+
+@dataclass(frozen=True)
+class BatchModel:
+    """A trained network for many images.
+
+    Attributes:
+        prepare: prepares an image, in worker processes.
+        predict: predicts a batch: stacks of views, and the names of the images, for errors.
+        topk: number of classes per prediction; 0 if that differs between images (several labels).
+        class_names: the names of all classes, as far as they are known.
+        identity: a SHA-256 of everything that the predictions depend on.
+        title: the folder or file of the network, for messages.
+    """
+
+    prepare: Preparation
+    predict: Callable[[Views, list[str]], list[Prediction]]
+    batch_size: int
+    topk: int
+    class_names: list[str]
+    identity: str
+    title: str
+
+
+class ExportPredictor(Protocol):
+    """The public attributes of `ppzoo.Predictor`."""
+
+    preprocess: data.Compose
+    engine: deploy.Engine
+    postprocess: tuple[str, dict[str, Any]]
+    batch_size: int
+
+
+def batch_model_of_config(config: Config, image_count: int, *, top: int | None = None) -> BatchModel:
+    """Load the network of a configuration.
+
+    Args:
+        image_count: decides whether an export of the network, which is faster, pays off.
+        top: number of classes per prediction; by default that of `Infer.PostProcess`.
+    """
+    config = add_classes_of_run(config)
+    augmentation = enabled_tta(config)
+    network = deploy.Probabilities(
+        deploy.accelerate_eval(load_inference_network(config)), multi_label=config.Global.use_multilabel
+    )
+    network.eval()
+    identity = hashlib.sha256(_digest_weights(network))
+    labels, count = read_class_labels(config), class_count(config.Arch)
+    postprocess = _with_top(build_postprocess(choose_postprocess(config), labels), top)
+    lists = make_views(config.Infer.transforms or (), augmentation, TRANSFORMS)
+    mirror = augmentation is not None and augmentation.mirrors
+    shapes: list[tuple[int, ...]] | None = None
+
+    def predict(stacks: Views, names: list[str]) -> list[Prediction]:
+        nonlocal shapes
+        first = [stack[0] for stack in stacks]
+        if shapes is None:
+            try_views(config, network, first, image_count, names)
+        shapes = require_equal_shapes(shapes, first)
+        return postprocess(mean_probabilities(network, stacks, names, mirror))
+
+    sections = config.to_dict()
+    settings = [sections["Infer"].get(key) for key in ("transforms", "PostProcess")]
+    identity.update(json.dumps([settings, sections.get("TTA"), sorted(labels.items()), top], default=str).encode())
+    return BatchModel(
+        prepare=Preparation([build_transforms(ops) for ops in lists]),
+        predict=predict,
+        batch_size=config.Infer.batch_size,
+        topk=min(_topk_of(postprocess), count),
+        class_names=[labels.get(index, str(index)) for index in range(count)],
+        identity=identity.hexdigest(),
+        title=str(config.Global.pretrained_model or config.Arch.name),
+    )
+
+
+def batch_model_of_export(predictor: ExportPredictor, folder: Path, *, top: int | None = None) -> BatchModel:
+    """Return the network of an export, as opened by `ppzoo.Predictor`; `top` is as for `batch_model_of_config`."""
+    exported = deploy.open_export(folder)
+    name, options = predictor.postprocess
+    names = list(options["label_list"])
+    section = {**options, "name": name, **({"topk": TOPK} if name == deploy.Topk.__name__ else {})}
+    postprocess = _with_top(build_postprocess(section, dict(enumerate(names))), top)
+    decodes = any("DecodeImage" in op for op in exported.settings["PreProcess"]["transform_ops"])
+    engine = predictor.engine
+    shapes: list[tuple[int, ...]] | None = None
+
+    def predict(stacks: Views, images: list[str]) -> list[Prediction]:
+        nonlocal shapes
+        (stack,) = stacks
+        shapes = require_equal_shapes(shapes, [stack[0]])
+        probabilities = engine(stack)
+        if len(names) > probabilities.shape[1]:
+            raise ConfigError(
+                f"{deploy.SETTINGS}: PostProcess.{name}.label_list: expected {probabilities.shape[1]} names, one per"
+                f" class, got {len(names)}; export the network with the names of its classes"
+            )
+        require_finite(probabilities, images.__getitem__)
+        return postprocess(probabilities)
+
+    settings = [exported.settings.get(key) for key in ("PreProcess", "PostProcess")]
+    content = json.dumps([exported.identity, settings, top], default=str).encode()
+    return BatchModel(
+        prepare=Preparation(
+            [predictor.preprocess], engine.takes_pixels, None if decodes else build_transforms([{"DecodeImage": {}}])
+        ),
+        predict=predict,
+        batch_size=predictor.batch_size,
+        topk=min(_topk_of(postprocess), len(names) or _topk_of(postprocess)),
+        class_names=names,
+        identity=hashlib.sha256(content).hexdigest(),
+        title=str(folder),
+    )
+
+
+def _inner(postprocess: Any) -> Any:
+    """Return the post-processing that a `DistillationPostProcess` applies, or else `postprocess`."""
+    return getattr(postprocess, "postprocess", postprocess)
+
+
+def _topk_of(postprocess: Any) -> int:
+    inner = _inner(postprocess)
+    return 0 if getattr(inner, "label_kind", "single") == "multi" else getattr(inner, "topk", 1)
+
+
+def _with_top(postprocess: Any, top: int | None) -> Any:
+    """Return a post-processing with `top` classes per prediction.
+
+    Raises:
+        ConfigError: it is not `Topk`.
+    """
+    if top is None:
+        return postprocess
+    inner = _inner(postprocess)
+    if not isinstance(inner, deploy.Topk):
+        raise ConfigError(f"--top: expected a network with the post-processing Topk, got {type(inner).__name__}")
+    return deploy.Topk(topk=top, labels=inner.labels)
+
+
+def _digest_weights(network: Any) -> bytes:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        array = tensor.numpy()
+        digest.update(f"{name} {array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()

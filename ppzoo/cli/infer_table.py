@@ -1,0 +1,162 @@
+"""The part of the command `infer` that writes a table: its options, and what is printed at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppzoo.batch_inference import VideoSource, check_output
+from ppzoo.cli.streams import print_error
+from ppzoo.errors import ConfigError, PpzooError, count_text, one_line
+from ppzoo.files import expand_user
+
+if TYPE_CHECKING:
+    from ppzoo.builders import BatchModel, TableSession, TableTask
+    from ppzoo.config import Config
+
+TABLE_OPTIONS = {"top": "--top", "every": "--every", "sort_into": "--sort-into", "sort_by": "--sort-by"}
+BATCH_SIZE = 32  # of exports
+
+
+def add_table_arguments(infer: argparse.ArgumentParser) -> None:
+    table = infer.add_argument_group(
+        "predictions as a table",
+        "With --output, IMAGE is a single folder, a video file, or the number of a camera, such as 0. An interrupted"
+        " command is resumed by running it again.",
+    )
+    table.add_argument(
+        "--output",
+        type=expand_user,
+        metavar="FILE",
+        help="write one row per image or frame to FILE: .csv, .jsonl or .parquet (pip install 'ppzoo[parquet]')",
+    )
+    table.add_argument("--overwrite", action="store_true", help="replace FILE instead of resuming it")
+    table.add_argument("--top", type=int, metavar="N", help="number of classes per row (default: as without --output)")
+    table.add_argument(
+        "--sort-into",
+        type=expand_user,
+        metavar="FOLDER",
+        help="also copy each image into FOLDER/CLASS, or link it there",
+    )
+    table.add_argument("--sort-by", choices=("copy", "link"), help="copy (default) or create symbolic links")
+    table.add_argument("--every", type=int, metavar="N", help="predict every N-th frame of a video (default: 1)")
+
+
+def check_table_options(options: argparse.Namespace, inputs: list[str]) -> Path | VideoSource | None:
+    """Return the folder or video whose predictions are written to a table; None without --output.
+
+    Raises:
+        ConfigError: the options contradict each other, or a value is out of range.
+    """
+    if options.output is None:
+        given = [name for key, name in TABLE_OPTIONS.items() if getattr(options, key) is not None]
+        given += ["--overwrite"] if options.overwrite else []
+        if given:
+            raise ConfigError(f"{given[0]}: expected it together with --output FILE, got it alone")
+        return None
+    if options.json:
+        raise ConfigError("infer: expected either --json or --output FILE, got both; --output FILE.jsonl writes JSON")
+    for key in ("top", "every"):
+        value = getattr(options, key)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{key}: expected at least 1, got {value}")
+    check_output(Path(options.output), overwrite=options.overwrite)
+    source = _find_source(inputs)
+    _check_sorting(options, source)
+    return source
+
+
+def _find_source(inputs: list[str]) -> Path | VideoSource:
+    expected = "infer: expected one folder of images, one video file or the number of a camera with --output"
+    if len(inputs) != 1:
+        raise ConfigError(f"{expected}, got {len(inputs)} arguments")
+    (name,) = inputs
+    if os.path.isdir(name):
+        return Path(name)
+    if os.path.exists(name):
+        return VideoSource(name)
+    if name.isascii() and name.isdigit():
+        return VideoSource(int(name))
+    raise ConfigError(f"{expected}, got {name!r}, which does not exist")
+
+
+def _check_sorting(options: argparse.Namespace, source: Path | VideoSource) -> None:
+    if isinstance(source, Path) and options.every is not None:
+        raise ConfigError(f"--every: expected a video file or a camera, got the folder {source}")
+    if options.sort_into is None:
+        if options.sort_by is not None:
+            raise ConfigError("--sort-by: expected it together with --sort-into FOLDER, got it alone")
+        return
+    if isinstance(source, VideoSource):
+        raise ConfigError(f"--sort-into: expected a folder of images, got {source}: frames are not files")
+    images, target = source.resolve(), Path(options.sort_into).resolve()
+    if images.is_relative_to(target) or target.is_relative_to(images):
+        raise ConfigError(
+            f"--sort-into: expected a folder outside of {source}, which does not contain it either, got"
+            f" {options.sort_into}"
+        )
+
+
+def write_table(options: argparse.Namespace, network: Config | Path, source: Path | VideoSource) -> int:
+    """Write the table and return the exit status.
+
+    Args:
+        network: a configuration, or the folder of an export.
+    """
+    from ppzoo import builders
+
+    task = builders.TableTask(
+        source=source,
+        output=Path(options.output),
+        every=options.every or 1,
+        sort_into=None if options.sort_into is None else Path(options.sort_into),
+        sort_by=options.sort_by or "copy",
+        overwrite=options.overwrite,
+    )
+    count = builders.count_source(source)
+    model = _load_model(options, network, count)
+    with builders.open_table(model, task) as table:
+        _fill(model, task, table, count)
+    noun = "frame" if isinstance(source, VideoSource) else "image"
+    print(one_line(f"{count_text(table.count, noun)}: {task.output}"))
+    if not table.failures:
+        return 0
+    print_error(
+        f"error: {table.failures} of {count_text(table.count, noun)} cannot be read; the column `error` of"
+        f" {one_line(task.output)} names the reasons"
+    )
+    return PpzooError.exit_status
+
+
+def _load_model(options: argparse.Namespace, network: Config | Path, count: int | None) -> BatchModel:
+    import ppzoo
+    from ppzoo import builders, engine
+
+    if not isinstance(network, Path):
+        return builders.batch_model_of_config(network, count or 0, top=options.top)
+    engine.select_device(options.device or "auto")
+    predictor = ppzoo.Predictor(network, batch_size=BATCH_SIZE)
+    return builders.batch_model_of_export(predictor, network, top=options.top)
+
+
+def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:
+    """Write the rows; a camera's are complete when the process is interrupted, all others can be resumed then."""
+    from ppzoo import builders
+
+    try:
+        builders.fill_table(model, task, table, count)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and isinstance(task.source, VideoSource) and task.source.is_camera:
+            table.finish()
+            return
+        if not table.is_finished:
+            again = "without --overwrite " if task.overwrite else ""
+            print_error(
+                one_line(
+                    f"{task.output} has {count_text(table.count, 'row')} so far; run the same command {again}again to"
+                    " resume"
+                )
+            )
+        raise
