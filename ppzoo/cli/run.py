@@ -1,4 +1,4 @@
-"""The commands that use trained weights: eval, infer, export."""
+"""The commands that use trained weights: eval, infer. The command export is in a separate module."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
-from ppzoo.cli.next_steps import command_line, print_next_steps
+from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.report import EXPORT_SETTINGS, print_report
 from ppzoo.cli.streams import is_utf8_output
 from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
@@ -19,8 +18,6 @@ from ppzoo.launcher import read_launch
 from ppzoo.progress import track
 
 CHUNK = 64  # images that are predicted before their results are printed
-
-RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 
 
 def add_commands(commands: Commands) -> None:
@@ -52,18 +49,6 @@ def add_commands(commands: Commands) -> None:
     )
     add_quiet(infer)
     infer.add_argument("--json", action="store_true", help="print one JSON object per image")
-
-    export = add_command(commands, "export", _export, "export trained weights for inference")
-    export.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
-    add_config_arguments(export)
-    add_quiet(export)
-    export.add_argument(
-        "--format",
-        choices=("program", "safetensors"),
-        default="program",
-        help="program (default): an inference program for ppzoo.Predictor; safetensors: the weights, with architecture,"
-        " preprocessing and class names as metadata",
-    )
 
 
 def _eval(options: argparse.Namespace) -> None:
@@ -148,19 +133,3 @@ def _predictions_of_export(
         except BatchError as error:
             results = [error.errors.get(index, result) for index, result in enumerate(error.results)]
         yield from zip(chunk, results, strict=True)
-
-
-def _export(options: argparse.Namespace) -> None:
-    from ppzoo import builders, report
-
-    report.log_to_console()
-    config = builders.read_config(*config_and_overrides(options, options.run_folder), "export")
-    if options.format == "safetensors":
-        file = builders.export_weights(config)
-        print(printable(f"exported to {file}"))
-        print_next_steps(f"{command_line('infer', '--weights', file)} PHOTO_OR_FOLDER")
-        return
-    folder, difference = builders.export_model(config)
-    print(printable(f"exported to {folder} (max. absolute difference from the network: {difference:.1e})"))
-    print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER")
-    print_next_steps(f'import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")', where=", in Python")
