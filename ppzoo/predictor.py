@@ -29,6 +29,8 @@ from ppzoo.host import usable_cores
 from ppzoo.image_inputs import Image, describe_invalid_image, to_path
 
 Postprocess = Callable[[np.ndarray], list[dict[str, Any]]]
+Convert = Callable[[list[np.ndarray]], list[Any]]
+"""Makes a result for each image of a batch from the engine's outputs."""
 
 
 class Predictor:
@@ -95,35 +97,52 @@ class Predictor:
             PpzooError: this process was forked from the one that created the predictor.
             TrainingError: the network's output for an image, which the message names, is not finite.
         """
+        postprocess = self._postprocess_for(topk)
+        return self._run(images, lambda outputs: postprocess(outputs[0]))
+
+    def features(self, images: Image | Sequence[Image]) -> np.ndarray:
+        """Return the features of images, the input of the network's classifier, as N x D float32.
+
+        Args:
+            images: as for `predict`.
+
+        Raises:
+            ConfigError: the export has no features.
+            DataError, PpzooError, TrainingError: as for `predict`.
+        """
+        results = self._run(images, _features)
+        return np.stack(results) if results else np.empty((0, 0), np.float32)
+
+    def _run(self, images: Image | Sequence[Image], convert: Convert) -> list[Any]:
+        """Return a result for each image; `convert` makes those of a batch from the engine's outputs."""
         if os.getpid() != self._process:  # a forked process has none of its parent's threads
             raise PpzooError("this Predictor was created in another process; create it in this one")
         image_list: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
-        postprocess = self._postprocess_for(topk)
-        results: list[dict[str, Any] | DataError] = []
+        results: list[Any] = []
         for start in range(0, len(image_list), self.batch_size):
             batch = image_list[start : start + self.batch_size]
             try:
-                results += self._results(batch, start, postprocess)
+                results += self._results(batch, start, convert)
             except DataError:
                 for index, image in enumerate(batch, start):
-                    results += [self._result_or_error(index, image, postprocess)]
+                    results += [self._result_or_error(index, image, convert)]
         errors = {index: result for index, result in enumerate(results) if isinstance(result, DataError)}
         if errors and image_list is not images:
             raise errors[0]
         if errors:
             raise BatchError(errors, [None if index in errors else result for index, result in enumerate(results)])
-        return results  # type: ignore[return-value]  # none of them is an error
+        return results
 
-    def _results(self, images: Sequence[Image], start: int, postprocess: Postprocess) -> list[dict[str, Any]]:
-        """Return the predictions of a batch whose first image has the index `start`."""
-        probabilities = self._probabilities(images)
-        require_finite(probabilities, [_image_name(*pair) for pair in enumerate(images, start)].__getitem__)
-        return postprocess(probabilities)
+    def _results(self, images: Sequence[Image], start: int, convert: Convert) -> list[Any]:
+        """Return the results of a batch whose first image has the index `start`."""
+        outputs = self._outputs(images)
+        require_finite(outputs[0], [_image_name(*pair) for pair in enumerate(images, start)].__getitem__)
+        return convert(outputs)
 
-    def _result_or_error(self, index: int, image: Image, postprocess: Postprocess) -> dict[str, Any] | DataError:
-        """Return the prediction of a single image, or its error."""
+    def _result_or_error(self, index: int, image: Image, convert: Convert) -> Any | DataError:
+        """Return the result of a single image, or its error."""
         try:
-            (result,) = self._results([image], index, postprocess)
+            (result,) = self._results([image], index, convert)
         except DataError as error:
             return DataError(describe_invalid_image(image, error, self._channels))
         return result
@@ -135,26 +154,26 @@ class Predictor:
             self._postprocesses[topk] = builders.build_postprocess(section, dict(enumerate(options["label_list"])))
         return self._postprocesses[topk]
 
-    def _probabilities(self, images: Sequence[Image]) -> np.ndarray:
-        """Return N x class_num probabilities of a batch."""
+    def _outputs(self, images: Sequence[Image]) -> list[np.ndarray]:
+        """Return the probabilities of a batch, N x class_num, and its features if the export has them."""
         first = self._prepare(images[0])
         with self._engine_lock:
             batch = self.engine.batch((len(images), *first.shape))
             batch.set_image(0, first)
             if len(images) > 1:
                 self._fill(batch, images)
-            return self._require_classes(batch.probabilities())
+            return self._require_classes(batch.outputs())
 
-    def _require_classes(self, probabilities: np.ndarray) -> np.ndarray:
+    def _require_classes(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         """Refuse a list of more label names than classes, which must belong to another network."""
         name, options = self.postprocess
-        names, classes = len(options["label_list"]), probabilities.shape[1]
+        names, classes = len(options["label_list"]), outputs[0].shape[1]
         if names > classes:
             raise ConfigError(
                 f"{SETTINGS}: PostProcess.{name}.label_list: expected {classes} names, one per class,"
                 f" got {names}; export the network with the names of its classes"
             )
-        return probabilities
+        return outputs
 
     def _fill(self, batch: Batch, images: Sequence[Image]) -> None:
         """Preprocess all images but the first on all cores; this thread is one of the workers."""
@@ -192,6 +211,14 @@ class Predictor:
     def _chw(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a preprocessed image as C x H x W."""
         return (shape[2], *shape[:2]) if self.engine.takes_pixels else shape
+
+
+def _features(outputs: list[np.ndarray]) -> list[np.ndarray]:
+    if len(outputs) < 2:
+        raise ConfigError(
+            "features: expected an export with features; export the network with `ppzoo export --features`"
+        )
+    return list(outputs[1])
 
 
 def _image_name(index: int, image: Image) -> str:

@@ -14,7 +14,7 @@ from ppzoo.builders.data_report import inspect_data
 from ppzoo.builders.dry_run import dry_run_config, read_config
 from ppzoo.builders.evaluation import evaluate
 from ppzoo.builders.explaining import Explanation, embed_images, explain_images, rank_similar
-from ppzoo.builders.export import export_model, require_export
+from ppzoo.builders.export import Exported, ExportRequest, export_model, require_export
 from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
@@ -35,6 +35,8 @@ __all__ = [
     "BatchModel",
     "EvaluatedNetwork",
     "Explanation",
+    "ExportRequest",
+    "Exported",
     "Photos",
     "TableSession",
     "TableTask",

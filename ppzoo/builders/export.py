@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppzoo import deploy
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
 from ppzoo.builders.components import components
+from ppzoo.builders.export_images import find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, check_export, to_plain_list
@@ -15,15 +16,44 @@ from ppzoo.errors import ConfigError
 from ppzoo.files import local_path
 
 
-def export_model(config: Config) -> tuple[Path, float]:
-    """Export the trained network; return the folder and the maximum absolute difference from the network's outputs.
+class ExportRequest(NamedTuple):
+    """The options of `ppzoo export`; `opset` is the default's if it is None."""
+
+    formats: tuple[str, ...] = ("paddle",)
+    legacy: bool = False
+    features: bool = False
+    with_preprocessing: bool = False
+    opset: int | None = None
+
+
+class Exported(NamedTuple):
+    """A written export: its folder, the comparison of each format with the network, and the images that it used."""
+
+    folder: Path
+    checks: list[deploy.FormatCheck]
+    source: str
+
+    @property
+    def difference(self) -> float:
+        """The max. absolute difference from the network, of all formats."""
+        return max(check.difference for check in self.checks)
+
+
+def export_model(config: Config, request: ExportRequest | None = None) -> Exported:
+    """Export the trained network and check it on images of the evaluation data.
 
     Raises:
-        ConfigError: the transforms do not produce images of `Global.image_shape`.
+        ConfigError: the transforms do not produce images of `Global.image_shape`, or a package is not installed.
     """
+    request = request or ExportRequest()
     config = add_classes_of_run(config)
     run = config.Global
     require_image_shape(config.Infer.transforms or (), run.image_shape)
+    normalization = find_normalization(config) if request.with_preprocessing else None
+    options = deploy.ExportOptions(
+        request.formats, request.legacy, request.features, normalization, request.opset or deploy.DEFAULT_OPSET
+    )
+    deploy.require_format_packages(options)
     warn_of_preprocessing(config)
     network = load_inference_network(config)
     content = {
@@ -32,8 +62,10 @@ def export_model(config: Config) -> tuple[Path, float]:
         "PostProcess": describe_postprocess(config),
     }
     folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
-    difference = deploy.export(network, folder, list(run.image_shape), content, multi_label=run.use_multilabel)
-    return folder, difference
+    images = read_check_images(config, normalization)
+    shape, has_labels = list(run.image_shape), run.use_multilabel
+    checks = deploy.export_formats(network, folder, shape, content, options, multi_label=has_labels, images=images)
+    return Exported(folder, checks, "random numbers" if images is None else images.source)
 
 
 def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:

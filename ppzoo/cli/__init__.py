@@ -19,13 +19,14 @@ from ppzoo.cli import (
     configs,
     data,
     doctor,
+    evaluate,
     explain,
+    export,
     infer,
     lr_find,
     models,
     profile,
     report,
-    run,
     train,
 )
 from ppzoo.cli.arguments import require_device_of_option
@@ -157,6 +158,21 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`ppzoo COMMAND --help` describes the options of a command.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, run, infer, report, explain, compare, board, lr_find, profile, configs, data, models, doctor):
+    for module in (
+        train,
+        evaluate,
+        infer,
+        export,
+        report,
+        explain,
+        compare,
+        board,
+        lr_find,
+        profile,
+        configs,
+        data,
+        models,
+        doctor,
+    ):
         module.add_commands(commands)
     return parser

@@ -14,6 +14,7 @@ from ppzoo.files import expand_user, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
+RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # a run that was moved aside by a later one
 

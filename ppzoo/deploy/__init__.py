@@ -4,23 +4,33 @@ from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
 from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network
-from ppzoo.deploy.export import Probabilities, export, predict_probabilities
+from ppzoo.deploy.export import export, export_formats
+from ppzoo.deploy.export_check import CheckImages, FormatCheck
 from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
+from ppzoo.deploy.formats import FORMATS, ExportOptions, require_format_packages
+from ppzoo.deploy.onnx_graph import DEFAULT_OPSET
 from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
+from ppzoo.deploy.probabilities import Probabilities, predict_probabilities
 
 __all__ = [
+    "DEFAULT_OPSET",
+    "FORMATS",
     "POSTPROCESSES",
     "SETTINGS",
     "Batch",
+    "CheckImages",
     "Engine",
+    "ExportOptions",
     "ExportedModel",
+    "FormatCheck",
     "Normalization",
     "PaddleEngine",
     "Probabilities",
     "Topk",
     "accelerate_eval",
     "export",
+    "export_formats",
     "export_if_worthwhile",
     "fastest_engine",
     "open_engine",
@@ -28,5 +38,6 @@ __all__ = [
     "original_network",
     "parse_postprocess",
     "predict_probabilities",
+    "require_format_packages",
     "shape_error",
 ]

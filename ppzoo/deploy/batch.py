@@ -13,10 +13,10 @@ class Batch:
 
     Args:
         images: the buffer, N x the shape of one image.
-        compute: runs the engine on the complete buffer.
+        compute: runs the engine on the complete buffer and returns all its outputs.
     """
 
-    def __init__(self, images: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(self, images: np.ndarray, compute: Callable[[np.ndarray], list[np.ndarray]]) -> None:
         self.images = images
         self._compute = compute
 
@@ -26,6 +26,10 @@ class Batch:
 
     def probabilities(self) -> np.ndarray:
         """Return N x class_num probabilities; call it after all images have been set."""
+        return self.outputs()[0]
+
+    def outputs(self) -> list[np.ndarray]:
+        """Return the probabilities and, for an export with features, N x D features."""
         return self._compute(self.images)
 
 

@@ -20,16 +20,15 @@ import paddle
 from ppzoo.deploy.batch import Normalization
 from ppzoo.deploy.engines import (
     ENGINE_NAMES,
-    ONNX_ENGINES,
     Engine,
     is_installed,
     open_engine,
     open_onnx_engine,
     package_versions,
+    runnable_engines,
 )
 from ppzoo.deploy.export_dir import ExportedModel
 from ppzoo.deploy.onnx_engines import OnnxEngine
-from ppzoo.deploy.onnx_model import is_pir_program
 from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import PpzooError
 from ppzoo.files import make_folder, write_text
@@ -51,8 +50,12 @@ def fastest_engine(exported: ExportedModel, batch_size: int, normalization: Norm
     Raises:
         PpzooError: the export is damaged.
     """
-    has_choice = paddle.get_device().startswith("cpu") and is_pir_program(exported)
-    candidates = [name for name in ONNX_ENGINES if has_choice and is_installed(name)]
+    names = runnable_engines(exported)
+    if PaddleEngine.name in names and not paddle.get_device().startswith("cpu"):
+        return open_engine(PaddleEngine.name, exported, batch_size)
+    candidates = [name for name in names if name != PaddleEngine.name and is_installed(name)]
+    if PaddleEngine.name not in names and len(candidates) < 2:
+        return open_engine(candidates[0] if candidates else names[0], exported, batch_size, normalization)
     if not candidates:
         return open_engine(PaddleEngine.name, exported, batch_size)
     file = cache_home() / "engines" / f"{_cache_key(exported, candidates, batch_size, normalization)}.json"
@@ -62,8 +65,10 @@ def fastest_engine(exported: ExportedModel, batch_size: int, normalization: Norm
         return open_engine(cached, exported, batch_size, normalization)
     opened = _open_all(exported, candidates, batch_size, normalization)
     if not opened:
-        return open_engine(PaddleEngine.name, exported, batch_size)
-    engines: dict[str, Engine] = {PaddleEngine.name: open_engine(PaddleEngine.name, exported, batch_size), **opened}
+        return open_engine(names[0], exported, batch_size)
+    engines: dict[str, Engine] = {**opened}
+    if PaddleEngine.name in names:
+        engines = {PaddleEngine.name: open_engine(PaddleEngine.name, exported, batch_size), **opened}
     seconds = _measure(engines, (batch_size, *next(iter(opened.values())).chw))
     fastest = min(engines, key=lambda name: seconds[name])
     measured = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in seconds.items())

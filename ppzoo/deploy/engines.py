@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from ppzoo.deploy.batch import Batch, Normalization
-from ppzoo.deploy.export_dir import ExportedModel
-from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino
-from ppzoo.deploy.onnx_model import onnx_model
+from ppzoo.deploy.export_dir import ONNX, OPENVINO, ExportedModel
+from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino, supports_bfloat16
+from ppzoo.deploy.onnx_model import is_pir_program, onnx_model
 from ppzoo.deploy.paddle_engine import PaddleEngine
-from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.finite import require_finite
 
 ENGINE_TOLERANCE = 1e-4  # max. absolute difference of probabilities between an engine and Paddle Inference
@@ -46,6 +46,8 @@ class Engine(Protocol):
 
 ONNX_ENGINES: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
 ENGINE_NAMES = (PaddleEngine.name, *ONNX_ENGINES)
+PRECISIONS = ("float32", "bfloat16", "int8")
+ENGINES_OF_FORMATS = {ONNX: tuple(ONNX_ENGINES), OPENVINO: (OpenVino.name,)}
 
 
 def is_installed(name: str) -> bool:
@@ -58,39 +60,150 @@ def package_versions(name: str) -> dict[str, str]:
     return {package: version(package) for package in _packages_of(name)}
 
 
+def require_installed(name: str, key: str = "engine") -> None:
+    """Check that an engine is installed.
+
+    Args:
+        key: the option that requires it, for the message.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not is_installed(name):
+        raise ConfigError(
+            f"{key}: {name} is not installed: run `pip install 'ppzoo[{name}]'`"
+            f" (in a clone: `pip install -e '.[{name}]'`)"
+        )
+
+
+def runnable_engines(exported: ExportedModel, precision: str = "float32") -> list[str]:
+    """Return the names of the engines that can run an export, whether they are installed or not."""
+    if precision == "bfloat16":
+        return [OpenVino.name] if OpenVino.name in runnable_engines(exported) else []
+    has_program = precision == "float32" and PaddleEngine.name in exported.formats
+    formats = exported.formats if precision == "float32" else exported.int8_formats
+    names = {engine for name in formats for engine in ENGINES_OF_FORMATS.get(name, ())}
+    names |= {PaddleEngine.name} if has_program else set()
+    names |= set(ONNX_ENGINES) if has_program and is_pir_program(exported) else set()
+    return [name for name in ENGINE_NAMES if name in names]
+
+
 def open_engine(
-    name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None = None
+    name: str,
+    exported: ExportedModel,
+    batch_size: int,
+    normalization: Normalization | None = None,
+    *,
+    precision: str = "float32",
 ) -> Engine:
     """Load an export into the engine `name`.
 
     Args:
         batch_size: the usual batch size, for which the engine is optimized; other sizes work, too.
         normalization: moved into the engine if that makes it faster; its input is then uint8 pixels.
+        precision: one of `PRECISIONS`.
 
     Raises:
-        ConfigError: the engine is unknown, not installed, or cannot run this export.
-        PpzooError: the engine's outputs differ from Paddle Inference's, or the export is damaged.
+        ConfigError: the engine is unknown, not installed, or cannot run this export in that precision.
+        PpzooError: the engine's float32 outputs differ from Paddle Inference's, or the export is damaged.
     """
     if name not in ENGINE_NAMES:
         raise ConfigError(f"engine: expected auto, {', '.join(ENGINE_NAMES)}, got {name!r}")
-    if name == PaddleEngine.name:
+    if name == PaddleEngine.name and precision == "float32":
         return PaddleEngine(exported)
-    return open_onnx_engine(name, exported, batch_size, normalization)
+    if precision != "float32":
+        require_precision(precision, exported, name)
+    return open_onnx_engine(name, exported, batch_size, normalization, precision=precision)
+
+
+def require_precision(precision: str, exported: ExportedModel, engine: str | None = None) -> None:
+    """Check that an export can run in a precision, with the engine if one is given.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision: expected auto, {', '.join(PRECISIONS)}, got {precision!r}")
+    names = runnable_engines(exported, precision)
+    if not names and precision == "int8":
+        raise ConfigError(
+            f"precision: expected an export in int8, got {exported.folder} without one; export the network with"
+            " `ppzoo export --format onnx --precision int8`"
+        )
+    if not names or (engine is not None and engine not in names):
+        got = f"engine {engine}" if names else f"an export in the format {', '.join(exported.formats)}"
+        raise ConfigError(
+            f"precision: expected engine {' or '.join(names or [OpenVino.name])} for {precision}, got {got}"
+        )
+    if precision == "bfloat16":
+        require_installed(OpenVino.name)
+        if not supports_bfloat16():
+            raise ConfigError("precision: expected a processor with bfloat16, got one without; use float32 or int8")
 
 
 def open_onnx_engine(
-    name: str, exported: ExportedModel, batch_size: int, normalization: Normalization | None = None
+    name: str,
+    exported: ExportedModel,
+    batch_size: int,
+    normalization: Normalization | None = None,
+    *,
+    precision: str = "float32",
 ) -> OnnxEngine:
     """`open_engine` for one of `ONNX_ENGINES`."""
-    if not is_installed(name):
-        raise ConfigError(
-            f"engine: {name} is not installed: run `pip install 'ppzoo[{name}]'`"
-            f" (in a clone: `pip install -e '.[{name}]'`)"
-        )
+    require_installed(name)
     normalization = normalization if ONNX_ENGINES[name].prefers_pixels else None
+    if precision == "int8" or not is_pir_program(exported):
+        return _open_file(name, exported, batch_size, precision)
     model, chw = onnx_model(exported, normalization)
-    engine = ONNX_ENGINES[name](model, chw, takes_pixels=normalization is not None, batch_size=batch_size)
-    _check_outputs(engine, PaddleEngine(exported), normalization)
+    has_pixels = normalization is not None
+    engine = ONNX_ENGINES[name](model, chw, takes_pixels=has_pixels, batch_size=batch_size, precision=precision)
+    if precision == "float32":
+        _check_outputs(engine, PaddleEngine(exported), normalization)
+    return engine
+
+
+def _open_file(name: str, exported: ExportedModel, batch_size: int, precision: str) -> OnnxEngine:
+    """Open the ONNX or OpenVINO model of an export.
+
+    Raises:
+        ConfigError: the export has no model that the engine can run.
+        PpzooError: the model is damaged.
+    """
+    formats = exported.int8_formats if precision == "int8" else exported.formats
+    found = [kind for kind in (OPENVINO, ONNX) if kind in formats and name in ENGINES_OF_FORMATS[kind]]
+    if not found and PaddleEngine.name in formats:
+        onnx_model(exported)  # raises the reason for which the program cannot be converted
+    if not found:
+        raise ConfigError(
+            f"engine: expected an export that {name} can run, got one in the format {', '.join(formats)}; export the"
+            f" network with `--format {OPENVINO if name == OpenVino.name else ONNX}`"
+        )
+    return open_file_engine(name, exported, batch_size, precision, kind=found[0])
+
+
+def open_file_engine(name: str, exported: ExportedModel, batch_size: int, precision: str, *, kind: str) -> OnnxEngine:
+    """Open the ONNX or OpenVINO model of an export, whatever other formats it has.
+
+    Args:
+        kind: the format, "onnx" or "openvino".
+
+    Raises:
+        PpzooError: the model is damaged.
+    """
+    files = exported.model_files(kind, "int8" if precision == "int8" else "float32")
+    content = [file.read_bytes() for file in files]
+    deployment = exported.deployment
+    try:
+        engine = ONNX_ENGINES[name](
+            content[0] if len(content) == 1 else (content[0], content[1]),
+            list(deployment.image_shape),
+            takes_pixels=deployment.with_preprocessing,
+            batch_size=batch_size,
+            precision=precision,
+        )
+        engine(np.zeros((1, *engine.image_shape), engine.dtype))
+    except (RuntimeError, ValueError, TypeError, IndexError, DataError, OSError) as error:
+        raise PpzooError(f"{files[0]}: {name} cannot run it; export the network again") from error
     return engine
 
 

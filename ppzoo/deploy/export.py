@@ -1,59 +1,29 @@
-"""Export a network with softmax as an inference program, and check the program against the network.
+"""Export a network with softmax in one or several formats, and check each of them against the network.
 
-The export folder contains `inference.json` (`inference.pdmodel` with PaddlePaddle 2), `inference.pdiparams` and
-`inference.yml`: the preprocessing and the label names in the layout that PaddleClas's deployment reads, and the SHA-256
-of the other files.
+The export folder contains, depending on the formats, `inference.json` (`inference.pdmodel` of PaddlePaddle 2) and
+`inference.pdiparams`, `inference.onnx`, `inference.xml` and `inference.bin`; and `inference.yml`: the preprocessing and
+the label names in the layout that PaddleClas's deployment reads, the results of the checks, and the SHA-256 of the
+other files.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
-from ppzoo import yaml_io
-from ppzoo.deploy.export_dir import DIGESTS, PROGRAM, SETTINGS, move_into_place, open_export
-from ppzoo.deploy.paddle_engine import PaddleEngine
-from ppzoo.deploy.rounding import is_rounding
-from ppzoo.errors import ConfigError, OutputError, TrainingError
-from ppzoo.files import sha256
-from ppzoo.finite import in_batch, require_finite
+from ppzoo.deploy.export_check import CheckImages, FormatCheck, check_format, expected_outputs, random_images
+from ppzoo.deploy.export_dir import DEPLOYMENT, move_into_place, open_export
+from ppzoo.deploy.formats import ExportOptions, require_format_packages, write_formats, write_settings
+from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_probabilities
+from ppzoo.errors import ConfigError, OutputError
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
-
-logger = logging.getLogger("ppzoo")
-
-EXPORT_TOLERANCE = 1e-5  # max. absolute difference of probabilities between an export and its network
-MORE_IMAGES = 8  # compared if the first few exceed the tolerance
-
-
-class Probabilities(paddle.nn.Layer):
-    """A network with softmax over its class scores; of several outputs, the first (the main head) is used.
-
-    Args:
-        multi_label: use a sigmoid for each class instead.
-    """
-
-    def __init__(self, network: paddle.nn.Layer, *, multi_label: bool = False) -> None:
-        super().__init__()
-        self.network = network
-        self.multi_label = multi_label
-
-    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        return self.from_scores(self.network(image))
-
-    def from_scores(self, scores: paddle.Tensor | Sequence[paddle.Tensor]) -> paddle.Tensor:
-        """Convert the network's outputs to probabilities."""
-        scores = scores[0] if isinstance(scores, (list, tuple)) else scores
-        if self.multi_label:
-            return paddle.nn.functional.sigmoid(scores)
-        return paddle.nn.functional.softmax(scores, axis=-1)
 
 
 def export(
@@ -64,70 +34,92 @@ def export(
     *,
     multi_label: bool = False,
 ) -> float:
-    """Write `network` as an inference program into `folder` and check it.
+    """Do the same as `export_formats` for the format "paddle"; return the max. absolute difference."""
+    (check,) = export_formats(network, folder, image_shape, settings, multi_label=multi_label)
+    return check.difference
 
-    The program is written to a temporary folder and moved to `folder` only after the check.
+
+def export_formats(
+    network: paddle.nn.Layer,
+    folder: Path,
+    image_shape: Sequence[int],
+    settings: dict[str, Any],
+    options: ExportOptions | None = None,
+    *,
+    multi_label: bool = False,
+    images: CheckImages | None = None,
+) -> list[FormatCheck]:
+    """Write `network` in one or several formats into `folder` and check each of them.
+
+    All is written to a temporary folder and moved to `folder` only after the checks.
 
     Args:
         network: outputs class scores. Its re-parameterized blocks are fused (see `Classifier.fuse`).
         image_shape: channels x height x width; the batch size is dynamic.
-        settings: the content of `inference.yml`; the SHA-256 of the other files is added.
+        settings: the content of `inference.yml`; the results of the checks and the SHA-256 of the files are added.
+        options: the formats; by default only "paddle".
         multi_label: see `Probabilities`.
+        images: the images to check with; by default random numbers.
 
     Returns:
-        The max. absolute difference between the probabilities of the program and the network.
+        The result of the check for each format.
 
     Raises:
-        ConfigError: the network cannot take images of that shape.
-        TrainingError: the program's outputs differ from the network's, or an output is not finite.
+        ConfigError: the network cannot take images of that shape, or cannot be converted.
+        TrainingError: a format's outputs differ from the network's, or an output is not finite.
         OutputError: the folder cannot be written.
     """
-    model = Probabilities(network, multi_label=multi_label)
-    model.eval()
-    _require_valid_shape(model, image_shape)
-    random = np.random.default_rng(0)
-    batches = [random.standard_normal((count, *image_shape), dtype=np.float32) for count in (2, 1)]
-    expected = [predict_probabilities(model, images, "a random image".format) for images in batches]
-    if isinstance(network, Classifier):
-        network.fuse()
-    try:
-        existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
-        with (
-            Progress(4, "exporting", unit="step") as progress,
-            tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name,
-        ):
-            staged = Path(name)
-            spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
-            paddle.jit.save(model, str(staged / PROGRAM), input_spec=[spec])
-            progress.advance()
-            digests = {file.name: sha256(file) for file in sorted(staged.iterdir())}
-            text = yaml_io.dump({**settings, DIGESTS: digests})
-            (staged / SETTINGS).write_text(text, encoding="utf-8")
-            progress.advance()
-            difference = _check_outputs(model, PaddleEngine(open_export(staged)), batches, expected)
-            progress.advance()
-            move_into_place(staged, folder)
-            progress.advance()
-    except OSError as error:
-        raise OutputError(folder, error, key="Global.save_inference_dir") from error
-    return difference
+    options = options or ExportOptions()
+    require_format_packages(options)
+    with layer_to_export(network, features=options.features, multi_label=multi_label) as model:
+        _require_valid_shape(model, image_shape)
+        images = images or random_images(image_shape, options.normalization)
+        expected = expected_outputs(model, images)
+        if isinstance(network, Classifier):
+            network.fuse()
+        try:
+            existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
+            with tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name:
+                staged = Path(name) / "export"
+                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, images, expected)
+                move_into_place(staged, folder)
+        except OSError as error:
+            raise OutputError(folder, error, key="Global.save_inference_dir") from error
+    return checks
 
 
-def predict_probabilities(
-    model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch
-) -> np.ndarray:
-    """Return the probabilities of a batch of images, N x class_num, without gradients.
-
-    Args:
-        describe: index of an image -> its name in error messages.
-
-    Raises:
-        TrainingError: a score is not finite (checked before the sigmoid, which would hide it).
-    """
-    with paddle.no_grad():
-        scores = model.network(paddle.to_tensor(images))
-        require_finite(scores, describe)
-        return model.from_scores(scores).numpy()
+def _write_and_check(
+    model: Probabilities,
+    temporary: Path,
+    staged: Path,
+    image_shape: Sequence[int],
+    settings: dict[str, Any],
+    options: ExportOptions,
+    images: CheckImages,
+    expected: list[list[np.ndarray]],
+) -> list[FormatCheck]:
+    """Write a complete export to `staged` in the folder `temporary`."""
+    work = temporary / "program"
+    staged.mkdir()
+    work.mkdir()
+    with Progress(len(options.formats) + 1, "exporting", unit="step") as progress:
+        write_formats(model, image_shape, work, staged, settings, options)
+        deployment: dict[str, Any] = {
+            "image_shape": list(image_shape),
+            "with_preprocessing": options.normalization is not None,
+            "precision": "float32",
+        }
+        write_settings(staged, {**settings, DEPLOYMENT: deployment})
+        exported = open_export(staged)
+        progress.advance()
+        checks = []
+        for kind in options.formats:
+            checks.append(check_format(kind, exported, model, images, expected))
+            progress.advance()
+    results = {check.kind: check.describe() for check in checks}
+    deployment["checks"] = {"images": len(images.images), "source": images.source, **results}
+    write_settings(staged, {**settings, DEPLOYMENT: deployment})
+    return checks
 
 
 def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> None:
@@ -141,28 +133,3 @@ def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> No
         raise ConfigError(
             f"Global.image_shape: expected channels x height x width that the network can take, got {received}"
         ) from error
-
-
-def _check_outputs(
-    model: Probabilities, program: PaddleEngine, batches: Sequence[np.ndarray], expected: Sequence[np.ndarray]
-) -> float:
-    """Return the max. absolute difference from the expected outputs; raise if rounding does not explain it."""
-    largest = 0.0
-    for images, outputs in zip(batches, expected, strict=True):
-        received = program(images)
-        require_finite(received, "a random image".format)
-        largest = max(largest, float(np.abs(received - outputs).max()))
-    if largest <= EXPORT_TOLERANCE:
-        return largest
-    more = np.random.default_rng(1).standard_normal((MORE_IMAGES, *batches[0].shape[1:]), dtype=np.float32)
-    if not is_rounding(model, lambda images: [program(images)], more, EXPORT_TOLERANCE):
-        raise TrainingError(
-            f"the exported program differs from the network by {largest:.2g} (tolerance {EXPORT_TOLERANCE:g}):"
-            " nothing was exported; please report the architecture and the version of PaddlePaddle"
-        )
-    logger.warning(
-        "the network is badly conditioned: float32 rounding changes its outputs, and the exported program differs"
-        " from it by %.2g; training longer usually fixes this",
-        largest,
-    )
-    return largest

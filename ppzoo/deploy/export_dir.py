@@ -1,7 +1,7 @@
-"""An export folder: program, parameters and `inference.yml`, which must belong to the same export.
+"""An export folder: the network in one or several formats, and `inference.yml`, which must belong to the same export.
 
-`inference.yml` contains the SHA-256 of the other two files and is written last, so that a mixture of two exports, left
-by a process that was killed, is detected.
+`inference.yml` contains the SHA-256 of the other files and is written last, so that a mixture of two exports, left by a
+process that was killed, is detected.
 """
 
 from __future__ import annotations
@@ -22,6 +22,21 @@ PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
 PARAMETERS = f"{PROGRAM}.pdiparams"
 SETTINGS = "inference.yml"
+PADDLE, ONNX, OPENVINO = "paddle", "onnx", "openvino"  # formats
+# What each format of lower precision consists of; the weights are in the last file.
+FORMAT_FILES = {
+    (ONNX, "float32"): (f"{PROGRAM}.onnx",),
+    (OPENVINO, "float32"): (f"{PROGRAM}.xml", f"{PROGRAM}.bin"),
+    (ONNX, "int8"): (f"{PROGRAM}_int8.onnx",),
+    (OPENVINO, "int8"): (f"{PROGRAM}_int8.xml", f"{PROGRAM}_int8.bin"),
+}
+MODEL_FILES = (
+    *PROGRAM_FILES,
+    PARAMETERS,
+    f"{PARAMETERS}.info",
+    *(name for names in FORMAT_FILES.values() for name in names),
+)
+DEPLOYMENT = "Deployment"  # key in the settings: how the formats were written, and how they were checked
 DIGESTS = "SHA256"  # key in the settings: file name -> digest; PaddlePaddle reads a truncated file as NaN
 
 
@@ -30,8 +45,11 @@ class ExportedModel:
     """The validated files of an export.
 
     Attributes:
+        program, parameters: the files of the format "paddle".
         settings: the content of `inference.yml`.
-        identity: a SHA-256 over program and parameters.
+        identity: a SHA-256 over all files.
+        formats: "paddle", "onnx" and "openvino", those that the folder has.
+        int8_formats: those of them that it also has in int8.
     """
 
     folder: Path
@@ -39,6 +57,32 @@ class ExportedModel:
     parameters: Path
     settings: dict[str, Any]
     identity: str
+    formats: tuple[str, ...] = (PADDLE,)
+    int8_formats: tuple[str, ...] = ()
+
+    def model_files(self, name: str, precision: str = "float32") -> list[Path]:
+        """Return the files of the format "onnx" or "openvino"."""
+        return [self.folder / file for file in FORMAT_FILES[name, precision]]
+
+    @property
+    def deployment(self) -> Deployment:
+        """How the formats were written; the defaults for exports of PaddleClas and of earlier versions of ppzoo."""
+        return _read_deployment(self.settings, self.folder / SETTINGS)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Options of an export that its engines need.
+
+    Attributes:
+        image_shape: C x H x W of a preprocessed image; empty if unknown.
+        with_preprocessing: the ONNX and OpenVINO models take N x H x W x C uint8 pixels, which they normalize.
+        precision: the precision that the export was made for.
+    """
+
+    image_shape: tuple[int, ...] = ()
+    with_preprocessing: bool = False
+    precision: str = "float32"
 
 
 def open_export(folder: Path) -> ExportedModel:
@@ -49,26 +93,56 @@ def open_export(folder: Path) -> ExportedModel:
             operator that is not allowed.
     """
     names = {file.name for file in folder.iterdir()} if os.path.isdir(folder) else set()
-    if not ({PARAMETERS, SETTINGS} <= names and names & set(PROGRAM_FILES)):
+    found = _find_formats(names)
+    if SETTINGS not in names or not found:
         raise PpzooError(
-            f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel), {PARAMETERS} and {SETTINGS},"
-            f" got {sorted(names) or 'nothing'}; create one with `ppzoo export`"
+            f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel) and {PARAMETERS}, or {PROGRAM}.onnx, or"
+            f" {PROGRAM}.xml, and with {SETTINGS}, got {sorted(names) or 'nothing'}; create one with `ppzoo export`"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)
     digests = expected if isinstance(expected, dict) else {}  # exports of PaddleClas have none
     program = next((name for name in PROGRAM_FILES if name in digests), None) or next(
-        name for name in PROGRAM_FILES if name in names
+        (name for name in PROGRAM_FILES if name in names), PROGRAM_FILES[0]
     )
-    require_allowed_operators(folder / program)
-    found = {name: sha256(folder / name) for name in (program, PARAMETERS)}
-    for name, value in found.items():
+    files = {(PADDLE, "float32"): (program, PARAMETERS), **FORMAT_FILES}
+    # Files of an export that no digest belongs to are those of another one.
+    present = [key for key in files if key in found and (not digests or digests.keys() & set(files[key]))] or [*found]
+    if (PADDLE, "float32") in present:
+        require_allowed_operators(folder / program)
+    hashes = {name: sha256(folder / name) for key in present for name in files[key]}
+    for name, value in hashes.items():
         if digests and digests.get(name) != value:
             raise PpzooError(
                 f"{folder / name} is damaged, or belongs to another export than {SETTINGS}; export the network again"
             )
-    identity = hashlib.sha256("".join(found.values()).encode()).hexdigest()
-    return ExportedModel(folder, folder / program, folder / PARAMETERS, settings, identity)
+    identity = hashlib.sha256("".join(hashes.values()).encode()).hexdigest()
+    formats, int8 = (tuple(name for name, kind in present if kind == precision) for precision in ("float32", "int8"))
+    exported = ExportedModel(folder, folder / program, folder / PARAMETERS, settings, identity, formats, int8)
+    _ = exported.deployment  # validates it
+    return exported
+
+
+def _find_formats(names: set[str]) -> set[tuple[str, str]]:
+    """Return the formats and precisions whose files are all among `names`."""
+    found = {key for key, files in FORMAT_FILES.items() if names >= set(files)}
+    return found | ({(PADDLE, "float32")} if PARAMETERS in names and names & set(PROGRAM_FILES) else set())
+
+
+def _read_deployment(settings: dict[str, Any], path: Path) -> Deployment:
+    section = settings.get(DEPLOYMENT)
+    if section is None:
+        return Deployment()
+    try:
+        shape, has_pixels = section["image_shape"], section["with_preprocessing"]
+        if type(has_pixels) is not bool or len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+            raise ValueError("not the options of an export")
+        return Deployment(tuple(shape), has_pixels, str(section["precision"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PpzooError(
+            f"{path}: {DEPLOYMENT}: expected image_shape, with_preprocessing and precision, got {section!r:.60};"
+            " export the network again"
+        ) from error
 
 
 def move_into_place(staged: Path, folder: Path) -> None:
@@ -84,7 +158,7 @@ def move_into_place(staged: Path, folder: Path) -> None:
     names = sorted((file.name for file in staged.iterdir()), key=lambda name: name == SETTINGS)
     for name in names:
         sync_file(staged / name)
-    for name in (SETTINGS, *PROGRAM_FILES):
+    for name in (SETTINGS, *MODEL_FILES):
         (folder / name).unlink(missing_ok=True)
     sync_folder(folder)
     for name in names:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -12,15 +14,21 @@ from ppzoo.deploy.onnx_model import INPUT
 from ppzoo.deploy.paddle_engine import shape_error
 from ppzoo.host import usable_cores
 
+PRECISION_HINT = "INFERENCE_PRECISION_HINT"
+
+Model = bytes | tuple[bytes, bytes]
+"""A serialized ONNX model; for OpenVINO also the two files of its intermediate representation."""
+
 
 class OnnxEngine:
     """Base class of the engines that run ONNX models.
 
     Args:
-        model: a serialized ONNX model.
+        model: a model.
         chw: image shape, C x H x W.
         takes_pixels: whether the model takes H x W x C uint8 images; else C x H x W float32.
         batch_size: the usual batch size.
+        precision: "float32", "bfloat16" (OpenVINO only) or "int8", for a model that is quantized.
 
     Attributes:
         image_shape: the shape of an image in the model's own layout.
@@ -30,7 +38,9 @@ class OnnxEngine:
     name = ""
     prefers_pixels = False
 
-    def __init__(self, model: bytes, chw: list[int], *, takes_pixels: bool, batch_size: int) -> None:
+    def __init__(
+        self, model: Model, chw: list[int], *, takes_pixels: bool, batch_size: int, precision: str = "float32"
+    ) -> None:
         self.chw, self.takes_pixels = chw, takes_pixels
         self.image_shape = [*chw[1:], chw[0]] if takes_pixels else chw
         self.dtype: type[np.generic] = np.uint8 if takes_pixels else np.float32
@@ -55,20 +65,39 @@ class OnnxRuntime(OnnxEngine):
 
     name = "onnxruntime"
 
-    def __init__(self, model: bytes, chw: list[int], *, takes_pixels: bool, batch_size: int) -> None:
+    def __init__(
+        self, model: Model, chw: list[int], *, takes_pixels: bool, batch_size: int, precision: str = "float32"
+    ) -> None:
         import onnxruntime
 
         super().__init__(model, chw, takes_pixels=takes_pixels, batch_size=batch_size)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = usable_cores()
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        with _as_runtime_error():
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def _batch(self, shape: tuple[int, ...]) -> Batch:
-        return Batch(np.empty(shape, self.dtype), lambda images: self._session.run(None, {INPUT: images})[0])
+        return Batch(np.empty(shape, self.dtype), self._run)
+
+    def _run(self, images: np.ndarray) -> list[np.ndarray]:
+        with _as_runtime_error():
+            return self._session.run(None, {INPUT: images})
+
+
+@contextmanager
+def _as_runtime_error() -> Iterator[None]:
+    """Turn the errors of ONNX Runtime, which have no base class in common, into `RuntimeError`."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+    try:
+        yield
+    except tuple(getattr(state, name) for name in names) as error:
+        raise RuntimeError(str(error)) from error
 
 
 class OpenVino(OnnxEngine):
-    """An export in OpenVINO, on all usable cores, in float32 (OpenVINO's default can be bfloat16).
+    """An export in OpenVINO, on all usable cores, in float32 unless another precision is given.
 
     For small models the images of a batch run in parallel, one per core, so that the intermediate results of an image
     stay in the cache of its core. A single image, and a batch of a large model, uses all cores together.
@@ -78,14 +107,20 @@ class OpenVino(OnnxEngine):
     prefers_pixels = True
     MAX_SMALL_MODEL = 64 << 20  # bytes
 
-    def __init__(self, model: bytes, chw: list[int], *, takes_pixels: bool, batch_size: int) -> None:
+    def __init__(
+        self, model: Model, chw: list[int], *, takes_pixels: bool, batch_size: int, precision: str = "float32"
+    ) -> None:
         super().__init__(model, chw, takes_pixels=takes_pixels, batch_size=batch_size)
-        self._is_small = len(model) < self.MAX_SMALL_MODEL
+        self._is_small = sum(map(len, [model] if isinstance(model, bytes) else model)) < self.MAX_SMALL_MODEL
         single, dynamic = [1, *self.image_shape], [-1, *self.image_shape]
-        self._program = _compile(model, single if self._is_small else dynamic, {"PERFORMANCE_HINT": "LATENCY"})
+        kind = "bf16" if precision == "bfloat16" else "f32"
+        self._program = _compile(
+            model, single if self._is_small else dynamic, {"PERFORMANCE_HINT": "LATENCY", PRECISION_HINT: kind}
+        )
         self._parallel_program = None
         if self._is_small and batch_size > 1:
-            self._parallel_program = _compile(model, single, {"NUM_STREAMS": min(usable_cores(), batch_size)})
+            streams = {"NUM_STREAMS": min(usable_cores(), batch_size), PRECISION_HINT: kind}
+            self._parallel_program = _compile(model, single, streams)
         self._requests = self._open_requests((1, *self.image_shape))
 
     def _batch(self, shape: tuple[int, ...]) -> Batch:
@@ -117,12 +152,13 @@ class _Requests(Batch):
         if len(self._requests) > 1:
             self._requests[index].start_async()
 
-    def probabilities(self) -> np.ndarray:
+    def outputs(self) -> list[np.ndarray]:
         if len(self._requests) == 1:
             self._requests[0].infer()  # runs in this thread, which avoids a thread switch
-            return self._requests[0].get_output_tensor().data.copy()
+            return [tensor.data.copy() for tensor in self._requests[0].output_tensors]
         self.wait()
-        return np.concatenate([request.get_output_tensor().data for request in self._requests])
+        parts = zip(*(request.output_tensors for request in self._requests), strict=True)
+        return [np.concatenate([tensor.data for tensor in tensors]) for tensors in parts]
 
     def wait(self) -> None:
         """Wait for all requests that were started, also those of an abandoned batch."""
@@ -130,16 +166,25 @@ class _Requests(Batch):
             request.wait()
 
 
-def _compile(model: bytes, shape: list[int], options: dict[str, Any]) -> Any:
+def _compile(model: Model, shape: list[int], options: dict[str, Any]) -> Any:
     """Compile a model for inputs of that shape; a first dimension of -1 is dynamic."""
-    loaded = _core().read_model(model)
+    loaded = read_openvino(model)
     loaded.reshape(shape)
-    common = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_cores()}
-    return _core().compile_model(loaded, "CPU", {**common, **options})
+    return core().compile_model(loaded, "CPU", {"INFERENCE_NUM_THREADS": usable_cores(), **options})
+
+
+def read_openvino(model: Model) -> Any:
+    """Return the OpenVINO model of a serialized ONNX model or of the two files of OpenVINO's own format."""
+    return core().read_model(model) if isinstance(model, bytes) else core().read_model(*model)
+
+
+def supports_bfloat16() -> bool:
+    """Return whether OpenVINO can compute in bfloat16 on this processor."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @cache
-def _core() -> Any:
+def core() -> Any:
     """Return OpenVINO's `Core`, of which there is only one per process.
 
     Each `Core` installs an alternate signal stack for the thread and restores the previous one when it is destroyed.

@@ -10,8 +10,8 @@ import numpy as np
 import paddle
 
 from ppzoo.deploy.batch import Batch
-from ppzoo.deploy.export_dir import PARAMETERS, ExportedModel
-from ppzoo.errors import DataError, PpzooError
+from ppzoo.deploy.export_dir import PADDLE, PARAMETERS, ExportedModel
+from ppzoo.errors import ConfigError, DataError, PpzooError
 from ppzoo.host import usable_cores
 
 logger = logging.getLogger("ppzoo")
@@ -78,6 +78,7 @@ class PaddleEngine:
     """The program of an export in Paddle Inference: images in, probabilities out.
 
     Raises:
+        ConfigError: the export does not have that format.
         PpzooError: its files are damaged.
     """
 
@@ -85,6 +86,11 @@ class PaddleEngine:
     takes_pixels = False
 
     def __init__(self, exported: ExportedModel) -> None:
+        if PADDLE not in exported.formats:
+            raise ConfigError(
+                f"{exported.folder}: expected an export in the format paddle, got {', '.join(exported.formats)};"
+                " export the network again with `--format paddle`"
+            )
         try:
             self._program = InferenceProgram(exported.program, exported.parameters)
         except (RuntimeError, ValueError, OSError, IndexError) as error:
@@ -99,13 +105,16 @@ class PaddleEngine:
         Raises:
             DataError: the program cannot take images of this shape.
         """
-        try:
-            return self._program(images)[0]
-        except (RuntimeError, ValueError) as error:
-            raise shape_error(images.shape) from error
+        return self._outputs(images)[0]
 
     def batch(self, shape: tuple[int, ...]) -> Batch:
-        return Batch(np.empty(shape, np.float32), self)
+        return Batch(np.empty(shape, np.float32), self._outputs)
+
+    def _outputs(self, images: np.ndarray) -> list[np.ndarray]:
+        try:
+            return self._program(images)
+        except (RuntimeError, ValueError) as error:
+            raise shape_error(images.shape) from error
 
 
 def shape_error(shape: tuple[int, ...]) -> DataError:

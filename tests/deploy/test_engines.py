@@ -48,7 +48,7 @@ class Fake(engines.OnnxEngine):
     name, error = "openvino", 0.0
 
     def _batch(self, shape):
-        return Batch(np.empty(shape, np.float32), lambda images: self.program(images) + self.error)
+        return Batch(np.empty(shape, np.float32), lambda images: [self.program(images) + self.error])
 
 
 @pytest.fixture
@@ -58,10 +58,9 @@ def fake(monkeypatch, exported):
     kind = type("FakeOpenVino", (Fake,), {"program": staticmethod(program)})
     monkeypatch.setattr(engines, "onnx_model", lambda exported, normalization: (b"", [3, 8, 8]))
     monkeypatch.setattr(engines, "ONNX_ENGINES", {"openvino": kind})
-    monkeypatch.setattr(engine_autotune, "ONNX_ENGINES", {"openvino": kind})
     monkeypatch.setattr(engines, "ENGINE_NAMES", ("paddle", "openvino"))
     monkeypatch.setattr(engine_autotune, "is_installed", lambda name: True)
-    monkeypatch.setattr(engine_autotune, "is_pir_program", lambda exported: True)
+    monkeypatch.setattr(engines, "is_pir_program", lambda exported: True)
     monkeypatch.setattr(engines, "is_installed", lambda name: True)
     monkeypatch.setattr(engine_autotune, "package_versions", lambda name: {name: "1.0"})
     return kind

@@ -6,7 +6,8 @@ import pytest
 
 import ppzoo
 from ppzoo import deploy, native
-from ppzoo.deploy import PaddleEngine, eval_via_export, export
+from ppzoo.deploy import eval_via_export, export
+from ppzoo.deploy.paddle_engine import InferenceProgram
 from ppzoo.deploy.rounding import float64_function, is_rounding, output_function
 from ppzoo.errors import TrainingError
 
@@ -71,8 +72,9 @@ WRONG = {0.5: "the exported program differs from the network by", np.inf: "a ran
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_program_of_a_badly_conditioned_network_is_refused(tmp_path, monkeypatch, wrong):
-    compute = PaddleEngine.__call__
-    monkeypatch.setattr(PaddleEngine, "__call__", lambda self, images: compute(self, images) + np.float32(wrong))
+    compute = InferenceProgram.__call__
+    add = np.float32(wrong)
+    monkeypatch.setattr(InferenceProgram, "__call__", lambda *given: [array + add for array in compute(*given)])
     with pytest.raises(TrainingError, match=WRONG[wrong]):
         export(badly_conditioned(), tmp_path / "inference", [3, 8, 8], SETTINGS)
     assert not (tmp_path / "inference").exists()

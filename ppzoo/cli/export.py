@@ -1,0 +1,99 @@
+"""The command export: trained weights in the formats of inference engines."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.next_steps import command_line, print_next_steps
+from ppzoo.errors import ConfigError, printable
+from ppzoo.files import expand_user
+
+if TYPE_CHECKING:
+    from ppzoo import builders
+
+PADDLE, SAFETENSORS = "paddle", "safetensors"
+EARLIER_NAMES = {"program": PADDLE}
+FORMATS = (PADDLE, "onnx", "openvino", SAFETENSORS)
+
+
+def add_commands(commands: Commands) -> None:
+    export = add_command(commands, "export", _export, "export trained weights for inference")
+    export.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
+    add_config_arguments(export)
+    add_quiet(export)
+    export.add_argument(
+        "--format",
+        action="append",
+        type=lambda name: EARLIER_NAMES.get(name, name),
+        choices=FORMATS,
+        help="paddle (default): a program for Paddle Inference; onnx: ONNX; openvino: OpenVINO's own format;"
+        " safetensors: the weights, with architecture, preprocessing and class names as metadata. Repeat the option for"
+        " several formats",
+    )
+    export.add_argument(
+        "--legacy", action="store_true", help="write the format paddle as inference.pdmodel, for PaddlePaddle 2"
+    )
+    export.add_argument(
+        "--with-preprocessing",
+        action="store_true",
+        help="onnx and openvino: take uint8 pixels, N x height x width x 3, and normalize them in the model",
+    )
+    export.add_argument(
+        "--features", action="store_true", help="add the features before the classifier as a second output"
+    )
+    export.add_argument("--opset", type=int, metavar="N", help="onnx: version of the operators (default: 17)")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from ppzoo import builders, report
+
+    report.log_to_console()
+    formats = tuple(dict.fromkeys(options.format or [PADDLE]))
+    _require_matching_options(options, formats)
+    config = builders.read_config(*config_and_overrides(options, options.run_folder), "export")
+    programs = tuple(name for name in formats if name != SAFETENSORS)
+    if programs:
+        request = builders.ExportRequest(
+            programs, options.legacy, options.features, options.with_preprocessing, options.opset
+        )
+        exported = builders.export_model(config, request)
+        _print_export(exported)
+    if SAFETENSORS in formats:
+        file = builders.export_weights(config)
+        print(printable(f"exported to {file}"))
+        print_next_steps(f"{command_line('infer', '--weights', file)} PHOTO_OR_FOLDER")
+
+
+def _require_matching_options(options: argparse.Namespace, formats: tuple[str, ...]) -> None:
+    """Check that each option belongs to one of the formats.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    needed = {
+        "--legacy": (options.legacy, (PADDLE,)),
+        "--with-preprocessing": (options.with_preprocessing, ("onnx", "openvino")),
+        "--features": (options.features, (PADDLE, "onnx", "openvino")),
+        "--opset": (options.opset is not None, ("onnx", "openvino")),
+    }
+    for option, (is_given, expected) in needed.items():
+        if is_given and not set(expected) & set(formats):
+            raise ConfigError(
+                f"export: expected {option} together with --format {' or '.join(expected)}, got --format"
+                f" {' --format '.join(formats)}"
+            )
+
+
+def _print_export(exported: builders.Exported) -> None:
+    """Print where an export is, how each format compares with the network, and what to do next."""
+    folder = exported.folder
+    print(printable(f"exported to {folder} (max. absolute difference from the network: {exported.difference:.1e})"))
+    for check in exported.checks:
+        print(
+            f"  {check.kind}: max. absolute difference {check.difference:.1e}, same most probable class for"
+            f" {check.agreement:.1%} of the images of {exported.source}"
+        )
+    print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER")
+    print_next_steps(f'import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")', where=", in Python")

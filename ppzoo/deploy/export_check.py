@@ -1,0 +1,183 @@
+"""Compare each format of an export with the network on the same images, before the export is moved into place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppzoo.deploy.batch import Normalization
+from ppzoo.deploy.engines import ENGINE_TOLERANCE, Engine, open_file_engine
+from ppzoo.deploy.export_dir import PADDLE, ExportedModel
+from ppzoo.deploy.formats import ENGINE_OF_FORMAT
+from ppzoo.deploy.paddle_engine import PaddleEngine
+from ppzoo.deploy.probabilities import Probabilities, predict_outputs, predict_probabilities
+from ppzoo.deploy.rounding import is_rounding
+from ppzoo.errors import TrainingError
+from ppzoo.finite import require_finite
+
+logger = logging.getLogger("ppzoo")
+
+EXPORT_TOLERANCE = 1e-5  # max. absolute difference of probabilities between a program of Paddle and its network
+TOLERANCES = {PADDLE: EXPORT_TOLERANCE}  # of the other formats: ENGINE_TOLERANCE
+FEATURES_TOLERANCE = 1e-4  # relative to the largest feature
+BATCH_SIZES = (2, 1, 7)  # of the compared batches, repeatedly
+RANDOM_IMAGES = 10
+MORE_IMAGES = 8  # compared with float64 if a difference exceeds the tolerance
+
+
+@dataclass(frozen=True)
+class CheckImages:
+    """The images that network and export are compared on.
+
+    Attributes:
+        images: N x C x H x W float32, preprocessed.
+        pixels: the same images as N x H x W x C uint8, before their normalization; None if the export normalizes none.
+        source: where they are from: "random numbers", or the data.
+    """
+
+    images: np.ndarray
+    pixels: np.ndarray | None
+    source: str
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yield images and pixels in batches of different sizes."""
+        start = number = 0
+        while start < len(self.images):
+            part = slice(start, start + BATCH_SIZES[number % len(BATCH_SIZES)])
+            yield self.images[part], None if self.pixels is None else self.pixels[part]
+            start, number = part.stop, number + 1
+
+    def describe(self, index: int) -> str:
+        """Return the name of an image in error messages."""
+        return "a random image" if self.source == "random numbers" else f"an image of {self.source}"
+
+
+@dataclass(frozen=True)
+class FormatCheck:
+    """The comparison of a format with the network.
+
+    Attributes:
+        kind: the format.
+        difference: max. absolute difference of the probabilities.
+        agreement: fraction of the images with the same most probable class.
+        features: max. absolute difference of the features; None if there are none.
+    """
+
+    kind: str
+    difference: float
+    agreement: float
+    features: float | None = None
+
+    def describe(self) -> dict[str, float]:
+        """Return the content of `inference.yml`."""
+        named = {"max_difference": self.difference, "top1_agreement": self.agreement}
+        return named if self.features is None else {**named, "max_difference_of_features": self.features}
+
+
+def random_images(image_shape: Sequence[int], normalization: Normalization | None) -> CheckImages:
+    """Return images of random numbers, for networks without data."""
+    random = np.random.default_rng(0)
+    if normalization is None:
+        images = random.standard_normal((RANDOM_IMAGES, *image_shape), dtype=np.float32)
+        return CheckImages(images, None, "random numbers")
+    channels, height, width = image_shape
+    pixels = random.integers(0, 256, (RANDOM_IMAGES, height, width, channels), dtype=np.uint8)
+    return CheckImages(normalization(pixels), pixels, "random numbers")
+
+
+def expected_outputs(model: Probabilities, images: CheckImages) -> list[list[np.ndarray]]:
+    """Return the outputs of the network for each batch of the images.
+
+    Raises:
+        TrainingError: a score is not finite.
+    """
+    for batch, _ in images.batches():
+        predict_probabilities(model, batch, images.describe)  # checks that the scores are finite
+    return [predict_outputs(model, batch) for batch, _ in images.batches()]
+
+
+def check_format(
+    kind: str, exported: ExportedModel, model: Probabilities, images: CheckImages, outputs: list[list[np.ndarray]]
+) -> FormatCheck:
+    """Compare a format with the network.
+
+    Args:
+        outputs: of `expected_outputs`, before the blocks of the network were fused.
+
+    Raises:
+        TrainingError: rounding does not explain the difference, or an output is not finite.
+    """
+    engine = open_format(kind, exported)
+    largest, largest_features, agreements = 0.0, 0.0, []
+    has_features = False
+    for (batch, pixels), expected in zip(images.batches(), outputs, strict=True):
+        received = run_engine(engine, batch, pixels)
+        require_finite(received[0], images.describe)
+        largest = max(largest, float(np.abs(received[0] - expected[0]).max()))
+        agreements += (received[0].argmax(1) == expected[0].argmax(1)).tolist()
+        if len(expected) > 1:
+            has_features = True
+            largest_features = max(largest_features, _features_difference(kind, received[1], expected[1]))
+    tolerance = TOLERANCES.get(kind, ENGINE_TOLERANCE)
+    if largest > tolerance:
+        _require_rounding(kind, engine, model, images, largest, tolerance)
+    return FormatCheck(kind, largest, float(np.mean(agreements)), largest_features if has_features else None)
+
+
+def open_format(kind: str, exported: ExportedModel, precision: str = "float32") -> Engine:
+    """Open one format of an export in the engine that is usual for it."""
+    if kind == PADDLE:
+        return PaddleEngine(exported)
+    return open_file_engine(ENGINE_OF_FORMAT[kind], exported, max(BATCH_SIZES), precision, kind=kind)
+
+
+def run_engine(engine: Engine, images: np.ndarray, pixels: np.ndarray | None) -> list[np.ndarray]:
+    """Return all outputs of an engine for images, of which it gets the pixels if it normalizes them."""
+    given: Any = pixels if engine.takes_pixels else images
+    batch = engine.batch(given.shape)
+    for index, image in enumerate(given):
+        batch.set_image(index, image)
+    return batch.outputs()
+
+
+def _features_difference(kind: str, received: np.ndarray, expected: np.ndarray) -> float:
+    difference = float(np.abs(received - expected).max())
+    if not difference <= FEATURES_TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise TrainingError(
+            f"the features of the exported {_name(kind)} differ from the network's by {difference:.2g}: nothing was"
+            " exported; please report the architecture and the versions"
+        )
+    return difference
+
+
+def _require_rounding(
+    kind: str, engine: Engine, model: Probabilities, images: CheckImages, largest: float, tolerance: float
+) -> None:
+    """Check against float64 that only rounding causes a difference above the tolerance."""
+    few, pixels = images.images[:MORE_IMAGES], images.pixels
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        found = next(i for i in range(len(few)) if np.array_equal(few[i : i + len(batch)], batch))
+        return run_engine(engine, batch, None if pixels is None else pixels[found : found + len(batch)])[:1]
+
+    plain = Probabilities(model.network, multi_label=model.multi_label)
+    plain.eval()
+    if not is_rounding(plain, run, few, tolerance):
+        raise TrainingError(
+            f"the exported {_name(kind)} differs from the network by {largest:.2g} (tolerance {tolerance:g}): nothing"
+            " was exported; please report the architecture and the version of PaddlePaddle"
+        )
+    logger.warning(
+        "the network is badly conditioned: float32 rounding changes its outputs, and the exported %s differs from it"
+        " by %.2g; training longer usually fixes this",
+        _name(kind),
+        largest,
+    )
+
+
+def _name(kind: str) -> str:
+    return "program" if kind == PADDLE else f"{kind} model"

@@ -1,0 +1,162 @@
+"""Write a network in the formats of an export: Paddle Inference, ONNX and OpenVINO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from ppzoo import yaml_io
+from ppzoo.deploy.batch import Normalization
+from ppzoo.deploy.engines import require_installed
+from ppzoo.deploy.export_dir import (
+    DIGESTS,
+    FORMAT_FILES,
+    ONNX,
+    OPENVINO,
+    PADDLE,
+    PARAMETERS,
+    PROGRAM,
+    PROGRAM_FILES,
+    SETTINGS,
+    ExportedModel,
+)
+from ppzoo.deploy.onnx_engines import read_openvino
+from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, MIN_OPSET
+from ppzoo.deploy.onnx_model import onnx_model
+from ppzoo.deploy.probabilities import Probabilities
+from ppzoo.errors import ConfigError
+from ppzoo.files import sha256
+
+FORMATS = (PADDLE, ONNX, OPENVINO)
+ENGINE_OF_FORMAT = {PADDLE: "paddle", ONNX: "onnxruntime", OPENVINO: "openvino"}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a network is exported.
+
+    Attributes:
+        formats: some of `FORMATS`.
+        legacy: write "paddle" as `inference.pdmodel`, which PaddlePaddle 2 reads.
+        features: add the features before the classifier as a second output.
+        normalization: if given, the ONNX and OpenVINO models take uint8 pixels and normalize them.
+        opset: version of ONNX's operators.
+    """
+
+    formats: tuple[str, ...] = (PADDLE,)
+    legacy: bool = False
+    features: bool = False
+    normalization: Normalization | None = None
+    opset: int = DEFAULT_OPSET
+
+
+def require_format_packages(options: ExportOptions) -> None:
+    """Check that the packages of the formats are installed, and that the opset exists.
+
+    Raises:
+        ConfigError: it is not so.
+    """
+    for kind in options.formats:
+        if kind not in FORMATS:
+            raise ConfigError(f"format: expected {', '.join(FORMATS)}, got {kind!r}")
+        require_installed(ENGINE_OF_FORMAT[kind], f"format: {kind}")
+    if ONNX in options.formats or OPENVINO in options.formats:
+        from onnx import defs
+
+        latest = defs.onnx_opset_version()
+        if not MIN_OPSET <= options.opset <= latest:
+            raise ConfigError(f"opset: expected {MIN_OPSET} to {latest}, got {options.opset}")
+
+
+def write_formats(
+    model: Probabilities,
+    image_shape: Sequence[int],
+    work: Path,
+    staged: Path,
+    settings: Mapping[str, Any],
+    options: ExportOptions,
+) -> None:
+    """Write a network in all formats of `options`.
+
+    Args:
+        work: an empty folder for the program that the formats are converted from.
+        staged: an empty folder for the formats.
+        settings: the content of `inference.yml`, part of which becomes metadata.
+
+    Raises:
+        ConfigError: the network cannot be converted.
+        OSError: a file cannot be written.
+    """
+    is_converted = ONNX in options.formats or OPENVINO in options.formats
+    if PADDLE in options.formats and options.legacy:
+        with _old_representation():
+            write_program(model, image_shape, staged)
+    elif PADDLE in options.formats:
+        write_program(model, image_shape, staged)
+    if not is_converted:
+        return
+    source = work if options.legacy or PADDLE not in options.formats else staged
+    if source is work:
+        write_program(model, image_shape, work)
+    program = next(source / name for name in PROGRAM_FILES if (source / name).is_file())
+    exported = ExportedModel(source, program, source / PARAMETERS, {}, "")
+    metadata = _metadata(settings)
+    serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
+    if ONNX in options.formats:
+        (name,) = FORMAT_FILES[ONNX, "float32"]
+        (staged / name).write_bytes(serialized)
+    if OPENVINO in options.formats:
+        write_openvino(serialized, staged / FORMAT_FILES[OPENVINO, "float32"][0], metadata)
+
+
+def write_program(model: Probabilities, image_shape: Sequence[int], folder: Path) -> None:
+    """Write the program of a network with a dynamic batch size."""
+    spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
+    paddle.jit.save(model, str(folder / PROGRAM), input_spec=[spec])
+
+
+def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -> None:
+    """Convert an ONNX model with OpenVINO's own converter; the weights are written without rounding."""
+    import openvino
+
+    converted = read_openvino(serialized)
+    for key, value in metadata.items():
+        converted.set_rt_info(value, ["ppzoo", key])
+    openvino.save_model(converted, str(file), compress_to_fp16=False)
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write `inference.yml` with the SHA-256 of the other files in the folder."""
+    digests = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.name != SETTINGS}
+    (folder / SETTINGS).write_text(yaml_io.dump({**settings, DIGESTS: digests}), encoding="utf-8")
+
+
+def _metadata(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return class names, preprocessing and architecture for the metadata of a model, as JSON."""
+    labels: list[str] = next((options["label_list"] for options in settings["PostProcess"].values() if options), [])
+    return {
+        "architecture": str(settings.get("Global", {}).get("model_name", "")),
+        "class_names": json.dumps(labels, ensure_ascii=False),
+        "preprocessing": json.dumps(settings["PreProcess"]["transform_ops"], ensure_ascii=False),
+    }
+
+
+@contextmanager
+def _old_representation() -> Iterator[None]:
+    """Let PaddlePaddle 3 write programs in the representation of PaddlePaddle 2, which writes no other."""
+    guard = getattr(getattr(paddle, "pir_utils", None), "OldIrGuard", None)
+    if guard is None:
+        yield
+        return
+    with guard():
+        paddle.disable_static()  # the guard enables it, and expects it enabled at its end
+        try:
+            yield
+        finally:
+            paddle.enable_static()
