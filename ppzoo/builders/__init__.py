@@ -17,6 +17,7 @@ from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.profiling import profile_training
+from ppzoo.builders.rebuilding import config_of_export
 from ppzoo.builders.recipes import Photos, find_photos, photo_recipe, read_photo_config
 from ppzoo.builders.report_exports import evaluate_export
 from ppzoo.builders.report_files import open_report_folder, write_report_files
@@ -43,6 +44,7 @@ __all__ = [
     "build_transforms",
     "compare_runs",
     "components",
+    "config_of_export",
     "config_of_weights",
     "create_model",
     "dry_run_config",
