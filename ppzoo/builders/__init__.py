@@ -21,6 +21,7 @@ from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.photos import Photos, find_photos
 from ppzoo.builders.prediction_tables import TableTask, count_source, fill_table, open_table
 from ppzoo.builders.profiling import profile_training
+from ppzoo.builders.rebuilding import config_of_export
 from ppzoo.builders.recipes import photo_recipe, read_photo_config
 from ppzoo.builders.report_exports import evaluate_export
 from ppzoo.builders.report_files import open_report_folder, write_report_files
@@ -54,6 +55,7 @@ __all__ = [
     "build_transforms",
     "compare_runs",
     "components",
+    "config_of_export",
     "config_of_weights",
     "count_source",
     "create_model",

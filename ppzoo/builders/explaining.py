@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import paddle
 
@@ -17,17 +18,20 @@ from ppzoo.builders.class_names import add_classes_of_run, list_labels
 from ppzoo.builders.components import build_transforms
 from ppzoo.builders.inference import TRANSFORMS, load_inference_network, require_equal_shapes
 from ppzoo.builders.models import try_forward
+from ppzoo.builders.rebuilding import rebuild_network, require_output_of_export
 from ppzoo.builders.report_explain import sample_pixels
+from ppzoo.builders.seen_part import find_seen_part, find_unlocated, unfused
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import Config
+from ppzoo.data.transforms import DecodeImage
 from ppzoo.errors import ConfigError, DataError, suggestion
 from ppzoo.files import read_plain_file
-from ppzoo.layers import Classifier
 from ppzoo.progress import track
 
 logger = logging.getLogger("ppzoo")
 
 GAP = 4  # white columns between the two halves of a picture
+MAX_SIDE = 1024  # of a half, in pixels; larger photos are scaled down
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Explanation:
     Attributes:
         label: name of the explained class.
         score: its probability.
-        picture: the network's input before normalization, and the same with the overlay next to it; H x W x 3 uint8.
+        picture: the photo, or the network's input before normalization, and the same with the overlay next to it;
+            H x W x 3 uint8.
     """
 
     label: str
@@ -46,33 +51,72 @@ class Explanation:
 
 
 def explain_images(
-    config: Config, files: Sequence[Path], class_name: str | None = None
+    config: Config, files: Sequence[Path], class_name: str | None = None, export: Path | None = None
 ) -> Iterator[tuple[Path, Explanation | DataError]]:
     """Yield each image with its explanation, or with the error that occurred when it was read.
 
     Args:
         class_name: name or index of the class to explain; by default the predicted class of each image.
+        export: the folder of the export of which `config` is that of `config_of_export`.
 
     Raises:
-        ConfigError: there is no such class, or the network cannot take the images.
+        ConfigError: there is no such class, the network cannot take the images, or it cannot be rebuilt.
     """
     config = add_classes_of_run(config)
     labels = list_labels(config)
     class_id = None if class_name is None else find_class(class_name, labels)
-    reader = _InputReader(config, files)
+    reader = _InputReader(config, files, export)
     network = deploy.Probabilities(reader.network, multi_label=config.Global.use_multilabel)
     network.eval()
+    canvas = _Canvas(reader.samples.transforms.transforms)
     for index, file in enumerate(track(files, len(files), "explaining", is_printed=True)):
         result = reader.read_or_error(index)
         if isinstance(result, DataError):
             yield file, result
             continue
-        pixels, image = result
-        (scores,) = deploy.predict_probabilities(network, image[None], [str(file)].__getitem__)
+        (scores,) = deploy.predict_probabilities(network, result.image[None], [str(file)].__getitem__)
         chosen = int(scores.argmax()) if class_id is None else class_id
-        overlay = explain.overlay(pixels, explain.grad_cam(reader.network, image, chosen))
-        gap = np.full((len(pixels), GAP, 3), 255, np.uint8)
-        yield file, Explanation(labels[chosen], float(scores[chosen]), np.concatenate([pixels, gap, overlay], axis=1))
+        heatmap = explain.grad_cam(reader.network, result.image, chosen)
+        picture = canvas.draw(reader.samples.dataset[index][0], result.pixels, heatmap)
+        yield file, Explanation(labels[chosen], float(scores[chosen]), picture)
+
+
+class _Canvas:
+    """Draws overlays over photos; over the network's input if a transform does not tell which part of a photo it keeps.
+
+    Args:
+        transforms: from the photo to the network's input.
+    """
+
+    def __init__(self, transforms: Sequence[data.Transform]) -> None:
+        self.transforms = list(unfused(transforms))
+        unlocated = find_unlocated(self.transforms)
+        decode = next((one for one in self.transforms if isinstance(one, DecodeImage)), None)
+        self.decode = None if unlocated or decode is None else DecodeImage(backend=decode.backend)
+        if self.decode is None:
+            reason = f"{unlocated} is in {TRANSFORMS}" if unlocated else f"{TRANSFORMS} has no DecodeImage"
+            logger.info("the pictures show the network's input instead of the photos, since %s", reason)
+
+    def draw(self, content: bytes | np.ndarray, pixels: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+        """Return an image, and the same with its overlay to the right of it.
+
+        Args:
+            content: the file of the photo.
+            pixels: the network's input before normalization, H x W x 3 uint8.
+        """
+        if self.decode is None:
+            image, drawn = pixels, explain.overlay(pixels, heatmap)
+        else:
+            photo = self.decode(content, np.random.default_rng(0))
+            height, width = photo.shape[:2]
+            scale = min(1.0, MAX_SIDE / max(height, width))
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            image = photo if scale == 1 else cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+            part = find_seen_part(self.transforms, width, height)
+            across, down = size[0] / width, size[1] / height
+            scaled = (part.left * across, part.top * down, part.width * across, part.height * down)
+            drawn = explain.overlay_part(image, heatmap, scaled)
+        return np.concatenate([image, np.full((len(image), GAP, 3), 255, np.uint8), drawn], axis=1)
 
 
 def find_class(name: str, labels: Sequence[str]) -> int:
@@ -94,15 +138,20 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     raise ConfigError(f"--class: expected the name or index of a class, got {name!r}{suggestion(name, labels)}")
 
 
-def embed_images(config: Config, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | DataError]]:
+def embed_images(
+    config: Config, files: Sequence[Path], export: Path | None = None
+) -> Iterator[tuple[Path, np.ndarray | DataError]]:
     """Yield each image with its features (D values, float32), or with the error that occurred when it was read.
 
+    Args:
+        export: the folder of the export of which `config` is that of `config_of_export`.
+
     Raises:
-        ConfigError: the network cannot take the images.
+        ConfigError: the network cannot take the images, or cannot be rebuilt.
         TrainingError: the features are not finite.
     """
     config = add_classes_of_run(config)
-    reader = _InputReader(config, files)
+    reader = _InputReader(config, files, export)
     size = config.Infer.batch_size
     batches = [range(len(files))[start : start + size] for start in range(0, len(files), size)]
     for batch in track(batches, len(files), "computing features", count=len):
@@ -138,12 +187,16 @@ class _Input(NamedTuple):
 
 
 class _InputReader:
-    """Reads photos through `Infer.transforms`, and checks that the network, which it loads, can take them."""
+    """Reads photos through `Infer.transforms`, and checks that the network, which it loads, can take them.
 
-    def __init__(self, config: Config, files: Sequence[Path]) -> None:
-        self.name = config.Arch.deployed.name
+    Args:
+        export: the folder of the network's export, to whose outputs its own are compared; None for a run.
+    """
+
+    def __init__(self, config: Config, files: Sequence[Path], export: Path | None) -> None:
+        self.config, self.export = config, export
         self.samples = data.Samples(_Photos(files), build_transforms(config.Infer.transforms or ()), seed=0)
-        self.network: Classifier = load_inference_network(config)
+        self.network = load_inference_network(config) if export is None else rebuild_network(config, export)
         self.network.eval()
         self.shapes: list[tuple[int, ...]] | None = None
         if enabled_tta(config):
@@ -160,8 +213,10 @@ class _InputReader:
         image = sample.image if sample.normalized else self.samples.normalize(sample.image[None])[0]
         image = np.ascontiguousarray(image, np.float32)
         if self.shapes is None:
-            describe = self.samples.dataset.describe
-            try_forward(self.network, paddle.to_tensor(image[None]), self.name, TRANSFORMS, lambda _: describe(index))
+            describe, name = self.samples.dataset.describe, self.config.Arch.deployed.name
+            try_forward(self.network, paddle.to_tensor(image[None]), name, TRANSFORMS, lambda _: describe(index))
+            if self.export is not None:
+                require_output_of_export(self.config, self.export, self.network, image)
         self.shapes = require_equal_shapes(self.shapes, [image])
         return _Input(sample_pixels(sample), image)
 

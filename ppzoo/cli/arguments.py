@@ -53,6 +53,34 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
     )
 
 
+def add_photo_arguments(command: argparse.ArgumentParser) -> None:
+    """Add --arch and --data, which replace -c; see `require_one_source`."""
+    command.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
+    command.add_argument(
+        "--data",
+        type=expand_user,
+        metavar="FOLDER",
+        help="with --arch: a folder with one subfolder of images per class, or with train and val folders of that"
+        " kind, or with list files (train_list.txt, val_list.txt); or a list file",
+    )
+
+
+def require_one_source(options: argparse.Namespace) -> None:
+    """Check that either -c is given, or --arch with --data.
+
+    Raises:
+        ConfigError: neither is, or parts of both.
+    """
+    command = options.command
+    if options.config is not None and (options.arch or options.data):
+        raise ConfigError(f"{command}: expected either -c CONFIG or --arch with --data, got both")
+    if options.config is None and not (options.arch and options.data):
+        got, missing = ("--data", "--arch NAME") if options.data else ("--arch", "--data FOLDER")
+        if not (options.arch or options.data):
+            raise ConfigError(f"{command}: expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing")
+        raise ConfigError(f"{command}: expected {missing} together with {got}, got {got} alone")
+
+
 def add_override(command: argparse.ArgumentParser) -> None:
     """Add -o."""
     command.add_argument(

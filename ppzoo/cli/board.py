@@ -1,4 +1,4 @@
-"""The command `board`: show the records of runs with VisualDL in a browser."""
+"""The command `board`: show the records of runs with VisualDL, or with TensorBoard, in a browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from ppzoo.cli.arguments import Commands, add_command
@@ -33,7 +32,11 @@ CORRECTIONS = {
 
 def add_commands(commands: Commands) -> None:
     board = add_command(
-        commands, "board", _show_runs, "show the records of runs with VisualDL in a browser", needs_paddle=False
+        commands,
+        "board",
+        _show_runs,
+        "show the records of runs in a browser, with VisualDL or, if there are only events of TensorBoard, with that",
+        needs_paddle=False,
     )
     board.add_argument(
         "runs",
@@ -56,37 +59,37 @@ def add_commands(commands: Commands) -> None:
 def _show_runs(options: argparse.Namespace) -> int:
     if not 0 <= options.port < 1 << 16:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
-    _require_records(options.runs)
+    if not _has_records(options.runs):
+        return _run_tensorboard(options)
     make_app = _import_visualdl()
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         app = make_app(logdir=options.runs, host=host, port=port)
-        shown = LOCAL if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        print(
-            printable(f"VisualDL shows {', '.join(options.runs)} at http://{shown}:{port}/ (Ctrl-C ends it)"),
-            flush=True,
-        )
+        _print_address("VisualDL", options.runs, host, port)
         return _serve(app, listener)
 
 
-def _require_records(runs: Sequence[str]) -> None:
-    """Check that the folders have records of VisualDL.
+def _print_address(program: str, runs: Sequence[str], host: str, port: int) -> None:
+    shown = LOCAL if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    print(printable(f"{program} shows {', '.join(runs)} at http://{shown}:{port}/ (Ctrl-C ends it)"), flush=True)
+
+
+def _has_records(runs: Sequence[str]) -> bool:
+    """Return whether the folders have records of VisualDL; False if they have only events of TensorBoard.
 
     Raises:
-        ConfigError: one of them does not exist, or none of them has records.
+        ConfigError: one of them does not exist, or none of them has either.
     """
     for run in runs:
         if not os.path.isdir(run):
             found = "a file" if os.path.exists(run) else "a path that does not exist"
             raise ConfigError(f"RUNS: expected folders of runs, such as output/LeNet, got {found}: {run}")
     if _has_files(runs, RECORDS):
-        return
-    names = ", ".join(runs)
+        return True
     if _has_files(runs, EVENTS):
-        commands = " or ".join(f"`tensorboard --logdir {quote(run)}`" for run in runs)
-        raise ConfigError(f"RUNS: expected records of VisualDL, got {names} with events of TensorBoard; use {commands}")
+        return False
     raise ConfigError(
-        f"RUNS: expected records of VisualDL, got {names} without any; train with Global.use_visualdl=True"
+        f"RUNS: expected records of VisualDL, got {', '.join(runs)} without any; train with Global.use_visualdl=True"
     )
 
 
@@ -178,3 +181,39 @@ def _serve(app: Any, listener: socket.socket) -> int:
         server.serve_forever()
     server.server_close()
     return 0
+
+
+def _run_tensorboard(options: argparse.Namespace) -> int:
+    """Serve events of TensorBoard until SIGINT (Ctrl-C).
+
+    Raises:
+        ConfigError: the port or the address cannot be used, or TensorBoard cannot be given the folders' names.
+        PpzooError: TensorBoard cannot be imported.
+    """
+    folders = [os.path.abspath(run) for run in options.runs]
+    if len(folders) > 1 and any(set(",:") & set(folder) for folder in folders):
+        raise ConfigError("RUNS: expected one folder, or folders without ',' and ':' in their paths, for TensorBoard")
+    try:
+        from tensorboard import program
+    except ImportError as error:
+        raise PpzooError(
+            f"board: {', '.join(options.runs)} has only events of TensorBoard, which cannot be imported ({error});"
+            " install it with pip install 'ppzoo[tensorboard]'"
+        ) from error
+    for name in ("tensorboard", "werkzeug"):  # they print lines about their own work
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _listen(options.host, options.port) as listener:  # which reports an address that cannot be used
+        host, port = listener.getsockname()[:2]
+    spec = ["--logdir", folders[0]] if len(folders) == 1 else ["--logdir_spec", ",".join(map(_named, folders))]
+    server = program.TensorBoard()
+    server.configure(argv=["", *spec, "--host", host, "--port", str(port), "--load_fast", "false"])
+    server.launch()
+    _print_address("TensorBoard", options.runs, host, port)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    return 0
+
+
+def _named(folder: str) -> str:
+    """Return 'NAME:PATH'; the name on TensorBoard's page is the path, without the '/' that no name can begin with."""
+    return f"{folder.lstrip('/')}:{folder}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.lr_find import check_output
+from ppzoo.cli.report import EXPORT_SETTINGS
 from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
 from ppzoo.files import expand_user, make_folder, write_atomically
 
@@ -73,15 +74,15 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
         type=expand_user,
         metavar="IMAGE",
         help="image files, folders or patterns; unless -c is given, the first one is the folder of a run, such as"
-        " output/LeNet",
+        " output/LeNet, or of an export",
     )
-    command.usage = f"{command.prog} [options] (RUN_FOLDER | -c CONFIG) IMAGE [IMAGE ...]"
+    command.usage = f"{command.prog} [options] (RUN_FOLDER | EXPORT_FOLDER | -c CONFIG) IMAGE [IMAGE ...]"
     add_config_arguments(command)
     add_quiet(command)
 
 
-def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path]]:
-    """Return the configuration and the image files."""
+def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Path | None]:
+    """Return the configuration, the image files, and the folder of the export if that is what the command names."""
     from ppzoo import builders
 
     folder, images = None, options.inputs
@@ -89,8 +90,16 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path]]:
         folder, *images = options.inputs
         if not images:
             raise ConfigError(f"{options.command}: expected RUN_FOLDER and images, got only {folder}")
+        if os.path.isfile(os.path.join(folder, EXPORT_SETTINGS)):
+            if options.override:
+                raise ConfigError(
+                    f"{options.command}: expected -o together with a run folder or -c CONFIG, got it with"
+                    " an export folder"
+                )
+            files = builders.find_images(images, key="IMAGE")
+            return builders.config_of_export(Path(folder), options.device or "auto"), files, Path(folder)
     config = builders.read_config(*config_and_overrides(options, folder), "infer")
-    return config, builders.find_images(images, key="IMAGE")
+    return config, builders.find_images(images, key="IMAGE"), None
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -98,9 +107,9 @@ def _explain(options: argparse.Namespace) -> int:
 
     report.log_to_console()
     folder = check_output(options.output)
-    config, files = _read_inputs(options)
+    config, files, export = _read_inputs(options)
     names, failures = _PictureNames(folder, files), 0
-    for file, explanation in builders.explain_images(config, files, options.class_name):
+    for file, explanation in builders.explain_images(config, files, options.class_name, export):
         if isinstance(explanation, DataError):
             failures += 1
             _print_failure(explanation)
@@ -157,9 +166,9 @@ def _embed(options: argparse.Namespace) -> int:
 
     report.log_to_console()
     _check_embed_options(options)
-    config, files = _read_inputs(options)
+    config, files, export = _read_inputs(options)
     like = [Path(options.like)] if options.like is not None else []
-    results = builders.embed_images(config, [*like, *files])
+    results = builders.embed_images(config, [*like, *files], export)
     query = next(results)[1] if like else None
     if isinstance(query, DataError):
         raise query

@@ -5,10 +5,21 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, overrides
+from ppzoo.cli.arguments import (
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_photo_arguments,
+    add_quiet,
+    overrides,
+    require_one_source,
+)
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, count_text, one_line, printable
 from ppzoo.files import expand_user, make_folder
@@ -23,7 +34,8 @@ PICTURE, TABLE = "lr_find.png", "lr_find.csv"
 
 def add_commands(commands: Commands) -> None:
     find = add_command(commands, "lr-find", _find, "find a learning rate with a short training")
-    add_config_arguments(find, required=True)
+    add_config_arguments(find)
+    add_photo_arguments(find)
     find.add_argument("--min", type=float, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)")
     find.add_argument("--max", type=float, default=10.0, metavar="RATE", help="the last learning rate (default: 10)")
     find.add_argument("--steps", type=int, default=100, metavar="N", help="number of training steps (default: 100)")
@@ -59,13 +71,32 @@ def check_output(folder: str) -> Path:
     return Path(folder)
 
 
+@contextmanager
+def read_training_config(options: argparse.Namespace) -> Iterator[Config]:
+    """Read the configuration of -c, or that of --arch and --data, of which nothing is left afterwards.
+
+    The lists of a split of the data are in a temporary folder: a training of the same data writes them itself.
+    """
+    from ppzoo import builders
+
+    require_one_source(options)
+    if options.config is not None:
+        yield builders.read_config(options.config, overrides(options), "train")
+        return
+    with TemporaryDirectory(prefix="ppzoo-") as temporary, ExitStack() as undo:
+        settings = [*overrides(options), f"Global.output_dir={temporary}"]
+        yield builders.read_photo_config(options.arch, options.data, settings, undo)
+
+
 def _find(options: argparse.Namespace) -> int:
     from ppzoo import builders, report
 
     report.log_to_console()
     folder = check_output(options.output)
-    config = builders.read_config(options.config, overrides(options), "train")
-    with Progress(options.steps, "finding a learning rate", unit="step") as progress:
+    with (
+        read_training_config(options) as config,
+        Progress(options.steps, "finding a learning rate", unit="step") as progress,
+    ):
         result, suggested = builders.find_learning_rate(
             config,
             lower=options.min,
@@ -88,7 +119,8 @@ def _find(options: argparse.Namespace) -> int:
     )
     given = [word for text in overrides(options) for word in ("-o", text)]
     new = [word for text in suggested for word in ("-o", text)]
-    print_next_steps(one_line(command_line("train", "-c", options.config, *given, *new)))
+    source = ("--arch", options.arch, "--data", options.data) if options.config is None else ("-c", options.config)
+    print_next_steps(one_line(command_line("train", *source, *given, *new)))
     return 0
 
 

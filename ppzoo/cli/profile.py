@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, overrides
-from ppzoo.cli.lr_find import add_output, check_output
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_photo_arguments, add_quiet
+from ppzoo.cli.lr_find import add_output, check_output, read_training_config
 from ppzoo.errors import count_text, printable
 from ppzoo.files import make_folder
 from ppzoo.progress import Progress
@@ -20,7 +20,8 @@ TRACE = "trace.json"
 
 def add_commands(commands: Commands) -> None:
     profile = add_command(commands, "profile", _profile, "measure where the time of a training step goes")
-    add_config_arguments(profile, required=True)
+    add_config_arguments(profile)
+    add_photo_arguments(profile)
     profile.add_argument(
         "--steps", type=int, default=20, metavar="N", help="number of profiled training steps (default: 20)"
     )
@@ -33,8 +34,10 @@ def _profile(options: argparse.Namespace) -> None:
 
     report.log_to_console()
     folder = check_output(options.output)
-    config = builders.read_config(options.config, overrides(options), "train")
-    with Progress(engine.count_profiled_steps(options.steps), "profiling", unit="step") as progress:
+    with (
+        read_training_config(options) as config,
+        Progress(engine.count_profiled_steps(options.steps), "profiling", unit="step") as progress,
+    ):
         result = builders.profile_training(config, options.steps, progress.advance)
     make_folder(folder)
     trace = json.dumps(engine.chrome_trace(result.steps))

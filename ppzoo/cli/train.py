@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ppzoo
-from ppzoo.cli.arguments import RUN_CONFIG, Commands, add_command, add_config_arguments, add_quiet, overrides
+from ppzoo.cli.arguments import (
+    RUN_CONFIG,
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_photo_arguments,
+    add_quiet,
+    overrides,
+    require_one_source,
+)
 from ppzoo.cli.next_steps import command_line, print_next_steps
-from ppzoo.errors import ConfigError, printable
+from ppzoo.errors import printable
 from ppzoo.files import WEIGHTS, expand_user, weights_of_run
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
@@ -27,14 +36,7 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     train = add_command(commands, "train", _train, "train a network")
     add_config_arguments(train)
-    train.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
-    train.add_argument(
-        "--data",
-        type=expand_user,
-        metavar="FOLDER",
-        help="with --arch: a folder with one subfolder of images per class, or with train and val folders of that"
-        " kind, or with list files (train_list.txt, val_list.txt); or a list file",
-    )
+    add_photo_arguments(train)
     train.add_argument(
         "--resume",
         type=expand_user,
@@ -51,7 +53,7 @@ def _train(options: argparse.Namespace) -> None:
     from ppzoo import builders, report
 
     report.log_to_console()
-    _require_one_source(options)
+    require_one_source(options)
     events = report.JsonEvents() if options.json and read_launch(os.environ).rank == 0 else None
     if events is not None and sys.stdout.isatty():
         set_quiet(True)  # the lines of both streams would be mixed
@@ -95,21 +97,6 @@ def _run_files(folder: Path) -> dict[str, str]:
         "config": folder / RUN_CONFIG,
     }
     return {name: str(file) for name, file in files.items() if file.is_file()}
-
-
-def _require_one_source(options: argparse.Namespace) -> None:
-    """Check that either -c is given, or --arch with --data.
-
-    Raises:
-        ConfigError: neither is, or parts of both.
-    """
-    if options.config is not None and (options.arch or options.data):
-        raise ConfigError("train: expected either -c CONFIG or --arch with --data, got both")
-    if options.config is None and not (options.arch and options.data):
-        got, missing = ("--data", "--arch NAME") if options.data else ("--arch", "--data FOLDER")
-        if not (options.arch or options.data):
-            raise ConfigError("train: expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing")
-        raise ConfigError(f"train: expected {missing} together with {got}, got {got} alone")
 
 
 def _print_next_steps(config: Config, folder: Path, *, was_finished: bool) -> None:

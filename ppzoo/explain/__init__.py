@@ -2,6 +2,6 @@
 
 from ppzoo.explain.features import embed, nearest, project
 from ppzoo.explain.grad_cam import grad_cam, grad_cams
-from ppzoo.explain.overlays import overlay
+from ppzoo.explain.overlays import overlay, overlay_part
 
-__all__ = ["embed", "grad_cam", "grad_cams", "nearest", "overlay", "project"]
+__all__ = ["embed", "grad_cam", "grad_cams", "nearest", "overlay", "overlay_part", "project"]

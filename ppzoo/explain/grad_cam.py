@@ -5,7 +5,7 @@ Selvaraju et al.: "Grad-CAM: Visual Explanations from Deep Networks via Gradient
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -16,6 +16,8 @@ from ppzoo.errors import ConfigError
 from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
+
+ToLogits = Callable[[paddle.Tensor], paddle.Tensor]
 
 
 def grad_cam(model: paddle.nn.Layer, image: Any, class_id: int | None = None) -> np.ndarray:
@@ -37,10 +39,11 @@ def grad_cam(model: paddle.nn.Layer, image: Any, class_id: int | None = None) ->
 def grad_cams(model: paddle.nn.Layer, images: Any, class_ids: Sequence[int] | None = None) -> np.ndarray:
     """Return the Grad-CAM heat maps of a batch.
 
-    The feature map is the output of the network's `forward_features`: the last map before global pooling; in LeNet,
-    AlexNet and VGG the last convolution's map after its max pooling, before it is flattened; in NIN and SqueezeNet the
-    input of the convolutions that replace the linear layers. Its channels are weighted by the mean gradient of the
-    class's logit, added, and negative sums are set to 0 (equations 1 and 2 of the paper). The map is resized to the
+    The feature map is that of the last convolution before the head, after its activation: the output of the network's
+    `forward_features`, or, where that ends with max pooling (LeNet, AlexNet, VGG, NIN), the input of this pooling, as
+    in the paper: 14 x 14 pixels in VGG16, not 7 x 7. The head of NIN and SqueezeNet begins with the convolutions that
+    replace linear layers. The map's channels are weighted by the mean gradient of the class's logit, added, and
+    negative sums are set to 0 (equations 1 and 2 of the paper). The map is resized to the
     size of the images by bilinear interpolation with centers of pixels at half-integers, and then divided by its
     maximum; a map without positive values is 0 everywhere. The network computes in evaluation mode; its modes,
     parameters and gradients are unchanged afterwards.
@@ -58,29 +61,52 @@ def grad_cams(model: paddle.nn.Layer, images: Any, class_ids: Sequence[int] | No
     """
     network, batch = deployed_network(model), to_batch(images)
     with evaluation_mode(network), shape_errors(batch):
-        with paddle.no_grad():
-            features = network.forward_features(network.to_inner_layout(batch)).detach()
+        features, to_logits = _last_map(network, batch)
         if features.ndim != 4:
             raise ConfigError(f"model: expected a network with a feature map, got features of shape {features.shape}")
-        maps, gradients = _maps_and_gradients(network, features, class_ids)
-    sums = np.maximum((maps * gradients.mean((2, 3), keepdims=True)).sum(1), 0)
+        gradients = _gradients(features, to_logits, class_ids)
+    maps, slopes = (_channels_first(network, tensor) for tensor in (features, gradients))
+    sums = np.maximum((maps * slopes.mean((2, 3), keepdims=True)).sum(1), 0)
     return np.stack([_resize(heatmap, *batch.shape[2:]) for heatmap in sums])
 
 
-def _maps_and_gradients(
-    network: Classifier, features: paddle.Tensor, class_ids: Sequence[int] | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return feature maps and the gradients of the classes' logits, both N x channels x height x width."""
+def _last_map(network: Classifier, batch: paddle.Tensor) -> tuple[paddle.Tensor, ToLogits]:
+    """Return the last feature map, without history, and the function from it to the logits."""
+    poolings: list[tuple[paddle.nn.Layer, paddle.Tensor, paddle.Tensor]] = []  # each with its input and its output
+
+    def keep(layer: paddle.nn.Layer, inputs: tuple[paddle.Tensor, ...], output: paddle.Tensor) -> None:
+        poolings[:] = [(layer, inputs[0], output)]
+
+    layers = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.MaxPool2D)]
+    hooks = [layer.register_forward_post_hook(keep) for layer in layers]
+    try:
+        with paddle.no_grad():
+            features = network.forward_features(network.to_inner_layout(batch))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not poolings or poolings[0][2] is not features:
+        return features.detach(), network.forward_head
+    pooling, before, _ = poolings[0]
+    return before.detach(), lambda before: network.forward_head(pooling(before))
+
+
+def _gradients(features: paddle.Tensor, to_logits: ToLogits, class_ids: Sequence[int] | None) -> paddle.Tensor:
+    """Return the gradients of the classes' logits with respect to the feature maps."""
     features.stop_gradient = False
     with paddle.set_grad_enabled(True):
-        logits = network.forward_head(features)
+        logits = to_logits(features)
         require_finite(logits)
         chosen = paddle.nn.functional.one_hot(paddle.to_tensor(_choose(logits, class_ids)), logits.shape[1])
         # An image's logits depend on its own features only, so the gradient of the sum is that of each image.
         (gradients,) = paddle.grad((logits * chosen).sum(), features)
-    arrays = [tensor.numpy().astype(np.float32) for tensor in (features, gradients)]
-    maps, slopes = [array.transpose(0, 3, 1, 2) if network.data_format == "NHWC" else array for array in arrays]
-    return maps, slopes
+    return gradients
+
+
+def _channels_first(network: Classifier, maps: paddle.Tensor) -> np.ndarray:
+    """Return feature maps in the layout of the network as N x channels x height x width, float32."""
+    array = maps.numpy().astype(np.float32)
+    return array.transpose(0, 3, 1, 2) if network.data_format == "NHWC" else array
 
 
 def _choose(logits: paddle.Tensor, class_ids: Sequence[int] | None) -> np.ndarray:

@@ -12,6 +12,9 @@ import paddle
 from ppzoo.errors import ConfigError
 from ppzoo.layers import Classifier
 
+# In the errors of PaddlePaddle's and the native operators, and of pooling layers whose window exceeds their input.
+SHAPE_ERRORS = ("(InvalidArgument)", "expected an input at least as large")
+
 
 def deployed_network(model: paddle.nn.Layer) -> Classifier:
     """Return the network itself; of a distillation, the one that is used for inference.
@@ -54,13 +57,15 @@ def evaluation_mode(network: paddle.nn.Layer) -> Iterator[None]:
 
 @contextmanager
 def shape_errors(images: paddle.Tensor) -> Iterator[None]:
-    """Turn the errors of PaddlePaddle's operators for shapes that do not fit into one line.
+    """Turn the errors of operators for shapes that do not fit into one line; other errors are raised as they are.
 
     Raises:
         ConfigError: the network cannot take the images.
     """
     try:
         yield
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
+        if not any(text in str(error) for text in SHAPE_ERRORS):
+            raise
         shape = " x ".join(map(str, images.shape[1:]))
         raise ConfigError(f"images: expected images of a shape that the network can take, got {shape}") from error

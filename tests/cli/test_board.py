@@ -3,21 +3,23 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.browser import browser as browser
 from helpers.small_runs import paint_class_folders, small_config
 
 from ppzoo.cli import main
+from ppzoo.report.loggers import LOGGERS, RunStart
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 CURVES = """
     const isBlue = (data) => data.some((blue, at) => at % 4 == 2 && data[at + 1] > 99 && blue > data[at - 2] + 80);
     const pixels = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
@@ -53,12 +55,12 @@ def start_board(*arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-@pytest.fixture
-def board(output):
-    """A board of the run; ended with Ctrl-C, silently."""
-    process = start_board(str(output), "--port", "0")
+@contextmanager
+def shown(program, *runs):
+    """Show runs with the board, which has to choose the program; ended with Ctrl-C, silently."""
+    process = start_board(*map(str, runs), "--port", "0")
     line = process.stdout.readline()
-    address = re.fullmatch(r"VisualDL shows .* at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)
+    address = re.fullmatch(rf"{program} shows .* at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)\n", line)
     try:
         assert address, (line, process.stderr.read() if process.poll() is not None else "")
         yield address[1]
@@ -70,13 +72,47 @@ def board(output):
         process.wait()
 
 
+@pytest.fixture
+def board(output):
+    with shown("VisualDL", output) as address:
+        yield address
+
+
+def read_json(address):
+    with urllib.request.urlopen(address, timeout=30) as response:
+        return json.load(response)
+
+
+def test_events_of_tensorboard_are_shown_by_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    runs = [tmp_path / name for name in ("my run", "猫")]
+    for number, run in enumerate(runs):
+        run.mkdir()
+        logger = LOGGERS["tensorboard"](RunStart(run))
+        logger.log_scalars({"step/loss": float(number)}, 0)
+        logger.close()
+    with shown("TensorBoard", tmp_path) as address:
+        wait_for_runs(address, [f"{run.name}/tensorboard" for run in runs])
+    with shown("TensorBoard", *runs) as address:
+        names = wait_for_runs(address, [f"{str(run).lstrip('/')}/tensorboard" for run in runs])
+        tags = read_json(f"{address}data/plugin/scalars/tags")
+    assert all("step/loss" in tags[name] for name in names)
+
+
+def wait_for_runs(address, expected):
+    """Wait until TensorBoard, which reads in the background, has all runs; return their names."""
+    end = time.monotonic() + 30
+    while sorted(found := read_json(f"{address}data/runs")) != sorted(expected):
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    return found
+
+
 def test_the_board_serves_the_records_until_it_is_interrupted(board, output):
-    with urllib.request.urlopen(f"{board}app/api/scalar/tags", timeout=30) as response:
-        found = json.load(response)["data"]
+    found = read_json(f"{board}app/api/scalar/tags")["data"]
     assert found["runs"] == [str(output / "LeNet" / "vdl")]
     assert {"step/loss", "epoch/train/loss", "epoch/eval/top1", "epoch/best/top1"} <= set(found["tags"][0])
-    with urllib.request.urlopen(f"{board}app/api/hparams/list", timeout=30) as response:
-        (trial,) = json.load(response)["data"]
+    (trial,) = read_json(f"{board}app/api/hparams/list")["data"]
     assert trial["hparams"]["Optimizer/lr/learning_rate"] == 0.0001
     assert set(trial["metrics"]) == {"epoch/best/top1", "epoch/eval/top1", "epoch/eval/loss", "epoch/train/loss"}
     assert None not in trial["metrics"].values()
@@ -100,13 +136,22 @@ def test_mistakes_are_reported_in_one_line(output, tmp_path, capsys, monkeypatch
         port = taken.getsockname()[1]
         expected = f"error: --port: expected a free port, got {port}, which is in use; use --port 0 for a free one\n"
         assert errors(capsys, str(output), "--port", str(port)) == expected
-    (tmp_path / "my run").mkdir()
-    (tmp_path / "my run" / "events.out.tfevents.1.ppzoo").write_bytes(b"")
-    assert errors(capsys, str(tmp_path / "my run")).endswith(
-        f"with events of TensorBoard; use `tensorboard --logdir '{tmp_path / 'my run'}'`\n"
-    )
     monkeypatch.chdir(tmp_path)
     assert errors(capsys).endswith("got a path that does not exist: output\n")
+
+
+def test_tensorboard_that_is_missing_or_cannot_name_the_folders_is_one_line(tmp_path, capsys, monkeypatch):
+    folders = [tmp_path / name for name in ("a,b", "c")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "events.out.tfevents.1.ppzoo").write_bytes(b"")
+    assert errors(capsys, *map(str, folders)) == (
+        "error: RUNS: expected one folder, or folders without ',' and ':' in their paths, for TensorBoard\n"
+    )
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    message = errors(capsys, str(tmp_path))
+    assert message.startswith(f"error: board: {tmp_path} has only events of TensorBoard, which cannot be imported (")
+    assert message.endswith("); install it with pip install 'ppzoo[tensorboard]'\n")
 
 
 def test_a_missing_visualdl_is_one_line(output, capsys, monkeypatch):
@@ -118,38 +163,20 @@ def test_a_missing_visualdl_is_one_line(output, capsys, monkeypatch):
     assert message.endswith("); install it with pip install visualdl\n")
 
 
-def open_browser(width):
-    if not (shutil.which(CHROMIUM) and shutil.which(CHROMEDRIVER)):
-        pytest.skip(f"needs {CHROMIUM} and {CHROMEDRIVER}")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for option in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},1100"):
-        options.add_argument(option)
-    if width < 500:
-        metrics = {"width": width, "height": 844, "pixelRatio": 1}
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": metrics})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 390])
-def test_a_browser_shows_every_page(board, width):
-    driver = open_browser(width)
+def test_a_browser_shows_every_page(board, browser, width):
+    browser.resize(width, mobile=width < 500)
+    browser.console(), browser.requests()  # discard those of other pages
     try:
-        from selenium.webdriver.support.wait import WebDriverWait
-
         for page, drawn in DRAWN.items():
-            driver.get(f"{board}app/{page}")
-            WebDriverWait(driver, 60).until(lambda driver, script=drawn: driver.execute_script(script), page)
+            browser.driver.get(f"{board}app/{page}")
+            browser.wait(drawn)
             if shots := os.environ.get("PPZOO_TEST_SCREENSHOTS"):
-                driver.save_screenshot(f"{shots}/{page.replace('/', '-')}_{width}.png")
-            assert driver.execute_script("return document.documentElement.clientWidth") >= 1200  # nothing overlaps
-        messages = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
-        assert not messages  # VisualDL itself logs at the level INFO
-        events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-        urls = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-        assert not [url for url in urls if not url.startswith((board, "data:", "blob:"))]
+                browser.driver.save_screenshot(f"{shots}/{page.replace('/', '-')}_{width}.png")
+            assert browser.run("return document.documentElement.clientWidth") >= 1200  # nothing overlaps
     finally:
-        driver.quit()
+        browser.resize(1400)
+    messages = [entry["message"] for entry in browser.logged("browser") if entry["level"] == "SEVERE"]
+    assert not messages  # VisualDL itself logs at the level INFO
+    assert not [url for url in browser.requests() if not url.startswith((board, "blob:"))]

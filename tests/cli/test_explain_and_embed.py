@@ -11,7 +11,7 @@ from helpers.pictures import COLORS
 from PIL import Image
 
 from ppzoo import builders, explain
-from ppzoo.builders import inference
+from ppzoo.builders import inference, rebuilding
 from ppzoo.builders.explaining import find_class
 from ppzoo.cli import main
 from ppzoo.cli.explain import FOLDER
@@ -39,7 +39,7 @@ def pixels(path):
         return np.asarray(image)
 
 
-def test_pictures_show_the_input_and_the_overlay_of_the_predicted_class(capsys):
+def test_pictures_show_the_photo_and_the_overlay_of_the_predicted_class(capsys):
     images = ["photos/red/1.png", "photos/blue/1.png"]
     assert run("infer", *images) == 0
     predicted = [line.split(": ")[1].split(",")[0].split() for line in capsys.readouterr().out.splitlines()]
@@ -53,20 +53,34 @@ def test_pictures_show_the_input_and_the_overlay_of_the_predicted_class(capsys):
         check_picture(line["photo"], line["picture"], label)
 
 
-def check_picture(photo, picture, label):
-    """Check both halves of a picture against the transforms and the network of the run."""
-    config = builders.read_config(
-        "output/LeNet/config.yaml", ["Global.pretrained_model=output/LeNet/best_model"], "infer"
+def trained(*overrides):
+    return builders.read_config(
+        "output/LeNet/config.yaml", ["Global.pretrained_model=output/LeNet/best_model", *overrides], "infer"
     )
-    transforms = builders.build_transforms(config.Infer.transforms)
-    content = Path(photo).read_bytes()
-    expected = transforms.before_last(content, np.random.default_rng(0))
-    expected = np.repeat(expected, 3, axis=2) if expected.shape[2] == 1 else expected
-    left, right = pixels(picture)[:, : expected.shape[1]], pixels(picture)[:, -expected.shape[1] :]
+
+
+def heatmap_of(photo, label):
+    config = trained()
+    image = builders.build_transforms(config.Infer.transforms)(Path(photo).read_bytes())
+    return explain.grad_cam(inference.load_inference_network(config), image, sorted(COLORS).index(label))
+
+
+def check_picture(photo, picture, label):
+    """Check both halves of a picture of a photo of 48 x 40 pixels, of which the network sees the center.
+
+    The transforms resize it to 44 x 37 pixels and crop 32 x 32.
+    """
+    expected, found = pixels(photo), pixels(picture)
+    assert found.shape == (40, 2 * 48 + 4, 3)
+    left, right = found[:, :48], found[:, -48:]
     assert (left == expected).all()
-    network = inference.load_inference_network(config)
-    heatmap = explain.grad_cam(network, transforms(content), sorted(COLORS).index(label))
-    assert np.abs(right.astype(int) - explain.overlay(expected, heatmap)).max() <= 1
+    columns, rows = slice(7, 41), slice(2, 37)  # 6 * 48 / 44 = 6.5, and 35 wide; 2 * 40 / 37 = 2.2, and 35 high
+    shown = explain.overlay(expected[rows, columns], heatmap_of(photo, label))
+    difference = np.abs(right[rows, columns].astype(int) - shown).mean()
+    assert difference < 2
+    outside = np.ones(right.shape[:2], bool)
+    outside[1:38, 6:42] = False
+    assert (right[outside] >= 175).all() and (right[rows, columns].min(axis=2) < 150).all()
 
 
 @pytest.mark.parametrize("chosen", ["green", "1"])
@@ -190,3 +204,82 @@ def test_mistakes_of_embed(arguments, expected, capsys):
     assert run("embed", *arguments) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {expected}")
     assert sorted(os.listdir()) == before
+
+
+@pytest.fixture(scope="module")
+def export_folder(run_folder, tmp_path_factory):
+    """An export of the run."""
+    folder = tmp_path_factory.mktemp("export") / "lenet"
+    assert main(["export", str(run_folder), "-o", f"Global.save_inference_dir={folder}", "--device", "cpu"]) == 0
+    return folder
+
+
+def test_an_export_is_explained_as_its_run(export_folder, capsys):
+    assert run("explain", "photos/red/1.png", "--output", "of_run") == 0
+    expected = capsys.readouterr().out
+    assert main(["explain", str(export_folder), "photos/red/1.png", "--output", "of_export", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == expected.replace("of_run", "of_export")
+    (picture,) = os.listdir("of_run")
+    assert np.abs(pixels(f"of_run/{picture}").astype(int) - pixels(f"of_export/{picture}")).max() <= 1
+    assert run("embed", "photos", "--output", "run.npz") == 0
+    assert main(["embed", str(export_folder), "photos", "--output", "export.npz", "--device", "cpu"]) == 0
+    with np.load("run.npz") as one, np.load("export.npz") as other:
+        np.testing.assert_allclose(one["features"], other["features"], atol=1e-4)
+    assert main(["embed", str(export_folder), "photos", "--output", "e.npz", "-o", "Global.seed=1"]) == 2
+    assert "embed: expected -o together with a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("AlexNet", "its weights do not fit AlexNet with default options"),
+        ("<b>", "inference.yml has '<b>' as Global.model_name"),
+    ],
+)
+def test_an_export_that_cannot_be_rebuilt_names_the_folder_to_use(name, reason, export_folder, capsys):
+    shutil.copytree(export_folder, "export")
+    settings = Path("export/inference.yml")
+    settings.write_text(settings.read_text().replace("model_name: LeNet", f"model_name: {name}"))
+    for command in (("explain",), ("embed", "--output", "features.npz")):
+        assert main([command[0], "export", "photos/red/1.png", *command[1:], "--device", "cpu"]) == 2
+        assert capsys.readouterr().err == (
+            "error: RUN_FOLDER: expected a run, or an export whose network can be rebuilt, got the export export:"
+            f" {reason}; use the folder of the run that was exported, such as output/LeNet\n"
+        )
+    assert not os.path.exists(FOLDER) and not os.path.exists("features.npz")
+
+
+def test_an_export_with_options_that_no_weight_shows_is_not_explained_wrongly(export_folder, capsys, monkeypatch):
+    """The network that is built from the name differs from the exported one, but has the same weights."""
+    original = rebuilding.load_inference_network
+
+    def with_other_activation(config):
+        network = original(config)
+        head = network.forward_head
+        network.forward_head = lambda features: head(-features)
+        return network
+
+    monkeypatch.setattr(rebuilding, "load_inference_network", with_other_activation)
+    assert main(["explain", str(export_folder), "photos/red/1.png", "--device", "cpu"]) == 2
+    assert "LeNet with default options differs from it by" in capsys.readouterr().err
+
+
+TRANSFORMS = (
+    "Infer.transforms=[{DecodeImage: {}}, {Pad: {padding: 4}}, {ResizeImage: {size: 32}},"
+    " {NormalizeImage: {order: ''}}, {ToCHWImage: {}}]"
+)
+
+
+def test_transforms_that_do_not_show_their_part_of_the_photo_show_the_input(capsys):
+    assert run("explain", "photos/red/1.png", "-o", TRANSFORMS) == 0
+    printed = capsys.readouterr()
+    assert (
+        "the pictures show the network's input instead of the photos, since Pad is in Infer.transforms" in printed.err
+    )
+    assert pixels(LINE.fullmatch(printed.out.strip())["picture"]).shape == (32, 2 * 32 + 4, 3)
+
+
+def test_large_photos_are_scaled_down(capsys):
+    Image.fromarray(np.zeros((300, 3000, 3), np.uint8)).save("wide.png")
+    assert run("explain", "wide.png") == 0
+    assert pixels(LINE.fullmatch(capsys.readouterr().out.strip())["picture"]).shape == (102, 2 * 1024 + 4, 3)

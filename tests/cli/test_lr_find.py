@@ -3,9 +3,11 @@
 import csv
 import os
 import shlex
+import tempfile
 
 import pytest
 import yaml
+from helpers.quick import QUICK
 from helpers.small_runs import paint_class_folders, small_config
 
 from ppzoo.builders.tuning import lr_overrides
@@ -51,6 +53,34 @@ def test_a_test_writes_its_files_and_prints_a_command_that_works(config, tmp_pat
     rate = resolved["Optimizer"]["lr"]["learning_rate"]
     assert rate == pytest.approx(float(words[-1].partition("=")[2]))
     assert any(float(row["learning_rate"]) == pytest.approx(rate, rel=0.1) for row in rows)
+
+
+def test_an_architecture_and_photos_replace_the_configuration(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    os.mkdir("temporary")
+    command = ["lr-find", "--arch", "LeNet", "--data", str(photos), "--steps", str(STEPS), "--output", "new"]
+    assert main([*command, "--device", "cpu", "-o", "Global.seed=1"]) == 0
+    assert sorted(os.listdir()) == ["new", "temporary"] and not os.listdir("temporary")
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[:6] == ["ppzoo", "train", "--arch", "LeNet", "--data", str(photos)]
+    assert "Global.seed=1" in words and not [word for word in words if "output_dir" in word]
+    assert main([*words[1:], *QUICK]) == 0
+
+
+@pytest.mark.parametrize("command", ["lr-find", "profile"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing"),
+        (["--arch", "LeNet"], "expected --data FOLDER together with --arch, got --arch alone"),
+        (["--arch", "LeNet", "-c", "lenet"], "expected either -c CONFIG or --arch with --data, got both"),
+    ],
+)
+def test_one_source_is_given(command, arguments, message, tmp_path, capsys):
+    assert main([command, *arguments, "--output", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == f"error: {command}: {message}\n"
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_flat_curve_suggests_nothing(config, tmp_path, capsys):

@@ -89,3 +89,11 @@ def test_mistakes_are_one_line_and_nothing_is_written(folder, tmp_path, capsys, 
     assert main(["profile", "-c", config, "--steps", steps, "--output", str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"error: --steps: expected at least 1, got {steps}"
     assert not (tmp_path / "new").exists()
+
+
+def test_an_architecture_and_photos_replace_the_configuration(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["profile", "--arch", "LeNet", "--data", str(photos), "--device", "cpu"]
+    assert main([*command, "--steps", "1", "--output", "new"]) == 0
+    assert capsys.readouterr().out.startswith("LeNet on cpu: 1 step, ")
+    assert os.listdir() == ["new"]

@@ -10,7 +10,6 @@ from ppzoo.errors import ConfigError, TrainingError
 from ppzoo.models import MODELS, DistillationModel
 from ppzoo.models.model_stats import model_stats
 
-NAMES = ["ResNet18", "MobileNetV2_x0_25", "EfficientNetB0", "DenseNet121"]
 CHEAPEST = {
     MODELS[name].network.__module__: name for name in sorted(MODELS, key=lambda name: -model_stats()[name].flops)
 }
@@ -32,51 +31,92 @@ def axis_weights(size, target):
     return weights
 
 
-def expected_map(network, image, class_id):
+def keep_last_map(network, maps):
+    """Let a forward pass append the map of the last convolution, after its activation, to `maps`; return the hook."""
+    layers = {"VGGNet": "conv_block_5", "VGGCifar": "conv_block_5", "AlexNetDY": "_conv5.relu", "NIN": "block3"}
+    layers |= {"GoogLeNetDY": "_ince5b", "InceptionCifar": "_ince5b", "DenseNet": "batch_norm", "LeNet": "pool2"}
+    path = layers.get(type(network).__name__)
+    if path == "pool2":  # its input: the activation is a function
+        return network.pool2.register_forward_pre_hook(lambda layer, inputs: maps.append(inputs[0]))
+    if path is not None:
+        layer = dict(network.named_sublayers())[path]
+        return layer.register_forward_post_hook(lambda layer, inputs, output: maps.append(output))
+    pool = next(layer for layer in network.sublayers()[::-1] if isinstance(layer, paddle.nn.AdaptiveAvgPool2D))
+    if type(network).__name__ == "SqueezeNet":
+        pool = network._conv9
+    return pool.register_forward_pre_hook(lambda layer, inputs: maps.append(inputs[0]))
+
+
+def expected_maps(network, image, class_ids):
     """Grad-CAM by equations 1 and 2 of the paper, from a full forward pass without native operators."""
-    kept = {}
-    original = network.forward_features
-
-    def keep(x):
-        kept["map"] = original(x)
-        return kept["map"]
-
-    network.forward_features = keep
+    maps = []
+    hook = keep_last_map(network, maps)
     batch = paddle.to_tensor(image[None])
     batch.stop_gradient = False
-    logit = network(batch)[0, class_id]
-    del network.forward_features
-    slope = paddle.grad(logit, kept["map"])[0].numpy()[0]
-    weights = slope.reshape(len(slope), -1).mean(1)
-    heat = np.maximum(np.tensordot(weights, kept["map"].numpy()[0], 1), 0)
-    heat = axis_weights(heat.shape[0], image.shape[1]) @ heat @ axis_weights(heat.shape[1], image.shape[2]).T
-    return heat / heat.max()
+    output = network(batch)
+    hook.remove()
+    logits = (output[0] if isinstance(output, list) else output)[0]
+    (map_,) = maps
+    for class_id in class_ids:
+        slope, kept = paddle.grad(logits[class_id], map_, retain_graph=True)[0].numpy()[0], map_.numpy()[0]
+        if network.data_format == "NHWC":
+            slope, kept = slope.transpose(2, 0, 1), kept.transpose(2, 0, 1)
+        heat = np.maximum(np.tensordot(slope.reshape(len(slope), -1).mean(1), kept, 1), 0)
+        heat = axis_weights(heat.shape[0], image.shape[1]) @ heat @ axis_weights(heat.shape[1], image.shape[2]).T
+        yield heat / (heat.max() or 1)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_map_is_that_of_the_paper(name):
-    network, image = build(name, class_num=7), reference.image(1, 96, 0)[0]
+@pytest.mark.parametrize("name", sorted({*CHEAPEST.values(), "ResNet18", "EfficientNetB0", "DenseNet121"}))
+def test_the_map_of_every_family_is_that_of_the_paper(name):
+    network, size = build(name, class_num=4), MODELS[name].image_shape[1]
+    size = size if name in ("AlexNet", "VGG11", "GoogLeNet") else min(size, 96)
+    image = reference.image(1, size, 0)[0]
     network.eval()
     was_enabled = native.is_enabled()
-    classes = [class_id for class_id in range(7) if explain.grad_cam(network, image, class_id).max() > 0]
-    expected = expected_map(network, image, classes[0])
+    native.set_mode("off")
     try:
+        expected = list(expected_maps(network, image, range(4)))
+        assert any(heatmap.max() > 0 for heatmap in expected)
         for mode in ("off", "auto"):
             native.set_mode(mode)
-            np.testing.assert_allclose(explain.grad_cam(network, image, classes[0]), expected, atol=1e-4)
+            for class_id, heatmap in enumerate(expected):
+                np.testing.assert_allclose(explain.grad_cam(network, image, class_id), heatmap, atol=1e-4)
     finally:
         native.set_mode("auto" if was_enabled else "off")
 
 
 @pytest.mark.parametrize("name", sorted(CHEAPEST.values()))
-def test_all_families(name):
+def test_features_of_all_families(name):
     network, size = build(name), MODELS[name].image_shape[1]
-    image = reference.image(1, size, 0)
-    heatmap = explain.grad_cam(network, image)
-    assert heatmap.shape == (size, size) and heatmap.dtype == np.float32
-    assert heatmap.min() >= 0 and heatmap.max() in (0, pytest.approx(1))
-    features = explain.embed(network, image)
+    features = explain.embed(network, reference.image(1, size, 0))
     assert features.ndim == 2 and len(features) == 1 and features.dtype == np.float32
+
+
+def test_the_map_is_the_one_before_the_last_max_pooling():
+    """VGG16's published maps have 14 x 14 pixels."""
+    network = build("VGG11", class_num=2)
+    maps = []
+    network.max_pool_5.register_forward_pre_hook(lambda layer, inputs: maps.append(inputs[0].shape))
+    explain.grad_cam(network, reference.image(1, 224, 0), 0)
+    assert maps == [[1, 512, 14, 14]] * 2  # to compute the map, and from it to the logits
+    assert len(network.max_pool_5._forward_post_hooks) == 0
+
+
+def test_only_errors_of_shapes_become_messages_about_shapes():
+    network, image = build("LeNet", class_num=2), reference.image(1, 32, 0)
+    for wrong in (image[:, :1], np.zeros((1, 3, 64, 64), "float32"), np.zeros((1, 3, 4, 4), "float32")):
+        for call in (explain.grad_cam, explain.embed):
+            with pytest.raises(ConfigError, match="images: expected images of a shape that the network can take, got"):
+                call(network, wrong)
+    for error in (RuntimeError("the device is lost"), ValueError("a mistake in the network"), MemoryError("full")):
+
+        def fail(x, error=error):
+            raise error
+
+        network.forward_features = fail
+        for call in (explain.grad_cam, explain.embed):
+            with pytest.raises(type(error), match=str(error)):
+                call(network, image)
 
 
 def test_images_of_a_batch_do_not_mix():

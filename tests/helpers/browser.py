@@ -45,8 +45,9 @@ class Browser:
         self.driver.get(path.as_uri())
         self.wait(IS_DRAWN)
 
-    def resize(self, width: int) -> None:
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    def resize(self, width: int, *, mobile: bool = False) -> None:
+        """Set the width of the window; a mobile browser also respects the viewport that a page requests."""
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": mobile}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def emulate(self, *, dark: bool = False, media: str = "") -> None:

@@ -80,6 +80,16 @@ def test_the_wrong_images_are_the_most_confident_ones(record):
         assert (image.pixels == image.index).all()
 
 
+def test_only_images_that_are_kept_are_converted():
+    logits, labels = make_data()
+    converted = []
+    record = make_record(to_pixels=lambda image: converted.append(image[0, 0, 0]) or to_pixels(image))
+    add(record, logits, labels, range(IMAGES))
+    assert sorted(converted) == sorted(image.index for image in record.wrong) and len(converted) == WRONG_IMAGES
+    add(record, logits / 100, labels, range(IMAGES))  # less confident
+    assert len(converted) == WRONG_IMAGES
+
+
 def test_the_curves_are_those_of_each_threshold(record):
     logits, labels = make_data()
     probabilities = softmax(logits)

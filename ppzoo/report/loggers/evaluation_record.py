@@ -77,9 +77,8 @@ class EvaluationRecord:
         predicted = probabilities.argmax(axis=1)
         if self.matrix is not None:
             np.add.at(self.matrix, (labels[known], predicted[known]), 1)
-        confidences = probabilities.max(axis=1)
-        for position in np.flatnonzero(known & (predicted != labels)):
-            self._add_wrong(batch, int(position), float(confidences[position]), int(predicted[position]))
+        wrong = np.flatnonzero(known & (predicted != labels))
+        self._add_wrong(batch, wrong, probabilities[wrong].max(axis=1), labels[wrong], predicted[wrong])
 
     def _count_thresholds(self, probabilities: np.ndarray, truth: np.ndarray, known: np.ndarray) -> None:
         bins = (probabilities * (THRESHOLDS - 1)).astype(np.int64)
@@ -88,14 +87,27 @@ class EvaluationRecord:
         for counts, chosen in ((self.positive, known & truth), (self.negative, known & ~truth)):
             counts += np.bincount(bins[chosen], minlength=counts.size).reshape(counts.shape)
 
-    def _add_wrong(self, batch: Any, position: int, probability: float, predicted: int) -> None:
-        is_full = len(self.wrong) == WRONG_IMAGES
-        if is_full and probability <= self.wrong[0].probability:
+    def _add_wrong(
+        self, batch: Any, positions: np.ndarray, confidences: np.ndarray, labels: np.ndarray, predicted: np.ndarray
+    ) -> None:
+        """Keep those images of a batch, at `positions` in it, that are among the most confidently wrong ones."""
+        import paddle
+
+        lowest = self.wrong[0].probability if len(self.wrong) == WRONG_IMAGES else -1.0
+        most = np.argsort(-confidences, kind="stable")[:WRONG_IMAGES]
+        chosen = [int(number) for number in most if confidences[number] > lowest]
+        if not chosen:
             return
-        index, label = int(batch.indices[position]), int(batch.labels.reshape([len(batch.labels), -1])[position, 0])
-        pixels = self.to_pixels(batch.images[position].astype("float32").numpy())
-        image = WrongImage(probability, index, label, predicted, pixels)
-        (heapq.heapreplace if is_full else heapq.heappush)(self.wrong, image)
+        # All at once: `numpy` of one image of a batch copies the batch.
+        images = batch.images.gather(paddle.to_tensor(positions[chosen])).astype("float32").numpy()
+        indices = batch.indices.numpy()
+        for number, image in zip(chosen, images, strict=True):
+            probability, index = float(confidences[number]), int(indices[positions[number]])
+            if len(self.wrong) == WRONG_IMAGES and probability <= self.wrong[0].probability:
+                return
+            pixels = self.to_pixels(image)
+            found = WrongImage(probability, index, int(labels[number]), int(predicted[number]), pixels)
+            (heapq.heappush if len(self.wrong) < WRONG_IMAGES else heapq.heapreplace)(self.wrong, found)
 
     def state(self) -> dict[str, Any]:
         """Return what was accumulated, for another process."""
