@@ -69,7 +69,7 @@ def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
     assert path == "report: output/LeNet/report/report.html"
     report, predictions, confusion = read(run / "report")
     assert {name: f"{value:.4f}" for name, value in report["metrics"].items()} == expected
-    assert sentence.startswith(f"{report['metrics']['top1']:.3f} top-1")
+    assert sentence.startswith(f"{expected['top1']} top-1; ")
     check_consistency(report, predictions, confusion)
     assert report["kind"] == "run" and report["task"] == "single_label" and report["main"] == "top1"
     assert report["classes"] == sorted(COLORS)
@@ -106,6 +106,26 @@ def test_an_interrupted_run_and_a_damaged_history(run):
     assert main(["report", "output", "--output", "second"]) == 0
     report = read(Path("second"))[0]
     assert report["curves"] is None and any("history.jsonl is damaged" in note for note in report["notes"])
+
+
+def test_a_run_that_was_killed_in_its_first_epoch(run):
+    for file in ("history.jsonl", "curves.png"):
+        (run / file).unlink()
+    for file in run.glob("best_model.*"):
+        file.unlink()
+    assert main(["report", "output"]) == 0
+    report, predictions, confusion = read(run / "report")
+    check_consistency(report, predictions, confusion)
+    assert report["curves"] is None and report["interrupted"] == {"epoch": 0, "epochs": 1}
+    assert report["model"]["file_bytes"] == (run / "latest.pdparams").stat().st_size
+
+
+def test_a_run_without_weights_is_a_mistake(run, capsys):
+    for file in run.glob("*.pdparams"):
+        file.unlink()
+    assert main(["report", "output"]) == 2
+    assert "RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams)" in capsys.readouterr().err
+    assert not (run / "report").exists()
 
 
 def test_a_run_without_its_training_data(run, photos, tmp_path):
@@ -151,11 +171,46 @@ def test_an_export_alone(run, photos, capsys):
     assert received[0]["metrics"]["top1"] == expected[0]["metrics"]["top1"]
     assert received[0]["metrics"]["loss"] == pytest.approx(expected[0]["metrics"]["loss"], abs=1e-4)
     assert received[0]["confusion"] == expected[0]["confusion"]
-    assert received[0]["map"] is None and received[0]["gallery"]["highest_loss"][0]["overlay"] is None
+    for key in ("parameters", "flops", "flops_input"):
+        assert received[0]["model"][key] == expected[0]["model"][key] is not None
+    np.testing.assert_allclose(received[0]["map"]["points"], expected[0]["map"]["points"], atol=1e-3)
+    assert received[0]["gallery"]["highest_loss"][0]["overlay"].startswith("data:image/jpeg;base64,")
     assert received[0]["curves"] is None and received[0]["data"]["train"] is None
     assert any("no training history" in note for note in received[0]["notes"])
     capsys.readouterr()
     assert main(["infer", "exported", str(photos)]) == 0  # the report has not changed the export
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        (None, "The export does not name its architecture, so "),
+        ("NoSuchNet", "The network of the export cannot be built, so "),
+        ("ResNet18", "The network of the export cannot be built, so "),
+    ],
+)
+def test_an_export_whose_network_cannot_be_built(run, photos, name, note):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    settings["Global"] = {"model_name": name} if name else {}
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    assert main(["report", "exported", "--data", str(photos), "--lang", "zh"]) == 0
+    report = read(Path("exported/report"))[0]
+    assert any(text.startswith(note) for text in report["notes"])
+    assert report["map"] is None and report["model"]["parameters"] is None
+    assert all(image["overlay"] is None for images in report["gallery"].values() for image in images)
+    assert report["per_class"] and report["model"]["file_bytes"] and report["speed"]
+
+
+def test_an_export_with_several_labels_per_image_needs_the_run(run, photos, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    names = settings["PostProcess"]["Topk"]["label_list"]
+    settings["PostProcess"] = {"MultiLabelThreshOutput": {"threshold": 0.5, "label_list": names}}
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    capsys.readouterr()
+    assert main(["report", "exported", "--data", str(photos)]) == 2
+    assert "error: --data: expected an export that predicts one class per image" in capsys.readouterr().err
 
 
 def test_an_export_without_class_names(run, photos, capsys):

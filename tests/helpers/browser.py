@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,18 @@ IS_DRAWN = """
     const images = [...document.images];
     return document.readyState === "complete" && charts.every((chart) => chart.children.length > 1)
         && canvases.every((canvas) => canvas.style.aspectRatio) && images.every((image) => image.complete);
+"""
+
+# Texts of the interface: names of classes, files and settings are left as they are.
+PAGE_TEXTS = """
+    const page = document.getElementById("page").cloneNode(true);
+    page.querySelectorAll(".name, pre, option").forEach((element) => element.remove());
+    const attributes = ["aria-label", "placeholder", "title"];
+    const all = [...page.querySelectorAll(attributes.map((key) => `[${key}]:not(img)`).join())];
+    const values = all.flatMap((element) => attributes.map((key) => element.getAttribute(key) ?? ""));
+    const walker = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) values.push(walker.currentNode.data);
+    return [document.title, ...values];
 """
 
 
@@ -77,6 +90,10 @@ class Browser:
                 "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent)", selector
             )
         ]
+
+    def latin_words(self) -> set[str]:
+        """Return the words in Latin letters of the interface, without names of classes, files and settings."""
+        return set(re.findall(r"[A-Za-z][A-Za-z0-9_.-]+", "\n".join(self.run(PAGE_TEXTS))))
 
     def logged(self, kind: str) -> list[Any]:
         return self.driver.get_log(kind)
