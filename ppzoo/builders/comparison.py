@@ -16,6 +16,7 @@ from ppzoo import config as configuration
 from ppzoo.builders.components import build_metrics, components
 from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
+from ppzoo.builders.reporting import to_plain
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import WEIGHTS, read_plain_file, weights_of_run
 from ppzoo.report import Note, describe_notes, make_note
@@ -43,7 +44,7 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
         raise ConfigError(f"compare: expected different runs, got {repeated[0]} more than once")
     known = components()
     configs = [configuration.load(str(folder / CONFIG), (), known) for folder in folders]
-    return {
+    comparison = {
         "version": 1,
         "runs": [describe_run(folder, raw) for folder, raw in zip(folders, configs, strict=True)],
         "differences": differences(configs),
@@ -51,6 +52,8 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
             compare_predictions(folders[0], other) | {"second": index} for index, other in enumerate(folders[1:], 1)
         ],
     }
+    plain: dict[str, Any] = to_plain(comparison)
+    return plain
 
 
 def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ppzoo.builders.data_loading import build_dataset
 from ppzoo.builders.report_sources import EvaluatedNetwork, training_config
 from ppzoo.data.transforms.decode import open_image
 from ppzoo.errors import DataError
+from ppzoo.progress import track
 from ppzoo.report import Note, make_note
 
 MAX_MEASURED = 1000  # images whose size is read
@@ -26,10 +27,12 @@ def describe_report_data(evaluated: EvaluatedNetwork, notes: list[Note]) -> dict
     evaluation = evaluated.samples.dataset
     training = _training_data(evaluated, notes)
     pairs = _shared_images(training, evaluation, notes) if training else None
+    sizes, measured = _sizes(evaluation, notes)
     return {
         "train": training and _counts(training, len(evaluated.classes)),
         "eval": _counts(evaluation, len(evaluated.classes)),
-        "sizes": _sizes(evaluation, notes) or None,
+        "sizes": sizes or None,
+        "measured": measured,
         "duplicates": [
             {"train": training.describe(one), "eval": evaluation.describe(other)}
             for one, other in (pairs or [])[:MAX_DUPLICATES]
@@ -60,18 +63,19 @@ def _counts(dataset: data.Dataset, class_num: int) -> dict[str, Any]:
     return {"images": len(dataset), "per_class": per_class[:class_num].tolist()}
 
 
-def _sizes(dataset: data.Dataset, notes: list[Note]) -> list[list[int]]:
-    """Return (width, height, count) of the most frequent image sizes, from the headers of evenly spaced images."""
+def _sizes(dataset: data.Dataset, notes: list[Note]) -> tuple[list[list[int]], int]:
+    """Return (width, height, count) of the most frequent sizes of evenly spaced images, and their number."""
     stride = -(-len(dataset) // MAX_MEASURED)
     if stride > 1:
         notes.append(make_note("sizes_part", read=len(range(0, len(dataset), stride)), images=len(dataset)))
     sizes: Counter[tuple[int, int]] = Counter()
-    for index in range(0, len(dataset), stride):
+    indices = range(0, len(dataset), stride)
+    for index in track(indices, len(indices), "reading image sizes"):
         try:
             sizes[_size(dataset[index][0])] += 1
         except DataError:  # the evaluation has reported it
             continue
-    return [[width, height, count] for (width, height), count in sizes.most_common(MAX_SIZES)]
+    return [[width, height, count] for (width, height), count in sizes.most_common(MAX_SIZES)], sizes.total()
 
 
 def _size(source: bytes | np.ndarray) -> tuple[int, int]:

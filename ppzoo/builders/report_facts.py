@@ -22,7 +22,7 @@ from ppzoo.models.flops import count_network
 from ppzoo.report import Note, make_note
 
 HISTORY = "history.jsonl"
-BEST = "best_model"
+BEST, LATEST = "best_model", "latest"
 SPEED_BATCH = 16
 SPEED_SECONDS = 1.0  # of each of the two measurements
 STATISTICS = ("._mean", "._variance")  # running statistics, which are no parameters
@@ -47,15 +47,16 @@ def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
 def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]] | None) -> dict[str, int] | None:
     """Return the last epoch and the planned epochs of a run that has not finished; None for a finished run.
 
-    A run that ended by early stopping is finished: it plots its curves after its last epoch. A run without best weights
-    and without a history has not finished its first epoch.
+    A run that ended by early stopping is finished: it plots its curves after its last epoch. A run that has the latest
+    weights, but neither best weights nor a history, has not finished its first epoch.
     """
     epochs = config.Global.epochs
     if epochs is None:
         return None
     if curves is None:
         has_results = is_filled(folder / HISTORY) or os.path.isfile(folder / f"{BEST}{WEIGHTS}")
-        return None if has_results else {"epoch": 0, "epochs": epochs}
+        has_begun = os.path.isfile(folder / f"{LATEST}{WEIGHTS}")
+        return {"epoch": 0, "epochs": epochs} if has_begun and not has_results else None
     if curves[-1]["epoch"] >= epochs:
         return None
     picture = folder / report.Curves.PICTURE

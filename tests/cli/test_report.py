@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from helpers.pictures import COLORS, paint
 from helpers.small_runs import paint_class_folders, small_config
+from helpers.terminals import run_on_terminal
 
 from ppzoo.builders import report_facts
 from ppzoo.cli import main
@@ -85,6 +87,19 @@ def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
     assert len(report["map"]["points"]) == 6 and all(len(point) == 4 for point in report["map"]["points"])
     assert "Arch" in yaml.safe_load(report["config"])
     assert report["environment"]["device"] == "cpu"
+
+
+def test_progress_is_drawn_on_a_terminal_only(run, capfd):
+    code = "from ppzoo import terminal; terminal.MIN_SECONDS = 0; from ppzoo.cli import console; console()"
+    session = run_on_terminal(["-c", code, "report", "output", "--device", "cpu"], columns=100)
+    assert session.status == 0 and session.has_cursor
+    for work in ("evaluating", "Grad-CAM overlays", "map of features", "reading image sizes"):
+        assert re.search(rf"{work} .*\d/\d+ \w+  0:\d\d left", session.raw), work
+    assert "left" not in "\n".join(session.lines)  # the bars are gone
+    capfd.readouterr()
+    assert main(["report", "output", "--device", "cpu"]) == 0
+    printed, logged = capfd.readouterr()
+    assert len(printed.splitlines()) == 2 and "\r" not in logged and "left" not in logged
 
 
 def test_eval_with_report_prints_the_metrics_and_writes_the_same_files(run, capsys):

@@ -235,6 +235,14 @@ def test_duplicates_are_unknown_without_training_data(browser):
     assert browser.texts("#data > p") == []
 
 
+def test_shares_of_image_sizes_are_those_of_all_images(browser):
+    report = make_report()
+    report["data"].update(sizes=[[640, 480, 200], [100, 100, 50]], measured=1000)
+    browser.show(render_report(report))
+    shares = "return [...document.querySelectorAll('#data table')][1].innerText"
+    assert re.findall(r"[\d.]+%", browser.run(shares)) == ["20.0%", "5.0%"]
+
+
 def test_tables_are_sorted_by_click(browser):
     report = make_report()
     browser.show(render_report(report))
