@@ -123,7 +123,7 @@ def test_an_interrupted_run_and_a_damaged_history(run):
     assert report["curves"] is None and any("history.jsonl is damaged" in note for note in report["notes"])
 
 
-def test_a_run_that_was_killed_in_its_first_epoch(run):
+def test_a_run_that_was_killed_in_its_first_epoch(run, check_page):
     for file in ("history.jsonl", "curves.png"):
         (run / file).unlink()
     for file in run.glob("best_model.*"):
@@ -133,6 +133,7 @@ def test_a_run_that_was_killed_in_its_first_epoch(run):
     check_consistency(report, predictions, confusion)
     assert report["curves"] is None and report["interrupted"] == {"epoch": 0, "epochs": 1}
     assert report["model"]["file_bytes"] == (run / "latest.pdparams").stat().st_size
+    assert "curves" not in check_page(run / "report" / "report.html")
 
 
 def test_a_run_without_weights_is_a_mistake(run, capsys):
@@ -166,16 +167,17 @@ def test_another_folder_of_images(run, photos):
     assert report["data"]["duplicates"][0]["eval"].startswith("images/red/")
 
 
-def test_one_image(run, photos):
+def test_one_image(run, photos, check_page):
     Path("images/red").mkdir(parents=True)
     shutil.copy(photos / "red" / "1.png", "images/red/1.png")
     assert main(["report", "output", "--data", "images"]) == 0
     report, predictions, confusion = read(run / "report")
     assert report["images"] == 1
     check_consistency(report, predictions, confusion)
+    assert "confusion" in check_page(run / "report" / "report.html")
 
 
-def test_an_export_alone(run, photos, capsys):
+def test_an_export_alone(run, photos, capsys, check_page):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     assert main(["report", "output", "--data", str(photos), "--output", "of_run"]) == 0
     shutil.rmtree("output")
@@ -194,6 +196,7 @@ def test_an_export_alone(run, photos, capsys):
     assert any("no training history" in note for note in received[0]["notes"])
     capsys.readouterr()
     assert main(["infer", "exported", str(photos)]) == 0  # the report has not changed the export
+    assert {"gallery", "map", "model"} <= set(check_page(Path("exported/report/report.html")))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +244,7 @@ def test_an_export_without_class_names(run, photos, capsys):
     assert "--data: expected 3 classes, those of the export, got 1" in capsys.readouterr().err
 
 
-def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch):
+def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch, check_page):
     monkeypatch.chdir(tmp_path)
     paint_class_folders(tmp_path / "images", HOSTILE)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(small_config(tmp_path, "LeNet")))
@@ -258,6 +261,7 @@ def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch):
     assert any(name.endswith("line\nend.png") for name in names)
     assert any(name.endswith('\\udcff, "quoted".png') for name in names)
     assert report["data"]["duplicate_count"] == 34  # both splits are the same folder
+    check_page(tmp_path / "output" / "LeNet" / "report" / "report.html")
 
 
 def test_the_current_folder_is_used_where_the_run_cannot_be_written(run, capsys):

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers.browser import EMPTY_PARTS, check_drawn
 from helpers.reports import CHINESE, FASHION, HOSTILE, make_multi_label_report, make_names, make_report
 
 from ppzoo.analysis import PredictionRecorder
@@ -27,16 +28,6 @@ REPORTS = {
     "long names": (lambda: make_report(["x" * 300, "very long " * 30, "קטגוריה " * 40]), "en"),
     "100 epochs": (lambda: make_report(epochs=100), "en"),
 }
-# A section is drawn if it has a size, and so has everything that it shows.
-EMPTY_PARTS = """
-    const needed = "section, .chart > svg, canvas, img, table, .tile, figure";
-    const parts = [...document.querySelectorAll(`${needed}, section > *`)];
-    const empty = (part) => {
-        const { width, height } = part.getBoundingClientRect();
-        return (part.checkVisibility() || part.matches(needed)) && (width < 2 || height < 2);
-    };
-    return parts.filter(empty).map((part) => part.outerHTML.slice(0, 200));
-"""
 CHINESE_PAGE_WORDS = {
     *("Top-1", "Top-5", "F1", "ECE", "FLOPs", "Grad-CAM", "PCA", "t-SNE", "logits", "softmax", "mAP", "Ctrl"),
     *("PaddlePaddle", "Paddle", "Python", "ppzoo", "MobileNetV2_x0_5", "report", "data", "check", "drop_last"),
@@ -105,16 +96,11 @@ def test_every_section_is_drawn(browser, name, width):
     make, language = REPORTS[name]
     browser.show(render_report(make(), language), width=width)
     assert sections(browser) == (MULTI if name == "several labels" else SINGLE)
-    assert browser.texts(".failed") == []
-    assert browser.run(EMPTY_PARTS) == []
-    assert all(browser.run("return [...document.images].map((image) => image.naturalWidth)"))
-    assert browser.run("return document.documentElement.scrollWidth") <= width
+    check_drawn(browser, width)
     if name != "several labels":
         assert browser.run(CANVAS_COLORS) > 5
     titles = browser.texts(".contents a")
     assert titles == browser.texts("h2") and len(set(titles)) == len(titles)
-    assert browser.console() == []
-    assert browser.requests() == []
 
 
 def all_notes():
