@@ -4,6 +4,7 @@ import logging
 import os
 
 import pytest
+from helpers.browser import browser, check_page  # noqa: F401
 
 # scikit-learn sets this to FALSE unless it is set, and a forked process that uses OpenMP then hangs.
 os.environ.setdefault("KMP_INIT_AT_FORK", "TRUE")

@@ -16,8 +16,10 @@ from ppzoo import config as configuration
 from ppzoo.builders.components import build_metrics, components
 from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
+from ppzoo.builders.reporting import to_plain
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import WEIGHTS, read_plain_file, weights_of_run
+from ppzoo.report import Note, describe_notes, make_note
 
 CONFIG = "config.yaml"
 EMA_SUFFIX = "_ema"
@@ -42,7 +44,7 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
         raise ConfigError(f"compare: expected different runs, got {repeated[0]} more than once")
     known = components()
     configs = [configuration.load(str(folder / CONFIG), (), known) for folder in folders]
-    return {
+    comparison = {
         "version": 1,
         "runs": [describe_run(folder, raw) for folder, raw in zip(folders, configs, strict=True)],
         "differences": differences(configs),
@@ -50,6 +52,8 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
             compare_predictions(folders[0], other) | {"second": index} for index, other in enumerate(folders[1:], 1)
         ],
     }
+    plain: dict[str, Any] = to_plain(comparison)
+    return plain
 
 
 def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         raw: its configuration.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     curves = read_curves(folder, notes)
     main, higher_is_better = main_metric(raw)
     entries = curves or []
@@ -67,7 +71,7 @@ def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
     images = sum(_number(entry, "images_per_second") * _number(entry, "train_seconds") for entry in entries)
     return {
         "folder": str(folder),
-        "notes": notes,
+        **describe_notes(notes),
         "curves": curves,
         "epochs": entries[-1]["epoch"] if entries else None,
         "main": main,
@@ -142,17 +146,29 @@ def _differ(first: Any, second: Any) -> bool:
 # --- predictions ----------------------------------------------------------------------------------------------------
 
 
+class MissingPredictions(DataError):
+    """A run without predictions that can be compared."""
+
+    def __init__(self, note: Note) -> None:
+        super().__init__(note.text)
+        self.note = note
+
+
+def _no_test(reason: Note) -> dict[str, Any]:
+    return {"problem": reason.text, "problem_values": list(reason)}
+
+
 def compare_predictions(first: Path, second: Path) -> dict[str, Any]:
     """Return McNemar's exact test on the images in both reports; "problem" is the reason if there is none."""
     try:
         one, other = read_predictions(first), read_predictions(second)
-    except DataError as error:
-        return {"problem": str(error)}
+    except MissingPredictions as error:
+        return _no_test(error.note)
     common = [key for key in one if key in other]
     if not common:
-        return {"problem": f"the reports of {first} and {second} have no images in common"}
+        return _no_test(make_note("no_common_images", first=str(first), second=str(second)))
     if any(one[key][0] != other[key][0] for key in common):
-        return {"problem": f"the reports of {first} and {second} have different labels for the same images"}
+        return _no_test(make_note("other_labels", first=str(first), second=str(second)))
     right, also_right = (np.array([rows[key][1] for key in common]) for rows in (one, other))
     test = analysis.mcnemar(right, also_right)
     return {
@@ -169,14 +185,14 @@ def read_predictions(folder: Path) -> dict[Key, tuple[str, bool]]:
     """Return label and correctness of each image in the report of a run.
 
     Raises:
-        DataError: there is no report, it is older than the weights, or its table is damaged.
+        MissingPredictions: there is no report, it is older than the weights, or its table is damaged.
     """
     path = folder / FOLDER / PREDICTIONS
     weights = weights_of_run(folder)
     try:
         written = path.stat().st_mtime
         if weights is not None and written < Path(f"{weights}{WEIGHTS}").stat().st_mtime:
-            raise DataError(f"{path} is older than the weights; run `ppzoo report` again")
+            raise MissingPredictions(make_note("predictions_old", file=str(path)))
         csv.field_size_limit(MAX_FIELD)
         found: dict[Key, tuple[str, bool]] = {}
         seen: Counter[str] = Counter()
@@ -184,7 +200,7 @@ def read_predictions(folder: Path) -> dict[Key, tuple[str, bool]]:
             found[row["file"], seen[row["file"]]] = row["label_name"], {"0": False, "1": True}[row["correct"]]
             seen[row["file"]] += 1
     except FileNotFoundError as error:
-        raise DataError(f"there is no {path}; `ppzoo report` writes it") from error
+        raise MissingPredictions(make_note("predictions_missing", file=str(path))) from error
     except (KeyError, ValueError, csv.Error) as error:
-        raise DataError(f"{path} is damaged; run `ppzoo report` again") from error
+        raise MissingPredictions(make_note("predictions_damaged", file=str(path))) from error
     return found

@@ -12,6 +12,8 @@ from ppzoo.builders.data_loading import build_dataset
 from ppzoo.builders.report_sources import EvaluatedNetwork, training_config
 from ppzoo.data.transforms.decode import open_image
 from ppzoo.errors import DataError
+from ppzoo.progress import track
+from ppzoo.report import Note, make_note
 
 MAX_MEASURED = 1000  # images whose size is read
 MAX_SIZES = 50
@@ -20,15 +22,17 @@ MAX_COMPARED_BYTES = 1 << 29
 MAX_DUPLICATES = 100
 
 
-def describe_report_data(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, Any]:
+def describe_report_data(evaluated: EvaluatedNetwork, notes: list[Note]) -> dict[str, Any]:
     """Return the section `data`; add what could not be computed to `notes`."""
     evaluation = evaluated.samples.dataset
     training = _training_data(evaluated, notes)
     pairs = _shared_images(training, evaluation, notes) if training else None
+    sizes, measured = _sizes(evaluation, notes)
     return {
         "train": training and _counts(training, len(evaluated.classes)),
         "eval": _counts(evaluation, len(evaluated.classes)),
-        "sizes": _sizes(evaluation, notes) or None,
+        "sizes": sizes or None,
+        "measured": measured,
         "duplicates": [
             {"train": training.describe(one), "eval": evaluation.describe(other)}
             for one, other in (pairs or [])[:MAX_DUPLICATES]
@@ -39,18 +43,16 @@ def describe_report_data(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[
     }
 
 
-def _training_data(evaluated: EvaluatedNetwork, notes: list[str]) -> data.Dataset | None:
+def _training_data(evaluated: EvaluatedNetwork, notes: list[Note]) -> data.Dataset | None:
     section, config = training_config(evaluated), evaluated.config
     if section is None or config is None:
         if config:
-            notes.append(
-                "The configuration has no training data: images per class and duplicates are not shown for it."
-            )
+            notes.append(make_note("no_training_data"))
         return None
     try:
         return build_dataset(section, None, config.Global.class_names)
     except DataError as error:
-        notes.append(f"The training data cannot be read, so its images per class and duplicates are unknown: {error}")
+        notes.append(make_note("unreadable_training_data", reason=str(error)))
         return None
 
 
@@ -61,18 +63,19 @@ def _counts(dataset: data.Dataset, class_num: int) -> dict[str, Any]:
     return {"images": len(dataset), "per_class": per_class[:class_num].tolist()}
 
 
-def _sizes(dataset: data.Dataset, notes: list[str]) -> list[list[int]]:
-    """Return (width, height, count) of the most frequent image sizes, from the headers of evenly spaced images."""
+def _sizes(dataset: data.Dataset, notes: list[Note]) -> tuple[list[list[int]], int]:
+    """Return (width, height, count) of the most frequent sizes of evenly spaced images, and their number."""
     stride = -(-len(dataset) // MAX_MEASURED)
     if stride > 1:
-        notes.append(f"Image sizes are those of {len(range(0, len(dataset), stride))} of {len(dataset)} images.")
+        notes.append(make_note("sizes_part", read=len(range(0, len(dataset), stride)), images=len(dataset)))
     sizes: Counter[tuple[int, int]] = Counter()
-    for index in range(0, len(dataset), stride):
+    indices = range(0, len(dataset), stride)
+    for index in track(indices, len(indices), "reading image sizes"):
         try:
             sizes[_size(dataset[index][0])] += 1
         except DataError:  # the evaluation has reported it
             continue
-    return [[width, height, count] for (width, height), count in sizes.most_common(MAX_SIZES)]
+    return [[width, height, count] for (width, height), count in sizes.most_common(MAX_SIZES)], sizes.total()
 
 
 def _size(source: bytes | np.ndarray) -> tuple[int, int]:
@@ -82,13 +85,10 @@ def _size(source: bytes | np.ndarray) -> tuple[int, int]:
         return image.size
 
 
-def _shared_images(training: data.Dataset, evaluation: data.Dataset, notes: list[str]) -> list[tuple[int, int]] | None:
+def _shared_images(training: data.Dataset, evaluation: data.Dataset, notes: list[Note]) -> list[tuple[int, int]] | None:
     pairs = None
     if len(training) + len(evaluation) <= MAX_COMPARED:
         pairs = data.find_shared_images(training, evaluation, max_bytes=MAX_COMPARED_BYTES)
     if pairs is None:
-        notes.append(
-            "Training and evaluation data were not searched for duplicates, since there are too many images; `ppzoo"
-            " data check` does it."
-        )
+        notes.append(make_note("duplicates_not_searched"))
     return pairs

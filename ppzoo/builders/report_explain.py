@@ -9,19 +9,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ppzoo import data, explain
+from ppzoo import explain
 from ppzoo.builders.report_images import KINDS, encode_jpeg
 from ppzoo.builders.report_sources import EvaluatedNetwork
 from ppzoo.data.samples import Sample
-from ppzoo.errors import count_text
-from ppzoo.progress import track
+from ppzoo.layers import Classifier
+from ppzoo.progress import Progress, track
+from ppzoo.report import Note, make_note
 
 OVERLAY_SECONDS = 8.0  # for all overlays
 MAP_SECONDS = 6.0  # to compute the features
-MAP_IMAGES, MIN_MAP_IMAGES, MAP_BATCH = 2000, 3, 32
+OVERLAY_BATCH = 8
+MAP_IMAGES, MIN_MAP_IMAGES, MAP_BATCH = 2000, 3, 16
 
 
-def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str, Any]]], notes: list[str]) -> None:
+def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str, Any]]], notes: list[Note]) -> None:
     """Set "overlay" of the images of a gallery to the Grad-CAM overlay of the predicted class.
 
     With several labels per image it is that of the most probable label. The first images of each kind come first; after
@@ -32,35 +34,43 @@ def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str,
     positions = [position for position in dict.fromkeys(ranked) if position is not None]
     overlays = _compute_overlays(evaluated, positions)
     if evaluated.network is not None and len(overlays) < len(positions):
-        notes.append(
-            f"Grad-CAM overlays were computed for {len(overlays)} of {count_text(len(positions), 'image')}, in"
-            f" {OVERLAY_SECONDS:g} seconds."
-        )
+        values = {"done": len(overlays), "n": len(positions), "seconds": f"{OVERLAY_SECONDS:g}"}
+        notes.append(make_note("overlays_part", **values))
     for kind, images in gallery.items():
         for image, position in zip(images, members[kind], strict=True):
             image["overlay"] = overlays.get(position)
 
 
 def _compute_overlays(evaluated: EvaluatedNetwork, positions: Sequence[int]) -> dict[int, str]:
-    """Return the overlays of images by position, as data URLs; of an export none."""
-    network, predictions = evaluated.network, evaluated.predictions
-    if network is None:
+    """Return the overlays of images by position, as data URLs; without a network none."""
+    if evaluated.network is None:
         return {}
     overlays: dict[int, str] = {}
     end = time.monotonic() + OVERLAY_SECONDS
-    for position in track(positions, len(positions), "Grad-CAM overlays"):
-        if time.monotonic() > end:
-            break
-        class_id = None if predictions.multi_label else int(predictions.predicted[position])
-        heatmap = explain.grad_cam(network, evaluated.read_input(position), class_id)
-        pixels = input_pixels(evaluated.samples, int(predictions.indices[position]))
-        overlays[position] = encode_jpeg(explain.overlay(pixels, heatmap))
+    with Progress(len(positions), "Grad-CAM overlays") as progress:
+        for start in range(0, len(positions), OVERLAY_BATCH):
+            if time.monotonic() > end:
+                break
+            part = positions[start : start + OVERLAY_BATCH]
+            overlays |= _overlay_batch(evaluated, evaluated.network, part)
+            progress.advance(len(part))
     return overlays
 
 
-def input_pixels(samples: data.Samples, index: int) -> np.ndarray:
-    """Return the network's input for an image as H x W x 3 uint8; see `sample_pixels`."""
-    return sample_pixels(samples.read((0, index)))
+def _overlay_batch(evaluated: EvaluatedNetwork, network: Classifier, positions: Sequence[int]) -> dict[int, str]:
+    """Return the overlays of a few images; those of the same shape go through the network together."""
+    predictions = evaluated.predictions
+    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray, Sample]]] = {}
+    for position in positions:
+        image, sample = evaluated.read_input_and_sample(position)
+        by_shape.setdefault(image.shape, []).append((position, image, sample))
+    overlays = {}
+    for group in by_shape.values():
+        classes = None if predictions.multi_label else [int(predictions.predicted[position]) for position, *_ in group]
+        heatmaps = explain.grad_cams(network, np.stack([image for _, image, _ in group]), classes)
+        for (position, _, sample), heatmap in zip(group, heatmaps, strict=True):
+            overlays[position] = encode_jpeg(explain.overlay(sample_pixels(sample), heatmap))
+    return overlays
 
 
 def sample_pixels(sample: Sample) -> np.ndarray:
@@ -78,14 +88,14 @@ def sample_pixels(sample: Sample) -> np.ndarray:
 
 
 def build_map(
-    evaluated: EvaluatedNetwork, notes: list[str], method: Literal["pca", "tsne"] = "pca"
+    evaluated: EvaluatedNetwork, notes: list[Note], method: Literal["pca", "tsne"] = "pca"
 ) -> dict[str, Any] | None:
     """Return the section `map`, for images that are evenly spread over the data; None where there is none."""
     network, predictions = evaluated.network, evaluated.predictions
     if network is None or predictions.multi_label:
         return None
     if len(predictions) < MIN_MAP_IMAGES:
-        notes.append(f"A map of the features needs {MIN_MAP_IMAGES} images or more.")
+        notes.append(make_note("map_too_few", least=MIN_MAP_IMAGES))
         return None
     order = np.random.default_rng(0).permutation(len(predictions))[:MAP_IMAGES]
     features: list[np.ndarray] = []
@@ -97,7 +107,7 @@ def build_map(
         features.append(explain.embed(network, images))
     vectors = np.concatenate(features)
     if len(vectors) < len(predictions):
-        notes.append(f"The map shows {len(vectors)} of {len(predictions)} images.")
+        notes.append(make_note("map_part", shown=len(vectors), images=len(predictions)))
     places = explain.project(vectors, method)
     positions = order[: len(vectors)]
     columns = (places[:, 0], places[:, 1], predictions.labels[positions], predictions.predicted[positions])

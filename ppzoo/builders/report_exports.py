@@ -13,13 +13,19 @@ from ppzoo.builders.components import build_loss, build_metrics, parse_specs
 from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.evaluation import count_images
 from ppzoo.builders.export import require_export
+from ppzoo.builders.models import create_model, load_weights
 from ppzoo.builders.report_sources import EvaluatedNetwork, OutputRecorder, evaluation_notes
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, WeightsError
+from ppzoo.layers import Classifier
 from ppzoo.progress import track
+from ppzoo.report import Note, make_note
 
 EXPORT_BATCH = 32
+PROBES = 2  # images on which the network and its export are compared
+MAX_DIFFERENCE = 1e-3  # of their probabilities
+RGB = 3
 MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 
 
@@ -49,8 +55,8 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     describe, observers = samples.dataset.describe, [OutputRecorder(recorder)]
     results = engine.evaluate(network, batches, loss, metrics, describe=describe, observers=observers)
     predictions = recorder.finish()
-    about = exported.settings.get("Global")
-    title = about.get("model_name") if isinstance(about, dict) else None
+    title = _architecture(exported)
+    notes = [make_note("export_history"), *([] if labels else [make_note("export_class_names")])]
     return EvaluatedNetwork(
         kind="export",
         source=folder,
@@ -60,22 +66,58 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
         metrics=results,
         main=metrics.main,
         predictions=predictions,
-        network=None,
+        network=_find_network(exported, title, network, loader, notes),
         predict=network.engine,
         engine="Paddle Inference",
         weight_files=[exported.parameters],
         config=None,
         config_text=yaml_io.dump(exported.settings),
-        notes=[*_export_notes(labels), *evaluation_notes(predictions, len(samples), None)],
+        notes=[*notes, *evaluation_notes(predictions, len(samples), None)],
     )
 
 
-def _export_notes(labels: list[str]) -> list[str]:
-    return [
-        "An export has no training history: there are no curves and no training data.",
-        "An export has no gradients: there are no Grad-CAM overlays and no map of its features.",
-        *([] if labels else ["The export has no class names: classes are numbered in the order of the folders."]),
-    ]
+def _architecture(exported: deploy.ExportedModel) -> str | None:
+    about = exported.settings.get("Global")
+    return about.get("model_name") if isinstance(about, dict) else None
+
+
+def _find_network(
+    exported: deploy.ExportedModel, name: str | None, program: _ExportedNetwork, loader: Loader, notes: list[Note]
+) -> Classifier | None:
+    """Build the network of an export, whose gradients can be computed; return None, with a note, if that fails."""
+    if not name:
+        notes.append(make_note("export_no_name"))
+        return None
+    try:
+        return rebuild_network(exported, name, program.engine, read_first_batch(loader).images.numpy()[:PROBES])
+    except (ConfigError, WeightsError) as error:
+        notes.append(make_note("export_network", reason=str(error)))
+        return None
+
+
+def rebuild_network(exported: deploy.ExportedModel, name: str, engine: deploy.Engine, images: np.ndarray) -> Classifier:
+    """Build the architecture `name` with the weights of an export, and compare it with the exported program.
+
+    Args:
+        images: N x C x H x W, on which the probabilities are compared.
+
+    Raises:
+        ConfigError: the architecture does not exist, or its probabilities differ from those of the program.
+        WeightsError: the weights do not fit the architecture.
+    """
+    expected, channels = engine(images), images.shape[1]
+    options = {} if channels == RGB else {"input_image_channel": channels}
+    network = create_model(name, class_num=expected.shape[1], **options)
+    if not isinstance(network, Classifier):
+        raise ConfigError(f"{name}: expected a network, got {type(network).__name__}")
+    load_weights(network, exported.folder)
+    network.eval()
+    difference = np.abs(deploy.predict_probabilities(deploy.Probabilities(network), images) - expected).max()
+    if not difference <= MAX_DIFFERENCE:
+        raise ConfigError(
+            f"the probabilities of {name} with these weights differ from the export's by {difference:.2g}"
+        )
+    return network
 
 
 class _ExportedNetwork(paddle.nn.Layer):

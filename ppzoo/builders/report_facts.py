@@ -16,16 +16,19 @@ import ppzoo
 from ppzoo import report
 from ppzoo.builders.report_sources import EvaluatedNetwork
 from ppzoo.config import Config
+from ppzoo.files import WEIGHTS
 from ppzoo.host import processor_name, usable_cores
 from ppzoo.models.flops import count_network
+from ppzoo.report import Note, make_note
 
 HISTORY = "history.jsonl"
+BEST, LATEST = "best_model", "latest"
 SPEED_BATCH = 16
 SPEED_SECONDS = 1.0  # of each of the two measurements
 STATISTICS = ("._mean", "._variance")  # running statistics, which are no parameters
 
 
-def read_curves(folder: Path, notes: list[str]) -> list[dict[str, Any]] | None:
+def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
     """Return the entries of `history.jsonl`; None, with a note, if there is no valid one."""
     path = folder / HISTORY
     try:
@@ -33,10 +36,10 @@ def read_curves(folder: Path, notes: list[str]) -> list[dict[str, Any]] | None:
         if not all(isinstance(entry["epoch"], int) and isinstance(entry["train"], dict) for entry in entries):
             raise ValueError("an entry without epoch")
     except OSError as error:
-        notes.append(f"There are no curves: {HISTORY} cannot be read ({error.strerror}).")
+        notes.append(make_note("curves_unreadable", file=HISTORY, reason=error.strerror))
         return None
     except (ValueError, KeyError, TypeError):
-        notes.append(f"There are no curves: {HISTORY} is damaged.")
+        notes.append(make_note("curves_damaged", file=HISTORY))
         return None
     return entries or None
 
@@ -44,10 +47,17 @@ def read_curves(folder: Path, notes: list[str]) -> list[dict[str, Any]] | None:
 def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]] | None) -> dict[str, int] | None:
     """Return the last epoch and the planned epochs of a run that has not finished; None for a finished run.
 
-    A run that ended by early stopping is finished: it plots its curves after its last epoch.
+    A run that ended by early stopping is finished: it plots its curves after its last epoch. A run that has the latest
+    weights, but neither best weights nor a history, has not finished its first epoch.
     """
     epochs = config.Global.epochs
-    if epochs is None or curves is None or curves[-1]["epoch"] >= epochs:
+    if epochs is None:
+        return None
+    if curves is None:
+        has_results = is_filled(folder / HISTORY) or os.path.isfile(folder / f"{BEST}{WEIGHTS}")
+        has_begun = os.path.isfile(folder / f"{LATEST}{WEIGHTS}")
+        return {"epoch": 0, "epochs": epochs} if has_begun and not has_results else None
+    if curves[-1]["epoch"] >= epochs:
         return None
     picture = folder / report.Curves.PICTURE
     is_plotted = os.path.isfile(picture) and picture.stat().st_mtime >= (folder / HISTORY).stat().st_mtime
@@ -56,7 +66,11 @@ def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]]
     return {"epoch": curves[-1]["epoch"], "epochs": epochs}
 
 
-def describe_model(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, Any]:
+def is_filled(path: Path) -> bool:
+    return os.path.isfile(path) and path.stat().st_size > 0
+
+
+def describe_model(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     """Return the section `model`: parameters, multiply-adds for one image of the evaluation, size of the weights."""
     shape = evaluated.image_shape
     parameters = flops = None
@@ -64,8 +78,6 @@ def describe_model(evaluated: EvaluatedNetwork, notes: list[str]) -> dict[str, A
         named = evaluated.network.named_parameters()
         parameters = sum(parameter.size for name, parameter in named if not name.endswith(STATISTICS))
         flops = count_network(evaluated.network, shape).flops
-    else:
-        notes.append("The numbers of parameters and FLOPs of an export are unknown.")
     files = evaluated.weight_files
     return {
         "name": evaluated.title,

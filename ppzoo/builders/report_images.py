@@ -13,6 +13,7 @@ from PIL import Image
 from ppzoo import data
 from ppzoo.analysis import Predictions, confidently_wrong, highest_loss, least_confident
 from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.data.transforms.decode import DIVISORS, DecodeImage, check_header
 from ppzoo.errors import DataError
 from ppzoo.progress import track
 
@@ -64,10 +65,24 @@ def _thumbnail(samples: data.Samples, position: int, predictions: Predictions) -
     """Return the image of a sample as a small JPEG in a data URL; None if it cannot be decoded any more."""
     try:
         source, _ = samples.dataset[int(predictions.indices[position])]
-        pixels = data.TRANSFORMS["DecodeImage"]()(source, np.random.default_rng(0))
+        pixels = decode_small(source, THUMBNAIL_SIDE)
     except DataError:
         return None
     return encode_jpeg(pixels)
+
+
+def decode_small(source: bytes | np.ndarray, side: int) -> np.ndarray:
+    """Return the pixels of an image; JPEGs are decoded at a part of their size whose longer side is at least `side`.
+
+    Raises:
+        DataError: as `DecodeImage` does.
+    """
+    decode = DecodeImage()
+    header = check_header(source) if isinstance(source, bytes) else None
+    if header is None or isinstance(source, np.ndarray):
+        return decode(source, np.random.default_rng(0))
+    longer = max(header.width, header.height)
+    return decode.decode_reduced(source, next((part for part in DIVISORS if longer // part >= side), 1))
 
 
 def encode_jpeg(pixels: np.ndarray) -> str:

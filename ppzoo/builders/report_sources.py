@@ -18,10 +18,12 @@ from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
 from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
-from ppzoo.errors import ConfigError, count_text
+from ppzoo.data.samples import Sample
+from ppzoo.errors import ConfigError
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
+from ppzoo.report import Note, make_note
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class EvaluatedNetwork:
         weight_files: the files of the weights that were found.
         config: the configuration; None for an export.
         config_text: it, or the settings of the export, as YAML.
-        notes: one sentence for each fact that is unknown, and why.
+        notes: one for each fact that is unknown, and why.
     """
 
     kind: Literal["run", "export"]
@@ -57,11 +59,17 @@ class EvaluatedNetwork:
     weight_files: list[Path]
     config: Config | None
     config_text: str
-    notes: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     def read_input(self, position: int) -> np.ndarray:
         """Return the network's input for an evaluated image, C x H x W float32."""
-        return self.samples[0, int(self.predictions.indices[position])].image.astype(np.float32, copy=False)
+        return self.read_input_and_sample(position)[0]
+
+    def read_input_and_sample(self, position: int) -> tuple[np.ndarray, Sample]:
+        """Return the same, and the sample that it is made from; the image is decoded once."""
+        sample = self.samples.read((0, int(self.predictions.indices[position])))
+        image = sample.image if sample.normalized else self.samples.normalize(sample.image[np.newaxis])[0]
+        return image.astype(np.float32, copy=False), sample
 
     @property
     def image_shape(self) -> list[int]:
@@ -171,7 +179,7 @@ def _weight_files(config: Config) -> list[Path]:
     return [path for path in (Path(source), Path(f"{source}{WEIGHTS}")) if path.is_file()]
 
 
-def evaluation_notes(predictions: Predictions, images: int, config: Config | None) -> list[str]:
+def evaluation_notes(predictions: Predictions, images: int, config: Config | None) -> list[Note]:
     """Return notes about skipped images, test-time augmentation, and a temperature from a part of the images.
 
     Args:
@@ -179,15 +187,11 @@ def evaluation_notes(predictions: Predictions, images: int, config: Config | Non
     """
     notes = []
     if len(predictions) < images:
-        notes.append(
-            f"{count_text(images - len(predictions), 'image')} of the evaluation data"
-            f" {'was' if images - len(predictions) == 1 else 'were'} skipped: unreadable, or not part of a full batch"
-            " with drop_last."
-        )
+        notes.append(make_note("skipped", n=images - len(predictions)))
     if config and enabled_tta(config):
-        notes.append("Predictions are those without test-time augmentation; metrics with it end in _tta.")
+        notes.append(make_note("tta"))
     if len(predictions.kept) < len(predictions):
-        notes.append(f"The temperature was computed from {len(predictions.kept)} of {len(predictions)} images.")
+        notes.append(make_note("temperature_part", kept=len(predictions.kept), images=len(predictions)))
     return notes
 
 

@@ -26,6 +26,7 @@ from ppzoo.builders.report_facts import (
 )
 from ppzoo.builders.report_images import build_gallery
 from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.report import Note, describe_notes, make_note
 
 VERSION = 1
 
@@ -35,7 +36,7 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     notes = list(evaluated.notes)
     curves = interrupted = None
     if evaluated.config is not None and not evaluated.weight_files:
-        notes.append("There are no curves: the weights are not those of a run.")
+        notes.append(make_note("curves_other_weights"))
     elif evaluated.config is not None:
         curves = read_curves(evaluated.source, notes)
         interrupted = find_interruption(evaluated.config, evaluated.source, curves)
@@ -48,7 +49,6 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         "source": str(evaluated.source),
         "kind": evaluated.kind,
         "task": "multi_label" if evaluated.predictions.multi_label else "single_label",
-        "notes": notes,
         "classes": evaluated.classes,
         "metrics": evaluated.metrics,
         "main": evaluated.main,
@@ -59,15 +59,15 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         "gallery": gallery,
         "data": describe_report_data(evaluated, notes),
         "map": build_map(evaluated, notes),
-        "model": describe_model(evaluated, notes),
+        "model": describe_model(evaluated),
         "speed": measure_speed(evaluated),
         "config": evaluated.config_text,
         "environment": describe_environment(),
     }
-    return to_plain(report)
+    return to_plain(report | describe_notes(notes))
 
 
-def describe_predictions(predictions: Predictions, notes: list[str]) -> dict[str, Any]:
+def describe_predictions(predictions: Predictions, notes: list[Note]) -> dict[str, Any]:
     """Return the sections that follow from the predictions alone; add what could not be computed to `notes`."""
     class_num = predictions.class_num
     confusion = label_confusion = weakest = None
@@ -96,12 +96,12 @@ def _describe_classes(scores: ClassScores) -> list[dict[str, Any]]:
     ]
 
 
-def _describe_calibration(predictions: Predictions, notes: list[str]) -> dict[str, Any]:
+def _describe_calibration(predictions: Predictions, notes: list[Note]) -> dict[str, Any]:
     labels = predictions.labels[predictions.kept]
     temperature = analysis.fit_temperature(predictions.scores, labels)
     scaled = None
     if temperature is None:
-        notes.append("No temperature minimizes the negative log likelihood, as when all predictions are right.")
+        notes.append(make_note("no_temperature"))
     else:
         scaled = analysis.calibration_error(analysis.scaled_bins(predictions.scores, labels, temperature))
     return {
@@ -115,17 +115,17 @@ def _describe_calibration(predictions: Predictions, notes: list[str]) -> dict[st
 def summarize_report(report: Mapping[str, Any]) -> str:
     """Return the main metric and the weakest class in one sentence.
 
-    For example: '0.893 top-1; Shirt is the weakest class: recall 0.69, mostly predicted as T-shirt'.
+    For example: '0.8930 top-1; Shirt is the weakest class: recall 0.6900, mostly predicted as T-shirt'.
     """
     main = report["main"] or "loss"
     name = f"top-{main[3:]}" if main.startswith("top") and main[3:].isdigit() else main
-    sentence = f"{report['metrics'][main]:.3f} {name}"
+    sentence = f"{report['metrics'][main]:.4f} {name}"
     weakest = report["weakest"]
     if weakest is None:
         return sentence
     classes = report["classes"]
     return (
-        f"{sentence}; {classes[weakest['class']]} is the weakest class: recall {weakest['recall']:.2f}, mostly"
+        f"{sentence}; {classes[weakest['class']]} is the weakest class: recall {weakest['recall']:.4f}, mostly"
         f" predicted as {classes[weakest['mostly']]}"
     )
 

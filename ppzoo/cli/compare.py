@@ -35,6 +35,6 @@ def _compare(options: argparse.Namespace) -> None:
     print(printable(report.format_comparison(comparison)))
     if folder is not None:
         make_folder(folder)
-        write_text(folder / JSON, json.dumps(comparison, indent=1))
+        write_text(folder / JSON, json.dumps(comparison, indent=1, allow_nan=False))
         write_text(folder / PAGE, report.render_comparison(comparison, options.lang))
         print(printable(f"\npage: {folder / PAGE}"))

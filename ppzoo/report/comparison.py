@@ -8,7 +8,7 @@ from typing import Any
 
 from ppzoo.errors import count_text, one_line
 from ppzoo.progress import duration_text
-from ppzoo.report.page import Language, build_page
+from ppzoo.report.page import Language, build_page, read_texts
 
 SIGNIFICANT = 0.05  # p-values below are called more than chance
 MISSING = "-"
@@ -17,7 +17,8 @@ MAX_CELL = 60  # characters of a value
 
 def render_comparison(comparison: Mapping[str, Any], language: Language = "en") -> str:
     """Return a comparison of `ppzoo.builders.compare_runs` as one HTML file that requests nothing."""
-    return build_page(f"{len(comparison['runs'])} runs", language, ["comparison.js"], comparison)
+    title = read_texts(language)["comparison.title"].format(n=len(comparison["runs"]))
+    return build_page(title, language, ["comparison.js"], comparison)
 
 
 def format_comparison(comparison: Mapping[str, Any]) -> str:

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import math
 import os
 
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from ppzoo.builders import compare_runs
 from ppzoo.builders.comparison import best_entry, differences, flatten
 from ppzoo.errors import ConfigError
+from ppzoo.report import format_comparison
 
 METRIC = {"Eval": [{"TopkAcc": {"topk": [1]}}]}
 
@@ -113,6 +117,35 @@ def test_the_test_uses_the_images_of_both_reports(tmp_path):
         "all_images": False,
         "second": 1,
     }
+
+
+def test_three_runs_are_compared_with_the_first(tmp_path):
+    random = np.random.default_rng(0)
+    right = random.random((3, 400)) < np.array([[0.7], [0.72], [0.85]])
+    runs = [
+        make_run(tmp_path / f"run {number}", predictions=[(f"{index}.png", hit) for index, hit in enumerate(row)])
+        for number, row in enumerate(right)
+    ]
+    tests = compare_runs(runs)["tests"]
+    assert [test["second"] for test in tests] == [1, 2]
+    for test, other in zip(tests, right[1:], strict=True):
+        only = [int((right[0] & ~other).sum()), int((other & ~right[0]).sum())]
+        assert test["only"] == only and test["right"] == [right[0].sum(), other.sum()]
+        # McNemar's exact test: under the null hypothesis each discordant image is a fair coin toss.
+        tails = [math.comb(sum(only), heads) for heads in range(min(only) + 1)]
+        assert test["p_value"] == pytest.approx(min(1.0, 2 * sum(tails) / 2 ** sum(only)), rel=1e-9)
+        assert test["p_value"] == pytest.approx(stats.binomtest(only[0], sum(only)).pvalue, rel=1e-9)
+
+
+def test_values_that_are_not_finite_are_unknown(tmp_path):
+    runs = [make_run(tmp_path / name) for name in "ab"]
+    entry = {"epoch": 1, "train": {"loss": float("nan")}, "eval": {"top1": 0.5, "loss": float("inf")}}
+    (runs[0] / "history.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    comparison = compare_runs(runs)
+    json.dumps(comparison, allow_nan=False)
+    assert comparison["runs"][0]["metrics"] == {"top1": 0.5, "loss": None}
+    assert comparison["runs"][0]["curves"][0]["train"] == {"loss": None}
+    assert "loss" in format_comparison(comparison)
 
 
 def test_images_of_the_same_name_are_matched_in_order(tmp_path):

@@ -66,7 +66,7 @@ def printed_by_eval(arguments, capsys):
 
 
 @pytest.mark.parametrize("class_num", [2, 10, 200, 1000])
-def test_two_to_a_thousand_classes(folder, class_num, capsys):
+def test_two_to_a_thousand_classes(folder, class_num, capsys, check_page):
     labels = np.random.default_rng(0).integers(0, class_num, 60).tolist()
     config = listed_config(folder, labels, class_num=class_num)
     config["Metric"] = {"Eval": [{"TopkAcc": {"topk": [1]}}, {"ExpectedCalibrationError": None}]}
@@ -84,9 +84,10 @@ def test_two_to_a_thousand_classes(folder, class_num, capsys):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
     assert len(report["classes"]) == class_num
     assert len((folder / "report" / "confusion.csv").read_text(encoding="utf-8").splitlines()) == class_num + 1
+    assert {"confusion", "gallery", "map", "data"} <= set(check_page(folder / "report" / "report.html"))
 
 
-def test_several_labels_per_image(folder, capsys):
+def test_several_labels_per_image(folder, capsys, check_page):
     labels = ["1,0,1", "0,1,0", "1,1,-1", "0,0,0", "0,1,1"]
     config = listed_config(folder, labels, class_num=3)
     for split in config["DataLoader"].values():
@@ -111,6 +112,8 @@ def test_several_labels_per_image(folder, capsys):
     assert (folder / "report" / "confusion.csv").read_text(encoding="utf-8").startswith("class,true_positives,")
     assert main(["report", *arguments, "--data", "images"]) == 2
     assert "--data: expected a network that predicts one class per image" in capsys.readouterr().err
+    sections = check_page(folder / "report" / "report.html")
+    assert {"labels", "gallery", "calibration"} <= set(sections) and "confusion" not in sections
 
 
 def test_a_distillation_reports_the_deployed_network(folder, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from helpers.pictures import COLORS, paint
 from helpers.small_runs import paint_class_folders, small_config
+from helpers.terminals import run_on_terminal
 
 from ppzoo.builders import report_facts
 from ppzoo.cli import main
@@ -69,7 +71,7 @@ def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
     assert path == "report: output/LeNet/report/report.html"
     report, predictions, confusion = read(run / "report")
     assert {name: f"{value:.4f}" for name, value in report["metrics"].items()} == expected
-    assert sentence.startswith(f"{report['metrics']['top1']:.3f} top-1")
+    assert sentence.startswith(f"{expected['top1']} top-1; ")
     check_consistency(report, predictions, confusion)
     assert report["kind"] == "run" and report["task"] == "single_label" and report["main"] == "top1"
     assert report["classes"] == sorted(COLORS)
@@ -85,6 +87,19 @@ def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
     assert len(report["map"]["points"]) == 6 and all(len(point) == 4 for point in report["map"]["points"])
     assert "Arch" in yaml.safe_load(report["config"])
     assert report["environment"]["device"] == "cpu"
+
+
+def test_progress_is_drawn_on_a_terminal_only(run, capfd):
+    code = "from ppzoo import terminal; terminal.MIN_SECONDS = 0; from ppzoo.cli import console; console()"
+    session = run_on_terminal(["-c", code, "report", "output", "--device", "cpu"], columns=100)
+    assert session.status == 0 and session.has_cursor
+    for work in ("evaluating", "Grad-CAM overlays", "map of features", "reading image sizes"):
+        assert re.search(rf"{work} .*\d/\d+ \w+  0:\d\d left", session.raw), work
+    assert "left" not in "\n".join(session.lines)  # the bars are gone
+    capfd.readouterr()
+    assert main(["report", "output", "--device", "cpu"]) == 0
+    printed, logged = capfd.readouterr()
+    assert len(printed.splitlines()) == 2 and "\r" not in logged and "left" not in logged
 
 
 def test_eval_with_report_prints_the_metrics_and_writes_the_same_files(run, capsys):
@@ -106,6 +121,27 @@ def test_an_interrupted_run_and_a_damaged_history(run):
     assert main(["report", "output", "--output", "second"]) == 0
     report = read(Path("second"))[0]
     assert report["curves"] is None and any("history.jsonl is damaged" in note for note in report["notes"])
+
+
+def test_a_run_that_was_killed_in_its_first_epoch(run, check_page):
+    for file in ("history.jsonl", "curves.png"):
+        (run / file).unlink()
+    for file in run.glob("best_model.*"):
+        file.unlink()
+    assert main(["report", "output"]) == 0
+    report, predictions, confusion = read(run / "report")
+    check_consistency(report, predictions, confusion)
+    assert report["curves"] is None and report["interrupted"] == {"epoch": 0, "epochs": 1}
+    assert report["model"]["file_bytes"] == (run / "latest.pdparams").stat().st_size
+    assert "curves" not in check_page(run / "report" / "report.html")
+
+
+def test_a_run_without_weights_is_a_mistake(run, capsys):
+    for file in run.glob("*.pdparams"):
+        file.unlink()
+    assert main(["report", "output"]) == 2
+    assert "RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams)" in capsys.readouterr().err
+    assert not (run / "report").exists()
 
 
 def test_a_run_without_its_training_data(run, photos, tmp_path):
@@ -131,16 +167,17 @@ def test_another_folder_of_images(run, photos):
     assert report["data"]["duplicates"][0]["eval"].startswith("images/red/")
 
 
-def test_one_image(run, photos):
+def test_one_image(run, photos, check_page):
     Path("images/red").mkdir(parents=True)
     shutil.copy(photos / "red" / "1.png", "images/red/1.png")
     assert main(["report", "output", "--data", "images"]) == 0
     report, predictions, confusion = read(run / "report")
     assert report["images"] == 1
     check_consistency(report, predictions, confusion)
+    assert "confusion" in check_page(run / "report" / "report.html")
 
 
-def test_an_export_alone(run, photos, capsys):
+def test_an_export_alone(run, photos, capsys, check_page):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     assert main(["report", "output", "--data", str(photos), "--output", "of_run"]) == 0
     shutil.rmtree("output")
@@ -151,11 +188,47 @@ def test_an_export_alone(run, photos, capsys):
     assert received[0]["metrics"]["top1"] == expected[0]["metrics"]["top1"]
     assert received[0]["metrics"]["loss"] == pytest.approx(expected[0]["metrics"]["loss"], abs=1e-4)
     assert received[0]["confusion"] == expected[0]["confusion"]
-    assert received[0]["map"] is None and received[0]["gallery"]["highest_loss"][0]["overlay"] is None
+    for key in ("parameters", "flops", "flops_input"):
+        assert received[0]["model"][key] == expected[0]["model"][key] is not None
+    np.testing.assert_allclose(received[0]["map"]["points"], expected[0]["map"]["points"], atol=1e-3)
+    assert received[0]["gallery"]["highest_loss"][0]["overlay"].startswith("data:image/jpeg;base64,")
     assert received[0]["curves"] is None and received[0]["data"]["train"] is None
     assert any("no training history" in note for note in received[0]["notes"])
     capsys.readouterr()
     assert main(["infer", "exported", str(photos)]) == 0  # the report has not changed the export
+    assert {"gallery", "map", "model"} <= set(check_page(Path("exported/report/report.html")))
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        (None, "The export does not name its architecture, so "),
+        ("NoSuchNet", "The network of the export cannot be built, so "),
+        ("ResNet18", "The network of the export cannot be built, so "),
+    ],
+)
+def test_an_export_whose_network_cannot_be_built(run, photos, name, note):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    settings["Global"] = {"model_name": name} if name else {}
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    assert main(["report", "exported", "--data", str(photos), "--lang", "zh"]) == 0
+    report = read(Path("exported/report"))[0]
+    assert any(text.startswith(note) for text in report["notes"])
+    assert report["map"] is None and report["model"]["parameters"] is None
+    assert all(image["overlay"] is None for images in report["gallery"].values() for image in images)
+    assert report["per_class"] and report["model"]["file_bytes"] and report["speed"]
+
+
+def test_an_export_with_several_labels_per_image_needs_the_run(run, photos, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    names = settings["PostProcess"]["Topk"]["label_list"]
+    settings["PostProcess"] = {"MultiLabelThreshOutput": {"threshold": 0.5, "label_list": names}}
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    capsys.readouterr()
+    assert main(["report", "exported", "--data", str(photos)]) == 2
+    assert "error: --data: expected an export that predicts one class per image" in capsys.readouterr().err
 
 
 def test_an_export_without_class_names(run, photos, capsys):
@@ -171,7 +244,7 @@ def test_an_export_without_class_names(run, photos, capsys):
     assert "--data: expected 3 classes, those of the export, got 1" in capsys.readouterr().err
 
 
-def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch):
+def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch, check_page):
     monkeypatch.chdir(tmp_path)
     paint_class_folders(tmp_path / "images", HOSTILE)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(small_config(tmp_path, "LeNet")))
@@ -188,6 +261,7 @@ def test_hostile_names_of_classes_and_files(tmp_path, monkeypatch):
     assert any(name.endswith("line\nend.png") for name in names)
     assert any(name.endswith('\\udcff, "quoted".png') for name in names)
     assert report["data"]["duplicate_count"] == 34  # both splits are the same folder
+    check_page(tmp_path / "output" / "LeNet" / "report" / "report.html")
 
 
 def test_the_current_folder_is_used_where_the_run_cannot_be_written(run, capsys):

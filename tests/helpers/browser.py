@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,28 @@ IS_DRAWN = """
     const images = [...document.images];
     return document.readyState === "complete" && charts.every((chart) => chart.children.length > 1)
         && canvases.every((canvas) => canvas.style.aspectRatio) && images.every((image) => image.complete);
+"""
+
+# A section is drawn if it has a size, and so has everything that it shows.
+EMPTY_PARTS = """
+    const needed = "section, .chart > svg, canvas, img, table, .tile, figure";
+    const parts = [...document.querySelectorAll(`${needed}, section > *`)];
+    const empty = (part) => {
+        const { width, height } = part.getBoundingClientRect();
+        return (part.checkVisibility() || part.matches(needed)) && (width < 2 || height < 2);
+    };
+    return parts.filter(empty).map((part) => part.outerHTML.slice(0, 200));
+"""
+# Texts of the interface: names of classes, files and settings are left as they are.
+PAGE_TEXTS = """
+    const page = document.getElementById("page").cloneNode(true);
+    page.querySelectorAll(".name, pre, option").forEach((element) => element.remove());
+    const attributes = ["aria-label", "placeholder", "title"];
+    const all = [...page.querySelectorAll(attributes.map((key) => `[${key}]:not(img)`).join())];
+    const values = all.flatMap((element) => attributes.map((key) => element.getAttribute(key) ?? ""));
+    const walker = document.createTreeWalker(page, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) values.push(walker.currentNode.data);
+    return [document.title, ...values];
 """
 
 
@@ -79,6 +102,10 @@ class Browser:
             )
         ]
 
+    def latin_words(self) -> set[str]:
+        """Return the words in Latin letters of the interface, without names of classes, files and settings."""
+        return set(re.findall(r"[A-Za-z][A-Za-z0-9_.-]+", "\n".join(self.run(PAGE_TEXTS))))
+
     def logged(self, kind: str) -> list[Any]:
         return self.driver.get_log(kind)
 
@@ -112,3 +139,35 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield Browser(driver, tmp_path_factory.mktemp("pages"))
     finally:
         driver.quit()
+
+
+def check_drawn(browser: Browser, width: int) -> None:
+    """Check the page that is shown: complete, not wider than the window, without messages and requests."""
+    assert browser.texts(".failed") == []
+    assert browser.run(EMPTY_PARTS) == []
+    assert all(browser.run("return [...document.images].map((image) => image.naturalWidth)"))
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    assert browser.console() == []
+    assert browser.requests() == []
+
+
+@pytest.fixture
+def check_page(request: pytest.FixtureRequest) -> Callable[[Path], list[str]]:
+    """Return a function that opens a report's page in a wide and a narrow window, and returns its sections.
+
+    Without Chromium, calling it skips the rest of the test.
+    """
+
+    def check(page: Path) -> list[str]:
+        browser = request.getfixturevalue("browser")
+        for width in (1400, 390):
+            browser.show(page.read_text(encoding="utf-8"), width=width)
+            check_drawn(browser, width)
+            for order in ("descending", "ascending"):
+                browser.find("#per_class th[data-key='support'] button").click()
+                counts = browser.texts("#per_class tbody tr > :last-child")
+                numbers = [int(text.replace(",", "")) for text in counts]
+                assert numbers == sorted(numbers, reverse=order == "descending")
+        return browser.run("return [...document.querySelectorAll('main > section')].map((section) => section.id)")
+
+    return check

@@ -3,7 +3,7 @@
 import pytest
 from helpers.reports import HOSTILE
 
-from ppzoo.report import format_comparison, render_comparison
+from ppzoo.report import describe_notes, format_comparison, make_note, render_comparison
 
 
 def make_comparison(folders=("output/a/LeNet", "output/b/LeNet"), **changes):
@@ -122,17 +122,30 @@ def test_every_section_is_drawn(browser, name, width, language):
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
+def test_a_chinese_page_is_in_chinese(browser):
+    comparison = without_results()
+    damaged = make_note("curves_damaged", file="history.jsonl")
+    comparison["runs"] = [{**run, **describe_notes([damaged])} for run in comparison["runs"]]
+    missing = make_note("predictions_missing", file="report/predictions.csv")
+    comparison["tests"][0] |= {"problem": missing.text, "problem_values": list(missing)}
+    paths = {"history.jsonl", "report", "predictions.csv", "ppzoo"}
+    for one, words in ((make_comparison(), {"McNemar", "Top-1"}), (comparison, paths)):
+        browser.show(render_comparison(one, "zh"))
+        browser.run("document.querySelectorAll('[title]').forEach((one) => one.removeAttribute('title'))")  # folders
+        assert browser.latin_words() == words
+
+
 def test_the_page_has_the_values_of_the_text(browser):
     browser.show(render_comparison(make_comparison()))
     assert browser.texts("h1") == ["Comparison of 2 runs"]
     rows = {row[0]: row[1:] for row in (line.split("|") for line in browser.run(ROWS))}
     assert rows["Best main metric"] == ["Top-1 accuracy 0.8100", "Top-1 accuracy 0.8200"]
     assert rows["Optimizer.lr.learning_rate"] == ["0.1", "\u2013"]
-    assert rows["Images per second"] == ["812.4", "812.4"]
+    assert rows["Images per second"] == ["812", "812"] and rows["Time"] == ["1:15", "1:15"]
     (sentence,) = browser.texts("#tests p")
     assert sentence == (
         "On the same 1,000 images, Run 1 predicts 810 correctly and Run 2 820; only Run 1: 5, only Run 2: 15."
-        " The difference is more than chance (p = 0.0414, McNemar's exact test)."
+        " The difference is more than chance (p = 0.041, McNemar's exact test)."
     )
 
 

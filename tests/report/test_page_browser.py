@@ -3,10 +3,15 @@
 import random
 import re
 
+import numpy as np
 import pytest
+from helpers.browser import EMPTY_PARTS, check_drawn
 from helpers.reports import CHINESE, FASHION, HOSTILE, make_multi_label_report, make_names, make_report
 
-from ppzoo.report import render_report
+from ppzoo.analysis import PredictionRecorder
+from ppzoo.builders.reporting import describe_predictions, to_plain
+from ppzoo.report import describe_notes, make_note, render_report
+from ppzoo.report.page import read_texts
 
 SINGLE = ["summary", "curves", "per_class", "confusion", "calibration", "coverage", "gallery", "map", "data", "model"]
 SINGLE += ["config", "environment"]
@@ -23,16 +28,11 @@ REPORTS = {
     "long names": (lambda: make_report(["x" * 300, "very long " * 30, "קטגוריה " * 40]), "en"),
     "100 epochs": (lambda: make_report(epochs=100), "en"),
 }
-# A section is drawn if it has a size, and so has everything that it shows.
-EMPTY_PARTS = """
-    const needed = "section, .chart > svg, canvas, img, table, .tile, figure";
-    const parts = [...document.querySelectorAll(`${needed}, section > *`)];
-    const empty = (part) => {
-        const { width, height } = part.getBoundingClientRect();
-        return (part.checkVisibility() || part.matches(needed)) && (width < 2 || height < 2);
-    };
-    return parts.filter(empty).map((part) => part.outerHTML.slice(0, 200));
-"""
+CHINESE_PAGE_WORDS = {
+    *("Top-1", "Top-5", "F1", "ECE", "FLOPs", "Grad-CAM", "PCA", "t-SNE", "logits", "softmax", "mAP", "Ctrl"),
+    *("PaddlePaddle", "Paddle", "Python", "ppzoo", "MobileNetV2_x0_5", "report", "data", "check", "drop_last"),
+    *("report.json", "history.jsonl", "output", "MB"),
+}
 CANVAS_COLORS = """
     const canvas = document.querySelector("canvas");
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -96,16 +96,72 @@ def test_every_section_is_drawn(browser, name, width):
     make, language = REPORTS[name]
     browser.show(render_report(make(), language), width=width)
     assert sections(browser) == (MULTI if name == "several labels" else SINGLE)
-    assert browser.texts(".failed") == []
-    assert browser.run(EMPTY_PARTS) == []
-    assert all(browser.run("return [...document.images].map((image) => image.naturalWidth)"))
-    assert browser.run("return document.documentElement.scrollWidth") <= width
+    check_drawn(browser, width)
     if name != "several labels":
         assert browser.run(CANVAS_COLORS) > 5
     titles = browser.texts(".contents a")
     assert titles == browser.texts("h2") and len(set(titles)) == len(titles)
-    assert browser.console() == []
-    assert browser.requests() == []
+
+
+def all_notes():
+    """Return a note of each kind, with values for all placeholders."""
+    keys = [key.removeprefix("note.") for key in read_texts("en") if re.fullmatch(r"note\.\w+", key)]
+    values = dict.fromkeys(["n", "kept", "images", "read", "done", "least", "shown"], 2)
+    files = {"file": "history.jsonl", "first": "output/a", "second": "output/b", "seconds": "8"}
+    return [make_note(key, **values, **files, reason="No such file or directory") for key in keys]
+
+
+def test_a_chinese_page_is_in_chinese(browser):
+    metrics = {"loss": 0.3, "top1": 0.9, "top5": 0.99, "top1_tta": 0.9, "ExpectedCalibrationError": 0.1, "f1_macro": 1}
+    for report in (make_report(metrics=metrics, interrupted={"epoch": 3, "epochs": 9}), make_multi_label_report()):
+        report["environment"]["device"] = "gpu:0"
+        browser.show(render_report({**report, **describe_notes(all_notes())}, "zh"))
+        words = browser.latin_words()
+        assert words <= CHINESE_PAGE_WORDS
+    assert len(browser.texts("#notes li")) == len(all_notes())
+
+
+def test_a_page_shows_the_notes_of_a_report(browser):
+    notes = [make_note("skipped", n=1), make_note("map_part", shown=2000, images=10000)]
+    browser.show(render_report(make_report(**describe_notes(notes))))
+    expected = ["1 image of the evaluation data was skipped", "The map shows 2,000 of 10,000 images."]
+    assert [text[: len(start)] for text, start in zip(browser.texts("#notes li"), expected, strict=True)] == expected
+    browser.show(render_report(make_report(notes=["another program's note"])))
+    assert browser.texts("#notes li") == ["another program's note"]
+
+
+def test_the_values_of_the_page_are_those_of_scikit_learn(browser):
+    from sklearn import metrics
+
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 9, 1234)  # class 9 has no image
+    scores = random.normal(0, 1, (1234, 10)).astype(np.float32)
+    scores[np.arange(1234), labels] += 1.5
+    scores[:, 8] -= 9  # class 8 is never predicted
+    recorder = PredictionRecorder(10, 1234)
+    recorder.add(np.arange(1234), scores, labels)
+    sections = to_plain(describe_predictions(recorder.finish(), []))
+    predicted = scores.argmax(axis=1)
+    top1 = metrics.accuracy_score(labels, predicted)
+    browser.show(render_report(make_report(images=1234, metrics={"loss": 0.5, "top1": top1}, **sections)))
+    browser.find("#per_class th[data-key='class'] button").click()
+    values = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(10), zero_division=np.nan, average=None
+    )
+    order = sorted(range(10), key=lambda index: FASHION[index].lower())
+    assert column(browser, "per_class", 1) == [FASHION[index] for index in order]
+    for number, theirs in enumerate(values[:3], 2):
+        expected = ["\u2013" if np.isnan(theirs[index]) else f"{theirs[index]:.4f}" for index in order]
+        assert column(browser, "per_class", number) == expected
+    assert column(browser, "per_class", 5) == [f"{values[3][index]:,}" for index in order]
+    assert browser.texts(".lead strong")[0] == f"{top1:.4f}"
+    browser.find("#confusion .table-foot button:nth-of-type(2)").click()
+    rows = zip(*(column(browser, "confusion", number) for number in (1, 2, 3)), strict=True)
+    matrix = metrics.confusion_matrix(labels, predicted, labels=np.arange(10))
+    wrong = {
+        (FASHION[i], FASHION[j], f"{matrix[i, j]:,}") for i in range(10) for j in range(10) if i != j and matrix[i, j]
+    }
+    assert set(rows) == wrong
 
 
 def test_the_summary_names_the_weakest_class(browser):
@@ -163,6 +219,14 @@ def test_duplicates_are_unknown_without_training_data(browser):
     report["data"]["train"] = None
     browser.show(render_report(report))
     assert browser.texts("#data > p") == []
+
+
+def test_shares_of_image_sizes_are_those_of_all_images(browser):
+    report = make_report()
+    report["data"].update(sizes=[[640, 480, 200], [100, 100, 50]], measured=1000)
+    browser.show(render_report(report))
+    shares = "return [...document.querySelectorAll('#data table')][1].innerText"
+    assert re.findall(r"[\d.]+%", browser.run(shares)) == ["20.0%", "5.0%"]
 
 
 def test_tables_are_sorted_by_click(browser):

@@ -14,9 +14,9 @@ function drawRuns(section) {
     el("ol", null, runs.map(({ folder }) => el("li", null, name(folder)))),
     plainTable(t("comparison.results"), [t("comparison.result"), ...runs.map((_, index) => runName(index))], resultRows(), "number"),
   );
-  const notes = runs.flatMap(({ notes: texts }, index) => texts.map((text) => `${runTitle(index)}: ${text}`));
+  const notes = runs.flatMap((run, index) => noteTexts(run).map((text) => `${runTitle(index)}${t("comparison.colon")}${text}`));
   if (notes.length)
-    section.append(el("ul", { class: "notes" }, notes.map((note) => el("li", { dir: "auto" }, visible(note)))));
+    section.append(el("ul", { class: "notes" }, notes.map((note) => el("li", { dir: "auto" }, note))));
 }
 
 function resultRows() {
@@ -28,9 +28,28 @@ function resultRows() {
     row(t("comparison.best_epoch"), (run) => count(run.best_epoch)),
     ...others.map((key) => row(metricName(key), (run) => metric(run.metrics?.[key]))),
     row(t("comparison.epochs"), (run) => count(run.epochs)),
-    row(t("comparison.seconds"), (run) => short(run.seconds)),
-    row(t("speed.images_per_second"), (run) => short(run.images_per_second)),
+    row(t("comparison.seconds"), (run) => duration(run.seconds)),
+    row(t("speed.images_per_second"), (run) => count(rounded(run.images_per_second))),
   ];
+}
+
+/** Round as the text of `ppzoo compare` does. */
+function rounded(number) {
+  return number === null ? null : Math.round(number);
+}
+
+/** Format a duration as '1:02:03' or '2:03'. */
+function duration(seconds) {
+  if (seconds === null) return DASH;
+  const total = rounded(seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  const [hours, minutes] = [Math.floor(total / 3600), Math.floor(total / 60) % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
+}
+
+/** Format with two digits: 0.041, 1.4e-33. */
+function pValue(number) {
+  return String(Number(number.toPrecision(2)));
 }
 
 /** Return a table without sorting: the first row has the titles, the first column the names of the rows. */
@@ -49,12 +68,15 @@ function drawTests(section) {
 
 function testSentence(test) {
   const [first, second] = [runTitle(0), runTitle(test.second)];
-  if (test.problem) return `${t("comparison.no_test", { first, second })} ${visible(test.problem)}`;
+  if (test.problem) {
+    const reason = test.problem_values ? noteText(...test.problem_values) : visible(test.problem);
+    return `${t("comparison.no_test", { first, second })}${BETWEEN_SENTENCES}${reason}`;
+  }
   const [right, other] = test.right.map(count);
   const [only, onlyOther] = test.only.map(count);
   const counts = t("comparison.counts", { images: plural("images", test.images), first, second, right, other, only, onlyOther });
   const key = test.p_value < 0.05 ? "comparison.significant" : "comparison.chance";
-  return [counts, t(key, { p: short(test.p_value) })].join(BETWEEN_SENTENCES);
+  return [counts, t(key, { p: pValue(test.p_value) })].join(BETWEEN_SENTENCES);
 }
 
 function drawDifferences(section) {

@@ -3,7 +3,7 @@
 function drawData(section) {
   const { data } = DATA;
   section.append(el("h3", null, t("data.per_class")), ...imagesPerClass(data));
-  if (data.sizes?.length) section.append(el("h3", null, t("data.sizes")), sizesTable(data.sizes));
+  if (data.sizes?.length) section.append(el("h3", null, t("data.sizes")), sizesTable(data));
   // Without training data, it is unknown whether there are duplicates.
   if (data.duplicates && data.train) section.append(el("h3", null, t("data.duplicates")), ...duplicates(data));
 }
@@ -50,8 +50,9 @@ function sortedCounts(parts) {
   });
 }
 
-function sizesTable(sizes) {
-  const total = sizes.reduce((sum, [, , images]) => sum + images, 0);
+function sizesTable({ sizes, measured }) {
+  // There are sizes that are not listed if there are many.
+  const total = measured ?? sizes.reduce((sum, [, , images]) => sum + images, 0);
   const most = Math.max(...sizes.map(([, , images]) => images));
   const columns = [
     { key: "size", title: t("data.size"), value: ([width, height]) => `${width} × ${height}` },

@@ -33,6 +33,12 @@ function drawGallery(section) {
   }
 }
 
+/** Return the last two parts of a path, folder and file, which differ between images. */
+function fileEnd(path) {
+  const parts = path.split(/[\\/]/);
+  return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : path;
+}
+
 function isCorrect({ label, predicted }) {
   return String([label].flat()) === String([predicted].flat());
 }
@@ -65,7 +71,7 @@ function galleryFigure(image, index = null) {
     "figure",
     { class: "image" },
     picture,
-    el("figcaption", null, mark, values, el("small", null, name(image.file))),
+    el("figcaption", null, mark, values, el("small", null, name(fileEnd(image.file)))),
   );
 }
 

@@ -31,8 +31,22 @@ function plural(key, number) {
   return t(single ? `${key}.one` : key, { n: count(number) });
 }
 
+/** Return notes in the language of the page: sentences, or values of report.json that a text has in each language. */
+function noteTexts({ notes, note_values: values }) {
+  return (notes ?? []).map((note, index) => (values ? noteText(...values[index]) : visible(note)));
+}
+
+function noteText(key, values) {
+  const single = values.n === 1 && has(`note.${key}.one`);
+  const shown = (value) => (typeof value === "number" ? count(value) : visible(String(value)));
+  const entries = Object.entries(values).map(([name, value]) => [name, shown(value)]);
+  return t(single ? `note.${key}.one` : `note.${key}`, Object.fromEntries(entries));
+}
+
 /** Return the displayed name of a metric of ppzoo eval. */
 function metricName(name) {
+  const suffix = ["tta", "ema"].find((one) => name.endsWith(`_${one}`));
+  if (suffix) return t(`metric.with_${suffix}`, { metric: metricName(name.slice(0, -4)) });
   if (has(`metric.${name}`)) return t(`metric.${name}`);
   const top = /^top(\d+)$/.exec(name);
   return top ? t("metric.top", { k: top[1] }) : name;

@@ -68,7 +68,7 @@ function drawNotes(section) {
     el(
       "ul",
       { class: "notes" },
-      DATA.notes.map((note) => el("li", { dir: "auto" }, visible(note))),
+      noteTexts(DATA).map((note) => el("li", { dir: "auto" }, note)),
     ),
   );
 }
