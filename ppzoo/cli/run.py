@@ -61,7 +61,7 @@ def add_commands(commands: Commands) -> None:
         "--format",
         choices=("program", "safetensors"),
         default="program",
-        help="program (default): an inference program for ppzoo.Predictor; safetensors: the weights, with architecture,"
+        help="program (default): an inference model for ppzoo.Predictor; safetensors: the weights, with architecture,"
         " preprocessing and class names as metadata",
     )
 

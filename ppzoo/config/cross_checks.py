@@ -23,9 +23,10 @@ class Use(NamedTuple):
     """A component that a configuration uses.
 
     Attributes:
-        path: where it is named.
-        kind: kind of component.
-        component: None for a name that is unknown.
+        path: key path at which the component is named.
+        kind: kind of component, such as "loss".
+        options: its options in the configuration.
+        component: what its class declares; None for an unknown name.
     """
 
     path: str
@@ -151,6 +152,9 @@ class _Rules:
         """Everything that implies a number of classes must agree with `Arch.class_num`."""
         count = self.at("Arch.class_num")
         if not accepts(count, int):
+            return
+        if count < 1:
+            yield Problem("Arch.class_num", f"expected an integer of at least 1, got {count}")
             return
         if count > MAX_CLASSES:
             yield Problem("Arch.class_num", f"expected at most {MAX_CLASSES}, got {count}")

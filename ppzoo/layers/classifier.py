@@ -25,12 +25,14 @@ class Classifier(nn.Layer):
     classes.
 
     Attributes:
+        architecture: name of the architecture, for messages.
         head_layers: attribute paths of the layers whose number of outputs is the number of classes.
         feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map of that stride.
         data_format: layout inside the network; the input is always NCHW.
     """
 
     head_layers: tuple[str, ...] = ()
+    architecture = ""
 
     def __init__(self, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
