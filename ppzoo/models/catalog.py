@@ -88,10 +88,9 @@ class Variant:
         hints = get_type_hints(self.network.__init__)
         for name, value in options.items():
             if name not in self.options:
-                known = ", ".join(self.options)
-                raise ConfigError(
-                    f"{self.name} has no option {name!r}{suggestion(name, self.options)} (options: {known})"
-                )
+                hint = suggestion(name, self.options)
+                known = "" if "available" in hint else f" (options: {', '.join(self.options)})"
+                raise ConfigError(f"{self.name} has no option {name!r}{hint}{known}")
             choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
             if choices and value not in choices:
                 expected = " or ".join(map(repr, choices))

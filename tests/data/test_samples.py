@@ -59,7 +59,7 @@ def test_a_sample_depends_only_on_seed_epoch_and_index(clothes):
 def test_image_files_need_a_decoder_as_the_first_transform(tmp_path, transforms):
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "cat" / "1.png")
-    with pytest.raises(ConfigError, match="^expected DecodeImage as the first transform, since the images are files"):
+    with pytest.raises(ConfigError, match=r"^expected DecodeImage as the first transform, since the images are files"):
         Samples(ImageFolder(image_root=str(tmp_path)), Compose(transforms), 0)[0, 0]
 
 
