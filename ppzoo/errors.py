@@ -54,6 +54,10 @@ class ConfigError(PpzooError):
         ConfigError.__init__(self, *(join_key(key, problem) for problem in self.problems))
 
 
+class ConfigFileError(ConfigError):
+    """A configuration file that is missing, cannot be read, or is not a YAML mapping."""
+
+
 class UnknownNameError(ConfigError):
     """A name that is not in a registry."""
 

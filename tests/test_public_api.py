@@ -14,6 +14,7 @@ import ppzoo
 from ppzoo import builders
 from ppzoo.builders.evaluation import require_weighted_classes
 from ppzoo.errors import ConfigError, UnknownNameError
+from ppzoo.models import MODELS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -165,6 +166,23 @@ def test_two_models_in_one_process_have_equal_parameter_names():
 def test_unknown_architecture_is_reported_with_the_nearest_name():
     with pytest.raises(UnknownNameError, match="did you mean 'MobileNetV2_x0_5'"):
         ppzoo.create_model("MobileNetV2_0.5")
+
+
+@pytest.mark.parametrize("count", ["a", 2.5, True, None, [3]])
+def test_class_num_of_another_type_is_reported(count):
+    with pytest.raises(ConfigError, match=r"^LeNet.class_num: expected an integer, got "):
+        MODELS["LeNet"].build(class_num=count)
+
+
+def test_a_name_or_pattern_that_is_not_text_is_reported():
+    with pytest.raises(ConfigError, match=r"^pattern: expected text such as 'ResNet\*', got 3$"):
+        ppzoo.list_models(3)
+    with pytest.raises(UnknownNameError, match=r"^unknown architecture \['LeNet'\]"):
+        ppzoo.create_model(["LeNet"])
+
+
+def test_class_num_can_be_a_numpy_integer():
+    assert ppzoo.create_model("LeNet", class_num=np.int64(4)).architecture == "LeNet"
 
 
 def test_unknown_option_is_reported_with_the_known_ones():

@@ -16,7 +16,7 @@ from ppzoo.builders.components import components
 from ppzoo.builders.data_loading import build_dataset
 from ppzoo.builders.models import class_count
 from ppzoo.config import Config, DatasetConfig, DistillationConfig, load
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, count_text
 from ppzoo.host import MAX_CLASSES
 
 logger = logging.getLogger("ppzoo")
@@ -37,18 +37,21 @@ def add_classes_of_data(config: Config) -> Config:
         return config.with_class_num(len(config.Global.class_names))
     images = build_dataset(training_data(config), class_num=None)
     if images.labels.ndim == 2:
-        count, source = images.labels.shape[1], "labels per image"
+        count = images.labels.shape[1]
+        found = f"{count_text(count, 'label')} per image"
     elif images.classes:
         more = ", ..." if len(images.classes) > 3 else ""
-        count, source = len(images.classes), f"classes ({', '.join(images.classes[:3])}{more})"
+        count = len(images.classes)
+        found = f"{'1 class' if count == 1 else f'{count} classes'} ({', '.join(images.classes[:3])}{more})"
     else:
-        count, source = int(images.labels.max()) + 1, "classes (highest label + 1)"
+        count = int(images.labels.max()) + 1
+        found = f"the classes 0 to {count - 1} (the highest label)"
     if count > MAX_CLASSES:
         raise DataError(
-            f"Arch.class_num: expected at most {MAX_CLASSES}, got training data with {count} {source}:"
+            f"Arch.class_num: expected at most {MAX_CLASSES}, got training data with {found}:"
             f" {_describe_highest_label(images)}; correct that label, or set {TRAIN_DATA}.relabel to true"
         )
-    logger.info("Arch.class_num: the training data has %d %s", count, source)
+    logger.info("Arch.class_num: the training data has %s", found)
     return config.with_class_num(count)
 
 

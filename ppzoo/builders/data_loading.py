@@ -17,7 +17,7 @@ from ppzoo.builders.components import build_batch_transforms, build_transforms, 
 from ppzoo.config import DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.batch_reader import SKIP_HINT
 from ppzoo.data.loader import Batch, Loader
-from ppzoo.errors import DataError
+from ppzoo.errors import DataError, errors_with_key
 from ppzoo.files import read_plain_file
 
 TRIAL_IMAGES = 8
@@ -37,7 +37,14 @@ def build_dataset(
     Raises:
         DataError: the dataset cannot be read, or contains an unknown class.
     """
-    build = partial(make, data.DATASETS, section.spec, key=f"DataLoader.{'Train' if training else 'Eval'}.dataset")
+    key = f"DataLoader.{'Train' if training else 'Eval'}.dataset"
+    with errors_with_key(key):
+        return _build_dataset(partial(make, data.DATASETS, section.spec, key=key), class_num, classes, training)
+
+
+def _build_dataset(
+    build: Callable[..., Any], class_num: int | None, classes: Sequence[str] | None, training: bool
+) -> data.Dataset:
     if training and classes is None:
         return build(class_num=class_num)
     images: data.Dataset = build(class_num=None)
@@ -76,10 +83,7 @@ def build_loader(
         classes: as for `build_dataset`.
     """
     settings = section.dataset
-    try:
-        images = build_dataset(settings, class_num, classes, training=training)
-    except DataError as error:
-        raise DataError(f"DataLoader.{'Train' if training else 'Eval'}: {error}") from error
+    images = build_dataset(settings, class_num, classes, training=training)
     samples = data.Samples(images, build_transforms(settings.transforms), seed)
     return Loader(
         samples,

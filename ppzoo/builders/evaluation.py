@@ -19,7 +19,7 @@ from ppzoo.builders.models import class_count, networks_in_losses, try_forward
 from ppzoo.builders.tta_views import enabled_tta, evaluate_views
 from ppzoo.config import Config, DistillationConfig, SplitConfig
 from ppzoo.data.loader import Batch, Loader
-from ppzoo.errors import ConfigError, count_text
+from ppzoo.errors import ConfigError, count_text, errors_with_key
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 from ppzoo.progress import Progress
@@ -179,7 +179,8 @@ def try_batch(
     Raises:
         ConfigError: data, network, losses and metrics do not fit each other.
     """
-    batch = read_first_batch(loader)
+    with errors_with_key(f"DataLoader.{split}.dataset"):
+        batch = read_first_batch(loader)
     images = batch.images.astype("float32") if split == "Train" else batch.images  # as the trainer does
     output = try_forward(
         network,

@@ -95,6 +95,9 @@ def _read_views(file: Path, preprocess: Sequence[data.Compose]) -> list[np.ndarr
         return [read_image(file, view) for view in preprocess]
     except DataError as error:
         return error
+    except ConfigError as error:
+        error.add_key(TRANSFORMS)
+        raise
 
 
 def mean_probabilities(
@@ -135,9 +138,8 @@ def find_images(source: str | Sequence[str] | None, *, key: str = "Infer.infer_i
         else:
             found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
         if not found:
-            raise DataError(
-                f"{key}: expected an image, a folder with images or a pattern that matches some, got {name!r}"
-            )
+            reason = "contains no images" if os.path.isdir(name) else "does not exist"
+            raise DataError(f"{key}: expected an image, a folder of images or a pattern, got {name!r}, which {reason}")
         files += sorted(found)
     if not files:
         raise DataError(f"{key}: expected an image, a folder or a pattern, got nothing; add IMAGE to the command")

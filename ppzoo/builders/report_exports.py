@@ -145,7 +145,7 @@ def _build_export_loader(exported: deploy.ExportedModel, images: str, labels: li
     try:
         return build_loader(split, seed=0, training=False, **options)
     except DataError as error:
-        raise DataError(f"--data: {error.line.removeprefix('DataLoader.Eval: ')}") from error
+        raise DataError(f"--data: {error.line.removeprefix('DataLoader.Eval.dataset: ')}") from error
 
 
 def _name_classes(labels: list[str], dataset: data.Dataset, class_num: int) -> list[str]:

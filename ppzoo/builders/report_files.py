@@ -16,7 +16,7 @@ import numpy as np
 from ppzoo.builders.report_images import describe_prediction
 from ppzoo.builders.report_sources import EvaluatedNetwork
 from ppzoo.builders.reporting import clean_text
-from ppzoo.errors import OutputError
+from ppzoo.errors import OutputError, errors_with_key
 from ppzoo.files import make_folder, write_atomically, write_text
 
 logger = logging.getLogger("ppzoo")
@@ -43,7 +43,8 @@ def open_report_folder(source: Path, requested: str | None = None) -> Path:
         OutputError: it cannot be created.
     """
     if requested is not None:
-        return _make_writable(Path(requested))
+        with errors_with_key("--output"):
+            return _make_writable(Path(requested))
     try:
         return _make_writable(source / FOLDER)
     except OutputError as error:

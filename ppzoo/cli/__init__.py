@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
+import ppzoo
 from ppzoo.cli import (
     board,
     compare,
@@ -32,7 +33,7 @@ from ppzoo.cli import (
 from ppzoo.cli.arguments import require_device_of_option
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
-from ppzoo.errors import ConfigError, Interrupted, PpzooError, describe_os_error, exit_status_of
+from ppzoo.errors import ConfigError, ConfigFileError, Interrupted, PpzooError, describe_os_error, exit_status_of
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
 from ppzoo.progress import set_quiet
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         require_device_of_option(options)
         return options.run(options) or 0
     except ConfigError as error:
+        if isinstance(error, ConfigFileError):
+            error.add_key(_key_of_config(options))
         for problem in dict.fromkeys(error.problems):  # training and evaluation can have the same one
             print_error(f"error: {problem}")
         return error.exit_status
@@ -111,6 +114,13 @@ def main(arguments: Sequence[str], *, owns_process: bool = False) -> int:
         return 1
     except KeyboardInterrupt as error:
         return _report_interruption(error)
+
+
+def _key_of_config(options: argparse.Namespace) -> str:
+    """Return the option or argument that names the configuration file."""
+    if getattr(options, "config", None) is None:
+        return "RUN_FOLDER"
+    return "CONFIG" if options.command == "data" else "-c"
 
 
 def _first_line(error: BaseException) -> str:
@@ -155,8 +165,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ppzoo",
         description="Train, evaluate, export and serve image classifiers on PaddlePaddle.",
-        epilog="`ppzoo COMMAND --help` describes the options of a command.",
+        epilog="`ppzoo COMMAND --help` describes the options of a command. To begin: `ppzoo train -c mobilenet_v2_x0_5`"
+        " trains a small network on images that are included.",
     )
+    parser.add_argument("--version", action="version", version=f"ppzoo {ppzoo.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (
         train,

@@ -43,13 +43,13 @@ def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = F
         type=expand_user,
         required=required,
         metavar="CONFIG",
-        help="a YAML file, or the name of a configuration in ppzoo (`ppzoo configs` lists them)",
+        help="a YAML file, or the name of an included configuration (`ppzoo configs` lists them)",
     )
     add_override(command)
     command.add_argument(
         "--device",
         metavar="cpu|gpu[:N]",
-        help="the device to compute on; overrides Global.device of the configuration, and is an error if it is missing",
+        help="the device to compute on (default: Global.device of the configuration); an error if it is not available",
     )
 
 

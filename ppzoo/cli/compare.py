@@ -21,7 +21,7 @@ def add_commands(commands: Commands) -> None:
         nargs="+",
         type=expand_user,
         metavar="RUN_FOLDER",
-        help="the folders of two runs or more, such as output/LeNet; the first one is compared with each other one",
+        help="the folders of two or more runs, such as output/LeNet; the first run is compared with each of the others",
     )
     add_output(compare, f"{PAGE} and {JSON}", default=None)
     compare.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")

@@ -6,7 +6,7 @@ import argparse
 import os
 
 from ppzoo.cli.arguments import Commands, add_override, add_quiet
-from ppzoo.errors import ConfigError, printable
+from ppzoo.errors import ConfigError, errors_with_key, printable
 from ppzoo.files import expand_user
 
 
@@ -46,7 +46,7 @@ def add_commands(commands: Commands) -> None:
         "config",
         type=expand_user,
         metavar="CONFIG",
-        help="a YAML file, or the name of a configuration in ppzoo (`ppzoo configs` lists them)",
+        help="a YAML file, or the name of an included configuration (`ppzoo configs` lists them)",
     )
     add_override(check)
     add_quiet(check)
@@ -62,7 +62,8 @@ def _split(options: argparse.Namespace) -> None:
         raise ConfigError(f"--seed: expected an integer of at least 0, got {options.seed}")
     if not os.path.isdir(options.folder):
         raise ConfigError(f"FOLDER: expected a folder with one subfolder per class, got {str(options.folder)!r}")
-    done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
+    with errors_with_key("FOLDER"):
+        done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
     print(printable(done.text()))
 
 

@@ -14,7 +14,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "doctor",
         _doctor,
-        "report versions, hardware and problems of the installation, each with the command that fixes it",
+        "check the installation: report versions and hardware, and for each problem the command that fixes it",
         needs_paddle=False,
     )
     doctor.add_argument("--json", action="store_true", help="print one JSON object")

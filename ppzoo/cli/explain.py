@@ -1,4 +1,4 @@
-"""The commands `explain` (Grad-CAM pictures of photos) and `embed` (features of photos, and similar photos)."""
+"""The commands `explain` (Grad-CAM pictures of images) and `embed` (features of images, and similar images)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ MAX_NAME_BYTES = 100  # of the photo's and of the class's part of a file name, w
 
 
 def add_commands(commands: Commands) -> None:
-    explain = add_command(commands, "explain", _explain, "draw which pixels of photos speak for a class (Grad-CAM)")
+    explain = add_command(
+        commands, "explain", _explain, "draw which pixels of images raise the score of a class (Grad-CAM)"
+    )
     _add_inputs(explain)
     explain.add_argument(
         "--class",
@@ -50,10 +52,10 @@ def add_commands(commands: Commands) -> None:
         type=expand_user,
         default=FOLDER,
         metavar="FOLDER",
-        help=f"the folder of the pictures (default: {FOLDER} in the current folder)",
+        help=f"the folder for the pictures (default: {FOLDER} in the current folder)",
     )
 
-    embed = add_command(commands, "embed", _embed, "compute the features of photos, or find similar photos")
+    embed = add_command(commands, "embed", _embed, "compute the features of images, or find similar images")
     _add_inputs(embed)
     embed.add_argument(
         "--output",
@@ -171,6 +173,7 @@ def _embed(options: argparse.Namespace) -> int:
     results = builders.embed_images(config, [*like, *files], export)
     query = next(results)[1] if like else None
     if isinstance(query, DataError):
+        query.add_key("--like")
         raise query
     kept: list[Path] = []
     features: list[np.ndarray] = []

@@ -38,7 +38,9 @@ def add_commands(commands: Commands) -> None:
     add_photo_arguments(find)
     find.add_argument("--min", type=float, default=1e-6, metavar="RATE", help="the first learning rate (default: 1e-6)")
     find.add_argument("--max", type=float, default=10.0, metavar="RATE", help="the last learning rate (default: 10)")
-    find.add_argument("--steps", type=int, default=100, metavar="N", help="number of training steps (default: 100)")
+    find.add_argument(
+        "--steps", type=int, default=100, metavar="N", help="number of training steps, at least 20 (default: 100)"
+    )
     add_quiet(find)
     add_output(find, f"{PICTURE} and {TABLE}")
 
@@ -65,7 +67,8 @@ def check_output(folder: str) -> Path:
     path = Path(os.path.abspath(folder))
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if not existing.is_dir():
-        raise ConfigError(f"--output: expected a folder, got {folder!r}, where {existing} is not a folder")
+        shown = os.path.relpath(existing) if not os.path.isabs(folder) else existing
+        raise ConfigError(f"--output: expected a folder, got {folder!r}: {shown} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(existing))
     return Path(folder)

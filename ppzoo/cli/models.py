@@ -13,11 +13,13 @@ from ppzoo.registry import Registry
 
 def add_commands(commands: Commands) -> None:
     models = add_command(commands, "models", _models, "list the architectures")
-    models.add_argument("pattern", nargs="?", metavar="PATTERN", help="only names that match, such as '*V2*'")
+    models.add_argument(
+        "pattern", nargs="?", metavar="PATTERN", help="only names that match, such as '*V2*' (default: all)"
+    )
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
     models.add_argument("--json", action="store_true", help="print a JSON list")
     models.add_argument(
-        "--summary", action="store_true", help="print the layers of one architecture, whose name PATTERN is"
+        "--summary", action="store_true", help="print the layers of the architecture whose name is PATTERN"
     )
 
     convert = add_command(
@@ -50,7 +52,7 @@ def add_commands(commands: Commands) -> None:
         action = actions.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
         text = "architectures, as a name or a pattern such as '*V2*'"
         if name in ("list", "verify"):
-            action.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help=text)
+            action.add_argument("pattern", metavar="PATTERN", nargs="?", default="*", help=f"{text} (default: all)")
         else:
             action.add_argument("pattern", metavar="PATTERN", help=text)
         if name == "get":

@@ -15,7 +15,7 @@ from ppzoo.files import expand_user
 if TYPE_CHECKING:
     from ppzoo.builders import EvaluatedNetwork
 
-EXPORT_SETTINGS = "inference.yml"  # what an export folder has and a run's folder has not
+EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
         "folder",
         nargs="?",
         type=expand_user,
-        metavar="RUN_OR_EXPORT",
+        metavar="RUN_FOLDER|EXPORT_FOLDER",
         help="the folder of a run, such as output/LeNet, or of an export, such as inference/lenet; or use -c CONFIG",
     )
     add_config_arguments(report)
@@ -43,7 +43,7 @@ def add_commands(commands: Commands) -> None:
         "--output",
         type=expand_user,
         metavar="FOLDER",
-        help="the folder of report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
+        help="the folder for report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
         " of the run or export)",
     )
     report.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")

@@ -65,8 +65,9 @@ def _train(options: argparse.Namespace) -> None:
             config = builders.read_config(options.config, overrides(options), "train")
         with builders.join_processes(config) as processes:
             if env_settings.read_applied_settings():
-                message = "environment variables set for this process: %s"
-                logging.getLogger("ppzoo").info(message, env_settings.read_applied_settings())
+                message = "ppzoo set these environment variables for the process: %s"
+                settings, only_in_file = env_settings.read_applied_settings(), {"is_detail": True}
+                logging.getLogger("ppzoo").info(message, settings, extra=only_in_file)
             folder, trainer = builders.build_trainer(config, options.resume, processes)
             undo.pop_all()
             was_finished = trainer.state.progress.epoch >= trainer.plan.epochs

@@ -12,9 +12,10 @@ class Use(NamedTuple):
     """A component that a configuration uses.
 
     Attributes:
-        path: where it is named.
-        kind: kind of component.
-        component: None for a name that is unknown.
+        path: key path at which the component is named.
+        kind: kind of component, such as "loss".
+        options: its options in the configuration.
+        component: what its class declares; None for an unknown name.
     """
 
     path: str

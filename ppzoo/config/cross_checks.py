@@ -89,6 +89,9 @@ def _check_class_counts(uses: ComponentUses) -> Iterator[Problem]:
     count = uses.at("Arch.class_num")
     if not accepts(count, int):
         return
+    if count < 1:
+        yield Problem("Arch.class_num", f"expected an integer of at least 1, got {count}")
+        return
     if count > MAX_CLASSES:
         yield Problem("Arch.class_num", f"expected at most {MAX_CLASSES}, got {count}")
         return

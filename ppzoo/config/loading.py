@@ -18,7 +18,7 @@ from ppzoo.config.component_types import Components
 from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, ConfigFileError
 from ppzoo.files import open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
 
@@ -97,14 +97,17 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         with open_plain_file(path) as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"no configuration file {trail}{_suggest(path)}") from None
+        raise ConfigFileError(f"no configuration file {trail}{_suggest(path)}") from None
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigError(f"cannot read the configuration file {trail}: {reason}") from None
-    content = parse(text, str(path))
+        raise ConfigFileError(f"cannot read the configuration file {trail}: {reason}") from None
+    try:
+        content = parse(text, str(path))
+    except ConfigError as error:
+        raise ConfigFileError(*error.problems) from error
     if not isinstance(content, dict):
         found = "nothing" if content is None else f"the {type(content).__name__} {content!r:.60}"
-        raise ConfigError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
+        raise ConfigFileError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
     return content
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from ppzoo.arithmetic import MAX_FLOAT32
 from ppzoo.errors import ConfigError, suggestion
+from ppzoo.files import IS_PATH
 from ppzoo.yaml_io import parse
 
 NAMES = {
@@ -167,6 +168,8 @@ def describe(hint: Any, plural: bool = False) -> str:
     """Return the annotation in words: "an integer", "a list of numbers", "one of 'O1', 'O2'"."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if IS_PATH in arguments[1:]:
+            return NAMES[Path][plural]
         limits = [extra.description for extra in arguments[1:] if isinstance(extra, Limit)]
         return limits[0] if limits else describe(arguments[0], plural)
     if origin in (Union, types.UnionType):

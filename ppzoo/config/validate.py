@@ -149,7 +149,7 @@ class _Checker:
         elif isinstance(value, Mapping):
             self.check_keys(path, value, known_keys(section))
         else:
-            self.add(path, f"expected a mapping, got {show(value)}")
+            self.add(path, f"expected a mapping of {', '.join(known_keys(section))}, got {show(value)}")
 
     def check_named(self, path: str, value: Any, mark: Named) -> None:
         """Check a mapping with a component's name and options."""

@@ -48,7 +48,7 @@ Device = Annotated[
 ImageShape = Annotated[
     tuple[int, ...],
     Limit(
-        "three sizes, [channels, height, width]",
+        "three sizes of at least 1, [channels, height, width]",
         lambda value: len(value) == 3 and min(value) >= 1,
         {"minItems": 3, "maxItems": 3, "items": {"type": "integer", "minimum": 1}},
     ),

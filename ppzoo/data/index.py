@@ -197,10 +197,12 @@ class _ListReader:
             raise DataError(
                 f"{where}: expected a path of at most {MAX_PATH_BYTES} bytes, got {shown}: correct the line"
             )
-        bound = 10**MAX_LABEL_DIGITS if self.class_num is None else f"class_num = {self.class_num}"
+        if self.class_num is None:
+            limits = f"expected a label from 0 to {10**MAX_LABEL_DIGITS - 1}"
+            raise DataError(f"{where}: {limits}, got {shown}: correct the label")
         relabel = ", or set dataset.relabel to true if labels start at 1" if label == str(self.class_num) else ""
         fix = f"correct the label or Arch.class_num{relabel}"
-        raise DataError(f"{where}: label {label} is outside [0, {bound}), got {shown}: {fix}")
+        raise DataError(f"{where}: label {label} is outside [0, class_num = {self.class_num}), got {shown}: {fix}")
 
 
 def _trim_right(chunk: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:

@@ -56,7 +56,8 @@ class Graph:
         if len(self.normalization.scale) != channels:
             received = len(self.normalization.scale)
             raise ConfigError(f"NormalizeImage: expected mean and std of {channels} channels, got {received}")
-        rows = self.constant(np.array([-1, height, width * channels]))  # engines are slow with a last axis of C
+        # Engines are slow if the last axis has only the channels.
+        rows = self.constant(np.array([-1, height, width * channels]))
         (values,) = self.node("Cast", self.node("Reshape", [INPUT, rows]), to=TensorProto.FLOAT)
         for kind, per_channel in zip(("Mul", "Add"), self.normalization, strict=True):
             (values,) = self.node(kind, [values, self.constant(np.tile(per_channel, width))])

@@ -30,7 +30,7 @@ from ppzoo.launcher import Launch, read_launch
 T = TypeVar("T")
 
 TIMEOUT_FLAG = "FLAGS_stop_check_timeout"
-FAILURE_DELAY = 3.0  # seconds in which the failure of another process is reported after a transfer broke
+FAILURE_DELAY = 3.0  # seconds to wait for the failure of another process after a transfer failed
 
 
 class ProcessGroup:
@@ -80,7 +80,8 @@ class ProcessGroup:
         """Return this process's mean loss, scaled so that the mean over the processes is the mean of the batch.
 
         Args:
-            weight: of this process's part of the batch; `total_weight` is the sum over the processes.
+            weight: weight of this process's part of the batch.
+            total_weight: sum of the weights of all processes.
         """
         return loss
 
@@ -169,7 +170,7 @@ class _Several(ProcessGroup):
         except (PeerError, Interrupted):
             raise  # the other processes end, too
         except BaseException as error:
-            # A transfer also breaks when another process has ended: its failure is the cause then.
+            # A transfer also fails if another process has ended; then the failure of that process is the cause.
             failure = self.watchdog.wait_for_failure(FAILURE_DELAY if isinstance(error, RuntimeError) else 0)
             if failure is not None:
                 raise failure from error
@@ -211,10 +212,10 @@ def share_files(processes: ProcessGroup, prefix: Path) -> Iterator[Path]:
     """Make the files of a checkpoint available to all processes, also without a common file system.
 
     Args:
-        prefix: of the files' names, on the machine of the main process.
+        prefix: common prefix of the files' paths on the machine of the main process.
 
     Yields:
-        The prefix for this process: that of temporary copies unless it is the main process.
+        The prefix for this process; except in the main process, it is that of temporary copies.
     """
     if processes.size == 1:
         yield prefix

@@ -33,8 +33,8 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
     An earlier run that is not resumed is moved to a sibling folder, or into a subfolder where renaming fails.
 
     Raises:
-        PpzooError: another run is writing into the folder, or its path is not one of a folder.
-        OutputError: the system cannot create or write it.
+        PpzooError: another run is writing into the folder, or the path cannot be a folder.
+        OutputError: the system cannot create the folder or write into it.
     """
     for path in (folder, *folder.parents):
         if os.path.islink(path) and not os.path.exists(path):
@@ -58,7 +58,7 @@ def open_run_dir(folder: Path, *, resume: bool) -> Path:
 
 
 def require_unlocked(folder: Path) -> None:
-    """Report early that another run is writing into `folder`, which need not exist; nothing there is changed.
+    """Check that no other run is writing into `folder`, without changing anything; the folder need not exist.
 
     Raises:
         PpzooError: another run is writing into it.

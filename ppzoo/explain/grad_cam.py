@@ -1,4 +1,4 @@
-"""Grad-CAM: which pixels of an image speak for a class.
+"""Grad-CAM: which pixels of an image raise the score of a class.
 
 Selvaraju et al.: "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", arXiv:1610.02391.
 """

@@ -26,6 +26,7 @@ class Classifier(nn.Layer):
     classes.
 
     Attributes:
+        architecture: name of the architecture, for messages.
         head_layers: attribute paths of the layers whose number of outputs is the number of classes.
         derived_entries: shell patterns of entries in weight files that are computed from others and not loaded.
         feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map of that stride.
@@ -34,6 +35,7 @@ class Classifier(nn.Layer):
 
     head_layers: tuple[str, ...] = ()
     derived_entries: tuple[str, ...] = ()
+    architecture = ""
 
     def __init__(self, data_format: DataFormat = "NCHW") -> None:
         super().__init__()

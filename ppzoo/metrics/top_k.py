@@ -70,7 +70,7 @@ class TopkAcc(Metric):
         for k in self.topk:
             if k > class_num and k not in self._warned:
                 self._warned.add(k)
-                log.warning("ignoring top-%d accuracy: there are only %d classes", k, class_num)
+                log.warning("ignoring top-%d accuracy, since there are only %d classes", k, class_num)
         return possible
 
 

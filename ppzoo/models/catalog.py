@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import paddle
@@ -81,24 +82,27 @@ class Variant:
         """
         self._check(options)
         with paddle.utils.unique_name.guard():
-            return self.network(**self.fixed, **options)
+            network = self.network(**self.fixed, **options)
+        network.architecture = self.name
+        return network
 
     def _check(self, options: dict[str, Any]) -> None:
         hints = get_type_hints(self.network.__init__)
         for name, value in options.items():
             if name not in self.options:
-                known = ", ".join(self.options)
-                raise ConfigError(
-                    f"{self.name} has no option {name!r}{suggestion(name, self.options)} (options: {known})"
-                )
+                hint = suggestion(name, self.options)
+                known = "" if "available" in hint else f" (options: {', '.join(self.options)})"
+                raise ConfigError(f"{self.name} has no option {name!r}{hint}{known}")
             choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
             if choices and value not in choices:
                 expected = " or ".join(map(repr, choices))
                 raise ConfigError(f"{self.name}.{name}: expected {expected}, got {value!r}")
         count = options.get("class_num", 1)
-        if count < 1:
+        if not isinstance(count, Integral) or isinstance(count, bool):
+            raise ConfigError(f"{self.name}.class_num: expected an integer, got {count!r}")
+        if int(count) < 1:
             raise ConfigError(f"{self.name}.class_num: expected at least 1, got {count}")
-        if count > MAX_CLASSES:
+        if int(count) > MAX_CLASSES:
             raise ConfigError(
                 f"{self.name}.class_num: expected at most {MAX_CLASSES}, got {count}; the size of the last layer is"
                 " proportional to it"
@@ -128,7 +132,12 @@ def list_models(pattern: str = "*", pretrained: bool | None = None) -> list[str]
     Args:
         pattern: shell pattern; case is ignored.
         pretrained: True: only those with official weights; False: only those without.
+
+    Raises:
+        ConfigError: the pattern is not text.
     """
+    if not isinstance(pattern, str):
+        raise ConfigError(f"pattern: expected text such as 'ResNet*', got {pattern!r}")
     names = MODELS.matching(pattern)
     if pretrained is None:
         return names

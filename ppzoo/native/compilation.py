@@ -139,6 +139,11 @@ def _require_supported_onednn(libraries: list[Path]) -> None:
 
 
 def find_compiler() -> str:
+    """Return the path of the C++ compiler: that of the environment variable CXX, or g++.
+
+    Raises:
+        NativeUnavailableError: there is none.
+    """
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     if path is None:
@@ -147,6 +152,7 @@ def find_compiler() -> str:
 
 
 def library_key(compiler: str) -> str:
+    """Return the name of the library's folder, which contains a hash of everything that the library depends on."""
     import paddle
 
     version = _run([compiler, "--version"])

@@ -48,7 +48,7 @@ def _test_sentence(test: Mapping[str, Any]) -> str:
     """Return the result of McNemar's test of the first run and another one."""
     other = test["second"] + 1
     if test["problem"]:
-        return f"run 1 and run {other} are not tested on the same images: {test['problem']}"
+        return f"no significance test of run 1 and run {other}: {test['problem']}"
     (right, also_right), (only, only_other) = test["right"], test["only"]
     chance = "is more than chance" if test["p_value"] < SIGNIFICANT else "can be chance"
     return (

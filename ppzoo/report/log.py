@@ -42,7 +42,9 @@ class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]  # not su
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    """With --quiet, show only warnings, errors and the result of a run."""
+    """Skip details, which are for `train.log`; with --quiet, show only warnings, errors and the result of a run."""
+    if hasattr(record, "is_detail"):
+        return False
     return not progress.is_quiet() or record.levelno >= logging.WARNING or hasattr(record, "is_result")
 
 

@@ -54,7 +54,7 @@ def unpickle(
     except UnpicklingRefused as refusal:
         problem = f"{source} is refused: {refusal}; expected arrays and plain containers only"
     except EOFError:
-        problem = f"{source} is truncated; download it again"
+        problem = f"{source} is truncated; restore or download it"
     except _MALFORMED:
         problem = f"{source} is damaged or not a weight file: invalid pickle near byte {stream.tell()}"
     raise WeightsError(problem)
@@ -72,7 +72,9 @@ def _run(machine: StackMachine) -> Any:
         elif code == b"":
             raise EOFError
         else:
-            raise UnpicklingRefused(f"it uses {_NAMES.get(code, f'the unknown opcode {code!r}')}")
+            if code not in _NAMES:
+                raise ValueError(f"unknown opcode {code!r}")
+            raise UnpicklingRefused(f"it uses {_NAMES[code]}")
     raise UnpicklingRefused(f"it contains more than {MAX_OPERATIONS} operations")
 
 

@@ -56,7 +56,7 @@ def open_archive(file: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(file)
     except MALFORMED:
-        raise WeightsError(f"{file} is a damaged or truncated archive; download it again") from None
+        raise WeightsError(f"{file} is a damaged or truncated archive; restore or download it") from None
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
         archive.close()
         raise WeightsError(f"{file} is refused: expected members that are stored or deflated")

@@ -166,7 +166,9 @@ def _download(url: str, target: Path, attempts: int) -> None:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= attempts:
                 count = f" ({failures} attempts failed); try again later" if failures > 1 else ""
-                raise WeightsError(f"cannot fetch {url}: {error}{count}") from None
+                failure = WeightsError(f"cannot fetch {url}: {error}{count}")
+                failure.exit_status = 1  # the network failed
+                raise failure from None
             time.sleep(RETRY_DELAYS[failures - 1])
     _refuse_web_page(part, url)
     os.replace(part, target)
@@ -205,7 +207,8 @@ def _attempt(url: str, target: Path) -> None:
             raise _TransferInterrupted(problem) from None
         raise WeightsError(f"cannot fetch {url}: {problem}") from None
     except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
-        reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+        cause = getattr(error, "reason", "") or error
+        reason = str(getattr(cause, "strerror", "") or cause) or type(cause).__name__
         raise _TransferInterrupted(" ".join(reason.split())) from None
 
 

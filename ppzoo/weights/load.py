@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloa
 
 if TYPE_CHECKING:
     import paddle
+
+ARRAYS = "the given arrays"  # the name of a source that is not a file
 
 Candidates = Callable[[int], Iterable[tuple[str, Mapping[str, Shape]]]]
 
@@ -69,7 +72,8 @@ def load_weights(
     if head == "auto":
         _accept_other_class_num(report, tuple(getattr(model, "head_layers", ())), shapes)
     if not report.loaded or (strict and not report.complete):
-        raise _misfit_error(report, type(model).__name__, entries, shapes, candidates)
+        head_layers = tuple(getattr(model, "head_layers", ()))
+        raise _misfit_error(report, _network_name(model), head_layers, entries, shapes, candidates)
     check_variances({key: values[key] for key in report.loaded}, label)
     ready = {key: _cast(values[key], state[key], key, label) for key in report.loaded}
     for key, tensor in ready.items():
@@ -87,8 +91,8 @@ def _read_source(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[st
         if array.dtype.kind not in "fiub":
             raise WeightsError(f"entry {key!r}: expected an array of numbers, got {with_article(type(value).__name__)}")
         arrays[key] = widen_bfloat16(array)
-    check_finite(arrays, "the given arrays")
-    return "the given arrays", arrays
+    check_finite(arrays, ARRAYS)
+    return ARRAYS, arrays
 
 
 def _by_structured_name(
@@ -154,9 +158,15 @@ def _differs_in_classes(found: Shape, expected: Shape) -> bool:
     return found[:axis] == expected[:axis] and found[axis + 1 :] == expected[axis + 1 :]
 
 
+def _network_name(model: paddle.nn.Layer) -> str:
+    """Return the architecture of a network, or the name of its class if the network is not one of ppzoo's."""
+    return getattr(model, "architecture", "") or type(model).__name__
+
+
 def _misfit_error(
     report: LoadReport,
     network: str,
+    head_layers: tuple[str, ...],
     entries: Mapping[str, np.ndarray],
     shapes: Mapping[str, Shape],
     candidates: Candidates,
@@ -164,13 +174,23 @@ def _misfit_error(
     found = {key: value.shape for key, value in entries.items()}
     size = sum(value.size for value in entries.values())
     best, this = best_fit(found, candidates(size)), best_fit(found, [(network, shapes)])
-    message = f"{report.source} does not fit {network}: {report.problems() or 'it has no entries to load'}"
+    verb = "do" if report.source == ARRAYS else "does"
+    message = f"{report.source} {verb} not fit {network}: {report.problems() or 'there are no entries to load'}"
     if best and best[1] > (this[1] if this else 0.0):
-        return WeightsError(f"{message}; this looks like {best[0]}")
+        return WeightsError(f"{message}; the weights look like those of {best[0]}")
     if not report.loaded:
         return WeightsError(f"{message}; no entry matches")
+    message += _describe_class_num(report, head_layers, shapes)
     hint = f"; use ppzoo.load_weights(..., strict=False) to load the {len(report.loaded)} entries that match"
     return WeightsError(message, python_hint=hint)
+
+
+def _describe_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> str:
+    """Return '; the weights are for N classes' if they do not fit only because of the number of classes, else ""."""
+    rest = replace(report, mismatched=dict(report.mismatched), reinitialised=[])
+    _accept_other_class_num(rest, head_layers, shapes)
+    biases = [report.mismatched[key][0] for key in rest.reinitialised if len(shapes[key]) == 1]
+    return f"; the weights are for {biases[0][0]} classes" if rest.complete and biases else ""
 
 
 def _cast(value: np.ndarray, tensor: paddle.Tensor, key: str, label: str) -> paddle.Tensor:

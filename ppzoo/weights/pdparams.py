@@ -104,13 +104,13 @@ def _read_pickle(file: Path, allow_list: bool = False) -> dict[Any, Any]:
 def _refuse_other_formats(start: bytes, file: Path) -> None:
     kinds = {
         b"PK\x03\x04": "a zip archive",
-        b"\x1f\x8b": "gzip-compressed",
-        b"BZh": "bzip2-compressed",
-        b"\xfd7zXZ": "xz-compressed",
+        b"\x1f\x8b": "a gzip archive",
+        b"BZh": "a bzip2 archive",
+        b"\xfd7zXZ": "an xz archive",
     }
     found = next((kind for magic, kind in kinds.items() if start.startswith(magic)), "")
     if not start:
-        found = "empty"
+        found = "an empty file"
     elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         found = "a web page (such as the login or error page of a server)"
     elif start[257:262] == b"ustar":
@@ -118,7 +118,7 @@ def _refuse_other_formats(start: bytes, file: Path) -> None:
     elif not start.startswith(PICKLE_STARTS) and _is_text(start):
         found = "a text file"
     if found:
-        raise WeightsError(f"{file}: expected a weight file written by paddle.save, got one that is {found}")
+        raise WeightsError(f"{file}: expected a weight file written by paddle.save, got {found}")
 
 
 def _is_text(start: bytes) -> bool:

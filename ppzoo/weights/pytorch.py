@@ -172,7 +172,7 @@ def read_torch_archive(file: Path) -> WeightFile:
         except UnpicklingRefused as refusal:
             raise WeightsError(f"{file} is refused: {refusal}") from None
         except MALFORMED:
-            raise WeightsError(f"{file} is a damaged PyTorch archive; download it again") from None
+            raise WeightsError(f"{file} is a damaged PyTorch archive; restore or download it") from None
 
 
 def read_torch_legacy(file: Path) -> WeightFile:
@@ -200,9 +200,9 @@ def read_torch_legacy(file: Path) -> WeightFile:
         except UnpicklingRefused as refusal:
             raise WeightsError(f"{file} is refused: {refusal}") from None
         except EOFError:
-            raise WeightsError(f"{file} is truncated; download it again") from None
+            raise WeightsError(f"{file} is truncated; restore or download it") from None
         except (KeyError, TypeError, ValueError, struct.error):
-            raise WeightsError(f"{file} is a damaged PyTorch file; download it again") from None
+            raise WeightsError(f"{file} is a damaged PyTorch file; restore or download it") from None
 
 
 def _read_legacy_storage(stream: BinaryIO, storage: Storage) -> np.ndarray:

@@ -51,9 +51,13 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
     if os.path.isdir(path):
         raise WeightsError(f"expected a {suffix} file, got the folder {path}{hint}")
     if not os.path.isdir(path.parent):
-        raise WeightsError(f"{path} does not exist: there is no folder {path.parent}")
-    alternative = "" if path.suffix else f" (nor {path.name}{suffix})"
-    raise WeightsError(f"{path} does not exist{alternative}{hint or _suggest_file(path)}")
+        raise WeightsError(
+            f"expected weights, got {str(path)!r}, which does not exist: there is no folder {path.parent}"
+        )
+    alternative = "" if path.suffix else f" (nor does {path.name}{suffix})"
+    raise WeightsError(
+        f"expected weights, got {str(path)!r}, which does not exist{alternative}{hint or _suggest_file(path)}"
+    )
 
 
 def _suggest_file(path: Path) -> str:

@@ -62,7 +62,7 @@ def test_a_file_next_to_the_configuration_takes_precedence_as_base(folder):
 def test_an_unknown_name_is_reported_with_the_nearest(capsys, source, name):
     assert main(["train", "-c", source]) == 2
     assert capsys.readouterr().err == (
-        f"error: no configuration file {source}; did you mean {name!r}? (`ppzoo configs` lists all names)\n"
+        f"error: -c: no configuration file {source}; did you mean {name!r}? (`ppzoo configs` lists all names)\n"
     )
 
 

@@ -22,7 +22,7 @@ from ppzoo.cli import main
             ["weights", "get", "LeNet"],
             "LeNet has no official weights; `ppzoo weights list` lists those that exist",
         ),
-        (["check", "-c", "nofile"], "no configuration file nofile; `ppzoo configs` lists all names"),
+        (["check", "-c", "nofile"], "-c: no configuration file nofile; `ppzoo configs` lists all names"),
         (
             ["check", "-c", "lenet", "-o", "Loss.Train.7.CELoss.weight=2"],
             "-o Loss.Train.7: Loss.Train is a list; expected index 0, got '7'",
@@ -39,7 +39,7 @@ def test_invalid_yaml_names_its_line_and_what_to_check(tmp_path, capsys):
     file.write_text("Global:\n  epochs: 3\n epochs: 4\n")
     assert main(["check", "-c", str(file)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {file}, line 3: expected valid YAML, got an error ")
+    assert error.startswith(f"error: -c: {file}, line 3: expected valid YAML, got an error ")
     assert error.endswith("; check the indentation, quotes and colons\n")
 
 
@@ -60,7 +60,10 @@ def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["convert", "nofile", "x.pdparams", "--arch", "LeNet"], "IN: nofile does not exist (nor nofile.pdparams)"),
+        (
+            ["convert", "nofile", "x.pdparams", "--arch", "LeNet"],
+            "IN: expected weights, got 'nofile', which does not exist (nor does nofile.pdparams)",
+        ),
         (
             ["convert", "nofile", "x.txt", "--arch", "LeNet"],
             "OUT: expected a path that ends in .pdparams or .safetensors, got 'x.txt'",
@@ -74,11 +77,19 @@ def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
             ["check", "-c", "lenet", "-o", "Arch.name=Foo"],
             "Arch.name: expected the name of an architecture, got 'Foo'; `ppzoo models` lists all names",
         ),
-        (["check", "-c", "nothing"], "no configuration file nothing; `ppzoo configs` lists all names"),
-        (["infer", "--weights", "nofile.safetensors", "x.png"], "--weights: nofile.safetensors does not exist"),
+        (["check", "-c", "nothing"], "-c: no configuration file nothing; `ppzoo configs` lists all names"),
+        (
+            ["infer", "--weights", "nofile.safetensors", "x.png"],
+            "--weights: expected weights, got 'nofile.safetensors', which does not exist",
+        ),
         (
             ["check", "-c", "lenet", "-o", "Optimizer.momentum=2"],
             "Optimizer.momentum: expected a number of at least 0 and below 1, got 2",
+        ),
+        (["data", "check", "nothing"], "CONFIG: no configuration file nothing; `ppzoo configs` lists all names"),
+        (
+            ["check", "-c", "lenet", "-o", "Arch.class_num=0"],
+            "Arch.class_num: expected an integer of at least 1, got 0",
         ),
         (
             ["check", "-c", "lenet", "--device", "tpu"],

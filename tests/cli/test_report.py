@@ -286,7 +286,7 @@ def test_mistakes_are_one_line(run, photos, capsys):
         ("exported", "--data", str(photos), "--device", "tpu"): "--device: expected 'cpu'",
         ("exported", "--data", "other"): "--data: unknown class 'purple'",
         ("exported", "--data", "nothing"): "--data: dataset.image_root: expected a folder",
-        ("output", "--data", "other"): "DataLoader.Eval: unknown class 'purple'",
+        ("output", "--data", "other"): "DataLoader.Eval.dataset: unknown class 'purple'",
     }.items():
         assert main(["report", *command]) == 2, command
         error = capsys.readouterr().err

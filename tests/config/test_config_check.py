@@ -92,18 +92,18 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
             "Arch",
             "expected a mapping with the name of an architecture and its options, got 'ResNet50'",
         ),
-        ("Global.output_dir=", "Global.output_dir", "expected text, got null"),
+        ("Global.output_dir=", "Global.output_dir", "expected a path, got null"),
         (
             "Global.checkpoints=None",
             "Global.checkpoints",
-            "expected text or null, got 'None'; did you mean null?",
+            "expected a path or null, got 'None'; did you mean null?",
         ),
         ("Global.device=cuda", "Global.device", "expected 'auto', 'cpu', 'gpu' or 'gpu:N', got 'cuda'"),
         ("Global.epochs=0", "Global.epochs", "expected an integer of at least 1 or null, got 0"),
         (
             "Global.image_shape=[3,224]",
             "Global.image_shape",
-            "expected three sizes, [channels, height, width], got the list [3, 224]",
+            "expected three sizes of at least 1, [channels, height, width], got the list [3, 224]",
         ),
         (
             "Global.image_channel=4",
@@ -151,7 +151,11 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
             "DataLoader.Train.sampler.batch_size",
             "expected an integer of at least 1, got nothing",
         ),
-        ("DataLoader.Train.loader=4", "DataLoader.Train.loader", "expected a mapping, got 4"),
+        (
+            "DataLoader.Train.loader=4",
+            "DataLoader.Train.loader",
+            "expected a mapping of num_workers, use_shared_memory, got 4",
+        ),
         (
             f"{OPS}.3.NormalizeImage.mean=0.5",
             f"{OPS}.3.NormalizeImage.mean",

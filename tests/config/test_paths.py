@@ -104,5 +104,5 @@ def test_files_in_the_home_folder_are_found(home, capsys):
     assert config.load(home / "c.yaml")["Global"]["seed"] == 1
     assert main(["eval", "-c", "~/c.yaml"]) == 2
     assert f"got '{home}/none', which does not exist" in capsys.readouterr().err
-    with pytest.raises(Exception, match=f"{home}/none does not exist"):
+    with pytest.raises(Exception, match=f"{home}/none', which does not exist"):
         builders.create_model("LeNet", pretrained="~/none")

@@ -59,7 +59,7 @@ def test_the_nearest_of_many_names_is_suggested(tmp_path):
     "names", [("train", "val"), ("Train", "Test", "Valid"), ("train",), ("training", "evaluation")]
 )
 def test_folders_of_a_split_are_not_classes(tmp_path, names):
-    with pytest.raises(DataError, match=rf"looks like a split: set it to .*{names[0]}'"):
+    with pytest.raises(DataError, match=rf"looks like a split: use one of them, such as .*{names[0]}'"):
         fill(tmp_path, *names)
 
 

@@ -16,7 +16,7 @@ from ppzoo.data.transforms import (
     RandFlipImage,
     ToCHWImage,
 )
-from ppzoo.errors import DataError
+from ppzoo.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,14 @@ def test_a_sample_depends_only_on_seed_epoch_and_index(clothes):
     np.testing.assert_array_equal(samples[3, 7].image, first)
     np.testing.assert_array_equal(augmented(clothes)[3, 7].image, first)
     assert not np.array_equal(augmented(clothes, seed=1)[3, 7].image, first)
+
+
+@pytest.mark.parametrize("transforms", [[], [NormalizeImage(order="")], [CropImage(size=8), DecodeImage()]])
+def test_image_files_need_a_decoder_as_the_first_transform(tmp_path, transforms):
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "cat" / "1.png")
+    with pytest.raises(ConfigError, match=r"^expected DecodeImage as the first transform, since the images are files"):
+        Samples(ImageFolder(image_root=str(tmp_path)), Compose(transforms), 0)[0, 0]
 
 
 def test_an_error_names_the_file(tmp_path):

@@ -225,7 +225,7 @@ def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(tmp_path, monkeypa
 
     monkeypatch.setattr(checkpoint, "save_state", full)
     with pytest.raises(
-        CheckpointError, match=r"cannot write .*No space left on device; the previous checkpoint is complete"
+        CheckpointError, match=r"cannot write .*No space left on device; existing checkpoints stay complete"
     ):
         checkpoint.save_checkpoint(state, tmp_path / "latest")
     monkeypatch.undo()

@@ -102,7 +102,7 @@ def test_unknown_class_is_an_error(command, tmp_path, capsys, names, complaint):
         overrides = [eval_root(tmp_path / "val"), f"Global.output_dir={tmp_path / 'out'}"]
         assert command(task, *overrides, **options) == 2
         (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
-        assert line.startswith("error: DataLoader.Eval: ")
+        assert line.startswith("error: DataLoader.Eval.dataset: ")
         assert complaint in line
         assert "class_num" not in line
         assert not (tmp_path / "out").exists()
@@ -211,7 +211,7 @@ def test_lists_with_label_files_are_matched_by_name(workspace, command, tmp_path
     ).samples.dataset
     assert {images.describe(index).split("/")[-2]: images[index][1] for index in range(4)} == {"blue": 0, "red": 2}
     assert command("eval", *lists("a", "c"), weights=run / "latest") == 2
-    assert "DataLoader.Eval: unknown class 'yellow'" in capsys.readouterr().err
+    assert "DataLoader.Eval.dataset: unknown class 'yellow'" in capsys.readouterr().err
 
 
 def test_class_names_that_differ_from_the_weights_are_refused(command, capsys):
@@ -290,5 +290,5 @@ def test_data_check_reports_classes_and_skipped_files(workspace, tmp_path, capsy
     (tmp_path / "val" / "blue" / "readme").write_bytes(b"x")
     assert main(["data", "check", str(workspace / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
     printed = capsys.readouterr().out
-    assert "DataLoader.Eval: unknown class 'zebra'" in printed
+    assert "DataLoader.Eval.dataset: unknown class 'zebra'" in printed
     assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in printed

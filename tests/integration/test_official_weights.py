@@ -70,5 +70,5 @@ def test_missing_official_weights_are_reported(server, capsys):
 
 def test_error_names_the_architecture_of_the_weights(server, tmp_path):
     wrong = tmp_path / "www" / "dygraph" / f"{NAME}_pretrained.pdparams"
-    with pytest.raises(WeightsError, match="this looks like MobileNetV2_x0_25"):
+    with pytest.raises(WeightsError, match="the weights look like those of MobileNetV2_x0_25"):
         ppzoo.create_model("MobileNetV2_x0_5", pretrained=str(wrong))

@@ -92,7 +92,7 @@ def test_the_text_of_runs_without_results():
     assert "best main metric   -      -" in lines
     assert "the configurations are the same" in lines
     assert lines[-1] == "run 2: There are no curves: history.jsonl is damaged."
-    assert "run 1 and run 2 are not tested on the same images: there is no report/predictions.csv" in lines
+    assert "no significance test of run 1 and run 2: there is no report/predictions.csv" in lines
 
 
 @pytest.mark.parametrize("p_value", [0.05, 0.9])

@@ -60,7 +60,7 @@ def test_an_exhausted_quota_ends_the_run_which_is_resumed_with_more(reference, c
             assert main(arguments(reference, "quota")) == 1
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "latest: File too large; the previous checkpoint is complete" in error_of(capsys)
+    assert "latest: File too large; existing checkpoints stay complete" in error_of(capsys)
     assert main(arguments(reference, "quota")) == 0
     assert differences(output_of(reference.parent, "reference"), output_of(reference.parent, "quota")) == []
 
@@ -75,7 +75,7 @@ def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(refer
     assert main(arguments(reference, "x" * 300)) == 2
     assert "expected a folder that can be written, got" in error_of(capsys)
     assert main(arguments(reference, "unused", resume="x" * 300)) == 2
-    assert "x.pdparams does not exist" in error_of(capsys)
+    assert "x.pdparams', which does not exist" in error_of(capsys)
 
 
 def test_a_removed_folder_ends_the_run_and_is_not_created_again(reference, capsys, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_full_disk_ends_the_run_which_is_resumed_with_more_space(reference, di
     with monkeypatch.context() as patch:
         after_steps(patch, 3, fill)
         assert main([*arguments(reference, "unused"), "-o", output]) == 1
-    assert "latest: No space left on device; the previous checkpoint is complete" in error_of(capsys)
+    assert "latest: No space left on device; existing checkpoints stay complete" in error_of(capsys)
     filler.unlink()
     assert main([*arguments(reference, "unused"), "-o", output]) == 0
     assert (
@@ -133,7 +133,7 @@ def test_a_folder_that_becomes_read_only_ends_the_run(reference, disk, capsys, m
     with monkeypatch.context() as patch:
         after_steps(patch, 3, close)
         assert main([*arguments(reference, "unused"), "-o", output]) == 1
-    assert "latest: Read-only file system; the previous checkpoint is complete" in error_of(capsys)
+    assert "latest: Read-only file system; existing checkpoints stay complete" in error_of(capsys)
     assert main([*arguments(reference, "unused"), "-o", output]) == 1
     assert f"cannot write {folder}: Read-only file system" in error_of(capsys)
     subprocess.run(["umount", str(folder)], check=True)

@@ -147,7 +147,7 @@ def test_every_call_opcode_is_refused(data):
         (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "not a sequence"),
         (b"\x80\x02cnumpy\ndtype\n.", "numpy.dtype in place of a value"),
         (b"\x80\x63.", "protocol 99"),
-        (b"\x80\x02\xff.", "unknown opcode"),
+        (b"\x80\x02\xff.", "damaged or not a weight file"),
         (b"\x80\x02h\x05.", "invalid pickle"),
         (b"\x80\x02.", "invalid pickle"),
         (b"\x80\x02t.", "invalid pickle"),

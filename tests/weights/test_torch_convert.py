@@ -53,7 +53,7 @@ def test_weights_with_parameter_names_keep_their_number_of_classes(tmp_path):
 
 def test_failed_conversion_writes_no_file(shufflenet, tmp_path):
     target = tmp_path / "ours.pdparams"
-    with pytest.raises(WeightsError, match="this looks like ShuffleNetV2_x0_5"):
+    with pytest.raises(WeightsError, match="the weights look like those of ShuffleNetV2_x0_5"):
         convert(shufflenet, target, "ShuffleNetV2_x1_0")
     with pytest.raises(WeightsError, match="has ReLU activations"):
         convert(shufflenet, target, "ShuffleNetV2_swish")

@@ -156,7 +156,7 @@ def test_vgg_biases_must_be_zero():
 
 
 def test_error_names_the_architecture_that_fits():
-    with pytest.raises(WeightsError, match=r"does not fit ResNet18: .*; this looks like ResNet50"):
+    with pytest.raises(WeightsError, match=r"does not fit ResNet18: .*; the weights look like those of ResNet50"):
         translate(empty_entries("torchvision-resnet50"), "ResNet18")
     with pytest.raises(WeightsError, match="got those of timm's MobileNetV2"):
         translate(empty_entries("timm-mobilenetv2_100"), "ResNet18")

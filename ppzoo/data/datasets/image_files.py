@@ -174,7 +174,7 @@ class ImageFolder(ImageFiles):
                     " UTF-8, which label files cannot contain: rename it"
                 )
         if not self.classes:
-            raise DataError(f"{image_root!r} has no class folders: expected {image_root}/CLASS/IMAGE files")
+            raise DataError(f"expected images in {image_root}/CLASS/, got {image_root!r} without class folders")
         _check_class_names(image_root, self.classes)
         check_class_count(len(self.classes), class_num, f"{image_root!r} has")
         self.skipped: Counter[str] = Counter()
@@ -190,8 +190,8 @@ class ImageFolder(ImageFiles):
             if not found:
                 others = f", but files with the extensions {_format_extensions(skipped)}" if skipped else ""
                 raise DataError(
-                    f"the class folder {os.path.join(self.image_root, name)!r} has no images (.jpg, .png or another of"
-                    f" {len(IMAGE_SUFFIXES)} extensions){others}: add some or remove the folder"
+                    f"the class folder {os.path.join(self.image_root, name)!r} has no images"
+                    f" (files that end in .jpg, .png, ...){others}: add some or remove the folder"
                 )
             self.skipped += skipped
 
@@ -204,9 +204,9 @@ def _check_class_names(image_root: str, names: list[str]) -> None:
     if {name.lower() for name in names} <= SPLIT_FOLDER_NAMES:
         likely = next((name for name in names if name.lower().startswith("train")), names[0])
         raise DataError(
-            f"dataset.image_root: expected class folders, got {', '.join(names)} in {image_root!r}, which looks like a"
-            f" split: set it to one of them, such as {os.path.join(image_root, likely)!r} (or use a list file, if these"
-            " are classes)"
+            f"expected class folders, got {', '.join(names)} in {image_root!r}, which looks like a"
+            f" split: use one of them, such as {os.path.join(image_root, likely)!r} (or a list file, if these are"
+            " classes)"
         )
     seen: dict[str, str] = {}
     for name in names:

@@ -22,6 +22,7 @@ from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode
 from ppzoo.data.transforms.geometry import RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
+from ppzoo.errors import ConfigError
 
 KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop)
 
@@ -80,6 +81,8 @@ def _fuse_reduced_decode(transforms: Sequence[Transform]) -> list[Transform]:
 
 
 def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
+    if isinstance(image, bytes) and not (transforms and isinstance(transforms[0], DecodeImage | ReducedDecode)):
+        raise ConfigError("expected DecodeImage as the first transform, since the images are files; add it to the list")
     for transform in transforms:
         image = transform(image, random)  # type: ignore[arg-type]
     return image  # type: ignore[return-value]

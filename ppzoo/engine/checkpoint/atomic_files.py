@@ -101,7 +101,7 @@ def report_write_errors(prefix: Path) -> Iterator[None]:
         if not prefix.parent.is_dir():
             raise NotSavedError(f"cannot write {prefix}: the folder of the run does not exist any more") from error
         reason = error.strerror or error
-        raise NotSavedError(f"cannot write {prefix}: {reason}; the previous checkpoint is complete") from error
+        raise NotSavedError(f"cannot write {prefix}: {reason}; existing checkpoints stay complete") from error
 
 
 def prepare_staging(prefix: Path) -> None:

@@ -28,11 +28,11 @@ class RunDescription:
         texts: texts by name, such as the configuration.
         hyperparameters: values by name.
         main: the name of the metric that decides which epoch is the best.
-        class_names: of all classes, in order.
-        to_pixels: returns an H x W x 3 uint8 image from one of the network's input, C x H x W.
+        class_names: names of all classes, in order.
+        to_pixels: converts one image of the network's input (C x H x W) to H x W x 3 uint8.
         named_parameters: returns the parameters of the network by name.
         best: returns the best value of the main metric so far; None without an evaluation.
-        suffix: of the names of the metrics of the last evaluation of an epoch, which the evaluation record has.
+        suffix: suffix of the metrics of the evaluation that is recorded, such as "_ema".
     """
 
     texts: Mapping[str, str]
@@ -49,7 +49,7 @@ class RunLogger(Callback):
     """Logs the metrics of each step and epoch, pictures of the first batch and of evaluations, and histograms.
 
     Args:
-        record: what the evaluations show; None without evaluations.
+        record: record of the evaluations; None without evaluations.
         memory_interval: steps between two readings of the used memory.
         histogram_interval: epochs between histograms of weights and gradients; None for none.
     """

@@ -169,7 +169,7 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
     if origin == "paddleclas":
         return None
     if origin is not None and origin not in ORIGINS:
-        raise ConfigError(f"--from: expected one of {', '.join(ORIGINS)}, got {origin!r}")
+        raise ConfigError(f"--from: expected {', '.join(ORIGINS[:-1])} or {ORIGINS[-1]}, got {origin!r}")
     family = [scheme for scheme in NAMING_SCHEMES if scheme.covers(architecture)]
     candidates = [scheme for scheme in family if origin is None or origin in scheme.origins]
     found = next((scheme for scheme in candidates if scheme.matches(entries)), None)
@@ -177,7 +177,7 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
         return found
     if origin is not None and not candidates:
         others = dict.fromkeys(["paddleclas", *(name for scheme in family for name in scheme.origins)])
-        raise ConfigError(f"--from: expected {' or '.join(others)} for {architecture}, got {origin!r}")
+        raise ConfigError(f"--from: {origin} has no weights that fit {architecture}; expected {' or '.join(others)}")
     other = next((scheme for scheme in (*family, *NAMING_SCHEMES) if scheme.matches(entries)), None)
     if other is not None:
         expected = f"{origin}'s {architecture}" if origin else architecture

@@ -198,7 +198,10 @@ def _better_fit(
     scheme: NamingScheme,
     candidates: Iterable[tuple[str, paddle.nn.Layer]],
 ) -> str:
-    """Return '; this looks like NAME' if nearly all names and shapes except the head's match another architecture."""
+    """Return '; the weights look like those of NAME' if nearly all names and shapes match another architecture.
+
+    The head is not compared.
+    """
 
     def body(names: EntryNames) -> dict[str, Shape]:
         return {name: shape for name, shape in names.torch_shapes.items() if name not in names.heads}
@@ -207,4 +210,4 @@ def _better_fit(
     _, own_share = best_fit(found, [("", body(names))]) or ("", 0.0)
     bodies = ((name, body(locate_entries(network, scheme))) for name, network in candidates)
     best, share = best_fit(found, bodies) or ("", 0.0)
-    return f"; this looks like {best}" if share > max(own_share, MIN_SIMILARITY) else ""
+    return f"; the weights look like those of {best}" if share > max(own_share, MIN_SIMILARITY) else ""
