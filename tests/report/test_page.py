@@ -142,6 +142,7 @@ def test_both_languages_have_the_same_texts():
     latin = {key for key, text in chinese.items() if not re.search("[\u4e00-\u9fff]", text)}
     assert latin == {
         "comparison.colon",
+        "comparison.part",
         "per_class.f1",
         "model.flops",
         "environment.ppzoo",

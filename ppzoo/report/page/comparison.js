@@ -96,7 +96,7 @@ function drawRunCurves(section) {
   const grid = el("div", { class: "panels" });
   for (const part of ["eval", "train"]) {
     for (const key of keys(part).filter((one) => !one.includes("_class")))
-      grid.append(...runChart(`${metricName(key)}, ${t(`curves.${part}`)}`, shown, (entry) => entry[part]?.[key], metric));
+      grid.append(...runChart(t("comparison.part", { metric: metricName(key), part: t(`curves.${part}`) }), shown, (entry) => entry[part]?.[key], metric));
   }
   grid.append(...runChart(t("curves.lr"), shown, ({ lr }) => lr, short));
   section.append(grid);
