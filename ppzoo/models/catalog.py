@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import paddle
 
-from ppzoo.errors import ConfigError, suggestion
+from ppzoo.errors import ConfigError, nearest_name
 from ppzoo.host import MAX_CLASSES
 from ppzoo.layers import Classifier
 from ppzoo.registry import Registry
@@ -90,9 +90,9 @@ class Variant:
         hints = get_type_hints(self.network.__init__)
         for name, value in options.items():
             if name not in self.options:
-                hint = suggestion(name, self.options)
-                known = "" if "available" in hint else f" (options: {', '.join(self.options)})"
-                raise ConfigError(f"{self.name} has no option {name!r}{hint}{known}")
+                near = nearest_name(name, self.options)
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise ConfigError(f"{self.name} has no option {name!r}{hint} (options: {', '.join(self.options)})")
             choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
             if choices and value not in choices:
                 expected = " or ".join(map(repr, choices))

@@ -279,7 +279,7 @@ MISTAKES = {
     ),
     "no class folders": (
         ["--arch", "LeNet", "--data", "photos/red"],
-        "--data: expected images in photos/red/CLASS/, got 'photos/red' without class folders",
+        "--data: expected images in photos/red/CLASS/, got 'photos/red', which has no class folders",
     ),
     "one class": (["--arch", "LeNet", "--data", "one"], "--data: expected images of two classes or more"),
     "unknown key": (["--arch", "LeNet", "--data", "photos", "-o", "Global.epohcs=3"], "Global.epohcs: "),

@@ -290,5 +290,5 @@ def test_data_check_reports_classes_and_skipped_files(workspace, tmp_path, capsy
     (tmp_path / "val" / "blue" / "readme").write_bytes(b"x")
     assert main(["data", "check", str(workspace / "config.yaml"), "-o", eval_root(tmp_path / "val")]) == 2
     printed = capsys.readouterr().out
-    assert "DataLoader.Eval.dataset: unknown class 'zebra'" in printed
+    assert "DataLoader.Eval: unknown class 'zebra'" in printed
     assert "skipped 2 files without an image extension: .heic (1), without extension (1)" in printed

@@ -547,7 +547,7 @@ def test_check_reports_all_mistakes_at_once(workspace, capsys):
 
 def test_a_folder_without_images_is_an_error(workspace, trained, tmp_path, capsys):
     assert main(command("infer", workspace, best(trained), f"Infer.infer_imgs={tmp_path}")) == 2
-    assert "expected an image, a folder with images or a pattern" in capsys.readouterr().err
+    assert "expected an image, a folder of images or a pattern" in capsys.readouterr().err
 
 
 def test_weights_do_not_depend_on_the_number_of_workers(workspace, trained, tmp_path):

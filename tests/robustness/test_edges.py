@@ -106,7 +106,7 @@ def test_infer_with_a_name_that_is_too_long(trained, capsys):
     config, weights = trained
     for key, given in (("IMAGE", [LONG]), ("Infer.infer_imgs", ["-o", f"Infer.infer_imgs={LONG}"])):
         assert main(["infer", "-c", str(config), "-o", weights, *given]) == 2
-        assert f"{key}: expected an image, a folder with images or a pattern" in one_error(capsys)
+        assert f"{key}: expected an image, a folder of images or a pattern" in one_error(capsys)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pdparams"])

@@ -164,9 +164,11 @@ def test_error_names_the_architecture_that_fits():
 
 def test_origin_without_the_network_is_refused():
     entries = empty_entries("torchvision-resnet18")
-    with pytest.raises(ConfigError, match="--from: expected paddleclas or timm for ResNet18_vd, got 'torchvision'"):
+    with pytest.raises(
+        ConfigError, match="--from: torchvision has no weights that fit ResNet18_vd; expected paddleclas or timm"
+    ):
         translate(entries, "ResNet18_vd", "torchvision")
-    with pytest.raises(ConfigError, match="expected one of torchvision, timm"):
+    with pytest.raises(ConfigError, match=r"--from: expected torchvision, timm, .* or paddleclas, got 'keras'"):
         translate(entries, "ResNet18", "keras")
     with pytest.raises(WeightsError, match="expected the names of torchvision's MobileNetV2, got those of timm's"):
         translate(empty_entries("timm-mobilenetv2_100"), "MobileNetV2", "torchvision")

@@ -174,7 +174,7 @@ class ImageFolder(ImageFiles):
                     " UTF-8, which label files cannot contain: rename it"
                 )
         if not self.classes:
-            raise DataError(f"expected images in {image_root}/CLASS/, got {image_root!r} without class folders")
+            raise DataError(f"expected images in {image_root}/CLASS/, got {image_root!r}, which has no class folders")
         _check_class_names(image_root, self.classes)
         check_class_count(len(self.classes), class_num, f"{image_root!r} has")
         self.skipped: Counter[str] = Counter()
