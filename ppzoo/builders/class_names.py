@@ -141,12 +141,20 @@ def needs_new_head(config: Config) -> bool:
     return True
 
 
-def require_classes_of_teachers(config: Config) -> None:
-    """Check that the weights of a distillation's networks were trained on the classes of the training data.
+def require_consistent_names(config: Config) -> None:
+    """Check that teachers and configured label names have the classes of the training data, in the same order.
 
     Raises:
-        ConfigError: weights were trained on the same number of classes, but on other classes.
+        ConfigError: weights were trained on the same number of classes, but on other classes; or the label names are
+            those of the training data in another order.
     """
+    _require_classes_of_teachers(config)
+    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
+        read_class_labels(config)
+
+
+def _require_classes_of_teachers(config: Config) -> None:
+    """Check that the weights of a distillation's networks were trained on the classes of the training data."""
     arch, names = config.Arch, config.Global.class_names
     if not (isinstance(arch, DistillationConfig) and names):
         return

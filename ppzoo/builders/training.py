@@ -19,8 +19,7 @@ from ppzoo.builders.class_names import (
     add_classes_of_data,
     find_training_names,
     needs_new_head,
-    read_class_labels,
-    require_classes_of_teachers,
+    require_consistent_names,
 )
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader
@@ -162,9 +161,7 @@ def build_training_data(config: Config, split: SplitConfig, processes: engine.Pr
     images = loader.samples.dataset
     require_two_classes(images)
     config = config.with_class_names(images.classes)
-    require_classes_of_teachers(config)
-    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
-        read_class_labels(config)  # raises if the names are those of the training in another order
+    require_consistent_names(config)
     return config, loader
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from helpers.quick import override_options
 
 from ppzoo import builders, config
 from ppzoo.cli import main
@@ -168,7 +169,7 @@ def test_contradictory_keys_are_refused(file, overrides, start, components):
 
 @pytest.mark.parametrize(("file", "overrides", "text"), BY_VALUES, indirect=["file"])
 def test_values_out_of_range_are_refused_before_data_is_read(file, overrides, text, capsys):
-    arguments = ["-c", str(file), *(part for override in overrides for part in ("-o", override))]
+    arguments = ["-c", str(file), *override_options(*overrides)]
     assert main(["train", *arguments]) == 2  # the data does not exist
     lines = capsys.readouterr().err.splitlines()
     assert text in lines[0]

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from helpers.pictures import COLORS, paint
+from ppzoo.cli import main
 
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
 OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, NORMALIZE]
@@ -59,3 +62,10 @@ def small_config(folder: Path, arch: str, *, ops: list = OPS, topk: int = 1) -> 
         },
         "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
     }
+
+
+def train_config(folder: Path, config: dict[str, Any]) -> None:
+    """Write a configuration as `config.yaml` and train it."""
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert main(["train", "-c", str(file)]) == 0

@@ -7,7 +7,8 @@ import unicodedata
 import numpy as np
 import pytest
 import yaml
-from helpers.small_runs import OPS, paint_class_folders, small_config, split_config
+from helpers.quick import override_options
+from helpers.small_runs import OPS, paint_class_folders, small_config, split_config, train_config
 
 from ppzoo import builders
 from ppzoo.builders import class_names
@@ -27,8 +28,7 @@ def workspace(tmp_path_factory):
     config = small_config(folder, "MobileNetV1_x0_25")
     config["DataLoader"] = {"Train": split_config(folder / "train"), "Eval": split_config(folder / "val")}
     del config["Infer"]["infer_imgs"]
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    assert main(["train", "-c", str(folder / "config.yaml")]) == 0
+    train_config(folder, config)
     return folder
 
 
@@ -43,7 +43,7 @@ def command(workspace, run):
 
     def start(task, *overrides, weights=run / "latest"):
         texts = [f"Global.pretrained_model={weights}", *overrides] if weights else overrides
-        return main([task, "-c", str(workspace / "config.yaml"), *(part for text in texts for part in ("-o", text))])
+        return main([task, "-c", str(workspace / "config.yaml"), *override_options(*texts)])
 
     return start
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.pictures import COLORS, paint
+from helpers.quick import override_options
 from helpers.small_runs import NORMALIZE, OPS, paint_class_folders, small_config, split_config
 from PIL import Image
 
@@ -59,7 +60,7 @@ def trained(workspace):
 
 
 def command(name, workspace, *overrides):
-    return [name, "-c", str(workspace / "config.yaml"), *(part for text in overrides for part in ("-o", text))]
+    return [name, "-c", str(workspace / "config.yaml"), *override_options(*overrides)]
 
 
 def best(trained):

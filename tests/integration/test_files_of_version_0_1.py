@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from helpers.quick import override_options
 
 import ppzoo
 from ppzoo import data
@@ -26,7 +27,7 @@ def test_training_resumes_from_the_checkpoint(tmp_path):
     run = tmp_path / "output" / "LeNet"
     shutil.copytree(FIXTURES / "LeNet", run)
     overrides = [f"Global.output_dir={run.parent}", "Global.epochs=3", "Global.device=cpu"]
-    options = [part for override in overrides for part in ("-o", override)]
+    options = override_options(*overrides)
     assert main(["train", "-c", str(run / "config.yaml"), "--resume", "auto", *options]) == 0
     (entry,) = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert entry["epoch"] == 3

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from helpers.quick import override_options
 from PIL import Image
 
 from ppzoo.engine import latest_checkpoint
@@ -263,7 +264,7 @@ def test_an_image_that_one_process_cannot_read_ends_all_with_its_error(workspace
     broken.write_text("".join(f"{number}.png {number % 2}\n" for number in [*range(8), 5000, *range(9, 16)]))
     data = f"DataLoader.Train.dataset.cls_label_path={broken}"
     order = ["DataLoader.Train.dataset.on_error=raise", "DataLoader.Train.sampler.shuffle=False"]
-    run = train(workspace, tmp_path, *(part for text in (data, *order) for part in ("-o", text)))
+    run = train(workspace, tmp_path, *override_options(data, *order))
     assert run.end() == 2
     assert "images/5000.png" in run.text(1).splitlines()[-1]
     assert run.text(0).splitlines()[-1] == run.text(1).splitlines()[-1].replace(

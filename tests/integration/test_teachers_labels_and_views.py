@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.pictures import COLORS, paint
+from helpers.quick import override_options
 from helpers.small_runs import NORMALIZE, paint_class_folders, small_config, split_config
 from PIL import Image
 
@@ -96,7 +97,7 @@ def write(path: Path, config: dict) -> None:
 
 
 def command(task: str, config: Path, *overrides: str) -> list[str]:
-    return [task, "-c", str(config), *(part for text in overrides for part in ("-o", text))]
+    return [task, "-c", str(config), *override_options(*overrides)]
 
 
 def printed_metrics(capsys) -> dict[str, float]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.quick import override_options
 
 ROOT = Path(__file__).parent.parent.parent
 HIDE_POSIX = '''
@@ -144,7 +145,7 @@ def test_train_evaluate_export_and_predict(environment, photo, tmp_path, num_wor
         f"Global.save_inference_dir={tmp_path / 'inference'}",
     ]
     options += [f"DataLoader.{mode}.loader.num_workers={num_workers}" for mode in ("Train", "Eval")]
-    arguments = ["-c", str(ROOT / "configs" / "lenet.yaml"), *(part for option in options for part in ("-o", option))]
+    arguments = ["-c", str(ROOT / "configs" / "lenet.yaml"), *override_options(*options)]
     weights = ["-o", f"Global.pretrained_model={tmp_path / 'output' / 'LeNet' / 'latest'}"]
 
     run(environment, str(ROOT / "tools" / "train.py"), *arguments)

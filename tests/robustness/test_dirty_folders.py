@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers.quick import override_options
 from PIL import Image
 from runs import arguments, make_workspace, output_of
 
@@ -149,7 +150,7 @@ def test_images_with_unusual_names_are_predicted(dirty, trained, tmp_path, capsy
         file.write_bytes(encoded("PNG"))
     ops = "[{DecodeImage: {}}, {ResizeImage: {size: 32}}, {NormalizeImage: {order: ''}}, {ToCHWImage: {}}]"
     options = (f"Global.pretrained_model={trained / 'latest'}", f"Infer.transforms={ops}")
-    command = ["infer", "--json", "-c", str(config), *(part for text in options for part in ("-o", text))]
+    command = ["infer", "--json", "-c", str(config), *override_options(*options)]
     capsys.readouterr()
     assert main([*command, *map(str, files)]) == 0
     assert [json.loads(line)["file_name"] for line in capsys.readouterr().out.splitlines()] == list(map(str, files))

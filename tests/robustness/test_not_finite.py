@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import paddle
 import pytest
-import yaml
 from helpers.needs import needs_engine
-from helpers.small_runs import paint_class_folders, small_config, split_config
+from helpers.quick import override_options
+from helpers.small_runs import paint_class_folders, small_config, split_config, train_config
 from helpers.toy import Batches, Network, make_state, make_trainer
 from PIL import Image
 
@@ -34,8 +34,7 @@ def workspace(tmp_path_factory):
     config = small_config(folder, "MobileNetV1_x0_25", ops=OPS)
     config["Global"]["native"] = "auto"
     config["DataLoader"] = {split: split_config(images, OPS, batch_size=6) for split in ("Train", "Eval")}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    assert main(["train", "-c", str(folder / "config.yaml")]) == 0
+    train_config(folder, config)
     return folder
 
 
@@ -67,9 +66,7 @@ def huge(array):
 
 def command(workspace, task, weights, *overrides):
     texts = [f"Global.pretrained_model={weights}", *overrides]
-    return main(
-        [*task.split(), "-c", str(workspace / "config.yaml"), *(part for text in texts for part in ("-o", text))]
-    )
+    return main([*task.split(), "-c", str(workspace / "config.yaml"), *override_options(*texts)])
 
 
 def errors(capsys):
@@ -115,9 +112,7 @@ def test_a_checkpoint_with_a_negative_running_variance_is_not_resumed(workspace,
     changed(run, tmp_path / "latest.pdparams", "._variance", negative)
     out = [f"Global.output_dir={tmp_path / 'out'}", "Global.epochs=2"]
     texts = [f"Global.checkpoints={tmp_path / 'latest'}", *out]
-    assert (
-        main(["train", "-c", str(workspace / "config.yaml"), *(part for text in texts for part in ("-o", text))]) == 2
-    )
+    assert main(["train", "-c", str(workspace / "config.yaml"), *override_options(*texts)]) == 2
     assert "running variances of at least 0" in errors(capsys)[0][0]
     assert not (tmp_path / "out").exists()
 
