@@ -131,3 +131,23 @@ def test_the_data_check_and_the_export_show_their_progress(run, config):
     assert not any(line.startswith("exporting") for line in session.lines)
     for command in (("data", "check", config), ("export", run[1])):
         assert "\x1b" not in ppzoo(*command, "--quiet").raw
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (("lr-find", "-c", "CONFIG", "--steps", "20", "--output", "OUTPUT"), "finding a learning rate"),
+        (("profile", "-c", "CONFIG", "--steps", "1", "--output", "OUTPUT"), "profiling"),
+        (("explain", "RUN", "IMAGES", "--output", "OUTPUT"), "explaining"),
+        (("embed", "RUN", "IMAGES", "--output", "OUTPUT/features.npz"), "computing features"),
+    ],
+)
+def test_short_trainings_and_explanations_show_their_progress(run, config, tmp_path, command, shown):
+    places = {"CONFIG": config, "RUN": run[1], "IMAGES": config.parent / "images", "OUTPUT": tmp_path}
+    words = [str(places.get(word, word)).replace("OUTPUT", str(tmp_path)) for word in command]
+    session = ppzoo(*words, stdout_is_terminal=False)
+    assert session.status in (0, 1) and session.has_cursor  # 1: no learning rate is suggested after so few steps
+    frames = session.raw.split("\r\x1b[2K")
+    assert any(shown in frame and " left" in frame for frame in frames)
+    assert not any(shown in line for line in session.lines)
+    assert session.stdout and "\x1b" not in session.stdout
