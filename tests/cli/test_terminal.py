@@ -89,13 +89,22 @@ def test_quiet_prints_the_result_only(config):
     assert "epoch 3/3  step 6/6" in (config.parent / "quiet" / "LeNet" / "train.log").read_text(encoding="utf-8")
 
 
+def documented_keys():
+    """Return the keys of each event in the table of docs/terminal.md."""
+    text = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", text, re.MULTILINE)
+    # What is in parentheses describes a key.
+    return {event: set(re.findall(r"`(\w+)`", re.sub(r"\([^()]*\)", "", keys))) for event, keys in rows}
+
+
 def test_programs_read_a_run_as_json_lines(config):
     session = ppzoo(
         "train", "-c", config, "--json", "-o", f"Global.output_dir={config.parent / 'json'}", stdout_is_terminal=False
     )
     events = [json.loads(line, parse_constant=pytest.fail) for line in session.stdout.splitlines()]
     assert [event["event"] for event in events] == ["start", *["step", "step", "step", "epoch"] * 3, "end"]
-    assert {"arch", "folder", "ppzoo", "paddle", "python", "epoch", "epochs"} < set(events[0])
+    documented = documented_keys()
+    assert all(set(event) - {"event"} == documented[event["event"]] for event in events)
     best = max(event["eval"]["top1"] for event in events if event["event"] == "epoch")
     assert events[-1]["best"] == best and events[-1]["main"] == "top1"
     for name in ("weights", "log", "curves", "config"):
