@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 
-def succeeds_when_forked(child: Callable[[], bool], seconds: float = 20) -> bool:
+def succeeds_when_forked(child: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether `child`, run in a forked process, returns true within some time."""
     process = os.fork()
     if process == 0:
