@@ -12,7 +12,7 @@ from ppzoo.errors import count_text
 from ppzoo.events import Callback, EpochReport, Metrics, StepReport, Summary
 from ppzoo.progress import duration_text, is_quiet
 from ppzoo.report.chart import draw_chart
-from ppzoo.report.epoch_table import EpochTable
+from ppzoo.report.epoch_table import EpochTable, format_rate
 from ppzoo.report.log import LogFile, log_result
 from ppzoo.report.speed import Speed
 
@@ -73,7 +73,7 @@ class Console(Callback):
         if (report.step + 1) % self.every == 0 or report.step + 1 == report.steps:
             self._write(
                 f"epoch {report.epoch + 1}/{self.speed.epochs}  step {report.step + 1}/{report.steps}"
-                f"  {format_metrics(self.metrics)}  lr {report.learning_rate:.5f}"
+                f"  {format_metrics(self.metrics)}  lr {format_rate(report.learning_rate)}"
                 f"  {self.speed.images_per_second:.0f} images/s"
                 f"  left {duration_text(self.speed.seconds_left(report))}"
             )

@@ -20,6 +20,7 @@ MAX_ROWS = 10
 MAX_METRICS = 2  # columns for training, and as many for evaluation
 OTHER_LINES = 6  # of the terminal that the rows of the table leave free
 GAP = 2
+SMALL_RATE = 0.0001
 
 
 @dataclass
@@ -106,7 +107,7 @@ class EpochTable:
         best = ["best" if report is self.best else "" for report in epochs]
         return [
             *columns,
-            Column("lr", [f"{report.learning_rate:.5f}" for report in epochs], 8),
+            Column("lr", [format_rate(report.learning_rate) for report in epochs], 8),
             Column("images/s", [f"{report.images_per_second:.0f}" for report in epochs], 7),
             Column("time", [duration_text(report.train_seconds + report.eval_seconds) for report in epochs], 6),
             Column("", best, 1),
@@ -121,7 +122,12 @@ class EpochTable:
         ]
         yield terminal.bar_line(label, (step.step + 1) / step.steps, values, width)
         metrics = [f"{name} {value:.4f}" for name, value in self.metrics.items()]
-        yield terminal.bar_line("", None, [*metrics, f"lr {step.learning_rate:.5f}"], width)
+        yield terminal.bar_line("", None, [*metrics, f"lr {format_rate(step.learning_rate)}"], width)
+
+
+def format_rate(rate: float) -> str:
+    """Format a learning rate as '0.00477', and small ones as '3.1e-05'."""
+    return f"{rate:.5f}" if rate == 0 or rate >= SMALL_RATE else f"{rate:.1e}"
 
 
 def choose_metrics(reports: list[Mapping[str, float]]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
-from ppzoo.errors import PpzooError
+from ppzoo.errors import PpzooError, describe_os_error, exit_status_of
 from ppzoo.events import Callback, EpochReport, StepReport, Summary
 from ppzoo.report.speed import Speed
 
@@ -57,6 +57,8 @@ class JsonEvents(Callback):
         logger.removeHandler(self._warnings)
         if isinstance(error, PpzooError):
             self.write("error", {"message": error.line, "exit_status": error.exit_status})
+        elif isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # nobody reads the events
+            self.write("error", {"message": describe_os_error(error), "exit_status": exit_status_of(error)})
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         self.speed = Speed(epoch, epochs)
@@ -92,6 +94,7 @@ class JsonEvents(Callback):
                 "train_seconds": report.train_seconds,
                 "eval_seconds": report.eval_seconds,
                 "is_best": report.is_best,
+                "averaged": report.averaged,
             },
         )
 

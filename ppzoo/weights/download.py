@@ -35,7 +35,7 @@ from ppzoo.progress import BYTES, Progress
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds before consecutive attempts without progress
 TIMEOUT = 20.0  # seconds without a response or data
-CHUNK = 1 << 20
+CHUNK = 1 << 16
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 NAME_LENGTH = 100
 RESERVED_SUFFIXES = (".sha256", ".part", ".part.json", ".lock")  # files next to a cached file

@@ -29,7 +29,7 @@ DRAWN = {  # the pages of VisualDL, and what is there when they are drawn
     "scalar": CURVES,
     "sample/image": "return [...document.images].filter((image) => image.naturalWidth > 200).length == 3",
     "sample/text": "return document.body.innerText.includes('\\n  epochs: 2\\n')",
-    "histogram": "return document.querySelectorAll('canvas').length >= 4",
+    "histogram": CURVES,
     "hyper-parameter": "return /LeNet[^]*0\\.0001/.test(document.querySelector('#root, body').innerText)",
     "pr-curve": CURVES,
 }

@@ -89,13 +89,22 @@ def test_quiet_prints_the_result_only(config):
     assert "epoch 3/3  step 6/6" in (config.parent / "quiet" / "LeNet" / "train.log").read_text(encoding="utf-8")
 
 
+def documented_keys():
+    """Return the keys of each event in the table of docs/terminal.md."""
+    text = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", text, re.MULTILINE)
+    # What is in parentheses describes a key.
+    return {event: set(re.findall(r"`(\w+)`", re.sub(r"\([^()]*\)", "", keys))) for event, keys in rows}
+
+
 def test_programs_read_a_run_as_json_lines(config):
     session = ppzoo(
         "train", "-c", config, "--json", "-o", f"Global.output_dir={config.parent / 'json'}", stdout_is_terminal=False
     )
     events = [json.loads(line, parse_constant=pytest.fail) for line in session.stdout.splitlines()]
     assert [event["event"] for event in events] == ["start", *["step", "step", "step", "epoch"] * 3, "end"]
-    assert {"arch", "folder", "ppzoo", "paddle", "python", "epoch", "epochs"} < set(events[0])
+    documented = documented_keys()
+    assert all(set(event) - {"event"} == documented[event["event"]] for event in events)
     best = max(event["eval"]["top1"] for event in events if event["event"] == "epoch")
     assert events[-1]["best"] == best and events[-1]["main"] == "top1"
     for name in ("weights", "log", "curves", "config"):
@@ -131,3 +140,23 @@ def test_the_data_check_and_the_export_show_their_progress(run, config):
     assert not any(line.startswith("exporting") for line in session.lines)
     for command in (("data", "check", config), ("export", run[1])):
         assert "\x1b" not in ppzoo(*command, "--quiet").raw
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (("lr-find", "-c", "CONFIG", "--steps", "20", "--output", "OUTPUT"), "finding a learning rate"),
+        (("profile", "-c", "CONFIG", "--steps", "1", "--output", "OUTPUT"), "profiling"),
+        (("explain", "RUN", "IMAGES", "--output", "OUTPUT"), "explaining"),
+        (("embed", "RUN", "IMAGES", "--output", "OUTPUT/features.npz"), "computing features"),
+    ],
+)
+def test_short_trainings_and_explanations_show_their_progress(run, config, tmp_path, command, shown):
+    places = {"CONFIG": config, "RUN": run[1], "IMAGES": config.parent / "images", "OUTPUT": tmp_path}
+    words = [str(places.get(word, word)).replace("OUTPUT", str(tmp_path)) for word in command]
+    session = ppzoo(*words, stdout_is_terminal=False)
+    assert session.status in (0, 1) and session.has_cursor  # 1: no learning rate is suggested after so few steps
+    frames = session.raw.split("\r\x1b[2K")
+    assert any(shown in frame and " left" in frame for frame in frames)
+    assert not any(shown in line for line in session.lines)
+    assert session.stdout and "\x1b" not in session.stdout

@@ -1,5 +1,6 @@
 """The console shows a run as a table on a terminal and as lines elsewhere; programs read its events as JSON."""
 
+import errno
 import io
 import json
 import logging
@@ -13,7 +14,7 @@ from ppzoo.errors import PpzooError
 from ppzoo.events import EpochReport, StepReport, Summary
 from ppzoo.report import Console, JsonEvents, json_line, log
 from ppzoo.report.chart import draw_chart
-from ppzoo.report.epoch_table import EpochTable
+from ppzoo.report.epoch_table import EpochTable, format_rate
 from ppzoo.report.speed import Speed
 
 
@@ -250,3 +251,16 @@ def test_an_error_is_an_event(capsys):
     with pytest.raises(PpzooError), JsonEvents():
         raise PpzooError("expected x, got y")
     assert events_of(capsys) == [{"event": "error", "message": "expected x, got y", "exit_status": 2}]
+
+
+def test_a_failure_of_the_system_is_an_event(capsys):
+    with pytest.raises(OSError), JsonEvents():
+        raise OSError(errno.ENOSPC, "No space left on device", "output/latest.pdparams")
+    message = "output/latest.pdparams: No space left on device"
+    assert events_of(capsys) == [{"event": "error", "message": message, "exit_status": 1}]
+
+
+def test_small_learning_rates_are_not_shown_as_zero():
+    assert [format_rate(rate) for rate in (0.1, 0.00016, 0.00002604, 1e-10, 0)] == [
+        *("0.10000", "0.00016", "2.6e-05", "1.0e-10", "0.00000")
+    ]

@@ -1,5 +1,6 @@
 """VisualDL and TensorBoard read back what was logged; a resumed run has one curve; a failing logger stops no run."""
 
+import errno
 import io
 import logging
 import os
@@ -398,6 +399,25 @@ def test_a_broken_logger_is_switched_off_and_the_others_continue(tmp_path, own_l
     assert warning.endswith(" of test_loggers.py)")
     assert broken.closed == 1
     assert (tmp_path / "lines.txt").read_text() == "1 epoch/train/loss 1\n2 epoch/train/loss 1\n"
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_stop_the_run(tmp_path, own_loggers, warnings):
+    import paddle
+
+    def fail(image):
+        raise OSError(errno.ENOENT, "No such file or directory", "DejaVuSans.ttf")
+
+    observer = run_logger(tmp_path, names=("lines", "visualdl"), to_pixels=fail)
+    observer.on_epoch_end(epoch(0))
+    observer.on_first_batch(1, SimpleNamespace(images=paddle.ones([2, 3, 4, 4]), labels=paddle.to_tensor([0, 1])))
+    observer.on_epoch_end(epoch(1))
+    observer.on_step_end(StepReport(1, 0, 5, {"loss": 0.5}, 0.1, 8, 0.5))
+    observer.close()
+    (warning,) = warnings()
+    assert warning == (
+        "the loggers are switched off, the run continues without them: DejaVuSans.ttf: No such file or directory"
+    )
+    assert (tmp_path / "lines.txt").read_text() == "1 epoch/train/loss 1\n"
 
 
 def test_an_interruption_in_a_logger_stops_the_run(tmp_path, own_loggers):

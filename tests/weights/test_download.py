@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import time
 import numpy as np
 import paddle
 import pytest
+from helpers.terminals import run_on_terminal
 
 from ppzoo.errors import WeightsError
 from ppzoo.models import MODELS
@@ -419,3 +421,19 @@ def test_downloaded_file_that_is_not_a_weight_file_is_removed(server, tmp_path, 
     with pytest.raises(WeightsError):
         load_weights(paddle.nn.Linear(3, 2), server.url("complete"))
     assert files(tmp_path) == []
+
+
+def test_a_download_shows_its_progress_on_a_terminal_only(server, tmp_path):
+    server.body = BODY * 4
+    code = (
+        "import sys; from pathlib import Path; from ppzoo import terminal; from ppzoo.weights import fetch;"
+        "terminal.MIN_SECONDS = 0; fetch(sys.argv[1], Path(sys.argv[2]))"
+    )
+    arguments = ["-c", code, server.url("complete", "net.pdparams")]
+    session = run_on_terminal([*arguments, str(tmp_path / "one")])
+    shown = [float(size) for size in re.findall(r"  (\d\.\d)/1\.2 MB", session.raw)]
+    assert shown == sorted(shown) and shown[-1] == 1.2 and len(set(shown)) > 5
+    assert "downloading net.pdparams" in session.raw and "0:00 left" in session.raw
+    assert session.lines == [""] and session.has_cursor and session.status == 0
+    done = subprocess.run([sys.executable, *arguments, str(tmp_path / "two")], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class LoggerGroup:
         self.active: dict[str, Logger] = {}
         for name in names:
             # Loggers can be written by users, and can raise anything. This and `call` are the only places that call
-            # them, and nothing of ppzoo but its loggers runs here.
+            # them.
             try:
                 self.active[name] = LOGGERS[name](start)
             except ImportError as error:
@@ -67,6 +67,16 @@ class LoggerGroup:
                 logger.warning("logger %s is switched off, the run continues without it: %s", name, _describe(error))
                 if method != "close":
                     self._close(one)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Switch all loggers off if preparing what they log raises an exception, such as a picture without a font."""
+        try:
+            yield
+        except Exception as error:  # as above: what only observes must not stop a run
+            reason = describe_os_error(error) if isinstance(error, OSError) else _describe(error)
+            logger.warning("the loggers are switched off, the run continues without them: %s", reason)
+            self.close()
 
     def close(self) -> None:
         self.call("close")

@@ -75,16 +75,17 @@ class RunLogger(Callback):
         self.loggers.call("log_hyperparameters", self.run.hyperparameters, tags)
 
     def on_first_batch(self, epoch: int, batch: Any) -> None:
-        if self.has_first_batch or not self.loggers.active:
-            return
-        self.has_first_batch = True
-        images = batch.images[:FIRST_IMAGES].astype("float32").numpy()
-        labels = batch.labels[:FIRST_IMAGES].numpy()
-        tiles = [
-            Tile(self.run.to_pixels(image), self._label_lines(label))
-            for image, label in zip(images, labels, strict=True)
-        ]
-        self.loggers.call("log_image", f"{TRAIN}first_batch", draw_tiles(tiles), epoch + 1)
+        with self.loggers.guard():
+            if self.has_first_batch or not self.loggers.active:
+                return
+            self.has_first_batch = True
+            images = batch.images[:FIRST_IMAGES].astype("float32").numpy()
+            labels = batch.labels[:FIRST_IMAGES].numpy()
+            tiles = [
+                Tile(self.run.to_pixels(image), self._label_lines(label))
+                for image, label in zip(images, labels, strict=True)
+            ]
+            self.loggers.call("log_image", f"{TRAIN}first_batch", draw_tiles(tiles), epoch + 1)
 
     def _label_lines(self, label: np.ndarray) -> list[str]:
         """Return the class of an image, or the classes of a mixed image with their shares: two lines."""
@@ -98,21 +99,23 @@ class RunLogger(Callback):
         return self.run.class_names[index] if 0 <= index < len(self.run.class_names) else str(index)
 
     def on_step_end(self, report: StepReport) -> None:
-        speed = report.images / report.seconds
-        values = {**report.metrics, "lr": report.learning_rate, "images_per_second": speed}
-        if (report.step + 1) % self.memory_interval == 0:
-            values |= read_memory()
-        self._log_scalars(STEP, values, report.epoch * report.steps + report.step)
+        with self.loggers.guard():
+            speed = report.images / report.seconds
+            values = {**report.metrics, "lr": report.learning_rate, "images_per_second": speed}
+            if (report.step + 1) % self.memory_interval == 0:
+                values |= read_memory()
+            self._log_scalars(STEP, values, report.epoch * report.steps + report.step)
 
     def on_gradients(self, epoch: int) -> None:
-        if not (self.histogram_interval and (epoch + 1) % self.histogram_interval == 0 and self.loggers.active):
-            return
-        for name, parameter in self.run.named_parameters():
-            if parameter.ndim < 2:  # browsers cannot draw hundreds of histograms
-                continue
-            self._log_histogram(f"{WEIGHTS}{name}", parameter, epoch + 1)
-            if parameter.grad is not None:
-                self._log_histogram(f"{GRADIENTS}{name}", parameter.grad, epoch + 1)
+        with self.loggers.guard():
+            if not (self.histogram_interval and (epoch + 1) % self.histogram_interval == 0 and self.loggers.active):
+                return
+            for name, parameter in self.run.named_parameters():
+                if parameter.ndim < 2:  # browsers cannot draw hundreds of histograms
+                    continue
+                self._log_histogram(f"{WEIGHTS}{name}", parameter, epoch + 1)
+                if parameter.grad is not None:
+                    self._log_histogram(f"{GRADIENTS}{name}", parameter.grad, epoch + 1)
 
     def _log_histogram(self, tag: str, tensor: Any, number: int) -> None:
         values = tensor.detach().astype("float32").numpy()
@@ -121,16 +124,17 @@ class RunLogger(Callback):
             self.loggers.call("log_histogram", tag, *np.histogram(values, bins=BINS), number)
 
     def on_epoch_end(self, report: EpochReport) -> None:
-        number = report.epoch + 1
-        extra = {"lr": report.learning_rate, "images_per_second": report.images_per_second, **read_memory()}
-        self._log_scalars(TRAIN, {**report.train, **extra}, number)
-        if report.evaluation is not None:
-            self._log_scalars(EVAL, report.evaluation, number)
-            best = self.run.best()
-            if best is not None:
-                self._log_scalars(f"{EPOCH}best/", {self.run.main: best}, number)
-            if self.record is not None and self.loggers.active:
-                self._log_evaluation(self.record, number)
+        with self.loggers.guard():
+            number = report.epoch + 1
+            extra = {"lr": report.learning_rate, "images_per_second": report.images_per_second, **read_memory()}
+            self._log_scalars(TRAIN, {**report.train, **extra}, number)
+            if report.evaluation is not None:
+                self._log_scalars(EVAL, report.evaluation, number)
+                best = self.run.best()
+                if best is not None:
+                    self._log_scalars(f"{EPOCH}best/", {self.run.main: best}, number)
+                if self.record is not None and self.loggers.active:
+                    self._log_evaluation(self.record, number)
 
     def _log_scalars(self, group: str, values: Metrics, number: int) -> None:
         self.loggers.call("log_scalars", {f"{group}{name}": value for name, value in values.items()}, number)
