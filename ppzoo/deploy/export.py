@@ -18,8 +18,9 @@ import numpy as np
 import paddle
 
 from ppzoo.deploy.export_check import CheckImages, FormatCheck, check_format, random_images
-from ppzoo.deploy.export_dir import DEPLOYMENT, move_into_place, open_export
-from ppzoo.deploy.formats import ExportOptions, require_format_packages, write_formats, write_settings
+from ppzoo.deploy.export_dir import DEPLOYMENT, ExportedModel, move_into_place, open_export
+from ppzoo.deploy.export_precision import LowerPrecision, add_precision
+from ppzoo.deploy.formats import ExportOptions, model_metadata, require_format_packages, write_formats, write_settings
 from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_probabilities
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.progress import Progress
@@ -47,6 +48,7 @@ def export_formats(
     *,
     multi_label: bool = False,
     images: CheckImages | None = None,
+    lower: LowerPrecision | None = None,
 ) -> list[FormatCheck]:
     """Write `network` in one or several formats into `folder` and check each of them.
 
@@ -59,6 +61,7 @@ def export_formats(
         options: the formats; by default only "paddle".
         multi_label: see `Probabilities`.
         images: the images to check with; by default random numbers.
+        lower: a precision to add to the formats "onnx" and "openvino".
 
     Returns:
         The result of the check for each format.
@@ -77,7 +80,7 @@ def export_formats(
             existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
             with tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name:
                 staged = Path(name) / "export"
-                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, images)
+                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, images, lower)
                 move_into_place(staged, folder)
         except OSError as error:
             raise OutputError(folder, error, key="Global.save_inference_dir") from error
@@ -92,13 +95,14 @@ def _write_and_check(
     settings: dict[str, Any],
     options: ExportOptions,
     images: CheckImages,
+    lower: LowerPrecision | None,
 ) -> list[FormatCheck]:
     """Write a complete export to `staged` in the folder `temporary`."""
     work = temporary / "program"
     staged.mkdir()
     work.mkdir()
     with Progress(len(options.formats) + 1, "exporting", unit="step") as progress:
-        write_formats(model, image_shape, work, staged, settings, options)
+        serialized = write_formats(model, image_shape, work, staged, settings, options)
         deployment: dict[str, Any] = {
             "image_shape": list(image_shape),
             "with_preprocessing": options.normalization is not None,
@@ -111,6 +115,14 @@ def _write_and_check(
         for kind in options.formats:
             checks.append(check_format(kind, exported, model, images))
             progress.advance()
+    if lower is not None:
+
+        def reopen() -> ExportedModel:
+            write_settings(staged, {**settings, DEPLOYMENT: deployment})
+            return open_export(staged)
+
+        added = add_precision(lower, exported, serialized, model_metadata(settings), reopen)
+        deployment |= {"precision": lower.precision, lower.precision: added}
     results = {check.kind: check.describe() for check in checks}
     deployment["checks"] = {"images": len(images.images), "source": images.source, **results}
     write_settings(staged, {**settings, DEPLOYMENT: deployment})
