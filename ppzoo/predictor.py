@@ -15,8 +15,13 @@ from ppzoo import builders
 from ppzoo.deploy import (
     SETTINGS,
     Batch,
+    Engine,
+    ExportedModel,
     Normalization,
+    default_precision,
     fastest_engine,
+    fastest_precision,
+    lower_precisions,
     open_engine,
     open_export,
     parse_postprocess,
@@ -43,12 +48,19 @@ class Predictor:
             `pip install 'ppzoo[onnxruntime]'` or `'ppzoo[openvino]'`), or "auto", the fastest installed engine for
             batches of `batch_size`, measured once for each machine and export. The probabilities of all engines agree
             with the network's within 1e-4.
+        precision: "float32"; "bfloat16" (OpenVINO, on processors that have it); "int8" (for an export with
+            `--precision int8`); or "auto": the fastest of these that can run here and that agrees with float32 on
+            `images`, and without `images` float32. By default the precision of the export.
+        images: images as for `predict`, to compare precisions on; only with "auto".
+        max_drop: with "auto", the largest fraction of `images` whose most probable class can differ from float32's.
 
     Attributes:
         engine: the engine in use; `engine.name` is its name.
+        precision: the precision in use.
 
     Raises:
-        ConfigError: `batch_size` is out of range, or the engine is not installed or cannot run the export.
+        ConfigError: an argument is out of range, or the engine is not installed or cannot run the export in that
+            precision.
         PpzooError: the folder is not an export or is damaged, or the engine's outputs differ from the network's.
     """
 
@@ -58,9 +70,16 @@ class Predictor:
         *,
         batch_size: int = 16,
         engine: Literal["auto", "paddle", "onnxruntime", "openvino"] = "auto",
+        precision: Literal["auto", "float32", "bfloat16", "int8"] | None = None,
+        images: Sequence[Image] = (),
+        max_drop: float = 0.01,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, got {batch_size}")
+        if not 0 <= max_drop <= 1:
+            raise ConfigError(f"max_drop: expected 0 to 1, got {max_drop}")
+        if len(images) and precision != "auto":
+            raise ConfigError(f"images: expected precision='auto' with images, got {precision!r}")
         self._process = os.getpid()
         exported = open_export(local_path(expand_user(os.fspath(export_dir)), "export_dir"))
         ops = exported.settings["PreProcess"]["transform_ops"]
@@ -70,7 +89,12 @@ class Predictor:
         self._decode = None if decodes else builders.build_transforms([{"DecodeImage": {}}])
         last = self.preprocess.last if self.preprocess.leaves_pixels else None
         settings = exported, batch_size, Normalization(*last.linear()) if last else None
-        self.engine = fastest_engine(*settings) if engine == "auto" else open_engine(engine, *settings)
+
+        def open_precision(name: str) -> Engine:
+            if engine == "auto":
+                return fastest_engine(*settings, precision=name)
+            return open_engine(engine, *settings, precision=name)
+
         self.postprocess = parse_postprocess(exported.settings["PostProcess"])
         self._channels = _array_channels(ops)
         self.batch_size = batch_size
@@ -79,6 +103,30 @@ class Predictor:
         self._cores = usable_cores()
         self._threads = ThreadPoolExecutor(self._cores, thread_name_prefix="ppzoo-predictor")
         self._engine_lock = Lock()
+        self.precision = default_precision(exported, engine) if precision in (None, "auto") else str(precision)
+        self.engine = open_precision("float32" if precision == "auto" else self.precision)
+        if precision == "auto":
+            self.precision, self.engine = self._choose_precision(exported, engine, images, max_drop, open_precision)
+
+    def _choose_precision(
+        self,
+        exported: ExportedModel,
+        engine: str,
+        images: Sequence[Image],
+        max_drop: float,
+        open_precision: Callable[[str], Engine],
+    ) -> tuple[str, Engine]:
+        """Return the fastest precision that agrees with float32 on images, and its engine."""
+        opened = {"float32": self.engine}
+        if not len(images):
+            return "float32", self.engine
+        opened |= {name: open_precision(name) for name in lower_precisions(exported, engine)}
+        classes = {}
+        for name, candidate in opened.items():
+            self.engine = candidate
+            classes[name] = np.concatenate(self._run(images, lambda outputs: list(outputs[0].argmax(1)[:, None])))
+        shape = self._chw(self._prepare(images[0]).shape)
+        return fastest_precision(opened, classes, (self.batch_size, *shape), max_drop)
 
     def predict(self, images: Image | Sequence[Image], topk: int = 5) -> list[dict[str, Any]]:
         """Return the `topk` classes of each image, best first: `class_ids`, `scores` and `label_names`.

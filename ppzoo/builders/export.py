@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ppzoo import deploy
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
 from ppzoo.builders.components import components
+from ppzoo.builders.export_accuracy import lower_precision
 from ppzoo.builders.export_images import find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
@@ -17,13 +18,21 @@ from ppzoo.files import local_path
 
 
 class ExportRequest(NamedTuple):
-    """The options of `ppzoo export`; `opset` is the default's if it is None."""
+    """The options of `ppzoo export`; `opset` is the default's if it is None.
+
+    Attributes:
+        calibration: a folder of images to calibrate int8 with; by default images of the training data are used.
+        max_drop: the largest drop of top-1 on the evaluation data that a lower precision can cause.
+    """
 
     formats: tuple[str, ...] = ("paddle",)
     legacy: bool = False
     features: bool = False
     with_preprocessing: bool = False
     opset: int | None = None
+    precision: str = "float32"
+    calibration: str | None = None
+    max_drop: float = 0.01
 
 
 class Exported(NamedTuple):
@@ -32,6 +41,7 @@ class Exported(NamedTuple):
     folder: Path
     checks: list[deploy.FormatCheck]
     source: str
+    settings: dict[str, Any]
 
     @property
     def difference(self) -> float:
@@ -63,9 +73,21 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     }
     folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
     images = read_check_images(config, normalization)
-    shape, has_labels = list(run.image_shape), run.use_multilabel
-    checks = deploy.export_formats(network, folder, shape, content, options, multi_label=has_labels, images=images)
-    return Exported(folder, checks, "random numbers" if images is None else images.source)
+    lower = None
+    if request.precision != "float32":
+        lower = lower_precision(config, request.precision, normalization, request.calibration, request.max_drop)
+    checks = deploy.export_formats(
+        network,
+        folder,
+        list(run.image_shape),
+        content,
+        options,
+        multi_label=run.use_multilabel,
+        images=images,
+        lower=lower,
+    )
+    source = "random numbers" if images is None else images.source
+    return Exported(folder, checks, source, deploy.open_export(folder).settings)
 
 
 def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:

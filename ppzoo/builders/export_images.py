@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from ppzoo.errors import ConfigError, DataError
 
 logger = logging.getLogger("ppzoo")
 
-CHECK_COUNT = 32  # images of the evaluation data, evenly spread
+CHECK_COUNT = 32
+
+Source = Callable[[], bytes | np.ndarray]
 
 
 def find_normalization(config: Config) -> deploy.Normalization:
@@ -43,20 +46,38 @@ def read_check_images(config: Config, normalization: deploy.Normalization | None
         normalization: see `find_normalization`; the images before it are then included.
     """
     transforms = build_transforms(config.Infer.transforms or ())
-    images, pixels = [], []
     try:
-        dataset = _open_evaluation_data(config)
-        for index in np.unique(np.linspace(0, len(dataset) - 1, CHECK_COUNT).astype(int)).tolist():
-            images.append(_read(dataset, index, transforms))
-            if normalization is not None:
-                pixels.append(_read(dataset, index, partial(transforms.before_last, random=np.random.default_rng(0))))
+        dataset = open_data(config, "Eval")
+        sources = [partial(read_source, dataset, index) for index in spread(len(dataset), CHECK_COUNT)]
+        return stack_images(sources, transforms, normalization, "the evaluation data")
     except (ConfigError, DataError) as error:
         logger.warning("checking the export with random numbers instead of images of the evaluation data: %s", error)
         return None
-    return deploy.CheckImages(np.stack(images), np.stack(pixels) if pixels else None, "the evaluation data")
 
 
-def _read(dataset: data.Dataset, index: int, transform: Callable[..., np.ndarray]) -> np.ndarray:
+def stack_images(
+    sources: Sequence[Source], transforms: data.Compose, normalization: deploy.Normalization | None, name: str
+) -> deploy.CheckImages:
+    """Read and transform images.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    images, pixels = [], []
+    for read in sources:
+        source = read()
+        images.append(transforms(source).astype(np.float32))
+        if normalization is not None:
+            pixels.append(transforms.before_last(source, np.random.default_rng(0)))
+    return deploy.CheckImages(np.stack(images), np.stack(pixels) if pixels else None, name)
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Return at most `count` indices, evenly spread."""
+    return np.unique(np.linspace(0, length - 1, count).astype(int)).tolist()
+
+
+def read_sample(dataset: data.Dataset, index: int, transform: Callable[..., np.ndarray]) -> np.ndarray:
     """Return an image of a dataset after a transform; float32 unless it is uint8.
 
     Raises:
@@ -69,15 +90,22 @@ def _read(dataset: data.Dataset, index: int, transform: Callable[..., np.ndarray
     return image if image.dtype == np.uint8 else image.astype(np.float32)
 
 
-def _open_evaluation_data(config: Config) -> data.Dataset:
-    """Return the dataset of `DataLoader.Eval`.
+def open_data(config: Config, split: Literal["Train", "Eval"]) -> data.Dataset:
+    """Return the dataset of `DataLoader.Train` or `DataLoader.Eval`.
 
     Raises:
         ConfigError: there is no such section.
         DataError: the data cannot be read.
     """
-    split = config.DataLoader.Eval
-    if split is None:
-        raise ConfigError("DataLoader.Eval: expected the evaluation data, got nothing")
-    names = find_evaluation_names(config, split.dataset)
-    return build_dataset(split.dataset, class_count(config.Arch), names, training=False)
+    section = config.DataLoader.Train if split == "Train" else config.DataLoader.Eval
+    if section is None:
+        raise ConfigError(f"DataLoader.{split}: expected data, got nothing")
+    count = class_count(config.Arch)
+    if split == "Train":
+        return build_dataset(section.dataset, count)
+    return build_dataset(section.dataset, count, find_evaluation_names(config, section.dataset), training=False)
+
+
+def read_source(dataset: data.Dataset, index: int) -> bytes | np.ndarray:
+    """Return an image of a dataset as it is, before transforms."""
+    return dataset[index][0]

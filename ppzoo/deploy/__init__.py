@@ -5,12 +5,14 @@ from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine
 from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network
 from ppzoo.deploy.export import export, export_formats
-from ppzoo.deploy.export_check import CheckImages, FormatCheck
+from ppzoo.deploy.export_check import CheckImages, FormatCheck, run_engine
 from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
+from ppzoo.deploy.export_precision import LowerPrecision
 from ppzoo.deploy.formats import FORMATS, ExportOptions, require_format_packages
 from ppzoo.deploy.onnx_graph import DEFAULT_OPSET
 from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
+from ppzoo.deploy.precision import default_precision, fastest_precision, lower_precisions
 from ppzoo.deploy.probabilities import Probabilities, predict_probabilities
 
 __all__ = [
@@ -24,20 +26,25 @@ __all__ = [
     "ExportOptions",
     "ExportedModel",
     "FormatCheck",
+    "LowerPrecision",
     "Normalization",
     "PaddleEngine",
     "Probabilities",
     "Topk",
     "accelerate_eval",
+    "default_precision",
     "export",
     "export_formats",
     "export_if_worthwhile",
     "fastest_engine",
+    "fastest_precision",
+    "lower_precisions",
     "open_engine",
     "open_export",
     "original_network",
     "parse_postprocess",
     "predict_probabilities",
     "require_format_packages",
+    "run_engine",
     "shape_error",
 ]

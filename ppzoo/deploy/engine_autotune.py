@@ -25,6 +25,7 @@ from ppzoo.deploy.engines import (
     open_engine,
     open_onnx_engine,
     package_versions,
+    require_precision,
     runnable_engines,
 )
 from ppzoo.deploy.export_dir import ExportedModel
@@ -41,35 +42,42 @@ MIN_SECONDS, MIN_RUNS = 0.3, 2  # of each engine in each round
 PAUSE = 0.3  # seconds between engines; idle OpenMP threads keep spinning for 0.2 seconds
 
 
-def fastest_engine(exported: ExportedModel, batch_size: int, normalization: Normalization | None = None) -> Engine:
+def fastest_engine(
+    exported: ExportedModel,
+    batch_size: int,
+    normalization: Normalization | None = None,
+    *,
+    precision: str = "float32",
+) -> Engine:
     """Open the fastest installed engine for batches of `batch_size` images; on a GPU that is Paddle Inference.
 
     Args:
-        normalization: see `open_engine`.
+        normalization, precision: see `open_engine`.
 
     Raises:
+        ConfigError: no installed engine can run the export in that precision.
         PpzooError: the export is damaged.
     """
-    names = runnable_engines(exported)
+    require_precision(precision, exported)
+    names = runnable_engines(exported, precision)
     if PaddleEngine.name in names and not paddle.get_device().startswith("cpu"):
         return open_engine(PaddleEngine.name, exported, batch_size)
+    settings = exported, batch_size, normalization
     candidates = [name for name in names if name != PaddleEngine.name and is_installed(name)]
-    if PaddleEngine.name not in names and len(candidates) < 2:
-        return open_engine(candidates[0] if candidates else names[0], exported, batch_size, normalization)
-    if not candidates:
-        return open_engine(PaddleEngine.name, exported, batch_size)
-    file = cache_home() / "engines" / f"{_cache_key(exported, candidates, batch_size, normalization)}.json"
+    if not candidates or len(names) == 1:
+        return open_engine(names[0], *settings, precision=precision)
+    file = cache_home() / "engines" / f"{_cache_key(candidates, *settings, precision)}.json"
     cached = _read_choice(file)
     if cached is not None:
         logger.info("engine %s, from the cached measurement %s", cached, file)
-        return open_engine(cached, exported, batch_size, normalization)
-    opened = _open_all(exported, candidates, batch_size, normalization)
+        return open_engine(cached, *settings, precision=precision)
+    opened = _open_all(candidates, *settings, precision)
     if not opened:
-        return open_engine(names[0], exported, batch_size)
+        return open_engine(names[0], *settings, precision=precision)
     engines: dict[str, Engine] = {**opened}
     if PaddleEngine.name in names:
         engines = {PaddleEngine.name: open_engine(PaddleEngine.name, exported, batch_size), **opened}
-    seconds = _measure(engines, (batch_size, *next(iter(opened.values())).chw))
+    seconds = measure(engines, (batch_size, *next(iter(opened.values())).chw))
     fastest = min(engines, key=lambda name: seconds[name])
     measured = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in seconds.items())
     logger.info("engine %s: %s for %d images; cached in %s", fastest, measured, batch_size, file)
@@ -79,28 +87,36 @@ def fastest_engine(exported: ExportedModel, batch_size: int, normalization: Norm
 
 
 def _cache_key(
-    exported: ExportedModel, candidates: list[str], batch_size: int, normalization: Normalization | None
+    candidates: list[str],
+    exported: ExportedModel,
+    batch_size: int,
+    normalization: Normalization | None,
+    precision: str,
 ) -> str:
     packages = {package: version for name in candidates for package, version in package_versions(name).items()}
     parts = [exported.identity, processor_name(), usable_cores(), paddle.__version__, packages, batch_size]
-    parts += [normalization is not None]
+    parts += [normalization is not None, precision]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _open_all(
-    exported: ExportedModel, candidates: list[str], batch_size: int, normalization: Normalization | None
+    candidates: list[str],
+    exported: ExportedModel,
+    batch_size: int,
+    normalization: Normalization | None,
+    precision: str,
 ) -> dict[str, OnnxEngine]:
     """Open the engines that can run the export; log a warning with the reason for each that cannot."""
     engines = {}
     for name in candidates:
         try:
-            engines[name] = open_onnx_engine(name, exported, batch_size, normalization)
+            engines[name] = open_onnx_engine(name, exported, batch_size, normalization, precision=precision)
         except PpzooError as error:
             logger.warning("skipping engine %s: %s", name, error)
     return engines
 
 
-def _measure(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
+def measure(engines: Mapping[str, Engine], shape: tuple[int, ...]) -> dict[str, float]:
     """Return the shortest time in seconds that each engine takes for a batch of N x C x H x W.
 
     The minimum is the least affected by other load on the machine. Each engine runs several times in a row, because

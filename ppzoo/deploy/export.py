@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.deploy.export_check import CheckImages, FormatCheck, check_format, expected_outputs, random_images
-from ppzoo.deploy.export_dir import DEPLOYMENT, move_into_place, open_export
-from ppzoo.deploy.formats import ExportOptions, require_format_packages, write_formats, write_settings
+from ppzoo.deploy.export_check import CheckImages, FormatCheck, add_outputs, check_format, random_images
+from ppzoo.deploy.export_dir import DEPLOYMENT, ExportedModel, move_into_place, open_export
+from ppzoo.deploy.export_precision import LowerPrecision, add_precision
+from ppzoo.deploy.formats import ExportOptions, model_metadata, require_format_packages, write_formats, write_settings
 from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_probabilities
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.layers import Classifier
@@ -48,6 +49,7 @@ def export_formats(
     *,
     multi_label: bool = False,
     images: CheckImages | None = None,
+    lower: LowerPrecision | None = None,
 ) -> list[FormatCheck]:
     """Write `network` in one or several formats into `folder` and check each of them.
 
@@ -60,6 +62,7 @@ def export_formats(
         options: the formats; by default only "paddle".
         multi_label: see `Probabilities`.
         images: the images to check with; by default random numbers.
+        lower: a precision to add to the formats "onnx" and "openvino".
 
     Returns:
         The result of the check for each format.
@@ -74,14 +77,14 @@ def export_formats(
     with layer_to_export(network, features=options.features, multi_label=multi_label) as model:
         _require_valid_shape(model, image_shape)
         images = images or random_images(image_shape, options.normalization)
-        expected = expected_outputs(model, images)
+        images = add_outputs(images, model)
         if isinstance(network, Classifier):
             network.fuse()
         try:
             existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
             with tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name:
                 staged = Path(name) / "export"
-                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, images, expected)
+                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, images, lower)
                 move_into_place(staged, folder)
         except OSError as error:
             raise OutputError(folder, error, key="Global.save_inference_dir") from error
@@ -96,14 +99,14 @@ def _write_and_check(
     settings: dict[str, Any],
     options: ExportOptions,
     images: CheckImages,
-    expected: list[list[np.ndarray]],
+    lower: LowerPrecision | None,
 ) -> list[FormatCheck]:
     """Write a complete export to `staged` in the folder `temporary`."""
     work = temporary / "program"
     staged.mkdir()
     work.mkdir()
     with Progress(len(options.formats) + 1, "exporting", unit="step") as progress:
-        write_formats(model, image_shape, work, staged, settings, options)
+        serialized = write_formats(model, image_shape, work, staged, settings, options)
         deployment: dict[str, Any] = {
             "image_shape": list(image_shape),
             "with_preprocessing": options.normalization is not None,
@@ -114,8 +117,16 @@ def _write_and_check(
         progress.advance()
         checks = []
         for kind in options.formats:
-            checks.append(check_format(kind, exported, model, images, expected))
+            checks.append(check_format(kind, exported, model, images))
             progress.advance()
+    if lower is not None:
+
+        def reopen() -> ExportedModel:
+            write_settings(staged, {**settings, DEPLOYMENT: deployment})
+            return open_export(staged)
+
+        added = add_precision(lower, exported, serialized, model_metadata(settings), reopen)
+        deployment |= {"precision": lower.precision, lower.precision: added}
     results = {check.kind: check.describe() for check in checks}
     deployment["checks"] = {"images": len(images.images), "source": images.source, **results}
     write_settings(staged, {**settings, DEPLOYMENT: deployment})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,13 @@ class CheckImages:
         images: N x C x H x W float32, preprocessed.
         pixels: the same images as N x H x W x C uint8, before their normalization; None if the export normalizes none.
         source: where they are from: "random numbers", or the data.
+        outputs: the network's outputs for each batch, before its blocks were fused (see `add_outputs`).
     """
 
     images: np.ndarray
     pixels: np.ndarray | None
     source: str
+    outputs: Sequence[list[np.ndarray]] = ()
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield images and pixels in batches of different sizes."""
@@ -89,24 +91,19 @@ def random_images(image_shape: Sequence[int], normalization: Normalization | Non
     return CheckImages(normalization(pixels), pixels, "random numbers")
 
 
-def expected_outputs(model: Probabilities, images: CheckImages) -> list[list[np.ndarray]]:
-    """Return the outputs of the network for each batch of the images.
+def add_outputs(images: CheckImages, model: Probabilities) -> CheckImages:
+    """Return the images with the outputs of the network.
 
     Raises:
         TrainingError: a score is not finite.
     """
     for batch, _ in images.batches():
         predict_probabilities(model, batch, images.describe)  # checks that the scores are finite
-    return [predict_outputs(model, batch) for batch, _ in images.batches()]
+    return replace(images, outputs=[predict_outputs(model, batch) for batch, _ in images.batches()])
 
 
-def check_format(
-    kind: str, exported: ExportedModel, model: Probabilities, images: CheckImages, outputs: list[list[np.ndarray]]
-) -> FormatCheck:
-    """Compare a format with the network.
-
-    Args:
-        outputs: of `expected_outputs`, before the blocks of the network were fused.
+def check_format(kind: str, exported: ExportedModel, model: Probabilities, images: CheckImages) -> FormatCheck:
+    """Compare a format with the outputs of the network in `images`.
 
     Raises:
         TrainingError: rounding does not explain the difference, or an output is not finite.
@@ -114,7 +111,7 @@ def check_format(
     engine = open_format(kind, exported)
     largest, largest_features, agreements = 0.0, 0.0, []
     has_features = False
-    for (batch, pixels), expected in zip(images.batches(), outputs, strict=True):
+    for (batch, pixels), expected in zip(images.batches(), images.outputs, strict=True):
         received = run_engine(engine, batch, pixels)
         require_finite(received[0], images.describe)
         largest = max(largest, float(np.abs(received[0] - expected[0]).max()))

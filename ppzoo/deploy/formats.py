@@ -81,8 +81,8 @@ def write_formats(
     staged: Path,
     settings: Mapping[str, Any],
     options: ExportOptions,
-) -> None:
-    """Write a network in all formats of `options`.
+) -> bytes:
+    """Write a network in all formats of `options` and return the ONNX model, which is empty if none was made.
 
     Args:
         work: an empty folder for the program that the formats are converted from.
@@ -100,19 +100,20 @@ def write_formats(
     elif PADDLE in options.formats:
         write_program(model, image_shape, staged)
     if not is_converted:
-        return
+        return b""
     source = work if options.legacy or PADDLE not in options.formats else staged
     if source is work:
         write_program(model, image_shape, work)
     program = next(source / name for name in PROGRAM_FILES if (source / name).is_file())
     exported = ExportedModel(source, program, source / PARAMETERS, {}, "")
-    metadata = _metadata(settings)
+    metadata = model_metadata(settings)
     serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
     if ONNX in options.formats:
         (name,) = FORMAT_FILES[ONNX, "float32"]
         (staged / name).write_bytes(serialized)
     if OPENVINO in options.formats:
         write_openvino(serialized, staged / FORMAT_FILES[OPENVINO, "float32"][0], metadata)
+    return serialized
 
 
 def write_program(model: Probabilities, image_shape: Sequence[int], folder: Path) -> None:
@@ -137,7 +138,7 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     (folder / SETTINGS).write_text(yaml_io.dump({**settings, DIGESTS: digests}), encoding="utf-8")
 
 
-def _metadata(settings: Mapping[str, Any]) -> dict[str, str]:
+def model_metadata(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return class names, preprocessing and architecture for the metadata of a model, as JSON."""
     labels: list[str] = next((options["label_list"] for options in settings["PostProcess"].values() if options), [])
     return {

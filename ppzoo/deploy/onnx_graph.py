@@ -36,7 +36,7 @@ class Graph:
         from onnx import helper
 
         names = [f"{kind}_{len(self.nodes)}_{index}" for index in range(outputs)]
-        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, names, f"{kind}_{len(self.nodes)}", **attributes))
         return names
 
     def constant(self, array: np.ndarray) -> str:

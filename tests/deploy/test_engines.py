@@ -91,17 +91,17 @@ def test_an_engine_whose_outputs_differ_is_refused(exported, fake):
 def test_auto_uses_the_faster_engine_logs_it_and_caches_it(exported, fake, cache, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "ppzoo")
     monkeypatch.setattr(
-        engine_autotune, "_measure", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines}
+        engine_autotune, "measure", lambda engines, shape: {name: 1.0 * (name == "paddle") for name in engines}
     )
     assert ppzoo.Predictor(exported).engine.name == "openvino"
     assert "engine openvino: paddle 1000.0 ms, openvino 0.0 ms for 16 images; cached in" in caplog.text
     (file,) = cache.iterdir()
     assert json.loads(file.read_text())["seconds"] == {"paddle": 1.0, "openvino": 0.0}
 
-    monkeypatch.setattr(engine_autotune, "_measure", lambda engines, shape: pytest.fail("measured again"))
+    monkeypatch.setattr(engine_autotune, "measure", lambda engines, shape: pytest.fail("measured again"))
     assert ppzoo.Predictor(exported).engine.name == "openvino"
     monkeypatch.setattr(
-        engine_autotune, "_measure", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines}
+        engine_autotune, "measure", lambda engines, shape: {name: 1.0 * (name != "paddle") for name in engines}
     )
     assert ppzoo.Predictor(exported, batch_size=1).engine.name == "paddle"
     monkeypatch.setattr(engine_autotune, "package_versions", lambda name: {name: "1.1"})
