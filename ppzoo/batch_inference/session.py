@@ -106,6 +106,7 @@ class TableSession:
         self.done, self.count, self.failures = DoneRows(), 0, 0
         self.is_finished = False
         self._handle: int | None = None
+        self._is_open = False
         self._synced = time.monotonic()
         try:
             make_folder(output.absolute().parent)
@@ -166,10 +167,13 @@ class TableSession:
             raise OutputError(self.files.output, error) from error
 
     def close(self) -> None:
-        """Release the files; an incomplete table can be resumed."""
+        """Release the files; an incomplete table can be resumed, one without rows is deleted."""
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
+            if self._is_open and not self.count and not self.is_finished:
+                self.files.settings.unlink(missing_ok=True)
+                self.files.table.unlink(missing_ok=True)
         self._lock.release(remove=True)
 
     def _open(self, settings: Mapping[str, Setting], overwrite: bool) -> None:
@@ -189,6 +193,7 @@ class TableSession:
         if not os.fstat(self._handle).st_size:
             self._append(self.format.header)
             sync_folder(files.table.absolute().parent)
+        self._is_open = True
 
     def _require_same(self, settings: Mapping[str, Setting]) -> None:
         """Require that the table was started with these settings.

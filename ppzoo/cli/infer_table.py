@@ -151,12 +151,9 @@ def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | 
         if isinstance(error, KeyboardInterrupt) and isinstance(task.source, VideoSource) and task.source.is_camera:
             table.finish()
             return
-        if not table.is_finished:
+        is_mistake = isinstance(error, PpzooError) and error.exit_status == PpzooError.exit_status
+        if table.count and not is_mistake:
             again = "without --overwrite " if task.overwrite else ""
-            print_error(
-                one_line(
-                    f"{task.output} has {count_text(table.count, 'row')} so far; run the same command {again}again to"
-                    " resume"
-                )
-            )
+            rows = count_text(table.count, "row")
+            print_error(one_line(f"{task.output} has {rows} so far; run the same command {again}again to resume"))
         raise

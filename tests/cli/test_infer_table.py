@@ -159,7 +159,7 @@ def test_an_interrupted_table_is_resumed_with_its_sorted_copies(
             assert infer(*arguments) == 130
     capsys.readouterr()
     assert infer(*arguments) == 2
-    assert f"resuming {tmp_path / 't.csv'}: {2 * number_of_rows} rows done" in capsys.readouterr().err
+    assert (f"resuming {tmp_path / 't.csv'}: 14 rows done" in capsys.readouterr().err) == (number_of_rows == 7)
     rows = read_csv(tmp_path / "t.csv")
     assert len({row["path"] for row in rows}) == len(rows) == 32
     sorted_files = {str(file.relative_to(tmp_path / "sorted")) for file in (tmp_path / "sorted").rglob("*.png")}
@@ -167,14 +167,30 @@ def test_an_interrupted_table_is_resumed_with_its_sorted_copies(
 
 
 def test_ctrl_c_reports_how_to_resume(exported, photos, tmp_path, capsys, monkeypatch):
+    write = TableSession.write
+
     def interrupt(self, rows):
+        write(self, rows[:3])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TableSession, "write", interrupt)
     assert infer(exported, photos, "--output", tmp_path / "t.csv", "--overwrite") == 130
     *_, hint, last = capsys.readouterr().err.splitlines()
-    assert hint == (f"{tmp_path / 't.csv'} has 0 rows so far; run the same command without --overwrite again to resume")
+    assert hint == f"{tmp_path / 't.csv'} has 3 rows so far; run the same command without --overwrite again to resume"
     assert last == "interrupted"
+
+
+def test_transforms_that_do_not_fit_are_a_mistake_that_writes_nothing(run_folder, photos, tmp_path, capsys):
+    image = np.zeros((30, 90, 3), np.uint8)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(photos / "red" / "1.png", folder)
+    cv2.imwrite(str(folder / "wide.png"), image)
+    ops = "[{DecodeImage: {}}, {ResizeImage: {resize_short: 28}}, {NormalizeImage: {order: ''}}, {ToCHWImage: {}}]"
+    assert infer(run_folder, folder, "--output", tmp_path / "t.csv", "-o", f"Infer.transforms={ops}") == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: Infer.transforms: expected images of equal shape, got")
+    assert [file.name for file in tmp_path.iterdir()] == ["images"]
 
 
 def test_images_are_linked_and_another_model_does_not_resume(
