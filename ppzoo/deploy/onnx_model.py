@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import paddle
 
 from ppzoo.deploy.batch import Normalization
 from ppzoo.deploy.export_dir import PROGRAM, ExportedModel
+from ppzoo.deploy.onnx_converters import CONVERTERS
 from ppzoo.errors import ConfigError
 
 OPSET, IR_VERSION = 17, 8
@@ -47,7 +48,7 @@ def onnx_model(exported: ExportedModel, normalization: Normalization | None = No
         for file in (exported.program, exported.parameters):
             _link_or_copy(file.resolve(), Path(directory) / file.name)
         loaded = paddle.jit.load(str(Path(directory) / PROGRAM))
-    graph = _Graph({value.name: value.numpy() for value in loaded.state_dict().values()}, normalization)
+    graph = Graph({value.name: value.numpy() for value in loaded.state_dict().values()}, normalization)
     for operation in loaded.program().global_block().ops:
         graph.add(operation)
     return graph.serialized(), graph.image_shape
@@ -60,7 +61,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-class _Graph:
+class Graph:
     """The ONNX graph under construction.
 
     Attributes:
@@ -79,12 +80,14 @@ class _Graph:
         self.class_num = 0
 
     def add(self, operation: Any) -> None:
-        name = operation.name().partition(".")[2]
-        if name not in _CONVERTERS:
+        dialect, _, name = operation.name().partition(".")
+        if (dialect, name) == ("pd_op", "split"):  # `builtin.split` takes a list of tensors apart
+            name = "split_in_sections"
+        if name not in CONVERTERS:
             raise ConfigError(
                 f"engine: expected operators that can be converted to ONNX, got {operation.name()}; use engine='paddle'"
             )
-        _CONVERTERS[name](self, _Operation(self, operation))
+        CONVERTERS[name](self, Operation(self, operation))
 
     def node(self, kind: str, inputs: list[str], outputs: int = 1, **attributes: Any) -> list[str]:
         from onnx import helper
@@ -131,10 +134,10 @@ class _Graph:
         return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION).SerializeToString()
 
 
-class _Operation:
-    """An operation of PaddlePaddle's program, as the converters below use it."""
+class Operation:
+    """An operation of PaddlePaddle's program, as the converters use it."""
 
-    def __init__(self, graph: _Graph, operation: Any) -> None:
+    def __init__(self, graph: Graph, operation: Any) -> None:
         self.graph, self.operation = graph, operation
         self.attributes = operation.attrs()
         self.operands = [operand.source() for operand in operation.operands()]
@@ -166,153 +169,18 @@ class _Operation:
                     " engine='paddle'"
                 )
 
-    def pads(self) -> list[int]:
-        """Return the attribute `paddings` in ONNX's order: the start of each axis, then the end of each axis."""
+    def pads(self, kernel: Sequence[int]) -> list[int]:
+        """Return the padding in ONNX's order: the start of each axis, then the end of each axis."""
+        if self.attributes["padding_algorithm"] == "SAME":
+            sizes, strides = self.operands[0].shape[2:], self.attributes["strides"]
+            pads = [_same_padding(*axis) for axis in zip(sizes, kernel, strides, strict=True)]
+            return [before for before, _ in pads] + [after for _, after in pads]
+        self.require(padding_algorithm="EXPLICIT")
         pads = list(self.attributes["paddings"])
         return pads * 2 if len(pads) == 2 else [pads[0], pads[2], pads[1], pads[3]]
 
 
-def _one_to_one(kind: str, operands: int = 1) -> Callable[[_Graph, _Operation], None]:
-    """Return the converter of an operation that ONNX has with the same meaning."""
-    return lambda graph, op: op.set_result_node(kind, [op.input(index) for index in range(operands)])
-
-
-def _parameter(graph: _Graph, op: _Operation) -> None:
-    op.set_result(graph.constant(graph.parameters[op.attributes["parameter_name"]]))
-
-
-def _data(graph: _Graph, op: _Operation) -> None:
-    graph.image_shape = op.shape()[1:]
-    if min(graph.image_shape) < 1:
-        raise ConfigError(f"engine: expected a fixed image size, got {graph.image_shape}; use engine='paddle'")
-    op.set_result(graph.images())
-
-
-def _constant(graph: _Graph, op: _Operation) -> None:
-    graph.constants[op.operation.results()[0].id] = op.attributes["value"]
-
-
-def _output(graph: _Graph, op: _Operation) -> None:
-    graph.output, graph.class_num = op.input(), op.operands[0].shape[-1]
-
-
-def _combine(graph: _Graph, op: _Operation) -> None:
-    op.set_result([op.input(index) for index in range(len(op.operands))])
-
-
-def _unpack_list(graph: _Graph, op: _Operation) -> None:
-    for name, result in zip(op.input(), op.operation.results(), strict=True):
-        graph.names[result.id] = name
-
-
-def _conv(graph: _Graph, op: _Operation) -> None:
-    op.require(data_format="NCHW", padding_algorithm="EXPLICIT")
-    options = {key: list(op.attributes[key]) for key in ("strides", "dilations")}
-    op.set_result_node("Conv", [op.input(0), op.input(1)], pads=op.pads(), group=op.attributes["groups"], **options)
-
-
-def _batch_norm(graph: _Graph, op: _Operation) -> None:
-    op.require(data_format="NCHW", is_test=True)
-    x, mean, variance, scale, bias = (op.input(index) for index in range(5))
-    op.set_result_node("BatchNormalization", [x, scale, bias, mean, variance], epsilon=op.attributes["epsilon"])
-
-
-def _pool(graph: _Graph, op: _Operation) -> None:
-    op.require(data_format="NCHW", padding_algorithm="EXPLICIT")
-    is_average = op.attributes["pooling_type"] == "avg"
-    if op.attributes["global_pooling"] or (op.attributes["adaptive"] and op.shape()[2:] == [1, 1]):
-        op.set_result_node("GlobalAveragePool" if is_average else "GlobalMaxPool", [op.input()])
-        return
-    op.require(adaptive=False)
-    options: dict[str, Any] = {"count_include_pad": int(not op.attributes["exclusive"])} if is_average else {}
-    op.set_result_node(
-        "AveragePool" if is_average else "MaxPool",
-        [op.input()],
-        kernel_shape=list(op.constant(1)),
-        strides=list(op.attributes["strides"]),
-        pads=op.pads(),
-        ceil_mode=int(op.attributes["ceil_mode"]),
-        **options,
-    )
-
-
-def _reshape(graph: _Graph, op: _Operation) -> None:
-    shape = op.shape()
-    if shape.count(-1) > 1:
-        raise ConfigError(
-            f"engine: expected a fixed image size, got {op.operation.name()} to {shape}; use engine='paddle'"
-        )
-    op.set_result_node("Reshape", [op.input(), graph.constant(np.array(shape, np.int64))])
-
-
-def _matmul(graph: _Graph, op: _Operation) -> None:
-    op.require(transpose_x=False, transpose_y=False)
-    op.set_result_node("MatMul", [op.input(0), op.input(1)])
-
-
-def _clip_at_6(graph: _Graph, op: _Operation) -> None:
-    bounds = [graph.constant(np.array(bound, np.float32)) for bound in (0, 6)]
-    op.set_result_node("Clip", [op.input(), *bounds])
-
-
-def _swish(graph: _Graph, op: _Operation) -> None:
-    op.set_result_node("Mul", [op.input(), *graph.node("Sigmoid", [op.input()])])
-
-
-def _hard_sigmoid(graph: _Graph, op: _Operation) -> None:
-    op.set_result_node("HardSigmoid", [op.input()], alpha=op.attributes["slope"], beta=op.attributes["offset"])
-
-
-def _softmax(graph: _Graph, op: _Operation) -> None:
-    op.set_result_node("Softmax", [op.input()], axis=op.attributes["axis"])
-
-
-def _dropout(graph: _Graph, op: _Operation) -> None:
-    """In inference "downscale_in_infer" multiplies by the keep probability; "upscale_in_train" does nothing."""
-    if op.attributes["mode"] == "upscale_in_train":
-        op.set_result(op.input())
-        return
-    keep_probability = graph.constant(np.array(1 - op.constant(2), np.float32))
-    op.set_result_node("Mul", [op.input(), keep_probability])
-
-
-def _concat(graph: _Graph, op: _Operation) -> None:
-    op.set_result_node("Concat", op.input(), axis=int(op.constant(1)))
-
-
-def _stack(graph: _Graph, op: _Operation) -> None:
-    axis = op.attributes["axis"]
-    axes = graph.constant(np.array([axis], np.int64))
-    op.set_result_node("Concat", [graph.node("Unsqueeze", [name, axes])[0] for name in op.input()], axis=axis)
-
-
-def _split(graph: _Graph, op: _Operation) -> None:
-    op.set_result(graph.node("Split", [op.input()], op.attributes["num"], axis=int(op.constant(1))))
-
-
-_CONVERTERS: dict[str, Callable[[_Graph, _Operation], None]] = {
-    "parameter": _parameter,
-    "data": _data,
-    **dict.fromkeys(("full", "full_int_array"), _constant),
-    **dict.fromkeys(("shadow_output", "fetch"), _output),
-    "combine": _combine,
-    "split": _unpack_list,
-    **dict.fromkeys(("conv2d", "depthwise_conv2d"), _conv),
-    "batch_norm_": _batch_norm,
-    "pool2d": _pool,
-    **dict.fromkeys(("flatten", "reshape", "unsqueeze"), _reshape),
-    "matmul": _matmul,
-    "add": _one_to_one("Add", 2),
-    "multiply": _one_to_one("Mul", 2),
-    "relu": _one_to_one("Relu"),
-    "relu6": _clip_at_6,
-    "sigmoid": _one_to_one("Sigmoid"),
-    "hardswish": _one_to_one("HardSwish"),
-    "swish": _swish,
-    "hardsigmoid": _hard_sigmoid,
-    "softmax": _softmax,
-    "dropout": _dropout,
-    "concat": _concat,
-    "stack": _stack,
-    "split_with_num": _split,
-}
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the paddings before and after `size` values with which a window has ceil(size / stride) positions."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
