@@ -173,8 +173,8 @@ class Operation:
         """Return the padding in ONNX's order: the start of each axis, then the end of each axis."""
         if self.attributes["padding_algorithm"] == "SAME":
             sizes, strides = self.operands[0].shape[2:], self.attributes["strides"]
-            pads = [_same_padding(*axis) for axis in zip(sizes, kernel, strides, strict=True)]
-            return [before for before, _ in pads] + [after for _, after in pads]
+            same = [_same_padding(*axis) for axis in zip(sizes, kernel, strides, strict=True)]
+            return [before for before, _ in same] + [after for _, after in same]
         self.require(padding_algorithm="EXPLICIT")
         pads = list(self.attributes["paddings"])
         return pads * 2 if len(pads) == 2 else [pads[0], pads[2], pads[1], pads[3]]
