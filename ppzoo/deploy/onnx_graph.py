@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,18 @@ class Operation:
                     " engine='paddle'"
                 )
 
-    def pads(self) -> list[int]:
-        """Return the attribute `paddings` in ONNX's order: the start of each axis, then the end of each axis."""
+    def pads(self, kernel: Sequence[int]) -> list[int]:
+        """Return the padding in ONNX's order: the start of each axis, then the end of each axis."""
+        if self.attributes["padding_algorithm"] == "SAME":
+            sizes, strides = self.operands[0].shape[2:], self.attributes["strides"]
+            same = [_same_padding(*axis) for axis in zip(sizes, kernel, strides, strict=True)]
+            return [before for before, _ in same] + [after for _, after in same]
+        self.require(padding_algorithm="EXPLICIT")
         pads = list(self.attributes["paddings"])
         return pads * 2 if len(pads) == 2 else [pads[0], pads[2], pads[1], pads[3]]
+
+
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the paddings before and after `size` values with which a window has ceil(size / stride) positions."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2

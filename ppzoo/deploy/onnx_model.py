@@ -60,7 +60,9 @@ def onnx_model(
     parameters = {value.name: value.numpy() for value in loaded.state_dict().values()}
     graph = Graph(parameters, normalization, opset)
     for operation in loaded.program().global_block().ops:
-        name = operation.name().partition(".")[2]
+        dialect, _, name = operation.name().partition(".")
+        if (dialect, name) == ("pd_op", "split"):  # `builtin.split` takes a list of tensors apart
+            name = "split_in_sections"
         if name not in CONVERTERS:
             raise ConfigError(
                 f"engine: expected operators that can be converted to ONNX, got {operation.name()}; use engine='paddle'"

@@ -45,9 +45,10 @@ def _unpack_list(graph: Graph, op: Operation) -> None:
 
 
 def _conv(graph: Graph, op: Operation) -> None:
-    op.require(data_format="NCHW", padding_algorithm="EXPLICIT")
+    op.require(data_format="NCHW")
     options = {key: list(op.attributes[key]) for key in ("strides", "dilations")}
-    op.set_result_node("Conv", [op.input(0), op.input(1)], pads=op.pads(), group=op.attributes["groups"], **options)
+    pads = op.pads(op.operands[1].shape[2:])
+    op.set_result_node("Conv", [op.input(0), op.input(1)], pads=pads, group=op.attributes["groups"], **options)
 
 
 def _batch_norm(graph: Graph, op: Operation) -> None:
@@ -57,19 +58,20 @@ def _batch_norm(graph: Graph, op: Operation) -> None:
 
 
 def _pool(graph: Graph, op: Operation) -> None:
-    op.require(data_format="NCHW", padding_algorithm="EXPLICIT")
+    op.require(data_format="NCHW")
     is_average = op.attributes["pooling_type"] == "avg"
     if op.attributes["global_pooling"] or (op.attributes["adaptive"] and op.shape()[2:] == [1, 1]):
         op.set_result_node("GlobalAveragePool" if is_average else "GlobalMaxPool", [op.input()])
         return
     op.require(adaptive=False)
+    kernel = list(op.constant(1))
     options: dict[str, Any] = {"count_include_pad": int(not op.attributes["exclusive"])} if is_average else {}
     op.set_result_node(
         "AveragePool" if is_average else "MaxPool",
         [op.input()],
-        kernel_shape=list(op.constant(1)),
+        kernel_shape=kernel,
         strides=list(op.attributes["strides"]),
-        pads=op.pads(),
+        pads=op.pads(kernel),
         ceil_mode=int(op.attributes["ceil_mode"]),
         **options,
     )
@@ -85,8 +87,33 @@ def _reshape(graph: Graph, op: Operation) -> None:
 
 
 def _matmul(graph: Graph, op: Operation) -> None:
-    op.require(transpose_x=False, transpose_y=False)
-    op.set_result_node("MatMul", [op.input(0), op.input(1)])
+    factors = []
+    for index, key in enumerate(("transpose_x", "transpose_y")):
+        name = op.input(index)
+        if op.attributes[key]:
+            axes = list(range(len(op.operands[index].shape)))
+            (name,) = graph.node("Transpose", [name], perm=[*axes[:-2], axes[-1], axes[-2]])
+        factors.append(name)
+    op.set_result_node("MatMul", factors)
+
+
+def _scale(graph: Graph, op: Operation) -> None:
+    op.require(bias=0.0)
+    op.set_result_node("Mul", [op.input(), graph.constant(np.array(op.constant(1), np.float32))])
+
+
+def _clip(graph: Graph, op: Operation) -> None:
+    bounds = [graph.constant(np.array(op.constant(index), np.float32)) for index in (1, 2)]
+    op.set_result_node("Clip", [op.input(), *bounds])
+
+
+def _gelu(graph: Graph, op: Operation) -> None:
+    """Convert x / 2 * (1 + erf(x / sqrt(2)))."""
+    op.require(approximate=False)
+    root, one, half = (graph.constant(np.array(value, np.float32)) for value in (2**-0.5, 1.0, 0.5))
+    (erf,) = graph.node("Erf", graph.node("Mul", [op.input(), root]))
+    (halved,) = graph.node("Mul", [op.input(), half])
+    op.set_result_node("Mul", [halved, *graph.node("Add", [erf, one])])
 
 
 def _clip_at_6(graph: Graph, op: Operation) -> None:
@@ -138,6 +165,12 @@ def _split(graph: Graph, op: Operation) -> None:
     op.set_result(graph.node("Split", [op.input()], count, axis=int(op.constant(1)), **parts))
 
 
+def _split_in_sections(graph: Graph, op: Operation) -> None:
+    sections = graph.constant(np.array(op.constant(1), np.int64))
+    count = len(op.constant(1))
+    op.set_result(graph.node("Split", [op.input(), sections], count, axis=int(op.constant(2))))
+
+
 CONVERTERS: dict[str, Callable[[Graph, Operation], None]] = {
     "parameter": _parameter,
     "data": _data,
@@ -158,9 +191,13 @@ CONVERTERS: dict[str, Callable[[Graph, Operation], None]] = {
     "hardswish": _hard_swish,
     "swish": _swish,
     "hardsigmoid": _hard_sigmoid,
+    "gelu": _gelu,
+    "clip": _clip,
+    "scale": _scale,
     "softmax": _softmax,
     "dropout": _dropout,
     "concat": _concat,
     "stack": _stack,
     "split_with_num": _split,
+    "split_in_sections": _split_in_sections,
 }

@@ -278,13 +278,16 @@ class MobileAttention(Branch):
         x = self.norm(x)
         keys, values = (self.key_down_proj(x), self.value_down_proj(x)) if self.has_stride else (x, x)
         queries = self.query_proj(x)
+        height, width = queries.shape[2:]
+        is_fixed = min(height, width) > 0  # in a program that is exported, a size can be -1
         # N x heads x width x HW; N x 1 x width x hw for keys and values, which are shared by the heads.
-        q = queries.reshape([0, self.heads, self.width, -1])
+        q = queries.reshape([0, self.heads, self.width, height * width if is_fixed else -1])
         k = self.key_proj(keys).flatten(2).unsqueeze(1)
         v = self.value_proj(values).flatten(2).unsqueeze(1)
         scores = F.softmax(paddle.matmul(q * self.scale, k, transpose_x=True), axis=-1)  # N x heads x HW x hw
         mixed = paddle.matmul(v, scores, transpose_y=True)  # N x heads x width x HW
-        return self.proj(mixed.reshape(paddle.shape(queries)))
+        shape = [0, self.heads * self.width, height, width] if is_fixed else paddle.shape(queries)
+        return self.proj(mixed.reshape(shape))
 
 
 class MobileNetV4(Classifier):

@@ -7,7 +7,6 @@ those of PaddleClas 2.6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from paddle import ParamAttr, nn
@@ -198,7 +197,7 @@ class PPHGNetV2(WideHeadClassifier):
         use_last_conv: bool = True,
         class_expand: int = 2048,
         dropout_prob: float = 0.0,
-        lr_mult_list: Sequence[float] = (1.0,) * 5,
+        lr_mult_list: tuple[float, ...] = (1.0,) * 5,
     ) -> None:
         super().__init__()
         if len(lr_mult_list) != 5:

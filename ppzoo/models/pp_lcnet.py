@@ -89,8 +89,8 @@ class PPLCNet(WideHeadClassifier):
         scale: float = 1.0,
         dropout_prob: float = 0.2,
         class_expand: int = 1280,
-        lr_mult_list: Sequence[float] = (1.0,) * 6,
-        stride_list: Sequence[Stride] = (2,) * 5,
+        lr_mult_list: tuple[float, ...] = (1.0,) * 6,
+        stride_list: tuple[Stride, ...] = (2,) * 5,
         use_last_conv: bool = True,
         act: Activation = "hardswish",
     ) -> None:

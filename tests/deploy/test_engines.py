@@ -156,6 +156,18 @@ FAMILIES = {
     "SE_ResNet18_vd": 64,
     "ShuffleNetV1_g3": 64,
     "ShuffleNetV2_swish": 64,
+    "ESNet_x0_25": 64,
+    "FasterNet_T0": 64,
+    "FasterNet_T2": 64,
+    "GhostNet_x0_5": 64,
+    "MobileNetV4_conv_small": 64,
+    "MobileNetV4_hybrid_medium": 64,
+    "PPHGNetV2_B0": 64,
+    "PPHGNet_tiny": 64,
+    "PPLCNetV2_small": 64,
+    "PPLCNet_x0_25": 64,
+    "RepVGG_A0": 64,
+    "StarNet_S1": 64,
 }
 
 
