@@ -216,7 +216,7 @@ class _InputReader:
             describe, name = self.samples.dataset.describe, self.config.Arch.deployed.name
             try_forward(self.network, paddle.to_tensor(image[None]), name, TRANSFORMS, lambda _: describe(index))
             if self.export is not None:
-                require_output_of_export(self.config, self.export, self.network, image)
+                require_output_of_export(self.config, self.export, self.network, image[None])
         self.shapes = require_equal_shapes(self.shapes, [image])
         return _Input(sample_pixels(sample), image)
 

@@ -11,10 +11,13 @@ from ppzoo.builders.components import components
 from ppzoo.builders.export_accuracy import lower_precision
 from ppzoo.builders.export_images import find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
+from ppzoo.builders.models import class_count
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, check_export, to_plain_list
 from ppzoo.errors import ConfigError
 from ppzoo.files import local_path
+
+ARCH = "Arch"  # key of the options of the network in `inference.yml`
 
 
 class ExportRequest(NamedTuple):
@@ -68,6 +71,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     network = load_inference_network(config)
     content = {
         "Global": {"model_name": config.Arch.deployed.name},
+        ARCH: describe_arch(config),
         "PreProcess": {"transform_ops": to_plain_list(config.Infer.transforms or ())},
         "PostProcess": describe_postprocess(config),
     }
@@ -88,6 +92,12 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     )
     source = "random numbers" if images is None else images.source
     return Exported(folder, checks, source, deploy.open_export(folder).settings)
+
+
+def describe_arch(config: Config) -> dict[str, Any]:
+    """Return the keys of `Arch` with which the exported network can be built again."""
+    arch = config.Arch.deployed
+    return {"name": arch.name, **arch.spec.options, "class_num": class_count(arch)}
 
 
 def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:

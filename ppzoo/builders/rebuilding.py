@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo import deploy, models
+from ppzoo import deploy, engine, models, native
 from ppzoo.builders.components import components
-from ppzoo.builders.export import require_export
-from ppzoo.builders.inference import load_inference_network
+from ppzoo.builders.export import ARCH, require_export
+from ppzoo.builders.models import build_model, load_weights
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError, WeightsError
 from ppzoo.layers import Classifier
@@ -19,32 +19,38 @@ TOLERANCE = 1e-3  # of probabilities; programs and layers compute with different
 
 
 def config_of_export(folder: Path, device: str) -> Config:
-    """Return the configuration for inference with the network of an export, with the export's weights.
+    """Return the configuration for inference with the network of an export.
 
-    An export contains the name of the architecture, but not its other options than the number of classes.
+    Exports of ppzoo contain the section `Arch`; others at most the name of the architecture.
 
     Raises:
-        ConfigError: the export has no such name.
+        ConfigError: the export does not name an architecture of ppzoo.
         PpzooError: the folder is not an export, or is damaged.
     """
     exported = deploy.open_export(folder)
     require_export(exported)
-    about = exported.settings.get("Global")
-    arch = about.get("model_name") if isinstance(about, dict) else None
-    if not isinstance(arch, str) or arch not in models.MODELS:
-        found = "nothing" if arch is None else repr(arch)
-        raise _not_rebuilt(folder, f"{deploy.SETTINGS} has {found} as Global.model_name")
     name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
     labels, ops = options["label_list"], exported.settings["PreProcess"]["transform_ops"]
     if not any("DecodeImage" in op for op in ops):  # in PaddleClas's own exports
         ops = [{"DecodeImage": {}}, *ops]
-    run: dict[str, Any] = {"device": device, "pretrained_model": str(exported.parameters.with_suffix(""))}
+    run: dict[str, Any] = {"device": device}
     if getattr(deploy.POSTPROCESSES[name], "label_kind", "single") == "multi":
         run["use_multilabel"] = True
-    section: dict[str, Any] = {"name": arch}
+    arch = _arch_of_export(exported)
     if labels:
-        run["class_names"], section["class_num"] = list(labels), len(labels)
-    return Config.parse({"Global": run, "Arch": section, "Infer": {"transforms": ops}}, components(), "infer")
+        run["class_names"] = list(labels)
+        arch.setdefault("class_num", len(labels))
+    return Config.parse({"Global": run, "Arch": arch, "Infer": {"transforms": ops}}, components(), "infer")
+
+
+def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
+    about = exported.settings.get("Global")
+    named = {"name": about.get("model_name")} if isinstance(about, dict) else {}
+    arch = exported.settings.get(ARCH, named)
+    name = arch.get("name") if isinstance(arch, dict) else None
+    if not isinstance(name, str) or name not in models.MODELS:
+        raise _not_rebuilt(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")
+    return {**arch}
 
 
 def rebuild_network(config: Config, folder: Path) -> Classifier:
@@ -53,27 +59,35 @@ def rebuild_network(config: Config, folder: Path) -> Classifier:
     Raises:
         ConfigError: the weights are those of a network with other options.
     """
+    engine.select_device(config.Global.device)
+    native.set_mode(config.Global.native)
+    network = build_model(config.Arch.deployed, pretrained=False)
+    if not isinstance(network, Classifier):
+        raise _not_rebuilt(folder, "it has several networks")
+    network.fuse()  # as exporting does
     try:
-        return load_inference_network(config)
+        load_weights(network, deploy.open_export(folder).parameters.with_suffix(""))
     except WeightsError as error:
-        raise _not_rebuilt(folder, f"its weights do not fit {config.Arch.name} with default options") from error
+        raise _not_rebuilt(folder, f"its weights do not fit {config.Arch.name} with these options") from error
+    network.eval()
+    return network
 
 
-def require_output_of_export(config: Config, folder: Path, network: Classifier, image: np.ndarray) -> None:
-    """Check that the network's probabilities for an image, C x H x W, are those of the export in `folder`.
+def require_output_of_export(config: Config, folder: Path, network: Classifier, images: np.ndarray) -> None:
+    """Check that the network's probabilities for images, N x C x H x W, are those of the export in `folder`.
 
     Options that change no weight's shape, such as strides, are not detected otherwise.
 
     Raises:
         ConfigError: they differ.
     """
-    expected = deploy.PaddleEngine(deploy.open_export(folder))(image[None])
+    expected = deploy.PaddleEngine(deploy.open_export(folder))(images)
     scores = deploy.Probabilities(network, multi_label=config.Global.use_multilabel)
     scores.eval()
-    found = deploy.predict_probabilities(scores, image[None], lambda _: "the first image")
+    found = deploy.predict_probabilities(scores, images)
     difference = np.abs(expected - found).max() if expected.shape == found.shape else np.inf
     if not difference <= TOLERANCE:
-        raise _not_rebuilt(folder, f"{config.Arch.name} with default options differs from it by {difference:.1g}")
+        raise _not_rebuilt(folder, f"{config.Arch.name} with these options differs from it by {difference:.1g}")
 
 
 def _not_rebuilt(folder: Path, reason: str) -> ConfigError:

@@ -13,19 +13,17 @@ from ppzoo.builders.components import build_loss, build_metrics, parse_specs
 from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.evaluation import count_images
 from ppzoo.builders.export import require_export
-from ppzoo.builders.models import create_model, load_weights
+from ppzoo.builders.rebuilding import config_of_export, rebuild_network, require_output_of_export
 from ppzoo.builders.report_sources import EvaluatedNetwork, OutputRecorder, evaluation_notes
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError, DataError, WeightsError
+from ppzoo.errors import ConfigError, DataError
 from ppzoo.layers import Classifier
 from ppzoo.progress import track
 from ppzoo.report import Note, make_note
 
 EXPORT_BATCH = 32
 PROBES = 2  # images on which the network and its export are compared
-MAX_DIFFERENCE = 1e-3  # of their probabilities
-RGB = 3
 MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 
 
@@ -66,7 +64,7 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
         metrics=results,
         main=metrics.main,
         predictions=predictions,
-        network=_find_network(exported, title, network, loader, notes),
+        network=_find_network(folder, device, loader, notes),
         predict=network.engine,
         engine="Paddle Inference",
         weight_files=[exported.parameters],
@@ -81,42 +79,15 @@ def _architecture(exported: deploy.ExportedModel) -> str | None:
     return about.get("model_name") if isinstance(about, dict) else None
 
 
-def _find_network(
-    exported: deploy.ExportedModel, name: str | None, program: _ExportedNetwork, loader: Loader, notes: list[Note]
-) -> Classifier | None:
+def _find_network(folder: Path, device: str, loader: Loader, notes: list[Note]) -> Classifier | None:
     """Build the network of an export, whose gradients can be computed; return None, with a note, if that fails."""
-    if not name:
-        notes.append(make_note("export_no_name"))
-        return None
     try:
-        return rebuild_network(exported, name, program.engine, read_first_batch(loader).images.numpy()[:PROBES])
-    except (ConfigError, WeightsError) as error:
+        config = config_of_export(folder, device)
+        network = rebuild_network(config, folder)
+        require_output_of_export(config, folder, network, read_first_batch(loader).images.numpy()[:PROBES])
+    except ConfigError as error:
         notes.append(make_note("export_network", reason=str(error)))
         return None
-
-
-def rebuild_network(exported: deploy.ExportedModel, name: str, engine: deploy.Engine, images: np.ndarray) -> Classifier:
-    """Build the architecture `name` with the weights of an export, and compare it with the exported program.
-
-    Args:
-        images: N x C x H x W, on which the probabilities are compared.
-
-    Raises:
-        ConfigError: the architecture does not exist, or its probabilities differ from those of the program.
-        WeightsError: the weights do not fit the architecture.
-    """
-    expected, channels = engine(images), images.shape[1]
-    options = {} if channels == RGB else {"input_image_channel": channels}
-    network = create_model(name, class_num=expected.shape[1], **options)
-    if not isinstance(network, Classifier):
-        raise ConfigError(f"{name}: expected a network, got {type(network).__name__}")
-    load_weights(network, exported.folder)
-    network.eval()
-    difference = np.abs(deploy.predict_probabilities(deploy.Probabilities(network), images) - expected).max()
-    if not difference <= MAX_DIFFERENCE:
-        raise ConfigError(
-            f"the probabilities of {name} with these weights differ from the export's by {difference:.2g}"
-        )
     return network
 
 
