@@ -27,7 +27,7 @@ from ppzoo.deploy.export_dir import (
     ExportedModel,
 )
 from ppzoo.deploy.onnx_engines import read_openvino
-from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, MIN_OPSET
+from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, MIN_OPSET, NotConvertibleError
 from ppzoo.deploy.onnx_model import onnx_model
 from ppzoo.deploy.probabilities import Probabilities
 from ppzoo.errors import ConfigError
@@ -107,7 +107,10 @@ def write_formats(
     program = next(source / name for name in PROGRAM_FILES if (source / name).is_file())
     exported = ExportedModel(source, program, source / PARAMETERS, {}, "")
     metadata = model_metadata(settings)
-    serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
+    try:
+        serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
+    except NotConvertibleError as error:
+        raise ConfigError(f"format: {error}; use the format {PADDLE}") from error
     if ONNX in options.formats:
         (name,) = FORMAT_FILES[ONNX, "float32"]
         (staged / name).write_bytes(serialized)
