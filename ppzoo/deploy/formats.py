@@ -126,10 +126,20 @@ def write_program(model: Probabilities, image_shape: Sequence[int], folder: Path
 
 
 def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -> None:
-    """Convert an ONNX model with OpenVINO's own converter; the weights are written without rounding."""
+    """Convert an ONNX model with OpenVINO's own converter; the weights are written without rounding.
+
+    Raises:
+        ConfigError: OpenVINO cannot convert it.
+    """
     import openvino
 
-    converted = read_openvino(serialized)
+    try:
+        converted = read_openvino(serialized)
+    except RuntimeError as error:  # for example a pooling window that is larger than the image
+        raise ConfigError(
+            f"format: {OPENVINO}: OpenVINO cannot convert the network for images of this size; use the format {PADDLE}"
+            f" or {ONNX}, or a larger Global.image_shape"
+        ) from error
     for key, value in metadata.items():
         converted.set_rt_info(value, ["ppzoo", key])
     openvino.save_model(converted, str(file), compress_to_fp16=False)
