@@ -14,7 +14,7 @@ from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.models import class_count
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, check_export, to_plain_list
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, OutputError
 from ppzoo.files import local_path
 
 ARCH = "Arch"  # key of the options of the network in `inference.yml`
@@ -25,6 +25,7 @@ class ExportRequest(NamedTuple):
 
     Attributes:
         calibration: a folder of images to calibrate int8 with; by default images of the training data are used.
+        triton: write a model repository for Triton, too.
         max_drop: the largest drop of top-1 on the evaluation data that a lower precision can cause.
     """
 
@@ -36,15 +37,24 @@ class ExportRequest(NamedTuple):
     precision: str = "float32"
     calibration: str | None = None
     max_drop: float = 0.01
+    triton: bool = False
 
 
 class Exported(NamedTuple):
-    """A written export: its folder, the comparison of each format with the network, and the images that it used."""
+    """A written export.
+
+    Attributes:
+        checks: the comparison of each format with the network.
+        source: where the images of the comparison are from.
+        settings: the content of `inference.yml`.
+        triton: the model repository for Triton, if one was written.
+    """
 
     folder: Path
     checks: list[deploy.FormatCheck]
     source: str
     settings: dict[str, Any]
+    triton: Path | None
 
     @property
     def difference(self) -> float:
@@ -91,7 +101,15 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
         lower=lower,
     )
     source = "random numbers" if images is None else images.source
-    return Exported(folder, checks, source, deploy.open_export(folder).settings)
+    exported = deploy.open_export(folder)
+    repository = None
+    if request.triton:
+        kind = next(name for name in request.formats if name != "paddle")
+        try:
+            repository = deploy.write_triton(exported, kind, config.Arch.deployed.name)
+        except OSError as error:
+            raise OutputError(folder, error, key="Global.save_inference_dir") from error
+    return Exported(folder, checks, source, exported.settings, repository)
 
 
 def describe_arch(config: Config) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def add_commands(commands: Commands) -> None:
         help="largest drop of top-1 that a lower precision can cause (default: 0.01); with int8, the layers that cause"
         " a larger one stay in float32",
     )
+    export.add_argument(
+        "--triton",
+        action="store_true",
+        help="onnx or openvino: also write a model repository for NVIDIA Triton Inference Server, in the folder triton",
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -85,6 +90,7 @@ def _export(options: argparse.Namespace) -> None:
             options.precision,
             options.calibration,
             DEFAULT_MAX_DROP if options.max_drop is None else options.max_drop,
+            options.triton,
         )
         exported = builders.export_model(config, request)
         _print_export(exported)
@@ -113,6 +119,7 @@ def _require_matching_options(options: argparse.Namespace, formats: tuple[str, .
         "--with-preprocessing": (options.with_preprocessing, ("onnx", "openvino")),
         "--features": (options.features, (PADDLE, "onnx", "openvino")),
         "--opset": (options.opset is not None, ("onnx", "openvino")),
+        "--triton": (options.triton, ("onnx", "openvino")),
         "--precision int8": (options.precision == "int8", ("onnx", "openvino")),
         "--precision bfloat16": (options.precision == "bfloat16", ("openvino",)),
     }
@@ -138,6 +145,8 @@ def _print_export(exported: builders.Exported) -> None:
             f" {check.agreement:.1%} of the images of {exported.source}"
         )
     _print_precision(exported.settings["Deployment"])
+    if exported.triton is not None:
+        print(printable(f"  model repository for Triton: {exported.triton}"))
     print_next_steps(f"{command_line('infer', folder)} PHOTO_OR_FOLDER")
     print_next_steps(f'import ppzoo; ppzoo.Predictor({str(folder)!r}).predict("photo.jpg")', where=", in Python")
 

@@ -14,6 +14,7 @@ from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
 from ppzoo.deploy.precision import default_precision, fastest_precision, lower_precisions
 from ppzoo.deploy.probabilities import Probabilities, predict_probabilities
+from ppzoo.deploy.triton import write_triton
 
 __all__ = [
     "DEFAULT_OPSET",
@@ -47,4 +48,5 @@ __all__ = [
     "require_format_packages",
     "run_engine",
     "shape_error",
+    "write_triton",
 ]

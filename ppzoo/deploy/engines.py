@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Protocol
 
@@ -11,6 +13,7 @@ import numpy as np
 from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.export_dir import ONNX, OPENVINO, ExportedModel
 from ppzoo.deploy.onnx_engines import OnnxEngine, OnnxRuntime, OpenVino, supports_bfloat16
+from ppzoo.deploy.onnx_graph import NotConvertibleError
 from ppzoo.deploy.onnx_model import is_pir_program, onnx_model
 from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.errors import ConfigError, DataError, PpzooError
@@ -154,7 +157,8 @@ def open_onnx_engine(
     normalization = normalization if ONNX_ENGINES[name].prefers_pixels else None
     if precision == "int8" or not is_pir_program(exported):
         return _open_file(name, exported, batch_size, precision)
-    model, chw = onnx_model(exported, normalization)
+    with _as_engine_error():
+        model, chw = onnx_model(exported, normalization)
     has_pixels = normalization is not None
     engine = ONNX_ENGINES[name](model, chw, takes_pixels=has_pixels, batch_size=batch_size, precision=precision)
     if precision == "float32":
@@ -172,7 +176,8 @@ def _open_file(name: str, exported: ExportedModel, batch_size: int, precision: s
     formats = exported.int8_formats if precision == "int8" else exported.formats
     found = [kind for kind in (OPENVINO, ONNX) if kind in formats and name in ENGINES_OF_FORMATS[kind]]
     if not found and PaddleEngine.name in formats:
-        onnx_model(exported)  # raises the reason for which the program cannot be converted
+        with _as_engine_error():
+            onnx_model(exported)  # raises the reason for which the program cannot be converted
     if not found:
         raise ConfigError(
             f"engine: expected an export that {name} can run, got one in the format {', '.join(formats)}; export the"
@@ -205,6 +210,15 @@ def open_file_engine(name: str, exported: ExportedModel, batch_size: int, precis
     except (RuntimeError, ValueError, TypeError, IndexError, DataError, OSError) as error:
         raise PpzooError(f"{files[0]}: {name} cannot run it; export the network again") from error
     return engine
+
+
+@contextmanager
+def _as_engine_error() -> Iterator[None]:
+    """Name the engine that can run programs that cannot be converted."""
+    try:
+        yield
+    except NotConvertibleError as error:
+        raise ConfigError(f"engine: {error}; use engine='{PaddleEngine.name}'") from error
 
 
 def _packages_of(name: str) -> list[str]:

@@ -21,7 +21,8 @@ from ppzoo.deploy.export_check import CheckImages, FormatCheck, add_outputs, che
 from ppzoo.deploy.export_dir import DEPLOYMENT, ExportedModel, move_into_place, open_export
 from ppzoo.deploy.export_precision import LowerPrecision, add_precision
 from ppzoo.deploy.formats import ExportOptions, model_metadata, require_format_packages, write_formats, write_settings
-from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_probabilities
+from ppzoo.deploy.onnx_graph import OUTPUTS
+from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_outputs, predict_probabilities
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
@@ -111,6 +112,7 @@ def _write_and_check(
             "image_shape": list(image_shape),
             "with_preprocessing": options.normalization is not None,
             "precision": "float32",
+            "outputs": dict(zip(OUTPUTS, _count_columns(model, images), strict=False)),
         }
         write_settings(staged, {**settings, DEPLOYMENT: deployment})
         exported = open_export(staged)
@@ -144,3 +146,8 @@ def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> No
         raise ConfigError(
             f"Global.image_shape: expected channels x height x width that the network can take, got {received}"
         ) from error
+
+
+def _count_columns(model: Probabilities, images: CheckImages) -> list[int]:
+    """Return the number of values per image in each output."""
+    return [output.shape[1] for output in predict_outputs(model, images.images[:1])]

@@ -27,7 +27,7 @@ from ppzoo.deploy.export_dir import (
     ExportedModel,
 )
 from ppzoo.deploy.onnx_engines import read_openvino
-from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, MIN_OPSET
+from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, MIN_OPSET, NotConvertibleError
 from ppzoo.deploy.onnx_model import onnx_model
 from ppzoo.deploy.probabilities import Probabilities
 from ppzoo.errors import ConfigError
@@ -107,7 +107,10 @@ def write_formats(
     program = next(source / name for name in PROGRAM_FILES if (source / name).is_file())
     exported = ExportedModel(source, program, source / PARAMETERS, {}, "")
     metadata = model_metadata(settings)
-    serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
+    try:
+        serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
+    except NotConvertibleError as error:
+        raise ConfigError(f"format: {error}; use the format {PADDLE}") from error
     if ONNX in options.formats:
         (name,) = FORMAT_FILES[ONNX, "float32"]
         (staged / name).write_bytes(serialized)
@@ -123,10 +126,20 @@ def write_program(model: Probabilities, image_shape: Sequence[int], folder: Path
 
 
 def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -> None:
-    """Convert an ONNX model with OpenVINO's own converter; the weights are written without rounding."""
+    """Convert an ONNX model with OpenVINO's own converter; the weights are written without rounding.
+
+    Raises:
+        ConfigError: OpenVINO cannot convert it.
+    """
     import openvino
 
-    converted = read_openvino(serialized)
+    try:
+        converted = read_openvino(serialized)
+    except RuntimeError as error:  # for example a pooling window that is larger than the image
+        raise ConfigError(
+            f"format: {OPENVINO}: OpenVINO cannot convert the network for images of this size; use the format {PADDLE}"
+            f" or {ONNX}, or a larger Global.image_shape"
+        ) from error
     for key, value in metadata.items():
         converted.set_rt_info(value, ["ppzoo", key])
     openvino.save_model(converted, str(file), compress_to_fp16=False)

@@ -14,6 +14,10 @@ INPUT, OUTPUTS = "image", ("probabilities", "features")
 MIN_OPSET, DEFAULT_OPSET = 13, 17
 
 
+class NotConvertibleError(ConfigError):
+    """The program cannot be converted to ONNX."""
+
+
 class Graph:
     """The ONNX graph under construction.
 
@@ -114,9 +118,8 @@ class Operation:
     def require(self, **expected: Any) -> None:
         for key, value in expected.items():
             if self.attributes[key] != value:
-                raise ConfigError(
-                    f"engine: expected {self.operation.name()} with {key} {value}, got {self.attributes[key]}; use"
-                    " engine='paddle'"
+                raise NotConvertibleError(
+                    f"expected {self.operation.name()} with {key} {value}, got {self.attributes[key]}"
                 )
 
     def pads(self, kernel: Sequence[int]) -> list[int]:

@@ -16,9 +16,8 @@ import paddle
 
 from ppzoo.deploy.batch import Normalization
 from ppzoo.deploy.export_dir import PROGRAM, ExportedModel
-from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, INPUT, Graph, Operation
+from ppzoo.deploy.onnx_graph import DEFAULT_OPSET, INPUT, Graph, NotConvertibleError, Operation
 from ppzoo.deploy.onnx_operators import CONVERTERS
-from ppzoo.errors import ConfigError
 
 __all__ = ["INPUT", "is_pir_program", "onnx_model"]
 
@@ -45,12 +44,12 @@ def onnx_model(
         metadata: entries of the model's metadata.
 
     Raises:
-        ConfigError: the export is PaddlePaddle 2's, has a dynamic image size, or an operator that is not supported.
+        NotConvertibleError: the export is PaddlePaddle 2's, has a dynamic image size, or an unsupported operator.
     """
     if not is_pir_program(exported):
-        raise ConfigError(
+        raise NotConvertibleError(
             f"{exported.program}: expected an export of PaddlePaddle 3, which can be converted to ONNX, got one of"
-            " PaddlePaddle 2; export the network again with PaddlePaddle 3, or use engine='paddle'"
+            " PaddlePaddle 2; export the network again with PaddlePaddle 3"
         )
     # In a folder with nothing else: PaddlePaddle can unpickle other files that it finds next to the program.
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as directory:
@@ -64,9 +63,7 @@ def onnx_model(
         if (dialect, name) == ("pd_op", "split"):  # `builtin.split` takes a list of tensors apart
             name = "split_in_sections"
         if name not in CONVERTERS:
-            raise ConfigError(
-                f"engine: expected operators that can be converted to ONNX, got {operation.name()}; use engine='paddle'"
-            )
+            raise NotConvertibleError(f"expected operators that can be converted to ONNX, got {operation.name()}")
         CONVERTERS[name](graph, Operation(graph, operation))
     return graph.serialized(metadata or {}), graph.image_shape
 

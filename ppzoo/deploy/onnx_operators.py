@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppzoo.deploy.onnx_graph import Graph, Operation
-from ppzoo.errors import ConfigError
+from ppzoo.deploy.onnx_graph import Graph, NotConvertibleError, Operation
 
 
 def _one_to_one(kind: str, operands: int = 1) -> Callable[[Graph, Operation], None]:
@@ -23,7 +22,7 @@ def _parameter(graph: Graph, op: Operation) -> None:
 def _data(graph: Graph, op: Operation) -> None:
     graph.image_shape = op.shape()[1:]
     if min(graph.image_shape) < 1:
-        raise ConfigError(f"engine: expected a fixed image size, got {graph.image_shape}; use engine='paddle'")
+        raise NotConvertibleError(f"expected a fixed image size, got {graph.image_shape}")
     op.set_result(graph.images())
 
 
@@ -47,6 +46,8 @@ def _unpack_list(graph: Graph, op: Operation) -> None:
 def _conv(graph: Graph, op: Operation) -> None:
     op.require(data_format="NCHW")
     options = {key: list(op.attributes[key]) for key in ("strides", "dilations")}
+    if op.attributes["padding_algorithm"] == "SAME":
+        options["dilations"] = [1, 1]  # as PaddlePaddle computes it
     pads = op.pads(op.operands[1].shape[2:])
     op.set_result_node("Conv", [op.input(0), op.input(1)], pads=pads, group=op.attributes["groups"], **options)
 
@@ -80,10 +81,16 @@ def _pool(graph: Graph, op: Operation) -> None:
 def _reshape(graph: Graph, op: Operation) -> None:
     shape = op.shape()
     if shape.count(-1) > 1:
-        raise ConfigError(
-            f"engine: expected a fixed image size, got {op.operation.name()} to {shape}; use engine='paddle'"
-        )
+        raise NotConvertibleError(f"expected a fixed image size, got {op.operation.name()} to {shape}")
     op.set_result_node("Reshape", [op.input(), graph.constant(np.array(shape, np.int64))])
+
+
+def _mean(graph: Graph, op: Operation) -> None:
+    axes, keep = [int(axis) for axis in op.constant(1)], int(op.attributes["keepdim"])
+    if graph.opset >= 18:
+        op.set_result_node("ReduceMean", [op.input(), graph.constant(np.array(axes, np.int64))], keepdims=keep)
+    else:
+        op.set_result_node("ReduceMean", [op.input()], axes=axes, keepdims=keep)
 
 
 def _matmul(graph: Graph, op: Operation) -> None:
@@ -182,6 +189,7 @@ CONVERTERS: dict[str, Callable[[Graph, Operation], None]] = {
     "batch_norm_": _batch_norm,
     "pool2d": _pool,
     **dict.fromkeys(("flatten", "reshape", "unsqueeze"), _reshape),
+    "mean": _mean,
     "matmul": _matmul,
     "add": _one_to_one("Add", 2),
     "multiply": _one_to_one("Mul", 2),

@@ -1,0 +1,120 @@
+"""`ppzoo export`: formats, checks on the evaluation images, int8, Triton; and every mistake in one line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.needs import needs_engine
+
+import ppzoo
+from ppzoo.cli import main
+
+
+@pytest.fixture
+def run(run_folder, tmp_path, monkeypatch):
+    """A copy of the run as output/LeNet in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run_folder, tmp_path / "output" / "LeNet")
+    return "output/LeNet"
+
+
+def export(run, *arguments):
+    return main(["export", run, "-o", "Global.save_inference_dir=out", "--device", "cpu", *arguments])
+
+
+def deployment():
+    with open("out/inference.yml", encoding="utf-8") as file:
+        return yaml.safe_load(file)["Deployment"]
+
+
+def test_formats_are_checked_on_images_of_the_evaluation_data(run, photos, capsys):
+    needs_engine("openvino")
+    formats = ["paddle", "onnx", "openvino", "safetensors"]
+    assert export(run, "--with-preprocessing", *(word for name in formats for word in ("--format", name))) == 0
+    out = capsys.readouterr().out
+    for name in formats[:3]:
+        assert deployment()["checks"][name]["top1_agreement"] == 1
+        assert f"  {name}: max. absolute difference " in out
+    assert "100.0% of the images of the evaluation data" in out
+    assert deployment()["checks"]["source"] == "the evaluation data"
+    photo = str(photos / "red" / "1.png")
+    found = [ppzoo.Predictor("out", engine=name).predict(photo)[0] for name in ("paddle", "openvino")]
+    assert found[0]["class_ids"] == found[1]["class_ids"]
+
+
+def test_without_evaluation_images_random_numbers_are_used_and_logged(run, capsys):
+    assert export(run, "-o", "DataLoader.Eval.dataset.image_root=nowhere") == 0
+    printed = capsys.readouterr()
+    assert "100.0% of the images of random numbers" in printed.out
+    assert "checking the export with random numbers instead of images of the evaluation data" in printed.err
+    assert deployment()["checks"]["source"] == "random numbers"
+
+
+def test_int8_and_triton(run, photos, capsys):
+    needs_engine("openvino")
+    assert export(run, "--format", "onnx", "--features", "--precision", "int8", "--triton", "--max-drop", "1") == 0
+    out = capsys.readouterr().out
+    assert "  onnx in int8: top-1 " in out and "model repository for Triton: out/triton" in out
+    stated = deployment()["int8"]
+    assert 0 <= stated["top1_onnx"] <= 1 and stated["calibration"]["source"] == "the training data"
+    (folder,) = Path("out/triton").iterdir()
+    assert (folder / "1" / "model.onnx").read_bytes() == (folder / "../../inference_int8.onnx").read_bytes()
+    assert (folder / "labels.txt").read_text().splitlines() == sorted(path.name for path in photos.iterdir())
+    require_triton_config((folder / "config.pbtxt").read_text())
+
+
+def require_triton_config(text):
+    model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient[grpc]")
+    from google.protobuf import text_format
+
+    config = text_format.Parse(text, model_config.ModelConfig())
+    assert (config.name, config.backend) == ("LeNet", "onnxruntime") and config.max_batch_size > 1
+    assert next(iter(config.input[0].dims)) == 3
+    assert [output.name for output in config.output] == [
+        "probabilities",
+        "features",
+    ]
+    assert list(config.output[0].dims) == [3]
+
+
+def test_a_calibration_folder_is_used(run, photos):
+    needs_engine("onnxruntime")
+    folder = str(photos / "red")
+    assert export(run, "--format", "onnx", "--precision", "int8", "--calibration", folder, "--max-drop", "1") == 0
+    assert deployment()["int8"]["calibration"] == {"images": 10, "source": folder}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--legacy", "--format", "onnx"],
+            "export: expected --legacy together with --format paddle, got --format onnx",
+        ),
+        (["--opset", "17"], "export: expected --opset together with --format onnx or openvino, got --format paddle"),
+        (
+            ["--features", "--format", "safetensors"],
+            "export: expected --features together with --format paddle or onnx",
+        ),
+        (["--triton"], "export: expected --triton together with --format onnx or openvino"),
+        (["--precision", "int8"], "export: expected --precision int8 together with --format onnx or openvino"),
+        (["--calibration", "x"], "export: expected --calibration together with --precision int8, got float32"),
+        (["--max-drop", "0.1"], "export: expected --max-drop together with --precision int8 or bfloat16, got float32"),
+    ],
+)
+def test_options_without_their_format_are_refused(run, capsys, arguments, message):
+    assert export(run, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--format", "tensorrt"], ["--max-drop", "2"], ["--precision", "int4"]])
+def test_invalid_values_are_refused(run, arguments):
+    with pytest.raises(SystemExit) as error:
+        export(run, *arguments)
+    assert error.value.code == 2
+
+
+def test_the_earlier_name_of_the_format_paddle_still_works(run):
+    assert export(run, "--format", "program") == 0
+    assert deployment()["checks"].keys() >= {"paddle"}
