@@ -27,7 +27,7 @@ SMALL = [
     "StarNet_S1",
 ]
 # Kernels are multiplied by these, as in the fixtures, so that rounding is not magnified.
-GAINS = {"ESNet_x0_25": 1.1, "PPLCNet_x0_25": 1.4, "RepVGG_A0": 0.85, "StarNet_S1": 0.5}
+GAINS = {"ESNet_x0_25": 1.1, "PPLCNet_x0_25": 1.4, "RepVGG_A0": 0.85, "RepVGG_D2se": 0.7, "StarNet_S1": 0.5}
 
 
 def build(name: str, **options):
