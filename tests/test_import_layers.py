@@ -25,8 +25,11 @@ ALLOWED_IMPORTS = {
     "convert": BASE | SHARED | {"builders", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
-    "cli": {"builders", "config", "convert", "data", "doctor", "engine", "models", "native", "report", *BASE, *SHARED},
+    "client": BASE,
+    "serve": {"data", "deploy", "predictor", *BASE},
+    "cli": {"builders", "config", "convert", "data", "doctor", "engine", "models", "native", "report", "serve"},
 }
+ALLOWED_IMPORTS["cli"] |= BASE | SHARED
 
 
 def package_of(module: str) -> str:

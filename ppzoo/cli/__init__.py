@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from ppzoo.cli import board, compare, configs, data, doctor, explain, lr_find, models, profile, report, run, train
+from ppzoo.cli import (
+    board,
+    compare,
+    configs,
+    data,
+    doctor,
+    explain,
+    lr_find,
+    models,
+    profile,
+    report,
+    run,
+    serve,
+    train,
+)
 from ppzoo.cli.arguments import require_device_of_option
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
@@ -31,6 +45,7 @@ COMPUTING = (
     "embed",
     "lr-find",
     "profile",
+    "serve",
 )  # the commands that need fast operators
 
 
@@ -143,6 +158,6 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`ppzoo COMMAND --help` describes the options of a command.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (train, run, report, explain, compare, board, lr_find, profile, configs, data, models, doctor):
+    for module in (train, run, serve, report, explain, compare, board, lr_find, profile, configs, data, models, doctor):
         module.add_commands(commands)
     return parser
