@@ -7,10 +7,14 @@ import importlib.util
 import ipaddress
 import logging
 import os
+from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
 from ppzoo.files import expand_user, read_plain_file
+
+if TYPE_CHECKING:
+    from ppzoo import serve
 
 logger = logging.getLogger("ppzoo")
 
@@ -19,6 +23,7 @@ TOKEN_VARIABLE = "PPZOO_SERVE_TOKEN"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 MEGABYTE, MILLION = 1 << 20, 1_000_000
 MIN_TOKEN_LENGTH = 8
+MAX_OPTION = 1e6
 
 
 def add_commands(commands: Commands) -> None:
@@ -74,15 +79,7 @@ def _serve(options: argparse.Namespace) -> None:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
     if options.batch_size < 1:
         raise ConfigError(f"--batch-size: expected at least 1, got {options.batch_size}")
-    limits = serve.Limits(
-        max_upload=_scaled(options.max_upload, MEGABYTE, "--max-upload"),
-        max_pixels=_scaled(options.max_pixels, MILLION, "--max-pixels"),
-        max_images=options.max_images,
-        queue=options.queue,
-        timeout=options.timeout,
-        max_wait=options.max_wait / 1e3,
-        max_buffered=max(serve.Limits.max_buffered, 2 * _scaled(options.max_upload, MEGABYTE, "--max-upload")),
-    )
+    limits = _read_limits(options)
     token = read_token(options.token_file)
     if token is None and not _is_loopback(options.host):
         logger.warning("--host %s without a token: every machine that reaches the port can use it", options.host)
@@ -95,6 +92,35 @@ def _serve(options: argparse.Namespace) -> None:
         limits=limits,
     )
     serve.serve(service, options.host, options.port)
+
+
+def _read_limits(options: argparse.Namespace) -> serve.Limits:
+    """Return the limits of the options.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    from ppzoo import serve
+    from ppzoo.host import MAX_PIXELS
+
+    for option in ("queue", "max_images", "timeout", "max_upload", "max_pixels"):
+        value = getattr(options, option)
+        if not 0 < value <= MAX_OPTION:
+            raise ConfigError(f"--{option.replace('_', '-')}: expected a number above 0, got {value:g}")
+    if not 0 <= options.max_wait <= 1000:
+        raise ConfigError(f"--max-wait: expected 0 to 1000 milliseconds, got {options.max_wait:g}")
+    if options.max_pixels * MILLION > MAX_PIXELS:
+        raise ConfigError(f"--max-pixels: expected at most {MAX_PIXELS // MILLION}, got {options.max_pixels:g}")
+    max_upload = max(1, round(options.max_upload * MEGABYTE))
+    return serve.Limits(
+        max_upload=max_upload,
+        max_buffered=max(serve.Limits.max_buffered, 2 * max_upload),
+        max_pixels=max(1, round(options.max_pixels * MILLION)),
+        max_images=options.max_images,
+        queue=options.queue,
+        timeout=options.timeout,
+        max_wait=options.max_wait / 1e3,
+    )
 
 
 def read_token(file: str | None) -> str | None:
@@ -114,12 +140,6 @@ def read_token(file: str | None) -> str | None:
         if len(token) < MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
             raise ConfigError(f"expected a token of at least {MIN_TOKEN_LENGTH} letters and digits, without spaces")
     return token
-
-
-def _scaled(value: float, unit: int, option: str) -> int:
-    if not 0 < value <= 1e6:
-        raise ConfigError(f"{option}: expected a number above 0, got {value:g}")
-    return int(value * unit)
 
 
 def _is_loopback(host: str) -> bool:

@@ -15,14 +15,15 @@ from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
 
 import ppzoo
 from ppzoo.serve import kserve, routes
 from ppzoo.serve.kserve import error_response
+from ppzoo.serve.limits import RETRY
 from ppzoo.serve.metrics import DISCONNECTED
+from ppzoo.serve.models import NotReadyError
 from ppzoo.serve.page import PAGES
-from ppzoo.serve.state import State
+from ppzoo.serve.state import State, state_of
 
 logger = logging.getLogger("ppzoo")
 
@@ -46,22 +47,24 @@ def make_app(state: State, run: Run) -> FastAPI:
 
     app = FastAPI(title="ppzoo", version=ppzoo.__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = state
-    security = [Depends(HTTPBearer(auto_error=False))] if state.token else []  # for openapi.json; `Observer` checks it
+    # HTTPBearer is only for the description in openapi.json.
+    security = [Depends(require_token), Depends(HTTPBearer(auto_error=False))] if state.token else []
     app.include_router(routes.router, dependencies=security)
     app.include_router(kserve.router, dependencies=security)
     app.add_exception_handler(HTTPException, _report_http_error)
     app.add_exception_handler(RequestValidationError, _report_invalid)
+    app.add_exception_handler(NotReadyError, _report_not_ready)
     app.add_exception_handler(ClientDisconnect, _report_disconnect)
     app.add_exception_handler(Exception, _report_fault)
-    app.add_middleware(Observer, state=state, routes=app.router.routes)
+    app.add_middleware(Observer, state=state)
     return app
 
 
 class Observer:
-    """Middleware that checks the token and counts requests by route, model and status."""
+    """Middleware that counts requests by route, model and status."""
 
-    def __init__(self, app: Any, state: State, routes: list[Any]) -> None:
-        self.app, self.state, self.routes = app, state, routes
+    def __init__(self, app: Any, state: State) -> None:
+        self.app, self.state = app, state
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -75,32 +78,30 @@ class Observer:
                 status = message["status"]
             await send(message)
 
-        app = self.app if self._is_allowed(scope) else _unauthorized()
         try:
-            await app(scope, receive, observe)
+            await self.app(scope, receive, observe)
         finally:
             self.state.metrics.count_request(*self._labels(scope), status, started)
 
-    def _is_allowed(self, scope: Any) -> bool:
-        token = self.state.token
-        if token is None or scope["path"] in PUBLIC:
-            return True
-        sent = dict(scope["headers"]).get(b"authorization", b"")
-        return hmac.compare_digest(sent, f"Bearer {token}".encode())
-
     def _labels(self, scope: Any) -> tuple[str, str]:
         """Return the route and the model; unknown ones are empty, so that their number is bounded."""
-        route = scope.get("route")
         name = scope.get("path_params", {}).get("name", "")
-        if route is None:
-            matches = [candidate for candidate in self.routes if candidate.matches(scope)[0] is not Match.NONE]
-            route = matches[0] if matches else None
-        return getattr(route, "path", ""), name if name in self.state.models else ""
+        return getattr(scope.get("route"), "path", ""), name if name in self.state.models else ""
 
 
-def _unauthorized() -> Response:
-    headers = {"WWW-Authenticate": "Bearer"}
-    return error_response(401, "expected the header Authorization: Bearer TOKEN with the service's token", headers)
+def require_token(request: Request) -> None:
+    """Check the token of a request, unless its path is public.
+
+    Raises:
+        HTTPException: 401, it is missing or wrong.
+    """
+    token = state_of(request).token
+    if token is None or request.url.path in PUBLIC:
+        return
+    sent = request.headers.get("authorization", "").encode("latin-1")
+    if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
+        problem = "expected the header Authorization: Bearer TOKEN with the service's token"
+        raise HTTPException(401, problem, headers={"WWW-Authenticate": "Bearer"})
 
 
 async def _report_http_error(request: Request, error: Any) -> Response:
@@ -109,6 +110,10 @@ async def _report_http_error(request: Request, error: Any) -> Response:
 
 async def _report_invalid(request: Request, error: Any) -> Response:
     return error_response(400, "; ".join(str(problem.get("msg", "not valid")) for problem in error.errors()))
+
+
+async def _report_not_ready(request: Request, error: Any) -> Response:
+    return error_response(503, "the engine has failed and is restarting; try again later", RETRY)
 
 
 async def _report_disconnect(request: Request, error: Any) -> Response:

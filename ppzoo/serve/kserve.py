@@ -16,7 +16,7 @@ import ppzoo
 from ppzoo.errors import PpzooError
 from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_outputs
 from ppzoo.serve.limits import require_few_pixels
-from ppzoo.serve.models import Model, NotReadyError
+from ppzoo.serve.models import Model
 from ppzoo.serve.network import Network
 from ppzoo.serve.routes import ERRORS, find_model, run_model, status_of
 from ppzoo.serve.state import State, state_of
@@ -62,7 +62,7 @@ async def report_model_ready(name: str, request: Request, version: str = VERSION
 @router.get("/models/{name}", summary="Describe the inputs and outputs of a model")
 @router.get("/models/{name}/versions/{version}", include_in_schema=False)
 async def describe_model(name: str, request: Request, version: str = VERSION) -> dict[str, Any]:
-    network = _network(_find(state_of(request), name, version))
+    network = _find(state_of(request), name, version).network
     return {
         "name": name,
         "versions": [VERSION],
@@ -82,7 +82,7 @@ async def describe_model(name: str, request: Request, version: str = VERSION) ->
 async def infer(name: str, request: Request, version: str = VERSION) -> Response:
     state = state_of(request)
     model = _find(state, name, version)
-    network = _network(model)
+    network = model.network
     async with state.bodies.read(request) as body:
         try:
             content, binary = split_body(body, request.headers.get(HEADER_LENGTH))
@@ -103,13 +103,6 @@ def _find(state: State, name: str, version: str) -> Model:
     if version != VERSION:
         raise HTTPException(404, f"unknown version {version!r:.40} of model {name!r:.100}; available: {VERSION}")
     return find_model(state, name)
-
-
-def _network(model: Model) -> Network:
-    try:
-        return model.network
-    except NotReadyError:
-        raise HTTPException(503, "the engine has failed and is restarting; try again later") from None
 
 
 def _images(entry: dict[str, Any], values: list[bytes] | np.ndarray, network: Network, state: State) -> list[Any]:

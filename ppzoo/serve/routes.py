@@ -88,8 +88,8 @@ async def predict(name: str, request: Request) -> Response:
         names, images, topk = await parse_images(request, body, state.limits)
         for image in images:
             require_few_pixels(image, state.limits.max_pixels)
-        results = await run_model(model, images, topk)
         is_topk = model.network.is_topk
+        results = await run_model(model, images, topk)
     errors = [result for result in results if isinstance(result, PpzooError)]
     content: dict[str, Any] = {"model": name, "predictions": []}
     for image_name, result in zip(names, results, strict=True):
@@ -160,15 +160,14 @@ async def run_model(model: Model, images: Any, topk: int) -> list[Any]:
     """Return the results of `Model.run`.
 
     Raises:
-        HTTPException: 503 the queue is full or the engine is not running; 504 no result in time.
+        HTTPException: 503 the queue is full; 504 no result in time.
+        NotReadyError: the engine is not running.
     """
     try:
         return await model.run(images, topk)
     except QueueFullError:
         problem = f"the queue of {model.limits.queue} images is full; try again later"
         raise HTTPException(503, problem, headers=RETRY) from None
-    except NotReadyError:
-        raise HTTPException(503, "the engine has failed and is restarting; try again later", headers=RETRY) from None
     except TimeoutError:
         raise HTTPException(504, f"no result within {model.limits.timeout:g} s") from None
 

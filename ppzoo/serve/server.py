@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -195,6 +196,10 @@ def listen(host: str, port: int) -> socket.socket:
     except socket.gaierror:
         raise ConfigError(f"--host: expected an address of this machine, got {host!r}") from None
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"--port: expected a free port, got {port}, which is in use; use --port 0") from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"--host: expected an address of this machine, got {host!r}") from None
         raise PpzooError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
 
 
