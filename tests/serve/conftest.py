@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.browser import browser as browser
 from helpers.services import Service, export_small, run_service
 
 
