@@ -1,4 +1,4 @@
-"""What all routes share: models, limits, metrics and the token."""
+"""State that all routes share: models, limits, metrics and the token."""
 
 from __future__ import annotations
 
