@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+pytest.importorskip("fastapi", reason="needs ppzoo[serve]")
 from ppzoo.serve.batching import BatchQueue, QueueFullError
 
 

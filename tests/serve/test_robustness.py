@@ -14,6 +14,8 @@ from helpers.services import encode, export_small, run_service
 
 from ppzoo.errors import TrainingError
 
+pytest.importorskip("fastapi", reason="needs ppzoo[serve]")
+
 
 def png(width, height, *chunks):
     """Return a PNG with a header and further chunks, but without pixels."""
