@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 warnings.filterwarnings("ignore", "No ccache found", UserWarning)  # PaddlePaddle emits it on import
 
 _LAZY_NAMES = {
+    "Client": "ppzoo.client",
     "create_model": "ppzoo.builders",
     "list_models": "ppzoo.models",
     "load_weights": "ppzoo.builders",
@@ -27,7 +28,7 @@ __all__ = [*_LAZY_NAMES, *_LAZY_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY_NAMES or name in ("builders", "explain"):
+    if name in {*_LAZY_NAMES, "builders", "explain"} - {"Client"}:
         require_paddle()
     if name in _LAZY_MODULES:
         return importlib.import_module(f"ppzoo.{name}")

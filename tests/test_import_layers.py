@@ -26,6 +26,8 @@ ALLOWED_IMPORTS = {
     "convert": BASE | SHARED | {"builders", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
+    "client": BASE,
+    "serve": {"data", "deploy", "predictor", *BASE},
     "cli": {
         "batch_inference",
         "builders",
@@ -37,10 +39,10 @@ ALLOWED_IMPORTS = {
         "models",
         "native",
         "report",
-        *BASE,
-        *SHARED,
+        "serve",
     },
 }
+ALLOWED_IMPORTS["cli"] |= BASE | SHARED
 
 
 def package_of(module: str) -> str:

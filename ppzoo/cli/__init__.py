@@ -28,6 +28,7 @@ from ppzoo.cli import (
     models,
     profile,
     report,
+    serve,
     train,
 )
 from ppzoo.cli.arguments import require_device_of_option
@@ -47,6 +48,7 @@ COMPUTING = (
     "embed",
     "lr-find",
     "profile",
+    "serve",
 )  # the commands that need fast operators
 
 
@@ -175,6 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
         evaluate,
         infer,
         export,
+        serve,
         report,
         explain,
         compare,

@@ -1,0 +1,94 @@
+"""Measure `ppzoo serve` under load, and the predictor alone at the same batch size, right before and after.
+
+    python benchmarks/serve.py EXPORT IMAGE [--seconds 30] [--connections 64] [--engine auto]
+
+Needs `ppzoo[serve]` and the load generator `wrk` (Debian: apt-get install wrk). The load generator runs on the same
+machine and takes some of its processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ppzoo
+
+BATCH = 8
+SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/octet-stream"
+local file = io.open("{image}", "rb")
+wrk.body = file:read("*all")
+file:close()
+"""
+
+
+def measure_predictor(predictor: ppzoo.Predictor, image: bytes, seconds: float) -> float:
+    """Return the images per second of batches of 8 image files."""
+    images = [image] * BATCH
+    predictor.predict(images)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        predictor.predict(images)
+        count += BATCH
+    return count / (time.perf_counter() - started)
+
+
+def resident_megabytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("export")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--engine", default="auto")
+    options = parser.parse_args()
+    image = options.image.read_bytes()
+
+    predictor = ppzoo.Predictor(options.export, batch_size=BATCH, engine=options.engine)
+    before = measure_predictor(predictor, image, options.seconds / 6)
+    program = "from ppzoo.cli import console; console()"
+    arguments = ["serve", f"model={options.export}", "--port", "0", "--engine", predictor.engine.name]
+    service = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        url = service.stdout.readline().split(" at ")[1].split("/ ")[0]
+        client = ppzoo.Client(url)
+        client.predict([image] * BATCH)
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+            script.write(SCRIPT.format(image=options.image.absolute()))
+            script.flush()
+            load = ["wrk", "-t1", f"-c{options.connections}", "--timeout", "20s", "--latency", "-s", script.name]
+            target = f"{url}/v1/models/model:predict"
+            subprocess.run([*load, "-d5s", target], check=True, capture_output=True)
+            start_memory = resident_megabytes(service.pid)
+            done = subprocess.run(
+                [*load, f"-d{options.seconds}s", target], check=True, capture_output=True, text=True
+            ).stdout
+        end_memory = resident_megabytes(service.pid)
+    finally:
+        service.terminate()
+        status = service.wait(60)
+    after = measure_predictor(predictor, image, options.seconds / 6)
+
+    served = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])
+    errors = re.findall(r"(?:Socket errors|Non-2xx).*", done) or ["none"]
+    alone = (before + after) / 2
+    print(done)
+    print(f"engine {predictor.engine.name}, {options.connections} connections, {options.seconds} s")
+    print(f"errors: {'; '.join(errors)}; exit status after SIGTERM: {status}")
+    print(f"memory: {start_memory:.0f} MB at the start, {end_memory:.0f} MB at the end")
+    print(f"predictor alone, batches of {BATCH}: {before:.0f} and {after:.0f} images per second (before, after)")
+    print(f"service: {served:.0f} images per second, {served / alone:.2f} of the predictor alone")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The command `serve`: an HTTP service for exported networks."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import ipaddress
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.errors import ConfigError, PpzooError, errors_with_key
+from ppzoo.files import expand_user, read_plain_file
+
+if TYPE_CHECKING:
+    from ppzoo import serve
+
+logger = logging.getLogger("ppzoo")
+
+PACKAGES = ("fastapi", "httptools", "multipart", "prometheus_client", "uvicorn")
+TOKEN_VARIABLE = "PPZOO_SERVE_TOKEN"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+MEGABYTE, MILLION = 1 << 20, 1_000_000
+MIN_TOKEN_LENGTH = 8
+MAX_OPTION = 1e6
+
+
+def add_commands(commands: Commands) -> None:
+    serve = add_command(commands, "serve", _serve, "serve exported networks over HTTP")
+    serve.add_argument(
+        "exports", nargs="+", metavar="EXPORT", help="the folder of an export, or NAME=FOLDER; NAME is part of the URL"
+    )
+    serve.add_argument(
+        "--host",
+        default=DEFAULT_HOST,
+        help=f"the address to listen on (default: {DEFAULT_HOST}, for this machine only; 0.0.0.0: for all machines)",
+    )
+    serve.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help=f"the port to listen on (default: {DEFAULT_PORT}; 0: a free one)"
+    )
+    serve.add_argument(
+        "--token-file",
+        type=expand_user,
+        metavar="FILE",
+        help=f"a file with the token that requests have to send; or set {TOKEN_VARIABLE} to the token",
+    )
+    serve.add_argument(
+        "--engine", default="auto", choices=["auto", "paddle", "onnxruntime", "openvino"], help="the inference engine"
+    )
+    serve.add_argument("--no-reload", action="store_true", help="do not load an export again when its files change")
+    _add_limits(serve)
+
+
+def _add_limits(serve: argparse.ArgumentParser) -> None:
+    for option, kind, default, text in (
+        ("--batch-size", int, 8, "the largest number of images computed at once"),
+        ("--max-wait", float, 2.0, "milliseconds that an image waits at most for others to form a batch"),
+        ("--queue", int, 256, "images that wait for a network; more are refused with status 503"),
+        ("--timeout", float, 10.0, "seconds to receive a request, and again seconds until its result"),
+        ("--max-upload", float, 16.0, "megabytes of a request"),
+        ("--max-pixels", float, 50.0, "million pixels of an image"),
+        ("--max-images", int, 64, "images in a request"),
+    ):
+        serve.add_argument(option, type=kind, default=default, metavar="N", help=f"{text} (default: {default:g})")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PpzooError(
+            f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
+            " (in a clone: `pip install -e '.[serve]'`)"
+        )
+    from ppzoo import serve
+    from ppzoo.serve.models import name_exports
+
+    if not 0 <= options.port < 1 << 16:
+        raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
+    if options.batch_size < 1:
+        raise ConfigError(f"--batch-size: expected at least 1, got {options.batch_size}")
+    limits = _read_limits(options)
+    token = read_token(options.token_file)
+    if token is None and not _is_loopback(options.host):
+        logger.warning("--host %s without a token: every machine that reaches the port can use it", options.host)
+    service = serve.ServiceOptions(
+        exports=name_exports(options.exports),
+        batch_size=options.batch_size,
+        engine=options.engine,
+        token=token,
+        reload=not options.no_reload,
+        limits=limits,
+    )
+    serve.serve(service, options.host, options.port)
+
+
+def _read_limits(options: argparse.Namespace) -> serve.Limits:
+    """Return the limits of the options.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    from ppzoo import serve
+    from ppzoo.host import MAX_PIXELS
+
+    for option in ("queue", "max_images", "timeout", "max_upload", "max_pixels"):
+        value = getattr(options, option)
+        if not 0 < value <= MAX_OPTION:
+            raise ConfigError(f"--{option.replace('_', '-')}: expected a number above 0, got {value:g}")
+    if not 0 <= options.max_wait <= 1000:
+        raise ConfigError(f"--max-wait: expected 0 to 1000 milliseconds, got {options.max_wait:g}")
+    if options.max_pixels * MILLION > MAX_PIXELS:
+        raise ConfigError(f"--max-pixels: expected at most {MAX_PIXELS // MILLION}, got {options.max_pixels:g}")
+    max_upload = max(1, round(options.max_upload * MEGABYTE))
+    return serve.Limits(
+        max_upload=max_upload,
+        max_buffered=max(serve.Limits.max_buffered, 2 * max_upload),
+        max_pixels=max(1, round(options.max_pixels * MILLION)),
+        max_images=options.max_images,
+        queue=options.queue,
+        timeout=options.timeout,
+        max_wait=options.max_wait / 1e3,
+    )
+
+
+def read_token(file: str | None) -> str | None:
+    """Return the token in a file or in the environment variable; None if there is neither.
+
+    Raises:
+        ConfigError: the token is too short, or contains characters that a header cannot have.
+    """
+    key = "--token-file" if file is not None else TOKEN_VARIABLE
+    if file is not None:
+        token = read_plain_file(file).decode("latin-1").strip()
+    elif TOKEN_VARIABLE in os.environ:
+        token = os.environ[TOKEN_VARIABLE].strip()
+    else:
+        return None
+    with errors_with_key(key):
+        if len(token) < MIN_TOKEN_LENGTH or not (token.isascii() and token.isprintable()) or " " in token:
+            raise ConfigError(f"expected a token of at least {MIN_TOKEN_LENGTH} letters and digits, without spaces")
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

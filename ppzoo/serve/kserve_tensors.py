@@ -1,0 +1,125 @@
+"""Tensors of KServe's V2 protocol: JSON data, and the binary extension, whose data follow the JSON header."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+BINARY_SIZE = "binary_data_size"
+MAX_ELEMENTS = 1 << 28
+
+
+class TensorError(Exception):
+    """A request that does not follow the protocol; the text is for the client."""
+
+
+def split_body(body: bytes, header_length: str | None) -> tuple[dict[str, Any], memoryview]:
+    """Return the JSON object of a request and the binary data behind it.
+
+    Args:
+        header_length: the header `Inference-Header-Content-Length`; without it the whole body is JSON.
+
+    Raises:
+        TensorError: the length or the JSON is not valid.
+    """
+    length = len(body)
+    if header_length is not None:
+        if not (header_length.isascii() and header_length.isdecimal() and int(header_length[:20]) <= length):
+            raise TensorError("Inference-Header-Content-Length: expected the number of bytes of the JSON header")
+        length = int(header_length)
+    try:
+        content = json.loads(body[:length])
+    except (ValueError, RecursionError):
+        raise TensorError("expected a JSON object, got a body that is not JSON") from None
+    if not isinstance(content, dict):
+        raise TensorError("expected a JSON object, got other JSON")
+    return content, memoryview(body)[length:]
+
+
+def read_input(content: dict[str, Any], binary: memoryview) -> tuple[dict[str, Any], list[bytes] | np.ndarray]:
+    """Return the only input of a request: its description, and its strings (BYTES) or its tensor (FP32).
+
+    Raises:
+        TensorError: there is not exactly one input, or its data do not fit its shape and type.
+    """
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise TensorError("inputs: expected one input")
+    entry = inputs[0]
+    shape = entry.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise TensorError("inputs[0].shape: expected a list of sizes")
+    count = math.prod(shape)
+    if count > MAX_ELEMENTS:
+        raise TensorError(f"inputs[0].shape: expected at most {MAX_ELEMENTS} elements, got {count}")
+    parameters = entry.get("parameters", {})
+    size = parameters.get(BINARY_SIZE) if isinstance(parameters, dict) else None
+    if size is not None and (type(size) is not int or size != len(binary)):
+        raise TensorError(f"inputs[0].parameters.{BINARY_SIZE}: expected {len(binary)}, got {size!r:.40}")
+    data = binary if size is not None else entry.get("data")
+    if entry.get("datatype") == "FP32":
+        return entry, _read_floats(data, shape)
+    if entry.get("datatype") == "BYTES":
+        strings = _split_strings(data, count) if isinstance(data, memoryview) else _encode_strings(data)
+        if len(strings) != count:
+            raise TensorError(f"inputs[0].data: expected {count} elements, got {len(strings)}")
+        return entry, strings
+    raise TensorError(f"inputs[0].datatype: expected FP32 or BYTES, got {entry.get('datatype')!r:.40}")
+
+
+def _read_floats(data: memoryview | Any, shape: Sequence[int]) -> np.ndarray:
+    try:
+        is_binary = isinstance(data, memoryview)
+        return (np.frombuffer(data, "<f4") if is_binary else np.asarray(data, np.float32)).reshape(shape)
+    except (ValueError, TypeError, OverflowError):
+        raise TensorError(f"inputs[0].data: expected {math.prod(shape)} numbers for the shape {list(shape)}") from None
+
+
+def _split_strings(data: memoryview, count: int) -> list[bytes]:
+    """Return the strings of binary data: each has its length in front, as a little-endian uint32."""
+    strings: list[bytes] = []
+    start = 0
+    while start + 4 <= len(data) and len(strings) < count:
+        (length,) = struct.unpack_from("<I", data, start)
+        strings.append(bytes(data[start + 4 : start + 4 + length]))
+        start += 4 + length
+    if start != len(data):
+        raise TensorError("inputs[0]: the lengths of the strings do not fit the binary data")
+    return strings
+
+
+def _encode_strings(data: Any) -> list[bytes]:
+    if not isinstance(data, list) or not all(isinstance(text, str) for text in data):
+        raise TensorError("inputs[0].data: expected a list of strings")
+    return [text.encode(errors="surrogatepass") for text in data]
+
+
+def write_outputs(outputs: Sequence[tuple[str, np.ndarray, bool]], header: dict[str, Any]) -> tuple[bytes, int | None]:
+    """Return the body of a response, and the length of its JSON if binary data follow.
+
+    Args:
+        outputs: name, values (float32, or an object array of bytes), and whether its data are binary.
+        header: further entries of the JSON.
+    """
+    entries: list[dict[str, Any]] = []
+    binary: list[bytes] = []
+    for name, values, is_binary in outputs:
+        is_text = values.dtype == object
+        entry: dict[str, Any] = {"name": name, "datatype": "BYTES" if is_text else "FP32", "shape": list(values.shape)}
+        if is_binary:
+            binary.append(_join_strings(values) if is_text else values.astype("<f4").tobytes())
+            entry["parameters"] = {BINARY_SIZE: len(binary[-1])}
+        else:
+            entry["data"] = [text.decode() for text in values.ravel()] if is_text else values.ravel().tolist()
+        entries.append(entry)
+    content = json.dumps({**header, "outputs": entries}, ensure_ascii=False).encode()
+    return (content + b"".join(binary), len(content)) if binary else (content, None)
+
+
+def _join_strings(values: np.ndarray) -> bytes:
+    return b"".join(struct.pack("<I", len(text)) + text for text in values.ravel())

@@ -1,0 +1,97 @@
+"""An exported network as the service runs it: images or tensors in, one result or error for each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ppzoo.deploy import open_engine, open_export
+from ppzoo.errors import BatchError, PpzooError
+from ppzoo.finite import require_finite
+from ppzoo.predictor import Predictor
+
+EngineName = Literal["auto", "paddle", "onnxruntime", "openvino"]
+LISTS = ("class_ids", "scores", "label_names")
+
+
+class Network:
+    """An export, loaded and warmed up; only one thread can use it.
+
+    Args:
+        folder: the export.
+        batch_size: the largest number of images computed at once.
+
+    Attributes:
+        class_num: number of classes.
+        image_shape: C x H x W of a preprocessed image.
+        labels: names of the classes; those without a name are missing at its end.
+        is_topk: whether `predict` returns the best classes, and not all that reach a threshold.
+
+    Raises:
+        PpzooError: see `Predictor`.
+    """
+
+    def __init__(self, folder: Path, *, batch_size: int, engine: EngineName) -> None:
+        self.predictor = Predictor(folder, batch_size=batch_size, engine=engine)
+        self.engine_name = self.predictor.engine.name
+        self._export = open_export(folder)
+        kind, options = self.predictor.postprocess
+        self.is_topk = kind == "Topk"
+        self.labels: list[str] = list(options["label_list"])
+        self.image_shape, self.class_num = self._warm_up()
+        self._tensor_engine: Any = None
+
+    def predict(self, images: Sequence[bytes], topk: int) -> list[dict[str, Any] | PpzooError]:
+        """Return the prediction of each image, or its error."""
+        topk = min(topk, self.class_num)
+        try:
+            return list(self.predictor.predict(list(images), topk))
+        except BatchError as error:
+            return [error.errors.get(index, result) for index, result in enumerate(error.results)]
+        except PpzooError as error:
+            if len(images) == 1:
+                return [error]
+            return [result for image in images for result in self.predict([image], topk)]
+
+    def compute(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray | PpzooError]:
+        """Return the probabilities of each preprocessed image, C x H x W float32, or its error."""
+        if self._tensor_engine is None:
+            engine = self.predictor.engine
+            self._tensor_engine = (
+                open_engine(engine.name, self._export, self.predictor.batch_size) if engine.takes_pixels else engine
+            )
+        try:
+            probabilities = np.array(self._tensor_engine(np.stack(tensors)))
+            require_finite(probabilities, "image {}".format)
+        except PpzooError as error:
+            if len(tensors) == 1:
+                return [error]
+            return [result for tensor in tensors for result in self.compute([tensor])]
+        return list(probabilities)
+
+    def _warm_up(self) -> tuple[list[int], int]:
+        """Predict a gray image, and return C x H x W of the network's input and the number of classes."""
+        buffer = io.BytesIO()
+        Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, "PNG")
+        self.predictor.predict([buffer.getvalue()] * self.predictor.batch_size, 1)
+        ops = self._export.settings["PreProcess"]["transform_ops"]
+        decodes = any("DecodeImage" in op for op in ops)
+        image = buffer.getvalue() if decodes else np.full((64, 64, 3), 128, np.uint8)
+        takes_pixels = self.predictor.engine.takes_pixels
+        transform: Callable[..., np.ndarray] = self.predictor.preprocess
+        if takes_pixels:
+            transform = self.predictor.preprocess.before_last
+        prepared = transform(image, np.random.default_rng(0))
+        class_num = self.predictor.engine(prepared[np.newaxis]).shape[1]
+        shape = prepared.shape
+        return list((shape[2], *shape[:2]) if takes_pixels else shape), class_num
+
+
+def first_classes(prediction: dict[str, Any], topk: int) -> dict[str, Any]:
+    """Return a prediction with only its `topk` best classes."""
+    return {key: value[:topk] if key in LISTS else value for key, value in prediction.items()}

@@ -1,0 +1,120 @@
+"use strict";
+// The page to drop an image on. All texts of the service are inserted as text, never as HTML.
+
+const element = (id) => document.getElementById(id);
+let models = [];
+let image = null;
+let latest = 0; // number of the latest prediction; an older one that arrives later is ignored
+
+function headers() {
+  return element("token").value ? { Authorization: `Bearer ${element("token").value}` } : {};
+}
+
+async function request(path, options = {}) {
+  const response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+  const content = await response.json();
+  if (!response.ok) throw Object.assign(new Error(content.error || `status ${response.status}`), { status: response.status });
+  return content;
+}
+
+function showStatus(text, isError = false) {
+  element("status").textContent = text;
+  element("status").className = isError ? "error" : "muted";
+}
+
+function describeModel() {
+  const model = models.find((candidate) => candidate.name === element("model").value);
+  element("about").textContent =
+    model && model.class_num
+      ? `${model.class_num} classes, images of ${model.image_shape[1]} x ${model.image_shape[2]} pixels, engine ${model.engine}`
+      : "";
+}
+
+async function loadModels() {
+  try {
+    models = (await request("v1/models")).models;
+  } catch (error) {
+    showStatus(error.message, true);
+    return;
+  }
+  element("model").replaceChildren(...models.map((model) => new Option(model.name, model.name)));
+  describeModel();
+  if (image) predict();
+}
+
+function showClasses(prediction) {
+  const rows = prediction.class_ids.map((id, index) => {
+    const item = document.createElement("li");
+    const row = document.createElement("div");
+    row.className = "row";
+    const name = document.createElement("span");
+    name.textContent = (prediction.label_names || [])[index] ?? `class ${id}`;
+    const score = document.createElement("span");
+    score.textContent = `${(100 * prediction.scores[index]).toFixed(1)}%`;
+    row.append(name, score);
+    const meter = document.createElement("meter");
+    meter.value = prediction.scores[index];
+    meter.setAttribute("aria-label", name.textContent);
+    item.append(row, meter);
+    return item;
+  });
+  element("classes").replaceChildren(...rows);
+}
+
+async function predict() {
+  const number = ++latest;
+  const model = encodeURIComponent(element("model").value);
+  const topk = encodeURIComponent(element("topk").value || 5);
+  showStatus("Predicting ...");
+  element("classes").replaceChildren();
+  try {
+    const started = performance.now();
+    const content = await request(`v1/models/${model}:predict?topk=${topk}`, {
+      method: "POST",
+      body: image,
+      headers: { "Content-Type": "application/octet-stream" },
+    });
+    if (number !== latest) return;
+    const total = performance.now() - started;
+    showClasses(content.predictions[0]);
+    showStatus(`${content.milliseconds.toFixed(1)} ms in the service, ${total.toFixed(1)} ms with the transfer`);
+  } catch (error) {
+    if (number === latest) showStatus(error.message, true);
+  }
+}
+
+function choose(file) {
+  if (!file) return;
+  image = file;
+  const preview = element("preview");
+  URL.revokeObjectURL(preview.src);
+  preview.src = URL.createObjectURL(file);
+  preview.hidden = false;
+  preview.onerror = () => (preview.hidden = true);
+  element("hint").textContent = file.name || "pasted image";
+  if (models.length) predict();
+}
+
+const drop = element("drop");
+element("options").addEventListener("submit", (event) => event.preventDefault());
+element("file").addEventListener("change", (event) => choose(event.target.files[0]));
+element("model").addEventListener("change", () => (describeModel(), image && predict()));
+element("topk").addEventListener("change", () => image && predict());
+element("token").addEventListener("change", loadModels);
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", kind === "dragover");
+    if (kind === "drop") choose(event.dataTransfer.files[0]);
+  });
+}
+document.addEventListener("paste", (event) => choose(event.clipboardData.files[0]));
+
+// The description of the service reports whether a token is needed; no request fails to find that out.
+fetch("openapi.json")
+  .then((response) => response.json())
+  .then((description) => {
+    if (!description.components?.securitySchemes) return loadModels();
+    element("token-label").hidden = false;
+    showStatus("Enter the token of the service.");
+  });

@@ -1,0 +1,220 @@
+"""Start and end of the service: loading the models, the listening socket, signals, and idle connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ppzoo.errors import ConfigError, PpzooError
+from ppzoo.serve.app import make_app
+from ppzoo.serve.limits import Limits
+from ppzoo.serve.metrics import Metrics
+from ppzoo.serve.models import Model, Models
+from ppzoo.serve.network import EngineName
+from ppzoo.serve.state import State
+from ppzoo.serve.worker import EngineFailedError
+
+logger = logging.getLogger("ppzoo")
+
+KEEP_ALIVE_SECONDS = 30
+MAX_OPEN_FILES = 65536
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions:
+    """Options of a service.
+
+    Attributes:
+        exports: name -> folder.
+        token: the token that requests have to send; None without one.
+        reload: load an export again when its files change.
+    """
+
+    exports: Mapping[str, Path]
+    batch_size: int = 8
+    engine: EngineName = "auto"
+    token: str | None = None
+    reload: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that treats SIGTERM and SIGINT as a normal end.
+
+    Attributes:
+        failure: the error that ended the service.
+    """
+
+    failure: PpzooError | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle the signals while the server runs; unlike uvicorn's, do not raise them again afterwards."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        try:
+            previous = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        except ValueError:  # not in the main thread, as in tests
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol that closes a connection whose request's header is not complete in time."""
+
+    header_seconds = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_header()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_header()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self._cancel_deadline()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_deadline()
+        super().connection_lost(exc)
+
+    def _expect_header(self) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(self.header_seconds, self.transport.close)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def make_server(options: ServiceOptions) -> Server:
+    """Load the models and return a server that is not running yet.
+
+    Raises:
+        PpzooError: an export cannot be loaded.
+    """
+    metrics = Metrics()
+    models = Models(
+        [
+            Model(name, folder, options.limits, metrics, batch_size=options.batch_size, engine=options.engine)
+            for name, folder in options.exports.items()
+        ]
+    )
+    try:
+        for model in models.values():
+            model.require_loaded()
+    except BaseException:
+        _stop(models)
+        raise
+    state = State(models, options.limits, metrics, options.token)
+    server: Server
+
+    async def watch(model: Model) -> None:
+        try:
+            await model.watch(reload=options.reload)
+        except EngineFailedError as error:
+            server.failure, server.should_exit = error, True
+
+    @contextlib.asynccontextmanager
+    async def run() -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(watch(model)) for model in models.values()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            _stop(models)
+
+    protocol = type("LimitedProtocol", (Protocol,), {"header_seconds": options.limits.timeout})
+    config = uvicorn.Config(
+        make_app(state, run),
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=round(2 * options.limits.timeout + 5),
+        backlog=BACKLOG,
+    )
+    server = Server(config)
+    return server
+
+
+def serve(options: ServiceOptions, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; accepted requests are then completed.
+
+    Raises:
+        ConfigError: the address is not valid, or the port is in use.
+        PpzooError: an export cannot be loaded, or its engine fails again and again.
+    """
+    with listen(host, port) as listener:
+        raise_file_limit()
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        server = make_server(options)
+        address, used = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        print(f"serving {', '.join(options.exports)} at http://{shown}:{used}/ (Ctrl-C ends it)", flush=True)
+        server.run([listener])
+    if server.failure is not None:
+        raise server.failure
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address.
+
+    Raises:
+        ConfigError: the address is not one of this machine, or the port is in use.
+        PpzooError: the system does not allow it.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except socket.gaierror:
+        raise ConfigError(f"--host: expected an address of this machine, got {host!r}") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"--port: expected a free port, got {port}, which is in use; use --port 0") from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"--host: expected an address of this machine, got {host!r}") from None
+        raise PpzooError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+
+
+def raise_file_limit() -> None:
+    """Allow as many open connections as the system permits; on Windows there is no such limit."""
+    if os.name != "posix":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+def _stop(models: Models) -> None:
+    for model in models.values():
+        model.stop()

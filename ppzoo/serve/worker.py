@@ -1,0 +1,154 @@
+"""The thread that runs a network: it takes batches from a queue until it is stopped, or fails."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppzoo.errors import PpzooError
+from ppzoo.serve.batching import BatchQueue
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from ppzoo.serve.network import Network
+
+logger = logging.getLogger("ppzoo")
+
+
+class EngineFailedError(PpzooError):
+    """The thread that computed a request has failed."""
+
+    exit_status = 1
+
+
+@dataclass(eq=False)
+class Job:
+    """An image that waits for its result.
+
+    Attributes:
+        image: the bytes of an image file, or a preprocessed image, C x H x W float32.
+        topk: the number of classes requested; not used for a preprocessed image.
+        future: receives the result, or an exception.
+    """
+
+    image: bytes | np.ndarray
+    topk: int
+    future: asyncio.Future[Any]
+
+
+class Worker:
+    """Runs one network in one thread.
+
+    Args:
+        load: loads the network, in the thread.
+        on_batch: called with the number of images and the seconds of each batch.
+
+    Attributes:
+        network: the network once it is loaded, else None.
+        error: the exception that ended the thread.
+        busy_since: `time.monotonic()` at the start of the batch that is computed; None without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        queue: BatchQueue[Job],
+        load: Callable[[], Network],
+        on_batch: Callable[[int, float], None],
+    ) -> None:
+        self._queue, self._load, self._on_batch = queue, load, on_batch
+        self._stop = threading.Event()
+        self._loaded = threading.Event()  # or failed
+        self.network: Network | None = None
+        self.error: BaseException | None = None
+        self.busy_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"ppzoo-engine-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        """Return whether the network is loaded and its thread lives."""
+        return self.network is not None and self._thread.is_alive()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait_until_loaded(self, timeout: float | None = None) -> bool:
+        """Wait until the network is loaded or has failed to load; return whether that happened in time."""
+        return self._loaded.wait(timeout)
+
+    def has_loaded(self) -> bool:
+        """Return whether loading has finished, successfully or not."""
+        return self._loaded.is_set()
+
+    def stop(self) -> None:
+        """Let the thread end after its current batch; what waits in the queue stays there."""
+        self._stop.set()
+        self._queue.wake()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            self.network = self._load()
+            self._loaded.set()
+            while jobs := self._queue.take(self._stop.is_set):
+                self._compute(self.network, jobs)
+        except BaseException as error:  # whatever ends the thread is reported, and the thread is replaced
+            self.error = error
+        finally:
+            self._loaded.set()
+
+    def _compute(self, network: Network, jobs: Sequence[Job]) -> None:
+        jobs = [job for job in jobs if not job.future.done()]  # the others have timed out or are disconnected
+        images = [job for job in jobs if isinstance(job.image, bytes)]
+        tensors = [job for job in jobs if not isinstance(job.image, bytes)]
+        started = self.busy_since = time.monotonic()
+        done = 0
+        try:
+            for group, compute in ((images, self._predict), (tensors, self._compute_tensors)):
+                if group:
+                    _deliver(group, compute(network, group))
+                done += len(group)
+        finally:
+            self.busy_since = None
+            unfinished = [*images, *tensors][done:]
+            if unfinished:  # an exception that is not a PpzooError
+                error = EngineFailedError("the engine failed while it computed this request")
+                _deliver(unfinished, [error] * len(unfinished))
+        if jobs:
+            self._on_batch(len(jobs), time.monotonic() - started)
+
+    def _predict(self, network: Network, jobs: Sequence[Job]) -> list[Any]:
+        return network.predict([job.image for job in jobs], max(job.topk for job in jobs))  # type: ignore[misc]
+
+    def _compute_tensors(self, network: Network, jobs: Sequence[Job]) -> list[Any]:
+        return network.compute([job.image for job in jobs])  # type: ignore[misc]
+
+
+def _deliver(jobs: Sequence[Job], results: Sequence[Any]) -> None:
+    """Set the results in the event loop that waits for them; all jobs have the same loop."""
+    try:
+        jobs[0].future.get_loop().call_soon_threadsafe(set_results, jobs, results)
+    except RuntimeError:  # the loop is closed: nothing waits for the results
+        logger.warning("discarding %d results: the service has ended", len(jobs))
+
+
+def set_results(jobs: Sequence[Job], results: Sequence[Any]) -> None:
+    """Complete the futures of jobs that are still waited for."""
+    for job, result in zip(jobs, results, strict=True):
+        if job.future.done():
+            continue
+        if isinstance(result, BaseException):
+            job.future.set_exception(result)
+        else:
+            job.future.set_result(result)

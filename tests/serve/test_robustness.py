@@ -1,0 +1,336 @@
+"""Invalid, oversized, slow and interrupted requests get a clear 4xx or 5xx response, and the service continues."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from helpers.services import encode, export_small, run_service
+
+from ppzoo.errors import TrainingError
+
+pytest.importorskip("fastapi", reason="needs ppzoo[serve]")
+
+
+def png(width, height, *chunks):
+    """Return a PNG with a header and further chunks, but without pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", header), *chunks, (b"IEND", b"")):
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content
+
+
+def jpeg(width, height):
+    frame = struct.pack(">BHHB", 8, height, width, 3) + bytes([1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1])
+    return (
+        b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\xff\xda\x00\x02" + bytes(50) + b"\xff\xd9"
+    )
+
+
+BOMB = zlib.compress(bytes(200_000_000), 9)  # 200 kB
+
+
+def assert_alive(service):
+    assert service.predict(encode()).status == 200
+    assert service.request("GET", "/readyz").status == 200
+
+
+@pytest.fixture(autouse=True)
+def _alive_afterwards(request):
+    yield
+    if "service" in request.fixturenames:
+        assert_alive(request.getfixturevalue("service"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("text/plain", encode(), 415),
+        ("", encode(), 415),
+        ("image/png", b"", 400),
+        ("image/png", b"no image", 400),
+        ("image/jpeg", encode(kind="JPEG")[:300], 400),
+        ("application/json", b"{", 400),
+        ("application/json", b"[" * 100_000, 400),
+        ("application/json", b'{"images": "x"}', 400),
+        ("application/json", b'{"images": []}', 400),
+        ("application/json", b'{"images": ["\xc3\xa4"]}', 400),
+        ("application/json", b'{"images": ["AAAA"], "topk": 0}', 400),
+        ("application/json", b'{"images": ["AAAA"], "x": 0}', 400),
+        ("application/json", b'{"images": ["AAAA"], "topk": ' + b"9" * 5000 + b"}", 400),
+        ("application/json", b"\xff\xfe", 400),
+        ("multipart/form-data", b"x", 400),
+        ("multipart/form-data; boundary=x", b"x", 400),
+        ("multipart/form-data; boundary=x", b"--x--\r\n", 400),
+    ],
+)
+def test_wrong_types_and_damaged_bodies(service, kind, body, status):
+    before = service.count(status)
+    reply = service.predict(body, content_type=kind)
+    assert reply.status == status
+    assert "\n" not in reply.content["error"] and reply.content["error"].startswith(
+        ("expected", "Content-Type", "images", "topk")
+    )
+    assert service.count(status) == before + 1
+
+
+def test_too_many_images(service):
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\na\r\n'
+    reply = service.predict(part * 9 + b"--x--\r\n", content_type="multipart/form-data; boundary=x")
+    assert reply.status == 413 and "at most 8 images" in reply.content["error"]
+
+
+@pytest.mark.parametrize(
+    "image", [png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000)], ids=["png", "jpeg", "1001"]
+)
+def test_too_many_pixels(service, image):
+    reply = service.predict(image)
+    assert reply.status == 413 and "at most 1000000 pixels" in reply.content["error"]
+
+
+@pytest.mark.parametrize(
+    "chunk", [(b"zTXt", b"a\0\0" + BOMB), (b"iCCP", b"a\0\0" + BOMB), (b"IDAT", BOMB)], ids=["zTXt", "iCCP", "IDAT"]
+)
+def test_compressed_chunks_that_expand(service, chunk):
+    assert service.predict(png(64, 64, chunk)).status in (200, 400)
+
+
+def test_compressed_bodies_are_refused(service):
+    reply = service.predict(gzip.compress(bytes(50_000_000)), content_encoding="gzip")
+    assert reply.status == 415 and "uncompressed" in reply.content["error"]
+
+
+def test_uploads_above_the_limit(service):
+    before = service.count(413)
+    assert service.predict(bytes((1 << 20) + 1)).status == 413
+    chunks = (bytes(65536) for _ in range(20))
+    reply = service.request("POST", "/v1/models/small:predict", chunks, content_type="image/png")  # without a length
+    assert reply.status == 413
+    assert service.count(413) == before + 2
+    assert service.state.bodies.buffered == 0
+
+
+def test_all_uploads_together_are_bounded(service):
+    service.state.bodies.buffered += service.state.limits.max_buffered
+    try:
+        reply = service.predict(encode())
+    finally:
+        service.state.bodies.buffered -= service.state.limits.max_buffered
+    assert reply.status == 503 and reply.headers["Retry-After"] == "1"
+
+
+HEADER = b"POST /v1/models/small:predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 5000\r\n\r\n"
+
+
+def test_half_an_upload(service):
+    before = service.count(499)
+    with service.connect() as connection:
+        connection.sendall(HEADER + bytes(100))
+        time.sleep(0.2)
+    wait_for(lambda: service.count(499) == before + 1)
+    assert service.state.bodies.buffered == 0
+
+
+def test_a_slow_body_times_out(service):
+    with service.connect() as connection:
+        connection.sendall(HEADER + bytes(100))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert service.count(408) >= 1
+
+
+def test_a_header_that_is_never_complete_is_disconnected(service):
+    with service.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
+        assert connection.recv(1000) == b""
+
+
+def test_invalid_http(service):
+    with service.connect() as connection:
+        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_thousand_idle_connections(service):
+    connections = [service.connect() for _ in range(1000)]
+    try:
+        assert_alive(service)
+        assert connections[0].recv(10) == connections[-1].recv(10) == b""  # closed after the time limit
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def test_unknown_models_paths_and_methods(service):
+    assert service.predict(encode(), model="x").status == 404
+    assert "available: small" in service.predict(encode(), model="%0a%1b").content["error"]
+    assert service.request("GET", "/v1/models/..%2f..%2fetc").status == 404
+    assert service.request("GET", "/nothing").content == {"error": "Not Found"}
+    before = service.count(405)
+    assert service.request("GET", "/v1/models/small:predict").status in (404, 405)
+    assert service.request("DELETE", "/v1/models/small:predict").status == 405
+    assert service.count(405) > before
+    assert service.request("PUT", "/metrics").status == 405
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+class Gate:
+    """Holds the engine of a model at its next batch."""
+
+    def __init__(self, model):
+        self.network, self.original = model.network, model.network.predict
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __enter__(self):
+        def predict(images, topk):
+            self.entered.set()
+            assert self.opened.wait(60)
+            return self.original(images, topk)
+
+        self.network.predict = predict
+        return self
+
+    def __exit__(self, *exception):
+        self.network.predict = self.original
+        self.opened.set()
+
+
+def test_a_full_queue_is_refused_and_the_others_are_completed(service):
+    model = service.models["small"]
+    with ThreadPoolExecutor(20) as threads:
+        with Gate(model) as gate:
+            first = threads.submit(service.predict, encode())
+            assert gate.entered.wait(30)
+            waiting = [threads.submit(service.predict, encode()) for _ in range(16)]
+            wait_for(lambda: len(model.queue) == 16)
+            refused = service.predict(encode())
+            assert 'ppzoo_queue_images{model="small"} 16.0' in service.request("GET", "/metrics").content.decode()
+        assert refused.status == 503 and refused.headers["Retry-After"] == "1"
+        assert "queue" in refused.content["error"]
+        assert [reply.result().status for reply in [first, *waiting]] == [200] * 17
+    assert service.count(503) >= 1
+
+
+def test_a_result_that_takes_too_long_is_504_and_a_stalled_engine_is_not_ready(service):
+    model = service.models["small"]
+    with Gate(model):
+        reply = service.predict(encode())
+        assert reply.status == 504
+        wait_for(lambda: service.request("GET", "/readyz").status == 503)
+        assert service.request("GET", "/healthz").status == 200
+    assert service.count(504) >= 1
+    wait_for(lambda: service.request("GET", "/readyz").status == 200)
+
+
+def test_outputs_that_are_not_finite_are_500(service):
+    network = service.models["small"].network
+    original = network.predictor.predict
+
+    def fail(images, topk):
+        raise TrainingError("the network's output is not finite")
+
+    network.predictor.predict = fail
+    try:
+        reply = service.predict(encode())
+    finally:
+        network.predictor.predict = original
+    assert reply.status == 500 and "not finite" in reply.content["error"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit()])
+def test_a_killed_engine_thread_is_restarted(service, error):
+    model = service.models["small"]
+    network = model.network
+    restarts = len(model.restarts)
+
+    def fail(images, topk):
+        raise error
+
+    network.predict = fail
+    reply = service.predict(encode())
+    assert reply.status == 500 and "engine failed" in reply.content["error"]
+    wait_for(lambda: service.request("GET", "/readyz").status == 503)
+    refused = service.predict(encode())
+    assert refused.status == 503 and refused.headers["Retry-After"] == "1"
+    assert "ready" in service.request("GET", "/v1/models/small").content
+    wait_for(lambda: service.request("GET", "/readyz").status == 200)
+    assert len(model.restarts) == restarts + 1
+    assert model.network is not network
+    assert "ppzoo_engine_restarts_total" in service.request("GET", "/metrics").content.decode()
+
+
+def test_an_engine_that_fails_again_and_again_ends_the_service(exported, monkeypatch):
+    from ppzoo.serve import models
+
+    monkeypatch.setattr(models, "MAX_RESTARTS", 0)
+    with run_service({"small": exported}) as service:
+        network = service.models["small"].network
+        network.predict = None  # calling it raises
+        assert service.predict(encode()).status == 500
+        wait_for(lambda: service.server.should_exit)
+        assert "failed 1 times" in str(service.server.failure)
+
+
+def test_a_token_is_required(exported):
+    with run_service({"small": exported}, token="secret-secret") as service:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "secret-secret"}):
+            reply = service.predict(encode(), **headers)
+            assert reply.status == 401 and reply.headers["WWW-Authenticate"] == "Bearer"
+            assert service.request("GET", "/metrics", **headers).status == 401
+            assert service.request("GET", "/v2/models/small", **headers).status == 401
+        for path in ("/healthz", "/readyz", "/v2/health/ready", "/", "/docs"):
+            assert service.request("GET", path).status == 200
+        assert service.predict(encode(), authorization="Bearer secret-secret").status == 200
+        metrics = service.request("GET", "/metrics", authorization="Bearer secret-secret").content.decode()
+        assert 'route="/v1/models/{name}:predict",status="401"} 3.0' in metrics
+
+
+def test_reload_loses_no_request(tmp_path):
+    folder = export_small(tmp_path / "small")
+    stop = threading.Event()
+    statuses = []
+    with run_service({"small": folder}) as service, ThreadPoolExecutor(4) as threads:
+        before = service.predict(encode()).content["predictions"]
+        first = service.models["small"].network
+
+        def send():
+            while not stop.is_set():
+                statuses.append(service.predict(encode()).status)
+
+        senders = [threads.submit(send) for _ in range(4)]
+        try:
+            export_small(folder, seed=1, labels=[f"new {index}" for index in range(10)])
+            wait_for(lambda: service.models["small"].network is not first)
+            time.sleep(0.1)
+        finally:
+            stop.set()
+        for sender in senders:
+            sender.result()
+        after = service.predict(encode()).content["predictions"]
+        assert set(statuses) == {200}
+        assert after != before and after[0]["label_names"][0].startswith("new ")
+        assert 'ppzoo_reloads_total{model="small",result="done"} 1.0' in (
+            service.request("GET", "/metrics").content.decode()
+        )
+
+
+def test_a_damaged_export_is_not_loaded(tmp_path):
+    folder = export_small(tmp_path / "small")
+    with run_service({"small": folder}) as service:
+        before = service.predict(encode()).content["predictions"]
+        with open(folder / "inference.pdiparams", "ab") as file:
+            file.write(b"x")
+        failed = 'ppzoo_reloads_total{model="small",result="failed"} 1.0'
+        wait_for(lambda: failed in service.request("GET", "/metrics").content.decode())
+        assert service.predict(encode()).content["predictions"] == before
