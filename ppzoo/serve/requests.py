@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
 from fastapi import HTTPException, Request
@@ -80,7 +80,7 @@ def load_json(body: bytes) -> Any:
 
 
 async def _parse_multipart(request: Request, body: bytes, limits: Limits, topk: int) -> Images:
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     parser = MultiPartParser(request.headers, stream(), max_files=limits.max_images + 1, max_fields=16)
