@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import paddle
 
-from ppzoo import models, weights
+from ppzoo import engine, models, weights
 from ppzoo.builders.components import DISTILLATION, components
 from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
 from ppzoo.errors import ConfigError, errors_with_key
+from ppzoo.files import WEIGHTS
 from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier, FeatureExtractor
 
@@ -81,8 +84,16 @@ def load_pretrained(
         source = record.url
     skip = [f"{layer}.*" for layer in network.head_layers] if new_head else []
     with errors_with_key(key):
+        _require_undamaged(str(source))
         report = load_weights(network, str(source), head=head, part=part, skip=skip)
     logger.info("%s", report)
+
+
+def _require_undamaged(source: str) -> None:
+    """Compare the weights of a checkpoint with its manifest, if `source` is one."""
+    file = Path(source if source.endswith(WEIGHTS) else source + WEIGHTS)
+    if os.path.isfile(file):
+        engine.require_undamaged(file)
 
 
 def build_model(

@@ -1,6 +1,7 @@
 """Training and evaluation of models, losses, metrics and data loaders that `ppzoo.builders` builds."""
 
 from ppzoo.engine.amp import GradScaler, MixedPrecision, build_mixed_precision
+from ppzoo.engine.checkpoint.atomic_files import require_undamaged
 from ppzoo.engine.checkpoint.checkpoint import CheckpointSaver, latest_checkpoint, load_checkpoint
 from ppzoo.engine.checkpoint.student import StudentWeights
 from ppzoo.engine.device import enable_determinism, require_device, select_device
@@ -53,6 +54,7 @@ __all__ = [
     "open_run_dir",
     "profile_training",
     "require_device",
+    "require_undamaged",
     "require_unlocked",
     "run_range_test",
     "select_device",

@@ -242,6 +242,23 @@ class SavedFiles:
                 raise CheckpointError(f"{path} is damaged: its SHA-256 differs from the manifest's")
 
 
+def require_undamaged(file: Path) -> None:
+    """Compare one file of a checkpoint with the manifest next to it; other files are not checked.
+
+    Raises:
+        CheckpointError: the content is not that which was saved.
+    """
+    prefix, suffix = file.with_suffix(""), file.suffix
+    # While an interrupted save waits for its completion, the file can belong to the old or to the new checkpoint.
+    manifests = (read_manifest(prefix), _read_staged_manifest(prefix) or {})
+    expected = [entries[suffix] for entries in manifests if suffix in entries]
+    if expected and _describe_file(str(file)) not in expected:
+        raise CheckpointError(
+            f"{file} is damaged: its SHA-256 differs from the one in {prefix}{MANIFEST}; use another checkpoint of the"
+            f" run, or delete {prefix}{MANIFEST} if you replaced the file"
+        )
+
+
 def _read_staged_manifest(prefix: Path) -> dict[str, ManifestEntry] | None:
     """Return the staged manifest; None if there is none, or if it is damaged and there is an older manifest."""
     try:
