@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -193,4 +194,18 @@ def core() -> Any:
     """
     import openvino
 
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_release_idle_threads)
     return openvino.Core()
+
+
+def _release_idle_threads() -> None:
+    """Let OpenVINO release the threads of models that no longer exist, which it keeps for the next model.
+
+    After a fork they do not exist in the child, and the next model of the child would wait for them forever. OpenVINO
+    releases them whenever its plugin for CPUs is unloaded, that of a temporary `Core` included.
+    """
+    import openvino
+
+    temporary = openvino.Core()
+    temporary.get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # loads the plugin

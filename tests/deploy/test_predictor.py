@@ -1,5 +1,6 @@
 """Predictions do not depend on the engine, on what normalizes the images, or on the number of calling threads."""
 
+import gc
 import itertools
 import pickle
 from base64 import b64encode
@@ -240,6 +241,19 @@ def test_a_grayscale_network_expects_one_channel(tmp_path):
     assert_same(predictor.predict([gray, np.dstack([gray] * 3)]), predictor.predict(gray) * 2)
     with pytest.raises(DataError, match=r"H x W x 1 uint8 array, got an array of shape \(16, 16\)"):
         predictor.predict(gray[:, :, 0])
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
+def test_a_forked_process_can_predict_after_a_predictor_was_deleted(exported, engine):
+    """OpenVINO keeps the threads of deleted models; a child process does not have them."""
+    needs_engine(engine)
+    ppzoo.Predictor(exported, engine=engine, batch_size=4).predict(noise(9))
+    gc.collect()
+
+    def child():
+        return len(ppzoo.Predictor(exported, engine=engine, batch_size=4).predict(noise(9))) == 9
+
+    assert succeeds_when_forked(child)
 
 
 @pytest.mark.parametrize("used", [True, False])
