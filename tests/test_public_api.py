@@ -186,7 +186,7 @@ def test_class_num_can_be_a_numpy_integer():
 
 
 def test_unknown_option_is_reported_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"MobileNetV2 has no option 'dropuot'.*class_num, data_format, prefix_name"):
+    with pytest.raises(ConfigError, match=r"MobileNetV2 has no option 'dropuot'.*class_num, prefix_name, data_format"):
         ppzoo.create_model("MobileNetV2", dropuot=0.1)
 
 

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.batch_inference import VideoSource, check_output
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, PpzooError, count_text, one_line
 from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
+    from ppzoo.batch_inference import VideoSource
     from ppzoo.builders import BatchModel, TableSession, TableTask
     from ppzoo.config import Config
 
@@ -62,6 +62,8 @@ def check_table_options(options: argparse.Namespace, inputs: list[str]) -> Path 
         value = getattr(options, key)
         if value is not None and value < 1:
             raise ConfigError(f"--{key}: expected at least 1, got {value}")
+    from ppzoo.batch_inference import check_output
+
     check_output(Path(options.output), overwrite=options.overwrite)
     source = _find_source(inputs)
     _check_sorting(options, source)
@@ -69,6 +71,8 @@ def check_table_options(options: argparse.Namespace, inputs: list[str]) -> Path 
 
 
 def _find_source(inputs: list[str]) -> Path | VideoSource:
+    from ppzoo.batch_inference import VideoSource
+
     expected = "infer: expected one folder of images, one video file or the number of a camera with --output"
     if len(inputs) != 1:
         raise ConfigError(f"{expected}, got {len(inputs)} arguments")
@@ -83,6 +87,8 @@ def _find_source(inputs: list[str]) -> Path | VideoSource:
 
 
 def _check_sorting(options: argparse.Namespace, source: Path | VideoSource) -> None:
+    from ppzoo.batch_inference import VideoSource
+
     if isinstance(source, Path) and options.every is not None:
         raise ConfigError(f"--every: expected a video file or a camera, got the folder {source}")
     if options.sort_into is None:
@@ -106,6 +112,7 @@ def write_table(options: argparse.Namespace, network: Config | Path, source: Pat
         network: a configuration, or the folder of an export.
     """
     from ppzoo import builders
+    from ppzoo.batch_inference import VideoSource
 
     task = builders.TableTask(
         source=source,

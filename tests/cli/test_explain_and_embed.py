@@ -232,14 +232,14 @@ def test_an_export_is_explained_as_its_run(export_folder, capsys):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("AlexNet", "its weights do not fit AlexNet with default options"),
-        ("<b>", "inference.yml has '<b>' as Global.model_name"),
+        ("AlexNet", "its weights do not fit AlexNet with these options"),
+        ("<b>", "inference.yml names no architecture of ppzoo, but '<b>'"),
     ],
 )
 def test_an_export_that_cannot_be_rebuilt_names_the_folder_to_use(name, reason, export_folder, capsys):
     shutil.copytree(export_folder, "export")
     settings = Path("export/inference.yml")
-    settings.write_text(settings.read_text().replace("model_name: LeNet", f"model_name: {name}"))
+    settings.write_text(settings.read_text().replace("name: LeNet", f"name: {name}"))
     for command in (("explain",), ("embed", "--output", "features.npz")):
         assert main([command[0], "export", "photos/red/1.png", *command[1:], "--device", "cpu"]) == 2
         assert capsys.readouterr().err == (
@@ -251,17 +251,17 @@ def test_an_export_that_cannot_be_rebuilt_names_the_folder_to_use(name, reason, 
 
 def test_an_export_with_options_that_no_weight_shows_is_not_explained_wrongly(export_folder, capsys, monkeypatch):
     """The network that is built from the name differs from the exported one, but has the same weights."""
-    original = rebuilding.load_inference_network
+    original = rebuilding.build_model
 
-    def with_other_activation(config):
-        network = original(config)
+    def with_other_activation(arch, **options):
+        network = original(arch, **options)
         head = network.forward_head
         network.forward_head = lambda features: head(-features)
         return network
 
-    monkeypatch.setattr(rebuilding, "load_inference_network", with_other_activation)
+    monkeypatch.setattr(rebuilding, "build_model", with_other_activation)
     assert main(["explain", str(export_folder), "photos/red/1.png", "--device", "cpu"]) == 2
-    assert "LeNet with default options differs from it by" in capsys.readouterr().err
+    assert "LeNet with these options differs from it by" in capsys.readouterr().err
 
 
 TRANSFORMS = (

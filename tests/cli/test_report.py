@@ -93,7 +93,7 @@ def test_progress_is_drawn_on_a_terminal_only(run, capfd):
     code = "from ppzoo import terminal; terminal.MIN_SECONDS = 0; from ppzoo.cli import console; console()"
     session = run_on_terminal(["-c", code, "report", "output", "--device", "cpu"], columns=100)
     assert session.status == 0 and session.has_cursor
-    for work in ("evaluating", "Grad-CAM overlays", "map of features", "reading image sizes"):
+    for work in ("evaluating", "Grad-CAM overlays", "map of features"):
         assert re.search(rf"{work} .*\d/\d+ \w+  0:\d\d left", session.raw), work
     assert "left" not in "\n".join(session.lines)  # the bars are gone
     capfd.readouterr()
@@ -199,22 +199,16 @@ def test_an_export_alone(run, photos, capsys, check_page):
     assert {"gallery", "map", "model"} <= set(check_page(Path("exported/report/report.html")))
 
 
-@pytest.mark.parametrize(
-    ("name", "note"),
-    [
-        (None, "The export does not name its architecture, so "),
-        ("NoSuchNet", "The network of the export cannot be built, so "),
-        ("ResNet18", "The network of the export cannot be built, so "),
-    ],
-)
-def test_an_export_whose_network_cannot_be_built(run, photos, name, note):
+@pytest.mark.parametrize("name", [None, "NoSuchNet", "ResNet18"])
+def test_an_export_whose_network_cannot_be_built(run, photos, name):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    del settings["Arch"]  # as in the exports of PaddleClas
     settings["Global"] = {"model_name": name} if name else {}
     Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
     assert main(["report", "exported", "--data", str(photos), "--lang", "zh"]) == 0
     report = read(Path("exported/report"))[0]
-    assert any(text.startswith(note) for text in report["notes"])
+    assert any(text.startswith("The network of the export cannot be built, so ") for text in report["notes"])
     assert report["map"] is None and report["model"]["parameters"] is None
     assert all(image["overlay"] is None for images in report["gallery"].values() for image in images)
     assert report["per_class"] and report["model"]["file_bytes"] and report["speed"]
