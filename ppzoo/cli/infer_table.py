@@ -151,6 +151,7 @@ def _load_model(options: argparse.Namespace, network: Config | Path, count: int 
 def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:
     """Write the rows; a camera's are complete when the process is interrupted, all others can be resumed then."""
     from ppzoo import builders
+    from ppzoo.batch_inference import VideoSource
 
     try:
         builders.fill_table(model, task, table, count)
