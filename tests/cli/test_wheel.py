@@ -60,12 +60,13 @@ def test_the_wheel_of_the_source_distribution_contains_every_file_of_the_package
 
 def test_the_installed_wheel_trains_evaluates_predicts_and_exports_in_an_empty_folder(wheel, tmp_path):
     programs = make_environment(tmp_path / "environment")
-    subprocess.run([programs / "python", "-m", "pip", "install", "-q", f"{wheel}[cpu]"], check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PPZOO_HOME"] = str(tmp_path / "home")
+    install = [programs / "python", "-m", "pip", "install", "-q", f"{wheel}[cpu]"]
+    subprocess.run(install, env=environment, check=True)
     folder = tmp_path / "empty"
     folder.mkdir()
     paint_class_folders(folder / "photos")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["PPZOO_HOME"] = str(tmp_path / "home")
 
     def ppzoo(*arguments):
         command = [programs / "ppzoo", *arguments]
