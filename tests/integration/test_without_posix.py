@@ -55,6 +55,8 @@ sys.modules["filelock"] = types.ModuleType("filelock")
 sys.modules["filelock"].FileLock, sys.modules["filelock"].Timeout = FileLock, Timeout
 del fcntl
 
+import asyncio  # on Windows it uses none of them
+
 for name in "fcntl resource pwd grp termios tty pty syslog readline".split():
     sys.modules[name] = None
 MISSING = {
