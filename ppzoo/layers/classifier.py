@@ -27,6 +27,7 @@ class Classifier(nn.Layer):
 
     Attributes:
         architecture: name of the architecture, for messages.
+        image_channels: channels of the images.
         head_layers: attribute paths of the layers whose number of outputs is the number of classes.
         derived_entries: shell patterns of entries in weight files that are computed from others and not loaded.
         feature_layers: stride in pixels -> attribute path of the layer whose output is the feature map of that stride.
@@ -36,6 +37,7 @@ class Classifier(nn.Layer):
     head_layers: tuple[str, ...] = ()
     derived_entries: tuple[str, ...] = ()
     architecture = ""
+    image_channels = 3
 
     def __init__(self, data_format: DataFormat = "NCHW") -> None:
         super().__init__()
@@ -142,11 +144,10 @@ class FeatureExtractor(nn.Layer):
         return hook
 
     def _measure_channels(self) -> list[int]:
-        first = next(parameter for parameter in self.network.parameters() if parameter.ndim == 4)
         training = self.network.training
         self.network.eval()
         with paddle.no_grad():
-            maps = self(paddle.zeros([1, first.shape[1], 64, 64]))
+            maps = self(paddle.zeros([1, self.network.image_channels, 64, 64]))
         if training:
             self.network.train()
         return [map_.shape[1] for map_ in maps]

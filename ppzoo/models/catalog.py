@@ -84,6 +84,7 @@ class Variant:
         with paddle.utils.unique_name.guard():
             network = self.network(**self.fixed, **options)
         network.architecture = self.name
+        network.image_channels = options.get("input_image_channel", self.image_shape[0])
         return network
 
     def _check(self, options: dict[str, Any]) -> None:

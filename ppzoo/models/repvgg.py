@@ -72,12 +72,13 @@ class RepVGGBlock(Reparameterized):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, groups: int, squeeze_excite: bool) -> None:
         super().__init__()
         self.nonlinearity = nn.ReLU()
-        se = SEBlock(out_channels, out_channels // 16, act=nn.ReLU(), gate=nn.Sigmoid()) if squeeze_excite else None
+        self.se = (
+            SEBlock(out_channels, out_channels // 16, act=nn.ReLU(), gate=nn.Sigmoid()) if squeeze_excite else None
+        )
         self.rbr_identity = BatchNorm2D(in_channels) if in_channels == out_channels and stride == 1 else None
         options: dict[str, Any] = {"stride": stride, "groups": groups, "act": None, "norm": {"layer": BatchNorm2D}}
         self.rbr_dense = ConvBNLayer(in_channels, out_channels, 3, **options)
         self.rbr_1x1 = ConvBNLayer(in_channels, out_channels, 1, **options)
-        self.se = se  # registered after the convolution of the input, but created first, as its parameter names require
         self.rbr_reparam: Conv2D | None = None
 
     def forward(self, x):
