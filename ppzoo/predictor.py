@@ -71,14 +71,15 @@ class Predictor:
         batch_size: int = 16,
         engine: Literal["auto", "paddle", "onnxruntime", "openvino"] = "auto",
         precision: Literal["auto", "float32", "bfloat16", "int8"] | None = None,
-        images: Sequence[Image] = (),
+        images: Image | Sequence[Image] = (),
         max_drop: float = 0.01,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, got {batch_size}")
         if not 0 <= max_drop <= 1:
             raise ConfigError(f"max_drop: expected 0 to 1, got {max_drop}")
-        if len(images) and precision != "auto":
+        compared: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
+        if compared and precision != "auto":
             raise ConfigError(f"images: expected precision='auto' with images, got {precision!r}")
         self._process = os.getpid()
         exported = open_export(local_path(expand_user(os.fspath(export_dir)), "export_dir"))
@@ -106,7 +107,7 @@ class Predictor:
         self.precision = default_precision(exported, engine) if precision in (None, "auto") else str(precision)
         self.engine = open_precision("float32" if precision == "auto" else self.precision)
         if precision == "auto":
-            self.precision, self.engine = self._choose_precision(exported, engine, images, max_drop, open_precision)
+            self.precision, self.engine = self._choose_precision(exported, engine, compared, max_drop, open_precision)
 
     def _choose_precision(
         self,
@@ -118,13 +119,13 @@ class Predictor:
     ) -> tuple[str, Engine]:
         """Return the fastest precision that agrees with float32 on images, and its engine."""
         opened = {"float32": self.engine}
-        if not len(images):
+        if not images:
             return "float32", self.engine
         opened |= {name: open_precision(name) for name in lower_precisions(exported, engine)}
         classes = {}
         for name, candidate in opened.items():
             self.engine = candidate
-            classes[name] = np.concatenate(self._run(images, lambda outputs: list(outputs[0].argmax(1)[:, None])))
+            classes[name] = np.array(self._run(images, lambda outputs: outputs[0].argmax(1).tolist()))
         shape = self._chw(self._prepare(images[0]).shape)
         return fastest_precision(opened, classes, (self.batch_size, *shape), max_drop)
 

@@ -103,12 +103,13 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     source = "random numbers" if images is None else images.source
     exported = deploy.open_export(folder)
     repository = None
-    if request.triton:
-        kind = next(name for name in request.formats if name != "paddle")
-        try:
+    try:
+        deploy.remove_triton(folder, config.Arch.deployed.name)
+        if request.triton:
+            kind = next(name for name in request.formats if name != "paddle")
             repository = deploy.write_triton(exported, kind, config.Arch.deployed.name)
-        except OSError as error:
-            raise OutputError(folder, error, key="Global.save_inference_dir") from error
+    except OSError as error:
+        raise OutputError(folder, error, key="Global.save_inference_dir") from error
     return Exported(folder, checks, source, exported.settings, repository)
 
 

@@ -35,10 +35,13 @@ def lower_precision(
         calibration: a folder of images; by default images of the training data are used.
 
     Raises:
-        ConfigError: the network predicts several labels per image, or there is no evaluation data.
+        ConfigError: the network predicts several labels per image, there is no evaluation data, or the
+            processor does not have that precision.
     """
     if config.Global.use_multilabel:
         raise ConfigError(f"--precision {precision}: expected a network that predicts one class per image, got several")
+    if precision == "bfloat16":
+        deploy.require_bfloat16()
     dataset = open_data(config, "Eval")
     images = None
     if precision == "int8":
@@ -76,7 +79,7 @@ def _evaluate(
         for start in track(starts, len(starts), "evaluating"):
             indices = range(start, min(start + BATCH, len(dataset)))
             images = np.stack(list(threads.map(partial(read_sample, dataset, transform=transform), indices)))
-            labels = np.array([dataset[index][1] for index in indices])
+            labels = dataset.labels[start : start + BATCH]
             for name, engine in engines.items():
                 probabilities = deploy.run_engine(engine, images, images)[0]
                 correct[name] += int((probabilities.argmax(1) == labels).sum())

@@ -91,7 +91,7 @@ def load_pretrained(
 
 def _require_undamaged(source: str) -> None:
     """Compare the weights of a checkpoint with its manifest, if `source` is one."""
-    file = Path(source if source.endswith(WEIGHTS) else source + WEIGHTS)
+    file = Path(source if os.path.isfile(source) else source + WEIGHTS)
     if os.path.isfile(file):
         engine.require_undamaged(file)
 

@@ -65,10 +65,14 @@ def rebuild_network(config: Config, folder: Path) -> Classifier:
     if not isinstance(network, Classifier):
         raise _not_rebuilt(folder, "it has several networks")
     network.fuse()  # as exporting does
+    exported = deploy.open_export(folder)
+    if "paddle" not in exported.formats:
+        raise _not_rebuilt(folder, "it does not have the format paddle, which contains the weights")
     try:
-        load_weights(network, deploy.open_export(folder).parameters.with_suffix(""))
+        load_weights(network, exported.parameters.with_suffix(""))
     except WeightsError as error:
-        raise _not_rebuilt(folder, f"its weights do not fit {config.Arch.name} with these options") from error
+        reason = f"its weights do not fit {config.Arch.name} with these options ({error.line})"
+        raise _not_rebuilt(folder, reason) from error
     network.eval()
     return network
 

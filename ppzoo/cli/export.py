@@ -83,14 +83,14 @@ def _export(options: argparse.Namespace) -> None:
     if programs:
         request = builders.ExportRequest(
             programs,
-            options.legacy,
-            options.features,
-            options.with_preprocessing,
-            options.opset,
-            options.precision,
-            options.calibration,
-            DEFAULT_MAX_DROP if options.max_drop is None else options.max_drop,
-            options.triton,
+            legacy=options.legacy,
+            features=options.features,
+            with_preprocessing=options.with_preprocessing,
+            opset=options.opset,
+            precision=options.precision,
+            calibration=options.calibration,
+            max_drop=DEFAULT_MAX_DROP if options.max_drop is None else options.max_drop,
+            triton=options.triton,
         )
         exported = builders.export_model(config, request)
         _print_export(exported)
@@ -131,6 +131,8 @@ def _require_matching_options(options: argparse.Namespace, formats: tuple[str, .
             )
     if options.calibration and options.precision != "int8":
         raise ConfigError(f"export: expected --calibration together with --precision int8, got {options.precision}")
+    if options.triton and options.precision == "bfloat16":
+        raise ConfigError("export: expected --triton with --precision float32 or int8, got bfloat16")
     if options.max_drop is not None and options.precision == "float32":
         raise ConfigError("export: expected --max-drop together with --precision int8 or bfloat16, got float32")
 

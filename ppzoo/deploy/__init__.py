@@ -2,7 +2,7 @@
 
 from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
-from ppzoo.deploy.engines import Engine, open_engine
+from ppzoo.deploy.engines import Engine, open_engine, require_bfloat16
 from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network
 from ppzoo.deploy.export import export, export_formats
 from ppzoo.deploy.export_check import CheckImages, FormatCheck, run_engine
@@ -14,7 +14,7 @@ from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
 from ppzoo.deploy.precision import default_precision, fastest_precision, lower_precisions
 from ppzoo.deploy.probabilities import Probabilities, predict_probabilities
-from ppzoo.deploy.triton import write_triton
+from ppzoo.deploy.triton import remove_triton, write_triton
 
 __all__ = [
     "DEFAULT_OPSET",
@@ -45,6 +45,8 @@ __all__ = [
     "original_network",
     "parse_postprocess",
     "predict_probabilities",
+    "remove_triton",
+    "require_bfloat16",
     "require_format_packages",
     "run_engine",
     "shape_error",

@@ -139,9 +139,18 @@ def require_precision(precision: str, exported: ExportedModel, engine: str | Non
             f"precision: expected engine {' or '.join(names or [OpenVino.name])} for {precision}, got {got}"
         )
     if precision == "bfloat16":
-        require_installed(OpenVino.name)
-        if not supports_bfloat16():
-            raise ConfigError("precision: expected a processor with bfloat16, got one without; use float32 or int8")
+        require_bfloat16()
+
+
+def require_bfloat16() -> None:
+    """Check that OpenVINO is installed and the processor has bfloat16.
+
+    Raises:
+        ConfigError: it is not so.
+    """
+    require_installed(OpenVino.name)
+    if not supports_bfloat16():
+        raise ConfigError("precision: expected a processor with bfloat16, got one without; use float32 or int8")
 
 
 def open_onnx_engine(

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ppzoo.deploy.export_check import CheckImages, FormatCheck, add_outputs, check_format, random_images
+from ppzoo.deploy.export_check import CheckImages, FormatCheck, Reference, check_format, make_reference, random_images
 from ppzoo.deploy.export_dir import DEPLOYMENT, ExportedModel, move_into_place, open_export
 from ppzoo.deploy.export_precision import LowerPrecision, add_precision
 from ppzoo.deploy.formats import ExportOptions, model_metadata, require_format_packages, write_formats, write_settings
 from ppzoo.deploy.onnx_graph import OUTPUTS
-from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_outputs, predict_probabilities
+from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_probabilities
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
@@ -77,15 +77,14 @@ def export_formats(
     require_format_packages(options)
     with layer_to_export(network, features=options.features, multi_label=multi_label) as model:
         _require_valid_shape(model, image_shape)
-        images = images or random_images(image_shape, options.normalization)
-        images = add_outputs(images, model)
+        reference = make_reference(model, images or random_images(image_shape, options.normalization))
         if isinstance(network, Classifier):
             network.fuse()
         try:
             existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.isdir(parent))
             with tempfile.TemporaryDirectory(prefix=".export-", dir=existing) as name:
                 staged = Path(name) / "export"
-                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, images, lower)
+                checks = _write_and_check(model, Path(name), staged, image_shape, settings, options, reference, lower)
                 move_into_place(staged, folder)
         except OSError as error:
             raise OutputError(folder, error, key="Global.save_inference_dir") from error
@@ -99,7 +98,7 @@ def _write_and_check(
     image_shape: Sequence[int],
     settings: dict[str, Any],
     options: ExportOptions,
-    images: CheckImages,
+    reference: Reference,
     lower: LowerPrecision | None,
 ) -> list[FormatCheck]:
     """Write a complete export to `staged` in the folder `temporary`."""
@@ -112,14 +111,14 @@ def _write_and_check(
             "image_shape": list(image_shape),
             "with_preprocessing": options.normalization is not None,
             "precision": "float32",
-            "outputs": dict(zip(OUTPUTS, _count_columns(model, images), strict=False)),
+            "outputs": {name: output.shape[1] for name, output in zip(OUTPUTS, reference.outputs[0], strict=False)},
         }
         write_settings(staged, {**settings, DEPLOYMENT: deployment})
         exported = open_export(staged)
         progress.advance()
         checks = []
         for kind in options.formats:
-            checks.append(check_format(kind, exported, model, images))
+            checks.append(check_format(kind, exported, reference))
             progress.advance()
     if lower is not None:
 
@@ -130,7 +129,7 @@ def _write_and_check(
         added = add_precision(lower, exported, serialized, model_metadata(settings), reopen)
         deployment |= {"precision": lower.precision, lower.precision: added}
     results = {check.kind: check.describe() for check in checks}
-    deployment["checks"] = {"images": len(images.images), "source": images.source, **results}
+    deployment["checks"] = {"images": len(reference.images.images), "source": reference.images.source, **results}
     write_settings(staged, {**settings, DEPLOYMENT: deployment})
     return checks
 
@@ -146,8 +145,3 @@ def _require_valid_shape(model: Probabilities, image_shape: Sequence[int]) -> No
         raise ConfigError(
             f"Global.image_shape: expected channels x height x width that the network can take, got {received}"
         ) from error
-
-
-def _count_columns(model: Probabilities, images: CheckImages) -> list[int]:
-    """Return the number of values per image in each output."""
-    return [output.shape[1] for output in predict_outputs(model, images.images[:1])]

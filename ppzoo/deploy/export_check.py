@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from ppzoo.deploy.engines import ENGINE_TOLERANCE, Engine, open_file_engine
 from ppzoo.deploy.export_dir import PADDLE, ExportedModel
 from ppzoo.deploy.formats import ENGINE_OF_FORMAT
 from ppzoo.deploy.paddle_engine import PaddleEngine
-from ppzoo.deploy.probabilities import Probabilities, predict_outputs, predict_probabilities
+from ppzoo.deploy.probabilities import Probabilities, predict_outputs
 from ppzoo.deploy.rounding import is_rounding
 from ppzoo.errors import TrainingError
 from ppzoo.finite import require_finite
+from ppzoo.layers import Reparameterized
 
 logger = logging.getLogger("ppzoo")
 
@@ -37,13 +39,11 @@ class CheckImages:
         images: N x C x H x W float32, preprocessed.
         pixels: the same images as N x H x W x C uint8, before their normalization; None if the export normalizes none.
         source: where they are from: "random numbers", or the data.
-        outputs: the network's outputs for each batch, before its blocks were fused (see `add_outputs`).
     """
 
     images: np.ndarray
     pixels: np.ndarray | None
     source: str
-    outputs: Sequence[list[np.ndarray]] = ()
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Yield images and pixels in batches of different sizes."""
@@ -91,28 +91,37 @@ def random_images(image_shape: Sequence[int], normalization: Normalization | Non
     return CheckImages(normalization(pixels), pixels, "random numbers")
 
 
-def add_outputs(images: CheckImages, model: Probabilities) -> CheckImages:
-    """Return the images with the outputs of the network.
+@dataclass(frozen=True)
+class Reference:
+    """A network, images, and the network's outputs for each batch of them, which an export is compared with."""
+
+    model: Probabilities
+    images: CheckImages
+    outputs: Sequence[list[np.ndarray]]
+
+
+def make_reference(model: Probabilities, images: CheckImages) -> Reference:
+    """Compute the outputs of a network; the reference stays the same if the network's blocks are fused afterwards.
 
     Raises:
         TrainingError: a score is not finite.
     """
-    for batch, _ in images.batches():
-        predict_probabilities(model, batch, images.describe)  # checks that the scores are finite
-    return replace(images, outputs=[predict_outputs(model, batch) for batch, _ in images.batches()])
+    outputs = [predict_outputs(model, batch, images.describe) for batch, _ in images.batches()]
+    is_fused_later = any(isinstance(layer, Reparameterized) for layer in model.sublayers())
+    return Reference(copy.deepcopy(model) if is_fused_later else model, images, outputs)
 
 
-def check_format(kind: str, exported: ExportedModel, model: Probabilities, images: CheckImages) -> FormatCheck:
-    """Compare a format with the outputs of the network in `images`.
+def check_format(kind: str, exported: ExportedModel, reference: Reference) -> FormatCheck:
+    """Compare a format with the network.
 
     Raises:
         TrainingError: rounding does not explain the difference, or an output is not finite.
     """
-    engine = open_format(kind, exported)
+    engine, images = open_format(kind, exported), reference.images
     largest, agreements = 0.0, []
     features: list[float] = []  # max. difference of each batch
     relative: list[float] = []  # the same relative to the largest feature
-    for (batch, pixels), expected in zip(images.batches(), images.outputs, strict=True):
+    for (batch, pixels), expected in zip(images.batches(), reference.outputs, strict=True):
         received = run_engine(engine, batch, pixels)
         require_finite(received[0], images.describe)
         largest = max(largest, float(np.abs(received[0] - expected[0]).max()))
@@ -122,9 +131,9 @@ def check_format(kind: str, exported: ExportedModel, model: Probabilities, image
             relative.append(features[-1] / max(1.0, float(np.abs(expected[1]).max())))
     tolerance = TOLERANCES.get(kind, ENGINE_TOLERANCE)
     if not largest <= tolerance:
-        _require_rounding(kind, engine, model, images, largest, tolerance)
+        _require_rounding(kind, engine, reference, largest, tolerance)
     if relative and not max(relative) <= FEATURES_TOLERANCE:
-        _require_rounding_of_features(kind, engine, model, images, max(relative))
+        _require_rounding_of_features(kind, engine, reference, max(relative))
     return FormatCheck(kind, largest, float(np.mean(agreements)), max(features) if features else None)
 
 
@@ -144,10 +153,9 @@ def run_engine(engine: Engine, images: np.ndarray, pixels: np.ndarray | None) ->
     return batch.outputs()
 
 
-def _require_rounding(
-    kind: str, engine: Engine, model: Probabilities, images: CheckImages, largest: float, tolerance: float
-) -> None:
+def _require_rounding(kind: str, engine: Engine, reference: Reference, largest: float, tolerance: float) -> None:
     """Check against float64 that only rounding causes a difference of the probabilities above the tolerance."""
+    model, images = reference.model, reference.images
     plain = Probabilities(model.network, multi_label=model.multi_label)
     plain.eval()
     few = images.images[:MORE_IMAGES]
@@ -159,10 +167,9 @@ def _require_rounding(
     _warn_of_rounding(kind, largest, "")
 
 
-def _require_rounding_of_features(
-    kind: str, engine: Engine, model: Probabilities, images: CheckImages, largest: float
-) -> None:
+def _require_rounding_of_features(kind: str, engine: Engine, reference: Reference, largest: float) -> None:
     """Do the same for the features."""
+    model, images = reference.model, reference.images
     few = images.images[:MORE_IMAGES]
     if not is_rounding(model, lambda batch: _run_some(engine, images, batch), few, FEATURES_TOLERANCE, relative=True):
         raise TrainingError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppzoo.deploy.engines import Engine, require_precision
+from ppzoo.deploy.engines import Engine, require_bfloat16
 from ppzoo.deploy.export_check import CheckImages, open_format
 from ppzoo.deploy.export_dir import FORMAT_FILES, ONNX, OPENVINO, ExportedModel
 from ppzoo.deploy.formats import write_openvino
@@ -53,28 +53,31 @@ def add_precision(
         ConfigError: the accuracy drops too much, or the processor does not have that precision.
     """
     kinds = [kind for kind in exported.formats if kind == OPENVINO or (kind == ONNX and request.precision == "int8")]
-    baseline = request.evaluate({"float32": open_format(kinds[0], exported)})["float32"]
+    float32 = {"float32": open_format(kinds[0], exported)}
     if request.precision == "bfloat16":
-        require_precision("bfloat16", exported)
-        found = request.evaluate({kind: open_format(kind, exported, "bfloat16") for kind in kinds})
+        require_bfloat16()
+        found = request.evaluate({**float32, **{kind: open_format(kind, exported, "bfloat16") for kind in kinds}})
+        baseline = found.pop("float32")
         if baseline - min(found.values()) > request.max_drop:
             raise _too_large(request, baseline, min(found.values()), "")
-        return _describe(request, baseline, found)
+        return _describe(baseline, found)
     assert request.calibration is not None
     images = request.calibration
     quantizer = Quantizer(onnx_file, images.images if images.pixels is None else images.pixels)
     ranking: list[str] = []
-    kept = 0
+    kept, baseline = 0, 0.0
     while True:
         quantized = quantizer.quantize(ranking[:kept])
         for kind in kinds:
             _write_int8(kind, exported.folder, quantized, metadata)
         renewed = reopen()
-        found = request.evaluate({kind: open_format(kind, renewed, "int8") for kind in kinds})
+        engines = {kind: open_format(kind, renewed, "int8") for kind in kinds}
+        found = request.evaluate(engines if kept else {**float32, **engines})
+        baseline = found.pop("float32", baseline)
         lowest = min(found.values())
         if baseline - lowest <= request.max_drop:
             return {
-                **_describe(request, baseline, found),
+                **_describe(baseline, found),
                 "calibration": {"images": len(images.images), "source": images.source},
                 "float32_layers": ranking[:kept],
             }
@@ -93,7 +96,7 @@ def _write_int8(kind: str, folder: Path, quantized: bytes, metadata: Mapping[str
         write_openvino(quantized, folder / names[0], metadata)
 
 
-def _describe(request: LowerPrecision, baseline: float, found: Mapping[str, float]) -> dict[str, Any]:
+def _describe(baseline: float, found: Mapping[str, float]) -> dict[str, Any]:
     return {"top1_float32": baseline, **{f"top1_{kind}": value for kind, value in found.items()}}
 
 

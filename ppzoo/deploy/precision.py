@@ -22,6 +22,8 @@ def default_precision(exported: ExportedModel, engine: str) -> str:
         engine: the name of an engine, or "auto".
     """
     name = exported.deployment.precision
+    if name == "float32":
+        return name
     try:
         require_precision(name, exported, None if engine == "auto" else engine)
     except ConfigError as error:

@@ -28,7 +28,11 @@ class Probabilities(paddle.nn.Layer):
         self.multi_label = multi_label
 
     def forward(self, image: paddle.Tensor) -> Any:
-        return self.from_scores(self.network(image))
+        return self.complete(self.network(image))
+
+    def complete(self, scores: Any) -> Any:
+        """Return the outputs, given those of the network that just ran."""
+        return self.from_scores(scores)
 
     def from_scores(self, scores: paddle.Tensor | Sequence[paddle.Tensor]) -> paddle.Tensor:
         """Convert the network's outputs to probabilities."""
@@ -51,8 +55,7 @@ class ProbabilitiesAndFeatures(Probabilities):
         head = sublayer_at(network, network.head_layers[0])
         self._hook = head.register_forward_pre_hook(self._store)
 
-    def forward(self, image: paddle.Tensor) -> Any:
-        scores = self.network(image)
+    def complete(self, scores: Any) -> Any:
         features = self._received.pop("features")
         return self.from_scores(scores), features.mean([2, 3]) if features.ndim == 4 else features
 
@@ -89,7 +92,14 @@ def layer_to_export(network: paddle.nn.Layer, *, features: bool, multi_label: bo
 def predict_probabilities(
     model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch
 ) -> np.ndarray:
-    """Return the probabilities of a batch of images, N x class_num, without gradients.
+    """Return the first of the outputs of `predict_outputs`, the probabilities, N x class_num."""
+    return predict_outputs(model, images, describe)[0]
+
+
+def predict_outputs(
+    model: Probabilities, images: np.ndarray, describe: Callable[[int], str] = in_batch
+) -> list[np.ndarray]:
+    """Return the probabilities and, if the model has them, the features of a batch of images, without gradients.
 
     Args:
         describe: index of an image -> its name in error messages.
@@ -100,11 +110,5 @@ def predict_probabilities(
     with paddle.no_grad():
         scores = model.network(paddle.to_tensor(images))
         require_finite(scores, describe)
-        return model.from_scores(scores).numpy()
-
-
-def predict_outputs(model: Probabilities, images: np.ndarray) -> list[np.ndarray]:
-    """Return the probabilities and, if the model has them, the features of a batch of images, without gradients."""
-    with paddle.no_grad():
-        outputs = model(paddle.to_tensor(images))
+        outputs = model.complete(scores)
     return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]

@@ -26,7 +26,7 @@ MAX_QUEUE_DELAY = 2000  # microseconds that a request waits for others to form a
 
 
 def write_triton(exported: ExportedModel, kind: str, name: str) -> Path:
-    """Write the format `kind` of an export, in the precision of the export, as the model `name` of a repository.
+    """Write the format `kind` of an export, in int8 if it has it, as the model `name` of a repository.
 
     Returns:
         The repository, a folder in the export's folder.
@@ -48,6 +48,17 @@ def write_triton(exported: ExportedModel, kind: str, name: str) -> Path:
         write_text(folder / LABELS, "".join(f"{one_line(label)}\n" for label in labels))
     write_text(folder / CONFIG, describe_model(deployment, kind, name, has_labels=bool(labels)))
     return exported.folder / REPOSITORY
+
+
+def remove_triton(folder: Path, name: str) -> None:
+    """Remove the model `name` of an earlier export from the repository in the export's folder.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    model = folder / REPOSITORY / name
+    if model.is_dir():
+        shutil.rmtree(model)
 
 
 def describe_model(deployment: dict[str, Any], kind: str, name: str, *, has_labels: bool) -> str:

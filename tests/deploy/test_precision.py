@@ -2,6 +2,7 @@
 
 import logging
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -38,7 +39,7 @@ def write(folder, kinds, kind, *, max_drop=1.0, accuracies=None):
 
     def evaluate(engines):
         if accuracies is not None:
-            return dict.fromkeys(engines, next(results))
+            return {name: next(results) for name in engines}  # float32 comes first, in the first evaluation only
         return {
             name: float((run_engine(engine, IMAGES, None)[0].argmax(1) == labels).mean())
             for name, engine in engines.items()
@@ -88,6 +89,23 @@ def test_the_precision_of_the_export_is_the_default_where_the_engine_has_it(quan
     assert ppzoo.Predictor(quantized, engine="paddle").precision == "float32"
     assert "using float32 instead of int8: precision: expected engine onnxruntime or openvino" in caplog.text
     assert ppzoo.Predictor(quantized, engine="openvino", precision="auto").precision == "float32"
+
+
+def test_precisions_can_be_compared_on_one_image(quantized, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    file = tmp_path / "photo.png"
+    file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    for images in (str(file), [str(file)], file.read_bytes(), image):
+        predictor = ppzoo.Predictor(quantized, engine="openvino", precision="auto", images=images)
+        assert predictor.precision in ("float32", "bfloat16", "int8")
+
+
+def test_a_float32_export_that_the_engine_cannot_run_is_one_error(tmp_path, caplog):
+    folder = tmp_path / "inference"
+    export_formats(network(), folder, [3, 16, 16], SETTINGS)
+    with pytest.raises(ConfigError, match="engine: expected auto"):
+        ppzoo.Predictor(folder, engine="nothing")
+    assert "instead of" not in caplog.text
 
 
 def test_a_drop_is_reduced_by_layers_in_float32(tmp_path):

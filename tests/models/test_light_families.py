@@ -6,7 +6,7 @@ import pytest
 from helpers import reference
 
 from ppzoo import deploy, native
-from ppzoo.errors import ConfigError, WeightsError
+from ppzoo.errors import ConfigError, TrainingError, WeightsError
 from ppzoo.layers.drop_path import DropPath
 from ppzoo.models import MODELS
 from ppzoo.models.mobilenet_v4 import Attention, MobileAttention
@@ -110,6 +110,28 @@ def test_export_is_fused_and_compared_with_the_branches(tmp_path):
     saved = paddle.jit.load(str(tmp_path / "export" / "inference")).state_dict()
     assert len(saved) == len(network.state_dict()) and not any("dw_conv_list" in key for key in network.state_dict())
     assert relative_difference(logits(network), expected) <= 1e-5
+
+
+def test_a_wrong_fusion_is_not_exported(tmp_path, monkeypatch):
+    """The comparison with float64 uses the branches, not the fused network, which is wrong in float64, too."""
+    network = build("PPLCNetV2_small")
+    original = type(network).fuse
+
+    def damage(self):
+        original(self)
+        with paddle.no_grad():
+            for parameter in self.parameters():
+                parameter.set_value(parameter * 1.3)
+        return self
+
+    monkeypatch.setattr(type(network), "fuse", damage)
+    settings = {
+        "PreProcess": {"transform_ops": []},
+        "PostProcess": {"Topk": {"topk": 1, "label_list": list("abcdefg")}},
+    }
+    with pytest.raises(TrainingError, match="the exported program differs from the network"):
+        deploy.export(network, tmp_path / "export", [3, 64, 64], settings)
+    assert not (tmp_path / "export").exists()
 
 
 def test_repvgg_files_with_a_fused_convolution_are_loaded():
