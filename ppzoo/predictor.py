@@ -97,6 +97,7 @@ class Predictor:
             return open_engine(engine, *settings, precision=name)
 
         self.postprocess = parse_postprocess(exported.settings["PostProcess"])
+        self._label_names = dict(enumerate(self.postprocess[1]["label_list"]))
         self._channels = _array_channels(ops)
         self.batch_size = batch_size
         self._random = np.random.default_rng()
@@ -200,7 +201,7 @@ class Predictor:
         if topk not in self._postprocesses:
             name, options = self.postprocess
             section = {**options, "name": name, **({"topk": topk} if name == "Topk" else {})}
-            self._postprocesses[topk] = builders.build_postprocess(section, dict(enumerate(options["label_list"])))
+            self._postprocesses[topk] = builders.build_postprocess(section, self._label_names)
         return self._postprocesses[topk]
 
     def _outputs(self, images: Sequence[Image]) -> list[np.ndarray]:

@@ -61,7 +61,7 @@ class RowFormat:
         scores = [float(f"{score:.{DIGITS}g}") for score in prediction["scores"]]
         if not self.topk:
             return {**row, "classes": names, "scores": scores}
-        for rank, (name, score) in enumerate(zip(names, scores, strict=True), 1):
+        for rank, name, score in zip(range(1, self.topk + 1), names, scores, strict=False):
             row |= {f"class{_suffix(rank)}": name, f"score{_suffix(rank)}": score}
         return row
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
 from ppzoo.cli.report import EXPORT_SETTINGS
-from ppzoo.cli.streams import is_utf8_output
+from ppzoo.cli.streams import is_utf8_output, print_error
 from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
 from ppzoo.files import expand_user
 from ppzoo.progress import track
@@ -103,7 +102,7 @@ def _print_predictions(options: argparse.Namespace, network: Config | Path, imag
     for file, prediction in predictions:
         if isinstance(prediction, PpzooError):
             failures += 1
-            print(f"error: {prediction}", file=sys.stderr)
+            print_error(f"error: {prediction}")
         elif options.json:
             record = {"file_name": str(file), **prediction}
             print(printable(json.dumps(record, ensure_ascii=not is_utf8_output())))

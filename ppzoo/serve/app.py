@@ -70,7 +70,7 @@ class Observer:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), DISCONNECTED
+        started, status = time.perf_counter(), 500  # remains when an exception passes here
 
         async def observe(message: Any) -> None:
             nonlocal status
@@ -96,7 +96,7 @@ def require_token(request: Request) -> None:
         HTTPException: 401, it is missing or wrong.
     """
     token = state_of(request).token
-    if token is None or request.url.path in PUBLIC:
+    if token is None or request.scope["path"] in PUBLIC:  # request.url is built from the client's Host header
         return
     sent = request.headers.get("authorization", "").encode("latin-1")
     if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
@@ -121,5 +121,5 @@ async def _report_disconnect(request: Request, error: Any) -> Response:
 
 
 async def _report_fault(request: Request, error: Any) -> Response:
-    logger.error("error in %s", request.url.path, exc_info=error)
+    logger.error("error in %s", request.scope["path"], exc_info=error)
     return error_response(500, "the service failed to handle this request")

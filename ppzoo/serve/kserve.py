@@ -111,7 +111,8 @@ def _images(entry: dict[str, Any], values: list[bytes] | np.ndarray, network: Ne
         raise HTTPException(400, f"inputs[0].name: expected {INPUT!r}, got {entry.get('name')!r:.60}")
     count = len(values) if isinstance(values, list) or values.ndim else 0
     if not 1 <= count <= state.limits.max_images:
-        raise HTTPException(400, f"inputs[0].shape: expected 1 to {state.limits.max_images} images, got {count}")
+        problem = f"inputs[0].shape: expected 1 to {state.limits.max_images} images, got {count}"
+        raise HTTPException(413 if count else 400, problem)
     if isinstance(values, list):
         if not network.is_topk:
             raise HTTPException(400, "inputs[0].datatype: expected FP32 for a multi-label model, got BYTES")

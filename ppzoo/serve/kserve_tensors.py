@@ -12,6 +12,8 @@ import numpy as np
 
 BINARY_SIZE = "binary_data_size"
 MAX_ELEMENTS = 1 << 28
+MAX_AXES = 8
+MAX_DIGITS = 20  # of the length of a header
 
 
 class TensorError(Exception):
@@ -29,7 +31,8 @@ def split_body(body: bytes, header_length: str | None) -> tuple[dict[str, Any], 
     """
     length = len(body)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdecimal() and int(header_length[:20]) <= length):
+        is_number = header_length.isascii() and header_length.isdecimal() and len(header_length) <= MAX_DIGITS
+        if not is_number or int(header_length) > length:
             raise TensorError("Inference-Header-Content-Length: expected the number of bytes of the JSON header")
         length = int(header_length)
     try:
@@ -54,9 +57,10 @@ def read_input(content: dict[str, Any], binary: memoryview) -> tuple[dict[str, A
     shape = entry.get("shape")
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise TensorError("inputs[0].shape: expected a list of sizes")
+    # The product of unlimited sizes would take minutes.
+    if len(shape) > MAX_AXES or max(shape, default=0) > MAX_ELEMENTS or math.prod(shape) > MAX_ELEMENTS:
+        raise TensorError(f"inputs[0].shape: expected at most {MAX_AXES} sizes and {MAX_ELEMENTS} elements, got more")
     count = math.prod(shape)
-    if count > MAX_ELEMENTS:
-        raise TensorError(f"inputs[0].shape: expected at most {MAX_ELEMENTS} elements, got {count}")
     parameters = entry.get("parameters", {})
     size = parameters.get(BINARY_SIZE) if isinstance(parameters, dict) else None
     if size is not None and (type(size) is not int or size != len(binary)):

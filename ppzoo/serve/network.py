@@ -63,7 +63,9 @@ class Network:
         if self._tensor_engine is None:
             engine = self.predictor.engine
             self._tensor_engine = (
-                open_engine(engine.name, self._export, self.predictor.batch_size) if engine.takes_pixels else engine
+                open_engine(engine.name, self._export, self.predictor.batch_size, precision=self.predictor.precision)
+                if engine.takes_pixels
+                else engine
             )
         try:
             probabilities = np.array(self._tensor_engine(np.stack(tensors)))

@@ -16,7 +16,6 @@ from ppzoo.serve.limits import Limits
 
 DEFAULT_TOPK, MAX_TOPK = 5, 1000
 RAW_TYPES = ("image/", "application/octet-stream")
-MAX_JSON_DEPTH = 64
 JSON_FORM = '{"images": ["BASE64", ...], "topk": 5}'
 
 

@@ -138,7 +138,7 @@ async def report_metrics(request: Request) -> Response:
 @router.get("/{file}.css", include_in_schema=False)
 @router.get("/{file}.js", include_in_schema=False)
 async def show_page(request: Request) -> Response:
-    content, kind = PAGES.get(request.url.path, (None, ""))
+    content, kind = PAGES.get(request.scope["path"], (None, ""))
     if content is None:
         raise HTTPException(404, "not found")
     return Response(content, media_type=kind, headers=SECURITY_HEADERS)

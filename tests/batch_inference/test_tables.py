@@ -230,3 +230,8 @@ def test_parquet_without_pyarrow_is_one_line(tmp_path, monkeypatch):
 def test_other_suffixes_are_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"--output: expected a file with a name that ends in \.csv, \.jsonl"):
         check_output(tmp_path / name, overwrite=False)
+
+
+def test_ranks_beyond_the_columns_are_omitted():
+    row = ROWS.row({"path": "a.jpg"}, {"label_names": ["a", "b", "2"], "scores": [0.5, 0.3, 0.2]})
+    assert list(row) == list(ROWS.columns) and row["class_2"] == "b"

@@ -8,6 +8,7 @@ import pytest
 from helpers.services import LABELS, SIZE, encode
 
 import ppzoo
+from ppzoo.serve import kserve_tensors
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def tensor(**changes):
         (tensor(shape=[1, 3, SIZE, SIZE + 1]), "inputs[0].data: expected"),
         (tensor(shape=[-1, 3]), "inputs[0].shape"),
         (tensor(shape=[1 << 40, 1 << 40]), "inputs[0].shape: expected at most"),
-        (tensor(shape=[3 * SIZE * SIZE]), "inputs[0].shape: expected"),
+        (tensor(shape=[1, 3 * SIZE * SIZE]), "inputs[0].shape: expected"),
         (tensor(shape=[0, 3, SIZE, SIZE], data=[]), "expected 1 to 8 images, got 0"),
         (tensor(shape=[], data=[1.0]), "expected 1 to 8 images, got 0"),
         (tensor(data="text"), "inputs[0].data"),
@@ -114,6 +115,11 @@ def test_invalid_requests(service, content, problem):
     assert problem in reply.content["error"]
 
 
+def test_too_many_images(service):
+    reply = infer(service, tensor(shape=[3 * SIZE * SIZE]))
+    assert reply.status == 413 and "expected 1 to 8 images, got 3072" in reply.content["error"]
+
+
 def test_invalid_binary_data(service):
     entry = tensor(datatype="BYTES", shape=[1], data=None, parameters={"binary_data_size": 8})
     reply = infer(service, entry, struct.pack("<I", 1 << 31) + b"abcd")
@@ -126,3 +132,16 @@ def test_unknown_models_and_versions(service):
     assert service.request("GET", "/v2/models/x").status == 404
     assert service.request("GET", "/v2/models/small/versions/2").status == 404
     assert service.request("POST", "/v2/models/x/infer", b"{}").status == 404
+
+
+@pytest.mark.parametrize("shape", [[9] * 200_000, [10**30], [2**20, 2**20]])
+def test_huge_shapes_are_refused_at_once(shape):
+    entry = {"name": "image", "datatype": "FP32", "shape": shape, "data": []}
+    with pytest.raises(kserve_tensors.TensorError, match="expected at most 8 sizes and"):
+        kserve_tensors.read_input({"inputs": [entry]}, memoryview(b""))
+
+
+@pytest.mark.parametrize("length", ["0" * 20 + "9" * 5000, "-1", "3", "x"])
+def test_wrong_lengths_of_the_header_are_refused(length):
+    with pytest.raises(kserve_tensors.TensorError, match="expected the number of bytes of the JSON header"):
+        kserve_tensors.split_body(b"{}", length)

@@ -116,5 +116,6 @@ def test_client_reports_errors(service):
     assert error.value.status == 404
     with pytest.raises(ServiceError, match="no response"):
         ppzoo.Client("http://127.0.0.1:9").models()
-    with pytest.raises(ConfigError, match="expected http://HOST:PORT"):
-        ppzoo.Client("localhost")
+    for url in ("localhost", "ftp://host", "http://host:abc", "http://host:99999", "http://[bad"):
+        with pytest.raises(ConfigError, match="expected http://HOST:PORT"):
+            ppzoo.Client(url)
