@@ -6,8 +6,9 @@
 // Loop nest of every pass (for_strips): blocks of rows that stay in the L1 cache -> strips of two vectors of columns,
 // whose constants and sums stay in registers -> the rows of the block. Parallel over rows, with one sum per thread.
 //
-// Accuracy: sums are computed in float within a block and in double across blocks and threads; for small tensors in
-// double throughout. Sums of squares are computed around a value of the block, so that a large mean cancels nothing.
+// Accuracy: sums are computed in float within a window of at most kFloatSumRows wide rows and in double across windows
+// and threads; for small tensors in double throughout. The statistics' sums of squares are computed around a value of
+// the window, so that a large mean cancels nothing.
 #include "kernels/batch_norm.h"
 
 #include <algorithm>
@@ -24,6 +25,9 @@ namespace {
 
 // Wide rows that are summed in float before the sum is added to a double.
 constexpr int64_t kFloatSumRows = 64;
+// The same in multiples of the rows from which the value that is subtracted from all of them was chosen: a row that is
+// unlike the following ones, such as the border of a padded map, would otherwise cause cancellation.
+constexpr int64_t kWindowBlocks = 4;
 // Elements of a block: they stay in the L1 cache while the block is read strip by strip.
 constexpr int64_t kStripElements = 4096;
 // Minimum number of wide rows of a block: each strip of a block adds overhead.
@@ -115,6 +119,13 @@ Vector median(Vector a, Vector b, Vector c) {
   return low < middle ? middle : low;
 }
 
+// The median of three medians of the nine samples sample(0) to sample(8): close to their median.
+template <class Sample>
+Vector median_of_medians(const Sample& sample) {
+  const auto median_from = [&](int64_t i) { return median(sample(i), sample(i + 3), sample(i + 6)); };
+  return median(median_from(0), median_from(1), median_from(2));
+}
+
 // Calls body(thread, first row, rows) in parallel for equal parts of the rows, divided between wide rows.
 template <class Body>
 void parallel_rows(int64_t rows, int64_t channels, int64_t width, const Body& body) {
@@ -143,6 +154,9 @@ Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
     : channels_(channels), rows_(rows), width_(WideRows(1, channels).width) {
   shift_ = WideRows(1, channels).repeat({first_row, first_row + channels});
   totals_.assign(2 * width_ * max_threads(), 0.0);
+  if (rows_ * channels_ <= kDoubleSumElements) return;
+  window_sums_.resize(3 * width_ * max_threads());
+  windows_.resize(max_threads());
 }
 
 void Moments::add(const float* x, int64_t rows) {
@@ -151,52 +165,93 @@ void Moments::add(const float* x, int64_t rows) {
 }
 
 void Moments::add_rows(int thread, const float* x, int64_t rows) {
-  double* totals = &totals_[2 * width_ * thread];
-  if (rows_ * channels_ <= kDoubleSumElements) {
-    add_rows_as<Doubles>(x, rows, totals);
-  } else {
-    add_rows_as<Vector>(x, rows, totals);
+  if (windows_.empty()) {
+    add_doubles(thread, x, rows);
+    return;
   }
+  const int64_t pixels = width_ / channels_, full = rows / pixels;
+  const int64_t block = std::clamp<int64_t>(kStripElements / width_, kMinStripRows, kFloatSumRows);
+  for (int64_t begin = 0; begin < full; begin += block) {
+    add_to_window(thread, x + begin * width_, std::min(block, full - begin));
+  }
+  add_doubles(thread, x + full * width_, rows - full * pixels);
 }
 
-template <class Sum>
-void Moments::add_rows_as(const float* x, int64_t rows, double* totals) const {
-  const int64_t width = width_;
-  for_strips(
-      WideRows(rows, channels_),
-      [&](auto strip, int64_t first, int64_t begin, int64_t end) {
-        constexpr int kCount = decltype(strip)::kCount;
-        const Constants shift(strip, shift_, first);
-        // Sums are computed around a reference value of the strip. It is the median of three, since an outlier would
-        // cause cancellation. Blocks are as long as possible, since this adds to the overhead.
-        Vector reference[kCount];
-        Sum sum[kCount] = {}, square[kCount] = {};
-        for (int v = 0; v < kCount; ++v) {
-          const auto sample = [&](int64_t row) { return strip.load(x + row * width + first + v * kLanes); };
-          reference[v] = median(sample(begin), sample((begin + end) / 2), sample(end - 1));
-        }
-        for (int64_t row = begin; row < end; ++row) {
-          const float* from = x + row * width + first;
+void Moments::add_doubles(int thread, const float* x, int64_t rows) {
+  double* totals = &totals_[2 * width_ * thread];
+  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+    constexpr int kCount = decltype(strip)::kCount;
+    const Constants shift(strip, shift_, first);
+    Doubles sum[kCount] = {}, square[kCount] = {};
+    for (int64_t row = begin; row < end; ++row) {
+      for (int v = 0; v < kCount; ++v) {
+        const Doubles value = to_doubles(strip.load(x + row * width_ + first + v * kLanes)) - to_doubles(shift[v]);
+        sum[v] += value;
+        square[v] += value * value;
+      }
+    }
+    for (int v = 0; v < kCount; ++v) {
+      add_to(totals + first + v * kLanes, sum[v]);
+      add_to(totals + width_ + first + v * kLanes, square[v]);
+    }
+  });
+}
+
+void Moments::add_to_window(int thread, const float* x, int64_t rows) {
+  Window& window = windows_[thread];
+  if (window.rows + rows > window.capacity) finish_window(thread);
+  if (window.rows == 0) window.capacity = std::min(kFloatSumRows, kWindowBlocks * rows);
+  float* references = &window_sums_[3 * width_ * thread];
+  float *sums = references + width_, *squares = sums + width_;
+  const auto add = [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+    constexpr int kCount = decltype(strip)::kCount;
+    Vector reference[kCount], sum[kCount] = {}, square[kCount] = {};
+    for (int v = 0; v < kCount; ++v) {
+      const int64_t column = first + v * kLanes;
+      if (window.rows == 0) {
+        reference[v] = median_of_medians([&](int64_t i) {
+          return strip.load(x + (begin + i * (end - 1 - begin) / 8) * width_ + column);
+        });
+        store(reference[v], references + column);
+      } else {
+        reference[v] = load(references + column), sum[v] = load(sums + column), square[v] = load(squares + column);
+      }
+    }
+    for (int64_t row = begin; row < end; ++row) {
+      const float* from = x + row * width_ + first;
 #pragma GCC unroll 2
-          for (int v = 0; v < kCount; ++v) {
-            const Sum value = convert<Sum>(strip.load(from + v * kLanes)) - convert<Sum>(reference[v]);
-            sum[v] += value;
-            square[v] += value * value;
-          }
-        }
-        const double count = static_cast<double>(end - begin);
-        for (int v = 0; v < kCount; ++v) {
-          // Converts sums of (x - reference) to sums of (x - shift).
-          const Doubles step = to_doubles(reference[v]) - to_doubles(shift[v]), before = to_doubles(sum[v]);
-          const Doubles after = before + count * step;
-          add_to(totals + first + v * kLanes, after);
-          add_to(totals + width + first + v * kLanes, to_doubles(square[v]) + step * (before + after));
-        }
-      },
-      kFloatSumRows);
+      for (int v = 0; v < kCount; ++v) {
+        const Vector value = strip.load(from + v * kLanes) - reference[v];
+        sum[v] += value;
+        square[v] += value * value;
+      }
+    }
+    for (int v = 0; v < kCount; ++v) {
+      store(sum[v], sums + first + v * kLanes);
+      store(square[v], squares + first + v * kLanes);
+    }
+  };
+  for_strips(WideRows(rows * (width_ / channels_), channels_), add, rows);
+  window.rows += rows;
 }
 
-Statistics Moments::statistics() const {
+void Moments::finish_window(int thread) {
+  const float* references = &window_sums_[3 * width_ * thread];
+  const float *sums = references + width_, *squares = sums + width_;
+  double* totals = &totals_[2 * width_ * thread];
+  const auto count = static_cast<double>(windows_[thread].rows);
+  for (int64_t i = 0; count > 0 && i < width_; i += kLanes) {
+    // Converts sums of (x - reference) to sums of (x - shift).
+    const Doubles step = to_doubles(load(references + i)) - to_doubles(load(&shift_[i]));
+    const Doubles before = to_doubles(load(sums + i)), after = before + count * step;
+    add_to(totals + i, after);
+    add_to(totals + width_ + i, to_doubles(load(squares + i)) + step * (before + after));
+  }
+  windows_[thread].rows = 0;
+}
+
+Statistics Moments::statistics() {
+  for (size_t thread = 0; thread < windows_.size(); ++thread) finish_window(static_cast<int>(thread));
   std::vector<double> sums(channels_, 0.0), squares(channels_, 0.0);
   sum_over_threads(totals_, width_, channels_, sums, squares);
   Statistics found = Statistics::zeros(channels_);

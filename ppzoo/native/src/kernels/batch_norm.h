@@ -30,15 +30,26 @@ class Moments {
   void add(const float* x, int64_t rows);
   // The same on one thread, as part of the work of thread number `thread`.
   void add_rows(int thread, const float* x, int64_t rows);
-  Statistics statistics() const;
+  // To be called once, after all rows were added.
+  Statistics statistics();
 
  private:
-  template <class Sum>
-  void add_rows_as(const float* x, int64_t rows, double* totals) const;
+  // Consecutive wide rows of a thread, whose sums of (x - reference) and squares are in float, next to the references
+  // in window_sums_. The reference of a column is the median of three values of the window's first block: a single
+  // value could be an outlier, which causes cancellation, and a window is too short for a bad one to do much harm.
+  struct alignas(64) Window {
+    int64_t rows = 0, capacity = 0;
+  };
+
+  void add_doubles(int thread, const float* x, int64_t rows);
+  void add_to_window(int thread, const float* x, int64_t rows);
+  void finish_window(int thread);
 
   int64_t channels_, rows_, width_;
   std::vector<float> shift_;
   std::vector<double> totals_;
+  std::vector<float> window_sums_;
+  std::vector<Window> windows_;  // empty for small tensors, which are summed in double
 };
 
 // y = activation(x scale + offset + residual), with one scale and offset per channel. `residual` can be null.
