@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,12 +38,10 @@ class Preparation:
 
     Attributes:
         takes_pixels: the engine normalizes: the last transform is not applied.
-        decode: decodes files if `views` do not.
     """
 
     views: Sequence[data.Compose]
     takes_pixels: bool = False
-    decode: data.Compose | None = None
 
     def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> Views:
         """Return one array per view.
@@ -52,8 +49,6 @@ class Preparation:
         Raises:
             DataError: it is not an image, or damaged.
         """
-        if self.decode is not None and isinstance(image, bytes):
-            image = self.decode(image, random)
         if self.takes_pixels:
             return [view.before_last(image, random) for view in self.views]
         return [view(image, random) for view in self.views]
@@ -84,6 +79,7 @@ class BatchModel:
 class ExportPredictor(Protocol):
     """The public attributes of `ppzoo.Predictor`."""
 
+    exported: deploy.ExportedModel
     preprocess: data.Compose
     engine: deploy.Engine
     postprocess: tuple[str, dict[str, Any]]
@@ -132,14 +128,12 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
     )
 
 
-def batch_model_of_export(predictor: ExportPredictor, folder: Path, *, top: int | None = None) -> BatchModel:
+def batch_model_of_export(predictor: ExportPredictor, *, top: int | None = None) -> BatchModel:
     """Return the network of an export, as opened by `ppzoo.Predictor`; `top` is as for `batch_model_of_config`."""
-    exported = deploy.open_export(folder)
-    name, options = predictor.postprocess
-    names = list(options["label_list"])
+    exported, (name, options) = predictor.exported, predictor.postprocess
+    names = exported.labels
     section = {**options, "name": name, **({"topk": TOPK} if name == deploy.Topk.__name__ else {})}
     postprocess = _with_top(build_postprocess(section, dict(enumerate(names))), top)
-    decodes = any("DecodeImage" in op for op in exported.settings["PreProcess"]["transform_ops"])
     engine = predictor.engine
     shapes: list[tuple[int, ...]] | None = None
 
@@ -159,15 +153,13 @@ def batch_model_of_export(predictor: ExportPredictor, folder: Path, *, top: int 
     settings = [exported.settings.get(key) for key in ("PreProcess", "PostProcess")]
     content = json.dumps([exported.identity, settings, top], default=str).encode()
     return BatchModel(
-        prepare=Preparation(
-            [predictor.preprocess], engine.takes_pixels, None if decodes else build_transforms([{"DecodeImage": {}}])
-        ),
+        prepare=Preparation([predictor.preprocess], engine.takes_pixels),
         predict=predict,
         batch_size=predictor.batch_size,
         topk=min(_topk_of(postprocess), len(names) or _topk_of(postprocess)),
         class_names=names,
         identity=hashlib.sha256(content).hexdigest(),
-        title=str(folder),
+        title=str(exported.folder),
     )
 
 

@@ -29,24 +29,19 @@ def config_of_export(folder: Path, device: str) -> Config:
     """
     exported = deploy.open_export(folder)
     require_export(exported)
-    name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
-    labels, ops = options["label_list"], exported.settings["PreProcess"]["transform_ops"]
-    if not any("DecodeImage" in op for op in ops):  # in PaddleClas's own exports
-        ops = [{"DecodeImage": {}}, *ops]
     run: dict[str, Any] = {"device": device}
-    if getattr(deploy.POSTPROCESSES[name], "label_kind", "single") == "multi":
+    if exported.is_multi_label:
         run["use_multilabel"] = True
     arch = _arch_of_export(exported)
-    if labels:
-        run["class_names"] = list(labels)
-        arch.setdefault("class_num", len(labels))
-    return Config.parse({"Global": run, "Arch": arch, "Infer": {"transforms": ops}}, components(), "infer")
+    if exported.labels:
+        run["class_names"] = exported.labels
+        arch.setdefault("class_num", len(exported.labels))
+    transforms = exported.transform_ops
+    return Config.parse({"Global": run, "Arch": arch, "Infer": {"transforms": transforms}}, components(), "infer")
 
 
 def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
-    about = exported.settings.get("Global")
-    named = {"name": about.get("model_name")} if isinstance(about, dict) else {}
-    arch = exported.settings.get(ARCH, named)
+    arch = exported.settings.get(ARCH, {"name": exported.architecture})
     name = arch.get("name") if isinstance(arch, dict) else None
     if not isinstance(name, str) or name not in models.MODELS:
         raise _not_rebuilt(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")

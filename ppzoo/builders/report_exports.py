@@ -37,11 +37,11 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     engine.select_device(device)
     exported = deploy.open_export(folder)
     require_export(exported)
-    name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
-    if getattr(deploy.POSTPROCESSES[name], "label_kind", "single") == "multi":
+    if exported.is_multi_label:
+        name, _ = deploy.parse_postprocess(exported.settings["PostProcess"])
         raise ConfigError(f"--data: expected an export that predicts one class per image, got {folder} with {name}")
     network = _ExportedNetwork(deploy.PaddleEngine(exported))
-    labels = list(options["label_list"])
+    labels = exported.labels
     loader = _build_export_loader(exported, images, labels)
     class_num = network(read_first_batch(loader).images).shape[1]
     classes = _name_classes(labels, loader.samples.dataset, class_num)
@@ -53,12 +53,11 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     describe, observers = samples.dataset.describe, [OutputRecorder(recorder)]
     results = engine.evaluate(network, batches, loss, metrics, describe=describe, observers=observers)
     predictions = recorder.finish()
-    title = _architecture(exported)
     notes = [make_note("export_history"), *([] if labels else [make_note("export_class_names")])]
     return EvaluatedNetwork(
         kind="export",
         source=folder,
-        title=str(title or folder.resolve().name),
+        title=exported.architecture or folder.resolve().name,
         classes=classes,
         samples=samples,
         metrics=results,
@@ -72,11 +71,6 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
         config_text=yaml_io.dump(exported.settings),
         notes=[*notes, *evaluation_notes(predictions, len(samples), None)],
     )
-
-
-def _architecture(exported: deploy.ExportedModel) -> str | None:
-    about = exported.settings.get("Global")
-    return about.get("model_name") if isinstance(about, dict) else None
 
 
 def _find_network(folder: Path, device: str, loader: Loader, notes: list[Note]) -> Classifier | None:
@@ -104,12 +98,9 @@ class _ExportedNetwork(paddle.nn.Layer):
 
 def _build_export_loader(exported: deploy.ExportedModel, images: str, labels: list[str]) -> Loader:
     """Build the loader of a folder of class folders with the transforms of an export."""
-    ops = exported.settings["PreProcess"]["transform_ops"]
-    if not any("DecodeImage" in op for op in ops):  # in PaddleClas's own exports
-        ops = [{"DecodeImage": {}}, *ops]
     spec, sampler = ComponentSpec("ImageFolder", {"image_root": images}), ComponentSpec("DistributedBatchSampler", {})
     split = SplitConfig(
-        dataset=DatasetConfig(spec=spec, transform_ops=parse_specs("transform", ops)),
+        dataset=DatasetConfig(spec=spec, transform_ops=parse_specs("transform", exported.transform_ops)),
         sampler=SamplerConfig(spec=sampler, batch_size=EXPORT_BATCH, shuffle=False),
     )
     options = {"class_num": len(labels), "classes": labels} if labels else {"class_num": None}

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 import ppzoo
 from ppzoo.errors import PpzooError
 from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_outputs
-from ppzoo.serve.limits import require_few_pixels
+from ppzoo.serve.limits import RETRY, require_few_pixels
 from ppzoo.serve.models import Model
 from ppzoo.serve.network import Network
 from ppzoo.serve.routes import ERRORS, find_model, run_model, status_of
@@ -91,12 +91,13 @@ async def infer(name: str, request: Request, version: str = VERSION) -> Response
         except TensorError as error:
             raise HTTPException(400, str(error)) from None
         images = _images(entry, values, network, state)
-        results = await run_model(model, images, network.class_num)
+        results = await run_model(model, images, topk=None)
     for result in results:
         if isinstance(result, PpzooError):
             raise HTTPException(status_of(result), result.line)
-    probabilities = np.stack([_probabilities(result, network) for result in results])
-    return _response(name, content, probabilities, requested, network)
+    if len({len(result) for result in results}) > 1:
+        raise HTTPException(503, "the model was reloaded while it computed the images; try again later", headers=RETRY)
+    return _response(name, content, np.stack(results), requested, network)
 
 
 def _find(state: State, name: str, version: str) -> Model:
@@ -114,8 +115,6 @@ def _images(entry: dict[str, Any], values: list[bytes] | np.ndarray, network: Ne
         problem = f"inputs[0].shape: expected 1 to {state.limits.max_images} images, got {count}"
         raise HTTPException(413 if count else 400, problem)
     if isinstance(values, list):
-        if not network.is_topk:
-            raise HTTPException(400, "inputs[0].datatype: expected FP32 for a multi-label model, got BYTES")
         for image in values:
             require_few_pixels(image, state.limits.max_pixels)
         return values
@@ -143,15 +142,6 @@ def _requested_output(content: dict[str, Any]) -> tuple[bool, int]:
     if type(classes) is not int or classes < 0:
         raise TensorError("outputs[0].parameters.classification: expected a number of classes")
     return bool(parameters.get("binary_data", general.get("binary_data_output", False))), classes
-
-
-def _probabilities(result: Any, network: Network) -> np.ndarray:
-    """Return the probabilities in the order of the classes."""
-    if isinstance(result, np.ndarray):
-        return result
-    probabilities: np.ndarray = np.zeros(network.class_num, np.float32)
-    probabilities[result["class_ids"]] = result["scores"]
-    return probabilities
 
 
 def _response(

@@ -85,8 +85,11 @@ class Model:
         is_stalled = busy_since is not None and time.monotonic() - busy_since > self.limits.timeout
         return self._worker.is_running() and not is_stalled
 
-    async def run(self, images: Sequence[bytes | np.ndarray], topk: int = 1) -> list[Any]:
+    async def run(self, images: Sequence[bytes | np.ndarray], topk: int | None) -> list[Any]:
         """Return the result of each image: a prediction, probabilities, or the `PpzooError` of that image.
+
+        Args:
+            topk: the number of classes of a prediction; None: the probabilities of all classes.
 
         Raises:
             NotReadyError, QueueFullError: nothing has been computed.

@@ -156,7 +156,7 @@ def find_model(state: State, name: str) -> Model:
     return model
 
 
-async def run_model(model: Model, images: Any, topk: int) -> list[Any]:
+async def run_model(model: Model, images: Any, topk: int | None) -> list[Any]:
     """Return the results of `Model.run`.
 
     Raises:
