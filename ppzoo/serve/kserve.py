@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 import ppzoo
 from ppzoo.errors import PpzooError
-from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_outputs
+from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_output
 from ppzoo.serve.limits import RETRY, require_few_pixels
 from ppzoo.serve.models import Model
 from ppzoo.serve.network import Network
@@ -49,7 +49,7 @@ async def report_live() -> Response:
 
 @router.get("/health/ready", summary="Report whether all models compute")
 async def report_ready(request: Request) -> Response:
-    return Response(status_code=200 if state_of(request).models.are_ready() else 503)
+    return Response(status_code=200 if state_of(request).is_ready() else 503)
 
 
 @router.get("/models/{name}/ready", summary="Report whether a model computes")
@@ -91,6 +91,7 @@ async def infer(name: str, request: Request, version: str = VERSION) -> Response
         except TensorError as error:
             raise HTTPException(400, str(error)) from None
         images = _images(entry, values, network, state)
+        del body, binary, values  # the images are copies, or refer to the body
         results = await run_model(model, images, topk=None)
     for result in results:
         if isinstance(result, PpzooError):
@@ -152,7 +153,7 @@ def _response(
     header = {"model_name": name, "model_version": VERSION}
     if isinstance(content.get("id"), str):
         header["id"] = content["id"]
-    body, length = write_outputs([(OUTPUT, values, is_binary)], header)
+    body, length = write_output(OUTPUT, values, header, is_binary=is_binary)
     if length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
@@ -166,8 +167,3 @@ def _best_classes(probabilities: np.ndarray, count: int, labels: list[str]) -> n
         label = f":{labels[index]}" if index < len(labels) else ""
         texts[row, column] = f"{probabilities[row, index]:f}:{index}{label}".encode(errors="replace")
     return texts
-
-
-def error_response(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an error as both protocols write it."""
-    return JSONResponse({"error": problem}, status, headers)

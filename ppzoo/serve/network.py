@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,8 +14,8 @@ from ppzoo.deploy import open_engine
 from ppzoo.errors import BatchError, PpzooError
 from ppzoo.finite import require_finite
 from ppzoo.predictor import Predictor
+from ppzoo.serve.options import EngineName
 
-EngineName = Literal["auto", "paddle", "onnxruntime", "openvino"]
 LISTS = ("class_ids", "scores", "label_names")
 
 

@@ -86,6 +86,7 @@ async def predict(name: str, request: Request) -> Response:
     started = time.perf_counter()
     async with state.bodies.read(request) as body:
         names, images, topk = await parse_images(request, body, state.limits)
+        del body  # the images are copies, or the body itself
         for image in images:
             require_few_pixels(image, state.limits.max_pixels)
         is_topk = model.network.is_topk

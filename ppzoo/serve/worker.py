@@ -81,9 +81,9 @@ class Worker:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Wait until the network is loaded or has failed to load; return whether that happened in time."""
-        return self._loaded.wait(timeout)
+    def wait_until_loaded(self) -> None:
+        """Wait until the network is loaded or has failed to load."""
+        self._loaded.wait()
 
     def has_loaded(self) -> bool:
         """Return whether loading has finished, successfully or not."""

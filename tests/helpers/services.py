@@ -95,7 +95,8 @@ class Service:
 @contextmanager
 def run_service(exports: dict[str, Path], **options: Any) -> Iterator[Service]:
     """Run a service in a thread; `options` are those of `Limits` and of `ServiceOptions`."""
-    serve = pytest.importorskip("ppzoo.serve", reason="needs ppzoo[serve]")
+    pytest.importorskip("ppzoo.serve.server", reason="needs ppzoo[serve]")
+    from ppzoo import serve
     from ppzoo.serve.server import listen, make_server, raise_file_limit
 
     raise_file_limit()
