@@ -27,7 +27,7 @@ from ppzoo.deploy import (
     shape_error,
 )
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
-from ppzoo.files import expand_user, local_path
+from ppzoo.files import expand_user, local_path, require_path
 from ppzoo.finite import require_finite
 from ppzoo.host import usable_cores
 from ppzoo.image_inputs import Image, describe_invalid_image, to_path
@@ -82,7 +82,9 @@ class Predictor:
         if compared and precision != "auto":
             raise ConfigError(f"images: expected precision='auto' with images, got {precision!r}")
         self._process = os.getpid()
-        self.exported = exported = open_export(local_path(expand_user(os.fspath(export_dir)), "export_dir"))
+        self.exported = exported = open_export(
+            local_path(expand_user(require_path(export_dir, "export_dir")), "export_dir")
+        )
         builders.require_export(exported)
         self.preprocess = builders.build_transforms(exported.transform_ops)
         last = self.preprocess.last if self.preprocess.leaves_pixels else None
