@@ -81,7 +81,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     network = load_inference_network(config)
     content = {
         "Global": {"model_name": config.Arch.deployed.name},
-        ARCH: describe_arch(config),
+        ARCH: arch_options(config),
         "PreProcess": {"transform_ops": to_plain_list(config.Infer.transforms or ())},
         "PostProcess": describe_postprocess(config),
     }
@@ -113,7 +113,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     return Exported(folder, checks, source, exported.settings, repository)
 
 
-def describe_arch(config: Config) -> dict[str, Any]:
+def arch_options(config: Config) -> dict[str, Any]:
     """Return the keys of `Arch` with which the exported network can be built again."""
     arch = config.Arch.deployed
     return {"name": arch.name, **arch.spec.options, "class_num": class_count(arch)}

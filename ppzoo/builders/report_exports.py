@@ -63,7 +63,7 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
         metrics=results,
         main=metrics.main,
         predictions=predictions,
-        network=_find_network(folder, device, loader, notes),
+        network=_find_network(exported, device, loader, notes),
         predict=network.engine,
         engine="Paddle Inference",
         weight_files=[exported.parameters],
@@ -73,12 +73,12 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     )
 
 
-def _find_network(folder: Path, device: str, loader: Loader, notes: list[Note]) -> Classifier | None:
+def _find_network(exported: deploy.ExportedModel, device: str, loader: Loader, notes: list[Note]) -> Classifier | None:
     """Build the network of an export, whose gradients can be computed; return None, with a note, if that fails."""
     try:
-        config = config_of_export(folder, device)
-        network = rebuild_network(config, folder)
-        require_output_of_export(config, folder, network, read_first_batch(loader).images.numpy()[:PROBES])
+        config = config_of_export(exported, device)
+        network = rebuild_network(config, exported)
+        require_output_of_export(config, exported, network, read_first_batch(loader).images.numpy()[:PROBES])
     except ConfigError as error:
         notes.append(make_note("export_network", reason=str(error)))
         return None

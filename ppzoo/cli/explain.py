@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ppzoo.config import Config
+    from ppzoo.deploy import ExportedModel
 
 FOLDER = "explanations"
 TOP = 5
@@ -83,9 +84,9 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     add_quiet(command)
 
 
-def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Path | None]:
-    """Return the configuration, the image files, and the folder of the export if that is what the command names."""
-    from ppzoo import builders
+def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], ExportedModel | None]:
+    """Return the configuration, the image files, and the export if that is what the command names."""
+    from ppzoo import builders, deploy
 
     folder, images = None, options.inputs
     if options.config is None:
@@ -99,7 +100,8 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Path 
                     " an export folder"
                 )
             files = builders.find_images(images, key="IMAGE")
-            return builders.config_of_export(Path(folder), options.device or "auto"), files, Path(folder)
+            export = deploy.open_export(Path(folder))
+            return builders.config_of_export(export, options.device or "auto"), files, export
     config = builders.read_config(*config_and_overrides(options, folder), "infer")
     return config, builders.find_images(images, key="IMAGE"), None
 
