@@ -114,7 +114,7 @@ def _write_and_check(
             "precision": "float32",
             "outputs": {name: output.shape[1] for name, output in zip(OUTPUTS, reference.outputs[0], strict=False)},
         }
-        write_settings(staged, {**settings, DEPLOYMENT: deployment})
+        digests = write_settings(staged, {**settings, DEPLOYMENT: deployment})
         exported = open_export(staged)
         progress.advance()
         checks = []
@@ -124,14 +124,14 @@ def _write_and_check(
     if lower is not None:
 
         def reopen() -> ExportedModel:
-            write_settings(staged, {**settings, DEPLOYMENT: deployment})
+            write_settings(staged, {**settings, DEPLOYMENT: deployment}, digests)
             return open_export(staged)
 
         added = add_precision(lower, exported, serialized, model_metadata(settings), reopen)
         deployment |= {"precision": lower.precision, lower.precision: added}
     results = {check.kind: check.describe() for check in checks}
     deployment["checks"] = {"images": len(reference.images.images), "source": reference.images.source, **results}
-    write_settings(staged, {**settings, DEPLOYMENT: deployment})
+    write_settings(staged, {**settings, DEPLOYMENT: deployment}, digests)
     return checks
 
 

@@ -144,10 +144,16 @@ def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -
     openvino.save_model(converted, str(file), compress_to_fp16=False)
 
 
-def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write `inference.yml` with the SHA-256 of the other files in the folder."""
-    digests = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.name != SETTINGS}
+def write_settings(folder: Path, settings: Mapping[str, Any], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Write `inference.yml` with the SHA-256 of the other files in the folder, and return these.
+
+    Args:
+        known: those of files that have not changed since they were computed.
+    """
+    known, names = known or {}, sorted(file.name for file in folder.iterdir() if file.name != SETTINGS)
+    digests = {name: known.get(name) or sha256(folder / name) for name in names}
     (folder / SETTINGS).write_text(yaml_io.dump({**settings, DIGESTS: digests}), encoding="utf-8")
+    return digests
 
 
 def model_metadata(settings: Mapping[str, Any]) -> dict[str, str]:
