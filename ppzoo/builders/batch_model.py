@@ -11,18 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ppzoo import data, deploy
-from ppzoo.builders.class_names import add_classes_of_run, read_class_labels
-from ppzoo.builders.components import build_postprocess, build_transforms
-from ppzoo.builders.inference import (
-    TRANSFORMS,
-    choose_postprocess,
-    load_inference_network,
-    mean_probabilities,
-    require_equal_shapes,
-    try_views,
-)
+from ppzoo.builders.class_names import add_classes_of_run
+from ppzoo.builders.components import build_postprocess
+from ppzoo.builders.inference import InferenceNetwork, require_equal_shapes
 from ppzoo.builders.models import class_count
-from ppzoo.builders.tta_views import enabled_tta, make_views
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError
 from ppzoo.finite import require_finite
@@ -94,34 +86,22 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
         top: number of classes per prediction; by default that of `Infer.PostProcess`.
     """
     config = add_classes_of_run(config)
-    augmentation = enabled_tta(config)
-    network = deploy.Probabilities(
-        deploy.accelerate_eval(load_inference_network(config)), multi_label=config.Global.use_multilabel
-    )
-    network.eval()
-    identity = hashlib.sha256(_digest_weights(network))
-    labels, count = read_class_labels(config), class_count(config.Arch)
-    postprocess = _with_top(build_postprocess(choose_postprocess(config), labels), top)
-    lists = make_views(config.Infer.transforms or (), augmentation, TRANSFORMS)
-    mirror = augmentation is not None and augmentation.mirrors
-    shapes: list[tuple[int, ...]] | None = None
+    network, count = InferenceNetwork(config, image_count), class_count(config.Arch)
+    identity, labels = hashlib.sha256(_digest_weights(network.network)), network.labels
+    network.postprocess = _with_top(network.postprocess, top)
 
     def predict(stacks: Views, names: list[str]) -> list[Prediction]:
-        nonlocal shapes
-        first = [stack[0] for stack in stacks]
-        if shapes is None:
-            try_views(config, network, first, image_count, names)
-        shapes = require_equal_shapes(shapes, first)
-        return postprocess(mean_probabilities(network, stacks, names, mirror))
+        network.check([stack[0] for stack in stacks], names)
+        return network.predict(stacks, names)
 
     sections = config.to_dict()
     settings = [sections["Infer"].get(key) for key in ("transforms", "PostProcess")]
     identity.update(json.dumps([settings, sections.get("TTA"), sorted(labels.items()), top], default=str).encode())
     return BatchModel(
-        prepare=Preparation([build_transforms(ops) for ops in lists]),
+        prepare=Preparation(network.preprocess),
         predict=predict,
         batch_size=config.Infer.batch_size,
-        topk=min(_topk_of(postprocess), count),
+        topk=min(_topk_of(network.postprocess), count),
         class_names=[labels.get(index, str(index)) for index in range(count)],
         identity=identity.hexdigest(),
         title=str(config.Global.pretrained_model or config.Arch.name),
