@@ -20,8 +20,8 @@ from ppzoo.files import expand_user, make_folder, write_atomically
 if TYPE_CHECKING:
     import numpy as np
 
+    from ppzoo.builders import ExportedModel
     from ppzoo.config import Config
-    from ppzoo.deploy import ExportedModel
 
 FOLDER = "explanations"
 TOP = 5
@@ -86,7 +86,7 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
 
 def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], ExportedModel | None]:
     """Return the configuration, the image files, and the export if that is what the command names."""
-    from ppzoo import builders, deploy
+    from ppzoo import builders
 
     folder, images = None, options.inputs
     if options.config is None:
@@ -100,7 +100,7 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Expor
                     " an export folder"
                 )
             files = builders.find_images(images, key="IMAGE")
-            export = deploy.open_export(Path(folder))
+            export = builders.open_export(Path(folder))
             return builders.config_of_export(export, options.device or "auto"), files, export
     config = builders.read_config(*config_and_overrides(options, folder), "infer")
     return config, builders.find_images(images, key="IMAGE"), None
