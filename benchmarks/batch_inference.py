@@ -52,7 +52,7 @@ def measurements(exported: Path, images: Path, engine: str) -> dict[str, Callabl
     from ppzoo import builders
 
     predictor = ppzoo.Predictor(exported, batch_size=BATCH, engine=engine)  # type: ignore[arg-type]
-    model = builders.batch_model_of_export(predictor, exported)
+    model = builders.batch_model_of_export(predictor)
     count = builders.count_source(images)
     assert count is not None
     prepared = predictor.preprocess(next(images.rglob("*.jp*g")).read_bytes())

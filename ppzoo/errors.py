@@ -90,6 +90,10 @@ class BatchError(DataError):
         count = f"{len(self.errors)} of {len(self.results)} images cannot be predicted"
         super().__init__(f"{count}: {'; '.join(shown + more)}")
 
+    def results_or_errors(self) -> list[Any]:
+        """Return the prediction or the error of each image."""
+        return [self.errors.get(index, result) for index, result in enumerate(self.results)]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.errors, self.results)
 

@@ -118,6 +118,22 @@ def local_path(name: str | os.PathLike[str], what: str) -> Path:
     return Path(name)
 
 
+def require_path(value: object, what: str, expected: str = "a path (str or Path)") -> str:
+    """Return a path that a caller gave, a `str` or a `Path`, as text.
+
+    Args:
+        what: the name of the argument, for the error message.
+        expected: what it can be, for the error message.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"{what}: expected {expected}, got {value!r:.60}")
+    return path
+
+
 def make_parent(path: str | os.PathLike[str]) -> None:
     """Create the parent folders of `path` that are missing.
 

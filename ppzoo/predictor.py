@@ -16,7 +16,6 @@ from ppzoo.deploy import (
     SETTINGS,
     Batch,
     Engine,
-    ExportedModel,
     Normalization,
     default_precision,
     fastest_engine,
@@ -28,7 +27,7 @@ from ppzoo.deploy import (
     shape_error,
 )
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
-from ppzoo.files import expand_user, local_path
+from ppzoo.files import expand_user, local_path, require_path
 from ppzoo.finite import require_finite
 from ppzoo.host import usable_cores
 from ppzoo.image_inputs import Image, describe_invalid_image, to_path
@@ -55,6 +54,7 @@ class Predictor:
         max_drop: with "auto", the largest fraction of `images` whose most probable class can differ from float32's.
 
     Attributes:
+        exported: the export.
         engine: the engine in use; `engine.name` is its name.
         precision: the precision in use.
 
@@ -82,12 +82,11 @@ class Predictor:
         if compared and precision != "auto":
             raise ConfigError(f"images: expected precision='auto' with images, got {precision!r}")
         self._process = os.getpid()
-        exported = open_export(local_path(expand_user(os.fspath(export_dir)), "export_dir"))
-        ops = exported.settings["PreProcess"]["transform_ops"]
+        self.exported = exported = open_export(
+            local_path(expand_user(require_path(export_dir, "export_dir")), "export_dir")
+        )
         builders.require_export(exported)
-        self.preprocess = builders.build_transforms(ops)
-        decodes = any("DecodeImage" in op for op in ops)  # PaddleClas's own exports do not
-        self._decode = None if decodes else builders.build_transforms([{"DecodeImage": {}}])
+        self.preprocess = builders.build_transforms(exported.transform_ops)
         last = self.preprocess.last if self.preprocess.leaves_pixels else None
         settings = exported, batch_size, Normalization(*last.linear()) if last else None
 
@@ -97,8 +96,8 @@ class Predictor:
             return open_engine(engine, *settings, precision=name)
 
         self.postprocess = parse_postprocess(exported.settings["PostProcess"])
-        self._label_names = dict(enumerate(self.postprocess[1]["label_list"]))
-        self._channels = _array_channels(ops)
+        self._label_names = dict(enumerate(exported.labels))
+        self._channels = _array_channels(exported.transform_ops)
         self.batch_size = batch_size
         self._random = np.random.default_rng()
         self._postprocesses: dict[int, Postprocess] = {}
@@ -108,11 +107,10 @@ class Predictor:
         self.precision = default_precision(exported, engine) if precision in (None, "auto") else str(precision)
         self.engine = open_precision("float32" if precision == "auto" else self.precision)
         if precision == "auto":
-            self.precision, self.engine = self._choose_precision(exported, engine, compared, max_drop, open_precision)
+            self.precision, self.engine = self._choose_precision(engine, compared, max_drop, open_precision)
 
     def _choose_precision(
         self,
-        exported: ExportedModel,
         engine: str,
         images: Sequence[Image],
         max_drop: float,
@@ -122,7 +120,7 @@ class Predictor:
         opened = {"float32": self.engine}
         if not images:
             return "float32", self.engine
-        opened |= {name: open_precision(name) for name in lower_precisions(exported, engine)}
+        opened |= {name: open_precision(name) for name in lower_precisions(self.exported, engine)}
         classes = {}
         for name, candidate in opened.items():
             self.engine = candidate
@@ -149,6 +147,18 @@ class Predictor:
         """
         postprocess = self._postprocess_for(topk)
         return self._run(images, lambda outputs: postprocess(outputs[0]))
+
+    def probabilities(self, images: Image | Sequence[Image]) -> np.ndarray:
+        """Return the probabilities of all classes for each image, N x class_num float32.
+
+        Args:
+            images: as for `predict`.
+
+        Raises:
+            ConfigError, DataError, PpzooError, TrainingError: as for `predict`.
+        """
+        results = self._run(images, lambda outputs: list(outputs[0]))
+        return np.stack(results) if results else np.empty((0, 0), np.float32)
 
     def features(self, images: Image | Sequence[Image]) -> np.ndarray:
         """Return the features of images, the input of the network's classifier, as N x D float32.
@@ -216,8 +226,7 @@ class Predictor:
 
     def _require_classes(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
         """Refuse a list of more label names than classes, which must belong to another network."""
-        name, options = self.postprocess
-        names, classes = len(options["label_list"]), outputs[0].shape[1]
+        name, names, classes = self.postprocess[0], len(self._label_names), outputs[0].shape[1]
         if names > classes:
             raise ConfigError(
                 f"{SETTINGS}: PostProcess.{name}.label_list: expected {classes} names, one per class,"
@@ -254,8 +263,6 @@ class Predictor:
         raise DataError("not an image")
 
     def _transform(self, image: bytes | np.ndarray) -> np.ndarray:
-        if self._decode and isinstance(image, bytes):
-            image = self._decode(image, self._random)
         return (self.preprocess.before_last if self.engine.takes_pixels else self.preprocess)(image, self._random)
 
     def _chw(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -17,14 +17,17 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
-from ppzoo.errors import DataError, OutputError
+from ppzoo import locks
+from ppzoo.errors import ConfigError, DataError, OutputError
 from ppzoo.files import open_plain_file, open_without_links
 
 SortBy = Literal["copy", "link"]
 
 UNFINISHED = ".ppzoo-unfinished-copy"  # the only temporary file; a kill leaves at most one, which is written again
+LOCK = ".ppzoo-lock"  # of the process that uses it
 MAX_NAME_BYTES = 100  # of a folder's name without its suffix
 SUFFIX = re.compile(r"-[0-9a-f]{12}\Z")  # of names that were changed
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")  # names of devices on Windows
@@ -35,7 +38,7 @@ class ClassFolders:
     """Sorts images into `root/CLASS/PATH`, where PATH is the path of the image in its own folder.
 
     Existing files are never overwritten: if another file is at that path, a number is added to the name. Links below
-    `root` are not followed.
+    `root` are not followed. In a `with` statement no other process can sort into `root`.
 
     Args:
         by: "copy" copies the files, "link" creates symbolic links to them.
@@ -48,6 +51,27 @@ class ClassFolders:
         counts = Counter(map(_comparable, set(names)))
         self._ambiguous = {name for name, count in counts.items() if count > 1}
         self._folders: dict[str, str] = {}
+
+    def __enter__(self) -> ClassFolders:
+        """Lock `root`.
+
+        Raises:
+            ConfigError: another process sorts into it.
+            OutputError: it cannot be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = locks.hold(self.root / LOCK, blocking=False)
+        except BlockingIOError as error:
+            raise ConfigError(f"--sort-into: another process sorts into {self.root}; wait for it, or end it") from error
+        except OSError as error:
+            raise OutputError(self.root, error, key="--sort-into") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release(remove=True)
 
     def folder_name(self, class_name: str) -> str:
         """Return the name of a class's folder: the name itself, or a valid one with a hash of the name."""
@@ -116,8 +140,7 @@ class ClassFolders:
         Raises:
             OSError: one is a link or a file, or cannot be created.
         """
-        if not self.root.is_dir():
-            self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         current = self.root
         for part in folder.relative_to(self.root).parts:
             current /= part

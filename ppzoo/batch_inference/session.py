@@ -43,6 +43,11 @@ class Setting(NamedTuple):
     identity: str
     text: str
 
+    @classmethod
+    def of(cls, value: object) -> Setting:
+        """Return a setting whose value is compared and shown."""
+        return cls(str(value), str(value))
+
 
 NOT_SET = Setting("", "none")
 
@@ -224,8 +229,9 @@ class TableSession:
         Raises:
             ConfigError: it was changed by another program.
         """
+        assert self._handle is not None
         end, header = 0, bool(self.format.header)
-        with open(self.files.table, "rb") as file:
+        with open(self._handle, "rb", closefd=False) as file:  # not by name, which another file can have by now
             for number, record in enumerate(self.format.records(file), 1):
                 try:
                     if header:
@@ -239,7 +245,6 @@ class TableSession:
                     ) from error
                 header = False
                 end += len(record)
-        assert self._handle is not None
         if os.fstat(self._handle).st_size - end >= MAX_RECORD:
             raise ConfigError(f"--output: {self.files.table}: expected rows that ppzoo wrote; {START_OVER}")
         os.ftruncate(self._handle, end)

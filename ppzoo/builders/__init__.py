@@ -31,6 +31,7 @@ from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
 from ppzoo.builders.tuning import find_learning_rate
+from ppzoo.deploy import ExportedModel, open_export
 
 __all__ = [
     "BatchModel",
@@ -38,6 +39,7 @@ __all__ = [
     "Explanation",
     "ExportRequest",
     "Exported",
+    "ExportedModel",
     "Photos",
     "TableSession",
     "TableTask",
@@ -76,6 +78,7 @@ __all__ = [
     "join_processes",
     "load_pretrained",
     "load_weights",
+    "open_export",
     "open_report_folder",
     "open_table",
     "photo_recipe",

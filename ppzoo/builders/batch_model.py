@@ -6,24 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ppzoo import data, deploy
-from ppzoo.builders.class_names import add_classes_of_run, read_class_labels
-from ppzoo.builders.components import build_postprocess, build_transforms
-from ppzoo.builders.inference import (
-    TRANSFORMS,
-    choose_postprocess,
-    load_inference_network,
-    mean_probabilities,
-    require_equal_shapes,
-    try_views,
-)
+from ppzoo.builders.class_names import add_classes_of_run
+from ppzoo.builders.components import build_postprocess
+from ppzoo.builders.inference import InferenceNetwork, require_equal_shapes
 from ppzoo.builders.models import class_count
-from ppzoo.builders.tta_views import enabled_tta, make_views
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError
 from ppzoo.finite import require_finite
@@ -39,12 +30,10 @@ class Preparation:
 
     Attributes:
         takes_pixels: the engine normalizes: the last transform is not applied.
-        decode: decodes files if `views` do not.
     """
 
     views: Sequence[data.Compose]
     takes_pixels: bool = False
-    decode: data.Compose | None = None
 
     def __call__(self, image: bytes | np.ndarray, random: np.random.Generator) -> Views:
         """Return one array per view.
@@ -52,8 +41,6 @@ class Preparation:
         Raises:
             DataError: it is not an image, or damaged.
         """
-        if self.decode is not None and isinstance(image, bytes):
-            image = self.decode(image, random)
         if self.takes_pixels:
             return [view.before_last(image, random) for view in self.views]
         return [view(image, random) for view in self.views]
@@ -84,6 +71,7 @@ class BatchModel:
 class ExportPredictor(Protocol):
     """The public attributes of `ppzoo.Predictor`."""
 
+    exported: deploy.ExportedModel
     preprocess: data.Compose
     engine: deploy.Engine
     postprocess: tuple[str, dict[str, Any]]
@@ -98,48 +86,34 @@ def batch_model_of_config(config: Config, image_count: int, *, top: int | None =
         top: number of classes per prediction; by default that of `Infer.PostProcess`.
     """
     config = add_classes_of_run(config)
-    augmentation = enabled_tta(config)
-    network = deploy.Probabilities(
-        deploy.accelerate_eval(load_inference_network(config)), multi_label=config.Global.use_multilabel
-    )
-    network.eval()
-    identity = hashlib.sha256(_digest_weights(network))
-    labels, count = read_class_labels(config), class_count(config.Arch)
-    postprocess = _with_top(build_postprocess(choose_postprocess(config), labels), top)
-    lists = make_views(config.Infer.transforms or (), augmentation, TRANSFORMS)
-    mirror = augmentation is not None and augmentation.mirrors
-    shapes: list[tuple[int, ...]] | None = None
+    network, count = InferenceNetwork(config, image_count), class_count(config.Arch)
+    identity, labels = hashlib.sha256(_digest_weights(network.network)), network.labels
+    network.postprocess = _with_top(network.postprocess, top)
 
     def predict(stacks: Views, names: list[str]) -> list[Prediction]:
-        nonlocal shapes
-        first = [stack[0] for stack in stacks]
-        if shapes is None:
-            try_views(config, network, first, image_count, names)
-        shapes = require_equal_shapes(shapes, first)
-        return postprocess(mean_probabilities(network, stacks, names, mirror))
+        network.check([stack[0] for stack in stacks], names)
+        return network.predict(stacks, names)
 
     sections = config.to_dict()
     settings = [sections["Infer"].get(key) for key in ("transforms", "PostProcess")]
     identity.update(json.dumps([settings, sections.get("TTA"), sorted(labels.items()), top], default=str).encode())
     return BatchModel(
-        prepare=Preparation([build_transforms(ops) for ops in lists]),
+        prepare=Preparation(network.preprocess),
         predict=predict,
         batch_size=config.Infer.batch_size,
-        topk=min(_topk_of(postprocess), count),
+        topk=min(_topk_of(network.postprocess), count),
         class_names=[labels.get(index, str(index)) for index in range(count)],
         identity=identity.hexdigest(),
         title=str(config.Global.pretrained_model or config.Arch.name),
     )
 
 
-def batch_model_of_export(predictor: ExportPredictor, folder: Path, *, top: int | None = None) -> BatchModel:
+def batch_model_of_export(predictor: ExportPredictor, *, top: int | None = None) -> BatchModel:
     """Return the network of an export, as opened by `ppzoo.Predictor`; `top` is as for `batch_model_of_config`."""
-    exported = deploy.open_export(folder)
-    name, options = predictor.postprocess
-    names = list(options["label_list"])
+    exported, (name, options) = predictor.exported, predictor.postprocess
+    names = exported.labels
     section = {**options, "name": name, **({"topk": TOPK} if name == deploy.Topk.__name__ else {})}
     postprocess = _with_top(build_postprocess(section, dict(enumerate(names))), top)
-    decodes = any("DecodeImage" in op for op in exported.settings["PreProcess"]["transform_ops"])
     engine = predictor.engine
     shapes: list[tuple[int, ...]] | None = None
 
@@ -159,15 +133,13 @@ def batch_model_of_export(predictor: ExportPredictor, folder: Path, *, top: int 
     settings = [exported.settings.get(key) for key in ("PreProcess", "PostProcess")]
     content = json.dumps([exported.identity, settings, top], default=str).encode()
     return BatchModel(
-        prepare=Preparation(
-            [predictor.preprocess], engine.takes_pixels, None if decodes else build_transforms([{"DecodeImage": {}}])
-        ),
+        prepare=Preparation([predictor.preprocess], engine.takes_pixels),
         predict=predict,
         batch_size=predictor.batch_size,
         topk=min(_topk_of(postprocess), len(names) or _topk_of(postprocess)),
         class_names=names,
         identity=hashlib.sha256(content).hexdigest(),
-        title=str(folder),
+        title=str(exported.folder),
     )
 
 

@@ -16,7 +16,7 @@ from ppzoo import config as configuration
 from ppzoo.builders.components import build_metrics, components
 from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
-from ppzoo.builders.reporting import to_plain
+from ppzoo.builders.reporting import to_json_types
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import WEIGHTS, read_plain_file, weights_of_run
 from ppzoo.report import Note, describe_notes, make_note
@@ -52,7 +52,7 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
             compare_predictions(folders[0], other) | {"second": index} for index, other in enumerate(folders[1:], 1)
         ],
     }
-    plain: dict[str, Any] = to_plain(comparison)
+    plain: dict[str, Any] = to_json_types(comparison)
     return plain
 
 

@@ -22,7 +22,12 @@ from ppzoo.builders.components import (
 from ppzoo.builders.loggers import check_loggers
 from ppzoo.builders.models import build_model, class_count, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
-from ppzoo.builders.preprocessing import measure_image_shape, require_image_shape, warn_of_preprocessing
+from ppzoo.builders.preprocessing import (
+    find_missing_decoding,
+    measure_image_shape,
+    require_image_shape,
+    warn_of_preprocessing,
+)
 from ppzoo.builders.tta_views import enabled_tta, make_views
 from ppzoo.config import ComponentSpec, Config, OptimizerConfig
 from ppzoo.errors import ConfigError, errors_with_key
@@ -67,6 +72,7 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     """
     config = _parse(source, overrides, "train")
     problems = [*_find_problems(_build_parts(config)), *_find_problems(_build_network(config))]
+    problems += find_missing_decoding(config)
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
     warn_of_preprocessing(config)

@@ -51,13 +51,13 @@ class Explanation:
 
 
 def explain_images(
-    config: Config, files: Sequence[Path], class_name: str | None = None, export: Path | None = None
+    config: Config, files: Sequence[Path], class_name: str | None = None, export: deploy.ExportedModel | None = None
 ) -> Iterator[tuple[Path, Explanation | DataError]]:
     """Yield each image with its explanation, or with the error that occurred when it was read.
 
     Args:
         class_name: name or index of the class to explain; by default the predicted class of each image.
-        export: the folder of the export of which `config` is that of `config_of_export`.
+        export: the export of which `config` is that of `config_of_export`.
 
     Raises:
         ConfigError: there is no such class, the network cannot take the images, or it cannot be rebuilt.
@@ -139,12 +139,12 @@ def find_class(name: str, labels: Sequence[str]) -> int:
 
 
 def embed_images(
-    config: Config, files: Sequence[Path], export: Path | None = None
+    config: Config, files: Sequence[Path], export: deploy.ExportedModel | None = None
 ) -> Iterator[tuple[Path, np.ndarray | DataError]]:
     """Yield each image with its features (D values, float32), or with the error that occurred when it was read.
 
     Args:
-        export: the folder of the export of which `config` is that of `config_of_export`.
+        export: the export of which `config` is that of `config_of_export`.
 
     Raises:
         ConfigError: the network cannot take the images, or cannot be rebuilt.
@@ -190,10 +190,10 @@ class _InputReader:
     """Reads photos through `Infer.transforms`, and checks that the network, which it loads, can take them.
 
     Args:
-        export: the folder of the network's export, to whose outputs its own are compared; None for a run.
+        export: the network's export, to whose outputs its own are compared; None for a run.
     """
 
-    def __init__(self, config: Config, files: Sequence[Path], export: Path | None) -> None:
+    def __init__(self, config: Config, files: Sequence[Path], export: deploy.ExportedModel | None) -> None:
         self.config, self.export = config, export
         self.samples = data.Samples(_Photos(files), build_transforms(config.Infer.transforms or ()), seed=0)
         self.network = load_inference_network(config) if export is None else rebuild_network(config, export)
@@ -229,21 +229,24 @@ class _InputReader:
 
 
 class _Photos:
-    """Image files as a dataset; their labels are not used."""
+    """Image files as a dataset; their labels are not used. The latest file is kept: it is read, and then drawn."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
         self.labels = np.zeros(len(files), np.int64)
         self.classes: list[str] | None = None
+        self._latest: tuple[int, bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[bytes, int]:
-        try:
-            return read_plain_file(self.files[index]), 0
-        except OSError as error:
-            raise DataError(f"{self.files[index]}: cannot read the image: {error.strerror}") from error
+        if self._latest is None or self._latest[0] != index:
+            try:
+                self._latest = index, read_plain_file(self.files[index])
+            except OSError as error:
+                raise DataError(f"{self.files[index]}: cannot read the image: {error.strerror}") from error
+        return self._latest[1], 0
 
     def describe(self, index: int) -> str:
         return str(self.files[index])

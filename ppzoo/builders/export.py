@@ -9,7 +9,7 @@ from ppzoo import deploy
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
 from ppzoo.builders.components import components
 from ppzoo.builders.export_accuracy import lower_precision
-from ppzoo.builders.export_images import find_normalization, read_check_images
+from ppzoo.builders.export_images import EvaluationData, find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.models import class_count
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
@@ -21,9 +21,14 @@ ARCH = "Arch"  # key of the options of the network in `inference.yml`
 
 
 class ExportRequest(NamedTuple):
-    """The options of `ppzoo export`; `opset` is the default's if it is None.
+    """The options of `ppzoo export`.
 
     Attributes:
+        formats: some of `deploy.FORMATS`.
+        legacy, features: see `deploy.ExportOptions`.
+        with_preprocessing: the ONNX and OpenVINO models take uint8 pixels and normalize them.
+        opset: version of ONNX's operators; None for `deploy.DEFAULT_OPSET`.
+        precision: "float32", "bfloat16" or "int8".
         calibration: a folder of images to calibrate int8 with; by default images of the training data are used.
         triton: write a model repository for Triton, too.
         max_drop: the largest drop of top-1 on the evaluation data that a lower precision can cause.
@@ -66,7 +71,12 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     """Export the trained network and check it on images of the evaluation data.
 
     Raises:
-        ConfigError: the transforms do not produce images of `Global.image_shape`, or a package is not installed.
+        ConfigError: the transforms do not produce images of `Global.image_shape`, a package is not installed, the
+            network cannot be converted, or the accuracy in a lower precision drops too much.
+        DataError: an image of the evaluation or calibration data cannot be read.
+        WeightsError: there are no weights of the network, or they do not fit.
+        TrainingError: a format's outputs differ from the network's, or are not finite.
+        OutputError: the folder cannot be written.
     """
     request = request or ExportRequest()
     config = add_classes_of_run(config)
@@ -81,15 +91,16 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     network = load_inference_network(config)
     content = {
         "Global": {"model_name": config.Arch.deployed.name},
-        ARCH: describe_arch(config),
+        ARCH: arch_options(config),
         "PreProcess": {"transform_ops": to_plain_list(config.Infer.transforms or ())},
         "PostProcess": describe_postprocess(config),
     }
     folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
-    images = read_check_images(config, normalization)
+    evaluation = EvaluationData(config)
+    images = read_check_images(evaluation, normalization)
     lower = None
     if request.precision != "float32":
-        lower = lower_precision(config, request.precision, normalization, request.calibration, request.max_drop)
+        lower = lower_precision(evaluation, request.precision, normalization, request.calibration, request.max_drop)
     checks = deploy.export_formats(
         network,
         folder,
@@ -113,7 +124,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     return Exported(folder, checks, source, exported.settings, repository)
 
 
-def describe_arch(config: Config) -> dict[str, Any]:
+def arch_options(config: Config) -> dict[str, Any]:
     """Return the keys of `Arch` with which the exported network can be built again."""
     arch = config.Arch.deployed
     return {"name": arch.name, **arch.spec.options, "class_num": class_count(arch)}

@@ -10,7 +10,14 @@ import numpy as np
 
 from ppzoo import data, deploy
 from ppzoo.builders.components import build_transforms
-from ppzoo.builders.export_images import open_data, read_sample, read_source, spread, stack_images
+from ppzoo.builders.export_images import (
+    EvaluationData,
+    open_data,
+    read_sample,
+    read_source,
+    spread,
+    stack_images,
+)
 from ppzoo.builders.inference import find_images
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError
@@ -23,7 +30,7 @@ BATCH = 32
 
 
 def lower_precision(
-    config: Config,
+    evaluation: EvaluationData,
     precision: str,
     normalization: deploy.Normalization | None,
     calibration: str | None,
@@ -38,12 +45,12 @@ def lower_precision(
         ConfigError: the network predicts several labels per image, there is no evaluation data, or the
             processor does not have that precision.
     """
+    config = evaluation.config
     if config.Global.use_multilabel:
         raise ConfigError(f"--precision {precision}: expected a network that predicts one class per image, got several")
     if precision == "bfloat16":
         deploy.require_bfloat16()
-    dataset = open_data(config, "Eval")
-    images = None
+    dataset, images = evaluation.dataset, None
     if precision == "int8":
         images = _read_calibration_images(config, normalization, calibration)
     return deploy.LowerPrecision(precision, images, partial(_evaluate, config, dataset, normalization), max_drop)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Literal
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,15 +39,29 @@ def find_normalization(config: Config) -> deploy.Normalization:
     return deploy.Normalization(*transforms.last.linear())
 
 
-def read_check_images(config: Config, normalization: deploy.Normalization | None) -> deploy.CheckImages | None:
+class EvaluationData:
+    """The data of `DataLoader.Eval`, which is opened once, when it is first used."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @cached_property
+    def dataset(self) -> data.Dataset:
+        """The dataset; the errors are those of `open_data`."""
+        return open_data(self.config, "Eval")
+
+
+def read_check_images(
+    evaluation: EvaluationData, normalization: deploy.Normalization | None
+) -> deploy.CheckImages | None:
     """Return images of the evaluation data after `Infer.transforms`; None, which is logged, if there are none.
 
     Args:
         normalization: see `find_normalization`; the images before it are then included.
     """
-    transforms = build_transforms(config.Infer.transforms or ())
+    transforms = build_transforms(evaluation.config.Infer.transforms or ())
     try:
-        dataset = open_data(config, "Eval")
+        dataset = evaluation.dataset
         sources = [partial(read_source, dataset, index) for index in spread(len(dataset), CHECK_COUNT)]
         return stack_images(sources, transforms, normalization, "the evaluation data")
     except (ConfigError, DataError) as error:
@@ -63,12 +77,17 @@ def stack_images(
     Raises:
         DataError: an image cannot be read.
     """
-    images, pixels = [], []
+    images, pixels, random = [], [], np.random.default_rng(0)
     for read in sources:
-        source = read()
-        images.append(transforms(source).astype(np.float32))
-        if normalization is not None:
-            pixels.append(transforms.before_last(source, np.random.default_rng(0)))
+        image: Any = read()
+        if normalization is None:
+            images.append(transforms(image).astype(np.float32))
+            continue
+        image = transforms.before_last(image, random)
+        pixels.append(image)
+        for transform in transforms.transforms[len(transforms.before) :]:  # the normalization and the transposition
+            image = transform(image, random)
+        images.append(image.astype(np.float32))
     return deploy.CheckImages(np.stack(images), np.stack(pixels) if pixels else None, name)
 
 

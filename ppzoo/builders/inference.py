@@ -37,41 +37,69 @@ def predict(config: Config, images: Sequence[str] = ()) -> Iterator[tuple[Path, 
         images: files, folders and patterns; by default those of `Infer.infer_imgs`.
     """
     config = add_classes_of_run(config)
-    section, augmentation = config.Infer, enabled_tta(config)
-    files = find_images(images, key="IMAGE") if images else find_images(section.infer_imgs)
-    scores = deploy.accelerate_eval(load_inference_network(config))
-    network = deploy.Probabilities(scores, multi_label=config.Global.use_multilabel)
-    network.eval()
-    lists = make_views(section.transforms or (), augmentation, TRANSFORMS)
-    preprocess = [build_transforms(ops) for ops in lists]
-    if augmentation:
-        logger.info("predictions are means over %s", describe_views(augmentation, len(lists)))
-    postprocess = build_postprocess(choose_postprocess(config), read_class_labels(config))
-    shapes: list[tuple[int, ...]] | None = None
-    batches = [files[start : start + section.batch_size] for start in range(0, len(files), section.batch_size)]
+    files = find_images(images, key="IMAGE") if images else find_images(config.Infer.infer_imgs)
+    network, size = InferenceNetwork(config, len(files)), config.Infer.batch_size
+    batches = [files[start : start + size] for start in range(0, len(files), size)]
     for batch in track(batches, len(files), "predicting", count=len, is_printed=True):
-        prepared = [_read_views(file, preprocess) for file in batch]
+        prepared = [_read_views(file, network.preprocess) for file in batch]
         readable = [image for image in prepared if isinstance(image, list)]
         names = [str(file) for file, image in zip(batch, prepared, strict=True) if isinstance(image, list)]
         for views in readable:
-            if shapes is None:
-                try_views(config, network, views, len(files), names)
-            shapes = require_equal_shapes(shapes, views)
-        mirror = augmentation is not None and augmentation.mirrors
+            network.check(views, names)
         stacks = [np.stack(view) for view in zip(*readable, strict=True)]
-        results = iter(postprocess(mean_probabilities(network, stacks, names, mirror)) if readable else [])
+        results = iter(network.predict(stacks, names) if readable else [])
         for file, image in zip(batch, prepared, strict=True):
             yield file, next(results) if isinstance(image, list) else image
 
 
-def try_views(
-    config: Config, network: deploy.Probabilities, image: list[np.ndarray], count: int, names: list[str]
-) -> None:
-    """Check that the network accepts the views of an image, and export it if that pays off for `count` images."""
-    for view in image:
-        batch = paddle.to_tensor(view[None])
-        try_forward(network.network, batch, config.Arch.deployed.name, TRANSFORMS, names.__getitem__)
-        deploy.export_if_worthwhile(network, count, batch)
+class InferenceNetwork:
+    """The trained network of a configuration with its preprocessing and its post-processing.
+
+    Args:
+        config: with the names of the classes.
+        image_count: decides whether an export of the network, which is faster, pays off.
+
+    Attributes:
+        preprocess: the transforms of each view of an image.
+        labels: class index -> name.
+        postprocess: makes predictions of N x class_num probabilities.
+    """
+
+    def __init__(self, config: Config, image_count: int) -> None:
+        self.config, self._image_count = config, image_count
+        augmentation = enabled_tta(config)
+        scores = deploy.accelerate_eval(load_inference_network(config))
+        self.network = deploy.Probabilities(scores, multi_label=config.Global.use_multilabel)
+        self.network.eval()
+        lists = make_views(config.Infer.transforms or (), augmentation, TRANSFORMS)
+        self.preprocess = [build_transforms(ops) for ops in lists]
+        if augmentation:
+            logger.info("predictions are means over %s", describe_views(augmentation, len(lists)))
+        self.labels = read_class_labels(config)
+        self.postprocess = build_postprocess(choose_postprocess(config), self.labels)
+        self._mirrors = augmentation is not None and augmentation.mirrors
+        self._shapes: list[tuple[int, ...]] | None = None
+
+    def check(self, image: list[np.ndarray], names: list[str]) -> None:
+        """Check that the network accepts the views of an image, whose shapes have to be those of the image before it.
+
+        Raises:
+            ConfigError: it is not so.
+        """
+        for view in image if self._shapes is None else ():
+            batch = paddle.to_tensor(view[None])
+            try_forward(self.network.network, batch, self.config.Arch.deployed.name, TRANSFORMS, names.__getitem__)
+            deploy.export_if_worthwhile(self.network, self._image_count, batch)
+        self._shapes = require_equal_shapes(self._shapes, image)
+
+    def predict(self, stacks: list[np.ndarray], names: list[str]) -> list[dict[str, Any]]:
+        """Return the predictions of images.
+
+        Args:
+            stacks: all images of each view.
+            names: the names of the images in error messages.
+        """
+        return self.postprocess(mean_probabilities(self.network, stacks, names, self._mirrors))
 
 
 def require_equal_shapes(expected: list[tuple[int, ...]] | None, image: list[np.ndarray]) -> list[tuple[int, ...]]:

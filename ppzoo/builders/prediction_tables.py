@@ -81,13 +81,13 @@ def open_table(model: BatchModel, task: TableTask) -> TableSession:
         source = os.path.realpath(source)
     settings = {
         "model": Setting(model.identity, model.title),
-        "video" if is_video else "folder": Setting(source, source),
-        "--top": Setting(str(model.topk), str(model.topk)),
-        "--every": Setting(str(task.every), str(task.every)),
+        "video" if is_video else "folder": Setting.of(source),
+        "--top": Setting.of(model.topk),
+        "--every": Setting.of(task.every),
     }
     if task.sort_into is not None:
         folder = str(task.sort_into.resolve())
-        settings |= {"--sort-into": Setting(folder, folder), "--sort-by": Setting(task.sort_by, task.sort_by)}
+        settings |= {"--sort-into": Setting.of(folder), "--sort-by": Setting.of(task.sort_by)}
     return TableSession(task.output, RowFormat(model.topk, is_video), settings, overwrite=task.overwrite)
 
 
@@ -108,7 +108,16 @@ def fill_table(model: BatchModel, task: TableTask, table: TableSession, total: i
 
 
 def _fill_with_images(model: BatchModel, task: TableTask, folder: str, table: TableSession, total: int | None) -> None:
-    sorter = ClassFolders(task.sort_into, task.sort_by, model.class_names) if task.sort_into else None
+    if task.sort_into is None:
+        _predict_images(model, folder, table, total, None)
+        return
+    with ClassFolders(task.sort_into, task.sort_by, model.class_names) as sorter:
+        _predict_images(model, folder, table, total, sorter)
+
+
+def _predict_images(
+    model: BatchModel, folder: str, table: TableSession, total: int | None, sorter: ClassFolders | None
+) -> None:
     start = len(os.path.join(folder, ""))
     files: Iterable[str] = data.iter_images(folder)
     if len(table.done):

@@ -17,6 +17,7 @@ import numpy as np
 from ppzoo import data
 from ppzoo.builders.components import build_transforms, make
 from ppzoo.config import ComponentSpec, Config
+from ppzoo.data.datasets import ImageFiles, TarShards
 from ppzoo.errors import ConfigError, DataError
 
 logger = logging.getLogger("ppzoo")
@@ -75,6 +76,21 @@ def require_image_shape(ops: Sequence[ComponentSpec], expected: Sequence[int]) -
     if list(measured) != list(expected):
         got = ", ".join("any" if size is None else str(size) for size in measured)
         raise ConfigError(f"Infer.transforms: expected images of Global.image_shape {list(expected)}, got [{got}]")
+
+
+def find_missing_decoding(config: Config) -> list[str]:
+    """Return the mistake of each list of transforms that gets image files but does not begin with `DecodeImage`."""
+    lists = {INFER: config.Infer.transforms}
+    for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
+        dataset = data.DATASETS.get(split.dataset.spec.name) if split else None
+        if split and isinstance(dataset, type) and issubclass(dataset, (ImageFiles, TarShards)):
+            lists[f"DataLoader.{key}.dataset.transform_ops"] = split.dataset.transforms
+    return [
+        f"{path}: expected DecodeImage as the first transform, since the images are files, got"
+        f" {ops[0].name if ops else 'no transforms'}; add `- DecodeImage: {{}}`"
+        for path, ops in lists.items()
+        if ops is not None and not (ops and ops[0].name == "DecodeImage")
+    ]
 
 
 def warn_of_preprocessing(config: Config) -> None:

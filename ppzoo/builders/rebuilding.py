@@ -18,43 +18,36 @@ from ppzoo.layers import Classifier
 TOLERANCE = 1e-3  # of probabilities; programs and layers compute with different operators
 
 
-def config_of_export(folder: Path, device: str) -> Config:
+def config_of_export(exported: deploy.ExportedModel, device: str) -> Config:
     """Return the configuration for inference with the network of an export.
 
     Exports of ppzoo contain the section `Arch`; others at most the name of the architecture.
 
     Raises:
         ConfigError: the export does not name an architecture of ppzoo.
-        PpzooError: the folder is not an export, or is damaged.
     """
-    exported = deploy.open_export(folder)
     require_export(exported)
-    name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
-    labels, ops = options["label_list"], exported.settings["PreProcess"]["transform_ops"]
-    if not any("DecodeImage" in op for op in ops):  # in PaddleClas's own exports
-        ops = [{"DecodeImage": {}}, *ops]
     run: dict[str, Any] = {"device": device}
-    if getattr(deploy.POSTPROCESSES[name], "label_kind", "single") == "multi":
+    if exported.is_multi_label:
         run["use_multilabel"] = True
     arch = _arch_of_export(exported)
-    if labels:
-        run["class_names"] = list(labels)
-        arch.setdefault("class_num", len(labels))
-    return Config.parse({"Global": run, "Arch": arch, "Infer": {"transforms": ops}}, components(), "infer")
+    if exported.labels:
+        run["class_names"] = exported.labels
+        arch.setdefault("class_num", len(exported.labels))
+    transforms = exported.transform_ops
+    return Config.parse({"Global": run, "Arch": arch, "Infer": {"transforms": transforms}}, components(), "infer")
 
 
 def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
-    about = exported.settings.get("Global")
-    named = {"name": about.get("model_name")} if isinstance(about, dict) else {}
-    arch = exported.settings.get(ARCH, named)
+    arch = exported.settings.get(ARCH, {"name": exported.architecture})
     name = arch.get("name") if isinstance(arch, dict) else None
     if not isinstance(name, str) or name not in models.MODELS:
         raise _not_rebuilt(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")
     return {**arch}
 
 
-def rebuild_network(config: Config, folder: Path) -> Classifier:
-    """Return the network of the export in `folder`, whose configuration is that of `config_of_export`.
+def rebuild_network(config: Config, exported: deploy.ExportedModel) -> Classifier:
+    """Return the network of an export, whose configuration is that of `config_of_export`.
 
     Raises:
         ConfigError: the weights are those of a network with other options.
@@ -63,35 +56,38 @@ def rebuild_network(config: Config, folder: Path) -> Classifier:
     native.set_mode(config.Global.native)
     network = build_model(config.Arch.deployed, pretrained=False)
     if not isinstance(network, Classifier):
-        raise _not_rebuilt(folder, "it has several networks")
+        raise _not_rebuilt(exported.folder, "it has several networks")
     network.fuse()  # as exporting does
-    exported = deploy.open_export(folder)
     if "paddle" not in exported.formats:
-        raise _not_rebuilt(folder, "it does not have the format paddle, which contains the weights")
+        raise _not_rebuilt(exported.folder, "it does not have the format paddle, which contains the weights")
     try:
         load_weights(network, exported.parameters.with_suffix(""))
     except WeightsError as error:
         reason = f"its weights do not fit {config.Arch.name} with these options ({error.line})"
-        raise _not_rebuilt(folder, reason) from error
+        raise _not_rebuilt(exported.folder, reason) from error
     network.eval()
     return network
 
 
-def require_output_of_export(config: Config, folder: Path, network: Classifier, images: np.ndarray) -> None:
-    """Check that the network's probabilities for images, N x C x H x W, are those of the export in `folder`.
+def require_output_of_export(
+    config: Config, exported: deploy.ExportedModel, network: Classifier, images: np.ndarray
+) -> None:
+    """Check that the network's probabilities for images, N x C x H x W, are those of the export.
 
     Options that change no weight's shape, such as strides, are not detected otherwise.
 
     Raises:
         ConfigError: they differ.
     """
-    expected = deploy.PaddleEngine(deploy.open_export(folder))(images)
+    expected = deploy.PaddleEngine(exported)(images)
     scores = deploy.Probabilities(network, multi_label=config.Global.use_multilabel)
     scores.eval()
     found = deploy.predict_probabilities(scores, images)
     difference = np.abs(expected - found).max() if expected.shape == found.shape else np.inf
     if not difference <= TOLERANCE:
-        raise _not_rebuilt(folder, f"{config.Arch.name} with these options differs from it by {difference:.1g}")
+        raise _not_rebuilt(
+            exported.folder, f"{config.Arch.name} with these options differs from it by {difference:.1g}"
+        )
 
 
 def _not_rebuilt(folder: Path, reason: str) -> ConfigError:

@@ -83,7 +83,8 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     if arch not in models.MODELS:
         raise ConfigError(f"--arch: {UnknownNameError('architecture', arch, models.MODELS)}")
     photos = find_photos(source)
-    config = read_config(photo_recipe(arch, photos).to_dict(), overrides, "train")
+    network = models.MODELS[arch].build(class_num=2)
+    config = read_config(photo_recipe(arch, photos, network=network).to_dict(), overrides, "train")
     if photos.eval is None:
         photos = write_split(photos, source, _output_dir(config), undo)
     pretrained, other_weights = _weights(config)
@@ -92,6 +93,7 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     recipe = photo_recipe(
         arch,
         photos,
+        network=network,
         pretrained=pretrained,
         fine_tuning=bool(pretrained or other_weights),
         image_size=_requested_size(config, overrides),
@@ -126,6 +128,7 @@ def photo_recipe(
     arch: str,
     photos: Photos,
     *,
+    network: paddle.nn.Layer | None = None,
     pretrained: bool | str | None = None,
     fine_tuning: bool = False,
     image_size: int | None = None,
@@ -133,13 +136,14 @@ def photo_recipe(
     """Return the configuration, before overrides, that trains `arch` on `photos`.
 
     Args:
+        network: a network of the architecture, with any number of classes; built if it is None.
         pretrained: `Arch.pretrained`.
         fine_tuning: whether training starts from trained weights: it is then shorter, at a lower learning rate.
         image_size: side of the images; by default that of the architecture, or, unless official weights are
             fine-tuned, a smaller size that fits the images.
     """
     variant = models.MODELS[arch]
-    network = variant.build(class_num=2)
+    network = network or variant.build(class_num=2)
     official = variant.weights
     usual_size = official.img_size if official else variant.image_shape[1]
     size = image_size or usual_size

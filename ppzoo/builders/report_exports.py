@@ -37,11 +37,11 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     engine.select_device(device)
     exported = deploy.open_export(folder)
     require_export(exported)
-    name, options = deploy.parse_postprocess(exported.settings["PostProcess"])
-    if getattr(deploy.POSTPROCESSES[name], "label_kind", "single") == "multi":
+    if exported.is_multi_label:
+        name, _ = deploy.parse_postprocess(exported.settings["PostProcess"])
         raise ConfigError(f"--data: expected an export that predicts one class per image, got {folder} with {name}")
     network = _ExportedNetwork(deploy.PaddleEngine(exported))
-    labels = list(options["label_list"])
+    labels = exported.labels
     loader = _build_export_loader(exported, images, labels)
     class_num = network(read_first_batch(loader).images).shape[1]
     classes = _name_classes(labels, loader.samples.dataset, class_num)
@@ -53,18 +53,17 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     describe, observers = samples.dataset.describe, [OutputRecorder(recorder)]
     results = engine.evaluate(network, batches, loss, metrics, describe=describe, observers=observers)
     predictions = recorder.finish()
-    title = _architecture(exported)
     notes = [make_note("export_history"), *([] if labels else [make_note("export_class_names")])]
     return EvaluatedNetwork(
         kind="export",
         source=folder,
-        title=str(title or folder.resolve().name),
+        title=exported.architecture or folder.resolve().name,
         classes=classes,
         samples=samples,
         metrics=results,
         main=metrics.main,
         predictions=predictions,
-        network=_find_network(folder, device, loader, notes),
+        network=_find_network(exported, device, loader, notes),
         predict=network.engine,
         engine="Paddle Inference",
         weight_files=[exported.parameters],
@@ -74,17 +73,12 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     )
 
 
-def _architecture(exported: deploy.ExportedModel) -> str | None:
-    about = exported.settings.get("Global")
-    return about.get("model_name") if isinstance(about, dict) else None
-
-
-def _find_network(folder: Path, device: str, loader: Loader, notes: list[Note]) -> Classifier | None:
+def _find_network(exported: deploy.ExportedModel, device: str, loader: Loader, notes: list[Note]) -> Classifier | None:
     """Build the network of an export, whose gradients can be computed; return None, with a note, if that fails."""
     try:
-        config = config_of_export(folder, device)
-        network = rebuild_network(config, folder)
-        require_output_of_export(config, folder, network, read_first_batch(loader).images.numpy()[:PROBES])
+        config = config_of_export(exported, device)
+        network = rebuild_network(config, exported)
+        require_output_of_export(config, exported, network, read_first_batch(loader).images.numpy()[:PROBES])
     except ConfigError as error:
         notes.append(make_note("export_network", reason=str(error)))
         return None
@@ -104,12 +98,9 @@ class _ExportedNetwork(paddle.nn.Layer):
 
 def _build_export_loader(exported: deploy.ExportedModel, images: str, labels: list[str]) -> Loader:
     """Build the loader of a folder of class folders with the transforms of an export."""
-    ops = exported.settings["PreProcess"]["transform_ops"]
-    if not any("DecodeImage" in op for op in ops):  # in PaddleClas's own exports
-        ops = [{"DecodeImage": {}}, *ops]
     spec, sampler = ComponentSpec("ImageFolder", {"image_root": images}), ComponentSpec("DistributedBatchSampler", {})
     split = SplitConfig(
-        dataset=DatasetConfig(spec=spec, transform_ops=parse_specs("transform", ops)),
+        dataset=DatasetConfig(spec=spec, transform_ops=parse_specs("transform", exported.transform_ops)),
         sampler=SamplerConfig(spec=sampler, batch_size=EXPORT_BATCH, shuffle=False),
     )
     options = {"class_num": len(labels), "classes": labels} if labels else {"class_num": None}

@@ -36,7 +36,7 @@ class EvaluatedNetwork:
         classes: names of the classes, in the order of their indices.
         samples: the evaluated samples.
         metrics: as `ppzoo eval` prints them; `main` is the name of the main one, None without.
-        network: the network whose gradients can be computed; None for an export.
+        network: the network whose gradients can be computed; None for an export that cannot be rebuilt.
         predict: returns the outputs for a batch of preprocessed images, N x C x H x W.
         engine: what runs `predict`.
         weight_files: the files of the weights that were found.

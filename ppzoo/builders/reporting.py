@@ -64,7 +64,7 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         "config": evaluated.config_text,
         "environment": describe_environment(),
     }
-    return to_plain(report | describe_notes(notes))
+    return to_json_types(report | describe_notes(notes))
 
 
 def describe_predictions(predictions: Predictions, notes: list[Note]) -> dict[str, Any]:
@@ -130,14 +130,14 @@ def summarize_report(report: Mapping[str, Any]) -> str:
     )
 
 
-def to_plain(value: Any) -> Any:
+def to_json_types(value: Any) -> Any:
     """Return a value as JSON types: arrays as lists, NaN and infinity as None, invalid Unicode as escapes."""
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {str(key): to_json_types(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return to_plain(value.tolist())
+        return to_json_types(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+        return [to_json_types(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

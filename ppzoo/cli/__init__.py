@@ -31,7 +31,7 @@ from ppzoo.cli import (
     serve,
     train,
 )
-from ppzoo.cli.arguments import require_device_of_option
+from ppzoo.cli.arguments import Parser, require_device_of_option
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.cli.streams import LostOutput, flush_streams, open_streams, print_error, report_lost_output
 from ppzoo.errors import ConfigError, ConfigFileError, Interrupted, PpzooError, describe_os_error, exit_status_of
@@ -164,7 +164,7 @@ def _report_interruption(error: KeyboardInterrupt) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ppzoo",
         description="Train, evaluate, export and serve image classifiers on PaddlePaddle.",
         epilog="`ppzoo COMMAND --help` describes the options of a command. To begin: `ppzoo train -c mobilenet_v2_x0_5`"

@@ -7,9 +7,10 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
-from ppzoo.errors import ConfigError
+from ppzoo.cli.streams import print_error
+from ppzoo.errors import ConfigError, one_line
 from ppzoo.files import expand_user, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -17,6 +18,21 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # a run that was moved aside by a later one
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line; also the parser of each command."""
+
+    def error(self, message: str) -> NoReturn:
+        print_error(f"error: {one_line(message)}; see `{self.prog} --help`")
+        self.exit(2)
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        """Refuse unknown arguments here: the parser of the command knows which help to name."""
+        parsed, unknown = super().parse_known_args(*arguments, **options)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
 
 class Run(NamedTuple):

@@ -20,6 +20,7 @@ from ppzoo.files import expand_user, make_folder, write_atomically
 if TYPE_CHECKING:
     import numpy as np
 
+    from ppzoo.builders import ExportedModel
     from ppzoo.config import Config
 
 FOLDER = "explanations"
@@ -83,8 +84,8 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     add_quiet(command)
 
 
-def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Path | None]:
-    """Return the configuration, the image files, and the folder of the export if that is what the command names."""
+def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], ExportedModel | None]:
+    """Return the configuration, the image files, and the export if that is what the command names."""
     from ppzoo import builders
 
     folder, images = None, options.inputs
@@ -99,7 +100,8 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Path 
                     " an export folder"
                 )
             files = builders.find_images(images, key="IMAGE")
-            return builders.config_of_export(Path(folder), options.device or "auto"), files, Path(folder)
+            export = builders.open_export(Path(folder))
+            return builders.config_of_export(export, options.device or "auto"), files, export
     config = builders.read_config(*config_and_overrides(options, folder), "infer")
     return config, builders.find_images(images, key="IMAGE"), None
 

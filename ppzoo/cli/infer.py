@@ -127,5 +127,5 @@ def _predictions_of_export(
         try:
             results: list[Any] = predictor.predict(chunk)
         except BatchError as error:
-            results = [error.errors.get(index, result) for index, result in enumerate(error.results)]
+            results = error.results_or_errors()
         yield from zip(chunk, results, strict=True)

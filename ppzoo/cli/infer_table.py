@@ -145,7 +145,7 @@ def _load_model(options: argparse.Namespace, network: Config | Path, count: int 
         return builders.batch_model_of_config(network, count or 0, top=options.top)
     engine.select_device(options.device or "auto")
     predictor = ppzoo.Predictor(network, batch_size=BATCH_SIZE)
-    return builders.batch_model_of_export(predictor, network, top=options.top)
+    return builders.batch_model_of_export(predictor, top=options.top)
 
 
 def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:

@@ -7,14 +7,11 @@ import importlib.util
 import ipaddress
 import logging
 import os
-from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
 from ppzoo.files import expand_user, read_plain_file
-
-if TYPE_CHECKING:
-    from ppzoo import serve
+from ppzoo.serve.options import Limits, ServiceOptions
 
 logger = logging.getLogger("ppzoo")
 
@@ -54,13 +51,13 @@ def add_commands(commands: Commands) -> None:
 
 def _add_limits(serve: argparse.ArgumentParser) -> None:
     for option, kind, default, text in (
-        ("--batch-size", int, 8, "the largest number of images computed at once"),
-        ("--max-wait", float, 2.0, "milliseconds that an image waits at most for others to form a batch"),
-        ("--queue", int, 256, "images that wait for a network; more are refused with status 503"),
-        ("--timeout", float, 10.0, "seconds to receive a request, and again seconds until its result"),
-        ("--max-upload", float, 16.0, "megabytes of a request"),
-        ("--max-pixels", float, 50.0, "million pixels of an image"),
-        ("--max-images", int, 64, "images in a request"),
+        ("--batch-size", int, ServiceOptions.batch_size, "the largest number of images computed at once"),
+        ("--max-wait", float, 1e3 * Limits.max_wait, "milliseconds that an image waits at most for others in a batch"),
+        ("--queue", int, Limits.queue, "images that wait for a network; more are refused with status 503"),
+        ("--timeout", float, Limits.timeout, "seconds to receive a request, and again seconds until its result"),
+        ("--max-upload", float, Limits.max_upload / MEGABYTE, "megabytes of a request"),
+        ("--max-pixels", float, Limits.max_pixels / MILLION, "million pixels of an image"),
+        ("--max-images", int, Limits.max_images, "images in a request"),
     ):
         serve.add_argument(option, type=kind, default=default, metavar="N", help=f"{text} (default: {default:g})")
 
@@ -72,8 +69,8 @@ def _serve(options: argparse.Namespace) -> None:
             f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
             " (in a clone: `pip install -e '.[serve]'`)"
         )
-    from ppzoo import serve
     from ppzoo.serve.models import name_exports
+    from ppzoo.serve.server import serve
 
     if not 0 <= options.port < 1 << 16:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
@@ -83,7 +80,7 @@ def _serve(options: argparse.Namespace) -> None:
     token = read_token(options.token_file)
     if token is None and not _is_loopback(options.host):
         logger.warning("--host %s without a token: every machine that reaches the port can use it", options.host)
-    service = serve.ServiceOptions(
+    service = ServiceOptions(
         exports=name_exports(options.exports),
         batch_size=options.batch_size,
         engine=options.engine,
@@ -91,16 +88,15 @@ def _serve(options: argparse.Namespace) -> None:
         reload=not options.no_reload,
         limits=limits,
     )
-    serve.serve(service, options.host, options.port)
+    serve(service, options.host, options.port)
 
 
-def _read_limits(options: argparse.Namespace) -> serve.Limits:
+def _read_limits(options: argparse.Namespace) -> Limits:
     """Return the limits of the options.
 
     Raises:
         ConfigError: a value is out of range.
     """
-    from ppzoo import serve
     from ppzoo.host import MAX_PIXELS
 
     for option in ("queue", "max_images", "timeout", "max_upload", "max_pixels"):
@@ -112,9 +108,9 @@ def _read_limits(options: argparse.Namespace) -> serve.Limits:
     if options.max_pixels * MILLION > MAX_PIXELS:
         raise ConfigError(f"--max-pixels: expected at most {MAX_PIXELS // MILLION}, got {options.max_pixels:g}")
     max_upload = max(1, round(options.max_upload * MEGABYTE))
-    return serve.Limits(
+    return Limits(
         max_upload=max_upload,
-        max_buffered=max(serve.Limits.max_buffered, 2 * max_upload),
+        max_buffered=max(Limits.max_buffered, 2 * max_upload),
         max_pixels=max(1, round(options.max_pixels * MILLION)),
         max_images=options.max_images,
         queue=options.queue,

@@ -50,7 +50,7 @@ class Engine(Protocol):
 ONNX_ENGINES: dict[str, type[OnnxEngine]] = {engine.name: engine for engine in (OnnxRuntime, OpenVino)}
 ENGINE_NAMES = (PaddleEngine.name, *ONNX_ENGINES)
 PRECISIONS = ("float32", "bfloat16", "int8")
-ENGINES_OF_FORMATS = {ONNX: tuple(ONNX_ENGINES), OPENVINO: (OpenVino.name,)}
+RUNNABLE_ENGINES = {ONNX: tuple(ONNX_ENGINES), OPENVINO: (OpenVino.name,)}
 
 
 def is_installed(name: str) -> bool:
@@ -85,7 +85,7 @@ def runnable_engines(exported: ExportedModel, precision: str = "float32") -> lis
         return [OpenVino.name] if OpenVino.name in runnable_engines(exported) else []
     has_program = precision == "float32" and PaddleEngine.name in exported.formats
     formats = exported.formats if precision == "float32" else exported.int8_formats
-    names = {engine for name in formats for engine in ENGINES_OF_FORMATS.get(name, ())}
+    names = {engine for name in formats for engine in RUNNABLE_ENGINES.get(name, ())}
     names |= {PaddleEngine.name} if has_program else set()
     names |= set(ONNX_ENGINES) if has_program and is_pir_program(exported) else set()
     return [name for name in ENGINE_NAMES if name in names]
@@ -183,7 +183,7 @@ def _open_file(name: str, exported: ExportedModel, batch_size: int, precision: s
         PpzooError: the model is damaged.
     """
     formats = exported.int8_formats if precision == "int8" else exported.formats
-    found = [kind for kind in (OPENVINO, ONNX) if kind in formats and name in ENGINES_OF_FORMATS[kind]]
+    found = [kind for kind in (OPENVINO, ONNX) if kind in formats and name in RUNNABLE_ENGINES[kind]]
     if not found and PaddleEngine.name in formats:
         with _as_engine_error():
             onnx_model(exported)  # raises the reason for which the program cannot be converted

@@ -12,7 +12,8 @@ from typing import Any
 
 import paddle
 
-from ppzoo.deploy.export_dir import PARAMETERS, PROGRAM, PROGRAM_FILES
+from ppzoo.deploy.export_dir import PARAMETERS
+from ppzoo.deploy.formats import write_program
 from ppzoo.deploy.paddle_engine import InferenceProgram
 from ppzoo.deploy.rounding import is_rounding, max_errors, output_function
 from ppzoo.errors import TrainingError, describe_os_error
@@ -109,13 +110,11 @@ def _export(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
 
 
 def _write_program(network: Classifier, directory: Path, image_shape: list[int]) -> InferenceProgram:
-    spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
     wrapper = _NetworkToExport(network)
     wrapper.eval()
-    paddle.jit.save(wrapper, str(directory / PROGRAM), input_spec=[spec])
+    program = write_program(wrapper, image_shape, directory)
     # PaddlePaddle does not report that a full disk truncated its files; writing this file does.
     write_atomically(directory / "probe", lambda file: file.write(bytes(PROBE_SIZE)))
-    program = next(directory / name for name in PROGRAM_FILES if (directory / name).is_file())
     return InferenceProgram(program, directory / PARAMETERS)
 
 

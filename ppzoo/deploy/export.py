@@ -24,13 +24,14 @@ from ppzoo.deploy.formats import ExportOptions, model_metadata, require_format_p
 from ppzoo.deploy.onnx_graph import OUTPUTS
 from ppzoo.deploy.probabilities import Probabilities, layer_to_export, predict_probabilities
 from ppzoo.errors import ConfigError, OutputError
+from ppzoo.files import local_path, require_path
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
 
 
 def export(
     network: paddle.nn.Layer,
-    folder: Path,
+    folder: str | os.PathLike[str],
     image_shape: Sequence[int],
     settings: dict[str, Any],
     *,
@@ -43,7 +44,7 @@ def export(
 
 def export_formats(
     network: paddle.nn.Layer,
-    folder: Path,
+    folder: str | os.PathLike[str],
     image_shape: Sequence[int],
     settings: dict[str, Any],
     options: ExportOptions | None = None,
@@ -69,11 +70,11 @@ def export_formats(
         The result of the check for each format.
 
     Raises:
-        ConfigError: the network cannot take images of that shape, or cannot be converted.
+        ConfigError: the network cannot take images of that shape, or cannot be converted, or the folder is not a path.
         TrainingError: a format's outputs differ from the network's, or an output is not finite.
         OutputError: the folder cannot be written.
     """
-    options = options or ExportOptions()
+    options, folder = options or ExportOptions(), local_path(require_path(folder, "folder"), "folder")
     require_format_packages(options)
     with layer_to_export(network, features=options.features, multi_label=multi_label) as model:
         _require_valid_shape(model, image_shape)
@@ -113,7 +114,7 @@ def _write_and_check(
             "precision": "float32",
             "outputs": {name: output.shape[1] for name, output in zip(OUTPUTS, reference.outputs[0], strict=False)},
         }
-        write_settings(staged, {**settings, DEPLOYMENT: deployment})
+        digests = write_settings(staged, {**settings, DEPLOYMENT: deployment})
         exported = open_export(staged)
         progress.advance()
         checks = []
@@ -123,14 +124,14 @@ def _write_and_check(
     if lower is not None:
 
         def reopen() -> ExportedModel:
-            write_settings(staged, {**settings, DEPLOYMENT: deployment})
+            write_settings(staged, {**settings, DEPLOYMENT: deployment}, digests)
             return open_export(staged)
 
         added = add_precision(lower, exported, serialized, model_metadata(settings), reopen)
         deployment |= {"precision": lower.precision, lower.precision: added}
     results = {check.kind: check.describe() for check in checks}
     deployment["checks"] = {"images": len(reference.images.images), "source": reference.images.source, **results}
-    write_settings(staged, {**settings, DEPLOYMENT: deployment})
+    write_settings(staged, {**settings, DEPLOYMENT: deployment}, digests)
     return checks
 
 

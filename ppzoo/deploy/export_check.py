@@ -13,7 +13,7 @@ import numpy as np
 from ppzoo.deploy.batch import Normalization
 from ppzoo.deploy.engines import ENGINE_TOLERANCE, Engine, open_file_engine
 from ppzoo.deploy.export_dir import PADDLE, ExportedModel
-from ppzoo.deploy.formats import ENGINE_OF_FORMAT
+from ppzoo.deploy.formats import USUAL_ENGINES
 from ppzoo.deploy.paddle_engine import PaddleEngine
 from ppzoo.deploy.probabilities import Probabilities, predict_outputs
 from ppzoo.deploy.rounding import is_rounding
@@ -141,7 +141,7 @@ def open_format(kind: str, exported: ExportedModel, precision: str = "float32") 
     """Open one format of an export in the engine that is usual for it."""
     if kind == PADDLE:
         return PaddleEngine(exported)
-    return open_file_engine(ENGINE_OF_FORMAT[kind], exported, max(BATCH_SIZES), precision, kind=kind)
+    return open_file_engine(USUAL_ENGINES[kind], exported, max(BATCH_SIZES), precision, kind=kind)
 
 
 def run_engine(engine: Engine, images: np.ndarray, pixels: np.ndarray | None) -> list[np.ndarray]:
@@ -158,8 +158,8 @@ def _require_rounding(kind: str, engine: Engine, reference: Reference, largest: 
     model, images = reference.model, reference.images
     plain = Probabilities(model.network, multi_label=model.multi_label)
     plain.eval()
-    few = images.images[:MORE_IMAGES]
-    if not is_rounding(plain, lambda batch: _run_some(engine, images, batch)[:1], few, tolerance):
+    few, inputs = images.images[:MORE_IMAGES], _inputs(engine, images)[:MORE_IMAGES]
+    if not is_rounding(plain, lambda batch: run_engine(engine, batch, batch)[:1], few, tolerance, inputs=inputs):
         raise TrainingError(
             f"the exported {_name(kind)} differs from the network by {largest:.2g} (tolerance {tolerance:g}): nothing"
             " was exported; please report the architecture and the version of PaddlePaddle"
@@ -170,8 +170,12 @@ def _require_rounding(kind: str, engine: Engine, reference: Reference, largest: 
 def _require_rounding_of_features(kind: str, engine: Engine, reference: Reference, largest: float) -> None:
     """Do the same for the features."""
     model, images = reference.model, reference.images
-    few = images.images[:MORE_IMAGES]
-    if not is_rounding(model, lambda batch: _run_some(engine, images, batch), few, FEATURES_TOLERANCE, relative=True):
+    few, inputs = images.images[:MORE_IMAGES], _inputs(engine, images)[:MORE_IMAGES]
+
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        return run_engine(engine, batch, batch)
+
+    if not is_rounding(model, run, few, FEATURES_TOLERANCE, relative=True, inputs=inputs):
         raise TrainingError(
             f"the features of the exported {_name(kind)} differ from the network's by {largest:.2g} of the largest one:"
             " nothing was exported; please report the architecture and the versions"
@@ -179,11 +183,9 @@ def _require_rounding_of_features(kind: str, engine: Engine, reference: Referenc
     _warn_of_rounding(kind, largest, " in its features, relative to the largest one,")
 
 
-def _run_some(engine: Engine, images: CheckImages, batch: np.ndarray) -> list[np.ndarray]:
-    """Return the outputs of an engine for a batch that is a part of `images`."""
-    count = len(batch)
-    start = next(i for i in range(len(images.images)) if np.array_equal(images.images[i : i + count], batch))
-    return run_engine(engine, batch, None if images.pixels is None else images.pixels[start : start + count])
+def _inputs(engine: Engine, images: CheckImages) -> np.ndarray:
+    """Return what an engine gets for the images."""
+    return images.pixels if engine.takes_pixels and images.pixels is not None else images.images
 
 
 def _warn_of_rounding(kind: str, largest: float, where: str) -> None:

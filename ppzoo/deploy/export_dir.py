@@ -14,7 +14,7 @@ from typing import Any
 
 from ppzoo import yaml_io
 from ppzoo.deploy.allowed_operators import require_allowed_operators
-from ppzoo.deploy.postprocess import parse_postprocess
+from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.files import read_plain_file, sha256, sync_file, sync_folder
 
@@ -59,6 +59,31 @@ class ExportedModel:
     identity: str
     formats: tuple[str, ...] = (PADDLE,)
     int8_formats: tuple[str, ...] = ()
+
+    @property
+    def transform_ops(self) -> list[dict[str, Any]]:
+        """The preprocessing of image files: exports of PaddleClas do not name the decoding, which is added."""
+        ops: list[dict[str, Any]] = self.settings["PreProcess"]["transform_ops"]
+        return ops if any("DecodeImage" in op for op in ops) else [{"DecodeImage": {}}, *ops]
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes; those without a name are missing at its end."""
+        _, options = parse_postprocess(self.settings["PostProcess"])
+        return list(options["label_list"])
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether the network predicts several classes per image."""
+        name, _ = parse_postprocess(self.settings["PostProcess"])
+        return getattr(POSTPROCESSES[name], "label_kind", "single") == "multi"
+
+    @property
+    def architecture(self) -> str | None:
+        """The name of the network's architecture; None if the export does not state it."""
+        about = self.settings.get("Global")
+        name = about.get("model_name") if isinstance(about, dict) else None
+        return name if isinstance(name, str) else None
 
     def model_files(self, name: str, precision: str = "float32") -> list[Path]:
         """Return the files of the format "onnx" or "openvino"."""

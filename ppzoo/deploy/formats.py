@@ -34,7 +34,7 @@ from ppzoo.errors import ConfigError
 from ppzoo.files import sha256
 
 FORMATS = (PADDLE, ONNX, OPENVINO)
-ENGINE_OF_FORMAT = {PADDLE: "paddle", ONNX: "onnxruntime", OPENVINO: "openvino"}
+USUAL_ENGINES = {PADDLE: "paddle", ONNX: "onnxruntime", OPENVINO: "openvino"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class ExportOptions:
 
 
 def require_format_packages(options: ExportOptions) -> None:
-    """Check that the packages of the formats are installed, and that the opset exists.
+    """Check that the formats exist, that their packages are installed, and that ONNX has the opset.
 
     Raises:
-        ConfigError: it is not so.
+        ConfigError: one of these is not the case.
     """
     for kind in options.formats:
         if kind not in FORMATS:
             raise ConfigError(f"format: expected {', '.join(FORMATS)}, got {kind!r}")
-        require_installed(ENGINE_OF_FORMAT[kind], f"format: {kind}")
+        require_installed(USUAL_ENGINES[kind], f"format: {kind}")
     if ONNX in options.formats or OPENVINO in options.formats:
         from onnx import defs
 
@@ -94,18 +94,16 @@ def write_formats(
         OSError: a file cannot be written.
     """
     is_converted = ONNX in options.formats or OPENVINO in options.formats
+    program = None  # that the other formats are converted from
     if PADDLE in options.formats and options.legacy:
         with _old_representation():
             write_program(model, image_shape, staged)
     elif PADDLE in options.formats:
-        write_program(model, image_shape, staged)
+        program = write_program(model, image_shape, staged)
     if not is_converted:
         return b""
-    source = work if options.legacy or PADDLE not in options.formats else staged
-    if source is work:
-        write_program(model, image_shape, work)
-    program = next(source / name for name in PROGRAM_FILES if (source / name).is_file())
-    exported = ExportedModel(source, program, source / PARAMETERS, {}, "")
+    program = program or write_program(model, image_shape, work)
+    exported = ExportedModel(program.parent, program, program.with_name(PARAMETERS), {}, "")
     metadata = model_metadata(settings)
     try:
         serialized, _ = onnx_model(exported, options.normalization, opset=options.opset, metadata=metadata)
@@ -119,10 +117,11 @@ def write_formats(
     return serialized
 
 
-def write_program(model: Probabilities, image_shape: Sequence[int], folder: Path) -> None:
-    """Write the program of a network with a dynamic batch size."""
+def write_program(model: paddle.nn.Layer, image_shape: Sequence[int], folder: Path) -> Path:
+    """Write the program of a network with a dynamic batch size, and return its file."""
     spec = paddle.static.InputSpec([None, *image_shape], "float32", "image")
     paddle.jit.save(model, str(folder / PROGRAM), input_spec=[spec])
+    return next(folder / name for name in PROGRAM_FILES if (folder / name).is_file())
 
 
 def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -> None:
@@ -145,10 +144,16 @@ def write_openvino(serialized: bytes, file: Path, metadata: Mapping[str, str]) -
     openvino.save_model(converted, str(file), compress_to_fp16=False)
 
 
-def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write `inference.yml` with the SHA-256 of the other files in the folder."""
-    digests = {file.name: sha256(file) for file in sorted(folder.iterdir()) if file.name != SETTINGS}
+def write_settings(folder: Path, settings: Mapping[str, Any], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Write `inference.yml` with the SHA-256 of the other files in the folder, and return these.
+
+    Args:
+        known: those of files that have not changed since they were computed.
+    """
+    known, names = known or {}, sorted(file.name for file in folder.iterdir() if file.name != SETTINGS)
+    digests = {name: known.get(name) or sha256(folder / name) for name in names}
     (folder / SETTINGS).write_text(yaml_io.dump({**settings, DIGESTS: digests}), encoding="utf-8")
+    return digests
 
 
 def model_metadata(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import paddle
 from ppzoo.errors import ConfigError
 from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier
-from ppzoo.layers.classifier import sublayer_at
+from ppzoo.layers.classifier import HeadInput
 
 
 class Probabilities(paddle.nn.Layer):
@@ -45,26 +45,15 @@ class Probabilities(paddle.nn.Layer):
 class ProbabilitiesAndFeatures(Probabilities):
     """The same with a second output: the input of the last layer, the only one that depends on the classes.
 
-    Where the last layer is a convolution (NIN, SqueezeNet), it is the mean of its input over height and width, as in
-    `ppzoo.explain.embed`.
+    See `HeadInput`, which `ppzoo.explain.embed` uses, too.
     """
 
     def __init__(self, network: Classifier, *, multi_label: bool = False) -> None:
         super().__init__(network, multi_label=multi_label)
-        self._received: dict[str, paddle.Tensor] = {}
-        head = sublayer_at(network, network.head_layers[0])
-        self._hook = head.register_forward_pre_hook(self._store)
+        self.head_input = HeadInput(network)
 
     def complete(self, scores: Any) -> Any:
-        features = self._received.pop("features")
-        return self.from_scores(scores), features.mean([2, 3]) if features.ndim == 4 else features
-
-    def remove_hook(self) -> None:
-        """Leave the network as it was."""
-        self._hook.remove()
-
-    def _store(self, layer: paddle.nn.Layer, inputs: tuple[paddle.Tensor, ...]) -> None:
-        self._received["features"] = inputs[0]
+        return self.from_scores(scores), self.head_input.take()
 
 
 @contextmanager
@@ -86,7 +75,7 @@ def layer_to_export(network: paddle.nn.Layer, *, features: bool, multi_label: bo
     try:
         yield with_features
     finally:
-        with_features.remove_hook()
+        with_features.head_input.remove()
 
 
 def predict_probabilities(

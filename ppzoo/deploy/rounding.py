@@ -40,7 +40,13 @@ def float64_function(layer: paddle.nn.Layer) -> OutputFunction:
 
 
 def is_rounding(
-    layer: paddle.nn.Layer, program: OutputFunction, images: np.ndarray, tolerance: float, *, relative: bool = False
+    layer: paddle.nn.Layer,
+    program: OutputFunction,
+    images: np.ndarray,
+    tolerance: float,
+    *,
+    relative: bool = False,
+    inputs: np.ndarray | None = None,
 ) -> bool:
     """Return whether the outputs of `program`, an export of `layer`, differ from the layer's only by rounding.
 
@@ -50,14 +56,16 @@ def is_rounding(
     Args:
         images: N x C x H x W; use at least eight.
         relative: take errors relative to the largest value of an output.
+        inputs: what the program gets for these images if it normalizes them; by default the images.
     """
     network, reference = output_function(layer), float64_function(layer)
     network_errors, program_errors = [], []
     starts = [start for start in range(len(images)) if start % 3 != 2]  # batches of 1, 2, 1, 2, ...: float64 is large
-    for batch in np.split(images, starts[1:]):
+    given = images if inputs is None else inputs
+    for batch, program_input in zip(np.split(images, starts[1:]), np.split(given, starts[1:]), strict=True):
         exact = reference(batch)
         network_errors.append(max_errors(network(batch), exact, relative))
-        program_errors.append(max_errors(program(batch), exact, relative))
+        program_errors.append(max_errors(program(program_input), exact, relative))
     typical, received = (
         np.quantile(np.concatenate(errors), QUANTILE, method="higher") for errors in (network_errors, program_errors)
     )

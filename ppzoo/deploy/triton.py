@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 
 from ppzoo.deploy.export_dir import DEPLOYMENT, FORMAT_FILES, ONNX, ExportedModel
 from ppzoo.deploy.onnx_graph import INPUT, OUTPUTS
-from ppzoo.deploy.postprocess import parse_postprocess
 from ppzoo.errors import one_line
 from ppzoo.files import make_folder, write_atomically, write_text
 
@@ -42,8 +41,7 @@ def write_triton(exported: ExportedModel, kind: str, name: str) -> Path:
         (folder / VERSION / f"model{suffix}").unlink(missing_ok=True)
     for file in FORMAT_FILES[kind, stored]:
         write_atomically(folder / VERSION / f"model{Path(file).suffix}", partial(_copy, exported.folder / file))
-    _, options = parse_postprocess(exported.settings["PostProcess"])
-    labels = options["label_list"]
+    labels = exported.labels
     if labels:
         write_text(folder / LABELS, "".join(f"{one_line(label)}\n" for label in labels))
     write_text(folder / CONFIG, describe_model(deployment, kind, name, has_labels=bool(labels)))

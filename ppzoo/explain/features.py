@@ -11,7 +11,7 @@ import paddle
 from ppzoo.errors import ConfigError
 from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
 from ppzoo.finite import require_finite
-from ppzoo.layers.classifier import sublayer_at
+from ppzoo.layers.classifier import HeadInput
 
 PERPLEXITY = 30.0  # of t-SNE, for at least 91 images
 
@@ -32,16 +32,13 @@ def embed(model: paddle.nn.Layer, images: Any) -> np.ndarray:
         TrainingError: the features are not finite.
     """
     network, batch = deployed_network(model), to_batch(images)
-    received: list[paddle.Tensor] = []
-    head = sublayer_at(network, network.head_layers[0])
-    hook = head.register_forward_pre_hook(lambda layer, inputs: received.append(inputs[0]))
+    head_input = HeadInput(network)
     try:
         with evaluation_mode(network), shape_errors(batch), paddle.no_grad():
             network.forward_head(network.forward_features(network.to_inner_layout(batch)))
+            features = head_input.take().numpy().astype(np.float32)
     finally:
-        hook.remove()
-    features = received[0].numpy().astype(np.float32)
-    features = features.mean((2, 3)) if features.ndim == 4 else features
+        head_input.remove()
     require_finite(features)
     return features
 

@@ -158,6 +158,30 @@ def sublayer_at(network: nn.Layer, path: str) -> nn.Layer:
     return dict(network.named_sublayers())[path]
 
 
+class HeadInput:
+    """Receives the features of a network, the input of its last layer, whenever the network runs.
+
+    Where that layer is a convolution (NIN, SqueezeNet), they are the mean of its input over height and width.
+    """
+
+    def __init__(self, network: Classifier) -> None:
+        self._received: list[paddle.Tensor] = []
+        head = sublayer_at(network, network.head_layers[0])
+        self._hook = head.register_forward_pre_hook(self._receive)
+
+    def take(self) -> paddle.Tensor:
+        """Return the features of the latest batch, N x D."""
+        features = self._received.pop()
+        return features.mean([2, 3]) if features.ndim == 4 else features
+
+    def remove(self) -> None:
+        """Leave the network as it was."""
+        self._hook.remove()
+
+    def _receive(self, layer: nn.Layer, inputs: tuple[paddle.Tensor, ...]) -> None:
+        self._received[:] = [inputs[0]]
+
+
 def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
     """Build a layer like `layer` with `class_num` outputs, with its parameter names and initializers."""
     bias_attr = False if layer.bias is None else _parameter_attribute(layer.bias, layer._bias_attr)

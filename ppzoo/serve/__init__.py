@@ -1,6 +1,5 @@
-"""An HTTP service for exported networks; needs the extra `serve` (FastAPI and uvicorn)."""
+"""An HTTP service for exported networks; running it needs the extra `serve` (FastAPI and uvicorn)."""
 
-from ppzoo.serve.limits import Limits
-from ppzoo.serve.server import ServiceOptions, serve
+from ppzoo.serve.options import Limits, ServiceOptions
 
-__all__ = ["Limits", "ServiceOptions", "serve"]
+__all__ = ["Limits", "ServiceOptions"]

@@ -11,14 +11,13 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import ppzoo
 from ppzoo.serve import kserve, routes
-from ppzoo.serve.kserve import error_response
 from ppzoo.serve.limits import RETRY
 from ppzoo.serve.metrics import DISCONNECTED
 from ppzoo.serve.models import NotReadyError
@@ -102,6 +101,11 @@ def require_token(request: Request) -> None:
     if not hmac.compare_digest(sent, f"Bearer {token}".encode()):
         problem = "expected the header Authorization: Bearer TOKEN with the service's token"
         raise HTTPException(401, problem, headers={"WWW-Authenticate": "Bearer"})
+
+
+def error_response(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an error as both protocols write it."""
+    return JSONResponse({"error": problem}, status, headers)
 
 
 async def _report_http_error(request: Request, error: Any) -> Response:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 import ppzoo
 from ppzoo.errors import PpzooError
-from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_outputs
-from ppzoo.serve.limits import require_few_pixels
+from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_output
+from ppzoo.serve.limits import RETRY, require_few_pixels
 from ppzoo.serve.models import Model
 from ppzoo.serve.network import Network
 from ppzoo.serve.routes import ERRORS, find_model, run_model, status_of
@@ -49,7 +49,7 @@ async def report_live() -> Response:
 
 @router.get("/health/ready", summary="Report whether all models compute")
 async def report_ready(request: Request) -> Response:
-    return Response(status_code=200 if state_of(request).models.are_ready() else 503)
+    return Response(status_code=200 if state_of(request).is_ready() else 503)
 
 
 @router.get("/models/{name}/ready", summary="Report whether a model computes")
@@ -91,12 +91,14 @@ async def infer(name: str, request: Request, version: str = VERSION) -> Response
         except TensorError as error:
             raise HTTPException(400, str(error)) from None
         images = _images(entry, values, network, state)
-        results = await run_model(model, images, network.class_num)
+        del body, binary, values  # the images are copies, or refer to the body
+        results = await run_model(model, images, topk=None)
     for result in results:
         if isinstance(result, PpzooError):
             raise HTTPException(status_of(result), result.line)
-    probabilities = np.stack([_probabilities(result, network) for result in results])
-    return _response(name, content, probabilities, requested, network)
+    if len({len(result) for result in results}) > 1:
+        raise HTTPException(503, "the model was reloaded while it computed the images; try again later", headers=RETRY)
+    return _response(name, content, np.stack(results), requested, network)
 
 
 def _find(state: State, name: str, version: str) -> Model:
@@ -114,8 +116,6 @@ def _images(entry: dict[str, Any], values: list[bytes] | np.ndarray, network: Ne
         problem = f"inputs[0].shape: expected 1 to {state.limits.max_images} images, got {count}"
         raise HTTPException(413 if count else 400, problem)
     if isinstance(values, list):
-        if not network.is_topk:
-            raise HTTPException(400, "inputs[0].datatype: expected FP32 for a multi-label model, got BYTES")
         for image in values:
             require_few_pixels(image, state.limits.max_pixels)
         return values
@@ -145,15 +145,6 @@ def _requested_output(content: dict[str, Any]) -> tuple[bool, int]:
     return bool(parameters.get("binary_data", general.get("binary_data_output", False))), classes
 
 
-def _probabilities(result: Any, network: Network) -> np.ndarray:
-    """Return the probabilities in the order of the classes."""
-    if isinstance(result, np.ndarray):
-        return result
-    probabilities: np.ndarray = np.zeros(network.class_num, np.float32)
-    probabilities[result["class_ids"]] = result["scores"]
-    return probabilities
-
-
 def _response(
     name: str, content: dict[str, Any], probabilities: np.ndarray, requested: tuple[bool, int], network: Network
 ) -> Response:
@@ -162,7 +153,7 @@ def _response(
     header = {"model_name": name, "model_version": VERSION}
     if isinstance(content.get("id"), str):
         header["id"] = content["id"]
-    body, length = write_outputs([(OUTPUT, values, is_binary)], header)
+    body, length = write_output(OUTPUT, values, header, is_binary=is_binary)
     if length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
@@ -176,8 +167,3 @@ def _best_classes(probabilities: np.ndarray, count: int, labels: list[str]) -> n
         label = f":{labels[index]}" if index < len(labels) else ""
         texts[row, column] = f"{probabilities[row, index]:f}:{index}{label}".encode(errors="replace")
     return texts
-
-
-def error_response(status: int, problem: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an error as both protocols write it."""
-    return JSONResponse({"error": problem}, status, headers)

@@ -103,26 +103,23 @@ def _encode_strings(data: Any) -> list[bytes]:
     return [text.encode(errors="surrogatepass") for text in data]
 
 
-def write_outputs(outputs: Sequence[tuple[str, np.ndarray, bool]], header: dict[str, Any]) -> tuple[bytes, int | None]:
-    """Return the body of a response, and the length of its JSON if binary data follow.
+def write_output(name: str, values: np.ndarray, header: dict[str, Any], *, is_binary: bool) -> tuple[bytes, int | None]:
+    """Return the body of a response with one output, and the length of its JSON if binary data follow.
 
     Args:
-        outputs: name, values (float32, or an object array of bytes), and whether its data are binary.
+        values: float32, or an object array of bytes.
         header: further entries of the JSON.
     """
-    entries: list[dict[str, Any]] = []
-    binary: list[bytes] = []
-    for name, values, is_binary in outputs:
-        is_text = values.dtype == object
-        entry: dict[str, Any] = {"name": name, "datatype": "BYTES" if is_text else "FP32", "shape": list(values.shape)}
-        if is_binary:
-            binary.append(_join_strings(values) if is_text else values.astype("<f4").tobytes())
-            entry["parameters"] = {BINARY_SIZE: len(binary[-1])}
-        else:
-            entry["data"] = [text.decode() for text in values.ravel()] if is_text else values.ravel().tolist()
-        entries.append(entry)
-    content = json.dumps({**header, "outputs": entries}, ensure_ascii=False).encode()
-    return (content + b"".join(binary), len(content)) if binary else (content, None)
+    is_text = values.dtype == object
+    entry: dict[str, Any] = {"name": name, "datatype": "BYTES" if is_text else "FP32", "shape": list(values.shape)}
+    binary = b""
+    if is_binary:
+        binary = _join_strings(values) if is_text else values.astype("<f4").tobytes()
+        entry["parameters"] = {BINARY_SIZE: len(binary)}
+    else:
+        entry["data"] = [text.decode() for text in values.ravel()] if is_text else values.ravel().tolist()
+    content = json.dumps({**header, "outputs": [entry]}, ensure_ascii=False).encode()
+    return content + binary, len(content) if is_binary else None
 
 
 def _join_strings(values: np.ndarray) -> bytes:

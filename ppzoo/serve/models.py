@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import numpy as np
 
 from ppzoo.deploy import SETTINGS
 from ppzoo.errors import ConfigError, PpzooError, one_line
+from ppzoo.files import expand_user
 from ppzoo.serve.batching import BatchQueue
-from ppzoo.serve.limits import Limits
 from ppzoo.serve.metrics import Metrics
-from ppzoo.serve.network import EngineName, Network
+from ppzoo.serve.network import Network
+from ppzoo.serve.options import EngineName, Limits
 from ppzoo.serve.worker import EngineFailedError, Job, Worker, set_results
 
 logger = logging.getLogger("ppzoo")
@@ -85,8 +86,11 @@ class Model:
         is_stalled = busy_since is not None and time.monotonic() - busy_since > self.limits.timeout
         return self._worker.is_running() and not is_stalled
 
-    async def run(self, images: Sequence[bytes | np.ndarray], topk: int = 1) -> list[Any]:
+    async def run(self, images: Sequence[bytes | np.ndarray], topk: int | None) -> list[Any]:
         """Return the result of each image: a prediction, probabilities, or the `PpzooError` of that image.
+
+        Args:
+            topk: the number of classes of a prediction; None: the probabilities of all classes.
 
         Raises:
             NotReadyError, QueueFullError: nothing has been computed.
@@ -110,17 +114,32 @@ class Model:
     async def watch(self, *, reload: bool) -> None:
         """Replace the engine when it has failed, and, with `reload`, when the export has changed.
 
+        Another error, for example of the operating system when it starts no thread, is logged; the model is served
+        as before, and the next check tries again.
+
         Raises:
             EngineFailedError: the engine fails again and again.
         """
+        previous = ""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            if self._next is not None:
-                self._finish_reload()
-            elif not self._worker.is_alive():
-                await self._restart()
-            elif reload:
-                self._start_reload()
+            try:
+                await self._check(reload=reload)
+                previous = ""
+            except EngineFailedError:
+                raise
+            except Exception as error:
+                if repr(error) != previous:  # else it is the one that the latest check has logged
+                    logger.exception("model %s: cannot check or replace the engine", self.name)
+                previous = repr(error)
+
+    async def _check(self, *, reload: bool) -> None:
+        if self._next is not None:
+            self._finish_reload()
+        elif not self._worker.is_alive():
+            await self._restart()
+        elif reload:
+            self._start_reload()
 
     def stop(self) -> None:
         """End the engine; what still waits fails."""
@@ -161,8 +180,8 @@ class Model:
         found = read_signature(self.folder)
         is_stable, self._seen = found == self._seen, found
         if is_stable and found and found != self._signature:
-            self._signature = found
             self._next = self._start_worker()
+            self._signature = found
 
     def _finish_reload(self) -> None:
         """Stop the previous engine once the next one has been loaded; keep it if that failed."""
@@ -180,25 +199,6 @@ class Model:
         logger.info("model %s: reloaded %s", self.name, one_line(self.folder))
 
 
-class Models(Mapping[str, Model]):
-    """The models of a service by name."""
-
-    def __init__(self, models: Sequence[Model]) -> None:
-        self._models = {model.name: model for model in models}
-
-    def __getitem__(self, name: str) -> Model:
-        return self._models[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._models)
-
-    def __len__(self) -> int:
-        return len(self._models)
-
-    def are_ready(self) -> bool:
-        return all(model.is_ready() for model in self.values())
-
-
 def name_exports(exports: Sequence[str]) -> dict[str, Path]:
     """Return name -> folder of exports, each given as FOLDER or NAME=FOLDER; the default name is the folder's.
 
@@ -210,7 +210,7 @@ def name_exports(exports: Sequence[str]) -> dict[str, Path]:
         name, separator, folder = export.partition("=")
         if not separator or os.path.exists(export):
             name, folder = Path(export).resolve().name, export
-        path = Path(os.path.expanduser(folder))
+        path = Path(expand_user(folder))
         if not name or "/" in name or ":" in name:
             raise ConfigError(f"EXPORT: expected a name without slash and colon, got {name!r}; use NAME=FOLDER")
         if name in named:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ppzoo.deploy import open_engine, open_export
+from ppzoo.deploy import open_engine
 from ppzoo.errors import BatchError, PpzooError
 from ppzoo.finite import require_finite
 from ppzoo.predictor import Predictor
+from ppzoo.serve.options import EngineName
 
-EngineName = Literal["auto", "paddle", "onnxruntime", "openvino"]
 LISTS = ("class_ids", "scores", "label_names")
 
 
@@ -39,59 +39,62 @@ class Network:
     def __init__(self, folder: Path, *, batch_size: int, engine: EngineName) -> None:
         self.predictor = Predictor(folder, batch_size=batch_size, engine=engine)
         self.engine_name = self.predictor.engine.name
-        self._export = open_export(folder)
-        kind, options = self.predictor.postprocess
-        self.is_topk = kind == "Topk"
-        self.labels: list[str] = list(options["label_list"])
+        self.is_topk = self.predictor.postprocess[0] == "Topk"
+        self.labels = self.predictor.exported.labels
         self.image_shape, self.class_num = self._warm_up()
         self._tensor_engine: Any = None
 
     def predict(self, images: Sequence[bytes], topk: int) -> list[dict[str, Any] | PpzooError]:
         """Return the prediction of each image, or its error."""
         topk = min(topk, self.class_num)
-        try:
-            return list(self.predictor.predict(list(images), topk))
-        except BatchError as error:
-            return [error.errors.get(index, result) for index, result in enumerate(error.results)]
-        except PpzooError as error:
-            if len(images) == 1:
-                return [error]
-            return [result for image in images for result in self.predict([image], topk)]
+        return _run_each(lambda some: self.predictor.predict(some, topk), images)
+
+    def probabilities(self, images: Sequence[bytes]) -> list[np.ndarray | PpzooError]:
+        """Return the probabilities of all classes for each image, or its error."""
+        return _run_each(lambda some: list(self.predictor.probabilities(some)), images)
 
     def compute(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray | PpzooError]:
         """Return the probabilities of each preprocessed image, C x H x W float32, or its error."""
         if self._tensor_engine is None:
-            engine = self.predictor.engine
+            predictor, engine = self.predictor, self.predictor.engine
             self._tensor_engine = (
-                open_engine(engine.name, self._export, self.predictor.batch_size, precision=self.predictor.precision)
+                open_engine(engine.name, predictor.exported, predictor.batch_size, precision=predictor.precision)
                 if engine.takes_pixels
                 else engine
             )
-        try:
-            probabilities = np.array(self._tensor_engine(np.stack(tensors)))
+
+        def compute(some: Sequence[np.ndarray]) -> list[np.ndarray]:
+            probabilities = np.array(self._tensor_engine(np.stack(some)))
             require_finite(probabilities, "image {}".format)
-        except PpzooError as error:
-            if len(tensors) == 1:
-                return [error]
-            return [result for tensor in tensors for result in self.compute([tensor])]
-        return list(probabilities)
+            return list(probabilities)
+
+        return _run_each(compute, tensors)
 
     def _warm_up(self) -> tuple[list[int], int]:
         """Predict a gray image, and return C x H x W of the network's input and the number of classes."""
         buffer = io.BytesIO()
         Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, "PNG")
         self.predictor.predict([buffer.getvalue()] * self.predictor.batch_size, 1)
-        ops = self._export.settings["PreProcess"]["transform_ops"]
-        decodes = any("DecodeImage" in op for op in ops)
-        image = buffer.getvalue() if decodes else np.full((64, 64, 3), 128, np.uint8)
         takes_pixels = self.predictor.engine.takes_pixels
         transform: Callable[..., np.ndarray] = self.predictor.preprocess
         if takes_pixels:
             transform = self.predictor.preprocess.before_last
-        prepared = transform(image, np.random.default_rng(0))
+        prepared = transform(buffer.getvalue(), np.random.default_rng(0))
         class_num = self.predictor.engine(prepared[np.newaxis]).shape[1]
         shape = prepared.shape
         return list((shape[2], *shape[:2]) if takes_pixels else shape), class_num
+
+
+def _run_each(compute: Callable[[list[Any]], list[Any]], images: Sequence[Any]) -> list[Any]:
+    """Return the result of each image or its error; images whose error is not known are computed one by one."""
+    try:
+        return compute(list(images))
+    except BatchError as error:
+        return error.results_or_errors()
+    except PpzooError as error:
+        if len(images) == 1:
+            return [error]
+        return [result for image in images for result in _run_each(compute, [image])]
 
 
 def first_classes(prediction: dict[str, Any], topk: int) -> dict[str, Any]:

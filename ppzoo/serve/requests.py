@@ -12,7 +12,7 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from ppzoo.serve.limits import Limits
+from ppzoo.serve.options import Limits
 
 DEFAULT_TOPK, MAX_TOPK = 5, 1000
 RAW_TYPES = ("image/", "application/octet-stream")

@@ -86,6 +86,7 @@ async def predict(name: str, request: Request) -> Response:
     started = time.perf_counter()
     async with state.bodies.read(request) as body:
         names, images, topk = await parse_images(request, body, state.limits)
+        del body  # the images are copies, or the body itself
         for image in images:
             require_few_pixels(image, state.limits.max_pixels)
         is_topk = model.network.is_topk
@@ -156,7 +157,7 @@ def find_model(state: State, name: str) -> Model:
     return model
 
 
-async def run_model(model: Model, images: Any, topk: int) -> list[Any]:
+async def run_model(model: Model, images: Any, topk: int | None) -> list[Any]:
     """Return the results of `Model.run`.
 
     Raises:

@@ -10,8 +10,6 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -19,10 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.serve.app import make_app
-from ppzoo.serve.limits import Limits
 from ppzoo.serve.metrics import Metrics
-from ppzoo.serve.models import Model, Models
-from ppzoo.serve.network import EngineName
+from ppzoo.serve.models import Model
+from ppzoo.serve.options import ServiceOptions
 from ppzoo.serve.state import State
 from ppzoo.serve.worker import EngineFailedError
 
@@ -31,24 +28,6 @@ logger = logging.getLogger("ppzoo")
 KEEP_ALIVE_SECONDS = 30
 MAX_OPEN_FILES = 65536
 BACKLOG = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServiceOptions:
-    """Options of a service.
-
-    Attributes:
-        exports: name -> folder.
-        token: the token that requests have to send; None without one.
-        reload: load an export again when its files change.
-    """
-
-    exports: Mapping[str, Path]
-    batch_size: int = 8
-    engine: EngineName = "auto"
-    token: str | None = None
-    reload: bool = True
-    limits: Limits = field(default_factory=Limits)
 
 
 class Server(uvicorn.Server):
@@ -115,12 +94,10 @@ def make_server(options: ServiceOptions) -> Server:
         PpzooError: an export cannot be loaded.
     """
     metrics = Metrics()
-    models = Models(
-        [
-            Model(name, folder, options.limits, metrics, batch_size=options.batch_size, engine=options.engine)
-            for name, folder in options.exports.items()
-        ]
-    )
+    models = {
+        name: Model(name, folder, options.limits, metrics, batch_size=options.batch_size, engine=options.engine)
+        for name, folder in options.exports.items()
+    }
     try:
         for model in models.values():
             model.require_loaded()
@@ -215,6 +192,6 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
-def _stop(models: Models) -> None:
+def _stop(models: Mapping[str, Model]) -> None:
     for model in models.values():
         model.stop()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from ppzoo.serve.limits import BodyReader, Limits
+from ppzoo.serve.limits import BodyReader
 from ppzoo.serve.metrics import Metrics
-from ppzoo.serve.models import Models
+from ppzoo.serve.models import Model
+from ppzoo.serve.options import Limits
 
 
 @dataclass
@@ -16,10 +18,11 @@ class State:
     """State of a service.
 
     Attributes:
+        models: the models by name.
         token: the token that requests have to send; None without one.
     """
 
-    models: Models
+    models: Mapping[str, Model]
     limits: Limits
     metrics: Metrics
     token: str | None = None
@@ -27,6 +30,10 @@ class State:
 
     def __post_init__(self) -> None:
         self.bodies = BodyReader(self.limits)
+
+    def is_ready(self) -> bool:
+        """Return whether all models compute."""
+        return all(model.is_ready() for model in self.models.values())
 
 
 def state_of(request: Request) -> State:

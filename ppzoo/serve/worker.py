@@ -34,12 +34,12 @@ class Job:
 
     Attributes:
         image: the bytes of an image file, or a preprocessed image, C x H x W float32.
-        topk: the number of classes requested; not used for a preprocessed image.
+        topk: the number of classes requested; None: the probabilities of all classes, as for a preprocessed image.
         future: receives the result, or an exception.
     """
 
     image: bytes | np.ndarray
-    topk: int
+    topk: int | None
     future: asyncio.Future[Any]
 
 
@@ -81,9 +81,9 @@ class Worker:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def wait_until_loaded(self, timeout: float | None = None) -> bool:
-        """Wait until the network is loaded or has failed to load; return whether that happened in time."""
-        return self._loaded.wait(timeout)
+    def wait_until_loaded(self) -> None:
+        """Wait until the network is loaded or has failed to load."""
+        self._loaded.wait()
 
     def has_loaded(self) -> bool:
         """Return whether loading has finished, successfully or not."""
@@ -110,29 +110,32 @@ class Worker:
 
     def _compute(self, network: Network, jobs: Sequence[Job]) -> None:
         jobs = [job for job in jobs if not job.future.done()]  # the others have timed out or are disconnected
-        images = [job for job in jobs if isinstance(job.image, bytes)]
-        tensors = [job for job in jobs if not isinstance(job.image, bytes)]
+        groups: dict[tuple[bool, bool], list[Job]] = {}
+        for job in jobs:
+            groups.setdefault((isinstance(job.image, bytes), job.topk is None), []).append(job)
         started = self.busy_since = time.monotonic()
         done = 0
         try:
-            for group, compute in ((images, self._predict), (tensors, self._compute_tensors)):
-                if group:
-                    _deliver(group, compute(network, group))
+            for group in groups.values():
+                _deliver(group, _results(network, group))
                 done += len(group)
         finally:
             self.busy_since = None
-            unfinished = [*images, *tensors][done:]
+            unfinished = [job for group in groups.values() for job in group][done:]
             if unfinished:  # an exception that is not a PpzooError
                 error = EngineFailedError("the engine failed while it computed this request")
                 _deliver(unfinished, [error] * len(unfinished))
         if jobs:
             self._on_batch(len(jobs), time.monotonic() - started)
 
-    def _predict(self, network: Network, jobs: Sequence[Job]) -> list[Any]:
-        return network.predict([job.image for job in jobs], max(job.topk for job in jobs))  # type: ignore[misc]
 
-    def _compute_tensors(self, network: Network, jobs: Sequence[Job]) -> list[Any]:
-        return network.compute([job.image for job in jobs])  # type: ignore[misc]
+def _results(network: Network, jobs: Sequence[Job]) -> list[Any]:
+    """Return the results of jobs of one kind."""
+    images: list[Any] = [job.image for job in jobs]
+    if not isinstance(images[0], bytes):
+        return network.compute(images)
+    counts = [job.topk for job in jobs if job.topk is not None]
+    return network.predict(images, max(counts)) if counts else network.probabilities(images)
 
 
 def _deliver(jobs: Sequence[Job], results: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppzoo.errors import ConfigError, WeightsError, with_article
+from ppzoo.files import require_path
 from ppzoo.weights.key_aliases import best_key_aliases
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, Shape, best_fit
@@ -84,7 +85,8 @@ def load_weights(
 def _read_source(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
     """Return the name of the source for error messages, and its arrays."""
     if not isinstance(source, Mapping):
-        return str(source), read(source).arrays
+        path = require_path(source, "source", "the path of a weight file (str or Path), a URL or arrays by name")
+        return path, read(path).arrays
     arrays = {}
     for key, value in source.items():
         array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)

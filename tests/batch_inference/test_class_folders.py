@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppzoo.batch_inference import ClassFolders
-from ppzoo.errors import DataError, OutputError
+from ppzoo.errors import ConfigError, DataError, OutputError
 
 HOSTILE = [
     *("../evil", "..", ".", "", "/etc/passwd", "a/b", "a_b", "a:b", "a\\b", "con", "CON.txt", ".git", "name.", "name"),
@@ -94,3 +94,22 @@ def test_an_image_that_has_disappeared_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jpg: cannot read the image: No such file"):
         ClassFolders(tmp_path / "sorted", "copy").add(str(tmp_path / "gone.jpg"), "gone.jpg", "cat")
     assert not (tmp_path / "sorted" / "cat" / "gone.jpg").exists()
+
+
+def test_only_one_process_sorts_into_a_folder(tmp_path, image):
+    with ClassFolders(tmp_path / "sorted", "copy") as folders:
+        with (
+            pytest.raises(ConfigError, match=r"--sort-into: another process sorts into .*sorted; wait for it"),
+            ClassFolders(tmp_path / "sorted", "copy"),
+        ):
+            pass
+        folders.add(str(image), "a.jpg", "cat")
+    with ClassFolders(tmp_path / "sorted", "copy") as folders:
+        folders.add(str(image), "a.jpg", "cat")
+    assert files_below(tmp_path / "sorted") == ["cat/a.jpg"]
+
+
+def test_a_file_instead_of_the_folder_is_an_output_error(tmp_path):
+    (tmp_path / "sorted").write_text("")
+    with pytest.raises(OutputError, match=r"sort-into.*File exists"), ClassFolders(tmp_path / "sorted", "copy"):
+        pass

@@ -11,7 +11,7 @@ from ppzoo.batch_inference import RowFormat, Setting, TableSession, check_output
 from ppzoo.errors import ConfigError, DataError, OutputError
 
 ROWS = RowFormat(topk=2)
-SETTINGS = {"model": Setting("1", "output/LeNet"), "folder": Setting("photos", "photos")}
+SETTINGS = {"model": Setting("1", "output/LeNet"), "folder": Setting.of("photos")}
 NAMES = [
     "a.jpg",
     "a,b.jpg",
@@ -142,8 +142,8 @@ def test_equal_names_of_two_files_are_two_rows(tmp_path):
     ("changed", "message"),
     [
         ({"model": Setting("2", "output/New")}, r"another model \(output/LeNet, not output/New\); use --overwrite"),
-        ({"folder": Setting("other", "other")}, r"another folder \(photos, not other\)"),
-        ({"--sort-into": Setting("x", "x")}, r"another --sort-into \(none, not x\)"),
+        ({"folder": Setting.of("other")}, r"another folder \(photos, not other\)"),
+        ({"--sort-into": Setting.of("x")}, r"another --sort-into \(none, not x\)"),
     ],
 )
 def test_another_model_or_folder_is_refused(output, changed, message):

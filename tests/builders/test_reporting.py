@@ -14,7 +14,7 @@ from sklearn import metrics as sklearn_metrics
 from ppzoo import builders
 from ppzoo.builders import report_facts
 from ppzoo.builders.report_files import write_table
-from ppzoo.builders.reporting import to_plain
+from ppzoo.builders.reporting import to_json_types
 from ppzoo.cli import main
 
 PAIR = [["Student", "Teacher"]]
@@ -189,8 +189,8 @@ def test_values_without_json_form():
         "name": "\udcff\n",
         "array": np.ones((1, 2), bool),
     }
-    assert to_plain(report) == {"a": None, "1": [3, None], "name": "\\udcff\n", "array": [[True, True]]}
-    json.dumps(to_plain(report), allow_nan=False).encode()
+    assert to_json_types(report) == {"a": None, "1": [3, None], "name": "\\udcff\n", "array": [[True, True]]}
+    json.dumps(to_json_types(report), allow_nan=False).encode()
 
 
 def test_tables_are_quoted(tmp_path):

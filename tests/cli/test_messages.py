@@ -111,3 +111,20 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
         in capsys.readouterr().err
     )
     assert main(["check", "-c", "lenet", "-o", "Global.device=gpu:3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epocs", "3"], "unrecognized arguments: --epocs 3; see `ppzoo train --help`"),
+        (["serve"], "the following arguments are required: EXPORT; see `ppzoo serve --help`"),
+        (["infer", "--top", "x"], "argument --top: invalid int value: 'x'; see `ppzoo infer --help`"),
+        (["data", "check", "x", "--a\x1b\nb"], "unrecognized arguments: --a\\u001b\\nb; see `ppzoo data check --help`"),
+        ([], "the following arguments are required: COMMAND; see `ppzoo --help`"),
+    ],
+)
+def test_wrong_arguments_are_reported_in_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {message}\n"

@@ -131,3 +131,24 @@ def test_check_warns_of_a_difference(tmp_path, capsys):
     assert main(["check", "-c", str(tmp_path / "config.yaml")]) == 0
     printed = capsys.readouterr()
     assert (printed.out + printed.err).count("Infer.transforms.1: expected ") == 1
+
+
+def test_check_reports_transforms_of_files_that_do_not_decode(tmp_path, capsys):
+    raw = yaml.safe_load(PHOTOS.read_text())
+    del raw["Infer"]["transforms"][0]
+    del raw["DataLoader"]["Train"]["dataset"]["transform_ops"][0]
+    for split in ("Train", "Eval"):
+        raw["DataLoader"][split]["dataset"]["image_root"] = "images"
+    raw |= {"_BASE_": str(PHOTOS.with_name("common.yaml")), "Arch": {"name": "MobileNetV1_x0_25", "class_num": 3}}
+    file = tmp_path / "photos.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    assert main(["check", "-c", str(file)]) == 2
+    errors = capsys.readouterr().err
+    for path in ("Infer.transforms", "DataLoader.Train.dataset.transform_ops"):
+        assert f"error: {path}: expected DecodeImage as the first transform, since the images are files, got " in errors
+    assert "DataLoader.Eval.dataset.transform_ops: expected DecodeImage" not in errors
+
+
+def test_arrays_need_no_decoding(capsys):
+    assert main(["check", "-c", "lenet"]) == 0  # Fashion-MNIST
+    assert "no mistakes found" in capsys.readouterr().out

@@ -222,3 +222,12 @@ def test_damaged_deployment_settings_are_one_line(tmp_path, value):
     with pytest.raises(PpzooError, match="Deployment: expected image_shape") as error:
         open_export(folder)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_can_be_text_and_nothing_else_but_a_path(tmp_path):
+    write(str(tmp_path / "inference"))
+    assert open_export(tmp_path / "inference").architecture == "LeNet"
+    with pytest.raises(ConfigError, match=r"folder: expected a path \(str or Path\), got 3"):
+        write(3)
+    with pytest.raises(ConfigError, match=r"export_dir: expected a path \(str or Path\), got None"):
+        ppzoo.Predictor(None)

@@ -271,3 +271,13 @@ def test_a_predictor_refuses_to_work_in_a_forked_process(exported, engine, used)
 
     assert succeeds_when_forked(child)
     assert len(predictor.predict(noise(9))) == 9
+
+
+def test_probabilities_are_those_of_the_predictions(exported):
+    predictor = ppzoo.Predictor(exported, engine="paddle", batch_size=2)
+    images = noise(3)
+    probabilities = predictor.probabilities(images)
+    assert probabilities.shape == (3, 7) and probabilities.dtype == np.float32
+    for row, prediction in zip(probabilities, predictor.predict(images, topk=7), strict=True):
+        np.testing.assert_array_equal(row[prediction["class_ids"]], np.float32(prediction["scores"]))
+    assert predictor.probabilities([]).shape == (0, 0)

@@ -26,16 +26,16 @@ OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": SIZE}}, NORMALIZE, {"ToCHWI
 LABELS = ["猫 <script>alert(1)</script>", *(f"class {index}" for index in range(1, CLASSES))]
 
 
-def export_small(folder: Path, *, seed: int = 0, labels: list[str] = LABELS) -> Path:
+def export_small(folder: Path, *, seed: int = 0, labels: list[str] = LABELS, postprocess: str = "Topk") -> Path:
     """Export an untrained MobileNetV1_x0_25 for images of 32 pixels."""
     paddle.seed(seed)
     settings = {
         "PreProcess": {"transform_ops": OPS},
-        "PostProcess": {"Topk": {"topk": 5, "label_list": labels}},
+        "PostProcess": {postprocess: {"label_list": labels}},
     }
     network = create_model("MobileNetV1_x0_25", class_num=CLASSES)
     network.eval()
-    export(network, folder, [3, SIZE, SIZE], settings)
+    export(network, folder, [3, SIZE, SIZE], settings, multi_label=postprocess == "MultiLabelThreshOutput")
     return folder
 
 
@@ -95,7 +95,8 @@ class Service:
 @contextmanager
 def run_service(exports: dict[str, Path], **options: Any) -> Iterator[Service]:
     """Run a service in a thread; `options` are those of `Limits` and of `ServiceOptions`."""
-    serve = pytest.importorskip("ppzoo.serve", reason="needs ppzoo[serve]")
+    pytest.importorskip("ppzoo.serve.server", reason="needs ppzoo[serve]")
+    from ppzoo import serve
     from ppzoo.serve.server import listen, make_server, raise_file_limit
 
     raise_file_limit()

@@ -9,7 +9,7 @@ from helpers.browser import EMPTY_PARTS, check_drawn
 from helpers.reports import CHINESE, FASHION, HOSTILE, make_multi_label_report, make_names, make_report
 
 from ppzoo.analysis import PredictionRecorder
-from ppzoo.builders.reporting import describe_predictions, to_plain
+from ppzoo.builders.reporting import describe_predictions, to_json_types
 from ppzoo.report import describe_notes, make_note, render_report
 from ppzoo.report.page import read_texts
 
@@ -140,7 +140,7 @@ def test_the_values_of_the_page_are_those_of_scikit_learn(browser):
     scores[:, 8] -= 9  # class 8 is never predicted
     recorder = PredictionRecorder(10, 1234)
     recorder.add(np.arange(1234), scores, labels)
-    sections = to_plain(describe_predictions(recorder.finish(), []))
+    sections = to_json_types(describe_predictions(recorder.finish(), []))
     predicted = scores.argmax(axis=1)
     top1 = metrics.accuracy_score(labels, predicted)
     browser.show(render_report(make_report(images=1234, metrics={"loss": 0.5, "top1": top1}, **sections)))

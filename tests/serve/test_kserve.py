@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from helpers.services import LABELS, SIZE, encode
+from helpers.services import LABELS, SIZE, encode, export_small, run_service
 
 import ppzoo
 from ppzoo.serve import kserve_tensors
@@ -145,3 +145,15 @@ def test_huge_shapes_are_refused_at_once(shape):
 def test_wrong_lengths_of_the_header_are_refused(length):
     with pytest.raises(kserve_tensors.TensorError, match="expected the number of bytes of the JSON header"):
         kserve_tensors.split_body(b"{}", length)
+
+
+def test_image_files_of_a_multi_label_model(tmp_path):
+    folder = export_small(tmp_path / "several", postprocess="MultiLabelThreshOutput")
+    image = tensor(datatype="BYTES", shape=[1], parameters={"binary_data_size": 4 + len(encode(0))})
+    del image["inputs"][0]["data"]
+    with run_service({"small": folder}) as service:
+        reply = infer(service, image, struct.pack("<I", len(encode(0))) + encode(0))
+    assert reply.status == 200
+    expected = ppzoo.Predictor(folder, engine="paddle").probabilities([encode(0)])
+    np.testing.assert_allclose([reply.content["outputs"][0]["data"]], expected, atol=1e-6)
+    assert not 0.99 < expected.sum() < 1.01  # these of a softmax would be 1

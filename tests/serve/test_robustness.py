@@ -33,6 +33,13 @@ def jpeg(width, height):
     )
 
 
+def tiff_with_tile(size):
+    """Return the header of a TIFF of 16 x 16 pixels whose only tile is larger."""
+    tags = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (277, 1), (322, size), (323, size), (324, 8), (325, 8)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 BOMB = zlib.compress(bytes(200_000_000), 9)  # 200 kB
 
 
@@ -87,7 +94,9 @@ def test_too_many_images(service):
 
 
 @pytest.mark.parametrize(
-    "image", [png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000)], ids=["png", "jpeg", "1001"]
+    "image",
+    [png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000), tiff_with_tile(1008)],
+    ids=["png", "jpeg", "1001", "tile"],
 )
 def test_too_many_pixels(service, image):
     reply = service.predict(image)
@@ -323,6 +332,63 @@ def test_reload_loses_no_request(tmp_path):
         assert 'ppzoo_reloads_total{model="small",result="done"} 1.0' in (
             service.request("GET", "/metrics").content.decode()
         )
+
+
+def test_an_unexpected_error_of_the_watcher_is_logged_and_the_export_is_still_reloaded(tmp_path, monkeypatch, caplog):
+    from ppzoo.serve import models
+
+    folder = export_small(tmp_path / "small")
+    read_signature, errors = models.read_signature, []
+
+    def fail_twice(checked):
+        if checked == folder and len(errors) < 2:
+            errors.append(RuntimeError("can't start new thread"))
+            raise errors[-1]
+        return read_signature(checked)
+
+    with run_service({"small": folder}) as service:
+        first = service.models["small"].network
+        monkeypatch.setattr(models, "read_signature", fail_twice)
+        wait_for(lambda: len(errors) == 2)
+        assert service.predict(encode()).status == 200
+        export_small(folder, seed=1)
+        wait_for(lambda: service.models["small"].network is not first)
+    assert caplog.text.count("model small: cannot check or replace the engine") == 1
+    assert "can't start new thread" in caplog.text
+
+
+def test_a_body_is_in_memory_once():
+    import asyncio
+    import tracemalloc
+
+    from starlette.requests import Request
+
+    from ppzoo.serve.limits import BodyReader
+    from ppzoo.serve.options import Limits
+
+    parts = 64
+
+    async def receive():
+        nonlocal parts
+        parts -= 1
+        return {"type": "http.request", "body": bytes(1 << 17), "more_body": parts > 0}
+
+    async def read():
+        reader = BodyReader(Limits())
+        async with reader.read(Request({"type": "http", "headers": [], "method": "POST"}, receive)) as body:
+            size, _ = tracemalloc.get_traced_memory()
+            assert len(body) == reader.buffered == 1 << 23
+            del body
+            after, _ = tracemalloc.get_traced_memory()
+        assert reader.buffered == 0
+        return size, after
+
+    tracemalloc.start()
+    try:
+        size, after = asyncio.run(read())
+    finally:
+        tracemalloc.stop()
+    assert size < 1.3 * (1 << 23) and after < 1 << 21
 
 
 def test_a_damaged_export_is_not_loaded(tmp_path):

@@ -222,3 +222,9 @@ def test_error_names_the_network_that_fits_better():
     with pytest.raises(WeightsError, match="1 missing") as caught:
         load_weights(build(width=8), source, candidates=lambda size: [("width 4", shapes(4))])
     assert "look like" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", [3, None, b"weights"])
+def test_a_source_that_is_no_path_is_named(source):
+    with pytest.raises(ConfigError, match=rf"source: expected the path of a weight file .*, got {source!r}"):
+        load_weights(paddle.nn.Linear(2, 2), source)

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -52,6 +52,21 @@ PILLOW_ERRORS = (
 
 # Silence OpenCV's own messages: a broken file is reported once, as a DataError. OpenCV 5 has moved the function.
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
+
+
+class TooManyPixelsError(DataError):
+    """An image that is too large.
+
+    Attributes:
+        size: its width and height as text; "more" if they are not known.
+    """
+
+    def __init__(self, max_pixels: int, size: str) -> None:
+        super().__init__(f"expected at most {max_pixels} pixels, got {size}: scale the image down")
+        self.max_pixels, self.size = max_pixels, size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.max_pixels, self.size)
 
 
 @TRANSFORMS.register
@@ -144,8 +159,8 @@ def _check_pixels(image: np.ndarray, channels: int) -> np.ndarray:
     return image
 
 
-def check_header(data: bytes) -> JpegHeader | None:
-    """Check that `data` is an image of at most `MAX_PIXELS` pixels; return its header if it is an ordinary JPEG.
+def check_header(data: bytes, max_pixels: int = MAX_PIXELS) -> JpegHeader | None:
+    """Check that `data` is an image of at most `max_pixels` pixels; return its header if it is an ordinary JPEG.
 
     Raises:
         DataError: it is not an image, or too large.
@@ -155,8 +170,8 @@ def check_header(data: bytes) -> JpegHeader | None:
     header = read_jpeg_header(data)
     sizes = [header[:2]] if header else _sizes(data)
     width, height = max(sizes, key=lambda size: size[0] * size[1])
-    if width * height > MAX_PIXELS:
-        raise DataError(f"expected at most {MAX_PIXELS} pixels, got {width} x {height}: scale the image down")
+    if width * height > max_pixels:
+        raise TooManyPixelsError(max_pixels, f"{width} x {height}")
     return header
 
 
@@ -173,7 +188,7 @@ def open_image(data: bytes) -> Iterator[Image.Image]:
         with Image.open(io.BytesIO(data)) as image:
             yield image
     except Image.DecompressionBombError:
-        raise DataError(f"expected at most {MAX_PIXELS} pixels, got more: scale the image down") from None
+        raise TooManyPixelsError(MAX_PIXELS, "more") from None
     except PILLOW_ERRORS as error:
         kind = "a file that is not an image or is damaged"
         if data.startswith(TIFF_STARTS):
