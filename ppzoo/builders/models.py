@@ -140,12 +140,13 @@ def _build_distillation(arch: DistillationConfig, pretrained: bool) -> models.Di
         if pretrained and frozen[index] and not member.pretrained:
             logger.warning("%s: %s is frozen with random weights; set the weights of a trained network", key, name)
         built[name] = build_model(member, pretrained=pretrained, key=key)
-    return models.DistillationModel(
-        built,
-        frozen=[name for name, is_frozen in zip(networks, frozen, strict=True) if is_frozen],
-        inference_arch=arch.infer_model_name,
-        features=arch.features,
-    )
+    with errors_with_key("Arch.models"):
+        return models.DistillationModel(
+            built,
+            frozen=[name for name, is_frozen in zip(networks, frozen, strict=True) if is_frozen],
+            inference_arch=arch.infer_model_name,
+            features=arch.features,
+        )
 
 
 def networks_in_losses(config: Config, split: Literal["Train", "Eval"]) -> set[str]:

@@ -111,5 +111,7 @@ def _find_layer(network: Classifier, path: str, name: str) -> nn.Layer:
     layers = dict(network.named_sublayers())
     dotted = re.sub(r"\[(\d+)\]", r".\1", path)
     if dotted not in layers:
-        raise ConfigError(f"return_patterns: {name} has no layer {path!r}{suggestion(dotted, layers)}")
+        raise ConfigError(
+            f"return_patterns: expected an inner layer of {name}, got {path!r}{suggestion(dotted, layers)}"
+        )
     return layers[dotted]

@@ -69,7 +69,7 @@ def test_a_frozen_teacher_has_no_gradients_of_its_layers():
 
 
 def test_unknown_layers_are_refused():
-    with pytest.raises(ConfigError, match=r"Net0 has no layer 'block3'; did you mean 'blocks3'"):
+    with pytest.raises(ConfigError, match=r"inner layer of Net0, got 'block3'; did you mean 'blocks3'"):
         combine("PPLCNet_x0_25", features={"Net0": ["block3"]})
 
 
