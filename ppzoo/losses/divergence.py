@@ -43,7 +43,7 @@ class KLDivLoss(Loss):
         if label.shape != logits.shape or not label.is_floating_point():
             expected = " x ".join(map(str, logits.shape))
             raise DataError(
-                f"KLDivLoss: expected labels that are logits of {expected}, got {label.dtype} {label.shape}"
+                f"KLDivLoss: expected labels that are logits of {expected}, got {label.dtype} {list(label.shape)}"
             )
         target = log_softmax(label.astype(logits.dtype) / self.temperature)
         return kl_divergence(log_softmax(logits / self.temperature), target) * self.temperature**2

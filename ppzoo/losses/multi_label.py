@@ -44,7 +44,9 @@ class MultiLabelLoss(Loss):
         if label.ndim == 2 and not self.weight_ratio:
             label = label.unsqueeze(1)
         if list(label.shape) != [samples, rows, class_num]:
-            raise DataError(f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, got {label.shape}")
+            raise DataError(
+                f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, got {list(label.shape)}"
+            )
         target = label[:, 0].astype(logits.dtype)
         known = (target >= 0).astype(logits.dtype)
         smooth = F.label_smooth(target, epsilon=self.epsilon) if self.epsilon else target
@@ -116,7 +118,7 @@ class MultiLabelAsymmetricLoss(Loss):
         label = label[:, 0] if label.ndim == 3 else label
         if label.shape != logits.shape:
             expected = " x ".join(map(str, logits.shape))
-            raise DataError(f"MultiLabelAsymmetricLoss: expected labels of {expected}, got {label.shape}")
+            raise DataError(f"MultiLabelAsymmetricLoss: expected labels of {expected}, got {list(label.shape)}")
         target = label.astype(logits.dtype)
         known = (target >= 0).astype(logits.dtype)
         probability = F.sigmoid(logits)

@@ -156,10 +156,11 @@ def test_mutual_losses_train_both_networks(name):
     assert all(np.abs(logits.grad.numpy()).sum() > 0 for logits in output.values())
 
 
-@pytest.mark.parametrize("name", ["CELoss", "KLDivLoss", "DKDLoss"])
+@pytest.mark.parametrize("name", ["CELoss", "KLDivLoss", "DKDLoss", "WSLLoss", "SKDLoss", "DISTLoss"])
 def test_other_losses_do_not_train_the_teacher(name):
     output = {"Student": tensor(STUDENT), "Teacher": tensor(TEACHER)}
-    LOSSES[f"Distillation{name}"](model_name_pairs=PAIRS)(output, paddle.to_tensor(LABEL)).backward()
+    options = {"temperature": 1.0} if name == "SKDLoss" else {}
+    LOSSES[f"Distillation{name}"](model_name_pairs=PAIRS, **options)(output, paddle.to_tensor(LABEL)).backward()
     assert np.abs(output["Student"].grad.numpy()).sum() > 0
     assert output["Teacher"].grad is None
 
@@ -227,6 +228,47 @@ def test_the_focusing_factor_has_a_gradient_only_if_it_is_enabled():
     assert np.abs(gradients[0] - gradients[1]).max() > 0.01
 
 
+def layer_norm(logits):
+    return (logits - logits.mean(1, keepdims=True)) / np.sqrt(logits.var(1, keepdims=True) + 1e-7)
+
+
+def log_softmax(logits):
+    return np.log(softmax(logits))
+
+
+@pytest.mark.parametrize("is_predicted", [False, True])
+def test_weighted_soft_labels(is_predicted):
+    target = np.eye(5)[TEACHER.argmax(1)] if is_predicted else MARKED
+    own, others = (-(target * log_softmax(x)).sum(1) for x in (STUDENT, TEACHER))
+    cost = -(softmax(TEACHER / 3) * log_softmax(STUDENT / 3)).sum(1)
+    expected = 9 * (cost * (1 - np.exp(-own / (others + 1e-7)))).mean()
+    options = {"temperature": 3.0, "use_target_as_gt": is_predicted}
+    assert value("DistillationWSLLoss", **options) == pytest.approx(expected, rel=1e-5)
+
+
+def test_spherical_distillation():
+    one, other = layer_norm(STUDENT) * 1.5, layer_norm(TEACHER) * 1.5
+    distilled = -(softmax(other / 2) * log_softmax(one / 2)).sum(1).mean() * 4
+    expected = 0.7 * distilled - 0.3 * (MARKED * log_softmax(one)).sum(1).mean()
+    options = {"temperature": 2.0, "multiplier": 1.5, "alpha": 0.7}
+    assert value("DistillationSKDLoss", **options) == pytest.approx(expected, rel=1e-5)
+
+
+def test_correlations_of_probabilities():
+    p, q = softmax(STUDENT), softmax(TEACHER)
+    images = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p, q, strict=True)])
+    classes = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p.T, q.T, strict=True)])
+    expected = 0.5 * (1 - images) + 2 * (1 - classes)
+    assert value("DistillationDISTLoss", beta=0.5, gamma=2.0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_correlation_within_a_batch_of_one_image_is_finite():
+    student = tensor(STUDENT[:1])
+    output = {"Student": student, "Teacher": tensor(TEACHER[:1])}
+    LOSSES["DistillationDISTLoss"](model_name_pairs=PAIRS)(output, None).backward()
+    assert np.isfinite(student.grad.numpy()).all()
+
+
 def test_losses_of_one_network_evaluate_the_named_one():
     output = {"Student": tensor(STUDENT), "Teacher": tensor(TEACHER)}
     label = paddle.to_tensor(LABEL)
@@ -246,6 +288,10 @@ def test_losses_of_one_network_evaluate_the_named_one():
         ("DistillationDKDLoss", {"model_name_pairs": PAIRS, "alpha": -1.0}),
         ("DistillationDKDLoss", {"model_name_pairs": PAIRS, "beta": float("nan")}),
         ("DistillationDistanceLoss", {"model_name_pairs": PAIRS, "delta": 0.0}),
+        ("DistillationWSLLoss", {"model_name_pairs": PAIRS, "temperature": 0.0}),
+        ("DistillationSKDLoss", {"model_name_pairs": PAIRS, "temperature": 1.0, "alpha": 2.0}),
+        ("DistillationSKDLoss", {"model_name_pairs": PAIRS, "temperature": 1.0, "multiplier": 0.0}),
+        ("DistillationDISTLoss", {"model_name_pairs": PAIRS, "beta": -1.0}),
         ("DistillationMultiLabelLoss", {"model_names": []}),
         ("KLDivLoss", {"temperature": float("inf")}),
         ("MultiLabelAsymmetricLoss", {"gamma_pos": -1}),
