@@ -131,22 +131,28 @@ def make_listed(
         yield make(table, spec, key=f"{key}.{index}.{spec.name}" if key else "", **supplied)
 
 
-def build_loss(cfg: Sequence[Plain | LossTermConfig], *, key: str = "") -> losses.CombinedLoss:
+def build_loss(
+    cfg: Sequence[Plain | LossTermConfig], *, key: str = "", network: str | None = None
+) -> losses.CombinedLoss:
     """Build the weighted sum of losses such as `[{"CELoss": {"weight": 1.0, "epsilon": 0.1}}]`.
 
     Called with (output, label), it returns each loss by its name, and their sum as "loss".
 
     Args:
         key: path of the list in the configuration, for messages.
+        network: see `CombinedLoss`.
     """
     terms = parse_components(LossTermConfig, "loss", cfg, {})
     built = make_listed(losses.LOSSES, [term.spec for term in terms], key)
-    return losses.CombinedLoss([(loss, term.weight) for loss, term in zip(built, terms, strict=True)])
+    return losses.CombinedLoss([(loss, term.weight) for loss, term in zip(built, terms, strict=True)], network=network)
 
 
-def build_metrics(cfg: Sequence[Plain | ComponentSpec], *, key: str = "") -> metrics.MetricList:
-    """Build metrics such as `[{"TopkAcc": {"topk": [1, 5]}}]`; `key` is as for `build_loss`."""
-    return metrics.MetricList(list(make_listed(metrics.METRICS, parse_specs("metric", cfg), key)))
+def build_metrics(
+    cfg: Sequence[Plain | ComponentSpec], *, key: str = "", network: str | None = None
+) -> metrics.MetricList:
+    """Build metrics such as `[{"TopkAcc": {"topk": [1, 5]}}]`; `key` and `network` are as for `build_loss`."""
+    built = list(make_listed(metrics.METRICS, parse_specs("metric", cfg), key))
+    return metrics.MetricList(built, network=network)
 
 
 def build_transforms(ops: Sequence[Plain | ComponentSpec], *, key: str = "") -> data.Compose:

@@ -111,7 +111,8 @@ def build_evaluation(
     if images.classes and not names and not getattr(images, "is_numbered", False):
         logger.info("%s: class names of the training data are unknown; numbering classes in sorted order", EVAL_DATA)
     log_data(EVAL_DATA, images, class_count(config.Arch))
-    loss, metric_list = build_loss(config.Loss.Eval), build_metrics(config.Metric.Eval or ())
+    loss = build_loss(config.Loss.Eval, network=config.Arch.deployed_name)
+    metric_list = build_metrics(config.Metric.Eval or (), network=config.Arch.deployed_name)
     if recall is not None and metric_list.metrics:
         metric_list.metrics.append(recall)
     first = try_batch(config, "Eval", network, loader, loss, metric_list)

@@ -127,8 +127,10 @@ def _select_scores(config: Config) -> Callable[[Any], Any]:
     name = arch.infer_model_name if isinstance(arch, DistillationConfig) else None
 
     def select(output: Any) -> Any:
+        if name is not None:
+            output = output[name]
         if isinstance(output, dict):
-            output = output[name] if name in output else output["logits"]
+            output = output["logits"]
         return output[0] if isinstance(output, (list, tuple)) else output
 
     return select

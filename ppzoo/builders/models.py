@@ -129,18 +129,24 @@ def _build_distillation(arch: DistillationConfig, pretrained: bool) -> models.Di
     if len(set(counts.values())) > 1:
         got = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ConfigError(f"Arch.models: expected networks with the same number of classes, got {got}")
+    if arch.use_ssld:
+        logger.info("Arch.use_ssld: ignored, as in PaddleClas; set it on the networks in Arch.models")
     sources = arch.pretrained_list or (None,) * len(networks)
     frozen = arch.freeze_params_list or (False,) * len(networks)
     built: dict[str, Any] = {}
     for index, ((name, network), source) in enumerate(zip(networks.items(), sources, strict=True)):
         member = network if source is None else replace(network, pretrained=source)
         key = f"Arch.models.{index}.{name}.pretrained" if source is None else f"Arch.pretrained_list.{index}"
+        if pretrained and frozen[index] and not member.pretrained:
+            logger.warning("%s: %s is frozen with random weights; set the weights of a trained network", key, name)
         built[name] = build_model(member, pretrained=pretrained, key=key)
-    return models.DistillationModel(
-        built,
-        frozen=[name for name, is_frozen in zip(networks, frozen, strict=True) if is_frozen],
-        inference_arch=arch.infer_model_name,
-    )
+    with errors_with_key("Arch.models"):
+        return models.DistillationModel(
+            built,
+            frozen=[name for name, is_frozen in zip(networks, frozen, strict=True) if is_frozen],
+            inference_arch=arch.infer_model_name,
+            features=arch.features,
+        )
 
 
 def networks_in_losses(config: Config, split: Literal["Train", "Eval"]) -> set[str]:
@@ -150,13 +156,14 @@ def networks_in_losses(config: Config, split: Literal["Train", "Eval"]) -> set[s
     )
     known = components("loss", "metric")
     used = [("loss", term.spec) for term in loss or ()] + [("metric", spec) for spec in metric or ()]
-    return {
-        str(name)
-        for kind, spec in used
-        for key in known[kind][spec.name].network_options
-        if key in spec.options
-        for name in np.ravel(spec.options[key])
-    }
+    found: set[str] = set()
+    for kind, spec in used:
+        component = known[kind][spec.name]
+        if component.networks == "one":
+            found.add(config.Arch.deployed_name or "")
+        for key in component.network_options:
+            found |= {str(name) for name in np.ravel(spec.option(key, []))}
+    return found
 
 
 def describe_arch(arch: ArchConfig) -> str:

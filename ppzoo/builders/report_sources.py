@@ -141,6 +141,7 @@ class OutputRecorder:
     def update(self, output: Any, batch: Any) -> None:
         if self.network_name is not None:
             output = output[self.network_name]
+            output = output["logits"] if isinstance(output, dict) else output
         scores = output[0] if isinstance(output, (list, tuple)) else output  # the main head comes first
         self.recorder.add(batch.indices.numpy(), scores.astype("float32").numpy(), batch.labels.numpy())
 

@@ -79,7 +79,8 @@ def evaluate_views(
     logger.info("with test-time augmentation: %s", describe_views(section, len(lists)))
     model = engine.TtaModel(network, mirror=section.mirrors, multi_label=config.Global.use_multilabel)
     batches = engine.zip_views(loader.epoch(0) for loader in loaders)
-    loss, metrics = build_loss(config.Loss.Eval or ()), build_metrics(config.Metric.Eval or ())
+    loss = build_loss(config.Loss.Eval or (), network=config.Arch.deployed_name)
+    metrics = build_metrics(config.Metric.Eval or (), network=config.Arch.deployed_name)
     with Progress(len(loaders[0].samples) // processes.size, "evaluating with test-time augmentation") as progress:
         batches = progress.track(batches, lambda batch: 0 if batch is None else len(batch.labels))
         return engine.evaluate(model, batches, loss, metrics, processes, loaders[0].samples.dataset.describe)

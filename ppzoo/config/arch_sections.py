@@ -60,9 +60,27 @@ class ArchConfig(NetworkConfig):
         return self
 
     @property
+    def deployed_name(self) -> str | None:
+        """Name of the deployed network among several; None for a single network."""
+        return None
+
+    @property
     def deployed_prefix(self) -> str:
         """Prefix of the names of the deployed network's weights in a checkpoint."""
         return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberConfig(NetworkConfig):
+    """A network of `Arch.models`.
+
+    Attributes:
+        return_patterns: attribute paths of inner layers whose outputs losses can use by their option `key`.
+        return_stages: accepted for PaddleClas's configurations; `return_patterns` names the layers.
+    """
+
+    return_patterns: tuple[str, ...] | None = None
+    return_stages: bool | tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +95,14 @@ class DistillationConfig(ArchConfig):
         class_num: number of classes of the networks that do not give one.
     """
 
-    models: Annotated[Mapping[str, NetworkConfig], Members("arch", NetworkConfig)] = field(metadata=COMPONENT_OPTION)
+    models: Annotated[Mapping[str, MemberConfig], Members("arch", MemberConfig)] = field(metadata=COMPONENT_OPTION)
     pretrained_list: tuple[PathText | bool | None, ...] | None = field(default=None, metadata=COMPONENT_OPTION)
     freeze_params_list: tuple[bool, ...] | None = field(default=None, metadata=COMPONENT_OPTION)
     infer_model_name: str = field(default=DEFAULT_STUDENT, metadata=COMPONENT_OPTION)
     class_num: Count | None = field(default=None, metadata=COMPONENT_OPTION)
 
     @property
-    def networks(self) -> dict[str, NetworkConfig]:
+    def networks(self) -> dict[str, MemberConfig]:
         """The networks by name, each with a number of classes if `class_num` or the network gives one."""
         return {
             name: network.with_class_num(self.class_num) if network.class_num is None else network
@@ -92,8 +110,17 @@ class DistillationConfig(ArchConfig):
         }
 
     @property
+    def features(self) -> dict[str, tuple[str, ...]]:
+        """Attribute paths of the inner layers whose outputs each network returns."""
+        return {name: network.return_patterns or () for name, network in self.models.items()}
+
+    @property
     def deployed(self) -> NetworkConfig:
         return self.networks[self.infer_model_name]
+
+    @property
+    def deployed_name(self) -> str:
+        return self.infer_model_name
 
     @property
     def deployed_prefix(self) -> str:

@@ -80,6 +80,8 @@ def _check_image_shape(uses: ComponentUses) -> Iterator[Problem]:
 
 def _check_pretrained(uses: ComponentUses) -> Iterator[Problem]:
     pretrained = uses.at("Arch.pretrained")
+    if uses.arch.component and uses.arch.component.networks == "several":
+        return  # PaddleClas ignores the key there
     if uses.at("Arch.use_ssld") is True and pretrained in (None, False):
         yield Problem("Arch.use_ssld", f"requires Arch.pretrained: true, got Arch.pretrained: {show(pretrained)}")
 
@@ -146,7 +148,7 @@ def _check_labels(uses: ComponentUses) -> Iterator[Problem]:
             yield Problem(path, f"expected none, {because}, got {show(uses.at(path))}")
     for use in (*uses.losses, *uses.metrics):
         if use.component and use.component.label_kind == "single":
-            expected = uses.names_with(use.kind, label_kind="multi")
+            expected = uses.names_with(use.kind, label_kind="multi", networks=use.component.networks)
             yield Problem(use.path, f"expected {expected}, {because}, got {use.name}")
 
 

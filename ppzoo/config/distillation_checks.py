@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from ppzoo.config.arch_sections import DEFAULT_STUDENT
@@ -16,6 +16,7 @@ def check_distillation(uses: ComponentUses) -> Iterator[Problem]:
     yield from _check_networks(uses)
     yield from _check_trained_networks(uses)
     yield from _check_kinds(uses)
+    yield from _check_keys(uses)
 
 
 def _network_names(uses: ComponentUses) -> list[str] | None:
@@ -40,7 +41,7 @@ def _check_networks(uses: ComponentUses) -> Iterator[Problem]:
         values = uses.at(f"Arch.{key}")
         if isinstance(values, list) and len(values) != len(names):
             yield Problem(f"Arch.{key}", f"expected {len(names)} entries, one per network, got {len(values)}")
-    for key in ("pretrained", "use_ssld", "freeze"):
+    for key in ("pretrained", "freeze"):
         if uses.at(f"Arch.{key}"):
             yield Problem(f"Arch.{key}", f"set this on each network in Arch.models, not on {uses.arch.name}")
     for path, name, options in list_items(uses.config, "Arch.models"):
@@ -49,6 +50,9 @@ def _check_networks(uses: ComponentUses) -> Iterator[Problem]:
         member = uses.find_component("arch", options.get("name"))
         if member and (member.networks == "several" or member.outputs > 1):
             yield Problem(f"{path}.name", f"expected a network with one output, got {member.name}")
+        if options.get("return_stages") and not options.get("return_patterns"):
+            got = show(options["return_stages"])
+            yield Problem(f"{path}.return_stages", f"expected layers in return_patterns as well, got only {got}")
     for path, name in _used_networks(uses):
         if isinstance(name, str) and name not in names:
             text = f"expected the name of a network in Arch.models, got {name!r}{suggestion(name, names)}"
@@ -67,26 +71,32 @@ def _used_networks(uses: ComponentUses) -> Iterator[tuple[str, Any]]:
 def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
     """The networks that losses train are not frozen, and all others are."""
     names = _network_names(uses)
-    trained = {
-        name
-        for use in uses.losses
-        if use.path.startswith("Loss.Train.") and use.component
-        for key in use.component.network_options
-        for name in _names_of_trained(use.options.get(key))
-    }
     given = uses.at("Arch.freeze_params_list")
-    frozen = [False] * len(names or ()) if given is None else given
-    if not names or not trained or not accepts(frozen, list[bool]) or len(frozen) != len(names):
+    flags = [False] * len(names or ()) if given is None else given
+    if not names or not accepts(flags, list[bool]) or len(flags) != len(names):
         return
-    for name, is_frozen in zip(names, frozen, strict=True):
-        if is_frozen == (name in trained):
-            which = f"which {'a' if is_frozen else 'no'} loss in Loss.Train trains"
-            expected = f"expected {show(not is_frozen)} for {name}, {which}"
-            yield Problem("Arch.freeze_params_list", f"{expected}, got {show(is_frozen)}")
+    frozen = {name for name, flag in zip(names, flags, strict=True) if flag}
+    trained, possible = set[str](), set[str]()
+    for use in uses.losses:
+        if use.path.startswith("Loss.Train.") and use.component:
+            for key in use.component.network_options:
+                value = use.options.get(key)
+                possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
+                trained |= set(
+                    _names_of_trained(value, both=False, frozen=frozen if use.component.trains_pairs else None)
+                )
+    for name in names if possible else ():
+        if name in trained if name in frozen else name not in possible:
+            which = f"which {'a' if name in frozen else 'no'} loss in Loss.Train trains"
+            expected = f"expected {show(name not in frozen)} for {name}, {which}"
+            yield Problem("Arch.freeze_params_list", f"{expected}, got {show(name in frozen)}")
 
 
 def _check_kinds(uses: ComponentUses) -> Iterator[Problem]:
-    """Losses and metrics of several networks require an architecture of several networks, and vice versa."""
+    """Losses and metrics of several networks require an architecture of several networks, and vice versa.
+
+    In `Eval`, losses and metrics of one network evaluate the deployed network.
+    """
     arch = uses.arch.component
     if arch is None:
         return
@@ -96,9 +106,27 @@ def _check_kinds(uses: ComponentUses) -> Iterator[Problem]:
         if arch.networks == "one":
             expected = uses.names_with("arch", networks="several")
             yield Problem(use.path, f"expected Arch.name {expected} for {use.name}, got {arch.name}")
-        elif use is not uses.post_process:
+        elif use is not uses.post_process and not use.path.startswith(("Loss.Eval.", "Metric.Eval.")):
             expected = f"{uses.names_with(use.kind, networks='several')}, whose options name the networks"
             yield Problem(use.path, f"expected {expected}, got {use.name}")
+
+
+def _check_keys(uses: ComponentUses) -> Iterator[Problem]:
+    """A loss that uses the output of an inner layer requires networks that return it."""
+    returned = {
+        name: if_accepted(options.get("return_patterns"), list[str]) or []
+        for _, name, options in list_items(uses.config, "Arch.models")
+    }
+    for use in uses.losses:
+        key = use.options.get("key")
+        if not isinstance(key, str) or key in ("logits", "output") or use.component is None:
+            continue
+        for network in (name for option in use.component.network_options for name in _flatten(use.options.get(option))):
+            if key not in returned.get(network, [key]):
+                known = ", ".join(["logits", *returned[network]])
+                fix = f"add it to return_patterns of {network}"
+                yield Problem(f"{use.path}.key", f"expected an output of {network} ({known}), got {show(key)}; {fix}")
+                break
 
 
 def _flatten(value: Any) -> Iterator[Any]:
@@ -107,7 +135,16 @@ def _flatten(value: Any) -> Iterator[Any]:
         yield from item if isinstance(item, list) else [item]
 
 
-def _names_of_trained(value: Any) -> Iterator[str]:
-    """Yield the networks that a loss trains: all of a list of names, the first of each pair."""
+def _names_of_trained(value: Any, *, both: bool, frozen: Collection[str] | None = None) -> Iterator[str]:
+    """Yield the networks that a loss trains: all of a list of names, the first of each pair.
+
+    Args:
+        both: the loss trains both networks of a pair.
+        frozen: yield the first network of a pair only if the second one is frozen.
+    """
     yield from if_accepted(value, list[str]) or []
-    yield from (pair[0] for pair in if_accepted(value, list[list[str]]) or [] if pair)
+    for pair in if_accepted(value, list[list[str]]) or []:
+        if both:
+            yield from pair
+        elif frozen is None or set(pair[1:]) <= set(frozen):
+            yield from pair[:1]

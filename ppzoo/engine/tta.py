@@ -26,8 +26,8 @@ class TtaBatch(NamedTuple):
 class TtaModel(paddle.nn.Layer):
     """Averages a network's probabilities over several views of the same images.
 
-    The output has the structure of the network's (several outputs, several networks). It consists of logits of the mean
-    probabilities, for losses and metrics.
+    The output has the structure of the network's (several outputs, several networks), without outputs of inner layers.
+    It consists of logits of the mean probabilities, for losses and metrics.
 
     Args:
         mirror: also use the mirror image of each view.
@@ -45,7 +45,8 @@ class TtaModel(paddle.nn.Layer):
     def _mean(self, outputs: list[Any]) -> Any:
         """Return the logits of the mean probabilities of outputs with the same structure."""
         if isinstance(outputs[0], dict):
-            return {key: self._mean([output[key] for output in outputs]) for key in outputs[0]}
+            keys = ["logits"] if "logits" in outputs[0] else outputs[0]
+            return {key: self._mean([output[key] for output in outputs]) for key in keys}
         if isinstance(outputs[0], (list, tuple)):
             return [self._mean(list(parts)) for parts in zip(*outputs, strict=True)]
         require_finite(outputs)  # clipping would hide infinities

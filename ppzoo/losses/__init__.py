@@ -1,6 +1,13 @@
 """Losses by PaddleClas's names."""
 
-from ppzoo.losses import cross_entropy, distillation, multi_label  # noqa: F401  (each registers its losses)
+from ppzoo.losses import (  # noqa: F401  (each registers its losses)
+    cross_entropy,
+    distillation,
+    distillation_pairs,
+    distillation_soft,
+    divergence,
+    multi_label,
+)
 from ppzoo.losses.base import LOSSES, Loss
 from ppzoo.losses.combined import CombinedLoss
 

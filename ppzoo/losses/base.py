@@ -18,6 +18,7 @@ class Loss:
     """A loss: returns a scalar tensor for the network's output and the labels of a batch."""
 
     label_kind: str | None = None
+    networks = "one"  # "several": the output is a dictionary of network name -> output
 
     @property
     def name(self) -> str:

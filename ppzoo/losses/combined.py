@@ -17,14 +17,16 @@ class CombinedLoss:
 
     Args:
         losses: pairs of a loss and its weight.
+        network: of the output of several networks, losses of one network get that of the network with this name.
 
     Raises:
         ConfigError: no loss, or a weight that is not above 0.
     """
 
-    def __init__(self, losses: Sequence[tuple[Loss, float]]) -> None:
+    def __init__(self, losses: Sequence[tuple[Loss, float]], *, network: str | None = None) -> None:
         if not losses:
             raise ConfigError("expected at least one loss, got none")
+        self.network = network
         self.losses: dict[str, tuple[Loss, float]] = {}
         for loss, weight in losses:
             if not 0 < weight < math.inf:
@@ -34,7 +36,11 @@ class CombinedLoss:
 
     def __call__(self, output: Any, label: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """Return each weighted loss under its name (with "_2" if the name is taken), and their sum as "loss"."""
-        weighted = {name: weight * loss(output, label) for name, (loss, weight) in self.losses.items()}
+        own = output if self.network is None else output[self.network]
+        weighted = {
+            name: weight * loss(own if loss.networks == "one" else output, label)
+            for name, (loss, weight) in self.losses.items()
+        }
         return {**weighted, "loss": sum(weighted.values())}
 
     def weights(self, label: paddle.Tensor) -> dict[str, float]:

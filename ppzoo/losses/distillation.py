@@ -1,4 +1,10 @@
-"""Distillation losses; the output is a dictionary of network name -> output of the network."""
+"""Base of the distillation losses, and their cross entropies.
+
+The output is a dictionary of network name -> output of the network.
+
+A network with `return_patterns` returns a dictionary of its logits (key "logits") and of the outputs of inner layers;
+the option `key` of each loss selects one of them.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +14,24 @@ import paddle
 import paddle.nn.functional as F
 
 from ppzoo.errors import ConfigError, suggestion
-from ppzoo.losses.base import LOSSES, logits_of
+from ppzoo.losses.base import LOSSES, Loss, is_soft, logits_of
 from ppzoo.losses.cross_entropy import CELoss
+from ppzoo.losses.multi_label import MultiLabelLoss
+
+LOGITS_KEYS = (None, "logits", "output")  # "output" is the key of PaddleClas before 2.3
 
 
-class _Distillation(CELoss):
+class DistillationLoss(Loss):
     """Base of the distillation losses.
 
     Args:
-        key: key of the logits if the output of a network is a dictionary; "logits" by default.
-        epsilon: label smoothing, in [0, 1).
+        key: key of the output of a network that returns several; the logits by default.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
-    label_kind: str | None = None
     networks = "several"
 
-    def __init__(self, *, key: str | None = None, epsilon: float | None = None, name: str | None = None) -> None:
-        super().__init__(epsilon=epsilon)
+    def __init__(self, *, key: str | None = None, name: str | None = None) -> None:
         self.key = key
         self._name = name
 
@@ -33,31 +39,89 @@ class _Distillation(CELoss):
     def name(self) -> str:
         return self._name or super().name
 
-    def network_logits(self, output: dict[str, Any], network: str) -> paddle.Tensor:
-        """Return the logits of one of the networks."""
+    def network_output(self, output: dict[str, Any], network: str) -> paddle.Tensor:
+        """Return the output of one of the networks that `key` selects, in float32."""
         if network not in output:
             raise ConfigError(f"{type(self).__name__}: unknown network {network!r}{suggestion(network, output)}")
-        if self.key is None:
-            return logits_of(output[network])
-        if not isinstance(output[network], dict):
-            raise ConfigError(
-                f"{type(self).__name__}.key: expected null, since {network} has one output, got {self.key!r}"
-            )
-        return logits_of(output[network][self.key])
+        found = output[network]
+        if isinstance(found, dict) and self.key in found:
+            return logits_of(found[self.key])
+        if self.key in LOGITS_KEYS:
+            return logits_of(found)
+        if not isinstance(found, dict):
+            expected = f"null or logits, since {network} has one output"
+            raise ConfigError(f"{type(self).__name__}.key: expected {expected}, got {self.key!r}; add return_patterns")
+        known = ", ".join(map(str, found))
+        raise ConfigError(f"{type(self).__name__}.key: expected an output of {network} ({known}), got {self.key!r}")
+
+
+class PairLoss(DistillationLoss):
+    """Base of the losses of two networks, summed over the pairs.
+
+    Args:
+        model_name_pairs: [student, teacher] names.
+        key, name: see `DistillationLoss`.
+    """
+
+    network_options = ("model_name_pairs",)
+
+    def __init__(self, *, model_name_pairs: list[list[str]], key: str | None = None, name: str | None = None) -> None:
+        super().__init__(key=key, name=name)
+        if not model_name_pairs or any(len(pair) != 2 for pair in model_name_pairs):
+            raise ConfigError(f"model_name_pairs: expected [[student, teacher], ...], got {model_name_pairs}")
+        self.model_name_pairs = model_name_pairs
+
+    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
+        losses = []
+        for student, teacher in self.model_name_pairs:
+            one, other = self.network_output(output, student), self.network_output(output, teacher)
+            if one.shape != other.shape:
+                expected = f"expected outputs of {student} and {teacher} of the same shape"
+                got = f"{list(one.shape)} and {list(other.shape)}"
+                raise ConfigError(f"{type(self).__name__}: {expected}, got {got}")
+            losses.append(self.pair_loss(one, other, label))
+        return sum(losses)
+
+    def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        """Return the loss of a pair for the outputs of its networks."""
+        raise NotImplementedError
+
+
+class NetworkLoss(DistillationLoss):
+    """Base of the losses of single networks with the ground truth, summed over the networks.
+
+    Args:
+        model_names: names of the networks.
+        loss: the loss of one network.
+        key, name: see `DistillationLoss`.
+    """
+
+    network_options = ("model_names",)
+
+    def __init__(self, *, model_names: list[str], loss: Loss, key: str | None = None, name: str | None = None) -> None:
+        super().__init__(key=key, name=name)
+        if not model_names:
+            raise ConfigError("model_names: expected at least one network, got none")
+        self.model_names = model_names
+        self.loss = loss
+
+    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
+        return sum(self.loss(self.network_output(output, network), label) for network in self.model_names)
+
+    def weight(self, label: paddle.Tensor) -> float:
+        return self.loss.weight(label)
 
 
 @LOSSES.register
-class DistillationCELoss(_Distillation):
+class DistillationCELoss(PairLoss):
     """Cross entropy of a student's logits with the softmax of a teacher's, summed over the pairs.
 
     Args:
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.
-        key: key of the logits if the output of a network is a dictionary; "logits" by default.
+        key: key of the logits if a network returns several outputs; "logits" by default.
         epsilon: label smoothing, in [0, 1).
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
-
-    network_options = ("model_name_pairs",)
 
     def __init__(
         self,
@@ -67,32 +131,25 @@ class DistillationCELoss(_Distillation):
         epsilon: float | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(key=key, epsilon=epsilon, name=name)
-        if not model_name_pairs or any(len(pair) != 2 for pair in model_name_pairs):
-            raise ConfigError(f"model_name_pairs: expected [[student, teacher], ...], got {model_name_pairs}")
-        self.model_name_pairs = model_name_pairs
+        super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
+        self.cross_entropy = CELoss(epsilon=epsilon)
 
-    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
-        losses = []
-        for student, teacher in self.model_name_pairs:
-            target = F.softmax(self.network_logits(output, teacher).detach(), axis=-1)
-            losses.append(super().__call__(self.network_logits(output, student), target))
-        return sum(losses)
+    def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        return self.cross_entropy(student, F.softmax(teacher.detach(), axis=-1))
 
 
 @LOSSES.register
-class DistillationGTCELoss(_Distillation):
+class DistillationGTCELoss(NetworkLoss):
     """Cross entropy of networks' logits with the ground truth, summed over the networks.
 
     Args:
         model_names: names of the networks.
-        key: key of the logits if the output of a network is a dictionary; "logits" by default.
+        key: key of the logits if a network returns several outputs; "logits" by default.
         epsilon: label smoothing, in [0, 1).
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
     label_kind = "single"
-    network_options = ("model_names",)
 
     def __init__(
         self,
@@ -102,13 +159,41 @@ class DistillationGTCELoss(_Distillation):
         epsilon: float | None = None,
         name: str | None = None,
     ) -> None:
-        super().__init__(key=key, epsilon=epsilon, name=name)
-        if not model_names:
-            raise ConfigError("model_names: expected at least one network, got none")
-        self.model_names = model_names
+        super().__init__(model_names=model_names, loss=CELoss(epsilon=epsilon), key=key, name=name)
 
-    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
-        return sum(
-            super(DistillationGTCELoss, self).__call__(self.network_logits(output, network), label)
-            for network in self.model_names
-        )
+
+@LOSSES.register
+class DistillationMultiLabelLoss(NetworkLoss):
+    """`MultiLabelLoss` of networks' logits with the ground truth, summed over the networks.
+
+    Args:
+        model_names: names of the networks.
+        epsilon, size_sum, weight_ratio: see `MultiLabelLoss`.
+        key: key of the logits if a network returns several outputs; "logits" by default.
+        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+    """
+
+    label_kind = "multi"
+
+    def __init__(
+        self,
+        *,
+        model_names: list[str],
+        epsilon: float | None = None,
+        size_sum: bool = False,
+        weight_ratio: bool = False,
+        key: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        loss = MultiLabelLoss(epsilon=epsilon, size_sum=size_sum, weight_ratio=weight_ratio)
+        super().__init__(model_names=model_names, loss=loss, key=key, name=name)
+
+
+def one_hot_labels(label: paddle.Tensor, teacher: paddle.Tensor, use_target_as_gt: bool) -> paddle.Tensor:
+    """Return the target classes, N x C: the labels (of soft ones the most probable class) or teacher's predictions."""
+    class_num = teacher.shape[-1]
+    if use_target_as_gt:
+        label = teacher.argmax(axis=-1)
+    elif is_soft(label, class_num):
+        label = label.argmax(axis=-1)
+    return F.one_hot(label.flatten(), class_num)

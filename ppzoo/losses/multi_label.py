@@ -1,13 +1,14 @@
-"""The loss for images with any number of labels each."""
+"""Losses for images with any number of labels each."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import paddle
 import paddle.nn.functional as F
 
-from ppzoo.errors import DataError
+from ppzoo.errors import ConfigError, DataError
 from ppzoo.losses.base import LOSSES, Loss, check_epsilon, logits_of, nonzero_divisor
 
 
@@ -43,13 +44,15 @@ class MultiLabelLoss(Loss):
         if label.ndim == 2 and not self.weight_ratio:
             label = label.unsqueeze(1)
         if list(label.shape) != [samples, rows, class_num]:
-            raise DataError(f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, got {label.shape}")
+            raise DataError(
+                f"MultiLabelLoss: expected labels of {samples} x {rows} x {class_num}, got {list(label.shape)}"
+            )
         target = label[:, 0].astype(logits.dtype)
         known = (target >= 0).astype(logits.dtype)
         smooth = F.label_smooth(target, epsilon=self.epsilon) if self.epsilon else target
         cost = known * F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
         if self.weight_ratio:
-            cost = cost * self._ratio_weights(target, label[:, 1].astype(logits.dtype))
+            cost = cost * ratio_weights(target, label[:, 1].astype(logits.dtype))
             return cost.sum(axis=1).mean() if self.size_sum else cost.mean()
         counts = known.max(axis=1) if self.size_sum else known
         return cost.sum() / nonzero_divisor(counts.sum())
@@ -60,7 +63,76 @@ class MultiLabelLoss(Loss):
         known = (label[:, 0] if label.ndim == 3 else label) >= 0
         return int((known.any(axis=1) if self.size_sum else known).sum())
 
-    @staticmethod
-    def _ratio_weights(target: paddle.Tensor, ratio: paddle.Tensor) -> paddle.Tensor:
-        positive = (target > 0.5).astype(ratio.dtype)
-        return paddle.exp(positive * (1 - ratio) + (1 - positive) * ratio)
+
+def ratio_weights(target: paddle.Tensor, ratio: paddle.Tensor) -> paddle.Tensor:
+    """Return the weight of each label, N x C, from the fractions of positives: the rarer it is, the larger."""
+    positive = (target > 0.5).astype(ratio.dtype)
+    return paddle.exp(positive * (1 - ratio) + (1 - positive) * ratio)
+
+
+@LOSSES.register
+class MultiLabelAsymmetricLoss(Loss):
+    """Binary cross entropy in which easy negatives count less than positives: Ridnik et al., arXiv:2009.14119.
+
+    Labels are N x C or N x rows x C, of which the first row is used; labels below 0 are unknown and ignored.
+
+    Args:
+        gamma_pos: focusing parameter of positives, 0 or more.
+        gamma_neg: focusing parameter of negatives, 0 or more.
+        clip: probability that is subtracted from those of negatives, so that very easy ones do not count, in [0, 1);
+            null for none.
+        epsilon: lower limit of probabilities in the logarithm, in (0, 1).
+        disable_focal_loss_grad: treat the focusing factor as a constant.
+        reduction: sum over all labels, or mean over the known ones.
+
+    Raises:
+        ConfigError: an option out of its range.
+    """
+
+    label_kind = "multi"
+
+    def __init__(
+        self,
+        *,
+        gamma_pos: float = 1,
+        gamma_neg: float = 4,
+        clip: float | None = 0.05,
+        epsilon: float = 1e-8,
+        disable_focal_loss_grad: bool = True,
+        reduction: Literal["sum", "mean"] = "sum",
+    ) -> None:
+        for name, gamma in (("gamma_pos", gamma_pos), ("gamma_neg", gamma_neg)):
+            if not 0 <= gamma < math.inf:
+                raise ConfigError(f"{name}: expected a number of 0 or more, got {gamma}")
+        if clip is not None and not 0 <= clip < 1:
+            raise ConfigError(f"clip: expected null or a number in [0, 1), got {clip}")
+        if not 0 < epsilon < 1:
+            raise ConfigError(f"epsilon: expected a number in (0, 1), got {epsilon}")
+        self.gamma_pos, self.gamma_neg = gamma_pos, gamma_neg
+        self.clip, self.epsilon = clip or 0.0, epsilon
+        self.disable_focal_loss_grad = disable_focal_loss_grad
+        self.reduction = reduction
+
+    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
+        logits = logits_of(output)
+        label = label[:, 0] if label.ndim == 3 else label
+        if label.shape != logits.shape:
+            expected = " x ".join(map(str, logits.shape))
+            raise DataError(f"MultiLabelAsymmetricLoss: expected labels of {expected}, got {list(label.shape)}")
+        target = label.astype(logits.dtype)
+        known = (target >= 0).astype(logits.dtype)
+        probability = F.sigmoid(logits)
+        negative = (1 - probability + self.clip).clip(max=1) if self.clip else 1 - probability
+        right = negative * (1 - target) + probability * target
+        factor = self._focus(right.detach() if self.disable_focal_loss_grad else right, target)
+        cost = -known * paddle.log(right.clip(min=self.epsilon)) * factor
+        return cost.sum() if self.reduction == "sum" else cost.sum() / nonzero_divisor(known.sum())
+
+    def _focus(self, right: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
+        # Below gamma = 1 the derivative of 0 ** gamma is infinite.
+        return (1 - right).clip(min=1e-7) ** (self.gamma_pos * target + self.gamma_neg * (1 - target))
+
+    def weight(self, label: paddle.Tensor) -> float:
+        if self.reduction == "sum":
+            return 1
+        return int(((label[:, 0] if label.ndim == 3 else label) >= 0).sum())

@@ -28,6 +28,7 @@ class Metric:
     """
 
     higher_is_better = True
+    networks = "one"  # "several": the output is a dictionary of network name -> output
 
     def __init__(self) -> None:
         self._state: State = {}

@@ -15,10 +15,15 @@ class MetricList(Metric):
     """Several metrics of the same batches; the main metric is that of the first one.
 
     An empty list accepts all batches and computes no metric.
+
+    Args:
+        metrics: the metrics.
+        network: of the output of several networks, metrics of one network get that of the network with this name.
     """
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
+    def __init__(self, metrics: Sequence[Metric], *, network: str | None = None) -> None:
         super().__init__()
+        self.network = network
         self.metrics = list(metrics)
         self.higher_is_better = self.metrics[0].higher_is_better if self.metrics else True
 
@@ -32,8 +37,9 @@ class MetricList(Metric):
             metric.reset()
 
     def update(self, output: Any, label: paddle.Tensor) -> None:
+        own = output if self.network is None else output[self.network]
         for metric in self.metrics:
-            metric.update(output, label)
+            metric.update(own if metric.networks == "one" else output, label)
 
     def compute(self) -> dict[str, float]:
         """Return all metrics by name, with "_2" if the name is taken."""

@@ -116,7 +116,7 @@ class MobileNetV3(Classifier):
         table: the rows of table 1 or 2.
         scale: width multiplier of all layers but `last_conv`; scaled channel counts are rounded to multiples of 8.
         class_expand: channels of the last hidden layer.
-        dropout_prob: rate of the dropout after it (see `layers.downscaled_dropout`).
+        dropout_prob: rate of the dropout after it, null for none (see `layers.downscaled_dropout`).
 
     Shape: N x 3 x H x W (224 x 224 natively) to N x class_num.
     """
@@ -130,7 +130,7 @@ class MobileNetV3(Classifier):
         table: list[Block],
         scale: float = 1.0,
         class_expand: int = 1280,
-        dropout_prob: float = 0.2,
+        dropout_prob: float | None = 0.2,
     ) -> None:
         super().__init__()
         channels, total_stride = make_divisible(16 * scale), 2
@@ -149,7 +149,7 @@ class MobileNetV3(Classifier):
         self.avg_pool = AdaptiveAvgPool2D(1)
         self.last_conv = Conv2D(last, class_expand, 1, bias_attr=False)
         self.hardswish = nn.Hardswish()
-        self.dropout = downscaled_dropout(dropout_prob)
+        self.dropout = downscaled_dropout(dropout_prob or 0.0)
         self.fc = Linear(class_expand, class_num)
 
     def forward_features(self, x):

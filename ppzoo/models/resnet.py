@@ -17,10 +17,11 @@ to 512 channels), where the paper has three stages of 16 to 64 channels and 6n +
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from operator import mul
 from typing import Literal
 
 from paddle import ParamAttr, nn
@@ -54,6 +55,7 @@ STAGE_DEPTHS = {
     200: (3, 12, 48, 3),
 }
 NO_NAMES: Mapping[str, str] = {}
+Stride = int | list[int]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class BlockConfig:
         index: index of the block in its stage, from 0.
         in_channels, out_channels: channels of the block's input and output.
         width: channels between its convolutions.
-        stride: 2 in the first block of all stages but the first, else 1.
+        stride: by default 2 in the first block of all stages but the first, else 1; can be [vertical, horizontal].
         project: whether the shortcut has a 1x1 convolution.
     """
 
@@ -74,12 +76,18 @@ class BlockConfig:
     in_channels: int
     width: int
     out_channels: int
-    stride: int
+    stride: Stride
     project: bool
 
 
 def block_configs(
-    depth: int, *, in_channels: int, width: int, out_channels: int, project_first: bool = True
+    depth: int,
+    *,
+    in_channels: int,
+    width: int,
+    out_channels: int,
+    project_first: bool = True,
+    strides: Sequence[Stride] = (1, 2, 2, 2),
 ) -> Iterator[BlockConfig]:
     """Yield the configuration of each block, in order.
 
@@ -88,6 +96,7 @@ def block_configs(
         in_channels: channels after the stem.
         width, out_channels: those of the first stage; each further stage doubles them.
         project_first: whether the very first block has a convolution in its shortcut.
+        strides: stride of the first block of each stage.
     """
     for stage, blocks in enumerate(STAGE_DEPTHS[depth]):
         for index in range(blocks):
@@ -97,7 +106,7 @@ def block_configs(
                 in_channels,
                 width << stage,
                 out_channels << stage,
-                stride=2 if index == 0 and stage > 0 else 1,
+                stride=strides[stage] if index == 0 else 1,
                 project=index == 0 and (stage > 0 or project_first),
             )
             in_channels = out_channels << stage
@@ -174,26 +183,34 @@ def shortcut_layers(
     """Build the pooling layer and the 1x1 convolution of a shortcut; either can be an identity."""
     pool: nn.Layer = nn.Identity()
     stride = config.stride
-    if pooled and stride > 1:
-        pool, stride = AvgPool2D(2, stride=stride, ceil_mode=True, data_format=data_format), 1
+    if pooled and stride == 2:
+        pool, stride = AvgPool2D(2, stride=2, ceil_mode=True, data_format=data_format), 1
+    elif pooled and stride != 1:
+        pool, stride = AvgPool2D(2, stride=stride, padding="SAME", data_format=data_format), 1
     if not config.project:
         return pool, nn.Identity()
     return pool, conv_bn(config.in_channels, config.out_channels, 1, stride=stride, act=None, name=name)
 
 
-def stem_layers(version: str, in_channels: int, conv_bn: Callable[..., nn.Layer]) -> list[nn.Layer]:
+def stem_layers(version: str, in_channels: int, conv_bn: Callable[..., nn.Layer], stride: Stride) -> list[nn.Layer]:
     """Build the convolutions before the max pooling: one 7x7 (vb), three 3x3 (vd), or one 3x3 with stride 1 (cifar)."""
     if version == "vd":
-        return [conv_bn(in_channels, 32, 3, stride=2), conv_bn(32, 32, 3), conv_bn(32, 64, 3)]
+        return [conv_bn(in_channels, 32, 3, stride=stride), conv_bn(32, 32, 3), conv_bn(32, 64, 3)]
     if version == "vb":
-        return [conv_bn(in_channels, 64, 7, stride=2)]
+        return [conv_bn(in_channels, 64, 7, stride=stride)]
     return [conv_bn(in_channels, 64, 3)]
 
 
-def stage_outputs(depth: int, *, first_stride: int) -> dict[int, str]:
-    """Return the last block of each stage by the stride of its feature map, from stride 4 on."""
-    ends = enumerate(accumulate(STAGE_DEPTHS[depth]))
-    outputs = {first_stride << stage: f"blocks.{end - 1}" for stage, end in ends}
+def stage_outputs(depth: int, strides: Sequence[Stride]) -> dict[int, str]:
+    """Return the last block of each stage by the vertical stride of its feature map, from stride 4 on.
+
+    Args:
+        strides: of the layers before the blocks, and of the last three stages.
+    """
+    vertical = [stride if isinstance(stride, int) else stride[0] for stride in strides]
+    totals = list(accumulate(vertical, mul))[-4:]
+    ends = accumulate(STAGE_DEPTHS[depth])
+    outputs = {total: f"blocks.{end - 1}" for total, end in zip(totals, ends, strict=True)}
     return {stride: name for stride, name in outputs.items() if stride >= 4}
 
 
@@ -206,6 +223,8 @@ class ResNet(Classifier):
         version: "vb", "vd" or "cifar".
         use_first_short_conv: whether the very first block has a convolution in its shortcut. Without it, depths 18 and
             34 are the paper's networks; bottlenecks need it, because they widen 64 channels to 256.
+        stride_list: strides of the stem, of the max pooling, and of the last three stages; a stride is a number or
+            [vertical, horizontal].
         input_image_channel: channels of the images.
         layer_type: "DiverseBranchBlock" replaces every 3x3 convolution of basic blocks by several branches.
         data_format: layout inside the network, "NCHW" or "NHWC".
@@ -225,6 +244,7 @@ class ResNet(Classifier):
         depth: int,
         version: str = "vb",
         use_first_short_conv: bool = True,
+        stride_list: tuple[Stride, ...] = (2,) * 5,
         input_image_channel: int = 3,
         layer_type: Literal["ConvBNLayer", "DiverseBranchBlock"] = "ConvBNLayer",
         data_format: DataFormat = "NCHW",
@@ -242,14 +262,23 @@ class ResNet(Classifier):
                 f"use_first_short_conv: expected True for bottleneck blocks, got False for depth {depth}; "
                 "omit the option, or use depth 18 or 34"
             )
+        if len(stride_list) != 5:
+            raise ConfigError(f"stride_list: expected a list of 5 values, got {list(stride_list)}")
         conv_bn = partial(ConvBNLayer, data_format=data_format)
         is_small = version == "cifar"
-        self.stem = nn.Sequential(*stem_layers(version, input_image_channel, conv_bn))
-        self.max_pool = nn.Identity() if is_small else MaxPool2D(3, stride=2, padding=1, data_format=data_format)
+        stem_stride, pool_stride, *stage_strides = stride_list
+        self.stem = nn.Sequential(*stem_layers(version, input_image_channel, conv_bn, stem_stride))
+        pool = MaxPool2D(3, stride=pool_stride, padding=1, data_format=data_format)
+        self.max_pool = nn.Identity() if is_small else pool
 
         self.out_channels = 2048 if bottleneck else 512
         configs = block_configs(
-            depth, in_channels=64, width=64, out_channels=self.out_channels // 8, project_first=use_first_short_conv
+            depth,
+            in_channels=64,
+            width=64,
+            out_channels=self.out_channels // 8,
+            project_first=use_first_short_conv,
+            strides=(1, *stage_strides),
         )
         build_block = partial(
             BottleneckBlock if bottleneck else BasicBlock,
@@ -258,7 +287,7 @@ class ResNet(Classifier):
             data_format=data_format,
         )
         self.blocks = nn.Sequential(*[build_block(config) for config in configs])
-        self.feature_layers.update(stage_outputs(depth, first_stride=1 if is_small else 4))
+        self.feature_layers.update(stage_outputs(depth, (1, *stage_strides) if is_small else stride_list))
 
         self.avg_pool = AdaptiveAvgPool2D(1, data_format=data_format)
         self.fc = uniform_linear(self.out_channels, class_num)

@@ -1,0 +1,49 @@
+"""The Kullback-Leibler divergence of softened outputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import paddle
+
+from ppzoo.errors import ConfigError, DataError
+from ppzoo.losses.base import LOSSES, Loss, logits_of
+from ppzoo.losses.cross_entropy import log_softmax
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ConfigError unless the temperature is a number above 0."""
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"temperature: expected a number above 0, got {temperature}")
+
+
+def kl_divergence(log_p: paddle.Tensor, log_q: paddle.Tensor) -> paddle.Tensor:
+    """Return sum(q (log q - log p)) over the classes, mean over the batch, from log-probabilities N x C."""
+    return (log_q.exp() * (log_q - log_p)).sum(axis=-1).mean()
+
+
+@LOSSES.register
+class KLDivLoss(Loss):
+    """Kullback-Leibler divergence of the output from target logits, both softened: Hinton et al., arXiv:1503.02531.
+
+    The labels are logits, N x C. The result is multiplied by temperature ** 2, so that the size of the gradients does
+    not depend on the temperature. For the logits of another network use `DistillationKLDivLoss`.
+
+    Args:
+        temperature: divisor of the logits, above 0.
+    """
+
+    def __init__(self, *, temperature: float = 4) -> None:
+        check_temperature(temperature)
+        self.temperature = temperature
+
+    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
+        logits = logits_of(output)
+        if label.shape != logits.shape or not label.is_floating_point():
+            expected = " x ".join(map(str, logits.shape))
+            raise DataError(
+                f"KLDivLoss: expected labels that are logits of {expected}, got {label.dtype} {list(label.shape)}"
+            )
+        target = log_softmax(label.astype(logits.dtype) / self.temperature)
+        return kl_divergence(log_softmax(logits / self.temperature), target) * self.temperature**2
