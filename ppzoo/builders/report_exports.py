@@ -50,8 +50,8 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     samples = loader.samples
     recorder = PredictionRecorder(class_num, len(samples))
     batches = track(loader.epoch(0), len(samples), "evaluating", count=count_images)
-    describe, observers = samples.dataset.describe, [OutputRecorder(recorder)]
-    results = engine.evaluate(network, batches, loss, metrics, describe=describe, observers=observers)
+    describe, outputs = samples.dataset.describe, OutputRecorder(recorder)
+    results = engine.evaluate(network, batches, loss, metrics, describe=describe, observers=[outputs])
     predictions = recorder.finish()
     title = _architecture(exported)
     notes = [make_note("export_history"), *([] if labels else [make_note("export_class_names")])]
@@ -70,6 +70,7 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
         weight_files=[exported.parameters],
         config=None,
         config_text=yaml_io.dump(exported.settings),
+        first_input=outputs.first_input,
         notes=[*notes, *evaluation_notes(predictions, len(samples), None)],
     )
 

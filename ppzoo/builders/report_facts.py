@@ -72,7 +72,7 @@ def is_filled(path: Path) -> bool:
 
 def describe_model(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     """Return the section `model`: parameters, multiply-adds for one image of the evaluation, size of the weights."""
-    shape = evaluated.image_shape
+    shape = list(evaluated.first_input.shape)
     parameters = flops = None
     if evaluated.network is not None:
         named = evaluated.network.named_parameters()
@@ -90,7 +90,7 @@ def describe_model(evaluated: EvaluatedNetwork) -> dict[str, Any]:
 
 def measure_speed(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     """Return the section `speed`: images per second in batches, and milliseconds for one image."""
-    batch = np.repeat(evaluated.read_input(0)[None], SPEED_BATCH, axis=0)
+    batch = np.repeat(evaluated.first_input[None], SPEED_BATCH, axis=0)
     return {
         "images_per_second": SPEED_BATCH / _seconds_per_call(evaluated, batch),
         "batch_size": SPEED_BATCH,

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from helpers.pictures import COLORS, paint
 from helpers.small_runs import NORMALIZE, small_config
+from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
 from ppzoo import builders
-from ppzoo.builders import report_facts
+from ppzoo.builders import report_facts, reporting
 from ppzoo.builders.report_files import write_table
 from ppzoo.builders.reporting import to_plain
 from ppzoo.cli import main
@@ -167,6 +168,40 @@ def test_images_that_cannot_be_read_are_skipped(folder):
     report, _ = report_of(config, folder)
     assert report["images"] == 3
     assert any(note.startswith("1 image of the evaluation data was skipped") for note in report["notes"])
+
+
+@pytest.mark.parametrize(("lost", "shown"), [(["blue"], 4), (["blue", "green", "red"], 0)])
+def test_images_that_vanish_after_the_evaluation(folder, monkeypatch, check_page, lost, shown):
+    build_gallery = reporting.build_gallery
+
+    def remove_and_build(evaluated):
+        for name in lost:
+            (folder / "images" / f"{name}.png").unlink()
+        return build_gallery(evaluated)
+
+    monkeypatch.setattr(reporting, "build_gallery", remove_and_build)
+    report, _ = report_of(listed_config(folder, [0, 1, 2, 0, 1, 2], class_num=3), folder)
+    assert report["images"] == 6 and report["speed"]["images_per_second"] > 0
+    assert report["model"]["flops_input"] == [3, 32, 32]
+    images = report["gallery"]["highest_loss"]
+    for image in images:
+        assert (image["overlay"] is None) == (image["thumbnail"] is None) == (image["label"] < len(lost))
+    assert len(report["map"]["points"]) == shown if shown else report["map"] is None
+    assert any(note.startswith(f"{6 - shown} images could be evaluated, but not read") for note in report["notes"])
+    check_page(folder / "report" / "report.html")
+
+
+def test_images_of_several_sizes(folder):
+    config = listed_config(folder, [0] * 6, arch="ResNet18", class_num=3)
+    (folder / "list.txt").write_text("blue.png 0\n" * 9 + "red.png 2\n")
+    with Image.open(folder / "images" / "red.png") as image:
+        larger = image.resize((64, 64))
+    larger.save(folder / "images" / "red.png")
+    config["DataLoader"]["Eval"]["dataset"]["transform_ops"][1:2] = []  # no resizing
+    config["DataLoader"]["Eval"]["sampler"]["batch_size"] = 1
+    report, _ = report_of(config, folder)
+    assert len(report["map"]["points"]) == 10
+    assert all(image["overlay"] for image in report["gallery"]["highest_loss"])
 
 
 def test_gray_images(folder):
