@@ -46,7 +46,14 @@ def add_commands(commands: Commands) -> None:
         help="the folder for report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
         " of the run or export)",
     )
-    report.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
+    add_language(report)
+
+
+def add_language(command: argparse.ArgumentParser, default: str | None = "en", note: str = "") -> None:
+    """Add --lang, the language of a page; `note` continues the help text."""
+    command.add_argument(
+        "--lang", choices=("en", "zh"), default=default, help=f"language of the page{note} (default: en)"
+    )
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -108,6 +108,12 @@ def test_eval_with_report_prints_the_metrics_and_writes_the_same_files(run, caps
     assert main(["eval", "output", "--device", "cpu", "--report"]) == 0
     assert capsys.readouterr().out.startswith(expected)
     check_consistency(*read(run / "report"))
+    assert '<html lang="en"' in (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert main(["eval", "output", "--device", "cpu", "--report", "--lang", "zh"]) == 0
+    assert '<html lang="zh' in (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert main(["eval", "output", "--lang", "zh"]) == 2
+    message = "error: --lang: expected it together with --report, got --lang zh alone"
+    assert message in capsys.readouterr().err
     assert main(["eval", "output", "--device", "cpu", "--report", "--json"]) == 0
     metrics, path = map(json.loads, capsys.readouterr().out.splitlines())
     assert metrics.keys() == printed_metrics(expected).keys()
