@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
     """Return the configuration of a run to evaluate.
 
     Args:
-        images: a folder of class folders to evaluate on instead of the data of `DataLoader.Eval`.
+        images: what to evaluate on instead of the data of `DataLoader.Eval`, see `report_dataset`.
     """
     if images is None:
         return read_config(source, overrides, "eval")
@@ -105,13 +106,31 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
     split = config.DataLoader.Eval
     if split is None:
         raise ConfigError("DataLoader.Eval: expected the evaluation data, whose transforms --data uses, got nothing")
-    if config.Global.use_multilabel:
-        raise ConfigError("--data: expected a network that predicts one class per image, got Global.use_multilabel")
-    folder = ComponentSpec("ImageFolder", {"image_root": images})
-    dataset = replace(split.dataset, spec=folder, batch_transform_ops=None)
+    spec = report_dataset(images, multi_label=config.Global.use_multilabel)
+    if spec.name == split.dataset.spec.name:
+        spec = replace(spec, options={**split.dataset.spec.options, **spec.options})  # such as label_ratio
+    dataset = replace(split.dataset, spec=spec, batch_transform_ops=None)
     config = replace(config, DataLoader=replace(config.DataLoader, Eval=replace(split, dataset=dataset)))
     require_files(config, "eval")
     return config
+
+
+def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
+    """Return the dataset of --data: a folder with one subfolder of images per class.
+
+    With several labels per image it is a list file of `MultiLabelDataset`; the paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: several labels per image, and no such file.
+    """
+    if not multi_label:
+        return ComponentSpec("ImageFolder", {"image_root": images})
+    if not os.path.isfile(images):
+        raise ConfigError(
+            "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0', since the network predicts several"
+            f" labels per image, got {images!r}, which is no file"
+        )
+    return ComponentSpec("MultiLabelDataset", {"image_root": os.path.dirname(images) or ".", "cls_label_path": images})
 
 
 def evaluate_run(config: Config) -> EvaluatedNetwork:

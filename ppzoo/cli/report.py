@@ -35,9 +35,9 @@ def add_commands(commands: Commands) -> None:
     report.add_argument(
         "--data",
         type=expand_user,
-        metavar="FOLDER",
-        help="evaluate on these images, one subfolder per class (default: the evaluation data of the run); required"
-        " for an export",
+        metavar="FOLDER|LIST",
+        help="evaluate on these images, one subfolder per class, or with several labels per image a list file of"
+        " 'PATH<tab>0,1,0' lines (default: the evaluation data of the run); required for an export",
     )
     report.add_argument(
         "--output",
@@ -76,7 +76,7 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
     if options.data is None:
         raise ConfigError(
             "report: expected --data FOLDER with an export, since it contains no evaluation data: a folder with one"
-            " subfolder of images per class"
+            " subfolder of images per class, or with several labels per image a list file"
         )
     if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):
         raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")

@@ -48,6 +48,18 @@ def listed_config(folder, labels, *, arch="LeNet", class_num=None):
     return config
 
 
+def multi_label_config(folder, labels):
+    """Return a configuration with several labels per image for these three values of each image."""
+    config = listed_config(folder, labels, class_num=3)
+    for split in config["DataLoader"].values():
+        split["dataset"]["name"] = "MultiLabelDataset"
+    config["Global"]["use_multilabel"] = True
+    config["Loss"] = {split: [{"MultiLabelLoss": {"weight": 1.0}}] for split in ("Train", "Eval")}
+    config["Metric"] = {"Eval": [{"AccuracyScore": None}, {"HammingDistance": None}]}
+    config["Infer"]["PostProcess"] = {"name": "MultiLabelThreshOutput", "label_list": list(COLORS)}
+    return config
+
+
 def report_of(config, folder, *options):
     """Save random weights for a configuration, and return its report and the metrics that eval prints."""
     paddle.seed(1)
@@ -90,13 +102,7 @@ def test_two_to_a_thousand_classes(folder, class_num, capsys, check_page):
 
 def test_several_labels_per_image(folder, capsys, check_page):
     labels = ["1,0,1", "0,1,0", "1,1,-1", "0,0,0", "0,1,1"]
-    config = listed_config(folder, labels, class_num=3)
-    for split in config["DataLoader"].values():
-        split["dataset"]["name"] = "MultiLabelDataset"
-    config["Global"]["use_multilabel"] = True
-    config["Loss"] = {split: [{"MultiLabelLoss": {"weight": 1.0}}] for split in ("Train", "Eval")}
-    config["Metric"] = {"Eval": [{"AccuracyScore": None}, {"HammingDistance": None}]}
-    config["Infer"]["PostProcess"] = {"name": "MultiLabelThreshOutput", "label_list": list(COLORS)}
+    config = multi_label_config(folder, labels)
     report, arguments = report_of(config, folder)
     expected = printed_by_eval(arguments, capsys)
     assert {name: f"{value:.4f}" for name, value in report["metrics"].items()} == expected
@@ -112,9 +118,37 @@ def test_several_labels_per_image(folder, capsys, check_page):
     assert rows[1].split(",")[1:3] == ["0;2", "blue;red"]
     assert (folder / "report" / "confusion.csv").read_text(encoding="utf-8").startswith("class,true_positives,")
     assert main(["report", *arguments, "--data", "images"]) == 2
-    assert "--data: expected a network that predicts one class per image" in capsys.readouterr().err
+    assert "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0'" in capsys.readouterr().err
     sections = check_page(folder / "report" / "report.html")
     assert {"labels", "gallery", "calibration"} <= set(sections) and "confusion" not in sections
+
+
+def test_a_list_file_for_a_run_and_an_export_with_several_labels_per_image(folder, capsys, check_page):
+    labels = ["1,0,1", "0,1,0", "1,1,-1", "0,0,0", "0,1,1"]
+    config = multi_label_config(folder, labels)
+    expected, arguments = report_of(config, folder)
+    lines = (folder / "list.txt").read_text().replace(" ", "\t")
+    (folder / "images" / "val.txt").write_text(lines)
+    assert main(["report", *arguments, "--data", "images/val.txt", "--output", "of_run"]) == 0
+    assert main(["export", *arguments]) == 0
+    assert main(["report", "inference", "--data", "images/val.txt", "--output", "of_export"]) == 0
+    of_run, of_export = (
+        json.loads((folder / name / "report.json").read_text(encoding="utf-8")) for name in ("of_run", "of_export")
+    )
+    for report in (of_run, of_export):
+        assert report["task"] == "multi_label" and report["classes"] == list(COLORS)
+        assert report["label_confusion"] == expected["label_confusion"]
+        for name, value in expected["metrics"].items():
+            assert report["metrics"][name] == pytest.approx(value, abs=1e-5)
+        assert report["calibration"]["ece"] == pytest.approx(expected["calibration"]["ece"], abs=1e-5)
+    assert all(image["overlay"] for image in of_export["gallery"]["highest_loss"])
+    assert "labels" in check_page(folder / "of_export" / "report.html")
+    (folder / "images" / "val.txt").write_text("red.png\t1,0\n")
+    capsys.readouterr()
+    assert main(["report", "inference", "--data", "images/val.txt", "--output", "of_export"]) == 2
+    assert (
+        "error: --data: expected 3 values per line, one for each class of the export, got 2" in capsys.readouterr().err
+    )
 
 
 def test_a_distillation_reports_the_deployed_network(folder, capsys):

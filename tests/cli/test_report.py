@@ -220,7 +220,7 @@ def test_an_export_whose_network_cannot_be_built(run, photos, name):
     assert report["per_class"] and report["model"]["file_bytes"] and report["speed"]
 
 
-def test_an_export_with_several_labels_per_image_needs_the_run(run, photos, capsys):
+def test_an_export_with_several_labels_per_image_needs_a_list_file(run, photos, capsys):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     settings = yaml.safe_load(Path("exported/inference.yml").read_text())
     names = settings["PostProcess"]["Topk"]["label_list"]
@@ -228,7 +228,7 @@ def test_an_export_with_several_labels_per_image_needs_the_run(run, photos, caps
     Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
     capsys.readouterr()
     assert main(["report", "exported", "--data", str(photos)]) == 2
-    assert "error: --data: expected an export that predicts one class per image" in capsys.readouterr().err
+    assert "error: --data: expected a list file with lines such as" in capsys.readouterr().err
 
 
 def test_an_export_without_class_names(run, photos, capsys):
