@@ -208,3 +208,11 @@ def test_a_history_of_another_form_is_damaged(tmp_path, line):
     result = describe_run(tmp_path, {"Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]}})
     assert result["notes"] == ["There are no curves: history.jsonl is damaged."]
     assert result["curves"] is None and result["best"] is None
+
+
+def test_a_p_value_is_never_printed_as_zero(tmp_path):
+    rows = [[(f"{index}.png", hit) for index in range(3000)] for hit in (True, False)]
+    runs = [make_run(tmp_path / f"run {hit}", predictions=row) for hit, row in enumerate(rows)]
+    assert "The difference is more than chance (p < 2e-308, McNemar's exact test)" in format_comparison(
+        compare_runs(runs)
+    )
