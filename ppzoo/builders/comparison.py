@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,15 +101,15 @@ def best_entry(
 ) -> tuple[int, float, dict[str, float]] | None:
     """Return the epoch with the best main metric, its value, and all metrics of these weights; None without any.
 
-    The averaged weights count, too.
+    The averaged weights count, too; values that are not finite do not count.
     """
     found = None
     for entry in entries:
         for suffix in ("", EMA_SUFFIX):
             value = (entry.get("eval") or {}).get(main + suffix)
-            if isinstance(value, int | float) and (
-                found is None or (value > found[1] if higher_is_better else value < found[1])
-            ):
+            if value is None or not math.isfinite(value):
+                continue
+            if found is None or (value > found[1] if higher_is_better else value < found[1]):
                 metrics = {
                     name.removesuffix(EMA_SUFFIX): number
                     for name, number in entry["eval"].items()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppzoo import explain
 from ppzoo.builders.report_images import KINDS, encode_jpeg
-from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.builders.report_sources import EvaluatedNetwork, group_by_shape
 from ppzoo.data.samples import Sample
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress, track
@@ -33,8 +33,9 @@ def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str,
     ranked = chain.from_iterable(zip_longest(*members.values()))
     positions = [position for position in dict.fromkeys(ranked) if position is not None]
     overlays = _compute_overlays(evaluated, positions)
-    if evaluated.network is not None and len(overlays) < len(positions):
-        values = {"done": len(overlays), "n": len(positions), "seconds": f"{OVERLAY_SECONDS:g}"}
+    readable = len(positions) - len(evaluated.lost.intersection(positions))
+    if evaluated.network is not None and len(overlays) < readable:
+        values = {"done": len(overlays), "n": readable, "seconds": f"{OVERLAY_SECONDS:g}"}
         notes.append(make_note("overlays_part", **values))
     for kind, images in gallery.items():
         for image, position in zip(images, members[kind], strict=True):
@@ -60,16 +61,12 @@ def _compute_overlays(evaluated: EvaluatedNetwork, positions: Sequence[int]) -> 
 def _overlay_batch(evaluated: EvaluatedNetwork, network: Classifier, positions: Sequence[int]) -> dict[int, str]:
     """Return the overlays of a few images; those of the same shape go through the network together."""
     predictions = evaluated.predictions
-    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray, Sample]]] = {}
-    for position in positions:
-        image, sample = evaluated.read_input_and_sample(position)
-        by_shape.setdefault(image.shape, []).append((position, image, sample))
     overlays = {}
-    for group in by_shape.values():
-        classes = None if predictions.multi_label else [int(predictions.predicted[position]) for position, *_ in group]
-        heatmaps = explain.grad_cams(network, np.stack([image for _, image, _ in group]), classes)
-        for (position, _, sample), heatmap in zip(group, heatmaps, strict=True):
-            overlays[position] = encode_jpeg(explain.overlay(sample_pixels(sample), heatmap))
+    for group in group_by_shape(evaluated.read_inputs(positions)):
+        classes = None if predictions.multi_label else [int(predictions.predicted[one.position]) for one in group]
+        heatmaps = explain.grad_cams(network, np.stack([one.image for one in group]), classes)
+        for one, heatmap in zip(group, heatmaps, strict=True):
+            overlays[one.position] = encode_jpeg(explain.overlay(sample_pixels(one.sample), heatmap))
     return overlays
 
 
@@ -98,17 +95,27 @@ def build_map(
         notes.append(make_note("map_too_few", least=MIN_MAP_IMAGES))
         return None
     order = np.random.default_rng(0).permutation(len(predictions))[:MAP_IMAGES]
+    positions, vectors = _compute_features(evaluated, network, order)
+    if len(positions) < len(predictions):
+        notes.append(make_note("map_part", shown=len(positions), images=len(predictions)))
+    if len(positions) < MIN_MAP_IMAGES:
+        return None
+    places = explain.project(np.stack(vectors), method)
+    columns = (places[:, 0], places[:, 1], predictions.labels[positions], predictions.predicted[positions])
+    return {"method": method, "points": [list(point) for point in zip(*columns, strict=True)]}
+
+
+def _compute_features(
+    evaluated: EvaluatedNetwork, network: Classifier, order: np.ndarray
+) -> tuple[list[int], list[np.ndarray]]:
+    """Return the positions and the features of images in this order, as many as `MAP_SECONDS` allow."""
+    positions: list[int] = []
     features: list[np.ndarray] = []
     end = time.monotonic() + MAP_SECONDS
     for start in track(range(0, len(order), MAP_BATCH), -(-len(order) // MAP_BATCH), "map of features", unit="batch"):
-        if time.monotonic() > end and start >= MIN_MAP_IMAGES:
+        if time.monotonic() > end and len(positions) >= MIN_MAP_IMAGES:
             break
-        images = np.stack([evaluated.read_input(position) for position in order[start : start + MAP_BATCH]])
-        features.append(explain.embed(network, images))
-    vectors = np.concatenate(features)
-    if len(vectors) < len(predictions):
-        notes.append(make_note("map_part", shown=len(vectors), images=len(predictions)))
-    places = explain.project(vectors, method)
-    positions = order[: len(vectors)]
-    columns = (places[:, 0], places[:, 1], predictions.labels[positions], predictions.predicted[positions])
-    return {"method": method, "points": [list(point) for point in zip(*columns, strict=True)]}
+        for group in group_by_shape(evaluated.read_inputs(order[start : start + MAP_BATCH].tolist())):
+            positions += [one.position for one in group]
+            features += list(explain.embed(network, np.stack([one.image for one in group])))
+    return positions, features

@@ -33,15 +33,26 @@ def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
     path = folder / HISTORY
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not all(isinstance(entry["epoch"], int) and isinstance(entry["train"], dict) for entry in entries):
-            raise ValueError("an entry without epoch")
+        if not all(map(_is_epoch, entries)):
+            raise ValueError("an entry that is not an epoch")
     except OSError as error:
         notes.append(make_note("curves_unreadable", file=HISTORY, reason=error.strerror))
         return None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError):
         notes.append(make_note("curves_damaged", file=HISTORY))
         return None
     return entries or None
+
+
+def _is_epoch(entry: Any) -> bool:
+    """Return whether a value has the form of an entry of `history.jsonl`: an epoch with metrics that are numbers."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int):
+        return False
+    parts = [entry.get("train"), entry.get("eval") or {}]
+    return all(
+        isinstance(metrics, dict) and all(isinstance(value, int | float | None) for value in metrics.values())
+        for metrics in parts
+    )
 
 
 def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]] | None) -> dict[str, int] | None:
@@ -72,7 +83,7 @@ def is_filled(path: Path) -> bool:
 
 def describe_model(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     """Return the section `model`: parameters, multiply-adds for one image of the evaluation, size of the weights."""
-    shape = evaluated.image_shape
+    shape = list(evaluated.first_input.shape)
     parameters = flops = None
     if evaluated.network is not None:
         named = evaluated.network.named_parameters()
@@ -90,7 +101,7 @@ def describe_model(evaluated: EvaluatedNetwork) -> dict[str, Any]:
 
 def measure_speed(evaluated: EvaluatedNetwork) -> dict[str, Any]:
     """Return the section `speed`: images per second in batches, and milliseconds for one image."""
-    batch = np.repeat(evaluated.read_input(0)[None], SPEED_BATCH, axis=0)
+    batch = np.repeat(evaluated.first_input[None], SPEED_BATCH, axis=0)
     return {
         "images_per_second": SPEED_BATCH / _seconds_per_call(evaluated, batch),
         "batch_size": SPEED_BATCH,

@@ -97,12 +97,12 @@ def write_table(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 def _prediction_rows(report: Mapping[str, Any], evaluated: EvaluatedNetwork) -> Iterator[list[Any]]:
     classes = report["classes"]
-    for position, right in enumerate(evaluated.predictions.right.tolist()):
+    for position in range(len(evaluated.predictions)):
         one = describe_prediction(evaluated, position)
         labels = [_join(one[key]) for key in ("label", "predicted")]
         names = [_join(_names(one[key], classes)) for key in ("label", "predicted")]
         numbers = [one[key] for key in ("confidence", "label_confidence", "loss")]
-        yield [clean_text(one["file"]), labels[0], names[0], labels[1], names[1], *numbers, int(right)]
+        yield [clean_text(one["file"]), labels[0], names[0], labels[1], names[1], *numbers, int(one["correct"])]
 
 
 def _names(labels: int | list[int], classes: list[str]) -> str | list[str]:

@@ -47,7 +47,10 @@ def build_gallery(evaluated: EvaluatedNetwork) -> dict[str, list[dict[str, Any]]
 
 
 def describe_prediction(evaluated: EvaluatedNetwork, position: int) -> dict[str, Any]:
-    """Return file, label, prediction, confidences and loss of an image; labels are indices, or lists of indices."""
+    """Return file, label, prediction, confidences and loss of an image, and whether all known labels are predicted.
+
+    Labels are indices, or lists of indices.
+    """
     predictions = evaluated.predictions
     label, predicted = predictions.labels[position], predictions.predicted[position]
     several = predictions.multi_label
@@ -58,6 +61,7 @@ def describe_prediction(evaluated: EvaluatedNetwork, position: int) -> dict[str,
         "confidence": float(predictions.confidence[position]),
         "label_confidence": float(predictions.label_confidence[position]),
         "loss": float(predictions.loss[position]),
+        "correct": bool(predictions.right[position]),
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import paddle
@@ -19,7 +20,7 @@ from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
 from ppzoo.data.samples import Sample
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
@@ -42,7 +43,9 @@ class EvaluatedNetwork:
         weight_files: the files of the weights that were found.
         config: the configuration; None for an export.
         config_text: it, or the settings of the export, as YAML.
+        first_input: the network's input for the first evaluated image, C x H x W float32.
         notes: one for each fact that is unknown, and why.
+        lost: the positions of the evaluated images that could not be read again.
     """
 
     kind: Literal["run", "export"]
@@ -59,29 +62,43 @@ class EvaluatedNetwork:
     weight_files: list[Path]
     config: Config | None
     config_text: str
+    first_input: np.ndarray
     notes: list[Note] = field(default_factory=list)
+    lost: set[int] = field(default_factory=set)
 
-    def read_input(self, position: int) -> np.ndarray:
-        """Return the network's input for an evaluated image, C x H x W float32."""
-        return self.read_input_and_sample(position)[0]
+    def read_inputs(self, positions: Iterable[int]) -> Iterator[EvaluatedImage]:
+        """Yield the network's inputs for evaluated images; those that cannot be read any more go into `lost`."""
+        for position in positions:
+            try:
+                sample = self.samples.read((0, int(self.predictions.indices[position])))
+            except DataError:
+                self.lost.add(position)
+                continue
+            image = sample.image if sample.normalized else self.samples.normalize(sample.image[np.newaxis])[0]
+            yield EvaluatedImage(position, image.astype(np.float32, copy=False), sample)
 
-    def read_input_and_sample(self, position: int) -> tuple[np.ndarray, Sample]:
-        """Return the same, and the sample that it is made from; the image is decoded once."""
-        sample = self.samples.read((0, int(self.predictions.indices[position])))
-        image = sample.image if sample.normalized else self.samples.normalize(sample.image[np.newaxis])[0]
-        return image.astype(np.float32, copy=False), sample
 
-    @property
-    def image_shape(self) -> list[int]:
-        """Shape of the network's input for the first evaluated image."""
-        return list(self.read_input(0).shape)
+class EvaluatedImage(NamedTuple):
+    """An evaluated image by its position: the network's input, C x H x W float32, and the sample behind it."""
+
+    position: int
+    image: np.ndarray
+    sample: Sample
+
+
+def group_by_shape(images: Iterable[EvaluatedImage]) -> list[list[EvaluatedImage]]:
+    """Return groups of images that can be in one batch."""
+    groups: dict[tuple[int, ...], list[EvaluatedImage]] = {}
+    for one in images:
+        groups.setdefault(one.image.shape, []).append(one)
+    return list(groups.values())
 
 
 def read_report_config(source: str, overrides: Sequence[str] = (), images: str | None = None) -> Config:
     """Return the configuration of a run to evaluate.
 
     Args:
-        images: a folder of class folders to evaluate on instead of the data of `DataLoader.Eval`.
+        images: what to evaluate on instead of the data of `DataLoader.Eval`, see `report_dataset`.
     """
     if images is None:
         return read_config(source, overrides, "eval")
@@ -89,13 +106,31 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
     split = config.DataLoader.Eval
     if split is None:
         raise ConfigError("DataLoader.Eval: expected the evaluation data, whose transforms --data uses, got nothing")
-    if config.Global.use_multilabel:
-        raise ConfigError("--data: expected a network that predicts one class per image, got Global.use_multilabel")
-    folder = ComponentSpec("ImageFolder", {"image_root": images})
-    dataset = replace(split.dataset, spec=folder, batch_transform_ops=None)
+    spec = report_dataset(images, multi_label=config.Global.use_multilabel)
+    if spec.name == split.dataset.spec.name:
+        spec = replace(spec, options={**split.dataset.spec.options, **spec.options})  # such as label_ratio
+    dataset = replace(split.dataset, spec=spec, batch_transform_ops=None)
     config = replace(config, DataLoader=replace(config.DataLoader, Eval=replace(split, dataset=dataset)))
     require_files(config, "eval")
     return config
+
+
+def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
+    """Return the dataset of --data: a folder with one subfolder of images per class.
+
+    With several labels per image it is a list file of `MultiLabelDataset`; the paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: several labels per image, and no such file.
+    """
+    if not multi_label:
+        return ComponentSpec("ImageFolder", {"image_root": images})
+    if not os.path.isfile(images):
+        raise ConfigError(
+            "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0', since the network predicts several"
+            f" labels per image, got {images!r}, which is no file"
+        )
+    return ComponentSpec("MultiLabelDataset", {"image_root": os.path.dirname(images) or ".", "cls_label_path": images})
 
 
 def evaluate_run(config: Config) -> EvaluatedNetwork:
@@ -105,7 +140,8 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
     dataset = evaluation.samples.dataset
     class_num = class_count(config.Arch)
     recorder = PredictionRecorder(class_num, len(dataset), multi_label=dataset.labels.ndim == 2)
-    metrics = evaluated.run(OutputRecorder(recorder, config))
+    outputs = OutputRecorder(recorder, config)
+    metrics = evaluated.run(outputs)
     predictions = recorder.finish()
     network = _deployed_network(evaluated)
     names = dataset.classes if not config.Global.class_names and len(dataset.classes or ()) == class_num else None
@@ -124,12 +160,19 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
         weight_files=_weight_files(config),
         config=config,
         config_text=yaml_io.dump(config.to_dict()),
+        first_input=outputs.first_input,
         notes=evaluation_notes(predictions, len(dataset), config),
     )
 
 
 class OutputRecorder:
-    """Records the output of the deployed network for each batch of an evaluation in this process."""
+    """Records the output of the deployed network for each batch of an evaluation in this process.
+
+    Attributes:
+        first_input: the first image of the first batch, C x H x W float32.
+    """
+
+    first_input: np.ndarray
 
     def __init__(self, recorder: PredictionRecorder, config: Config | None = None) -> None:
         self.recorder = recorder
@@ -143,6 +186,8 @@ class OutputRecorder:
             output = output[self.network_name]
             output = output["logits"] if isinstance(output, dict) else output
         scores = output[0] if isinstance(output, (list, tuple)) else output  # the main head comes first
+        if not hasattr(self, "first_input"):
+            self.first_input = batch.images[0].astype("float32").numpy()
         self.recorder.add(batch.indices.numpy(), scores.astype("float32").numpy(), batch.labels.numpy())
 
     def state(self) -> None: ...

@@ -64,6 +64,8 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         "config": evaluated.config_text,
         "environment": describe_environment(),
     }
+    if evaluated.lost:
+        notes.append(make_note("lost_images", n=len(evaluated.lost)))
     return to_json_types(report | describe_notes(notes))
 
 

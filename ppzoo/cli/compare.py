@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ppzoo.cli.arguments import Commands, add_command, find_run_folder
 from ppzoo.cli.lr_find import add_output, check_output
+from ppzoo.cli.report import add_language
 from ppzoo.errors import printable
 from ppzoo.files import expand_user, make_folder, write_text
 
@@ -24,7 +25,7 @@ def add_commands(commands: Commands) -> None:
         help="the folders of two or more runs, such as output/LeNet; the first run is compared with each of the others",
     )
     add_output(compare, f"{PAGE} and {JSON}", default=None)
-    compare.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
+    add_language(compare)
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -35,9 +35,9 @@ def add_commands(commands: Commands) -> None:
     report.add_argument(
         "--data",
         type=expand_user,
-        metavar="FOLDER",
-        help="evaluate on these images, one subfolder per class (default: the evaluation data of the run); required"
-        " for an export",
+        metavar="FOLDER|LIST",
+        help="evaluate on these images, one subfolder per class, or with several labels per image a list file of"
+        " 'PATH<tab>0,1,0' lines (default: the evaluation data of the run); required for an export",
     )
     report.add_argument(
         "--output",
@@ -46,7 +46,14 @@ def add_commands(commands: Commands) -> None:
         help="the folder for report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
         " of the run or export)",
     )
-    report.add_argument("--lang", choices=("en", "zh"), default="en", help="language of the page (default: en)")
+    add_language(report)
+
+
+def add_language(command: argparse.ArgumentParser, default: str | None = "en", note: str = "") -> None:
+    """Add --lang, the language of a page; `note` continues the help text."""
+    command.add_argument(
+        "--lang", choices=("en", "zh"), default=default, help=f"language of the page{note} (default: en)"
+    )
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -69,7 +76,7 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
     if options.data is None:
         raise ConfigError(
             "report: expected --data FOLDER with an export, since it contains no evaluation data: a folder with one"
-            " subfolder of images per class"
+            " subfolder of images per class, or with several labels per image a list file"
         )
     if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):
         raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")

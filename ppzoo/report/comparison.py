@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,8 +55,12 @@ def _test_sentence(test: Mapping[str, Any]) -> str:
     return (
         f"on the same {count_text(test['images'], 'image')}, run 1 predicts {right} correctly and run {other}"
         f" {also_right}; only run 1: {only}, only run {other}: {only_other}. The difference {chance}"
-        f" (p = {test['p_value']:.2g}, McNemar's exact test)"
+        f" ({_format_p_value(test['p_value'])}, McNemar's exact test)"
     )
+
+
+def _format_p_value(value: float) -> str:
+    return f"p = {value:.2g}" if value else f"p < {sys.float_info.min:.0e}"  # a p-value is never 0
 
 
 def _number(value: float | None, form: str) -> str:

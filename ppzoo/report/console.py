@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,13 @@ class Console(Callback):
 
 
 def chart_of(history: History, main: str) -> list[str]:
-    """Return a chart of the main metric of the evaluations, or of the training loss; nothing for a single epoch."""
+    """Return a chart of the main metric of the evaluations, or of the training loss; nothing for a single epoch.
+
+    Values that are not finite are omitted.
+    """
     for part, name in (("eval", main), ("train", "loss")):
-        points = [(entry["epoch"], entry[part][name]) for entry in history if name in (entry[part] or {})]
+        points = [(entry["epoch"], (entry[part] or {}).get(name, math.nan)) for entry in history]
+        points = [(epoch, value) for epoch, value in points if value is not None and math.isfinite(value)]
         if len(points) > 1:
             epochs, values = zip(*points, strict=True)
             return draw_chart(

@@ -11,7 +11,7 @@ import yaml
 from scipy import stats
 
 from ppzoo.builders import compare_runs
-from ppzoo.builders.comparison import best_entry, differences, flatten
+from ppzoo.builders.comparison import best_entry, describe_run, differences, flatten
 from ppzoo.errors import ConfigError
 from ppzoo.report import format_comparison
 
@@ -185,3 +185,34 @@ def test_mistakes(tmp_path):
         compare_runs([run])
     with pytest.raises(ConfigError, match=r"compare: expected different runs, got .* more than once"):
         compare_runs([run, tmp_path / "a" / ".." / "a"])
+
+
+def test_an_epoch_whose_metrics_are_not_finite_is_never_the_best():
+    entries = [{"epoch": epoch, "eval": {"top1": value}} for epoch, value in enumerate([math.nan, 0.5, math.inf], 1)]
+    assert best_entry(entries, "top1", True) == (2, 0.5, {"top1": 0.5})
+    assert best_entry(entries[:1], "top1", True) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"epoch": 1, "train": {}, "eval": [1]}',
+        '{"epoch": 1, "train": {}, "eval": {"top1": 0.5, "loss": "low"}}',
+        '{"epoch": 1, "train": {"loss": []}}',
+        "[1]",
+        "[" * 100_000,
+    ],
+)
+def test_a_history_of_another_form_is_damaged(tmp_path, line):
+    (tmp_path / "history.jsonl").write_text(line + "\n")
+    result = describe_run(tmp_path, {"Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]}})
+    assert result["notes"] == ["There are no curves: history.jsonl is damaged."]
+    assert result["curves"] is None and result["best"] is None
+
+
+def test_a_p_value_is_never_printed_as_zero(tmp_path):
+    rows = [[(f"{index}.png", hit) for index in range(3000)] for hit in (True, False)]
+    runs = [make_run(tmp_path / f"run {hit}", predictions=row) for hit, row in enumerate(rows)]
+    assert "The difference is more than chance (p < 2e-308, McNemar's exact test)" in format_comparison(
+        compare_runs(runs)
+    )

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from helpers.pictures import COLORS, paint
 from helpers.small_runs import NORMALIZE, small_config
+from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
 from ppzoo import builders
-from ppzoo.builders import report_facts
+from ppzoo.builders import report_facts, reporting
 from ppzoo.builders.report_files import write_table
 from ppzoo.builders.reporting import to_json_types
 from ppzoo.cli import main
@@ -44,6 +45,18 @@ def listed_config(folder, labels, *, arch="LeNet", class_num=None):
             "image_root": str(folder / "images"),
             "cls_label_path": str(folder / "list.txt"),
         }
+    return config
+
+
+def multi_label_config(folder, labels):
+    """Return a configuration with several labels per image for these three values of each image."""
+    config = listed_config(folder, labels, class_num=3)
+    for split in config["DataLoader"].values():
+        split["dataset"]["name"] = "MultiLabelDataset"
+    config["Global"]["use_multilabel"] = True
+    config["Loss"] = {split: [{"MultiLabelLoss": {"weight": 1.0}}] for split in ("Train", "Eval")}
+    config["Metric"] = {"Eval": [{"AccuracyScore": None}, {"HammingDistance": None}]}
+    config["Infer"]["PostProcess"] = {"name": "MultiLabelThreshOutput", "label_list": list(COLORS)}
     return config
 
 
@@ -89,13 +102,7 @@ def test_two_to_a_thousand_classes(folder, class_num, capsys, check_page):
 
 def test_several_labels_per_image(folder, capsys, check_page):
     labels = ["1,0,1", "0,1,0", "1,1,-1", "0,0,0", "0,1,1"]
-    config = listed_config(folder, labels, class_num=3)
-    for split in config["DataLoader"].values():
-        split["dataset"]["name"] = "MultiLabelDataset"
-    config["Global"]["use_multilabel"] = True
-    config["Loss"] = {split: [{"MultiLabelLoss": {"weight": 1.0}}] for split in ("Train", "Eval")}
-    config["Metric"] = {"Eval": [{"AccuracyScore": None}, {"HammingDistance": None}]}
-    config["Infer"]["PostProcess"] = {"name": "MultiLabelThreshOutput", "label_list": list(COLORS)}
+    config = multi_label_config(folder, labels)
     report, arguments = report_of(config, folder)
     expected = printed_by_eval(arguments, capsys)
     assert {name: f"{value:.4f}" for name, value in report["metrics"].items()} == expected
@@ -111,9 +118,37 @@ def test_several_labels_per_image(folder, capsys, check_page):
     assert rows[1].split(",")[1:3] == ["0;2", "blue;red"]
     assert (folder / "report" / "confusion.csv").read_text(encoding="utf-8").startswith("class,true_positives,")
     assert main(["report", *arguments, "--data", "images"]) == 2
-    assert "--data: expected a network that predicts one class per image" in capsys.readouterr().err
+    assert "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0'" in capsys.readouterr().err
     sections = check_page(folder / "report" / "report.html")
     assert {"labels", "gallery", "calibration"} <= set(sections) and "confusion" not in sections
+
+
+def test_a_list_file_for_a_run_and_an_export_with_several_labels_per_image(folder, capsys, check_page):
+    labels = ["1,0,1", "0,1,0", "1,1,-1", "0,0,0", "0,1,1"]
+    config = multi_label_config(folder, labels)
+    expected, arguments = report_of(config, folder)
+    lines = (folder / "list.txt").read_text().replace(" ", "\t")
+    (folder / "images" / "val.txt").write_text(lines)
+    assert main(["report", *arguments, "--data", "images/val.txt", "--output", "of_run"]) == 0
+    assert main(["export", *arguments]) == 0
+    assert main(["report", "inference", "--data", "images/val.txt", "--output", "of_export"]) == 0
+    of_run, of_export = (
+        json.loads((folder / name / "report.json").read_text(encoding="utf-8")) for name in ("of_run", "of_export")
+    )
+    for report in (of_run, of_export):
+        assert report["task"] == "multi_label" and report["classes"] == list(COLORS)
+        assert report["label_confusion"] == expected["label_confusion"]
+        for name, value in expected["metrics"].items():
+            assert report["metrics"][name] == pytest.approx(value, abs=1e-5)
+        assert report["calibration"]["ece"] == pytest.approx(expected["calibration"]["ece"], abs=1e-5)
+    assert all(image["overlay"] for image in of_export["gallery"]["highest_loss"])
+    assert "labels" in check_page(folder / "of_export" / "report.html")
+    (folder / "images" / "val.txt").write_text("red.png\t1,0\n")
+    capsys.readouterr()
+    assert main(["report", "inference", "--data", "images/val.txt", "--output", "of_export"]) == 2
+    assert (
+        "error: --data: expected 3 values per line, one for each class of the export, got 2" in capsys.readouterr().err
+    )
 
 
 def test_a_distillation_reports_the_deployed_network(folder, capsys):
@@ -167,6 +202,40 @@ def test_images_that_cannot_be_read_are_skipped(folder):
     report, _ = report_of(config, folder)
     assert report["images"] == 3
     assert any(note.startswith("1 image of the evaluation data was skipped") for note in report["notes"])
+
+
+@pytest.mark.parametrize(("lost", "shown"), [(["blue"], 4), (["blue", "green", "red"], 0)])
+def test_images_that_vanish_after_the_evaluation(folder, monkeypatch, check_page, lost, shown):
+    build_gallery = reporting.build_gallery
+
+    def remove_and_build(evaluated):
+        for name in lost:
+            (folder / "images" / f"{name}.png").unlink()
+        return build_gallery(evaluated)
+
+    monkeypatch.setattr(reporting, "build_gallery", remove_and_build)
+    report, _ = report_of(listed_config(folder, [0, 1, 2, 0, 1, 2], class_num=3), folder)
+    assert report["images"] == 6 and report["speed"]["images_per_second"] > 0
+    assert report["model"]["flops_input"] == [3, 32, 32]
+    images = report["gallery"]["highest_loss"]
+    for image in images:
+        assert (image["overlay"] is None) == (image["thumbnail"] is None) == (image["label"] < len(lost))
+    assert len(report["map"]["points"]) == shown if shown else report["map"] is None
+    assert any(note.startswith(f"{6 - shown} images could be evaluated, but not read") for note in report["notes"])
+    check_page(folder / "report" / "report.html")
+
+
+def test_images_of_several_sizes(folder):
+    config = listed_config(folder, [0] * 6, arch="ResNet18", class_num=3)
+    (folder / "list.txt").write_text("blue.png 0\n" * 9 + "red.png 2\n")
+    with Image.open(folder / "images" / "red.png") as image:
+        larger = image.resize((64, 64))
+    larger.save(folder / "images" / "red.png")
+    config["DataLoader"]["Eval"]["dataset"]["transform_ops"][1:2] = []  # no resizing
+    config["DataLoader"]["Eval"]["sampler"]["batch_size"] = 1
+    report, _ = report_of(config, folder)
+    assert len(report["map"]["points"]) == 10
+    assert all(image["overlay"] for image in report["gallery"]["highest_loss"])
 
 
 def test_gray_images(folder):

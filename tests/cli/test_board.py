@@ -1,5 +1,6 @@
 """`ppzoo board` serves VisualDL with the records of runs, and a browser shows them."""
 
+import io
 import json
 import os
 import re
@@ -12,9 +13,11 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.browser import browser as browser
 from helpers.small_runs import paint_class_folders, small_config
+from PIL import Image
 
 from ppzoo.cli import main
 from ppzoo.report.loggers import LOGGERS, RunStart
@@ -24,6 +27,10 @@ CURVES = """
     const isBlue = (data) => data.some((blue, at) => at % 4 == 2 && data[at + 1] > 99 && blue > data[at - 2] + 80);
     const pixels = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     return [...document.querySelectorAll("canvas")].filter((canvas) => isBlue(pixels(canvas))).length >= 4;
+"""
+CARD_TAG = """
+    arguments[0].scrollIntoView({ block: "center", behavior: "instant" });
+    return arguments[0].querySelector("tb-truncated-path")?.title;
 """
 DRAWN = {  # the pages of VisualDL, and what is there when they are drawn
     "scalar": CURVES,
@@ -39,14 +46,19 @@ DRAWN = {  # the pages of VisualDL, and what is there when they are drawn
 def output(tmp_path_factory):
     """The output folder of a run of two epochs with all kinds of records."""
     folder = tmp_path_factory.mktemp("board")
+    train(folder, {"epochs": 2, "use_visualdl": True, "log_histograms": 1})
+    return folder / "output"
+
+
+def train(folder, options):
+    """Train in a folder for a moment, with options of `Global`."""
     paint_class_folders(folder / "images")
     config = small_config(folder, "LeNet")
-    config["Global"] |= {"epochs": 2, "use_visualdl": True, "log_histograms": 1}
+    config["Global"] |= options
     (folder / "run.yaml").write_text(json.dumps(config))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PPZOO_NATIVE", "off")
         assert main(["train", "-c", str(folder / "run.yaml")]) == 0
-    return folder / "output"
 
 
 def start_board(*arguments):
@@ -180,3 +192,40 @@ def test_a_browser_shows_every_page(board, browser, width):
     messages = [entry["message"] for entry in browser.logged("browser") if entry["level"] == "SEVERE"]
     assert not messages  # VisualDL itself logs at the level INFO
     assert not [url for url in browser.requests() if not url.startswith((board, "blob:"))]
+
+
+@pytest.mark.slow
+def test_a_browser_shows_the_scalars_of_a_run_with_tensorboard(tmp_path, browser):
+    pytest.importorskip("tensorboard", reason="needs ppzoo[tensorboard]")
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    train(tmp_path, {"epochs": 2, "use_visualdl": False, "loggers": ["tensorboard"]})
+    last = json.loads((tmp_path / "output/LeNet/history.jsonl").read_text().splitlines()[-1])
+    parts = {"epoch/train/": last["train"], "epoch/eval/": last["eval"]}
+    expected = {f"{part}{name}": value for part, metrics in parts.items() for name, value in metrics.items()}
+    assert {"epoch/train/loss", "epoch/eval/loss", "epoch/eval/top1"} <= expected.keys()
+    expected |= {"epoch/best/top1": None, "step/loss": None}
+    browser.resize(1400)
+    with shown("TensorBoard", tmp_path / "output") as address:
+        wait_for_runs(address, ["LeNet/tensorboard"])
+        browser.console(), browser.requests()  # discard those of other pages
+        browser.driver.get(f"{address}#timeseries")
+        browser.wait("return document.querySelector('card-view')")
+        for card in browser.driver.find_elements("css selector", "card-view"):
+            tag = browser.wait(CARD_TAG, card)  # drawn when it is scrolled into the window
+            if tag not in expected:
+                continue
+            value = expected.pop(tag)
+            text = browser.wait("return arguments[0].innerText.includes('Smoothed') && arguments[0].innerText", card)
+            assert value is None or f"{value:.4g}" in text.split(), (tag, value, text)
+            WebDriverWait(browser.driver, 30).until(lambda _, card=card: has_curve(card))
+        assert not expected
+        assert not [entry for entry in browser.logged("browser") if entry["level"] == "SEVERE"]
+        assert not [url for url in browser.requests() if not url.startswith((address, "blob:"))]
+
+
+def has_curve(card):
+    """Return whether a card of TensorBoard has a curve: it is blue, while the grid and the labels are gray."""
+    with Image.open(io.BytesIO(card.find_element("css selector", ".series-view").screenshot_as_png)) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    return (pixels[..., 2] - pixels[..., 0] > 20).sum() > 50

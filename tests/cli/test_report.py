@@ -108,6 +108,12 @@ def test_eval_with_report_prints_the_metrics_and_writes_the_same_files(run, caps
     assert main(["eval", "output", "--device", "cpu", "--report"]) == 0
     assert capsys.readouterr().out.startswith(expected)
     check_consistency(*read(run / "report"))
+    assert '<html lang="en"' in (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert main(["eval", "output", "--device", "cpu", "--report", "--lang", "zh"]) == 0
+    assert '<html lang="zh' in (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert main(["eval", "output", "--lang", "zh"]) == 2
+    message = "error: --lang: expected it together with --report, got --lang zh alone"
+    assert message in capsys.readouterr().err
     assert main(["eval", "output", "--device", "cpu", "--report", "--json"]) == 0
     metrics, path = map(json.loads, capsys.readouterr().out.splitlines())
     assert metrics.keys() == printed_metrics(expected).keys()
@@ -214,7 +220,7 @@ def test_an_export_whose_network_cannot_be_built(run, photos, name):
     assert report["per_class"] and report["model"]["file_bytes"] and report["speed"]
 
 
-def test_an_export_with_several_labels_per_image_needs_the_run(run, photos, capsys):
+def test_an_export_with_several_labels_per_image_needs_a_list_file(run, photos, capsys):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     settings = yaml.safe_load(Path("exported/inference.yml").read_text())
     names = settings["PostProcess"]["Topk"]["label_list"]
@@ -222,7 +228,7 @@ def test_an_export_with_several_labels_per_image_needs_the_run(run, photos, caps
     Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
     capsys.readouterr()
     assert main(["report", "exported", "--data", str(photos)]) == 2
-    assert "error: --data: expected an export that predicts one class per image" in capsys.readouterr().err
+    assert "error: --data: expected a list file with lines such as" in capsys.readouterr().err
 
 
 def test_an_export_without_class_names(run, photos, capsys):

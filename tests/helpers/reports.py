@@ -98,6 +98,7 @@ def make_multi_label_report(names: list[str] | None = None, **changes: Any) -> d
     for image in (image for images in single for image in images):
         image["label"] = sorted({image["label"], (image["label"] + 1) % len(names)})
         image["predicted"] = [image["predicted"]] if image["loss"] > 1 else image["label"]
+        image["correct"] = image["predicted"] == image["label"]
     points = [[x, y, [label], [predicted]] for x, y, label, predicted in report["map"]["points"]]
     parts = {
         "kind": "export",
@@ -222,6 +223,7 @@ def _gallery(labels: Any, predicted: Any, confidence: Any) -> dict[str, list[dic
             "confidence": float(confidence[index]),
             "label_confidence": float(np.exp(-loss[index])),
             "loss": float(loss[index]),
+            "correct": bool(labels[index] == predicted[index]),
             "thumbnail": picture(int(index)),
             "overlay": picture(int(index) + 1),
         }

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import logging
+import math
 import re
 
 import pytest
@@ -14,6 +15,7 @@ from ppzoo.errors import PpzooError
 from ppzoo.events import EpochReport, StepReport, Summary
 from ppzoo.report import Console, JsonEvents, json_line, log
 from ppzoo.report.chart import draw_chart
+from ppzoo.report.console import chart_of
 from ppzoo.report.epoch_table import EpochTable, format_rate
 from ppzoo.report.speed import Speed
 
@@ -264,3 +266,11 @@ def test_small_learning_rates_are_not_shown_as_zero():
     assert [format_rate(rate) for rate in (0.1, 0.00016, 0.00002604, 1e-10, 0)] == [
         *("0.10000", "0.00016", "2.6e-05", "1.0e-10", "0.00000")
     ]
+
+
+def test_the_chart_has_no_values_that_are_not_finite():
+    values = [math.nan, 0.25, None, math.inf, 0.75]
+    history = [{"epoch": epoch, "train": {}, "eval": {"top1": value}} for epoch, value in enumerate(values, 1)]
+    text = "\n".join(chart_of(history, "top1"))
+    assert "0.2500" in text and "0.7500" in text and text.endswith("epoch 2 5")
+    assert chart_of(history[:2], "top1") == []

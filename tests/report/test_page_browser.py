@@ -440,3 +440,14 @@ def test_the_policy_stops_requests(browser):
     assert browser.driver.execute_async_script(violated) == "img-src"
     (failure,) = browser.events("Network.loadingFailed")
     assert failure["blockedReason"] == "csp"
+
+
+def test_images_with_unknown_labels_and_images_that_are_lost(browser):
+    report = make_multi_label_report()
+    known, lost = report["gallery"]["highest_loss"][:2]
+    known |= {"label": [1], "predicted": [1, 2], "correct": True}  # label 2 is unknown
+    lost |= {"thumbnail": None, "overlay": None, "correct": False}
+    browser.show(render_report(report))
+    check_drawn(browser, 1400)
+    assert browser.texts("#gallery figure .mark")[:2] == ["correct", "wrong"]
+    assert browser.texts("#gallery .lost") == ["The image cannot be read any more."]

@@ -47,9 +47,9 @@ function duration(seconds) {
   return hours ? `${hours}:${two(minutes)}:${two(total % 60)}` : `${minutes}:${two(total % 60)}`;
 }
 
-/** Format with two digits: 0.041, 1.4e-33. */
+/** Format with two digits: "= 0.041", "= 1.4e-33"; a p-value is never 0. */
 function pValue(number) {
-  return String(Number(number.toPrecision(2)));
+  return number ? `= ${Number(number.toPrecision(2))}` : "< 2e-308";
 }
 
 /** Return a table without sorting: the first row has the titles, the first column the names of the rows. */

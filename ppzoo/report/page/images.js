@@ -39,10 +39,6 @@ function fileEnd(path) {
   return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : path;
 }
 
-function isCorrect({ label, predicted }) {
-  return String([label].flat()) === String([predicted].flat());
-}
-
 /** Return an image with its label, prediction and values; the index finds its overlay. */
 function galleryFigure(image, index = null) {
   const plain = (label) => [label].flat().map(className).join(", ");
@@ -51,8 +47,10 @@ function galleryFigure(image, index = null) {
     label: plain(image.label),
     predicted: plain(image.predicted),
   });
-  const picture = el("img", { src: image.thumbnail, alt: description, title: image.file, "data-index": index });
-  const correct = isCorrect(image);
+  const picture = image.thumbnail
+    ? el("img", { src: image.thumbnail, alt: description, title: image.file, "data-index": index })
+    : el("p", { class: "lost", title: image.file }, t("gallery.lost"));
+  const { correct } = image; // with unknown labels, label and prediction can differ
   const row = (title, value) => [el("dt", null, title), el("dd", null, value)];
   const mark = el(
     "span",
@@ -134,7 +132,7 @@ function mapScale(points, width, height) {
 }
 
 function mapPoint([, , label, predicted], [x, y], index) {
-  const wrong = !isCorrect({ label, predicted });
+  const wrong = String(label) !== String(predicted); // numbers, or lists of them
   const place = `translate(${x.toFixed(1)} ${y.toFixed(1)})`;
   const hue = index === NO_CLASS ? "no-class" : `hue-${index % HUES}`;
   const shape = index === NO_CLASS ? SHAPES[0] : shapeOf(index);
