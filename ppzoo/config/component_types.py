@@ -35,6 +35,7 @@ class Component:
             a list of [trained network, teacher] pairs.
         needs_evaluation: it works only if the network is evaluated during training.
         decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
+        required_classes: the number of classes that a metric or post-processing is made for; None if any.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Component:
     network_options: tuple[str, ...] = ()
     needs_evaluation: bool = False
     decoupled_weight_decay: bool = False
+    required_classes: int | None = None
 
     @classmethod
     def of(cls, constructor: Callable[..., Any], fixed: Collection[str] = (), name: str | None = None) -> Component:

@@ -38,7 +38,7 @@ class Topk:
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """Return `class_ids`, `scores` and `label_names` for each row of N x class_num probabilities."""
         require_finite(probabilities)
-        return [_prediction(*_top_k(row, min(self.topk, len(row))), self.labels) for row in probabilities]
+        return [make_prediction(*_top_k(row, min(self.topk, len(row))), self.labels) for row in probabilities]
 
 
 @POSTPROCESSES.register
@@ -56,7 +56,7 @@ class MultiLabelThreshOutput:
     label_kind = "multi"
 
     def __init__(self, *, threshold: float = 0.5, labels: Mapping[int, str] | None = None) -> None:
-        _check_threshold(threshold)
+        check_threshold(threshold)
         self.threshold = threshold
         self.labels = labels or {}
 
@@ -66,7 +66,7 @@ class MultiLabelThreshOutput:
         predictions = []
         for row in probabilities:
             ids = np.flatnonzero(row >= self.threshold).tolist()
-            predictions.append(_prediction(ids, [float(row[index]) for index in ids], self.labels))
+            predictions.append(make_prediction(ids, [float(row[index]) for index in ids], self.labels))
         return predictions
 
 
@@ -90,6 +90,8 @@ class ThreshOutput:
         ConfigError: `threshold` is out of range, or the network does not have two classes.
     """
 
+    required_classes = 2
+
     def __init__(
         self,
         *,
@@ -98,7 +100,7 @@ class ThreshOutput:
         label_1: str | None = None,
         labels: Mapping[int, str] | None = None,
     ) -> None:
-        _check_threshold(threshold)
+        check_threshold(threshold)
         names = {index: name for index, name in enumerate((label_0, label_1)) if name is not None}
         self.threshold = threshold
         self.labels = {**(labels or {}), **names}
@@ -110,7 +112,7 @@ class ThreshOutput:
         predictions = []
         for row in probabilities:
             index = int(row[1] >= self.threshold)
-            predictions.append(_prediction([index], [float(row[index])], self.labels))
+            predictions.append(make_prediction([index], [float(row[index])], self.labels))
         return predictions
 
 
@@ -173,13 +175,14 @@ def parse_postprocess(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     raise KeyError(next(iter(POSTPROCESSES)))
 
 
-def _prediction(ids: list[int], scores: list[float], labels: Mapping[int, str]) -> dict[str, Any]:
+def make_prediction(ids: list[int], scores: list[float], labels: Mapping[int, str]) -> dict[str, Any]:
+    """Return a prediction with these classes; a class without a name gets its index as name."""
     return {"class_ids": ids, "scores": scores, "label_names": [labels.get(index, str(index)) for index in ids]}
 
 
-def _check_threshold(threshold: float) -> None:
+def check_threshold(threshold: float, name: str = "threshold") -> None:
     if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold: expected 0 to 1, got {threshold}")
+        raise ConfigError(f"{name}: expected 0 to 1, got {threshold}")
 
 
 def _top_k(probabilities: np.ndarray, k: int) -> tuple[list[int], list[float]]:
