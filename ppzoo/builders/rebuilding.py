@@ -45,7 +45,8 @@ def config_of_export(folder: Path, device: str) -> Config:
 
 def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
     about = exported.settings.get("Global")
-    named = {"name": about.get("model_name")} if isinstance(about, dict) else {}
+    model_name = about.get("model_name") if isinstance(about, dict) else None
+    named = deploy.find_architecture(model_name) if isinstance(model_name, str) else {"name": model_name}
     arch = exported.settings.get(ARCH, named)
     name = arch.get("name") if isinstance(arch, dict) else None
     if not isinstance(name, str) or name not in models.MODELS:

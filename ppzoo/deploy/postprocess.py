@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppzoo.deploy.paddlex import default_labels
 from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.finite import require_finite
 from ppzoo.registry import Registry
@@ -46,7 +47,8 @@ class MultiLabelThreshOutput:
     """All classes whose probability is at least `threshold`, in the order of their indices.
 
     Args:
-        threshold: 0 to 1.
+        threshold: 0 to 1; or a list of one value per class; or, as in PaddleX's exports, a mapping of "default", and of
+            the indices of classes with another value, to values.
         labels: class index -> name; a class without a name gets its index as name.
 
     Raises:
@@ -55,8 +57,17 @@ class MultiLabelThreshOutput:
 
     label_kind = "multi"
 
-    def __init__(self, *, threshold: float = 0.5, labels: Mapping[int, str] | None = None) -> None:
-        check_threshold(threshold)
+    def __init__(
+        self,
+        *,
+        threshold: float | list[float] | dict[str, float] = 0.5,
+        labels: Mapping[int, str] | None = None,
+    ) -> None:
+        values = threshold.values() if isinstance(threshold, dict) else np.ravel(threshold)
+        for value in values:
+            check_threshold(value)
+        if isinstance(threshold, dict):
+            _check_keys(threshold)
         self.threshold = threshold
         self.labels = labels or {}
 
@@ -65,9 +76,22 @@ class MultiLabelThreshOutput:
         require_finite(probabilities)
         predictions = []
         for row in probabilities:
-            ids = np.flatnonzero(row >= self.threshold).tolist()
+            ids = np.flatnonzero(row >= self._thresholds(len(row))).tolist()
             predictions.append(make_prediction(ids, [float(row[index]) for index in ids], self.labels))
         return predictions
+
+    def _thresholds(self, count: int) -> float | np.ndarray:
+        """Return the threshold, or those of `count` classes."""
+        if isinstance(self.threshold, dict):
+            values = np.full(count, self.threshold["default"], np.float64)
+            for key in self.threshold.keys() - {"default"}:
+                if int(key) >= count:
+                    raise ConfigError(f"threshold: expected indices of {count} classes, got {key!r}")
+                values[int(key)] = self.threshold[key]
+            return values
+        if isinstance(self.threshold, list) and len(self.threshold) != count:
+            raise ConfigError(f"threshold: expected {count} values, one per class, got {len(self.threshold)}")
+        return np.array(self.threshold) if isinstance(self.threshold, list) else self.threshold
 
 
 @POSTPROCESSES.register
@@ -164,14 +188,16 @@ class DistillationPostProcess:
 def parse_postprocess(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return name and options of the post-processing in the section `PostProcess` of an `inference.yml`.
 
-    The options include the label names as "label_list".
+    The options include the label names as "label_list", which is empty if the post-processing has names of its own.
 
     Raises:
         KeyError: the section has no post-processing, or no label names.
     """
     for name, options in section.items():
         if name in POSTPROCESSES:
-            return name, {**options, "label_list": options["label_list"]}
+            options = {} if options is None else options
+            labels = default_labels(name, options) if options.get("label_list") is None else None
+            return name, {**options, "label_list": options["label_list"] if labels is None else labels}
     raise KeyError(next(iter(POSTPROCESSES)))
 
 
@@ -183,6 +209,14 @@ def make_prediction(ids: list[int], scores: list[float], labels: Mapping[int, st
 def check_threshold(threshold: float, name: str = "threshold") -> None:
     if not 0 <= threshold <= 1:
         raise ConfigError(f"{name}: expected 0 to 1, got {threshold}")
+
+
+def _check_keys(threshold: Mapping[str, float]) -> None:
+    if "default" not in threshold:
+        raise ConfigError(f"threshold: expected a value for 'default', got only {sorted(threshold)}")
+    wrong = next((key for key in threshold if key != "default" and not key.isdecimal()), None)
+    if wrong is not None:
+        raise ConfigError(f"threshold: expected 'default' and indices of classes, got {wrong!r}")
 
 
 def _top_k(probabilities: np.ndarray, k: int) -> tuple[list[int], list[float]]:
