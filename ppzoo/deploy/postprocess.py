@@ -188,7 +188,7 @@ class DistillationPostProcess:
 def parse_postprocess(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return name and options of the post-processing in the section `PostProcess` of an `inference.yml`.
 
-    The options include the label names as "label_list", which is empty if the post-processing has names of its own.
+    The options include the label names as "label_list", which is empty if the post-processing has default names.
 
     Raises:
         KeyError: the section has no post-processing, or no label names.

@@ -19,7 +19,7 @@ class ATTRMetric(Metric):
     Deng, Luo, Loy, Tang: "Pedestrian Attribute Recognition At Far Distance", ACM Multimedia 2014 (ma); Li, Zhang, Chen,
     Ling, Huang: "A Richly Annotated Dataset for Pedestrian Attribute Recognition", 2016, arXiv:1603.07054 (images).
     `ma` is the mean of `label_pos_recall` and `label_neg_recall`. A recall or precision without cases is 0, as in
-    PaddleClas. `label_f1` uses the recall of each label; PaddleClas uses the mean recall of all labels.
+    PaddleClas. Images without a known label are ignored. `label_f1` uses the recall of each label; PaddleClas uses the mean recall of all labels.
 
     Args:
         threshold: a label is predicted if its probability is above it. (PaddleClas compares the score before the
@@ -54,7 +54,7 @@ class ATTRMetric(Metric):
             "instance_acc": _ratio(both.sum(1), (found | (truth == 1)).sum(1)).sum(),
             "instance_prec": _ratio(both.sum(1), found.sum(1)).sum(),
             "instance_recall": _ratio(both.sum(1), (truth == 1).sum(1)).sum(),
-            "images": len(truth),
+            "images": (truth >= 0).any(axis=1).sum(),
         }
         by_label = {name: values.sum(axis=0) for name, values in counts.items()}
         self.merge({**by_label, **{name: np.array(value) for name, value in images.items()}})

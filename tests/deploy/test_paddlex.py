@@ -34,7 +34,7 @@ KINDS = {
 
 
 def write_settings(folder, name, ops, postprocess):
-    """Write an `inference.yml` as PaddleX does, with anchors and the options of its own inference."""
+    """Write an `inference.yml` as PaddleX does, with anchors and the options of PaddleX."""
     shape = [1, 3, 32, 32]
     hpi = {
         "backend_configs": {
