@@ -19,7 +19,8 @@ class ATTRMetric(Metric):
     Deng, Luo, Loy, Tang: "Pedestrian Attribute Recognition At Far Distance", ACM Multimedia 2014 (ma); Li, Zhang, Chen,
     Ling, Huang: "A Richly Annotated Dataset for Pedestrian Attribute Recognition", 2016, arXiv:1603.07054 (images).
     `ma` is the mean of `label_pos_recall` and `label_neg_recall`. A recall or precision without cases is 0, as in
-    PaddleClas. Images without a known label are ignored. `label_f1` uses the recall of each label; PaddleClas uses the mean recall of all labels.
+    PaddleClas. Images without a known label are ignored. `label_f1` uses the recall of each label; PaddleClas uses the
+    mean recall of all labels.
 
     Args:
         threshold: a label is predicted if its probability is above it. (PaddleClas compares the score before the
