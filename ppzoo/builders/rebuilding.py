@@ -39,7 +39,8 @@ def config_of_export(exported: deploy.ExportedModel, device: str) -> Config:
 
 
 def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
-    arch = exported.settings.get(ARCH, {"name": exported.architecture})
+    named = deploy.find_architecture(exported.architecture) if exported.architecture else {}
+    arch = exported.settings.get(ARCH, named)
     name = arch.get("name") if isinstance(arch, dict) else None
     if not isinstance(name, str) or name not in models.MODELS:
         raise _not_rebuilt(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")

@@ -108,7 +108,8 @@ def _print_predictions(options: argparse.Namespace, network: Config | Path, imag
             print(printable(json.dumps(record, ensure_ascii=not is_utf8_output())))
         else:
             pairs = zip(prediction["label_names"], prediction["scores"], strict=True)
-            print(one_line(f"{file}: " + ", ".join(f"{name} {score:.3f}" for name, score in pairs)))
+            words = prediction.get("attributes") or [f"{name} {score:.3f}" for name, score in pairs]
+            print(one_line(f"{file}: " + ", ".join(words)))
     return PpzooError.exit_status if failures else 0
 
 

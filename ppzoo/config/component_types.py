@@ -36,6 +36,7 @@ class Component:
         trains_pairs: a loss with pairs of networks trains both networks of a pair, not only the first.
         needs_evaluation: it works only if the network is evaluated during training.
         decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
+        required_classes: the number of classes that a metric or post-processing is made for; None if any.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Component:
     trains_pairs: bool = False
     needs_evaluation: bool = False
     decoupled_weight_decay: bool = False
+    required_classes: int | None = None
 
     @classmethod
     def of(cls, constructor: Callable[..., Any], fixed: Collection[str] = (), name: str | None = None) -> Component:

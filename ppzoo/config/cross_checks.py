@@ -106,6 +106,11 @@ def _check_class_counts(uses: ComponentUses) -> Iterator[Problem]:
             yield Problem(f"{use.path}.class_weights", f"{expected}, got {len(weights)}")
         if topk and min(topk) > count:
             yield Problem(f"{use.path}.topk", f"expected at most {count} (Arch.class_num), got {topk}")
+    for use in (*uses.metrics, uses.post_process):
+        required = use.component.required_classes if use.component else None
+        if required not in (None, count):
+            text = f"expected a network of {required} classes for {use.name}, got {count} (Arch.class_num)"
+            yield Problem(use.path, text)
     if count == 1 and uses.at("Global.use_multilabel") is not True:
         expected = "expected 2 or more, since the probability of a single class is always 1"
         yield Problem("Arch.class_num", f"{expected}, got 1; for yes or no set Global.use_multilabel to true")

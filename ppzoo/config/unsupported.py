@@ -19,12 +19,14 @@ class Row(NamedTuple):
         is_requested: whether a value found there requests the feature.
         message: what is reported.
         is_other_kind: the configuration is of another kind, so that nothing else is reported.
+        has_effect: whether the feature would change anything in a configuration.
     """
 
     path: str
     is_requested: Callable[[Any], bool]
     message: str
     is_other_kind: bool = False
+    has_effect: Callable[[Mapping[str, Any]], bool] = lambda config: True
 
 
 def _is_given(value: Any) -> bool:
@@ -35,8 +37,18 @@ def _is_true(value: Any) -> bool:
     return value is True
 
 
+def _has_softmax(config: Mapping[str, Any]) -> bool:
+    """Whether exports have a softmax: with several labels per image, they have a sigmoid instead."""
+    section = config.get("Global")
+    return not (isinstance(section, Mapping) and section.get("use_multilabel") is True)
+
+
 LEGACY = (
     "configurations of PaddleClas 1.x (ARCHITECTURE, TRAIN, ...) are not supported; write Arch, DataLoader, ... instead"
+)
+SEARCH = (
+    "searches of PaddleClas's search_strategy.py are not supported; write `ppzoo tune` with the values, or train the"
+    " configuration that base_config_file names"
 )
 RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not supported; ppzoo trains classifiers"
 
@@ -45,6 +57,7 @@ ROWS = [
         Row(key, lambda value: True, LEGACY, is_other_kind=True)
         for key in ("ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "classes_num")
     ),
+    Row("search_dict", _is_given, SEARCH, is_other_kind=True),
     Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, is_other_kind=True),
     Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, is_other_kind=True),
     Row("DataLoader.Eval.Query", _is_given, RETRIEVAL, is_other_kind=True),
@@ -54,6 +67,7 @@ ROWS = [
         "Arch.infer_add_softmax",
         lambda value: value is False,
         "exports and predictions are probabilities; remove the key",
+        has_effect=_has_softmax,
     ),
     Row("Global.feature_normalize", _is_true, RETRIEVAL),
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
@@ -69,7 +83,7 @@ def find_unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]
     """Yield the rows that apply to a configuration, each with its problem."""
     for row in ROWS:
         for path, value in _find(config, row.path.split("."), ""):
-            if row.is_requested(value):
+            if row.is_requested(value) and row.has_effect(config):
                 yield row, Problem(path, row.message)
 
 

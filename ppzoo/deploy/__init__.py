@@ -1,5 +1,6 @@
 """After training: export a network as an inference program, run it, and turn its probabilities into predictions."""
 
+from ppzoo.deploy import attributes  # noqa: F401  (registers its post-processings)
 from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine, require_bfloat16
@@ -11,6 +12,7 @@ from ppzoo.deploy.export_precision import LowerPrecision
 from ppzoo.deploy.formats import FORMATS, ExportOptions, require_format_packages
 from ppzoo.deploy.onnx_graph import DEFAULT_OPSET
 from ppzoo.deploy.paddle_engine import PaddleEngine, shape_error
+from ppzoo.deploy.paddlex import find_architecture
 from ppzoo.deploy.postprocess import POSTPROCESSES, Topk, parse_postprocess
 from ppzoo.deploy.precision import default_precision, fastest_precision, lower_precisions
 from ppzoo.deploy.probabilities import Probabilities, predict_probabilities
@@ -39,6 +41,7 @@ __all__ = [
     "export_if_worthwhile",
     "fastest_engine",
     "fastest_precision",
+    "find_architecture",
     "lower_precisions",
     "open_engine",
     "open_export",

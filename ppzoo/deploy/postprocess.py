@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppzoo.deploy.paddlex import default_labels
 from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.finite import require_finite
 from ppzoo.registry import Registry
@@ -38,7 +39,7 @@ class Topk:
     def __call__(self, probabilities: np.ndarray) -> list[dict[str, Any]]:
         """Return `class_ids`, `scores` and `label_names` for each row of N x class_num probabilities."""
         require_finite(probabilities)
-        return [_prediction(*_top_k(row, min(self.topk, len(row))), self.labels) for row in probabilities]
+        return [make_prediction(*_top_k(row, min(self.topk, len(row))), self.labels) for row in probabilities]
 
 
 @POSTPROCESSES.register
@@ -46,7 +47,8 @@ class MultiLabelThreshOutput:
     """All classes whose probability is at least `threshold`, in the order of their indices.
 
     Args:
-        threshold: 0 to 1.
+        threshold: 0 to 1; or a list of one value per class; or, as in PaddleX's exports, a mapping of "default", and of
+            the indices of classes with another value, to values.
         labels: class index -> name; a class without a name gets its index as name.
 
     Raises:
@@ -55,8 +57,17 @@ class MultiLabelThreshOutput:
 
     label_kind = "multi"
 
-    def __init__(self, *, threshold: float = 0.5, labels: Mapping[int, str] | None = None) -> None:
-        _check_threshold(threshold)
+    def __init__(
+        self,
+        *,
+        threshold: float | list[float] | dict[str, float] = 0.5,
+        labels: Mapping[int, str] | None = None,
+    ) -> None:
+        values = threshold.values() if isinstance(threshold, dict) else np.ravel(threshold)
+        for value in values:
+            check_threshold(value)
+        if isinstance(threshold, dict):
+            _check_keys(threshold)
         self.threshold = threshold
         self.labels = labels or {}
 
@@ -65,9 +76,22 @@ class MultiLabelThreshOutput:
         require_finite(probabilities)
         predictions = []
         for row in probabilities:
-            ids = np.flatnonzero(row >= self.threshold).tolist()
-            predictions.append(_prediction(ids, [float(row[index]) for index in ids], self.labels))
+            ids = np.flatnonzero(row >= self._thresholds(len(row))).tolist()
+            predictions.append(make_prediction(ids, [float(row[index]) for index in ids], self.labels))
         return predictions
+
+    def _thresholds(self, count: int) -> float | np.ndarray:
+        """Return the threshold, or those of `count` classes."""
+        if isinstance(self.threshold, dict):
+            values = np.full(count, self.threshold["default"], np.float64)
+            for key in self.threshold.keys() - {"default"}:
+                if int(key) >= count:
+                    raise ConfigError(f"threshold: expected indices of {count} classes, got {key!r}")
+                values[int(key)] = self.threshold[key]
+            return values
+        if isinstance(self.threshold, list) and len(self.threshold) != count:
+            raise ConfigError(f"threshold: expected {count} values, one per class, got {len(self.threshold)}")
+        return np.array(self.threshold) if isinstance(self.threshold, list) else self.threshold
 
 
 @POSTPROCESSES.register
@@ -90,6 +114,8 @@ class ThreshOutput:
         ConfigError: `threshold` is out of range, or the network does not have two classes.
     """
 
+    required_classes = 2
+
     def __init__(
         self,
         *,
@@ -98,7 +124,7 @@ class ThreshOutput:
         label_1: str | None = None,
         labels: Mapping[int, str] | None = None,
     ) -> None:
-        _check_threshold(threshold)
+        check_threshold(threshold)
         names = {index: name for index, name in enumerate((label_0, label_1)) if name is not None}
         self.threshold = threshold
         self.labels = {**(labels or {}), **names}
@@ -110,7 +136,7 @@ class ThreshOutput:
         predictions = []
         for row in probabilities:
             index = int(row[1] >= self.threshold)
-            predictions.append(_prediction([index], [float(row[index])], self.labels))
+            predictions.append(make_prediction([index], [float(row[index])], self.labels))
         return predictions
 
 
@@ -162,24 +188,35 @@ class DistillationPostProcess:
 def parse_postprocess(section: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return name and options of the post-processing in the section `PostProcess` of an `inference.yml`.
 
-    The options include the label names as "label_list".
+    The options include the label names as "label_list", which is empty if the post-processing has default names.
 
     Raises:
         KeyError: the section has no post-processing, or no label names.
     """
     for name, options in section.items():
         if name in POSTPROCESSES:
-            return name, {**options, "label_list": options["label_list"]}
+            options = {} if options is None else options
+            labels = default_labels(name, options) if options.get("label_list") is None else None
+            return name, {**options, "label_list": options["label_list"] if labels is None else labels}
     raise KeyError(next(iter(POSTPROCESSES)))
 
 
-def _prediction(ids: list[int], scores: list[float], labels: Mapping[int, str]) -> dict[str, Any]:
+def make_prediction(ids: list[int], scores: list[float], labels: Mapping[int, str]) -> dict[str, Any]:
+    """Return a prediction with these classes; a class without a name gets its index as name."""
     return {"class_ids": ids, "scores": scores, "label_names": [labels.get(index, str(index)) for index in ids]}
 
 
-def _check_threshold(threshold: float) -> None:
+def check_threshold(threshold: float, name: str = "threshold") -> None:
     if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold: expected 0 to 1, got {threshold}")
+        raise ConfigError(f"{name}: expected 0 to 1, got {threshold}")
+
+
+def _check_keys(threshold: Mapping[str, float]) -> None:
+    if "default" not in threshold:
+        raise ConfigError(f"threshold: expected a value for 'default', got only {sorted(threshold)}")
+    wrong = next((key for key in threshold if key != "default" and not key.isdecimal()), None)
+    if wrong is not None:
+        raise ConfigError(f"threshold: expected 'default' and indices of classes, got {wrong!r}")
 
 
 def _top_k(probabilities: np.ndarray, k: int) -> tuple[list[int], list[float]]:

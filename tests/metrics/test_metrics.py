@@ -20,7 +20,7 @@ SINGLE_LABEL = {
     "AveragePrecision": {},
     "ExpectedCalibrationError": {"bins": 4},
 }
-MULTI_LABEL = {"HammingDistance": {}, "AccuracyScore": {"base": "sample"}, "MultiLabelMAP": {}}
+MULTI_LABEL = {"ATTRMetric": {}, "HammingDistance": {}, "AccuracyScore": {"base": "sample"}, "MultiLabelMAP": {}}
 
 
 def gather(metric, scores, label, sizes=None, output=lambda scores: scores):
@@ -80,7 +80,10 @@ def test_the_main_metric_is_computed(name):
     options = {"model_key": "Student"} if name == "DistillationTopkAcc" else {}
     metric = METRICS[name](**options)
     outputs = {"GoogLeNetTopkAcc": lambda scores: [scores], "DistillationTopkAcc": lambda scores: {"Student": scores}}
-    gather(metric, LOGITS, MULTI if name in MULTI_LABEL else LABEL, output=outputs.get(name, lambda scores: scores))
+    scores, label = LOGITS, MULTI if name in MULTI_LABEL else LABEL
+    if name == "TprAtFpr":
+        scores, label = LOGITS[:, :2], LABEL % 2
+    gather(metric, scores, label, output=outputs.get(name, lambda scores: scores))
     assert metric.main in metric.compute()
 
 

@@ -152,6 +152,15 @@ class RandCropImageV2:
 
 
 @TRANSFORMS.register
+class RandomCropImage(RandCropImageV2):
+    """PaddleClas's other name for `RandCropImageV2`, in its configurations for attributes.
+
+    Args:
+        size: side of a square, or [width, height].
+    """
+
+
+@TRANSFORMS.register
 class CropImageAtRatio:
     """Crop a centered square whose side is size / (size + pad) of the shorter side, and resize it.
 

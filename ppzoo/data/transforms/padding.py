@@ -64,7 +64,7 @@ class Padv2:
         size_divisor: see `size`.
         pad_mode: position of the image: 0: upper left; 1: center; 2: lower right; -1: `offsets`.
         offsets: [left, top] of the image in the result, with `pad_mode` -1.
-        fill_value: one value per channel for the border; 127.5 by default.
+        fill_value: value of the border: one number, or one per channel; 127.5 by default.
 
     Raises:
         ConfigError: an option out of its range, or `offsets` with another `pad_mode`.
@@ -78,7 +78,7 @@ class Padv2:
         size_divisor: int = 32,
         pad_mode: Literal[-1, 0, 1, 2] = 0,
         offsets: list[int] | None = None,
-        fill_value: list[float] | None = None,
+        fill_value: float | list[float] | None = None,
     ) -> None:
         if pad_mode not in (-1, 0, 1, 2):
             raise ConfigError(f"Padv2.pad_mode: expected -1, 0, 1 or 2, got {pad_mode!r}")
