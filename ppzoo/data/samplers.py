@@ -262,9 +262,9 @@ class RepeatedAugSampler(DistributedBatchSampler):
         self.samples = rounded // self.world_size
         if self.samples < (self.batch_size if self.drop_last else 1):
             raise ConfigError(
-                f"RepeatedAugSampler.selected_round: expected at least one batch per process"
-                f" ({self.world_size}), got {rounded} samples ({self.length} rounded down to a multiple of {self.selected_round}); set"
-                " selected_round to 0 or lower batch_size"
+                f"RepeatedAugSampler.selected_round: expected a batch for each of {self.world_size} processes, got "
+                f"{rounded} samples ({self.length} rounded down to a multiple of {self.selected_round}); set "
+                "selected_round to 0 or lower batch_size"
             )
 
     def __len__(self) -> int:
