@@ -148,7 +148,7 @@ def _choose(file: str, header: Sequence[str], name: str | None, defaults: Sequen
     """Return the name of a column: `name`, or the first of `defaults`, in any case, that exists."""
     by_name = {column.lower(): column for column in reversed(header)}
     found = next((by_name[default] for default in defaults if default in by_name), None) if name is None else name
-    if found not in header:
+    if found is None or found not in header:
         shown = ", ".join(repr(column[:60]) for column in header[:MAX_SHOWN_COLUMNS])
         expected = repr(name) if name is not None else f"named {', '.join(defaults)}"
         raise DataError(
