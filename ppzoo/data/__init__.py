@@ -29,6 +29,7 @@ from ppzoo.data.samplers import (
     SAMPLERS,
     ClassBalancedSampler,
     DistributedBatchSampler,
+    RepeatedAugSampler,
     Sampler,
     WeightedRandomSampler,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ImageNetDataset",
     "MultiLabelDataset",
     "PathIndex",
+    "RepeatedAugSampler",
     "Sample",
     "Sampler",
     "Samples",

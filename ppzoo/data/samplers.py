@@ -32,7 +32,7 @@ class Sampler(Protocol):
         """Number of steps per epoch."""
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
-        """Yield the epoch's batches from step `start` on, as (epoch, index) of each sample."""
+        """Yield the epoch's batches from step `start` on, as the key of each sample."""
 
 
 SAMPLERS: Registry[type] = Registry("sampler")
@@ -222,3 +222,62 @@ class WeightedRandomSampler(_LabelSampler):
 
     def counts(self, random: np.random.Generator) -> np.ndarray:
         return random.multinomial(self.length, self.probabilities)
+
+
+@SAMPLERS.register_as("RASampler")
+@SAMPLERS.register
+@dataclass(eq=False, kw_only=True)
+class RepeatedAugSampler(DistributedBatchSampler):
+    """Repeated augmentation (Hoffer et al., arXiv:1901.09335), as in DeiT and PaddleClas.
+
+    Each sample is repeated `num_repeats` times in succession, with different random transforms; the processes take
+    these copies in turn, so that different processes see different copies. An epoch ends after as many samples as the
+    dataset has, rounded down to a multiple of `selected_round`: about 1 / num_repeats of the images occur in it.
+
+    Args:
+        batch_size, shuffle, drop_last, length, seed, rank, world_size, pad: see `DistributedBatchSampler`; pad must be
+            True, since not all images occur.
+        num_repeats: number of copies of each image, 1 or more.
+        selected_round: see above; 0: do not round.
+
+    Raises:
+        ConfigError: an option out of its range, evaluation, or no sample remains.
+    """
+
+    num_repeats: int = 3
+    selected_round: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.pad:
+            raise ConfigError(
+                "RepeatedAugSampler: expected training data, got evaluation data, of which it would skip images; "
+                "use DistributedBatchSampler"
+            )
+        if self.num_repeats < 1:
+            raise ConfigError(f"RepeatedAugSampler.num_repeats: expected 1 or more, got {self.num_repeats}")
+        if self.selected_round < 0:
+            raise ConfigError(f"RepeatedAugSampler.selected_round: expected 0 or more, got {self.selected_round}")
+        rounded = self.length - self.length % self.selected_round if self.selected_round else self.length
+        self.samples = rounded // self.world_size
+        if self.samples < (self.batch_size if self.drop_last else 1):
+            raise ConfigError(
+                f"RepeatedAugSampler.selected_round: expected a batch for each of {self.world_size} processes, got "
+                f"{rounded} samples ({self.length} rounded down to a multiple of {self.selected_round}); set "
+                "selected_round to 0 or lower batch_size"
+            )
+
+    def __len__(self) -> int:
+        return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
+        order = self._order(epoch)
+        for step in range(start, len(self)):
+            first = step * self.batch_size
+            taken = np.arange(first, min(first + self.batch_size, self.samples))
+            numbers, copies = np.divmod(taken * self.world_size + self.rank, self.num_repeats)
+            indices = order[numbers].tolist()
+            yield [
+                (epoch, index, copy) if copy else (epoch, index)
+                for index, copy in zip(indices, copies.tolist(), strict=True)
+            ]

@@ -14,8 +14,8 @@ from ppzoo.data.datasets import Dataset
 from ppzoo.data.transforms import Compose
 from ppzoo.errors import DataError
 
-Key = tuple[int, int]
-"""Epoch and index of a sample."""
+Key = tuple[int, ...]
+"""Epoch and index of a sample; then the number of its copy, if not 0, where a sampler repeats samples in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Samples:
         Raises:
             DataError: as above.
         """
-        epoch, index = key
+        index = key[1]
         source, label = self.dataset[index]
-        random = np.random.default_rng((self.seed, epoch, index))
+        random = np.random.default_rng((self.seed, *key))
         try:
             image, normalized = self._transform(source, random)
         except DataError as error:

@@ -282,9 +282,9 @@ def test_shards_are_read_in_order_wherever_their_labels_are(tmp_path, kind):
     [
         ([("1.jpg", b"x")], "'1.cls', got only one of the two"),
         ([("1.cls", b"1")], "'1.cls', got only one of the two"),
-        ([("1.jpg", b"x"), ("1.cls", b"one")], "class index in '1.cls'"),
-        ([("1.jpg", b"x"), ("1.cls", b"-1")], "class index in '1.cls'"),
-        ([("1.jpg", b"x"), ("1.cls", b"1" * 40)], "class index in '1.cls'"),
+        ([("1.jpg", b"x"), ("1.cls", b"\xff")], "class index or name in '1.cls', as UTF-8 text"),
+        ([("1.jpg", b"x"), ("1.cls", b"-1")], "class index or name in '1.cls'"),
+        ([("1.jpg", b"x"), ("1.cls", b"1" * 40)], "class index or name in '1.cls'"),
         ([("1.jpg", b"x"), ("1.png", b"x"), ("1.cls", b"1")], "occurs twice"),
         ([("1.jpg", b"x"), ("1.cls", b"1"), ("1.cls", b"2")], "occurs twice"),
         ([("/etc/1.jpg", b"x"), ("1.cls", b"1")], "outside of the shard"),

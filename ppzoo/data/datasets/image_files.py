@@ -15,6 +15,7 @@ from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, 
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import read_sibling_labels
+from ppzoo.data.table_lists import ListTable, is_table, number_labels, read_table
 from ppzoo.errors import DataError
 from ppzoo.files import PathText, is_utf8, read_plain_file
 
@@ -96,17 +97,19 @@ class ImageFiles:
 
 @DATASETS.register
 class ImageNetDataset(ImageFiles):
-    """Images and labels from a list file in PaddleClas's format (`ppzoo.data.index`).
+    """Images and labels from a list file in PaddleClas's format (`ppzoo.data.index`), or a CSV or Parquet file.
 
     The constructor does not check whether every image exists, because there can be millions. A `label_list.txt` in the
     folder of the list names the classes ("0 cat" lines, as written by `ppzoo data split`).
 
     Args:
         image_root: folder that the paths in the list are relative to.
-        cls_label_path: the list file.
+        cls_label_path: the list file; a name that ends in `.csv` (unless `delimiter` is set) or `.parquet` is that of a
+            table (`ppzoo.data.table_lists`), whose labels are class indices or class names.
         class_num: number of classes; None: not checked.
         delimiter: character before the label; None: space or tab.
         relabel: renumber the labels from 0 on, in ascending order; the old numbers become the names of the classes.
+        path_column, label_column: names of the columns of a table; None: usual names such as `path` and `label`.
 
     Attributes:
         is_numbered: whether the labels are the numbers in the list.
@@ -123,9 +126,22 @@ class ImageNetDataset(ImageFiles):
         class_num: int | None = None,
         delimiter: str | None = None,
         relabel: bool = False,
+        path_column: str | None = None,
+        label_column: str | None = None,
     ) -> None:
         check_folder(image_root)
         self.image_root, self.list_file = image_root, cls_label_path
+        self.table: ListTable | None = None
+        if is_table(cls_label_path) and delimiter is None:
+            columns = None if label_column is None else [label_column]
+            self.table = read_table(cls_label_path, path_column=path_column, label_columns=columns)
+            self._number(self.table, class_num, relabel)
+            return
+        if path_column is not None or label_column is not None:
+            raise DataError(
+                f"path_column, label_column: expected a list file that ends in .csv or .parquet, got {cls_label_path!r}"
+                f"{' with a delimiter' if delimiter is not None else ''}: remove these options"
+            )
         self.index = read_list(cls_label_path, class_num=None if relabel else class_num, delimiter=delimiter)
         self.labels = self.index.labels
         self.is_numbered = not relabel
@@ -134,7 +150,21 @@ class ImageNetDataset(ImageFiles):
             self.classes, self.labels = renumber_labels(self.labels)
             check_class_count(len(self.classes), class_num, f"the list file {cls_label_path!r} has")
 
+    def _number(self, table: ListTable, class_num: int | None, relabel: bool) -> None:
+        """Set the labels and classes to those of a table."""
+        self.index = table.index
+        self.labels, self.classes = number_labels(table, None if relabel else class_num)
+        self.is_numbered = self.classes is None and not relabel
+        if self.is_numbered:
+            self.classes = read_sibling_labels(self.list_file, self.labels, class_num)
+            return
+        if self.classes is None:
+            self.classes, self.labels = renumber_labels(self.labels)
+        check_class_count(len(self.classes), class_num, f"the list file {self.list_file!r} has")
+
     def origin(self, index: int) -> str:
+        if self.table is not None:
+            return self.table.origin(index)
         return f"{self.list_file}, line {self.index.line(index)}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ppzoo.data.datasets.base import DATASETS, check_folder
 from ppzoo.data.datasets.image_files import ImageFiles
 from ppzoo.data.index import index_paths
+from ppzoo.data.table_lists import ListTable, is_table, read_table
 from ppzoo.errors import DataError
 from ppzoo.files import PathText, read_plain_file
 
@@ -26,10 +27,13 @@ class MultiLabelDataset(ImageFiles):
 
     Args:
         image_root: folder that the paths in the list are relative to.
-        cls_label_path: the list file.
+        cls_label_path: the list file; a name that ends in `.csv` or `.parquet` is that of a table
+            (`ppzoo.data.table_lists`) with one column of 0, 1 or -1 per class, named after the class.
         label_ratio: return labels of 2 x C. The second row is, for each class, the fraction of positives among the
             images with a known label, for `MultiLabelLoss` with `weight_ratio`.
         class_num: number of values per line; None: that of the first line.
+        path_column, label_columns: names of the columns of a table; None: `path` or another usual name for the paths,
+            and all other columns for the labels.
 
     Raises:
         DataError: the folder or the list is missing, or a line of the list is invalid.
@@ -38,14 +42,32 @@ class MultiLabelDataset(ImageFiles):
     label_kind = "multi"
 
     def __init__(
-        self, *, image_root: PathText, cls_label_path: PathText, label_ratio: bool = False, class_num: int | None = None
+        self,
+        *,
+        image_root: PathText,
+        cls_label_path: PathText,
+        label_ratio: bool = False,
+        class_num: int | None = None,
+        path_column: str | None = None,
+        label_columns: list[str] | None = None,
     ) -> None:
         check_folder(image_root)
         self.image_root, self.list_file, self.class_num = image_root, cls_label_path, class_num
         self.classes: list[str] | None = None
         rows: list[np.ndarray] = []
         skipped: list[int] = []
-        self.index = index_paths(((path, 0) for path in self._read(rows, skipped)), skipped)
+        self.table: ListTable | None = None
+        if is_table(cls_label_path):
+            self.table = read_table(cls_label_path, path_column=path_column, label_columns=label_columns, several=True)
+            self.index, self.classes = self.table.index, self.table.columns
+            rows = self._table_rows(self.table)
+        elif path_column is not None or label_columns is not None:
+            raise DataError(
+                "path_column, label_columns: expected a list file that ends in .csv or .parquet, got"
+                f" {cls_label_path!r}: remove these options"
+            )
+        else:
+            self.index = index_paths(((path, 0) for path in self._read(rows, skipped)), skipped)
         if not rows:
             raise DataError(
                 f"the list file {cls_label_path!r} lists no images: expected lines such as 'image.jpg<tab>0,1,0'"
@@ -81,6 +103,25 @@ class MultiLabelDataset(ImageFiles):
             rows.append(np.array(values, np.int8))
             yield os.fsdecode(match[1].encode())
 
+    def _table_rows(self, table: ListTable) -> list[np.ndarray]:
+        """Return the labels of a table."""
+        if not table.columns or self.class_num not in (None, len(table.columns)):
+            expected = "columns of labels" if self.class_num is None else f"{self.class_num} columns of labels"
+            raise DataError(
+                f"{self.list_file}: expected {expected}, got {len(table.columns)}: set dataset.label_columns or correct"
+                " Arch.class_num"
+            )
+        rows = []
+        for index, texts in enumerate(table.values):
+            for column, text in zip(table.columns, texts, strict=True):
+                if text not in VALUES:
+                    raise DataError(
+                        f"{table.origin(index)}: expected 0, 1 or -1 in the column {column!r}, got {text[:60]!r}:"
+                        " correct the value or set dataset.label_columns"
+                    )
+            rows.append(np.array([VALUES[text] for text in texts], np.int8))
+        return rows
+
     def _check_width(self, width: int, number: int, rows: list[np.ndarray]) -> None:
         expected = len(rows[0]) if rows and self.class_num is None else self.class_num
         if expected not in (None, width):
@@ -95,6 +136,8 @@ class MultiLabelDataset(ImageFiles):
         return label if self.ratio is None else np.stack([label, self.ratio])
 
     def origin(self, index: int) -> str:
+        if self.table is not None:
+            return self.table.origin(index)
         return f"{self.list_file}, line {self.index.line(index)}"
 
 
