@@ -188,9 +188,7 @@ NAMING_SCHEMES = [
         zeros=r"conv_head\.bias",
         unsupported=HEAD_BIAS,
     ),
-    NamingScheme(
-        TIMM, r"PPHGNet_.*", ("stem.stem.0.conv.weight",), timm_names.pp_hgnet, dropouts={"fc": "dropout"}
-    ),
+    NamingScheme(TIMM, r"PPHGNet_.*", ("stem.stem.0.conv.weight",), timm_names.pp_hgnet, dropouts={"fc": "dropout"}),
     NamingScheme(
         TIMM,
         r"PPHGNetV2_.*",

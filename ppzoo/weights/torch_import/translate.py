@@ -165,9 +165,7 @@ def _matching(entries: Mapping[str, np.ndarray], pattern: str | None) -> set[str
     return {name for name in entries if pattern is not None and re.fullmatch(pattern, name)}
 
 
-def _rescale(
-    arrays: dict[str, np.ndarray], layers: Mapping[str, paddle.nn.Layer], scheme: NamingScheme
-) -> list[str]:
+def _rescale(arrays: dict[str, np.ndarray], layers: Mapping[str, paddle.nn.Layer], scheme: NamingScheme) -> list[str]:
     """Multiply weights by the factors in which the two networks differ, in place, and return notes for the user."""
     notes = []
 
