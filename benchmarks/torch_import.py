@@ -24,6 +24,7 @@ import numpy as np
 from ppzoo.errors import PpzooError
 
 TOLERANCE = 1e-4
+REPVGG = ["A0", "A1", "A2", "B0", "B1", "B1g4", "B2", "B2g4", "B3", "B3g4", "D2se"]
 # timm's name:our architecture; "+fused": with the branches fused by timm.
 CASES = [
     *[f"lcnet_{n}:PPLCNet_x{int(n) // 100}_{n[1:].rstrip('0') or '0'}" for n in ("035", "050", "075", "100", "150")],
@@ -32,7 +33,7 @@ CASES = [
     *[f"mobilenetv4_{name}:MobileNetV4_{name}" for name in ("conv_small", "conv_medium", "conv_large")],
     *[f"mobilenetv4_hybrid_{size}:MobileNetV4_hybrid_{size}" for size in ("medium", "large")],
     *[f"ghostnet_{n}:GhostNet_x{n[0]}_{n[1]}" for n in ("050", "100", "130")],
-    *[f"repvgg_{n.lower()}:RepVGG_{n}" for n in "A0 A1 A2 B0 B1 B1g4 B2 B2g4 B3 B3g4 D2se".split()],
+    *[f"repvgg_{n.lower()}:RepVGG_{n}" for n in REPVGG],
     *[f"repvgg_{n.lower()}+fused:RepVGG_{n}" for n in ("A0", "B1g4")],
     *[f"starnet_s{n}:StarNet_S{n}" for n in range(1, 5)],
     *[f"fasternet_{n.lower()}:FasterNet_{n}" for n in ("T0", "T1", "T2", "S", "M", "L")],
@@ -63,7 +64,7 @@ def write_torch(case: str, size: int, folder: Path) -> None:
 
 
 def randomize(network: Any) -> None:
-    """Draw all weights anew, so that each has an effect on the logits."""
+    """Replace all weights by random ones that have an effect on the logits."""
     import torch
 
     with torch.no_grad():

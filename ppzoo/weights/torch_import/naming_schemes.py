@@ -76,12 +76,12 @@ OTHER_PADDING = "pads both sides equally; PaddleClas's pads like TensorFlow's SA
 TF_NAMES = "; for timm's tf_efficientnet_*, which have the same names and PaddleClas's padding, use --from timm-tf"
 HEAD_BIAS = "adds a bias in the convolution of the head (conv_head.bias is not zero); PaddleClas's has none"
 ZERO_PADDED_POOLING = (
-    "pads the maps of the stem's pooling with zeros; PaddleClas's ignores the border, which differs if stem.stem1.lab has"
-    " a negative scale or bias"
+    "pads the maps of the stem's pooling with zeros; PaddleClas's ignores the border, which differs if stem.stem1.lab"
+    " has a negative scale or bias"
 )
 FUSED = (
-    "the convolutions of the file are fused: the 1x1 and identity branches are zero, so that the network is for inference;"
-    " to train it further, convert the weights from before fusing"
+    "the convolutions of the file are fused: the 1x1 and identity branches are zero, so that the network is for"
+    " inference; to train it further, convert the weights from before fusing"
 )
 OTHER_GATES = (
     "rounds the hidden channels of squeeze-and-excitation to multiples of 4 (20 and 32 for x1_0); PaddleClas's does not"

@@ -140,7 +140,7 @@ def starnet(layers: Sequence[str]) -> LayerNames:
 
 
 def fasternet(layers: Sequence[str]) -> LayerNames:
-    """timm's `fasternet`: a stage begins with the merging of patches, which is a stage of its own in our network."""
+    """timm's `fasternet`: a stage begins with the merging of patches, which is a separate stage in our network."""
     merging = {rf"stages\.{2 * stage - 1}\.(.+)": rf"stages.{stage}.downsample.\1" for stage in (1, 2, 3)}
     blocks = {rf"stages\.{2 * stage}\.(.+)": rf"stages.{stage}.\1" for stage in range(4)}
     return _translated(layers, {**merging, **blocks, r"avgpool_pre_head\.1": "conv_head", r"head": "classifier"})

@@ -5,8 +5,8 @@ Our network then has the same outputs in evaluation, up to rounding:
 - the weight of a linear layer is transposed (PyTorch: out x in; PaddlePaddle: in x out);
 - the weight of a linear layer after a dropout that scales by (1 - rate) in evaluation is divided by (1 - rate), which
   makes the two networks equal in training as well;
-- the weight of the queries of attention is multiplied by sqrt(heads): PaddleClas's MobileNetV4 divides the scores by the
-  square root of the width of all heads together, timm's by that of one head;
+- the weight of the queries of attention is multiplied by sqrt(heads): PaddleClas's MobileNetV4 divides the scores by
+  the square root of the width of all heads together, timm's by that of one head;
 - a layer that the PyTorch network does not have becomes the identity. In training, its batch norm normalizes by the
   statistics of the batch, so that the layer is no longer the identity, unless it is frozen.
 """
