@@ -1,6 +1,6 @@
 """Time of a training step with ppzoo's native operators, plain PaddlePaddle, and PyTorch in channels-last.
 
-    python benchmarks/train.py                                   # the networks and sizes of docs/performance.md
+    python benchmarks/train.py                                   # all networks of CASES
     python benchmarks/train.py --case MobileNetV2_x0_5:64:64 --pairs 7 --torch /path/to/env/bin/python
 
 Each round runs every implementation once, each in a separate process with the same environment variables. A process
@@ -34,6 +34,11 @@ CASES = [
     "EfficientNetB0:128:32",
     "DenseNet121:128:32",
     "SE_ResNet18_vd:128:32",
+    "PPLCNet_x1_0:128:32",
+    "PPHGNetV2_B0:128:32",
+    "MobileNetV4_conv_small:128:32",
+    "GhostNet_x1_0:128:32",
+    "RepVGG_A0:128:32",
 ]
 WARM_UP = 3
 TORCH_NETWORKS = {
@@ -46,6 +51,13 @@ TORCH_NETWORKS = {
     "EfficientNetB0": ("efficientnet_b0", {}),
     "ShuffleNetV2_x0_5": ("shufflenet_v2_x0_5", {}),
     "MobileNetV3_small_x1_0": ("mobilenet_v3_small", {}),
+}
+TIMM_NETWORKS = {
+    "PPLCNet_x1_0": "lcnet_100",
+    "PPHGNetV2_B0": "hgnetv2_b0",
+    "MobileNetV4_conv_small": "mobilenetv4_conv_small",
+    "GhostNet_x1_0": "ghostnet_100",
+    "RepVGG_A0": "repvgg_a0",
 }
 
 
@@ -78,16 +90,11 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
 
 
 def torch_step(name: str, size: int, batch: int) -> Any:
-    """Return a function that runs one training step of torchvision's network in channels-last."""
+    """Return a function that runs one training step of torchvision's or timm's network in channels-last."""
     import torch
-    import torchvision
 
     torch.manual_seed(0)
-    function, options = TORCH_NETWORKS[name]
-    network = getattr(torchvision.models, function)(num_classes=1000, **options)
-    if function == "mobilenet_v2":
-        expand_first(network)
-    network = network.to(memory_format=torch.channels_last).train()
+    network = torch_network(name).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
     images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 1000, (batch,))
@@ -100,6 +107,21 @@ def torch_step(name: str, size: int, batch: int) -> Any:
         return float(loss)
 
     return step
+
+
+def torch_network(name: str) -> Any:
+    """Build torchvision's network, or timm's if torchvision has none."""
+    if name in TIMM_NETWORKS:
+        import timm
+
+        return timm.create_model(TIMM_NETWORKS[name], num_classes=1000)
+    import torchvision
+
+    function, options = TORCH_NETWORKS[name]
+    network = getattr(torchvision.models, function)(num_classes=1000, **options)
+    if function == "mobilenet_v2":
+        expand_first(network)
+    return network
 
 
 def expand_first(mobilenet: Any) -> None:
@@ -156,13 +178,13 @@ def main() -> None:
     parser.add_argument(
         "--case",
         action="append",
-        help="NETWORK:PIXELS:BATCH, can be repeated (default: the cases of docs/performance.md)",
+        help="NETWORK:PIXELS:BATCH, can be repeated (default: CASES)",
     )
     parser.add_argument("--steps", type=int, default=5, help="timed steps per process (default: 5)")
     parser.add_argument(
         "--torch",
         metavar="PYTHON",
-        help="also run PyTorch: the Python interpreter of an environment with torch and torchvision",
+        help="also run PyTorch: the Python interpreter of an environment with torch, torchvision and timm",
     )
     parser.add_argument("--measure", choices=["ppzoo", "paddle", "torch"], help=argparse.SUPPRESS)
     comparison.add_output_arguments(parser)
@@ -177,7 +199,7 @@ def main() -> None:
     results = {}
     for case in cases:
         interpreters = {"ppzoo": sys.executable, "paddle": sys.executable}
-        if options.torch and case.split(":")[0] in TORCH_NETWORKS:
+        if options.torch and case.split(":")[0] in TORCH_NETWORKS | TIMM_NETWORKS:
             interpreters["torch"] = options.torch
         results[case] = compare(case, interpreters, options)
         table.print_row(*cells(case, results[case], names))

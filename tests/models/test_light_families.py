@@ -27,6 +27,7 @@ SMALL = [
     "StarNet_S1",
 ]
 # Kernels are multiplied by these, as in the fixtures, so that rounding is not magnified.
+LARGE_REPVGG = ["A1", "A2", "B0", "B1", "B1g2", "B1g4", "B2", "B2g4", "B3", "B3g4", "D2se"]
 GAINS = {"ESNet_x0_25": 1.1, "PPLCNet_x0_25": 1.4, "RepVGG_A0": 0.85, "RepVGG_D2se": 0.7, "StarNet_S1": 0.5}
 
 
@@ -76,8 +77,8 @@ def test_native_operators_agree_with_paddlepaddle(name, native_operators):
     [
         ("PPLCNetV2_small", {}),
         ("RepVGG_A0", {}),
-        pytest.param("RepVGG_B1g4", {}, marks=pytest.mark.slow),
-        pytest.param("RepVGG_D2se", {}, marks=pytest.mark.slow),
+        *[pytest.param(f"RepVGG_{variant}", {}, marks=pytest.mark.slow) for variant in LARGE_REPVGG],
+        *[pytest.param(f"PPLCNetV2_{variant}", {}, marks=pytest.mark.slow) for variant in ("base", "large")],
         ("ResNet18", {"layer_type": "DiverseBranchBlock"}),
     ],
 )

@@ -22,6 +22,15 @@ IMPORTED = [
     ("timm-mobilenetv2_100", "MobileNetV2", None),
     ("timm-tf_efficientnet_b0", "EfficientNetB0", "timm-tf"),
     ("timm-tf_efficientnet_lite0", "EfficientNet_lite0", "timm-tf"),
+    ("timm-lcnet_035", "PPLCNet_x0_35", None),
+    ("timm-hgnet_tiny", "PPHGNet_tiny", None),
+    ("timm-hgnetv2_b0", "PPHGNetV2_B0", None),
+    ("timm-mobilenetv4_conv_small", "MobileNetV4_conv_small", None),
+    ("timm-mobilenetv4_hybrid_medium", "MobileNetV4_hybrid_medium", None),
+    ("timm-repvgg_a0", "RepVGG_A0", None),
+    ("timm-repvgg_a0-fused", "RepVGG_A0", None),
+    ("timm-starnet_s1", "StarNet_S1", None),
+    ("timm-fasternet_t0", "FasterNet_T0", None),
     pytest.param("torchvision-alexnet", "AlexNet", None, marks=pytest.mark.slow),
     pytest.param("torchvision-vgg11", "VGG11", None, marks=pytest.mark.slow),
     pytest.param("timm-vgg11", "VGG11", "timm", marks=pytest.mark.slow),
@@ -39,6 +48,7 @@ REFUSED = [
     ("timm-mobilenetv3_large_100", "MobileNetV3_large_x1_0", "hard swish"),
     ("timm-efficientnet_b0", "EfficientNetB0", "timm-tf"),
     ("timm-efficientnet_lite0", "EfficientNet_lite0", "timm-tf"),
+    ("timm-ghostnet_050", "GhostNet_x0_5", "hidden channels of squeeze-and-excitation"),
 ]
 
 
@@ -65,7 +75,7 @@ def translate(entries, architecture, origin=None):
 
 def imported(name, architecture, origin=None):
     record = recorded.record(name)
-    arrays = recorded.weights(record["layers"], zero_biases=record["zero_biases"])
+    arrays = recorded.weights(record["layers"], zero_biases=record["zero_biases"], gain=record.get("gain", 1.0))
     network = MODELS[architecture].build(class_num=10)
     load_weights(network, translate(torch_import.normalize_names(arrays), architecture, origin).arrays, head="strict")
     network.eval()
@@ -116,10 +126,22 @@ def test_only_the_expected_layers_have_no_counterpart():
             assert not without, name
 
 
-def test_efficientnet_pytorch_names_match_a_real_file():
-    entries = empty_entries("efficientnet-pytorch-lite0")
-    scheme = torch_import.recognize(entries, "EfficientNet_lite0", None, "a.pth")
-    names = torch_import.locate_entries(MODELS["EfficientNet_lite0"].build(), scheme)
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("efficientnet-pytorch-lite0", "EfficientNet_lite0"),
+        ("timm-mobilenetv4_conv_medium", "MobileNetV4_conv_medium"),
+        ("timm-mobilenetv4_conv_large", "MobileNetV4_conv_large"),
+        ("timm-mobilenetv4_hybrid_large", "MobileNetV4_hybrid_large"),
+        ("timm-repvgg_d2se", "RepVGG_D2se"),
+    ],
+)
+def test_names_and_shapes_match_a_real_file(name, architecture):
+    entries = empty_entries(name)
+    scheme = torch_import.recognize(entries, architecture, None, "a.pth")
+    with paddle.LazyGuard():
+        network = MODELS[architecture].build(class_num=1000 if name.startswith("efficientnet-pytorch") else 10)
+    names = torch_import.locate_entries(network, scheme)
     assert names.torch_shapes == {name: array.shape for name, array in entries.items()}
 
 
@@ -153,6 +175,45 @@ def test_vgg_biases_must_be_zero():
     entries["features.6.bias"] = np.full(256, 1e-3, np.float32)
     with pytest.raises(WeightsError, match="cannot be converted to VGG11: torchvision's network adds biases"):
         translate(entries, "VGG11")
+
+
+def test_bias_of_the_head_of_pp_lcnet_must_be_zero():
+    entries = empty_entries("timm-lcnet_035")
+    entries["conv_head.bias"] = np.full(1280, 1e-3, np.float32)
+    with pytest.raises(WeightsError, match=r"timm's network adds a bias .* \(conv_head.bias is not zero\)"):
+        translate(entries, "PPLCNet_x0_35")
+
+
+@pytest.mark.parametrize("kind", ["scale", "bias"])
+def test_affine_block_before_the_pooling_of_pp_hgnet_v2_must_not_be_negative(kind):
+    entries = empty_entries("timm-hgnetv2_b0")
+    entries[f"stem.stem1.lab.{kind}"] = np.full(1, -1e-3, np.float32)
+    with pytest.raises(WeightsError, match="timm's network pads the maps of the stem's pooling with zeros"):
+        translate(entries, "PPHGNetV2_B0")
+
+
+def test_fused_repvgg_is_the_same_convolution_after_fusing_and_for_inference_only():
+    network, record = imported("timm-repvgg_a0-fused", "RepVGG_A0")
+    network.fuse()
+    fused = recorded.weights(record["layers"], gain=record["gain"])
+    for ours, theirs in (("stage0", "stem"), ("stage1.1", "stages.0.1"), ("stage4.0", "stages.3.0")):
+        convolution = dict(network.named_sublayers())[f"{ours}.rbr_reparam"]
+        np.testing.assert_allclose(convolution.weight.numpy(), fused[f"{theirs}.reparam_conv.weight"], rtol=1e-6)
+        np.testing.assert_allclose(convolution.bias.numpy(), fused[f"{theirs}.reparam_conv.bias"], rtol=1e-6)
+    notes = translate(empty_entries("timm-repvgg_a0-fused"), "RepVGG_A0").notes
+    assert len(notes) == 1
+    assert "the network is for inference" in notes[0]
+
+
+def test_notes_name_only_values_that_change():
+    assert translate(empty_entries("timm-hgnet_tiny"), "PPHGNet_tiny").notes == []
+    assert translate(empty_entries("timm-lcnet_035"), "PPLCNet_x0_35").notes == [
+        "skipped 1 zero bias, which the network does not have",
+        "divided fc.weight by 0.8, because dropout multiplies by it in evaluation",
+    ]
+    assert translate(empty_entries("timm-mobilenetv4_hybrid_medium"), "MobileNetV4_hybrid_medium").notes == [
+        "multiplied the weights of 8 query projections by the square root of their heads"
+    ]
 
 
 def test_error_names_the_architecture_that_fits():

@@ -3,7 +3,9 @@
 A converted network has the outputs that it has in PyTorch, verified for torchvision 0.29 and timm 1.0 with random
 weights and statistics. A network that no weights of ours can reproduce is refused with the reason. A file contains
 names and shapes only: the caller has to distinguish timm's networks that share both with another one but compute
-something else (`resnetaa50d` and `resnetblur50d` share them with `resnet50d`).
+something else (`resnetaa50d` and `resnetblur50d` share them with `resnet50d`, `mobilenetv4_conv_aa_medium` and
+`mobilenetv4_conv_blur_medium` with `mobilenetv4_conv_medium`, `mobilenetv4_conv_aa_large` with
+`mobilenetv4_conv_large`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, get_args
 
+import numpy as np
+
 from ppzoo.errors import ConfigError, WeightsError
-from ppzoo.weights.torch_import import layer_names
+from ppzoo.weights.torch_import import branches, layer_names, timm_names
 from ppzoo.weights.torch_import.layer_names import LayerNames
 
 Origin = Literal["torchvision", "timm", "timm-tf", "efficientnet-pytorch", "paddleclas"]
@@ -34,6 +38,9 @@ class NamingScheme:
         unsupported: what that network does that ours cannot.
         dropouts: linear layer -> the dropout before it, which scales in evaluation, unlike PyTorch's.
         zeros: pattern of entries that our network does not have and that must be zero (else: `unsupported`).
+        not_negative: pattern of entries that must not be negative (else: `unsupported`).
+        queries: pattern of layers that compute the queries of attention; their parent layer has the attribute `heads`.
+        add_branches: replaces the fused convolutions of a file by the branches of our blocks (see `branches`).
         note: what the caller has to know about the result.
     """
 
@@ -44,6 +51,9 @@ class NamingScheme:
     unsupported: str = ""
     dropouts: Mapping[str, str] = field(default_factory=dict)
     zeros: str | None = None
+    not_negative: str | None = None
+    queries: str | None = None
+    add_branches: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None
     note: str = ""
 
     def covers(self, architecture: str) -> bool:
@@ -64,6 +74,19 @@ RELU_AFTER_HARD_SWISH = (
 )
 OTHER_PADDING = "pads both sides equally; PaddleClas's pads like TensorFlow's SAME, so that strides sample other pixels"
 TF_NAMES = "; for timm's tf_efficientnet_*, which have the same names and PaddleClas's padding, use --from timm-tf"
+HEAD_BIAS = "adds a bias in the convolution of the head (conv_head.bias is not zero); PaddleClas's has none"
+ZERO_PADDED_POOLING = (
+    "pads the maps of the stem's pooling with zeros; PaddleClas's ignores the border, which differs if stem.stem1.lab"
+    " has a negative scale or bias"
+)
+FUSED = (
+    "the convolutions of the file are fused: the 1x1 and identity branches are zero, so that the network is for"
+    " inference; to train it further, convert the weights from before fusing"
+)
+OTHER_GATES = (
+    "rounds the hidden channels of squeeze-and-excitation to multiples of 4 (20 and 32 for x1_0); PaddleClas's does not"
+    " (18 and 30)"
+)
 vgg_without_biases = partial(
     NamingScheme, dropouts={"fc2": "drop", "fc3": "drop"}, zeros=r"features\.\d+\.bias", unsupported=NO_BIASES
 )
@@ -156,6 +179,49 @@ NAMING_SCHEMES = [
         ("_blocks.0._depthwise_conv.weight",),
         layer_names.efficientnet_pytorch,
     ),
+    NamingScheme(
+        TIMM,
+        r"PPLCNet_x.*",
+        ("blocks.4.3.conv_dw.weight", "blocks.5.1.se.conv_reduce.weight", "conv_head.bias"),
+        timm_names.pp_lcnet,
+        dropouts={"fc": "dropout"},
+        zeros=r"conv_head\.bias",
+        unsupported=HEAD_BIAS,
+    ),
+    NamingScheme(TIMM, r"PPHGNet_.*", ("stem.stem.0.conv.weight",), timm_names.pp_hgnet, dropouts={"fc": "dropout"}),
+    NamingScheme(
+        TIMM,
+        r"PPHGNetV2_.*",
+        ("stem.stem2a.conv.weight",),
+        timm_names.pp_hgnet_v2,
+        dropouts={"fc": "dropout"},
+        not_negative=r"stem\.stem1\.lab\.(scale|bias)",
+        unsupported=ZERO_PADDED_POOLING,
+    ),
+    NamingScheme(
+        TIMM,
+        r"MobileNetV4_.*",
+        ("norm_head.weight", r"blocks\.\d\.\d\.pw_exp\.conv\.weight"),
+        timm_names.mobilenet_v4,
+        queries=r".*\.query_proj",
+    ),
+    NamingScheme(TIMM, r"GhostNet_.*", ("blocks.0.0.ghost1.primary_conv.0.weight",), unsupported=OTHER_GATES),
+    NamingScheme(TIMM, r"RepVGG_.*", ("stem.conv_kxk.conv.weight", "stages.3.0.conv_1x1.bn.weight"), timm_names.repvgg),
+    NamingScheme(
+        TIMM,
+        r"RepVGG_.*",
+        ("stem.reparam_conv.weight", "stages.3.0.reparam_conv.bias"),
+        timm_names.repvgg,
+        add_branches=branches.repvgg,
+        note=FUSED,
+    ),
+    NamingScheme(TIMM, r"StarNet_.*", ("stages.0.1.dwconv2.conv.weight", "norm.running_mean"), timm_names.starnet),
+    NamingScheme(
+        TIMM,
+        r"FasterNet_.*",
+        ("stages.0.blocks.0.spatial_mixing.partial_conv3.weight", "conv_head.weight"),
+        timm_names.fasternet,
+    ),
 ]
 
 
@@ -193,4 +259,4 @@ def recognize(entries: Collection[str], architecture: str, origin: str | None, s
 
 def _family_name(architectures: str) -> str:
     """Return 'ResNet' for the pattern 'ResNet\\d+(_vd)?'."""
-    return re.match(r"VGG|.*?Net(V\d)?", architectures)[0]  # type: ignore[index]
+    return re.match(r"(Rep)?VGG|.*?Net(V\d)?", architectures)[0]  # type: ignore[index]

@@ -5,6 +5,8 @@ Our network then has the same outputs in evaluation, up to rounding:
 - the weight of a linear layer is transposed (PyTorch: out x in; PaddlePaddle: in x out);
 - the weight of a linear layer after a dropout that scales by (1 - rate) in evaluation is divided by (1 - rate), which
   makes the two networks equal in training as well;
+- the weight of the queries of attention is multiplied by sqrt(heads): PaddleClas's MobileNetV4 divides the scores by
+  the square root of the width of all heads together, timm's by that of one head;
 - a layer that the PyTorch network does not have becomes the identity. In training, its batch norm normalizes by the
   statistics of the batch, so that the layer is no longer the identity, unless it is frozen.
 """
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
     import paddle
 
 # PaddlePaddle's name of a tensor -> PyTorch's.
-SUFFIXES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
+SUFFIXES = {
+    "weight": "weight",
+    "bias": "bias",
+    "_mean": "running_mean",
+    "_variance": "running_var",
+    "scale": "scale",
+    "gamma": "gamma",
+}
 WRAPPER = "module."  # prefix that torch.nn.DataParallel adds to all names
 MIN_SIMILARITY = 0.9  # share of matching entries above which a file is assumed to belong to an architecture
 COUNTER = "num_batches_tracked"  # exists in PyTorch's batch norm only, and is not used in evaluation
@@ -120,12 +129,14 @@ def translate(
     Raises:
         WeightsError: the network cannot reproduce the PyTorch network, or the file does not fit.
     """
-    zeros = {name for name in entries if scheme.zeros and re.fullmatch(scheme.zeros, name)}
-    if scheme.layers is None or any(entries[name].any() for name in zeros):
+    zeros = _matching(entries, scheme.zeros)
+    has_negative = any((entries[name] < 0).any() for name in _matching(entries, scheme.not_negative))
+    if scheme.layers is None or has_negative or any(entries[name].any() for name in zeros):
         raise WeightsError(
             f"{source} cannot be converted to {architecture}: {scheme.origins[0]}'s network {scheme.unsupported}"
         )
     names = locate_entries(network, scheme)
+    entries = entries if scheme.add_branches is None else scheme.add_branches(entries)
     kept = {name: array for name, array in entries.items() if name not in zeros}
     report = _compare(kept, names, str(source))
     if not report.complete:
@@ -136,12 +147,9 @@ def translate(
     arrays = {key: _in_our_layout(kept[name], len(names.shapes[key])) for key, name in names.torch_names.items()}
     notes = [scheme.note] if scheme.note else []
     if zeros:
-        notes.append(f"skipped {len(zeros)} zero biases, which the network does not have")
-    for layer, dropout in scheme.dropouts.items():
-        share = 1.0 - getattr(layers[dropout], "p", 0.0)
-        weight = arrays[f"{layer}.weight"]
-        arrays[f"{layer}.weight"] = (weight / np.float64(share)).astype(weight.dtype)
-        notes.append(f"divided {layer}.weight by {share:g}, because {dropout} multiplies by it in evaluation")
+        biases = "bias" if len(zeros) == 1 else "biases"
+        notes.append(f"skipped {len(zeros)} zero {biases}, which the network does not have")
+    notes += _rescale(arrays, layers, scheme)
     for layer in names.identities:
         arrays |= _identity(layer, names.shapes, layers[layer])
     if names.identities:
@@ -150,6 +158,32 @@ def translate(
             f"{layer_list}: not in the file's network, initialized as the identity; freeze them to keep it in training"
         )
     return Translation({key: arrays[key] for key in names.shapes}, notes)
+
+
+def _matching(entries: Mapping[str, np.ndarray], pattern: str | None) -> set[str]:
+    """Return the entries whose complete name matches the pattern; none without a pattern."""
+    return {name for name in entries if pattern is not None and re.fullmatch(pattern, name)}
+
+
+def _rescale(arrays: dict[str, np.ndarray], layers: Mapping[str, paddle.nn.Layer], scheme: NamingScheme) -> list[str]:
+    """Multiply weights by the factors in which the two networks differ, in place, and return notes for the user."""
+    notes = []
+
+    def multiply(layer: str, factor: float) -> None:
+        weight = arrays[f"{layer}.weight"]
+        arrays[f"{layer}.weight"] = (weight * np.float64(factor)).astype(weight.dtype)
+
+    for layer, dropout in scheme.dropouts.items():
+        share = 1.0 - getattr(layers[dropout], "p", 0.0)
+        if share != 1.0:
+            multiply(layer, 1.0 / share)
+            notes.append(f"divided {layer}.weight by {share:g}, because {dropout} multiplies by it in evaluation")
+    queries = [layer for layer in layers if scheme.queries and re.fullmatch(scheme.queries, layer)]
+    for layer in queries:
+        multiply(layer, math.sqrt(layers[layer.rpartition(".")[0]].heads))
+    if queries:
+        notes.append(f"multiplied the weights of {len(queries)} query projections by the square root of their heads")
+    return notes
 
 
 def _compare(entries: Mapping[str, np.ndarray], names: EntryNames, label: str) -> LoadReport:
