@@ -116,6 +116,7 @@ class RepVGG(Classifier):
     """
 
     head_layers = ("linear",)
+    stem_layers = ("stage0.rbr_dense.conv", "stage0.rbr_1x1.conv")
     derived_entries = ("*rbr_reparam.*",)
 
     def __init__(self, class_num: int = 1000, *, structure: Structure) -> None:

@@ -16,7 +16,7 @@ def test_rows_contain_size_cost_input_and_accuracy():
 
 
 def test_table_has_one_aligned_line_per_architecture():
-    heading, *lines = format_table(["ResNet18", "LeNet"]).splitlines()
+    heading, *lines = format_table(build_rows(["ResNet18", "LeNet"])).splitlines()
     assert heading.split("  ")[0] == "name"
     assert [line.split() for line in lines] == [
         ["ResNet18", "11.69", "1.827", "3x224x224", "0.7098"],
