@@ -1,6 +1,9 @@
 """The table and the summary of `ppzoo models`."""
 
-from ppzoo.models.table import build_rows, format_table, layer_summary
+import pytest
+
+from ppzoo.errors import ConfigError
+from ppzoo.models.table import build_rows, format_table, layer_summary, select_rows
 
 
 def test_rows_contain_size_cost_input_and_accuracy():
@@ -13,6 +16,16 @@ def test_rows_contain_size_cost_input_and_accuracy():
         "top1": 0.6503,
     }
     assert (without["params"], without["input"], without["top1"]) == (62_006, [3, 32, 32], None)
+
+
+def test_rows_are_filtered_and_sorted():
+    rows = build_rows(["PPLCNet_x0_25", "PPLCNet_x2_5", "PPLCNet_x1_0", "LeNet"])
+    chosen = select_rows(rows, family="PPLCNet", max_params=5e6, sort="top1")
+    assert [row["name"] for row in chosen] == ["PPLCNet_x1_0", "PPLCNet_x0_25"]
+    assert [row["name"] for row in select_rows(rows, sort="top1")][-1] == "LeNet"
+    assert [row["name"] for row in select_rows(rows, max_flops=0.02e9, sort="params")] == ["LeNet", "PPLCNet_x0_25"]
+    with pytest.raises(ConfigError, match="^--family: expected one of alexnet"):
+        select_rows(rows, family="Foo")
 
 
 def test_table_has_one_aligned_line_per_architecture():
