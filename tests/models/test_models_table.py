@@ -24,7 +24,7 @@ def test_rows_are_filtered_and_sorted():
     assert [row["name"] for row in chosen] == ["PPLCNet_x1_0", "PPLCNet_x0_25"]
     assert [row["name"] for row in select_rows(rows, sort="top1")][-1] == "LeNet"
     assert [row["name"] for row in select_rows(rows, max_flops=0.02e9, sort="params")] == ["LeNet", "PPLCNet_x0_25"]
-    with pytest.raises(ConfigError, match="^--family: expected one of alexnet"):
+    with pytest.raises(ConfigError, match=r"^--family: expected one of alexnet"):
         select_rows(rows, family="Foo")
 
 
