@@ -101,10 +101,14 @@ class Variant:
 
     def _image_channels(self, in_channels: int | None, options: dict[str, Any]) -> int:
         """Return the channels of the images from `in_channels` and PaddleClas's option, which must agree."""
-        given = {"in_channels": in_channels, CHANNEL_OPTION: options.get(CHANNEL_OPTION)}
-        given = {key: channels for key, channels in given.items() if channels is not None}
+        both: dict[str, Any] = {"in_channels": in_channels, CHANNEL_OPTION: options.get(CHANNEL_OPTION)}
+        given = {key: channels for key, channels in both.items() if channels is not None}
         for key, channels in given.items():
-            if not isinstance(channels, Integral) or isinstance(channels, bool) or not 1 <= channels <= MAX_CHANNELS:
+            if (
+                not isinstance(channels, Integral)
+                or isinstance(channels, bool)
+                or not 1 <= int(channels) <= MAX_CHANNELS
+            ):
                 expected = f"an integer from 1 to {MAX_CHANNELS}"
                 raise ConfigError(f"{self.name}.{key}: expected {expected}, got {channels!r}")
         if len(set(given.values())) > 1:

@@ -176,7 +176,7 @@ def _convert_stem(
     """
     converted = {}
     for key in (f"{path}.weight" for path in stem):
-        found, expected = np.shape(values.get(key)), shapes.get(key, ())
+        found, expected = values[key].shape if key in values else (), shapes.get(key, ())
         if len(found) == len(expected) == 4 and found[1] == RGB != expected[1]:
             values[key] = convert_channels(values[key], expected[1])
             converted[key] = RGB, expected[1]
