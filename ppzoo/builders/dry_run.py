@@ -119,6 +119,7 @@ def _build_constant_rate_optimizer(section: OptimizerConfig, network: paddle.nn.
 def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Callable[[], Any]]:
     """Yield comparisons of the transforms' image shapes with `Global.image_shape`, and of both with the network."""
     usual, name = config.Global.image_shape, config.Arch.deployed.name
+    network_channels = getattr(network, "image_channels", usual[0])
     accepted: set[tuple[int, ...]] = set()
 
     def try_shape(path: str, shape: Sequence[int]) -> None:
@@ -128,6 +129,11 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
 
     def try_transforms(path: str, ops: Sequence[ComponentSpec], channels: int) -> None:
         measured = measure_image_shape(ops, channels, path)
+        if measured[0] != network_channels:
+            raise ConfigError(
+                f"{path}: expected images of {network_channels} channels (Arch.in_channels), got {measured[0]}; set"
+                " DecodeImage.channels, and as many values of NormalizeImage.mean and std"
+            )
         try_shape(path, [size or default for size, default in zip(measured, usual, strict=True)])
 
     yield partial(try_shape, "Global.image_shape", usual)

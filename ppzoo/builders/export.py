@@ -127,7 +127,8 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
 def arch_options(config: Config) -> dict[str, Any]:
     """Return the keys of `Arch` with which the exported network can be built again."""
     arch = config.Arch.deployed
-    return {"name": arch.name, **arch.spec.options, "class_num": class_count(arch)}
+    channels = {} if arch.in_channels is None else {"in_channels": arch.in_channels}
+    return {"name": arch.name, **arch.spec.options, "class_num": class_count(arch), **channels}
 
 
 def describe_postprocess(config: Config) -> dict[str, dict[str, Any]]:

@@ -22,12 +22,15 @@ from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
 
+RGB = 3  # channels
+
 
 def create_model(
     name: str,
     pretrained: bool | str = False,
     *,
     class_num: int | None = None,
+    in_channels: int | None = None,
     features_only: bool = False,
     **kwargs: Any,
 ) -> Classifier | FeatureExtractor:
@@ -38,6 +41,8 @@ def create_model(
             from scratch.
         class_num: number of classes; the architecture's own by default (1000 for those of ImageNet).
         features_only: return a network whose output is the list of its feature maps.
+        in_channels: channels of the images, 3 by default; pretrained weights are converted as `ppzoo.load_weights`
+            does with `stem="auto"`.
         kwargs: options of the architecture, such as `data_format` or `dropout_prob`.
 
     Raises:
@@ -46,7 +51,7 @@ def create_model(
         WeightsError: the weights do not fit or do not exist.
     """
     options = kwargs if class_num is None else {"class_num": class_num, **kwargs}
-    network = models.MODELS[name].build(**options)
+    network = models.MODELS[name].build(in_channels=in_channels, **options)
     if pretrained:
         load_pretrained(network, name, pretrained, key="pretrained")
     return FeatureExtractor(network) if features_only else network
@@ -85,7 +90,7 @@ def load_pretrained(
     skip = [f"{layer}.*" for layer in network.head_layers] if new_head else []
     with errors_with_key(key):
         _require_undamaged(str(source))
-        report = load_weights(network, str(source), head=head, part=part, skip=skip)
+        report = load_weights(network, str(source), head=head, stem=head, part=part, skip=skip)
     logger.info("%s", report)
 
 
@@ -108,7 +113,7 @@ def build_model(
     if isinstance(arch, DistillationConfig):
         return _build_distillation(arch, pretrained)
     classes = {} if arch.class_num is None else {"class_num": arch.class_num}
-    network = models.MODELS[arch.name].build(**arch.spec.options, **classes)
+    network = models.MODELS[arch.name].build(in_channels=arch.in_channels, **arch.spec.options, **classes)
     if pretrained and arch.pretrained:
         load_pretrained(network, arch.name, arch.pretrained, key=key, ssld=arch.use_ssld, new_head=new_head)
     if isinstance(arch, ArchConfig) and arch.freeze:
@@ -202,7 +207,8 @@ def try_forward(
         with paddle.no_grad():
             output = network(images)
     except (ValueError, RuntimeError) as error:  # PaddlePaddle's operators raise these for shapes that do not fit
-        usual = " x ".join(map(str, models.MODELS[name].image_shape))
+        size = models.MODELS[name].image_shape[1:]
+        usual = " x ".join(map(str, (getattr(network, "image_channels", RGB), *size)))
         got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
             f"{path}: expected images that {name} can take (by default {usual} float32), got {got}"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
+from collections.abc import Sequence
 
 from ppzoo.cli.arguments import Commands, add_command, add_quiet
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
+
+SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
 def add_commands(commands: Commands) -> None:
@@ -17,6 +22,14 @@ def add_commands(commands: Commands) -> None:
         "pattern", nargs="?", metavar="PATTERN", help="only names that match, such as '*V2*' (default: all)"
     )
     models.add_argument("--pretrained", action="store_true", help="only those with official weights")
+    models.add_argument("--family", metavar="NAME", help="only one family, such as mobilenet_v2")
+    models.add_argument("--max-params", metavar="N", help="only those of at most N parameters, such as 5M")
+    models.add_argument(
+        "--max-flops", metavar="N", help="only those of at most N multiply-adds per image, such as 0.3G"
+    )
+    models.add_argument(
+        "--sort", metavar="KEY", default="name", help="sort by name, params, flops or top1 (default: name)"
+    )
     models.add_argument("--json", action="store_true", help="print a JSON list")
     models.add_argument(
         "--summary", action="store_true", help="print the layers of the architecture whose name is PATTERN"
@@ -74,7 +87,31 @@ def _models(options: argparse.Namespace) -> None:
     if not MODELS.matching(pattern):
         MODELS[pattern]  # raises an error with the nearest name
     names = list_models(pattern, pretrained=True if options.pretrained else None)
-    print(json.dumps(table.build_rows(names)) if options.json else table.format_table(names))
+    rows = table.select_rows(
+        table.build_rows(names),
+        family=options.family,
+        max_params=_parse_size("--max-params", options.max_params, "5M"),
+        max_flops=_parse_size("--max-flops", options.max_flops, "0.3G"),
+        sort=_parse_sort(options.sort, table.SORT_KEYS),
+    )
+    print(json.dumps(rows) if options.json else table.format_table(rows))
+
+
+def _parse_size(option: str, text: str | None, example: str) -> float:
+    """Return the number of an option such as 5M or 0.3G; infinity if it is not given."""
+    if text is None:
+        return math.inf
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([kKmMgG]?)", text.strip(), re.ASCII)
+    size = float(match[1]) * SUFFIXES[match[2].upper()] if match else 0.0
+    if not 0 < size < math.inf:
+        raise ConfigError(f"{option}: expected a number above 0 such as {example}, got {text!r}")
+    return size
+
+
+def _parse_sort(text: str, keys: Sequence[str]) -> str:
+    if text not in keys:
+        raise ConfigError(f"--sort: expected {', '.join(keys[:-1])} or {keys[-1]}, got {text!r}")
+    return text
 
 
 def _convert(options: argparse.Namespace) -> None:

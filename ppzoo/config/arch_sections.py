@@ -23,12 +23,14 @@ class NetworkConfig(Section):
         pretrained: true for the official weights, or a path or URL.
         use_ssld: use the official weights that PaddleClas trained by distillation.
         class_num: number of classes; the architecture's default if None.
+        in_channels: channels of the images; the architecture's default (3) if None.
     """
 
     spec: ComponentSpec
     pretrained: bool | PathText | None = False
     use_ssld: bool = False
     class_num: int | None = field(default=None, metadata=COMPONENT_OPTION)
+    in_channels: Count | None = None
 
     @property
     def name(self) -> str:
@@ -103,9 +105,13 @@ class DistillationConfig(ArchConfig):
 
     @property
     def networks(self) -> dict[str, MemberConfig]:
-        """The networks by name, each with a number of classes if `class_num` or the network gives one."""
+        """The networks by name, with `class_num` and `in_channels` where a network does not give its own."""
         return {
-            name: network.with_class_num(self.class_num) if network.class_num is None else network
+            name: replace(
+                network,
+                class_num=self.class_num if network.class_num is None else network.class_num,
+                in_channels=self.in_channels if network.in_channels is None else network.in_channels,
+            )
             for name, network in self.models.items()
         }
 

@@ -72,7 +72,7 @@ def _check_steps(uses: ComponentUses) -> Iterator[Problem]:
 def _check_image_shape(uses: ComponentUses) -> Iterator[Problem]:
     shape = uses.at("Global.image_shape")
     channels = shape[0] if accepts(shape, list[int]) and shape else None
-    for path in ("Global.image_channel", "Arch.input_image_channel"):
+    for path in ("Global.image_channel", "Arch.in_channels", "Arch.input_image_channel"):
         given = uses.at(path)
         if channels is not None and accepts(given, int) and given != channels:
             yield Problem(path, f"expected the channels of Global.image_shape ({channels}), got {given}")

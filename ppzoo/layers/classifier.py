@@ -62,9 +62,33 @@ class Classifier(nn.Layer):
     def reset_classifier(self, class_num: int) -> None:
         """Replace the head by a newly initialized one for `class_num` classes; parameter names stay the same."""
         for path in self.head_layers:
-            parent, _, name = path.rpartition(".")
-            layer = _resized(sublayer_at(self, path), class_num)
-            setattr(sublayer_at(self, parent) if parent else self, name, layer)
+            layer = sublayer_at(self, path)
+            self._replace(layer, _resized(layer, class_num))
+
+    def reset_stem(self, in_channels: int) -> None:
+        """Replace the convolutions that read the images by newly initialized ones for images of `in_channels` channels.
+
+        Parameter names stay the same.
+        """
+        for path in self.stem_paths:
+            layer = sublayer_at(self, path)
+            self._replace(layer, _resized_convolution(layer, in_channels, layer._out_channels))
+        self.image_channels = in_channels
+
+    @property
+    def stem_paths(self) -> tuple[str, ...]:
+        """Attribute paths of the convolutions that read the images: the only ones with so few input channels."""
+        return tuple(
+            path
+            for path, layer in self.named_sublayers()
+            if isinstance(layer, nn.Conv2D) and layer._in_channels == self.image_channels
+        )
+
+    def _replace(self, old: nn.Layer, new: nn.Layer) -> None:
+        for parent in self.sublayers(include_self=True):
+            for name, layer in list(parent.named_children()):
+                if layer is old:
+                    setattr(parent, name, new)
 
     def fuse(self) -> Classifier:
         """Fuse the parallel branches of re-parameterized blocks for inference, and return the network.
@@ -184,24 +208,33 @@ class HeadInput:
 
 def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:
     """Build a layer like `layer` with `class_num` outputs, with its parameter names and initializers."""
-    bias_attr = False if layer.bias is None else _parameter_attribute(layer.bias, layer._bias_attr)
+    if isinstance(layer, nn.Conv2D):
+        return _resized_convolution(layer, layer._in_channels, class_num)
+    weight_attr = _parameter_attribute(layer.weight, layer._weight_attr)
     with paddle.utils.unique_name.guard():
-        if isinstance(layer, nn.Conv2D):
-            return type(layer)(
-                layer._in_channels,
-                class_num,
-                layer._kernel_size,
-                stride=layer._stride,
-                padding=layer._padding,
-                padding_mode=layer._padding_mode,
-                dilation=layer._dilation,
-                groups=layer._groups,
-                weight_attr=_parameter_attribute(layer.weight, layer._param_attr),
-                bias_attr=bias_attr,
-                data_format=layer._data_format,
-            )
-        weight_attr = _parameter_attribute(layer.weight, layer._weight_attr)
-        return type(layer)(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=bias_attr)
+        return type(layer)(layer.weight.shape[0], class_num, weight_attr=weight_attr, bias_attr=_bias_attribute(layer))
+
+
+def _resized_convolution(layer: nn.Conv2D, in_channels: int, out_channels: int) -> nn.Conv2D:
+    """Build a convolution like `layer` with other channels, with its parameter names and initializers."""
+    with paddle.utils.unique_name.guard():
+        return type(layer)(
+            in_channels,
+            out_channels,
+            layer._kernel_size,
+            stride=layer._stride,
+            padding=layer._padding,
+            padding_mode=layer._padding_mode,
+            dilation=layer._dilation,
+            groups=layer._groups,
+            weight_attr=_parameter_attribute(layer.weight, layer._param_attr),
+            bias_attr=_bias_attribute(layer),
+            data_format=layer._data_format,
+        )
+
+
+def _bias_attribute(layer: nn.Layer) -> ParamAttr | Literal[False]:
+    return False if layer.bias is None else _parameter_attribute(layer.bias, layer._bias_attr)
 
 
 def _parameter_attribute(parameter: paddle.Tensor, attribute: ParamAttr | None) -> ParamAttr:

@@ -17,6 +17,9 @@ from ppzoo.registry import Registry
 
 OFFICIAL_WEIGHTS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
 
+CHANNEL_OPTION = "input_image_channel"  # PaddleClas's name of `in_channels`, in some of its networks
+MAX_CHANNELS = 1024
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -74,18 +77,47 @@ class Variant:
         parameters = inspect.signature(self.network).parameters
         return [name for name in parameters if name not in self.fixed]
 
-    def build(self, **options: Any) -> Classifier:
+    def build(self, *, in_channels: int | None = None, **options: Any) -> Classifier:
         """Build the network in a new scope of generated parameter names, so that several can exist in one process.
+
+        Args:
+            in_channels: channels of the images; by default those of `image_shape`. Where PaddleClas's network has the
+                option `input_image_channel`, it is the same.
+            options: options of the architecture.
 
         Raises:
             ConfigError: an option that this architecture does not have, or an invalid value.
         """
         self._check(options)
+        channels = self._image_channels(in_channels, options)
+        if CHANNEL_OPTION in self.options:
+            options[CHANNEL_OPTION] = channels
         with paddle.utils.unique_name.guard():
             network = self.network(**self.fixed, **options)
         network.architecture = self.name
-        network.image_channels = options.get("input_image_channel", self.image_shape[0])
+        network.image_channels = channels if CHANNEL_OPTION in self.options else self.image_shape[0]
+        if channels != network.image_channels:
+            network.reset_stem(channels)
         return network
+
+    def _image_channels(self, in_channels: int | None, options: dict[str, Any]) -> int:
+        """Return the channels of the images from `in_channels` and PaddleClas's option, which must agree."""
+        both: dict[str, Any] = {"in_channels": in_channels, CHANNEL_OPTION: options.get(CHANNEL_OPTION)}
+        given = {key: channels for key, channels in both.items() if channels is not None}
+        for key, channels in given.items():
+            if (
+                not isinstance(channels, Integral)
+                or isinstance(channels, bool)
+                or not 1 <= int(channels) <= MAX_CHANNELS
+            ):
+                expected = f"an integer from 1 to {MAX_CHANNELS}"
+                raise ConfigError(f"{self.name}.{key}: expected {expected}, got {channels!r}")
+        if len(set(given.values())) > 1:
+            raise ConfigError(
+                f"{self.name}.in_channels: expected {CHANNEL_OPTION} ({given[CHANNEL_OPTION]}), got {in_channels};"
+                " set one of them"
+            )
+        return int(next(iter(given.values()), self.image_shape[0]))
 
     def _check(self, options: dict[str, Any]) -> None:
         hints = get_type_hints(self.network.__init__)

@@ -4,15 +4,68 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import paddle
 
+from ppzoo.errors import ConfigError
 from ppzoo.models.catalog import MODELS
 from ppzoo.models.model_stats import model_stats
 
 HEADINGS = ("name", "params (M)", "FLOPs (G)", "input", "top-1")
+
+
+SORT_KEYS = ("name", "params", "flops", "top1")
+
+
+def select_rows(
+    rows: Iterable[dict[str, Any]],
+    *,
+    family: str | None = None,
+    max_params: float = math.inf,
+    max_flops: float = math.inf,
+    sort: str = "name",
+) -> list[dict[str, Any]]:
+    """Return the rows of small enough architectures of a family, in order.
+
+    Args:
+        rows: the result of `build_rows`.
+        family: name of a family as in `list_families`; case and underscores are ignored. None: all.
+        max_params, max_flops: the largest number of parameters, and of multiply-adds per image.
+        sort: one of `SORT_KEYS`. Names and sizes are ascending; accuracy is descending, unknown ones last.
+
+    Raises:
+        ConfigError: an unknown family.
+    """
+    if family is not None:
+        families = {_plain(known): known for known in list_families()}
+        if _plain(family) not in families:
+            raise ConfigError(f"--family: expected one of {', '.join(list_families())}, got {family!r}")
+        family = families[_plain(family)]
+    kept = [
+        row
+        for row in rows
+        if family in (None, family_of(row["name"])) and row["params"] <= max_params and row["flops"] <= max_flops
+    ]
+    if sort == "top1":
+        return sorted(kept, key=lambda row: (-(row["top1"] or 0), row["name"]))
+    return sorted(kept, key=lambda row: (row[sort], row["name"]))
+
+
+def family_of(name: str) -> str:
+    """Return the family of an architecture: the name of the module that defines it, such as `mobilenet_v2`."""
+    return MODELS[name].network.__module__.rpartition(".")[2]
+
+
+def _plain(family: str) -> str:
+    return family.lower().replace("_", "")
+
+
+def list_families() -> list[str]:
+    """Return the sorted names of the families."""
+    return sorted({family_of(name) for name in MODELS})
 
 
 def build_rows(names: Iterable[str]) -> list[dict[str, Any]]:
@@ -33,9 +86,9 @@ def build_rows(names: Iterable[str]) -> list[dict[str, Any]]:
     ]
 
 
-def format_table(names: Iterable[str]) -> str:
-    """Return the rows as a text table with headings, one line per architecture."""
-    lines = [HEADINGS, *(_cells(row) for row in build_rows(names))]
+def format_table(rows: Iterable[dict[str, Any]]) -> str:
+    """Return the rows of `build_rows` as a text table with headings, one line per architecture."""
+    lines = [HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))])

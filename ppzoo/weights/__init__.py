@@ -1,7 +1,7 @@
 """Weights: reading untrusted files, loading into a network, downloading, writing."""
 
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
-from ppzoo.weights.load import load_weights
+from ppzoo.weights.load import convert_channels, load_weights
 from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
 from ppzoo.weights.read import read
 from ppzoo.weights.report import LoadReport, best_fit
@@ -14,6 +14,7 @@ __all__ = [
     "WeightFile",
     "best_fit",
     "cached",
+    "convert_channels",
     "discard",
     "fetch",
     "load_weights",

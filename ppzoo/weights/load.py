@@ -23,6 +23,7 @@ from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloa
 if TYPE_CHECKING:
     import paddle
 
+RGB = 3  # channels
 ARRAYS = "the given arrays"  # the name of a source that is not a file
 
 Candidates = Callable[[int], Iterable[tuple[str, Mapping[str, Shape]]]]
@@ -34,6 +35,7 @@ def load_weights(
     *,
     strict: bool = True,
     head: str = "auto",
+    stem: str = "strict",
     skip: Sequence[str] = (),
     part: str = "",
     candidates: Candidates = lambda size: (),
@@ -50,6 +52,8 @@ def load_weights(
         strict: whether missing, unexpected or mismatched entries are an error; otherwise they are only reported.
         head: "auto": a head that differs in the number of classes only keeps the values of the network; "strict": it
             is mismatched.
+        stem: "strict": kernels for images of another number of channels are mismatched; "auto": those for 3 channels
+            are converted with `convert_channels`.
         skip: shell patterns of structured names that are neither loaded nor reported as missing.
         part: prefix of the entries of one of several networks in `source`; if any entry has it, only the entries with
             this prefix are loaded, without it.
@@ -58,10 +62,11 @@ def load_weights(
 
     Raises:
         WeightsError: the file cannot be read, does not fit, or contains invalid values; the network is unchanged.
-        ConfigError: `head` or `skip` is invalid.
+        ConfigError: `head`, `stem` or `skip` is invalid.
     """
-    if head not in ("auto", "strict"):
-        raise ConfigError(f"head: expected 'auto' or 'strict', got {head!r}")
+    for option, given in (("head", head), ("stem", stem)):
+        if given not in ("auto", "strict"):
+            raise ConfigError(f"{option}: expected 'auto' or 'strict', got {given!r}")
     state = model.state_dict()
     label, entries = _read_source(source)
     entries = {key.removeprefix(part): array for key, array in entries.items() if key.startswith(part)} or entries
@@ -69,7 +74,9 @@ def load_weights(
     derived = getattr(model, "derived_entries", ())
     unexpected = [key for key in unexpected if not any(fnmatch.fnmatchcase(key, pattern) for pattern in derived)]
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    converted = _convert_stem(values, tuple(getattr(model, "stem_paths", ())), shapes) if stem == "auto" else {}
     report = _compare(label, {key: value.shape for key, value in values.items()}, unexpected, shapes, skip)
+    report.converted = {key: channels for key, channels in converted.items() if key in report.loaded}
     if head == "auto":
         _accept_other_class_num(report, tuple(getattr(model, "head_layers", ())), shapes)
     if not report.loaded or (strict and not report.complete):
@@ -147,6 +154,35 @@ def _accept_other_class_num(report: LoadReport, head_layers: tuple[str, ...], sh
             for key in keys:
                 del report.mismatched[key]
                 report.reinitialised.append(key)
+
+
+def convert_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Convert a kernel for RGB images, out x 3 x H x W, to one for images of `channels` channels.
+
+    One channel: the sum over the three, so that a gray image gives the output that it gives as an RGB image of three
+    equal channels. Other numbers: the three are repeated in order and scaled by 3 / channels, so that the outputs keep
+    their magnitude.
+    """
+    if channels == 1:
+        return kernel.sum(axis=1, keepdims=True)
+    return kernel[:, np.arange(channels) % RGB] * np.asarray(RGB / channels, kernel.dtype)
+
+
+def _convert_stem(
+    values: dict[str, np.ndarray], stem: tuple[str, ...], shapes: Mapping[str, Shape]
+) -> dict[str, tuple[int, int]]:
+    """Convert the kernels in `values` that are for RGB images to the channels of the network's images.
+
+    Returns:
+        entry -> (channels in the file, channels of the network) of the converted kernels.
+    """
+    converted = {}
+    for key in (f"{path}.weight" for path in stem):
+        found, expected = values[key].shape if key in values else (), shapes.get(key, ())
+        if len(found) == len(expected) == 4 and found[1] == RGB != expected[1]:
+            values[key] = convert_channels(values[key], expected[1])
+            converted[key] = RGB, expected[1]
+    return converted
 
 
 def _differs_in_classes(found: Shape, expected: Shape) -> bool:

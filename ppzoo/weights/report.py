@@ -20,6 +20,8 @@ class LoadReport:
         unexpected: entries of the file that the network does not have.
         mismatched: entry -> (shape in the file, shape in the network).
         reinitialised: entries of a classifier head with another number of classes; they keep their initial values.
+        converted: kernels of the first convolution that were converted to another number of channels of the images:
+            entry -> (channels in the file, channels of the network). They are in `loaded`, too.
         skipped: entries that match the caller's `skip` patterns.
     """
 
@@ -30,6 +32,7 @@ class LoadReport:
     mismatched: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
     reinitialised: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    converted: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -50,6 +53,11 @@ class LoadReport:
         if self.reinitialised:
             count = len(self.reinitialised)
             lines.append(f"{count} re-initialized for another number of classes ({_first(self.reinitialised)})")
+        if self.converted:
+            (found, expected), *_ = self.converted.values()
+            rule = "summed" if expected == 1 else "repeated and scaled"
+            names = _first(list(self.converted))
+            lines.append(f"{names} {rule} from {found} to {expected} channel{'s' if expected > 1 else ''}")
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped by pattern ({_first(self.skipped)})")
         if not self.complete:

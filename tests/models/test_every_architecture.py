@@ -68,6 +68,20 @@ def test_logits_at_the_native_size(name):
     assert all(np.isfinite(output.numpy()).all() for output in outputs)
 
 
+@pytest.mark.parametrize("name", EXPORTED)
+def test_gray_images_give_the_logits_of_rgb_images_with_equal_channels(name):
+    """With the converted weights of the network for RGB images."""
+    color, gray = MODELS[name].build(class_num=5), MODELS[name].build(class_num=5, in_channels=1)
+    report = load_weights(gray, color.state_dict(), stem="auto")
+    assert report.complete and set(report.converted.values()) == {(3, 1)}
+    plane = small_images(color, name, 1)[:, :1]
+    gray.eval()
+    with paddle.no_grad():
+        both = zip(heads(color(plane.expand([-1, 3, -1, -1]))), heads(gray(plane)), strict=True)
+    for expected, got in both:
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_every_parameter_gets_a_gradient(name):
     network = MODELS[name].build(class_num=5)

@@ -1,6 +1,9 @@
 """The table and the summary of `ppzoo models`."""
 
-from ppzoo.models.table import build_rows, format_table, layer_summary
+import pytest
+
+from ppzoo.errors import ConfigError
+from ppzoo.models.table import build_rows, format_table, layer_summary, select_rows
 
 
 def test_rows_contain_size_cost_input_and_accuracy():
@@ -15,8 +18,18 @@ def test_rows_contain_size_cost_input_and_accuracy():
     assert (without["params"], without["input"], without["top1"]) == (62_006, [3, 32, 32], None)
 
 
+def test_rows_are_filtered_and_sorted():
+    rows = build_rows(["PPLCNet_x0_25", "PPLCNet_x2_5", "PPLCNet_x1_0", "LeNet"])
+    chosen = select_rows(rows, family="PPLCNet", max_params=5e6, sort="top1")
+    assert [row["name"] for row in chosen] == ["PPLCNet_x1_0", "PPLCNet_x0_25"]
+    assert [row["name"] for row in select_rows(rows, sort="top1")][-1] == "LeNet"
+    assert [row["name"] for row in select_rows(rows, max_flops=0.02e9, sort="params")] == ["LeNet", "PPLCNet_x0_25"]
+    with pytest.raises(ConfigError, match=r"^--family: expected one of alexnet"):
+        select_rows(rows, family="Foo")
+
+
 def test_table_has_one_aligned_line_per_architecture():
-    heading, *lines = format_table(["ResNet18", "LeNet"]).splitlines()
+    heading, *lines = format_table(build_rows(["ResNet18", "LeNet"])).splitlines()
     assert heading.split("  ")[0] == "name"
     assert [line.split() for line in lines] == [
         ["ResNet18", "11.69", "1.827", "3x224x224", "0.7098"],
