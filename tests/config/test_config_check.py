@@ -24,8 +24,8 @@ from ppzoo.config.type_checks import accepts
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"
 KNOWN_OF_ARCH = (
-    "; known keys: class_num, data_format, freeze, infer_add_softmax, infer_output_key, name, pretrained, use_ssld,"
-    " use_sync_bn"
+    "; known keys: class_num, data_format, freeze, in_channels, infer_add_softmax, infer_output_key, name, pretrained,"
+    " use_ssld, use_sync_bn"
 )
 
 

@@ -31,8 +31,8 @@ def test_a_valid_configuration_has_no_problems():
 def test_gray_images_for_a_network_of_three_channels(split):
     path = f"DataLoader.{split}.dataset.transform_ops"
     found = problems(f"{path}=[{DECODE}, {{ResizeImage: {{size: 32}}}}, {GRAY}]")
-    expected = f"{path}: expected images that LeNet can take (by default 3 x 32 x 32 float32), got 1 x 32 x 32"
-    assert found == [f"{expected} float32"]
+    expected = f"{path}: expected images of 3 channels (Arch.in_channels), got 1; set DecodeImage.channels"
+    assert found == [f"{expected}, and as many values of NormalizeImage.mean and std"]
 
 
 def test_image_size_that_the_network_cannot_take():

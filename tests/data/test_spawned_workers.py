@@ -109,7 +109,7 @@ OPTIONS = {
     "Padv2": {"size": 64},
     "RandomRotation": {"degrees": 10},
     "ResizeImage": {"resize_short": 16},
-    **{name: {"size": 8} for name in ("CropImage", "RandCropImage", "RandCropImageV2")},
+    **{name: {"size": 8} for name in ("CropImage", "RandCropImage", "RandCropImageV2", "RandomCropImage")},
 }
 
 

@@ -12,7 +12,7 @@ import ppzoo
 from ppzoo import builders
 from ppzoo.builders.rebuilding import config_of_export, rebuild_network, require_output_of_export
 from ppzoo.cli import main
-from ppzoo.deploy import export, find_architecture
+from ppzoo.deploy import export, find_architecture, open_export
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.models import MODELS
 
@@ -104,10 +104,11 @@ def test_images_are_predicted_and_explained_by_the_commands(exported, tmp_path, 
     assert main(["infer", str(folder), str(tmp_path / "page.png"), "--json", "--quiet"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert sorted(record["label_names"]) == sorted(KINDS[name][2])
-    config = config_of_export(folder, "cpu")
-    rebuilt = rebuild_network(config, folder)
+    opened = open_export(folder)
+    config = config_of_export(opened, "cpu")
+    rebuilt = rebuild_network(config, opened)
     images = builders.build_transforms(KINDS[name][0])(noise(), None)[None]
-    require_output_of_export(config, folder, rebuilt, images)
+    require_output_of_export(config, opened, rebuilt, images)
 
 
 def test_a_program_that_does_more_than_compute_is_refused(exported, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def paint_class_folders(
 
 def split_config(root: Path, ops: list = OPS, **sampler: Any) -> dict[str, Any]:
     """Return a section of `DataLoader` for the class folders in `root`."""
-    dataset = {"name": "ImageFolder", "image_root": str(root), "transform_ops": ops}
+    dataset = {"name": "ImageFolder", "image_root": str(root), "transform_ops": copy.deepcopy(ops)}
     return {"dataset": dataset, "sampler": {"batch_size": 4, "drop_last": False, **sampler}}
 
 

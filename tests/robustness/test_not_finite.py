@@ -195,7 +195,7 @@ def test_an_evaluation_whose_loss_is_not_finite_is_an_error(workspace, run, monk
         def weights(self, labels):
             return {"CELoss": float(len(labels))}
 
-    monkeypatch.setattr(sys.modules["ppzoo.builders.evaluation"], "build_loss", lambda section: Infinite())
+    monkeypatch.setattr(sys.modules["ppzoo.builders.evaluation"], "build_loss", lambda section, network: Infinite())
     with pytest.raises(TrainingError, match="the evaluation's loss is inf, expected a finite number"):
         builders.evaluate(config)
 
