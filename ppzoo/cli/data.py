@@ -120,7 +120,10 @@ def _require_split_options(options: argparse.Namespace) -> None:
     if options.seed < 0:
         raise ConfigError(f"--seed: expected an integer of at least 0, got {options.seed}")
     if not os.path.exists(options.source):
-        raise ConfigError(f"FOLDER_OR_LIST: expected a folder or a list file, got {options.source!r}: no such file")
+        raise ConfigError(
+            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got"
+            f" {options.source!r}, which does not exist"
+        )
     given = {"--test": options.test, "--group-by": options.group_by, "--group-pattern": options.group_pattern}
     if options.folds is None:
         for name, value in given.items():

@@ -71,7 +71,7 @@ class FoldsFolder(NamedTuple):
 
     folder: Path
     image_root: str
-    count: int
+    folds: int
 
     def lists(self, number: int) -> tuple[Path, Path]:
         """Return the training and the validation list of a fold, which are numbered from 1."""
