@@ -138,10 +138,17 @@ def require_same_lists(config: Config, folds: data.FoldsFolder, number: int) -> 
         )
 
 
-def record_lists(config: Config, folds: data.FoldsFolder, number: int) -> None:
-    """Write the digest of a fold's lists next to its run."""
+def record_start(config: Config, folds: data.FoldsFolder, number: int, was_finished: bool) -> None:
+    """Write the digest of a fold's lists next to its run, and remove the result of earlier runs of all folds.
+
+    Args:
+        was_finished: whether nothing is left to train; nothing changes then.
+    """
+    if was_finished:
+        return
     file = _output_dir(config) / DIGEST
     try:
+        (file.parent.parent / RESULT).unlink(missing_ok=True)
         write_text(file, _digest(folds, number) + "\n")
     except OSError as error:
         raise OutputError(file, error, "Global.output_dir") from error
@@ -181,20 +188,19 @@ def result_of_fold(number: int, folder: Path, summary: Summary | None) -> FoldRe
     return FoldResult(number, folder, summary.main, summary.best, summary.best_epoch + 1)
 
 
-def write_result(config: Config, results: Sequence[FoldResult]) -> str:
-    """Write `folds.json` into the output folder, and return its content as a few lines.
+def write_result(config: Config, results: Sequence[FoldResult]) -> dict[str, Any]:
+    """Write `folds.json` into the output folder: the best main metric of each fold, their mean and spread; return it.
 
     Args:
         config: the configuration of all folds.
     """
     output = _output_dir(config)
     values = [result.best for result in results]
-    mean, deviation = statistics.mean(values), statistics.stdev(values)
     content = {
         "arch": config.Arch.name,
         "metric": results[0].metric,
-        "mean": mean,
-        "standard_deviation": deviation,
+        "mean": statistics.mean(values),
+        "standard_deviation": statistics.stdev(values),
         "folds": [
             {
                 "fold": result.number,
@@ -210,11 +216,23 @@ def write_result(config: Config, results: Sequence[FoldResult]) -> str:
         write_text(file, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise OutputError(file, error, "Global.output_dir") from error
-    lines = [
-        f"  fold {result.number}  {result.best:.4f} in epoch {result.epoch}  {result.folder}" for result in results
-    ]
-    headline = f"{results[0].metric} of {len(results)} folds: mean {mean:.4f}, standard deviation {deviation:.4f}"
-    return "\n".join([headline, *lines, f"  {file}"])
+    return content
+
+
+def describe_result(config: Config, content: Mapping[str, Any]) -> str:
+    """Return the content of `folds.json` as a few lines."""
+    output, folds = _output_dir(config), content["folds"]
+    mean, deviation = content["mean"], content["standard_deviation"]
+    return "\n".join(
+        [
+            f"{content['metric']} of {len(folds)} folds: mean {mean:.4f}, standard deviation {deviation:.4f}",
+            *(
+                f"  fold {fold['fold']}  {fold['best']:.4f} in epoch {fold['best_epoch']}  {output / fold['folder']}"
+                for fold in folds
+            ),
+            f"  {output / RESULT}",
+        ]
+    )
 
 
 def _output_dir(config: Config) -> Path:

@@ -133,6 +133,10 @@ def _require_split_options(options: argparse.Namespace) -> None:
         raise ConfigError("--val: expected either --val or --folds, got both: each fold evaluates 1/K of the images")
     if options.group_by is not None and options.group_pattern is not None:
         raise ConfigError("--group-by: expected either --group-by or --group-pattern, got both")
+    if options.output is not None and os.path.isdir(options.source):
+        source, output = os.path.realpath(options.source), os.path.realpath(options.output)
+        if output.startswith(os.path.join(source, "")):  # it would be read as the folder of a class
+            raise ConfigError(f"--output: expected a folder outside of {options.source!r}, got {options.output!r}")
     of_list = {"--image-root": options.image_root, "--path-column": options.path_column}
     of_list |= {"--label-column": options.label_column, "--group-by": options.group_by}
     if os.path.isdir(options.source):
@@ -182,9 +186,7 @@ def _split_folds(options: argparse.Namespace) -> None:
     elif options.group_pattern is not None:
         paths = [images.index.path(index) for index in range(len(images))]
         groups = data.groups_of_paths(paths, options.group_pattern)
-    source = Path(os.path.abspath(options.source))
-    name = source.name if source.is_dir() else source.stem
-    folder = Path(options.output or os.path.join(os.path.dirname(os.path.normpath(options.source)), f"{name}_folds"))
+    folder = _folds_folder(options)
     done = data.write_folds(
         images,
         folder,
@@ -195,6 +197,17 @@ def _split_folds(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
     )
     print(printable(done.text()))
+
+
+def _folds_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the folds: --output, or by default SOURCE_folds next to the source."""
+    if options.output is not None:
+        return Path(options.output)
+    source = Path(os.path.normpath(options.source))
+    if source.name in ("", ".."):
+        source = Path(os.path.abspath(source))
+    name = source.name if source.is_dir() else source.stem
+    return source.with_name(f"{name}_folds")
 
 
 def _read_groups(options: argparse.Namespace) -> list[str]:

@@ -78,7 +78,7 @@ def _train(options: argparse.Namespace) -> None:
                 config = builders.read_photo_config(options.arch, options.data, overrides(options), undo)
             else:
                 config = builders.read_config(options.config, overrides(options), "train")
-            folder, was_finished, is_main = _fit(config, options.resume, events, started=undo.pop_all)
+            folder, was_finished, is_main = _fit(config, options.resume, events, started=lambda _: undo.pop_all())
     if is_main and not (options.quiet or options.json):
         _print_next_steps(config, folder, was_finished=was_finished)
 
@@ -128,16 +128,18 @@ def _train_folds(options: argparse.Namespace, events: JsonEvents | None) -> None
     for number, fold in configs.items():
         logging.getLogger("ppzoo").info("fold %d of %d", number, folds.folds)
         keeper = builders.SummaryKeeper()
-        started = partial(builders.record_lists, fold, folds, number)
+        started = partial(builders.record_start, fold, folds, number)
         folder, was_finished, is_main = _fit(fold, options.resume, events, started=started, observers=[keeper])
         if len(numbers) > 1:
             results.append(builders.result_of_fold(number, folder, keeper.summary))
         elif is_main and not (options.quiet or options.json):
             _print_next_steps(fold, folder, was_finished=was_finished)
     if results:
-        text = builders.write_result(config, results)
-        if not options.json:
-            print(printable(f"\n{text}"))
+        content = builders.write_result(config, results)
+        if events is not None:
+            events.write("folds", content)
+        else:
+            print(printable(f"\n{builders.describe_result(config, content)}"))
 
 
 def _fit(
@@ -145,13 +147,13 @@ def _fit(
     resume: str | None,
     events: JsonEvents | None,
     *,
-    started: Callable[[], object],
+    started: Callable[[bool], object],
     observers: Sequence[Callback] = (),
 ) -> tuple[Path, bool, bool]:
     """Train a run; return its folder, whether it was finished before, and whether this is the first process.
 
     Args:
-        started: called by the first process when everything is built, before the first step.
+        started: called by the first process when everything is built, with whether nothing is left to train.
     """
     from ppzoo import builders
 
@@ -161,9 +163,9 @@ def _fit(
             settings, only_in_file = env_settings.read_applied_settings(), {"is_detail": True}
             logging.getLogger("ppzoo").info(message, settings, extra=only_in_file)
         folder, trainer = builders.build_trainer(config, resume, processes)
-        if processes.is_main:
-            started()
         was_finished = trainer.state.progress.epoch >= trainer.plan.epochs
+        if processes.is_main:
+            started(was_finished)
         all_observers = list(observers)
         if events is not None:
             all_observers.append(events)

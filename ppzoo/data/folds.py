@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,7 +172,7 @@ def write_folds(
         raise ConfigError(f"--seed: expected an integer of at least 0, got {seed}")
     require_free(folder, overwrite=overwrite)
     names = data.classes or [str(label) for label in range(data.labels.max() + 1)]
-    _require_images(np.bincount(data.labels), names, folds, "")
+    _require_images(Counter(data.labels.tolist()), names, folds, "")
     if groups is not None:
         _require_groups(groups, folds, test_fraction)
     paths = [require_listable(data.index.path(index)) for index in range(len(data))]
@@ -243,9 +243,9 @@ def _require_groups(groups: Sequence[str], folds: int, test_fraction: float | No
         raise ConfigError(f"--folds: expected at least {folds} groups{test}, got {count}: use fewer folds")
 
 
-def _require_images(counts: np.ndarray, names: Sequence[str], folds: int, where: str) -> None:
-    """Check that each class that has images has at least one for each fold."""
-    few = [label for label, count in enumerate(counts.tolist()) if 0 < count < folds]
+def _require_images(counts: Mapping[int, int], names: Sequence[str], folds: int, where: str) -> None:
+    """Check that each class has at least one image for each fold; `counts` has the classes that have images."""
+    few = [label for label, count in counts.items() if count < folds]
     if few:
         more = f" (and too few of {_count_classes(len(few) - 1)} more)" if len(few) > 1 else ""
         raise ConfigError(
@@ -261,11 +261,12 @@ def _require_full(
     sizes = np.bincount(parts, minlength=folds + 1)
     if test_fraction is not None and not sizes[0]:
         raise ConfigError(f"--test: expected a fraction of at least one image or group, got {test_fraction:g}")
+    if test_fraction is not None:
+        used = np.unique(labels)
+        in_folds = np.bincount(labels[parts > 0], minlength=len(names))
+        _require_images({int(label): int(in_folds[label]) for label in used}, names, folds, " outside the test list")
     if not sizes[1:].all():
         raise ConfigError(f"--folds: expected at least {folds} groups of different images, got fewer: use fewer folds")
-    if test_fraction is not None:
-        is_in_fold = np.bincount(labels[parts > 0], minlength=len(names))
-        _require_images(is_in_fold, names, folds, " outside the test list")
 
 
 def _merge(groups: Sequence[Hashable], duplicates: Sequence[Sequence[int]]) -> list[Hashable]:
