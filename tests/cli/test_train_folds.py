@@ -69,6 +69,17 @@ def test_all_folds_are_trained_and_an_interrupted_one_is_resumed(folder, monkeyp
     assert [history(folder / "again", n) for n in (1, 2, 3)] == [history(folder / "output", n) for n in (1, 2, 3)]
 
 
+def test_events_end_with_the_result(folder, capsys):
+    capsys.readouterr()
+    assert train("--fold", "all", "-o", "Global.epochs=1", "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["folder"] for event in events if event["event"] == "start"] == [
+        f"output/fold_{number}/LeNet" for number in (1, 2, 3)
+    ]
+    result = json.loads((folder / "output" / "folds.json").read_text())
+    assert events[-1] == {"event": "folds", **result}
+
+
 def test_one_fold_of_a_configuration(folder, capsys):
     config = small_config(folder, "LeNet")
     (folder / "config.yaml").write_text(yaml.safe_dump(config))  # its own images do not exist

@@ -164,7 +164,7 @@ def test_folders_with_other_files_stay_as_they_are(folder, capsys):
         (("photos", "--folds", 3, "--test", 0.001), "--test: expected a fraction of at least one image or group"),
         (
             ("photos", "--folds", 3, "--test", 0.9),
-            "--folds: expected at least 3 images of each class outside the test list, got 1 of 'blue'",
+            "--folds: expected at least 3 images of each class outside the test list, got 0 of 'blue'",
         ),
         (("photos", "--test", 0.1), "--test: expected --folds together with it"),
         (("photos", "--folds", 3, "--val", 0.1), "--val: expected either --val or --folds, got both"),
