@@ -148,11 +148,16 @@ def _require_split_options(options: argparse.Namespace) -> None:
 
 def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
     """Return the images of the folder or list."""
-    from ppzoo.data import ImageFolder, ImageNetDataset
+    from ppzoo.data import ImageFolder, ImageNetDataset, is_table, read_columns
 
     with errors_with_key("FOLDER_OR_LIST"):
         if os.path.isdir(options.source):
             return ImageFolder(image_root=options.source)
+        columns = read_columns(options.source) if is_table(options.source) else None
+    if columns is not None:
+        _require_column("--path-column", options.path_column, columns)
+        _require_column("--label-column", options.label_column, columns)
+    with errors_with_key("FOLDER_OR_LIST"):
         return ImageNetDataset(
             image_root=options.image_root or os.path.dirname(options.source) or ".",
             cls_label_path=options.source,
@@ -199,6 +204,13 @@ def _split_folds(options: argparse.Namespace) -> None:
     print(printable(done.text()))
 
 
+def _require_column(option: str, name: str | None, columns: list[str]) -> None:
+    """Check that the column that an option names, if it is given, exists."""
+    if name is not None and name not in columns:
+        shown = ", ".join(repr(column[:60]) for column in columns[:10])
+        raise ConfigError(f"{option}: expected one of the columns {shown}, got {name!r:.80}")
+
+
 def _folds_folder(options: argparse.Namespace) -> Path:
     """Return the folder of the folds: --output, or by default SOURCE_folds next to the source."""
     if options.output is not None:
@@ -221,9 +233,7 @@ def _read_groups(options: argparse.Namespace) -> list[str]:
         )
     with errors_with_key("FOLDER_OR_LIST"):
         columns = data.read_columns(options.source)
-    if options.group_by not in columns:
-        shown = ", ".join(repr(column[:60]) for column in columns[:10])
-        raise ConfigError(f"--group-by: expected one of the columns {shown}, got {options.group_by!r:.80}")
+    _require_column("--group-by", options.group_by, columns)
     with errors_with_key("--group-by"):
         table = data.read_table(
             options.source, path_column=options.path_column, label_columns=[options.group_by], several=True

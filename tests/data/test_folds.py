@@ -173,6 +173,10 @@ def test_folders_with_other_files_stay_as_they_are(folder, capsys):
             ("scans.csv", "--folds", 3, "--group-by", "patiant"),
             "--group-by: expected one of the columns 'path', 'label', 'patient', got 'patiant'",
         ),
+        (
+            ("scans.csv", "--folds", 3, "--label-column", "labels"),
+            "--label-column: expected one of the columns 'path', 'label', 'patient', got 'labels'",
+        ),
         (("photos", "--folds", 3, "--group-pattern", "("), "--group-pattern: expected a regular expression, got '('"),
         (("photos", "--folds", 3, "--group-pattern", "p"), "--group-pattern: expected a group"),
         (
