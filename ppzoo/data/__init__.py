@@ -20,7 +20,8 @@ from ppzoo.data.datasets import (
     describe_skipped,
     iter_images,
 )
-from ppzoo.data.folds import DESCRIPTION, FOLD, Folds, FoldsFolder, groups_of_paths, read_folds, write_folds
+from ppzoo.data.fold_groups import groups_of_paths
+from ppzoo.data.folds import DESCRIPTION, FOLD, Folds, FoldsFolder, read_folds, write_folds
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import LABEL_LIST, read_labels

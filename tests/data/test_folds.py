@@ -10,7 +10,7 @@ from helpers.small_runs import paint_class_folders
 
 from ppzoo.cli import main
 from ppzoo.data import read_folds, read_list
-from ppzoo.data.folds import assign_parts
+from ppzoo.data.fold_groups import assign_parts
 
 CLASSES = ("blue", "green", "red")
 
