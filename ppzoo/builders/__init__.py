@@ -15,6 +15,19 @@ from ppzoo.builders.dry_run import dry_run_config, read_config
 from ppzoo.builders.evaluation import evaluate
 from ppzoo.builders.explaining import Explanation, embed_images, explain_images, rank_similar
 from ppzoo.builders.export import Exported, ExportRequest, export_model, require_export
+from ppzoo.builders.folds import (
+    SummaryKeeper,
+    choose_folds,
+    config_of_fold,
+    describe_result,
+    read_folds_config,
+    record_start,
+    require_evaluation,
+    require_no_other_result,
+    require_same_lists,
+    result_of_fold,
+    write_result,
+)
 from ppzoo.builders.inference import find_images, predict
 from ppzoo.builders.models import build_model, create_model, load_pretrained, load_weights
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
@@ -41,6 +54,7 @@ __all__ = [
     "Exported",
     "ExportedModel",
     "Photos",
+    "SummaryKeeper",
     "TableSession",
     "TableTask",
     "batch_model_of_config",
@@ -55,12 +69,15 @@ __all__ = [
     "build_report",
     "build_trainer",
     "build_transforms",
+    "choose_folds",
     "compare_runs",
     "components",
     "config_of_export",
+    "config_of_fold",
     "config_of_weights",
     "count_source",
     "create_model",
+    "describe_result",
     "dry_run_config",
     "embed_images",
     "evaluate",
@@ -86,10 +103,17 @@ __all__ = [
     "profile_training",
     "rank_similar",
     "read_config",
+    "read_folds_config",
     "read_image",
     "read_photo_config",
     "read_report_config",
+    "record_start",
+    "require_evaluation",
     "require_export",
+    "require_no_other_result",
+    "require_same_lists",
+    "result_of_fold",
     "summarize_report",
     "write_report_files",
+    "write_result",
 ]

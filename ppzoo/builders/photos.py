@@ -69,6 +69,8 @@ def find_photos(source: str) -> Photos:
         )
     elif os.path.isfile(path / data.TRAIN_LIST):
         train, evaluation = _lists(path, path / data.TRAIN_LIST)
+    elif os.path.isfile(path / data.DESCRIPTION):
+        raise ConfigError(f"--data: {source} has the folds of a cross-validation: add --fold all, or --fold 1")
     else:
         train, evaluation = _folders(path)
     try:
@@ -93,9 +95,12 @@ def _median_short_side(dataset: data.ImageFolder | data.ImageNetDataset) -> int 
 
 def _lists(root: Path, train_list: Path) -> tuple[ComponentSpec, ComponentSpec | None]:
     """Return the datasets of a list file and of the evaluation list next to `train_list.txt`."""
-    train = _list_dataset(str(root), train_list)
+    folds = root.parent  # of `ppzoo data split --folds`, if `root` is a fold: its paths are relative to another folder
+    is_fold = data.FOLD.fullmatch(root.name) and os.path.isfile(folds / data.DESCRIPTION)
+    image_root = data.read_folds(folds).image_root if is_fold else str(root)
+    train = _list_dataset(image_root, train_list)
     found = next((root / name for name in EVAL_LISTS if os.path.isfile(root / name)), None)
-    return train, _list_dataset(str(root), found) if found and train_list.name == data.TRAIN_LIST else None
+    return train, _list_dataset(image_root, found) if found and train_list.name == data.TRAIN_LIST else None
 
 
 def _folders(root: Path) -> tuple[ComponentSpec, ComponentSpec | None]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_override, add_quiet
-from ppzoo.errors import ConfigError, errors_with_key, printable
-from ppzoo.files import expand_user
+from ppzoo.errors import ConfigError, OutputError, errors_with_key, printable
+from ppzoo.files import expand_user, make_folder
+
+if TYPE_CHECKING:
+    from ppzoo.data import ImageFolder, ImageNetDataset
 
 
 def add_commands(commands: Commands) -> None:
@@ -18,25 +23,7 @@ def add_commands(commands: Commands) -> None:
     )
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
-    split = actions.add_parser(
-        "split",
-        help="split a folder into training and evaluation lists",
-        description="Write train_list.txt, val_list.txt and label_list.txt into FOLDER.",
-    )
-    split.add_argument(
-        "folder", type=expand_user, metavar="FOLDER", help="a folder with one subfolder of images per class"
-    )
-    split.add_argument(
-        "--val",
-        type=float,
-        default=0.2,
-        metavar="FRACTION",
-        help="fraction of each class used for evaluation (default: 0.2)",
-    )
-    split.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
-    split.add_argument("--overwrite", action="store_true", help="replace existing lists")
-    split.set_defaults(run=_split, needs_paddle=False)
-
+    _add_split(actions)
     check = actions.add_parser(
         "check",
         help="check the images that a configuration reads",
@@ -53,18 +40,205 @@ def add_commands(commands: Commands) -> None:
     check.set_defaults(run=_check)
 
 
-def _split(options: argparse.Namespace) -> None:
-    from ppzoo.data import split_folder
+def _add_split(actions: Commands) -> None:
+    split = actions.add_parser(
+        "split",
+        help="split images into training and evaluation lists, or into folds",
+        description="Write train_list.txt, val_list.txt and label_list.txt; with --folds, one pair of lists per fold.",
+    )
+    split.set_defaults(run=_split, needs_paddle=False)
+    split.add_argument(
+        "source",
+        type=expand_user,
+        metavar="FOLDER_OR_LIST",
+        help="a folder with one subfolder of images per class, or a list file (.txt, .csv or .parquet)",
+    )
+    split.add_argument(
+        "--val", type=float, metavar="FRACTION", help="fraction of each class used for evaluation (default: 0.2)"
+    )
+    split.add_argument("--seed", type=int, default=0, help="seed of the random split (default: 0)")
+    split.add_argument("--overwrite", action="store_true", help="replace existing lists")
+    split.add_argument(
+        "--output",
+        type=expand_user,
+        metavar="FOLDER",
+        help="folder of the lists (default: that of the images or the list; with --folds, SOURCE_folds next to it)",
+    )
+    table = split.add_argument_group("list files")
+    table.add_argument(
+        "--image-root",
+        type=expand_user,
+        metavar="FOLDER",
+        help="folder that the paths in the list are relative to (default: that of the list)",
+    )
+    table.add_argument("--path-column", metavar="NAME", help="column of the paths (default: path, image, file, ...)")
+    table.add_argument("--label-column", metavar="NAME", help="column of the labels (default: label, class, ...)")
+    folds = split.add_argument_group("cross-validation")
+    folds.add_argument("--folds", type=int, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ...")
+    folds.add_argument("--test", type=float, metavar="FRACTION", help="also write test_list.txt, which is in no fold")
+    folds.add_argument(
+        "--group-by", metavar="COLUMN", help="column of a .csv or .parquet list; a group is never divided"
+    )
+    folds.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="regular expression that is searched in the path of each image; its first group is the image's group",
+    )
 
-    if not 0 < options.val < 1:
+
+def _split(options: argparse.Namespace) -> None:
+    _require_split_options(options)
+    if options.folds is not None:
+        _split_folds(options)
+        return
+    from ppzoo.data import split_folder, write_split
+
+    fraction = 0.2 if options.val is None else options.val
+    if os.path.isdir(options.source) and options.output is None:
+        with errors_with_key("FOLDER"):
+            done = split_folder(options.source, val_fraction=fraction, seed=options.seed, overwrite=options.overwrite)
+    else:
+        data = _open_images(options)
+        folder = Path(options.output or os.path.dirname(os.path.abspath(options.source)))
+        _require_no_lists(folder, options)
+        try:
+            make_folder(folder)
+            done = write_split(data, folder, val_fraction=fraction, seed=options.seed)
+        except OSError as error:
+            raise OutputError(folder, error, "--output") from error
+    print(printable(done.text()))
+
+
+def _require_split_options(options: argparse.Namespace) -> None:
+    """Check that the options are in range and fit together.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if options.val is not None and not 0 < options.val < 1:
         raise ConfigError(f"--val: expected a number above 0 and below 1, got {options.val:g}")
     if options.seed < 0:
         raise ConfigError(f"--seed: expected an integer of at least 0, got {options.seed}")
-    if not os.path.isdir(options.folder):
-        raise ConfigError(f"FOLDER: expected a folder with one subfolder per class, got {str(options.folder)!r}")
-    with errors_with_key("FOLDER"):
-        done = split_folder(options.folder, val_fraction=options.val, seed=options.seed, overwrite=options.overwrite)
+    if not os.path.exists(options.source):
+        raise ConfigError(
+            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got"
+            f" {options.source!r}, which does not exist"
+        )
+    given = {"--test": options.test, "--group-by": options.group_by, "--group-pattern": options.group_pattern}
+    if options.folds is None:
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{name}: expected --folds together with it, got none: add --folds K")
+    elif options.val is not None:
+        raise ConfigError("--val: expected either --val or --folds, got both: each fold evaluates 1/K of the images")
+    if options.group_by is not None and options.group_pattern is not None:
+        raise ConfigError("--group-by: expected either --group-by or --group-pattern, got both")
+    if options.output is not None and os.path.isdir(options.source):
+        source, output = os.path.realpath(options.source), os.path.realpath(options.output)
+        if output.startswith(os.path.join(source, "")):  # it would be read as the folder of a class
+            raise ConfigError(f"--output: expected a folder outside of {options.source!r}, got {options.output!r}")
+    of_list = {"--image-root": options.image_root, "--path-column": options.path_column}
+    of_list |= {"--label-column": options.label_column, "--group-by": options.group_by}
+    if os.path.isdir(options.source):
+        for name, value in of_list.items():
+            if value is not None:
+                fix = ": use --group-pattern" if name == "--group-by" else ""
+                raise ConfigError(f"{name}: expected a list file with it, got the folder {options.source!r}{fix}")
+
+
+def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
+    """Return the images of the folder or list."""
+    from ppzoo.data import ImageFolder, ImageNetDataset, is_table, read_columns
+
+    with errors_with_key("FOLDER_OR_LIST"):
+        if os.path.isdir(options.source):
+            return ImageFolder(image_root=options.source)
+        columns = read_columns(options.source) if is_table(options.source) else None
+    if columns is not None:
+        _require_column("--path-column", options.path_column, columns)
+        _require_column("--label-column", options.label_column, columns)
+    with errors_with_key("FOLDER_OR_LIST"):
+        return ImageNetDataset(
+            image_root=options.image_root or os.path.dirname(options.source) or ".",
+            cls_label_path=options.source,
+            path_column=options.path_column,
+            label_column=options.label_column,
+        )
+
+
+def _require_no_lists(folder: Path, options: argparse.Namespace) -> None:
+    """Check that no list is replaced without --overwrite, and that the list that is split stays."""
+    from ppzoo.data import LABEL_LIST, TRAIN_LIST, VAL_LIST
+
+    for path in (folder / TRAIN_LIST, folder / VAL_LIST, folder / LABEL_LIST):
+        if not path.exists():
+            continue
+        if path.samefile(options.source):
+            raise ConfigError(f"--output: expected another folder than that of {options.source!r}, which is replaced")
+        if not options.overwrite:
+            raise ConfigError(f"--output: {path} exists: remove it, or use --overwrite")
+
+
+def _split_folds(options: argparse.Namespace) -> None:
+    from ppzoo import data
+
+    if options.folds < 2:
+        raise ConfigError(f"--folds: expected 2 or more, got {options.folds}")
+    images = _open_images(options)
+    groups = None
+    if options.group_by is not None:
+        groups = _read_groups(options)
+    elif options.group_pattern is not None:
+        paths = [images.index.path(index) for index in range(len(images))]
+        groups = data.groups_of_paths(paths, options.group_pattern)
+    folder = _folds_folder(options)
+    done = data.write_folds(
+        images,
+        folder,
+        folds=options.folds,
+        test_fraction=options.test,
+        groups=groups,
+        seed=options.seed,
+        overwrite=options.overwrite,
+    )
     print(printable(done.text()))
+
+
+def _require_column(option: str, name: str | None, columns: list[str]) -> None:
+    """Check that the column that an option names, if it is given, exists."""
+    if name is not None and name not in columns:
+        shown = ", ".join(repr(column[:60]) for column in columns[:10])
+        raise ConfigError(f"{option}: expected one of the columns {shown}, got {name!r:.80}")
+
+
+def _folds_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of the folds: --output, or by default SOURCE_folds next to the source."""
+    if options.output is not None:
+        return Path(options.output)
+    source = Path(os.path.normpath(options.source))
+    if source.name in ("", ".."):
+        source = Path(os.path.abspath(source))
+    name = source.name if source.is_dir() else source.stem
+    return source.with_name(f"{name}_folds")
+
+
+def _read_groups(options: argparse.Namespace) -> list[str]:
+    """Return the values of the column --group-by."""
+    from ppzoo import data
+
+    if not data.is_table(options.source):
+        raise ConfigError(
+            f"--group-by: expected a .csv or .parquet list, got {options.source!r}, which has no columns: use"
+            " --group-pattern"
+        )
+    with errors_with_key("FOLDER_OR_LIST"):
+        columns = data.read_columns(options.source)
+    _require_column("--group-by", options.group_by, columns)
+    with errors_with_key("--group-by"):
+        table = data.read_table(
+            options.source, path_column=options.path_column, label_columns=[options.group_by], several=True
+        )
+    return [values[0] for values in table.values]
 
 
 def _check(options: argparse.Namespace) -> int:

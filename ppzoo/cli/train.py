@@ -7,7 +7,9 @@ import logging
 import os
 import platform
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ from ppzoo.cli.arguments import (
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
-from ppzoo.errors import printable
+from ppzoo.errors import ConfigError, errors_with_key, printable
 from ppzoo.files import WEIGHTS, expand_user, weights_of_run
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
@@ -31,6 +33,8 @@ from ppzoo.progress import set_quiet
 
 if TYPE_CHECKING:
     from ppzoo.config import Config
+    from ppzoo.events import Callback
+    from ppzoo.report import JsonEvents
 
 
 def add_commands(commands: Commands) -> None:
@@ -43,6 +47,12 @@ def add_commands(commands: Commands) -> None:
         metavar="auto|PREFIX",
         help="resume from a checkpoint, such as output/LeNet/latest; auto: the newest checkpoint of this run, if any",
     )
+    train.add_argument(
+        "--fold",
+        metavar="K|all",
+        help="cross-validation: train fold K, or all folds in turn; --data names the folder that `ppzoo data split"
+        " --folds` wrote, also with -c",
+    )
     add_quiet(train)
     train.add_argument(
         "--json", action="store_true", help="print the run's events as JSON lines, which docs/terminal.md describes"
@@ -53,31 +63,117 @@ def _train(options: argparse.Namespace) -> None:
     from ppzoo import builders, report
 
     report.log_to_console()
-    require_one_source(options)
+    _require_source(options)
     events = report.JsonEvents() if options.json and read_launch(os.environ).rank == 0 else None
     if events is not None and sys.stdout.isatty():
         set_quiet(True)  # the lines of both streams would be mixed
-    with ExitStack() as stack, ExitStack() as undo:  # until training starts, an error removes the new list files
-        observers = [stack.enter_context(events)] if events is not None else []
-        if options.config is None:
-            config = builders.read_photo_config(options.arch, options.data, overrides(options), undo)
-        else:
-            config = builders.read_config(options.config, overrides(options), "train")
-        with builders.join_processes(config) as processes:
-            if env_settings.read_applied_settings():
-                message = "ppzoo set these environment variables for the process: %s"
-                settings, only_in_file = env_settings.read_applied_settings(), {"is_detail": True}
-                logging.getLogger("ppzoo").info(message, settings, extra=only_in_file)
-            folder, trainer = builders.build_trainer(config, options.resume, processes)
-            undo.pop_all()
-            was_finished = trainer.state.progress.epoch >= trainer.plan.epochs
-            if events is not None:
-                events.describe_run(_describe_run(config, folder), config.Global.print_batch_step)
-            builders.fit_with_rollback(config, folder, trainer, options.resume, processes, observers)
+    with ExitStack() as stack:
         if events is not None:
-            events.write_end(_run_files(folder))
-    if processes.is_main and not (options.quiet or options.json):
+            stack.enter_context(events)
+        if options.fold is not None:
+            _train_folds(options, events)
+            return
+        with ExitStack() as undo:  # until training starts, an error removes the new list files
+            if options.config is None:
+                config = builders.read_photo_config(options.arch, options.data, overrides(options), undo)
+            else:
+                config = builders.read_config(options.config, overrides(options), "train")
+            folder, was_finished, is_main = _fit(config, options.resume, events, started=lambda _: undo.pop_all())
+    if is_main and not (options.quiet or options.json):
         _print_next_steps(config, folder, was_finished=was_finished)
+
+
+def _require_source(options: argparse.Namespace) -> None:
+    """Check the options that name what is trained.
+
+    Raises:
+        ConfigError: some are missing, or do not fit together.
+    """
+    if options.fold is None:
+        require_one_source(options)
+        return
+    if options.data is None:
+        raise ConfigError("--fold: expected --data FOLDER with it, which `ppzoo data split --folds` wrote, got none")
+    if (options.config is None) == (options.arch is None):
+        got = "nothing" if options.arch is None else "both"
+        raise ConfigError(f"--fold: expected either -c CONFIG or --arch NAME with it, got {got}")
+    if options.fold == "all" and options.resume not in (None, "auto"):
+        raise ConfigError(f"--resume: expected auto with --fold all, got {options.resume!r}: train one fold to use it")
+    processes = read_launch(os.environ).size
+    if options.fold == "all" and processes > 1:
+        raise ConfigError(f"--fold: expected the number of one fold on several processes, got all on {processes}")
+
+
+def _train_folds(options: argparse.Namespace, events: JsonEvents | None) -> None:
+    """Train one fold, or all of them in turn with a summary at the end."""
+    from ppzoo import builders
+    from ppzoo.data import read_folds
+
+    with errors_with_key("--data"):
+        folds = read_folds(Path(options.data))
+    numbers = builders.choose_folds(folds, options.fold)
+    if options.config is None:  # the same settings for all folds; their lists exist, so that nothing is split
+        first = str(folds.lists(1)[0].parent)
+        config = builders.read_photo_config(options.arch, first, overrides(options), ExitStack())
+    else:
+        config = builders.read_folds_config(options.config, folds, overrides(options))
+    builders.require_evaluation(config)
+    if len(numbers) > 1:
+        builders.require_no_other_result(config)
+    configs = {number: builders.config_of_fold(config, folds, number) for number in numbers}
+    for number, fold in configs.items():
+        if options.resume or fold.Global.checkpoints:
+            builders.require_same_lists(fold, folds, number)
+    results = []
+    for number, fold in configs.items():
+        logging.getLogger("ppzoo").info("fold %d of %d", number, folds.folds)
+        keeper = builders.SummaryKeeper()
+        started = partial(builders.record_start, fold, folds, number)
+        folder, was_finished, is_main = _fit(fold, options.resume, events, started=started, observers=[keeper])
+        if len(numbers) > 1:
+            results.append(builders.result_of_fold(number, folder, keeper.summary))
+        elif is_main and not (options.quiet or options.json):
+            _print_next_steps(fold, folder, was_finished=was_finished)
+    if results:
+        content = builders.write_result(config, results)
+        if events is not None:
+            events.write("folds", content)
+        else:
+            print(printable(f"\n{builders.describe_result(config, content)}"))
+
+
+def _fit(
+    config: Config,
+    resume: str | None,
+    events: JsonEvents | None,
+    *,
+    started: Callable[[bool], object],
+    observers: Sequence[Callback] = (),
+) -> tuple[Path, bool, bool]:
+    """Train a run; return its folder, whether it was finished before, and whether this is the first process.
+
+    Args:
+        started: called by the first process when everything is built, with whether nothing is left to train.
+    """
+    from ppzoo import builders
+
+    with builders.join_processes(config) as processes:
+        if env_settings.read_applied_settings():
+            message = "ppzoo set these environment variables for the process: %s"
+            settings, only_in_file = env_settings.read_applied_settings(), {"is_detail": True}
+            logging.getLogger("ppzoo").info(message, settings, extra=only_in_file)
+        folder, trainer = builders.build_trainer(config, resume, processes)
+        was_finished = trainer.state.progress.epoch >= trainer.plan.epochs
+        if processes.is_main:
+            started(was_finished)
+        all_observers = list(observers)
+        if events is not None:
+            all_observers.append(events)
+            events.describe_run(_describe_run(config, folder), config.Global.print_batch_step)
+        builders.fit_with_rollback(config, folder, trainer, resume, processes, all_observers)
+    if events is not None:
+        events.write_end(_run_files(folder))
+    return folder, was_finished, processes.is_main
 
 
 def _describe_run(config: Config, folder: Path) -> dict[str, str]:

@@ -20,9 +20,11 @@ from ppzoo.data.datasets import (
     describe_skipped,
     iter_images,
 )
+from ppzoo.data.fold_groups import groups_of_paths
+from ppzoo.data.folds import DESCRIPTION, FOLD, Folds, FoldsFolder, read_folds, write_folds
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
-from ppzoo.data.label_files import read_labels
+from ppzoo.data.label_files import LABEL_LIST, read_labels
 from ppzoo.data.overlap import find_shared_images
 from ppzoo.data.readability import find_unreadable
 from ppzoo.data.samplers import (
@@ -35,6 +37,7 @@ from ppzoo.data.samplers import (
 )
 from ppzoo.data.samples import Sample, Samples
 from ppzoo.data.split import TRAIN_LIST, VAL_LIST, Split, split_folder, write_split
+from ppzoo.data.table_lists import is_table, read_columns, read_table
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 
 __all__ = [
@@ -43,7 +46,10 @@ __all__ = [
     "CIFAR100",
     "CORNERS",
     "DATASETS",
+    "DESCRIPTION",
+    "FOLD",
     "IMAGE_SUFFIXES",
+    "LABEL_LIST",
     "SAMPLERS",
     "TRAIN_LIST",
     "TRANSFORMS",
@@ -56,6 +62,8 @@ __all__ = [
     "DistributedBatchSampler",
     "FashionMNIST",
     "Flowers102",
+    "Folds",
+    "FoldsFolder",
     "ImageFolder",
     "ImageNetDataset",
     "MultiLabelDataset",
@@ -72,15 +80,21 @@ __all__ = [
     "find_shared_images",
     "find_unreadable",
     "format_names",
+    "groups_of_paths",
     "imbalance_warning",
     "index_paths",
     "inspect_dataset",
+    "is_table",
     "iter_images",
     "match_classes",
     "normalize_names",
+    "read_columns",
+    "read_folds",
     "read_labels",
     "read_list",
+    "read_table",
     "shared_images",
     "split_folder",
+    "write_folds",
     "write_split",
 ]

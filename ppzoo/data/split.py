@@ -98,15 +98,15 @@ def write_split(
     Raises:
         DataError: names of files that a list cannot hold.
     """
-    paths = [_check_path(data.index.path(index)) for index in range(len(data))]
+    paths = [require_listable(data.index.path(index)) for index in range(len(data))]
     duplicates = find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
     is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
 
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
-    _write(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
-    _write(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])
+    write_list(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
+    write_list(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])
     if data.classes:
-        _write(root / LABEL_LIST, [f"{index} {name}\n" for index, name in enumerate(data.classes)])
+        write_list(root / LABEL_LIST, [f"{index} {name}\n" for index, name in enumerate(data.classes)])
     class_names = data.classes or [str(label) for label in range(data.labels.max() + 1)]
     count = len(class_names)
     duplicate_paths = [[paths[index] for index in group] for group in duplicates]
@@ -138,7 +138,7 @@ def draw_validation_samples(
     return is_val
 
 
-def _check_path(path: str) -> str:
+def require_listable(path: str) -> str:
     """Return the path if a list file can contain it.
 
     Raises:
@@ -154,5 +154,6 @@ def _check_path(path: str) -> str:
     return path
 
 
-def _write(path: Path, lines: list[str]) -> None:
+def write_list(path: Path, lines: list[str]) -> None:
+    """Write the lines of a list file."""
     write_atomically(path, lambda file: file.write("".join(lines).encode(errors="surrogateescape")))

@@ -51,6 +51,15 @@ def is_table(file: str) -> bool:
     return os.path.splitext(file)[1].lower() in (CSV, PARQUET)
 
 
+def read_columns(file: str) -> list[str]:
+    """Return the names of a table's columns.
+
+    Raises:
+        DataError: the file is missing, empty or broken.
+    """
+    return _parquet_header(file) if file.lower().endswith(PARQUET) else next(_csv_rows(file))[1]
+
+
 def read_table(
     file: str, *, path_column: str | None = None, label_columns: Sequence[str] | None = None, several: bool = False
 ) -> ListTable:
@@ -67,7 +76,7 @@ def read_table(
         DataError: the file is missing, empty or broken, lacks a column or a value, or lists a path with two labels.
     """
     is_parquet = file.lower().endswith(PARQUET)
-    header = _parquet_header(file) if is_parquet else next(_csv_rows(file))[1]
+    header = read_columns(file)
     path_column = _choose(file, header, path_column, PATH_COLUMNS, "path_column", "paths")
     if label_columns is None and several:
         chosen = [name for name in header if name != path_column]

@@ -12,7 +12,8 @@ from ppzoo.cli import main
         (["data", "split", "{photos}", "--seed", "-1"], "--seed: expected an integer of at least 0, got -1"),
         (
             ["data", "split", "nowhere"],
-            "FOLDER: expected a folder with one subfolder per class, got 'nowhere'",
+            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got 'nowhere', which does"
+            " not exist",
         ),
         (
             ["models", "--summary"],
