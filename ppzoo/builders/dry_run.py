@@ -11,6 +11,7 @@ from typing import Any
 import paddle
 
 from ppzoo import config as configuration
+from ppzoo.builders.class_weights import drop_balanced
 from ppzoo.builders.components import (
     build_batch_transforms,
     build_loss,
@@ -158,7 +159,7 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
     for key in ("Train", "Eval"):
         losses, metrics = getattr(config.Loss, key), getattr(config.Metric, key)
         if losses:
-            yield _keyed(f"Loss.{key}", partial(build_loss, losses))
+            yield _keyed(f"Loss.{key}", partial(build_loss, drop_balanced(losses)))
         if metrics:
             yield _keyed(f"Metric.{key}", partial(build_metrics, metrics))
     tta = enabled_tta(config)

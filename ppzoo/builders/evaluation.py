@@ -12,6 +12,7 @@ import paddle
 from ppzoo import data, deploy, engine, losses, metrics
 from ppzoo.builders.class_checks import log_data
 from ppzoo.builders.class_names import EVAL_DATA, add_classes_of_run, find_evaluation_names
+from ppzoo.builders.class_weights import balance_as_trained
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader, read_first_batch, verify_images
 from ppzoo.builders.inference import load_inference_network, load_trained_network
@@ -74,7 +75,7 @@ def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROC
 
 def build_run_evaluation(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> RunEvaluation:
     """Load the trained network and build its evaluation on the data of `DataLoader.Eval`."""
-    config, split = add_classes_of_run(config), evaluation_data(config)
+    config, split = balance_as_trained(add_classes_of_run(config)), evaluation_data(config)
     config = config.with_class_names(find_evaluation_names(config, split.dataset))
     network = _load_evaluated_network(config)
     return RunEvaluation(config, network, build_evaluation(config, network, processes), processes)

@@ -21,6 +21,7 @@ from ppzoo.builders.class_names import (
     needs_new_head,
     require_consistent_names,
 )
+from ppzoo.builders.class_weights import balance_classes
 from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader
 from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weighted_classes, try_batch
@@ -144,7 +145,7 @@ def require_training_sections(config: Config) -> tuple[SplitConfig, OptimizerCon
 
 
 def build_training_data(config: Config, split: SplitConfig, processes: engine.ProcessGroup) -> tuple[Config, Loader]:
-    """Build the loader of `DataLoader.Train`; return the configuration with the classes of its data, and the loader.
+    """Build the loader of `DataLoader.Train`, and complete the configuration with the classes and class weights.
 
     Raises:
         ConfigError, DataError: the data cannot be read, or its classes contradict the configuration.
@@ -162,7 +163,7 @@ def build_training_data(config: Config, split: SplitConfig, processes: engine.Pr
     require_two_classes(images)
     config = config.with_class_names(images.classes)
     require_consistent_names(config)
-    return config, loader
+    return balance_classes(config, images, class_count(config.Arch)), loader
 
 
 def build_steps(config: Config, split: SplitConfig, loader: Loader) -> engine.StepLoader:

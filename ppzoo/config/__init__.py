@@ -6,6 +6,7 @@ callers pass the components that exist.
 
 from ppzoo.config.arch_sections import ArchConfig, DistillationConfig, NetworkConfig
 from ppzoo.config.component_types import Component, Components, Option
+from ppzoo.config.component_uses import list_items
 from ppzoo.config.data_sections import DataLoaderConfig, DatasetConfig, LoaderConfig, SamplerConfig, SplitConfig
 from ppzoo.config.json_schema import json_schema
 from ppzoo.config.loading import apply_overrides, load, merge
@@ -26,7 +27,7 @@ from ppzoo.config.schema import (
     TtaConfig,
 )
 from ppzoo.config.section import ComponentSpec, known_keys
-from ppzoo.config.type_checks import Limit, find_out_of_range
+from ppzoo.config.type_checks import Limit, find_out_of_range, if_accepted
 from ppzoo.config.validate import Task, check, check_export, expand_paths
 from ppzoo.config.value_types import parse_log_ranks
 from ppzoo.yaml_io import dump
@@ -66,8 +67,10 @@ __all__ = [
     "dump",
     "expand_paths",
     "find_out_of_range",
+    "if_accepted",
     "json_schema",
     "known_keys",
+    "list_items",
     "load",
     "merge",
     "parse_component",

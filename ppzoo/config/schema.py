@@ -62,6 +62,7 @@ class GlobalConfig(Section):
         image_shape: [channels, height, width] of the exported network's input.
         save_inference_dir: folder of the export.
         to_static: train with a static program.
+        use_sync_bn: accepted for PaddleClas's configurations, without effect as there; set `Arch.use_sync_bn`.
         use_multilabel: images have several labels.
         update_freq: batches per optimizer step (gradient accumulation).
         iter_per_epoch: batches per epoch; all of the data by default.
@@ -94,6 +95,7 @@ class GlobalConfig(Section):
     save_inference_dir: PathText = "./inference"
     to_static: bool = False
     use_dali: bool = False
+    use_sync_bn: bool = False
     use_multilabel: bool = False
     update_freq: Count = 1
     iter_per_epoch: Count | None = None

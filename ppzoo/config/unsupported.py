@@ -47,8 +47,8 @@ LEGACY = (
     "configurations of PaddleClas 1.x (ARCHITECTURE, TRAIN, ...) are not supported; write Arch, DataLoader, ... instead"
 )
 SEARCH = (
-    "searches of PaddleClas's search_strategy.py are not supported; write `ppzoo tune` with the values, or train the"
-    " configuration that base_config_file names"
+    "searches of PaddleClas's search_strategy.py are not supported; train the configuration that"
+    " base_config_file names, with `-o` for each value"
 )
 RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not supported; ppzoo trains classifiers"
 

@@ -8,7 +8,7 @@ from ppzoo.losses import (  # noqa: F401  (each registers its losses)
     divergence,
     multi_label,
 )
-from ppzoo.losses.base import LOSSES, Loss
+from ppzoo.losses.base import BALANCED, LOSSES, Loss
 from ppzoo.losses.combined import CombinedLoss
 
-__all__ = ["LOSSES", "CombinedLoss", "Loss"]
+__all__ = ["BALANCED", "LOSSES", "CombinedLoss", "Loss"]

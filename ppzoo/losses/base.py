@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import paddle
 import paddle.nn.functional as F
@@ -12,6 +12,10 @@ from ppzoo.errors import ConfigError, DataError
 from ppzoo.registry import Registry
 
 LOSSES: Registry[type[Loss]] = Registry("loss")
+
+BALANCED = "balanced"
+ClassWeights = list[float] | Literal["balanced"] | None
+"""Weights of the classes; "balanced" becomes numbers before a loss is built, since it needs the training labels."""
 
 
 class Loss:
@@ -75,14 +79,16 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
     return F.label_smooth(soft, epsilon=epsilon) if epsilon else soft
 
 
-def class_weights_of(weights: list[float] | None) -> paddle.Tensor | None:
+def class_weights_of(weights: ClassWeights) -> paddle.Tensor | None:
     """Return the class weights as a tensor of C.
 
     Raises:
-        ConfigError: a negative weight, or no positive one.
+        ConfigError: a negative weight, no positive one, or "balanced".
     """
     if weights is None:
         return None
+    if isinstance(weights, str):
+        raise ConfigError(f"class_weights: expected a list of numbers without training data, got {weights!r}")
     if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
         raise ConfigError(f"class_weights: expected weights of 0 or more, at least one above 0, got {weights}")
     return paddle.to_tensor(weights, dtype="float32")

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from ppzoo.errors import ConfigError
 from ppzoo.losses.base import (
     LOSSES,
+    ClassWeights,
     Loss,
     check_epsilon,
     class_weights_of,
@@ -29,7 +30,8 @@ class CELoss(Loss):
     Args:
         epsilon: label smoothing, in [0, 1).
         class_weights: weight of each class, for unbalanced data; the divisor of the mean is the total weight of the
-            batch, in evaluation of all batches.
+            batch, in evaluation of all batches. "balanced" in a configuration: n / (k n_c) for n training images,
+            k classes with images, and n_c images of class c.
         reduction: accepted for PaddleClas's configurations: the loss of a batch is always the mean.
 
     Raises:
@@ -42,7 +44,7 @@ class CELoss(Loss):
         self,
         *,
         epsilon: float | None = None,
-        class_weights: list[float] | None = None,
+        class_weights: ClassWeights = None,
         reduction: Literal["mean"] = "mean",
     ) -> None:
         check_epsilon(epsilon)
@@ -101,7 +103,7 @@ class _ModulatedCrossEntropy(Loss):
 
     label_kind = "single"
 
-    def __init__(self, *, epsilon: float | None = None, class_weights: list[float] | None = None) -> None:
+    def __init__(self, *, epsilon: float | None = None, class_weights: ClassWeights = None) -> None:
         check_epsilon(epsilon)
         self.epsilon = epsilon
         self.class_weights = class_weights_of(class_weights)
@@ -128,9 +130,7 @@ class FocalLoss(_ModulatedCrossEntropy):
         epsilon, class_weights: see `CELoss`.
     """
 
-    def __init__(
-        self, *, gamma: float = 2.0, epsilon: float | None = None, class_weights: list[float] | None = None
-    ) -> None:
+    def __init__(self, *, gamma: float = 2.0, epsilon: float | None = None, class_weights: ClassWeights = None) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
         if not 0 <= gamma < math.inf:
             raise ConfigError(f"gamma: expected 0 or more, got {gamma}")
@@ -151,7 +151,7 @@ class PolyLoss(_ModulatedCrossEntropy):
     """
 
     def __init__(
-        self, *, epsilon1: float = 1.0, epsilon: float | None = None, class_weights: list[float] | None = None
+        self, *, epsilon1: float = 1.0, epsilon: float | None = None, class_weights: ClassWeights = None
     ) -> None:
         super().__init__(epsilon=epsilon, class_weights=class_weights)
         if not -1 < epsilon1 < math.inf:

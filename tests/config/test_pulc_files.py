@@ -19,6 +19,10 @@ def test_pulc_files_have_no_mistakes(file, components):
     assert config.check(config.load(file), components) == []
 
 
+def test_all_eleven_distillation_recipes_are_checked():
+    assert len([file for file in FILES if file.stem.startswith("distillation_")]) == 11
+
+
 def load(name, **arch):
     loaded = config.load(next(file for file in FILES if file.stem == name))
     loaded["Arch"].update(arch)
