@@ -70,16 +70,18 @@ def test_logits_at_the_native_size(name):
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_gray_images_give_the_logits_of_rgb_images_with_equal_channels(name):
-    """With the converted weights of the network for RGB images; random weights of some networks magnify rounding."""
-    color, gray = MODELS[name].build(class_num=5), MODELS[name].build(class_num=5, in_channels=1)
+    """With the converted weights of the network for RGB images; in float64, since random weights magnify rounding."""
+    color, gray = (MODELS[name].build(class_num=5, in_channels=n).to(dtype="float64") for n in (3, 1))
+    gain = 0.7 if name.startswith("RepVGG") else 1.0  # with their initial weights, the deepest ones are chaotic
+    color.set_state_dict({key: value * gain if value.ndim == 4 else value for key, value in color.state_dict().items()})
     report = load_weights(gray, color.state_dict(), stem="auto")
     assert report.complete and set(report.converted.values()) == {(3, 1)}
-    plane = small_images(color, name, 1)[:, :1]
+    plane = small_images(color, name, 1)[:, :1].astype("float64")
     gray.eval()
     with paddle.no_grad():
         both = zip(heads(color(plane.expand([-1, 3, -1, -1]))), heads(gray(plane)), strict=True)
     for expected, got in both:
-        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("name", ALL)
