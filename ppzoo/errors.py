@@ -193,8 +193,9 @@ def one_line(text: object) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """Return '1 image', '2 images'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """Return '1 image', '2 images', '2 classes'."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
 
 
 def with_article(noun: str) -> str:

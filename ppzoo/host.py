@@ -9,6 +9,7 @@ from pathlib import Path
 from ppzoo.files import expand_user
 
 MAX_PIXELS = 178_000_000  # of an image, decoded or made by a transform
+MAX_CHANNELS = 1024  # of the images that a network takes
 MAX_CLASSES = 1_000_000  # each has a row of up to 4,096 weights in the last layer: 16 GB
 
 

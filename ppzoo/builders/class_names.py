@@ -42,10 +42,10 @@ def add_classes_of_data(config: Config) -> Config:
     elif images.classes:
         more = ", ..." if len(images.classes) > 3 else ""
         count = len(images.classes)
-        found = f"{_count_classes(count)} ({', '.join(images.classes[:3])}{more})"
+        found = f"{count_text(count, 'class')} ({', '.join(images.classes[:3])}{more})"
     else:
         count = int(images.labels.max()) + 1
-        found = f"{_count_classes(count)} (highest label + 1)"
+        found = f"{count_text(count, 'class')} (highest label + 1)"
     if count > MAX_CLASSES:
         raise DataError(
             f"Arch.class_num: expected at most {MAX_CLASSES}, got training data with {found}:"
@@ -53,10 +53,6 @@ def add_classes_of_data(config: Config) -> Config:
         )
     logger.info("Arch.class_num: the training data has %s", found)
     return config.with_class_num(count)
-
-
-def _count_classes(count: int) -> str:
-    return "1 class" if count == 1 else f"{count} classes"
 
 
 def add_classes_of_run(config: Config) -> Config:

@@ -31,7 +31,7 @@ from ppzoo.builders.preprocessing import (
 )
 from ppzoo.builders.tta_views import enabled_tta, make_views
 from ppzoo.config import ComponentSpec, Config, OptimizerConfig
-from ppzoo.errors import ConfigError, errors_with_key
+from ppzoo.errors import ConfigError, count_text, errors_with_key
 
 STEPS_PER_EPOCH = 1000  # of a schedule that is built only to check its options
 
@@ -131,9 +131,10 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
     def try_transforms(path: str, ops: Sequence[ComponentSpec], channels: int) -> None:
         measured = measure_image_shape(ops, channels, path)
         if measured[0] != network_channels:
+            expected = f"expected images of {count_text(network_channels, 'channel')} (Arch.in_channels)"
             raise ConfigError(
-                f"{path}: expected images of {network_channels} channels (Arch.in_channels), got {measured[0]}; set"
-                " DecodeImage.channels, and as many values of NormalizeImage.mean and std"
+                f"{path}: {expected}, got {measured[0]}; set DecodeImage.channels, and as many values of"
+                " NormalizeImage.mean and std"
             )
         try_shape(path, [size or default for size, default in zip(measured, usual, strict=True)])
 

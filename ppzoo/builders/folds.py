@@ -15,10 +15,11 @@ from ppzoo import config as configuration
 from ppzoo import data
 from ppzoo.builders.components import components
 from ppzoo.builders.dry_run import read_config
+from ppzoo.builders.resuming import output_dir
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, SplitConfig
 from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.events import Callback, Summary
-from ppzoo.files import local_path, weights_of_run, write_text
+from ppzoo.files import weights_of_run, write_text
 
 RESULT = "folds.json"
 DIGEST = "lists.sha256"
@@ -127,7 +128,7 @@ def require_same_lists(config: Config, folds: data.FoldsFolder, number: int) -> 
     Raises:
         ConfigError: the images were split again.
     """
-    output = _output_dir(config)
+    output = output_dir(config)
     file = output / DIGEST
     if weights_of_run(output / config.Arch.name) is None or not file.is_file():
         return
@@ -146,7 +147,7 @@ def record_start(config: Config, folds: data.FoldsFolder, number: int, was_finis
     """
     if was_finished:
         return
-    file = _output_dir(config) / DIGEST
+    file = output_dir(config) / DIGEST
     try:
         (file.parent.parent / RESULT).unlink(missing_ok=True)
         write_text(file, _digest(folds, number) + "\n")
@@ -167,7 +168,7 @@ def require_no_other_result(config: Config) -> None:
     Raises:
         ConfigError: it would be.
     """
-    file = _output_dir(config) / RESULT
+    file = output_dir(config) / RESULT
     try:
         earlier: Any = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -194,7 +195,7 @@ def write_result(config: Config, results: Sequence[FoldResult]) -> dict[str, Any
     Args:
         config: the configuration of all folds.
     """
-    output = _output_dir(config)
+    output = output_dir(config)
     values = [result.best for result in results]
     content = {
         "arch": config.Arch.name,
@@ -221,7 +222,7 @@ def write_result(config: Config, results: Sequence[FoldResult]) -> dict[str, Any
 
 def describe_result(config: Config, content: Mapping[str, Any]) -> str:
     """Return the content of `folds.json` as a few lines."""
-    output, folds = _output_dir(config), content["folds"]
+    output, folds = output_dir(config), content["folds"]
     mean, deviation = content["mean"], content["standard_deviation"]
     return "\n".join(
         [
@@ -233,7 +234,3 @@ def describe_result(config: Config, content: Mapping[str, Any]) -> str:
             f"  {output / RESULT}",
         ]
     )
-
-
-def _output_dir(config: Config) -> Path:
-    return local_path(config.Global.output_dir, "Global.output_dir")

@@ -22,8 +22,6 @@ from ppzoo.layers import Classifier, FeatureExtractor
 
 logger = logging.getLogger("ppzoo")
 
-RGB = 3  # channels
-
 
 def create_model(
     name: str,
@@ -207,8 +205,8 @@ def try_forward(
         with paddle.no_grad():
             output = network(images)
     except (ValueError, RuntimeError) as error:  # PaddlePaddle's operators raise these for shapes that do not fit
-        size = models.MODELS[name].image_shape[1:]
-        usual = " x ".join(map(str, (getattr(network, "image_channels", RGB), *size)))
+        channels, *size = models.MODELS[name].image_shape
+        usual = " x ".join(map(str, (getattr(network, "image_channels", channels), *size)))
         got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
             f"{path}: expected images that {name} can take (by default {usual} float32), got {got}"

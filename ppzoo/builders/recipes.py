@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import paddle
@@ -21,6 +20,7 @@ from ppzoo.builders.components import components
 from ppzoo.builders.dry_run import read_config
 from ppzoo.builders.models import try_forward
 from ppzoo.builders.photos import Photos, find_photos, write_split
+from ppzoo.builders.resuming import output_dir
 from ppzoo.config import (
     ComponentSpec,
     Config,
@@ -32,7 +32,6 @@ from ppzoo.config import (
     MetricConfig,
 )
 from ppzoo.errors import ConfigError, UnknownNameError, WeightsError
-from ppzoo.files import local_path
 
 logger = logging.getLogger("ppzoo")
 
@@ -86,7 +85,7 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     network = models.MODELS[arch].build(class_num=2)
     config = read_config(photo_recipe(arch, photos, network=network).to_dict(), overrides, "train")
     if photos.eval is None:
-        photos = write_split(photos, source, _output_dir(config), undo)
+        photos = write_split(photos, source, output_dir(config), undo)
     pretrained, other_weights = _weights(config)
     if pretrained is None and not other_weights:
         pretrained = _has_official_weights(arch)
@@ -113,10 +112,6 @@ def _log_image_size(config: Config, photos: Photos) -> None:
     height, width = config.Global.image_shape[1:]
     side = f"the images' median short side is {photos.short_side}; " if photos.short_side else ""
     logger.info("image size: %d x %d pixels (%sGlobal.image_shape overrides it)", height, width, side)
-
-
-def _output_dir(config: Config) -> Path:
-    return local_path(config.Global.output_dir, "Global.output_dir")
 
 
 def _weights(config: Config) -> tuple[bool | str | None, str | None]:

@@ -17,6 +17,11 @@ ROLLBACK_FACTOR = 0.5  # on the learning rate, for each rollback
 NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")  # paths; the class names are part of the identity
 
 
+def output_dir(config: Config) -> Path:
+    """Return `Global.output_dir`, which contains the folders of runs."""
+    return local_path(config.Global.output_dir, "Global.output_dir")
+
+
 def resume_key(resume: str | None) -> str:
     """Return the option or key that names the checkpoint, for messages.
 

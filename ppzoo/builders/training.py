@@ -35,12 +35,12 @@ from ppzoo.builders.resuming import (
     describe_finished,
     find_checkpoint,
     identify_run,
+    output_dir,
     resume_key,
 )
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.errors import CheckpointError, ConfigError, errors_with_key
-from ppzoo.files import local_path
 from ppzoo.layers import Classifier, synchronize_norms
 from ppzoo.metrics import ClassRecall, MetricList
 
@@ -83,7 +83,7 @@ def build_trainer(
     config, loader = build_training_data(config, split, processes)
     steps = build_steps(config, split, loader)
     prepare_device(config)
-    folder = local_path(config.Global.output_dir, "Global.output_dir") / config.Arch.name
+    folder = output_dir(config) / config.Arch.name
     checkpoint, is_own = find_shared_checkpoint(config, folder, resume, processes)
     log_training_data(config, loader)
 

@@ -50,7 +50,7 @@ class Folds:
         total = sum(map(sum, self.val))
         groups = f" in {count_text(self.groups, 'group')}" if self.groups is not None else ""
         images = total + sum(self.test or ())
-        lines = [f"{_count_classes(len(self.classes))}, {images} images{groups}"]
+        lines = [f"{count_text(len(self.classes), 'class')}, {images} images{groups}"]
         for number, counts in enumerate(self.val, start=1):
             val = sum(counts)
             lines.append(f"{self.folder / f'fold_{number}'}: {total - val} training images, {val} validation images")
@@ -176,10 +176,6 @@ def read_folds(folder: Path) -> FoldsFolder:
     return found
 
 
-def _count_classes(count: int) -> str:
-    return "1 class" if count == 1 else f"{count} classes"
-
-
 def _require_groups(groups: Sequence[str], folds: int, test_fraction: float | None) -> None:
     count, needed = len(set(groups)), folds + (test_fraction is not None)
     if count < needed:
@@ -191,7 +187,7 @@ def _require_images(counts: Mapping[int, int], names: Sequence[str], folds: int,
     """Check that each class has at least one image for each fold; `counts` has the classes that have images."""
     few = [label for label, count in counts.items() if count < folds]
     if few:
-        more = f" (and too few of {_count_classes(len(few) - 1)} more)" if len(few) > 1 else ""
+        more = f" (and too few of {count_text(len(few) - 1, 'class')} more)" if len(few) > 1 else ""
         raise ConfigError(
             f"--folds: expected at least {folds} images of each class{where}, got"
             f" {counts[few[0]]} of {names[few[0]]!r}{more}: use fewer folds or add images"

@@ -75,8 +75,8 @@ def read_table(
     Raises:
         DataError: the file is missing, empty or broken, lacks a column or a value, or lists a path with two labels.
     """
-    is_parquet = file.lower().endswith(PARQUET)
-    header = read_columns(file)
+    lines = None if file.lower().endswith(PARQUET) else _csv_rows(file)
+    header = _parquet_header(file) if lines is None else next(lines)[1]
     path_column = _choose(file, header, path_column, PATH_COLUMNS, "path_column", "paths")
     if label_columns is None and several:
         chosen = [name for name in header if name != path_column]
@@ -86,7 +86,7 @@ def read_table(
         key = "label_columns" if several else "label_column"
         chosen = [_choose(file, header, name, (), key, "labels") for name in label_columns]
     wanted = [path_column, *chosen]
-    rows = _parquet_rows(file, wanted) if is_parquet else _csv_columns(file, header, wanted)
+    rows = _parquet_rows(file, wanted) if lines is None else _csv_columns(file, lines, header, wanted)
     return _collect(file, rows, chosen)
 
 
@@ -199,10 +199,11 @@ def _csv_rows(file: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _csv_columns(file: str, header: list[str], columns: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _csv_columns(
+    file: str, rows: Iterator[tuple[int, list[str]]], header: list[str], columns: list[str]
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the texts of `columns` of the rows below the header."""
     positions = [header.index(column) for column in columns]
-    rows = _csv_rows(file)
-    next(rows)
     for number, cells in rows:
         if len(cells) != len(header):
             raise DataError(

@@ -11,14 +11,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import paddle
 
 from ppzoo.errors import ConfigError, nearest_name
-from ppzoo.host import MAX_CLASSES
+from ppzoo.host import MAX_CHANNELS, MAX_CLASSES
 from ppzoo.layers import Classifier
 from ppzoo.registry import Registry
 
 OFFICIAL_WEIGHTS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
 
 CHANNEL_OPTION = "input_image_channel"  # PaddleClas's name of `in_channels`, in some of its networks
-MAX_CHANNELS = 1024
 
 
 @dataclass(frozen=True)

@@ -50,4 +50,4 @@ def test_the_channels_have_to_fit(folder, capsys):
 def test_the_transforms_have_to_give_as_many_channels(folder, capsys):
     command = ["train", "-c", str(folder / "config.yaml"), "-o", f"Global.output_dir={folder / 'other'}"]
     assert main([*command, "-o", "DataLoader.Train.dataset.transform_ops.0.DecodeImage.channels=3"]) == 2
-    assert "NormalizeImage: expected an image with 1 channels" in capsys.readouterr().err
+    assert "NormalizeImage: expected an image with 1 channel" in capsys.readouterr().err

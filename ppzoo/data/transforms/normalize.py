@@ -9,7 +9,7 @@ import numpy as np
 
 from ppzoo.arithmetic import evaluate_arithmetic
 from ppzoo.data.transforms.registry import TRANSFORMS
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, count_text
 
 
 @TRANSFORMS.register
@@ -80,10 +80,8 @@ class NormalizeImage:
         """
         axis = 0 if self.channel_first else 2
         if image.ndim != 3 or image.shape[axis] != len(self.mean):
-            raise DataError(
-                f"NormalizeImage: expected an image with {len(self.mean)} channels in axis {axis}, got shape "
-                f"{image.shape}: correct mean and std, or order"
-            )
+            expected = f"expected an image with {count_text(len(self.mean), 'channel')} in axis {axis}"
+            raise DataError(f"NormalizeImage: {expected}, got shape {image.shape}: correct mean and std, or order")
 
     @property
     def takes_batches(self) -> bool:
