@@ -24,7 +24,7 @@ from ppzoo.config.arch_sections import DistillationConfig  # noqa: E402
 from ppzoo.config.component_types import Option, first_paragraph  # noqa: E402
 from ppzoo.config.json_schema import ATTRIBUTE, read_attributes  # noqa: E402
 from ppzoo.config.schema import Sections  # noqa: E402
-from ppzoo.config.section import KINDS, ComponentSpec, Section, all_keys, find_mark, nested_section  # noqa: E402
+from ppzoo.config.section import KINDS, ComponentSpec, Members, Section, all_keys, find_mark, nested_section  # noqa: E402
 from ppzoo.config.type_checks import describe  # noqa: E402
 from ppzoo.models import table  # noqa: E402
 
@@ -229,11 +229,12 @@ def _describe_hint(hint: Any) -> str:
 def _link_to_section(path: str, option: Option) -> str:
     mark, texts = find_mark(option), []
     if _section_of(option) is not None:
-        title = path.replace(".Eval", ".Train")
+        title = path.replace(".Eval", ".Train") + (".NAME" if isinstance(mark, Members) else "")
         texts.append(f"[{title}](#{anchor(title)})")
     if mark is not None:
         heading = plural_of(mark.kind)
-        texts.append(f"[{heading.lower()}](reference_components.md#{anchor(heading)})")
+        page = f"reference_components.md#{anchor(heading)}" if mark.kind in TABLES else "reference_architectures.md"
+        texts.append(f"[{heading.lower()}]({page})")
     return f"See {' and '.join(texts)}." if texts else ""
 
 
