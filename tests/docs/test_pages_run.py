@@ -56,7 +56,7 @@ def folder(tmp_path):
     for part in ("train", "val"):
         (dataset / f"{part}_list.txt").write_text("cat/0.png 0\ncat/1.png 0\ndog/0.png 1\ndog/1.png 1\n")
     text = re.sub(r"class_num: 1000", "class_num: 2", re.sub(r"batch_size: \d+", "batch_size: 2", text))
-    text = re.sub(r"topk: \[1, 5\]", "topk: [1]", text)
+    text = re.sub(r"class_id_map_file: .*", "class_id_map_file: null", re.sub(r"topk: \[1, 5\]", "topk: [1]", text))
     (work / "my_paddleclas.yaml").write_text(text, encoding="utf-8")
     return work
 
