@@ -51,6 +51,13 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into `site`; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
 def sanitizers(session: nox.Session) -> None:
     """Run the native kernels under the address and undefined-behavior sanitizers."""
     session.install("-e", ".[cpu,test]")

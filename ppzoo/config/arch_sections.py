@@ -44,11 +44,13 @@ class NetworkConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class ArchConfig(NetworkConfig):
-    """`Arch`.
+    """`Arch`: the network.
 
     Attributes:
         use_sync_bn: synchronize batch statistics between processes.
         freeze: true to train the head only, or shell patterns of the parameter names to freeze.
+        infer_add_softmax: accepted for PaddleClas's configurations; exports return probabilities.
+        infer_output_key: not supported: the output of an inner layer.
     """
 
     use_sync_bn: bool = False

@@ -50,7 +50,12 @@ class SamplerConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderConfig(Section):
-    """`DataLoader.*.loader`: with 0 workers, images are read in the training process."""
+    """`DataLoader.*.loader`: with 0 workers, images are read in the training process.
+
+    Attributes:
+        num_workers: number of processes that read and transform images.
+        use_shared_memory: receive batches of worker processes through shared memory.
+    """
 
     num_workers: Workers = 0
     use_shared_memory: bool = True

@@ -63,7 +63,7 @@ class _SchemaWriter:
     def describe_section(self, section: type[Section]) -> Schema:
         return {
             "description": first_paragraph(section.__doc__),
-            **self.describe_keys(known_keys(section), _read_attributes(section), _read_defaults(section)),
+            **self.describe_keys(known_keys(section), read_attributes(section), _read_defaults(section)),
         }
 
     def describe_keys(
@@ -136,7 +136,7 @@ class _SchemaWriter:
 
     def describe_component(self, component: Component, mark: Named | Listed) -> Schema:
         options = {**component.options, **known_keys(mark.section)}
-        keys = self.describe_keys(options, _read_attributes(mark.section), _read_defaults(mark.section))
+        keys = self.describe_keys(options, read_attributes(mark.section), _read_defaults(mark.section))
         return {"description": component.description, **keys} if component.description else keys
 
 
@@ -181,7 +181,7 @@ def _switches(choices: tuple[Any, ...]) -> list[bool]:
     return [value for value, words in SWITCHES.items() if set(words) & set(choices)]
 
 
-def _read_attributes(section: type[Section]) -> dict[str, str]:
+def read_attributes(section: type[Section]) -> dict[str, str]:
     """Return the descriptions under "Attributes:" in the docstrings of a section and its base classes."""
     found: dict[str, str] = {}
     for base in reversed(section.__mro__):

@@ -31,7 +31,12 @@ from ppzoo.files import PathText
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStoppingConfig(Section):
-    """`Global.early_stopping`: stop after `patience` evaluations in a row without a gain above `min_gain`."""
+    """`Global.early_stopping`: stop after `patience` evaluations in a row without a gain above `min_gain`.
+
+    Attributes:
+        patience: number of evaluations.
+        min_gain: the smallest gain of the main metric that counts.
+    """
 
     patience: Count
     min_gain: Weight = 0.0
@@ -54,14 +59,17 @@ class GlobalConfig(Section):
         keep: number of epoch checkpoints that are kept.
         eval_during_train: evaluate during training.
         eval_interval: epochs between evaluations.
+        eval_mode: only "classification" is supported.
         start_eval_epoch: first epoch after which the network is evaluated.
         print_batch_step: training steps between log lines.
         use_visualdl: log to VisualDL; `loggers` overrides it.
         loggers: names of the loggers, such as [visualdl, tensorboard].
         log_histograms: epochs between histograms of weights and gradients; none by default.
+        image_channel: accepted for PaddleClas's configurations; it must agree with `image_shape`.
         image_shape: [channels, height, width] of the exported network's input.
         save_inference_dir: folder of the export.
         to_static: train with a static program.
+        use_dali: only false is supported: DALI is not used.
         use_sync_bn: accepted for PaddleClas's configurations, without effect as there; set `Arch.use_sync_bn`.
         use_multilabel: images have several labels.
         update_freq: batches per optimizer step (gradient accumulation).
@@ -70,6 +78,8 @@ class GlobalConfig(Section):
         deterministic: use deterministic operators only.
         log_ranks: ranks of the processes that write to the console.
         class_names: names of the classes, in order; those of the training data by default.
+        early_stopping: stop when the main metric has not improved for a number of evaluations.
+        feature_normalize, feature_binarize: of retrieval, which is not supported.
     """
 
     epochs: Count | None = None
@@ -110,7 +120,17 @@ class GlobalConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class AmpConfig(Section):
-    """`AMP`: mixed precision, enabled where the section exists unless `use_amp` is false."""
+    """`AMP`: mixed precision, enabled where the section exists unless `use_amp` is false.
+
+    Attributes:
+        use_amp: enable mixed precision.
+        use_fp16_test: also evaluate in half precision.
+        scale_loss: factor of the loss, so that small gradients do not become 0 in float16.
+        use_dynamic_loss_scaling: halve `scale_loss` after an overflow, and double it after 2,000 steps without one.
+        use_promote: see `use_promote` of PaddlePaddle's `auto_cast`.
+        level: O1: half precision for the operators that allow it; O2: for all but the numerically sensitive ones.
+        dtype: type of half precision.
+    """
 
     use_amp: bool = True
     use_fp16_test: bool = False
@@ -123,7 +143,12 @@ class AmpConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class EmaConfig(Section):
-    """`EMA`: exponential moving average of the weights; with `warmup` its decay rises to `decay`."""
+    """`EMA`: exponential moving average of the weights; with `warmup` its decay rises to `decay`.
+
+    Attributes:
+        decay: weight of the previous average at each update.
+        warmup: min(decay, (1 + n) / (10 + n)) at update n instead of a constant decay.
+    """
 
     decay: Decay = 0.9999
     warmup: bool = True
@@ -156,7 +181,11 @@ class TtaConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class LossTermConfig(Section):
-    """One loss of a sum, and its weight in it."""
+    """One loss of a sum, and its weight in it.
+
+    Attributes:
+        weight: factor of this loss in the sum.
+    """
 
     spec: ComponentSpec
     weight: Weight = 1.0

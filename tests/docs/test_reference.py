@@ -1,0 +1,95 @@
+"""The reference pages are what their script writes, and name every flag, key, component and architecture."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from helpers import reference as paddleclas
+
+from ppzoo import builders, cli
+from ppzoo.config import json_schema
+from ppzoo.models import list_models
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("reference_script", DOCS / "hooks" / "reference.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+@pytest.fixture(scope="module")
+def script():
+    return load_script()
+
+
+@pytest.fixture(scope="module")
+def components():
+    return builders.components()
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def test_pages_are_up_to_date(script):
+    stale = [name for name, page in script.pages().items() if read(name) != page]
+    assert not stale, f"run `python docs/hooks/reference.py`: {', '.join(stale)} differ from the code"
+
+
+def parsers(parser: argparse.ArgumentParser):
+    yield parser.prog, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+def test_every_command_and_flag_is_named():
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", read("reference_commands.md"), re.M | re.S))
+    known = {prog: parser for prog, parser in parsers(cli.build_parser()) if prog != "ppzoo"}
+    assert set(sections) == set(known) and len(known) > 20
+    for prog, parser in known.items():
+        flags = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+        assert not {flag for flag in flags if f"`{flag}" not in sections[prog]}, prog
+
+
+def property_names(schema):
+    """Yield the names of all properties in a JSON Schema."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for value in schema.values():
+            yield from property_names(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from property_names(value)
+
+
+def test_every_key_component_and_option_is_named(components):
+    text = read("reference_configuration.md") + read("reference_components.md") + read("reference_architectures.md")
+    named = set(re.findall(r"`(\w+)`", text)) | set(re.findall(r"^#+ (\w+)", text, re.M))
+    schema = json_schema({**components, "arch": {}})
+    assert not set(property_names(schema)) - named - {"name"}
+
+
+def test_every_option_has_a_meaning():
+    for name in ("reference_configuration.md", "reference_components.md"):
+        assert not re.findall(r"^\| .*\| *\|$", read(name), re.M)
+
+
+def test_every_architecture_is_named():
+    named = re.findall(r"^\| `(\w+)` \|", read("reference_architectures.md"), re.M)
+    assert sorted(named) == list_models()
+
+
+def test_keys_marked_as_ppzoos_are_known_and_not_paddleclass(script):
+    known = {path for _, _, keys in script.key_tables() for path, _, _ in keys} | {"TTA"}
+    assert not script.NOT_IN_PADDLECLAS - known
+    of_paddleclas = {path.replace("[]", "") for path in paddleclas.read_json("config_schema.json")}
+    assert not script.NOT_IN_PADDLECLAS & of_paddleclas
