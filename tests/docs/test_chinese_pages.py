@@ -16,8 +16,8 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# Pages that are written by a program from the code, and pages that wait for a translation.
-WITHOUT_CHINESE = re.compile(r"reference_\w+")
+# Pages that are written by a program, from the code or from measurements.
+WITHOUT_CHINESE = re.compile(r"reference_\w+|results")
 # Each language has the terms that its readers look up, so the structures differ.
 OTHER_STRUCTURE = {"glossary"}
 
