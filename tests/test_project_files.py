@@ -36,9 +36,10 @@ def constant(path: str, name: str):
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors of the headings, as they are formed on code hosting sites."""
+    """Return the anchors of the headings, as they are formed on code hosting sites, and those of `<a id="NAME">`."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = set(re.findall(r'<a id="([^"]+)"', text))
+    return named | {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_readme_shows_the_test_command_of_ci():
