@@ -17,14 +17,25 @@ from ppzoo.data.transforms import (  # noqa: F401  (each registers its transform
     rotation,
     timm_augment,
 )
-from ppzoo.data.transforms.crop import CORNERS, CropImage, RandCropImage, ResizedCrop, fuse_resized_crops
+from ppzoo.data.transforms.crop import (
+    CORNERS,
+    CropCorner,
+    CropImage,
+    CropImageAtRatio,
+    RandCropImage,
+    ResizedCrop,
+    fuse_resized_crops,
+)
 from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode
 from ppzoo.data.transforms.geometry import RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
+from ppzoo.data.transforms.padding import Pad
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
 from ppzoo.errors import ConfigError
 
 KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop)
+# Types (not subtypes) that map uint8 to uint8 and draw no random numbers.
+DETERMINISTIC = (DecodeImage, ResizeImage, CropImage, CropCorner, CropImageAtRatio, Pad)
 
 
 class Compose:
@@ -37,6 +48,7 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.given = list(transforms)
         self.transforms = fuse_resized_crops(_fuse_reduced_decode(transforms))
         self.channel_first = any(
             isinstance(transform, ToCHWImage) or (isinstance(transform, DecodeImage) and transform.channel_first)
@@ -62,6 +74,30 @@ class Compose:
         pixels = _apply(self.before, image, random)
         self.last.check(pixels)
         return pixels
+
+    def split_at_random(self) -> tuple[Compose, Compose]:
+        """Return the transforms before the first random one, as far as their results are uint8, and those from it on.
+
+        One after the other they give bit-identical results to this one. The first is empty if the list does not begin
+        with `DecodeImage`.
+
+        Raises:
+            ConfigError: `DecodeImage.reduced` depends on a random transform.
+        """
+        count = 0
+        if self.given and isinstance(self.given[0], DecodeImage) and not self.given[0].channel_first:
+            count = next(
+                (index for index, transform in enumerate(self.given) if type(transform) not in DETERMINISTIC),
+                len(self.given),
+            )
+            if self.given[0].reduced is not None and count == 1:
+                raise ConfigError(
+                    "dataset.cache: expected DecodeImage without reduced before a random transform, because the size"
+                    f" of decoding depends on it, got reduced {self.given[0].reduced}: remove reduced or the cache"
+                )
+        rest = Compose(self.given[count:])
+        rest.channel_first = self.channel_first
+        return Compose(self.given[:count]), rest
 
     @property
     def leaves_pixels(self) -> bool:
