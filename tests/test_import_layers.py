@@ -6,7 +6,18 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
-BASE = {"backports", "errors", "finite", "installation", "registry", "events", "arithmetic", "files", "host"}
+BASE = {
+    "backports",
+    "compiled_library",
+    "errors",
+    "finite",
+    "installation",
+    "registry",
+    "events",
+    "arithmetic",
+    "files",
+    "host",
+}
 BASE |= {
     "analysis",
     "launcher",

@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from ppzoo.data import partial_jpeg
 from ppzoo.data.transforms import (  # noqa: F401  (each registers its transforms)
     augmix,
     auto_augment,
@@ -26,7 +27,7 @@ from ppzoo.data.transforms.crop import (
     ResizedCrop,
     fuse_resized_crops,
 )
-from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode
+from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode, decode_and_crop
 from ppzoo.data.transforms.geometry import RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
 from ppzoo.data.transforms.padding import Pad
@@ -84,20 +85,25 @@ class Compose:
         Raises:
             ConfigError: `DecodeImage.reduced` depends on a random transform.
         """
-        count = 0
-        if self.given and isinstance(self.given[0], DecodeImage) and not self.given[0].channel_first:
+        count, decode = 0, self.given[0] if self.given else None
+        if isinstance(decode, DecodeImage) and not decode.channel_first:
             count = next(
                 (index for index, transform in enumerate(self.given) if type(transform) not in DETERMINISTIC),
                 len(self.given),
             )
-            if self.given[0].reduced is not None and count == 1:
+            if decode.reduced is not None and count == 1:
                 raise ConfigError(
                     "dataset.cache: expected DecodeImage without reduced before a random transform, because the size"
-                    f" of decoding depends on it, got reduced {self.given[0].reduced}: remove reduced or the cache"
+                    f" of decoding depends on it, got reduced {decode.reduced}: remove reduced or the cache"
                 )
         rest = Compose(self.given[count:])
         rest.channel_first = self.channel_first
         return Compose(self.given[:count]), rest
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the transforms begin with decoding."""
+        return bool(self.given) and isinstance(self.given[0], DecodeImage)
 
     @property
     def leaves_pixels(self) -> bool:
@@ -119,6 +125,10 @@ def _fuse_reduced_decode(transforms: Sequence[Transform]) -> list[Transform]:
 def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
     if isinstance(image, bytes) and not (transforms and isinstance(transforms[0], DecodeImage | ReducedDecode)):
         raise ConfigError("expected DecodeImage as the first transform, since the images are files; add it to the list")
+    if isinstance(image, bytes) and len(transforms) > 1 and partial_jpeg.is_available():
+        decode, crop, *_ = transforms
+        if isinstance(decode, DecodeImage) and isinstance(crop, RandCropImage | ResizedCrop):
+            image, transforms = decode_and_crop(image, decode, crop, random), transforms[2:]
     for transform in transforms:
         image = transform(image, random)  # type: ignore[arg-type]
     return image  # type: ignore[return-value]

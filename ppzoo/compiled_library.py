@@ -1,4 +1,4 @@
-"""The file of the compiled operators: whether it can be trusted, whether it is complete, and how it is published.
+"""The file of a compiled library: whether it can be trusted, whether it is complete, and how it is published.
 
 A library is code that runs with the user's permissions, and a truncated one can crash the process that opens it. It is
 opened only if nobody except the user and root can have changed it, and if its SHA-256 is the one recorded next to it.
