@@ -1,7 +1,7 @@
 """Compile `reader.cc` once per machine, and load it.
 
 The library is `$PPZOO_HOME/jpeg/KEY/ppzoo_jpeg.so`, handled as that of the native operators. It uses the libjpeg-turbo
-of Pillow's wheel; Pillow of a Linux distribution has none of its own.
+of Pillow's wheel; the Pillow of a Linux distribution contains none.
 """
 
 from __future__ import annotations
