@@ -1,20 +1,20 @@
 """Throughput of the training input pipeline on one core: 500 x 375 JPEGs to batches of 224 x 224.
 
     pip install simplejpeg
-    python benchmarks/input.py                           # compared with libjpeg-turbo and a copy of PaddleClas's operators
+    python benchmarks/input.py                           # compared with libjpeg-turbo and PaddleClas's operators
     python benchmarks/input.py --peer PATH               # compared with PaddleClas: PATH contains the package ppcls
     python benchmarks/input.py --images FOLDER           # with your own JPEGs
 
-The pipeline decodes JPEGs from memory, applies a random resized crop, a random flip and normalization, and stacks 32
-images into one N x C x H x W array. Each round runs every implementation once, each in a separate process on the same
-core with the same environment variables. A process warms up and then reports the median over its batches, of the time
-that it computed.
+PaddleClas's operators are reimplemented here, unless --peer is given. The pipeline decodes JPEGs from memory, applies a
+random resized crop, a random flip and normalization, and stacks 32 images into one N x C x H x W array. Each round runs
+every implementation once, each in a separate process on the same core with the same environment variables. A process
+warms up and then reports the median over its batches, of the time that it computed.
 
 - libjpeg-turbo: decodes the complete JPEGs to RGB and does nothing else (simplejpeg; without it, OpenCV)
 - ppzoo: the same pixels as PaddleClas; of each JPEG, only the part is decoded that the crop needs
 - complete: the same without decoding in part (PPZOO_NATIVE=off)
-- reduced 0.5: `DecodeImage: {reduced: 0.5}` decodes at a reduced size where that leaves at least half a decoded pixel per
-  output pixel in each direction; reduced 0.25: at least a quarter. Their pixels differ.
+- reduced 0.5: `DecodeImage: {reduced: 0.5}` decodes at a reduced size where that leaves at least half a decoded pixel
+  per output pixel in each direction; reduced 0.25: at least a quarter. Their pixels differ.
 - cached: epochs after the first with `dataset.cache: memory` or `disk`, which then contains the decoded images
 - cached at 224: the same with ResizeImage and CropImage instead of the random crop, so that it contains 224 x 224
 
@@ -103,10 +103,11 @@ class InMemory:
 
 def ppzoo_batch(files: Files, reduced: float | None) -> Callable[[int], np.ndarray]:
     """Return a function that builds the batch of a given number with ppzoo's pipeline."""
-    from ppzoo.data import Compose, Samples, partial_jpeg
+    from ppzoo.data import Compose, Samples
+    from ppzoo.data.compiled import library
     from ppzoo.data.transforms import DecodeImage, NormalizeImage, RandCropImage, RandFlipImage
 
-    partial_jpeg.prepare()
+    library.prepare()
     steps = [DecodeImage(reduced=reduced), RandCropImage(size=SIZE), RandFlipImage()]
     steps += [NormalizeImage(scale="1.0/255.0", mean=MEAN, std=STD, order="")]
     return read_batches(Samples(InMemory(files), Compose(steps), seed=0))

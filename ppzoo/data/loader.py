@@ -11,9 +11,9 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from ppzoo.data import partial_jpeg
 from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest, BatchResult, Failure, OnError
 from ppzoo.data.batch_transforms import BatchTransform
+from ppzoo.data.compiled import library
 from ppzoo.data.samplers import Sampler
 from ppzoo.data.samples import Samples
 from ppzoo.data.transforms import NormalizeImage
@@ -92,7 +92,7 @@ class Loader:
             TrainingError: a worker process died.
         """
         if self.samples.transforms.decodes:
-            partial_jpeg.prepare()  # before workers are forked
+            library.prepare()  # before workers are forked
         steps = enumerate(self.sampler.batches(epoch, start_step), start_step)
         requests = (BatchRequest(BatchId(epoch, step, self.sampler.rank), keys) for step, keys in steps)
         batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))

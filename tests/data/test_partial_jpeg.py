@@ -12,8 +12,8 @@ import pytest
 from helpers.forks import succeeds_when_forked
 from PIL import Image
 
-from ppzoo.data import Compose, partial_jpeg
-from ppzoo.data.partial_jpeg import library
+from ppzoo.data import Compose
+from ppzoo.data.compiled import library, partial_jpeg
 from ppzoo.data.transforms import CropImage, DecodeImage, RandCropImage, ResizeImage
 from ppzoo.data.transforms.jpeg_header import is_turned, read_jpeg_header
 from ppzoo.errors import DataError
@@ -36,7 +36,7 @@ FOLLOWERS = [
 
 @pytest.fixture(autouse=True)
 def decoder():
-    partial_jpeg.prepare()
+    library.prepare()
     if not partial_jpeg.is_available():
         pytest.skip("partial decoding is not available on this machine")
 
@@ -212,15 +212,14 @@ def run_in_new_process(home, code, **variables):
     return done.stdout + done.stderr
 
 
-PREPARE = "from ppzoo.data import partial_jpeg as jpeg; jpeg.prepare(); jpeg.prepare(); print(jpeg.is_available())"
+IS_AVAILABLE = "from ppzoo.data.compiled import partial_jpeg; print(partial_jpeg.is_available())"
+PREPARE = f"from ppzoo.data.compiled import library; library.prepare(); library.prepare(); {IS_AVAILABLE}"
 
 
 def test_the_decoder_is_compiled_once_and_only_for_training(tmp_path):
-    assert run_in_new_process(tmp_path, "from ppzoo.data import partial_jpeg; print(partial_jpeg.is_available())") == (
-        "False\n"
-    )
+    assert run_in_new_process(tmp_path, IS_AVAILABLE) == "False\n"
     assert not list(tmp_path.iterdir())
-    assert "compiled the partial JPEG decoder into" in run_in_new_process(tmp_path, PREPARE)
+    assert "compiled the code for reading images into" in run_in_new_process(tmp_path, PREPARE)
     assert run_in_new_process(tmp_path, PREPARE) == "True\n"
     assert run_in_new_process(tmp_path, PREPARE, PPZOO_NATIVE="off") == "False\n"
     (file,) = tmp_path.rglob(library.LIBRARY)
@@ -233,7 +232,6 @@ def test_the_decoder_is_compiled_once_and_only_for_training(tmp_path):
 
 def test_without_a_compiler_complete_images_are_decoded(tmp_path):
     assert run_in_new_process(tmp_path, PREPARE, CXX="no-compiler") == (
-        "False\ndecoding complete JPEGs: decoding parts of them is not available: no C++ compiler (install g++ or set"
-        " CXX)\n"
+        "False\nreading images without compiled code: no C++ compiler (install g++ or set CXX)\n"
     )
     assert "false failed: ?" in run_in_new_process(tmp_path, PREPARE, CXX=shutil.which("false"))

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from ppzoo.data import partial_jpeg
+from ppzoo.data.compiled import partial_jpeg
 from ppzoo.data.transforms import (  # noqa: F401  (each registers its transforms)
     augmix,
     auto_augment,

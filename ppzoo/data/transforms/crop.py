@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 import cv2
 import numpy as np
 
-from ppzoo.data.partial_jpeg import Bounds
+from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.transforms.geometry import INTERPOLATIONS, Resize, ResizeImage, Window
 from ppzoo.data.transforms.pixels import check_at_least, check_output_size, parse_size, require_room
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform

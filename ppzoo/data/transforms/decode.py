@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppzoo.data import partial_jpeg
-from ppzoo.data.partial_jpeg import Bounds
+from ppzoo.data.compiled import partial_jpeg
+from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.transforms.crop import RandCropImage, ResizedCrop
 from ppzoo.data.transforms.geometry import ResizeImage, Window
 from ppzoo.data.transforms.jpeg_header import (

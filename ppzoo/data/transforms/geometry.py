@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ppzoo.data.partial_jpeg import Bounds
+from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.transforms.pixels import check_output_size, parse_size
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, suggestion

@@ -1,7 +1,7 @@
-"""Compile `reader.cc` once per machine, and load it.
+"""Compile the C++ files of this folder once per machine, and load them.
 
-The library is `$PPZOO_HOME/jpeg/KEY/ppzoo_jpeg.so`, handled as that of the native operators. It uses the libjpeg-turbo
-of Pillow's wheel; the Pillow of a Linux distribution contains none.
+The library is `$PPZOO_HOME/input/KEY/ppzoo_input.so`, handled as that of the native operators. It uses the
+libjpeg-turbo of Pillow's wheel; the Pillow of a Linux distribution contains none.
 """
 
 from __future__ import annotations
@@ -26,13 +26,50 @@ from ppzoo.host import cache_home
 
 logger = logging.getLogger("ppzoo")
 
-SOURCE = Path(__file__).with_name("reader.cc")
-LIBRARY = "ppzoo_jpeg.so"
-OPTIONS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra"]
+SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
+LIBRARY = "ppzoo_input.so"
+OPTIONS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-ffp-contract=off"]
+SWITCH = "PPZOO_NATIVE"  # also of the native operators
 
 
 class UnavailableError(Exception):
-    """Partial decoding is not available; the message is the reason."""
+    """The library is not available; the message is the reason."""
+
+
+class _State:
+    """The library of this process, or None; `is_searched` once it is known whether it has been compiled before.
+
+    `is_final`: it cannot be compiled either.
+    """
+
+    library: ctypes.CDLL | None = None
+    is_searched = is_final = False
+
+
+def prepare() -> None:
+    """Load the library, and compile it first if necessary; if it is not available, log the reason."""
+    _load(compile_missing=True)
+
+
+def loaded_library() -> ctypes.CDLL | None:
+    """Return the library if it has been compiled before; None if not, or if it is not available."""
+    if not _State.is_searched:
+        _load(compile_missing=False)
+    return _State.library
+
+
+def _load(*, compile_missing: bool) -> None:
+    if _State.library is not None or _State.is_final:
+        return
+    _State.is_searched = True
+    if os.environ.get(SWITCH) == "off":
+        _State.is_final = True
+        return
+    try:
+        _State.library = open_library(compile_missing=compile_missing)
+    except UnavailableError as error:
+        _State.is_final = True
+        logger.info("reading images without compiled code: %s", error)
 
 
 def open_library(*, compile_missing: bool) -> ctypes.CDLL | None:
@@ -43,7 +80,7 @@ def open_library(*, compile_missing: bool) -> ctypes.CDLL | None:
             the library.
     """
     libjpeg = _find_libjpeg()
-    path = cache_home().absolute() / "jpeg" / _key(libjpeg) / LIBRARY
+    path = cache_home().absolute() / "input" / _key(libjpeg) / LIBRARY
     problem = find_trust_problem(path)
     if problem is not None:
         raise UnavailableError(problem)
@@ -72,7 +109,10 @@ def _key(libjpeg: Path) -> str:
     """Return a hash of everything that the library depends on, for the name of its folder."""
     status = libjpeg.stat()
     facts = [str(libjpeg), status.st_size, status.st_mtime_ns, os.uname().machine, *OPTIONS]
-    return hashlib.sha256(repr(facts).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(repr(facts).encode())
+    for source in SOURCES:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _compile_locked(libjpeg: Path, path: Path) -> None:
@@ -95,11 +135,19 @@ def _compile(libjpeg: Path, path: Path) -> None:
         raise UnavailableError("no C++ compiler (install g++ or set CXX)")
     with tempfile.TemporaryDirectory(prefix=".build-", dir=path.parent) as folder:
         target = Path(folder) / LIBRARY
-        command = [compiler, *OPTIONS, str(SOURCE), str(libjpeg), f"-Wl,-rpath,{libjpeg.parent}", "-o", str(target)]
+        command = [
+            compiler,
+            *OPTIONS,
+            *map(str, SOURCES),
+            str(libjpeg),
+            f"-Wl,-rpath,{libjpeg.parent}",
+            "-o",
+            str(target),
+        ]
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", env={**os.environ, "TMPDIR": folder}
         )
         if done.returncode:
             raise UnavailableError(f"{Path(compiler).name} failed: {(done.stderr.splitlines() or ['?'])[0][:300]}")
         publish(target, path)
-    logger.info("compiled the partial JPEG decoder into %s", path)
+    logger.info("compiled the code for reading images into %s", path)
