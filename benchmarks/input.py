@@ -151,10 +151,11 @@ def read_batches(samples: Any) -> Callable[[int], np.ndarray]:
     from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest
 
     reader = BatchReader(samples, [], "raise")
+    reader.normalizes = True  # as without worker processes
 
     def batch(number: int) -> np.ndarray:
         keys = [(number, (number * BATCH + place) % len(samples)) for place in range(BATCH)]
-        return samples.normalize(reader(BatchRequest(BatchId(0, number, 0), keys)).arrays.images)
+        return reader(BatchRequest(BatchId(0, number, 0), keys)).arrays.images
 
     return batch
 

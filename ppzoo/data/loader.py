@@ -95,6 +95,7 @@ class Loader:
             library.prepare()  # before workers are forked
         steps = enumerate(self.sampler.batches(epoch, start_step), start_step)
         requests = (BatchRequest(BatchId(epoch, step, self.sampler.rank), keys) for step, keys in steps)
+        self.reader.normalizes = self._on_cpu() and not self.num_workers  # workers return bytes, which are smaller
         batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))
         yield from batches if self._on_cpu() else _one_ahead(batches)
         if self.samples.cache is not None:
@@ -149,7 +150,7 @@ class Loader:
 
     def _images(self, images: np.ndarray, is_normalized: bool) -> Tensor:
         if is_normalized:
-            return _tensor(images.copy())
+            return _tensor(images.copy() if self.num_workers else images)  # workers reuse the memory
         if self._on_cpu():
             return _tensor(self.samples.normalize(images))
         assert self.samples.transforms.last is not None

@@ -80,6 +80,11 @@ class Samples:
         assert self.transforms.last is not None
         return self.transforms.last.batch(images)
 
+    def write_normalized(self, image: np.ndarray, batch: np.ndarray, position: int) -> None:
+        """Normalize H x W x C bytes into a position of a batch of N x C x H x W."""
+        assert self.transforms.last is not None
+        self.transforms.last.write(image[np.newaxis], batch[position : position + 1], batch.nbytes)
+
     def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
         """Return the image and whether it is normalized: C x H x W, or H x W x C bytes if it is not."""
         transforms = self.transforms if self.cache is None else self.cache.rest

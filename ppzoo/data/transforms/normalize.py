@@ -92,21 +92,23 @@ class NormalizeImage:
 
     def batch(self, images: np.ndarray) -> np.ndarray:
         """Normalize N x H x W x C uint8 to N x C x H x W float32, bit-identical to normalizing each image."""
-        if self._is_compiled():
-            compiled = normalize(images, self.scale, self.mean, self.std)
-            if compiled is not None:
-                return compiled
         result = np.empty((len(images), images.shape[3], *images.shape[1:3]), np.float32)
+        self.write(images, result)
+        return result
+
+    def write(self, images: np.ndarray, result: np.ndarray, batch_bytes: int = 0) -> None:
+        """Write what `batch` returns to `result`, a C-contiguous part of a batch of `batch_bytes`."""
+        if self._is_compiled() and normalize(images, self.scale, self.mean, self.std, result, batch_bytes):
+            return
         for image, target in zip(images, result, strict=True):
             self._look_up(cv2.split(image), target)
-        return result
 
     def _is_compiled(self) -> bool:
         """Whether the compiled code gives the same results for every byte."""
         if self.equals_compiled is None:
             every_byte = np.tile(np.arange(256, dtype=np.uint8)[:, np.newaxis], (1, 1, 1, len(self.mean)))
-            found = normalize(every_byte, self.scale, self.mean, self.std)
-            if found is not None:
+            found = np.empty((1, len(self.mean), 256, 1), np.float32)
+            if normalize(every_byte, self.scale, self.mean, self.std, found):
                 self.equals_compiled = found.tobytes() == self.tables.tobytes()
         return bool(self.equals_compiled)
 
