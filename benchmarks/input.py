@@ -1,16 +1,24 @@
 """Throughput of the training input pipeline on one core: 500 x 375 JPEGs to batches of 224 x 224.
 
-    python benchmarks/input.py                           # compared with a reimplementation of PaddleClas's operators
+    pip install simplejpeg
+    python benchmarks/input.py                           # compared with libjpeg-turbo and PaddleClas's operators
     python benchmarks/input.py --peer PATH               # compared with PaddleClas: PATH contains the package ppcls
     python benchmarks/input.py --images FOLDER           # with your own JPEGs
 
-The pipeline decodes JPEGs from memory, applies a random resized crop, a random flip and normalization, and stacks 32
-images into one N x C x H x W array. Each round runs every implementation once, each in a separate process on the same
-core with the same environment variables. A process warms up and then reports the median over its batches.
+PaddleClas's operators are reimplemented here, unless --peer is given. The pipeline decodes JPEGs from memory, applies a
+random resized crop, a random flip and normalization, and stacks 32 images into one N x C x H x W array. Each round runs
+every implementation once, each in a separate process on the same core with the same environment variables. A process
+warms up and then reports the median over its batches, of the time that it computed.
 
-"ppzoo" gives the same pixels as PaddleClas. "reduced 0.5" (`DecodeImage: {reduced: 0.5}`) decodes at a reduced size
-where that leaves at least half a decoded pixel per output pixel in each direction, "reduced 0.25" where it leaves at
-least a quarter; their pixels differ. The table shows medians in images/s; speedups have their range.
+- libjpeg-turbo: decodes the complete JPEGs to RGB and does nothing else (simplejpeg; without it, OpenCV)
+- ppzoo: the same pixels as PaddleClas; of each JPEG, only the part is decoded that the crop needs
+- complete: the same without decoding in part (PPZOO_NATIVE=off)
+- reduced 0.5: `DecodeImage: {reduced: 0.5}` decodes at a reduced size where that leaves at least half a decoded pixel
+  per output pixel in each direction; reduced 0.25: at least a quarter. Their pixels differ.
+- cached: epochs after the first with `dataset.cache: memory` or `disk`, which then contains the decoded images
+- cached at 224: the same with ResizeImage and CropImage instead of the random crop, so that it contains 224 x 224
+
+The table shows medians in images/s, and their ratios with the range.
 """
 
 from __future__ import annotations
@@ -21,10 +29,12 @@ import os
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import comparison
 import cv2
@@ -36,8 +46,15 @@ WIDTH, HEIGHT, SIZE, BATCH = 500, 375, 224, 32
 WARM_UP, TIMED = 2, 8
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 QUALITIES = ("80", "90", "95")
-REDUCED = {"ppzoo": None, "reduced 0.5": 0.5, "reduced 0.25": 0.25}  # name -> DecodeImage.reduced
-IMPLEMENTATIONS = (*REDUCED, "PaddleClas")
+PEERS = DECODER, PADDLECLAS = "libjpeg-turbo", "PaddleClas"
+REDUCED = {"ppzoo": None, "complete": None, "reduced 0.5": 0.5, "reduced 0.25": 0.25}  # name -> DecodeImage.reduced
+CACHED = {  # name -> cache, whether the size is fixed before the random transforms
+    "cached, memory": ("memory", False),
+    "cached, disk": ("disk", False),
+    "cached at 224, memory": ("memory", True),
+    "cached at 224, disk": ("disk", True),
+}
+IMPLEMENTATIONS = (*PEERS, *REDUCED, *CACHED)
 Files = list[bytes]
 
 
@@ -87,17 +104,78 @@ class InMemory:
 def ppzoo_batch(files: Files, reduced: float | None) -> Callable[[int], np.ndarray]:
     """Return a function that builds the batch of a given number with ppzoo's pipeline."""
     from ppzoo.data import Compose, Samples
-    from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest
+    from ppzoo.data.compiled import library
     from ppzoo.data.transforms import DecodeImage, NormalizeImage, RandCropImage, RandFlipImage
 
+    library.prepare()
     steps = [DecodeImage(reduced=reduced), RandCropImage(size=SIZE), RandFlipImage()]
     steps += [NormalizeImage(scale="1.0/255.0", mean=MEAN, std=STD, order="")]
-    samples = Samples(InMemory(files), Compose(steps), seed=0)
+    return read_batches(Samples(InMemory(files), Compose(steps), seed=0))
+
+
+def cached_batch(files: Files, folder: Path, kind: str, is_fixed: bool) -> Callable[[int], np.ndarray]:
+    """Return a function that builds the batch of a given number; from the second epoch on it reads the cache.
+
+    Args:
+        folder: an empty folder for the files and the cache.
+        is_fixed: resize to 224 x 224 instead of cropping at random.
+    """
+    from ppzoo.data import CachedImages, Compose, ImageFolder, Samples
+    from ppzoo.data.transforms import (
+        CropImage,
+        DecodeImage,
+        NormalizeImage,
+        RandCropImage,
+        RandFlipImage,
+        ResizeImage,
+    )
+
+    os.environ["PPZOO_HOME"] = str(folder / "home")
+    (folder / "images" / "class").mkdir(parents=True)
+    for number, content in enumerate(files):
+        (folder / "images" / "class" / f"{number:06}.jpg").write_bytes(content)
+    time.sleep(0.2)  # images in files that have just changed are not cached
+    crop = [ResizeImage(resize_short=256), CropImage(size=SIZE)] if is_fixed else [RandCropImage(size=SIZE)]
+    normalize = NormalizeImage(scale="1.0/255.0", mean=MEAN, std=STD, order="")
+    transforms = Compose([DecodeImage(), *crop, RandFlipImage(), normalize])
+    dataset = ImageFolder(image_root=str(folder / "images"))
+    samples = Samples(dataset, transforms, 0, CachedImages(kind, dataset, transforms))  # type: ignore[arg-type]
+    batch = read_batches(samples)
+    for number in range(math.ceil(len(files) / BATCH)):
+        batch(number)
+    return batch
+
+
+def read_batches(samples: Any) -> Callable[[int], np.ndarray]:
+    """Return a function that builds the batch of a given number from `samples`."""
+    from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest
+
     reader = BatchReader(samples, [], "raise")
+    reader.normalizes = True  # as without worker processes
 
     def batch(number: int) -> np.ndarray:
-        keys = [(number, (number * BATCH + place) % len(files)) for place in range(BATCH)]
-        return samples.normalize(reader(BatchRequest(BatchId(0, number, 0), keys)).arrays.images)
+        keys = [(number, (number * BATCH + place) % len(samples)) for place in range(BATCH)]
+        return reader(BatchRequest(BatchId(0, number, 0), keys)).arrays.images
+
+    return batch
+
+
+# --- libjpeg-turbo ---------------------------------------------------------------------------------------------------
+
+
+def decoded_batch(files: Files) -> Callable[[int], np.ndarray]:
+    """Return a function that decodes the images of the batch of a given number and returns the last one."""
+    try:
+        from simplejpeg import decode_jpeg  # type: ignore[import-not-found]
+    except ImportError:
+
+        def decode_jpeg(data: bytes) -> np.ndarray:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+    def batch(number: int) -> np.ndarray:
+        for place in range(BATCH):
+            image = decode_jpeg(files[(number * BATCH + place) % len(files)])
+        return image
 
     return batch
 
@@ -165,16 +243,21 @@ def measure(implementation: str, source: str, peer: bool) -> float:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cv2.setNumThreads(1)
     files = read_files(source)
-    if implementation == "PaddleClas":
-        batch = paddleclas_batch(files, paddleclas_operators() if peer else reimplemented_operators())
-    else:
-        batch = ppzoo_batch(files, REDUCED[implementation])
-    times = []
-    for number in range(WARM_UP + TIMED):
-        started = time.perf_counter()
-        images = batch(number)
-        times.append(time.perf_counter() - started)
-        assert images.shape == (BATCH, 3, SIZE, SIZE) and images.dtype == np.float32
+    with tempfile.TemporaryDirectory() as folder:
+        if implementation == PADDLECLAS:
+            batch = paddleclas_batch(files, paddleclas_operators() if peer else reimplemented_operators())
+        elif implementation == DECODER:
+            batch = decoded_batch(files)
+        elif implementation in CACHED:
+            batch = cached_batch(files, Path(folder), *CACHED[implementation])
+        else:
+            batch = ppzoo_batch(files, REDUCED[implementation])
+        times = []
+        for number in range(WARM_UP + TIMED):
+            started = time.process_time()
+            images = batch(number)
+            times.append(time.process_time() - started)
+            assert implementation == DECODER or images.shape == (BATCH, 3, SIZE, SIZE)
     return BATCH / statistics.median(times[WARM_UP:])
 
 
@@ -182,6 +265,8 @@ def run(implementation: str, source: str, peer: str | None) -> float:
     """Run `measure` in a separate process; `peer` is the folder that contains PaddleClas's package."""
     command = [sys.executable, __file__, "--measure", implementation, "--images", source]
     variables = find_missing_settings(os.environ)
+    if implementation == "complete":
+        variables["PPZOO_NATIVE"] = "off"
     if peer:
         command += ["--peer", peer]
         variables["PYTHONPATH"] = peer
@@ -198,8 +283,8 @@ def main() -> None:
     if options.measure:
         print(measure(options.measure, options.images, bool(options.peer)))
         return
-    columns = {"JPEGs": 22, **dict.fromkeys(IMPLEMENTATIONS, 10)}
-    table = comparison.Table(columns | {f"speedup of {name}": comparison.RATIO_WIDTH for name in REDUCED})
+    columns = {"JPEGs": 18, "implementation": 21, "images/s": 8}
+    table = comparison.Table(columns | {f"/ {name}": comparison.RATIO_WIDTH for name in PEERS})
     cases = {}
     for source in [options.images] if options.images else QUALITIES:
         kilobytes = statistics.mean(map(len, read_files(source))) / 1000
@@ -207,9 +292,9 @@ def main() -> None:
         results = comparison.run_rounds(measurements, options.pairs)
         title = f"{Path(source).name if options.images else 'quality ' + source}, {kilobytes:.0f} KB"
         cases[title] = results
-        speeds = [f"{statistics.median(values):.0f}" for values in results.values()]
-        ratios = [comparison.ratios(results[name], results["PaddleClas"]) for name in REDUCED]
-        table.print_row(title, *speeds, *map(comparison.summarize, ratios))
+        for name, speeds in results.items():
+            ratios = [comparison.summarize(comparison.ratios(speeds, results[peer])) for peer in PEERS]
+            table.print_row(title, name, f"{statistics.median(speeds):.0f}", *ratios)
     comparison.write_results(options, "Input pipeline on one core", "images/s", cases)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 from ppzoo.files import expand_user
@@ -16,6 +17,22 @@ MAX_CLASSES = 1_000_000  # each has a row of up to 4,096 weights in the last lay
 def usable_cores() -> int:
     """Return the number of cores that this process can use; on macOS and Windows, all cores of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """Return how many bytes of memory can be allocated, within the limit of the container; None if not known."""
+    try:
+        sizes = dict(re.findall(r"^(\w+):\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE))
+        available = int(sizes["MemAvailable"]) * 1024
+    except (OSError, KeyError):  # not Linux
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = int(re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)[1])  # type: ignore[index]
+    except (OSError, ValueError, TypeError):  # without a limit, or another version of control groups
+        return available
+    return min(available, max(limit - used + cached, 0))
 
 
 def instruction_sets() -> str:

@@ -84,7 +84,10 @@ def build_loader(
     """
     settings = section.dataset
     images = build_dataset(settings, class_num, classes, training=training)
-    samples = data.Samples(images, build_transforms(settings.transforms), seed)
+    transforms = build_transforms(settings.transforms)
+    with errors_with_key(f"DataLoader.{'Train' if training else 'Eval'}"):
+        cache = data.CachedImages(settings.cache, images, transforms) if settings.cache else None
+    samples = data.Samples(images, transforms, seed, cache)
     return Loader(
         samples,
         build_sampler(section.sampler, samples, seed=seed, training=training, processes=processes),

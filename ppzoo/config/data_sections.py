@@ -18,6 +18,7 @@ class DatasetConfig(Section):
         batch_transform_ops: transforms of batches, such as mixup.
         on_error: what to do with images that cannot be read; by default skip them in training and raise in evaluation.
         max_bad_fraction: fraction of unreadable images above which skipping stops with an error.
+        cache: where to keep decoded images for later epochs: in memory or on the disk; not at all by default.
     """
 
     spec: ComponentSpec
@@ -25,6 +26,7 @@ class DatasetConfig(Section):
     batch_transform_ops: Annotated[tuple[ComponentSpec, ...] | None, Listed("batch_transform")] = None
     on_error: Literal["raise", "skip"] | None = None
     max_bad_fraction: Fraction = 0.05
+    cache: Literal["memory", "disk"] | None = None
 
     @property
     def transforms(self) -> tuple[ComponentSpec, ...]:

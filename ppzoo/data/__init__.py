@@ -4,6 +4,7 @@ Only `ppzoo.data.loader`, which makes tensors, imports PaddlePaddle.
 """
 
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
+from ppzoo.data.cache import CachedImages
 from ppzoo.data.class_names import format_names, match_classes, normalize_names
 from ppzoo.data.dataset_report import DatasetReport, imbalance_warning, inspect_dataset, shared_images
 from ppzoo.data.datasets import (
@@ -55,6 +56,7 @@ __all__ = [
     "TRANSFORMS",
     "VAL_LIST",
     "BatchTransform",
+    "CachedImages",
     "ClassBalancedSampler",
     "Compose",
     "Dataset",

@@ -15,6 +15,8 @@ SKIP_HINT = (
     "set `on_error: skip` in the dataset section to skip such images, or list them with `ppzoo data check CONFIG`"
 )
 
+FLOAT = np.dtype(np.float32)
+
 OnError = Literal["raise", "skip"]
 Allocate = Callable[[tuple[int, ...], np.dtype], np.ndarray]
 
@@ -71,7 +73,12 @@ class BatchReader:
 
     Args:
         on_error: "raise": a sample that cannot be read is an error; "skip": the batch is read without it.
+
+    Attributes:
+        normalizes: normalize each image while it is in the processor's cache; else that is left to the caller.
     """
+
+    normalizes = False
 
     def __init__(self, samples: Samples, batch_transforms: Sequence[BatchTransform], on_error: OnError) -> None:
         self.samples, self.batch_transforms, self.on_error = samples, batch_transforms, on_error
@@ -85,11 +92,10 @@ class BatchReader:
         Raises:
             DataError: a sample cannot be read and `on_error` is "raise", or the images differ in shape.
         """
-        images: np.ndarray | None = None
+        stack = _Stack(self.samples, len(request.keys), empty, self.normalizes)
         labels: list[np.int64 | np.ndarray] = []
         indices: list[np.int64] = []
         failures: list[Failure] = []
-        normalized = True
         for key in request.keys:
             try:
                 sample = self.samples.read(key)
@@ -98,19 +104,15 @@ class BatchReader:
                     raise DataError(f"{error}; {SKIP_HINT}") from error
                 failures.append(Failure(key[1], str(error)))
                 continue
-            if images is None:
-                images = empty((len(request.keys), *sample.image.shape), sample.image.dtype)
-                normalized = sample.normalized
-            _require_shape(sample, images)
-            images[len(labels)] = sample.image
+            stack.add(sample)
             labels.append(sample.label)
             indices.append(sample.index)
-        if images is None:
+        if stack.images is None:
             return BatchResult(None, failures)
-        arrays = Arrays(images[: len(labels)], np.array(labels), np.array(indices))
+        arrays = Arrays(stack.images[: len(labels)], np.array(labels), np.array(indices))
         if not self.batch_transforms:
-            return BatchResult(arrays, failures, normalized)
-        if not normalized:
+            return BatchResult(arrays, failures, stack.is_normalized)
+        if not stack.is_normalized:
             arrays = arrays._replace(images=self.samples.normalize(arrays.images))
         return BatchResult(self._transform(arrays, request.step), failures)
 
@@ -123,8 +125,48 @@ class BatchReader:
         return Arrays(images, labels, arrays.indices)
 
 
-def _require_shape(sample: Sample, images: np.ndarray) -> None:
-    expected, received = images.shape[1:], sample.image.shape
+class _Stack:
+    """The images of a batch of `count` samples, in one array.
+
+    Args:
+        normalize: normalize the images that are not.
+
+    Attributes:
+        images: the array; None before the first sample. Its first images are those of the samples.
+        is_normalized: whether they are normalized.
+    """
+
+    def __init__(self, samples: Samples, count: int, empty: Allocate, normalize: bool) -> None:
+        self.samples, self.count, self.empty, self.normalize = samples, count, empty, normalize
+        self.images: np.ndarray | None = None
+        self.is_normalized, self.length = False, 0
+        self.shape: tuple[int, ...] = ()
+
+    def add(self, sample: Sample) -> None:
+        """Append the image of a sample.
+
+        Raises:
+            DataError: its shape is not that of the first one.
+        """
+        image, normalizes = sample.image, self.normalize and not sample.normalized
+        if self.images is None:
+            self.shape, self.is_normalized = image.shape, sample.normalized or normalizes
+            shape, dtype = (image.shape, image.dtype) if not normalizes else (_channels_first(image), FLOAT)
+            self.images = self.empty((self.count, *shape), dtype)
+        _require_shape(image.shape, self.shape)
+        if normalizes:
+            self.samples.write_normalized(image, self.images, self.length)
+        else:
+            self.images[self.length] = image
+        self.length += 1
+
+
+def _channels_first(image: np.ndarray) -> tuple[int, ...]:
+    height, width, channels = image.shape
+    return channels, height, width
+
+
+def _require_shape(received: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if received != expected:
         raise DataError(
             f"expected images of one shape in a batch, got {min(expected, received)} and "

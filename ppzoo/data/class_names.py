@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppzoo.data.datasets import Dataset
+from ppzoo.data.datasets import Dataset, FileDataset, SourceVersion
 from ppzoo.errors import DataError, suggestion
 
 MAX_SHOWN_NAMES = 10
@@ -52,6 +52,20 @@ class RelabeledDataset:
         return self.dataset.describe(index)
 
 
+class RelabeledFiles(RelabeledDataset):
+    """A dataset of image files with other labels."""
+
+    dataset: FileDataset
+
+    def version(self, index: int) -> SourceVersion:
+        """Return the version of an image's file."""
+        return self.dataset.version(index)
+
+    def label(self, index: int) -> int:
+        """Return the new label of a sample."""
+        return int(self.labels[index])
+
+
 def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename or remove {it}") -> Dataset:
     """Return `dataset` with the labels that its classes have in `classes`, those of the network.
 
@@ -80,7 +94,8 @@ def match_classes(dataset: Dataset, classes: Sequence[str], fix: str = "rename o
         if trained.count(own[label]) > 1:
             raise DataError(f"the network has two classes named {own[label]!r}: give them different names")
     new_labels = np.array([indices.get(name, -1) for name in own])
-    return RelabeledDataset(dataset, new_labels[dataset.labels], list(classes))
+    relabeled = RelabeledFiles if isinstance(dataset, FileDataset) else RelabeledDataset
+    return relabeled(dataset, new_labels[dataset.labels], list(classes))
 
 
 def _nearest(unknown: Sequence[str], classes: Sequence[str]) -> str:

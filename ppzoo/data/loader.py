@@ -13,6 +13,7 @@ from paddle import Tensor
 
 from ppzoo.data.batch_reader import BatchId, BatchReader, BatchRequest, BatchResult, Failure, OnError
 from ppzoo.data.batch_transforms import BatchTransform
+from ppzoo.data.compiled import library
 from ppzoo.data.samplers import Sampler
 from ppzoo.data.samples import Samples
 from ppzoo.data.transforms import NormalizeImage
@@ -90,10 +91,15 @@ class Loader:
             DataError: a sample cannot be read or transformed, in this process or a worker; or too many cannot.
             TrainingError: a worker process died.
         """
+        if self.samples.transforms.decodes:
+            library.prepare()  # before workers are forked
         steps = enumerate(self.sampler.batches(epoch, start_step), start_step)
         requests = (BatchRequest(BatchId(epoch, step, self.sampler.rank), keys) for step, keys in steps)
+        self.reader.normalizes = self._on_cpu() and not self.num_workers  # workers return bytes, which are smaller
         batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))
         yield from batches if self._on_cpu() else _one_ahead(batches)
+        if self.samples.cache is not None:
+            self.samples.cache.report()
 
     def state(self) -> dict[str, Any]:
         """Return the skipped samples, for a checkpoint."""
@@ -144,7 +150,7 @@ class Loader:
 
     def _images(self, images: np.ndarray, is_normalized: bool) -> Tensor:
         if is_normalized:
-            return _tensor(images.copy())
+            return _tensor(images.copy() if self.num_workers else images)  # workers reuse the memory
         if self._on_cpu():
             return _tensor(self.samples.normalize(images))
         assert self.samples.transforms.last is not None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ppzoo.data.cache import CachedImages
 from ppzoo.data.datasets import Dataset
 from ppzoo.data.transforms import Compose
 from ppzoo.errors import DataError
@@ -38,10 +39,11 @@ class Samples:
     Args:
         transforms: applied to each image; a result of H x W x C is transposed.
         seed: seeds, with epoch and index, the random transforms.
+        cache: the same images after the first of the same transforms; the samples are bit-identical with it.
     """
 
-    def __init__(self, dataset: Dataset, transforms: Compose, seed: int) -> None:
-        self.dataset, self.transforms, self.seed = dataset, transforms, seed
+    def __init__(self, dataset: Dataset, transforms: Compose, seed: int, cache: CachedImages | None = None) -> None:
+        self.dataset, self.transforms, self.seed, self.cache = dataset, transforms, seed, cache
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -64,7 +66,7 @@ class Samples:
             DataError: as above.
         """
         index = key[1]
-        source, label = self.dataset[index]
+        source, label = self.dataset[index] if self.cache is None else self.cache[index]
         random = np.random.default_rng((self.seed, *key))
         try:
             image, normalized = self._transform(source, random)
@@ -78,16 +80,22 @@ class Samples:
         assert self.transforms.last is not None
         return self.transforms.last.batch(images)
 
+    def write_normalized(self, image: np.ndarray, batch: np.ndarray, position: int) -> None:
+        """Normalize H x W x C bytes into a position of a batch of N x C x H x W."""
+        assert self.transforms.last is not None
+        self.transforms.last.write(image[np.newaxis], batch[position : position + 1], batch.nbytes)
+
     def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
         """Return the image and whether it is normalized: C x H x W, or H x W x C bytes if it is not."""
-        last = self.transforms.last
+        transforms = self.transforms if self.cache is None else self.cache.rest
+        last = transforms.last
         if last is None:
-            image = self.transforms(source, random)
+            image = transforms(source, random)
         else:
-            image = self.transforms.before_last(source, random)
+            image = transforms.before_last(source, random)
             if image.dtype == np.uint8:
                 return image, False
             image = last(image, random)
-        if last is not None or not self.transforms.channel_first:
+        if last is not None or not transforms.channel_first:
             image = image.transpose(2, 0, 1)
         return (image if image.dtype == np.float16 else image.astype(np.float32, copy=False)), True

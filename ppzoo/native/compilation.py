@@ -3,7 +3,7 @@
 The library is `$PPZOO_HOME/native/KEY/ppzoo_native.so`. KEY is a hash of everything that the library depends on:
 PaddlePaddle, the sources, the compiler and its options, and the processor. If there is no library, one process compiles
 it while others wait for a lock, and moves it into place when it is complete. A library that is damaged or cannot be
-loaded is compiled again, once. `library.py` checks which files can be trusted.
+loaded is compiled again, once. `ppzoo.compiled_library` checks which files can be trusted.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ppzoo import locks
+from ppzoo.compiled_library import find_trust_problem, is_intact, publish
 from ppzoo.files import make_folder
 from ppzoo.host import cache_home, instruction_sets
-from ppzoo.native.library import find_trust_problem, is_intact, publish
 
 logger = logging.getLogger("ppzoo")
 

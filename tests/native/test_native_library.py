@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ppzoo.compiled_library import digest_path, find_trust_problem, is_intact, publish
 from ppzoo.files import make_folder
 from ppzoo.native import compilation
-from ppzoo.native.library import digest_path, find_trust_problem, is_intact, publish
 
 AS_ROOT = os.geteuid() == 0
 

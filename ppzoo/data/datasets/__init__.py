@@ -4,7 +4,7 @@ Constructors check everything that can be checked without reading every image, s
 training starts.
 """
 
-from ppzoo.data.datasets.base import DATASETS, Dataset
+from ppzoo.data.datasets.base import DATASETS, Dataset, FileDataset, SourceVersion
 from ppzoo.data.datasets.cifar import CIFAR10, CIFAR100
 from ppzoo.data.datasets.fashion_mnist import FashionMNIST
 from ppzoo.data.datasets.flowers import Flowers102
@@ -18,11 +18,13 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "FashionMNIST",
+    "FileDataset",
     "Flowers102",
     "ImageFiles",
     "ImageFolder",
     "ImageNetDataset",
     "MultiLabelDataset",
+    "SourceVersion",
     "TarShards",
     "describe_skipped",
     "iter_images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,49 @@ class Dataset(Protocol):
 
     def describe(self, index: int) -> str:
         """Return the path or another description of the sample, for messages."""
+
+
+class SourceVersion(NamedTuple):
+    """Where an image is stored, and what changes when its file is written.
+
+    Attributes:
+        path: absolute path of the file.
+        offset: position of the image in the file.
+        size: of the image in bytes.
+        modified_ns, changed_ns: when content, and content or metadata, changed last; in nanoseconds.
+    """
+
+    path: str
+    offset: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+
+def file_version(path: str, offset: int = 0, size: int | None = None) -> SourceVersion:
+    """Return the version of an image in a file; by default it is all of the file.
+
+    Raises:
+        OSError: the file is missing.
+    """
+    status = os.stat(path)
+    size = status.st_size if size is None else size
+    return SourceVersion(os.path.abspath(path), offset, size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@runtime_checkable
+class FileDataset(Dataset, Protocol):
+    """A dataset whose images are in files."""
+
+    def version(self, index: int) -> SourceVersion:
+        """Return where an image is stored and when it changed, without reading it.
+
+        Raises:
+            OSError: the file is missing.
+        """
+
+    def label(self, index: int) -> int | np.ndarray:
+        """Return the label of a sample, without reading its image."""
 
 
 def is_hidden(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import unicodedata
@@ -11,7 +12,15 @@ from typing import NoReturn
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumber_labels
+from ppzoo.data.datasets.base import (
+    DATASETS,
+    SourceVersion,
+    check_class_count,
+    check_folder,
+    file_version,
+    is_hidden,
+    renumber_labels,
+)
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import read_sibling_labels
@@ -82,6 +91,17 @@ class ImageFiles:
             f"cannot read the image {self.describe(index)!r} ({reason}; {self.origin(index)}): "
             "restore the file or correct dataset.image_root"
         )
+
+    def version(self, index: int) -> SourceVersion:
+        """Return the version of an image's file, without reading it.
+
+        Raises:
+            OSError: it is missing.
+        """
+        try:
+            return file_version(self.describe(index))
+        except ValueError as error:
+            raise OSError(errno.EINVAL, "the name contains a NUL character") from error
 
     def label(self, index: int) -> int | np.ndarray:
         """Return the label of a sample."""

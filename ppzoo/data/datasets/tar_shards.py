@@ -13,7 +13,15 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumber_labels
+from ppzoo.data.datasets.base import (
+    DATASETS,
+    SourceVersion,
+    check_class_count,
+    check_folder,
+    file_version,
+    is_hidden,
+    renumber_labels,
+)
 from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
@@ -141,7 +149,19 @@ class TarShards:
             raise DataError(
                 f"cannot read {self.describe(index)}: the shard is shorter than when the dataset was opened; restore it"
             )
-        return data, int(self.labels[index])
+        return data, self.label(index)
+
+    def version(self, index: int) -> SourceVersion:
+        """Return the version of an image, whose times are those of its shard.
+
+        Raises:
+            OSError: the shard is missing.
+        """
+        return file_version(self.shards[self.shard[index]], int(self.offsets[index]), int(self.sizes[index]))
+
+    def label(self, index: int) -> int:
+        """Return the label of a sample."""
+        return int(self.labels[index])
 
     def describe(self, index: int) -> str:
         return f"{self.shards[self.shard[index]]}: {self.index.path(index)}"

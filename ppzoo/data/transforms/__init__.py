@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from ppzoo.data.compiled import partial_jpeg
 from ppzoo.data.transforms import (  # noqa: F401  (each registers its transforms)
     augmix,
     auto_augment,
@@ -17,14 +18,25 @@ from ppzoo.data.transforms import (  # noqa: F401  (each registers its transform
     rotation,
     timm_augment,
 )
-from ppzoo.data.transforms.crop import CORNERS, CropImage, RandCropImage, ResizedCrop, fuse_resized_crops
-from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode
+from ppzoo.data.transforms.crop import (
+    CORNERS,
+    CropCorner,
+    CropImage,
+    CropImageAtRatio,
+    RandCropImage,
+    ResizedCrop,
+    fuse_resized_crops,
+)
+from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode, decode_and_crop
 from ppzoo.data.transforms.geometry import RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
+from ppzoo.data.transforms.padding import Pad
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
 from ppzoo.errors import ConfigError
 
 KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop)
+# Types (not subtypes) that map uint8 to uint8 and draw no random numbers.
+DETERMINISTIC = (DecodeImage, ResizeImage, CropImage, CropCorner, CropImageAtRatio, Pad)
 
 
 class Compose:
@@ -37,6 +49,7 @@ class Compose:
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.given = list(transforms)
         self.transforms = fuse_resized_crops(_fuse_reduced_decode(transforms))
         self.channel_first = any(
             isinstance(transform, ToCHWImage) or (isinstance(transform, DecodeImage) and transform.channel_first)
@@ -63,6 +76,35 @@ class Compose:
         self.last.check(pixels)
         return pixels
 
+    def split_at_random(self) -> tuple[Compose, Compose]:
+        """Return the transforms before the first random one, as far as their results are uint8, and those from it on.
+
+        One after the other they give bit-identical results to this one. The first is empty if the list does not begin
+        with `DecodeImage`.
+
+        Raises:
+            ConfigError: `DecodeImage.reduced` depends on a random transform.
+        """
+        count, decode = 0, self.given[0] if self.given else None
+        if isinstance(decode, DecodeImage) and not decode.channel_first:
+            count = next(
+                (index for index, transform in enumerate(self.given) if type(transform) not in DETERMINISTIC),
+                len(self.given),
+            )
+            if decode.reduced is not None and count == 1:
+                raise ConfigError(
+                    "dataset.cache: expected DecodeImage without reduced before a random transform, because the size"
+                    f" of decoding depends on it, got reduced {decode.reduced}: remove reduced or the cache"
+                )
+        rest = Compose(self.given[count:])
+        rest.channel_first = self.channel_first
+        return Compose(self.given[:count]), rest
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the transforms begin with decoding."""
+        return bool(self.given) and isinstance(self.given[0], DecodeImage)
+
     @property
     def leaves_pixels(self) -> bool:
         """Whether `before_last` maps uint8 to uint8, and a call returns its normalization, transposed."""
@@ -83,6 +125,10 @@ def _fuse_reduced_decode(transforms: Sequence[Transform]) -> list[Transform]:
 def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
     if isinstance(image, bytes) and not (transforms and isinstance(transforms[0], DecodeImage | ReducedDecode)):
         raise ConfigError("expected DecodeImage as the first transform, since the images are files; add it to the list")
+    if isinstance(image, bytes) and len(transforms) > 1 and partial_jpeg.is_available():
+        decode, crop, *_ = transforms
+        if isinstance(decode, DecodeImage) and isinstance(crop, RandCropImage | ResizedCrop):
+            image, transforms = decode_and_crop(image, decode, crop, random), transforms[2:]
     for transform in transforms:
         image = transform(image, random)  # type: ignore[arg-type]
     return image  # type: ignore[return-value]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 
+from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.transforms.geometry import INTERPOLATIONS, Resize, ResizeImage, Window
 from ppzoo.data.transforms.pixels import check_at_least, check_output_size, parse_size, require_room
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
@@ -193,17 +194,50 @@ class ResizedCrop:
         self.resize, self.crop = resize, crop
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        height, width, channels = image.shape
-        columns, rows = self.resize.window(height, width, random).size
-        left, top = (columns - self.crop.width) // 2, (rows - self.crop.height) // 2
+        return self.window(image.shape[0], image.shape[1], random).of(image)
+
+    def window(self, height: int, width: int, random: np.random.Generator) -> ResizedWindow:
+        """Return the window for an image of that size."""
+        return ResizedWindow(width, height, self.resize.window(height, width, random).size, self)
+
+
+class ResizedWindow(NamedTuple):
+    """The part of an image of `width` x `height` that a `ResizedCrop` keeps; `size` is that of the resized image."""
+
+    width: int
+    height: int
+    size: tuple[int, int]
+    transform: ResizedCrop
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Left and top of the crop in the resized image."""
+        crop = self.transform.crop
+        return (self.size[0] - crop.width) // 2, (self.size[1] - crop.height) // 2
+
+    @property
+    def bounds(self) -> Bounds:
+        """The pixels of the image on which the result depends."""
+        (left, top), (columns, rows), crop = self.corner, self.size, self.transform.crop
         if min(left, top) < 0:
-            return self.crop(self.resize(image, random), random)
-        right, bottom = left + self.crop.width, top + self.crop.height
-        check_output_size("ResizeImage", right, bottom)
-        part = image[: _input_pixels(bottom, height / rows, height), : _input_pixels(right, width / columns, width)]
-        code = self.resize.resize.code
-        resized = cv2.resize(part, None, fx=columns / width, fy=rows / height, interpolation=code)
-        return resized.reshape(*resized.shape[:2], channels)[top:bottom, left:right]
+            return 0, 0, self.width, self.height
+        across, down = self.width / columns, self.height / rows
+        first = max(math.floor(left * across) - MARGIN, 0), max(math.floor(top * down) - MARGIN, 0)
+        right = _input_pixels(left + crop.width, across, self.width)
+        return *first, right, _input_pixels(top + crop.height, down, self.height)
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """Resize and crop an image; only its pixels within `bounds` are used."""
+        (left, top), (columns, rows), crop = self.corner, self.size, self.transform.crop
+        if min(left, top) < 0:
+            random = np.random.default_rng(0)  # not used
+            return crop(self.transform.resize(image, random), random)
+        check_output_size("ResizeImage", left + crop.width, top + crop.height)
+        _, _, right, bottom = self.bounds
+        code, across, down = self.transform.resize.resize.code, columns / self.width, rows / self.height
+        resized = cv2.resize(image[:bottom, :right], None, fx=across, fy=down, interpolation=code)
+        resized = resized.reshape(*resized.shape[:2], image.shape[2])
+        return resized[top : top + crop.height, left : left + crop.width]
 
 
 def fuse_resized_crops(transforms: Sequence[Transform]) -> list[Transform]:

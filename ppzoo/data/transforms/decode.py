@@ -17,9 +17,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ppzoo.data.transforms.crop import RandCropImage
+from ppzoo.data.compiled import partial_jpeg
+from ppzoo.data.compiled.partial_jpeg import Bounds
+from ppzoo.data.transforms.crop import RandCropImage, ResizedCrop
 from ppzoo.data.transforms.geometry import ResizeImage, Window
-from ppzoo.data.transforms.jpeg_header import JPEG_START, JpegHeader, possible_frame_sizes, read_jpeg_header
+from ppzoo.data.transforms.jpeg_header import (
+    JPEG_START,
+    JpegHeader,
+    is_turned,
+    possible_frame_sizes,
+    read_jpeg_header,
+)
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.host import MAX_PIXELS
@@ -133,6 +141,22 @@ class DecodeImage:
     def decode_reduced(self, data: bytes, divisor: int) -> np.ndarray:
         """Decode a JPEG whose header has been checked at 1 / `divisor` of its size, if the decoder can."""
         return self._arrange(_decode_cv2(data, divisor))
+
+    def decode_part(
+        self, data: bytes, header: JpegHeader, size: tuple[int, int], bounds: Bounds, divisor: int = 1
+    ) -> np.ndarray | None:
+        """Decode the part of a JPEG within `bounds`; the other pixels of the result are not defined.
+
+        Args:
+            size: width and height at 1 / `divisor` of the size.
+
+        Returns:
+            None if it has to be decoded completely.
+        """
+        if (self.backend, self.channels, self.channel_first) != ("cv2", 3, False) or is_turned(data, header):
+            return None
+        pixels = partial_jpeg.decode_part(data, size, bounds, divisor) if partial_jpeg.is_available() else None
+        return None if pixels is None else self._arrange(pixels)
 
     def _arrange(self, pixels: np.ndarray) -> np.ndarray:
         if self.channels == 1 and pixels.shape[2] == 3:
@@ -297,8 +321,14 @@ class ReducedDecode:
             return self.resize(self.decode(image, random), random)
         width, height = _upright_size(image, header)
         window = self.resize.window(height, width, random)
-        pixels = self.decode.decode_reduced(image, self._divisor(window))
-        return window.scaled(pixels.shape[1] / width, pixels.shape[0] / height).of(pixels)
+        divisor = self._divisor(window)
+        columns, rows = -(-width // divisor), -(-height // divisor)
+        scaled = window.scaled(columns / width, rows / height)
+        pixels = self.decode.decode_part(image, header, (columns, rows), scaled.bounds, divisor)
+        if pixels is None:
+            pixels = self.decode.decode_reduced(image, divisor)
+            scaled = window.scaled(pixels.shape[1] / width, pixels.shape[0] / height)
+        return scaled.of(pixels)
 
     def _divisor(self, window: Window) -> int:
         ratio = min(window.width / window.size[0], window.height / window.size[1])
@@ -312,3 +342,16 @@ def _upright_size(data: bytes, header: JpegHeader) -> tuple[int, int]:
             if image.getexif().get(ORIENTATION) in ROTATED:
                 return header.height, header.width
     return header.width, header.height
+
+
+def decode_and_crop(
+    data: bytes, decode: DecodeImage, crop: RandCropImage | ResizedCrop, random: np.random.Generator
+) -> np.ndarray:
+    """Return `crop(decode(data))`, without decoding the parts of a JPEG that are not needed, if possible."""
+    header = check_header(data)
+    if header is None or is_turned(data, header):
+        return crop(decode(data, random), random)
+    size = header.width, header.height
+    window = crop.window(header.height, header.width, random)
+    pixels = decode.decode_part(data, header, size, window.bounds)
+    return window.of(decode(data, random) if pixels is None else pixels)

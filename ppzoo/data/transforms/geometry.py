@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.transforms.pixels import check_output_size, parse_size
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, suggestion
@@ -75,11 +76,16 @@ class Window(NamedTuple):
         """Return the same crop of an image scaled by `x` and `y`."""
         return self._replace(left=self.left * x, top=self.top * y, width=self.width * x, height=self.height * y)
 
-    def of(self, image: np.ndarray) -> np.ndarray:
-        """Crop and resize an image; fractional coordinates are rounded to pixels."""
-        check_output_size("ResizeImage", *self.size)
+    @property
+    def bounds(self) -> Bounds:
+        """The crop, with fractional coordinates rounded to pixels."""
         left, top = round(self.left), round(self.top)
-        right, bottom = max(round(self.left + self.width), left + 1), max(round(self.top + self.height), top + 1)
+        return left, top, max(round(self.left + self.width), left + 1), max(round(self.top + self.height), top + 1)
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """Crop and resize an image; only its pixels within `bounds` are used."""
+        check_output_size("ResizeImage", *self.size)
+        left, top, right, bottom = self.bounds
         return self.resize(image[top:bottom, left:right], *self.size)
 
 

@@ -14,16 +14,22 @@ JPEG_START = b"\xff\xd8\xff"
 FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, with Huffman codes
 SKIPPED = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}  # tables, restart interval, comments, application data
 EXIF = (0xE1, b"Exif\0\0")
+ORIENTATION_TAG = re.compile(rb"\x01\x12\x00.|\x12\x01.\x00", re.DOTALL)  # and its type, in either byte order
+NOT_TURNED = (b"\0\0\0\1\0\1", b"\1\0\0\0\1\0")  # one value, 1
 FILL, PRECISION = 0xFF, 8
 FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf](?=(..).(..)(..)(.))", re.DOTALL)
 
 
 class JpegHeader(NamedTuple):
-    """Size of the image as stored, and whether there is an EXIF segment, which can give an orientation."""
+    """Size of the image as stored, and whether there is an EXIF segment, which can give an orientation.
+
+    frame: offset of the frame header, after which there is no EXIF segment.
+    """
 
     width: int
     height: int
     has_exif: bool
+    frame: int
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
@@ -45,12 +51,20 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             height, width = _read_uint16(data, offset + 5), _read_uint16(data, offset + 7)
             components = data[offset + 9]
             is_sound = length == 8 + 3 * components and data[offset + 4] == PRECISION and width and height
-            return JpegHeader(width, height, has_exif) if is_sound else None
+            return JpegHeader(width, height, has_exif, offset) if is_sound else None
         if marker not in SKIPPED or length < 2:
             return None
         has_exif |= marker == EXIF[0] and data.startswith(EXIF[1], offset + 4)
         offset += 2 + length
     return None
+
+
+def is_turned(data: bytes, header: JpegHeader) -> bool:
+    """Return whether a JPEG can have an EXIF orientation: bytes that can be this tag with another value than 1."""
+    if not header.has_exif:
+        return False
+    segments = data[: header.frame]
+    return any(data[tag.end() : tag.end() + 6] not in NOT_TURNED for tag in ORIENTATION_TAG.finditer(segments))
 
 
 def possible_frame_sizes(data: bytes) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,133 @@
+"""The images of a dataset after its first transforms, which are not random, read from a cache where possible."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+from PIL import __version__ as pillow_version
+
+from ppzoo.data.cache.disk import DiskCache
+from ppzoo.data.cache.memory import MemoryCache
+from ppzoo.data.datasets import Dataset, FileDataset, SourceVersion
+from ppzoo.data.transforms import Compose, Transform
+from ppzoo.errors import ConfigError, DataError
+
+logger = logging.getLogger("ppzoo")
+
+CacheKind = Literal["memory", "disk"]
+FORM = 1  # raised when the same transforms give other pixels than in an earlier version
+CLOCK_TICK_NS = 100_000_000  # two changes of a file within this time can have the same time stamp
+
+
+class Store(Protocol):
+    """Where images are cached.
+
+    Attributes:
+        place: for messages.
+    """
+
+    place: str
+
+    def get(self, index: int, version: SourceVersion) -> np.ndarray | None: ...
+
+    def put(self, index: int, version: SourceVersion, pixels: np.ndarray) -> None: ...
+
+    def count(self) -> int: ...
+
+    def stop_reason(self) -> str | None: ...
+
+
+class CachedImages:
+    """The images of a dataset after the transforms before the first random one, which are applied once per image.
+
+    An image is decoded again if its file has another size or time of modification or change than when it was stored.
+
+    Args:
+        kind: "memory" or "disk".
+        dataset: images in files.
+        transforms: all transforms, the first of which decodes.
+
+    Attributes:
+        rest: the transforms that follow.
+
+    Raises:
+        ConfigError: the images are not in files, the transforms do not begin with `DecodeImage`, or `reduced` decoding
+            depends on a random crop.
+    """
+
+    def __init__(self, kind: CacheKind, dataset: Dataset, transforms: Compose) -> None:
+        if kind not in ("memory", "disk"):
+            raise ConfigError(f"dataset.cache: expected 'memory' or 'disk', got {kind!r}")
+        if not isinstance(dataset, FileDataset):
+            raise ConfigError(
+                "dataset.cache: expected a dataset of image files, got one whose images are in memory already: remove"
+                " the key"
+            )
+        self.dataset = dataset
+        self.first, self.rest = transforms.split_at_random()
+        if not self.first.transforms:
+            raise ConfigError("dataset.cache: expected DecodeImage as the first transform: add it or remove the key")
+        self.store: Store = (
+            MemoryCache(len(dataset))
+            if kind == "memory"
+            else DiskCache(transforms_key(self.first.transforms), len(dataset))
+        )
+        self.kind, self.reported, self.is_stopped = kind, 0, False
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int | np.ndarray]:
+        """Return an image after the first transforms, and its label.
+
+        Raises:
+            DataError: the file cannot be read, is not an image, or a transform cannot process it; names the file.
+        """
+        try:
+            version = self.dataset.version(index)
+        except OSError:  # reading reports it
+            return self._decode(index)
+        image = self.store.get(index, version)
+        if image is not None:
+            return image, self.dataset.label(index)
+        image, label = self._decode(index)
+        if time.time_ns() - version.changed_ns > CLOCK_TICK_NS:
+            self.store.put(index, version, image)
+        return image, label
+
+    def _decode(self, index: int) -> tuple[np.ndarray, int | np.ndarray]:
+        source, label = self.dataset[index]
+        try:
+            return np.ascontiguousarray(self.first(source)), label
+        except DataError as error:
+            raise DataError(f"{self.dataset.describe(index)}: {error}") from error
+
+    def report(self) -> None:
+        """Log, once, how many images are stored, and why no more are."""
+        count, reason = self.store.count(), self.store.stop_reason()
+        if reason is not None and not self.is_stopped:
+            self.is_stopped = True
+            logger.warning(
+                "dataset.cache: %s: %s; the other %d of %d images are decoded in each epoch",
+                *(self.store.place, reason, len(self.dataset) - count, len(self.dataset)),
+            )
+        elif count != self.reported:
+            logger.info("dataset.cache: %s: %d of %d images", self.store.place, count, len(self.dataset))
+        self.reported = count
+
+
+def transforms_key(transforms: list[Transform]) -> str:
+    """Return a text that is equal for transforms with equal results: the types, all values in them, the decoders."""
+    facts = [FORM, cv2.__version__, pillow_version, *map(_facts, transforms)]
+    return hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()
+
+
+def _facts(value: Any) -> Any:
+    """Return the types and values of an object and of the objects in it, which have to be printable as text."""
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, *map(_facts, value)]
+    if isinstance(value, (int, float, str, type(None))):
+        return value
+    return type(value).__qualname__, [(name, _facts(item)) for name, item in sorted(vars(value).items())]

@@ -1,0 +1,58 @@
+"""Decoding only the rows and columns of a JPEG that a crop needs, with the same pixels as decoding all of it."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from ppzoo.data.compiled.library import loaded_library, logger
+
+MARGIN = 2  # columns around the crop, whose colors are interpolated with those of the next block
+
+Bounds = tuple[int, int, int, int]
+"""Left, top, right and bottom of a part of an image; right and bottom are the first column and row outside."""
+
+
+def is_available() -> bool:
+    """Return whether parts can be decoded."""
+    library = loaded_library()
+    return library is not None and _equals_opencv(library)
+
+
+def decode_part(data: bytes, size: tuple[int, int], bounds: Bounds, divisor: int = 1) -> np.ndarray | None:
+    """Decode a part of a JPEG to RGB; None if the decoder cannot decode it exactly as OpenCV does.
+
+    Args:
+        size: width and height of the result.
+        bounds: the part that is needed, in pixels of the result.
+        divisor: decode at 1 / `divisor` of the size of the file.
+
+    Returns:
+        H x W x 3 uint8, of which only the part is defined.
+    """
+    library, (width, height), (left, top, right, bottom) = loaded_library(), size, bounds
+    if library is None or not data.endswith(b"\xff\xd9"):  # a truncated file
+        return None
+    pixels = np.empty((height, width, 3), np.uint8)
+    left, right = max(left - MARGIN, 0), min(right + MARGIN, width)
+    numbers = map(ctypes.c_uint, (divisor, left, top, right, bottom, width, height))
+    failed = library.ppzoo_decode_jpeg(data, ctypes.c_ulong(len(data)), *numbers, ctypes.c_void_p(pixels.ctypes.data))
+    return None if failed else pixels
+
+
+@lru_cache(maxsize=1)
+def _equals_opencv(library: ctypes.CDLL) -> bool:
+    """Return whether both decoders give the same pixels of a JPEG of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    left, top, right, bottom = bounds = (35, 18, 60, 50)
+    found = decode_part(data, (101, 75), bounds)
+    part = slice(top, bottom), slice(left, right)
+    if found is None or expected is None or not np.array_equal(found[part], expected[part]):
+        logger.info("decoding complete JPEGs: the libjpeg-turbo of Pillow gives other pixels than that of OpenCV")
+        return False
+    return True
