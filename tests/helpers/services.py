@@ -63,7 +63,7 @@ class Service:
     def __init__(self, server: Any, port: int) -> None:
         self.server, self.port = server, port
         self.url = f"http://127.0.0.1:{port}"
-        self.state = server.config.app.state.service
+        self.state = server.config.app.state
         self.models = self.state.models
 
     def request(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> Reply:
