@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import ppzoo
-from ppzoo.serve import kserve, routes
+from ppzoo.serve import explaining, kserve, routes
 from ppzoo.serve.limits import RETRY
 from ppzoo.serve.metrics import DISCONNECTED
 from ppzoo.serve.models import NotReadyError
@@ -52,6 +52,7 @@ def make_app(state: State, run: Run) -> Application:
     # HTTPBearer is only for the description in openapi.json.
     security = [Depends(require_token), Depends(HTTPBearer(auto_error=False))] if state.token else []
     app.include_router(routes.router, dependencies=security)
+    app.include_router(explaining.router, dependencies=security)
     app.include_router(kserve.router, dependencies=security)
     for kind, report in ERROR_REPORTS.items():
         app.add_exception_handler(kind, report)
