@@ -25,6 +25,7 @@ from ppzoo.builders.models import build_model, class_count, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
 from ppzoo.builders.preprocessing import (
     find_missing_decoding,
+    log_ignored_keys,
     measure_image_shape,
     warn_of_image_shape,
     warn_of_preprocessing,
@@ -76,6 +77,7 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     problems += find_missing_decoding(config)
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
+    log_ignored_keys(config)
     warn_of_image_shape(config)
     warn_of_preprocessing(config)
 

@@ -77,6 +77,12 @@ def require_image_shape(ops: Sequence[ComponentSpec], expected: Sequence[int]) -
         raise ConfigError(_describe_other_shape(measured, expected))
 
 
+def log_ignored_keys(config: Config) -> None:
+    """Log which keys of PaddleClas's files have no effect."""
+    if config.Global.use_dali:
+        logger.info("Global.use_dali: ignored, since DALI is not supported; ppzoo's loader reads the images")
+
+
 def warn_of_image_shape(config: Config) -> None:
     """Log that `Infer.transforms` do not produce images of `Global.image_shape`, as `export` requires it.
 

@@ -28,7 +28,7 @@ from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weig
 from ppzoo.builders.loggers import build_evaluation_record
 from ppzoo.builders.models import build_model, class_count, load_pretrained
 from ppzoo.builders.optimization import build_early_stopping, build_ema, build_mixed_precision, build_optimizer
-from ppzoo.builders.preprocessing import warn_of_image_shape, warn_of_preprocessing
+from ppzoo.builders.preprocessing import log_ignored_keys, warn_of_image_shape, warn_of_preprocessing
 from ppzoo.builders.resuming import (
     apply_rollbacks,
     checkpointed_config,
@@ -192,6 +192,7 @@ def log_training_data(config: Config, loader: Loader) -> None:
     images = loader.samples.dataset
     warn_of_imbalance(images.labels)
     log_data(TRAIN_DATA, images, class_count(config.Arch))
+    log_ignored_keys(config)
     warn_of_image_shape(config)
     warn_of_preprocessing(config)
 

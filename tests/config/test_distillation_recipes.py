@@ -80,6 +80,35 @@ def resnets(*losses):
     return recipe(10, *losses, teacher={"name": "ResNet34"}, student={"name": "ResNet18", "use_ssld": False})
 
 
+def small_networks(*losses, **changes):
+    """Two equal networks, as in PaddleClas's mv3_small_dml.yaml."""
+    return recipe(
+        10, *losses, teacher={"name": "MobileNetV3_small_x1_0", "dropout_prob": None}, student=SMALL, **changes
+    )
+
+
+def relational(layer="blocks[3].expand_conv"):
+    """PaddleClas's mv3_large_x1_0_distill_mv3_small_x1_0_rkd.yaml."""
+    teacher = {"name": "MobileNetV3_large_x1_0", **SSLD, "dropout_prob": None}
+    made = recipe(
+        10,
+        {"DistillationDMLLoss": {"weight": 1.0, "key": "logits", "model_name_pairs": [BOTH]}},
+        {
+            "DistillationRKDLoss": {
+                "weight": 1.0,
+                "target_size": 7,
+                "model_name_pairs": [BOTH],
+                "student_keepkeys": ["blocks[3].expand_conv"],
+                "teacher_keepkeys": ["blocks[6].expand_conv"],
+            }
+        },
+        teacher={**teacher, "return_patterns": ["blocks[6].expand_conv"]},
+        student={**SMALL, "return_patterns": [layer]},
+        evaluation=STUDENT_LOGITS,
+    )
+    return {**made, "Global": {**made["Global"], "use_dali": True}}
+
+
 STUDENT_LABELS = {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}}
 SMALL = {"name": "MobileNetV3_small_x1_0", "pretrained": False, "use_ssld": False, "dropout_prob": None}
 EXPAND = {"return_patterns": ["blocks[0].expand_conv"]}
@@ -104,6 +133,45 @@ RECIPES = {
     "PULC/person_attribute": recipe(26, MUTUAL, LABELS, multi=True, use_sync_bn=True),
     "PULC/vehicle_attribute": recipe(19, LABELS, WEIGHTED, multi=True, use_ssld=True),
     "PULC/table_attribute": recipe(6, LABELS, WEIGHTED, teacher={"name": "ResNet50_vd"}, multi=True, use_ssld=True),
+    "ImageNet/PPLCNet_x1_0_ssld": recipe(
+        10,
+        teacher={"name": "ResNet50_vd", **SSLD},
+        student={"pretrained": False, "use_ssld": False, "dropout_prob": 0.0},
+    ),
+    "ImageNet/PPLCNet_x2_5_dml": recipe(
+        10,
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": BOTH}},
+        MUTUAL,
+        teacher={"name": "PPLCNet_x2_5"},
+        student={"name": "PPLCNet_x2_5", "pretrained": False, "use_ssld": False},
+        frozen=False,
+    ),
+    "ImageNet/mv3_large_x1_0_distill_mv3_small_x1_0": recipe(
+        10,
+        {"DistillationCELoss": {"weight": 1.0, "model_name_pairs": [BOTH]}},
+        teacher={"name": "MobileNetV3_large_x1_0", **SSLD, "dropout_prob": None},
+        student=SMALL,
+    ),
+    "ImageNet/mv3_large_x1_0_distill_mv3_small_x1_0_rkd": relational(),
+    "ImageNet/mv3_small_dml": {
+        **small_networks(
+            {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}},
+            {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Teacher"]}},
+            MUTUAL,
+            frozen=False,
+            evaluation=[{"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}}],
+        ),
+        "Optimizer": {
+            "name": "Momentum",
+            "lr": {
+                "name": "MultiStepDecay",
+                "learning_rate": 0.4,
+                "milestones": [30, 60, 90],
+                "step_each_epoch": 1,
+                "gamma": 0.1,
+            },
+        },
+    },
     "ImageNet/PPLCNet_x2_5_ssld": recipe(
         10, teacher={"name": "ResNet50_vd", **SSLD}, student={"name": "PPLCNet_x2_5", "use_ssld": False}
     ),
@@ -158,3 +226,11 @@ def test_only_evaluation_takes_losses_and_metrics_of_one_network(components):
     wrong = {**RECIPES["PULC/car_exists"], "Loss": {"Train": [MUTUAL, {"CELoss": None}]}}
     (line,) = config.check(wrong, components)
     assert line.startswith("Loss.Train.1.CELoss: expected DistillationCELoss, ")
+
+
+def test_layers_of_a_relational_loss_have_to_be_returned(components):
+    (line,) = config.check(relational("blocks[2].expand_conv"), components)
+    assert line == (
+        "Loss.Train.1.DistillationRKDLoss.student_keepkeys: expected an output of Student (logits,"
+        " blocks[2].expand_conv), got 'blocks[3].expand_conv'; add it to return_patterns of Student"
+    )

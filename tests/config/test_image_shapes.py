@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 import pytest
-
 from helpers.small_runs import paint_class_folders, small_config, train_config
+
 from ppzoo.builders.dry_run import dry_run_config
 from ppzoo.cli import main
 from ppzoo.errors import ConfigError
@@ -48,17 +48,29 @@ def test_image_size_that_the_network_cannot_take():
     assert found[0].endswith("got 3 x 48 x 48 float32")
 
 
-def warnings(source, *overrides: str) -> list[str]:
-    """Return the warnings of a check that finds no mistake."""
+def warnings(source, *overrides: str, level: int = logging.WARNING) -> list[str]:
+    """Return the messages of at least a level of a check that finds no mistake."""
     records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.WARNING)
+    handler = logging.Handler(level)
     handler.emit = records.append  # type: ignore[method-assign]
-    logging.getLogger("ppzoo").addHandler(handler)
+    logger = logging.getLogger("ppzoo")
+    previous = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
     try:
         dry_run_config(source, overrides)
     finally:
-        logging.getLogger("ppzoo").removeHandler(handler)
+        logger.removeHandler(handler)
+        logger.setLevel(previous)
     return [record.getMessage() for record in records]
+
+
+def test_dali_is_a_note():
+    assert problems("Global.use_dali=true") == []
+    (line,) = set(warnings(QUICK, "Global.use_dali=true", level=logging.INFO)) - set(
+        warnings(QUICK, level=logging.INFO)
+    )
+    assert line == "Global.use_dali: ignored, since DALI is not supported; ppzoo's loader reads the images"
 
 
 def test_image_shape_that_the_network_cannot_take():
