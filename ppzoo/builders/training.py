@@ -11,7 +11,7 @@ from typing import Any
 import paddle
 from paddle.optimizer.lr import LRScheduler
 
-from ppzoo import engine, losses, native, report
+from ppzoo import engine, losses, models, native, report
 from ppzoo.builders.callbacks import build_callbacks, build_finishing_callbacks
 from ppzoo.builders.class_checks import log_data, require_two_classes, warn_of_imbalance
 from ppzoo.builders.class_names import (
@@ -223,8 +223,14 @@ def build_train_state(
 
 
 def build_training_loss(config: Config, network: Classifier, loader: Loader) -> tuple[losses.CombinedLoss, MetricList]:
-    """Build `Loss.Train` and `Metric.Train`, and compute both for a few images."""
+    """Build `Loss.Train` and `Metric.Train`, and compute both for a few images.
+
+    Layers of a loss are added to the network, so that they are trained and saved with it.
+    """
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
+    for index, (term, _) in enumerate(loss.losses.values()):
+        if term.layers is not None and isinstance(network, models.DistillationModel):
+            network.add_loss_layers(f"{type(term).__name__}_{index}", term.layers)
     try_batch(config, "Train", network, loader, loss, metrics)
     require_weighted_classes("Train", loss, loader.samples.dataset)
     return loss, metrics

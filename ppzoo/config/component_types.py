@@ -33,8 +33,8 @@ class Component:
             post-processings that work on the outputs of such an architecture.
         network_options: options of a loss, metric or post-processing that name networks: a name, a list of names, or
             a list of [trained network, teacher] pairs.
-        key_options: options of a loss with pairs of networks that name inner layers: of the first network of each pair,
-            and of the second.
+        key_options: options of a loss with pairs of networks that name inner layers, alternately of the first network
+            of each pair and of the second.
         trains_pairs: a loss with pairs of networks trains both networks of a pair, not only the first.
         needs_evaluation: it works only if the network is evaluated during training.
         decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.

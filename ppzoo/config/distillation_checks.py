@@ -137,9 +137,9 @@ def _used_layers(use: Use) -> Iterator[tuple[str, str, str]]:
         for names in component.network_options:
             yield from (("key", key, network) for network in _flatten(use.options.get(names)))
     pairs = if_accepted(use.options.get("model_name_pairs"), list[list[str]]) or []
-    for position, option in enumerate(component.key_options):
+    for index, option in enumerate(component.key_options):
         for pair in pairs:
-            networks = pair[position : position + 1]
+            networks = pair[index % 2 : index % 2 + 1]
             keys = _flatten(use.options.get(option))
             yield from ((option, key, network) for key in keys for network in networks if isinstance(key, str))
 

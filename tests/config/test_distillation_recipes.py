@@ -109,8 +109,22 @@ def relational(layer="blocks[3].expand_conv"):
     return {**made, "Global": {**made["Global"], "use_dali": True}}
 
 
+def feature_recipe(base, *, returned, weight=1.0, **options):
+    """Two ResNets and a loss with layers."""
+    student, teacher = returned
+    return recipe(
+        10,
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}},
+        {"DistillationPairLoss": {"weight": weight, "base_loss_name": base, "model_name_pairs": [BOTH], **options}},
+        teacher={"name": "ResNet34", "return_patterns": teacher},
+        student={"name": "ResNet18", "pretrained": False, "use_ssld": False, "return_patterns": student},
+    )
+
+
 STUDENT_LABELS = {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}}
 SMALL = {"name": "MobileNetV3_small_x1_0", "pretrained": False, "use_ssld": False, "dropout_prob": None}
+T_STAGES = ["blocks[2]", "blocks[6]", "blocks[12]", "blocks[15]", "avg_pool"]
+S_STAGES = ["blocks[1]", "blocks[3]", "blocks[5]", "blocks[7]", "avg_pool"]
 EXPAND = {"return_patterns": ["blocks[0].expand_conv"]}
 STUDENT_LOGITS = [{"DistillationGTCELoss": {"weight": 1.0, "key": "logits", "model_names": ["Student"]}}]
 RECIPES = {
@@ -205,6 +219,36 @@ RECIPES = {
     ),
     "ImageNet/resnet34_distill_resnet18_skd": resnets(
         {"DistillationSKDLoss": {"model_name_pairs": [BOTH], "temperature": 1.0, "multiplier": 2.0, "alpha": 0.9}}
+    ),
+    "ImageNet/resnet34_distill_resnet18_mgd": feature_recipe(
+        "MGDLoss",
+        returned=(S_STAGES[:4], T_STAGES[:4]),
+        s_keys=["blocks[7]"],
+        t_keys=["blocks[15]"],
+        name="loss_mgd",
+        student_channels=512,
+        teacher_channels=512,
+    ),
+    "ImageNet/resnet34_distill_resnet18_pefd": feature_recipe(
+        "PEFDLoss",
+        returned=(["avg_pool"], ["avg_pool"]),
+        weight=25.0,
+        s_key="avg_pool",
+        t_key="avg_pool",
+        name="loss_pefd",
+        student_channel=512,
+        teacher_channel=512,
+    ),
+    "ImageNet/resnet34_distill_resnet18_reviewkd": feature_recipe(
+        "ReviewKDLoss",
+        returned=(S_STAGES, T_STAGES),
+        s_key=S_STAGES,
+        t_key=T_STAGES,
+        name="loss_reviewkd",
+        student_channels=[64, 128, 256, 512, 512],
+        teacher_channels=[64, 128, 256, 512, 512],
+        mid_channel=512,
+        hcl_mode="avg",
     ),
     "ImageNet/resnet34_distill_resnet18_dist": resnets(
         STUDENT_LABELS, {"DistillationDISTLoss": {"weight": 2.0, "model_name_pairs": [BOTH]}}
