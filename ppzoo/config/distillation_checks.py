@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from ppzoo.config.arch_sections import DEFAULT_STUDENT
-from ppzoo.config.component_uses import ComponentUses, list_items
+from ppzoo.config.component_uses import ComponentUses, Use, list_items
 from ppzoo.config.type_checks import Problem, accepts, if_accepted, show
 from ppzoo.errors import suggestion
 
@@ -118,15 +118,30 @@ def _check_keys(uses: ComponentUses) -> Iterator[Problem]:
         for _, name, options in list_items(uses.config, "Arch.models")
     }
     for use in uses.losses:
-        key = use.options.get("key")
-        if not isinstance(key, str) or key in ("logits", "output") or use.component is None:
-            continue
-        for network in (name for option in use.component.network_options for name in _flatten(use.options.get(option))):
+        for option, key, network in _used_layers(use):
             if key not in returned.get(network, [key]):
                 known = ", ".join(["logits", *returned[network]])
                 fix = f"add it to return_patterns of {network}"
-                yield Problem(f"{use.path}.key", f"expected an output of {network} ({known}), got {show(key)}; {fix}")
+                path = f"{use.path}.{option}"
+                yield Problem(path, f"expected an output of {network} ({known}), got {show(key)}; {fix}")
                 break
+
+
+def _used_layers(use: Use) -> Iterator[tuple[str, str, str]]:
+    """Yield option, layer and network of the inner layers whose outputs a loss uses."""
+    component = use.component
+    if component is None:
+        return
+    key = use.options.get("key")
+    if isinstance(key, str) and key not in ("logits", "output"):
+        for names in component.network_options:
+            yield from (("key", key, network) for network in _flatten(use.options.get(names)))
+    pairs = if_accepted(use.options.get("model_name_pairs"), list[list[str]]) or []
+    for index, option in enumerate(component.key_options):
+        for pair in pairs:
+            networks = pair[index % 2 : index % 2 + 1]
+            keys = _flatten(use.options.get(option))
+            yield from ((option, key, network) for key in keys for network in networks if isinstance(key, str))
 
 
 def _flatten(value: Any) -> Iterator[Any]:

@@ -3,7 +3,9 @@
 from ppzoo.losses import (  # noqa: F401  (each registers its losses)
     cross_entropy,
     distillation,
+    distillation_features,
     distillation_pairs,
+    distillation_relations,
     distillation_soft,
     divergence,
     multi_label,

@@ -22,11 +22,11 @@ from ppzoo.data.datasets.base import (
     is_hidden,
     renumber_labels,
 )
-from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import PathText, open_plain_file
+from ppzoo.tar_headers import FILE, OTHER, Header, read_headers
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 MAX_LABEL_BYTES = 256
