@@ -7,19 +7,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppzoo.config import Components, Config, dump, load, merge
+from ppzoo.config import Components, Config, dump, load, merge, parse_section
 from ppzoo.config.packaged_configs import FOLDER, SUFFIX, config_names, find_base
 from ppzoo.errors import ConfigError
 from ppzoo.migration.canonical import canonical
 
-MAX_TRIED = 6  # bases that are compared key by key, in the order of a rough comparison
+Values = dict[str, Any]
 
 
 class Shortened(NamedTuple):
     """A configuration as the keys that differ from a base; `base` is the name of an included configuration."""
 
     base: str | None
-    keys: dict[str, Any]
+    keys: Values
 
 
 def shorten(config: Mapping[str, Any], components: Components, folder: Path) -> Shortened:
@@ -29,97 +29,121 @@ def shorten(config: Mapping[str, Any], components: Components, folder: Path) -> 
         folder: where the file will be; a file there that hides an included configuration excludes it as a base.
     """
     target = canonical_of(config, components)
-    ranked = sorted(_rank(config, target, components), key=lambda row: row[0])
-    best = Shortened(None, dict(config))
-    for _, name, base in ranked[:MAX_TRIED]:
-        if find_base(name, folder / "migrated.yaml") != FOLDER / f"{name}{SUFFIX}":
-            continue
-        keys = _difference(base, config, target, components)
+    if target is None:
+        raise ConfigError("expected a configuration without mistakes")
+    defaults = set(_find_defaults(config, target, components))
+    best = Shortened(None, _without_defaults(config, defaults))
+    if canonical_of(best.keys, components) != target:  # a default can depend on another one
+        best = Shortened(None, dict(config))
+    for name, base in _candidates(config, folder, components):
+        keys = _difference(base, config, target, defaults, components)
         if keys is not None and _length(keys) + 1 < _length(best.keys):
             best = Shortened(name, keys)
     return best
 
 
-def is_equal(short: Mapping[str, Any], target: dict[str, Any] | None, components: Components) -> bool:
-    """Return whether a plain configuration has the canonical form `target`."""
-    return target is not None and canonical_of(short, components) == target
-
-
-def canonical_of(config: Mapping[str, Any], components: Components) -> dict[str, Any] | None:
-    """Return the canonical form; None if the configuration is not valid."""
+def canonical_of(config: Mapping[str, Any], components: Components) -> Values | None:
+    """Return the canonical form of a plain configuration; None if it is not valid."""
     try:
         return canonical(Config.parse(config, components, task=None))
     except ConfigError:
         return None
 
 
-def _rank(
-    config: Mapping[str, Any], target: dict[str, Any] | None, components: Components
-) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield the included configurations that fit, each with a rough number of different values."""
+def _find_defaults(config: Mapping[str, Any], target: Values, components: Components) -> Iterator[str]:
+    """Yield the path of each value without which the configuration is the same."""
+    whole = copy.deepcopy(dict(config))
+    for path, holder, key in list(_values(whole)):
+        before = dict(holder)
+        del holder[key]
+        if canonical_of(whole, components) == target:
+            yield path
+        holder.clear()
+        holder.update(before)  # in their order
+
+
+def _values(config: Values, path: str = "") -> Iterator[tuple[str, Values, str]]:
+    """Yield the path of each value that is no mapping, the mapping that holds it, and its key there."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _values(value, f"{path}.{key}")
+        else:
+            yield f"{path}.{key}", config, key
+
+
+def _without_defaults(config: Mapping[str, Any], defaults: set[str], path: str = "") -> Values:
+    """Return the configuration without the values at `defaults`, and without the mappings that are empty then."""
+    kept: Values = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            inner = _without_defaults(value, defaults, f"{path}.{key}")
+            if inner or not value:
+                kept[key] = inner
+        elif f"{path}.{key}" not in defaults:
+            kept[key] = copy.deepcopy(value)
+    return kept
+
+
+def _candidates(config: Mapping[str, Any], folder: Path, components: Components) -> Iterator[tuple[str, Values]]:
+    """Yield name and content of the included configurations that can be near: the bases, and those of the network."""
     arch = config.get("Arch", {}).get("name")
     names = [name for name in config_names() if "/" not in name or name.rpartition("/")[2] == arch]
     for name in [*names, *config_names(bases=True)]:
-        base = load(FOLDER / f"{name}{SUFFIX}", components=components)
-        below = canonical_of(merge(config, base), components)
-        if below is not None:
-            yield _distance(below, target) + len(_leaves(config) - _leaves(base)), name, base
-
-
-def _distance(one: Any, other: Any) -> int:
-    """Return the number of values that differ."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return sum(_distance(one.get(key), other.get(key)) for key in {**one, **other})
-    return int(one != other)
-
-
-def _leaves(config: Any, path: str = "") -> set[str]:
-    """Return the paths of all values that are no mappings."""
-    if not isinstance(config, Mapping):
-        return {path}
-    return {leaf for key, value in config.items() for leaf in _leaves(value, f"{path}.{key}")}
+        file = FOLDER / f"{name}{SUFFIX}"
+        if find_base(name, folder / file.name) == file:
+            yield name, load(file, components=components)
 
 
 def _difference(
-    base: Mapping[str, Any], config: Mapping[str, Any], target: dict[str, Any] | None, components: Components
-) -> dict[str, Any] | None:
+    base: Values, config: Mapping[str, Any], target: Values, defaults: set[str], components: Components
+) -> Values | None:
     """Return the keys to write above `base`; None if the configuration cannot be expressed with this base."""
-    keys = copy.deepcopy(dict(config))
-    if not _reset_other_keys(keys, base, target):
+    below = canonical(parse_section(Config, merge(config, base), components))  # unchecked: only single values count
+    keys = _differing(config, base, target, below, defaults, "")
+    if keys is None or canonical_of(merge(base, keys), components) != target:
         return None
-    if not is_equal(merge(base, keys), target, components):
-        return None
-    _drop_equal_keys(keys, keys, lambda: is_equal(merge(base, keys), target, components))
     return keys
 
 
-def _reset_other_keys(keys: dict[str, Any], base: Mapping[str, Any], target: Any) -> bool:
-    """Write the defaults of the keys that only the base has, since a file cannot remove keys of its base."""
-    for key, below in base.items():
-        if key in keys:
-            inner = target.get(key) if isinstance(target, Mapping) else None
-            both = isinstance(keys[key], dict) and isinstance(below, Mapping)
-            if both and not _reset_other_keys(keys[key], below, inner):
-                return False
-        elif not isinstance(target, Mapping) or key not in target:
-            return False
-        else:
-            keys[key] = copy.deepcopy(target[key])
-    return True
+def _differing(
+    config: Mapping[str, Any], base: Mapping[str, Any], target: Any, below: Any, defaults: set[str], path: str
+) -> Values | None:
+    """Return the keys of a mapping that differ from those of the base, and the defaults of keys that only it has.
+
+    None if the base has a key that the configuration cannot have, since a file cannot remove keys of its base.
+
+    Args:
+        target, below: the canonical forms of the configuration, and of the base completed by the configuration.
+    """
+    keys: Values = {}
+    for key, value in config.items():
+        inner = f"{path}.{key}"
+        if key in base:
+            one, other = _item(target, key), _item(below, key)
+            if isinstance(value, Mapping) and isinstance(base[key], Mapping):
+                differing = _differing(value, base[key], one, other, defaults, inner)
+                if differing is None:
+                    return None
+                keys |= {key: differing} if differing else {}
+            elif one != other:
+                keys[key] = copy.deepcopy(value)
+        elif isinstance(value, Mapping):
+            kept = _without_defaults(value, defaults, inner)
+            keys |= {key: kept} if kept else {}
+        elif inner not in defaults:
+            keys[key] = copy.deepcopy(value)
+    for key in base:
+        if key not in config:
+            if not isinstance(target, Mapping) or key not in target:
+                return None
+            if target[key] != below[key]:
+                keys[key] = copy.deepcopy(target[key])
+    return keys
 
 
-def _drop_equal_keys(whole: dict[str, Any], keys: dict[str, Any], is_still_equal: Any) -> None:
-    """Remove every key without which the result is the same: whole mappings first, then the keys in them."""
-    for key in list(keys):
-        before = list(keys.items())
-        value = keys.pop(key)
-        if is_still_equal():
-            continue
-        keys.clear()
-        keys.update(before)  # in their order
-        if isinstance(value, dict):
-            _drop_equal_keys(whole, value, is_still_equal)
+def _item(values: Any, key: str) -> Any:
+    return values.get(key) if isinstance(values, Mapping) else None
 
 
 def _length(keys: Mapping[str, Any]) -> int:
-    return dump(keys).count("\n")
+    return dump(dict(keys)).count("\n")

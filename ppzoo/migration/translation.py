@@ -7,7 +7,8 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ppzoo.config import Components, check, find_unknown_keys
+from ppzoo.builders.preprocessing import find_missing_decoding
+from ppzoo.config import Components, Config, check, find_unknown_keys
 from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts, show
 from ppzoo.config.unsupported import find_unsupported
@@ -30,6 +31,9 @@ IGNORED = {
     "Slim": "pruning and quantization in training are not supported; see `ppzoo export --precision int8`",
     "DataLoader.Train.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
     "DataLoader.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
+    "Optimizer.clip_grad": "PaddleClas does not read it; Optimizer.clip_norm clips gradients",
+    "Optimizer.lr.step_each_epoch": "the number of steps per epoch follows from the data",
+    "Optimizer.lr.epochs": "Global.epochs is the number of epochs",
     "DataLoader.epochs": "PaddleClas sets it when it runs; Global.epochs is the number of epochs",
 }
 COMPONENTS_AT = ("Arch", "Optimizer", "Loss", "Metric", "Infer")  # unknown keys there are options of components
@@ -41,7 +45,7 @@ class Change(NamedTuple):
     """One difference between PaddleClas's file and its translation, or between the behavior of both.
 
     Attributes:
-        kind: "removed", "renamed", "rewritten", or "behavior" if nothing is changed in the file.
+        kind: "removed", "renamed", "rewritten"; "behavior" where the same key has another effect.
         key: its path.
         reason: what ppzoo does, and why.
     """
@@ -68,21 +72,32 @@ def translate(config: Mapping[str, Any], components: Components) -> tuple[dict[s
         raise ConfigError(other_kind[0].line())
     changes = [
         *_rename(translated),
+        *_remove_unknown(translated, components),
         *_evaluate_texts(translated, components),
         *_remove_unsupported(translated),
-        *_remove_unknown(translated, components),
     ]
     problems = check(translated, components, task=None)
     if problems:
         raise ConfigError(*problems)
+    changes += _add_decoding(translated, components)
     return translated, [*changes, *_describe_behavior(translated)]
 
 
 def _rename(config: dict[str, Any]) -> Iterator[Change]:
-    """Move `Global.ema` and `Global.AMP` of PaddleClas 2.2 to the sections of later versions."""
+    """Move and rename keys of earlier versions of PaddleClas."""
     section = config.get("Global")
-    if not isinstance(section, dict):
-        return
+    section = section if isinstance(section, dict) else {}
+    yield from _rename_ema(config, section)
+    yield from _rename_amp(config, section)
+    arch = config["Arch"]
+    if "class_num" in section and arch.get("class_num") is None:
+        arch["class_num"] = section.pop("class_num")
+        yield Change("renamed", "Global.class_num", "Arch.class_num, as in PaddleClas 2.2 and later")
+    yield from _rename_metrics(config)
+    yield from _rename_metrics_of_three_outputs(config)
+
+
+def _rename_ema(config: dict[str, Any], section: dict[str, Any]) -> Iterator[Change]:
     ema = section.get("ema")
     if isinstance(ema, dict) and config.get("EMA") is None:
         del section["ema"]
@@ -91,10 +106,60 @@ def _rename(config: dict[str, Any]) -> Iterator[Change]:
             config["EMA"] = ema
         result = "the section EMA" if is_enabled else "no section, since it is disabled"
         yield Change("renamed", "Global.ema", f"{result}, as in PaddleClas 2.3 and later")
-    amp = section.get("AMP")
-    if isinstance(amp, dict) and config.get("AMP") is None:
+
+
+def _rename_amp(config: dict[str, Any], section: dict[str, Any]) -> Iterator[Change]:
+    if isinstance(section.get("AMP"), dict) and config.get("AMP") is None:
         config["AMP"] = section.pop("AMP")
         yield Change("renamed", "Global.AMP", "the section AMP, as in PaddleClas 2.3 and later")
+    amp = config.get("AMP")
+    if not isinstance(amp, dict):
+        return
+    if "amp_level" in amp and "level" not in amp:
+        amp["level"] = amp.pop("amp_level")
+        yield Change("renamed", "AMP.amp_level", "AMP.level, as in PaddleClas 2.4 and later")
+    if isinstance(amp.get("use_pure_fp16"), bool):
+        is_pure = amp.pop("use_pure_fp16")
+        amp.setdefault("level", "O2" if is_pure else "O1")
+        yield Change("renamed", "AMP.use_pure_fp16", f"AMP.level ({amp['level']}), as in PaddleClas 2.4 and later")
+
+
+def _rename_metrics(config: dict[str, Any]) -> Iterator[Change]:
+    """Rename the metric `Topk: {k: ...}` of PaddleClas 2.0."""
+    metrics = config.get("Metric")
+    for split, terms in metrics.items() if isinstance(metrics, dict) else ():
+        for term in terms if isinstance(terms, list) else ():
+            if isinstance(term, dict) and list(term) == ["Topk"] and isinstance(term["Topk"], dict):
+                options = term.pop("Topk")
+                term["TopkAcc"] = {"topk" if key == "k" else key: value for key, value in options.items()}
+                yield Change("renamed", f"Metric.{split}.Topk", "TopkAcc, as in PaddleClas 2.1 and later")
+
+
+def _rename_metrics_of_three_outputs(config: dict[str, Any]) -> Iterator[Change]:
+    """Use `GoogLeNetTopkAcc` for GoogLeNet, as PaddleClas's configurations do since 2.2."""
+    metrics = config.get("Metric")
+    if config["Arch"].get("name") != "GoogLeNet" or not isinstance(metrics, dict):
+        return
+    for split, terms in metrics.items():
+        for term in terms if isinstance(terms, list) else ():
+            if isinstance(term, dict) and list(term) == ["TopkAcc"]:
+                term["GoogLeNetTopkAcc"] = term.pop("TopkAcc")
+                reason = "GoogLeNetTopkAcc, since GoogLeNet has three outputs in evaluation, too"
+                yield Change("renamed", f"Metric.{split}.TopkAcc", reason)
+
+
+def _add_decoding(config: dict[str, Any], components: Components) -> list[Change]:
+    """Add `DecodeImage` where files are read without it; PaddleClas 2.0 decoded them without a transform."""
+    changes = []
+    for path in find_missing_decoding(Config.parse(config, components, task=None)):
+        key = path.partition(": ")[0]
+        *holders, last = key.split(".")
+        holder = config
+        for part in holders:
+            holder = holder[part]
+        holder[last] = [{"DecodeImage": {"to_rgb": True, "channel_first": False}}, *(holder[last] or [])]
+        changes.append(Change("rewritten", key, "DecodeImage is the first transform, since the images are files"))
+    return changes
 
 
 def _evaluate_texts(config: dict[str, Any], components: Components) -> list[Change]:
