@@ -50,15 +50,25 @@ def migrate_config(config: Mapping[str, Any], folder: Path) -> Migration:
 def migration_text(migration: Migration, source: Path, target: Path) -> str:
     """Return the text of the file `target`, which begins with the command that trains it and its source."""
     comments = [f"ppzoo train -c {target.name}", f"Migrated by `ppzoo migrate` from {source}."]
-    head = "".join(f"# {one_line(comment)}\n" for comment in comments)
+    return "".join(f"# {one_line(comment)}\n" for comment in comments) + _content(migration)
+
+
+def _content(migration: Migration) -> str:
     base = f"{BASE}: {migration.base}\n\n" if migration.base else ""
-    return head + base + "\n".join(dump({key: value}) for key, value in migration.keys.items())
+    return base + "\n".join(_section(key, value) for key, value in migration.keys.items())
+
+
+def _section(key: str, value: Any) -> str:
+    if value:
+        return dump({key: value})
+    return f"{key}: {'null' if value is None else dump(value).strip()}\n"
 
 
 def _require_equal(migration: Migration, translated: Mapping[str, Any]) -> None:
     """Check that the text of the migrated file, read and merged into its base, is the translated configuration."""
     known = components()
-    keys = yaml_io.parse(dump(migration.keys).encode(), "the migrated configuration")
-    base = load(FOLDER / f"{migration.base}{SUFFIX}", components=known) if migration.base else {}
+    keys = yaml_io.parse(_content(migration).encode(), "the migrated configuration") or {}
+    name = keys.pop(BASE, None)
+    base = load(FOLDER / f"{name}{SUFFIX}", components=known) if name else {}
     if canonical_of(merge(base, keys), known) != canonical_of(translated, known):
         raise PpzooError("the migrated configuration is not equal to its source; please report this with the file")

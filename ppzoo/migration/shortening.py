@@ -13,6 +13,7 @@ from ppzoo.errors import ConfigError
 from ppzoo.migration.canonical import canonical
 
 Values = dict[str, Any]
+NAME = "name"  # of a component, which decides what the other keys mean
 
 
 class Shortened(NamedTuple):
@@ -98,7 +99,8 @@ def _difference(
     base: Values, config: Mapping[str, Any], target: Values, defaults: set[str], components: Components
 ) -> Values | None:
     """Return the keys to write above `base`; None if the configuration cannot be expressed with this base."""
-    below = canonical(parse_section(Config, merge(config, base), components))  # unchecked: only single values count
+    combined = merge(config, _shared(base, config))
+    below = canonical(parse_section(Config, combined, components))  # unchecked, since only single values are compared
     keys = _differing(config, base, target, below, defaults, "")
     if keys is None or canonical_of(merge(base, keys), components) != target:
         return None
@@ -113,13 +115,13 @@ def _differing(
     None if the base has a key that the configuration cannot have, since a file cannot remove keys of its base.
 
     Args:
-        target, below: the canonical forms of the configuration, and of the base completed by the configuration.
+        target, below: the canonical forms of the configuration, and of it with the values of the base.
     """
     keys: Values = {}
     for key, value in config.items():
         inner = f"{path}.{key}"
         if key in base:
-            one, other = _item(target, key), _item(below, key)
+            one, other = _item(target, key), base[key] if key == NAME else _item(below, key)
             if isinstance(value, Mapping) and isinstance(base[key], Mapping):
                 differing = _differing(value, base[key], one, other, defaults, inner)
                 if differing is None:
@@ -136,9 +138,18 @@ def _differing(
         if key not in config:
             if not isinstance(target, Mapping) or key not in target:
                 return None
-            if target[key] != below[key]:
+            if target[key] != base[key]:
                 keys[key] = copy.deepcopy(target[key])
     return keys
+
+
+def _shared(base: Mapping[str, Any], config: Mapping[str, Any]) -> Values:
+    """Return the keys of the base that the configuration has, too, without the names of components."""
+    return {
+        key: _shared(value, config[key]) if isinstance(value, Mapping) and isinstance(config[key], Mapping) else value
+        for key, value in base.items()
+        if key in config and key != NAME
+    }
 
 
 def _item(values: Any, key: str) -> Any:

@@ -57,7 +57,7 @@ def _last_block(content: Iterator[bytes]) -> list[_Line]:
         message = text[prefix.end() :] if prefix else ""
         found = _LINE.fullmatch(message)
         if found and len(block) < MAX_LINES:
-            block.append(_Line(len(found[1]), found[2], found[3].strip()))
+            block.append(_Line(len(found[1]), found[2], found[3]))
         elif not (prefix and _RULE.fullmatch(message)):
             last = _keep(block, last)
             block = []
