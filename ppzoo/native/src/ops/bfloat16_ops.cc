@@ -352,6 +352,7 @@ PD_BUILD_GRAD_OP(ppzoo_bfloat16_use_twice)
     .Inputs({paddle::Grad("First"), paddle::Grad("Second")})
     .Outputs({paddle::Grad("X")})
     .SetKernelFn(PPZOO_KERNEL(use_twice_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_bfloat16_use_twice, paddle::Grad(paddle::Grad("X")));
 
 PD_BUILD_OP(ppzoo_bfloat16_conv)
     .Inputs({"X", "W"})
