@@ -337,6 +337,11 @@ def add(x: Tensor, y: Tensor) -> Tensor:
     return operators.add(x, y) if native.supports(x) and _same_shape_and_dtype(x, y) else x + y
 
 
+def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `x` for the two branches of a block; their gradients are then added by a native operator in bfloat16."""
+    return operators.use_twice(x)
+
+
 def relu(x: Tensor) -> Tensor:
     return operators.activate(x, "relu") if native.supports(x) else F.relu(x)
 

@@ -88,11 +88,11 @@ def to_float32(x: Tensor) -> Tensor:
 
 
 def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `x` for two uses; in bfloat16 a native operator then adds their gradients, which PaddlePaddle's does slowly."""
-    if not (_in_bfloat16 and x.dtype == _BFLOAT16) or x.stop_gradient:
-        return x, x
-    first, second = run_custom_op("ppzoo_bfloat16_use_twice", transpose(x, [0, 2, 3, 1]))
-    return to_nchw(first), to_nchw(second)
+    """Return `x` for two uses. In bfloat16 a native operator adds their gradients, as PaddlePaddle's is slow."""
+    if _in_bfloat16 and x.dtype == _BFLOAT16 and not x.stop_gradient:
+        first, second = run_custom_op("ppzoo_bfloat16_use_twice", transpose(x, [0, 2, 3, 1]))
+        return to_nchw(first), to_nchw(second)
+    return x, x
 
 
 def _in_precision(name: str) -> tuple[str, Callable[[Tensor], Tensor]]:
