@@ -11,7 +11,7 @@ import paddle
 
 from ppzoo import engine, optim
 from ppzoo.builders.components import Plain, components, make
-from ppzoo.config import AmpConfig, ComponentSpec, Config, LrConfig, OptimizerConfig, parse_component
+from ppzoo.config import ComponentSpec, Config, LrConfig, OptimizerConfig, parse_component
 from ppzoo.errors import ConfigError
 
 logger = logging.getLogger("ppzoo")
@@ -86,20 +86,6 @@ def build_optimizer(
     section = parse_component(OptimizerConfig, "optimizer", cfg, components("lr", "optimizer", "regularizer"))
     schedule = build_lr_schedule(section.lr, epochs=epochs, steps_per_epoch=steps_per_epoch, total_batch=total_batch)
     return build_recipe(section).build(model, schedule), schedule
-
-
-def build_mixed_precision(section: AmpConfig | None) -> engine.MixedPrecision:
-    """Build what `AMP` describes, for the device in use; at level O2 evaluation uses half precision, too."""
-    if section is None or not section.use_amp:
-        return engine.MixedPrecision()
-    return engine.build_mixed_precision(
-        level=section.level,
-        dtype=section.dtype,
-        scale=section.scale_loss,
-        dynamic=section.use_dynamic_loss_scaling,
-        promote=section.use_promote,
-        evaluation=section.use_fp16_test or section.level == "O2",
-    )
 
 
 def build_ema(config: Config, network: paddle.nn.Layer) -> engine.ExponentialMovingAverage | None:

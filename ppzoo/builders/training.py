@@ -26,8 +26,9 @@ from ppzoo.builders.components import build_loss, build_metrics
 from ppzoo.builders.data_loading import build_loader
 from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weighted_classes, try_batch
 from ppzoo.builders.loggers import build_evaluation_record
+from ppzoo.builders.mixed_precision import build_mixed_precision
 from ppzoo.builders.models import build_model, class_count, load_pretrained
-from ppzoo.builders.optimization import build_early_stopping, build_ema, build_mixed_precision, build_optimizer
+from ppzoo.builders.optimization import build_early_stopping, build_ema, build_optimizer
 from ppzoo.builders.preprocessing import log_ignored_keys, warn_of_image_shape, warn_of_preprocessing
 from ppzoo.builders.resuming import (
     apply_rollbacks,
@@ -102,7 +103,7 @@ def build_trainer(
         steps_per_epoch=len(steps),
         total_batch=split.sampler.batch_size * processes.size * steps.update_freq,
     )
-    state = build_train_state(config, network, optimizer, schedule, metrics, loader, steps)
+    state = build_train_state(config, network, optimizer, schedule, metrics, loader, steps, processes)
     state.early_stopping = build_early_stopping(config, higher_is_better)
     with errors_with_key(resume_key(resume)):
         finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
@@ -206,6 +207,7 @@ def build_train_state(
     metrics: MetricList,
     loader: Loader,
     steps: engine.StepLoader,
+    processes: engine.ProcessGroup,
 ) -> engine.TrainState:
     """Collect what a checkpoint contains; early stopping is added where there are evaluations."""
     split, section = require_training_sections(config)
@@ -217,7 +219,7 @@ def build_train_state(
         seed=config.Global.seed or 0,
         identity=identify_run(config, split, section, loader, steps),
         configuration=checkpointed_config(config),
-        amp=build_mixed_precision(config.AMP),
+        amp=build_mixed_precision(config, network, loader, processes),
         ema=build_ema(config, network),
         loader=loader,
     )

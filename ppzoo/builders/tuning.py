@@ -62,7 +62,7 @@ def build_trial_run(config: Config, make_optimizer: MakeOptimizer) -> TrialRun:
     total_batch = split.sampler.batch_size * steps.update_freq
     optimizer, schedule = make_optimizer(optimizer_config, network, steps, total_batch)
     trainer = engine.Trainer(
-        state=build_train_state(config, network, optimizer, schedule, metrics, loader, steps),
+        state=build_train_state(config, network, optimizer, schedule, metrics, loader, steps, engine.SINGLE_PROCESS),
         steps=steps,
         loss=loss,
         evaluate=None,

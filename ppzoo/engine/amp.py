@@ -14,8 +14,11 @@ from typing import Any
 import paddle
 
 from ppzoo.errors import DeviceError, NotFiniteError
+from ppzoo.native.operators import autocast_bfloat16
 
 logger = logging.getLogger("ppzoo")
+
+NO_CPU_OPERATORS = "PaddlePaddle has no half-precision operators for the CPU"
 
 
 class GradScaler:
@@ -108,9 +111,19 @@ class MixedPrecision:
 
 
 def build_mixed_precision(
-    *, level: str, dtype: str, scale: float, dynamic: bool, promote: bool = False, evaluation: bool = False
+    *,
+    level: str,
+    dtype: str,
+    scale: float,
+    dynamic: bool,
+    promote: bool = False,
+    evaluation: bool = False,
+    find_cpu_obstacle: Callable[[], str | None] = lambda: NO_CPU_OPERATORS,
 ) -> MixedPrecision:
-    """Build mixed precision for the selected device; on the CPU, which lacks the operators, log that and use float32.
+    """Build mixed precision for the selected device.
+
+    On the CPU, training uses bfloat16 if that was requested and possible, and else float32, which is logged. Levels are
+    the same there, and evaluation uses float32.
 
     Args:
         level: "O1": only operators that benefit run in half precision; "O2": all but those that would lose accuracy.
@@ -118,13 +131,18 @@ def build_mixed_precision(
         scale, dynamic: see `GradScaler`.
         promote: at O2, compute in float32 where one of several inputs is float32.
         evaluation: evaluate in half precision, too.
+        find_cpu_obstacle: returns why the network cannot be trained in bfloat16 on the CPU; None if it can.
 
     Raises:
         DeviceError: the GPU does not support `dtype`.
     """
     if paddle.get_device() == "cpu":
-        logger.info("AMP: using float32: PaddlePaddle has no half-precision operators for the CPU")
-        return MixedPrecision()
+        obstacle = find_cpu_obstacle() if dtype == "bfloat16" else NO_CPU_OPERATORS
+        if obstacle is not None:
+            logger.info("AMP: using float32: %s", obstacle)
+            return MixedPrecision()
+        logger.info("AMP: training in bfloat16 with native CPU operators; evaluation uses float32")
+        return MixedPrecision(autocast_bfloat16)
     supported = {"float16": paddle.amp.is_float16_supported, "bfloat16": paddle.amp.is_bfloat16_supported}[dtype]
     if not supported():
         raise DeviceError(f"AMP.dtype: this device does not support {dtype}; set AMP.use_amp to False")

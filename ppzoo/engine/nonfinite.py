@@ -21,6 +21,11 @@ def gradients_are_finite(parameters: Iterable[paddle.Tensor]) -> bool:
     return math.isfinite(float(paddle.add_n([gradient.sum() for gradient in gradients])))
 
 
+def _is_finite(output: paddle.Tensor) -> bool:
+    """Return whether all values are finite, in bfloat16 on the CPU, too, where PaddlePaddle has no such operator."""
+    return bool(paddle.isfinite(operators.to_float32(output)).all())
+
+
 def first_nonfinite_layer(model: paddle.nn.Layer, images: paddle.Tensor) -> str | None:
     """Return the name of the first layer of `model` whose output for `images` is not finite; None if there is none.
 
@@ -30,7 +35,7 @@ def first_nonfinite_layer(model: paddle.nn.Layer, images: paddle.Tensor) -> str 
 
     def watch(name: str) -> Callable[..., None]:
         def hook(layer: paddle.nn.Layer, inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, paddle.Tensor) and not bool(paddle.isfinite(output).all()):
+            if not found and isinstance(output, paddle.Tensor) and not _is_finite(output):
                 found.append(name)
 
         return hook

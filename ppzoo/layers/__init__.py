@@ -2,6 +2,7 @@
 
 from ppzoo.backports import apply_backports
 from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
+from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
@@ -28,6 +29,7 @@ from ppzoo.layers.native_layers import (
     scale_channels,
     shuffled_concat,
     synchronize_norms,
+    use_twice,
 )
 from ppzoo.layers.param_names import batch_norm, bias_attr, fan_in_uniform, linear, uniform_linear, weight_attr
 from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, identity_kernel, pad_kernel
@@ -70,6 +72,7 @@ __all__ = [
     "downscaled_dropout",
     "drop_path",
     "fan_in_uniform",
+    "find_bfloat16_obstacle",
     "fuse_norm",
     "fused_convolution",
     "halve",
@@ -88,6 +91,7 @@ __all__ = [
     "shuffled_concat",
     "synchronize_norms",
     "uniform_linear",
+    "use_twice",
     "weight_attr",
 ]
 

@@ -95,7 +95,7 @@ class Conv2D(nn.Conv2D):
         geometry = self.geometry(x)
         if geometry is not None and native.supports(x):
             return operators.convolve(x, self.weight, self.bias, geometry)
-        return super().forward(x)
+        return super().forward(operators.to_float32(x))
 
     def geometry(self, x: Tensor) -> list[int] | None:
         """Return strides, paddings, dilations and groups for the native operators; None if they do not support them.
@@ -145,14 +145,14 @@ class BatchNorm(nn.BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.synchronized and self.uses_batch_statistics:
-            return synchronized_norm(self, x)
+            return synchronized_norm(self, operators.to_float32(x))
         if self.supports(x, self._act):
             return self.forward_native(x, self._act)
         if paddle.in_dynamic_mode() and self.uses_batch_statistics and not self.has_contiguous_statistics:
             raise ValueError(
                 "batch norm: expected contiguous running statistics to update in place, got a strided view"
             )
-        return super().forward(x)
+        return super().forward(operators.to_float32(x))
 
     @property
     def has_contiguous_statistics(self) -> bool:
@@ -217,7 +217,7 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if self.bias is not None and native.supports(x, 2):
             return operators.linear(x, self.weight, self.bias)
-        return super().forward(x)
+        return super().forward(operators.to_float32(x))
 
 
 def _check_not_empty(x: Tensor) -> None:
@@ -238,7 +238,7 @@ class MaxPool2D(nn.MaxPool2D):
         if geometry is not None and geometry[0] * geometry[1] <= operators.MAX_POOL_WINDOW:
             return operators.max_pool(x, geometry)
         _check_not_empty(x)
-        return super().forward(x)
+        return super().forward(operators.to_float32(x))
 
 
 class AvgPool2D(nn.AvgPool2D):
@@ -249,7 +249,7 @@ class AvgPool2D(nn.AvgPool2D):
         if geometry is not None:
             return operators.average_pool(x, geometry, padded=not self.exclusive)
         _check_not_empty(x)
-        return super().forward(x)
+        return super().forward(operators.to_float32(x))
 
 
 class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
@@ -260,7 +260,7 @@ class AdaptiveAvgPool2D(nn.AdaptiveAvgPool2D):
         if None not in sizes and self._data_format == "NCHW" and native.supports(x):
             return operators.average_pool(x, [int(size) for size in sizes])
         _check_not_empty(x)
-        return super().forward(x)
+        return super().forward(operators.to_float32(x))
 
 
 def synchronize_norms(network: nn.Layer) -> None:
@@ -300,8 +300,8 @@ def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, resi
         name = _activation_name(act)
         if norm.supports(y, name, residual):
             return norm.forward_native(y, name, residual)
-    y = norm(y)
-    return act(y if residual is None else add(y, residual))
+    y = operators.to_float32(norm(y))
+    return act(y if residual is None else add(y, operators.to_float32(residual)))
 
 
 def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
@@ -335,6 +335,11 @@ def _same_shape_and_dtype(x: Tensor, y: Tensor) -> bool:
 def add(x: Tensor, y: Tensor) -> Tensor:
     """Return x + y for two tensors N x C x H x W."""
     return operators.add(x, y) if native.supports(x) and _same_shape_and_dtype(x, y) else x + y
+
+
+def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `x` for the two branches of a block; their gradients are then added by a native operator in bfloat16."""
+    return operators.use_twice(x)
 
 
 def relu(x: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ from ppzoo.layers import (
     fan_in_uniform,
     named_deep_stem,
     uniform_linear,
+    use_twice,
 )
 from ppzoo.models.catalog import Weights, register_variant
 
@@ -142,7 +143,8 @@ class BasicBlock(nn.Layer):
         )
 
     def forward(self, x):
-        shortcut = self.short(self.pool(x))
+        x, other = use_twice(x)
+        shortcut = self.short(self.pool(other))
         return self.conv1(self.conv0(x), residual=shortcut)  # ReLU(norm(conv(...)) + shortcut)
 
 
@@ -173,7 +175,8 @@ class BottleneckBlock(nn.Layer):
         )
 
     def forward(self, x):
-        shortcut = self.short(self.pool(x))
+        x, other = use_twice(x)
+        shortcut = self.short(self.pool(other))
         return self.conv2(self.conv1(self.conv0(x)), residual=shortcut)  # ReLU(norm(conv(...)) + shortcut)
 
 

@@ -18,6 +18,7 @@ import os
 from typing import Any, Literal, get_args
 
 from ppzoo.errors import ConfigError, DeviceError
+from ppzoo.host import instruction_sets
 
 logger = logging.getLogger("ppzoo")
 
@@ -70,6 +71,15 @@ def is_enabled() -> bool:
 def supports(x: Any, ndim: int = 4) -> bool:
     """Return whether the native operators are used for the tensor `x`, which must have `ndim` dimensions."""
     return _enabled and _is_supported(x, ndim)
+
+
+def find_bfloat16_obstacle() -> str | None:
+    """Return why the native operators cannot compute in bfloat16 in this process; None if they can."""
+    if not _enabled:
+        return "bfloat16 on the CPU needs the native operators, which are not used (Global.native)"
+    if "avx512_bf16" not in instruction_sets().split():
+        return "this processor has no bfloat16 instructions (AVX-512 BF16)"
+    return None
 
 
 def _load() -> str | None:

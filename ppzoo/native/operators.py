@@ -5,11 +5,15 @@ any other tensor; results are views with the logical layout N x C x H x W. Calle
 
 All functions raise ValueError for tensors whose shapes, types or options do not match, as PaddlePaddle's do. They have
 no second derivative: computing one raises NotImplementedError.
+
+Within `autocast_bfloat16()`, the operators of `BFLOAT16_OPERATORS` convert images to bfloat16 and return bfloat16, and
+the other ones convert them to float32. Parameters and statistics are float32 in both cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import paddle
@@ -28,15 +32,42 @@ MAX_POOL_WINDOW = 256
 MIN_DEPTHWISE_CHANNELS = 16
 
 _POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
-_FLOAT32 = paddle.float32
+_FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
+
+# The operators `ppzoo_NAME` that have a version for bfloat16 images, `ppzoo_bfloat16_NAME`. A network can be trained in
+# bfloat16 if it consists of these (ppzoo/layers/bfloat16.py).
+BFLOAT16_OPERATORS = frozenset(
+    {"conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "max_pool", "average_pool", "linear", "channels_last"}
+)
+_in_bfloat16 = False
+
+
+@contextmanager
+def autocast_bfloat16() -> Iterator[None]:
+    """Compute forward passes in bfloat16 where an operator supports it. The processor must have AVX-512 BF16."""
+    global _in_bfloat16
+    before, _in_bfloat16 = _in_bfloat16, True
+    try:
+        yield
+    finally:
+        _in_bfloat16 = before
+
+
+def is_in_bfloat16() -> bool:
+    """Return whether forward passes currently compute in bfloat16."""
+    return _in_bfloat16
 
 
 def is_supported(x: Tensor, ndim: int) -> bool:
-    """Return whether the operators can compute on `x`: not empty, float32, on the CPU, in dygraph and without AMP."""
+    """Return whether the operators can compute on `x`: not empty, float32, on the CPU, in dygraph and without AMP.
+
+    Within `autocast_bfloat16`, `x` can be bfloat16, too.
+    """
     shape, dtype = x.shape, x.dtype
     return (
         len(shape) == ndim
-        and (dtype is _FLOAT32 or dtype == _FLOAT32)  # comparing PaddlePaddle's enumerations takes half a microsecond
+        # Comparing PaddlePaddle's enumerations takes half a microsecond.
+        and (dtype is _FLOAT32 or dtype == _FLOAT32 or (_in_bfloat16 and dtype == _BFLOAT16))
         and 0 not in shape
         and in_dygraph_mode()
         and not in_sot()
@@ -46,8 +77,34 @@ def is_supported(x: Tensor, ndim: int) -> bool:
 
 
 def to_nhwc(x: Tensor) -> Tensor:
-    """Return N x C x H x W as a contiguous N x H x W x C."""
+    """Return N x C x H x W as a contiguous N x H x W x C in float32."""
+    x = to_float32(x)
     return run_custom_op("ppzoo_channels_last", x)[0] if x.is_contiguous() else transpose(x, [0, 2, 3, 1])
+
+
+def to_float32(x: Tensor) -> Tensor:
+    """Return `x`, in float32 if an operator of `autocast_bfloat16` has returned it in bfloat16."""
+    return x.astype(_FLOAT32) if _in_bfloat16 and x.dtype == _BFLOAT16 else x
+
+
+def use_twice(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `x` for two uses. In bfloat16 a native operator adds their gradients, as PaddlePaddle's is slow."""
+    if _in_bfloat16 and x.dtype == _BFLOAT16 and not x.stop_gradient:
+        first, second = run_custom_op("ppzoo_bfloat16_use_twice", transpose(x, [0, 2, 3, 1]))
+        return to_nchw(first), to_nchw(second)
+    return x, x
+
+
+def _in_precision(name: str) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """Return the operator for the current precision, and the function that converts its images to N x H x W x C."""
+    return (f"ppzoo_bfloat16_{name}", _to_bfloat16_nhwc) if _in_bfloat16 else (f"ppzoo_{name}", to_nhwc)
+
+
+def _to_bfloat16_nhwc(x: Tensor) -> Tensor:
+    """Return N x C x H x W, bfloat16 or float32, as N x H x W x C in bfloat16."""
+    if x.dtype == _BFLOAT16:
+        return transpose(x, [0, 2, 3, 1])
+    return run_custom_op("ppzoo_bfloat16_channels_last", x)[0]
 
 
 def to_nchw(x: Tensor) -> Tensor:
@@ -65,13 +122,15 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: list[int]
     """
     need_dx = not x.stop_gradient
     if bias is None:
-        return to_nchw(run_custom_op("ppzoo_conv", to_nhwc(x), weight, geometry, need_dx)[0])
+        operator, to_images = _in_precision("conv")
+        return to_nchw(run_custom_op(operator, to_images(x), weight, geometry, need_dx)[0])
     return to_nchw(run_custom_op("ppzoo_conv_bias", to_nhwc(x), weight, bias, geometry, need_dx)[0])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return x weight + bias, with x N x in, weight in x out and bias of size out."""
-    return run_custom_op("ppzoo_linear", x, weight, bias, not x.stop_gradient)[0]
+    """Return x weight + bias in float32, with x N x in, weight in x out and bias of size out."""
+    operator = "ppzoo_bfloat16_linear" if _in_bfloat16 and x.dtype == _BFLOAT16 else "ppzoo_linear"
+    return run_custom_op(operator, x, weight, bias, not x.stop_gradient)[0]
 
 
 class ConvNormStage(NamedTuple):
@@ -97,10 +156,12 @@ def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = N
     weight, norm, geometry, momentum, epsilon, activation = stage
     need_dx, act = not x.stop_gradient, ACTIVATION_CODES[activation]
     if residual is None:
-        out = run_custom_op("ppzoo_conv_norm", to_nhwc(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
+        operator, to_images = _in_precision("conv_norm")
+        out = run_custom_op(operator, to_images(x), weight, *norm, geometry, need_dx, momentum, epsilon, act)
     else:
-        operands = to_nhwc(x), weight, to_nhwc(residual), *norm
-        out = run_custom_op("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
+        operator, to_images = _in_precision("conv_norm_add")
+        operands = to_images(x), weight, to_images(residual), *norm
+        out = run_custom_op(operator, *operands, geometry, need_dx, momentum, epsilon, act)
     return to_nchw(out[0])
 
 
@@ -147,8 +208,10 @@ def batch_norm(
     """Return activation(batch_norm(x) + residual) in training; `norm` and `activation` as in `ConvNormStage`."""
     act = ACTIVATION_CODES[activation]
     if residual is None:
-        return to_nchw(run_custom_op("ppzoo_norm", to_nhwc(x), *norm, momentum, epsilon, act)[0])
-    return to_nchw(run_custom_op("ppzoo_norm_add", to_nhwc(x), to_nhwc(residual), *norm, momentum, epsilon, act)[0])
+        operator, to_images = _in_precision("norm")
+        return to_nchw(run_custom_op(operator, to_images(x), *norm, momentum, epsilon, act)[0])
+    operator, to_images = _in_precision("norm_add")
+    return to_nchw(run_custom_op(operator, to_images(x), to_images(residual), *norm, momentum, epsilon, act)[0])
 
 
 def batch_norm_inference(
@@ -168,7 +231,8 @@ def max_pool(x: Tensor, geometry: list[int]) -> Tensor:
         geometry: kernel, strides, paddings (top, bottom, left, right), ceil_mode: nine numbers; or, for adaptive
             pooling, the two sizes of the output. A window has at most `MAX_POOL_WINDOW` elements.
     """
-    return to_nchw(run_custom_op("ppzoo_max_pool", to_nhwc(x), geometry)[0])
+    operator, to_images = _in_precision("max_pool")
+    return to_nchw(run_custom_op(operator, to_images(x), geometry)[0])
 
 
 def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Tensor:
@@ -178,7 +242,8 @@ def average_pool(x: Tensor, geometry: list[int], *, padded: bool = False) -> Ten
         geometry: as in `max_pool`.
         padded: count paddings in the divisor.
     """
-    return to_nchw(run_custom_op("ppzoo_average_pool", to_nhwc(x), geometry, padded)[0])
+    operator, to_images = _in_precision("average_pool")
+    return to_nchw(run_custom_op(operator, to_images(x), geometry, padded)[0])
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:

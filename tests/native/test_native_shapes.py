@@ -5,14 +5,19 @@ An operator is one entry of `CALLS`: adding it enrolls the operator in the check
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
 from ppzoo import layers, native
+from ppzoo.host import instruction_sets
 from ppzoo.installation import release_of
 from ppzoo.layers import native_layers
+from ppzoo.native.operators import BFLOAT16_OPERATORS
 from ppzoo.paddle_internals import run_custom_op
 
 GEOMETRY = [1, 1, 1, 1, 1, 1, 1, 1, 1]
@@ -24,6 +29,11 @@ POOL = [3, 3, 2, 2, 1, 1, 1, 1, 0]
 def norm(channels: int) -> list[paddle.Tensor]:
     """Scale, offset, running mean and running variance."""
     return [paddle.rand([channels]) + 0.5 for _ in range(4)]
+
+
+def in_bfloat16(make: Callable[[], list], images: tuple[int, ...]) -> list:
+    """Return the arguments that `make` returns, with `images` in bfloat16."""
+    return [value.astype("bfloat16") if place in images else value for place, value in enumerate(make())]
 
 
 # Valid arguments of each operator. Tensors are N x H x W x C.
@@ -63,7 +73,17 @@ CALLS = {
     "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
 # Operators with one tensor, which can have any shape.
-ANY_SHAPE = {"activate", "channels_last", "max_pool", "average_pool", "split_halves"}
+ANY_SHAPE = {"activate", "channels_last", "max_pool", "average_pool", "split_halves", "bfloat16_use_twice"}
+if "avx512_bf16" in instruction_sets().split():
+    # The positions of the arguments of each operator that are images, which are bfloat16 in its version for bfloat16.
+    IMAGES = dict.fromkeys(BFLOAT16_OPERATORS, (0,)) | {
+        "norm_add": (0, 1),
+        "conv_norm_add": (0, 2),
+        "channels_last": (),
+    }
+    CALLS |= {f"bfloat16_{name}": partial(in_bfloat16, CALLS[name], images) for name, images in IMAGES.items()}
+    CALLS["bfloat16_use_twice"] = lambda: [paddle.rand([2, 6, 5, 4]).astype("bfloat16")]
+    ANY_SHAPE |= {f"bfloat16_{name}" for name in ANY_SHAPE & BFLOAT16_OPERATORS}
 
 
 def changed_shape(shape: list[int], random: np.random.Generator) -> list[int]:
@@ -110,26 +130,29 @@ def test_wrong_shape_is_an_error(name, native_on):
         arguments = CALLS[name]()
         places = tensors_of(arguments)
         holder, index = places[random.integers(len(places))]
-        shape = changed_shape(holder[index].shape, random)
-        holder[index] = paddle.rand(shape) if shape else paddle.rand([])
+        shape, kind = changed_shape(holder[index].shape, random), holder[index].dtype
+        holder[index] = (paddle.rand(shape) if shape else paddle.rand([])).astype(kind)
         try:
             found = call(name, arguments)
         except ValueError:
             errors += 1
         else:
-            assert index == 0 or (index == 1 and name in ("conv", "conv_bias"))  # another size of the filter
-            assert np.isfinite(found[0].numpy()).all()
+            # Index 1: another size of the filter.
+            assert index == 0 or (index == 1 and name in ("conv", "conv_bias", "bfloat16_conv"))
+            assert np.isfinite(found[0].astype("float32").numpy()).all()
     assert errors >= 30
 
 
 @pytest.mark.parametrize("name", sorted(CALLS))
-@pytest.mark.parametrize("kind", ["float64", "int64"])
+@pytest.mark.parametrize("kind", ["float64", "int64", "bfloat16", "float32"])
 def test_wrong_type_is_an_error(name, kind, native_on):
     for place in range(len(tensors_of(CALLS[name]()))):
         arguments = CALLS[name]()
         holder, index = tensors_of(arguments)[place]
+        if str(holder[index].dtype).endswith(f".{kind}"):
+            continue
         holder[index] = holder[index].astype(kind)
-        with pytest.raises(ValueError, match="expected a dense float32 tensor"):
+        with pytest.raises(ValueError, match=r"expected a dense (float32|bfloat16) tensor"):
             call(name, arguments)
 
 

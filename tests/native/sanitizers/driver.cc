@@ -24,6 +24,9 @@
 
 #include "kernels/activation.h"
 #include "kernels/batch_norm.h"
+#include "kernels/bfloat16.h"
+#include "kernels/bfloat16_convolution.h"
+#include "kernels/bfloat16_pooling.h"
 #include "kernels/conv_shape.h"
 #include "kernels/convolution.h"
 #include "kernels/depthwise.h"
@@ -58,6 +61,8 @@ class Floats {
   ~Floats() { std::free(data_); }
   operator float*() { return data_; }
   operator const float*() const { return data_; }
+  float* data() { return data_; }
+  const float* data() const { return data_; }
   int64_t size() const { return count_; }
   Doubles doubles() const { return {data_, data_ + count_}; }
 
@@ -343,10 +348,10 @@ Case statistics_case(Random& random) {
   Floats x = random.normal(rows * channels, 1.0f, random.chance(0.3) ? 100.0f : 0.0f);
   if (outliers) add_outliers(random, x, rows, channels);
   Case result{words({{"rows", rows}, {"channels", channels}, {"outliers", outliers}})};
-  Moments moments(channels, x, rows);
+  Moments moments(channels, x.data(), rows);
   const int64_t first = random.chance(0.5) ? rows : random.integer(1, rows);
-  moments.add(x, first);
-  moments.add(x + first * channels, rows - first);
+  moments.add(x.data(), first);
+  moments.add(x.data() + first * channels, rows - first);
   compare_statistics(result, moments.statistics(), statistics_of(x.doubles(), rows, channels));
   return result;
 }
@@ -394,20 +399,21 @@ Case norm_case(Random& random) {
 
   const float* to_add = residual ? static_cast<const float*>(z) : nullptr;
   if (rows > 0) {
-    Moments moments(channels, x, rows);
-    moments.add(x, rows);
+    Moments moments(channels, x.data(), rows);
+    moments.add(x.data(), rows);
     finalize_statistics(moments.statistics(), {gamma, beta, running_mean, running_variance, momentum, epsilon},
                         activation, mean, inverse)
-        .apply(x, to_add, rows, y);
+        .apply(x.data(), to_add, rows, y.data());
   } else {
     std::fill_n(static_cast<float*>(mean), channels, 0.0f), std::fill_n(static_cast<float*>(inverse), channels, 1.0f);
-    Normalizer(channels, gamma, beta, activation).apply(x, to_add, rows, y);
+    Normalizer(channels, gamma, beta, activation).apply(x.data(), to_add, rows, y.data());
   }
   NormGradient gradient(channels, rows, gamma, beta, mean, inverse);
-  gradient.add(x, residual ? static_cast<const float*>(y) : nullptr, dy, activation,
+  gradient.add(x.data(), residual ? static_cast<const float*>(y) : nullptr, dy.data(), activation,
                residual ? static_cast<float*>(dz) : nullptr);
   gradient.finish(dgamma, dbeta);
-  gradient.apply(x, residual ? dz : dy, residual ? Activation::kNone : activation, rows, dx);
+  gradient.apply(x.data(), static_cast<const float*>(residual ? dz : dy),
+                 residual ? Activation::kNone : activation, rows, dx.data());
   result.compare("y", y, expected_y);
   result.compare("moving mean", running_mean, expected_mean, terms);
   if (residual) result.compare("dz", dz, expected_dz);
@@ -463,9 +469,9 @@ Case convolve_norm_case(Random& random) {
     if (near_kink(activation, (raw[i] - mean[c]) * inverse[c] * gamma[c] + beta[c])) dy[i] = 0.0f;
   }
   NormGradient gradient(out, rows, gamma, beta, mean, inverse);
-  gradient.add(raw, nullptr, dy, activation, nullptr);
+  gradient.add(raw.data(), nullptr, dy.data(), activation, nullptr);
   gradient.finish(dgamma, dbeta);
-  gradient.apply(raw, dy, activation, rows, draw);
+  gradient.apply(raw.data(), dy.data(), activation, rows, draw.data());
   const Convolution expected = convolution(s, x.doubles(), w.doubles(), {}, draw.doubles());
   const bool needs_dx = random.chance(0.8);
   Floats dx(s.input_size(), 0.0f), dw(s.weight_size());
@@ -863,6 +869,136 @@ Case optimizer_case(Random& random) {
   return result;
 }
 
+// ---- bfloat16: against the float32 kernels on the same values
+
+// An allocation of exactly `count` bfloat16 values.
+class Halves {
+ public:
+  explicit Halves(int64_t count)
+      : count_(count), data_(static_cast<Bfloat16*>(std::malloc(sizeof(Bfloat16) * count))) {
+    std::fill_n(data_, count, Bfloat16{0x7fc0});  // NaN
+  }
+  explicit Halves(const Floats& values) : Halves(values.size()) { convert_values(values.data(), count_, data_); }
+  Halves(const Halves&) = delete;
+  ~Halves() { std::free(data_); }
+  Bfloat16* data() { return data_; }
+  const Bfloat16* data() const { return data_; }
+  Floats floats() const {
+    Floats values(count_);
+    convert_values(static_cast<const Bfloat16*>(data_), count_, values.data());
+    return values;
+  }
+
+ private:
+  int64_t count_;
+  Bfloat16* data_;
+};
+
+constexpr double kHalfTolerance = 1.0 / 128;
+
+Case bfloat16_convolve_case(Random& random) {
+  const ConvShape s = random_convolution(random, Path::kAny);
+  const bool adding = random.chance(0.3);
+  Case result{words(s) + words({{"add", adding}})};
+  result.tolerance = kHalfTolerance;
+  const Halves x(random.normal(s.input_size())), dy(random.normal(s.output_size()));
+  const Floats w = Halves(random.normal(s.weight_size())).floats();
+  Floats y(s.output_size()), dx(s.input_size()), dw = random.normal(s.weight_size()), expected_dw(s.weight_size());
+  std::copy_n(dw.data(), dw.size(), expected_dw.data());
+  convolve(s, x.floats(), w, nullptr, y);
+  convolve_input_gradient(s, w, dy.floats(), dx);
+  convolve_weight_gradient(s, x.floats(), dy.floats(), adding, expected_dw, nullptr);
+  Halves found_y(s.output_size()), found_dx(s.input_size());
+  bfloat16_convolve(s, x.data(), w, found_y.data());
+  bfloat16_input_gradient(s, w, dy.data(), found_dx.data());
+  bfloat16_weight_gradient(s, x.data(), dy.data(), adding, dw);
+  result.compare("y", found_y.floats(), y.doubles());
+  result.compare("dx", found_dx.floats(), dx.doubles());
+  result.compare("dw", dw, expected_dw.doubles());
+  return result;
+}
+
+Case bfloat16_norm_case(Random& random) {
+  const int64_t channels = random.integer(1, 80), rows = random.integer(8, 4000 / channels + 9);
+  const bool residual = random.chance(0.4);
+  const Activation activation = residual ? static_cast<Activation>(random.integer(0, 1)) : random.activation();
+  Case result{words(
+      {{"rows", rows}, {"channels", channels}, {"residual", residual}, {"activation", static_cast<int>(activation)}})};
+  result.tolerance = kHalfTolerance;
+  const int64_t size = rows * channels;
+  const Halves x(random.normal(size, 2.0f, 1.0f)), z(random.normal(size)), dy(random.normal(size));
+  const Floats gamma = random.normal(channels), beta = random.normal(channels), exact = x.floats();
+  Floats mean(channels), inverse(channels), running_mean(channels, 0.0f), running_variance(channels, 1.0f);
+  Moments moments(channels, x.data(), rows);
+  moments.add(x.data(), rows);
+  Halves y(size), dx(size), dz(size);
+  finalize_statistics(moments.statistics(), {gamma, beta, running_mean, running_variance, 0.9f, 1e-5f}, activation,
+                      mean, inverse)
+      .apply(x.data(), residual ? z.data() : nullptr, rows, y.data());
+  Floats expected_y(size), expected_dx(size), expected_dz(size), dgamma(channels), dbeta(channels);
+  Floats expected_dgamma(channels), expected_dbeta(channels);
+  const Floats exact_z = z.floats(), exact_dy = dy.floats(), rounded_y = y.floats();
+  NormGradient gradient(channels, rows, gamma, beta, mean, inverse), expected(channels, rows, gamma, beta, mean, inverse);
+  expected.normalizer(activation)
+      .apply(exact.data(), residual ? exact_z.data() : nullptr, rows, expected_y.data());
+  gradient.add(x.data(), residual ? y.data() : nullptr, dy.data(), activation, residual ? dz.data() : nullptr);
+  expected.add(exact.data(), residual ? rounded_y.data() : nullptr, exact_dy.data(), activation,
+               residual ? expected_dz.data() : nullptr);
+  gradient.finish(dgamma, dbeta);
+  expected.finish(expected_dgamma, expected_dbeta);
+  const Activation second = residual ? Activation::kNone : activation;
+  gradient.apply(x.data(), static_cast<const Bfloat16*>((residual ? dz : dy).data()), second, rows, dx.data());
+  expected.apply(exact.data(), (residual ? expected_dz : exact_dy).data(), second, rows, expected_dx.data());
+  result.compare("y", y.floats(), expected_y.doubles());
+  result.compare("dx", dx.floats(), expected_dx.doubles());
+  if (residual) result.compare("dz", dz.floats(), expected_dz.doubles());
+  result.tolerance = kTolerance;
+  result.compare("dgamma", dgamma, expected_dgamma.doubles());
+  result.compare("dbeta", dbeta, expected_dbeta.doubles());
+  return result;
+}
+
+Case bfloat16_pool_case(Random& random) {
+  PoolShape s{};
+  s.images = random.integer(1, 3), s.height = random.integer(1, 12), s.width = random.integer(1, 12);
+  s.channels = random.integer(1, 40);
+  // No window is empty, as its maximum has no value in bfloat16.
+  const int64_t kernel = random.integer(1, std::min<int64_t>({5, s.height, s.width}));
+  const int64_t stride = random.integer(1, 4), padding = random.integer(0, kernel - 1);
+  Case result{words({{"kernel", kernel},
+                     {"stride", stride},
+                     {"padding", padding},
+                     {"images", s.images},
+                     {"height", s.height},
+                     {"width", s.width},
+                     {"channels", s.channels}})};
+  result.tolerance = kHalfTolerance;
+  s.vertical = sliding_windows(s.height, kernel, stride, padding, padding, false);
+  s.horizontal = sliding_windows(s.width, kernel, stride, padding, padding, false);
+  const int64_t source = s.images * s.height * s.width * s.channels;
+  const int64_t size = s.images * s.vertical.begin.size() * s.horizontal.begin.size() * s.channels;
+  const Halves x(random.normal(source)), dy(random.normal(size));
+  const Floats exact = x.floats(), exact_dy = dy.floats();
+  Floats y(size), dx(source);
+  Halves found(size), gradient(source);
+  std::vector<uint8_t> places(size), expected_places(size);
+  max_pool(s, exact, y, expected_places.data());
+  max_pool_gradient(s, exact_dy, expected_places.data(), dx);
+  bfloat16_max_pool(s, x.data(), found.data(), places.data());
+  bfloat16_max_pool_gradient(s, dy.data(), places.data(), gradient.data());
+  if (places != expected_places) result.fail("the index of a maximum differs");
+  result.compare("maximum", found.floats(), y.doubles());
+  result.compare("dx of the maximum", gradient.floats(), dx.doubles());
+  const bool inclusive = random.chance(0.5);
+  average_pool(s, inclusive, exact, y);
+  average_pool_gradient(s, inclusive, exact_dy, dx);
+  bfloat16_average_pool(s, inclusive, x.data(), found.data());
+  bfloat16_average_pool_gradient(s, inclusive, dy.data(), gradient.data());
+  result.compare("mean", found.floats(), y.doubles());
+  result.compare("dx of the mean", gradient.floats(), dx.doubles());
+  return result;
+}
+
 const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds = {
     {"convolve", [](Random& random) { return convolve_case(random, Path::kAny); }},
     {"pointwise", [](Random& random) { return convolve_case(random, Path::kPointwise); }},
@@ -878,6 +1014,11 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"linear", linear_case},
     {"elementwise", elementwise_case},
     {"optimizer", optimizer_case},
+#ifdef __AVX512BF16__
+    {"bfloat16_convolve", bfloat16_convolve_case},
+    {"bfloat16_norm", bfloat16_norm_case},
+    {"bfloat16_pool", bfloat16_pool_case},
+#endif
 };
 
 }  // namespace

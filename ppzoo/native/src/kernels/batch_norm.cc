@@ -55,16 +55,28 @@ struct WideRows {
 template <int kVectors>
 struct FullVectors {
   static constexpr int kCount = kVectors;
-  Vector load(const float* from) const { return ppzoo::load(from); }
-  void store(Vector value, float* to) const { ppzoo::store(value, to); }
+  template <class T>
+  Vector load(const T* from) const {
+    return ppzoo::load(from);
+  }
+  template <class T>
+  void store(Vector value, T* to) const {
+    ppzoo::store(value, to);
+  }
 };
 
 // A strip of one vector, of which the first `length` lanes are used.
 struct PartialVector {
   static constexpr int kCount = 1;
   int64_t length;
-  Vector load(const float* from) const { return load_partial(length, from); }
-  void store(Vector value, float* to) const { store_partial(length, value, to); }
+  template <class T>
+  Vector load(const T* from) const {
+    return load_partial(length, from);
+  }
+  template <class T>
+  void store(Vector value, T* to) const {
+    store_partial(length, value, to);
+  }
 };
 
 // The constants of the columns of a strip, which stay in registers.
@@ -150,21 +162,26 @@ void sum_over_threads(const std::vector<double>& partial, int64_t width, int64_t
 
 }  // namespace
 
-Moments::Moments(int64_t channels, const float* first_row, int64_t rows)
+template <class T>
+Moments::Moments(int64_t channels, const T* first_row, int64_t rows)
     : channels_(channels), rows_(rows), width_(WideRows(1, channels).width) {
-  shift_ = WideRows(1, channels).repeat({first_row, first_row + channels});
+  std::vector<float> shift(channels);
+  for (int64_t c = 0; c < channels; ++c) shift[c] = load_partial(1, first_row + c)[0];
+  shift_ = WideRows(1, channels).repeat(shift);
   totals_.assign(2 * width_ * max_threads(), 0.0);
   if (rows_ * channels_ <= kDoubleSumElements) return;
   window_sums_.resize(3 * width_ * max_threads());
   windows_.resize(max_threads());
 }
 
-void Moments::add(const float* x, int64_t rows) {
+template <class T>
+void Moments::add(const T* x, int64_t rows) {
   parallel_rows(rows, channels_, width_,
                 [&](int thread, int64_t first, int64_t count) { add_rows(thread, x + first * channels_, count); });
 }
 
-void Moments::add_rows(int thread, const float* x, int64_t rows) {
+template <class T>
+void Moments::add_rows(int thread, const T* x, int64_t rows) {
   if (windows_.empty()) {
     add_doubles(thread, x, rows);
     return;
@@ -177,7 +194,8 @@ void Moments::add_rows(int thread, const float* x, int64_t rows) {
   add_doubles(thread, x + full * width_, rows - full * pixels);
 }
 
-void Moments::add_doubles(int thread, const float* x, int64_t rows) {
+template <class T>
+void Moments::add_doubles(int thread, const T* x, int64_t rows) {
   double* totals = &totals_[2 * width_ * thread];
   for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
     constexpr int kCount = decltype(strip)::kCount;
@@ -197,7 +215,8 @@ void Moments::add_doubles(int thread, const float* x, int64_t rows) {
   });
 }
 
-void Moments::add_to_window(int thread, const float* x, int64_t rows) {
+template <class T>
+void Moments::add_to_window(int thread, const T* x, int64_t rows) {
   Window& window = windows_[thread];
   if (window.rows + rows > window.capacity) finish_window(thread);
   if (window.rows == 0) window.capacity = std::min(kFloatSumRows, kWindowBlocks * rows);
@@ -218,7 +237,7 @@ void Moments::add_to_window(int thread, const float* x, int64_t rows) {
       }
     }
     for (int64_t row = begin; row < end; ++row) {
-      const float* from = x + row * width_ + first;
+      const T* from = x + row * width_ + first;
 #pragma GCC unroll 2
       for (int v = 0; v < kCount; ++v) {
         const Vector value = strip.load(from + v * kLanes) - reference[v];
@@ -271,7 +290,8 @@ Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset
   offset_ = wide.repeat({offset, offset + channels});
 }
 
-void Normalizer::apply_rows(const float* x, const float* residual, int64_t rows, float* y) const {
+template <class T>
+void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows, T* y) const {
   const WideRows wide(rows, channels_);
   dispatch_activation(activation_, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
@@ -291,7 +311,8 @@ void Normalizer::apply_rows(const float* x, const float* residual, int64_t rows,
   });
 }
 
-void Normalizer::apply(const float* x, const float* residual, int64_t count, float* y) const {
+template <class T>
+void Normalizer::apply(const T* x, const Exactly<T>* residual, int64_t count, T* y) const {
   parallel_rows(count, channels_, static_cast<int64_t>(scale_.size()), [&](int, int64_t first, int64_t share) {
     const int64_t start = first * channels_;
     apply_rows(x + start, residual != nullptr ? residual + start : nullptr, share, y + start);
@@ -332,7 +353,8 @@ NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, c
   scale_ = wide.repeat(scale), offset_ = wide.repeat(offset), center_ = wide.repeat({mean, mean + channels});
 }
 
-void NormGradient::add(const float* x, const float* y, const float* dy, Activation activation, float* masked) {
+template <class T>
+void NormGradient::add(const T* x, const Exactly<T>* y, const T* dy, Activation activation, Exactly<T>* masked) {
   parallel_rows(rows_, channels_, width_, [&](int thread, int64_t first, int64_t count) {
     const int64_t start = first * channels_;
     add_rows(thread, x + start, y != nullptr ? y + start : nullptr, dy + start, activation, count,
@@ -340,8 +362,9 @@ void NormGradient::add(const float* x, const float* y, const float* dy, Activati
   });
 }
 
-void NormGradient::add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation,
-                            int64_t rows, float* masked) {
+template <class T>
+void NormGradient::add_rows(int thread, const T* x, const Exactly<T>* y, const T* dy, Activation activation,
+                            int64_t rows, Exactly<T>* masked) {
   double* totals = &totals_[2 * width_ * thread];
   if (rows_ * channels_ <= kDoubleSumElements) {
     add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals);
@@ -350,9 +373,9 @@ void NormGradient::add_rows(int thread, const float* x, const float* y, const fl
   }
 }
 
-template <class Sum>
-void NormGradient::add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                               float* masked, double* totals) const {
+template <class Sum, class T>
+void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
+                               double* totals) const {
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
@@ -397,14 +420,16 @@ void NormGradient::finish(float* dgamma, float* dbeta) {
   slope_ = wide.repeat(slope), constant_ = wide.repeat(constant);
 }
 
-void NormGradient::apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
+template <class T>
+void NormGradient::apply(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
   parallel_rows(rows, channels_, width_, [&](int, int64_t first, int64_t count) {
     const int64_t start = first * channels_;
     apply_rows(x + start, dy + start, activation, count, dx + start);
   });
 }
 
-void NormGradient::apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const {
+template <class T>
+void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
@@ -428,5 +453,18 @@ void NormGradient::apply_rows(const float* x, const float* dy, Activation activa
 Normalizer NormGradient::normalizer(Activation activation) const {
   return {channels_, scale_.data(), offset_.data(), activation};
 }
+
+#define PPZOO_INSTANTIATE(T)                                                                                        \
+  template Moments::Moments(int64_t, const T*, int64_t);                                                            \
+  template void Moments::add(const T*, int64_t);                                                                    \
+  template void Moments::add_rows(int, const T*, int64_t);                                                          \
+  template void Normalizer::apply<T>(const T*, const T*, int64_t, T*) const;                                        \
+  template void Normalizer::apply_rows<T>(const T*, const T*, int64_t, T*) const;                                   \
+  template void NormGradient::add<T>(const T*, const T*, const T*, Activation, T*);                                 \
+  template void NormGradient::add_rows<T>(int, const T*, const T*, const T*, Activation, int64_t, T*);              \
+  template void NormGradient::apply(const T*, const T*, Activation, int64_t, T*) const;                             \
+  template void NormGradient::apply_rows(const T*, const T*, Activation, int64_t, T*) const
+PPZOO_INSTANTIATE(float);
+PPZOO_INSTANTIATE(Bfloat16);
 
 }  // namespace ppzoo

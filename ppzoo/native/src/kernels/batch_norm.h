@@ -3,12 +3,14 @@
 // Forward: Moments computes the batch statistics, finalize_statistics turns them into a Normalizer, which is applied.
 // Backward: NormGradient::add computes sums over the batch, finish the parameters' gradients, apply the input's.
 // The functions ..._rows work on some rows on the calling thread, for kernels that fuse batch norm into their own loop.
+// T is the type of the tensors, float or Bfloat16. Sums, statistics and parameters are float32 or double in both.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "kernels/activation.h"
+#include "kernels/bfloat16.h"
 
 namespace ppzoo {
 
@@ -26,10 +28,13 @@ class Moments {
  public:
   // `first_row`: any `channels` values of the matrix. They are subtracted from all rows, which keeps the sums of
   // squares small. `rows`: the number of rows of all calls.
-  Moments(int64_t channels, const float* first_row, int64_t rows);
-  void add(const float* x, int64_t rows);
+  template <class T>
+  Moments(int64_t channels, const T* first_row, int64_t rows);
+  template <class T>
+  void add(const T* x, int64_t rows);
   // The same on one thread, as part of the work of thread number `thread`.
-  void add_rows(int thread, const float* x, int64_t rows);
+  template <class T>
+  void add_rows(int thread, const T* x, int64_t rows);
   // To be called once, after all rows were added.
   Statistics statistics();
 
@@ -41,8 +46,10 @@ class Moments {
     int64_t rows = 0, capacity = 0;
   };
 
-  void add_doubles(int thread, const float* x, int64_t rows);
-  void add_to_window(int thread, const float* x, int64_t rows);
+  template <class T>
+  void add_doubles(int thread, const T* x, int64_t rows);
+  template <class T>
+  void add_to_window(int thread, const T* x, int64_t rows);
   void finish_window(int thread);
 
   int64_t channels_, rows_, width_;
@@ -56,9 +63,11 @@ class Moments {
 class Normalizer {
  public:
   Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation);
-  void apply(const float* x, const float* residual, int64_t count, float* y) const;
+  template <class T>
+  void apply(const T* x, const Exactly<T>* residual, int64_t count, T* y) const;
   // The same on one thread.
-  void apply_rows(const float* x, const float* residual, int64_t count, float* y) const;
+  template <class T>
+  void apply_rows(const T* x, const Exactly<T>* residual, int64_t count, T* y) const;
 
  private:
   int64_t channels_;
@@ -89,10 +98,12 @@ class NormGradient {
   // First pass over the batch. Without a residual, `y` is null and the activation's argument is recomputed from x. With
   // a residual, the activation is none, ReLU or ReLU6, whose mask is read from y. The gradient of the activation's
   // argument is written to `masked` unless that is null; it can be dy itself.
-  void add(const float* x, const float* y, const float* dy, Activation activation, float* masked);
+  template <class T>
+  void add(const T* x, const Exactly<T>* y, const T* dy, Activation activation, Exactly<T>* masked);
   // The same for some rows on one thread, as part of the work of thread number `thread`.
-  void add_rows(int thread, const float* x, const float* y, const float* dy, Activation activation, int64_t rows,
-                float* masked);
+  template <class T>
+  void add_rows(int thread, const T* x, const Exactly<T>* y, const T* dy, Activation activation, int64_t rows,
+                Exactly<T>* masked);
   // Between the passes: writes the parameters' gradients and computes slope() and constant().
   void finish(float* dgamma, float* dbeta);
   // dx = scale masked + slope (x - mean) + constant, with one number per channel each.
@@ -100,15 +111,17 @@ class NormGradient {
   const float* slope() const { return slope_.data(); }
   const float* constant() const { return constant_.data(); }
   // Second pass: writes dx. With a residual, `dy` is `masked` and the activation is kNone.
-  void apply(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
+  template <class T>
+  void apply(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const;
   // The same on one thread.
-  void apply_rows(const float* x, const float* dy, Activation activation, int64_t rows, float* dx) const;
+  template <class T>
+  void apply_rows(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const;
   // The forward normalization, to recompute the layer's output.
   Normalizer normalizer(Activation activation) const;
 
  private:
-  template <class Sum>
-  void add_rows_as(const float* x, const float* y, const float* dy, Activation activation, int64_t rows, float* masked,
+  template <class Sum, class T>
+  void add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
                    double* totals) const;
 
   int64_t channels_, rows_, width_;

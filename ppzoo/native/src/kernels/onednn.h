@@ -88,6 +88,7 @@ namespace ppzoo::onednn {
 constexpr int kSuccess = 0;
 constexpr int kCpu = 1;
 constexpr unsigned kInOrder = 1;
+constexpr int kBfloat16 = 2;
 constexpr int kFloat32 = 3;
 constexpr int kAnyLayout = 1;
 constexpr int kForwardTraining = 64;

@@ -23,6 +23,8 @@ enum class WorkspaceSlot {
   kPartialOutput,           // one term of an output that is summed over slices of channels
   kInputBlocks,             // per thread: a block of input rows, or transformed input tiles
   kOutputBlocks,            // per thread: a block of output rows, or transformed output tiles
+  kFloatInput,              // a bfloat16 input of a convolution, converted to float32
+  kFloatOutput,             // the same for its output or its gradient
   kExpansionGradient,       // gradient of an expansion's output, complete or one block per thread
   kCount
 };

@@ -1,5 +1,5 @@
 // What the files in ops/ share. They register the kernels as PaddlePaddle operators with gradients. Images are NHWC,
-// weights OIHW, everything is float32 on the CPU. The operators serve dynamic graphs only (ppzoo/native/__init__.py),
+// weights OIHW, everything is float32 on the CPU, except the images in bfloat16_ops.cc. The operators serve dynamic graphs only (ppzoo/native/__init__.py),
 // so none of them has an infer-shape function for static programs.
 //
 // Kernels do not check their arguments. An operator (and its gradient) therefore checks every shape, count and option
@@ -53,17 +53,23 @@ void require(bool holds, const Describe& describe) {
   PADDLE_THROW(phi::errors::InvalidArgument("%s", std::string(describe())));
 }
 
-// Requires dense float32 values on the CPU, at least one. `name` is the tensor's name in messages.
-inline void require_readable(const Tensor& tensor, const char* name) {
+constexpr phi::DataType kFloat32 = phi::DataType::FLOAT32;
+
+// Requires dense values of this type on the CPU, at least one. `name` is the tensor's name in messages.
+inline void require_readable(const Tensor& tensor, const char* name, phi::DataType type = kFloat32) {
   const auto* dense = tensor.is_dense_tensor() ? static_cast<const phi::DenseTensor*>(tensor.impl().get()) : nullptr;
   require(dense != nullptr && dense->initialized() && dense->place().GetType() == phi::AllocationType::CPU &&
-              dense->dtype() == phi::DataType::FLOAT32,
-          [&] { return std::string(name) + ": expected a dense float32 tensor on the CPU with at least one element"; });
+              dense->dtype() == type,
+          [&] {
+            return std::string(name) + ": expected a dense " + phi::DataTypeToString(type) +
+                   " tensor on the CPU with at least one element";
+          });
 }
 
 // Requires the same, and the shape `expected`.
-inline void require_shape(const Tensor& tensor, const char* name, std::initializer_list<int64_t> expected) {
-  require_readable(tensor, name);
+inline void require_shape(const Tensor& tensor, const char* name, std::initializer_list<int64_t> expected,
+                          phi::DataType type = kFloat32) {
+  require_readable(tensor, name, type);
   const auto& actual = tensor.dims();
   bool same = actual.size() == static_cast<int>(expected.size());
   int axis = 0;
@@ -73,16 +79,17 @@ inline void require_shape(const Tensor& tensor, const char* name, std::initializ
   });
 }
 
-inline void require_shape_of(const Tensor& tensor, const char* name, const Tensor& model) {
-  require_readable(tensor, name);
+inline void require_shape_of(const Tensor& tensor, const char* name, const Tensor& model,
+                             phi::DataType type = kFloat32) {
+  require_readable(tensor, name, type);
   require(tensor.dims() == model.dims(), [&] {
     return std::string(name) + ": expected shape " + format(model.shape()) + ", got " + format(tensor.shape());
   });
 }
 
 // Requires the same as `require_readable`, and `axes` axes.
-inline void require_axes(const Tensor& tensor, const char* name, int axes) {
-  require_readable(tensor, name);
+inline void require_axes(const Tensor& tensor, const char* name, int axes, phi::DataType type = kFloat32) {
+  require_readable(tensor, name, type);
   require(tensor.dims().size() == axes, [&] {
     return std::string(name) + ": expected " + std::to_string(axes) + " axes, got shape " + format(tensor.shape());
   });

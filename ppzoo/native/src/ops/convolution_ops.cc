@@ -3,69 +3,21 @@
 #include <cmath>
 #include <optional>
 
-#include "kernels/batch_norm.h"
 #include "kernels/convolution.h"
 #include "kernels/depthwise.h"
-#include "kernels/integer_math.h"
 #include "kernels/inverted_residual.h"
 #include "kernels/linear.h"
 #include "kernels/onednn.h"
 #include "kernels/pointwise.h"
-#include "kernels/threads.h"
 #include "kernels/workspace.h"
 #include "ops/common.h"
+#include "ops/layer_arguments.h"
 
 namespace {
 
 using namespace ppzoo::ops;
 using ppzoo::Activation;
 using ppzoo::ConvShape;
-
-// `geometry`: strides, paddings (top, bottom, left, right), dilations, groups.
-void require_geometry(const std::vector<int>& geometry) {
-  bool sound = geometry.size() == 9;
-  for (size_t i = 0; sound && i < geometry.size(); ++i) sound = geometry[i] >= (i >= 2 && i < 6 ? 0 : 1);
-  require(sound, [&] {
-    return "geometry: expected two strides, four paddings, two dilations and the groups, at least 1 each (paddings: "
-           "0), "
-           "got " +
-           format(geometry);
-  });
-}
-
-// Returns the geometry of a convolution of an input of shape `x`, after checking channels, groups and sizes.
-ConvShape conv_shape(const Shape& x, const Tensor& weights, const std::vector<int>& geometry) {
-  require_geometry(geometry);
-  require_axes(weights, "weights", 4);
-  const auto& filter = weights.dims();
-  ConvShape s;
-  s.images = x[0], s.height = x[1], s.width = x[2], s.channels = x[3];
-  s.out_channels = filter[0], s.kernel_h = filter[2], s.kernel_w = filter[3];
-  s.stride_h = geometry[0], s.stride_w = geometry[1];
-  s.top = geometry[2], s.bottom = geometry[3], s.left = geometry[4], s.right = geometry[5];
-  s.dilation_h = geometry[6], s.dilation_w = geometry[7], s.groups = geometry[8];
-  require(filter[1] * s.groups == s.channels && s.out_channels % s.groups == 0, [&] {
-    return "convolution: expected an input with " + std::to_string(filter[1] * s.groups) +
-           " channels for weights of shape " + format(weights.shape()) + " and " + std::to_string(s.groups) +
-           " groups, got " + std::to_string(s.channels) + " channels";
-  });
-  require(s.out_height() > 0 && s.out_width() > 0, [&] {
-    return "convolution: expected an input at least as large as the filter, got " + format(x) +
-           " and weights of shape " + format(weights.shape());
-  });
-  return s;
-}
-
-ConvShape conv_shape(const Tensor& x, const Tensor& weights, const std::vector<int>& geometry) {
-  require_axes(x, "input", 4);
-  return conv_shape(x.shape(), weights, geometry);
-}
-
-Shape output_shape(const ConvShape& s) { return {s.images, s.out_height(), s.out_width(), s.out_channels}; }
-
-void require_output_shape(const Tensor& tensor, const char* name, const ConvShape& s) {
-  require_shape(tensor, name, {s.images, s.out_height(), s.out_width(), s.out_channels});
-}
 
 // ---- convolution
 
@@ -144,30 +96,6 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
 
 // ---- batch norm in training, after a convolution or alone
 
-// Bytes of a convolution's output per thread that are computed at a time, so that they are still in the cache when
-// batch norm reads them.
-constexpr int64_t kBlockBytes = 4 << 20;
-
-int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
-  const int64_t elements = kBlockBytes * ppzoo::max_threads() / static_cast<int64_t>(sizeof(float));
-  return ppzoo::equal_part_size(images, elements / elements_of_one);
-}
-
-// The running statistics are updated by the kernels (see "Writing to inputs" in common.h).
-ppzoo::NormParameters norm_parameters(int64_t channels, const Tensor& gamma, const Tensor& beta, Tensor& running_mean,
-                                      Tensor& running_variance, float momentum, float epsilon) {
-  require_shape(gamma, "scale of the norm", {channels});
-  require_shape(beta, "offset of the norm", {channels});
-  require_shape(running_mean, "running mean", {channels});
-  require_shape(running_variance, "running variance", {channels});
-  return {gamma.data<float>(),
-          beta.data<float>(),
-          running_mean.data<float>(),
-          running_variance.data<float>(),
-          momentum,
-          epsilon};
-}
-
 std::vector<Tensor> norm_forward(const Tensor& x, const Tensor* z, const Tensor& gamma, const Tensor& beta,
                                  Tensor& running_mean, Tensor& running_variance, float momentum, float epsilon,
                                  int activation) {
@@ -194,18 +122,6 @@ std::vector<Tensor> norm_add(const Tensor& x, const Tensor& z, const Tensor& gam
                              Tensor& running_mean, Tensor& running_variance, float momentum, float epsilon,
                              int activation) {
   return norm_forward(x, &z, gamma, beta, running_mean, running_variance, momentum, epsilon, activation);
-}
-
-// Returns the gradient of a norm with the input `raw`, after checking the shapes of its parameters and statistics.
-ppzoo::NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                                     const Tensor& inverse_std) {
-  const int64_t channels = channels_of(raw);
-  require_shape(gamma, "scale of the norm", {channels});
-  require_shape(beta, "offset of the norm", {channels});
-  require_shape(mean, "mean of the batch", {channels});
-  require_shape(inverse_std, "inverse deviation of the batch", {channels});
-  return {channels,           pixels_of(raw),     gamma.data<float>(),
-          beta.data<float>(), mean.data<float>(), inverse_std.data<float>()};
 }
 
 std::vector<Tensor> norm_gradient(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
@@ -243,7 +159,7 @@ ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const 
   if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
   if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
   const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time(s.images, out), pixels = s.output_size() / s.out_channels;
+  const int64_t part = images_at_a_time<float>(s.images, out), pixels = s.output_size() / s.out_channels;
   std::optional<ppzoo::Moments> moments;
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
@@ -298,7 +214,7 @@ void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradie
     return ppzoo::depthwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
   }
   const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time(s.images, out);
+  const int64_t part = images_at_a_time<float>(s.images, out);
   float* raw_gradient = ppzoo::workspace(ppzoo::WorkspaceSlot::kOutputGradient, part * out);
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);

@@ -1,0 +1,74 @@
+"""Whether a network can be trained in bfloat16 on the CPU: whether each of its operators has a bfloat16 version.
+
+PaddlePaddle has no bfloat16 operators for the CPU, so one operator without a native version is enough to use float32
+for the complete network. The operators are read from the graph of a forward pass, not from the network's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import paddle
+from paddle import nn
+
+from ppzoo.native.operators import BFLOAT16_OPERATORS
+
+# PaddlePaddle's operators that only change the shape, and the parameters of the network.
+_SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
+
+
+def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
+    """Return why `network` cannot be trained in bfloat16 on the CPU; None if it can.
+
+    The network computes two black images in float32 in training mode. Its state is the same afterwards.
+
+    Args:
+        image_shape: C x H x W.
+    """
+    if any(isinstance(layer, nn.Conv2D) and layer._groups > 1 for layer in network.sublayers()):
+        return "depthwise and grouped convolutions have no bfloat16 operator"
+    outputs = _outputs_in_training(network, paddle.zeros([2, *image_shape]))
+    if any(output.grad_fn is None or _operator_name(output.grad_fn) != "linear" for output in outputs):
+        return "its output is not that of a linear layer"
+    missing = {_operator_name(node) for output in outputs for node in _graph_of(output)} - BFLOAT16_OPERATORS
+    missing -= _SHAPE_OPERATORS
+    return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}" if missing else None
+
+
+def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:
+    """Return the outputs for `images`, connected to the graph that leads to them."""
+    images.stop_gradient = False  # includes layers in the graph whose parameters are not trained
+    was_training, generator = network.training, paddle.get_rng_state()
+    statistics = [(tensor, tensor.clone()) for tensor in network.state_dict().values() if tensor.stop_gradient]
+    network.train()
+    try:
+        output = network(images)
+    finally:
+        for tensor, before in statistics:
+            tensor.set_value(before)
+        paddle.set_rng_state(generator)
+        if not was_training:
+            network.eval()
+    return [tensor for tensor in paddle.utils.flatten(output) if isinstance(tensor, paddle.Tensor)]
+
+
+def _graph_of(output: paddle.Tensor) -> Iterator[Any]:
+    """Yield each node of the graph that computed `output`, once."""
+    waiting, seen = [output.grad_fn], {}
+    while waiting:
+        node = waiting.pop()
+        if node is not None and id(node) not in seen:
+            seen[id(node)] = node  # keeps the object, so that its id is not used again
+            waiting += node.next_functions
+            yield node
+
+
+def _operator_name(node: Any) -> str:
+    """Return the name of a node's operator: "conv_norm" for a native one, "Dropout" for one of PaddlePaddle's."""
+    name = str(node.name()).rpartition(" ")[2]
+    return (
+        name.removeprefix("ppzoo_").removesuffix("_grad")
+        if name.startswith("ppzoo_")
+        else name.removesuffix("GradNode")
+    )

@@ -1,0 +1,102 @@
+// Convolution of bfloat16 images through oneDNN: with the processor's bfloat16 instructions a direct convolution is
+// faster than Winograd's, and oneDNN's is faster than the matrix products of gemm.h.
+//
+// Images are NHWC in and out, rounded to bfloat16 once per output. Products are added in float32. Weights are float32 in
+// OIHW: the primitives of conv_primitive.h round and reorder them at each call. oneDNN parallelizes.
+//
+// Unusual geometries (is_usual) are computed by the float32 kernels on converted copies of the images, in slots
+// kFloatInput and kFloatOutput: oneDNN (3.6 at least) returns wrong values for some of them in bfloat16, for example for
+// strides of 3 or 4, or for one column of outputs with a stride of 2.
+#include "kernels/bfloat16_convolution.h"
+
+#include <algorithm>
+
+#include "kernels/conv_inputs.h"
+#include "kernels/conv_primitive.h"
+#include "kernels/convolution.h"
+#include "kernels/elementwise.h"
+#include "kernels/workspace.h"
+
+namespace ppzoo {
+namespace {
+
+// Whether oneDNN computes this geometry in bfloat16. The sanitizer driver tests it with random ones.
+bool is_usual(const ConvShape& s) {
+  const bool small_steps = s.stride_h <= 2 && s.stride_w <= 2 && s.dilation_h == 1 && s.dilation_w == 1;
+  const bool narrow_borders = std::max(s.top, s.bottom) < s.kernel_h && std::max(s.left, s.right) < s.kernel_w;
+  const bool many_outputs = (s.stride_h == 1 || s.out_height() > 1) && (s.stride_w == 1 || s.out_width() > 1);
+  return s.groups == 1 && small_steps && narrow_borders && many_outputs && !onednn_miscomputes(s);
+}
+
+// The weights as bfloat16 values in float32, as oneDNN rounds them.
+const float* rounded_weights(const ConvShape& s, const float* weights) {
+  const int64_t count = s.weight_size();
+  float* rounded = workspace(WorkspaceSlot::kWeightGradients, count + (count + 1) / 2);
+  auto* halves = reinterpret_cast<Bfloat16*>(rounded + count);
+  convert_values(weights, count, halves);
+  convert_values(static_cast<const Bfloat16*>(halves), count, rounded);
+  return rounded;
+}
+
+const float* to_float32(WorkspaceSlot slot, const Bfloat16* values, int64_t count) {
+  float* converted = workspace(slot, count);
+  convert_values(values, count, converted);
+  return converted;
+}
+
+}  // namespace
+
+void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, Bfloat16* y) {
+  if (shape.empty()) {
+    std::fill_n(y, shape.output_size(), Bfloat16{});
+    return;
+  }
+  if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, y);
+  if (is_usual(shape)) return run_convolution(shape, Pass::kForward, Precision::kBfloat16, false, {x, weights, y});
+  float* output = workspace(WorkspaceSlot::kFloatOutput, shape.output_size());
+  convolve(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()), rounded_weights(shape, weights),
+           nullptr, output);
+  convert_values(static_cast<const float*>(output), shape.output_size(), y);
+}
+
+void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const Bfloat16* dy, Bfloat16* dx) {
+  if (shape.empty()) {
+    std::fill_n(dx, shape.input_size(), Bfloat16{});
+    return;
+  }
+  if (samples_pixels(shape)) {
+    Bfloat16* gradient = copied_input<Bfloat16>(shape.output_pixels() * shape.channels);
+    bfloat16_input_gradient(sample_shape(shape), weights, dy, gradient);
+    std::fill_n(dx, shape.input_size(), Bfloat16{});
+    return for_sampled_pixels(
+        shape, [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
+  }
+  if (is_usual(shape)) {
+    return run_convolution(shape, Pass::kInputGradient, Precision::kBfloat16, false, {dx, weights, dy});
+  }
+  float* gradient = workspace(WorkspaceSlot::kFloatInput, shape.input_size());
+  convolve_input_gradient(shape, rounded_weights(shape, weights),
+                          to_float32(WorkspaceSlot::kFloatOutput, dy, shape.output_size()), gradient);
+  convert_values(static_cast<const float*>(gradient), shape.input_size(), dx);
+}
+
+void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const Bfloat16* dy, bool add,
+                              float* dweights) {
+  if (shape.empty()) {
+    if (!add) std::fill_n(dweights, shape.weight_size(), 0.0f);
+    return;
+  }
+  if (samples_pixels(shape)) {
+    return bfloat16_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights);
+  }
+  if (!is_usual(shape)) {
+    return convolve_weight_gradient(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()),
+                                    to_float32(WorkspaceSlot::kFloatOutput, dy, shape.output_size()), add, dweights,
+                                    nullptr);
+  }
+  float* to = add ? workspace(WorkspaceSlot::kWeightGradients, shape.weight_size()) : dweights;
+  run_convolution(shape, Pass::kWeightGradient, Precision::kBfloat16, false, {x, to, dy});
+  if (add) accumulate(to, shape.weight_size(), dweights);
+}
+
+}  // namespace ppzoo
