@@ -1,6 +1,7 @@
 """Building blocks that several architecture families share."""
 
 from ppzoo.backports import apply_backports
+from ppzoo.layers.affine import LearnableAffineBlock, conv_norm_act_affine
 from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
 from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLayer, NamedConvBNLayer, convolution
@@ -49,6 +50,7 @@ __all__ = [
     "DiverseBranchBlock",
     "FeatureExtractor",
     "KaimingConvBNLayer",
+    "LearnableAffineBlock",
     "Linear",
     "MaxPool2D",
     "NamedConvBNLayer",
@@ -66,6 +68,7 @@ __all__ = [
     "channel_shuffle",
     "concat",
     "conv_norm_act",
+    "conv_norm_act_affine",
     "convolution",
     "downscaled_dropout",
     "drop_path",

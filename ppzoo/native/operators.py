@@ -22,6 +22,8 @@ from ppzoo.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, run_
 ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
 # Activations whose derivative follows from their output, as the gradient of a norm with a residual requires.
 INVERTIBLE_ACTIVATIONS = {None, "relu", "relu6"}
+# Activations a(t) = t a'(t), as the gradient of an affine block after a norm requires.
+HOMOGENEOUS_ACTIVATIONS = {None, "relu"}
 # The maximum number of elements of a window of `max_pool`: their indices are stored in one byte.
 MAX_POOL_WINDOW = 256
 # The minimum number of channels of the depthwise convolution in an inverted residual: one vector of AVX-512.
@@ -102,6 +104,20 @@ def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = N
         operands = to_nhwc(x), weight, to_nhwc(residual), *norm
         out = run_custom_op("ppzoo_conv_norm_add", *operands, geometry, need_dx, momentum, epsilon, act)
     return to_nchw(out[0])
+
+
+def conv_batch_norm_affine(x: Tensor, stage: ConvNormStage, multiplier: Tensor, addend: Tensor) -> Tensor:
+    """Return multiplier * activation(batch_norm(convolution(x))) + addend in training, computed by one operator.
+
+    Args:
+        stage: its activation is one of `HOMOGENEOUS_ACTIVATIONS`.
+        multiplier, addend: tensors of one number.
+    """
+    weight, norm, geometry, momentum, epsilon, activation = stage
+    scale, offset, mean, variance = norm
+    tensors = to_nhwc(x), weight, scale, offset, multiplier, addend, mean, variance
+    attributes = geometry, not x.stop_gradient, momentum, epsilon, ACTIVATION_CODES[activation]
+    return to_nchw(run_custom_op("ppzoo_conv_norm_affine", *tensors, *attributes)[0])
 
 
 def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:
@@ -189,6 +205,11 @@ def activate(x: Tensor, activation: str | None) -> Tensor:
 def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
     """Return activation(x + y) of two tensors of the same shape."""
     return to_nchw(run_custom_op("ppzoo_add_activate", to_nhwc(x), to_nhwc(y), ACTIVATION_CODES[activation])[0])
+
+
+def affine(x: Tensor, multiplier: Tensor, addend: Tensor) -> Tensor:
+    """Return multiplier * x + addend; `multiplier` and `addend` have one number."""
+    return to_nchw(run_custom_op("ppzoo_affine", to_nhwc(x), multiplier, addend)[0])
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
