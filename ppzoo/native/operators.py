@@ -9,7 +9,9 @@ no second derivative: computing one raises NotImplementedError.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import paddle
@@ -33,6 +35,17 @@ _POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
 _FLOAT32 = paddle.float32
 
 
+# The number of gradients computed so far. A view from before a gradient was computed is not used again: PaddlePaddle
+# discards the graph of views, too, that a backward pass went through.
+_gradient_count = ctypes.c_int()
+
+
+def use_library(library: ctypes.CDLL) -> None:
+    """Read the number of gradients from the library of the operators."""
+    global _gradient_count
+    _gradient_count = ctypes.c_int.in_dll(library, "ppzoo_gradient_count")
+
+
 def is_supported(x: Tensor, ndim: int) -> bool:
     """Return whether the operators can compute on `x`: not empty, float32, on the CPU, in dygraph and without AMP."""
     shape, dtype = x.shape, x.dtype
@@ -48,8 +61,22 @@ def is_supported(x: Tensor, ndim: int) -> bool:
 
 
 def to_nhwc(x: Tensor) -> Tensor:
-    """Return N x C x H x W as a contiguous N x H x W x C."""
-    return run_custom_op("ppzoo_channels_last", x)[0] if x.is_contiguous() else transpose(x, [0, 2, 3, 1])
+    """Return N x C x H x W as a contiguous N x H x W x C.
+
+    All operators with the input `x` get the same view of it. Their gradients are then added in channels-last memory,
+    while PaddlePaddle would first copy each of them to a contiguous N x C x H x W.
+    """
+    if x.is_contiguous():
+        return run_custom_op("ppzoo_channels_last", x)[0]
+    state = x.inplace_version, x.stop_gradient, _gradient_count.value
+    known = getattr(x, "_ppzoo_view", None)
+    if known is not None and known[0] == state:
+        return known[1]
+    view = transpose(x, [0, 2, 3, 1])
+    if view.stop_gradient == x.stop_gradient:
+        with suppress(AttributeError):  # in PaddlePaddle 2.6 a tensor cannot have further attributes
+            x._ppzoo_view = state, view
+    return view
 
 
 def to_nchw(x: Tensor) -> Tensor:

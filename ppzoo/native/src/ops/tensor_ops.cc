@@ -350,6 +350,8 @@ std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
 
 }  // namespace
 
+std::atomic<int> ppzoo_gradient_count{0};
+
 PD_BUILD_OP(ppzoo_max_pool)
     .Inputs({"X"})
     .Outputs({"Y", "Argmax"})
