@@ -28,10 +28,12 @@ class LearnableAffineBlock(nn.Layer):
         return self.scale * x + self.bias
 
 
-def conv_norm_act_affine(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, lab: nn.Layer, x: Tensor) -> Tensor:
-    """Return lab(act(norm(conv(x)))), in training as one operator if `lab` is a `LearnableAffineBlock`."""
-    if native.supports(x) and is_plain(lab, LearnableAffineBlock):
+def conv_norm_act_affine(
+    conv: nn.Layer, norm: nn.Layer, act: nn.Layer, lab: nn.Layer, x: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    """Return lab(act(norm(conv(x)) + residual)); in training and without a residual, computed by one operator."""
+    if residual is None and native.supports(x) and is_plain(lab, LearnableAffineBlock):
         stage = fusable(conv, norm, act, x)
         if stage is not None and stage.activation in operators.HOMOGENEOUS_ACTIVATIONS:
             return operators.conv_batch_norm_affine(x, stage, lab.scale, lab.bias)
-    return lab(conv_norm_act(conv, norm, act, x))
+    return lab(conv_norm_act(conv, norm, act, x, residual))

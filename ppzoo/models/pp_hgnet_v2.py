@@ -82,8 +82,10 @@ class ConvBNAct(KaimingConvBNLayer):
         super().__init__(in_channels, out_channels, kernel_size, act=act, lr_mult=lr_mult, **options)
         self.lab = LearnableAffineBlock(lr_mult=lr_mult * LAB_LR) if lab and act else None
 
-    def forward(self, x):
-        return super().forward(x) if self.lab is None else conv_norm_act_affine(*self.parts, self.lab, x)
+    def forward(self, x, residual=None):
+        if self.lab is None:
+            return super().forward(x, residual)
+        return conv_norm_act_affine(*self.parts, self.lab, x, residual)
 
 
 class LightConvBNAct(nn.Layer):
