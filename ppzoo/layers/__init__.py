@@ -1,6 +1,7 @@
 """Building blocks that several architecture families share."""
 
 from ppzoo.backports import apply_backports
+from ppzoo.layers.affine import LearnableAffineBlock, conv_norm_act_affine
 from ppzoo.layers.basic import activation, downscaled_dropout, make_divisible
 from ppzoo.layers.bfloat16 import find_bfloat16_obstacle
 from ppzoo.layers.classifier import Classifier, DataFormat, FeatureExtractor, not_to_static
@@ -24,6 +25,7 @@ from ppzoo.layers.native_layers import (
     concat,
     conv_norm_act,
     halve,
+    is_plain,
     norm_act,
     relu,
     scale_channels,
@@ -51,6 +53,7 @@ __all__ = [
     "DiverseBranchBlock",
     "FeatureExtractor",
     "KaimingConvBNLayer",
+    "LearnableAffineBlock",
     "Linear",
     "MaxPool2D",
     "NamedConvBNLayer",
@@ -68,6 +71,7 @@ __all__ = [
     "channel_shuffle",
     "concat",
     "conv_norm_act",
+    "conv_norm_act_affine",
     "convolution",
     "downscaled_dropout",
     "drop_path",
@@ -78,6 +82,7 @@ __all__ = [
     "halve",
     "identity_kernel",
     "inverted_residual",
+    "is_plain",
     "linear",
     "make_divisible",
     "named_deep_stem",

@@ -59,6 +59,8 @@ def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
     """
     paddings, kernel = _paddings(pool.padding), _pair(pool.ksize)
     stride = _pair(pool.ksize if pool.stride is None else pool.stride)
+    if pool.padding == "SAME":
+        paddings = [size for axis in (0, 1) for size in _same_paddings(x.shape[2 + axis], kernel[axis], stride[axis])]
     if paddings is None or pool.data_format != "NCHW":
         return None
     margins = [size + sum(paddings[2 * axis : 2 * axis + 2]) - kernel[axis] for axis, size in enumerate(x.shape[2:])]

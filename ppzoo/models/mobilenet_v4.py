@@ -201,10 +201,13 @@ class Branch(nn.Layer):
         self.layer_scale = LayerScale2D(out_channels, layer_scale) if layer_scale else None
         self.drop_path = drop_path(drop_path_rate)
 
-    def branch(self, x):
+    def branch(self, x, residual=None):
+        """Return the output of the branch, plus `residual` unless that is None."""
         raise NotImplementedError(f"{type(self).__name__} must define branch")
 
     def forward(self, x):
+        if self.shortcut and self.layer_scale is None and layers.is_plain(self.drop_path, nn.Identity):
+            return self.branch(x, x)
         y = self.branch(x)
         y = y if self.layer_scale is None else self.layer_scale(y)
         return add(self.drop_path(y), x) if self.shortcut else y
@@ -219,8 +222,8 @@ class EdgeResidual(Branch):
         self.conv_pwl = ConvBnAct(row.expanded, row.out, 1, act=None)
         self.finish(row.stride == 1 and in_channels == row.out, row.out, 0.0, drop_path_rate)
 
-    def branch(self, x):
-        return self.conv_pwl(self.conv_exp(x))
+    def branch(self, x, residual=None):
+        return self.conv_pwl(self.conv_exp(x), residual)
 
 
 class UniversalInvertedResidual(Branch):
@@ -245,11 +248,15 @@ class UniversalInvertedResidual(Branch):
         self.pw_proj = ConvBnAct(row.expanded, row.out, 1, act=None)
         self.finish(row.stride == 1 and in_channels == row.out, row.out, layer_scale, drop_path_rate)
 
-    def branch(self, x):
+    def branch(self, x, residual=None):
         y = x if self.dw_start is None else self.dw_start(x)
         if self.dw_mid is None:
-            return self.pw_proj(self.pw_exp(y))
-        return layers.inverted_residual(self.pw_exp, self.dw_mid, self.pw_proj, y)
+            return self.pw_proj(self.pw_exp(y), residual)
+        shortcut = residual is not None
+        if self.dw_start is None:
+            return layers.inverted_residual(self.pw_exp, self.dw_mid, self.pw_proj, y, shortcut=shortcut)
+        y = layers.inverted_residual(self.pw_exp, self.dw_mid, self.pw_proj, y)
+        return add(y, residual) if shortcut else y
 
 
 class MobileAttention(Branch):
@@ -274,7 +281,7 @@ class MobileAttention(Branch):
         self.proj = Conv2D(query_width, channels, 1, bias_attr=False)
         self.finish(True, channels, layer_scale, drop_path_rate)
 
-    def branch(self, x):
+    def branch(self, x, residual=None):
         x = self.norm(x)
         keys, values = (self.key_down_proj(x), self.value_down_proj(x)) if self.has_stride else (x, x)
         queries = self.query_proj(x)
@@ -287,7 +294,8 @@ class MobileAttention(Branch):
         scores = F.softmax(paddle.matmul(q * self.scale, k, transpose_x=True), axis=-1)  # N x heads x HW x hw
         mixed = paddle.matmul(v, scores, transpose_y=True)  # N x heads x width x HW
         shape = [0, self.heads * self.width, height, width] if is_fixed else paddle.shape(queries)
-        return self.proj(mixed.reshape(shape))
+        y = self.proj(mixed.reshape(shape))
+        return y if residual is None else add(y, residual)
 
 
 class MobileNetV4(Classifier):

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from paddle import ParamAttr, nn
+from paddle import nn
 
 from ppzoo.errors import ConfigError
-from ppzoo.layers import KaimingConvBNLayer, MaxPool2D, WideHeadClassifier, add, concat
+from ppzoo.layers import (
+    KaimingConvBNLayer,
+    LearnableAffineBlock,
+    MaxPool2D,
+    WideHeadClassifier,
+    add,
+    concat,
+    conv_norm_act_affine,
+)
 from ppzoo.models.catalog import Weights, register_variant
 
 
@@ -57,19 +65,6 @@ STRUCTURES = {
 }
 
 
-class LearnableAffineBlock(nn.Layer):
-    """scale * x + bias with two learned numbers, 1 and 0 initially."""
-
-    def __init__(self, *, lr_mult: float = 1.0) -> None:
-        super().__init__()
-        for name, start in (("scale", 1.0), ("bias", 0.0)):
-            attribute = ParamAttr(initializer=nn.initializer.Constant(start), learning_rate=lr_mult * LAB_LR)
-            setattr(self, name, self.create_parameter([1], attr=attribute))
-
-    def forward(self, x):
-        return self.scale * x + self.bias
-
-
 class ConvBNAct(KaimingConvBNLayer):
     """Convolution, batch norm, ReLU, and with `lab` an affine block after the ReLU."""
 
@@ -85,11 +80,12 @@ class ConvBNAct(KaimingConvBNLayer):
         **options,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, act=act, lr_mult=lr_mult, **options)
-        self.lab = LearnableAffineBlock(lr_mult=lr_mult) if lab and act else None
+        self.lab = LearnableAffineBlock(lr_mult=lr_mult * LAB_LR) if lab and act else None
 
     def forward(self, x, residual=None):
-        y = super().forward(x, residual)
-        return y if self.lab is None else self.lab(y)
+        if self.lab is None:
+            return super().forward(x, residual)
+        return conv_norm_act_affine(*self.parts, self.lab, x, residual)
 
 
 class LightConvBNAct(nn.Layer):
@@ -220,7 +216,7 @@ class PPHGNetV2(WideHeadClassifier):
             dropout_prob=dropout_prob,
             act="relu",
             weight_init=nn.initializer.KaimingNormal(),
-            lab=LearnableAffineBlock() if structure.lab else None,
+            lab=LearnableAffineBlock(lr_mult=LAB_LR) if structure.lab else None,
         )
 
     def forward_features(self, x):

@@ -93,12 +93,13 @@ def _load() -> str | None:
         from ppzoo.native import compilation
 
         try:
-            compilation.load()
+            library = compilation.load()
         except compilation.NativeUnavailableError as unavailable:
             _unavailable_reason = str(unavailable)
         else:
-            from ppzoo.native.operators import is_supported
+            from ppzoo.native import operators
 
-            _is_supported, _loaded = is_supported, True
+            operators.use_library(library)
+            _is_supported, _loaded = operators.is_supported, True
             gc.freeze()  # excludes the many objects of PaddlePaddle's import from garbage collection
     return _unavailable_reason

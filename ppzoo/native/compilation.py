@@ -47,7 +47,7 @@ class NativeUnavailableError(Exception):
     """The native operators are not available; the message is the reason."""
 
 
-def load() -> None:
+def load() -> ctypes.CDLL:
     """Register the operators with PaddlePaddle, and compile them first if there is no usable library.
 
     Raises:
@@ -70,6 +70,7 @@ def load() -> None:
     from ppzoo.paddle_internals import load_op_library
 
     load_op_library(str(library))
+    return ctypes.CDLL(str(library))
 
 
 def require_supported_platform() -> None:

@@ -12,8 +12,9 @@ the other ones convert them to float32. Parameters and statistics are float32 in
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import paddle
@@ -26,6 +27,8 @@ from ppzoo.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, run_
 ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
 # Activations whose derivative follows from their output, as the gradient of a norm with a residual requires.
 INVERTIBLE_ACTIVATIONS = {None, "relu", "relu6"}
+# Activations a(t) = t a'(t), as the gradient of an affine block after a norm requires.
+HOMOGENEOUS_ACTIVATIONS = {None, "relu"}
 # The maximum number of elements of a window of `max_pool`: their indices are stored in one byte.
 MAX_POOL_WINDOW = 256
 # The minimum number of channels of the depthwise convolution in an inverted residual: one vector of AVX-512.
@@ -58,6 +61,17 @@ def is_in_bfloat16() -> bool:
     return _in_bfloat16
 
 
+# The number of gradients computed so far. A view from before a gradient was computed is not used again: PaddlePaddle
+# discards the graph of views, too, that a backward pass went through.
+_gradient_count = ctypes.c_int()
+
+
+def use_library(library: ctypes.CDLL) -> None:
+    """Read the number of gradients from the library of the operators."""
+    global _gradient_count
+    _gradient_count = ctypes.c_int.in_dll(library, "ppzoo_gradient_count")
+
+
 def is_supported(x: Tensor, ndim: int) -> bool:
     """Return whether the operators can compute on `x`: not empty, float32, on the CPU, in dygraph and without AMP.
 
@@ -77,9 +91,23 @@ def is_supported(x: Tensor, ndim: int) -> bool:
 
 
 def to_nhwc(x: Tensor) -> Tensor:
-    """Return N x C x H x W as a contiguous N x H x W x C in float32."""
+    """Return N x C x H x W as a contiguous N x H x W x C in float32.
+
+    All operators with the input `x` get the same view of it. Their gradients are then added in channels-last memory,
+    while PaddlePaddle would first copy each of them to a contiguous N x C x H x W.
+    """
     x = to_float32(x)
-    return run_custom_op("ppzoo_channels_last", x)[0] if x.is_contiguous() else transpose(x, [0, 2, 3, 1])
+    if x.is_contiguous():
+        return run_custom_op("ppzoo_channels_last", x)[0]
+    state = x.inplace_version, x.stop_gradient, _gradient_count.value
+    known = getattr(x, "_ppzoo_view", None)
+    if known is not None and known[0] == state:
+        return known[1]
+    view = transpose(x, [0, 2, 3, 1])
+    if view.stop_gradient == x.stop_gradient:
+        with suppress(AttributeError):  # in PaddlePaddle 2.6 a tensor cannot have further attributes
+            x._ppzoo_view = state, view
+    return view
 
 
 def to_float32(x: Tensor) -> Tensor:
@@ -163,6 +191,20 @@ def conv_batch_norm(x: Tensor, stage: ConvNormStage, residual: Tensor | None = N
         operands = to_images(x), weight, to_images(residual), *norm
         out = run_custom_op(operator, *operands, geometry, need_dx, momentum, epsilon, act)
     return to_nchw(out[0])
+
+
+def conv_batch_norm_affine(x: Tensor, stage: ConvNormStage, multiplier: Tensor, addend: Tensor) -> Tensor:
+    """Return multiplier * activation(batch_norm(convolution(x))) + addend in training, computed by one operator.
+
+    Args:
+        stage: its activation is one of `HOMOGENEOUS_ACTIVATIONS`.
+        multiplier, addend: tensors of one number.
+    """
+    weight, norm, geometry, momentum, epsilon, activation = stage
+    scale, offset, mean, variance = norm
+    tensors = to_nhwc(x), weight, scale, offset, multiplier, addend, mean, variance
+    attributes = geometry, not x.stop_gradient, momentum, epsilon, ACTIVATION_CODES[activation]
+    return to_nchw(run_custom_op("ppzoo_conv_norm_affine", *tensors, *attributes)[0])
 
 
 def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:
@@ -254,6 +296,11 @@ def activate(x: Tensor, activation: str | None) -> Tensor:
 def add(x: Tensor, y: Tensor, activation: str | None = None) -> Tensor:
     """Return activation(x + y) of two tensors of the same shape."""
     return to_nchw(run_custom_op("ppzoo_add_activate", to_nhwc(x), to_nhwc(y), ACTIVATION_CODES[activation])[0])
+
+
+def affine(x: Tensor, multiplier: Tensor, addend: Tensor) -> Tensor:
+    """Return multiplier * x + addend; `multiplier` and `addend` have one number."""
+    return to_nchw(run_custom_op("ppzoo_affine", to_nhwc(x), multiplier, addend)[0])
 
 
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:

@@ -207,6 +207,46 @@ def test_conv_batch_norm_splits_large_batches(residual):
     agree(ours, theirs, operands + ([tensor(7, 64, 96, 96)] if residual else []))
 
 
+# Images, channels, output channels, size, kernel, stride, groups: 1x1, depthwise, Winograd, oneDNN, a small tensor.
+AFFINE = [
+    (4, 24, 40, 30, 1, 1, 1),
+    (4, 48, 48, 30, 5, 1, 48),
+    (4, 32, 32, 28, 3, 1, 1),
+    (7, 3, 64, 96, 3, 2, 1),
+    (2, 5, 7, 6, 3, 1, 1),
+]
+
+
+@pytest.mark.parametrize("numbers", [(0.7, -0.3), (-1.5, 2.0), (0.0, 0.1)], ids=str)
+@pytest.mark.parametrize("activation", sorted(operators.HOMOGENEOUS_ACTIVATIONS, key=str))
+@pytest.mark.parametrize("case", AFFINE, ids=str)
+def test_conv_batch_norm_affine(case, activation, numbers):
+    paddle.seed(11)
+    images, channels, out, size, kernel, stride, groups = case
+    options = {"stride": stride, "padding": kernel // 2, "groups": groups}
+    layer = native_layers.Conv2D(channels, out, kernel, bias_attr=False, **options)
+    running = paddle.zeros([out]), paddle.ones([out])
+
+    def ours(x, weight, scale, offset, multiplier, addend):
+        stage = operators.ConvNormStage(weight, (scale, offset, *running), layer.geometry(x), 0.9, 1e-5, activation)
+        return operators.conv_batch_norm_affine(x, stage, multiplier, addend)
+
+    def theirs(x, weight, scale, offset, multiplier, addend):
+        y = ACTIVATIONS[activation](batch_norm(F.conv2d(x, weight, **options), scale, offset))
+        return multiplier * y + addend
+
+    numbers = [paddle.to_tensor([number], stop_gradient=False) for number in numbers]
+    operands = [tensor(images, channels, size, size), tensor(*layer.weight.shape), tensor(out), tensor(out), *numbers]
+    agree(ours, theirs, operands)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (1, 1, 1, 1), (4, 33, 60, 60)], ids=str)
+def test_affine(shape):
+    paddle.seed(12)
+    operands = [tensor(*shape), tensor(1), tensor(1)]
+    agree(operators.affine, lambda x, multiplier, addend: multiplier * x + addend, operands)
+
+
 # Images, height, width, channels (in, expanded, out), kernel, stride, activations of the three stages.
 RESIDUALS = [
     (4, 14, 14, 16, 96, 16, 3, 1, ("relu6", "relu6", None)),
@@ -282,6 +322,59 @@ def test_pooling(size, kernel, stride, padding, ceil_mode):
     for exclusive in (True, False):
         options["exclusive"] = exclusive
         agree(native_layers.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("channels", [5, 16, 40])
+def test_pooling_that_keeps_the_size(channels, kernel, stride):
+    options = {"stride": stride, "padding": "SAME"}
+    x = [tensor(2, channels, 9, 6)]
+    agree(
+        native_layers.MaxPool2D(kernel, ceil_mode=True, **options),
+        paddle.nn.MaxPool2D(kernel, ceil_mode=True, **options),
+        x,
+    )
+    agree(native_layers.AvgPool2D(kernel, **options), paddle.nn.AvgPool2D(kernel, **options), x)
+
+
+def channels_last(*shape: int) -> paddle.Tensor:
+    """A leaf of shape N x C x H x W with channels-last memory."""
+    made = paddle.randn([shape[0], *shape[2:], shape[1]]).transpose([0, 3, 1, 2]).detach()
+    made.stop_gradient = False
+    return made
+
+
+def test_gradients_of_a_tensor_with_several_readers():
+    """They are added in channels-last memory, also in repeated passes and if the tensor changes in between."""
+    x = channels_last(2, 8, 5, 6)
+
+    def branches(x):
+        y = operators.activate(x, "relu")
+        return operators.concat([operators.add(x, y), x, y])
+
+    for _ in range(3):
+        doubles = x.detach().astype("float64")
+        doubles.stop_gradient = False
+        expected = paddle.concat([doubles + F.relu(doubles), doubles, F.relu(doubles)], 1)
+        weights = paddle.randn(expected.shape)
+        (slope,) = paddle.grad([expected], [doubles], [weights.astype("float64")])
+        (found,) = paddle.grad([branches(x)], [x], [weights])
+        np.testing.assert_allclose(found.numpy(), slope.numpy(), rtol=1e-5, atol=1e-5)
+        branches(x).backward(weights)
+        np.testing.assert_allclose(x.grad.numpy(), slope.numpy(), rtol=1e-5, atol=1e-5)
+        x.clear_grad()
+        with paddle.no_grad():
+            x.scale_(-1.5)
+
+
+def test_readers_of_a_tensor_see_whether_it_needs_a_gradient():
+    x = channels_last(2, 8, 5, 6)
+    with paddle.no_grad():
+        operators.activate(x, "relu")
+    assert not operators.activate(x, "relu").stop_gradient
+    x.stop_gradient = True
+    assert operators.activate(x, "relu").stop_gradient
 
 
 @pytest.mark.parametrize("output", [1, 3, (2, 5), 7])

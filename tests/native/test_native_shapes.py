@@ -51,6 +51,10 @@ CALLS = {
         *(paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), paddle.rand([2, 6, 5, 8]), *norm(8)),
         *(GEOMETRY, True, 0.9, 1e-5, 1),
     ],
+    "conv_norm_affine": lambda: [
+        *(paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), *norm(8)[:2], paddle.rand([1]), paddle.rand([1])),
+        *(*norm(8)[:2], GEOMETRY, True, 0.9, 1e-5, 1),
+    ],
     "inverted_residual": lambda: [
         paddle.rand([2, 6, 5, 4]),
         [paddle.rand([16, 4, 1, 1]), paddle.rand([16, 1, 3, 3]), paddle.rand([4, 16, 1, 1])],
@@ -63,6 +67,7 @@ CALLS = {
     "channels_last": lambda: [paddle.rand([2, 4, 6, 5])],
     "activate": lambda: [paddle.rand([2, 6, 5, 4]), 1],
     "add_activate": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), 1],
+    "affine": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([1]), paddle.rand([1])],
     "scale_channels": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 4])],
     "concat": lambda: [[paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4])], True],
     "split_halves": lambda: [paddle.rand([2, 6, 5, 4])],
@@ -72,6 +77,8 @@ CALLS = {
     ],
     "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
+# Operators whose weights can have another size of the filter.
+ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "bfloat16_conv"}
 # Operators with one tensor, which can have any shape.
 ANY_SHAPE = {"activate", "channels_last", "max_pool", "average_pool", "split_halves", "bfloat16_use_twice"}
 if "avx512_bf16" in instruction_sets().split():
@@ -137,8 +144,7 @@ def test_wrong_shape_is_an_error(name, native_on):
         except ValueError:
             errors += 1
         else:
-            # Index 1: another size of the filter.
-            assert index == 0 or (index == 1 and name in ("conv", "conv_bias", "bfloat16_conv"))
+            assert index == 0 or (index == 1 and name in ANY_FILTER)
             assert np.isfinite(found[0].astype("float32").numpy()).all()
     assert errors >= 30
 
@@ -330,6 +336,11 @@ def test_forward_of_a_subclass_is_called(native_on):
     np.testing.assert_allclose(block.bn._mean.numpy(), 0.1 * block.conv(x).mean([0, 2, 3]).numpy(), rtol=1e-3)
 
 
+def affine_block(channels: int, out_channels: int, x: paddle.Tensor) -> paddle.Tensor:
+    block = layers.ConvBNLayer(channels, out_channels, 3)
+    return layers.conv_norm_act_affine(*block.parts, layers.LearnableAffineBlock(), x)
+
+
 # Layers whose second derivative is requested.
 SECOND = {
     "convolution": lambda x: native_layers.Conv2D(16, 8, 3)(x),
@@ -337,6 +348,8 @@ SECOND = {
     "block": lambda x: layers.ConvBNLayer(16, 8, 3)(x),
     "residual block": lambda x: layers.ConvBNLayer(16, 16, 3)(x, x),
     "max pooling": lambda x: native_layers.MaxPool2D(2)(x),
+    "affine block": lambda x: layers.LearnableAffineBlock()(x),
+    "convolution and affine block": lambda x: affine_block(16, 8, x),
     "average pooling": lambda x: native_layers.AdaptiveAvgPool2D(1)(x),
     "activation": lambda x: native_layers.relu(x),
     "sum": lambda x: native_layers.add(x, x),

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "kernels/activation.h"
+#include "kernels/affine.h"
 #include "kernels/batch_norm.h"
 #include "kernels/bfloat16.h"
 #include "kernels/bfloat16_convolution.h"
@@ -422,6 +423,72 @@ Case norm_case(Random& random) {
   result.compare("dgamma", dgamma, dots, dots_scale);
   result.compare("dbeta", dbeta, sums, 1.0);
   result.compare("dx", dx, expected_dx, scale);
+  return result;
+}
+
+// multiplier * activation + addend: alone, and after batch norm, where the activation is none or ReLU.
+Case affine_case(Random& random) {
+  const int64_t channels = random.integer(1, random.chance(0.1) ? 400 : 80);
+  const int64_t rows = random.integer(8, (random.chance(0.1) ? 80000 : 4000) / channels + 9), size = rows * channels;
+  const Activation activation = random.chance(0.7) ? Activation::kRelu : Activation::kNone;
+  const float multiplier = random.chance(0.1) ? 0.0f : random.normal(1)[0], addend = random.normal(1)[0];
+  Case result{words({{"rows", rows}, {"channels", channels}, {"activation", static_cast<int>(activation)}})};
+  const Floats x = random.normal(size, 2.0f, 1.0f), gamma = random.normal(channels), beta = random.normal(channels);
+  Floats running_mean = random.normal(channels), running_variance = random.normal(channels), dy = random.normal(size);
+  Floats y(size), dx(size), mean(channels), inverse(channels), dgamma(channels), dbeta(channels), numbers(2);
+
+  affine(x, multiplier, addend, size, y);
+  affine_gradient(x, dy, multiplier, size, dx, numbers, numbers + 1);
+  Doubles expected_y(size), expected_dx(size), expected_numbers(2, 0.0);
+  double squares = 0.0;
+  for (int64_t i = 0; i < size; ++i) {
+    const double product = static_cast<double>(dy[i]) * x[i];
+    expected_y[i] = static_cast<double>(multiplier) * x[i] + addend;
+    expected_dx[i] = static_cast<double>(multiplier) * dy[i];
+    expected_numbers[0] += product, expected_numbers[1] += dy[i], squares += product * product;
+  }
+  result.compare("y", y, expected_y);
+  result.compare("dx", dx, expected_dx);
+  // The size of a sum of independent terms of either sign, as sums can cancel.
+  result.compare("gradients of the numbers", numbers, expected_numbers, std::sqrt(squares));
+
+  const Norm batch = statistics_of(x.doubles(), rows, channels);
+  Doubles slopes(size), sums(channels, 0.0), dots(channels, 0.0), dot_squares(channels, 0.0);
+  double dx_size = 0.0;
+  expected_numbers = {0.0, 0.0}, squares = 0.0;
+  const auto hat = [&](int64_t i) {
+    return (x[i] - batch.mean[i % channels]) / std::sqrt(batch.variance[i % channels] + 1e-5);
+  };
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t c = i % channels;
+    const double t = hat(i) * gamma[c] + beta[c], value = activated(activation, t);
+    if (near_kink(activation, t)) dy[i] = 0.0f;
+    expected_y[i] = multiplier * value + addend;
+    expected_numbers[0] += dy[i] * value, expected_numbers[1] += dy[i], squares += dy[i] * value * dy[i] * value;
+    slopes[i] = multiplier * dy[i] * slope(activation, t);
+    sums[c] += slopes[i], dots[c] += slopes[i] * hat(i), dot_squares[c] += std::pow(slopes[i] * hat(i), 2);
+  }
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t c = i % channels;
+    const double factor = gamma[c] / std::sqrt(batch.variance[c] + 1e-5);
+    expected_dx[i] = factor * (slopes[i] - sums[c] / rows - hat(i) * dots[c] / rows);
+    dx_size = std::max(dx_size, std::abs(slopes[i] * factor));
+  }
+  Moments moments(channels, x.data(), rows);
+  moments.add(x.data(), rows);
+  finalize_statistics(moments.statistics(), {gamma, beta, running_mean, running_variance, 0.9f, 1e-5f}, activation,
+                      mean, inverse, {multiplier, addend})
+      .apply(x.data(), nullptr, rows, y.data());
+  NormGradient gradient(channels, rows, gamma, beta, mean, inverse, multiplier);
+  gradient.add(x.data(), nullptr, dy.data(), activation, nullptr);
+  gradient.finish(dgamma, dbeta);
+  gradient.finish_affine(gamma, beta, numbers, numbers + 1);
+  gradient.apply(x.data(), dy.data(), activation, rows, dx.data());
+  result.compare("y after the norm", y, expected_y);
+  result.compare("gradients of the numbers after the norm", numbers, expected_numbers, std::sqrt(squares));
+  result.compare("dgamma", dgamma, dots, largest_root(dot_squares));
+  result.compare("dbeta", dbeta, sums, std::abs(multiplier));
+  result.compare("dx after the norm", dx, expected_dx, dx_size);
   return result;
 }
 
@@ -1014,6 +1081,7 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"linear", linear_case},
     {"elementwise", elementwise_case},
     {"optimizer", optimizer_case},
+    {"affine", affine_case},
 #ifdef __AVX512BF16__
     {"bfloat16_convolve", bfloat16_convolve_case},
     {"bfloat16_norm", bfloat16_norm_case},

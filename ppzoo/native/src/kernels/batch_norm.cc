@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 
 #include "kernels/activation_simd.h"
@@ -283,8 +284,8 @@ Statistics Moments::statistics() {
   return found;
 }
 
-Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation)
-    : channels_(channels), activation_(activation) {
+Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation, Affine affine)
+    : channels_(channels), activation_(activation), affine_(affine) {
   const WideRows wide(1, channels);
   scale_ = wide.repeat({scale, scale + channels});
   offset_ = wide.repeat({offset, offset + channels});
@@ -293,6 +294,7 @@ Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset
 template <class T>
 void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows, T* y) const {
   const WideRows wide(rows, channels_);
+  const float multiplier = affine_.multiplier, addend = affine_.addend;
   dispatch_activation(activation_, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
@@ -304,7 +306,7 @@ void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows
           const int64_t index = row * wide.width + first + v * kLanes;
           Vector t = strip.load(x + index) * k[v] + o[v];
           if (residual != nullptr) t += strip.load(residual + index);
-          strip.store(activate<kActivation>(t), y + index);
+          strip.store(activate<kActivation>(t) * multiplier + addend, y + index);
         }
       }
     });
@@ -320,7 +322,7 @@ void Normalizer::apply(const T* x, const Exactly<T>* residual, int64_t count, T*
 }
 
 Normalizer finalize_statistics(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
-                               float* inverse_std) {
+                               float* inverse_std, Affine affine) {
   const auto channels = static_cast<int64_t>(batch.mean.size());
   std::vector<float> scale(channels), offset(channels);
   const float keep = norm.momentum, update = 1.0f - norm.momentum;
@@ -333,16 +335,18 @@ Normalizer finalize_statistics(const Statistics& batch, const NormParameters& no
     scale[c] = static_cast<float>(norm.gamma[c] * inverse);
     offset[c] = static_cast<float>(norm.beta[c] - batch.mean[c] * (norm.gamma[c] * inverse));
   }
-  return {channels, scale.data(), offset.data(), activation};
+  return {channels, scale.data(), offset.data(), activation, affine};
 }
 
 NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
-                           const float* inverse)
+                           const float* inverse, float multiplier)
     : channels_(channels),
       rows_(rows),
       width_(WideRows(1, channels).width),
+      multiplier_(multiplier),
       inverse_std_(inverse, inverse + channels),
-      totals_(2 * width_ * max_threads(), 0.0) {
+      totals_(2 * width_ * max_threads(), 0.0),
+      dy_totals_(width_ * max_threads(), 0.0) {
   std::vector<float> scale(channels), offset(channels);
   for (int64_t c = 0; c < channels; ++c) {
     const double k = static_cast<double>(gamma[c]) * inverse[c];
@@ -365,24 +369,24 @@ void NormGradient::add(const T* x, const Exactly<T>* y, const T* dy, Activation 
 template <class T>
 void NormGradient::add_rows(int thread, const T* x, const Exactly<T>* y, const T* dy, Activation activation,
                             int64_t rows, Exactly<T>* masked) {
-  double* totals = &totals_[2 * width_ * thread];
+  double *totals = &totals_[2 * width_ * thread], *dy_totals = &dy_totals_[width_ * thread];
   if (rows_ * channels_ <= kDoubleSumElements) {
-    add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals);
+    add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals, dy_totals);
   } else {
-    add_rows_as<Vector>(x, y, dy, activation, rows, masked, totals);
+    add_rows_as<Vector>(x, y, dy, activation, rows, masked, totals, dy_totals);
   }
 }
 
 template <class Sum, class T>
 void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
-                               double* totals) const {
+                               double* totals, double* dy_totals) const {
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
-      Sum sum[kCount] = {}, product[kCount] = {};
+      Sum sum[kCount] = {}, product[kCount] = {}, all[kCount] = {};
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
@@ -393,31 +397,48 @@ void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation a
           if (masked != nullptr) strip.store(f, masked + index);
           sum[v] += convert<Sum>(f);
           product[v] += convert<Sum>(f) * (convert<Sum>(from) - convert<Sum>(mean[v]));
+          all[v] += convert<Sum>(gradient);
         }
       }
       for (int v = 0; v < kCount; ++v) {
         add_to(totals + first + v * kLanes, to_doubles(sum[v]));
         add_to(totals + width + first + v * kLanes, to_doubles(product[v]));
+        add_to(dy_totals + first + v * kLanes, to_doubles(all[v]));
       }
     });
   });
 }
 
 void NormGradient::finish(float* dgamma, float* dbeta) {
-  // With f the gradient of the activation's argument and k = gamma inverse_std:
-  // dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n)
+  // With f the gradient of the activation's argument, which contains the affine block's multiplier m, and
+  // k = gamma inverse_std: dx = k (f - sum(f) / n - (x - mean) inverse_std^2 sum(f (x - mean)) / n).
+  // The sums are those of f / m.
   std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
   sum_over_threads(totals_, width_, channels_, sums, products);
   std::vector<float> slope(channels_), constant(channels_);
   for (int64_t c = 0; c < channels_; ++c) {
-    const double k = scale_[c], inverse = inverse_std_[c];
-    dbeta[c] = static_cast<float>(sums[c]);
-    dgamma[c] = static_cast<float>(products[c] * inverse);
-    slope[c] = static_cast<float>(-k * inverse * inverse * products[c] / rows_);
-    constant[c] = static_cast<float>(-k * sums[c] / rows_);
+    const double k = scale_[c], inverse = inverse_std_[c], sum = multiplier_ * sums[c];
+    const double product = multiplier_ * products[c];
+    dbeta[c] = static_cast<float>(sum);
+    dgamma[c] = static_cast<float>(product * inverse);
+    slope[c] = static_cast<float>(-k * inverse * inverse * product / rows_);
+    constant[c] = static_cast<float>(-k * sum / rows_);
   }
   const WideRows wide(1, channels_);
   slope_ = wide.repeat(slope), constant_ = wide.repeat(constant);
+}
+
+void NormGradient::finish_affine(const float* gamma, const float* beta, float* dmultiplier, float* daddend) const {
+  // The activation a(t) is t or ReLU, thus a(t) = t a'(t) with t = gamma (x - mean) inverse_std + beta. The sum of
+  // dy a(t) follows from those of dy a'(t) and dy a'(t) (x - mean).
+  std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
+  sum_over_threads(totals_, width_, channels_, sums, products);
+  double total = 0.0;
+  for (int64_t c = 0; c < channels_; ++c) {
+    total += static_cast<double>(gamma[c]) * inverse_std_[c] * products[c] + beta[c] * sums[c];
+  }
+  *dmultiplier = static_cast<float>(total);
+  *daddend = static_cast<float>(std::accumulate(dy_totals_.begin(), dy_totals_.end(), 0.0));
 }
 
 template <class T>
@@ -431,6 +452,7 @@ void NormGradient::apply(const T* x, const T* dy, Activation activation, int64_t
 template <class T>
 void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
   const int64_t width = width_;
+  const float multiplier = multiplier_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
@@ -443,7 +465,7 @@ void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, in
           const int64_t index = row * width + first + v * kLanes;
           const Vector from = strip.load(x + index);
           const Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(dy + index));
-          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + index);
+          strip.store(k[v] * (multiplier * f) + (p[v] * (from - mean[v]) + q[v]), dx + index);
         }
       }
     });

@@ -59,10 +59,15 @@ class Moments {
   std::vector<Window> windows_;  // empty for small tensors, which are summed in double
 };
 
-// y = activation(x scale + offset + residual), with one scale and offset per channel. `residual` can be null.
+// multiplier * activation + addend, with one number each for all channels: PP-HGNetV2's learnable affine block.
+struct Affine {
+  float multiplier = 1.0f, addend = 0.0f;
+};
+
+// y = affine(activation(x scale + offset + residual)), with one scale and offset per channel. `residual` can be null.
 class Normalizer {
  public:
-  Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation);
+  Normalizer(int64_t channels, const float* scale, const float* offset, Activation activation, Affine affine = {});
   template <class T>
   void apply(const T* x, const Exactly<T>* residual, int64_t count, T* y) const;
   // The same on one thread.
@@ -72,6 +77,7 @@ class Normalizer {
  private:
   int64_t channels_;
   Activation activation_;
+  Affine affine_;
   std::vector<float> scale_, offset_;
 };
 
@@ -86,14 +92,15 @@ struct NormParameters {
 // Updates the running statistics, writes mean and inverse standard deviation of the batch (which the backward pass
 // needs), and returns the normalization with them.
 Normalizer finalize_statistics(const Statistics& batch, const NormParameters& norm, Activation activation, float* mean,
-                               float* inverse_std);
+                               float* inverse_std, Affine affine = {});
 
-// The backward pass of activation(batch_norm(x) + residual).
+// The backward pass of affine(activation(batch_norm(x) + residual)).
 class NormGradient {
  public:
-  // `rows`: the number of rows of the batch.
+  // `rows`: the number of rows of the batch. `multiplier`: of the affine block; another one than 1 requires that there
+  // is no residual and that the activation is none or ReLU.
   NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
-               const float* inverse_std);
+               const float* inverse_std, float multiplier = 1.0f);
 
   // First pass over the batch. Without a residual, `y` is null and the activation's argument is recomputed from x. With
   // a residual, the activation is none, ReLU or ReLU6, whose mask is read from y. The gradient of the activation's
@@ -106,6 +113,8 @@ class NormGradient {
                 Exactly<T>* masked);
   // Between the passes: writes the parameters' gradients and computes slope() and constant().
   void finish(float* dgamma, float* dbeta);
+  // Also between the passes: writes the gradients of the affine block's two numbers.
+  void finish_affine(const float* gamma, const float* beta, float* dmultiplier, float* daddend) const;
   // dx = scale masked + slope (x - mean) + constant, with one number per channel each.
   const float* scale() const { return scale_.data(); }
   const float* slope() const { return slope_.data(); }
@@ -122,11 +131,12 @@ class NormGradient {
  private:
   template <class Sum, class T>
   void add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
-                   double* totals) const;
+                   double* totals, double* dy_totals) const;
 
   int64_t channels_, rows_, width_;
+  float multiplier_;
   std::vector<float> inverse_std_, scale_, offset_, center_, slope_, constant_;
-  std::vector<double> totals_;
+  std::vector<double> totals_, dy_totals_;
 };
 
 }  // namespace ppzoo

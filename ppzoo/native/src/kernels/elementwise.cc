@@ -6,12 +6,22 @@
 #include "kernels/elementwise.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "kernels/activation_simd.h"
 #include "kernels/parallel.h"
+#include "kernels/simd.h"
 
 namespace ppzoo {
+namespace {
+
+// Copies the channels of one pixel. They are often so few that a call of memcpy would take longer.
+void copy_channels(const float* from, int64_t count, float* to) {
+  int64_t c = 0;
+  for (; c + kLanes <= count; c += kLanes) store(load(from + c), to + c);
+  if (c < count) store_partial(count - c, load_partial(count - c, from + c), to + c);
+}
+
+}  // namespace
 
 void transpose(const float* x, int64_t images, int64_t rows, int64_t columns, float* y) {
   constexpr int64_t kTile = 32;
@@ -136,7 +146,7 @@ void concat_channels(const std::vector<const float*>& parts, const std::vector<i
         if (shuffled) {
           for (int64_t c = 0; c < widths[part]; ++c) to[c * count + part] = from[c];
         } else {
-          std::memcpy(to, from, sizeof(float) * widths[part]);
+          copy_channels(from, widths[part], to);
           to += widths[part];
         }
       }
@@ -157,7 +167,7 @@ void split_channels(const float* joined, const std::vector<int64_t>& widths, int
         if (shuffled) {
           for (int64_t c = 0; c < widths[part]; ++c) to[c] = from[c * count + part];
         } else {
-          std::memcpy(to, from, sizeof(float) * widths[part]);
+          copy_channels(from, widths[part], to);
           from += widths[part];
         }
       }

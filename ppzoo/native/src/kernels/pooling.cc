@@ -1,8 +1,9 @@
 // Max and average pooling of NHWC tensors. Sliding, adaptive and global pooling differ only in their windows.
 //
-// Loop nest: images -> output rows and columns -> the pixels of the window -> channels (vectorized). Parallel over
-// images. Means are summed in float along a row of the window and in double across rows. The gradient of the maximum
-// compares the stored index of each channel with the position in the window, which avoids scattered writes.
+// Loop nest: images -> output rows and columns -> the pixels of the window -> channels (vectorized); for the maximum,
+// vectors of channels -> the pixels of the window, with the maximum and its index in registers. Parallel over images.
+// Means are summed in float along a row of the window and in double across rows. The gradient of the maximum compares
+// the stored index of each channel with the position in the window, which avoids scattered writes.
 #include "kernels/pooling.h"
 
 #include <algorithm>
@@ -10,10 +11,50 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/activation_simd.h"
 #include "kernels/parallel.h"
+#include "kernels/simd.h"
 
 namespace ppzoo {
 namespace {
+
+typedef uint8_t ByteVector __attribute__((vector_size(kLanes)));
+
+// The channels of one vector, with their indices of maxima.
+struct FullLanes {
+  Vector load(const float* from) const { return ppzoo::load(from); }
+  void store(Vector value, float* to) const { ppzoo::store(value, to); }
+  int64_t count() const { return kLanes; }
+};
+
+// The last channels, fewer than a vector has.
+struct PartialLanes {
+  int64_t length;
+  Vector load(const float* from) const { return load_partial(length, from); }
+  void store(Vector value, float* to) const { store_partial(length, value, to); }
+  int64_t count() const { return length; }
+};
+
+template <class Lanes>
+IntVector load_bytes(const Lanes& lanes, const uint8_t* from) {
+  ByteVector bytes{};
+  std::memcpy(&bytes, from, lanes.count());
+  return __builtin_convertvector(bytes, IntVector);
+}
+
+template <class Lanes>
+void store_bytes(const Lanes& lanes, IntVector values, uint8_t* to) {
+  const ByteVector bytes = __builtin_convertvector(values, ByteVector);
+  std::memcpy(to, &bytes, lanes.count());
+}
+
+// Calls body(lanes, c) for the vectors of channels that begin with channel `c`.
+template <class Body>
+void for_vectors(int64_t channels, const Body& body) {
+  int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) body(FullLanes(), c);
+  if (c < channels) body(PartialLanes{channels - c}, c);
+}
 
 // Whether there is one window, which covers the complete input.
 bool is_global(const PoolShape& s) {
@@ -75,27 +116,21 @@ Windows adaptive_windows(int64_t size, int64_t count) {
 void max_pool(const PoolShape& s, const float* x, float* y, uint8_t* arg) {
   const int64_t channels = s.channels;
   parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
-    std::vector<int32_t> indices(channels);  // as wide as floats, for vectorization
-    int32_t* argmax = indices.data();
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
-      float* best = y + output * channels;
-      std::fill(best, best + channels,
-                std::numeric_limits<float>::lowest());  // PaddlePaddle's result for an empty window
-      std::fill(argmax, argmax + channels, 0);
-      int32_t index = 0;
-      for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
-        for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
-          const float* from = x + ((image * s.height + h) * s.width + w) * channels;
-#pragma omp simd
-          for (int64_t c = 0; c < channels; ++c) {
-            // NaN is propagated: a comparison with it is false.
-            const bool better = !(from[c] <= best[c]);
-            argmax[c] = better ? index : argmax[c];
-            best[c] = better ? from[c] : best[c];
+      for_vectors(channels, [&](auto lanes, int64_t c) {
+        Vector best = Vector{} + std::numeric_limits<float>::lowest();  // PaddlePaddle's result for an empty window
+        IntVector place{}, index{};
+        for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
+          for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, index += 1) {
+            const Vector value = lanes.load(x + ((image * s.height + h) * s.width + w) * channels + c);
+            const auto worse = value <= best;  // a comparison with NaN is false
+            best = worse ? best : value;
+            place = worse ? place : index;
           }
         }
-      }
-      std::copy(argmax, argmax + channels, arg + output * channels);
+        lanes.store(best, y + output * channels + c);
+        store_bytes(lanes, place, arg + output * channels + c);
+      });
     });
   });
 }
@@ -105,17 +140,17 @@ void max_pool_gradient(const PoolShape& s, const float* dy, const uint8_t* arg, 
   parallel_for(s.images, elements(s), [&](int, int64_t begin, int64_t end) {
     std::memset(dx + begin * image_size, 0, sizeof(float) * (end - begin) * image_size);
     for_outputs(s, begin, end, [&](int64_t image, int64_t row, int64_t column, int64_t output) {
-      const float* gradient = dy + output * channels;
-      const uint8_t* argmax = arg + output * channels;
-      int index = 0;
-      for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
-        for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, ++index) {
-          float* to = dx + ((image * s.height + h) * s.width + w) * channels;
-          const uint8_t here = static_cast<uint8_t>(index);
-#pragma omp simd
-          for (int64_t c = 0; c < channels; ++c) to[c] += argmax[c] == here ? gradient[c] : 0.0f;
+      for_vectors(channels, [&](auto lanes, int64_t c) {
+        const Vector gradient = lanes.load(dy + output * channels + c);
+        const IntVector place = load_bytes(lanes, arg + output * channels + c);
+        IntVector index{};
+        for (int64_t h = s.vertical.begin[row]; h < s.vertical.end[row]; ++h) {
+          for (int64_t w = s.horizontal.begin[column]; w < s.horizontal.end[column]; ++w, index += 1) {
+            float* to = dx + ((image * s.height + h) * s.width + w) * channels + c;
+            lanes.store(lanes.load(to) + (place == index ? gradient : Vector{}), to);
+          }
         }
-      }
+      });
     });
   });
 }

@@ -13,12 +13,14 @@
 // since PaddlePaddle passes a copy of a strided view.
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <initializer_list>
 #include <mutex>
 #include <new>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/activation.h"
@@ -112,14 +114,25 @@ inline std::mutex& operator_mutex() {
   return mutex;
 }
 
-// `OpEntry<f>::run` is the function that PaddlePaddle calls for an operator function f. It holds the mutex, and
-// converts exceptions of the C++ library, which would terminate the process, to PaddlePaddle's.
-template <auto kFunction>
+// The number of gradients that operators of this library have computed. `to_nhwc` in operators.py compares it, to know
+// whether a backward pass can have used a view of a tensor: PaddlePaddle then discards the view's graph.
+extern "C" std::atomic<int> ppzoo_gradient_count;
+
+// Whether `name` is that of a gradient's function: all of these end in "_gradient", and no others do.
+constexpr bool names_gradient(std::string_view name) {
+  constexpr std::string_view kEnd = "_gradient";
+  return name.size() > kEnd.size() && name.substr(name.size() - kEnd.size()) == kEnd;
+}
+
+// `OpEntry<f, is_gradient>::run` is the function that PaddlePaddle calls for an operator function f. It holds the
+// mutex, and converts exceptions of the C++ library, which would terminate the process, to PaddlePaddle's.
+template <auto kFunction, bool kIsGradient>
 struct OpEntry;
-template <class... Arguments, std::vector<Tensor> (*kFunction)(Arguments...)>
-struct OpEntry<kFunction> {
+template <class... Arguments, std::vector<Tensor> (*kFunction)(Arguments...), bool kIsGradient>
+struct OpEntry<kFunction, kIsGradient> {
   static std::vector<Tensor> run(Arguments... arguments) {
     const std::lock_guard<std::mutex> lock(operator_mutex());
+    if (kIsGradient) ++ppzoo_gradient_count;
     std::string problem;
     try {
       return kFunction(arguments...);
@@ -161,7 +174,8 @@ inline int64_t pixels_of(const Tensor& x) { return x.numel() / channels_of(x); }
 }  // namespace ppzoo::ops
 
 // The argument of SetKernelFn for an operator function.
-#define PPZOO_KERNEL(function) PD_KERNEL(ppzoo::ops::OpEntry<&function>::run)
+#define PPZOO_KERNEL(function) \
+  PD_KERNEL(ppzoo::ops::OpEntry<&function, ppzoo::ops::names_gradient(#function)>::run)
 
 // Registers a second derivative of `op` that raises an error. `input`: an input of the gradient operator.
 #define PPZOO_NO_SECOND_DERIVATIVE(op, input)     \

@@ -173,7 +173,8 @@ ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const 
 
 std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
                                       const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
-                                      const std::vector<int>& geometry, float momentum, float epsilon, int activation) {
+                                      const std::vector<int>& geometry, float momentum, float epsilon, int activation,
+                                      ppzoo::Affine affine = {}) {
   const ConvShape s = conv_shape(x, weights, geometry);
   if (z != nullptr) require_output_shape(*z, "residual", s);
   const auto kind = activation_of(activation, z != nullptr);
@@ -182,7 +183,7 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   Tensor raw = empty_like(x, output_shape(s)), y = empty_like(raw);
   const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
   Tensor mean = empty_like(gamma), inverse_std = empty_like(gamma);
-  ppzoo::finalize_statistics(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>())
+  ppzoo::finalize_statistics(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>(), affine)
       .apply(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
   return {y, raw, mean, inverse_std};
 }
@@ -200,6 +201,24 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
                                   int activation) {
   return conv_norm_forward(x, weights, &z, gamma, beta, running_mean, running_variance, geometry, momentum, epsilon,
                            activation);
+}
+
+// Returns the affine block after the activation, which must be one of those that NormGradient supports with it.
+ppzoo::Affine affine_of(const Tensor& multiplier, const Tensor& addend, int activation) {
+  require_shape(multiplier, "multiplier", {1});
+  require_shape(addend, "addend", {1});
+  const auto kind = activation_of(activation);
+  require(kind == Activation::kNone || kind == Activation::kRelu,
+          [&] { return "affine block: expected no activation or ReLU, got number " + std::to_string(activation); });
+  return {*multiplier.data<float>(), *addend.data<float>()};
+}
+
+std::vector<Tensor> conv_norm_affine(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
+                                     const Tensor& multiplier, const Tensor& addend, Tensor& running_mean,
+                                     Tensor& running_variance, const std::vector<int>& geometry, bool, float momentum,
+                                     float epsilon, int activation) {
+  return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
+                           epsilon, activation, affine_of(multiplier, addend, activation));
 }
 
 // Computes the gradients of the convolution's input and weights from that of batch norm's output. The gradient in
@@ -241,6 +260,27 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
   conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
                         need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
   return {dx, dweights, dgamma, dbeta};
+}
+
+std::vector<Tensor> conv_norm_affine_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma,
+                                              const Tensor& beta, const Tensor& multiplier, const Tensor& addend,
+                                              const Tensor& raw, const Tensor& mean, const Tensor& inverse_std,
+                                              const Tensor& dy, const std::vector<int>& geometry, bool need_dx, float,
+                                              float, int activation) {
+  const ConvShape s = conv_shape(x, weights, geometry);
+  require_output_shape(raw, "convolution's result", s);
+  require_output_shape(dy, "output gradient", s);
+  const ppzoo::Affine affine = affine_of(multiplier, addend, activation);
+  const auto kind = activation_of(activation);
+  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std, affine.multiplier);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dgamma = empty_like(gamma),
+         dbeta = empty_like(beta), dmultiplier = empty_like(multiplier), daddend = empty_like(addend);
+  gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
+  gradient.finish(dgamma.data<float>(), dbeta.data<float>());
+  gradient.finish_affine(gamma.data<float>(), beta.data<float>(), dmultiplier.data<float>(), daddend.data<float>());
+  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
+                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  return {dx, dweights, dgamma, dbeta, dmultiplier, daddend};
 }
 
 std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma,
@@ -501,6 +541,19 @@ PD_BUILD_GRAD_OP(ppzoo_conv_norm_add)
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
     .SetKernelFn(PPZOO_KERNEL(conv_norm_add_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_add, "X");
+
+PD_BUILD_OP(ppzoo_conv_norm_affine)
+    .Inputs({"X", "W", "Gamma", "Beta", "Multiplier", "Addend", "Mean", "Variance"})
+    .Outputs({"Y", "Raw", "BatchMean", "BatchInverse"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_affine));
+PD_BUILD_GRAD_OP(ppzoo_conv_norm_affine)
+    .Inputs({"X", "W", "Gamma", "Beta", "Multiplier", "Addend", "Raw", "BatchMean", "BatchInverse", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("W"), paddle::Grad("Gamma"), paddle::Grad("Beta"),
+              paddle::Grad("Multiplier"), paddle::Grad("Addend")})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
+    .SetKernelFn(PPZOO_KERNEL(conv_norm_affine_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_affine, "X");
 
 PD_BUILD_OP(ppzoo_inverted_residual)
     .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),

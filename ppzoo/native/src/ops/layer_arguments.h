@@ -73,15 +73,16 @@ inline NormParameters norm_parameters(int64_t channels, const Tensor& gamma, con
 }
 
 // Returns the gradient of a norm with the input `raw`, after checking the shapes of its parameters and statistics.
+// `multiplier`: that of an affine block after the activation.
 inline NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                                     const Tensor& inverse_std) {
+                                     const Tensor& inverse_std, float multiplier = 1.0f) {
   const int64_t channels = channels_of(raw);
   require_shape(gamma, "scale of the norm", {channels});
   require_shape(beta, "offset of the norm", {channels});
   require_shape(mean, "mean of the batch", {channels});
   require_shape(inverse_std, "inverse deviation of the batch", {channels});
   return {channels,           pixels_of(raw),     gamma.data<float>(),
-          beta.data<float>(), mean.data<float>(), inverse_std.data<float>()};
+          beta.data<float>(), mean.data<float>(), inverse_std.data<float>(), multiplier};
 }
 
 // Bytes of a convolution's output per thread that are computed at a time, so that they are still in the cache when

@@ -1,4 +1,8 @@
 // Operators: pooling, elementwise operations, concatenation, and updates of all parameters. See common.h.
+#include <algorithm>
+#include <limits>
+
+#include "kernels/affine.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
 #include "kernels/pooling.h"
@@ -100,6 +104,25 @@ std::vector<Tensor> add_activate_gradient(const Tensor& x, const Tensor& z, cons
   ppzoo::add_activate_gradient(x.data<float>(), z.data<float>(), dy.data<float>(), kind, x.numel(), dx.data<float>());
   ppzoo::add_activate(dx.data<float>(), nullptr, Activation::kNone, x.numel(), dz.data<float>());
   return {dx, dz};
+}
+
+std::vector<Tensor> affine(const Tensor& x, const Tensor& multiplier, const Tensor& addend) {
+  require_readable(x, "input");
+  require_shape(multiplier, "multiplier", {1});
+  require_shape(addend, "addend", {1});
+  Tensor y = empty_like(x);
+  ppzoo::affine(x.data<float>(), *multiplier.data<float>(), *addend.data<float>(), x.numel(), y.data<float>());
+  return {y};
+}
+
+std::vector<Tensor> affine_gradient(const Tensor& x, const Tensor& multiplier, const Tensor& dy) {
+  require_readable(x, "input");
+  require_shape(multiplier, "multiplier", {1});
+  require_shape_of(dy, "output gradient", x);
+  Tensor dx = empty_like(x), dmultiplier = empty_like(multiplier), daddend = empty_like(multiplier);
+  ppzoo::affine_gradient(x.data<float>(), dy.data<float>(), *multiplier.data<float>(), x.numel(), dx.data<float>(),
+                         dmultiplier.data<float>(), daddend.data<float>());
+  return {dx, dmultiplier, daddend};
 }
 
 void require_gate(const Tensor& x, const Tensor& gate) {
@@ -267,6 +290,8 @@ std::vector<Tensor> all_finite(const std::vector<Tensor>& values) {
 
 }  // namespace
 
+std::atomic<int> ppzoo_gradient_count{0};
+
 PD_BUILD_OP(ppzoo_max_pool)
     .Inputs({"X"})
     .Outputs({"Y", "Argmax"})
@@ -317,6 +342,13 @@ PD_BUILD_GRAD_OP(ppzoo_add_activate)
     .Attrs({"activation: int"})
     .SetKernelFn(PPZOO_KERNEL(add_activate_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_add_activate, "X");
+
+PD_BUILD_OP(ppzoo_affine).Inputs({"X", "Multiplier", "Addend"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(affine));
+PD_BUILD_GRAD_OP(ppzoo_affine)
+    .Inputs({"X", "Multiplier", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Multiplier"), paddle::Grad("Addend")})
+    .SetKernelFn(PPZOO_KERNEL(affine_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_affine, "X");
 
 PD_BUILD_OP(ppzoo_scale_channels).Inputs({"X", "Gate"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(scale_channels));
 PD_BUILD_GRAD_OP(ppzoo_scale_channels)

@@ -1,0 +1,39 @@
+"""The learnable affine block of PP-HGNetV2: two numbers for all values of a tensor."""
+
+from __future__ import annotations
+
+from paddle import ParamAttr, Tensor, nn
+
+from ppzoo import native
+from ppzoo.layers.native_layers import conv_norm_act, fusable, is_plain
+from ppzoo.native import operators
+
+
+class LearnableAffineBlock(nn.Layer):
+    """scale * x + bias with two learned numbers, 1 and 0 initially.
+
+    Args:
+        lr_mult: factor of the learning rate of both.
+    """
+
+    def __init__(self, *, lr_mult: float = 1.0) -> None:
+        super().__init__()
+        for name, start in (("scale", 1.0), ("bias", 0.0)):
+            attribute = ParamAttr(initializer=nn.initializer.Constant(start), learning_rate=lr_mult)
+            setattr(self, name, self.create_parameter([1], attr=attribute))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if native.supports(x):
+            return operators.affine(x, self.scale, self.bias)
+        return self.scale * x + self.bias
+
+
+def conv_norm_act_affine(
+    conv: nn.Layer, norm: nn.Layer, act: nn.Layer, lab: nn.Layer, x: Tensor, residual: Tensor | None = None
+) -> Tensor:
+    """Return lab(act(norm(conv(x)) + residual)); in training and without a residual, computed by one operator."""
+    if residual is None and native.supports(x) and is_plain(lab, LearnableAffineBlock):
+        stage = fusable(conv, norm, act, x)
+        if stage is not None and stage.activation in operators.HOMOGENEOUS_ACTIVATIONS:
+            return operators.conv_batch_norm_affine(x, stage, lab.scale, lab.bias)
+    return lab(conv_norm_act(conv, norm, act, x, residual))

@@ -1,0 +1,15 @@
+// multiplier x + addend with two numbers for the whole tensor: the learnable affine block of PP-HGNetV2. After a
+// convolution with batch norm it is fused instead (`Affine` in batch_norm.h).
+#pragma once
+
+#include <cstdint>
+
+namespace ppzoo {
+
+// y = multiplier x + addend.
+void affine(const float* x, float multiplier, float addend, int64_t count, float* y);
+// dx = multiplier dy; the gradients of the two numbers are the sums of dy x and dy.
+void affine_gradient(const float* x, const float* dy, float multiplier, int64_t count, float* dx, float* dmultiplier,
+                     float* daddend);
+
+}  // namespace ppzoo
