@@ -114,7 +114,10 @@ def torch_network(name: str) -> Any:
     if name in TIMM_NETWORKS:
         import timm
 
-        return timm.create_model(TIMM_NETWORKS[name], num_classes=1000)
+        network = timm.create_model(TIMM_NETWORKS[name], num_classes=1000)
+        if name.startswith("RepVGG"):
+            sample_images(network.stem.conv_1x1)
+        return network
     import torchvision
 
     function, options = TORCH_NETWORKS[name]
@@ -122,6 +125,26 @@ def torch_network(name: str) -> Any:
     if function == "mobilenet_v2":
         expand_first(network)
     return network
+
+
+def sample_images(block: Any) -> None:
+    """Replace the stride of the stem's 1x1 convolution by sampling its input, which gives the same output.
+
+    PyTorch 2.14 ends by signal 11 in the weight gradient of a 1x1 convolution with a stride, three input channels and
+    channels-last memory.
+    """
+    import torch
+
+    class SampledConvolution(torch.nn.Module):
+        def __init__(self, conv: torch.nn.Conv2d) -> None:
+            super().__init__()
+            (self.step, _), conv.stride = conv.stride, (1, 1)
+            self.conv = conv
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x[:, :, :: self.step, :: self.step])
+
+    block.conv = SampledConvolution(block.conv)
 
 
 def expand_first(mobilenet: Any) -> None:

@@ -330,6 +330,14 @@ def _activation_name(act: nn.Layer) -> str | None:
     return ACTIVATION_NAMES.get(type(act), "unknown") if is_plain(act, type(act)) else "unknown"
 
 
+def activate(act: nn.Layer, x: Tensor) -> Tensor:
+    """Return act(x)."""
+    name = _activation_name(act)
+    if name is not None and name in operators.ACTIVATION_CODES and native.supports(x):
+        return operators.activate(x, name)
+    return act(x)
+
+
 def _same_shape_and_dtype(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and x.dtype == y.dtype
 

@@ -17,6 +17,7 @@ from ppzoo.layers import (
     KaimingConvBNLayer,
     Reparameterized,
     WideHeadClassifier,
+    activate,
     add,
     fuse_norm,
     fused_convolution,
@@ -82,7 +83,7 @@ class RepDepthwiseSeparable(Reparameterized):
         self.split_pw = stage.split_pw
 
     def forward(self, x):
-        y = self.act(self.dw_conv(x) if self.is_fused else self.sum_of_branches(x))
+        y = activate(self.act, self.dw_conv(x) if self.is_fused else self.sum_of_branches(x))
         y = y if self.se is None else self.se(y)
         y = self.pw_conv_2(self.pw_conv_1(y)) if self.split_pw else self.pw_conv(y)
         return add(y, x) if self.shortcut else y

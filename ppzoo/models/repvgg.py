@@ -20,9 +20,12 @@ from ppzoo.layers import (
     ConvSqueezeExcite,
     Linear,
     Reparameterized,
+    activate,
+    conv_norm_act,
     fuse_norm,
     fused_convolution,
     identity_kernel,
+    is_plain,
     pad_kernel,
 )
 from ppzoo.models.catalog import Weights, register_variant
@@ -82,12 +85,14 @@ class RepVGGBlock(Reparameterized):
         self.rbr_reparam: Conv2D | None = None
 
     def forward(self, x):
-        y = self.sum_of_branches(x) if self.rbr_reparam is None else self.rbr_reparam(x)
-        return self.nonlinearity(y if self.se is None else self.se(y))
-
-    def sum_of_branches(self, x):
-        y = self.rbr_1x1(x, None if self.rbr_identity is None else self.rbr_identity(x))
-        return self.rbr_dense(x, y)
+        if self.rbr_reparam is not None:
+            y = self.rbr_reparam(x)
+        else:
+            y = self.rbr_1x1(x, None if self.rbr_identity is None else self.rbr_identity(x))
+            if self.se is None and is_plain(self.rbr_dense, ConvBNLayer):
+                return conv_norm_act(self.rbr_dense.conv, self.rbr_dense.bn, self.nonlinearity, x, y)
+            y = self.rbr_dense(x, y)
+        return activate(self.nonlinearity, y if self.se is None else self.se(y))
 
     def fuse(self) -> None:
         if self.rbr_reparam is not None:
