@@ -6,6 +6,11 @@
 Each round runs every implementation once, each in a separate process with the same environment variables. A process
 warms up and then reports the median time of its steps. Speedups are computed within each round, so that changes of the
 machine's speed between rounds do not favor any implementation. The table shows medians; speedups have their range.
+
+With `--dtype bfloat16`, ppzoo and PyTorch (autocast) train in bfloat16, and ppzoo in float32 replaces PaddlePaddle,
+which has no bfloat16 on CPUs:
+
+    python benchmarks/train.py --dtype bfloat16 --case ResNet18:224:16 --torch /path/to/env/bin/python
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import os
 import statistics
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -61,25 +67,32 @@ TIMM_NETWORKS = {
 }
 
 
-def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
+def paddle_step(name: str, size: int, batch: int, mode: str, dtype: str) -> Any:
     """Return a function that runs one training step with PaddlePaddle; `mode` is Global.native."""
     import paddle
 
     import ppzoo
     from ppzoo import native
+    from ppzoo.layers import find_bfloat16_obstacle
     from ppzoo.native.momentum import Momentum
+    from ppzoo.native.operators import autocast_bfloat16
 
     paddle.set_device("cpu")
     native.set_mode(mode)  # type: ignore[arg-type]
     paddle.seed(0)
     network = ppzoo.create_model(name, class_num=1000)
     network.train()
+    if dtype == "bfloat16":
+        obstacle = native.find_bfloat16_obstacle() or find_bfloat16_obstacle(network, [3, size, size])
+        if obstacle:
+            sys.exit(f"{name}: bfloat16 is not available: {obstacle}")
     optimizer_class = Momentum if mode == "on" else paddle.optimizer.Momentum
     optimizer = optimizer_class(0.01, parameters=network.parameters(), weight_decay=1e-4)
     images, labels = paddle.randn([batch, 3, size, size]), paddle.randint(0, 1000, [batch])
 
     def step() -> float:
-        output = network(images)
+        with autocast_bfloat16() if dtype == "bfloat16" else nullcontext():
+            output = network(images)
         loss = paddle.nn.functional.cross_entropy(output[0] if isinstance(output, (list, tuple)) else output, labels)
         loss.backward()
         optimizer.step()
@@ -89,7 +102,7 @@ def paddle_step(name: str, size: int, batch: int, mode: str) -> Any:
     return step
 
 
-def torch_step(name: str, size: int, batch: int) -> Any:
+def torch_step(name: str, size: int, batch: int, dtype: str) -> Any:
     """Return a function that runs one training step of torchvision's or timm's network in channels-last."""
     import torch
 
@@ -100,7 +113,8 @@ def torch_step(name: str, size: int, batch: int) -> Any:
     labels = torch.randint(0, 1000, (batch,))
 
     def step() -> float:
-        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = torch.nn.functional.cross_entropy(network(images), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -157,13 +171,15 @@ def expand_first(mobilenet: Any) -> None:
     block.insert(0, torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(channels), act))
 
 
-def measure(implementation: str, case: str, steps: int) -> float:
+def measure(implementation: str, case: str, steps: int, dtype: str) -> float:
     """Return the median seconds per step in this process."""
     name, size, batch = case.split(":")
     if implementation == "torch":
-        step = torch_step(name, int(size), int(batch))
+        step = torch_step(name, int(size), int(batch), dtype)
     else:
-        step = paddle_step(name, int(size), int(batch), "on" if implementation == "ppzoo" else "off")
+        mode = "off" if implementation == "paddle" else "on"
+        precision = dtype if implementation == "ppzoo" else "float32"
+        step = paddle_step(name, int(size), int(batch), mode, precision)
     for _ in range(WARM_UP):
         step()
     times = []
@@ -174,15 +190,16 @@ def measure(implementation: str, case: str, steps: int) -> float:
     return statistics.median(times)
 
 
-def run(implementation: str, case: str, steps: int, interpreter: str) -> float:
+def run(implementation: str, case: str, options: argparse.Namespace, interpreter: str) -> float:
     """Run `measure` in a separate process; all implementations get the same environment variables."""
-    command = [interpreter, __file__, "--measure", implementation, "--case", case, "--steps", str(steps)]
+    command = [interpreter, __file__, "--measure", implementation, "--case", case]
+    command += ["--steps", str(options.steps), "--dtype", options.dtype]
     return float(comparison.run_subprocess(command, f"{implementation}, {case}", find_missing_settings(os.environ)))
 
 
 def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Results:
     """Return the seconds per step of each implementation in each round."""
-    measurements = {name: partial(run, name, case, options.steps, python) for name, python in interpreters.items()}
+    measurements = {name: partial(run, name, case, options, python) for name, python in interpreters.items()}
     return comparison.run_rounds(measurements, options.pairs)
 
 
@@ -209,19 +226,21 @@ def main() -> None:
         metavar="PYTHON",
         help="also run PyTorch: the Python interpreter of an environment with torch, torchvision and timm",
     )
-    parser.add_argument("--measure", choices=["ppzoo", "paddle", "torch"], help=argparse.SUPPRESS)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="(default: float32)")
+    parser.add_argument("--measure", choices=["ppzoo", "ppzoo32", "paddle", "torch"], help=argparse.SUPPRESS)
     comparison.add_output_arguments(parser)
     options = parser.parse_args()
     cases = options.case or CASES
     if options.measure:
-        print(measure(options.measure, cases[0], options.steps))
+        print(measure(options.measure, cases[0], options.steps, options.dtype))
         return
-    names = ["ppzoo", "paddle", *(["torch"] if options.torch else [])]
+    peer = "ppzoo32" if options.dtype == "bfloat16" else "paddle"  # ppzoo32: ppzoo in float32
+    names = ["ppzoo", peer, *(["torch"] if options.torch else [])]
     columns = {"network:pixels:batch": 32, **dict.fromkeys(names, 8)}
     table = comparison.Table(columns | {f"speedup over {name}": comparison.RATIO_WIDTH for name in names[1:]})
     results = {}
     for case in cases:
-        interpreters = {"ppzoo": sys.executable, "paddle": sys.executable}
+        interpreters = {"ppzoo": sys.executable, peer: sys.executable}
         if options.torch and case.split(":")[0] in TORCH_NETWORKS | TIMM_NETWORKS:
             interpreters["torch"] = options.torch
         results[case] = compare(case, interpreters, options)

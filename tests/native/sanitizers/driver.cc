@@ -945,14 +945,14 @@ class Halves {
       : count_(count), data_(static_cast<Bfloat16*>(std::malloc(sizeof(Bfloat16) * count))) {
     std::fill_n(data_, count, Bfloat16{0x7fc0});  // NaN
   }
-  explicit Halves(const Floats& values) : Halves(values.size()) { convert_values(values.data(), count_, data_); }
+  explicit Halves(const Floats& values) : Halves(values.size()) { round_values(values.data(), count_, data_); }
   Halves(const Halves&) = delete;
   ~Halves() { std::free(data_); }
   Bfloat16* data() { return data_; }
   const Bfloat16* data() const { return data_; }
   Floats floats() const {
     Floats values(count_);
-    convert_values(static_cast<const Bfloat16*>(data_), count_, values.data());
+    widen_values(data_, count_, values.data());
     return values;
   }
 

@@ -18,6 +18,7 @@
 #include <type_traits>
 
 #include "kernels/activation_simd.h"
+#include "kernels/bfloat16_simd.h"
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
 

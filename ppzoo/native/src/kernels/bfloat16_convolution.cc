@@ -33,14 +33,14 @@ const float* rounded_weights(const ConvShape& s, const float* weights) {
   const int64_t count = s.weight_size();
   float* rounded = workspace(WorkspaceSlot::kWeightGradients, count + (count + 1) / 2);
   auto* halves = reinterpret_cast<Bfloat16*>(rounded + count);
-  convert_values(weights, count, halves);
-  convert_values(static_cast<const Bfloat16*>(halves), count, rounded);
+  round_values(weights, count, halves);
+  widen_values(halves, count, rounded);
   return rounded;
 }
 
 const float* to_float32(WorkspaceSlot slot, const Bfloat16* values, int64_t count) {
   float* converted = workspace(slot, count);
-  convert_values(values, count, converted);
+  widen_values(values, count, converted);
   return converted;
 }
 
@@ -56,7 +56,7 @@ void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* w
   float* output = workspace(WorkspaceSlot::kFloatOutput, shape.output_size());
   convolve(shape, to_float32(WorkspaceSlot::kFloatInput, x, shape.input_size()), rounded_weights(shape, weights),
            nullptr, output);
-  convert_values(static_cast<const float*>(output), shape.output_size(), y);
+  round_values(output, shape.output_size(), y);
 }
 
 void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const Bfloat16* dy, Bfloat16* dx) {
@@ -77,7 +77,7 @@ void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const
   float* gradient = workspace(WorkspaceSlot::kFloatInput, shape.input_size());
   convolve_input_gradient(shape, rounded_weights(shape, weights),
                           to_float32(WorkspaceSlot::kFloatOutput, dy, shape.output_size()), gradient);
-  convert_values(static_cast<const float*>(gradient), shape.input_size(), dx);
+  round_values(gradient, shape.input_size(), dx);
 }
 
 void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const Bfloat16* dy, bool add,

@@ -9,9 +9,12 @@
 // index of each channel with the pixel's position in the window.
 #include "kernels/bfloat16_pooling.h"
 
+#include <algorithm>
+#include <cstring>
 #include <limits>
 #include <vector>
 
+#include "kernels/bfloat16_simd.h"
 #include "kernels/parallel.h"
 
 namespace ppzoo {

@@ -47,7 +47,7 @@ std::vector<Tensor> to_channels_last(const Tensor& x) {
   Tensor y = empty_bfloat16(x, {s[0], s[2], s[3], s[1]});
   float* transposed = ppzoo::workspace(WorkspaceSlot::kCroppedInput, x.numel());
   ppzoo::transpose(x.data<float>(), s[0], s[1], s[2] * s[3], transposed);
-  ppzoo::convert_values(transposed, x.numel(), data(y));
+  ppzoo::round_values(transposed, x.numel(), data(y));
   return {y};
 }
 
@@ -56,7 +56,7 @@ std::vector<Tensor> to_channels_last_gradient(const Tensor& dy) {
   const Shape s = dy.shape();
   Tensor dx = empty_float32(dy, {s[0], s[3], s[1], s[2]});
   float* values = ppzoo::workspace(WorkspaceSlot::kCroppedInput, dy.numel());
-  ppzoo::convert_values(data(dy), dy.numel(), values);
+  ppzoo::widen_values(data(dy), dy.numel(), values);
   ppzoo::transpose(values, s[0], s[1] * s[2], s[3], dx.data<float>());
   return {dx};
 }
@@ -103,7 +103,7 @@ std::vector<Tensor> conv_gradient(const Tensor& x, const Tensor& weights, const 
 
 const float* float_copy(const Tensor& x) {
   float* copy = ppzoo::workspace(WorkspaceSlot::kCroppedInput, x.numel());
-  ppzoo::convert_values(data(x), x.numel(), copy);
+  ppzoo::widen_values(data(x), x.numel(), copy);
   return copy;
 }
 
@@ -133,7 +133,7 @@ std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, cons
   float* gradient = need_dx ? ppzoo::workspace(WorkspaceSlot::kOutputGradient, x.numel()) : nullptr;
   ppzoo::linear_gradient(float_copy(x), weights.data<float>(), dy.data<float>(), pixels_of(x), channels_of(x),
                          channels_of(weights), gradient, dweights.data<float>(), dbias.data<float>());
-  if (need_dx) ppzoo::convert_values(gradient, x.numel(), data(dx));
+  if (need_dx) ppzoo::round_values(gradient, x.numel(), data(dx));
   return {dx, dweights, dbias};
 }
 

@@ -1,0 +1,124 @@
+"""Runs with `AMP: {dtype: bfloat16}` on the CPU: determinism, resuming, and the networks that use float32 instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from helpers.small_runs import paint_class_folders, small_config
+
+import ppzoo
+from ppzoo import layers, native
+from ppzoo.cli import main
+from ppzoo.host import instruction_sets
+from ppzoo.weights import read_pdparams
+
+needs_bfloat16 = pytest.mark.skipif("avx512_bf16" not in instruction_sets().split(), reason="needs AVX-512 BF16")
+
+
+def configuration(folder: Path, arch: str, **options: Any) -> dict[str, Any]:
+    """Return a small configuration in bfloat16; the last batch of an epoch has a single image."""
+    paint_class_folders(folder / "images", count=3)
+    config = small_config(folder, arch)
+    config["Global"] |= {"native": "on", "eval_during_train": False, **options}
+    config["AMP"] = {"use_amp": True, "dtype": "bfloat16"}
+    return config
+
+
+def train(folder: Path, config: dict[str, Any], *options: str) -> dict[str, np.ndarray]:
+    """Train, and return the weights."""
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert main(["train", "-c", str(file), *options]) == 0
+    folder = Path(config["Global"]["output_dir"]) / config["Arch"]["name"]
+    return read_pdparams(folder / "latest.pdparams")
+
+
+def assert_equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def log_of(folder: Path) -> str:
+    return next((folder / "output").glob("*/train.log")).read_text()
+
+
+@needs_bfloat16
+def test_resumed_run_in_bfloat16_is_bit_identical(tmp_path, monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    config = configuration(tmp_path, "ResNet18", epochs=2)
+    complete = train(tmp_path, config)
+    assert "AMP: training in bfloat16 with native CPU operators; evaluation uses float32" in log_of(tmp_path)
+    assert all(value.dtype == np.float32 for value in complete.values() if value.ndim)
+    config["Global"] |= {"output_dir": str(tmp_path / "resumed"), "epochs": 1}
+    train(tmp_path, config)
+    config["Global"]["epochs"] = 2
+    resumed = train(tmp_path, config, "-o", "Global.checkpoints=" + str(tmp_path / "resumed" / "ResNet18" / "latest"))
+    assert_equal(resumed, complete)
+
+
+@needs_bfloat16
+def test_network_with_another_operator_trains_in_float32(tmp_path, monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    train(tmp_path, configuration(tmp_path, "MobileNetV2_x0_25"))
+    expected = (
+        "AMP: using float32: bfloat16 is not available for MobileNetV2_x0_25 on the CPU: depthwise and grouped"
+        " convolutions have no bfloat16 operator\n"
+    )
+    assert expected in log_of(tmp_path)
+
+
+OBSTACLES = {
+    "ResNet18": None,
+    "ResNet50": None,
+    "ResNet34_vd": None,
+    "MobileNetV1_x0_25": "depthwise and grouped convolutions have no bfloat16 operator",
+    "SqueezeNet1_1": "its output is not that of a linear layer",
+    "DenseNet121": "these operators have no bfloat16 version: concat",
+    "SE_ResNet18_vd": "these operators have no bfloat16 version: ",
+    "VGG11": "these operators have no bfloat16 version: ",
+}
+
+
+@pytest.mark.parametrize("name", OBSTACLES)
+def test_operators_of_the_network_decide(name, monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
+    network = ppzoo.create_model(name, class_num=10)
+    network.eval()
+    before = {key: value.numpy() for key, value in network.state_dict().items()}
+    generator = [state.current_seed() for state in paddle.get_rng_state()]
+    found = layers.find_bfloat16_obstacle(network, [3, 224, 224] if name == "VGG11" else [3, 64, 64])
+    native.set_mode("off")
+    if OBSTACLES[name] is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.startswith(OBSTACLES[name])
+    assert not network.training
+    assert [state.current_seed() for state in paddle.get_rng_state()] == generator
+    assert_equal(before, {key: value.numpy() for key, value in network.state_dict().items()})
+
+
+def test_paddlepaddles_operators_are_named(monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
+    network = ppzoo.create_model("ResNet18", class_num=10)
+    activation = network.stem[0].act
+    activation.forward = lambda x: paddle.nn.functional.gelu(x)
+    found = layers.find_bfloat16_obstacle(network, [3, 64, 64])
+    native.set_mode("off")
+    assert found == "these operators have no bfloat16 version: Gelu"
+
+
+def test_processors_without_bfloat16_and_other_operators_are_named(monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
+    monkeypatch.setattr(native, "instruction_sets", lambda: "avx2 fma avx512f")
+    assert native.find_bfloat16_obstacle() == "this processor has no bfloat16 instructions (AVX-512 BF16)"
+    native.set_mode("off")
+    assert "needs the native operators" in str(native.find_bfloat16_obstacle())
