@@ -121,6 +121,7 @@ def cached_batch(files: Files, folder: Path, kind: str, is_fixed: bool) -> Calla
         is_fixed: resize to 224 x 224 instead of cropping at random.
     """
     from ppzoo.data import CachedImages, Compose, ImageFolder, Samples
+    from ppzoo.data.compiled import library
     from ppzoo.data.transforms import (
         CropImage,
         DecodeImage,
@@ -130,6 +131,7 @@ def cached_batch(files: Files, folder: Path, kind: str, is_fixed: bool) -> Calla
         ResizeImage,
     )
 
+    library.prepare()
     os.environ["PPZOO_HOME"] = str(folder / "home")
     (folder / "images" / "class").mkdir(parents=True)
     for number, content in enumerate(files):

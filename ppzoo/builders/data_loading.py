@@ -85,7 +85,7 @@ def build_loader(
     settings = section.dataset
     images = build_dataset(settings, class_num, classes, training=training)
     transforms = build_transforms(settings.transforms)
-    with errors_with_key(f"DataLoader.{'Train' if training else 'Eval'}"):
+    with errors_with_key(f"DataLoader.{'Train' if training else 'Eval'}.dataset.cache"):
         cache = data.CachedImages(settings.cache, images, transforms) if settings.cache else None
     samples = data.Samples(images, transforms, seed, cache)
     return Loader(

@@ -97,9 +97,11 @@ class Loader:
         requests = (BatchRequest(BatchId(epoch, step, self.sampler.rank), keys) for step, keys in steps)
         self.reader.normalizes = self._on_cpu() and not self.num_workers  # workers return bytes, which are smaller
         batches = self._read_in_workers(requests) if self.num_workers else map(self._take, map(self.reader, requests))
-        yield from batches if self._on_cpu() else _one_ahead(batches)
-        if self.samples.cache is not None:
-            self.samples.cache.report()
+        try:
+            yield from batches if self._on_cpu() else _one_ahead(batches)
+        finally:  # also when the caller stops at the last batch
+            if self.samples.cache is not None:
+                self.samples.cache.report()
 
     def state(self) -> dict[str, Any]:
         """Return the skipped samples, for a checkpoint."""

@@ -330,7 +330,7 @@ def test_a_folder_that_others_can_write_is_refused(photos, tmp_path, mode):
     folder = tmp_path / "home" / "images"
     folder.mkdir(parents=True)
     folder.chmod(0o755 | mode)
-    with pytest.raises(ConfigError, match=r"dataset\.cache: .*images: expected a file that only you can write"):
+    with pytest.raises(ConfigError, match=r"images: expected a file that only you can write"):
         samples(photos, "disk")
 
 
@@ -339,7 +339,7 @@ def test_a_folder_of_another_user_is_refused(photos, tmp_path):
     folder = tmp_path / "home" / "images"
     folder.mkdir(parents=True)
     os.chown(folder, 54321, -1)
-    with pytest.raises(ConfigError, match=r"dataset\.cache: .* got one owned by user 54321; set PPZOO_HOME"):
+    with pytest.raises(ConfigError, match=r"got one owned by user 54321; set PPZOO_HOME"):
         samples(photos, "disk")
 
 
@@ -381,7 +381,7 @@ def test_transforms_that_cannot_be_cached_are_an_error(photos, ops, message):
 
 
 def test_images_in_memory_are_not_cached():
-    with pytest.raises(ConfigError, match=r"dataset\.cache: expected a dataset of image files"):
+    with pytest.raises(ConfigError, match=r"expected a dataset of image files"):
         samples(None, "memory", dataset=FashionMNIST())
 
 

@@ -62,16 +62,15 @@ class CachedImages:
 
     def __init__(self, kind: CacheKind, dataset: Dataset, transforms: Compose) -> None:
         if kind not in ("memory", "disk"):
-            raise ConfigError(f"dataset.cache: expected 'memory' or 'disk', got {kind!r}")
+            raise ConfigError(f"expected 'memory' or 'disk', got {kind!r}")
         if not isinstance(dataset, FileDataset):
             raise ConfigError(
-                "dataset.cache: expected a dataset of image files, got one whose images are in memory already: remove"
-                " the key"
+                "expected a dataset of image files, got one whose images are in memory already: remove the key"
             )
         self.dataset = dataset
         self.first, self.rest = transforms.split_at_random()
         if not self.first.transforms:
-            raise ConfigError("dataset.cache: expected DecodeImage as the first transform: add it or remove the key")
+            raise ConfigError("expected DecodeImage as the first transform: add it or remove the key")
         self.store: Store = (
             MemoryCache(len(dataset))
             if kind == "memory"

@@ -47,14 +47,14 @@ class DiskCache:
         self.place = str(self.folder)
         problem = find_untrusted_path(self.folder / TEMPORARY)
         if problem is not None:
-            raise ConfigError(f"dataset.cache: {problem}")
+            raise ConfigError(problem)
         try:
             make_folder(self.folder / TEMPORARY)
             with tempfile.TemporaryFile(dir=self.folder / TEMPORARY):
                 pass
             _remove_abandoned(self.folder / TEMPORARY)
         except OSError as error:
-            raise OutputError(self.folder, error, "dataset.cache") from error
+            raise OutputError(self.folder, error) from error
         self.stored, self.problem = SharedVector(count, "uint8"), Problem()  # stored: 1 once written or verified
 
     def get(self, index: int, version: SourceVersion) -> np.ndarray | None:

@@ -110,7 +110,7 @@ def _reserve(capacity: int) -> mmap.mmap:
         return mmap.mmap(-1, capacity, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | reserve)
     except OSError as error:
         raise ConfigError(
-            f"dataset.cache: cannot reserve {capacity / 1e9:.1f} GB of memory ({error.strerror}): set it to disk"
+            f"cannot reserve {capacity / 1e9:.1f} GB of memory ({error.strerror}): set it to disk"
         ) from error
 
 

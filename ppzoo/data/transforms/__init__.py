@@ -93,7 +93,7 @@ class Compose:
             )
             if decode.reduced is not None and count == 1:
                 raise ConfigError(
-                    "dataset.cache: expected DecodeImage without reduced before a random transform, because the size"
+                    "expected DecodeImage without reduced before a random transform, because the size"
                     f" of decoding depends on it, got reduced {decode.reduced}: remove reduced or the cache"
                 )
         rest = Compose(self.given[count:])

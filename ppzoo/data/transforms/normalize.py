@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ppzoo.arithmetic import evaluate_arithmetic
+from ppzoo.data.compiled.library import loaded_library
 from ppzoo.data.compiled.normalization import normalize
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError, count_text
@@ -105,7 +106,7 @@ class NormalizeImage:
 
     def _is_compiled(self) -> bool:
         """Whether the compiled code gives the same results for every byte."""
-        if self.equals_compiled is None:
+        if self.equals_compiled is None and loaded_library() is not None:
             every_byte = np.tile(np.arange(256, dtype=np.uint8)[:, np.newaxis], (1, 1, 1, len(self.mean)))
             found = np.empty((1, len(self.mean), 256, 1), np.float32)
             if normalize(every_byte, self.scale, self.mean, self.std, found):
