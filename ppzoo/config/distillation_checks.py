@@ -85,8 +85,8 @@ def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
             for key in use.component.network_options:
                 value = use.options.get(key)
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
-                if accepts(value, list[str]):
-                    with_labels |= set(value)
+                if names_alone := if_accepted(value, list[str]):
+                    with_labels |= set(names_alone)
                     continue
                 mutual = frozen if use.component.trains_pairs else None
                 trained |= set(_names_of_trained(value, both=False, frozen=mutual))
