@@ -69,22 +69,29 @@ def _used_networks(uses: ComponentUses) -> Iterator[tuple[str, Any]]:
 
 
 def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
-    """The networks that losses train are not frozen, and all others are."""
+    """The networks that losses train are not frozen, and all others are.
+
+    A frozen teacher can have a loss with the labels, too, as in PaddleClas's files: it is constant.
+    """
     names = _network_names(uses)
     given = uses.at("Arch.freeze_params_list")
     flags = [False] * len(names or ()) if given is None else given
     if not names or not accepts(flags, list[bool]) or len(flags) != len(names):
         return
     frozen = {name for name, flag in zip(names, flags, strict=True) if flag}
-    trained, possible = set[str](), set[str]()
+    trained, possible, with_labels, teachers = set[str](), set[str](), set[str](), set[str]()
     for use in uses.losses:
         if use.path.startswith("Loss.Train.") and use.component:
             for key in use.component.network_options:
                 value = use.options.get(key)
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
-                trained |= set(
-                    _names_of_trained(value, both=False, frozen=frozen if use.component.trains_pairs else None)
-                )
+                if names_alone := if_accepted(value, list[str]):
+                    with_labels |= set(names_alone)
+                    continue
+                mutual = frozen if use.component.trains_pairs else None
+                trained |= set(_names_of_trained(value, both=False, frozen=mutual))
+                teachers |= {name for pair in if_accepted(value, list[list[str]]) or [] for name in pair[1:]}
+    trained |= with_labels - teachers
     for name in names if possible else ():
         if name in trained if name in frozen else name not in possible:
             which = f"which {'a' if name in frozen else 'no'} loss in Loss.Train trains"

@@ -75,7 +75,8 @@ class DistillationPairLoss(DistillationLoss):
             "mid_channel": mid_channel,
             "hcl_mode": hcl_mode,
         }
-        self.layers = _build_layers(base_loss_name, {key: value for key, value in options.items() if value is not None})
+        given = {key: value for key, value in options.items() if value is not None}
+        self.compare = self.layers = _build_layers(base_loss_name, given)
         if base_loss_name != "ReviewKDLoss" and not len(self.student_keys) == len(self.teacher_keys) == 1:
             got = f"{self.student_keys} and {self.teacher_keys}"
             raise ConfigError(f"s_key: expected one layer of each network for {base_loss_name}, got {got}")
@@ -85,7 +86,7 @@ class DistillationPairLoss(DistillationLoss):
         for student, teacher in self.model_name_pairs:
             one = [self.select_output(output, student, key, "s_key") for key in self.student_keys]
             other = [self.select_output(output, teacher, key, "t_key").detach() for key in self.teacher_keys]
-            losses.append(self.layers(one, other))
+            losses.append(self.compare(one, other))
         return sum(losses)
 
 

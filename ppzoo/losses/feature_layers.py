@@ -1,4 +1,4 @@
-"""Feature distillation with layers of its own, which adapt the student's features and are trained with the student."""
+"""Feature distillation with layers that adapt the student's features; they are trained with the student."""
 
 from __future__ import annotations
 

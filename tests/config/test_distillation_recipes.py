@@ -186,6 +186,11 @@ RECIPES = {
             },
         },
     },
+    "ImageNet/mv3_small_gdml": small_networks(
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}},
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Teacher"]}},
+        {"DistillationGuidedDMLLoss": {"weight": 1.0, "model_name_pairs": [BOTH]}},
+    ),
     "ImageNet/PPLCNet_x2_5_ssld": recipe(
         10, teacher={"name": "ResNet50_vd", **SSLD}, student={"name": "PPLCNet_x2_5", "use_ssld": False}
     ),

@@ -376,3 +376,19 @@ def test_hard_labels_of_the_teacher():
     chosen = logits[np.arange(6), TEACHER.argmax(1)]
     expected = (np.log(np.exp(logits).sum(1)) - chosen).mean()
     assert value("DistillationCELoss", use_hard_label=True) == pytest.approx(expected, rel=1e-5)
+
+
+def test_guided_losses_average_over_the_images_that_the_teacher_predicts():
+    predicted = TEACHER.argmax(1)
+    label = np.where(np.arange(6) % 3 == 0, predicted, (predicted + 1) % 5)
+    guided = label == predicted
+    p, q = softmax(STUDENT), softmax(TEACHER)
+    both = (q * np.log(q / p) + p * np.log(p / q)).sum(1) / 2
+    assert value("DistillationGuidedDMLLoss", label=label) == pytest.approx(both[guided].mean(), rel=1e-5)
+    p, q = softmax(STUDENT / 3), softmax(TEACHER / 3)
+    expected = (q * np.log(q / p)).sum(1)[guided].mean() * 9
+    assert value("DistillationGuidedKLDivLoss", label=label, temperature=3) == pytest.approx(expected, rel=1e-5)
+    wrong = (predicted + 1) % 5
+    for name in ("DistillationGuidedDMLLoss", "DistillationGuidedKLDivLoss"):
+        assert value(name, label=wrong) == 0
+        assert value(name, label=label[:, None]) == value(name, label=label)

@@ -21,13 +21,13 @@ class CustomLabelDataset(ImageFiles):
 
     With `label_key: blur_image` and `BlurImage` in the transforms, a network learns whether an image is blurred, and
     with `random_rot90_orientation` and `RandomRot90`, by how many quarter turns it is rotated. `labels` contains the
-    classes in turn: which one a sample has is only known after its transforms.
+    classes in turn: the class of a sample is only known after its transforms.
 
     Args:
         image_root: folder that the paths in the list are relative to.
         sample_list_path: the list file, with a path in each line; blank lines are ignored.
         label_key: blur_image or random_rot90_orientation.
-        delimiter: the path ends at the first one in the line; by default it is the complete line.
+        delimiter: the path ends at the first of it in the line; by default the complete line is the path.
         class_num: number of classes of the network; None: not checked.
 
     Raises:
