@@ -94,14 +94,19 @@ def known_keys(section: type[Section], *, component_options: bool = False) -> di
     }
 
 
-def all_keys(section: type[Section]) -> dict[str, Option]:
+def all_keys(section: type[Section]) -> Mapping[str, Option]:
     """Return all keys that are fields of a section, as options."""
-    hints = get_type_hints(section, include_extras=True)
-    return {
-        key.name: Option(hints[key.name], required=key.default is MISSING and key.default_factory is MISSING)
-        for key in fields(section)
-        if key.name not in NOT_KEYS
-    }
+    if section not in _KEYS:
+        hints = get_type_hints(section, include_extras=True)
+        _KEYS[section] = {
+            key.name: Option(hints[key.name], required=key.default is MISSING and key.default_factory is MISSING)
+            for key in fields(section)
+            if key.name not in NOT_KEYS
+        }
+    return _KEYS[section]
+
+
+_KEYS: dict[type[Section], Mapping[str, Option]] = {}  # reading annotations takes most of the time of a check
 
 
 def _component_options(section: type[Section]) -> set[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ppzoo.builders import components
 from ppzoo.config import Components, Config, dump, load, merge, parse_section
 from ppzoo.config.packaged_configs import FOLDER, SUFFIX, config_names, find_base
 from ppzoo.errors import ConfigError
@@ -23,41 +25,41 @@ class Shortened(NamedTuple):
     keys: Values
 
 
-def shorten(config: Mapping[str, Any], components: Components, folder: Path) -> Shortened:
+def shorten(config: Mapping[str, Any], known: Components, folder: Path) -> Shortened:
     """Return the shortest form of a valid configuration.
 
     Args:
         folder: where the file will be; a file there that hides an included configuration excludes it as a base.
     """
-    target = canonical_of(config, components)
+    target = canonical_of(config, known)
     if target is None:
         raise ConfigError("expected a configuration without mistakes")
-    defaults = set(_find_defaults(config, target, components))
+    defaults = set(_find_defaults(config, target, known))
     best = Shortened(None, _without_defaults(config, defaults))
-    if canonical_of(best.keys, components) != target:  # a default can depend on another one
+    if canonical_of(best.keys, known) != target:  # a default can depend on another one
         best = Shortened(None, dict(config))
-    for name, base in _candidates(config, folder, components):
-        keys = _difference(base, config, target, defaults, components)
+    for name, base in _candidates(config, folder):
+        keys = _difference(base, config, target, defaults, known)
         if keys is not None and _length(keys) + 1 < _length(best.keys):
             best = Shortened(name, keys)
     return best
 
 
-def canonical_of(config: Mapping[str, Any], components: Components) -> Values | None:
+def canonical_of(config: Mapping[str, Any], known: Components) -> Values | None:
     """Return the canonical form of a plain configuration; None if it is not valid."""
     try:
-        return canonical(Config.parse(config, components, task=None))
+        return canonical(Config.parse(config, known, task=None))
     except ConfigError:
         return None
 
 
-def _find_defaults(config: Mapping[str, Any], target: Values, components: Components) -> Iterator[str]:
+def _find_defaults(config: Mapping[str, Any], target: Values, known: Components) -> Iterator[str]:
     """Yield the path of each value without which the configuration is the same."""
     whole = copy.deepcopy(dict(config))
     for path, holder, key in list(_values(whole)):
         before = dict(holder)
         del holder[key]
-        if canonical_of(whole, components) == target:
+        if canonical_of(whole, known) == target:
             yield path
         holder.clear()
         holder.update(before)  # in their order
@@ -85,24 +87,30 @@ def _without_defaults(config: Mapping[str, Any], defaults: set[str], path: str =
     return kept
 
 
-def _candidates(config: Mapping[str, Any], folder: Path, components: Components) -> Iterator[tuple[str, Values]]:
+def _candidates(config: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Values]]:
     """Yield name and content of the included configurations that can be near: the bases, and those of the network."""
     arch = config.get("Arch", {}).get("name")
     names = [name for name in config_names() if "/" not in name or name.rpartition("/")[2] == arch]
     for name in [*names, *config_names(bases=True)]:
         file = FOLDER / f"{name}{SUFFIX}"
         if find_base(name, folder / file.name) == file:
-            yield name, load(file, components=components)
+            yield name, _read_base(file)
+
+
+@cache
+def _read_base(file: Path) -> Values:
+    """Return an included configuration; a folder of configurations is compared with the same ones."""
+    return load(file, components=components())
 
 
 def _difference(
-    base: Values, config: Mapping[str, Any], target: Values, defaults: set[str], components: Components
+    base: Values, config: Mapping[str, Any], target: Values, defaults: set[str], known: Components
 ) -> Values | None:
     """Return the keys to write above `base`; None if the configuration cannot be expressed with this base."""
     combined = merge(config, _shared(base, config))
-    below = canonical(parse_section(Config, combined, components))  # unchecked, since only single values are compared
+    below = canonical(parse_section(Config, combined, known))  # unchecked, since only single values are compared
     keys = _differing(config, base, target, below, defaults, "")
-    if keys is None or canonical_of(merge(base, keys), components) != target:
+    if keys is None or canonical_of(merge(base, keys), known) != target:
         return None
     return keys
 

@@ -36,7 +36,7 @@ class CardData:
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What is known about a model before it is trained.
+    """The facts about a model that are known before it is trained.
 
     Attributes:
         architecture: its name; `parameters` is the number of its parameters.

@@ -45,7 +45,7 @@ def ppzoo_on_path(tmp_path, monkeypatch):
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(EXAMPLES.parent), *filter(None, sys.path)]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
 
