@@ -3,12 +3,14 @@
     python benchmarks/serve.py EXPORT IMAGE [--seconds 30] [--connections 64] [--engine auto]
 
 Needs `ppzoo[serve]` and the load generator `wrk` (Debian: apt-get install wrk). The load generator runs on the same
-machine and takes some of its processor time.
+machine and takes some of its processor time. The processor time per image of both, which other programs influence less
+than the throughput, is printed too.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -28,15 +30,21 @@ file:close()
 """
 
 
-def measure_predictor(predictor: ppzoo.Predictor, image: bytes, seconds: float) -> float:
-    """Return the images per second of batches of 8 image files."""
+def measure_predictor(predictor: ppzoo.Predictor, image: bytes, seconds: float) -> tuple[float, float]:
+    """Return the images per second of batches of 8 image files, and the milliseconds of processor time per image."""
     images = [image] * BATCH
     predictor.predict(images)
-    count, started = 0, time.perf_counter()
+    count, started, used = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         predictor.predict(images)
         count += BATCH
-    return count / (time.perf_counter() - started)
+    return count / (time.perf_counter() - started), 1e3 * (time.process_time() - used) / count
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_megabytes(pid: int) -> float:
@@ -55,7 +63,7 @@ def main() -> None:
     image = options.image.read_bytes()
 
     predictor = ppzoo.Predictor(options.export, batch_size=BATCH, engine=options.engine)
-    before = measure_predictor(predictor, image, options.seconds / 6)
+    before, before_cpu = measure_predictor(predictor, image, options.seconds / 6)
     program = "from ppzoo.cli import console; console()"
     arguments = ["serve", f"model={options.export}", "--port", "0", "--engine", predictor.engine.name]
     service = subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
@@ -69,24 +77,26 @@ def main() -> None:
             load = ["wrk", "-t1", f"-c{options.connections}", "--timeout", "20s", "--latency", "-s", script.name]
             target = f"{url}/v1/models/model:predict"
             subprocess.run([*load, "-d5s", target], check=True, capture_output=True)
-            start_memory = resident_megabytes(service.pid)
+            start_memory, used = resident_megabytes(service.pid), processor_seconds(service.pid)
             done = subprocess.run(
                 [*load, f"-d{options.seconds}s", target], check=True, capture_output=True, text=True
             ).stdout
-        end_memory = resident_megabytes(service.pid)
+        end_memory, used = resident_megabytes(service.pid), processor_seconds(service.pid) - used
     finally:
         service.terminate()
         status = service.wait(60)
-    after = measure_predictor(predictor, image, options.seconds / 6)
+    after, after_cpu = measure_predictor(predictor, image, options.seconds / 6)
 
     served = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])
     errors = re.findall(r"(?:Socket errors|Non-2xx).*", done) or ["none"]
-    alone = (before + after) / 2
+    alone, alone_cpu = (before + after) / 2, (before_cpu + after_cpu) / 2
+    served_cpu = 1e3 * used / int(re.search(r"(\d+) requests in", done)[1])
     print(done)
     print(f"engine {predictor.engine.name}, {options.connections} connections, {options.seconds} s")
     print(f"errors: {'; '.join(errors)}; exit status after SIGTERM: {status}")
     print(f"memory: {start_memory:.0f} MB at the start, {end_memory:.0f} MB at the end")
     print(f"predictor alone, batches of {BATCH}: {before:.0f} and {after:.0f} images per second (before, after)")
+    print(f"processor time per image: predictor {alone_cpu:.2f} ms, service {served_cpu:.2f} ms")
     print(f"service: {served:.0f} images per second, {served / alone:.2f} of the predictor alone")
 
 

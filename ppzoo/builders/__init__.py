@@ -15,6 +15,7 @@ from ppzoo.builders.dry_run import dry_run_config, read_config
 from ppzoo.builders.evaluation import evaluate
 from ppzoo.builders.explaining import Explanation, embed_images, explain_images, rank_similar
 from ppzoo.builders.export import Exported, ExportRequest, export_model, require_export
+from ppzoo.builders.export_explainer import ExportExplainer
 from ppzoo.builders.folds import (
     SummaryKeeper,
     choose_folds,
@@ -50,6 +51,7 @@ __all__ = [
     "BatchModel",
     "EvaluatedNetwork",
     "Explanation",
+    "ExportExplainer",
     "ExportRequest",
     "Exported",
     "ExportedModel",

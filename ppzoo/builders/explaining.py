@@ -65,10 +65,10 @@ def explain_images(
     config = add_classes_of_run(config)
     labels = list_labels(config)
     class_id = None if class_name is None else find_class(class_name, labels)
-    reader = _InputReader(config, files, export)
+    reader = InputReader(config, _Photos(files), export)
     network = deploy.Probabilities(reader.network, multi_label=config.Global.use_multilabel)
     network.eval()
-    canvas = _Canvas(reader.samples.transforms.transforms)
+    canvas = Canvas(reader.samples.transforms.transforms)
     for index, file in enumerate(track(files, len(files), "explaining", is_printed=True)):
         result = reader.read_or_error(index)
         if isinstance(result, DataError):
@@ -81,7 +81,7 @@ def explain_images(
         yield file, Explanation(labels[chosen], float(scores[chosen]), picture)
 
 
-class _Canvas:
+class Canvas:
     """Draws overlays over photos; over the network's input if a transform does not tell which part of a photo it keeps.
 
     Args:
@@ -98,25 +98,30 @@ class _Canvas:
             logger.info("the pictures show the network's input instead of the photos, since %s", reason)
 
     def draw(self, content: bytes | np.ndarray, pixels: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-        """Return an image, and the same with its overlay to the right of it.
+        """Return an image, and the same with its overlay to the right of it; see `draw_both`."""
+        image, drawn = self.draw_both(content, pixels, heatmap)
+        return np.concatenate([image, np.full((len(image), GAP, 3), 255, np.uint8), drawn], axis=1)
+
+    def draw_both(
+        self, content: bytes | np.ndarray, pixels: np.ndarray, heatmap: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return an image, and the same with its overlay.
 
         Args:
             content: the file of the photo.
             pixels: the network's input before normalization, H x W x 3 uint8.
         """
         if self.decode is None:
-            image, drawn = pixels, explain.overlay(pixels, heatmap)
-        else:
-            photo = self.decode(content, np.random.default_rng(0))
-            height, width = photo.shape[:2]
-            scale = min(1.0, MAX_SIDE / max(height, width))
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            image = photo if scale == 1 else cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-            part = find_seen_part(self.transforms, width, height)
-            across, down = size[0] / width, size[1] / height
-            scaled = (part.left * across, part.top * down, part.width * across, part.height * down)
-            drawn = explain.overlay_part(image, heatmap, scaled)
-        return np.concatenate([image, np.full((len(image), GAP, 3), 255, np.uint8), drawn], axis=1)
+            return pixels, explain.overlay(pixels, heatmap)
+        photo = self.decode(content, np.random.default_rng(0))
+        height, width = photo.shape[:2]
+        scale = min(1.0, MAX_SIDE / max(height, width))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = photo if scale == 1 else cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+        part = find_seen_part(self.transforms, width, height)
+        across, down = size[0] / width, size[1] / height
+        scaled = (part.left * across, part.top * down, part.width * across, part.height * down)
+        return image, explain.overlay_part(image, heatmap, scaled)
 
 
 def find_class(name: str, labels: Sequence[str]) -> int:
@@ -151,7 +156,7 @@ def embed_images(
         TrainingError: the features are not finite.
     """
     config = add_classes_of_run(config)
-    reader = _InputReader(config, files, export)
+    reader = InputReader(config, _Photos(files), export)
     size = config.Infer.batch_size
     batches = [range(len(files))[start : start + size] for start in range(0, len(files), size)]
     for batch in track(batches, len(files), "computing features", count=len):
@@ -186,16 +191,16 @@ class _Input(NamedTuple):
     image: np.ndarray
 
 
-class _InputReader:
+class InputReader:
     """Reads photos through `Infer.transforms`, and checks that the network, which it loads, can take them.
 
     Args:
         export: the network's export, to whose outputs its own are compared; None for a run.
     """
 
-    def __init__(self, config: Config, files: Sequence[Path], export: deploy.ExportedModel | None) -> None:
+    def __init__(self, config: Config, photos: data.Dataset, export: deploy.ExportedModel | None) -> None:
         self.config, self.export = config, export
-        self.samples = data.Samples(_Photos(files), build_transforms(config.Infer.transforms or ()), seed=0)
+        self.samples = data.Samples(photos, build_transforms(config.Infer.transforms or ()), seed=0)
         self.network = load_inference_network(config) if export is None else rebuild_network(config, export)
         self.network.eval()
         self.shapes: list[tuple[int, ...]] | None = None

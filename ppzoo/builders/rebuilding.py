@@ -18,6 +18,21 @@ from ppzoo.layers import Classifier
 TOLERANCE = 1e-3  # of probabilities; programs and layers compute with different operators
 
 
+class NotRebuiltError(ConfigError):
+    """The network of an export cannot be rebuilt.
+
+    Attributes:
+        reason: why, without the folder and the fix.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"RUN_FOLDER: expected a run, or an export whose network can be rebuilt, got the export {folder}: {reason};"
+            " use the folder of the run that was exported, such as output/LeNet"
+        )
+        self.reason = reason
+
+
 def config_of_export(exported: deploy.ExportedModel, device: str) -> Config:
     """Return the configuration for inference with the network of an export.
 
@@ -43,7 +58,7 @@ def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
     arch = exported.settings.get(ARCH, named)
     name = arch.get("name") if isinstance(arch, dict) else None
     if not isinstance(name, str) or name not in models.MODELS:
-        raise _not_rebuilt(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")
+        raise NotRebuiltError(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")
     return {**arch}
 
 
@@ -57,17 +72,26 @@ def rebuild_network(config: Config, exported: deploy.ExportedModel) -> Classifie
     native.set_mode(config.Global.native)
     network = build_model(config.Arch.deployed, pretrained=False)
     if not isinstance(network, Classifier):
-        raise _not_rebuilt(exported.folder, "it has several networks")
+        raise NotRebuiltError(exported.folder, "it has several networks")
     network.fuse()  # as exporting does
-    if "paddle" not in exported.formats:
-        raise _not_rebuilt(exported.folder, "it does not have the format paddle, which contains the weights")
+    require_weights(exported)
     try:
         load_weights(network, exported.parameters.with_suffix(""))
     except WeightsError as error:
         reason = f"its weights do not fit {config.Arch.name} with these options ({error.line})"
-        raise _not_rebuilt(exported.folder, reason) from error
+        raise NotRebuiltError(exported.folder, reason) from error
     network.eval()
     return network
+
+
+def require_weights(exported: deploy.ExportedModel) -> None:
+    """Check that an export has the format whose weights a rebuilt network can load.
+
+    Raises:
+        NotRebuiltError: it does not.
+    """
+    if "paddle" not in exported.formats:
+        raise NotRebuiltError(exported.folder, "it does not have the format paddle, which contains the weights")
 
 
 def require_output_of_export(
@@ -86,13 +110,6 @@ def require_output_of_export(
     found = deploy.predict_probabilities(scores, images)
     difference = np.abs(expected - found).max() if expected.shape == found.shape else np.inf
     if not difference <= TOLERANCE:
-        raise _not_rebuilt(
+        raise NotRebuiltError(
             exported.folder, f"{config.Arch.name} with these options differs from it by {difference:.1g}"
         )
-
-
-def _not_rebuilt(folder: Path, reason: str) -> ConfigError:
-    return ConfigError(
-        f"RUN_FOLDER: expected a run, or an export whose network can be rebuilt, got the export {folder}: {reason};"
-        " use the folder of the run that was exported, such as output/LeNet"
-    )

@@ -69,6 +69,7 @@ def _serve(options: argparse.Namespace) -> None:
             f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
             " (in a clone: `pip install -e '.[serve]'`)"
         )
+    from ppzoo.builders import ExportExplainer
     from ppzoo.serve.models import name_exports
     from ppzoo.serve.server import serve
 
@@ -86,6 +87,7 @@ def _serve(options: argparse.Namespace) -> None:
         engine=options.engine,
         token=token,
         reload=not options.no_reload,
+        open_explain=ExportExplainer,
         limits=limits,
     )
     serve(service, options.host, options.port)

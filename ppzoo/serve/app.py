@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -17,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import ppzoo
-from ppzoo.serve import kserve, routes
+from ppzoo.serve import explaining, kserve, routes
 from ppzoo.serve.limits import RETRY
 from ppzoo.serve.metrics import DISCONNECTED
 from ppzoo.serve.models import NotReadyError
@@ -29,10 +30,12 @@ logger = logging.getLogger("ppzoo")
 PUBLIC = {*PAGES, "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"}
 """paths that need no token: they contain nothing about the models"""
 
+PREDICTION = re.compile("/v1/models/([^/]+):predict")
+PREDICTION_ROUTE = next(route for route in routes.router.routes if getattr(route, "endpoint", None) is routes.predict)
 Run = Callable[[], AbstractAsyncContextManager[None]]
 
 
-def make_app(state: State, run: Run) -> FastAPI:
+def make_app(state: State, run: Run) -> Application:
     """Return the application of a service.
 
     Args:
@@ -49,20 +52,21 @@ def make_app(state: State, run: Run) -> FastAPI:
     # HTTPBearer is only for the description in openapi.json.
     security = [Depends(require_token), Depends(HTTPBearer(auto_error=False))] if state.token else []
     app.include_router(routes.router, dependencies=security)
+    app.include_router(explaining.router, dependencies=security)
     app.include_router(kserve.router, dependencies=security)
-    app.add_exception_handler(HTTPException, _report_http_error)
-    app.add_exception_handler(RequestValidationError, _report_invalid)
-    app.add_exception_handler(NotReadyError, _report_not_ready)
-    app.add_exception_handler(ClientDisconnect, _report_disconnect)
-    app.add_exception_handler(Exception, _report_fault)
-    app.add_middleware(Observer, state=state)
-    return app
+    for kind, report in ERROR_REPORTS.items():
+        app.add_exception_handler(kind, report)
+    return Application(app, state)
 
 
-class Observer:
-    """Middleware that counts requests by route, model and status."""
+class Application:
+    """The ASGI application: counts requests by route, model and status, and runs FastAPI's application.
 
-    def __init__(self, app: Any, state: State) -> None:
+    It handles predictions itself: FastAPI's routing takes 0.1 ms of processor time per request, a tenth of what a
+    small network needs. FastAPI's application has the same route, for its description and for other methods.
+    """
+
+    def __init__(self, app: FastAPI, state: State) -> None:
         self.app, self.state = app, state
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -77,8 +81,15 @@ class Observer:
                 status = message["status"]
             await send(message)
 
+        prediction = PREDICTION.fullmatch(scope["path"]) if scope["method"] == "POST" else None
         try:
-            await self.app(scope, receive, observe)
+            if prediction is None:
+                await self.app(scope, receive, observe)
+            else:
+                scope |= {"app": self.app, "route": PREDICTION_ROUTE, "path_params": {"name": prediction[1]}}
+                request = Request(scope, receive, observe)
+                response = await _respond(request, prediction[1])
+                await response(scope, receive, observe)
         finally:
             self.state.metrics.count_request(*self._labels(scope), status, started)
 
@@ -86,6 +97,16 @@ class Observer:
         """Return the route and the model; unknown ones are empty, so that their number is bounded."""
         name = scope.get("path_params", {}).get("name", "")
         return getattr(scope.get("route"), "path", ""), name if name in self.state.models else ""
+
+
+async def _respond(request: Request, name: str) -> Response:
+    """Return the response to a prediction request; errors are reported as FastAPI's application reports them."""
+    try:
+        require_token(request)
+        return await routes.predict(name, request)
+    except Exception as error:  # the same that FastAPI catches: any error is a response
+        report = next(report for kind, report in ERROR_REPORTS.items() if isinstance(error, kind))
+        return await report(request, error)
 
 
 def require_token(request: Request) -> None:
@@ -127,3 +148,13 @@ async def _report_disconnect(request: Request, error: Any) -> Response:
 async def _report_fault(request: Request, error: Any) -> Response:
     logger.error("error in %s", request.scope["path"], exc_info=error)
     return error_response(500, "the service failed to handle this request")
+
+
+ERROR_REPORTS: dict[type[Exception], Callable[[Request, Any], Awaitable[Response]]] = {
+    HTTPException: _report_http_error,
+    RequestValidationError: _report_invalid,
+    NotReadyError: _report_not_ready,
+    ClientDisconnect: _report_disconnect,
+    Exception: _report_fault,
+}
+"""what reports each kind of error, the most general one last"""

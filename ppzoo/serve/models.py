@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from ppzoo.serve.metrics import Metrics
 from ppzoo.serve.network import Network
 from ppzoo.serve.options import EngineName, Limits
 from ppzoo.serve.worker import EngineFailedError, Job, Worker, set_results
+
+if TYPE_CHECKING:
+    from ppzoo.serve.options import OpenExplain
 
 logger = logging.getLogger("ppzoo")
 
@@ -46,10 +49,18 @@ class Model:
     """
 
     def __init__(
-        self, name: str, folder: Path, limits: Limits, metrics: Metrics, *, batch_size: int, engine: EngineName
+        self,
+        name: str,
+        folder: Path,
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        batch_size: int,
+        engine: EngineName,
+        open_explain: OpenExplain | None = None,
     ) -> None:
         self.name, self.folder, self.limits, self.metrics = name, folder, limits, metrics
-        self._batch_size, self._engine = batch_size, engine
+        self._batch_size, self._engine, self._open_explain = batch_size, engine, open_explain
         self.queue: BatchQueue[Job] = BatchQueue(limits.queue, batch_size, limits.max_wait)
         self._signature = read_signature(folder)
         self._seen = self._signature
@@ -153,7 +164,9 @@ class Model:
 
     def _start_worker(self) -> Worker:
         def load() -> Network:
-            return Network(self.folder, batch_size=self._batch_size, engine=self._engine)
+            return Network(
+                self.folder, batch_size=self._batch_size, engine=self._engine, open_explain=self._open_explain
+            )
 
         def count(images: int, seconds: float) -> None:
             self.metrics.count_batch(self.name, images, seconds)

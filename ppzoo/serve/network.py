@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from ppzoo.deploy import open_engine
-from ppzoo.errors import BatchError, PpzooError
+from ppzoo.errors import BatchError, ConfigError, PpzooError
 from ppzoo.finite import require_finite
 from ppzoo.predictor import Predictor
 from ppzoo.serve.options import EngineName
+
+if TYPE_CHECKING:
+    from ppzoo.serve.options import Explain, OpenExplain
 
 LISTS = ("class_ids", "scores", "label_names")
 
@@ -25,24 +28,36 @@ class Network:
     Args:
         folder: the export.
         batch_size: the largest number of images computed at once.
+        open_explain: see `ServiceOptions`.
 
     Attributes:
         class_num: number of classes.
         image_shape: C x H x W of a preprocessed image.
         labels: names of the classes; those without a name are missing at its end.
+        explain: draws Grad-CAM overlays; None if that is not possible.
+        explain_problem: why not.
         is_topk: whether `predict` returns the best classes, and not all that reach a threshold.
 
     Raises:
         PpzooError: see `Predictor`.
     """
 
-    def __init__(self, folder: Path, *, batch_size: int, engine: EngineName) -> None:
+    def __init__(
+        self, folder: Path, *, batch_size: int, engine: EngineName, open_explain: OpenExplain | None = None
+    ) -> None:
         self.predictor = Predictor(folder, batch_size=batch_size, engine=engine)
         self.engine_name = self.predictor.engine.name
         self.is_topk = self.predictor.postprocess[0] == "Topk"
         self.labels = self.predictor.exported.labels
         self.image_shape, self.class_num = self._warm_up()
         self._tensor_engine: Any = None
+        self.explain: Explain | None = None
+        self.explain_problem = "the service was started without it"
+        if open_explain is not None:
+            try:
+                self.explain = open_explain(self.predictor.exported)
+            except ConfigError as error:
+                self.explain_problem = error.line
 
     def predict(self, images: Sequence[bytes], topk: int) -> list[dict[str, Any] | PpzooError]:
         """Return the prediction of each image, or its error."""

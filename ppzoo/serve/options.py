@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ppzoo.errors import ConfigError
 from ppzoo.host import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppzoo.deploy import ExportedModel
+
+    Explain = Callable[[bytes, int | None], np.ndarray]
+    """returns the picture of an image file with the Grad-CAM overlay of a class; None: of the predicted one"""
+    OpenExplain = Callable[[ExportedModel], Explain]
 
 EngineName = Literal["auto", "paddle", "onnxruntime", "openvino"]
 MEGABYTE = 1 << 20
@@ -54,6 +63,8 @@ class ServiceOptions:
         exports: name -> folder.
         token: the token that requests have to send; None without one.
         reload: load an export again when its files change.
+        open_explain: returns the function that draws the Grad-CAM overlays of an export; a `ConfigError` is the reason
+            for which there is none.
     """
 
     exports: Mapping[str, Path]
@@ -61,4 +72,5 @@ class ServiceOptions:
     engine: EngineName = "auto"
     token: str | None = None
     reload: bool = True
+    open_explain: OpenExplain | None = None
     limits: Limits = field(default_factory=Limits)

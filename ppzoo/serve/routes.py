@@ -191,4 +191,6 @@ def describe(model: Model) -> dict[str, Any]:
         "image_shape": network.image_shape,
         "class_num": network.class_num,
         "label_names": network.labels,
+        "grad_cam": network.explain is not None,
+        **({"grad_cam_problem": network.explain_problem} if network.explain is None else {}),
     }

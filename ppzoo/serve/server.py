@@ -95,7 +95,15 @@ def make_server(options: ServiceOptions) -> Server:
     """
     metrics = Metrics()
     models = {
-        name: Model(name, folder, options.limits, metrics, batch_size=options.batch_size, engine=options.engine)
+        name: Model(
+            name,
+            folder,
+            options.limits,
+            metrics,
+            batch_size=options.batch_size,
+            engine=options.engine,
+            open_explain=options.open_explain,
+        )
         for name, folder in options.exports.items()
     }
     try:
@@ -121,6 +129,7 @@ def make_server(options: ServiceOptions) -> Server:
         finally:
             for task in tasks:
                 task.cancel()
+            state.drawer.close()
             _stop(models)
 
     protocol = type("LimitedProtocol", (Protocol,), {"header_seconds": options.limits.timeout})

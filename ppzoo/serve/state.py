@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from ppzoo.serve.drawer import Drawer
 from ppzoo.serve.limits import BodyReader
 from ppzoo.serve.metrics import Metrics
 from ppzoo.serve.models import Model
@@ -27,6 +28,7 @@ class State:
     metrics: Metrics
     token: str | None = None
     bodies: BodyReader = field(init=False)
+    drawer: Drawer = field(default_factory=Drawer)
 
     def __post_init__(self) -> None:
         self.bodies = BodyReader(self.limits)

@@ -26,10 +26,17 @@ OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": SIZE}}, NORMALIZE, {"ToCHWI
 LABELS = ["猫 <script>alert(1)</script>", *(f"class {index}" for index in range(1, CLASSES))]
 
 
-def export_small(folder: Path, *, seed: int = 0, labels: list[str] = LABELS, postprocess: str = "Topk") -> Path:
-    """Export an untrained MobileNetV1_x0_25 for images of 32 pixels."""
+def export_small(
+    folder: Path, *, seed: int = 0, labels: list[str] = LABELS, postprocess: str = "Topk", arch: bool = False
+) -> Path:
+    """Export an untrained MobileNetV1_x0_25 for images of 32 pixels.
+
+    Args:
+        arch: state the options of the network, as `ppzoo export` does, so that it can be rebuilt.
+    """
     paddle.seed(seed)
-    settings = {
+    settings: dict[str, Any] = {
+        **({"Arch": {"name": "MobileNetV1_x0_25", "class_num": CLASSES}} if arch else {}),
         "PreProcess": {"transform_ops": OPS},
         "PostProcess": {postprocess: {"label_list": labels}},
     }
@@ -63,7 +70,7 @@ class Service:
     def __init__(self, server: Any, port: int) -> None:
         self.server, self.port = server, port
         self.url = f"http://127.0.0.1:{port}"
-        self.state = server.config.app.state.service
+        self.state = server.config.app.state
         self.models = self.state.models
 
     def request(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> Reply:

@@ -3,7 +3,9 @@
 import base64
 
 import pytest
-from helpers.services import LABELS, encode, run_service
+from helpers.services import LABELS, encode, export_small, run_service
+
+from ppzoo.builders import ExportExplainer
 
 DROP = """
     const bytes = Uint8Array.from(atob(arguments[0]), (character) => character.charCodeAt(0));
@@ -42,10 +44,30 @@ def test_a_dropped_image_is_classified(browser, service, width, dark, tmp_path):
     assert browser.texts("#classes li span:last-child") == [f"{100 * score:.1f}%" for score in prediction["scores"]]
     assert "ms in the service" in browser.texts("#status")[0]
     assert "10 classes, images of 32 x 32 pixels" in browser.texts("#about")[0]
-    assert "Grad-CAM" in browser.texts("main")[0]
+    assert "Grad-CAM is not available: the service was started without it" in browser.texts("#overlay-status")
+    assert browser.run("return document.getElementById('grad-cam').disabled")
     assert not browser.run(OVERFLOWS)
     browser.driver.save_screenshot(str(tmp_path / f"page-{width}-{dark}.png"))
     assert_local(browser, service)
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_overlay_is_drawn_and_switched_off(browser, tmp_path, width):
+    folder = export_small(tmp_path / "small", arch=True)
+    with run_service({"small": folder}, open_explain=ExportExplainer) as service:
+        show(browser, f"{service.url}/", width=width)
+        browser.wait("return !document.getElementById('grad-cam').disabled")
+        browser.run("document.getElementById('grad-cam').click()")
+        browser.run(DROP, base64.b64encode(encode()).decode())
+        browser.wait("return document.getElementById('overlay').naturalWidth === 40")
+        prediction = service.predict(encode()).content["predictions"][0]
+        assert browser.texts("#overlay-status") == [f"Grad-CAM of {prediction['label_names'][0]}"]
+        assert browser.run("return document.getElementById('preview').hidden")
+        assert not browser.run(OVERFLOWS)
+        browser.run("document.getElementById('grad-cam').click()")
+        browser.wait("return document.getElementById('overlay').hidden")
+        assert not browser.run("return document.getElementById('preview').hidden")
+        assert_local(browser, service)
 
 
 def test_an_unreadable_image_is_reported(browser, service):
