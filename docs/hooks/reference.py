@@ -92,7 +92,9 @@ The names are PaddleClas's; a key marked with a star (*) exists in ppzoo only. T
 [Configurations](configurations.md) describes how files are combined and checked. `ppzoo check -c FILE` reports unknown
 keys and wrong values.
 
-`_BASE_` names the file or files that a configuration is merged into.
+`_BASE_` names the file or files that a configuration is merged into. A section that describes a component (`Arch`,
+`Optimizer`, `lr`, `regularizer`, `dataset`, `sampler`, `PostProcess`) also has the key `name` and the options of that
+component.
 """
 COMPONENTS = """\
 # Components
@@ -125,7 +127,7 @@ def pages() -> dict[str, str]:
         "reference_components.md": write_components,
         "reference_architectures.md": write_architectures,
     }
-    return {name: "\n".join([NOTICE, "", *write()]).rstrip() + "\n" for name, write in writers.items()}
+    return {name: "\n".join([*write(), NOTICE, ""]) for name, write in writers.items()}
 
 
 def write_commands() -> Iterator[str]:
