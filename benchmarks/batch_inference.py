@@ -9,12 +9,15 @@
 
 All of them use all cores. "overlap" is the slower of "decode" and "engine" divided by "infer": 1 if the faster one
 costs nothing. On a CPU both share the cores, and "infer" has to do the work of both: "efficiency" is the
-sum of "decode" and "engine" divided by "infer". Each round runs all three.
+sum of "decode" and "engine" divided by "infer". "processor time" is the same with the processor time of all processes,
+which other programs on the machine influence least: 1 if reading, copying and writing cost nothing beyond "decode" and
+"engine". Each round runs all three.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -79,6 +82,22 @@ def measurements(exported: Path, images: Path, engine: str) -> dict[str, Callabl
     return {"infer": partial(write_table, model), "decode": partial(write_table, decode_only), "engine": run_engine}
 
 
+def record_processor_time(measure: Callable[[], float], seconds: list[float]) -> Callable[[], float]:
+    """Return a measurement that also appends the processor seconds of this process and its ended children."""
+
+    def used() -> float:
+        times = os.times()
+        return times.user + times.system + times.children_user + times.children_system
+
+    def run() -> float:
+        before = used()
+        result = measure()
+        seconds.append(used() - before)
+        return result
+
+    return run
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="a folder of JPEG images")
@@ -87,16 +106,20 @@ def main() -> None:
     comparison.add_output_arguments(parser)
     options = parser.parse_args()
     columns = {"network:size": 26, "infer": 9, "decode": 9, "engine": 9}
-    table = comparison.Table(columns | dict.fromkeys(["overlap", "efficiency"], comparison.RATIO_WIDTH))
+    summaries = ["overlap", "efficiency", "processor time"]
+    table = comparison.Table(columns | dict.fromkeys(summaries, comparison.RATIO_WIDTH))
     cases = {}
     for case in options.case or CASES:
         name, size = case.split(":")
         with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
             export(name, int(size), Path(folder))
             functions = measurements(Path(folder), options.images, options.engine)
-            results = cases[case] = comparison.run_rounds(functions, options.pairs)
-        alone = list(zip(results["decode"], results["engine"], strict=True))
+            used: comparison.Results = {kind: [] for kind in functions}
+            recorded = {kind: record_processor_time(function, used[kind]) for kind, function in functions.items()}
+            results = cases[case] = comparison.run_rounds(recorded, options.pairs)
+        alone, work = (list(zip(times["decode"], times["engine"], strict=True)) for times in (results, used))
         ratios = [comparison.ratios([*map(combine, alone)], results["infer"]) for combine in (max, sum)]
+        ratios.append(comparison.ratios([*map(sum, work)], used["infer"]))
         times = [f"{statistics.median(values):.1f} s" for values in results.values()]
         table.print_row(case, *times, *map(comparison.summarize, ratios))
     comparison.write_results(options, "Predictions of a folder of images as a table", "seconds", cases)
