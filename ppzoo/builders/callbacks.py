@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from ppzoo import engine, report
+from ppzoo import data, engine, report
 from ppzoo.builders.class_names import LABELS, RESOLVED
 from ppzoo.builders.loggers import build_run_logger, logger_names
+from ppzoo.builders.model_card import describe_for_card, read_counts_of
 from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.events import Callback
@@ -31,6 +32,7 @@ def build_callbacks(
     record: report.EvaluationRecord | None,
     main_metric: str,
     recall: ClassRecall | None = None,
+    evaluation_data: data.Dataset | None = None,
 ) -> list[Callback]:
     """Open the run's folder, write its configuration and labels, and build the callbacks of this process.
 
@@ -38,6 +40,7 @@ def build_callbacks(
         record: accumulates what the evaluations show; None without loggers or evaluations.
         main_metric: the name of the metric that decides which epoch is the best.
         recall: the recall of each class in the evaluations.
+        evaluation_data: the data of the evaluations; None without any.
     """
     run = config.Global
     on_console = processes.rank in parse_log_ranks(run.log_ranks)
@@ -63,6 +66,9 @@ def build_callbacks(
     callbacks.append(_build_checkpoint_saver(state, folder, run))
     if config.Arch.deployed_prefix:
         callbacks.append(engine.StudentWeights(folder, config.Arch.deployed_prefix))
+    facts = describe_for_card(config, state.model, loader.samples.dataset, evaluation_data)
+    counts = read_counts_of(recall, has_average=state.ema is not None)
+    callbacks.append(report.ModelCard(folder, facts, lambda: curves.entries, counts))
     return callbacks
 
 

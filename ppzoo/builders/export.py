@@ -11,6 +11,7 @@ from ppzoo.builders.components import components
 from ppzoo.builders.export_accuracy import lower_precision
 from ppzoo.builders.export_images import EvaluationData, find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
+from ppzoo.builders.model_card import copy_model_card
 from ppzoo.builders.models import class_count
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, check_export, to_plain_list
@@ -115,6 +116,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     exported = deploy.open_export(folder)
     repository = None
     try:
+        copy_model_card(config, folder)
         deploy.remove_triton(folder, config.Arch.deployed.name)
         if request.triton:
             kind = next(name for name in request.formats if name != "paddle")

@@ -129,6 +129,7 @@ def build_trainer(
             record=record,
             main_metric=plan.main,
             recall=recall,
+            evaluation_data=evaluation.samples.dataset if evaluation else None,
         )
     return folder, trainer
 

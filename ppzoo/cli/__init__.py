@@ -25,6 +25,7 @@ from ppzoo.cli import (
     export,
     infer,
     lr_find,
+    migrate,
     models,
     profile,
     report,
@@ -186,6 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
         profile,
         configs,
         data,
+        migrate,
         models,
         doctor,
     ):

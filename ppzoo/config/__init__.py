@@ -28,7 +28,7 @@ from ppzoo.config.schema import (
 )
 from ppzoo.config.section import ComponentSpec, known_keys
 from ppzoo.config.type_checks import Limit, find_out_of_range, if_accepted
-from ppzoo.config.validate import Task, check, check_export, expand_paths
+from ppzoo.config.validate import Task, check, check_export, expand_paths, find_unknown_keys
 from ppzoo.config.value_types import parse_log_ranks
 from ppzoo.yaml_io import dump
 
@@ -67,6 +67,7 @@ __all__ = [
     "dump",
     "expand_paths",
     "find_out_of_range",
+    "find_unknown_keys",
     "if_accepted",
     "json_schema",
     "known_keys",

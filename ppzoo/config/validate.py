@@ -77,6 +77,16 @@ def _expand(value: Any) -> Any:
     return expand_user(value) if isinstance(value, str) else value
 
 
+def find_unknown_keys(config: Mapping[str, Any], components: Components) -> list[tuple[str, ...]]:
+    """Return the path of every key that the schema and the components do not know, as keys and list indices."""
+    checker = _Checker(components)
+    checker.check_keys("", config, known_keys(Sections))
+    return [
+        (*path.removesuffix(key).rstrip(".").split("."), key) if path != key else (key,)
+        for path, key, _ in checker.unknown
+    ]
+
+
 def check_export(transforms: Any, postprocess: Any, components: Components) -> list[str]:
     """Return all mistakes in the preprocessing and post-processing of an export, as `check` does for `Infer`."""
     checker = _Checker(components)

@@ -1,0 +1,16 @@
+"""Translate PaddleClas's configurations to shorter ones of ppzoo that are proven to be equal."""
+
+from ppzoo.migration.migrate import Migration, migrate_config, migration_text
+from ppzoo.migration.sources import Source, find_run_weights, find_sources, read_source
+from ppzoo.migration.translation import Change
+
+__all__ = [
+    "Change",
+    "Migration",
+    "Source",
+    "find_run_weights",
+    "find_sources",
+    "migrate_config",
+    "migration_text",
+    "read_source",
+]

@@ -1,0 +1,92 @@
+"""Find PaddleClas's configurations: a file, the files in a folder, or the log of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ppzoo.config import load
+from ppzoo.errors import ConfigError, ConfigFileError
+from ppzoo.files import WEIGHTS, weights_of_run
+from ppzoo.migration.train_log import read_logged_config
+
+SUFFIXES = (".yaml", ".yml")
+LOG = "train.log"
+EXPORT_SETTINGS = "inference.yml"
+MAX_FILES = 2000
+
+
+class Source(NamedTuple):
+    """A configuration of PaddleClas.
+
+    Attributes:
+        file: a YAML file, or the log of a run.
+        name: path of the migrated file below the output folder.
+        run: the folder of the run; None for a configuration that no run is known of.
+    """
+
+    file: Path
+    name: Path
+    run: Path | None = None
+
+
+def find_sources(path: Path) -> list[Source]:
+    """Return the configurations that a path given by the user stands for.
+
+    Raises:
+        ConfigError: there is no such file or folder, or no configuration in the folder, or too many.
+    """
+    if os.path.isdir(path):
+        return _find_in_folder(path)
+    if not os.path.exists(path):
+        raise ConfigError(f"SOURCE: expected a PaddleClas configuration, or a folder, got {path}, which does not exist")
+    if path.name == LOG:
+        return [_run_source(path.parent)]
+    return [Source(path, Path(f"{path.stem}.yaml"))]
+
+
+def _find_in_folder(folder: Path) -> list[Source]:
+    files = sorted(
+        Path(parent) / name
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(SUFFIXES) and name != EXPORT_SETTINGS
+    )
+    if not files:
+        if os.path.isfile(folder / LOG):
+            return [_run_source(folder)]
+        runs = sorted(log.parent for log in folder.glob(f"*/{LOG}"))
+        if len(runs) == 1:
+            return [_run_source(runs[0])]
+        found = f"runs in {', '.join(run.name for run in runs)}; give one of them" if runs else "neither"
+        raise ConfigError(f"SOURCE: expected YAML files or the {LOG} of a run in {folder}, got {found}")
+    if len(files) > MAX_FILES:
+        raise ConfigError(f"SOURCE: expected at most {MAX_FILES} YAML files in {folder}, got {len(files)}")
+    run = folder if list(folder.glob(f"*{WEIGHTS}")) else None
+    return [Source(file, file.relative_to(folder).with_suffix(".yaml"), run) for file in files]
+
+
+def _run_source(run: Path) -> Source:
+    return Source(run / LOG, Path(f"{run.resolve().name or 'run'}.yaml"), run)
+
+
+def read_source(source: Source) -> dict[str, Any]:
+    """Return the configuration of a source as a plain mapping.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a configuration of PaddleClas.
+    """
+    is_log = source.file.name == LOG
+    config = read_logged_config(source.file) if is_log else load(source.file)
+    if not isinstance(config.get("Arch"), dict) and not any(key in config for key in ("ARCHITECTURE", "search_dict")):
+        raise ConfigFileError(
+            f"{source.file}: expected a training configuration of PaddleClas with the section Arch, got the keys"
+            f" {', '.join(map(str, config))!r:.80}"
+        )
+    return config
+
+
+def find_run_weights(run: Path | None) -> Path | None:
+    """Return the best weights of a run of PaddleClas as a path without suffix; None without a run or weights."""
+    return weights_of_run(run) if run is not None else None
