@@ -14,8 +14,9 @@ import numpy as np
 import paddle
 
 from ppzoo import models, weights
-from ppzoo.errors import ConfigError, OutputError, errors_with_key
+from ppzoo.errors import ConfigError, OutputError, count_text, errors_with_key
 from ppzoo.files import local_path
+from ppzoo.host import MAX_CHANNELS
 from ppzoo.layers import Classifier
 from ppzoo.progress import Progress
 from ppzoo.weights import torch_import
@@ -54,6 +55,8 @@ def convert(
 ) -> Conversion:
     """Read weights, convert them to the architecture `arch` with the file's number of classes, and write them.
 
+    The network takes images of as many channels as the file's, such as 1 for gray images.
+
     Args:
         source: path or URL, as for `ppzoo.weights.read`.
         target: path that ends in `.pdparams` or `.safetensors`; the latter stores architecture and origin as metadata.
@@ -82,16 +85,22 @@ def convert(
         scheme = torch_import.recognize(plain, arch, origin, source)
         notes: list[str] = []
         if scheme is None:
-            network = variant.build(**_class_option(arrays, outline))
+            network = variant.build(**_class_option(arrays, outline), in_channels=_image_channels(arrays, outline))
             del arrays, plain
             weights.load_weights(network, source, head="strict", candidates=models.shapes_near)
         else:
+            with paddle.LazyGuard():
+                outline = variant.build(in_channels=_image_channels(plain, outline, scheme))
             translation = torch_import.translate(
                 plain, outline, scheme, architecture=arch, source=source, candidates=_outlines(scheme)
             )
-            network = variant.build(**_class_option(translation.arrays, outline))
+            options = _class_option(translation.arrays, outline)
+            network = variant.build(**options, in_channels=outline.image_channels)
             weights.load_weights(network, translation.arrays, head="strict")
             notes = translation.notes
+        if network.image_channels != variant.image_shape[0]:
+            channels = count_text(network.image_channels, "channel")
+            notes = [*notes, f"the network takes images of {channels}: set Arch.in_channels to use it"]
         progress.advance()
         found_origin = "paddleclas" if scheme is None else origin or scheme.origins[0]
         state = network.state_dict()
@@ -106,6 +115,23 @@ def _class_option(arrays: Mapping[str, np.ndarray], outline: Classifier) -> dict
     key, tensor = _head_weight(outline)
     found = next((arrays[name] for name in (key, tensor.name) if name in arrays), None)
     return {} if found is None or found.ndim != tensor.ndim else {"class_num": _class_count(found.shape)}
+
+
+def _image_channels(
+    arrays: Mapping[str, np.ndarray], outline: Classifier, scheme: torch_import.NamingScheme | None = None
+) -> int | None:
+    """Return the channels of the images that the arrays are for; None if they contain no kernel that reads images.
+
+    Args:
+        scheme: the naming scheme of the arrays; None: structured names or parameter names of `outline`.
+    """
+    key = f"{outline.stem_paths[0]}.weight"
+    tensor = outline.state_dict()[key]
+    names = [key, tensor.name]
+    if scheme is not None:
+        names = [torch_import.locate_entries(outline, scheme).torch_names.get(key, "")] if scheme.layers else []
+    found = next((arrays[name] for name in names if name in arrays), None)
+    return int(found.shape[1]) if found is not None and found.ndim == 4 and found.shape[1] <= MAX_CHANNELS else None
 
 
 def _head_weight(network: Classifier) -> tuple[str, paddle.Tensor]:

@@ -41,7 +41,7 @@ class Predictor:
     """Predicts the classes of images with an exported network; thread-safe.
 
     Args:
-        export_dir: a folder that `ppzoo export` or `tools/export_model.py` wrote.
+        export_dir: a folder that `ppzoo export` or `tools/export_model.py` wrote, or a folder or tar file of PaddleX.
         batch_size: the largest number of images computed at once, at least 1.
         engine: the inference engine: "paddle", "onnxruntime" or "openvino" (the last two on a CPU, after
             `pip install 'ppzoo[onnxruntime]'` or `'ppzoo[openvino]'`), or "auto", the fastest installed engine for

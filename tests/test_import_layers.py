@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
 BASE = {"backports", "errors", "finite", "installation", "registry", "events", "arithmetic", "files", "host"}
 BASE |= {"analysis", "launcher", "locks", "paddle_internals", "ppzoo", "progress", "terminal", "yaml_io"}
+BASE |= {"tar_headers"}
 SHARED = {"layers", "weights"}
 PACKAGES = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report", "explain"}
 PACKAGES |= {"batch_inference"}

@@ -25,8 +25,9 @@ from ppzoo.builders.models import build_model, class_count, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
 from ppzoo.builders.preprocessing import (
     find_missing_decoding,
+    log_ignored_keys,
     measure_image_shape,
-    require_image_shape,
+    warn_of_image_shape,
     warn_of_preprocessing,
 )
 from ppzoo.builders.tta_views import enabled_tta, make_views
@@ -76,6 +77,8 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     problems += find_missing_decoding(config)
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
+    log_ignored_keys(config)
+    warn_of_image_shape(config)
     warn_of_preprocessing(config)
 
 
@@ -118,7 +121,7 @@ def _build_constant_rate_optimizer(section: OptimizerConfig, network: paddle.nn.
 
 
 def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Callable[[], Any]]:
-    """Yield comparisons of the transforms' image shapes with `Global.image_shape`, and of both with the network."""
+    """Yield trials of the network with `Global.image_shape` and with the image shapes of the transforms."""
     usual, name = config.Global.image_shape, config.Arch.deployed.name
     network_channels = getattr(network, "image_channels", usual[0])
     accepted: set[tuple[int, ...]] = set()
@@ -144,7 +147,6 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
             path, channels = f"DataLoader.{key}.dataset.transform_ops", split.dataset.spec.option("channels", 3)
             yield partial(try_transforms, path, split.dataset.transforms, channels)
     if config.Infer.transforms:
-        yield partial(require_image_shape, config.Infer.transforms, usual)
         yield partial(try_transforms, "Infer.transforms", config.Infer.transforms, 3)
 
 

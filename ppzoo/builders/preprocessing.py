@@ -72,10 +72,35 @@ def require_image_shape(ops: Sequence[ComponentSpec], expected: Sequence[int]) -
     Raises:
         ConfigError: they produce another shape.
     """
-    measured = measure_image_shape(ops, channels=3, path="Infer.transforms")
-    if list(measured) != list(expected):
-        got = ", ".join("any" if size is None else str(size) for size in measured)
-        raise ConfigError(f"Infer.transforms: expected images of Global.image_shape {list(expected)}, got [{got}]")
+    measured = measure_image_shape(ops, channels=3, path=INFER)
+    if measured != list(expected):
+        raise ConfigError(_describe_other_shape(measured, expected))
+
+
+def log_ignored_keys(config: Config) -> None:
+    """Log which keys of PaddleClas's files have no effect."""
+    if config.Global.use_dali:
+        logger.info("Global.use_dali: ignored, since DALI is not supported; ppzoo's loader reads the images")
+
+
+def warn_of_image_shape(config: Config) -> None:
+    """Log that `Infer.transforms` do not produce images of `Global.image_shape`, as `export` requires it.
+
+    PaddleClas's files can have another shape, which the command line of its export then replaces.
+    """
+    try:
+        measured = measure_image_shape(config.Infer.transforms or (), channels=3, path=INFER)
+    except ConfigError:
+        return  # the transforms cannot be applied, which predictions and exports report
+    expected = config.Global.image_shape
+    if config.Infer.transforms and measured != list(expected):
+        fix = "" if None in measured else f"; to export, use -o Global.image_shape=[{','.join(map(str, measured))}]"
+        logger.warning(_describe_other_shape(measured, expected) + fix)
+
+
+def _describe_other_shape(measured: Sequence[int | None], expected: Sequence[int]) -> str:
+    got = ", ".join("any" if size is None else str(size) for size in measured)
+    return f"{INFER}: expected images of Global.image_shape {list(expected)}, got [{got}]"
 
 
 def find_missing_decoding(config: Config) -> list[str]:

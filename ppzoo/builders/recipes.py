@@ -41,14 +41,16 @@ MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)
 IMAGE_SIZES = (64, 96, 128, 160, 224)  # for small images, unless official weights are fine-tuned
 CROPS = ("RandCropImage", "CropImage")
+RGB = 3  # channels
 CROP_RATIO = 0.875  # of the resized image's short side, for architectures without official weights
 
 
 class _Sizes(NamedTuple):
-    """Size of crops in pixels, and the options of `ResizeImage`."""
+    """Size of crops in pixels, the options of `ResizeImage`, and the channels of the images."""
 
     crop: int
     resize: Mapping[str, Any]
+    channels: int = RGB
 
 
 class _Schedule(NamedTuple):
@@ -82,7 +84,8 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     if arch not in models.MODELS:
         raise ConfigError(f"--arch: {UnknownNameError('architecture', arch, models.MODELS)}")
     photos = find_photos(source)
-    network = models.MODELS[arch].build(class_num=2)
+    channels = _requested_channels(arch, photo_recipe(arch, photos), overrides)
+    network = models.MODELS[arch].build(class_num=2, in_channels=channels)
     config = read_config(photo_recipe(arch, photos, network=network).to_dict(), overrides, "train")
     if photos.eval is None:
         photos = write_split(photos, source, output_dir(config), undo)
@@ -106,6 +109,19 @@ def _requested_size(config: Config, overrides: Sequence[str]) -> int | None:
     """Return the image size if an override sets it."""
     is_set = any(override.startswith("Global.image_shape") for override in overrides)
     return config.Global.image_shape[1] if is_set else None
+
+
+def _requested_channels(arch: str, recipe: Config, overrides: Sequence[str]) -> int | None:
+    """Return the channels of the images if an override sets a number that the architecture can have."""
+    raw = configuration.apply_overrides(recipe.to_dict(), overrides, components())
+    section = raw.get("Arch")
+    channels = section.get("in_channels") if isinstance(section, Mapping) else None
+    if channels is None or channels == recipe.Global.image_shape[0]:
+        return None
+    if channels not in (1, 4):
+        expected = "1, 3 or 4, the channels to which image files are decoded"
+        raise ConfigError(f"Arch.in_channels: expected {expected}, got {channels!r}")
+    return int(channels)
 
 
 def _log_image_size(config: Config, photos: Photos) -> None:
@@ -144,8 +160,9 @@ def photo_recipe(
     size = image_size or usual_size
     if pretrained is not True and not image_size and photos.short_side:
         size = _fitting_size(arch, network, photos.short_side, usual_size)
+    channels = getattr(network, "image_channels", 3)
     resize = official.resize if official and size == usual_size else {"resize_short": round(size / CROP_RATIO)}
-    sizes = _Sizes(size, resize)
+    sizes = _Sizes(size, resize, channels)
 
     base = _read_base(arch, pretrained)
     train, evaluation, optimizer = base.DataLoader.Train, base.DataLoader.Eval, base.Optimizer
@@ -162,7 +179,7 @@ def photo_recipe(
             base.Global,
             device="auto",
             epochs=epochs,
-            image_shape=(3, size, size),
+            image_shape=(channels, size, size),
             save_inference_dir=f"./inference/{arch}",
         ),
         DataLoader=replace(
@@ -193,14 +210,25 @@ def _dataset(section: DatasetConfig, dataset: ComponentSpec, sizes: _Sizes) -> D
 
 
 def _resized(ops: Sequence[ComponentSpec], sizes: _Sizes) -> tuple[ComponentSpec, ...]:
-    """Return transforms with the sizes of crops and of resized images replaced."""
+    """Return transforms with the sizes of crops and of resized images, and the channels of images, replaced."""
 
     def resized(op: ComponentSpec) -> ComponentSpec:
         if op.name == "ResizeImage":
             return replace(op, options=sizes.resize)
+        if sizes.channels != RGB and op.name == "DecodeImage":
+            return replace(op, options={**op.options, "channels": sizes.channels})
+        if sizes.channels != RGB and op.name == "NormalizeImage":
+            values = {key: _values_of_channels(op.options[key], sizes.channels) for key in ("mean", "std")}
+            return replace(op, options={**op.options, **values})
         return replace(op, options={**op.options, "size": sizes.crop}) if op.name in CROPS else op
 
     return tuple(map(resized, ops))
+
+
+def _values_of_channels(values: Sequence[float], channels: int) -> list[float]:
+    """Return the means or standard deviations of gray images, or of images with an alpha channel, from those of RGB."""
+    gray = round(sum(values) / len(values), 3)
+    return [gray] if channels == 1 else [*values, gray]
 
 
 def _losses(section: LossConfig, arch: str) -> LossConfig:
@@ -239,7 +267,7 @@ def _fitting_size(arch: str, network: paddle.nn.Layer, short_side: int, usual_si
     for size in IMAGE_SIZES:
         if short_side <= size < usual_size:
             try:
-                try_forward(network, paddle.zeros([1, 3, size, size]), arch)
+                try_forward(network, paddle.zeros([1, network.image_channels, size, size]), arch)
             except ConfigError:  # the first linear layer fixes the image size
                 return usual_size
             return size

@@ -11,7 +11,7 @@ from typing import Any
 import paddle
 from paddle.optimizer.lr import LRScheduler
 
-from ppzoo import engine, losses, native, report
+from ppzoo import engine, losses, models, native, report
 from ppzoo.builders.callbacks import build_callbacks, build_finishing_callbacks
 from ppzoo.builders.class_checks import log_data, require_two_classes, warn_of_imbalance
 from ppzoo.builders.class_names import (
@@ -28,7 +28,7 @@ from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weig
 from ppzoo.builders.loggers import build_evaluation_record
 from ppzoo.builders.models import build_model, class_count, load_pretrained
 from ppzoo.builders.optimization import build_early_stopping, build_ema, build_mixed_precision, build_optimizer
-from ppzoo.builders.preprocessing import warn_of_preprocessing
+from ppzoo.builders.preprocessing import log_ignored_keys, warn_of_image_shape, warn_of_preprocessing
 from ppzoo.builders.resuming import (
     apply_rollbacks,
     checkpointed_config,
@@ -193,6 +193,8 @@ def log_training_data(config: Config, loader: Loader) -> None:
     images = loader.samples.dataset
     warn_of_imbalance(images.labels)
     log_data(TRAIN_DATA, images, class_count(config.Arch))
+    log_ignored_keys(config)
+    warn_of_image_shape(config)
     warn_of_preprocessing(config)
 
 
@@ -222,8 +224,14 @@ def build_train_state(
 
 
 def build_training_loss(config: Config, network: Classifier, loader: Loader) -> tuple[losses.CombinedLoss, MetricList]:
-    """Build `Loss.Train` and `Metric.Train`, and compute both for a few images."""
+    """Build `Loss.Train` and `Metric.Train`, and compute both for a few images.
+
+    Layers of a loss are added to the network, so that they are trained and saved with it.
+    """
     loss, metrics = build_loss(config.Loss.Train or ()), build_metrics(config.Metric.Train or ())
+    for index, (term, _) in enumerate(loss.losses.values()):
+        if term.layers is not None and isinstance(network, models.DistillationModel):
+            network.add_loss_layers(f"{type(term).__name__}_{index}", term.layers)
     try_batch(config, "Train", network, loader, loss, metrics)
     require_weighted_classes("Train", loss, loader.samples.dataset)
     return loss, metrics

@@ -31,7 +31,8 @@ def add_commands(commands: Commands) -> None:
         type=expand_user,
         metavar="IMAGE",
         help="image files, folders or patterns (default: Infer.infer_imgs of the configuration); unless -c or --weights"
-        " is given, the first one is the folder of a run, such as output/LeNet, or of an export",
+        " is given, the first one is the folder of a run, such as output/LeNet, or of an export, or a tar file with an"
+        " export",
     )
     infer.usage = "ppzoo infer [options] (RUN_FOLDER | EXPORT_FOLDER | -c CONFIG | --weights FILE) [IMAGE ...]"
     add_config_arguments(infer)
@@ -52,7 +53,7 @@ def _infer(options: argparse.Namespace) -> int:
     report.log_to_console()
     folder, images = _split_inputs(options)
     source = check_table_options(options, images)
-    is_export = folder is not None and os.path.isfile(os.path.join(folder, EXPORT_SETTINGS))
+    is_export = folder is not None and (_is_archive(folder) or os.path.isfile(os.path.join(folder, EXPORT_SETTINGS)))
     if is_export and options.override:
         raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export folder")
     network = Path(str(folder)) if is_export else _read_config(options, folder)
@@ -76,9 +77,15 @@ def _split_inputs(options: argparse.Namespace) -> tuple[str | None, list[str]]:
     if not options.inputs:
         raise ConfigError("infer: expected RUN_FOLDER, -c CONFIG or --weights FILE, got nothing")
     folder, *images = options.inputs
-    if not os.path.isdir(folder):
+    if not os.path.isdir(folder) and not _is_archive(folder):
         raise ConfigError(f"infer: expected RUN_FOLDER, -c CONFIG or --weights FILE before the images, got {folder}")
     return folder, images
+
+
+def _is_archive(name: str) -> bool:
+    from ppzoo.weights import is_export_archive
+
+    return is_export_archive(name)
 
 
 def _read_config(options: argparse.Namespace, folder: str | None) -> Config:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from ppzoo.cli.arguments import Commands, add_command, add_quiet
-from ppzoo.errors import ConfigError, printable
+from ppzoo.errors import ConfigError, errors_with_key, printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
@@ -33,6 +33,9 @@ def add_commands(commands: Commands) -> None:
     models.add_argument("--json", action="store_true", help="print a JSON list")
     models.add_argument(
         "--summary", action="store_true", help="print the layers of the architecture whose name is PATTERN"
+    )
+    models.add_argument(
+        "--in-channels", type=int, metavar="N", help="with --summary, channels of the images (default: 3)"
     )
 
     convert = add_command(
@@ -81,8 +84,11 @@ def _models(options: argparse.Namespace) -> None:
             raise ConfigError(
                 "models: expected the name of an architecture together with --summary; `ppzoo models` lists them"
             )
-        print(table.layer_summary(options.pattern))
+        with errors_with_key("--in-channels"):
+            print(table.layer_summary(options.pattern, options.in_channels))
         return
+    if options.in_channels is not None:
+        raise ConfigError("--in-channels: expected --summary and the name of an architecture with it, got neither")
     pattern = "*" if options.pattern is None else options.pattern
     if not MODELS.matching(pattern):
         MODELS[pattern]  # raises an error with the nearest name

@@ -33,6 +33,8 @@ class Component:
             post-processings that work on the outputs of such an architecture.
         network_options: options of a loss, metric or post-processing that name networks: a name, a list of names, or
             a list of [trained network, teacher] pairs.
+        key_options: options of a loss with pairs of networks that name inner layers, alternately of the first network
+            of each pair and of the second.
         trains_pairs: a loss with pairs of networks trains both networks of a pair, not only the first.
         needs_evaluation: it works only if the network is evaluated during training.
         decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
@@ -47,6 +49,7 @@ class Component:
     outputs: int = 1
     networks: Literal["one", "several"] = "one"
     network_options: tuple[str, ...] = ()
+    key_options: tuple[str, ...] = ()
     trains_pairs: bool = False
     needs_evaluation: bool = False
     decoupled_weight_decay: bool = False

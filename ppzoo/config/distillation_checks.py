@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from ppzoo.config.arch_sections import DEFAULT_STUDENT
-from ppzoo.config.component_uses import ComponentUses, list_items
+from ppzoo.config.component_uses import ComponentUses, Use, list_items
 from ppzoo.config.type_checks import Problem, accepts, if_accepted, show
 from ppzoo.errors import suggestion
 
@@ -69,22 +69,29 @@ def _used_networks(uses: ComponentUses) -> Iterator[tuple[str, Any]]:
 
 
 def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
-    """The networks that losses train are not frozen, and all others are."""
+    """The networks that losses train are not frozen, and all others are.
+
+    A frozen teacher can have a loss with the labels, too, as in PaddleClas's files: it is constant.
+    """
     names = _network_names(uses)
     given = uses.at("Arch.freeze_params_list")
     flags = [False] * len(names or ()) if given is None else given
     if not names or not accepts(flags, list[bool]) or len(flags) != len(names):
         return
     frozen = {name for name, flag in zip(names, flags, strict=True) if flag}
-    trained, possible = set[str](), set[str]()
+    trained, possible, with_labels, teachers = set[str](), set[str](), set[str](), set[str]()
     for use in uses.losses:
         if use.path.startswith("Loss.Train.") and use.component:
             for key in use.component.network_options:
                 value = use.options.get(key)
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
-                trained |= set(
-                    _names_of_trained(value, both=False, frozen=frozen if use.component.trains_pairs else None)
-                )
+                if names_alone := if_accepted(value, list[str]):
+                    with_labels |= set(names_alone)
+                    continue
+                mutual = frozen if use.component.trains_pairs else None
+                trained |= set(_names_of_trained(value, both=False, frozen=mutual))
+                teachers |= {name for pair in if_accepted(value, list[list[str]]) or [] for name in pair[1:]}
+    trained |= with_labels - teachers
     for name in names if possible else ():
         if name in trained if name in frozen else name not in possible:
             which = f"which {'a' if name in frozen else 'no'} loss in Loss.Train trains"
@@ -118,15 +125,30 @@ def _check_keys(uses: ComponentUses) -> Iterator[Problem]:
         for _, name, options in list_items(uses.config, "Arch.models")
     }
     for use in uses.losses:
-        key = use.options.get("key")
-        if not isinstance(key, str) or key in ("logits", "output") or use.component is None:
-            continue
-        for network in (name for option in use.component.network_options for name in _flatten(use.options.get(option))):
+        for option, key, network in _used_layers(use):
             if key not in returned.get(network, [key]):
                 known = ", ".join(["logits", *returned[network]])
                 fix = f"add it to return_patterns of {network}"
-                yield Problem(f"{use.path}.key", f"expected an output of {network} ({known}), got {show(key)}; {fix}")
+                path = f"{use.path}.{option}"
+                yield Problem(path, f"expected an output of {network} ({known}), got {show(key)}; {fix}")
                 break
+
+
+def _used_layers(use: Use) -> Iterator[tuple[str, str, str]]:
+    """Yield option, layer and network of the inner layers whose outputs a loss uses."""
+    component = use.component
+    if component is None:
+        return
+    key = use.options.get("key")
+    if isinstance(key, str) and key not in ("logits", "output"):
+        for names in component.network_options:
+            yield from (("key", key, network) for network in _flatten(use.options.get(names)))
+    pairs = if_accepted(use.options.get("model_name_pairs"), list[list[str]]) or []
+    for index, option in enumerate(component.key_options):
+        for pair in pairs:
+            networks = pair[index % 2 : index % 2 + 1]
+            keys = _flatten(use.options.get(option))
+            yield from ((option, key, network) for key in keys for network in networks if isinstance(key, str))
 
 
 def _flatten(value: Any) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from ppzoo.files import is_url, weights_suggestion
 # Options of datasets: name, whether a path exists, and what it should be.
 DATA_PATHS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
     ("cls_label_path", os.path.isfile, "a list file"),
+    ("sample_list_path", os.path.isfile, "a list file"),
     ("image_root", os.path.isdir, "a folder of images"),
 )
 

@@ -71,11 +71,6 @@ ROWS = [
     ),
     Row("Global.feature_normalize", _is_true, RETRIEVAL),
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
-    Row(
-        "Global.use_dali",
-        _is_true,
-        "DALI is not supported; set it to false to read images with PaddlePaddle's own loader",
-    ),
 ]
 
 

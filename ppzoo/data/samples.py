@@ -12,6 +12,7 @@ import numpy as np
 
 from ppzoo.data.datasets import Dataset
 from ppzoo.data.transforms import Compose
+from ppzoo.data.transforms.sample_labels import LabelingGenerator, require_label
 from ppzoo.errors import DataError
 
 Key = tuple[int, ...]
@@ -42,6 +43,8 @@ class Samples:
 
     def __init__(self, dataset: Dataset, transforms: Compose, seed: int) -> None:
         self.dataset, self.transforms, self.seed = dataset, transforms, seed
+        self.label_key: str | None = getattr(dataset, "label_key", None)
+        require_label(self.label_key, transforms.transforms)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -65,11 +68,14 @@ class Samples:
         """
         index = key[1]
         source, label = self.dataset[index]
-        random = np.random.default_rng((self.seed, *key))
+        seed = (self.seed, *key)
+        random = np.random.default_rng(seed) if self.label_key is None else LabelingGenerator(seed)
         try:
             image, normalized = self._transform(source, random)
         except DataError as error:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
+        if isinstance(random, LabelingGenerator):
+            label = random.labels[str(self.label_key)]
         target = label if isinstance(label, np.ndarray) else np.int64(label)
         return Sample(np.ascontiguousarray(image), target, np.int64(index), normalized)
 

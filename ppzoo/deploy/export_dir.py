@@ -17,6 +17,7 @@ from ppzoo.deploy.allowed_operators import require_allowed_operators
 from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
 from ppzoo.files import read_plain_file, sha256, sync_file, sync_folder
+from ppzoo.weights import is_export_archive, unpack_export
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
@@ -113,10 +114,15 @@ class Deployment:
 def open_export(folder: Path) -> ExportedModel:
     """Validate the export in a folder, which can be from an untrusted source; nothing of it is run.
 
+    Args:
+        folder: the folder, or a tar file with it, which is unpacked into the cache.
+
     Raises:
         PpzooError: the folder is not an export, a file is damaged or belongs to another export, or the program has an
             operator that is not allowed.
     """
+    if is_export_archive(folder):
+        folder = unpack_export(folder)
     names = {file.name for file in folder.iterdir()} if os.path.isdir(folder) else set()
     found = _find_formats(names)
     if SETTINGS not in names or not found:

@@ -3,7 +3,10 @@
 from ppzoo.losses import (  # noqa: F401  (each registers its losses)
     cross_entropy,
     distillation,
+    distillation_features,
+    distillation_guided,
     distillation_pairs,
+    distillation_relations,
     distillation_soft,
     divergence,
     multi_label,

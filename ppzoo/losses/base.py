@@ -19,8 +19,13 @@ ClassWeights = list[float] | Literal["balanced"] | None
 
 
 class Loss:
-    """A loss: returns a scalar tensor for the network's output and the labels of a batch."""
+    """A loss: returns a scalar tensor for the network's output and the labels of a batch.
 
+    Attributes:
+        layers: layers of the loss with weights, which are trained with the network; None for most losses.
+    """
+
+    layers: paddle.nn.Layer | None = None
     label_kind: str | None = None
     networks = "one"  # "several": the output is a dictionary of network name -> output
 

@@ -41,18 +41,22 @@ class DistillationLoss(Loss):
 
     def network_output(self, output: dict[str, Any], network: str) -> paddle.Tensor:
         """Return the output of one of the networks that `key` selects, in float32."""
+        return self.select_output(output, network, self.key, "key")
+
+    def select_output(self, output: dict[str, Any], network: str, key: str | None, option: str) -> paddle.Tensor:
+        """Return an output of one of the networks in float32; errors name the option that contains `key`."""
         if network not in output:
             raise ConfigError(f"{type(self).__name__}: unknown network {network!r}{suggestion(network, output)}")
         found = output[network]
-        if isinstance(found, dict) and self.key in found:
-            return logits_of(found[self.key])
-        if self.key in LOGITS_KEYS:
+        if isinstance(found, dict) and key in found:
+            return logits_of(found[key])
+        if key in LOGITS_KEYS:
             return logits_of(found)
         if not isinstance(found, dict):
             expected = f"null or logits, since {network} has one output"
-            raise ConfigError(f"{type(self).__name__}.key: expected {expected}, got {self.key!r}; add return_patterns")
+            raise ConfigError(f"{type(self).__name__}.{option}: expected {expected}, got {key!r}; add return_patterns")
         known = ", ".join(map(str, found))
-        raise ConfigError(f"{type(self).__name__}.key: expected an output of {network} ({known}), got {self.key!r}")
+        raise ConfigError(f"{type(self).__name__}.{option}: expected an output of {network} ({known}), got {key!r}")
 
 
 class PairLoss(DistillationLoss):
@@ -67,8 +71,7 @@ class PairLoss(DistillationLoss):
 
     def __init__(self, *, model_name_pairs: list[list[str]], key: str | None = None, name: str | None = None) -> None:
         super().__init__(key=key, name=name)
-        if not model_name_pairs or any(len(pair) != 2 for pair in model_name_pairs):
-            raise ConfigError(f"model_name_pairs: expected [[student, teacher], ...], got {model_name_pairs}")
+        check_pairs(model_name_pairs)
         self.model_name_pairs = model_name_pairs
 
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
@@ -120,6 +123,7 @@ class DistillationCELoss(PairLoss):
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.
         key: key of the logits if a network returns several outputs; "logits" by default.
         epsilon: label smoothing, in [0, 1).
+        use_hard_label: the targets are the teacher's most probable classes instead of its softmax.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
@@ -129,12 +133,16 @@ class DistillationCELoss(PairLoss):
         model_name_pairs: list[list[str]],
         key: str | None = None,
         epsilon: float | None = None,
+        use_hard_label: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
         self.cross_entropy = CELoss(epsilon=epsilon)
+        self.use_hard_label = use_hard_label
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        if self.use_hard_label:
+            return self.cross_entropy(student, teacher.argmax(axis=-1))
         return self.cross_entropy(student, F.softmax(teacher.detach(), axis=-1))
 
 
@@ -187,6 +195,12 @@ class DistillationMultiLabelLoss(NetworkLoss):
     ) -> None:
         loss = MultiLabelLoss(epsilon=epsilon, size_sum=size_sum, weight_ratio=weight_ratio)
         super().__init__(model_names=model_names, loss=loss, key=key, name=name)
+
+
+def check_pairs(model_name_pairs: list[list[str]]) -> None:
+    """Raise ConfigError unless there is at least one pair, and each has two names."""
+    if not model_name_pairs or any(len(pair) != 2 for pair in model_name_pairs):
+        raise ConfigError(f"model_name_pairs: expected [[student, teacher], ...], got {model_name_pairs}")
 
 
 def one_hot_labels(label: paddle.Tensor, teacher: paddle.Tensor, use_target_as_gt: bool) -> paddle.Tensor:

@@ -34,9 +34,14 @@ class DistillationModel(nn.Layer):
     Raises:
         ConfigError: a path in `features` names no layer.
 
+    Attributes:
+        derived_entries: patterns of entries in checkpoints that are not loaded where no loss has these layers.
+
     Shape: N x C x H x W to {name: N x class_num}; the output of a network with `features` is {"logits": N x class_num,
     path: output of the layer, N x channels x height x width}.
     """
+
+    derived_entries = ("losses.*",)
 
     def __init__(
         self,
@@ -64,6 +69,17 @@ class DistillationModel(nn.Layer):
             for path in paths:
                 layer = _find_layer(networks[name], path, name)
                 layer.register_forward_post_hook(self._store_output(name, path))
+
+    def add_loss_layers(self, name: str, layers: nn.Layer) -> None:
+        """Train the layers of a loss with the networks; the structured names of their weights begin with "losses.".
+
+        Weight files can lack them or contain them: they are not loaded unless a training is resumed.
+        """
+        if "losses" not in self._sub_layers:
+            self.losses = nn.Layer()
+        self.losses.add_sublayer(name, layers)
+        for parameter in layers.parameters():  # names are unique within a network only
+            parameter.name = f"losses_{name}_{parameter.name}"
 
     @property
     def head_layers(self) -> tuple[str, ...]:

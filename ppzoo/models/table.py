@@ -96,12 +96,17 @@ def format_table(rows: Iterable[dict[str, Any]]) -> str:
     )
 
 
-def layer_summary(name: str) -> str:
-    """Return the layers of an architecture with their output shapes, as printed by `paddle.summary`."""
+def layer_summary(name: str, in_channels: int | None = None) -> str:
+    """Return the layers of an architecture with their output shapes, as printed by `paddle.summary`.
+
+    Args:
+        in_channels: channels of the images; by default those of the architecture.
+    """
     variant = MODELS[name]
+    network = variant.build(in_channels=in_channels)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        paddle.summary(variant.build(), (1, *variant.image_shape))
+        paddle.summary(network, (1, network.image_channels, *variant.image_shape[1:]))
     return printed.getvalue().strip("\n")
 
 

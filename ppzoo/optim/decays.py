@@ -102,10 +102,14 @@ class Step(RatedSchedule):
 @SCHEDULES.register
 @dataclass(eq=False, kw_only=True)
 class MultiStepDecay(RatedSchedule):
-    """Multiplied by `gamma` at each of `milestones`, in epochs."""
+    """Multiplied by `gamma` at each of `milestones`, in epochs.
+
+    `step_each_epoch` has no effect, as in PaddleClas, which replaces it by the number of steps.
+    """
 
     milestones: list[int]
     gamma: float = 0.1
+    step_each_epoch: int | None = None
 
     def prepare(self) -> None:
         require_rising("milestones", self.milestones)

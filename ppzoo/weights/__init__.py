@@ -1,6 +1,7 @@
 """Weights: reading untrusted files, loading into a network, downloading, writing."""
 
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
+from ppzoo.weights.export_archives import is_export_archive, unpack_export
 from ppzoo.weights.load import convert_channels, load_weights
 from ppzoo.weights.pdparams import read_entries, read_pdparams, read_state
 from ppzoo.weights.read import read
@@ -17,6 +18,7 @@ __all__ = [
     "convert_channels",
     "discard",
     "fetch",
+    "is_export_archive",
     "load_weights",
     "read",
     "read_entries",
@@ -25,5 +27,6 @@ __all__ = [
     "save_pdparams",
     "save_safetensors",
     "save_state",
+    "unpack_export",
     "weights_folder",
 ]

@@ -10,6 +10,7 @@ from ppzoo.errors import WeightsError
 from ppzoo.files import expand_user, is_url
 from ppzoo.weights.archives import open_archive, read_npz
 from ppzoo.weights.download import cached, discard, fetch, weights_folder
+from ppzoo.weights.export_archives import PARAMETERS, is_export_archive, unpack_export
 from ppzoo.weights.inference_model import (
     PARAMS_SUFFIX,
     TENSOR_START,
@@ -29,8 +30,8 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
 
     Args:
         source: a path or URL (http, https) of a `.pdparams` (the suffix is optional), `.safetensors`, `.npz`, PyTorch's
-            `.pth`, or `.pdiparams` next to its program; or a folder with an exported model or with one file per
-            variable.
+            `.pth`, `.pdiparams` next to its program, or a tar file with an exported model; or a folder with an exported
+            model or with one file per variable.
 
     Raises:
         WeightsError: the file cannot be downloaded or read, or is refused; an invalid download is deleted.
@@ -48,6 +49,8 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
 
 
 def _read_path(path: Path) -> WeightFile:
+    if is_export_archive(path):
+        return read_inference_params(unpack_export(path) / PARAMETERS)
     if os.path.isdir(path) and not os.path.isfile(path.with_name(path.name + ".pdparams")):
         params = find_params(path)
         if params is not None:

@@ -311,3 +311,25 @@ def test_lists_are_removed_when_training_cannot_start(photos, folder, capsys):
     assert train("photos") == 2
     assert "`on_error: skip`" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "mean", "std"),
+    [(1, [0.449], [0.226]), (4, [0.485, 0.456, 0.406, 0.449], [0.229, 0.224, 0.225, 0.226])],
+)
+def test_images_of_other_channels(photos, folder, channels, mean, std):
+    assert train(photos, "-o", f"Arch.in_channels={channels}") == 0
+    config = load(folder / "output" / "LeNet" / "config.yaml")
+    assert config["Global"]["image_shape"] == [channels, 32, 32]
+    lists = [config["DataLoader"][key]["dataset"]["transform_ops"] for key in ("Train", "Eval")]
+    for ops in (*lists, config["Infer"]["transforms"]):
+        found = {name: options for op in ops for name, options in op.items()}
+        assert found["DecodeImage"]["channels"] == channels
+        assert (found["NormalizeImage"]["mean"], found["NormalizeImage"]["std"]) == (mean, std)
+    assert main(["infer", "output/LeNet", str(photos / "red" / "0.png")]) == 0
+
+
+def test_channels_that_image_files_do_not_have(photos, capsys):
+    assert train(photos, "-o", "Arch.in_channels=2") == 2
+    expected = "Arch.in_channels: expected 1, 3 or 4, the channels to which image files are decoded, got 2"
+    assert expected in capsys.readouterr().err

@@ -210,7 +210,7 @@ def test_mistakes_are_reported(lines, override, path, text):
         "Global.to_static=true",
         "Global.on_nan=rollback",
         "Global.deterministic=true",
-        "Global.use_dali=false",
+        "Global.use_dali=true",
         "Global.eval_mode=classification",
         "AMP={level: O2, dtype: bfloat16}",
         "EMA={decay: 0.9999, warmup: false}",
@@ -245,11 +245,11 @@ def test_all_mistakes_are_reported_at_once(lines):
         "Global.epohcs=3",
         "Arch.class_num=ten",
         "Loss.Train.0.CELoss.epsilon=x",
-        "Global.use_dali=true",
+        "Global.feature_normalize=true",
         "EMA.decay=1.5",
     )
     assert [line.split(":")[0] for line in found] == [
-        "Global.use_dali",
+        "Global.feature_normalize",
         "Global.epohcs",
         "Arch.class_num",
         "Loss.Train.0.CELoss.epsilon",
@@ -260,7 +260,6 @@ def test_all_mistakes_are_reported_at_once(lines):
 @pytest.mark.parametrize(
     ("override", "start"),
     [
-        ("Global.use_dali=true", "Global.use_dali: DALI is not supported"),
         ("Global.eval_mode=retrieval", "Global.eval_mode: retrieval and feature models"),
         (
             "Arch={name: RecModel, Backbone: {name: MobileNetV1}, Head: {name: FC}}",

@@ -80,8 +80,51 @@ def resnets(*losses):
     return recipe(10, *losses, teacher={"name": "ResNet34"}, student={"name": "ResNet18", "use_ssld": False})
 
 
+def small_networks(*losses, **changes):
+    """Two equal networks, as in PaddleClas's mv3_small_dml.yaml."""
+    return recipe(
+        10, *losses, teacher={"name": "MobileNetV3_small_x1_0", "dropout_prob": None}, student=SMALL, **changes
+    )
+
+
+def relational(layer="blocks[3].expand_conv"):
+    """PaddleClas's mv3_large_x1_0_distill_mv3_small_x1_0_rkd.yaml."""
+    teacher = {"name": "MobileNetV3_large_x1_0", **SSLD, "dropout_prob": None}
+    made = recipe(
+        10,
+        {"DistillationDMLLoss": {"weight": 1.0, "key": "logits", "model_name_pairs": [BOTH]}},
+        {
+            "DistillationRKDLoss": {
+                "weight": 1.0,
+                "target_size": 7,
+                "model_name_pairs": [BOTH],
+                "student_keepkeys": ["blocks[3].expand_conv"],
+                "teacher_keepkeys": ["blocks[6].expand_conv"],
+            }
+        },
+        teacher={**teacher, "return_patterns": ["blocks[6].expand_conv"]},
+        student={**SMALL, "return_patterns": [layer]},
+        evaluation=STUDENT_LOGITS,
+    )
+    return {**made, "Global": {**made["Global"], "use_dali": True}}
+
+
+def feature_recipe(base, *, returned, weight=1.0, **options):
+    """Two ResNets and a loss with layers."""
+    student, teacher = returned
+    return recipe(
+        10,
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}},
+        {"DistillationPairLoss": {"weight": weight, "base_loss_name": base, "model_name_pairs": [BOTH], **options}},
+        teacher={"name": "ResNet34", "return_patterns": teacher},
+        student={"name": "ResNet18", "pretrained": False, "use_ssld": False, "return_patterns": student},
+    )
+
+
 STUDENT_LABELS = {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}}
 SMALL = {"name": "MobileNetV3_small_x1_0", "pretrained": False, "use_ssld": False, "dropout_prob": None}
+T_STAGES = ["blocks[2]", "blocks[6]", "blocks[12]", "blocks[15]", "avg_pool"]
+S_STAGES = ["blocks[1]", "blocks[3]", "blocks[5]", "blocks[7]", "avg_pool"]
 EXPAND = {"return_patterns": ["blocks[0].expand_conv"]}
 STUDENT_LOGITS = [{"DistillationGTCELoss": {"weight": 1.0, "key": "logits", "model_names": ["Student"]}}]
 RECIPES = {
@@ -104,6 +147,50 @@ RECIPES = {
     "PULC/person_attribute": recipe(26, MUTUAL, LABELS, multi=True, use_sync_bn=True),
     "PULC/vehicle_attribute": recipe(19, LABELS, WEIGHTED, multi=True, use_ssld=True),
     "PULC/table_attribute": recipe(6, LABELS, WEIGHTED, teacher={"name": "ResNet50_vd"}, multi=True, use_ssld=True),
+    "ImageNet/PPLCNet_x1_0_ssld": recipe(
+        10,
+        teacher={"name": "ResNet50_vd", **SSLD},
+        student={"pretrained": False, "use_ssld": False, "dropout_prob": 0.0},
+    ),
+    "ImageNet/PPLCNet_x2_5_dml": recipe(
+        10,
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": BOTH}},
+        MUTUAL,
+        teacher={"name": "PPLCNet_x2_5"},
+        student={"name": "PPLCNet_x2_5", "pretrained": False, "use_ssld": False},
+        frozen=False,
+    ),
+    "ImageNet/mv3_large_x1_0_distill_mv3_small_x1_0": recipe(
+        10,
+        {"DistillationCELoss": {"weight": 1.0, "model_name_pairs": [BOTH]}},
+        teacher={"name": "MobileNetV3_large_x1_0", **SSLD, "dropout_prob": None},
+        student=SMALL,
+    ),
+    "ImageNet/mv3_large_x1_0_distill_mv3_small_x1_0_rkd": relational(),
+    "ImageNet/mv3_small_dml": {
+        **small_networks(
+            {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}},
+            {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Teacher"]}},
+            MUTUAL,
+            frozen=False,
+            evaluation=[{"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}}],
+        ),
+        "Optimizer": {
+            "name": "Momentum",
+            "lr": {
+                "name": "MultiStepDecay",
+                "learning_rate": 0.4,
+                "milestones": [30, 60, 90],
+                "step_each_epoch": 1,
+                "gamma": 0.1,
+            },
+        },
+    },
+    "ImageNet/mv3_small_gdml": small_networks(
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Student"]}},
+        {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Teacher"]}},
+        {"DistillationGuidedDMLLoss": {"weight": 1.0, "model_name_pairs": [BOTH]}},
+    ),
     "ImageNet/PPLCNet_x2_5_ssld": recipe(
         10, teacher={"name": "ResNet50_vd", **SSLD}, student={"name": "PPLCNet_x2_5", "use_ssld": False}
     ),
@@ -138,6 +225,36 @@ RECIPES = {
     "ImageNet/resnet34_distill_resnet18_skd": resnets(
         {"DistillationSKDLoss": {"model_name_pairs": [BOTH], "temperature": 1.0, "multiplier": 2.0, "alpha": 0.9}}
     ),
+    "ImageNet/resnet34_distill_resnet18_mgd": feature_recipe(
+        "MGDLoss",
+        returned=(S_STAGES[:4], T_STAGES[:4]),
+        s_keys=["blocks[7]"],
+        t_keys=["blocks[15]"],
+        name="loss_mgd",
+        student_channels=512,
+        teacher_channels=512,
+    ),
+    "ImageNet/resnet34_distill_resnet18_pefd": feature_recipe(
+        "PEFDLoss",
+        returned=(["avg_pool"], ["avg_pool"]),
+        weight=25.0,
+        s_key="avg_pool",
+        t_key="avg_pool",
+        name="loss_pefd",
+        student_channel=512,
+        teacher_channel=512,
+    ),
+    "ImageNet/resnet34_distill_resnet18_reviewkd": feature_recipe(
+        "ReviewKDLoss",
+        returned=(S_STAGES, T_STAGES),
+        s_key=S_STAGES,
+        t_key=T_STAGES,
+        name="loss_reviewkd",
+        student_channels=[64, 128, 256, 512, 512],
+        teacher_channels=[64, 128, 256, 512, 512],
+        mid_channel=512,
+        hcl_mode="avg",
+    ),
     "ImageNet/resnet34_distill_resnet18_dist": resnets(
         STUDENT_LABELS, {"DistillationDISTLoss": {"weight": 2.0, "model_name_pairs": [BOTH]}}
     ),
@@ -158,3 +275,11 @@ def test_only_evaluation_takes_losses_and_metrics_of_one_network(components):
     wrong = {**RECIPES["PULC/car_exists"], "Loss": {"Train": [MUTUAL, {"CELoss": None}]}}
     (line,) = config.check(wrong, components)
     assert line.startswith("Loss.Train.1.CELoss: expected DistillationCELoss, ")
+
+
+def test_layers_of_a_relational_loss_have_to_be_returned(components):
+    (line,) = config.check(relational("blocks[2].expand_conv"), components)
+    assert line == (
+        "Loss.Train.1.DistillationRKDLoss.student_keepkeys: expected an output of Student (logits,"
+        " blocks[2].expand_conv), got 'blocks[3].expand_conv'; add it to return_patterns of Student"
+    )

@@ -145,8 +145,6 @@ def test_values_of_paddleclas_files_are_accepted_or_unsupported(path, value, com
     if any(mark in f"{path} {value}" for mark in OF_RETRIEVAL):
         made["Global"]["eval_mode"] = "retrieval"
         expected = [RETRIEVAL]
-    elif path == "Global.use_dali":
-        expected = ["DALI is not supported; set it to false to read images with PaddlePaddle's own loader"]
     else:
         expected = []
     assert [line.partition(": ")[2] for line in config.check(made, components)] == expected

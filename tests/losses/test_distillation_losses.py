@@ -310,3 +310,85 @@ def test_labels_that_are_no_logits_are_rejected():
         LOSSES["KLDivLoss"]()(tensor(STUDENT), paddle.to_tensor(LABEL))
     with pytest.raises(DataError, match="MultiLabelAsymmetricLoss: expected labels of 6 x 5"):
         LOSSES["MultiLabelAsymmetricLoss"]()(tensor(STUDENT), paddle.to_tensor(LABEL))
+
+
+def smooth_absolute(difference):
+    return np.where(np.abs(difference) < 1, difference**2 / 2, np.abs(difference) - 0.5).mean()
+
+
+def relations(features):
+    """The relations of PaddleClas's RKDLoss, image by image."""
+    rows = features.reshape(len(features), -1)
+    count = range(len(rows))
+    distance = np.array([[max(np.sqrt(((a - b) ** 2).sum()), 1e-6) for b in rows] for a in rows])
+    angle = np.zeros((len(rows),) * 3)
+    for i in count:
+        for j in count:
+            for k in count:
+                if i not in (j, k):
+                    a, b = rows[j] - rows[i], rows[k] - rows[i]
+                    angle[i, j, k] = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    return distance / distance.mean(), angle
+
+
+@pytest.mark.parametrize("target_size", [None, 2, [2, 1]])
+def test_relations_between_images(target_size):
+    student, teacher = RANDOM.normal(0, 2, (5, 3, 4, 4)), RANDOM.normal(1, 2, (5, 6, 4, 4))
+    output = {"Student": {"a": tensor(student)}, "Teacher": {"b": tensor(teacher)}}
+    options = {"student_keepkeys": ["a"], "teacher_keepkeys": ["b"], "target_size": target_size}
+    loss = LOSSES["DistillationRKDLoss"](model_name_pairs=PAIRS, **options)(output, None)
+    if target_size:
+        rows, columns = (2, 2) if target_size == 2 else target_size
+        student, teacher = (
+            x.reshape(5, -1, rows, 4 // rows, columns, 4 // columns).mean((3, 5)) for x in (student, teacher)
+        )
+    parts = zip(relations(student), relations(teacher), strict=True)
+    assert float(loss) == pytest.approx(sum(smooth_absolute(one - other) for one, other in parts), rel=1e-4)
+    loss.backward()
+    assert output["Teacher"]["b"].grad is None
+    assert np.isfinite(output["Student"]["a"].grad.numpy()).all()
+
+
+def test_relations_of_equal_images_are_finite():
+    same = tensor(np.ones((3, 4)))
+    output = {"Student": {"a": same}, "Teacher": {"b": tensor(np.ones((3, 4)))}}
+    options = {"student_keepkeys": ["a"], "teacher_keepkeys": ["b"]}
+    loss = LOSSES["DistillationRKDLoss"](model_name_pairs=PAIRS, **options)(output, None)
+    loss.backward()
+    assert np.isfinite(float(loss))
+    assert np.isfinite(same.grad.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"student_keepkeys": ["a"], "teacher_keepkeys": []}, "teacher_keepkeys: expected as many layers"),
+        ({"student_keepkeys": ["a"], "teacher_keepkeys": ["b"], "target_size": 0}, "target_size: expected null"),
+    ],
+)
+def test_options_of_relations_are_checked(options, message):
+    with pytest.raises(ConfigError, match=message):
+        LOSSES["DistillationRKDLoss"](model_name_pairs=PAIRS, **options)
+
+
+def test_hard_labels_of_the_teacher():
+    logits = STUDENT - STUDENT.max(1, keepdims=True)
+    chosen = logits[np.arange(6), TEACHER.argmax(1)]
+    expected = (np.log(np.exp(logits).sum(1)) - chosen).mean()
+    assert value("DistillationCELoss", use_hard_label=True) == pytest.approx(expected, rel=1e-5)
+
+
+def test_guided_losses_average_over_the_images_that_the_teacher_predicts():
+    predicted = TEACHER.argmax(1)
+    label = np.where(np.arange(6) % 3 == 0, predicted, (predicted + 1) % 5)
+    guided = label == predicted
+    p, q = softmax(STUDENT), softmax(TEACHER)
+    both = (q * np.log(q / p) + p * np.log(p / q)).sum(1) / 2
+    assert value("DistillationGuidedDMLLoss", label=label) == pytest.approx(both[guided].mean(), rel=1e-5)
+    p, q = softmax(STUDENT / 3), softmax(TEACHER / 3)
+    expected = (q * np.log(q / p)).sum(1)[guided].mean() * 9
+    assert value("DistillationGuidedKLDivLoss", label=label, temperature=3) == pytest.approx(expected, rel=1e-5)
+    wrong = (predicted + 1) % 5
+    for name in ("DistillationGuidedDMLLoss", "DistillationGuidedKLDivLoss"):
+        assert value(name, label=wrong) == 0
+        assert value(name, label=label[:, None]) == value(name, label=label)

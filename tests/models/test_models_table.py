@@ -2,6 +2,7 @@
 
 import pytest
 
+from ppzoo.cli import main
 from ppzoo.errors import ConfigError
 from ppzoo.models.table import build_rows, format_table, layer_summary, select_rows
 
@@ -42,3 +43,12 @@ def test_summary_lists_layers_with_shapes_and_prints_nothing(capsys):
     layers = layer_summary("LeNet")
     assert "[1, 6, 30, 30]" in layers and "Total params: 62,006" in layers
     assert capsys.readouterr().out == ""
+
+
+def test_summary_of_a_network_for_gray_images(capsys):
+    assert main(["models", "LeNet", "--summary", "--in-channels", "1"]) == 0
+    assert "[[1, 1, 32, 32]]" in capsys.readouterr().out
+    assert main(["models", "LeNet", "--summary", "--in-channels", "0"]) == 2
+    assert "--in-channels: LeNet.in_channels: expected an integer from 1" in capsys.readouterr().err
+    assert main(["models", "LeNet", "--in-channels", "1"]) == 2
+    assert "--in-channels: expected --summary" in capsys.readouterr().err

@@ -62,3 +62,20 @@ def test_failed_conversion_writes_no_file(shufflenet, tmp_path):
     with pytest.raises(ConfigError, match=r"ends in .pdparams or .safetensors"):
         convert(shufflenet, tmp_path / "ours.pth", "ShuffleNetV2_x0_5")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_weights_for_images_of_other_channels(channels, shufflenet, tmp_path):
+    network = MODELS["MobileNetV1_x0_25"].build(class_num=3, in_channels=channels)
+    save_pdparams(network.state_dict(), tmp_path / "in.pdparams")
+    report = convert(tmp_path / "in", tmp_path / "out.pdparams", "MobileNetV1_x0_25")
+    assert "set Arch.in_channels" in str(report)
+    assert load_weights(network, tmp_path / "out.pdparams", head="strict", stem="strict").complete
+    arrays = dict(read(shufflenet).arrays)
+    kernel = arrays["conv1.0.weight"]
+    arrays["conv1.0.weight"] = np.repeat(kernel[:, :1], channels, axis=1).astype(np.float32)
+    save_safetensors(arrays, tmp_path / "torch.safetensors")
+    convert(tmp_path / "torch.safetensors", tmp_path / "ours.pdparams", "ShuffleNetV2_x0_5")
+    network = MODELS["ShuffleNetV2_x0_5"].build(class_num=10, in_channels=channels)
+    assert load_weights(network, tmp_path / "ours.pdparams", head="strict", stem="strict").complete
+    np.testing.assert_array_equal(network._conv1._conv.weight.numpy(), arrays["conv1.0.weight"])

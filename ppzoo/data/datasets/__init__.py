@@ -6,6 +6,7 @@ training starts.
 
 from ppzoo.data.datasets.base import DATASETS, Dataset
 from ppzoo.data.datasets.cifar import CIFAR10, CIFAR100
+from ppzoo.data.datasets.custom_labels import CustomLabelDataset
 from ppzoo.data.datasets.fashion_mnist import FashionMNIST
 from ppzoo.data.datasets.flowers import Flowers102
 from ppzoo.data.datasets.image_files import ImageFiles, ImageFolder, ImageNetDataset, describe_skipped, iter_images
@@ -16,6 +17,7 @@ __all__ = [
     "CIFAR10",
     "CIFAR100",
     "DATASETS",
+    "CustomLabelDataset",
     "Dataset",
     "FashionMNIST",
     "Flowers102",

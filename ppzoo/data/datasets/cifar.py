@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo.data.datasets.base import DATASETS, check_class_count
-from ppzoo.data.datasets.tar_headers import FILE, read_headers
 from ppzoo.errors import ConfigError, DataError, WeightsError
 from ppzoo.files import PathText, expand_user, open_plain_file
 from ppzoo.safe_pickle.reader import unpickle
+from ppzoo.tar_headers import FILE, read_headers
 
 PADDLE_CACHE = "~/.cache/paddle/dataset/cifar"
 MAX_BYTES = 1 << 28  # of an unpacked archive, or of a file; the real archives have 186 million

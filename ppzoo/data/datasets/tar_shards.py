@@ -14,11 +14,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from ppzoo.data.datasets.base import DATASETS, check_class_count, check_folder, is_hidden, renumber_labels
-from ppzoo.data.datasets.tar_headers import FILE, OTHER, Header, read_headers
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import index_paths
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import PathText, open_plain_file
+from ppzoo.tar_headers import FILE, OTHER, Header, read_headers
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 MAX_LABEL_BYTES = 256

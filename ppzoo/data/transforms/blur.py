@@ -7,6 +7,7 @@ import numpy as np
 
 from ppzoo.data.transforms.pixels import check_at_least, check_probability, to_pil
 from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.data.transforms.sample_labels import set_label
 
 SMALLEST_KERNEL = 5
 
@@ -16,7 +17,9 @@ class BlurImage:
     """Blur images, with equal probability by motion blur or Gaussian blur.
 
     The kernel sizes are odd, at least 5 and below a maximum, with equal probability. After motion blur the values are
-    stretched to [0, 255].
+    stretched to [0, 255], those of normalized images to the range that they had before. (PaddleClas stretches these to
+    [0, 255], too, so that a network can recognize them without seeing the blur.) The label "blur_image" of
+    `CustomLabelDataset` is 1 for a blurred image, else 0.
 
     Args:
         ratio: probability of blurring.
@@ -26,6 +29,8 @@ class BlurImage:
     Raises:
         ConfigError: an option out of its range.
     """
+
+    label_key = "blur_image"
 
     def __init__(
         self,
@@ -42,8 +47,11 @@ class BlurImage:
         self.motion_max_angle = int(check_at_least("BlurImage.motion_max_angle", motion_max_angle, 1))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        to_pil(image, self)
-        if random.random() > self.ratio:
+        if image.dtype != np.float32:
+            to_pil(image, self)  # checks the shape and the data type
+        is_blurred = random.random() <= self.ratio
+        set_label(random, self.label_key, int(is_blurred))
+        if not is_blurred:
             return image
         if random.integers(2):
             sides = random.choice(np.arange(SMALLEST_KERNEL, self.gaussian_max_ksize, 2), 2)
@@ -55,7 +63,11 @@ class BlurImage:
 
 
 def motion_blur(image: np.ndarray, side: int, degrees: int) -> np.ndarray:
-    """Average along a line of `side` pixels, at `degrees` from the diagonal, and stretch the values to [0, 255]."""
+    """Average along a line of `side` pixels, at `degrees` from the diagonal, and stretch the values.
+
+    They are stretched to [0, 255] if they are bytes, else to the range of the image.
+    """
     rotation = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1)
     blurred = cv2.filter2D(image, -1, cv2.warpAffine(np.eye(side), rotation, (side, side)) / side)
-    return cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX)
+    lowest, highest = (0.0, 255.0) if image.dtype == np.uint8 else (float(image.min()), float(image.max()))
+    return cv2.normalize(blurred, None, lowest, highest, cv2.NORM_MINMAX)

@@ -10,15 +10,23 @@ import numpy as np
 from ppzoo.data.transforms.geometry import INTERPOLATIONS
 from ppzoo.data.transforms.pixels import check_probability, parse_color
 from ppzoo.data.transforms.registry import TRANSFORMS
+from ppzoo.data.transforms.sample_labels import set_label
 from ppzoo.errors import ConfigError, suggestion
 
 
 @TRANSFORMS.register
 class RandomRot90:
-    """Rotate by 0, 90, 180 or 270 degrees with equal probability."""
+    """Rotate by 0, 90, 180 or 270 degrees counterclockwise with equal probability.
+
+    The label "random_rot90_orientation" of `CustomLabelDataset` is the number of quarter turns, 0 to 3.
+    """
+
+    label_key = "random_rot90_orientation"
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        return np.rot90(image, int(random.integers(4)))
+        turns = int(random.integers(4))
+        set_label(random, self.label_key, turns)
+        return np.rot90(image, turns)
 
 
 @TRANSFORMS.register

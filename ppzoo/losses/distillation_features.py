@@ -1,0 +1,121 @@
+"""`DistillationPairLoss`: the distillation losses that have layers with weights."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+import paddle
+from paddle import nn
+
+from ppzoo.errors import ConfigError
+from ppzoo.losses.base import LOSSES
+from ppzoo.losses.distillation import DistillationLoss, check_pairs
+from ppzoo.losses.feature_layers import MGDLoss, PEFDLoss, ReviewKDLoss
+
+BASES: dict[str, type[nn.Layer]] = {base.__name__: base for base in (MGDLoss, PEFDLoss, ReviewKDLoss)}
+Keys = str | list[str] | None
+
+
+@LOSSES.register
+class DistillationPairLoss(DistillationLoss):
+    """A loss of the features of two networks whose layers are trained with the student, summed over the pairs.
+
+    The weights of these layers are in the checkpoints of the run, but not in those of the student alone.
+
+    Args:
+        base_loss_name: MGDLoss (arXiv:2205.01529), PEFDLoss (arXiv:2210.15274) or ReviewKDLoss (arXiv:2104.09044).
+        model_name_pairs: [student, teacher] names; the teacher gets no gradient.
+        s_key, t_key: layers in `return_patterns` of student and teacher; for ReviewKDLoss lists, from the first layer
+            to the last.
+        s_keys, t_keys: other names of `s_key` and `t_key`.
+        student_channel, teacher_channel, num_projectors: see `PEFDLoss`.
+        student_channels, teacher_channels: see `MGDLoss` (numbers) and `ReviewKDLoss` (lists).
+        alpha_mgd, lambda_mgd: see `MGDLoss`.
+        mid_channel, hcl_mode: see `ReviewKDLoss`.
+        name: key of this loss in the output of `CombinedLoss`; the class name by default.
+    """
+
+    network_options = ("model_name_pairs",)
+    key_options = ("s_key", "t_key", "s_keys", "t_keys")
+
+    def __init__(
+        self,
+        *,
+        base_loss_name: Literal["MGDLoss", "PEFDLoss", "ReviewKDLoss"],
+        model_name_pairs: list[list[str]],
+        s_key: Keys = None,
+        t_key: Keys = None,
+        s_keys: Keys = None,
+        t_keys: Keys = None,
+        student_channel: int | None = None,
+        teacher_channel: int | None = None,
+        num_projectors: int | None = None,
+        student_channels: int | list[int] | None = None,
+        teacher_channels: int | list[int] | None = None,
+        alpha_mgd: float | None = None,
+        lambda_mgd: float | None = None,
+        mid_channel: int | None = None,
+        hcl_mode: Literal["avg", "max"] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        check_pairs(model_name_pairs)
+        self.model_name_pairs = model_name_pairs
+        self.student_keys = _list_keys("s_key", s_key, s_keys)
+        self.teacher_keys = _list_keys("t_key", t_key, t_keys)
+        options = {
+            "student_channel": student_channel,
+            "teacher_channel": teacher_channel,
+            "num_projectors": num_projectors,
+            "student_channels": student_channels,
+            "teacher_channels": teacher_channels,
+            "alpha_mgd": alpha_mgd,
+            "lambda_mgd": lambda_mgd,
+            "mid_channel": mid_channel,
+            "hcl_mode": hcl_mode,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        self.compare = self.layers = _build_layers(base_loss_name, given)
+        if base_loss_name != "ReviewKDLoss" and not len(self.student_keys) == len(self.teacher_keys) == 1:
+            got = f"{self.student_keys} and {self.teacher_keys}"
+            raise ConfigError(f"s_key: expected one layer of each network for {base_loss_name}, got {got}")
+
+    def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
+        losses = []
+        for student, teacher in self.model_name_pairs:
+            one = [self.select_output(output, student, key, "s_key") for key in self.student_keys]
+            other = [self.select_output(output, teacher, key, "t_key").detach() for key in self.teacher_keys]
+            losses.append(self.compare(one, other))
+        return sum(losses)
+
+
+def _list_keys(name: str, key: Keys, alias: Keys) -> list[str]:
+    """Return the keys of one of two options of which one is given."""
+    if (key is None) == (alias is None):
+        got = "neither" if key is None else "both"
+        raise ConfigError(f"{name}: expected {name} or {name}s, got {got}")
+    keys = alias if key is None else key
+    return [keys] if isinstance(keys, str) else list(keys or ())
+
+
+def _build_layers(name: str, options: dict[str, Any]) -> nn.Layer:
+    """Build the layers of a base loss from those options that are given.
+
+    Raises:
+        ConfigError: an option of another base loss, a missing option, or a list instead of a number or vice versa.
+    """
+    if name not in BASES:
+        raise ConfigError(f"base_loss_name: expected {', '.join(BASES)}, got {name!r}")
+    parameters = inspect.signature(BASES[name].__init__).parameters
+    for option, value in options.items():
+        if option not in parameters:
+            raise ConfigError(f"{option}: expected no such option with {name}, got {value!r}")
+        if isinstance(value, list) != (name == "ReviewKDLoss" and option.endswith("_channels")):
+            expected = "a number" if isinstance(value, list) else "a list of numbers, one per layer,"
+            raise ConfigError(f"{option}: expected {expected} for {name}, got {value!r}")
+    for option, parameter in parameters.items():
+        if option != "self" and parameter.default is parameter.empty and option not in options:
+            raise ConfigError(f"{option}: expected a value for {name}, got nothing")
+    with paddle.utils.unique_name.guard():  # the optimizer's state is keyed by parameter names
+        return BASES[name](**options)
