@@ -89,13 +89,23 @@ def build_weakest(config: Config, recall: ClassRecall | None, *, has_average: bo
     return describe
 
 
-def build_finishing_callbacks(config: Config, state: engine.TrainState, folder: Path, finished: str) -> list[Callback]:
+def build_finishing_callbacks(
+    config: Config,
+    state: engine.TrainState,
+    folder: Path,
+    finished: str,
+    training_data: data.Dataset,
+    evaluation_data: data.Dataset | None,
+) -> list[Callback]:
     """Build the callbacks that complete the files of a finished run; complete files are not written again."""
     engine.open_run_dir(folder, resume=True)
     logger.info(finished)
-    has_plot = (folder / report.Curves.PICTURE).exists()
-    curves = [] if has_plot else [report.Curves(folder, title=config.Arch.name)]
-    return [*curves, _build_checkpoint_saver(state, folder, config.Global)]
+    curves = report.Curves(folder, title=config.Arch.name)
+    callbacks: list[Callback] = [] if curves.picture.exists() else [curves]
+    if not (folder / report.MODEL_CARD).exists():
+        facts = describe_for_card(config, state.model, training_data, evaluation_data)
+        callbacks.append(report.ModelCard(folder, facts, lambda: curves.read(state.progress.epoch)))
+    return [*callbacks, _build_checkpoint_saver(state, folder, config.Global)]
 
 
 def _build_checkpoint_saver(state: engine.TrainState, folder: Path, run: GlobalConfig) -> engine.CheckpointSaver:

@@ -17,6 +17,7 @@ from ppzoo.config import Config, DatasetConfig
 from ppzoo.files import read_plain_file, write_atomically
 from ppzoo.layers import Classifier
 from ppzoo.metrics import ClassRecall
+from ppzoo.models import DistillationModel
 from ppzoo.report.model_card import MODEL_CARD, CardData, CardFacts, ReadCounts
 
 MAX_BYTES = 1 << 20
@@ -30,13 +31,13 @@ def describe_for_card(
     count = class_count(config.Arch)
     return CardFacts(
         architecture=config.Arch.deployed.name,
-        parameters=sum(int(np.prod(one.shape)) for one in network.parameters()),
+        parameters=sum(int(np.prod(one.shape)) for one in _deployed(network).parameters()),
         classes=list_labels(config),
         image_shape=config.Global.image_shape,
         train=_describe_data(training, train.dataset if train else None, count),
         evaluation=_describe_data(evaluation, evaluate.dataset if evaluate else None, count) if evaluation else None,
         recipe=list(_recipe(config)),
-        start=find_weights(config) or ("the official weights" if config.Arch.pretrained else "random weights"),
+        start=find_weights(config) or ("the official weights" if config.Arch.deployed.pretrained else "random weights"),
         limits=_limits(config, training, evaluation),
         versions={"ppzoo": ppzoo.__version__, "PaddlePaddle": paddle.__version__, "Python": platform.python_version()},
         is_multi_label=config.Global.use_multilabel,
@@ -74,6 +75,13 @@ def copy_model_card(config: Config, folder: Path) -> None:
         return
     content = read_plain_file(source)
     write_atomically(target, lambda file: file.write(content))
+
+
+def _deployed(network: Classifier) -> paddle.nn.Layer:
+    """Return the network that is used after training, which is one of those of a distillation."""
+    if isinstance(network, DistillationModel):
+        return dict(network.named_children())[network.inference_arch]
+    return network
 
 
 def _describe_data(dataset: data.Dataset, section: DatasetConfig | None, class_num: int) -> CardData:

@@ -121,8 +121,11 @@ def build_trainer(
         processes=processes,
         forward=build_static_forward(network) if config.Global.to_static else None,
     )
+    evaluation_data = evaluation.samples.dataset if evaluation else None
     if finished:
-        trainer.callbacks += build_finishing_callbacks(config, state, folder, finished) if processes.is_main else []
+        if processes.is_main:
+            datasets = loader.samples.dataset, evaluation_data
+            trainer.callbacks += build_finishing_callbacks(config, state, folder, finished, *datasets)
     else:
         trainer.callbacks += build_callbacks(
             *(config, state, folder, loader, steps, processes),
@@ -130,7 +133,7 @@ def build_trainer(
             record=record,
             main_metric=plan.main,
             recall=recall,
-            evaluation_data=evaluation.samples.dataset if evaluation else None,
+            evaluation_data=evaluation_data,
         )
     return folder, trainer
 

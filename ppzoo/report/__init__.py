@@ -11,12 +11,13 @@ from ppzoo.report.json_events import JsonEvents, json_line
 from ppzoo.report.log import log_to_console, silence
 from ppzoo.report.loggers import EvaluationRecord
 from ppzoo.report.lr_plot import draw_range_test, range_test_table
-from ppzoo.report.model_card import ModelCard
+from ppzoo.report.model_card import MODEL_CARD, ModelCard
 from ppzoo.report.page import Note, describe_notes, make_note, render_report
 from ppzoo.report.profile_table import LayerRow, layers_table, parts_table, reading_table
 from ppzoo.report.writing import write_lines
 
 __all__ = [
+    "MODEL_CARD",
     "BadFiles",
     "Console",
     "Curves",

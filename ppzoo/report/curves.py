@@ -36,9 +36,17 @@ class Curves(Callback):
         Raises:
             PpzooError: the existing history is damaged.
         """
+        self.entries = self.read(epoch)
+
+    def read(self, epochs: int) -> list[dict[str, Any]]:
+        """Return the entries of the first epochs in the file.
+
+        Raises:
+            PpzooError: it is damaged.
+        """
         try:
             lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
-            self.entries = [entry for entry in map(json.loads, lines) if entry["epoch"] <= epoch]
+            return [entry for entry in map(json.loads, lines) if entry["epoch"] <= epochs]
         except (ValueError, KeyError, TypeError) as error:
             raise PpzooError(f"{self.history}: expected one line of JSON per epoch; remove the damaged file") from error
 

@@ -32,3 +32,15 @@ def test_an_export_has_the_card_of_its_weights(run):
     assert main(["export", str(run / "output" / "LeNet")]) == 0
     assert not copy.exists()  # it would describe other weights
     card.write_bytes(content)
+
+
+def test_resuming_a_finished_run_writes_a_missing_card(run):
+    card = run / "output" / "LeNet" / "model_card.md"
+    content = card.read_text(encoding="utf-8")
+    card.unlink()
+    assert main(["train", "-c", str(run / "config.yaml"), "--resume", "auto"]) == 0
+    again = card.read_text(encoding="utf-8")
+    head, _, _ = content.partition("Recall is")
+    assert again.startswith(head)  # data, training and metrics are the same
+    assert "The metrics of each class were not recorded" in again
+    card.write_text(content, encoding="utf-8")
