@@ -157,4 +157,4 @@ ERROR_REPORTS: dict[type[Exception], Callable[[Request, Any], Awaitable[Response
     ClientDisconnect: _report_disconnect,
     Exception: _report_fault,
 }
-"""what reports each kind of error, the most general one last"""
+"""kind of error -> the function that reports it; the most general kind is last"""

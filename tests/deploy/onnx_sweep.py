@@ -4,7 +4,7 @@
     python tests/deploy/onnx_sweep.py PHOTOS --output large.jsonl --size 224 --only 'ResNet18|GhostNet_.*'
     python tests/deploy/onnx_sweep.py PHOTOS --output openvino.jsonl --families --openvino
 
-Each network gets random weights that are conditioned: its batch norms have the statistics of their own inputs, and its
+Each network gets random weights that are conditioned: its batch norms have the statistics of their inputs, and its
 last layer is scaled so that the probabilities differ between photos. The model runs in batches of 1 and 7; all
 probabilities have to be within 1e-4 of the network's, and the most probable classes have to be equal. A difference
 above 1e-4 passes only if a comparison with float64 shows that it is rounding. The exit status is 1 if one fails.
