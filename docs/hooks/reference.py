@@ -1,7 +1,7 @@
 """Write the reference pages from the code: `python docs/hooks/reference.py`.
 
 Commands and options come from the parser, keys and components from the schema and the signatures, and architectures
-from the catalog. `tests/docs/test_reference.py` fails while a page differs from what this script writes.
+from the catalog. `tests/docs/test_reference_pages.py` fails while a page differs from what this script writes.
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ class Step(RatedSchedule):
 class MultiStepDecay(RatedSchedule):
     """Multiplied by `gamma` at each of `milestones`, in epochs.
 
-    `step_each_epoch` has no effect, as in PaddleClas, which replaces it by the number of steps.
+    Args:
+        step_each_epoch: has no effect, as in PaddleClas, which replaces it by the number of steps.
     """
 
     milestones: list[int]
