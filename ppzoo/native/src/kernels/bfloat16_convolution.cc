@@ -6,7 +6,7 @@
 //
 // Unusual geometries (is_usual) are computed by the float32 kernels on converted copies of the images, in slots
 // kFloatInput and kFloatOutput: oneDNN (3.6 at least) returns wrong values for some of them in bfloat16, for example for
-// strides of 3 or 4, or for one column of outputs with a stride of 2.
+// strides of 3 or 4, or with a stride of 2 for one column of inputs or outputs.
 #include "kernels/bfloat16_convolution.h"
 
 #include <algorithm>
@@ -24,8 +24,9 @@ namespace {
 bool is_usual(const ConvShape& s) {
   const bool small_steps = s.stride_h <= 2 && s.stride_w <= 2 && s.dilation_h == 1 && s.dilation_w == 1;
   const bool narrow_borders = std::max(s.top, s.bottom) < s.kernel_h && std::max(s.left, s.right) < s.kernel_w;
-  const bool many_outputs = (s.stride_h == 1 || s.out_height() > 1) && (s.stride_w == 1 || s.out_width() > 1);
-  return s.groups == 1 && small_steps && narrow_borders && many_outputs && !onednn_miscomputes(s);
+  const bool many_rows = s.stride_h == 1 || (s.height > 1 && s.out_height() > 1);
+  const bool many_columns = s.stride_w == 1 || (s.width > 1 && s.out_width() > 1);
+  return s.groups == 1 && small_steps && narrow_borders && many_rows && many_columns && !onednn_miscomputes(s);
 }
 
 // The weights as bfloat16 values in float32, as oneDNN rounds them.
