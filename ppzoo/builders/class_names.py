@@ -255,6 +255,12 @@ def list_labels(config: Config) -> list[str]:
     return [labels.get(index, str(index)) for index in range(class_count(config.Arch))]
 
 
+def list_readable_labels(config: Config) -> list[str]:
+    """Return the same for a description: names that cannot be read, or are those of other classes, are omitted."""
+    names = config.Global.class_names or _configured_labels(config) or ()
+    return [*names, *map(str, range(len(names), class_count(config.Arch)))]
+
+
 def training_data(config: Config) -> DatasetConfig:
     """Return the section `DataLoader.Train.dataset`.
 

@@ -11,7 +11,7 @@ import paddle
 
 import ppzoo
 from ppzoo import data
-from ppzoo.builders.class_names import find_weights, list_labels
+from ppzoo.builders.class_names import find_weights, list_readable_labels
 from ppzoo.builders.models import class_count
 from ppzoo.config import Config, DatasetConfig
 from ppzoo.files import read_plain_file, write_atomically
@@ -32,7 +32,7 @@ def describe_for_card(
     return CardFacts(
         architecture=config.Arch.deployed.name,
         parameters=sum(int(np.prod(one.shape)) for one in _deployed(network).parameters()),
-        classes=list_labels(config),
+        classes=list_readable_labels(config),
         image_shape=config.Global.image_shape,
         train=_describe_data(training, train.dataset if train else None, count),
         evaluation=_describe_data(evaluation, evaluate.dataset if evaluate else None, count) if evaluation else None,

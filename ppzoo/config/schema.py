@@ -69,7 +69,7 @@ class GlobalConfig(Section):
         image_shape: [channels, height, width] of the exported network's input.
         save_inference_dir: folder of the export.
         to_static: train with a static program.
-        use_dali: only false is supported: DALI is not used.
+        use_dali: has no effect: the images are read by ppzoo's own loader, not by DALI.
         use_sync_bn: accepted for PaddleClas's configurations, without effect as there; set `Arch.use_sync_bn`.
         use_multilabel: images have several labels.
         update_freq: batches per optimizer step (gradient accumulation).

@@ -45,8 +45,8 @@ class Samples:
 
     def __init__(self, dataset: Dataset, transforms: Compose, seed: int, cache: CachedImages | None = None) -> None:
         self.dataset, self.transforms, self.seed, self.cache = dataset, transforms, seed, cache
-        self.label_key: str | None = getattr(dataset, "label_key", None)
-        require_label(self.label_key, transforms.transforms)
+        self.transform_label: str | None = getattr(dataset, "transform_label", None)
+        require_label(self.transform_label, transforms.transforms)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -71,13 +71,13 @@ class Samples:
         index = key[1]
         source, label = self.dataset[index] if self.cache is None else self.cache[index]
         seed = (self.seed, *key)
-        random = np.random.default_rng(seed) if self.label_key is None else LabelingGenerator(seed)
+        random = np.random.default_rng(seed) if self.transform_label is None else LabelingGenerator(seed)
         try:
             image, normalized = self._transform(source, random)
         except DataError as error:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
         if isinstance(random, LabelingGenerator):
-            label = random.labels[str(self.label_key)]
+            label = random.labels[str(self.transform_label)]
         target = label if isinstance(label, np.ndarray) else np.int64(label)
         return Sample(np.ascontiguousarray(image), target, np.int64(index), normalized)
 

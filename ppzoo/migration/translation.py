@@ -242,6 +242,12 @@ def _describe_behavior(config: dict[str, Any]) -> list[Change]:
     return [Change("behavior", *row) for row in found if row is not None]
 
 
+def _dali(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    if not (config.get("Global") or {}).get("use_dali"):
+        return None
+    return "Global.use_dali", "DALI is not supported; ppzoo's own loader reads the images"
+
+
 def _single_loss_weight(config: Mapping[str, Any]) -> tuple[str, str] | None:
     terms = (config.get("Loss") or {}).get("Train") or []
     options = next(iter(terms[0].values())) if len(terms) == 1 else None
@@ -326,6 +332,7 @@ def _pretrained_head(config: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 BEHAVIOR: tuple[Callable[[Mapping[str, Any]], tuple[str, str] | None], ...] = (
+    _dali,
     _single_loss_weight,
     _soft_labels,
     _piecewise,

@@ -121,7 +121,7 @@ def test_a_static_graph_gives_the_same_weights(workspace, run, tmp_path):
             ["Arch.models.0.Teacher.return_patterns=null", "Loss.Train.2.DistillationDistanceLoss.key=logits"],
             "Arch.models.0.Teacher.return_stages: expected layers in return_patterns as well, got only true",
         ),
-        (["Arch.freeze_params_list=[true, true]"], "Arch.freeze_params_list: expected false for Teacher"),
+        (["Arch.freeze_params_list=[true, true]"], "Arch.freeze_params_list: expected false for Student"),
         (
             ["Loss.Train=[{DistillationGTCELoss: {model_names: [Student]}}]"],
             "Arch.freeze_params_list: expected true for Teacher, which no loss in Loss.Train trains, got false",

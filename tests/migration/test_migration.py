@@ -110,7 +110,7 @@ def with_changes(**sections):
 @pytest.mark.parametrize(
     ("sections", "line"),
     [
-        ({"Global": {"use_dali": True}}, "removed: Global.use_dali: DALI is not supported"),
+        ({"Global": {"use_dali": True}}, "behavior: Global.use_dali: DALI is not supported"),
         ({"Global": {"class_num": 1000}}, "removed: Global.class_num: PaddleClas does not read it"),
         ({"Global": {"made_up": 1}}, "removed: Global.made_up: not supported: ppzoo has no such key"),
         ({"profiler_options": None}, "removed: profiler_options: an option of PaddleClas's tools/train.py"),

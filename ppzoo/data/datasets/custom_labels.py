@@ -30,6 +30,9 @@ class CustomLabelDataset(ImageFiles):
         delimiter: the path ends at the first of it in the line; by default the complete line is the path.
         class_num: number of classes of the network; None: not checked.
 
+    Attributes:
+        transform_label: which of the labels that transforms set is the label of a sample.
+
     Raises:
         ConfigError: an unknown `label_key`, or another number of classes.
         DataError: the folder or the list is missing, or the list is empty.
@@ -52,10 +55,8 @@ class CustomLabelDataset(ImageFiles):
         if delimiter == "":
             raise ConfigError("delimiter: expected a character such as ' ', got nothing")
         check_folder(image_root)
-        self.image_root, self.list_file, self.label_key, self.delimiter = (
-            *(image_root, sample_list_path, label_key),
-            delimiter,
-        )
+        self.image_root, self.list_file, self.delimiter = image_root, sample_list_path, delimiter
+        self.transform_label = label_key
         skipped: list[int] = []
         self.index = index_paths(((path, 0) for path in self._read(skipped)), skipped)
         if not len(self.index):
