@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import paddle
@@ -96,17 +96,22 @@ def to_nhwc(x: Tensor) -> Tensor:
     All operators with the input `x` get the same view of it. Their gradients are then added in channels-last memory,
     while PaddlePaddle would first copy each of them to a contiguous N x C x H x W.
     """
-    x = to_float32(x)
+    if _in_bfloat16:
+        x = to_float32(x)
     if x.is_contiguous():
         return run_custom_op("ppzoo_channels_last", x)[0]
-    state = x.inplace_version, x.stop_gradient, _gradient_count.value
+    if x.stop_gradient:
+        return transpose(x, [0, 2, 3, 1])
+    state = x.inplace_version, _gradient_count.value
     known = getattr(x, "_ppzoo_view", None)
     if known is not None and known[0] == state:
         return known[1]
     view = transpose(x, [0, 2, 3, 1])
-    if view.stop_gradient == x.stop_gradient:
-        with suppress(AttributeError):  # in PaddlePaddle 2.6 a tensor cannot have further attributes
+    if not view.stop_gradient:  # it is True within no_grad
+        try:  # noqa: SIM105  (suppress takes a microsecond)
             x._ppzoo_view = state, view
+        except AttributeError:  # in PaddlePaddle 2.6 a tensor cannot have further attributes
+            pass
     return view
 
 

@@ -479,7 +479,7 @@ Case affine_case(Random& random) {
   finalize_statistics(moments.statistics(), {gamma, beta, running_mean, running_variance, 0.9f, 1e-5f}, activation,
                       mean, inverse, {multiplier, addend})
       .apply(x.data(), nullptr, rows, y.data());
-  NormGradient gradient(channels, rows, gamma, beta, mean, inverse, multiplier);
+  NormGradient gradient(channels, rows, gamma, beta, mean, inverse, &multiplier);
   gradient.add(x.data(), nullptr, dy.data(), activation, nullptr);
   gradient.finish(dgamma, dbeta);
   gradient.finish_affine(gamma, beta, numbers, numbers + 1);

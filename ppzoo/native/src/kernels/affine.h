@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace ppzoo {
 
@@ -11,5 +12,15 @@ void affine(const float* x, float multiplier, float addend, int64_t count, float
 // dx = multiplier dy; the gradients of the two numbers are the sums of dy x and dy.
 void affine_gradient(const float* x, const float* dy, float multiplier, int64_t count, float* dx, float* dmultiplier,
                      float* daddend);
+
+// Calls body(std::true_type()) where there is an affine block, which only float32 operators have, or else
+// body(std::false_type()), which saves the other operators its arithmetic.
+template <class T, class Body>
+void dispatch_affine(bool is_used, const Body& body) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (is_used) return body(std::true_type());
+  }
+  body(std::false_type());
+}
 
 }  // namespace ppzoo

@@ -18,6 +18,7 @@
 #include <type_traits>
 
 #include "kernels/activation_simd.h"
+#include "kernels/affine.h"
 #include "kernels/bfloat16_simd.h"
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
@@ -294,6 +295,13 @@ Normalizer::Normalizer(int64_t channels, const float* scale, const float* offset
 
 template <class T>
 void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows, T* y) const {
+  dispatch_affine<T>(affine_.multiplier != 1.0f || affine_.addend != 0.0f, [&](auto has_affine) {
+    apply_rows_as<decltype(has_affine)::value>(x, residual, rows, y);
+  });
+}
+
+template <bool kAffine, class T>
+void Normalizer::apply_rows_as(const T* x, const T* residual, int64_t rows, T* y) const {
   const WideRows wide(rows, channels_);
   const float multiplier = affine_.multiplier, addend = affine_.addend;
   dispatch_activation(activation_, [&](auto tag) {
@@ -307,7 +315,9 @@ void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows
           const int64_t index = row * wide.width + first + v * kLanes;
           Vector t = strip.load(x + index) * k[v] + o[v];
           if (residual != nullptr) t += strip.load(residual + index);
-          strip.store(activate<kActivation>(t) * multiplier + addend, y + index);
+          t = activate<kActivation>(t);
+          if constexpr (kAffine) t = t * multiplier + addend;
+          strip.store(t, y + index);
         }
       }
     });
@@ -340,14 +350,14 @@ Normalizer finalize_statistics(const Statistics& batch, const NormParameters& no
 }
 
 NormGradient::NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
-                           const float* inverse, float multiplier)
+                           const float* inverse, const float* multiplier)
     : channels_(channels),
       rows_(rows),
       width_(WideRows(1, channels).width),
       multiplier_(multiplier),
       inverse_std_(inverse, inverse + channels),
       totals_(2 * width_ * max_threads(), 0.0),
-      dy_totals_(width_ * max_threads(), 0.0) {
+      dy_totals_(multiplier != nullptr ? width_ * max_threads() : 0, 0.0) {
   std::vector<float> scale(channels), offset(channels);
   for (int64_t c = 0; c < channels; ++c) {
     const double k = static_cast<double>(gamma[c]) * inverse[c];
@@ -370,15 +380,19 @@ void NormGradient::add(const T* x, const Exactly<T>* y, const T* dy, Activation 
 template <class T>
 void NormGradient::add_rows(int thread, const T* x, const Exactly<T>* y, const T* dy, Activation activation,
                             int64_t rows, Exactly<T>* masked) {
-  double *totals = &totals_[2 * width_ * thread], *dy_totals = &dy_totals_[width_ * thread];
-  if (rows_ * channels_ <= kDoubleSumElements) {
-    add_rows_as<Doubles>(x, y, dy, activation, rows, masked, totals, dy_totals);
-  } else {
-    add_rows_as<Vector>(x, y, dy, activation, rows, masked, totals, dy_totals);
-  }
+  double* totals = &totals_[2 * width_ * thread];
+  double* dy_totals = dy_totals_.empty() ? nullptr : &dy_totals_[width_ * thread];
+  dispatch_affine<T>(multiplier_ != nullptr, [&](auto has_affine) {
+    constexpr bool kAffine = decltype(has_affine)::value;
+    if (rows_ * channels_ <= kDoubleSumElements) {
+      add_rows_as<Doubles, kAffine>(x, y, dy, activation, rows, masked, totals, dy_totals);
+    } else {
+      add_rows_as<Vector, kAffine>(x, y, dy, activation, rows, masked, totals, dy_totals);
+    }
+  });
 }
 
-template <class Sum, class T>
+template <class Sum, bool kAffine, class T>
 void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
                                double* totals, double* dy_totals) const {
   const int64_t width = width_;
@@ -398,13 +412,13 @@ void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation a
           if (masked != nullptr) strip.store(f, masked + index);
           sum[v] += convert<Sum>(f);
           product[v] += convert<Sum>(f) * (convert<Sum>(from) - convert<Sum>(mean[v]));
-          all[v] += convert<Sum>(gradient);
+          if constexpr (kAffine) all[v] += convert<Sum>(gradient);
         }
       }
       for (int v = 0; v < kCount; ++v) {
         add_to(totals + first + v * kLanes, to_doubles(sum[v]));
         add_to(totals + width + first + v * kLanes, to_doubles(product[v]));
-        add_to(dy_totals + first + v * kLanes, to_doubles(all[v]));
+        if constexpr (kAffine) add_to(dy_totals + first + v * kLanes, to_doubles(all[v]));
       }
     });
   });
@@ -417,9 +431,9 @@ void NormGradient::finish(float* dgamma, float* dbeta) {
   std::vector<double> sums(channels_, 0.0), products(channels_, 0.0);
   sum_over_threads(totals_, width_, channels_, sums, products);
   std::vector<float> slope(channels_), constant(channels_);
+  const double m = multiplier_ != nullptr ? *multiplier_ : 1.0;
   for (int64_t c = 0; c < channels_; ++c) {
-    const double k = scale_[c], inverse = inverse_std_[c], sum = multiplier_ * sums[c];
-    const double product = multiplier_ * products[c];
+    const double k = scale_[c], inverse = inverse_std_[c], sum = m * sums[c], product = m * products[c];
     dbeta[c] = static_cast<float>(sum);
     dgamma[c] = static_cast<float>(product * inverse);
     slope[c] = static_cast<float>(-k * inverse * inverse * product / rows_);
@@ -452,8 +466,14 @@ void NormGradient::apply(const T* x, const T* dy, Activation activation, int64_t
 
 template <class T>
 void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
+  dispatch_affine<T>(multiplier_ != nullptr, [&](auto has_affine) {
+    apply_rows_as<decltype(has_affine)::value>(x, dy, activation, rows, dx);
+  });
+}
+
+template <bool kAffine, class T>
+void NormGradient::apply_rows_as(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
   const int64_t width = width_;
-  const float multiplier = multiplier_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
     for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
@@ -465,8 +485,9 @@ void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, in
         for (int v = 0; v < kCount; ++v) {
           const int64_t index = row * width + first + v * kLanes;
           const Vector from = strip.load(x + index);
-          const Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(dy + index));
-          strip.store(k[v] * (multiplier * f) + (p[v] * (from - mean[v]) + q[v]), dx + index);
+          Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(dy + index));
+          if constexpr (kAffine) f *= *multiplier_;
+          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + index);
         }
       }
     });

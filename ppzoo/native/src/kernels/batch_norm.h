@@ -75,6 +75,9 @@ class Normalizer {
   void apply_rows(const T* x, const Exactly<T>* residual, int64_t count, T* y) const;
 
  private:
+  template <bool kAffine, class T>
+  void apply_rows_as(const T* x, const T* residual, int64_t rows, T* y) const;
+
   int64_t channels_;
   Activation activation_;
   Affine affine_;
@@ -97,10 +100,10 @@ Normalizer finalize_statistics(const Statistics& batch, const NormParameters& no
 // The backward pass of affine(activation(batch_norm(x) + residual)).
 class NormGradient {
  public:
-  // `rows`: the number of rows of the batch. `multiplier`: of the affine block; another one than 1 requires that there
-  // is no residual and that the activation is none or ReLU.
+  // `rows`: the number of rows of the batch. `multiplier`: that of the affine block; null without one. It requires that
+  // there is no residual and that the activation is none or ReLU.
   NormGradient(int64_t channels, int64_t rows, const float* gamma, const float* beta, const float* mean,
-               const float* inverse_std, float multiplier = 1.0f);
+               const float* inverse_std, const float* multiplier = nullptr);
 
   // First pass over the batch. Without a residual, `y` is null and the activation's argument is recomputed from x. With
   // a residual, the activation is none, ReLU or ReLU6, whose mask is read from y. The gradient of the activation's
@@ -129,12 +132,14 @@ class NormGradient {
   Normalizer normalizer(Activation activation) const;
 
  private:
-  template <class Sum, class T>
+  template <bool kAffine, class T>
+  void apply_rows_as(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const;
+  template <class Sum, bool kAffine, class T>
   void add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
                    double* totals, double* dy_totals) const;
 
   int64_t channels_, rows_, width_;
-  float multiplier_;
+  const float* multiplier_;
   std::vector<float> inverse_std_, scale_, offset_, center_, slope_, constant_;
   std::vector<double> totals_, dy_totals_;
 };

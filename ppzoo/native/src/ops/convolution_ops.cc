@@ -203,22 +203,22 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
                            activation);
 }
 
-// Returns the affine block after the activation, which must be one of those that NormGradient supports with it.
-ppzoo::Affine affine_of(const Tensor& multiplier, const Tensor& addend, int activation) {
+// Requires the activation before an affine block to be one of those that NormGradient supports with it.
+void require_affine(const Tensor& multiplier, const Tensor& addend, int activation) {
   require_shape(multiplier, "multiplier", {1});
   require_shape(addend, "addend", {1});
   const auto kind = activation_of(activation);
   require(kind == Activation::kNone || kind == Activation::kRelu,
           [&] { return "affine block: expected no activation or ReLU, got number " + std::to_string(activation); });
-  return {*multiplier.data<float>(), *addend.data<float>()};
 }
 
 std::vector<Tensor> conv_norm_affine(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
                                      const Tensor& multiplier, const Tensor& addend, Tensor& running_mean,
                                      Tensor& running_variance, const std::vector<int>& geometry, bool, float momentum,
                                      float epsilon, int activation) {
+  require_affine(multiplier, addend, activation);
   return conv_norm_forward(x, weights, nullptr, gamma, beta, running_mean, running_variance, geometry, momentum,
-                           epsilon, activation, affine_of(multiplier, addend, activation));
+                           epsilon, activation, {*multiplier.data<float>(), *addend.data<float>()});
 }
 
 // Computes the gradients of the convolution's input and weights from that of batch norm's output. The gradient in
@@ -270,9 +270,9 @@ std::vector<Tensor> conv_norm_affine_gradient(const Tensor& x, const Tensor& wei
   const ConvShape s = conv_shape(x, weights, geometry);
   require_output_shape(raw, "convolution's result", s);
   require_output_shape(dy, "output gradient", s);
-  const ppzoo::Affine affine = affine_of(multiplier, addend, activation);
+  require_affine(multiplier, addend, activation);
   const auto kind = activation_of(activation);
-  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std, affine.multiplier);
+  auto gradient = norm_gradient_of(raw, gamma, beta, mean, inverse_std, multiplier.data<float>());
   Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dgamma = empty_like(gamma),
          dbeta = empty_like(beta), dmultiplier = empty_like(multiplier), daddend = empty_like(addend);
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);

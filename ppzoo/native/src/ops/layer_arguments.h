@@ -73,9 +73,9 @@ inline NormParameters norm_parameters(int64_t channels, const Tensor& gamma, con
 }
 
 // Returns the gradient of a norm with the input `raw`, after checking the shapes of its parameters and statistics.
-// `multiplier`: that of an affine block after the activation.
+// `multiplier`: that of an affine block after the activation; null without one.
 inline NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                                     const Tensor& inverse_std, float multiplier = 1.0f) {
+                                     const Tensor& inverse_std, const float* multiplier = nullptr) {
   const int64_t channels = channels_of(raw);
   require_shape(gamma, "scale of the norm", {channels});
   require_shape(beta, "offset of the norm", {channels});
