@@ -18,6 +18,7 @@ from helpers.small_runs import paint_class_folders, small_config
 
 from ppzoo.cli import main
 
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 QUICK = ("-o", "Global.epochs=2", "-o", "Global.iter_per_epoch=3", "-o", "Global.use_visualdl=false")
 QUICK_BY_COMMAND = {"train": QUICK, "lr-find": ("--steps", "20"), "profile": ("--steps", "5")}
 PYTHON_BLOCKS = {"explain.md": 1, "reports.md": 1}  # the first ones, which need nothing but what the commands wrote
@@ -28,6 +29,7 @@ MISSING = {  # words that name what the tests do not have
     "get": "the network",
     "inference/tags": "an export with several labels",
     "int8": "the time for calibration",
+    "MobileNetV2_x0_5.yaml": "the images of ImageNet",
     "my_photos.yaml": "the photos of docs/custom_data.md",
     "onnx": "the extra onnx",
     "output/PPLCNet_x1_0": "a run with a CropImage",
@@ -35,6 +37,7 @@ MISSING = {  # words that name what the tests do not have
     "photos_folds": "the time for five trainings",
     "output/fold_1": "these",
     "PP-LCNet_x1_0_doc_ori_infer": "the network",
+    "PP-LCNet_x1_0_doc_ori_infer.tar": "the network",
     "ppcls/configs/PULC/person_exists/PPLCNet_x1_0.yaml": "the network",
     "resnet18.pth": "weights of PyTorch",
     "scans.csv": "the list of the page",
@@ -71,6 +74,9 @@ def runs(tmp_path_factory):
     for name, color in zip(("photo.jpg", "shoe.jpg", "coat.jpg", "boot.png"), [*COLORS.values()] * 2, strict=False):
         paint(folder / name, color, seed=5)
     (folder / "photos" / "val.txt").write_text("red/1.png 2\n")
+    original = folder / "ppcls/configs/ImageNet/MobileNetV2/MobileNetV2_x0_5.yaml"
+    original.parent.mkdir(parents=True)
+    shutil.copy(FIXTURES / "paddleclas_mobilenet_v2_x0_5.yaml", original)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for output in ("output", "output/first", "output/second"):
