@@ -7,8 +7,7 @@ import paddle
 from ppzoo.losses.base import LOSSES, nonzero_divisor
 from ppzoo.losses.cross_entropy import log_softmax
 from ppzoo.losses.distillation import PairLoss, one_hot_labels
-from ppzoo.losses.distillation_pairs import Activation, activate
-from ppzoo.losses.divergence import check_temperature
+from ppzoo.losses.distillation_pairs import Activation, DistillationKLDivLoss, activate
 
 
 @LOSSES.register
@@ -45,7 +44,7 @@ class DistillationGuidedDMLLoss(PairLoss):
 
 
 @LOSSES.register
-class DistillationGuidedKLDivLoss(PairLoss):
+class DistillationGuidedKLDivLoss(DistillationKLDivLoss):
     """`DistillationKLDivLoss`, averaged over the images whose label the teacher predicts; 0 if there are none.
 
     Args:
@@ -56,18 +55,6 @@ class DistillationGuidedKLDivLoss(PairLoss):
     """
 
     label_kind = "single"
-
-    def __init__(
-        self,
-        *,
-        model_name_pairs: list[list[str]],
-        temperature: float = 4,
-        key: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(model_name_pairs=model_name_pairs, key=key, name=name)
-        check_temperature(temperature)
-        self.temperature = temperature
 
     def pair_loss(self, student: paddle.Tensor, teacher: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
         teacher = teacher.detach()

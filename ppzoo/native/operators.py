@@ -56,11 +56,6 @@ def autocast_bfloat16() -> Iterator[None]:
         _in_bfloat16 = before
 
 
-def is_in_bfloat16() -> bool:
-    """Return whether forward passes currently compute in bfloat16."""
-    return _in_bfloat16
-
-
 # The number of gradients computed so far. A view from before a gradient was computed is not used again: PaddlePaddle
 # discards the graph of views, too, that a backward pass went through.
 _gradient_count = ctypes.c_int()

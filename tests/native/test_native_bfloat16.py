@@ -354,4 +354,4 @@ def test_no_operator_is_used_in_bfloat16_outside_of_the_context():
     with operators.autocast_bfloat16():
         assert native.supports(x)
     assert not native.supports(x)
-    assert not operators.is_in_bfloat16()
+    assert not operators._in_bfloat16
