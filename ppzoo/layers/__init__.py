@@ -9,7 +9,7 @@ from ppzoo.layers.conv_bn import BiasedConvBNLayer, ConvBNLayer, KaimingConvBNLa
 from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.drop_path import drop_path
 from ppzoo.layers.head import WideHeadClassifier
-from ppzoo.layers.inverted_residual import inverted_residual
+from ppzoo.layers.inverted_residual import inverted_residual, inverted_residuals
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.native_layers import (
     AdaptiveAvgPool2D,
@@ -84,6 +84,7 @@ __all__ = [
     "halve",
     "identity_kernel",
     "inverted_residual",
+    "inverted_residuals",
     "is_plain",
     "linear",
     "make_divisible",

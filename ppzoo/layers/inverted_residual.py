@@ -1,6 +1,9 @@
-"""The three convolutions of an inverted residual (Sandler et al., arXiv:1801.04381) as one native operator."""
+"""The three convolutions of inverted residuals (Sandler et al., arXiv:1801.04381) as one native operator."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
 
 from paddle import Tensor
 
@@ -8,6 +11,17 @@ from ppzoo import native
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.native_layers import fusable, is_plain
 from ppzoo.native import operators
+
+
+class InvertedResidual(Protocol):
+    """A layer that computes `inverted_residual(*self.convolutions, x, shortcut=self.shortcut)`."""
+
+    shortcut: bool
+
+    @property
+    def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer, ConvBNLayer]: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 def inverted_residual(
@@ -20,19 +34,44 @@ def inverted_residual(
         depthwise: a depthwise convolution.
         project: a 1x1 convolution; without an activation if there is a shortcut.
     """
-    stages = _fusable_stages([expand, depthwise, project], x)
-    if stages is not None and operators.is_inverted_residual(stages, shortcut):
-        return operators.inverted_residual(x, stages, shortcut=shortcut)
+    stages = _fusable_stages([expand, depthwise, project], x, shortcut=shortcut) if native.supports(x) else None
+    if stages is not None:
+        return operators.inverted_residuals(x, [stages], [shortcut])
     return project(depthwise(expand(x)), x if shortcut else None)
 
 
-def _fusable_stages(blocks: list[ConvBNLayer], x: Tensor) -> list[operators.ConvNormStage] | None:
-    if not native.supports(x):
-        return None
+def inverted_residuals(units: Sequence[InvertedResidual], x: Tensor) -> Tensor:
+    """Return the units in sequence, computed by one operator where that is possible.
+
+    Args:
+        units: each one after the first has a shortcut, and therefore keeps the shape.
+    """
+    blocks = _fusable_units(units, x) if native.supports(x) else None
+    if blocks is not None:
+        return operators.inverted_residuals(x, blocks, [unit.shortcut for unit in units])
+    for unit in units:
+        x = unit(x)
+    return x
+
+
+def _fusable_units(units: Sequence[InvertedResidual], x: Tensor) -> list[list[operators.ConvNormStage]] | None:
+    blocks = []
+    for number, unit in enumerate(units):
+        plain = is_plain(unit, type(unit)) and (unit.shortcut or number == 0)
+        stages = _fusable_stages(unit.convolutions, x, shortcut=unit.shortcut) if plain else None
+        if stages is None:
+            return None
+        blocks.append(stages)
+    return blocks
+
+
+def _fusable_stages(
+    convolutions: Sequence[ConvBNLayer], x: Tensor, *, shortcut: bool
+) -> list[operators.ConvNormStage] | None:
     stages = []
-    for block in blocks:
-        stage = fusable(*block.parts, x) if is_plain(block, ConvBNLayer) else None
+    for convolution in convolutions:
+        stage = fusable(*convolution.parts, x) if is_plain(convolution, ConvBNLayer) else None
         if stage is None:
             return None
         stages.append(stage)
-    return stages
+    return stages if operators.is_inverted_residual(stages, shortcut) else None

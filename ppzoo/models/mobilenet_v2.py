@@ -12,7 +12,15 @@ from functools import partial
 
 from paddle import nn
 
-from ppzoo.layers import AdaptiveAvgPool2D, Classifier, DataFormat, NamedConvBNLayer, inverted_residual, linear
+from ppzoo.layers import (
+    AdaptiveAvgPool2D,
+    Classifier,
+    DataFormat,
+    NamedConvBNLayer,
+    inverted_residual,
+    inverted_residuals,
+    linear,
+)
 from ppzoo.models.catalog import Weights, register_variant
 
 # Expansion t, output channels c, repeats n, stride s of the first repeat: table 2 of the paper.
@@ -61,8 +69,12 @@ class InvertedResidualUnit(nn.Layer):
         self._bottleneck_conv = conv_bn(hidden, hidden, 3, stride=stride, groups=hidden, name=f"{name}_dwise")
         self._linear_conv = conv_bn(hidden, out_channels, 1, act=None, name=f"{name}_linear")
 
+    @property
+    def convolutions(self) -> tuple[ConvBNLayer, ConvBNLayer, ConvBNLayer]:
+        return self._expand_conv, self._bottleneck_conv, self._linear_conv
+
     def forward(self, x):
-        return inverted_residual(self._expand_conv, self._bottleneck_conv, self._linear_conv, x, shortcut=self.shortcut)
+        return inverted_residual(*self.convolutions, x, shortcut=self.shortcut)
 
 
 class InvresiBlocks(nn.Sequential):
@@ -92,6 +104,9 @@ class InvresiBlocks(nn.Sequential):
                 data_format=data_format,
             )
             self.add_sublayer("_first_block" if first else f"{name}_{number}", unit)
+
+    def forward(self, x):
+        return inverted_residuals(list(self._sub_layers.values()), x)
 
 
 class MobileNet(Classifier):

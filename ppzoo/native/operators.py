@@ -208,7 +208,7 @@ def conv_batch_norm_affine(x: Tensor, stage: ConvNormStage, multiplier: Tensor, 
 
 
 def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> bool:
-    """Return whether `inverted_residual` can compute these three stages."""
+    """Return whether `inverted_residuals` can compute a block with these three stages."""
     first, second, third = stages
     return (
         _is_pointwise(first)
@@ -222,18 +222,22 @@ def _is_pointwise(stage: ConvNormStage) -> bool:
     return stage.weight.shape[2:] == [1, 1] and stage.geometry == _POINTWISE_GEOMETRY
 
 
-def inverted_residual(x: Tensor, stages: Sequence[ConvNormStage], *, shortcut: bool) -> Tensor:
-    """Return an inverted residual, computed by one operator.
+def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], shortcuts: Sequence[bool]) -> Tensor:
+    """Return inverted residuals in sequence, computed by one operator.
 
     Args:
-        stages: 1x1, depthwise and 1x1 convolution.
-        shortcut: add x to the output.
+        blocks: of each: 1x1, depthwise and 1x1 convolution.
+        shortcuts: of each: whether its input is added to its output.
     """
-    weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
-    attributes = geometries[1], [ACTIVATION_CODES[name] for name in activations], shortcut, not x.stop_gradient
+    weights, norms, _, momenta, epsilons, activations = zip(
+        *(stage for block in blocks for stage in block), strict=True
+    )
     tensors = [list(column) for column in zip(*norms, strict=True)]
+    geometries = [number for block in blocks for number in block[1].geometry]
+    codes = [ACTIVATION_CODES[name] for name in activations]
+    attributes = geometries, codes, [int(shortcut) for shortcut in shortcuts], not x.stop_gradient
     out = run_custom_op(
-        "ppzoo_inverted_residual", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
+        "ppzoo_inverted_residuals", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
     )
     return to_nchw(out[0])
 

@@ -10,6 +10,7 @@ from paddle import nn
 
 import ppzoo
 from ppzoo import native
+from ppzoo.models.mobilenet_v2 import InvresiBlocks
 
 NETWORKS = ["MobileNetV2_x0_25", "ResNet18", "MobileNetV3_small_x0_35", "ShuffleNetV2_x0_25"]
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Swish)
@@ -51,6 +52,12 @@ def gradients(network: nn.Layer, images: paddle.Tensor) -> tuple[np.ndarray, np.
     (scores * weights).sum().backward()
     parts = [p.grad.numpy().astype("float64").ravel() for p in network.parameters() if p.grad is not None]
     return scores.numpy().astype("float64"), np.concatenate(parts)
+
+
+def first_unit(network: nn.Layer) -> nn.Layer:
+    """Return the first unit of MobileNetV2's fourth stage, which has four."""
+    stage = [layer for layer in network.sublayers() if isinstance(layer, InvresiBlocks)][3]
+    return next(iter(stage.children()))
 
 
 def error(found: np.ndarray, expected: np.ndarray) -> float:
@@ -139,6 +146,31 @@ def test_hooks_on_fused_layers_are_called(native_on):
         layer.register_forward_post_hook(lambda layer, inputs, output, name=name: seen.append(name))
     network(paddle.randn([2, 3, 32, 32]))
     assert sorted(seen) == sorted(name for name, _ in unit.named_sublayers())
+
+
+def test_units_of_a_stage_compute_the_same_one_by_one(native_on):
+    """A hook on one unit, which sees its output and may use its gradient, is why a stage is not one operator."""
+    images, outputs, networks = paddle.randn([4, 3, 64, 48]), [], []
+    for seen in (None, []):
+        network = build("MobileNetV2_x0_25")
+        if seen is not None:
+            first_unit(network).register_forward_post_hook(lambda layer, inputs, output, seen=seen: seen.append(output))
+        outputs.append(gradients(network, images))
+        networks.append(network)
+    scores, expected = outputs
+    assert seen and seen[0].shape[0] == 4
+    assert all(np.array_equal(x, y) for x, y in zip(scores, expected, strict=True))
+    for one, other in zip(networks[0].state_dict().values(), networks[1].state_dict().values(), strict=True):
+        assert np.array_equal(one.numpy(), other.numpy())  # the running statistics, too
+
+
+def test_gradient_of_a_feature_map_within_a_stage(native_on):
+    network = build("MobileNetV2_x0_25").train()
+    seen = []
+    first_unit(network).register_forward_post_hook(lambda layer, inputs, output: seen.append(output))
+    loss = network(paddle.randn([4, 3, 64, 64])).square().sum()
+    (gradient,) = paddle.grad([loss], [seen[0]])
+    assert float(gradient.abs().sum()) > 0
 
 
 @pytest.mark.parametrize("full_graph", [True, False])

@@ -278,7 +278,7 @@ def test_inverted_residual(case):
             for i in range(3)
         ]
         assert operators.is_inverted_residual(stages, shortcut)
-        return operators.inverted_residual(x, stages, shortcut=shortcut)
+        return operators.inverted_residuals(x, [stages], [shortcut])
 
     def theirs(x, *tensors):
         y = x

@@ -55,11 +55,11 @@ CALLS = {
         *(paddle.rand([2, 6, 5, 4]), paddle.rand([8, 4, 3, 3]), *norm(8)[:2], paddle.rand([1]), paddle.rand([1])),
         *(*norm(8)[:2], GEOMETRY, True, 0.9, 1e-5, 1),
     ],
-    "inverted_residual": lambda: [
+    "inverted_residuals": lambda: [
         paddle.rand([2, 6, 5, 4]),
-        [paddle.rand([16, 4, 1, 1]), paddle.rand([16, 1, 3, 3]), paddle.rand([4, 16, 1, 1])],
-        *map(list, zip(*(norm(16), norm(16), norm(4)), strict=True)),
-        *(DEPTHWISE, [1, 1, 0], True, True, [0.9] * 3, [1e-5] * 3),
+        [paddle.rand(shape) for _ in range(2) for shape in ([16, 4, 1, 1], [16, 1, 3, 3], [4, 16, 1, 1])],
+        *map(list, zip(*(norm(channels) for channels in (16, 16, 4, 16, 16, 4)), strict=True)),
+        *(DEPTHWISE * 2, [1, 1, 0] * 2, [0, 1], True, [0.9] * 6, [1e-5] * 6),
     ],
     "norm_inference": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 1e-5, 1],
     "max_pool": lambda: [paddle.rand([2, 6, 5, 4]), POOL],
@@ -124,7 +124,7 @@ def call(name: str, arguments: list) -> list[paddle.Tensor]:
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_valid(name, native_on):
     outputs = call(name, CALLS[name]())
-    if name == "inverted_residual":
+    if name == "inverted_residuals":
         outputs = outputs[:1]  # the saved values have alignment gaps, which are not initialized
     assert all(np.isfinite(out.numpy()).all() for out in outputs if out.dtype == paddle.float32)
 
@@ -182,10 +182,10 @@ def test_invalid_option_is_an_error(name, native_on):
 
 @pytest.mark.parametrize("missing", range(5))
 def test_lists_of_the_wrong_length_are_an_error(missing, native_on):
-    arguments = CALLS["inverted_residual"]()
-    arguments[1 + missing] = arguments[1 + missing][:2]
-    with pytest.raises(ValueError, match=r"expected three .*, got 2"):
-        call("inverted_residual", arguments)
+    arguments = CALLS["inverted_residuals"]()
+    arguments[1 + missing] = arguments[1 + missing][:5]
+    with pytest.raises(ValueError, match=r"expected 6 .*, got 5"):
+        call("inverted_residuals", arguments)
 
 
 def test_gradient_of_the_wrong_shape_is_an_error(native_on):

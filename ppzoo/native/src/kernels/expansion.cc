@@ -88,7 +88,7 @@ bool recomputes_expansion(const ConvShape& s) {
          s.output_size() > 4 * s.out_channels * s.out_channels;
 }
 
-void Covariance::compute(const float* x) const {
+void compute_covariance(int64_t rows, int64_t channels, const float* x, double* values) {
   std::vector<ProductSums> parts(max_threads(), ProductSums{channels});
   parallel_for(rows, rows * channels * channels, [&](int thread, int64_t begin, int64_t end) {
     parts[thread].add(x, x + begin * channels, end - begin);
@@ -99,6 +99,7 @@ void Covariance::compute(const float* x) const {
     for (size_t i = 0; i < part.squares.size(); ++i) parts[0].squares[i] += part.squares[i];
   }
   const ProductSums& total = parts[0];
+  double *mean = values, *scatter = mean + channels;
   for (int64_t i = 0; i < channels; ++i) {
     mean[i] = x[i] + total.sums[i] / rows;
     for (int64_t j = i; j < channels; ++j) {

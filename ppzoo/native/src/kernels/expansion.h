@@ -21,17 +21,16 @@ bool recomputes_expansion(const ConvShape& expansion);
 // double: if columns are similar, the variance of a product w x is a small difference of large numbers.
 struct Covariance {
   int64_t rows, channels;
-  double *mean, *scatter;
+  const double *mean, *scatter;
 
   static int64_t size(int64_t channels) { return channels * (channels + 1); }
-  // `memory`: `size(channels)` doubles that the caller owns.
-  Covariance(int64_t rows, int64_t channels, double* memory)
-      : rows(rows), channels(channels), mean(memory), scatter(memory + channels) {}
-  // Computes mean and scatter of x.
-  void compute(const float* x) const;
+  // `values`: the `size(channels)` numbers that `compute_covariance` has written.
+  Covariance(int64_t rows, int64_t channels, const double* values)
+      : rows(rows), channels(channels), mean(values), scatter(values + channels) {}
   // The statistics of x weights^T, with weights out x channels.
   Statistics product_statistics(const float* weights, int64_t out) const;
 };
+void compute_covariance(int64_t rows, int64_t channels, const float* x, double* values);
 
 // The backward pass. The gradient of the expansion's output comes row by row. With f that gradient masked by the
 // activation, the gradient of the convolution's output is scale f + slope (raw - mean) + constant (see NormGradient).

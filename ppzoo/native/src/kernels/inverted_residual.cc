@@ -23,13 +23,7 @@
 namespace ppzoo {
 namespace {
 
-// The covariance of the block's input, which is saved instead of the expansion's output if that is recomputed.
-Covariance saved_covariance(const InvertedResidual& block, const std::vector<SavedStage>& saved) {
-  const ConvShape& expand = block.shapes[0];
-  return {expand.input_pixels(), expand.channels, reinterpret_cast<double*>(saved[0].raw)};
-}
-
-void zero_gradients(const InvertedResidual& block, const std::vector<StageGradient>& gradients, float* dx) {
+void zero_gradients(const InvertedResidual& block, const StageGradient* gradients, float* dx) {
   for (int stage = 0; stage < 3; ++stage) {
     const ConvShape& shape = block.shapes[stage];
     std::fill_n(gradients[stage].weights, shape.weight_size(), 0.0f);
@@ -47,8 +41,8 @@ int64_t saved_elements(const InvertedResidual& block, int stage) {
   return Covariance::size(shape.channels) * static_cast<int64_t>(sizeof(double) / sizeof(float));
 }
 
-void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                       const std::vector<SavedStage>& saved, float* y) {
+void inverted_residual(const InvertedResidual& block, const float* x, const StageWeights* stages,
+                       const SavedStage<float>* saved, float* y) {
   if (block.shapes[2].empty()) return;
   const auto finalize = [&](int stage, const Statistics& batch) {
     return finalize_statistics(batch, stages[stage].norm, block.activations[stage], saved[stage].mean,
@@ -65,8 +59,9 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
       const Normalizer norm = finalize(0, pointwise_convolve_statistics(expand, x, weights, expanded));
       return filter_and_finalize({expanded, &norm});
     }
-    const Covariance covariance = saved_covariance(block, saved);
-    covariance.compute(x);
+    double* values = reinterpret_cast<double*>(expanded);
+    compute_covariance(expand.input_pixels(), expand.channels, x, values);
+    const Covariance covariance(expand.input_pixels(), expand.channels, values);
     const Normalizer norm = finalize(0, covariance.product_statistics(weights, expand.out_channels));
     const PackedWeights packed = PackedWeights::forward(weights, expand.channels, expand.out_channels);
     return filter_and_finalize({x, &norm, &packed});
@@ -77,9 +72,9 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
   third.apply(projected, block.shortcut ? x : nullptr, project.output_pixels(), y);
 }
 
-void inverted_residual_gradients(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                                 const std::vector<SavedStage>& saved, const float* dy,
-                                 const std::vector<StageGradient>& gradients, float* dx) {
+void inverted_residual_gradients(const InvertedResidual& block, const float* x, const StageWeights* stages,
+                                 const SavedStage<const float>* saved, const float* dy, const StageGradient* gradients,
+                                 float* dx) {
   if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx);
   const auto gradient_of = [&](int stage) {
     const int64_t channels = block.shapes[stage].out_channels, rows = block.shapes[stage].output_pixels();
@@ -115,7 +110,7 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x, 
   const float *weights = stages[0].weights, *residual = block.shortcut ? dy : nullptr;
   const StageGradient& expansion_gradients = gradients[0];
   if (recomputes_expansion(expand)) {
-    const Covariance covariance = saved_covariance(block, saved);
+    const Covariance covariance(expand.input_pixels(), in, reinterpret_cast<const double*>(expanded));
     const PackedWeights packed = PackedWeights::forward(weights, in, wide, WorkspaceSlot::kExpansionWeights);
     ExpansionGradient expansion(expand, first, first_act, x, covariance, weights, filter.width, dx);
     const RowCallbacks rows{load_row, [&](int thread, int64_t pixel) { return expansion.row_buffer(thread, pixel); },

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <vector>
 
 #include "kernels/activation.h"
 #include "kernels/batch_norm.h"
@@ -23,20 +22,22 @@ struct StageWeights {
   NormParameters norm;
 };
 // What the forward pass saves of a stage for the backward pass. `raw` is the convolution's output, or, if the expansion
-// is recomputed, the covariance of its input (see expansion.h).
+// is recomputed, the covariance of its input (see expansion.h). `Value` is float where it is written, else const float.
+template <class Value>
 struct SavedStage {
-  float *raw, *mean, *inverse_std;
+  Value *raw, *mean, *inverse_std;
 };
 // The number of elements of `raw`.
 int64_t saved_elements(const InvertedResidual& block, int stage);
 struct StageGradient {
   float *weights, *gamma, *beta;
 };
-void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                       const std::vector<SavedStage>& saved, float* y);
+// `stages`, `saved` and `gradients` have three elements each.
+void inverted_residual(const InvertedResidual& block, const float* x, const StageWeights* stages,
+                       const SavedStage<float>* saved, float* y);
 // `dx` can be null.
-void inverted_residual_gradients(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                                 const std::vector<SavedStage>& saved, const float* dy,
-                                 const std::vector<StageGradient>& gradients, float* dx);
+void inverted_residual_gradients(const InvertedResidual& block, const float* x, const StageWeights* stages,
+                                 const SavedStage<const float>* saved, const float* dy, const StageGradient* gradients,
+                                 float* dx);
 
 }  // namespace ppzoo

@@ -1,11 +1,10 @@
-// Operators: convolution, the linear layer, batch norm, their fusions, and the inverted residual block. See common.h.
+// Operators: convolution, the linear layer, batch norm, and their fusions. See common.h.
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "kernels/convolution.h"
 #include "kernels/depthwise.h"
-#include "kernels/inverted_residual.h"
 #include "kernels/linear.h"
 #include "kernels/onednn.h"
 #include "kernels/pointwise.h"
@@ -304,126 +303,6 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
   return {dx, dweights, dz, dgamma, dbeta};
 }
 
-// ---- inverted residual
-
-void require_three(size_t received, const char* name) {
-  require(received == 3, [&] {
-    return "inverted residual: expected three " + std::string(name) + ", got " + std::to_string(received);
-  });
-}
-
-// `geometry`: of the depthwise convolution.
-ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<Tensor>& weights,
-                                             const std::vector<int>& geometry, const std::vector<int>& activations,
-                                             bool shortcut) {
-  const std::vector<int> pointwise{1, 1, 0, 0, 0, 0, 1, 1, 1};
-  require_three(weights.size(), "weights");
-  require_three(activations.size(), "activations");
-  require_axes(x, "input", 4);
-  ppzoo::InvertedResidual block;
-  Shape shape = x.shape();
-  for (int stage = 0; stage < 3; ++stage) {
-    block.shapes[stage] = conv_shape(shape, weights[stage], stage == 1 ? geometry : pointwise);
-    block.activations[stage] = activation_of(activations[stage]);
-    shape = output_shape(block.shapes[stage]);
-  }
-  block.shortcut = shortcut;
-  require(ppzoo::pointwise(block.shapes[0]) && ppzoo::depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
-          [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
-  const ConvShape& filter = block.shapes[1];
-  require(
-      filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
-          filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
-      [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(x.shape()); });
-  require(!shortcut || (shape == x.shape() && block.activations[2] == Activation::kNone), [&] {
-    return "inverted residual: expected equal input and output shapes and no last activation with a shortcut, got " +
-           format(x.shape()) + " and " + format(shape);
-  });
-  return block;
-}
-
-// The saved values of all stages are in one tensor, since each PaddlePaddle tensor costs microseconds.
-constexpr int64_t kCacheLine = 16;  // elements
-
-std::vector<ppzoo::SavedStage> saved_stages(const ppzoo::InvertedResidual& block, float* start) {
-  std::vector<ppzoo::SavedStage> results;
-  for (int stage = 0; stage < 3; ++stage) {
-    const int64_t channels = ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
-    float *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
-    results.push_back({raw, mean, inverse_std});
-    start = raw + ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
-  }
-  return results;
-}
-
-int64_t saved_size(const ppzoo::InvertedResidual& block) {
-  int64_t size = 0;
-  for (int stage = 0; stage < 3; ++stage) {
-    size += 2 * ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
-    size += ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
-  }
-  return size;
-}
-
-std::vector<Tensor> inverted_residual(const Tensor& x, const std::vector<Tensor>& weights,
-                                      const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
-                                      std::vector<Tensor>& running_means, std::vector<Tensor>& running_variances,
-                                      const std::vector<int>& geometry, const std::vector<int>& activations,
-                                      bool shortcut, bool, const std::vector<float>& momenta,
-                                      const std::vector<float>& epsilons) {
-  const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
-  for (const size_t count : {gammas.size(), betas.size(), running_means.size(), running_variances.size()}) {
-    require_three(count, "norms");
-  }
-  require_three(momenta.size(), "momenta");
-  require_three(epsilons.size(), "epsilons");
-  std::vector<ppzoo::StageWeights> stages;
-  for (int stage = 0; stage < 3; ++stage) {
-    stages.push_back(
-        {weights[stage].data<float>(),
-         norm_parameters(block.shapes[stage].out_channels, gammas[stage], betas[stage], running_means[stage],
-                         running_variances[stage], momenta[stage], epsilons[stage])});
-  }
-  Tensor y = empty_like(x, output_shape(block.shapes[2])), saved = empty_like(x, {saved_size(block)});
-  ppzoo::inverted_residual(block, x.data<float>(), stages, saved_stages(block, saved.data<float>()), y.data<float>());
-  return {y, saved};
-}
-
-std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vector<Tensor>& weights,
-                                               const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
-                                               const Tensor& saved, const Tensor& dy, const std::vector<int>& geometry,
-                                               const std::vector<int>& activations, bool shortcut, bool need_dx,
-                                               const std::vector<float>&, const std::vector<float>&) {
-  const ppzoo::InvertedResidual block = inverted_residual_of(x, weights, geometry, activations, shortcut);
-  require_three(gammas.size(), "norms");
-  require_three(betas.size(), "norms");
-  require_shape(saved, "saved values", {saved_size(block)});
-  require_output_shape(dy, "output gradient", block.shapes[2]);
-  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
-  std::vector<Tensor> dweights, dgammas, dbetas;
-  std::vector<ppzoo::StageWeights> stages;
-  std::vector<ppzoo::StageGradient> to;
-  for (int stage = 0; stage < 3; ++stage) {
-    const Tensor &weight = weights[stage], &gamma = gammas[stage];
-    require_shape(gamma, "scale of the norm", {block.shapes[stage].out_channels});
-    require_shape(betas[stage], "offset of the norm", {block.shapes[stage].out_channels});
-    Tensor dweight = empty_like(weight), dgamma = empty_like(gamma), dbeta = empty_like(gamma);
-    stages.push_back(
-        {weight.data<float>(), {gamma.data<float>(), betas[stage].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
-    to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
-    dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
-  }
-  // SavedStage has pointers to write to, for the forward pass. The backward pass only reads through them.
-  const auto saved_values = saved_stages(block, const_cast<float*>(saved.data<float>()));
-  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, saved_values, dy.data<float>(), to,
-                                     need_dx ? dx.data<float>() : nullptr);
-  std::vector<Tensor> gradients{dx};
-  for (const auto* group : {&dweights, &dgammas, &dbetas}) {
-    gradients.insert(gradients.end(), group->begin(), group->end());
-  }
-  return gradients;
-}
-
 // ---- batch norm with running statistics, without a gradient
 
 std::vector<Tensor> norm_inference(const Tensor& x, const paddle::optional<Tensor>& z, const Tensor& gamma,
@@ -554,22 +433,6 @@ PD_BUILD_GRAD_OP(ppzoo_conv_norm_affine)
     .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momentum: float", "epsilon: float", "activation: int"})
     .SetKernelFn(PPZOO_KERNEL(conv_norm_affine_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_conv_norm_affine, "X");
-
-PD_BUILD_OP(ppzoo_inverted_residual)
-    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
-             paddle::Vec("Variance")})
-    .Outputs({"Y", "Saved"})
-    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
-            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
-    .SetKernelFn(PPZOO_KERNEL(inverted_residual));
-PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
-    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Saved", paddle::Grad("Y")})
-    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
-              paddle::Grad(paddle::Vec("Beta"))})
-    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
-            "momenta: std::vector<float>", "epsilons: std::vector<float>"})
-    .SetKernelFn(PPZOO_KERNEL(inverted_residual_gradient));
-PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residual, "X");
 
 PD_BUILD_OP(ppzoo_norm_inference)
     .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
