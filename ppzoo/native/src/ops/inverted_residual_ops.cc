@@ -4,81 +4,17 @@
 // needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's arithmetic.
 #include <array>
 
-#include "kernels/depthwise.h"
 #include "kernels/integer_math.h"
 #include "kernels/inverted_residual.h"
-#include "kernels/pointwise.h"
 #include "ops/common.h"
-#include "ops/layer_arguments.h"
+#include "ops/inverted_residual_arguments.h"
 
 namespace {
 
 using namespace ppzoo::ops;
-using ppzoo::Activation;
-using ppzoo::ConvShape;
 using ppzoo::InvertedResidual;
-using Tensors = std::vector<Tensor>;
-using Integers = std::vector<int>;
-using Floats = std::vector<float>;
 
-constexpr size_t kStages = 3, kGeometry = 9;  // per block: convolutions; numbers of the depthwise one's geometry
-constexpr int64_t kCacheLine = 16;            // elements
-
-// The lists of an operator have one element per stage: of the first block, of the second, ...
-void require_count(size_t received, size_t expected, const char* name) {
-  require(received == expected, [&] {
-    return "inverted residuals: expected " + std::to_string(expected) + " " + name + ", got " +
-           std::to_string(received);
-  });
-}
-
-// `weights`, `geometry` (of the depthwise convolution) and `activations` are those of one block.
-InvertedResidual block_of(Shape shape, const Tensor* weights, const Integers& geometry, const int* activations,
-                          bool shortcut) {
-  const Integers pointwise{1, 1, 0, 0, 0, 0, 1, 1, 1};
-  const Shape input = shape;
-  InvertedResidual block;
-  for (size_t stage = 0; stage < kStages; ++stage) {
-    block.shapes[stage] = conv_shape(shape, weights[stage], stage == 1 ? geometry : pointwise);
-    block.activations[stage] = activation_of(activations[stage]);
-    shape = output_shape(block.shapes[stage]);
-  }
-  block.shortcut = shortcut;
-  require(ppzoo::pointwise(block.shapes[0]) && ppzoo::depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
-          [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
-  const ConvShape& filter = block.shapes[1];
-  require(
-      filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
-          filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
-      [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(input); });
-  require(!shortcut || (shape == input && block.activations[2] == Activation::kNone), [&] {
-    return "inverted residual: expected equal input and output shapes and no last activation with a shortcut, got " +
-           format(input) + " and " + format(shape);
-  });
-  return block;
-}
-
-std::vector<InvertedResidual> blocks_of(const Tensor& x, const Tensors& weights, const Integers& geometries,
-                                        const Integers& activations, const Integers& shortcuts) {
-  const size_t count = shortcuts.size();
-  require(count > 0, [] { return "inverted residuals: expected at least one block"; });
-  require_count(weights.size(), kStages * count, "weights");
-  require_count(activations.size(), kStages * count, "activations");
-  require_count(geometries.size(), kGeometry * count, "numbers of geometries");
-  require_axes(x, "input", 4);
-  std::vector<InvertedResidual> blocks;
-  Shape shape = x.shape();
-  for (size_t i = 0; i < count; ++i) {
-    require(shortcuts[i] == 0 || shortcuts[i] == 1, [&] {
-      return "inverted residuals: expected 0 or 1 for a shortcut, got " + std::to_string(shortcuts[i]);
-    });
-    const auto geometry = geometries.begin() + static_cast<int64_t>(kGeometry * i);
-    blocks.push_back(block_of(shape, &weights[kStages * i], Integers(geometry, geometry + kGeometry),
-                              &activations[kStages * i], shortcuts[i] == 1));
-    shape = output_shape(blocks.back().shapes[2]);
-  }
-  return blocks;
-}
+constexpr int64_t kCacheLine = 16;  // elements
 
 int64_t output_size(const InvertedResidual& block) { return block.shapes[2].output_size(); }
 
@@ -126,18 +62,8 @@ std::vector<Tensor> inverted_residuals(const Tensor& x, const Tensors& weights, 
                                        const Integers& geometries, const Integers& activations,
                                        const Integers& shortcuts, bool, const Floats& momenta, const Floats& epsilons) {
   const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
-  for (const size_t count : {gammas.size(), betas.size(), running_means.size(), running_variances.size()}) {
-    require_count(count, kStages * blocks.size(), "norms");
-  }
-  require_count(momenta.size(), kStages * blocks.size(), "momenta");
-  require_count(epsilons.size(), kStages * blocks.size(), "epsilons");
-  std::vector<ppzoo::StageWeights> stages;
-  for (size_t k = 0; k < weights.size(); ++k) {
-    const int64_t channels = blocks[k / kStages].shapes[k % kStages].out_channels;
-    stages.push_back({weights[k].data<float>(),
-                      norm_parameters(channels, gammas[k], betas[k], running_means[k], running_variances[k],
-                                      momenta[k], epsilons[k])});
-  }
+  const auto stages =
+      stages_to_train(blocks, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
   Tensor y = empty_like(x, output_shape(blocks.back().shapes[2])), saved = empty_like(x, {saved_size(blocks)});
   const auto saved_values = saved_blocks(blocks, saved.data<float>());
   const float* input = x.data<float>();
@@ -155,40 +81,22 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
                                                 const Integers& shortcuts, bool need_dx, const Floats&,
                                                 const Floats&) {
   const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
-  require_count(gammas.size(), weights.size(), "norms");
-  require_count(betas.size(), weights.size(), "norms");
   require_shape(saved, "saved values", {saved_size(blocks)});
   require_output_shape(dy, "output gradient", blocks.back().shapes[2]);
-  Tensors dweights, dgammas, dbetas;
-  std::vector<ppzoo::StageWeights> stages;
-  std::vector<ppzoo::StageGradient> to;
-  for (size_t k = 0; k < weights.size(); ++k) {
-    const Tensor &weight = weights[k], &gamma = gammas[k];
-    const int64_t channels = blocks[k / kStages].shapes[k % kStages].out_channels;
-    require_shape(gamma, "scale of the norm", {channels});
-    require_shape(betas[k], "offset of the norm", {channels});
-    Tensor dweight = empty_like(weight), dgamma = empty_like(gamma), dbeta = empty_like(gamma);
-    stages.push_back(
-        {weight.data<float>(), {gamma.data<float>(), betas[k].data<float>(), nullptr, nullptr, 0.0f, 0.0f}});
-    to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
-    dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
-  }
+  StagesBackward backward(blocks, weights, gammas, betas);
   const Tensor dx = need_dx ? empty_like(x) : placeholder(x);
   const auto saved_values = saved_blocks(blocks, saved.data<float>());
   Tensor output_gradient = dy;
   for (size_t i = blocks.size(); i-- > 0;) {
     const float* input = i == 0 ? x.data<float>() : saved_values[i - 1].output;
     Tensor input_gradient = i == 0 ? dx : empty_like(x, output_shape(blocks[i - 1].shapes[2]));
-    ppzoo::inverted_residual_gradients(blocks[i], input, &stages[kStages * i], saved_values[i].stages.data(),
-                                       output_gradient.data<float>(), &to[kStages * i],
+    ppzoo::inverted_residual_gradients(blocks[i], input, &backward.stages[kStages * i],
+                                       saved_values[i].stages.data(), output_gradient.data<float>(),
+                                       &backward.to[kStages * i],
                                        i > 0 || need_dx ? input_gradient.data<float>() : nullptr);
     output_gradient = input_gradient;
   }
-  std::vector<Tensor> gradients{dx};
-  for (const auto* group : {&dweights, &dgammas, &dbetas}) {
-    gradients.insert(gradients.end(), group->begin(), group->end());
-  }
-  return gradients;
+  return backward.gradients(dx);
 }
 
 }  // namespace
