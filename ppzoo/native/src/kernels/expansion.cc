@@ -88,7 +88,8 @@ bool recomputes_expansion(const ConvShape& s) {
          s.output_size() > 4 * s.out_channels * s.out_channels;
 }
 
-void Covariance::compute(const float* x) const {
+void Covariance::compute(const float* x, int64_t rows, int64_t channels, double* memory) {
+  double *mean = memory, *scatter = memory + channels;
   std::vector<ProductSums> parts(max_threads(), ProductSums{channels});
   parallel_for(rows, rows * channels * channels, [&](int thread, int64_t begin, int64_t end) {
     parts[thread].add(x, x + begin * channels, end - begin);

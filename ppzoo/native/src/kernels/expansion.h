@@ -21,14 +21,14 @@ bool recomputes_expansion(const ConvShape& expansion);
 // double: if columns are similar, the variance of a product w x is a small difference of large numbers.
 struct Covariance {
   int64_t rows, channels;
-  double *mean, *scatter;
+  const double *mean, *scatter;
 
   static int64_t size(int64_t channels) { return channels * (channels + 1); }
-  // `memory`: `size(channels)` doubles that the caller owns.
-  Covariance(int64_t rows, int64_t channels, double* memory)
+  // Writes mean and scatter of x to `memory`, which has `size(channels)` doubles.
+  static void compute(const float* x, int64_t rows, int64_t channels, double* memory);
+  // `memory`: what `compute` has written; the caller owns it.
+  Covariance(int64_t rows, int64_t channels, const double* memory)
       : rows(rows), channels(channels), mean(memory), scatter(memory + channels) {}
-  // Computes mean and scatter of x.
-  void compute(const float* x) const;
   // The statistics of x weights^T, with weights out x channels.
   Statistics product_statistics(const float* weights, int64_t out) const;
 };

@@ -24,9 +24,9 @@ namespace ppzoo {
 namespace {
 
 // The covariance of the block's input, which is saved instead of the expansion's output if that is recomputed.
-Covariance saved_covariance(const InvertedResidual& block, const std::vector<SavedStage>& saved) {
+Covariance saved_covariance(const InvertedResidual& block, const float* raw) {
   const ConvShape& expand = block.shapes[0];
-  return {expand.input_pixels(), expand.channels, reinterpret_cast<double*>(saved[0].raw)};
+  return {expand.input_pixels(), expand.channels, reinterpret_cast<const double*>(raw)};
 }
 
 void zero_gradients(const InvertedResidual& block, const std::vector<StageGradient>& gradients, float* dx) {
@@ -48,7 +48,7 @@ int64_t saved_elements(const InvertedResidual& block, int stage) {
 }
 
 void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                       const std::vector<SavedStage>& saved, float* y) {
+                       const std::vector<SavedStage<float>>& saved, float* y) {
   if (block.shapes[2].empty()) return;
   const auto finalize = [&](int stage, const Statistics& batch) {
     return finalize_statistics(batch, stages[stage].norm, block.activations[stage], saved[stage].mean,
@@ -65,8 +65,8 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
       const Normalizer norm = finalize(0, pointwise_convolve_statistics(expand, x, weights, expanded));
       return filter_and_finalize({expanded, &norm});
     }
-    const Covariance covariance = saved_covariance(block, saved);
-    covariance.compute(x);
+    Covariance::compute(x, expand.input_pixels(), expand.channels, reinterpret_cast<double*>(expanded));
+    const Covariance covariance = saved_covariance(block, expanded);
     const Normalizer norm = finalize(0, covariance.product_statistics(weights, expand.out_channels));
     const PackedWeights packed = PackedWeights::forward(weights, expand.channels, expand.out_channels);
     return filter_and_finalize({x, &norm, &packed});
@@ -78,7 +78,7 @@ void inverted_residual(const InvertedResidual& block, const float* x, const std:
 }
 
 void inverted_residual_gradients(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                                 const std::vector<SavedStage>& saved, const float* dy,
+                                 const std::vector<SavedStage<const float>>& saved, const float* dy,
                                  const std::vector<StageGradient>& gradients, float* dx) {
   if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx);
   const auto gradient_of = [&](int stage) {
@@ -115,7 +115,7 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x, 
   const float *weights = stages[0].weights, *residual = block.shortcut ? dy : nullptr;
   const StageGradient& expansion_gradients = gradients[0];
   if (recomputes_expansion(expand)) {
-    const Covariance covariance = saved_covariance(block, saved);
+    const Covariance covariance = saved_covariance(block, expanded);
     const PackedWeights packed = PackedWeights::forward(weights, in, wide, WorkspaceSlot::kExpansionWeights);
     ExpansionGradient expansion(expand, first, first_act, x, covariance, weights, filter.width, dx);
     const RowCallbacks rows{load_row, [&](int thread, int64_t pixel) { return expansion.row_buffer(thread, pixel); },

@@ -24,8 +24,10 @@ struct StageWeights {
 };
 // What the forward pass saves of a stage for the backward pass. `raw` is the convolution's output, or, if the expansion
 // is recomputed, the covariance of its input (see expansion.h).
+// T: float in the forward pass, const float in the backward pass.
+template <class T>
 struct SavedStage {
-  float *raw, *mean, *inverse_std;
+  T *raw, *mean, *inverse_std;
 };
 // The number of elements of `raw`.
 int64_t saved_elements(const InvertedResidual& block, int stage);
@@ -33,10 +35,10 @@ struct StageGradient {
   float *weights, *gamma, *beta;
 };
 void inverted_residual(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                       const std::vector<SavedStage>& saved, float* y);
+                       const std::vector<SavedStage<float>>& saved, float* y);
 // `dx` can be null.
 void inverted_residual_gradients(const InvertedResidual& block, const float* x, const std::vector<StageWeights>& stages,
-                                 const std::vector<SavedStage>& saved, const float* dy,
+                                 const std::vector<SavedStage<const float>>& saved, const float* dy,
                                  const std::vector<StageGradient>& gradients, float* dx);
 
 }  // namespace ppzoo

@@ -127,9 +127,10 @@ void input_transform(const TileSource& images, const Tiling& tiling, int64_t row
   }
 }
 
-// Output transform of the 16 matrices of products of rows [row, row + count) of tiles. `bias` can be null.
+// Output transform of the 16 matrices of products of rows [row, row + count) of tiles. `bias` can be null. With `add`,
+// adds to y.
 void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count, const float* products,
-                      const float* bias, float* y) {
+                      const float* bias, bool add, float* y) {
   const int64_t channels = s.out_channels, height = s.out_height(), width = s.out_width();
   const int64_t matrix = count * tiling.columns * channels;
   for (int64_t tile = 0; tile < count * tiling.columns; ++tile, products += channels) {
@@ -143,10 +144,11 @@ void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int
       for (int p = 0; p < kPositions; ++p) parts[p / kInput][p % kInput] = load(products + p * matrix + channel);
       transform_2d<OutputTransform>(parts, outputs);
       const Vector offset = bias != nullptr ? load(bias + channel) : Vector{};
-      store(outputs[0][0] + offset, to + channel);
-      if (right) store(outputs[0][1] + offset, to + channels + channel);
-      if (below) store(outputs[1][0] + offset, to + width * channels + channel);
-      if (right && below) store(outputs[1][1] + offset, to + (width + 1) * channels + channel);
+      const auto put = [&](Vector output, float* pixel) { store(output + (add ? load(pixel) : offset), pixel); };
+      put(outputs[0][0], to + channel);
+      if (right) put(outputs[0][1], to + channels + channel);
+      if (below) put(outputs[1][0], to + width * channels + channel);
+      if (right && below) put(outputs[1][1], to + (width + 1) * channels + channel);
     }
   }
 }
@@ -187,8 +189,8 @@ const float* transform_filters(const float* weights, int64_t depth_step, int64_t
   return panels;
 }
 
-// y = convolution of x with the transformed filters `panels`, plus bias.
-void filter_images(const ConvShape& s, const float* x, const float* panels, const float* bias, float* y) {
+// y = convolution of x with the transformed filters `panels`, plus bias; or with `add` (and no bias) plus y.
+void filter_images(const ConvShape& s, const float* x, const float* panels, const float* bias, bool add, float* y) {
   const Tiling tiling(s);
   const int64_t in = s.channels, out = s.out_channels, tiles = tiling.rows_at_a_time() * tiling.columns;
   float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * kPositions * tiles * in);
@@ -203,7 +205,7 @@ void filter_images(const ConvShape& s, const float* x, const float* panels, cons
       const float* filters = panels + p * packed_size(in, out);
       gemm(factors + p * count * in, in, filters, count, in, out, results + p * count * out, out, false);
     }
-    output_transform(s, tiling, row, rows, results, bias, y);
+    output_transform(s, tiling, row, rows, results, bias, add, y);
   });
 }
 
@@ -246,17 +248,17 @@ bool winograd(const ConvShape& s) {
 
 void winograd_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
   filter_images(s, x, transform_filters(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias,
-                y);
+                false, y);
 }
 
-void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
+void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, bool add, float* dx) {
   ConvShape back = s;
   back.height = s.out_height(), back.width = s.out_width();
   back.channels = s.out_channels, back.out_channels = s.channels;
   back.top = kFilter - 1 - s.top, back.bottom = kFilter - 1 - s.bottom;
   back.left = kFilter - 1 - s.left, back.right = kFilter - 1 - s.right;
   filter_images(back, dy, transform_filters(weights, s.channels * kTaps, kTaps, s.out_channels, s.channels, true),
-                nullptr, dx);
+                nullptr, add, dx);
 }
 
 void winograd_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {

@@ -1,15 +1,16 @@
-// Operators: convolution, the linear layer, batch norm, their fusions, and the inverted residual block. See common.h.
+// Operators: convolution, the linear layer, batch norm, their fusions, the inverted residual block and the block of
+// RepVGG. See common.h.
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "kernels/convolution.h"
+#include "kernels/convolution_norm.h"
 #include "kernels/depthwise.h"
 #include "kernels/inverted_residual.h"
 #include "kernels/linear.h"
 #include "kernels/onednn.h"
 #include "kernels/pointwise.h"
-#include "kernels/workspace.h"
+#include "kernels/repvgg.h"
 #include "ops/common.h"
 #include "ops/layer_arguments.h"
 
@@ -154,23 +155,6 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   return {dx, dz, dgamma, dbeta};
 }
 
-// Convolution fused with the statistics of its output.
-ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const float* weights, float* raw) {
-  if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
-  if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
-  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time<float>(s.images, out), pixels = s.output_size() / s.out_channels;
-  std::optional<ppzoo::Moments> moments;
-  for (int64_t image = 0; image < s.images; image += part) {
-    const int64_t count = std::min(part, s.images - image);
-    float* to = raw + image * out;
-    ppzoo::convolve(s.with_images(count), x + image * in, weights, nullptr, to);
-    if (!moments) moments.emplace(s.out_channels, to, pixels);
-    moments->add(to, count * out / s.out_channels);
-  }
-  return moments->statistics();
-}
-
 std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
                                       const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
                                       const std::vector<int>& geometry, float momentum, float epsilon, int activation,
@@ -181,7 +165,7 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   const auto parameters =
       norm_parameters(s.out_channels, gamma, beta, running_mean, running_variance, momentum, epsilon);
   Tensor raw = empty_like(x, output_shape(s)), y = empty_like(raw);
-  const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
+  const auto statistics = ppzoo::convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
   Tensor mean = empty_like(gamma), inverse_std = empty_like(gamma);
   ppzoo::finalize_statistics(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>(), affine)
       .apply(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
@@ -221,29 +205,6 @@ std::vector<Tensor> conv_norm_affine(const Tensor& x, const Tensor& weights, con
                            epsilon, activation, {*multiplier.data<float>(), *addend.data<float>()});
 }
 
-// Computes the gradients of the convolution's input and weights from that of batch norm's output. The gradient in
-// between is computed for some images at a time in the workspace.
-void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const float* x,
-                           const float* weights, const float* raw, const float* dy, Activation activation, float* dx,
-                           float* dweights) {
-  if (ppzoo::pointwise(s)) {
-    return ppzoo::pointwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
-  }
-  if (ppzoo::depthwise(s)) {
-    return ppzoo::depthwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
-  }
-  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time<float>(s.images, out);
-  float* raw_gradient = ppzoo::workspace(ppzoo::WorkspaceSlot::kOutputGradient, part * out);
-  for (int64_t image = 0; image < s.images; image += part) {
-    const int64_t count = std::min(part, s.images - image);
-    const ConvShape piece = s.with_images(count);
-    gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, raw_gradient);
-    if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, raw_gradient, dx + image * in);
-    ppzoo::convolve_weight_gradient(piece, x + image * in, raw_gradient, image > 0, dweights, nullptr);
-  }
-}
-
 std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
                                        const Tensor& raw, const Tensor& mean, const Tensor& inverse_std,
                                        const Tensor& dy, const std::vector<int>& geometry, bool need_dx, float, float,
@@ -257,8 +218,8 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
          dbeta = empty_like(beta);
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
-  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
-                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  ppzoo::convolve_norm_gradients(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(),
+                                 dy.data<float>(), kind, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
   return {dx, dweights, dgamma, dbeta};
 }
 
@@ -278,8 +239,8 @@ std::vector<Tensor> conv_norm_affine_gradient(const Tensor& x, const Tensor& wei
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.finish_affine(gamma.data<float>(), beta.data<float>(), dmultiplier.data<float>(), daddend.data<float>());
-  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
-                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  ppzoo::convolve_norm_gradients(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(),
+                                 dy.data<float>(), kind, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
   return {dx, dweights, dgamma, dbeta, dmultiplier, daddend};
 }
 
@@ -299,8 +260,9 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
   Tensor dz = empty_like(raw);
   gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
-  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
-                        Activation::kNone, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  ppzoo::convolve_norm_gradients(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(),
+                                 dz.data<float>(), Activation::kNone, need_dx ? dx.data<float>() : nullptr,
+                                 dweights.data<float>());
   return {dx, dweights, dz, dgamma, dbeta};
 }
 
@@ -342,14 +304,16 @@ ppzoo::InvertedResidual inverted_residual_of(const Tensor& x, const std::vector<
   return block;
 }
 
-// The saved values of all stages are in one tensor, since each PaddlePaddle tensor costs microseconds.
+// The saved values of a block are in one tensor, since each PaddlePaddle tensor costs microseconds.
 constexpr int64_t kCacheLine = 16;  // elements
 
-std::vector<ppzoo::SavedStage> saved_stages(const ppzoo::InvertedResidual& block, float* start) {
-  std::vector<ppzoo::SavedStage> results;
+// T: float or const float.
+template <class T>
+std::vector<ppzoo::SavedStage<T>> saved_stages(const ppzoo::InvertedResidual& block, T* start) {
+  std::vector<ppzoo::SavedStage<T>> results;
   for (int stage = 0; stage < 3; ++stage) {
     const int64_t channels = ppzoo::round_up(block.shapes[stage].out_channels, kCacheLine);
-    float *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
+    T *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
     results.push_back({raw, mean, inverse_std});
     start = raw + ppzoo::round_up(ppzoo::saved_elements(block, stage), kCacheLine);
   }
@@ -413,14 +377,111 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
     to.push_back({dweight.data<float>(), dgamma.data<float>(), dbeta.data<float>()});
     dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
   }
-  // SavedStage has pointers to write to, for the forward pass. The backward pass only reads through them.
-  const auto saved_values = saved_stages(block, const_cast<float*>(saved.data<float>()));
-  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, saved_values, dy.data<float>(), to,
-                                     need_dx ? dx.data<float>() : nullptr);
+  ppzoo::inverted_residual_gradients(block, x.data<float>(), stages, saved_stages(block, saved.data<float>()),
+                                     dy.data<float>(), to, need_dx ? dx.data<float>() : nullptr);
   std::vector<Tensor> gradients{dx};
   for (const auto* group : {&dweights, &dgammas, &dbetas}) {
     gradients.insert(gradients.end(), group->begin(), group->end());
   }
+  return gradients;
+}
+
+// ---- the block of RepVGG
+
+// `weights`: of the 3x3 convolution (or another one without groups), whose geometry is `geometry`, and of the 1x1
+// convolution. `norms`: two, or three with the identity.
+ppzoo::RepVggBlock repvgg_block(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<int>& geometry,
+                                size_t norms) {
+  require(weights.size() == 2,
+          [&] { return "RepVGG block: expected two weights, got " + std::to_string(weights.size()); });
+  require(norms == 2 || norms == 3,
+          [&] { return "RepVGG block: expected two or three norms, got " + std::to_string(norms); });
+  const ConvShape dense = conv_shape(x, weights[0], geometry);
+  const ConvShape pointwise = conv_shape(x, weights[1], {geometry[0], geometry[1], 0, 0, 0, 0, 1, 1, 1});
+  require(
+      dense.groups == 1 && pointwise.kernel_h == 1 && pointwise.kernel_w == 1 &&
+          output_shape(dense) == output_shape(pointwise),
+      [&] {
+        return "RepVGG block: expected a convolution without groups and a 1x1 convolution with equal outputs, got " +
+               format(output_shape(dense)) + " and " + format(output_shape(pointwise));
+      });
+  require(norms == 2 || output_shape(dense) == x.shape(), [&] {
+    return "RepVGG block: expected equal input and output shapes with a norm of the identity, got " +
+           format(x.shape()) + " and " + format(output_shape(dense));
+  });
+  return {dense, pointwise, norms == 3};
+}
+
+void require_norms(size_t received, size_t expected) {
+  require(received == expected, [&] {
+    return "RepVGG block: expected " + std::to_string(expected) + " values for its norms, got " +
+           std::to_string(received);
+  });
+}
+
+int64_t saved_size(const ppzoo::RepVggBlock& block) {
+  const int64_t channels = ppzoo::round_up(block.dense.out_channels, kCacheLine);
+  return 2 * ppzoo::round_up(block.dense.output_size(), kCacheLine) + (block.identity ? 6 : 4) * channels;
+}
+
+template <class T>
+ppzoo::RepVggSaved<T> saved_branches(const ppzoo::RepVggBlock& block, T* start) {
+  const int64_t map = ppzoo::round_up(block.dense.output_size(), kCacheLine);
+  const int64_t channels = ppzoo::round_up(block.dense.out_channels, kCacheLine);
+  ppzoo::RepVggSaved<T> saved{start, start + map, {}, {}};
+  start += 2 * map;
+  for (int norm = 0; norm < (block.identity ? 3 : 2); ++norm, start += 2 * channels) {
+    saved.means.push_back(start), saved.inverse_stds.push_back(start + channels);
+  }
+  return saved;
+}
+
+std::vector<Tensor> repvgg(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& gammas,
+                           const std::vector<Tensor>& betas, std::vector<Tensor>& running_means,
+                           std::vector<Tensor>& running_variances, const std::vector<int>& geometry, bool,
+                           const std::vector<float>& momenta, const std::vector<float>& epsilons) {
+  const ppzoo::RepVggBlock block = repvgg_block(x, weights, geometry, gammas.size());
+  for (const size_t count :
+       {betas.size(), running_means.size(), running_variances.size(), momenta.size(), epsilons.size()}) {
+    require_norms(count, gammas.size());
+  }
+  ppzoo::RepVggWeights arguments{weights[0].data<float>(), weights[1].data<float>(), {}};
+  for (size_t i = 0; i < gammas.size(); ++i) {
+    arguments.norms.push_back(norm_parameters(block.dense.out_channels, gammas[i], betas[i], running_means[i],
+                                              running_variances[i], momenta[i], epsilons[i]));
+  }
+  Tensor y = empty_like(x, output_shape(block.dense)), saved = empty_like(x, {saved_size(block)});
+  ppzoo::repvgg(block, x.data<float>(), arguments, saved_branches(block, saved.data<float>()), y.data<float>());
+  return {y, saved};
+}
+
+std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& weights,
+                                    const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
+                                    const Tensor& y, const Tensor& saved, const Tensor& dy,
+                                    const std::vector<int>& geometry, bool need_dx, const std::vector<float>&,
+                                    const std::vector<float>&) {
+  const ppzoo::RepVggBlock block = repvgg_block(x, weights, geometry, gammas.size());
+  require_norms(betas.size(), gammas.size());
+  require_output_shape(y, "output", block.dense);
+  require_output_shape(dy, "output gradient", block.dense);
+  require_shape(saved, "saved values", {saved_size(block)});
+  std::vector<Tensor> gradients{need_dx ? empty_like(x) : placeholder(x)};
+  // Appends a tensor like each of `values` to the gradients, and returns their memory.
+  const auto append_like = [&](const std::vector<Tensor>& values) {
+    std::vector<float*> memory;
+    for (const Tensor& value : values) memory.push_back(gradients.emplace_back(empty_like(value)).data<float>());
+    return memory;
+  };
+  ppzoo::RepVggWeights arguments{weights[0].data<float>(), weights[1].data<float>(), {}};
+  for (size_t i = 0; i < gammas.size(); ++i) {
+    require_shape(gammas[i], "scale of the norm", {block.dense.out_channels});
+    require_shape(betas[i], "offset of the norm", {block.dense.out_channels});
+    arguments.norms.push_back({gammas[i].data<float>(), betas[i].data<float>(), nullptr, nullptr, 0.0f, 0.0f});
+  }
+  const auto dweights = append_like(weights), dgammas = append_like(gammas), dbetas = append_like(betas);
+  ppzoo::repvgg_gradients(block, x.data<float>(), arguments, saved_branches(block, saved.data<float>()),
+                          y.data<float>(), dy.data<float>(), {dweights[0], dweights[1], dgammas, dbetas},
+                          need_dx ? gradients[0].data<float>() : nullptr);
   return gradients;
 }
 
@@ -570,6 +631,22 @@ PD_BUILD_GRAD_OP(ppzoo_inverted_residual)
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(inverted_residual_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residual, "X");
+
+PD_BUILD_OP(ppzoo_repvgg)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance")})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momenta: std::vector<float>",
+            "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(repvgg));
+PD_BUILD_GRAD_OP(ppzoo_repvgg)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Y", "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta"))})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momenta: std::vector<float>",
+            "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(repvgg_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_repvgg, "X");
 
 PD_BUILD_OP(ppzoo_norm_inference)
     .Inputs({"X", paddle::Optional("Z"), "Gamma", "Beta", "Mean", "Variance"})
