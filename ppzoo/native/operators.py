@@ -42,6 +42,8 @@ _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 BFLOAT16_OPERATORS = frozenset(
     {"conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "max_pool", "average_pool", "linear", "channels_last"}
 )
+# Operators without one that are used only outside of bfloat16: within it, operators of BFLOAT16_OPERATORS replace them.
+REPLACED_IN_BFLOAT16 = frozenset({"repvgg"})
 _in_bfloat16 = False
 
 
@@ -272,7 +274,9 @@ def repvgg_block(x: Tensor, dense: ConvNormStage, pointwise: ConvNormStage, iden
     norms, momenta, epsilons = zip(*branches, *([] if identity is None else [identity]), strict=True)
     tensors = [list(column) for column in zip(*norms, strict=True)]
     attributes = dense.geometry, not x.stop_gradient, list(momenta), list(epsilons)
-    return to_nchw(run_custom_op("ppzoo_repvgg", to_nhwc(x), [dense.weight, pointwise.weight], *tensors, *attributes)[0])
+    return to_nchw(
+        run_custom_op("ppzoo_repvgg", to_nhwc(x), [dense.weight, pointwise.weight], *tensors, *attributes)[0]
+    )
 
 
 def batch_norm(
