@@ -12,7 +12,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppzoo.native.operators import BFLOAT16_OPERATORS
+from ppzoo.native.operators import BFLOAT16_OPERATORS, REPLACED_IN_BFLOAT16
 
 # PaddlePaddle's operators that only change the shape, and the parameters of the network.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
@@ -32,7 +32,7 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
     if any(output.grad_fn is None or _operator_name(output.grad_fn) != "linear" for output in outputs):
         return "its output is not that of a linear layer"
     missing = {_operator_name(node) for output in outputs for node in _graph_of(output)} - BFLOAT16_OPERATORS
-    missing -= _SHAPE_OPERATORS
+    missing -= _SHAPE_OPERATORS | REPLACED_IN_BFLOAT16
     return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}" if missing else None
 
 

@@ -306,6 +306,30 @@ def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, resi
     return act(y if residual is None else add(y, operators.to_float32(residual)))
 
 
+def repvgg_branches(
+    dense: Sequence[nn.Layer], pointwise: Sequence[nn.Layer], identity: nn.Layer | None, x: Tensor
+) -> Tensor | None:
+    """Return ReLU(dense(x) + pointwise(x) + identity(x)) in training, computed by one operator; None if unsupported.
+
+    Args:
+        dense, pointwise: a 3x3 and a 1x1 convolution, each with its norm and activation.
+        identity: the norm of x; None without this branch.
+    """
+    if not native.supports(x):
+        return None
+    first, second = fusable(*dense, x), fusable(*pointwise, x)
+    if first is None or second is None or not operators.is_repvgg_block(first, second):
+        return None
+    if identity is None:
+        return operators.repvgg_block(x, first, second, None)
+    if not is_plain(identity, BatchNorm) or identity._act is not None or not identity.uses_batch_statistics:
+        return None
+    if not identity.is_fusable(None, None) or list(first.geometry[:2]) != [1, 1] or x.shape[1] != first.weight.shape[0]:
+        return None
+    norm = operators.NormStage(identity.tensors, identity._momentum, identity._epsilon)
+    return operators.repvgg_block(x, first, second, norm)
+
+
 def norm_act(norm: nn.Layer, activation: str | None, x: Tensor) -> Tensor:
     """Return activation(norm(x)); None is the identity."""
     if is_plain(norm, BatchNorm) and norm._act is None and norm.supports(x, activation):

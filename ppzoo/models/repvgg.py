@@ -27,6 +27,7 @@ from ppzoo.layers import (
     identity_kernel,
     is_plain,
     pad_kernel,
+    repvgg_branches,
 )
 from ppzoo.models.catalog import Weights, register_variant
 
@@ -85,6 +86,9 @@ class RepVGGBlock(Reparameterized):
         self.rbr_reparam: Conv2D | None = None
 
     def forward(self, x):
+        fused = self.forward_fused(x)
+        if fused is not None:
+            return fused
         if self.rbr_reparam is not None:
             y = self.rbr_reparam(x)
         else:
@@ -93,6 +97,14 @@ class RepVGGBlock(Reparameterized):
                 return conv_norm_act(self.rbr_dense.conv, self.rbr_dense.bn, self.nonlinearity, x, y)
             y = self.rbr_dense(x, y)
         return activate(self.nonlinearity, y if self.se is None else self.se(y))
+
+    def forward_fused(self, x):
+        """Return the output in training, computed by one native operator; None if that is not supported."""
+        if self.rbr_reparam is not None or self.se is not None or not is_plain(self.nonlinearity, nn.ReLU):
+            return None
+        if not (is_plain(self.rbr_dense, ConvBNLayer) and is_plain(self.rbr_1x1, ConvBNLayer)):
+            return None
+        return repvgg_branches(self.rbr_dense.parts, self.rbr_1x1.parts, self.rbr_identity, x)
 
     def fuse(self) -> None:
         if self.rbr_reparam is not None:

@@ -42,6 +42,8 @@ _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 BFLOAT16_OPERATORS = frozenset(
     {"conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "max_pool", "average_pool", "linear", "channels_last"}
 )
+# Operators without one that are used only outside of bfloat16: within it, operators of BFLOAT16_OPERATORS replace them.
+REPLACED_IN_BFLOAT16 = frozenset({"repvgg"})
 _in_bfloat16 = False
 
 
@@ -240,6 +242,45 @@ def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], sho
         "ppzoo_inverted_residuals", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
     )
     return to_nchw(out[0])
+
+
+class NormStage(NamedTuple):
+    """Batch norm in training; `norm` as in `ConvNormStage`."""
+
+    norm: Sequence[Tensor]
+    momentum: float
+    epsilon: float
+
+
+def is_repvgg_block(dense: ConvNormStage, pointwise: ConvNormStage) -> bool:
+    """Return whether `repvgg_block` can compute these branches."""
+    strides = pointwise.geometry[:2]
+    return (
+        not _in_bfloat16
+        and dense.activation is None
+        and pointwise.activation is None
+        and dense.geometry == [*strides, 1, 1, 1, 1, 1, 1, 1]
+        and dense.weight.shape[2:] == [3, 3]
+        and pointwise.geometry == [*strides, 0, 0, 0, 0, 1, 1, 1]
+        and pointwise.weight.shape[2:] == [1, 1]
+        and dense.weight.shape[:2] == pointwise.weight.shape[:2]
+    )
+
+
+def repvgg_block(x: Tensor, dense: ConvNormStage, pointwise: ConvNormStage, identity: NormStage | None) -> Tensor:
+    """Return ReLU of the sum of two convolutions of x and x itself, each with batch norm, computed by one operator.
+
+    Args:
+        dense, pointwise: the convolutions; `is_repvgg_block`.
+        identity: the norm of x; None if the sum has only the convolutions.
+    """
+    branches = [NormStage(stage.norm, stage.momentum, stage.epsilon) for stage in (dense, pointwise)]
+    norms, momenta, epsilons = zip(*branches, *([] if identity is None else [identity]), strict=True)
+    tensors = [list(column) for column in zip(*norms, strict=True)]
+    attributes = dense.geometry, not x.stop_gradient, list(momenta), list(epsilons)
+    return to_nchw(
+        run_custom_op("ppzoo_repvgg", to_nhwc(x), [dense.weight, pointwise.weight], *tensors, *attributes)[0]
+    )
 
 
 def batch_norm(

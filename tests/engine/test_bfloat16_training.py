@@ -74,6 +74,7 @@ def test_network_with_another_operator_trains_in_float32(tmp_path, monkeypatch):
 
 OBSTACLES = {
     "ResNet18": None,
+    "RepVGG_A0": None,
     "ResNet50": None,
     "ResNet34_vd": None,
     "MobileNetV1_x0_25": "depthwise and grouped convolutions have no bfloat16 operator",

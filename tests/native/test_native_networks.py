@@ -11,6 +11,8 @@ from paddle import nn
 import ppzoo
 from ppzoo import native
 from ppzoo.models.mobilenet_v2 import InvresiBlocks
+from ppzoo.models.repvgg import RepVGGBlock
+from ppzoo.native import operators
 
 NETWORKS = ["MobileNetV2_x0_25", "ResNet18", "MobileNetV3_small_x0_35", "ShuffleNetV2_x0_25"]
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Swish)
@@ -82,7 +84,7 @@ def test_errors_against_float64_are_at_most_twice_those_of_paddlepaddle(name, na
     assert slopes["on"] <= 2 * slopes["off"]
 
 
-@pytest.mark.parametrize("name", NETWORKS[:2])
+@pytest.mark.parametrize("name", [*NETWORKS[:2], "RepVGG_A0"])
 def test_two_runs_are_bit_identical(name, native_on):
     images = paddle.to_tensor(np.random.default_rng(0).standard_normal((4, 3, 48, 48), dtype=np.float32))
     first, second = gradients(build(name), images), gradients(build(name), images)
@@ -171,6 +173,68 @@ def test_gradient_of_a_feature_map_within_a_stage(native_on):
     loss = network(paddle.randn([4, 3, 64, 64])).square().sum()
     (gradient,) = paddle.grad([loss], [seen[0]])
     assert float(gradient.abs().sum()) > 0
+def repvgg_block(channels: int = 8, stride: int = 1, **options) -> RepVGGBlock:
+    paddle.seed(2)
+    return RepVGGBlock(8, channels, stride=stride, **{"groups": 1, "squeeze_excite": False, **options})
+
+
+@pytest.fixture
+def fused_calls(monkeypatch, native_on) -> list:
+    """The calls of the operator for a whole block of RepVGG."""
+    calls, compute = [], operators.repvgg_block
+    monkeypatch.setattr(operators, "repvgg_block", lambda *args: calls.append(args) or compute(*args))
+    return calls
+
+
+@pytest.mark.parametrize(("channels", "stride"), [(8, 1), (16, 1), (16, 2), (8, 2)])
+def test_block_of_repvgg_in_training_is_one_operator(channels, stride, fused_calls):
+    found = {}
+    for mode in ("on", "off"):
+        native.set_mode(mode)
+        block, x = repvgg_block(channels, stride), paddle.randn([3, 8, 9, 7])
+        outputs = [block(x).numpy() for _ in range(2)]
+        found[mode] = [*outputs, *(value.numpy() for value in block.state_dict().values())]
+    assert len(fused_calls) == 2
+    for ours, theirs in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def add_hook(layer: nn.Layer) -> None:
+    layer.register_forward_post_hook(lambda layer, inputs, output: output * 2)
+
+
+# Changes of a block after which it is not one operator.
+NOT_ONE_OPERATOR = {
+    "evaluation": lambda block: block.eval(),
+    "fused branches": lambda block: block.fuse(),
+    "another activation": lambda block: setattr(block, "nonlinearity", nn.GELU()),
+    "frozen statistics": lambda block: setattr(block.rbr_1x1.bn, "_use_global_stats", True),
+    "frozen statistics of the identity": lambda block: setattr(block.rbr_identity, "_use_global_stats", True),
+    "hook of a branch": lambda block: add_hook(block.rbr_dense),
+    "hook of a convolution": lambda block: add_hook(block.rbr_1x1.conv),
+    "hook of the identity": lambda block: add_hook(block.rbr_identity),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ONE_OPERATOR)
+def test_changed_block_of_repvgg_computes_the_same_as_without_native_operators(name, fused_calls):
+    found = {}
+    for mode in ("on", "off"):
+        native.set_mode(mode)
+        block = repvgg_block()
+        NOT_ONE_OPERATOR[name](block)
+        found[mode] = block(paddle.randn([3, 8, 9, 7])).numpy()
+    assert not fused_calls
+    np.testing.assert_allclose(found["on"], found["off"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"groups": 2}, {"squeeze_excite": True}], ids=str)
+@pytest.mark.parametrize("images", [1, 3])
+def test_other_blocks_of_repvgg_are_not_one_operator(images, options, fused_calls):
+    block = RepVGGBlock(16, 16, stride=1, **{"groups": 1, "squeeze_excite": False, **options})
+    assert np.isfinite(block(paddle.randn([images, 16, 9, 7])).numpy()).all()
+    repvgg_block()(paddle.randn([1, 8, 9, 7]))  # one image
+    assert not fused_calls
 
 
 @pytest.mark.parametrize("full_graph", [True, False])

@@ -299,6 +299,56 @@ def test_inverted_residual(case):
     agree(ours, theirs, [tensor(images, channels, height, width), *weights, *norms])
 
 
+# Images, height, width, channels in and out, stride, whether the sum contains the identity.
+BRANCHES = [
+    (4, 8, 8, 16, 16, 1, True),
+    (4, 8, 8, 16, 16, 1, False),
+    (3, 9, 7, 12, 12, 1, True),
+    (3, 9, 7, 5, 20, 1, False),
+    (4, 17, 15, 3, 48, 2, False),
+    (2, 14, 14, 48, 32, 2, False),
+    # Several blocks of images.
+    (11, 64, 60, 64, 64, 1, True),
+    (9, 120, 128, 3, 64, 2, False),
+]
+
+
+@pytest.mark.parametrize("need_dx", [True, False])
+@pytest.mark.parametrize("case", BRANCHES, ids=str)
+def test_repvgg_block(case, need_dx):
+    paddle.seed(9)
+    images, height, width, channels, out, stride, has_identity = case
+    norms = 3 if has_identity else 2
+    image = tensor(images, channels, height, width)
+
+    def split(tensors):
+        x, tensors = (tensors[0], tensors[1:]) if need_dx else (image.detach(), tensors)
+        return x.astype(tensors[0].dtype), tensors[:2], tensors[2 : 2 + norms], tensors[2 + norms :]
+
+    def ours(*tensors):
+        x, weights, scales, offsets = split(tensors)
+        running = [(paddle.zeros([out]), paddle.ones([out])) for _ in range(norms)]
+        options = [(*parts, *statistics) for *parts, statistics in zip(scales, offsets, running, strict=True)]
+        geometries = [stride, stride, 1, 1, 1, 1, 1, 1, 1], [stride, stride, 0, 0, 0, 0, 1, 1, 1]
+        dense, pointwise = (
+            operators.ConvNormStage(weights[i], options[i], geometries[i], 0.9, 1e-5, None) for i in range(2)
+        )
+        assert operators.is_repvgg_block(dense, pointwise)
+        identity = operators.NormStage(options[2], 0.9, 1e-5) if has_identity else None
+        return operators.repvgg_block(x, dense, pointwise, identity)
+
+    def theirs(*tensors):
+        x, weights, scales, offsets = split(tensors)
+        branches = [F.conv2d(x, weights[0], None, stride, 1), F.conv2d(x, weights[1], None, stride), x][:norms]
+        return F.relu(sum(map(batch_norm, branches, scales, offsets)))
+
+    parameters = [paddle.rand([out]) + 0.5 for _ in range(2 * norms)]
+    for parameter in parameters:
+        parameter.stop_gradient = False
+    weights = [tensor(out, channels, 3, 3), tensor(out, channels, 1, 1)]
+    agree(ours, theirs, [*([image] if need_dx else []), *weights, *parameters])
+
+
 @pytest.mark.parametrize("momentum", [0.9, 0.99])
 def test_running_statistics_match_paddlepaddle(momentum):
     paddle.seed(5)

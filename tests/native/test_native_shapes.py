@@ -17,6 +17,7 @@ from ppzoo import layers, native
 from ppzoo.host import instruction_sets
 from ppzoo.installation import release_of
 from ppzoo.layers import native_layers
+from ppzoo.models.repvgg import RepVGGBlock
 from ppzoo.native.operators import BFLOAT16_OPERATORS
 from ppzoo.paddle_internals import run_custom_op
 
@@ -60,6 +61,11 @@ CALLS = {
         [paddle.rand(shape) for _ in range(2) for shape in ([16, 4, 1, 1], [16, 1, 3, 3], [4, 16, 1, 1])],
         *map(list, zip(*(norm(channels) for channels in (16, 16, 4, 16, 16, 4)), strict=True)),
         *(DEPTHWISE * 2, [1, 1, 0] * 2, [0, 1], True, [0.9] * 6, [1e-5] * 6),
+    ],
+    "repvgg": lambda: [
+        *(paddle.rand([2, 6, 5, 8]), [paddle.rand([8, 8, 3, 3]), paddle.rand([8, 8, 1, 1])]),
+        *map(list, zip(*(norm(8), norm(8), norm(8)), strict=True)),
+        *(GEOMETRY, True, [0.9] * 3, [1e-5] * 3),
     ],
     "norm_inference": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), *norm(4), 1e-5, 1],
     "max_pool": lambda: [paddle.rand([2, 6, 5, 4]), POOL],
@@ -124,7 +130,7 @@ def call(name: str, arguments: list) -> list[paddle.Tensor]:
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_valid(name, native_on):
     outputs = call(name, CALLS[name]())
-    if name == "inverted_residuals":
+    if name in ("inverted_residuals", "repvgg"):
         outputs = outputs[:1]  # the saved values have alignment gaps, which are not initialized
     assert all(np.isfinite(out.numpy()).all() for out in outputs if out.dtype == paddle.float32)
 
@@ -186,6 +192,34 @@ def test_lists_of_the_wrong_length_are_an_error(missing, native_on):
     arguments[1 + missing] = arguments[1 + missing][:5]
     with pytest.raises(ValueError, match=r"expected 6 .*, got 5"):
         call("inverted_residuals", arguments)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 4, 5, 8, 9])
+@pytest.mark.parametrize("count", [1, 4])
+def test_lists_of_the_wrong_length_for_a_repvgg_block_are_an_error(count, missing, native_on):
+    arguments = CALLS["repvgg"]()
+    arguments[missing] = (arguments[missing] * 2)[:count]
+    with pytest.raises(ValueError, match=rf"RepVGG block: expected .*, got {count}"):
+        call("repvgg", arguments)
+
+
+# Changes of a valid call: the places of arguments and their new values.
+REPVGG_MISFITS = {
+    "groups": {1: [(8, 4, 3, 3), (8, 4, 1, 1)], 6: [1, 1, 1, 1, 1, 1, 1, 1, 2]},
+    "the second filter is not 1x1": {1: [(8, 8, 3, 3), (8, 8, 3, 3)]},
+    "output channels of the branches": {1: [(8, 8, 3, 3), (6, 8, 1, 1)]},
+    "sizes of the branches": {6: [1, 1, 0, 0, 0, 0, 1, 1, 1]},
+    "the identity with a stride": {6: [2, 2, 1, 1, 1, 1, 1, 1, 1]},
+}
+
+
+@pytest.mark.parametrize("name", REPVGG_MISFITS)
+def test_branches_that_do_not_fit_are_an_error(name, native_on):
+    arguments = CALLS["repvgg"]()
+    for place, value in REPVGG_MISFITS[name].items():
+        arguments[place] = [paddle.rand(shape) for shape in value] if place == 1 else value
+    with pytest.raises(ValueError, match=r"(RepVGG block|convolution): expected"):
+        call("repvgg", arguments)
 
 
 def test_gradient_of_the_wrong_shape_is_an_error(native_on):
@@ -350,6 +384,7 @@ SECOND = {
     "max pooling": lambda x: native_layers.MaxPool2D(2)(x),
     "affine block": lambda x: layers.LearnableAffineBlock()(x),
     "convolution and affine block": lambda x: affine_block(16, 8, x),
+    "block of RepVGG": lambda x: RepVGGBlock(16, 16, stride=1, groups=1, squeeze_excite=False)(x),
     "average pooling": lambda x: native_layers.AdaptiveAvgPool2D(1)(x),
     "activation": lambda x: native_layers.relu(x),
     "sum": lambda x: native_layers.add(x, x),

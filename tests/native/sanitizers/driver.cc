@@ -38,6 +38,7 @@
 #include "kernels/optimizer.h"
 #include "kernels/pointwise.h"
 #include "kernels/pooling.h"
+#include "kernels/repvgg.h"
 #include "kernels/simd.h"
 #include "kernels/winograd.h"
 
@@ -726,6 +727,99 @@ Case inverted_residual_case(Random& random) {
 
 // ---- pooling
 
+Case repvgg_case(Random& random) {
+  ConvShape dense{};
+  dense.images = random.integer(2, 4), dense.height = random.integer(3, 14), dense.width = random.integer(3, 14);
+  dense.stride_h = dense.stride_w = random.integer(1, 2);
+  dense.dilation_h = dense.dilation_w = dense.groups = 1;
+  dense.kernel_h = dense.kernel_w = 3, dense.top = dense.bottom = dense.left = dense.right = 1;
+  const bool identity = dense.stride_h == 1 && random.chance(0.6);
+  dense.channels = random.chance(0.5) ? 16 * random.integer(1, 3) : random.integer(1, 40);
+  dense.out_channels = identity ? dense.channels : random.integer(1, 40);
+  ConvShape pointwise = dense;
+  pointwise.kernel_h = pointwise.kernel_w = 1, pointwise.top = pointwise.bottom = pointwise.left = pointwise.right = 0;
+  const bool needs_dx = random.chance(0.8);
+  Case result{words(dense) + words({{"identity", identity}, {"needs_dx", needs_dx}})};
+
+  const int64_t rows = dense.output_pixels(), out = dense.out_channels, size = rows * out;
+  const size_t branches = identity ? 3 : 2;
+  const float epsilon = 1e-5f;
+  const Floats x = random.normal(dense.input_size());
+  const ConvShape* shapes[] = {&dense, &pointwise};
+  std::vector<Floats> w, gamma, beta, moving, mean, inverse, raw, dw, dgamma, dbeta;
+  for (size_t i = 0; i < branches; ++i) {
+    gamma.push_back(random.normal(out, 0.2f, 1.0f)), beta.push_back(random.normal(out, 0.2f, 0.2f));
+    for (int k = 0; k < 2; ++k) moving.push_back(random.normal(out));
+    mean.emplace_back(out), inverse.emplace_back(out), dgamma.emplace_back(out), dbeta.emplace_back(out);
+    if (i == 2) continue;
+    w.push_back(random.normal(shapes[i]->weight_size())), dw.emplace_back(shapes[i]->weight_size());
+    raw.emplace_back(size);
+  }
+  RepVggWeights weights{w[0], w[1], {}};
+  RepVggSaved<float> saved{raw[0], raw[1], {}, {}};
+  RepVggSaved<const float> kept{raw[0], raw[1], {}, {}};
+  RepVggGradients gradients{dw[0], dw[1], {}, {}};
+  for (size_t i = 0; i < branches; ++i) {
+    weights.norms.push_back({gamma[i], beta[i], moving[2 * i], moving[2 * i + 1], 0.9f, epsilon});
+    saved.means.push_back(mean[i]), saved.inverse_stds.push_back(inverse[i]);
+    kept.means.push_back(mean[i]), kept.inverse_stds.push_back(inverse[i]);
+    gradients.gammas.push_back(dgamma[i]), gradients.betas.push_back(dbeta[i]);
+  }
+
+  std::vector<Doubles> hats, inverses;
+  Doubles sum(size, 0.0);
+  double amplification = 0.0;
+  for (size_t i = 0; i < branches; ++i) {
+    Doubles values = i == 2 ? x.doubles() : convolution(*shapes[i], x.doubles(), w[i].doubles(), {}, {}).y;
+    const Norm batch = statistics_of(values, rows, out);
+    inverses.emplace_back();
+    for (int64_t c = 0; c < out; ++c) inverses[i].push_back(1.0 / std::sqrt(batch.variance[c] + epsilon));
+    for (int64_t k = 0; k < size; ++k) {
+      values[k] = (values[k] - batch.mean[k % out]) * inverses[i][k % out];
+      sum[k] += values[k] * gamma[i][k % out] + beta[i][k % out];
+    }
+    if (i < 2) amplification = std::max(amplification, cancellation(*shapes[i], x.doubles(), w[i], inverses[i]));
+    hats.push_back(values);
+  }
+  Floats y(size), dx(dense.input_size()), dy = random.normal(size);
+  Doubles expected_y(size), masked(size);
+  for (int64_t k = 0; k < size; ++k) {
+    if (near_kink(Activation::kRelu, sum[k])) dy[k] = 0.0f;
+    expected_y[k] = activated(Activation::kRelu, sum[k]), masked[k] = dy[k] * slope(Activation::kRelu, sum[k]);
+  }
+  const RepVggBlock block{dense, pointwise, identity};
+  repvgg(block, x, weights, saved, y);
+  repvgg_gradients(block, x, weights, kept, y, dy, gradients, needs_dx ? static_cast<float*>(dx) : nullptr);
+  result.tolerance *= std::max(1.0, amplification / 4.0);
+  result.compare("y", y, expected_y);
+  if (rows < 16) return result;  // gradients are small differences of large numbers
+
+  Doubles expected_dx(dense.input_size(), 0.0);
+  double dx_size = 0.0;
+  for (size_t i = 0; i < branches; ++i) {
+    Doubles sums(out, 0.0), dots(out, 0.0), squares(out, 0.0), draw(size);
+    for (int64_t k = 0; k < size; ++k) {
+      sums[k % out] += masked[k], dots[k % out] += masked[k] * hats[i][k], squares[k % out] += masked[k] * masked[k];
+    }
+    const double norm_size = largest_root(squares);
+    for (int64_t k = 0; k < size; ++k) {
+      const int64_t c = k % out;
+      draw[k] = gamma[i][c] * inverses[i][c] * (masked[k] - sums[c] / rows - hats[i][k] * dots[c] / rows);
+    }
+    const std::string name = "of branch " + std::to_string(i);
+    result.compare(("dgamma " + name).c_str(), dgamma[i], dots, norm_size);
+    result.compare(("dbeta " + name).c_str(), dbeta[i], sums, norm_size);
+    if (i < 2) {
+      const Convolution back = convolution(*shapes[i], x.doubles(), w[i].doubles(), {}, draw);
+      result.compare(("dw " + name).c_str(), dw[i], back.dw, back.dw_size);
+      draw = back.dx, dx_size += back.dx_size;
+    }
+    for (int64_t k = 0; k < dense.input_size(); ++k) expected_dx[k] += draw[k];
+  }
+  if (needs_dx) result.compare("dx", dx, expected_dx, dx_size);
+  return result;
+}
+
 Case pool_case(Random& random) {
   PoolShape s{};
   s.images = random.chance(0.02) ? 0 : random.integer(1, 3);
@@ -1079,6 +1173,7 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"convolve_norm", convolve_norm_case},
     {"covariance", covariance_case},
     {"inverted_residual", inverted_residual_case},
+    {"repvgg", repvgg_case},
     {"pool", pool_case},
     {"linear", linear_case},
     {"elementwise", elementwise_case},

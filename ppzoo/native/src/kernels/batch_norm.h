@@ -75,6 +75,7 @@ class Normalizer {
   void apply_rows(const T* x, const Exactly<T>* residual, int64_t count, T* y) const;
 
  private:
+  friend class NormSum;
   template <bool kAffine, class T>
   void apply_rows_as(const T* x, const T* residual, int64_t rows, T* y) const;
 
@@ -132,11 +133,12 @@ class NormGradient {
   Normalizer normalizer(Activation activation) const;
 
  private:
+  friend class NormSumGradient;
   template <bool kAffine, class T>
   void apply_rows_as(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const;
   template <class Sum, bool kAffine, class T>
-  void add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
-                   double* totals, double* dy_totals) const;
+  void add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked, double* totals,
+                   double* dy_totals) const;
 
   int64_t channels_, rows_, width_;
   const float* multiplier_;

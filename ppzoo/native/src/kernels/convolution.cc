@@ -86,17 +86,22 @@ void convolve(const ConvShape& shape, const float* x, const float* weights, cons
   run_convolution(shape, Pass::kForward, Precision::kFloat32, bias != nullptr, {x, weights, y, bias});
 }
 
-void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx) {
+void convolve_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx, bool add) {
+  if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, add, dx);
+  if (add) {
+    float* term = workspace(WorkspaceSlot::kInputGradient, shape.input_size());
+    convolve_input_gradient(shape, weights, dy, term);
+    return accumulate(term, shape.input_size(), dx);
+  }
   if (shape.empty()) return repeat(nullptr, shape.input_pixels(), shape.channels, dx);
   if (pointwise(shape)) return pointwise_input_gradient(shape, weights, dy, dx);
   if (depthwise(shape)) return depthwise_input_gradient(shape, weights, dy, dx);
-  if (winograd(shape)) return winograd_input_gradient(shape, weights, dy, dx);
   if (samples_pixels(shape)) {
     float* gradient = workspace(WorkspaceSlot::kCroppedInput, shape.output_pixels() * shape.channels);
     convolve_input_gradient(sample_shape(shape), weights, dy, gradient);
     std::fill_n(dx, shape.input_size(), 0.0f);
-    return for_sampled_pixels(
-        shape, [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
+    return for_sampled_pixels(shape,
+                              [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
   }
   if (onednn_miscomputes(shape)) {
     const ConvShape cropped = crop_to_receptive_field(shape);
@@ -108,13 +113,13 @@ void convolve_input_gradient(const ConvShape& shape, const float* weights, const
   }
   if (needs_channel_slices(shape, shape.out_channels)) {
     const int64_t filter = shape.weight_size() / shape.out_channels;
-    const auto add = [&](int64_t first, const float* slice, int64_t count, float* to) {
+    const auto add_slice = [&](int64_t first, const float* slice, int64_t count, float* to) {
       ConvShape piece = shape;
       piece.out_channels = count;
       run_convolution(piece, Pass::kInputGradient, Precision::kFloat32, false, {to, weights + first * filter, slice});
     };
     const int64_t pixels = shape.output_size() / shape.out_channels;
-    return sum_over_channel_slices(shape, dy, pixels, shape.out_channels, dx, shape.input_size(), add);
+    return sum_over_channel_slices(shape, dy, pixels, shape.out_channels, dx, shape.input_size(), add_slice);
   }
   run_convolution(shape, Pass::kInputGradient, Precision::kFloat32, false, {dx, weights, dy});
 }

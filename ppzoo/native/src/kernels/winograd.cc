@@ -24,6 +24,10 @@ namespace {
 
 constexpr int kFilter = 3, kInput = 4, kOutput = 2, kPositions = kInput * kInput, kTaps = kFilter * kFilter;
 
+// The elements from one of the 16 matrices to the next. A multiple of 4096 bytes, which `size` often is, would map the
+// same element of all matrices to one set of the L1 cache.
+int64_t matrix_step(int64_t size) { return size + kLanes; }
+
 // The transforms along one axis. The comments name the matrices of the paper.
 struct InputTransform {  // B^T
   static constexpr int kFrom = kInput, kTo = kInput;
@@ -102,7 +106,7 @@ struct TileSource {
 template <class Transform>
 void input_transform(const TileSource& images, const Tiling& tiling, int64_t row, int64_t count, float* to) {
   constexpr int kSide = Transform::kFrom;
-  const int64_t channels = images.channels, matrix = count * tiling.columns * channels;
+  const int64_t channels = images.channels, matrix = matrix_step(count * tiling.columns * channels);
   const std::vector<float> zeros(channels);
   for (int64_t tile = 0; tile < count * tiling.columns; ++tile, to += channels) {
     const int64_t tile_row = row + tile / tiling.columns, image = tile_row / tiling.rows_of_image;
@@ -127,11 +131,12 @@ void input_transform(const TileSource& images, const Tiling& tiling, int64_t row
   }
 }
 
-// Output transform of the 16 matrices of products of rows [row, row + count) of tiles. `bias` can be null.
+// Output transform of the 16 matrices of products of rows [row, row + count) of tiles. `bias` can be null. With `add`,
+// adds to y.
 void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int64_t count, const float* products,
-                      const float* bias, float* y) {
+                      const float* bias, bool add, float* y) {
   const int64_t channels = s.out_channels, height = s.out_height(), width = s.out_width();
-  const int64_t matrix = count * tiling.columns * channels;
+  const int64_t matrix = matrix_step(count * tiling.columns * channels);
   for (int64_t tile = 0; tile < count * tiling.columns; ++tile, products += channels) {
     const int64_t tile_row = row + tile / tiling.columns, image = tile_row / tiling.rows_of_image;
     const int64_t top = tile_row % tiling.rows_of_image * kOutput, left = tile % tiling.columns * kOutput;
@@ -143,10 +148,11 @@ void output_transform(const ConvShape& s, const Tiling& tiling, int64_t row, int
       for (int p = 0; p < kPositions; ++p) parts[p / kInput][p % kInput] = load(products + p * matrix + channel);
       transform_2d<OutputTransform>(parts, outputs);
       const Vector offset = bias != nullptr ? load(bias + channel) : Vector{};
-      store(outputs[0][0] + offset, to + channel);
-      if (right) store(outputs[0][1] + offset, to + channels + channel);
-      if (below) store(outputs[1][0] + offset, to + width * channels + channel);
-      if (right && below) store(outputs[1][1] + offset, to + (width + 1) * channels + channel);
+      const auto put = [&](Vector output, float* pixel) { store(output + (add ? load(pixel) : offset), pixel); };
+      put(outputs[0][0], to + channel);
+      if (right) put(outputs[0][1], to + channels + channel);
+      if (below) put(outputs[1][0], to + width * channels + channel);
+      if (right && below) put(outputs[1][1], to + (width + 1) * channels + channel);
     }
   }
 }
@@ -165,7 +171,7 @@ void for_rows(const Tiling& tiling, int64_t work, Body&& body) {
 // degrees.
 const float* transform_filters(const float* weights, int64_t depth_step, int64_t column_step, int64_t depth,
                                int64_t columns, bool rotated) {
-  const int64_t matrix = packed_size(depth, columns);
+  const int64_t matrix = matrix_step(packed_size(depth, columns));
   float* panels = workspace(WorkspaceSlot::kPackedWeights, kPositions * matrix);
   parallel_for(columns / kLanes, kPositions * matrix, [&](int, int64_t begin, int64_t end) {
     for (int64_t column = begin * kLanes; column < end * kLanes; column += kLanes) {
@@ -187,23 +193,23 @@ const float* transform_filters(const float* weights, int64_t depth_step, int64_t
   return panels;
 }
 
-// y = convolution of x with the transformed filters `panels`, plus bias.
-void filter_images(const ConvShape& s, const float* x, const float* panels, const float* bias, float* y) {
+// y = convolution of x with the transformed filters `panels`, plus bias; or with `add` (and no bias) plus y.
+void filter_images(const ConvShape& s, const float* x, const float* panels, const float* bias, bool add, float* y) {
   const Tiling tiling(s);
   const int64_t in = s.channels, out = s.out_channels, tiles = tiling.rows_at_a_time() * tiling.columns;
-  float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * kPositions * tiles * in);
-  float* products = workspace(WorkspaceSlot::kOutputBlocks, max_threads() * kPositions * tiles * out);
+  const int64_t input_size = kPositions * matrix_step(tiles * in), output_size = kPositions * matrix_step(tiles * out);
+  float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * input_size);
+  float* products = workspace(WorkspaceSlot::kOutputBlocks, max_threads() * output_size);
   const TileSource images{x, s.height, s.width, in, -s.top, -s.left};
   for_rows(tiling, s.output_size() * in, [&](int thread, int64_t row, int64_t rows) {
     const int64_t count = rows * tiling.columns;
-    float* factors = input_tiles + thread * kPositions * tiles * in;
-    float* results = products + thread * kPositions * tiles * out;
+    float *factors = input_tiles + thread * input_size, *results = products + thread * output_size;
     input_transform<InputTransform>(images, tiling, row, rows, factors);
     for (int p = 0; p < kPositions; ++p) {
-      const float* filters = panels + p * packed_size(in, out);
-      gemm(factors + p * count * in, in, filters, count, in, out, results + p * count * out, out, false);
+      gemm(factors + p * matrix_step(count * in), in, panels + p * matrix_step(packed_size(in, out)), count, in, out,
+           results + p * matrix_step(count * out), out, false);
     }
-    output_transform(s, tiling, row, rows, results, bias, y);
+    output_transform(s, tiling, row, rows, results, bias, add, y);
   });
 }
 
@@ -217,7 +223,7 @@ void finalize_weight_gradient(const ConvShape& s, const std::vector<const float*
         Vector total[kInput][kInput] = {}, gradient[kFilter][kFilter];
         for (const float* sum : sums) {
           for (int p = 0; p < kPositions; ++p) {
-            total[p / kInput][p % kInput] += load(sum + (p * in + channel) * out + column);
+            total[p / kInput][p % kInput] += load(sum + p * matrix_step(in * out) + channel * out + column);
           }
         }
         transform_2d<FilterGradientTransform>(total, gradient);
@@ -246,43 +252,44 @@ bool winograd(const ConvShape& s) {
 
 void winograd_convolve(const ConvShape& s, const float* x, const float* weights, const float* bias, float* y) {
   filter_images(s, x, transform_filters(weights, kTaps, s.channels * kTaps, s.channels, s.out_channels, false), bias,
-                y);
+                false, y);
 }
 
-void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, float* dx) {
+void winograd_input_gradient(const ConvShape& s, const float* weights, const float* dy, bool add, float* dx) {
   ConvShape back = s;
   back.height = s.out_height(), back.width = s.out_width();
   back.channels = s.out_channels, back.out_channels = s.channels;
   back.top = kFilter - 1 - s.top, back.bottom = kFilter - 1 - s.bottom;
   back.left = kFilter - 1 - s.left, back.right = kFilter - 1 - s.right;
   filter_images(back, dy, transform_filters(weights, s.channels * kTaps, kTaps, s.out_channels, s.channels, true),
-                nullptr, dx);
+                nullptr, add, dx);
 }
 
 void winograd_weight_gradient(const ConvShape& s, const float* x, const float* dy, bool add, float* dweights) {
   const Tiling tiling(s);
   const int64_t in = s.channels, out = s.out_channels, tiles = tiling.rows_at_a_time() * tiling.columns;
-  float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * kPositions * tiles * in);
-  float* gradient_tiles = workspace(WorkspaceSlot::kOutputBlocks, max_threads() * kPositions * tiles * out);
-  float* sums = workspace(WorkspaceSlot::kWeightGradients, max_threads() * kPositions * in * out);
+  const int64_t input_size = kPositions * matrix_step(tiles * in), output_size = kPositions * matrix_step(tiles * out);
+  const int64_t sum_size = kPositions * matrix_step(in * out);
+  float* input_tiles = workspace(WorkspaceSlot::kInputBlocks, max_threads() * input_size);
+  float* gradient_tiles = workspace(WorkspaceSlot::kOutputBlocks, max_threads() * output_size);
+  float* sums = workspace(WorkspaceSlot::kWeightGradients, max_threads() * sum_size);
   const TileSource images{x, s.height, s.width, in, -s.top, -s.left};
   const TileSource gradients{dy, s.out_height(), s.out_width(), out, 0, 0};
   std::vector<char> started(max_threads(), false);
   for_rows(tiling, s.output_size() * in, [&](int thread, int64_t row, int64_t rows) {
     const int64_t count = rows * tiling.columns;
-    float* left = input_tiles + thread * kPositions * tiles * in;
-    float* right = gradient_tiles + thread * kPositions * tiles * out;
+    float *left = input_tiles + thread * input_size, *right = gradient_tiles + thread * output_size;
     input_transform<InputTransform>(images, tiling, row, rows, left);
     input_transform<OutputGradientTransform>(gradients, tiling, row, rows, right);
     for (int p = 0; p < kPositions; ++p) {
-      gemm_transposed(left + p * count * in, in, right + p * count * out, out, count, started[thread],
-                      sums + (thread * kPositions + p) * in * out, out);
+      gemm_transposed(left + p * matrix_step(count * in), in, right + p * matrix_step(count * out), out, count,
+                      started[thread], sums + thread * sum_size + p * matrix_step(in * out), out);
     }
     started[thread] = true;
   });
   std::vector<const float*> parts;
   for (int thread = 0; thread < max_threads(); ++thread) {
-    if (started[thread]) parts.push_back(sums + thread * kPositions * in * out);
+    if (started[thread]) parts.push_back(sums + thread * sum_size);
   }
   finalize_weight_gradient(s, parts, add, dweights);
 }

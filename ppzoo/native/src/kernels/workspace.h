@@ -20,6 +20,8 @@ enum class WorkspaceSlot {
   kWeightGradients,         // one weight gradient per thread, or per part of a batch
   kChannelSlice,            // some channels of a tensor, copied densely
   kCroppedInput,            // the rows and columns of the input that a filter covers
+  kInputGradient,           // a term of the gradient of a convolution's input
+  kSampledGradient,         // the gradient of the pixels that a 1x1 filter with strides covers
   kPartialOutput,           // one term of an output that is summed over slices of channels
   kInputBlocks,             // per thread: a block of input rows, or transformed input tiles
   kOutputBlocks,            // per thread: a block of output rows, or transformed output tiles

@@ -1,14 +1,13 @@
 // Operators: convolution, the linear layer, batch norm, and their fusions. See common.h.
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "kernels/convolution.h"
+#include "kernels/convolution_norm.h"
 #include "kernels/depthwise.h"
 #include "kernels/linear.h"
 #include "kernels/onednn.h"
 #include "kernels/pointwise.h"
-#include "kernels/workspace.h"
 #include "ops/common.h"
 #include "ops/layer_arguments.h"
 
@@ -153,23 +152,6 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   return {dx, dz, dgamma, dbeta};
 }
 
-// Convolution fused with the statistics of its output.
-ppzoo::Statistics convolve_statistics(const ConvShape& s, const float* x, const float* weights, float* raw) {
-  if (ppzoo::pointwise(s)) return ppzoo::pointwise_convolve_statistics(s, x, weights, raw);
-  if (ppzoo::depthwise(s)) return ppzoo::depthwise_convolve_statistics(s, x, weights, raw);
-  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time<float>(s.images, out), pixels = s.output_size() / s.out_channels;
-  std::optional<ppzoo::Moments> moments;
-  for (int64_t image = 0; image < s.images; image += part) {
-    const int64_t count = std::min(part, s.images - image);
-    float* to = raw + image * out;
-    ppzoo::convolve(s.with_images(count), x + image * in, weights, nullptr, to);
-    if (!moments) moments.emplace(s.out_channels, to, pixels);
-    moments->add(to, count * out / s.out_channels);
-  }
-  return moments->statistics();
-}
-
 std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, const Tensor* z, const Tensor& gamma,
                                       const Tensor& beta, Tensor& running_mean, Tensor& running_variance,
                                       const std::vector<int>& geometry, float momentum, float epsilon, int activation,
@@ -180,7 +162,7 @@ std::vector<Tensor> conv_norm_forward(const Tensor& x, const Tensor& weights, co
   const auto parameters =
       norm_parameters(s.out_channels, gamma, beta, running_mean, running_variance, momentum, epsilon);
   Tensor raw = empty_like(x, output_shape(s)), y = empty_like(raw);
-  const auto statistics = convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
+  const auto statistics = ppzoo::convolve_statistics(s, x.data<float>(), weights.data<float>(), raw.data<float>());
   Tensor mean = empty_like(gamma), inverse_std = empty_like(gamma);
   ppzoo::finalize_statistics(statistics, parameters, kind, mean.data<float>(), inverse_std.data<float>(), affine)
       .apply(raw.data<float>(), z ? z->data<float>() : nullptr, pixels_of(raw), y.data<float>());
@@ -220,29 +202,6 @@ std::vector<Tensor> conv_norm_affine(const Tensor& x, const Tensor& weights, con
                            epsilon, activation, {*multiplier.data<float>(), *addend.data<float>()});
 }
 
-// Computes the gradients of the convolution's input and weights from that of batch norm's output. The gradient in
-// between is computed for some images at a time in the workspace.
-void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const float* x,
-                           const float* weights, const float* raw, const float* dy, Activation activation, float* dx,
-                           float* dweights) {
-  if (ppzoo::pointwise(s)) {
-    return ppzoo::pointwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
-  }
-  if (ppzoo::depthwise(s)) {
-    return ppzoo::depthwise_gradients(s, gradient, activation, x, weights, raw, dy, dx, dweights);
-  }
-  const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
-  const int64_t part = images_at_a_time<float>(s.images, out);
-  float* raw_gradient = ppzoo::workspace(ppzoo::WorkspaceSlot::kOutputGradient, part * out);
-  for (int64_t image = 0; image < s.images; image += part) {
-    const int64_t count = std::min(part, s.images - image);
-    const ConvShape piece = s.with_images(count);
-    gradient.apply(raw + image * out, dy + image * out, activation, count * out / s.out_channels, raw_gradient);
-    if (dx != nullptr) ppzoo::convolve_input_gradient(piece, weights, raw_gradient, dx + image * in);
-    ppzoo::convolve_weight_gradient(piece, x + image * in, raw_gradient, image > 0, dweights, nullptr);
-  }
-}
-
 std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, const Tensor& gamma, const Tensor& beta,
                                        const Tensor& raw, const Tensor& mean, const Tensor& inverse_std,
                                        const Tensor& dy, const std::vector<int>& geometry, bool need_dx, float, float,
@@ -256,8 +215,8 @@ std::vector<Tensor> conv_norm_gradient(const Tensor& x, const Tensor& weights, c
          dbeta = empty_like(beta);
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
-  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
-                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  ppzoo::convolve_norm_gradients(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(),
+                                 dy.data<float>(), kind, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
   return {dx, dweights, dgamma, dbeta};
 }
 
@@ -277,8 +236,8 @@ std::vector<Tensor> conv_norm_affine_gradient(const Tensor& x, const Tensor& wei
   gradient.add(raw.data<float>(), nullptr, dy.data<float>(), kind, nullptr);
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
   gradient.finish_affine(gamma.data<float>(), beta.data<float>(), dmultiplier.data<float>(), daddend.data<float>());
-  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dy.data<float>(), kind,
-                        need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  ppzoo::convolve_norm_gradients(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(),
+                                 dy.data<float>(), kind, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
   return {dx, dweights, dgamma, dbeta, dmultiplier, daddend};
 }
 
@@ -298,8 +257,9 @@ std::vector<Tensor> conv_norm_add_gradient(const Tensor& x, const Tensor& weight
   Tensor dz = empty_like(raw);
   gradient.add(raw.data<float>(), y.data<float>(), dy.data<float>(), kind, dz.data<float>());
   gradient.finish(dgamma.data<float>(), dbeta.data<float>());
-  conv_norm_second_pass(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(), dz.data<float>(),
-                        Activation::kNone, need_dx ? dx.data<float>() : nullptr, dweights.data<float>());
+  ppzoo::convolve_norm_gradients(s, gradient, x.data<float>(), weights.data<float>(), raw.data<float>(),
+                                 dz.data<float>(), Activation::kNone, need_dx ? dx.data<float>() : nullptr,
+                                 dweights.data<float>());
   return {dx, dweights, dz, dgamma, dbeta};
 }
 

@@ -3,11 +3,12 @@
 
 #include "kernels/batch_norm.h"
 #include "kernels/conv_shape.h"
-#include "kernels/integer_math.h"
-#include "kernels/threads.h"
+#include "kernels/image_blocks.h"
 #include "ops/common.h"
 
 namespace ppzoo::ops {
+
+using ppzoo::images_at_a_time;
 
 // `geometry`: strides, paddings (top, bottom, left, right), dilations, groups.
 inline void require_geometry(const std::vector<int>& geometry) {
@@ -82,18 +83,8 @@ inline NormGradient norm_gradient_of(const Tensor& raw, const Tensor& gamma, con
   require_shape(mean, "mean of the batch", {channels});
   require_shape(inverse_std, "inverse deviation of the batch", {channels});
   return {channels,           pixels_of(raw),     gamma.data<float>(),
-          beta.data<float>(), mean.data<float>(), inverse_std.data<float>(), multiplier};
-}
-
-// Bytes of a convolution's output per thread that are computed at a time, so that they are still in the cache when
-// batch norm reads them.
-constexpr int64_t kBlockBytes = 4 << 20;
-
-// T: the type of an element.
-template <class T>
-int64_t images_at_a_time(int64_t images, int64_t elements_of_one) {
-  const int64_t elements = kBlockBytes * max_threads() / static_cast<int64_t>(sizeof(T));
-  return equal_part_size(images, elements / elements_of_one);
+          beta.data<float>(), mean.data<float>(), inverse_std.data<float>(),
+          multiplier};
 }
 
 }  // namespace ppzoo::ops

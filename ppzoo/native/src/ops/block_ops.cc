@@ -1,0 +1,237 @@
+// Operators that compute whole blocks: inverted residuals, and the block of RepVGG. See common.h.
+//
+// Several inverted residuals in sequence are one operator because on small images a large part of a training step is the time that PaddlePaddle
+// needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's arithmetic.
+#include <array>
+
+#include "kernels/integer_math.h"
+#include "kernels/inverted_residual.h"
+#include "kernels/repvgg.h"
+#include "ops/common.h"
+#include "ops/inverted_residual_arguments.h"
+
+namespace {
+
+using namespace ppzoo::ops;
+using ppzoo::ConvShape;
+using ppzoo::InvertedResidual;
+
+constexpr int64_t kCacheLine = 16;  // elements
+
+// ---- inverted residuals
+
+int64_t output_size(const InvertedResidual& block) { return block.shapes[2].output_size(); }
+
+// What the backward pass of one block reads: its saved stages, and the input of the block after it (in the last block
+// null). `Value` is float in the forward pass, which writes it.
+template <class Value>
+struct SavedBlock {
+  std::array<ppzoo::SavedStage<Value>, kStages> stages;
+  Value* output;
+};
+
+// The saved values of all blocks are in one tensor, since each PaddlePaddle tensor costs microseconds.
+template <class Value>
+std::vector<SavedBlock<Value>> saved_blocks(const std::vector<InvertedResidual>& blocks, Value* start) {
+  std::vector<SavedBlock<Value>> results(blocks.size());
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    for (size_t stage = 0; stage < kStages; ++stage) {
+      const int64_t channels = ppzoo::round_up(blocks[i].shapes[stage].out_channels, kCacheLine);
+      Value *mean = start, *inverse_std = mean + channels, *raw = inverse_std + channels;
+      results[i].stages[stage] = {raw, mean, inverse_std};
+      start = raw + ppzoo::round_up(ppzoo::saved_elements(blocks[i], static_cast<int>(stage)), kCacheLine);
+    }
+    const bool is_last = i + 1 == blocks.size();
+    results[i].output = is_last ? nullptr : start;
+    if (!is_last) start += ppzoo::round_up(output_size(blocks[i]), kCacheLine);
+  }
+  return results;
+}
+
+int64_t saved_size(const std::vector<InvertedResidual>& blocks) {
+  int64_t size = 0;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    for (size_t stage = 0; stage < kStages; ++stage) {
+      size += 2 * ppzoo::round_up(blocks[i].shapes[stage].out_channels, kCacheLine);
+      size += ppzoo::round_up(ppzoo::saved_elements(blocks[i], static_cast<int>(stage)), kCacheLine);
+    }
+    if (i + 1 < blocks.size()) size += ppzoo::round_up(output_size(blocks[i]), kCacheLine);
+  }
+  return size;
+}
+
+// `shortcuts`: 0 or 1 for each block.
+std::vector<Tensor> inverted_residuals(const Tensor& x, const Tensors& weights, const Tensors& gammas,
+                                       const Tensors& betas, Tensors& running_means, Tensors& running_variances,
+                                       const Integers& geometries, const Integers& activations,
+                                       const Integers& shortcuts, bool, const Floats& momenta, const Floats& epsilons) {
+  const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
+  const auto stages =
+      stages_to_train(blocks, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
+  Tensor y = empty_like(x, output_shape(blocks.back().shapes[2])), saved = empty_like(x, {saved_size(blocks)});
+  const auto saved_values = saved_blocks(blocks, saved.data<float>());
+  const float* input = x.data<float>();
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    float* output = saved_values[i].output != nullptr ? saved_values[i].output : y.data<float>();
+    ppzoo::inverted_residual(blocks[i], input, &stages[kStages * i], saved_values[i].stages.data(), output);
+    input = output;
+  }
+  return {y, saved};
+}
+
+std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& weights, const Tensors& gammas,
+                                                const Tensors& betas, const Tensor& saved, const Tensor& dy,
+                                                const Integers& geometries, const Integers& activations,
+                                                const Integers& shortcuts, bool need_dx, const Floats&,
+                                                const Floats&) {
+  const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
+  require_shape(saved, "saved values", {saved_size(blocks)});
+  require_output_shape(dy, "output gradient", blocks.back().shapes[2]);
+  StagesBackward backward(blocks, weights, gammas, betas);
+  const Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  const auto saved_values = saved_blocks(blocks, saved.data<float>());
+  Tensor output_gradient = dy;
+  for (size_t i = blocks.size(); i-- > 0;) {
+    const float* input = i == 0 ? x.data<float>() : saved_values[i - 1].output;
+    Tensor input_gradient = i == 0 ? dx : empty_like(x, output_shape(blocks[i - 1].shapes[2]));
+    ppzoo::inverted_residual_gradients(blocks[i], input, &backward.stages[kStages * i],
+                                       saved_values[i].stages.data(), output_gradient.data<float>(),
+                                       &backward.to[kStages * i],
+                                       i > 0 || need_dx ? input_gradient.data<float>() : nullptr);
+    output_gradient = input_gradient;
+  }
+  return backward.gradients(dx);
+}
+
+// ---- the block of RepVGG
+
+// `weights`: of the 3x3 convolution (or another one without groups), whose geometry is `geometry`, and of the 1x1
+// convolution. `norms`: two, or three with the identity.
+ppzoo::RepVggBlock repvgg_block(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<int>& geometry,
+                                size_t norms) {
+  require(weights.size() == 2,
+          [&] { return "RepVGG block: expected two weights, got " + std::to_string(weights.size()); });
+  require(norms == 2 || norms == 3,
+          [&] { return "RepVGG block: expected two or three norms, got " + std::to_string(norms); });
+  const ConvShape dense = conv_shape(x, weights[0], geometry);
+  const ConvShape pointwise = conv_shape(x, weights[1], {geometry[0], geometry[1], 0, 0, 0, 0, 1, 1, 1});
+  require(
+      dense.groups == 1 && pointwise.kernel_h == 1 && pointwise.kernel_w == 1 &&
+          output_shape(dense) == output_shape(pointwise),
+      [&] {
+        return "RepVGG block: expected a convolution without groups and a 1x1 convolution with equal outputs, got " +
+               format(output_shape(dense)) + " and " + format(output_shape(pointwise));
+      });
+  require(norms == 2 || output_shape(dense) == x.shape(), [&] {
+    return "RepVGG block: expected equal input and output shapes with a norm of the identity, got " +
+           format(x.shape()) + " and " + format(output_shape(dense));
+  });
+  return {dense, pointwise, norms == 3};
+}
+
+void require_norms(size_t received, size_t expected) {
+  require(received == expected, [&] {
+    return "RepVGG block: expected " + std::to_string(expected) + " values for its norms, got " +
+           std::to_string(received);
+  });
+}
+
+int64_t saved_size(const ppzoo::RepVggBlock& block) {
+  const int64_t channels = ppzoo::round_up(block.dense.out_channels, kCacheLine);
+  return 2 * ppzoo::round_up(block.dense.output_size(), kCacheLine) + (block.identity ? 6 : 4) * channels;
+}
+
+template <class T>
+ppzoo::RepVggSaved<T> saved_branches(const ppzoo::RepVggBlock& block, T* start) {
+  const int64_t map = ppzoo::round_up(block.dense.output_size(), kCacheLine);
+  const int64_t channels = ppzoo::round_up(block.dense.out_channels, kCacheLine);
+  ppzoo::RepVggSaved<T> saved{start, start + map, {}, {}};
+  start += 2 * map;
+  for (int norm = 0; norm < (block.identity ? 3 : 2); ++norm, start += 2 * channels) {
+    saved.means.push_back(start), saved.inverse_stds.push_back(start + channels);
+  }
+  return saved;
+}
+
+std::vector<Tensor> repvgg(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& gammas,
+                           const std::vector<Tensor>& betas, std::vector<Tensor>& running_means,
+                           std::vector<Tensor>& running_variances, const std::vector<int>& geometry, bool,
+                           const std::vector<float>& momenta, const std::vector<float>& epsilons) {
+  const ppzoo::RepVggBlock block = repvgg_block(x, weights, geometry, gammas.size());
+  for (const size_t count :
+       {betas.size(), running_means.size(), running_variances.size(), momenta.size(), epsilons.size()}) {
+    require_norms(count, gammas.size());
+  }
+  ppzoo::RepVggWeights arguments{weights[0].data<float>(), weights[1].data<float>(), {}};
+  for (size_t i = 0; i < gammas.size(); ++i) {
+    arguments.norms.push_back(norm_parameters(block.dense.out_channels, gammas[i], betas[i], running_means[i],
+                                              running_variances[i], momenta[i], epsilons[i]));
+  }
+  Tensor y = empty_like(x, output_shape(block.dense)), saved = empty_like(x, {saved_size(block)});
+  ppzoo::repvgg(block, x.data<float>(), arguments, saved_branches(block, saved.data<float>()), y.data<float>());
+  return {y, saved};
+}
+
+std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& weights,
+                                    const std::vector<Tensor>& gammas, const std::vector<Tensor>& betas,
+                                    const Tensor& y, const Tensor& saved, const Tensor& dy,
+                                    const std::vector<int>& geometry, bool need_dx, const std::vector<float>&,
+                                    const std::vector<float>&) {
+  const ppzoo::RepVggBlock block = repvgg_block(x, weights, geometry, gammas.size());
+  require_norms(betas.size(), gammas.size());
+  require_output_shape(y, "output", block.dense);
+  require_output_shape(dy, "output gradient", block.dense);
+  require_shape(saved, "saved values", {saved_size(block)});
+  std::vector<Tensor> gradients{need_dx ? empty_like(x) : placeholder(x)};
+  // Appends a tensor like each of `values` to the gradients, and returns their memory.
+  const auto append_like = [&](const std::vector<Tensor>& values) {
+    std::vector<float*> memory;
+    for (const Tensor& value : values) memory.push_back(gradients.emplace_back(empty_like(value)).data<float>());
+    return memory;
+  };
+  ppzoo::RepVggWeights arguments{weights[0].data<float>(), weights[1].data<float>(), {}};
+  for (size_t i = 0; i < gammas.size(); ++i) {
+    require_shape(gammas[i], "scale of the norm", {block.dense.out_channels});
+    require_shape(betas[i], "offset of the norm", {block.dense.out_channels});
+    arguments.norms.push_back({gammas[i].data<float>(), betas[i].data<float>(), nullptr, nullptr, 0.0f, 0.0f});
+  }
+  const auto dweights = append_like(weights), dgammas = append_like(gammas), dbetas = append_like(betas);
+  ppzoo::repvgg_gradients(block, x.data<float>(), arguments, saved_branches(block, saved.data<float>()),
+                          y.data<float>(), dy.data<float>(), {dweights[0], dweights[1], dgammas, dbetas},
+                          need_dx ? gradients[0].data<float>() : nullptr);
+  return gradients;
+}
+
+}  // namespace
+
+PD_BUILD_OP(ppzoo_inverted_residuals)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance")})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "shortcuts: std::vector<int>",
+            "need_dx: bool", "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(inverted_residuals));
+PD_BUILD_GRAD_OP(ppzoo_inverted_residuals)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta"))})
+    .Attrs({"geometries: std::vector<int>", "activations: std::vector<int>", "shortcuts: std::vector<int>",
+            "need_dx: bool", "momenta: std::vector<float>", "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(inverted_residuals_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residuals, "X");
+
+PD_BUILD_OP(ppzoo_repvgg)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance")})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momenta: std::vector<float>",
+            "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(repvgg));
+PD_BUILD_GRAD_OP(ppzoo_repvgg)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Y", "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta"))})
+    .Attrs({"geometry: std::vector<int>", "need_dx: bool", "momenta: std::vector<float>",
+            "epsilons: std::vector<float>"})
+    .SetKernelFn(PPZOO_KERNEL(repvgg_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_repvgg, "X");
