@@ -40,7 +40,10 @@ _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 # The operators `ppzoo_NAME` that have a version for bfloat16 images, `ppzoo_bfloat16_NAME`. A network can be trained in
 # bfloat16 if it consists of these (ppzoo/layers/bfloat16.py).
 BFLOAT16_OPERATORS = frozenset(
-    {"conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "max_pool", "average_pool", "linear", "channels_last"}
+    {
+        *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residual"),
+        *("max_pool", "average_pool", "linear", "channels_last"),
+    }
 )
 _in_bfloat16 = False
 
@@ -232,8 +235,9 @@ def inverted_residual(x: Tensor, stages: Sequence[ConvNormStage], *, shortcut: b
     weights, norms, geometries, momenta, epsilons, activations = zip(*stages, strict=True)
     attributes = geometries[1], [ACTIVATION_CODES[name] for name in activations], shortcut, not x.stop_gradient
     tensors = [list(column) for column in zip(*norms, strict=True)]
+    operator, to_images = _in_precision("inverted_residual")
     out = run_custom_op(
-        "ppzoo_inverted_residual", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
+        operator, to_images(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
     )
     return to_nchw(out[0])
 

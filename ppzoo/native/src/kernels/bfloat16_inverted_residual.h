@@ -1,0 +1,25 @@
+// The inverted residual of inverted_residual.h on bfloat16 images.
+#pragma once
+
+#include <vector>
+
+#include "kernels/bfloat16.h"
+#include "kernels/inverted_residual.h"
+
+namespace ppzoo {
+
+// What the forward pass saves of a stage for the backward pass: the convolution's output and its statistics.
+struct Bfloat16SavedStage {
+  Bfloat16* raw;
+  float *mean, *inverse_std;
+};
+void bfloat16_inverted_residual(const InvertedResidual& block, const Bfloat16* x,
+                                const std::vector<StageWeights>& stages, const std::vector<Bfloat16SavedStage>& saved,
+                                Bfloat16* y);
+// `dx` can be null.
+void bfloat16_inverted_residual_gradients(const InvertedResidual& block, const Bfloat16* x,
+                                          const std::vector<StageWeights>& stages,
+                                          const std::vector<Bfloat16SavedStage>& saved, const Bfloat16* dy,
+                                          const std::vector<StageGradient>& gradients, Bfloat16* dx);
+
+}  // namespace ppzoo
