@@ -12,7 +12,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
-from ppzoo.native.operators import BFLOAT16_OPERATORS
+from ppzoo.native.operators import BFLOAT16_OPERATORS, MIN_DEPTHWISE_CHANNELS
 
 # PaddlePaddle's operators that only change the shape, and the parameters of the network.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
@@ -26,14 +26,20 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
     Args:
         image_shape: C x H x W.
     """
-    if any(isinstance(layer, nn.Conv2D) and layer._groups > 1 for layer in network.sublayers()):
-        return "depthwise and grouped convolutions have no bfloat16 operator"
+    if any(isinstance(layer, nn.Conv2D) and not _is_fast(layer) for layer in network.sublayers()):
+        return f"grouped convolutions, and depthwise ones below {MIN_DEPTHWISE_CHANNELS} channels, are slow in bfloat16"
     outputs = _outputs_in_training(network, paddle.zeros([2, *image_shape]))
     if any(output.grad_fn is None or _operator_name(output.grad_fn) != "linear" for output in outputs):
         return "its output is not that of a linear layer"
     missing = {_operator_name(node) for output in outputs for node in _graph_of(output)} - BFLOAT16_OPERATORS
     missing -= _SHAPE_OPERATORS
     return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}" if missing else None
+
+
+def _is_fast(layer: nn.Conv2D) -> bool:
+    """Return whether the convolution is dense or depthwise with enough channels: others are computed in float32."""
+    is_depthwise = layer._groups == layer._in_channels == layer._out_channels >= MIN_DEPTHWISE_CHANNELS
+    return layer._groups == 1 or is_depthwise
 
 
 def _outputs_in_training(network: nn.Layer, images: paddle.Tensor) -> list[paddle.Tensor]:

@@ -236,9 +236,7 @@ def inverted_residual(x: Tensor, stages: Sequence[ConvNormStage], *, shortcut: b
     attributes = geometries[1], [ACTIVATION_CODES[name] for name in activations], shortcut, not x.stop_gradient
     tensors = [list(column) for column in zip(*norms, strict=True)]
     operator, to_images = _in_precision("inverted_residual")
-    out = run_custom_op(
-        operator, to_images(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
-    )
+    out = run_custom_op(operator, to_images(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons))
     return to_nchw(out[0])
 
 

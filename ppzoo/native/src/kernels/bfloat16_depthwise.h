@@ -7,14 +7,14 @@
 
 namespace ppzoo {
 
-// The input: a tensor, or its values after `norm`, rounded to bfloat16, which are computed where they are read.
+// The input: a tensor, or its values after `norm`, which are computed where they are read and not rounded.
 struct Bfloat16Input {
   const Bfloat16* data;
   const Normalizer* norm = nullptr;
 };
 
 // The gradient of the convolution's output: a tensor, or, with `norm`, computed from the gradient `dy` of the norm's
-// output and from the convolution's output `raw`, and rounded to bfloat16.
+// output and from the convolution's output `raw`.
 struct Bfloat16OutputGradient {
   const Bfloat16* dy;
   const NormGradient* norm = nullptr;
@@ -23,7 +23,8 @@ struct Bfloat16OutputGradient {
 };
 
 // Where the gradients are written. `dx` and `dweights` can be null. With `add`, the weight gradient is added to
-// `dweights`. With `norm`, which requires dx, dx is added to this first pass over the norm of the input.
+// `dweights`. With `norm`, the norm of the input, dx is the gradient of its activation's argument ("masked" in
+// batch_norm.h), and is added to the norm's first pass.
 struct Bfloat16DepthwiseGradients {
   Bfloat16* dx;
   float* dweights;

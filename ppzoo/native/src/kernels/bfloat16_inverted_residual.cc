@@ -2,8 +2,7 @@
 //
 // The convolutions' outputs before their norms are saved, in bfloat16. Normalized tensors are not: they are computed
 // where they are read, forward and backward, for a row of the depthwise convolution, or for a part of the batch whose
-// values stay in the cache until oneDNN's 1x1 convolution reads them. Each tensor is rounded where the three separate
-// operators (bfloat16_conv_norm) round it.
+// values stay in the cache until oneDNN's 1x1 convolution reads them.
 //
 // Forward: expansion and its statistics, part by part; depthwise convolution of the normalized expansion; projection of
 // the normalized result, part by part. Backward in reverse order: each norm's first pass is part of the loop that
@@ -41,12 +40,14 @@ void for_parts(const ConvShape& s, int64_t wide, const Body& body) {
 int64_t input_of_one(const ConvShape& s) { return s.input_size() / s.images; }
 int64_t output_of_one(const ConvShape& s) { return s.output_size() / s.images; }
 
-// Adds rows of a part of the batch to the first pass of a norm without a residual.
-void add_part(NormGradient& norm, const Bfloat16* raw, const Bfloat16* dy, Activation activation, int64_t rows,
-              int64_t channels) {
+// Adds rows of a part of the batch to the first pass of a norm without a residual, and replaces dy, the gradient of the
+// norm's output, by that of the activation's argument.
+void add_part(NormGradient& norm, const Bfloat16* raw, Activation activation, int64_t rows, int64_t channels,
+              Bfloat16* dy) {
   parallel_for(rows, rows * channels, [&](int thread, int64_t begin, int64_t end) {
-    const int64_t start = begin * channels;
-    norm.add_rows(thread, raw + start, nullptr, dy + start, activation, end - begin, nullptr);
+    Bfloat16* part = dy + begin * channels;
+    const Bfloat16* gradient = part;
+    norm.add_rows(thread, raw + begin * channels, nullptr, gradient, activation, end - begin, part);
   });
 }
 
@@ -101,8 +102,8 @@ const Bfloat16* projection_output_gradient(const Block& b, const Bfloat16* dy, c
   return draw;
 }
 
-// Writes the gradient of the projection's weights and of its input, `dfiltered`, which is added to the first pass over
-// the second norm.
+// Writes the gradients of the projection's weights and of the argument of the second activation (`dfiltered`), and adds
+// the latter to the first pass over the second norm.
 void projection_gradients(const Block& b, const Bfloat16* dprojected, NormGradient& second, float* dweights,
                           Bfloat16* dfiltered) {
   const Normalizer normalizer = second.normalizer(b.block.activations[1]);
@@ -114,18 +115,19 @@ void projection_gradients(const Block& b, const Bfloat16* dprojected, NormGradie
     normalizer.apply(raw, nullptr, part.input_pixels(), normed);
     bfloat16_weight_gradient(part, normed, dy, image > 0, dweights);
     bfloat16_input_gradient(part, b.stages[2].weights, dy, dx);
-    add_part(second, raw, dx, b.block.activations[1], part.input_pixels(), s.channels);
+    add_part(second, raw, b.block.activations[1], part.input_pixels(), s.channels, dx);
   });
 }
 
-// Writes the gradients of the expansion's weights and input. `first`: its norm after the first pass.
+// Writes the gradients of the expansion's weights and input. `first`: its norm after the first pass; `dexpanded`: the
+// gradient of its activation's argument.
 void expansion_gradients(const Block& b, const NormGradient& first, const Bfloat16* x, const Bfloat16* dexpanded,
                          float* dweights, Bfloat16* dx) {
   const ConvShape& s = b.expand;
   for_parts(s, output_of_one(s), [&](int64_t image, const ConvShape& part) {
     Bfloat16* draw = halves(WorkspaceSlot::kInputBlocks, part.output_size());
     first.apply(static_cast<const Bfloat16*>(b.saved[0].raw) + image * output_of_one(s),
-                dexpanded + image * output_of_one(s), b.block.activations[0], part.output_pixels(), draw);
+                dexpanded + image * output_of_one(s), Activation::kNone, part.output_pixels(), draw);
     bfloat16_weight_gradient(part, x + image * input_of_one(s), draw, image > 0, dweights);
     if (dx != nullptr) bfloat16_input_gradient(part, b.stages[0].weights, draw, dx + image * input_of_one(s));
   });
@@ -174,7 +176,7 @@ void bfloat16_inverted_residual_gradients(const InvertedResidual& block, const B
   NormGradient first = b.gradient_of(0);
   const Normalizer first_norm = first.normalizer(block.activations[0]);
   bfloat16_depthwise_gradients(b.filter, {saved[0].raw, &first_norm}, stages[1].weights,
-                               {dfiltered, &second, block.activations[1], saved[1].raw},
+                               {dfiltered, &second, Activation::kNone, saved[1].raw},
                                {dexpanded, gradients[1].weights, false, &first, block.activations[0]});
   first.finish(gradients[0].gamma, gradients[0].beta);
   expansion_gradients(b, first, x, dexpanded, gradients[0].weights, dx);

@@ -49,38 +49,53 @@ struct Tap {
   int64_t kw, pixel;
 };
 
-// Computes a row of outputs: y[i y_step] = sum over kh and taps of rows[kh][tap.pixel + i x_step] weights[kh][tap.kw].
-// Rows that are null are zeros. T is the type of the outputs, float or Bfloat16.
+// Computes a row of outputs: output i is the sum over kh and taps of rows[kh][tap.pixel + i x_step] weights[kh][tap.kw].
+// Rows that are null are zeros.
 struct RowFilter {
-  int64_t channels, kernel_h, kernel_w, x_step, y_step, outputs;
+  int64_t channels, kernel_h, kernel_w, x_step, outputs;
   std::vector<Tap> taps;
   const float* weights;
 
-  template <int kPixels, class T>
-  void pixels(const float* const* rows, int64_t first, int64_t channel, T* y) const {
+  // Calls write(i, sum) for the vector of channels from `channel` on, in groups of 8 (then 4, 1) outputs, whose sums
+  // stay in registers.
+  template <class Write>
+  void operator()(const float* const* rows, int64_t channel, const Write& write) const {
+    int64_t i = 0;
+    for (; i + 8 <= outputs; i += 8) pixels<8>(rows, i, channel, write);
+    for (; i + 4 <= outputs; i += 4) pixels<4>(rows, i, channel, write);
+    for (; i < outputs; ++i) pixels<1>(rows, i, channel, write);
+  }
+
+ private:
+  template <int kPixels, class Write>
+  void pixels(const float* const* rows, int64_t first, int64_t channel, const Write& write) const {
+    static_assert(kPixels == 1 || kPixels == 4 || kPixels == 8);
+    // Two bases and three distances, so that no address has to be computed from the one before.
+    const int64_t step = x_step * channels, second = 2 * step, third = 3 * step;
+    const int64_t start = first * step + channel;
     Vector sums[kPixels] = {};
     for (int64_t kh = 0; kh < kernel_h; ++kh) {
       if (rows[kh] == nullptr) continue;
+      const float *row = rows[kh] + start, *filter = weights + kh * kernel_w * channels + channel;
       for (const Tap& tap : taps) {
-        const float* from = rows[kh] + (tap.pixel + first * x_step) * channels + channel;
-        const Vector factor = load(weights + (kh * kernel_w + tap.kw) * channels + channel);
-#pragma GCC unroll 8
-        for (int i = 0; i < kPixels; ++i) sums[i] += load(from + i * x_step * channels) * factor;
+        const float *from = row + tap.pixel * channels, *other = from + 4 * step;
+        const Vector factor = load(filter + tap.kw * channels);
+        sums[0] += load(from) * factor;
+        if constexpr (kPixels >= 4) {
+          sums[1] += load(from + step) * factor;
+          sums[2] += load(from + second) * factor;
+          sums[3] += load(from + third) * factor;
+        }
+        if constexpr (kPixels == 8) {
+          sums[4] += load(other) * factor;
+          sums[5] += load(other + step) * factor;
+          sums[6] += load(other + second) * factor;
+          sums[7] += load(other + third) * factor;
+        }
       }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < kPixels; ++i) store(sums[i], y + (first + i) * y_step * channels + channel);
-  }
-
-  // Outputs in groups of 8 (then 4, 1) pixels, whose sums stay in registers.
-  template <class T>
-  void operator()(const float* const* rows, T* y) const {
-    for_channel_vectors(channels, [&](int64_t channel) {
-      int64_t i = 0;
-      for (; i + 8 <= outputs; i += 8) pixels<8>(rows, i, channel, y);
-      for (; i + 4 <= outputs; i += 4) pixels<4>(rows, i, channel, y);
-      for (; i < outputs; ++i) pixels<1>(rows, i, channel, y);
-    });
+    for (int i = 0; i < kPixels; ++i) write(first + i, sums[i]);
   }
 };
 
