@@ -55,7 +55,7 @@ void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* w
     std::fill_n(y, shape.output_size(), Bfloat16{});
     return;
   }
-  if (depthwise(shape)) return bfloat16_depthwise_convolve(shape, x, weights, y);
+  if (depthwise(shape)) return bfloat16_depthwise_convolve(shape, {x}, weights, y);
   if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, y);
   if (is_usual(shape)) return run_convolution(shape, Pass::kForward, Precision::kBfloat16, false, {x, weights, y});
   float* output = workspace(WorkspaceSlot::kFloatOutput, shape.output_size());

@@ -280,12 +280,13 @@ void write_weight_gradient(const ConvShape& s, const std::vector<std::vector<dou
 
 }  // namespace
 
-void bfloat16_depthwise_convolve(const ConvShape& s, const Bfloat16* x, const float* weights, Bfloat16* y) {
+void bfloat16_depthwise_convolve(const ConvShape& s, const Bfloat16Input& x, const float* weights, Bfloat16* y,
+                                 Moments* moments) {
   if (s.empty()) {
     std::fill_n(y, s.output_size(), Bfloat16{});
     return;
   }
-  convolve_all(s, {x}, channels_last_weights(s, weights).data(), nullptr, y);
+  convolve_all(s, x, channels_last_weights(s, weights).data(), moments, y);
 }
 
 Statistics bfloat16_depthwise_statistics(const ConvShape& s, const Bfloat16Input& x, const float* weights,

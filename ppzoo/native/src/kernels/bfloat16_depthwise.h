@@ -34,7 +34,9 @@ struct Bfloat16DepthwiseGradients {
 };
 
 // All functions need a shape for which `depthwise` (depthwise.h) is true.
-void bfloat16_depthwise_convolve(const ConvShape& shape, const Bfloat16* x, const float* weights, Bfloat16* y);
+// With `moments`, adds the rows of y to it.
+void bfloat16_depthwise_convolve(const ConvShape& shape, const Bfloat16Input& x, const float* weights, Bfloat16* y,
+                                 Moments* moments = nullptr);
 // Writes y and returns the statistics of its channels.
 Statistics bfloat16_depthwise_statistics(const ConvShape& shape, const Bfloat16Input& x, const float* weights,
                                          Bfloat16* y);

@@ -8,11 +8,14 @@
 
 namespace ppzoo {
 
-// What the forward pass saves of a stage for the backward pass: the convolution's output and its statistics.
+// What the forward pass saves of a stage for the backward pass: the convolution's output, of bfloat16_saved_elements
+// values, and its statistics.
 struct Bfloat16SavedStage {
   Bfloat16* raw;
   float *mean, *inverse_std;
 };
+// The output of a large expansion is not saved, but computed again.
+int64_t bfloat16_saved_elements(const InvertedResidual& block, int stage);
 void bfloat16_inverted_residual(const InvertedResidual& block, const Bfloat16* x,
                                 const std::vector<StageWeights>& stages, const std::vector<Bfloat16SavedStage>& saved,
                                 Bfloat16* y);

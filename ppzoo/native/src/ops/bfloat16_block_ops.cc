@@ -53,12 +53,13 @@ InvertedResidual block_of(const Tensor& x, const std::vector<Tensor>& weights, c
 // the convolutions in bfloat16, and the statistics in float32.
 constexpr int64_t kCacheLine = 64;  // bytes
 
-int64_t raw_size(const ConvShape& s) {
-  return ppzoo::round_up(s.output_size(), kCacheLine / static_cast<int64_t>(sizeof(ppzoo::Bfloat16)));
+int64_t raw_size(const InvertedResidual& block, int stage) {
+  constexpr int64_t kElements = kCacheLine / static_cast<int64_t>(sizeof(ppzoo::Bfloat16));
+  return ppzoo::round_up(ppzoo::bfloat16_saved_elements(block, stage), kElements);
 }
 
 int64_t raw_size(const InvertedResidual& block) {
-  return raw_size(block.shapes[0]) + raw_size(block.shapes[1]) + raw_size(block.shapes[2]);
+  return raw_size(block, 0) + raw_size(block, 1) + raw_size(block, 2);
 }
 
 int64_t statistics_size(const InvertedResidual& block) {
@@ -67,9 +68,10 @@ int64_t statistics_size(const InvertedResidual& block) {
 
 std::vector<Bfloat16SavedStage> saved_stages(const InvertedResidual& block, ppzoo::Bfloat16* raw, float* statistics) {
   std::vector<Bfloat16SavedStage> stages;
-  for (const ConvShape& s : block.shapes) {
-    stages.push_back({raw, statistics, statistics + s.out_channels});
-    raw += raw_size(s), statistics += 2 * s.out_channels;
+  for (int stage = 0; stage < 3; ++stage) {
+    const int64_t channels = block.shapes[stage].out_channels;
+    stages.push_back({raw, statistics, statistics + channels});
+    raw += raw_size(block, stage), statistics += 2 * channels;
   }
   return stages;
 }
