@@ -16,6 +16,8 @@ from ppzoo.native.operators import BFLOAT16_OPERATORS, MIN_DEPTHWISE_CHANNELS
 
 # PaddlePaddle's operators that only change the shape, and the parameters of the network.
 _SHAPE_OPERATORS = {"Transpose", "Flatten", "GradNodeAccumulation"}
+# Height and width of images from which on MobileNetV2 was measured to train faster in bfloat16 than in float32.
+MIN_INVERTED_RESIDUAL_SIZE = 64
 
 
 def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str | None:
@@ -31,9 +33,13 @@ def find_bfloat16_obstacle(network: nn.Layer, image_shape: Sequence[int]) -> str
     outputs = _outputs_in_training(network, paddle.zeros([2, *image_shape]))
     if any(output.grad_fn is None or _operator_name(output.grad_fn) != "linear" for output in outputs):
         return "its output is not that of a linear layer"
-    missing = {_operator_name(node) for output in outputs for node in _graph_of(output)} - BFLOAT16_OPERATORS
-    missing -= _SHAPE_OPERATORS
-    return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}" if missing else None
+    names = {_operator_name(node) for output in outputs for node in _graph_of(output)}
+    missing = names - BFLOAT16_OPERATORS - _SHAPE_OPERATORS
+    if missing:
+        return f"these operators have no bfloat16 version: {', '.join(sorted(missing))}"
+    if "inverted_residual" in names and min(image_shape[1:]) < MIN_INVERTED_RESIDUAL_SIZE:
+        return f"inverted residuals are faster in float32 for images below {MIN_INVERTED_RESIDUAL_SIZE} pixels"
+    return None
 
 
 def _is_fast(layer: nn.Conv2D) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from helpers.small_runs import paint_class_folders, small_config
+from helpers.small_runs import NORMALIZE, paint_class_folders, small_config
 
 import ppzoo
 from ppzoo import layers, native
@@ -23,7 +23,7 @@ needs_bfloat16 = pytest.mark.skipif("avx512_bf16" not in instruction_sets().spli
 def configuration(folder: Path, arch: str, **options: Any) -> dict[str, Any]:
     """Return a small configuration in bfloat16; the last batch of an epoch has a single image."""
     paint_class_folders(folder / "images", count=3)
-    config = small_config(folder, arch)
+    config = small_config(folder, arch, ops=[{"DecodeImage": {}}, {"ResizeImage": {"size": 64}}, NORMALIZE])
     config["Global"] |= {"native": "on", "eval_during_train": False, **options}
     config["AMP"] = {"use_amp": True, "dtype": "bfloat16"}
     return config
@@ -108,6 +108,15 @@ def test_operators_of_the_network_decide(name, monkeypatch):
     assert not network.training
     assert [state.current_seed() for state in paddle.get_rng_state()] == generator
     assert_equal(before, {key: value.numpy() for key, value in network.state_dict().items()})
+
+
+def test_inverted_residuals_of_small_images_use_float32(monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
+    network = ppzoo.create_model("MobileNetV2_x0_5", class_num=10)
+    found = layers.find_bfloat16_obstacle(network, [3, 63, 64])
+    native.set_mode("off")
+    assert found == "inverted residuals are faster in float32 for images below 64 pixels"
 
 
 def test_paddlepaddles_operators_are_named(monkeypatch):

@@ -258,6 +258,8 @@ BLOCKS = [
     (24, 40, 24, 7, 5, 1, True, ("swish", "swish", None)),
     (3, 16, 7, 5, 3, 1, False, (None, "relu", "relu")),
     (16, 16, 8, 56, 3, 1, False, ("relu6", "relu6", None)),
+    (8, 96, 8, 61, 3, 1, True, ("relu6", "relu6", None)),  # so large that the expansion is computed again
+    (8, 96, 12, 61, 5, 2, False, ("hardswish", "swish", None)),
 ]
 
 

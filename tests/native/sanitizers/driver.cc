@@ -1089,8 +1089,12 @@ Case bfloat16_depthwise_case(Random& random) {
 Case bfloat16_inverted_residual_case(Random& random) {
   InvertedResidual block;
   ConvShape expand{};
-  expand.images = random.integer(1, 4), expand.height = random.integer(3, 12), expand.width = random.integer(3, 12);
-  expand.channels = random.integer(1, 24), expand.out_channels = random.integer(16, 70);
+  const bool large = random.chance(0.02);  // so large that the expansion is computed again
+  expand.images = large ? random.integer(5, 9) : random.integer(1, 4);
+  expand.height = large ? random.integer(60, 70) : random.integer(3, 12);
+  expand.width = large ? random.integer(60, 70) : random.integer(3, 12);
+  expand.channels = large ? random.integer(3, 6) : random.integer(1, 24);
+  expand.out_channels = large ? (1 << 21) / expand.input_pixels() + random.integer(2, 20) : random.integer(16, 70);
   expand.kernel_h = expand.kernel_w = expand.stride_h = expand.stride_w = 1;
   expand.dilation_h = expand.dilation_w = expand.groups = 1;
   ConvShape filter = expand, project = expand;
@@ -1128,7 +1132,8 @@ Case bfloat16_inverted_residual_case(Random& random) {
       mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
       dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
     }
-    kept.emplace_back(saved_elements(block, i)), halves.push_back(std::make_unique<Halves>(s.output_size()));
+    kept.emplace_back(saved_elements(block, i));
+    halves.push_back(std::make_unique<Halves>(bfloat16_saved_elements(block, i)));
   }
   for (int i = 0; i < 3; ++i) {
     stages.push_back({w[i], {gamma[i], beta[i], moving[2 * i], moving[2 * i + 1], 0.9f, 1e-2f}});
