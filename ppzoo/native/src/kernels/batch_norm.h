@@ -129,7 +129,7 @@ class NormGradient {
   // The activation's argument is scale x + offset; `mean` is that of the batch.
   const float* offset() const { return offset_.data(); }
   const float* mean() const { return center_.data(); }
-  // Part of the first pass: adds a channel's sums of `masked` and masked (x - mean), computed by thread number `thread`.
+  // Part of the first pass: adds a channel's sums of `masked` and masked (x - mean), as the work of thread `thread`.
   void add_sums(int thread, int64_t channel, double sum, double product) {
     totals_[2 * width_ * thread + channel] += sum;
     totals_[2 * width_ * thread + width_ + channel] += product;

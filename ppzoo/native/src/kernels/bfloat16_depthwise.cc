@@ -71,8 +71,8 @@ class PaddedRows {
   PaddedRows(const ConvShape& s, const Bfloat16Input& x)
       : s_(s),
         x_(x),
-        ring_((s.kernel_h - 1) * s.dilation_h + s.stride_h,
-              std::max(s.width + s.left + s.right, s.receptive_columns()), s.channels) {}
+        ring_((s.kernel_h - 1) * s.dilation_h + s.stride_h, std::max(s.width + s.left + s.right, s.receptive_columns()),
+              s.channels) {}
   void start(int64_t image) { first_ = image * s_.height, next_ = 0; }
   // Sets `rows` to the rows under the filter for output row `row`; null for rows in the padding.
   void rows_for_output(int64_t row, std::vector<const float*>& rows) {

@@ -1,13 +1,14 @@
 // An inverted residual as one operator on bfloat16 images; see inverted_residual.cc.
 //
-// Saved are the convolutions' outputs before their norms, in bfloat16; that of the expansion only if it is small. A large
-// one is computed again from x for each part of the batch that a loop reads (expanded_part), as reading it from memory
-// takes longer than the product. Normalized tensors are computed where they are read, forward and backward: for a row of
-// the depthwise convolution, or for a part of the batch that stays in the cache until oneDNN's 1x1 convolution reads it.
+// Saved are the convolutions' outputs before their norms, in bfloat16; that of the expansion only if it is small. A
+// large one is computed again from x for each part of the batch that a loop reads (expanded_part), as reading it from
+// memory takes longer than the product. Normalized tensors are computed where they are read, forward and backward: for
+// a row of the depthwise convolution, or for a part of the batch that stays in the cache until oneDNN's 1x1 convolution
+// reads it.
 //
-// Forward: expansion and its statistics; depthwise convolution of the normalized expansion; projection of the normalized
-// result. Backward in reverse order: each norm's first pass is part of the loop that computes the gradient of its output,
-// and its second pass is part of the loop that reads it.
+// Forward: expansion and its statistics; depthwise convolution of the normalized expansion; projection of the
+// normalized result. Backward in reverse order: each norm's first pass is part of the loop that computes the gradient
+// of its output, and its second pass is part of the loop that reads it.
 #include "kernels/bfloat16_inverted_residual.h"
 
 #include <algorithm>
@@ -124,7 +125,7 @@ Statistics project_statistics(const Block& b, const Normalizer& norm) {
   std::optional<Moments> moments;
   for_parts(s, input_of_one(s), [&](int64_t image, const ConvShape& part) {
     const Bfloat16* filtered = b.saved[1].raw + image * input_of_one(s);
-    Bfloat16 *normed = halves(WorkspaceSlot::kInputBlocks, part.input_size());
+    Bfloat16* normed = halves(WorkspaceSlot::kInputBlocks, part.input_size());
     Bfloat16* to = b.saved[2].raw + image * output_of_one(s);
     norm.apply(filtered, nullptr, part.input_pixels(), normed);
     bfloat16_convolve(part, normed, b.stages[2].weights, to);
@@ -181,9 +182,9 @@ void filter_gradients(const Block& b, const Bfloat16* dprojected, const Bfloat16
       gradient = to;
     }
     const Bfloat16* filtered = b.saved[1].raw + image * output_of_one(b.filter);
-    bfloat16_depthwise_gradients(
-        b.filter.with_images(part.images), {raw, &norm}, b.stages[1].weights, {gradient, &second, second_act, filtered},
-        {dexpanded + image * output_of_one(b.expand), dweights, image > 0, &first, first_act});
+    bfloat16_depthwise_gradients(b.filter.with_images(part.images), {raw, &norm}, b.stages[1].weights,
+                                 {gradient, &second, second_act, filtered},
+                                 {dexpanded + image * output_of_one(b.expand), dweights, image > 0, &first, first_act});
   };
   if (dfiltered != nullptr) return compute(0, b.expand);
   for_parts(b.expand, output_of_one(b.expand), compute);
@@ -238,8 +239,7 @@ void bfloat16_inverted_residual_gradients(const InvertedResidual& block, const B
   if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx);
   const Block b{block, stages, saved, x};
   const Bfloat16* dprojected = projection_output_gradient(b, dy, gradients[2]);
-  Bfloat16* dfiltered =
-      saves_expansion(block) ? halves(WorkspaceSlot::kOutputBlocks, b.project.input_size()) : nullptr;
+  Bfloat16* dfiltered = saves_expansion(block) ? halves(WorkspaceSlot::kOutputBlocks, b.project.input_size()) : nullptr;
   NormGradient second = b.gradient_of(1), first = b.gradient_of(0);
   projection_gradients(b, dprojected, second, gradients[2].weights, dfiltered);
   second.finish(gradients[1].gamma, gradients[1].beta);

@@ -49,8 +49,8 @@ struct Tap {
   int64_t kw, pixel;
 };
 
-// Computes a row of outputs: output i is the sum over kh and taps of rows[kh][tap.pixel + i x_step] weights[kh][tap.kw].
-// Rows that are null are zeros.
+// Computes a row of outputs: output i is the sum over kh and taps of rows[kh][tap.pixel + i x_step]
+// weights[kh][tap.kw]. Rows that are null are zeros.
 struct RowFilter {
   int64_t channels, kernel_h, kernel_w, x_step, outputs;
   std::vector<Tap> taps;

@@ -58,9 +58,7 @@ int64_t raw_size(const InvertedResidual& block, int stage) {
   return ppzoo::round_up(ppzoo::bfloat16_saved_elements(block, stage), kElements);
 }
 
-int64_t raw_size(const InvertedResidual& block) {
-  return raw_size(block, 0) + raw_size(block, 1) + raw_size(block, 2);
-}
+int64_t raw_size(const InvertedResidual& block) { return raw_size(block, 0) + raw_size(block, 1) + raw_size(block, 2); }
 
 int64_t statistics_size(const InvertedResidual& block) {
   return 2 * (block.shapes[0].out_channels + block.shapes[1].out_channels + block.shapes[2].out_channels);
@@ -129,9 +127,10 @@ std::vector<Tensor> inverted_residual_gradient(const Tensor& x, const std::vecto
     dweights.push_back(dweight), dgammas.push_back(dgamma), dbetas.push_back(dbeta);
   }
   // The backward pass only reads through the pointers to saved values.
-  const auto saved = saved_stages(block, const_cast<ppzoo::Bfloat16*>(data(raw)),
-                                  const_cast<float*>(statistics.data<float>()));
-  ppzoo::bfloat16_inverted_residual_gradients(block, data(x), stages, saved, data(dy), to, need_dx ? data(dx) : nullptr);
+  const auto saved =
+      saved_stages(block, const_cast<ppzoo::Bfloat16*>(data(raw)), const_cast<float*>(statistics.data<float>()));
+  ppzoo::bfloat16_inverted_residual_gradients(block, data(x), stages, saved, data(dy), to,
+                                              need_dx ? data(dx) : nullptr);
   std::vector<Tensor> gradients{dx};
   for (const auto* group : {&dweights, &dgammas, &dbetas}) {
     gradients.insert(gradients.end(), group->begin(), group->end());
@@ -149,8 +148,7 @@ PD_BUILD_OP(ppzoo_bfloat16_inverted_residual)
             "momenta: std::vector<float>", "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(inverted_residual));
 PD_BUILD_GRAD_OP(ppzoo_bfloat16_inverted_residual)
-    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Raw", "Statistics",
-             paddle::Grad("Y")})
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Raw", "Statistics", paddle::Grad("Y")})
     .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
               paddle::Grad(paddle::Vec("Beta"))})
     .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",

@@ -1,7 +1,7 @@
 // Operators on bfloat16 images: convolution, batch norm, their fusions, pooling, and the linear layer. See common.h.
 //
-// Inputs, outputs and gradients of the images are bfloat16. Weights, parameters and statistics of norms, their gradients,
-// and the output of the linear layer are float32. `ppzoo_bfloat16_NAME` has the arguments of `ppzoo_NAME`.
+// Inputs, outputs and gradients of the images are bfloat16. Weights, parameters and statistics of norms, their
+// gradients, and the output of the linear layer are float32. `ppzoo_bfloat16_NAME` has the arguments of `ppzoo_NAME`.
 #include <algorithm>
 #include <optional>
 
@@ -241,8 +241,8 @@ void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradie
   }
   const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time<Bfloat16>(s.images, out);
-  auto* draw = static_cast<Bfloat16*>(
-      ppzoo::reserve_workspace(WorkspaceSlot::kOutputGradient, sizeof(Bfloat16) * part * out));
+  auto* draw =
+      static_cast<Bfloat16*>(ppzoo::reserve_workspace(WorkspaceSlot::kOutputGradient, sizeof(Bfloat16) * part * out));
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     const ConvShape piece = s.with_images(count);
@@ -329,10 +329,7 @@ std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, con
 
 }  // namespace
 
-PD_BUILD_OP(ppzoo_bfloat16_channels_last)
-    .Inputs({"X"})
-    .Outputs({"Y"})
-    .SetKernelFn(PPZOO_KERNEL(to_channels_last));
+PD_BUILD_OP(ppzoo_bfloat16_channels_last).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(to_channels_last));
 PD_BUILD_GRAD_OP(ppzoo_bfloat16_channels_last)
     .Inputs({paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
