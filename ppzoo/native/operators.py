@@ -40,7 +40,10 @@ _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 # The operators `ppzoo_NAME` that have a version for bfloat16 images, `ppzoo_bfloat16_NAME`. A network can be trained in
 # bfloat16 if it consists of these (ppzoo/layers/bfloat16.py).
 BFLOAT16_OPERATORS = frozenset(
-    {"conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "max_pool", "average_pool", "linear", "channels_last"}
+    {
+        *("conv", "conv_norm", "conv_norm_add", "norm", "norm_add", "inverted_residuals"),
+        *("max_pool", "average_pool", "linear", "channels_last"),
+    }
 )
 # Operators without one that are used only outside of bfloat16: within it, operators of BFLOAT16_OPERATORS replace them.
 REPLACED_IN_BFLOAT16 = frozenset({"repvgg"})
@@ -238,9 +241,8 @@ def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], sho
     geometries = [number for block in blocks for number in block[1].geometry]
     codes = [ACTIVATION_CODES[name] for name in activations]
     attributes = geometries, codes, [int(shortcut) for shortcut in shortcuts], not x.stop_gradient
-    out = run_custom_op(
-        "ppzoo_inverted_residuals", to_nhwc(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons)
-    )
+    operator, to_images = _in_precision("inverted_residuals")
+    out = run_custom_op(operator, to_images(x), list(weights), *tensors, *attributes, list(momenta), list(epsilons))
     return to_nchw(out[0])
 
 

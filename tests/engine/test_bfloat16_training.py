@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from helpers.small_runs import paint_class_folders, small_config
+from helpers.small_runs import NORMALIZE, paint_class_folders, small_config
 
 import ppzoo
 from ppzoo import layers, native
@@ -23,7 +23,7 @@ needs_bfloat16 = pytest.mark.skipif("avx512_bf16" not in instruction_sets().spli
 def configuration(folder: Path, arch: str, **options: Any) -> dict[str, Any]:
     """Return a small configuration in bfloat16; the last batch of an epoch has a single image."""
     paint_class_folders(folder / "images", count=3)
-    config = small_config(folder, arch)
+    config = small_config(folder, arch, ops=[{"DecodeImage": {}}, {"ResizeImage": {"size": 64}}, NORMALIZE])
     config["Global"] |= {"native": "on", "eval_during_train": False, **options}
     config["AMP"] = {"use_amp": True, "dtype": "bfloat16"}
     return config
@@ -48,16 +48,17 @@ def log_of(folder: Path) -> str:
 
 
 @needs_bfloat16
-def test_resumed_run_in_bfloat16_is_bit_identical(tmp_path, monkeypatch):
+@pytest.mark.parametrize("arch", ["ResNet18", "MobileNetV1_x0_5", "MobileNetV2_x0_5"])
+def test_resumed_run_in_bfloat16_is_bit_identical(arch, tmp_path, monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
-    config = configuration(tmp_path, "ResNet18", epochs=2)
+    config = configuration(tmp_path, arch, epochs=2)
     complete = train(tmp_path, config)
     assert "AMP: training in bfloat16 with native CPU operators; evaluation uses float32" in log_of(tmp_path)
     assert all(value.dtype == np.float32 for value in complete.values() if value.ndim)
     config["Global"] |= {"output_dir": str(tmp_path / "resumed"), "epochs": 1}
     train(tmp_path, config)
     config["Global"]["epochs"] = 2
-    resumed = train(tmp_path, config, "-o", "Global.checkpoints=" + str(tmp_path / "resumed" / "ResNet18" / "latest"))
+    resumed = train(tmp_path, config, "-o", "Global.checkpoints=" + str(tmp_path / "resumed" / arch / "latest"))
     assert_equal(resumed, complete)
 
 
@@ -66,18 +67,23 @@ def test_network_with_another_operator_trains_in_float32(tmp_path, monkeypatch):
     monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
     train(tmp_path, configuration(tmp_path, "MobileNetV2_x0_25"))
     expected = (
-        "AMP: using float32: bfloat16 is not available for MobileNetV2_x0_25 on the CPU: depthwise and grouped"
-        " convolutions have no bfloat16 operator\n"
+        "AMP: using float32: bfloat16 is not available for MobileNetV2_x0_25 on the CPU: grouped convolutions,"
+        " and depthwise ones below 16 channels, are slow in bfloat16\n"
     )
     assert expected in log_of(tmp_path)
 
 
+SLOW = "grouped convolutions, and depthwise ones below 16 channels, are slow in bfloat16"
 OBSTACLES = {
     "ResNet18": None,
     "RepVGG_A0": None,
     "ResNet50": None,
     "ResNet34_vd": None,
-    "MobileNetV1_x0_25": "depthwise and grouped convolutions have no bfloat16 operator",
+    "MobileNetV1": None,
+    "MobileNetV2_x0_5": None,
+    "MobileNetV1_x0_25": SLOW,
+    "SE_ResNeXt50_32x4d": SLOW,
+    "MobileNetV3_small_x1_0": "these operators have no bfloat16 version: ",
     "SqueezeNet1_1": "its output is not that of a linear layer",
     "DenseNet121": "these operators have no bfloat16 version: concat",
     "SE_ResNet18_vd": "these operators have no bfloat16 version: ",
@@ -103,6 +109,15 @@ def test_operators_of_the_network_decide(name, monkeypatch):
     assert not network.training
     assert [state.current_seed() for state in paddle.get_rng_state()] == generator
     assert_equal(before, {key: value.numpy() for key, value in network.state_dict().items()})
+
+
+def test_inverted_residuals_of_small_images_use_float32(monkeypatch):
+    monkeypatch.delenv(native.MODE_VARIABLE, raising=False)
+    native.set_mode("on")
+    network = ppzoo.create_model("MobileNetV2_x0_5", class_num=10)
+    found = layers.find_bfloat16_obstacle(network, [3, 63, 64])
+    native.set_mode("off")
+    assert found == "inverted residuals are faster in float32 for images below 64 pixels"
 
 
 def test_paddlepaddles_operators_are_named(monkeypatch):

@@ -44,7 +44,14 @@ CONVOLUTIONS = [
     (2, 300, 520, 5, 3, 2, 1, 1),
     (4, 24, 24, 1, 3, 1, 1, 1),
     (2, 24, 24, 14, 5, 2, 3, 1),
+    (2, 8, 8, 10, 3, 1, 8, 1),
     (2, 33, 33, 10, 3, 1, 33, 1),
+    (3, 16, 16, 15, 3, 2, 16, 1),
+    (2, 40, 40, 14, 5, 1, 40, 1),
+    (2, 24, 24, 13, 5, 2, 24, 1),
+    (2, 24, 24, 9, 3, 1, 24, 2),
+    (2, 72, 72, 1, 3, 1, 72, 1),
+    (9, 48, 48, 33, 3, 1, 48, 1),
 ]
 ACTIVATIONS = {None: lambda x: x, "relu": F.relu, "relu6": F.relu6, "hardswish": F.hardswish, "swish": F.swish}
 # Images, channels, height, width. The last one is summed in float32 windows.
@@ -215,6 +222,131 @@ def test_conv_batch_norm_splits_large_batches():
     np.testing.assert_allclose(as_double(ours[1]), as_double(theirs[1]), atol=2e-3 * float(theirs[1].abs().max()))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_conv_batch_norm_is_that_of_its_two_operators(stride, activation):
+    """The statistics are summed in another order, and the gradient of the norm's input is not rounded in between."""
+    paddle.seed(15)
+    channels, geometry = 40, [stride, stride, 1, 1, 1, 1, 1, 1, 40]
+    norm = single(channels), single(channels)
+    operands = [half(5, channels, 21, 23), single(channels, 1, 3, 3), *norm]
+
+    def fused(x, weight, scale, offset):
+        norm = scale, offset, paddle.zeros([channels]), paddle.ones([channels])
+        return operators.conv_batch_norm(x, operators.ConvNormStage(weight, norm, geometry, 0.9, 1e-5, activation))
+
+    def separate(x, weight, scale, offset):
+        return norm_of(activation)(operators.convolve(x, weight, None, geometry), scale, offset)
+
+    results = []
+    weights = paddle.randn([5, channels, 21 // stride + stride - 1, 23 // stride + stride - 1]).astype("bfloat16")
+    for function in (fused, separate):
+        with operators.autocast_bfloat16():
+            y = function(*operands)
+        results.append([y, *paddle.grad([y], operands, [weights])])
+    for one, other in zip(*results, strict=True):
+        ours, theirs = as_double(one), as_double(other)
+        np.testing.assert_allclose(ours, theirs, rtol=2 * ROUNDING, atol=2 * ROUNDING * np.abs(theirs).max())
+
+
+# Input, expanded and output channels, size, kernel, stride, shortcut, activations.
+BLOCKS = [
+    (16, 96, 16, 14, 3, 1, True, ("relu6", "relu6", None)),
+    (8, 48, 12, 28, 3, 2, False, ("relu6", "relu6", None)),
+    (12, 72, 12, 15, 3, 1, True, ("relu6", "relu6", None)),
+    (24, 88, 40, 14, 5, 2, False, ("hardswish", "hardswish", None)),
+    (24, 40, 24, 7, 5, 1, True, ("swish", "swish", None)),
+    (3, 16, 7, 5, 3, 1, False, (None, "relu", "relu")),
+    (16, 16, 8, 56, 3, 1, False, ("relu6", "relu6", None)),
+    (8, 96, 8, 61, 3, 1, True, ("relu6", "relu6", None)),  # so large that the expansion is computed again
+    (8, 96, 12, 61, 5, 2, False, ("hardswish", "swish", None)),
+]
+
+
+@pytest.mark.parametrize("case", BLOCKS, ids=str)
+def test_inverted_residual_is_as_exact_as_its_three_operators(case):
+    """The mean error of its output against float64 is at most 1.1 times that of the three operators."""
+    channels, wide, out, size, kernel, stride, shortcut, activations = case
+    paddle.seed(16)
+    shapes = [(wide, channels, 1, 1), (wide, 1, kernel, kernel), (out, wide, 1, 1)]
+    padding = kernel // 2
+    geometries = [
+        [1, 1, 0, 0, 0, 0, 1, 1, 1],
+        [stride, stride, *[padding] * 4, 1, 1, wide],
+        [1, 1, 0, 0, 0, 0, 1, 1, 1],
+    ]
+    x = half(6, channels, size, size)
+    parameters = []
+    for shape in shapes:
+        scale, offset = paddle.rand([shape[0]]) + 0.5, paddle.rand([shape[0]])
+        weight = (paddle.randn(shape) / np.prod(shape[1:]) ** 0.5).astype("bfloat16").astype("float32")
+        parameters += [weight, scale, offset]
+    for parameter in parameters:
+        parameter.stop_gradient = False
+
+    def stages(values):
+        return [
+            operators.ConvNormStage(
+                values[3 * i],
+                (*values[3 * i + 1 : 3 * i + 3], paddle.zeros([shapes[i][0]]), paddle.ones([shapes[i][0]])),
+                *(geometries[i], 0.9, 1e-5, activations[i]),
+            )
+            for i in range(3)
+        ]
+
+    def separate(x, *values):
+        first, second, third = stages(values)
+        y = operators.conv_batch_norm(operators.conv_batch_norm(x, first), second)
+        return operators.conv_batch_norm(y, third, x if shortcut else None)
+
+    def exact(x, *values):
+        y = x
+        for i in range(3):
+            options = {"stride": stride, "padding": padding, "groups": wide} if i == 1 else {}
+            y = batch_norm(F.conv2d(y, values[3 * i], **options), *values[3 * i + 1 : 3 * i + 3])
+            y = ACTIVATIONS[activations[i]](y)
+        return y + x if shortcut else y
+
+    doubles = [paddle.to_tensor(as_double(value.detach()), stop_gradient=False) for value in (x, *parameters)]
+    expected = exact(*doubles)
+    weights = paddle.randn(expected.shape).astype("bfloat16")
+    goal = [expected, *paddle.grad([expected], doubles, [paddle.to_tensor(as_double(weights))])]
+    errors = []
+    for function in (lambda x, *values: operators.inverted_residuals(x, [stages(values)], [shortcut]), separate):
+        with operators.autocast_bfloat16():
+            y = function(x, *parameters)
+        assert y.dtype == paddle.bfloat16
+        found = [y, *paddle.grad([y], [x, *parameters], [weights])]
+        relative = [
+            float(np.abs(as_double(one) - other.numpy()).mean() / other.abs().mean())
+            for one, other in zip(found, goal, strict=True)
+        ]
+        errors.append([*relative[:2], np.mean(relative[2:])])  # the output, and the gradients of input and parameters
+    (ours_y, ours_dx, ours_dw), (theirs_y, theirs_dx, theirs_dw) = errors
+    assert ours_y <= 1.1 * theirs_y + FLOAT32_SUMS
+    assert ours_dx <= 1.1 * theirs_dx + FLOAT32_SUMS
+    assert ours_dw <= 1.3 * theirs_dw + FLOAT32_SUMS  # few numbers
+    assert ours_y <= 2 * ROUNDING
+    assert ours_dx <= 6 * ROUNDING
+
+
+def test_inverted_residual_is_deterministic_and_never_nan_for_constant_channels():
+    """A channel that is constant, as after a dead ReLU6, has a variance of zero."""
+    block = layers.ConvBNLayer(16, 96, 1, act="relu6"), layers.ConvBNLayer(96, 96, 3, groups=96, act="relu6")
+    project = layers.ConvBNLayer(96, 16, 1, act=None)
+    x = half(4, 16, 14, 14)
+    with paddle.no_grad():
+        block[0].bn.bias.set_value(paddle.full([96], -100.0))
+    results = []
+    for _ in range(2):
+        with operators.autocast_bfloat16():
+            y = layers.inverted_residual(*block, project, x, shortcut=True)
+        results.append([y, *paddle.grad([y], [x, block[0].conv.weight, block[1].conv.weight, project.conv.weight])])
+    for one, other in zip(*results, strict=True):
+        assert np.isfinite(as_double(one)).all()
+        assert np.array_equal(as_double(one), as_double(other))
+
+
 @pytest.mark.parametrize("channels", [3, 16, 37])
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (3, 1, 1), (5, 3, 2), (3, 2, 0)])
@@ -302,7 +434,7 @@ def gradients_of(network: paddle.nn.Layer, images: Tensor) -> tuple[Tensor, np.n
     return logits, np.concatenate(slopes)
 
 
-@pytest.mark.parametrize("name", ["ResNet18", "ResNet50_vd"])
+@pytest.mark.parametrize("name", ["ResNet18", "ResNet50_vd", "MobileNetV1_x0_5", "MobileNetV2_x0_5"])
 def test_network_is_deterministic_and_has_the_rounding_errors_of_bfloat16(name):
     """The error of the logits is that of float32 with rounded weights and rounded outputs of all layers."""
     paddle.seed(14)
@@ -327,7 +459,8 @@ def round_layers(network: paddle.nn.Layer) -> paddle.nn.Layer:
     def rounded(value: Tensor) -> Tensor:
         return value.astype("bfloat16").astype("float32")
 
-    kinds = paddle.nn.Conv2D, paddle.nn.BatchNorm, paddle.nn.ReLU, native_layers.MaxPool2D, native_layers.AvgPool2D
+    activations = paddle.nn.ReLU, paddle.nn.ReLU6
+    kinds = paddle.nn.Conv2D, paddle.nn.BatchNorm, *activations, native_layers.MaxPool2D, native_layers.AvgPool2D
     for layer in network.sublayers():
         if isinstance(layer, kinds):
             layer.register_forward_post_hook(lambda layer, inputs, output: rounded(output))

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -27,6 +28,8 @@
 #include "kernels/batch_norm.h"
 #include "kernels/bfloat16.h"
 #include "kernels/bfloat16_convolution.h"
+#include "kernels/bfloat16_depthwise.h"
+#include "kernels/bfloat16_inverted_residual.h"
 #include "kernels/bfloat16_pooling.h"
 #include "kernels/conv_shape.h"
 #include "kernels/convolution.h"
@@ -1037,8 +1040,7 @@ Case optimizer_case(Random& random) {
 // An allocation of exactly `count` bfloat16 values.
 class Halves {
  public:
-  explicit Halves(int64_t count)
-      : count_(count), data_(static_cast<Bfloat16*>(std::malloc(sizeof(Bfloat16) * count))) {
+  explicit Halves(int64_t count) : count_(count), data_(static_cast<Bfloat16*>(std::malloc(sizeof(Bfloat16) * count))) {
     std::fill_n(data_, count, Bfloat16{0x7fc0});  // NaN
   }
   explicit Halves(const Floats& values) : Halves(values.size()) { round_values(values.data(), count_, data_); }
@@ -1101,9 +1103,9 @@ Case bfloat16_norm_case(Random& random) {
   Floats expected_y(size), expected_dx(size), expected_dz(size), dgamma(channels), dbeta(channels);
   Floats expected_dgamma(channels), expected_dbeta(channels);
   const Floats exact_z = z.floats(), exact_dy = dy.floats(), rounded_y = y.floats();
-  NormGradient gradient(channels, rows, gamma, beta, mean, inverse), expected(channels, rows, gamma, beta, mean, inverse);
-  expected.normalizer(activation)
-      .apply(exact.data(), residual ? exact_z.data() : nullptr, rows, expected_y.data());
+  NormGradient gradient(channels, rows, gamma, beta, mean, inverse),
+      expected(channels, rows, gamma, beta, mean, inverse);
+  expected.normalizer(activation).apply(exact.data(), residual ? exact_z.data() : nullptr, rows, expected_y.data());
   gradient.add(x.data(), residual ? y.data() : nullptr, dy.data(), activation, residual ? dz.data() : nullptr);
   expected.add(exact.data(), residual ? rounded_y.data() : nullptr, exact_dy.data(), activation,
                residual ? expected_dz.data() : nullptr);
@@ -1118,6 +1120,141 @@ Case bfloat16_norm_case(Random& random) {
   result.tolerance = kTolerance;
   result.compare("dgamma", dgamma, expected_dgamma.doubles());
   result.compare("dbeta", dbeta, expected_dbeta.doubles());
+  return result;
+}
+
+// A depthwise convolution between two norms: the input is normalized, and the output's gradient is that of a norm.
+Case bfloat16_depthwise_case(Random& random) {
+  const ConvShape s = random_convolution(random, Path::kDepthwise);
+  const bool normed = random.chance(0.7), adding = random.chance(0.3);
+  const Activation before = random.activation(), after = random.activation();
+  Case result{words(s) + words({{"normed", normed},
+                                {"add", adding},
+                                {"before", static_cast<int>(before)},
+                                {"after", static_cast<int>(after)}})};
+  result.tolerance = kHalfTolerance;
+  const int64_t channels = s.channels, rows = s.input_pixels(), outputs = s.output_pixels();
+  const Halves x(random.normal(s.input_size())), raw(random.normal(s.output_size())),
+      dy(random.normal(s.output_size()));
+  const Floats w = random.normal(s.weight_size()), exact = x.floats(), exact_raw = raw.floats(), exact_dy = dy.floats();
+  const Floats gamma = random.normal(channels), beta = random.normal(channels), mean = random.normal(channels);
+  const Floats inverse(channels, 0.7f);
+  const Normalizer norm(channels, gamma, beta, before);
+  Floats input(s.input_size()), y(s.output_size()), dx(s.input_size()), dw = random.normal(s.weight_size());
+  Floats expected_dw(s.weight_size()), draw(s.output_size()), dgamma(channels), dbeta(channels);
+  std::copy_n(dw.data(), dw.size(), expected_dw.data());
+  std::copy_n(exact.data(), exact.size(), input.data());
+  if (normed) norm.apply(exact.data(), nullptr, rows, input.data());
+
+  NormGradient second(channels, outputs, gamma, beta, mean, inverse);
+  second.add(raw.data(), nullptr, dy.data(), after, nullptr);
+  second.finish(dgamma, dbeta);
+  second.apply(exact_raw.data(), exact_dy.data(), after, outputs, draw.data());
+  depthwise_convolve(s, input, w, nullptr, y);
+  depthwise_input_gradient(s, w, draw, dx);
+  depthwise_weight_gradient(s, input, draw, adding, expected_dw);
+
+  Halves found(s.output_size()), gradient(s.input_size());
+  const Bfloat16Input from{x.data(), normed ? &norm : nullptr};
+  const Statistics statistics = bfloat16_depthwise_statistics(s, from, w, found.data());
+  const Floats rounded = found.floats();
+  if (outputs > 0) compare_statistics(result, statistics, statistics_of(rounded.doubles(), outputs, channels));
+  result.compare("y", rounded, y.doubles());
+  const Bfloat16OutputGradient output{dy.data(), &second, after, raw.data()};
+  bfloat16_depthwise_gradients(s, from, w, output, {gradient.data(), dw, adding});
+  result.compare("dx", gradient.floats(), dx.doubles());
+  result.compare("dw", dw, expected_dw.doubles());
+
+  // The same with the first pass over the norm of the input.
+  NormGradient first(channels, rows, gamma, beta, mean, inverse), expected(channels, rows, gamma, beta, mean, inverse);
+  Floats masked(s.input_size()), expected_dgamma(channels), expected_dbeta(channels), sizes(channels, 0.0f);
+  bfloat16_depthwise_gradients(s, from, w, output, {gradient.data(), nullptr, false, &first, before});
+  expected.add(exact.data(), nullptr, dx.data(), before, masked.data());
+  first.finish(dgamma, dbeta);
+  expected.finish(expected_dgamma, expected_dbeta);
+  result.compare("masked", gradient.floats(), masked.doubles());
+  Doubles squares(channels, 0.0), products(channels, 0.0);
+  for (int64_t k = 0; k < s.input_size(); ++k) {
+    const double f = masked[k], product = f * (exact[k] - mean[k % channels]);
+    squares[k % channels] += f * f, products[k % channels] += product * product;
+  }
+  result.compare("dgamma", dgamma, expected_dgamma.doubles(), largest_root(products));
+  result.compare("dbeta", dbeta, expected_dbeta.doubles(), largest_root(squares));
+  return result;
+}
+
+// Outputs are compared with the float32 kernel; gradients only without a discontinuity, which rounding can cross.
+Case bfloat16_inverted_residual_case(Random& random) {
+  InvertedResidual block;
+  ConvShape expand{};
+  const bool large = random.chance(0.02);  // so large that the expansion is computed again
+  expand.images = large ? random.integer(5, 9) : random.integer(1, 4);
+  expand.height = large ? random.integer(60, 70) : random.integer(3, 12);
+  expand.width = large ? random.integer(60, 70) : random.integer(3, 12);
+  expand.channels = large ? random.integer(3, 6) : random.integer(1, 24);
+  expand.out_channels = large ? (1 << 21) / expand.input_pixels() + random.integer(2, 20) : random.integer(16, 70);
+  expand.kernel_h = expand.kernel_w = expand.stride_h = expand.stride_w = 1;
+  expand.dilation_h = expand.dilation_w = expand.groups = 1;
+  ConvShape filter = expand, project = expand;
+  filter.channels = filter.groups = expand.out_channels;
+  filter.kernel_h = random.integer(1, 5), filter.kernel_w = random.integer(1, 5);
+  filter.top = filter.bottom = filter.kernel_h / 2, filter.left = filter.right = filter.kernel_w / 2;
+  filter.stride_h = random.integer(1, 2), filter.stride_w = random.integer(1, 2);
+  project.height = filter.out_height(), project.width = filter.out_width(), project.channels = filter.out_channels;
+  const bool same = project.height == expand.height && project.width == expand.width;
+  block.shortcut = same && random.chance(0.6);
+  project.out_channels = block.shortcut ? expand.channels : random.integer(1, 24);
+  block.shapes = {expand, filter, project};
+  const bool smooth = random.chance(0.5);
+  const auto activation = [&] { return smooth ? Activation::kSwish : random.activation(); };
+  block.activations = {activation(), activation(), Activation::kNone};
+  const bool has_dx = random.chance(0.8);
+  Case result{words(expand) + "| " + words(filter) +
+              words({{"projected", project.out_channels}, {"shortcut", block.shortcut}, {"smooth", smooth}})};
+  result.tolerance = 0.1;  // of the largest value: three roundings, and norms of few values that amplify them
+
+  const Halves x(random.normal(expand.input_size())), dy(random.normal(project.output_size()));
+  const Floats exact = x.floats(), exact_dy = dy.floats();
+  std::vector<Floats> w, gamma, beta, moving, kept, mean, inverse, dw, dgamma, dbeta, other;
+  std::vector<std::unique_ptr<Halves>> halves;
+  std::vector<StageWeights> stages;
+  std::vector<SavedStage<float>> saved;
+  std::vector<SavedStage<const float>> read;
+  std::vector<Bfloat16SavedStage> half_saved;
+  std::vector<StageGradient> gradients, expected;
+  for (int i = 0; i < 3; ++i) {
+    const ConvShape& s = block.shapes[i];
+    w.push_back(Halves(random.normal(s.weight_size())).floats());
+    gamma.push_back(random.normal(s.out_channels, 0.2f, 1.0f)), beta.push_back(random.normal(s.out_channels));
+    for (int k = 0; k < 2; ++k) {
+      moving.push_back(random.normal(s.out_channels));
+      mean.emplace_back(s.out_channels), inverse.emplace_back(s.out_channels);
+      dw.emplace_back(s.weight_size()), dgamma.emplace_back(s.out_channels), dbeta.emplace_back(s.out_channels);
+    }
+    kept.emplace_back(saved_elements(block, i));
+    halves.push_back(std::make_unique<Halves>(bfloat16_saved_elements(block, i)));
+  }
+  for (int i = 0; i < 3; ++i) {
+    stages.push_back({w[i], {gamma[i], beta[i], moving[2 * i], moving[2 * i + 1], 0.9f, 1e-2f}});
+    saved.push_back({kept[i], mean[2 * i], inverse[2 * i]});
+    read.push_back({kept[i], mean[2 * i], inverse[2 * i]});
+    half_saved.push_back({halves[i]->data(), mean[2 * i + 1], inverse[2 * i + 1]});
+    expected.push_back({dw[2 * i], dgamma[2 * i], dbeta[2 * i]});
+    gradients.push_back({dw[2 * i + 1], dgamma[2 * i + 1], dbeta[2 * i + 1]});
+  }
+  Floats y(project.output_size()), dx(expand.input_size());
+  Halves found(project.output_size()), gradient(expand.input_size());
+  inverted_residual(block, exact, stages.data(), saved.data(), y);
+  inverted_residual_gradients(block, exact, stages.data(), read.data(), exact_dy, expected.data(), dx);
+  bfloat16_inverted_residual(block, x.data(), stages.data(), half_saved.data(), found.data());
+  bfloat16_inverted_residual_gradients(block, x.data(), stages.data(), half_saved.data(), dy.data(), gradients.data(),
+                                       has_dx ? gradient.data() : nullptr);
+  result.compare("y", found.floats(), y.doubles());
+  if (!smooth) return result;
+  if (has_dx) result.compare("dx", gradient.floats(), dx.doubles());
+  // With few channels, the gradient of the expansion's weights is zero except for rounding: its norm cancels
+  // their scale.
+  for (int i = expand.channels < 4; i < 3; ++i) result.compare("dw", dw[2 * i + 1], dw[2 * i].doubles());
   return result;
 }
 
@@ -1183,6 +1320,8 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"bfloat16_convolve", bfloat16_convolve_case},
     {"bfloat16_norm", bfloat16_norm_case},
     {"bfloat16_pool", bfloat16_pool_case},
+    {"bfloat16_depthwise", bfloat16_depthwise_case},
+    {"bfloat16_inverted_residual", bfloat16_inverted_residual_case},
 #endif
 };
 

@@ -73,6 +73,10 @@ class Normalizer {
   // The same on one thread.
   template <class T>
   void apply_rows(const T* x, const Exactly<T>* residual, int64_t count, T* y) const;
+  // One number per channel each, for kernels that normalize values in registers.
+  const float* scale() const { return scale_.data(); }
+  const float* offset() const { return offset_.data(); }
+  Activation activation() const { return activation_; }
 
  private:
   friend class NormSum;
@@ -123,6 +127,14 @@ class NormGradient {
   const float* scale() const { return scale_.data(); }
   const float* slope() const { return slope_.data(); }
   const float* constant() const { return constant_.data(); }
+  // The activation's argument is scale x + offset; `mean` is that of the batch.
+  const float* offset() const { return offset_.data(); }
+  const float* mean() const { return center_.data(); }
+  // Part of the first pass: adds a channel's sums of `masked` and masked (x - mean), as the work of thread `thread`.
+  void add_sums(int thread, int64_t channel, double sum, double product) {
+    totals_[2 * width_ * thread + channel] += sum;
+    totals_[2 * width_ * thread + width_ + channel] += product;
+  }
   // Second pass: writes dx. With a residual, `dy` is `masked` and the activation is kNone.
   template <class T>
   void apply(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const;

@@ -1,19 +1,22 @@
 // Convolution of bfloat16 images through oneDNN: with the processor's bfloat16 instructions a direct convolution is
 // faster than Winograd's, and oneDNN's is faster than the matrix products of gemm.h.
 //
-// Images are NHWC in and out, rounded to bfloat16 once per output. Products are added in float32. Weights are float32 in
-// OIHW: the primitives of conv_primitive.h round and reorder them at each call. oneDNN parallelizes.
+// Images are NHWC in and out, rounded to bfloat16 once per output. Products are added in float32. Weights are float32
+// in OIHW: the primitives of conv_primitive.h round and reorder them at each call. oneDNN parallelizes.
 //
 // Unusual geometries (is_usual) are computed by the float32 kernels on converted copies of the images, in slots
-// kFloatInput and kFloatOutput: oneDNN (3.6 at least) returns wrong values for some of them in bfloat16, for example for
-// strides of 3 or 4, or with a stride of 2 for one column of inputs or outputs.
+// kFloatInput and kFloatOutput: oneDNN (3.6 at least) returns wrong values for some of them in bfloat16, for example
+// for strides of 3 or 4, or with a stride of 2 for one column of inputs or outputs. Depthwise convolutions are those of
+// bfloat16_depthwise.cc.
 #include "kernels/bfloat16_convolution.h"
 
 #include <algorithm>
 
+#include "kernels/bfloat16_depthwise.h"
 #include "kernels/conv_inputs.h"
 #include "kernels/conv_primitive.h"
 #include "kernels/convolution.h"
+#include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/workspace.h"
 
@@ -52,6 +55,7 @@ void bfloat16_convolve(const ConvShape& shape, const Bfloat16* x, const float* w
     std::fill_n(y, shape.output_size(), Bfloat16{});
     return;
   }
+  if (depthwise(shape)) return bfloat16_depthwise_convolve(shape, {x}, weights, y);
   if (samples_pixels(shape)) return bfloat16_convolve(sample_shape(shape), copy_sampled(shape, x), weights, y);
   if (is_usual(shape)) return run_convolution(shape, Pass::kForward, Precision::kBfloat16, false, {x, weights, y});
   float* output = workspace(WorkspaceSlot::kFloatOutput, shape.output_size());
@@ -65,12 +69,13 @@ void bfloat16_input_gradient(const ConvShape& shape, const float* weights, const
     std::fill_n(dx, shape.input_size(), Bfloat16{});
     return;
   }
+  if (depthwise(shape)) return bfloat16_depthwise_gradients(shape, {nullptr}, weights, {dy}, {dx, nullptr});
   if (samples_pixels(shape)) {
     Bfloat16* gradient = copied_input<Bfloat16>(shape.output_pixels() * shape.channels);
     bfloat16_input_gradient(sample_shape(shape), weights, dy, gradient);
     std::fill_n(dx, shape.input_size(), Bfloat16{});
-    return for_sampled_pixels(
-        shape, [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
+    return for_sampled_pixels(shape,
+                              [&](int64_t to, int64_t from) { std::copy_n(gradient + from, shape.channels, dx + to); });
   }
   if (is_usual(shape)) {
     return run_convolution(shape, Pass::kInputGradient, Precision::kBfloat16, false, {dx, weights, dy});
@@ -87,6 +92,7 @@ void bfloat16_weight_gradient(const ConvShape& shape, const Bfloat16* x, const B
     if (!add) std::fill_n(dweights, shape.weight_size(), 0.0f);
     return;
   }
+  if (depthwise(shape)) return bfloat16_depthwise_gradients(shape, {x}, nullptr, {dy}, {nullptr, dweights, add});
   if (samples_pixels(shape)) {
     return bfloat16_weight_gradient(sample_shape(shape), copy_sampled(shape, x), dy, add, dweights);
   }

@@ -16,8 +16,15 @@ typedef uint16_t HalfWords __attribute__((vector_size(kLanes * sizeof(uint16_t))
 typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 
 inline Vector to_floats(HalfWords halves) {
-  const Words words = __builtin_convertvector(halves, Words) << 16;
   Vector values;
+#ifdef __AVX512VL__
+  // GCC 12 and 13 compile the conversion below to five instructions.
+  __m256i packed;
+  std::memcpy(&packed, &halves, sizeof packed);
+  const __m512i words = _mm512_slli_epi32(_mm512_cvtepu16_epi32(packed), 16);
+#else
+  const Words words = __builtin_convertvector(halves, Words) << 16;
+#endif
   std::memcpy(&values, &words, sizeof values);
   return values;
 }

@@ -1,16 +1,19 @@
 // Operators on bfloat16 images: convolution, batch norm, their fusions, pooling, and the linear layer. See common.h.
 //
-// Inputs, outputs and gradients of the images are bfloat16. Weights, parameters and statistics of norms, their gradients,
-// and the output of the linear layer are float32. `ppzoo_bfloat16_NAME` has the arguments of `ppzoo_NAME`.
+// Inputs, outputs and gradients of the images are bfloat16. Weights, parameters and statistics of norms, their
+// gradients, and the output of the linear layer are float32. `ppzoo_bfloat16_NAME` has the arguments of `ppzoo_NAME`.
 #include <algorithm>
 #include <optional>
 
 #include "kernels/bfloat16.h"
 #include "kernels/bfloat16_convolution.h"
+#include "kernels/bfloat16_depthwise.h"
 #include "kernels/bfloat16_pooling.h"
+#include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/linear.h"
 #include "kernels/workspace.h"
+#include "ops/bfloat16_tensors.h"
 #include "ops/common.h"
 #include "ops/layer_arguments.h"
 #include "ops/pool_arguments.h"
@@ -22,21 +25,6 @@ using ppzoo::Activation;
 using ppzoo::Bfloat16;
 using ppzoo::ConvShape;
 using ppzoo::WorkspaceSlot;
-
-constexpr auto kBfloat16 = phi::DataType::BFLOAT16;
-
-const Bfloat16* data(const Tensor& tensor) {
-  return reinterpret_cast<const Bfloat16*>(tensor.data<phi::dtype::bfloat16>());
-}
-Bfloat16* data(Tensor& tensor) { return reinterpret_cast<Bfloat16*>(tensor.data<phi::dtype::bfloat16>()); }
-
-Tensor empty_bfloat16(const Tensor& model, const Shape& shape) {
-  return paddle::experimental::empty(shape, kBfloat16, model.place());
-}
-
-Tensor empty_float32(const Tensor& model, const Shape& shape) {
-  return paddle::experimental::empty(shape, kFloat32, model.place());
-}
 
 // ---- layout and precision
 
@@ -195,8 +183,9 @@ std::vector<Tensor> norm_add_gradient(const Tensor& x, const Tensor& gamma, cons
   return {dx, dz, dgamma, dbeta};
 }
 
-// Convolution and the statistics of its output, for some images at a time.
+// Convolution and the statistics of its output, row by row or for some images at a time.
 ppzoo::Statistics convolve_statistics(const ConvShape& s, const Bfloat16* x, const float* weights, Bfloat16* raw) {
+  if (ppzoo::depthwise(s)) return ppzoo::bfloat16_depthwise_statistics(s, {x}, weights, raw);
   const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time<Bfloat16>(s.images, out);
   std::optional<ppzoo::Moments> moments;
@@ -243,14 +232,17 @@ std::vector<Tensor> conv_norm_add(const Tensor& x, const Tensor& weights, const 
 }
 
 // Computes the gradients of the convolution's input and weights from that of batch norm's output, `dy`. The gradient in
-// between is computed for some images at a time in the workspace.
+// between is computed row by row, or for some images at a time in the workspace.
 void conv_norm_second_pass(const ConvShape& s, const ppzoo::NormGradient& gradient, const Bfloat16* x,
                            const float* weights, const Bfloat16* raw, const Bfloat16* dy, Activation activation,
                            Bfloat16* dx, float* dweights) {
+  if (ppzoo::depthwise(s)) {
+    return ppzoo::bfloat16_depthwise_gradients(s, {x}, weights, {dy, &gradient, activation, raw}, {dx, dweights});
+  }
   const int64_t in = s.input_size() / s.images, out = s.output_size() / s.images;
   const int64_t part = images_at_a_time<Bfloat16>(s.images, out);
-  auto* draw = static_cast<Bfloat16*>(
-      ppzoo::reserve_workspace(WorkspaceSlot::kOutputGradient, sizeof(Bfloat16) * part * out));
+  auto* draw =
+      static_cast<Bfloat16*>(ppzoo::reserve_workspace(WorkspaceSlot::kOutputGradient, sizeof(Bfloat16) * part * out));
   for (int64_t image = 0; image < s.images; image += part) {
     const int64_t count = std::min(part, s.images - image);
     const ConvShape piece = s.with_images(count);
@@ -337,10 +329,7 @@ std::vector<Tensor> average_pool_gradient(const Tensor& x, const Tensor& dy, con
 
 }  // namespace
 
-PD_BUILD_OP(ppzoo_bfloat16_channels_last)
-    .Inputs({"X"})
-    .Outputs({"Y"})
-    .SetKernelFn(PPZOO_KERNEL(to_channels_last));
+PD_BUILD_OP(ppzoo_bfloat16_channels_last).Inputs({"X"}).Outputs({"Y"}).SetKernelFn(PPZOO_KERNEL(to_channels_last));
 PD_BUILD_GRAD_OP(ppzoo_bfloat16_channels_last)
     .Inputs({paddle::Grad("Y")})
     .Outputs({paddle::Grad("X")})
