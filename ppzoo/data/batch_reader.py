@@ -96,9 +96,9 @@ class BatchReader:
         labels: list[np.int64 | np.ndarray] = []
         indices: list[np.int64] = []
         failures: list[Failure] = []
-        for key in request.keys:
+        for key, random in zip(request.keys, self.samples.generators(request.keys), strict=True):
             try:
-                sample = self.samples.read(key)
+                sample = self.samples.read(key, random)
             except DataError as error:
                 if self.on_error == "raise":
                     raise DataError(f"{error}; {SKIP_HINT}") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
 from ppzoo.data.compiled.library import loaded_library
@@ -31,9 +29,9 @@ def normalize(
     images = np.ascontiguousarray(images)
     count, height, width, _ = images.shape
     mean, std = np.ascontiguousarray(mean), np.ascontiguousarray(std)
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (images, mean, std, result)]
+    is_large = max(result.nbytes, batch_bytes) > CACHE_BYTES
     library.ppzoo_normalize(
-        *(pointers[0], ctypes.c_size_t(count), ctypes.c_size_t(height * width), ctypes.c_float(float(scale))),
-        *(pointers[1], pointers[2], ctypes.c_int(max(result.nbytes, batch_bytes) > CACHE_BYTES), pointers[3]),
+        *(images.ctypes.data, count, height * width, float(scale)),
+        *(mean.ctypes.data, std.ctypes.data, is_large, result.ctypes.data),
     )
     return True
