@@ -21,7 +21,7 @@ Key = tuple[int, ...]
 """Epoch and index of a sample; then the number of its copy, if not 0, where a sampler repeats samples in an epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Sample:
     """image: C x H x W, C-contiguous, float32 (float16 if the transforms make that); index: int64.
 

@@ -6,12 +6,16 @@ import numpy as np
 
 from ppzoo.data.compiled.library import loaded_library
 
+FLOAT = np.dtype(np.float32)
 CACHE_BYTES = 4 << 20  # larger batches are written past the processor's caches
 
 
-def normalize(
-    images: np.ndarray, scale: np.float32, mean: np.ndarray, std: np.ndarray, result: np.ndarray, batch_bytes: int = 0
-) -> bool:
+def pack_channels(scale: np.float32, mean: np.ndarray, std: np.ndarray) -> bytes:
+    """Return the parameters of `normalize`; `mean` and `std` have one float32 per channel."""
+    return np.concatenate([[scale], mean, std]).astype(np.float32).tobytes()
+
+
+def normalize(images: np.ndarray, channels: bytes, result: np.ndarray, batch_bytes: int = 0) -> bool:
     """Write (images * scale - mean) / std to `result`; return False if the compiled code is not available.
 
     For most values of `std` it is bit-identical to NumPy, and within half a unit in the last place else: compare it for
@@ -19,7 +23,7 @@ def normalize(
 
     Args:
         images: N x H x W x 3 uint8.
-        mean, std: one float32 per channel.
+        channels: from `pack_channels`, of 3 channels.
         result: N x 3 x H x W float32, C-contiguous.
         batch_bytes: size of the batch of which `result` is a part.
     """
@@ -28,10 +32,8 @@ def normalize(
         return False
     images = np.ascontiguousarray(images)
     count, height, width, _ = images.shape
-    mean, std = np.ascontiguousarray(mean), np.ascontiguousarray(std)
+    if (result.size, result.dtype) != (images.size, FLOAT) or not result.flags.c_contiguous:
+        raise ValueError(f"expected a contiguous float32 result of {images.size} values, got {result.shape}")
     is_large = max(result.nbytes, batch_bytes) > CACHE_BYTES
-    library.ppzoo_normalize(
-        *(images.ctypes.data, count, height * width, float(scale)),
-        *(mean.ctypes.data, std.ctypes.data, is_large, result.ctypes.data),
-    )
+    library.ppzoo_normalize(images.ctypes.data, count, height * width, channels, is_large, result.ctypes.data)
     return True

@@ -99,11 +99,12 @@ __attribute__((target("avx2,fma"))) void normalize_image(const std::uint8_t* ima
 }  // namespace
 
 // Normalizes `count` images of `pixels` x 3 bytes to 3 x `pixels` floats each. `stream`: the results are too large for
-// the caches. `scale` is one number; `mean` and `std` have one per channel.
-extern "C" void ppzoo_normalize(const std::uint8_t* images, std::size_t count, std::size_t pixels, float scale,
-                                const float* mean, const float* std, int stream, float* results) {
+// the caches. `parameters`: the scale, then mean and std, each for 3 channels.
+extern "C" void ppzoo_normalize(const std::uint8_t* images, std::size_t count, std::size_t pixels,
+                                const float* parameters, int stream, float* results) {
   Channel channels[3];
-  for (int c = 0; c < 3; ++c) channels[c] = {scale, mean[c], std[c], 1.0f / std[c]};
+  const float *mean = parameters + 1, *std = parameters + 4;
+  for (int c = 0; c < 3; ++c) channels[c] = {parameters[0], mean[c], std[c], 1.0f / std[c]};
   for (std::size_t image = 0; image < count; ++image, images += 3 * pixels, results += 3 * pixels) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {

@@ -21,7 +21,7 @@ class Axis(NamedTuple):
     Attributes:
         scale: input pixels per output pixel.
         origin, length: the input that OpenCV would get.
-        first, count: the part of its output that is made.
+        first, outputs: the part of its output that is made.
         begin, end: the part of its input that can be read.
     """
 
@@ -29,7 +29,7 @@ class Axis(NamedTuple):
     origin: int
     length: int
     first: int
-    count: int
+    outputs: int
     begin: int
     end: int
 
@@ -46,12 +46,12 @@ class Resizing(NamedTuple):
 
     def allocate(self) -> np.ndarray:
         """Return an array for the result."""
-        return np.empty((self.vertical.count, self.horizontal.count, 3), np.uint8)
+        return np.empty((self.vertical.outputs, self.horizontal.outputs, 3), np.uint8)
 
 
-def complete_axis(origin: int, length: int, count: int) -> Axis:
-    """Return the axis for resizing `length` pixels from `origin` on to `count`."""
-    return Axis(1 / (count / length), origin, length, 0, count, origin, origin + length)
+def complete_axis(origin: int, length: int, outputs: int) -> Axis:
+    """Return the axis for resizing `length` pixels from `origin` on to `outputs`."""
+    return Axis(1 / (outputs / length), origin, length, 0, outputs, origin, origin + length)
 
 
 def resize(image: np.ndarray, resizing: Resizing) -> np.ndarray | None:
