@@ -34,7 +34,7 @@ SWITCH = "PPZOO_NATIVE"  # also of the native operators
 
 POINTER, SIZE, UINT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
 ARGUMENTS = {  # of the library's functions
-    "ppzoo_normalize": [POINTER, SIZE, SIZE, POINTER, ctypes.c_int, POINTER],
+    "ppzoo_normalize": [POINTER, *[SIZE] * 3, POINTER, ctypes.c_int, ctypes.c_int, POINTER],
     "ppzoo_decode_jpeg": [POINTER, ctypes.c_ulong, *[UINT] * 7, POINTER],
     "ppzoo_decode_resized": [POINTER, ctypes.c_ulong, *[UINT] * 3, POINTER, POINTER],
     "ppzoo_resize": [POINTER, SIZE, POINTER, POINTER],

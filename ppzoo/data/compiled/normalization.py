@@ -15,7 +15,9 @@ def pack_channels(scale: np.float32, mean: np.ndarray, std: np.ndarray) -> bytes
     return np.concatenate([[scale], mean, std]).astype(np.float32).tobytes()
 
 
-def normalize(images: np.ndarray, channels: bytes, result: np.ndarray, batch_bytes: int = 0) -> bool:
+def normalize(
+    images: np.ndarray, channels: bytes, result: np.ndarray, batch_bytes: int = 0, *, mirrored: bool = False
+) -> bool:
     """Write (images * scale - mean) / std to `result`; return False if the compiled code is not available.
 
     For most values of `std` it is bit-identical to NumPy, and within half a unit in the last place else: compare it for
@@ -26,6 +28,7 @@ def normalize(images: np.ndarray, channels: bytes, result: np.ndarray, batch_byt
         channels: from `pack_channels`, of 3 channels.
         result: N x 3 x H x W float32, C-contiguous.
         batch_bytes: size of the batch of which `result` is a part.
+        mirrored: mirror the images horizontally.
     """
     library = loaded_library()
     if library is None or images.shape[3] != 3:
@@ -35,5 +38,5 @@ def normalize(images: np.ndarray, channels: bytes, result: np.ndarray, batch_byt
     if (result.size, result.dtype) != (images.size, FLOAT) or not result.flags.c_contiguous:
         raise ValueError(f"expected a contiguous float32 result of {images.size} values, got {result.shape}")
     is_large = max(result.nbytes, batch_bytes) > CACHE_BYTES
-    library.ppzoo_normalize(images.ctypes.data, count, height * width, channels, is_large, result.ctypes.data)
+    library.ppzoo_normalize(images.ctypes.data, count, height, width, channels, mirrored, is_large, result.ctypes.data)
     return True

@@ -174,6 +174,12 @@ class RandFlipImage:
         self.flip_code = flip_code
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        if random.integers(2) == 0:
-            return image
+        return self.flip(image) if self.draw(random) else image
+
+    def draw(self, random: np.random.Generator) -> bool:
+        """Draw whether to flip an image."""
+        return bool(random.integers(2))
+
+    def flip(self, image: np.ndarray) -> np.ndarray:
+        """Return a flipped copy."""
         return cv2.flip(image, self.flip_code).reshape(image.shape)

@@ -98,10 +98,17 @@ class NormalizeImage:
         self.write(images, result)
         return result
 
-    def write(self, images: np.ndarray, result: np.ndarray, batch_bytes: int = 0) -> None:
-        """Write what `batch` returns to `result`, a C-contiguous part of a batch of `batch_bytes`."""
-        if (self.equals_compiled or self._is_compiled()) and normalize(images, self.packed, result, batch_bytes):
+    def write(self, images: np.ndarray, result: np.ndarray, batch_bytes: int = 0, *, mirrored: bool = False) -> None:
+        """Write what `batch` returns to `result`, a C-contiguous part of a batch of `batch_bytes`.
+
+        Args:
+            mirrored: mirror the images horizontally.
+        """
+        is_compiled = self.equals_compiled or self._is_compiled()
+        if is_compiled and normalize(images, self.packed, result, batch_bytes, mirrored=mirrored):
             return
+        if mirrored:
+            images = np.ascontiguousarray(images[:, :, ::-1])
         for image, target in zip(images, result, strict=True):
             self._look_up(cv2.split(image), target)
 
