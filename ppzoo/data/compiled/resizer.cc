@@ -13,6 +13,7 @@ namespace {
 constexpr int kChannels = 3, kLanes = 4, kLaneBytes = 16, kLaneValues = 4;
 constexpr int kStepValues = kLanes * kLaneValues, kPacked = 2 * kStepValues;
 constexpr int kOrder[kLanes] = {0, 2, 1, 3};  // of the lanes in a step
+constexpr int kAhead = 2;            // rows that are loaded into the cache before they are needed
 constexpr float kOne = 2048;         // a weight of 1
 constexpr double kMaxScale = 3;      // more input pixels per output pixel do not fit into a lane
 constexpr int kMaxLength = 1 << 16;  // of a JPEG, too
@@ -63,9 +64,7 @@ Resizer::Sample Resizer::make_sample(const Axis& axis, int output, bool clamps) 
     index = index < 0 ? 0 : last;
   }
   const auto clip = [last](int value) { return value < 0 ? 0 : value > last ? last : value; };
-  return {axis.origin + clip(index), axis.origin + clip(index + 1),
-          to_weight(1.0f - fraction),
-          to_weight(fraction)};
+  return {axis.origin + clip(index), axis.origin + clip(index + 1), to_weight(1.0f - fraction), to_weight(fraction)};
 }
 
 bool Resizer::make_steps(const Axis& axis) {
@@ -184,14 +183,27 @@ void Resizer::blend_rows(const Sample&, std::uint8_t*) const {}
 
 #endif
 
+namespace {
+
+// Starts to load a row into the processor's cache.
+void prefetch(const std::uint8_t* row, std::size_t bytes) {
+  for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at);
+}
+
+}  // namespace
+
 // Resizes RGB pixels in memory; row r of the image begins at pixels + r * stride. Returns 0 if that is supported.
 extern "C" int ppzoo_resize(const std::uint8_t* pixels, std::size_t stride, const Axis* axes, std::uint8_t* result) {
   try {
     Resizer resizer(axes[0], axes[1], result);
     if (!resizer.is_supported()) return 1;
     pixels += static_cast<std::size_t>(axes[0].begin) * kChannels;
+    const auto row_bytes = static_cast<std::size_t>(axes[0].end - axes[0].begin) * kChannels;
     for (int row = axes[1].begin; row < axes[1].end && !resizer.is_complete(); row += 2) {
       const std::uint8_t* first = pixels + row * stride;
+      for (int ahead = kAhead; ahead < kAhead + 2 && row + ahead < axes[1].end; ++ahead) {
+        prefetch(first + ahead * stride, row_bytes);
+      }
       resizer.add(row, first, row + 1 < axes[1].end ? first + stride : nullptr);
     }
     return resizer.is_complete() ? 0 : 1;
