@@ -1,4 +1,4 @@
-"""Batches equal those of OpenCV and NumPy to the last bit, with and without compiled code."""
+"""Batches are bit-identical to those of OpenCV and NumPy, with and without compiled code."""
 
 import io
 

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-// What is resized along one axis. The outputs `first` to `first + count` of resizing the pixels `origin` to
-// `origin + length` are made, from pixels within [begin, end). `scale`: input pixels per output pixel.
+// One axis of a resizing. Of the result of resizing the pixels `origin` to `origin + length`, it computes the pixels
+// `first` to `first + count`, from pixels within [begin, end). `scale`: input pixels per output pixel.
 struct Axis {
   double scale;
   int origin, length, first, count, begin, end;
@@ -16,7 +16,7 @@ struct Axis {
 class Resizer {
  public:
   // 16 output values of a row in four lanes of four values: where the 16 input bytes of each lane begin, which of these
-  // its values are made of, and the weights. The lanes are in the order 0, 2, 1, 3, in which AVX2 packs them.
+  // its values use, and the weights. The lanes are in the order 0, 2, 1, 3, in which AVX2 packs them.
   struct Step {
     std::int8_t shuffles[4][16];
     std::int16_t weights[4][8];

@@ -16,12 +16,12 @@ AXES = struct.Struct("d6id6i")  # two `Axis` of resizer.h
 
 
 class Axis(NamedTuple):
-    """What is resized along one axis.
+    """One axis of a resizing.
 
     Attributes:
         scale: input pixels per output pixel.
         origin, length: the input that OpenCV would get.
-        first, outputs: the part of its output that is made.
+        first, outputs: the part of its output that is computed.
         begin, end: the part of its input that can be read.
     """
 
