@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 
 from ppzoo.data.batch_transforms import BatchTransform
@@ -96,9 +97,9 @@ class BatchReader:
         labels: list[np.int64 | np.ndarray] = []
         indices: list[np.int64] = []
         failures: list[Failure] = []
-        for key in request.keys:
+        for key, random in zip(request.keys, self.samples.generators(request.keys), strict=True):
             try:
-                sample = self.samples.read(key)
+                sample = self.samples.read_unmirrored(key, random)
             except DataError as error:
                 if self.on_error == "raise":
                     raise DataError(f"{error}; {SKIP_HINT}") from error
@@ -155,7 +156,9 @@ class _Stack:
             self.images = self.empty((self.count, *shape), dtype)
         _require_shape(image.shape, self.shape)
         if normalizes:
-            self.samples.write_normalized(image, self.images, self.length)
+            self.samples.write_normalized(image, self.images, self.length, sample.mirrored)
+        elif sample.mirrored:
+            cv2.flip(image, 1, dst=self.images[self.length])
         else:
             self.images[self.length] = image
         self.length += 1

@@ -6,8 +6,10 @@ processes. So runs are reproducible, and can resume in the middle of an epoch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from ppzoo.data.cache import CachedImages
@@ -20,18 +22,20 @@ Key = tuple[int, ...]
 """Epoch and index of a sample; then the number of its copy, if not 0, where a sampler repeats samples in an epoch."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Sample:
     """image: C x H x W, C-contiguous, float32 (float16 if the transforms make that); index: int64.
 
     label: int64; float32 with one value per class if an image can have several labels.
     normalized: False if `image` is H x W x C bytes that are still to be normalized (`Samples.normalize`).
+    mirrored: whether these bytes are still to be mirrored horizontally.
     """
 
     image: np.ndarray
     label: np.int64 | np.ndarray
     index: np.int64
     normalized: bool = True
+    mirrored: bool = False
 
 
 class Samples:
@@ -62,46 +66,72 @@ class Samples:
             return sample
         return replace(sample, image=self.normalize(sample.image[np.newaxis])[0], normalized=True)
 
+    def generators(self, keys: Sequence[Key]) -> list[np.random.Generator]:
+        """Return the generators of some samples: created one after the other, they take a quarter of the time."""
+        create = np.random.default_rng if self.transform_label is None else LabelingGenerator
+        return [create((self.seed, *key)) for key in keys]
+
     def read(self, key: Key) -> Sample:
         """The sample but for the normalization, where that is the last transform: a quarter of the bytes.
 
         Raises:
             DataError: as above.
         """
+        sample = self.read_unmirrored(key, self.generators([key])[0])
+        if sample.mirrored:
+            sample.image, sample.mirrored = mirror(sample.image), False
+        return sample
+
+    def read_unmirrored(self, key: Key, random: np.random.Generator) -> Sample:
+        """The sample that `read` returns, before it is mirrored, where that is the transform before the normalization.
+
+        Args:
+            random: the generator of the sample.
+
+        Raises:
+            DataError: as above.
+        """
         index = key[1]
         source, label = self.dataset[index] if self.cache is None else self.cache[index]
-        seed = (self.seed, *key)
-        random = np.random.default_rng(seed) if self.transform_label is None else LabelingGenerator(seed)
         try:
-            image, normalized = self._transform(source, random)
+            image, normalized, mirrored = self._transform(source, random)
         except DataError as error:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
         if isinstance(random, LabelingGenerator):
             label = random.labels[str(self.transform_label)]
         target = label if isinstance(label, np.ndarray) else np.int64(label)
-        return Sample(np.ascontiguousarray(image), target, np.int64(index), normalized)
+        return Sample(np.ascontiguousarray(image), target, np.int64(index), normalized, mirrored)
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """Normalize a batch of N x H x W x C bytes to N x C x H x W."""
         assert self.transforms.last is not None
         return self.transforms.last.batch(images)
 
-    def write_normalized(self, image: np.ndarray, batch: np.ndarray, position: int) -> None:
-        """Normalize H x W x C bytes into a position of a batch of N x C x H x W."""
+    def write_normalized(self, image: np.ndarray, batch: np.ndarray, position: int, mirrored: bool = False) -> None:
+        """Normalize, and mirror or not, H x W x C bytes into a position of a batch of N x C x H x W."""
         assert self.transforms.last is not None
-        self.transforms.last.write(image[np.newaxis], batch[position : position + 1], batch.nbytes)
+        part = batch[position : position + 1]
+        self.transforms.last.write(image[np.newaxis], part, batch.nbytes, mirrored=mirrored)
 
-    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
-        """Return the image and whether it is normalized: C x H x W, or H x W x C bytes if it is not."""
+    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool, bool]:
+        """Return the image, whether it is normalized, and whether it is to be mirrored.
+
+        The image is C x H x W; H x W x C bytes if it is not normalized.
+        """
         transforms = self.transforms if self.cache is None else self.cache.rest
         last = transforms.last
         if last is None:
             image = transforms(source, random)
         else:
-            image = transforms.before_last(source, random)
+            image, mirrored = transforms.before_mirror(source, random)
             if image.dtype == np.uint8:
-                return image, False
-            image = last(image, random)
+                return image, False, mirrored
+            image = last(mirror(image) if mirrored else image, random)
         if last is not None or not transforms.channel_first:
             image = image.transpose(2, 0, 1)
-        return (image if image.dtype == np.float16 else image.astype(np.float32, copy=False)), True
+        return (image if image.dtype == np.float16 else image.astype(np.float32, copy=False)), True, False
+
+
+def mirror(image: np.ndarray) -> np.ndarray:
+    """Return an H x W x C image mirrored horizontally."""
+    return cv2.flip(image, 1).reshape(image.shape)

@@ -353,8 +353,10 @@ def test_reduced_decoding_gives_the_same_crop_from_fewer_pixels(follower, needed
     exif[0x112] = 6 if turned else 1
     data = encode(Image.fromarray(smooth), "JPEG", quality=95, exif=exif)
     divisors = []
-    decode_part = DecodeImage.decode_part
-    monkeypatch.setattr(DecodeImage, "decode_part", lambda *given: divisors.append(given[-1]) or decode_part(*given))
+    decode_window = DecodeImage.decode_window
+    monkeypatch.setattr(
+        DecodeImage, "decode_window", lambda *given: divisors.append(given[-1]) or decode_window(*given)
+    )
     for seed in range(5):
         complete = follower(DecodeImage()(data, None), np.random.default_rng(seed))
         reduced = Compose([DecodeImage(reduced=needed), follower])(data, np.random.default_rng(seed))

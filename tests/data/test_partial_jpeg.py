@@ -44,14 +44,19 @@ def decoder():
 @pytest.fixture
 def parts(monkeypatch):
     """Count the images that are decoded in part."""
-    counted, decode_part = [], partial_jpeg.decode_part
+    counted = []
 
-    def count(*given):
-        result = decode_part(*given)
-        counted.append(result is not None)
-        return result
+    def counting(decode):
+        def count(*given):
+            result = decode(*given)
+            if result is not None:
+                counted.append(True)
+            return result
 
-    monkeypatch.setattr(partial_jpeg, "decode_part", count)
+        return count
+
+    for name in ("decode_part", "decode_resized"):
+        monkeypatch.setattr(partial_jpeg, name, counting(getattr(partial_jpeg, name)))
     return counted
 
 

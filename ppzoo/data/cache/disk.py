@@ -60,18 +60,15 @@ class DiskCache:
     def get(self, index: int, version: SourceVersion) -> np.ndarray | None:
         """Return the image of a version of its source; None if it is not stored or damaged."""
         try:
-            with open(self._path(version), "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                header = unpack_header(file.read(HEADER_BYTES))
-                if header is None or header.source != digest_version(version):
-                    return None
-                if size != HEADER_BYTES + header.pixel_bytes or not header.pixel_bytes:
-                    return None
-                pixels = np.empty(header.shape, np.uint8)
-                if file.readinto(pixels.data.cast("B")) != pixels.nbytes:
-                    return None
+            data = _read(self._path(version))
         except OSError:  # missing, or a bad sector: the image is decoded and stored again
             return None
+        header = unpack_header(data[:HEADER_BYTES].data)
+        if header is None or header.source != digest_version(version):
+            return None
+        if len(data) != HEADER_BYTES + header.pixel_bytes or not header.pixel_bytes:
+            return None
+        pixels = data[HEADER_BYTES:].reshape(header.shape)
         if not self.stored.values[index] and digest_pixels(pixels) != header.content:
             return None
         self.stored.values[index] = 1
@@ -100,24 +97,31 @@ class DiskCache:
         """Return why no more images are stored; None if they are."""
         return self.problem.describe("less than 1 GiB would stay free on the disk") if self.problem else None
 
-    def _path(self, version: SourceVersion) -> Path:
+    def _path(self, version: SourceVersion) -> str:
         """Return the file of an image; it does not depend on the version of the source, so that it is replaced."""
         source = f"{version.offset} {version.path}".encode(errors="surrogateescape")
         name = hashlib.blake2b(source, digest_size=16).hexdigest()
-        return self.folder / name[:2] / name[2:]
+        return f"{self.place}{os.sep}{name[:2]}{os.sep}{name[2:]}"
 
-    def _write(self, path: Path, header: bytes, pixels: np.ndarray) -> None:
+    def _write(self, path: str, header: bytes, pixels: np.ndarray) -> None:
         handle, temporary = tempfile.mkstemp(dir=self.folder / TEMPORARY)
         try:
             with open(handle, "wb", buffering=0) as file:
                 _write_all(file.fileno(), memoryview(header))
                 _write_all(file.fileno(), pixels.data.cast("B"))
-            path.parent.mkdir(mode=0o755, exist_ok=True)
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
             os.replace(temporary, path)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+
+
+def _read(path: str) -> np.ndarray:
+    """Return the bytes of a file; fewer if it is written meanwhile."""
+    with open(path, "rb", buffering=0) as file:
+        data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+        return data[: file.readinto(data.data)]
 
 
 def _write_all(file: int, data: memoryview) -> None:

@@ -27,9 +27,18 @@ from ppzoo.host import cache_home
 logger = logging.getLogger("ppzoo")
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cc"))
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 LIBRARY = "ppzoo_input.so"
 OPTIONS = ["-std=c++17", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-ffp-contract=off"]
 SWITCH = "PPZOO_NATIVE"  # also of the native operators
+
+POINTER, SIZE, UINT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
+ARGUMENTS = {  # of the library's functions
+    "ppzoo_normalize": [POINTER, *[SIZE] * 3, POINTER, ctypes.c_int, ctypes.c_int, POINTER],
+    "ppzoo_decode_jpeg": [POINTER, ctypes.c_ulong, *[UINT] * 7, POINTER],
+    "ppzoo_decode_resized": [POINTER, ctypes.c_ulong, *[UINT] * 3, POINTER, POINTER],
+    "ppzoo_resize": [POINTER, SIZE, POINTER, POINTER],
+}
 
 
 class UnavailableError(Exception):
@@ -89,9 +98,12 @@ def open_library(*, compile_missing: bool) -> ctypes.CDLL | None:
             return None
         _compile_locked(libjpeg, path)
     try:
-        return ctypes.CDLL(str(path))
+        library = ctypes.CDLL(str(path))
     except OSError as error:
         raise UnavailableError(f"cannot load {path}: {error}") from None
+    for name, types in ARGUMENTS.items():
+        getattr(library, name).argtypes = types
+    return library
 
 
 def _find_libjpeg() -> Path:
@@ -110,7 +122,7 @@ def _key(libjpeg: Path) -> str:
     status = libjpeg.stat()
     facts = [str(libjpeg), status.st_size, status.st_mtime_ns, os.uname().machine, *OPTIONS]
     digest = hashlib.sha256(repr(facts).encode())
-    for source in SOURCES:
+    for source in [*SOURCES, *HEADERS]:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
 from ppzoo.data.compiled.library import loaded_library
 
+FLOAT = np.dtype(np.float32)
 CACHE_BYTES = 4 << 20  # larger batches are written past the processor's caches
 
 
+def pack_channels(scale: np.float32, mean: np.ndarray, std: np.ndarray) -> bytes:
+    """Return the parameters of `normalize`; `mean` and `std` have one float32 per channel."""
+    return np.concatenate([[scale], mean, std]).astype(np.float32).tobytes()
+
+
 def normalize(
-    images: np.ndarray, scale: np.float32, mean: np.ndarray, std: np.ndarray, result: np.ndarray, batch_bytes: int = 0
+    images: np.ndarray, channels: bytes, result: np.ndarray, batch_bytes: int = 0, *, mirrored: bool = False
 ) -> bool:
     """Write (images * scale - mean) / std to `result`; return False if the compiled code is not available.
 
@@ -21,19 +25,18 @@ def normalize(
 
     Args:
         images: N x H x W x 3 uint8.
-        mean, std: one float32 per channel.
+        channels: from `pack_channels`, of 3 channels.
         result: N x 3 x H x W float32, C-contiguous.
         batch_bytes: size of the batch of which `result` is a part.
+        mirrored: mirror the images horizontally.
     """
     library = loaded_library()
     if library is None or images.shape[3] != 3:
         return False
     images = np.ascontiguousarray(images)
     count, height, width, _ = images.shape
-    mean, std = np.ascontiguousarray(mean), np.ascontiguousarray(std)
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (images, mean, std, result)]
-    library.ppzoo_normalize(
-        *(pointers[0], ctypes.c_size_t(count), ctypes.c_size_t(height * width), ctypes.c_float(float(scale))),
-        *(pointers[1], pointers[2], ctypes.c_int(max(result.nbytes, batch_bytes) > CACHE_BYTES), pointers[3]),
-    )
+    if (result.size, result.dtype) != (images.size, FLOAT) or not result.flags.c_contiguous:
+        raise ValueError(f"expected a contiguous float32 result of {images.size} values, got {result.shape}")
+    is_large = max(result.nbytes, batch_bytes) > CACHE_BYTES
+    library.ppzoo_normalize(images.ctypes.data, count, height, width, channels, mirrored, is_large, result.ctypes.data)
     return True

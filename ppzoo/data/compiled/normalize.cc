@@ -19,11 +19,14 @@ float normalize_one(std::uint8_t value, const Channel& channel) {
   return difference / channel.std;
 }
 
-void normalize_tail(const std::uint8_t* image, std::size_t begin, std::size_t pixels, const Channel* channels,
-                    float* planes) {
+// Normalizes a row from its output pixel `begin` on. `plane`: values from a plane of the result to the next one.
+template <bool kMirrored>
+void normalize_tail(const std::uint8_t* row, std::size_t begin, std::size_t pixels, const Channel* channels,
+                    std::size_t plane, float* results) {
   for (int c = 0; c < 3; ++c) {
     for (std::size_t i = begin; i < pixels; ++i) {
-      planes[c * pixels + i] = normalize_one(image[3 * i + c], channels[c]);
+      const std::size_t source = kMirrored ? pixels - 1 - i : i;
+      results[c * plane + i] = normalize_one(row[3 * source + c], channels[c]);
     }
   }
 }
@@ -35,12 +38,12 @@ struct Shuffles {
   alignas(16) std::int8_t masks[3][3][16];
 };
 
-constexpr Shuffles make_shuffles() {
+constexpr Shuffles make_shuffles(bool is_mirrored) {
   Shuffles shuffles{};
   for (int channel = 0; channel < 3; ++channel) {
     for (int block = 0; block < 3; ++block) {
       for (int pixel = 0; pixel < 16; ++pixel) {
-        const int position = 3 * pixel + channel - 16 * block;
+        const int position = 3 * (is_mirrored ? 15 - pixel : pixel) + channel - 16 * block;
         shuffles.masks[channel][block][pixel] = static_cast<std::int8_t>(position >= 0 && position < 16 ? position : -1);
       }
     }
@@ -48,7 +51,8 @@ constexpr Shuffles make_shuffles() {
   return shuffles;
 }
 
-constexpr Shuffles kShuffles = make_shuffles();
+template <bool kMirrored>
+constexpr Shuffles kShuffles = make_shuffles(kMirrored);
 
 // Eight quotients. The product with the reciprocal is corrected by its remainder, which rounds it as a division does,
 // but for a few divisors; the caller tests all bytes.
@@ -71,52 +75,67 @@ __attribute__((target("avx2,fma"))) inline void store(float* target, __m256 valu
   }
 }
 
-template <bool kStream>
-__attribute__((target("avx2,fma"))) void normalize_image(const std::uint8_t* image, std::size_t pixels,
-                                                         const Channel* channels, float* planes) {
+template <bool kStream, bool kMirrored>
+__attribute__((target("avx2,fma"))) void normalize_row(const std::uint8_t* row, std::size_t pixels,
+                                                       const Channel* channels, std::size_t plane, float* results) {
   std::size_t i = 0;
   for (; i + 16 <= pixels; i += 16) {
+    const std::uint8_t* source = row + 3 * (kMirrored ? pixels - 16 - i : i);
     __m128i blocks[3];
     for (int block = 0; block < 3; ++block) {
-      blocks[block] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(image + 3 * i + 16 * block));
+      blocks[block] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + 16 * block));
     }
     for (int c = 0; c < 3; ++c) {
       __m128i bytes = _mm_setzero_si128();
       for (int block = 0; block < 3; ++block) {
-        const __m128i mask = _mm_load_si128(reinterpret_cast<const __m128i*>(kShuffles.masks[c][block]));
-        bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(blocks[block], mask));
+        const auto* mask = reinterpret_cast<const __m128i*>(kShuffles<kMirrored>.masks[c][block]);
+        bytes = _mm_or_si128(bytes, _mm_shuffle_epi8(blocks[block], _mm_load_si128(mask)));
       }
-      float* target = planes + c * pixels + i;
+      float* target = results + c * plane + i;
       store<kStream>(target, normalize_eight(bytes, channels[c]));
       store<kStream>(target + 8, normalize_eight(_mm_srli_si128(bytes, 8), channels[c]));
     }
   }
-  normalize_tail(image, i, pixels, channels, planes);
+  normalize_tail<kMirrored>(row, i, pixels, channels, plane, results);
 }
 
 #endif
 
+using Row = void (*)(const std::uint8_t* row, std::size_t pixels, const Channel*, std::size_t plane, float* results);
+
+template <bool kMirrored>
+void normalize_slowly(const std::uint8_t* row, std::size_t pixels, const Channel* channels, std::size_t plane,
+                      float* results) {
+  normalize_tail<kMirrored>(row, 0, pixels, channels, plane, results);
+}
+
+Row choose_row(bool is_mirrored, [[maybe_unused]] bool streams) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (streams) return is_mirrored ? normalize_row<true, true> : normalize_row<true, false>;
+    return is_mirrored ? normalize_row<false, true> : normalize_row<false, false>;
+  }
+#endif
+  return is_mirrored ? normalize_slowly<true> : normalize_slowly<false>;
+}
+
 }  // namespace
 
-// Normalizes `count` images of `pixels` x 3 bytes to 3 x `pixels` floats each. `stream`: the results are too large for
-// the caches. `scale` is one number; `mean` and `std` have one per channel.
-extern "C" void ppzoo_normalize(const std::uint8_t* images, std::size_t count, std::size_t pixels, float scale,
-                                const float* mean, const float* std, int stream, float* results) {
+// Normalizes `count` images of height x width x 3 bytes to 3 x height x width floats each, mirrored horizontally or not.
+// `is_large`: the results are too large for the caches. `parameters`: the scale, then mean and std of the 3 channels.
+extern "C" void ppzoo_normalize(const std::uint8_t* images, std::size_t count, std::size_t height, std::size_t width,
+                                const float* parameters, int is_mirrored, int is_large, float* results) {
   Channel channels[3];
-  for (int c = 0; c < 3; ++c) channels[c] = {scale, mean[c], std[c], 1.0f / std[c]};
-  for (std::size_t image = 0; image < count; ++image, images += 3 * pixels, results += 3 * pixels) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-      const bool is_aligned = reinterpret_cast<std::uintptr_t>(results) % 16 == 0 && pixels % 4 == 0;
-      if (stream && is_aligned) {
-        normalize_image<true>(images, pixels, channels, results);
-      } else {
-        normalize_image<false>(images, pixels, channels, results);
-      }
-      continue;
+  const float *mean = parameters + 1, *std = parameters + 4;
+  for (int c = 0; c < 3; ++c) channels[c] = {parameters[0], mean[c], std[c], 1.0f / std[c]};
+  const std::size_t plane = height * width;
+  const std::size_t rows = is_mirrored ? height : 1, pixels = is_mirrored ? width : plane;  // one row if the order stays
+  const bool is_aligned = reinterpret_cast<std::uintptr_t>(results) % 16 == 0 && pixels % 4 == 0;
+  const Row normalize_one_row = choose_row(is_mirrored != 0, is_large != 0 && is_aligned);
+  for (std::size_t image = 0; image < count; ++image, images += 3 * plane, results += 3 * plane) {
+    for (std::size_t row = 0; row < rows; ++row) {
+      normalize_one_row(images + 3 * row * pixels, pixels, channels, plane, results + row * pixels);
     }
-#endif
-    normalize_tail(images, 0, pixels, channels, results);
   }
 #if defined(__x86_64__)
   _mm_sfence();

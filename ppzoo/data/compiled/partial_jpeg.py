@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from ppzoo.data.compiled.library import loaded_library, logger
-
-MARGIN = 2  # columns around the crop, whose colors are interpolated with those of the next block
+from ppzoo.data.compiled.resizing import Resizing, exact_library
 
 Bounds = tuple[int, int, int, int]
 """Left, top, right and bottom of a part of an image; right and bottom are the first column and row outside."""
@@ -33,14 +32,34 @@ def decode_part(data: bytes, size: tuple[int, int], bounds: Bounds, divisor: int
     Returns:
         H x W x 3 uint8, of which only the part is defined.
     """
-    library, (width, height), (left, top, right, bottom) = loaded_library(), size, bounds
-    if library is None or not data.endswith(b"\xff\xd9"):  # a truncated file
+    library, (width, height) = loaded_library(), size
+    if library is None or _is_truncated(data):
         return None
     pixels = np.empty((height, width, 3), np.uint8)
-    left, right = max(left - MARGIN, 0), min(right + MARGIN, width)
-    numbers = map(ctypes.c_uint, (divisor, left, top, right, bottom, width, height))
-    failed = library.ppzoo_decode_jpeg(data, ctypes.c_ulong(len(data)), *numbers, ctypes.c_void_p(pixels.ctypes.data))
+    failed = library.ppzoo_decode_jpeg(data, len(data), divisor, *bounds, width, height, pixels.ctypes.data)
     return None if failed else pixels
+
+
+def decode_resized(data: bytes, size: tuple[int, int], resizing: Resizing, divisor: int = 1) -> np.ndarray | None:
+    """Decode and resize a part of a JPEG to RGB, row by row.
+
+    Args:
+        size: width and height of the decoded image.
+        divisor: decode at 1 / `divisor` of the size of the file.
+
+    Returns:
+        None if the result would differ from that of OpenCV, or the size is not supported.
+    """
+    library = exact_library()
+    if library is None or _is_truncated(data):
+        return None
+    pixels = resizing.allocate()
+    failed = library.ppzoo_decode_resized(data, len(data), divisor, *size, resizing.pack(), pixels.ctypes.data)
+    return None if failed else pixels
+
+
+def _is_truncated(data: bytes) -> bool:
+    return not data.endswith(b"\xff\xd9")
 
 
 @lru_cache(maxsize=1)

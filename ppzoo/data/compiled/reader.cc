@@ -3,15 +3,22 @@
 // The structures below are the beginnings of libjpeg's, of its binary interface 6.2, which has not changed since 1998.
 // libjpeg checks version and size of the structure, and fails if they are others.
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <exception>
+#include <vector>
+
+#include "resizer.h"
 
 namespace {
 
 constexpr int kVersion = 62;
 constexpr std::size_t kSize = 632;  // of libjpeg's jpeg_decompress_struct on 64-bit systems
-constexpr int kRgb = 2, kYCbCr = 3;
+constexpr int kRgb = 2, kYCbCr = 3, kChannels = 3;
+constexpr unsigned kMargin = 2;  // columns around a part, whose colors are interpolated with those of the next block
 
 struct Decompressor;
 
@@ -74,12 +81,66 @@ int jpeg_start_decompress(Decompressor*);
 void jpeg_crop_scanline(Decompressor*, unsigned* left, unsigned* width);
 unsigned jpeg_skip_scanlines(Decompressor*, unsigned);
 unsigned jpeg_read_scanlines(Decompressor*, unsigned char** rows, unsigned);
+}
 
-// Decodes the rows [top, bottom) and at least the columns [left, right) of a JPEG at 1 / divisor of its size into an
-// image of height x width x 3 RGB, and leaves its other pixels as they are. Returns 0 if it did without any warning.
-// Other files than YCbCr of that size are not decoded.
-int ppzoo_decode_jpeg(const unsigned char* data, unsigned long bytes, unsigned divisor, unsigned left, unsigned top,
-                      unsigned right, unsigned bottom, unsigned width, unsigned height, unsigned char* pixels) {
+namespace {
+
+// A rectangle of a JPEG that is decoded at 1 / `divisor` of its size, which is then `width` x `height`.
+struct Part {
+  unsigned divisor, width, height, left, top, right, bottom;
+};
+
+// Where decoded rows are written. No method throws, since libjpeg's errors skip destructors.
+class Rows {
+ public:
+  virtual ~Rows() = default;
+  // Returns where the pixels of a row from column `first` on are to be written.
+  virtual unsigned char* start(unsigned row, unsigned first) noexcept = 0;
+  // Uses a row that has been written. Returns whether more rows are needed.
+  virtual bool finish(unsigned row, unsigned first) noexcept = 0;
+};
+
+class ImageRows : public Rows {
+ public:
+  ImageRows(unsigned char* pixels, unsigned width) : pixels_(pixels), width_(width) {}
+  unsigned char* start(unsigned row, unsigned first) noexcept override {
+    return pixels_ + (static_cast<std::size_t>(row) * width_ + first) * kChannels;
+  }
+  bool finish(unsigned, unsigned) noexcept override { return true; }
+
+ private:
+  unsigned char* pixels_;
+  unsigned width_;
+};
+
+class ResizedRows : public Rows {
+ public:
+  ResizedRows(Resizer& resizer, const Part& part)
+      : resizer_(resizer), part_(part), stride_(static_cast<std::size_t>(part.width) * kChannels), rows_(2 * stride_) {}
+  unsigned char* start(unsigned row, unsigned) noexcept override { return rows_.data() + is_second(row) * stride_; }
+  bool finish(unsigned row, unsigned first) noexcept override {
+    const unsigned char* pixels = rows_.data() + static_cast<std::size_t>(part_.left - first) * kChannels;
+    if (is_second(row)) {
+      resizer_.add(static_cast<int>(row) - 1, pixels, pixels + stride_);
+    } else if (row + 1 == part_.bottom) {
+      resizer_.add(static_cast<int>(row), pixels, nullptr);
+    }
+    return !resizer_.is_complete();
+  }
+
+ private:
+  bool is_second(unsigned row) const { return (row - part_.top) % 2 == 1; }
+
+  Resizer& resizer_;
+  const Part& part_;
+  std::size_t stride_;
+  std::vector<unsigned char> rows_;
+};
+
+// Decodes a part. Returns whether it did without any warning. Other files than YCbCr of that size are not decoded.
+bool decode(const unsigned char* data, unsigned long bytes, const Part& part, Rows& rows) {
+  if (part.left >= part.right || part.right > part.width) return false;
+  if (part.top >= part.bottom || part.bottom > part.height) return false;
   Reader reader;
   std::memset(&reader.decompressor, 0, sizeof reader.decompressor);
   Decompressor* jpeg = &reader.decompressor;
@@ -90,28 +151,62 @@ int ppzoo_decode_jpeg(const unsigned char* data, unsigned long bytes, unsigned d
   jpeg->client = &reader;
   if (setjmp(reader.failed)) {
     jpeg_destroy_decompress(jpeg);
-    return 1;
+    return false;
   }
   jpeg_CreateDecompress(jpeg, kVersion, kSize);
   jpeg_mem_src(jpeg, data, bytes);
   jpeg_read_header(jpeg, 1);
-  if (jpeg->components != 3 || jpeg->stored_colors != kYCbCr) fail(jpeg);
+  if (jpeg->components != kChannels || jpeg->stored_colors != kYCbCr) fail(jpeg);
   jpeg->output_colors = kRgb;
   jpeg->scale_numerator = 1;
-  jpeg->scale_denominator = divisor;
+  jpeg->scale_denominator = part.divisor;
   jpeg_start_decompress(jpeg);
-  if (jpeg->output_width != width || jpeg->output_height != height || jpeg->output_components != 3) fail(jpeg);
-  if (left >= right || right > width || top >= bottom || bottom > height) fail(jpeg);
+  if (jpeg->output_width != part.width || jpeg->output_height != part.height) fail(jpeg);
+  if (jpeg->output_components != kChannels) fail(jpeg);
 
-  unsigned first = left, columns = right - left;
+  const unsigned left = part.left > kMargin ? part.left - kMargin : 0;
+  unsigned first = left, columns = std::min(part.right + kMargin, part.width) - left;
   jpeg_crop_scanline(jpeg, &first, &columns);  // extends them to blocks
-  if (top > 0 && jpeg_skip_scanlines(jpeg, top) != top) fail(jpeg);
-  for (unsigned row = top; row < bottom; ++row) {
-    unsigned char* target = pixels + (static_cast<std::size_t>(row) * width + first) * 3;
+  if (first > left || columns > part.width - first) fail(jpeg);
+  if (part.top > 0 && jpeg_skip_scanlines(jpeg, part.top) != part.top) fail(jpeg);
+  bool is_needed = true;
+  for (unsigned row = part.top; row < part.bottom && is_needed; ++row) {
+    unsigned char* target = rows.start(row, first);
     if (jpeg_read_scanlines(jpeg, &target, 1) != 1) fail(jpeg);
+    is_needed = rows.finish(row, first);
   }
   const bool is_sound = reader.errors.warnings == 0;
   jpeg_destroy_decompress(jpeg);
-  return is_sound ? 0 : 1;
+  return is_sound;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Decodes the rows [top, bottom) and at least the columns [left, right) of a JPEG at 1 / divisor of its size into an
+// image of height x width x 3 RGB, and leaves its other pixels as they are. Returns 0 if it did without any warning.
+int ppzoo_decode_jpeg(const unsigned char* data, unsigned long bytes, unsigned divisor, unsigned left, unsigned top,
+                      unsigned right, unsigned bottom, unsigned width, unsigned height, unsigned char* pixels) {
+  ImageRows rows(pixels, width);
+  return decode(data, bytes, {divisor, width, height, left, top, right, bottom}, rows) ? 0 : 1;
+}
+
+// Decodes the part of a JPEG that resizing needs, row by row, and resizes it: `axes` are the horizontal and the
+// vertical one. Returns 0 if it did without any warning.
+int ppzoo_decode_resized(const unsigned char* data, unsigned long bytes, unsigned divisor, unsigned width,
+                         unsigned height, const Axis* axes, unsigned char* result) {
+  try {
+    Resizer resizer(axes[0], axes[1], result);
+    if (!resizer.is_supported()) return 1;
+    const auto left = static_cast<unsigned>(axes[0].begin), top = static_cast<unsigned>(axes[1].begin);
+    const auto right = static_cast<unsigned>(axes[0].end), bottom = static_cast<unsigned>(axes[1].end);
+    const Part part{divisor, width, height, left, top, right, bottom};
+    ResizedRows rows(resizer, part);
+    const bool is_decoded = decode(data, bytes, part, rows);
+    return is_decoded && resizer.is_complete() ? 0 : 1;
+  } catch (const std::exception&) {  // no memory
+    return 1;
+  }
 }
 }

@@ -46,6 +46,7 @@ class Compose:
         channel_first: whether the result is C x H x W.
         last: the normalization, if only a transposition follows it and it can normalize batches; else None.
         before: the transforms before `last`.
+        mirror: the last of these, if it mirrors images at random; else None.
     """
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
@@ -60,6 +61,8 @@ class Compose:
             del self.before[-1]
         last = self.before.pop() if self.before else None
         self.last = last if isinstance(last, NormalizeImage) and last.takes_batches else None
+        final = self.before[-1] if self.before else None
+        self.mirror = final if type(final) is RandFlipImage and final.flip_code == 1 else None
 
     def __call__(self, image: bytes | np.ndarray, random: np.random.Generator | None = None) -> np.ndarray:
         """Transform an image; random transforms draw from `random`, by default a new generator."""
@@ -75,6 +78,18 @@ class Compose:
         pixels = _apply(self.before, image, random)
         self.last.check(pixels)
         return pixels
+
+    def before_mirror(self, image: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool]:
+        """Return what `before_last` returns, and whether it still has to be mirrored horizontally.
+
+        Raises:
+            DataError: `last` cannot normalize it.
+        """
+        if self.mirror is None or self.last is None:
+            return self.before_last(image, random), False
+        pixels = _apply(self.before[:-1], image, random)
+        self.last.check(pixels)
+        return pixels, self.mirror.draw(random)
 
     def split_at_random(self) -> tuple[Compose, Compose]:
         """Return the transforms before the first random one, as far as their results are uint8, and those from it on.

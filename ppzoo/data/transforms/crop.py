@@ -9,8 +9,10 @@ from typing import Literal, NamedTuple, get_args
 import cv2
 import numpy as np
 
+from ppzoo.data.compiled import resizing
 from ppzoo.data.compiled.partial_jpeg import Bounds
-from ppzoo.data.transforms.geometry import INTERPOLATIONS, Resize, ResizeImage, Window
+from ppzoo.data.compiled.resizing import Axis, Resizing
+from ppzoo.data.transforms.geometry import Resize, ResizeImage, Window
 from ppzoo.data.transforms.pixels import check_at_least, check_output_size, parse_size, require_room
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
 from ppzoo.errors import ConfigError
@@ -226,13 +228,29 @@ class ResizedWindow(NamedTuple):
         right = _input_pixels(left + crop.width, across, self.width)
         return *first, right, _input_pixels(top + crop.height, down, self.height)
 
+    @property
+    def resizing(self) -> Resizing | None:
+        """The resizing and the crop for compiled code; None if the crop is larger than the resized image."""
+        (x, y), (columns, rows), crop = self.corner, self.size, self.transform.crop
+        if min(x, y) < 0:
+            return None
+        check_output_size("ResizeImage", x + crop.width, y + crop.height)
+        left, top, right, bottom = self.bounds
+        across, down = 1 / (columns / self.width), 1 / (rows / self.height)
+        return Resizing(
+            Axis(across, 0, right, x, crop.width, left, right), Axis(down, 0, bottom, y, crop.height, top, bottom)
+        )
+
     def of(self, image: np.ndarray) -> np.ndarray:
         """Resize and crop an image; only its pixels within `bounds` are used."""
         (left, top), (columns, rows), crop = self.corner, self.size, self.transform.crop
-        if min(left, top) < 0:
+        axes = self.resizing
+        if axes is None:
             random = np.random.default_rng(0)  # not used
             return crop(self.transform.resize(image, random), random)
-        check_output_size("ResizeImage", left + crop.width, top + crop.height)
+        compiled = resizing.resize(image, axes)
+        if compiled is not None:
+            return compiled
         _, _, right, bottom = self.bounds
         code, across, down = self.transform.resize.resize.code, columns / self.width, rows / self.height
         resized = cv2.resize(image[:bottom, :right], None, fx=across, fy=down, interpolation=code)
@@ -251,10 +269,7 @@ def fuse_resized_crops(transforms: Sequence[Transform]) -> list[Transform]:
 
 
 def _is_bilinear(transform: Transform) -> bool:
-    if not isinstance(transform, ResizeImage):
-        return False
-    resize = transform.resize
-    return resize.backend == "cv2" and resize.code == INTERPOLATIONS["cv2"]["bilinear"]
+    return isinstance(transform, ResizeImage) and transform.resize.is_bilinear
 
 
 def _input_pixels(output_pixels: int, scale: float, available: int) -> int:

@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ppzoo.data.compiled import partial_jpeg
-from ppzoo.data.compiled.partial_jpeg import Bounds
-from ppzoo.data.transforms.crop import RandCropImage, ResizedCrop
+from ppzoo.data.transforms.crop import RandCropImage, ResizedCrop, ResizedWindow
 from ppzoo.data.transforms.geometry import ResizeImage, Window
 from ppzoo.data.transforms.jpeg_header import (
     JPEG_START,
@@ -142,10 +141,10 @@ class DecodeImage:
         """Decode a JPEG whose header has been checked at 1 / `divisor` of its size, if the decoder can."""
         return self._arrange(_decode_cv2(data, divisor))
 
-    def decode_part(
-        self, data: bytes, header: JpegHeader, size: tuple[int, int], bounds: Bounds, divisor: int = 1
+    def decode_window(
+        self, data: bytes, header: JpegHeader, size: tuple[int, int], window: Window | ResizedWindow, divisor: int = 1
     ) -> np.ndarray | None:
-        """Decode the part of a JPEG within `bounds`; the other pixels of the result are not defined.
+        """Return the window of a JPEG without decoding the parts that it does not need.
 
         Args:
             size: width and height at 1 / `divisor` of the size.
@@ -155,8 +154,15 @@ class DecodeImage:
         """
         if (self.backend, self.channels, self.channel_first) != ("cv2", 3, False) or is_turned(data, header):
             return None
-        pixels = partial_jpeg.decode_part(data, size, bounds, divisor) if partial_jpeg.is_available() else None
-        return None if pixels is None else self._arrange(pixels)
+        if not partial_jpeg.is_available():
+            return None
+        resizing = window.resizing
+        if resizing is not None:
+            resized = partial_jpeg.decode_resized(data, size, resizing, divisor)
+            if resized is not None:
+                return self._arrange(resized)
+        pixels = partial_jpeg.decode_part(data, size, window.bounds, divisor)
+        return None if pixels is None else window.of(self._arrange(pixels))
 
     def _arrange(self, pixels: np.ndarray) -> np.ndarray:
         if self.channels == 1 and pixels.shape[2] == 3:
@@ -324,11 +330,11 @@ class ReducedDecode:
         divisor = self._divisor(window)
         columns, rows = -(-width // divisor), -(-height // divisor)
         scaled = window.scaled(columns / width, rows / height)
-        pixels = self.decode.decode_part(image, header, (columns, rows), scaled.bounds, divisor)
-        if pixels is None:
-            pixels = self.decode.decode_reduced(image, divisor)
-            scaled = window.scaled(pixels.shape[1] / width, pixels.shape[0] / height)
-        return scaled.of(pixels)
+        cropped = self.decode.decode_window(image, header, (columns, rows), scaled, divisor)
+        if cropped is not None:
+            return cropped
+        pixels = self.decode.decode_reduced(image, divisor)
+        return window.scaled(pixels.shape[1] / width, pixels.shape[0] / height).of(pixels)
 
     def _divisor(self, window: Window) -> int:
         ratio = min(window.width / window.size[0], window.height / window.size[1])
@@ -353,5 +359,5 @@ def decode_and_crop(
         return crop(decode(data, random), random)
     size = header.width, header.height
     window = crop.window(header.height, header.width, random)
-    pixels = decode.decode_part(data, header, size, window.bounds)
-    return window.of(decode(data, random) if pixels is None else pixels)
+    cropped = decode.decode_window(data, header, size, window)
+    return window.of(decode(data, random)) if cropped is None else cropped

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ppzoo.data.compiled import resizing
 from ppzoo.data.compiled.partial_jpeg import Bounds
+from ppzoo.data.compiled.resizing import Resizing, complete_axis
 from ppzoo.data.transforms.pixels import check_output_size, parse_size
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, suggestion
@@ -53,7 +55,18 @@ class Resize:
             )
         self.code = table[name]
 
+    @property
+    def is_bilinear(self) -> bool:
+        """Whether this is OpenCV's bilinear interpolation."""
+        return self.backend == "cv2" and self.code == cv2.INTER_LINEAR
+
     def __call__(self, image: np.ndarray, width: int, height: int) -> np.ndarray:
+        if self.is_bilinear:
+            rows, columns = image.shape[:2]
+            axes = Resizing(complete_axis(0, columns, width), complete_axis(0, rows, height))
+            compiled = resizing.resize(image, axes)
+            if compiled is not None:
+                return compiled
         if self.backend == "cv2":
             resized = cv2.resize(image, (width, height), interpolation=self.code)
         else:
@@ -81,6 +94,15 @@ class Window(NamedTuple):
         """The crop, with fractional coordinates rounded to pixels."""
         left, top = round(self.left), round(self.top)
         return left, top, max(round(self.left + self.width), left + 1), max(round(self.top + self.height), top + 1)
+
+    @property
+    def resizing(self) -> Resizing | None:
+        """The crop and its size for compiled code; None if its interpolation is not bilinear."""
+        if not self.resize.is_bilinear:
+            return None
+        check_output_size("ResizeImage", *self.size)
+        (left, top, right, bottom), (width, height) = self.bounds, self.size
+        return Resizing(complete_axis(left, right - left, width), complete_axis(top, bottom - top, height))
 
     def of(self, image: np.ndarray) -> np.ndarray:
         """Crop and resize an image; only its pixels within `bounds` are used."""
@@ -152,6 +174,12 @@ class RandFlipImage:
         self.flip_code = flip_code
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        if random.integers(2) == 0:
-            return image
+        return self.flip(image) if self.draw(random) else image
+
+    def draw(self, random: np.random.Generator) -> bool:
+        """Draw whether to flip an image."""
+        return bool(random.integers(2))
+
+    def flip(self, image: np.ndarray) -> np.ndarray:
+        """Return a flipped copy."""
         return cv2.flip(image, self.flip_code).reshape(image.shape)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppzoo.arithmetic import evaluate_arithmetic
 from ppzoo.data.compiled.library import loaded_library
-from ppzoo.data.compiled.normalization import normalize
+from ppzoo.data.compiled.normalization import normalize, pack_channels
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError, count_text
 
@@ -59,6 +59,7 @@ class NormalizeImage:
         self.channel_first = order == "chw"
         self.dtype = np.float16 if output_fp16 else np.float32
         self.padding = channel_num - 3
+        self.packed = pack_channels(self.scale, self.mean, self.std)
         self.equals_compiled: bool | None = None  # not known until the compiled code is available
         self.tables = self._normalize(np.tile(np.arange(256, dtype=np.float32), (len(self.mean), 1, 1)))
 
@@ -97,19 +98,26 @@ class NormalizeImage:
         self.write(images, result)
         return result
 
-    def write(self, images: np.ndarray, result: np.ndarray, batch_bytes: int = 0) -> None:
-        """Write what `batch` returns to `result`, a C-contiguous part of a batch of `batch_bytes`."""
-        if self._is_compiled() and normalize(images, self.scale, self.mean, self.std, result, batch_bytes):
+    def write(self, images: np.ndarray, result: np.ndarray, batch_bytes: int = 0, *, mirrored: bool = False) -> None:
+        """Write what `batch` returns to `result`, a C-contiguous part of a batch of `batch_bytes`.
+
+        Args:
+            mirrored: mirror the images horizontally.
+        """
+        is_compiled = self.equals_compiled or self._is_compiled()
+        if is_compiled and normalize(images, self.packed, result, batch_bytes, mirrored=mirrored):
             return
+        if mirrored:
+            images = np.ascontiguousarray(images[:, :, ::-1])
         for image, target in zip(images, result, strict=True):
             self._look_up(cv2.split(image), target)
 
     def _is_compiled(self) -> bool:
         """Whether the compiled code gives the same results for every byte."""
-        if self.equals_compiled is None and loaded_library() is not None:
-            every_byte = np.tile(np.arange(256, dtype=np.uint8)[:, np.newaxis], (1, 1, 1, len(self.mean)))
-            found = np.empty((1, len(self.mean), 256, 1), np.float32)
-            if normalize(every_byte, self.scale, self.mean, self.std, found):
+        if self.equals_compiled is None and len(self.mean) == 3 and loaded_library() is not None:
+            every_byte = np.tile(np.arange(256, dtype=np.uint8)[:, np.newaxis], (1, 1, 1, 3))
+            found = np.empty((1, 3, 256, 1), np.float32)
+            if normalize(every_byte, self.packed, found):
                 self.equals_compiled = found.tobytes() == self.tables.tobytes()
         return bool(self.equals_compiled)
 
