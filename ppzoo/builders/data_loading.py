@@ -17,7 +17,7 @@ from ppzoo.builders.components import build_batch_transforms, build_transforms, 
 from ppzoo.config import DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.batch_reader import SKIP_HINT
 from ppzoo.data.loader import Batch, Loader
-from ppzoo.errors import DataError, errors_with_key
+from ppzoo.errors import DataError, count_text, errors_with_key
 from ppzoo.files import read_plain_file
 
 TRIAL_IMAGES = 8
@@ -61,9 +61,9 @@ def _build_dataset(
         return data.match_classes(images, classes, fix)
     if class_num is not None and len(images.classes) != class_num:
         raise DataError(
-            f"expected images of all {class_num} classes, since the class names of the training data are unknown,"
-            f" got {len(images.classes)} ({data.format_names(images.classes)}): copy the training run's labels.txt"
-            " next to the weights, or set Global.class_names"
+            f"cannot match {count_text(len(images.classes), 'class name')} ({data.format_names(images.classes)}) with"
+            f" the {class_num} classes of the training data, whose names are unknown: set Global.class_names to their"
+            " names in the order of the class indices, or copy the training run's labels.txt next to the weights"
         )
     return images
 

@@ -209,7 +209,8 @@ def try_forward(
         usual = " x ".join(map(str, (getattr(network, "image_channels", channels), *size)))
         got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
-            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}"
+            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}; check the"
+            " transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
         ) from error
     finally:
         if was_training:
