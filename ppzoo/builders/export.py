@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 from ppzoo import deploy
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
-from ppzoo.builders.components import components
+from ppzoo.builders.components import class_count, components
 from ppzoo.builders.export_accuracy import lower_precision
 from ppzoo.builders.export_images import EvaluationData, find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.model_card import copy_model_card
-from ppzoo.builders.models import class_count
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, GlobalConfig, check_export, to_plain_list
 from ppzoo.errors import ConfigError, OutputError

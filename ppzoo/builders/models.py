@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from ppzoo import engine, models, weights
-from ppzoo.builders.components import DISTILLATION, components
+from ppzoo.builders.components import class_count, components
 from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
 from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import WEIGHTS
@@ -167,19 +167,6 @@ def networks_in_losses(config: Config, split: Literal["Train", "Eval"]) -> set[s
         for key in component.network_options:
             found |= {str(name) for name in np.ravel(spec.option(key, []))}
     return found
-
-
-def describe_arch(arch: ArchConfig) -> str:
-    """Return the name of the network for logs and checkpoints."""
-    if not isinstance(arch, DistillationConfig):
-        return arch.name
-    return f"{DISTILLATION} of " + ", ".join(f"{name} {network.name}" for name, network in arch.networks.items())
-
-
-def class_count(network: NetworkConfig) -> int:
-    """Return the number of classes of a network; of a distillation, that of the network used after training."""
-    network = network.deployed if isinstance(network, ArchConfig) else network
-    return models.MODELS[network.name].class_num if network.class_num is None else network.class_num
 
 
 def try_forward(

@@ -14,9 +14,9 @@ import paddle
 from ppzoo import data, deploy, yaml_io
 from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
+from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
-from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig, suggest_path
 from ppzoo.data.samples import Sample

@@ -198,7 +198,7 @@ def test_classes_without_names_are_explained(photos, tmp_path, monkeypatch, caps
     assert main(["train", "-c", "lenet", *options, "-o", "DataLoader.Train.sampler.drop_last=false"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(
-        "error: DataLoader.Eval.dataset: cannot match 3 class names (blue, green, red) with the 2 classes of the"
+        "error: DataLoader.Eval.dataset: cannot match 3 class names (blue, green, red) with the 10 classes of the"
         " training data, whose names are unknown: set Global.class_names to their names in the order of the class"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["list.txt"]
