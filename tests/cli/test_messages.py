@@ -55,7 +55,8 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["data", "check", "photos/red/0.png"],
-            "CONFIG: photos/red/0.png: expected YAML in UTF-8, got other bytes; use a YAML file, or save this one as UTF-8",
+            "CONFIG: photos/red/0.png: expected YAML in UTF-8, got other bytes; use a YAML file, or save this one as"
+            " UTF-8",
         ),
         (
             ["check", "-c", "lenet", "-o", "Global=5"],
