@@ -1,6 +1,7 @@
 """The checks of `.ci/run` as separate sessions, and the fuzzers: `nox -l` lists them, `nox -s NAME` runs one."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import nox
@@ -9,7 +10,7 @@ ROOT = Path(__file__).parent
 OLDEST_PADDLE = "2.6.2"
 FUZZERS = ("config", "override", "list", "idx", "weights", "state", "packed_weights", "tar", "image", "program")
 
-nox.options.sessions = ["lint", "types", "tests-3.11"]
+nox.options.sessions = ["lint", "types", f"tests-{sys.version_info.major}.{sys.version_info.minor}"]
 nox.options.error_on_missing_interpreters = False
 
 

@@ -176,7 +176,11 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS)
             problem = f"expected valid YAML, got an error {problem}; check the indentation, quotes and colons"
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
     except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{source}: expected YAML, got invalid characters ({error.reason})") from None
+        if error.encoding == "unicode":
+            raise ConfigError(f"{source}: expected YAML, got invalid characters ({error.reason})") from None
+        raise ConfigError(
+            f"{source}: expected YAML in UTF-8, got other bytes; use a YAML file, or save this one as UTF-8"
+        ) from None
     except (ValueError, OverflowError):  # PyYAML does not validate some numbers: "\UFFFFFFFF", %YAML 1.999...
         raise ConfigError(f"{source}: expected YAML, got an invalid escape sequence or YAML version") from None
 

@@ -225,7 +225,7 @@ def _describe_type(option: Option) -> str:
 
 
 def _describe_hint(hint: Any) -> str:
-    return describe(hint).replace("one character or more", "text").replace("a list of an integer", "a list of integers")
+    return describe(hint).replace("non-empty text", "text").replace("a list of an integer", "a list of integers")
 
 
 def _link_to_section(path: str, option: Option) -> str:

@@ -12,9 +12,8 @@ import numpy as np
 
 from ppzoo import data, deploy
 from ppzoo.builders.class_names import add_classes_of_run
-from ppzoo.builders.components import build_postprocess
+from ppzoo.builders.components import build_postprocess, class_count
 from ppzoo.builders.inference import InferenceNetwork, require_equal_shapes
-from ppzoo.builders.models import class_count
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError
 from ppzoo.finite import require_finite

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ppzoo import data
-from ppzoo.builders.class_names import TRAIN_DATA
+from ppzoo.builders.datasets import TRAIN_DATA
 from ppzoo.errors import DataError
 
 logger = logging.getLogger("ppzoo")

@@ -10,11 +10,12 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ppzoo import data
-from ppzoo.builders.components import components
-from ppzoo.builders.data_loading import build_dataset
-from ppzoo.builders.models import class_count
+from ppzoo.builders.class_checks import require_two_classes
+from ppzoo.builders.components import class_count, components
+from ppzoo.builders.datasets import TRAIN_DATA, build_dataset
 from ppzoo.config import Config, DatasetConfig, DistillationConfig, load
 from ppzoo.errors import ConfigError, DataError, count_text
 from ppzoo.host import MAX_CLASSES
@@ -22,7 +23,36 @@ from ppzoo.host import MAX_CLASSES
 logger = logging.getLogger("ppzoo")
 
 LABELS, RESOLVED = "labels.txt", "config.yaml"
-TRAIN_DATA, EVAL_DATA = "DataLoader.Train.dataset", "DataLoader.Eval.dataset"
+
+
+class TrainingData(NamedTuple):
+    """The training data and what follows from its classes.
+
+    Attributes:
+        config: the configuration with the number and the names of the classes.
+        images: the data, with the classes numbered as those of the network.
+        other_classes: which weights were trained on as many, but other classes, so that the head has to be initialized.
+    """
+
+    config: Config
+    images: data.Dataset
+    other_classes: str | None
+
+
+def build_training_data(config: Config) -> TrainingData:
+    """Build the training data, and complete the configuration with its classes.
+
+    Raises:
+        ConfigError, DataError: the data cannot be read, or its classes contradict the configuration.
+    """
+    config = add_classes_of_data(config)
+    images = build_dataset(training_data(config), class_count(config.Arch), find_training_names(config))
+    require_two_classes(images)
+    config = config.with_class_names(images.classes)
+    _require_classes_of_teachers(config)
+    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
+        read_class_labels(config)  # requires their order
+    return TrainingData(config, images, _describe_other_classes(config))
 
 
 def add_classes_of_data(config: Config) -> Config:
@@ -122,31 +152,16 @@ def find_training_names(config: Config) -> list[str] | None:
     return names if own and set(data.normalize_names(own)) <= set(data.normalize_names(names)) else None
 
 
-def needs_new_head(config: Config) -> bool:
-    """Return whether the initial weights have a head for the same number of classes, but for other classes."""
+def _describe_other_classes(config: Config) -> str | None:
+    """Return that the initial weights have a head for the same number of classes, but for other classes."""
     weights = find_weights(config)
     before, now = read_names_of_run(weights), config.Global.class_names
     if not (before and now and len(before) == class_count(config.Arch)):
-        return False
+        return None
     if data.normalize_names(before) == data.normalize_names(now):
-        return False
+        return None
     others = [name for name in before if name not in set(now)]
-    logger.info(
-        "%s was trained on other classes (%s): initializing the head", weights, data.format_names(others or before)
-    )
-    return True
-
-
-def require_consistent_names(config: Config) -> None:
-    """Check that teachers and configured label names have the classes of the training data, in the same order.
-
-    Raises:
-        ConfigError: weights were trained on the same number of classes, but on other classes; or the label names are
-            those of the training data in another order.
-    """
-    _require_classes_of_teachers(config)
-    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
-        read_class_labels(config)
+    return f"{weights} was trained on other classes ({data.format_names(others or before)})"
 
 
 def _require_classes_of_teachers(config: Config) -> None:

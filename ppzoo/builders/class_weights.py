@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ppzoo import data
-from ppzoo.builders.class_names import RESOLVED, TRAIN_DATA, find_weights
+from ppzoo.builders.class_names import RESOLVED, find_weights
+from ppzoo.builders.datasets import TRAIN_DATA
 from ppzoo.config import Config, LossConfig, LossTermConfig, if_accepted, list_items, load
 from ppzoo.errors import ConfigError
 from ppzoo.losses import BALANCED

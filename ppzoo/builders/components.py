@@ -11,10 +11,12 @@ import numpy as np
 
 from ppzoo import data, deploy, losses, metrics, models, optim
 from ppzoo.config import (
+    ArchConfig,
     Component,
     ComponentSpec,
     DistillationConfig,
     LossTermConfig,
+    NetworkConfig,
     PostProcessConfig,
     find_out_of_range,
     known_keys,
@@ -185,3 +187,16 @@ def build_postprocess(
     """
     section = parse_component(PostProcessConfig, "postprocess", cfg, {})
     return make(deploy.POSTPROCESSES, section.spec, key=key, labels=labels)
+
+
+def describe_arch(arch: ArchConfig) -> str:
+    """Return the name of the network for logs and checkpoints."""
+    if not isinstance(arch, DistillationConfig):
+        return arch.name
+    return f"{DISTILLATION} of " + ", ".join(f"{name} {network.name}" for name, network in arch.networks.items())
+
+
+def class_count(network: NetworkConfig) -> int:
+    """Return the number of classes of a network; of a distillation, that of the network used after training."""
+    network = network.deployed if isinstance(network, ArchConfig) else network
+    return models.MODELS[network.name].class_num if network.class_num is None else network.class_num

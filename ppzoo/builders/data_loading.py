@@ -6,7 +6,6 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy as np
 
 from ppzoo import data, engine
 from ppzoo.builders.components import build_batch_transforms, build_transforms, make
-from ppzoo.config import DatasetConfig, SamplerConfig, SplitConfig
+from ppzoo.builders.datasets import build_dataset
+from ppzoo.config import SamplerConfig, SplitConfig
 from ppzoo.data.batch_reader import SKIP_HINT
 from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import DataError, errors_with_key
@@ -22,50 +22,6 @@ from ppzoo.files import read_plain_file
 
 TRIAL_IMAGES = 8
 MAX_SHOWN_IMAGES = 3  # in an error
-
-
-def build_dataset(
-    section: DatasetConfig, class_num: int | None, classes: Sequence[str] | None = None, *, training: bool = True
-) -> data.Dataset:
-    """Build the dataset of a section `dataset`; its labels are checked against `class_num`, unless that is None.
-
-    Args:
-        classes: names of the network's classes; classes of the data that have names are numbered by them.
-        training: without `classes`, the order of the class names in the data numbers them; evaluation data must then
-            contain all classes, or be a list file with numbers.
-
-    Raises:
-        DataError: the dataset cannot be read, or contains an unknown class.
-    """
-    key = f"DataLoader.{'Train' if training else 'Eval'}.dataset"
-    with errors_with_key(key):
-        return _build_dataset(partial(make, data.DATASETS, section.spec, key=key), class_num, classes, training)
-
-
-def _build_dataset(
-    build: Callable[..., Any], class_num: int | None, classes: Sequence[str] | None, training: bool
-) -> data.Dataset:
-    if training and classes is None:
-        return build(class_num=class_num)
-    images: data.Dataset = build(class_num=None)
-    if images.classes is None or (classes is None and getattr(images, "is_numbered", False)):
-        numbers = images.labels
-        fits = numbers.shape[1] == class_num if numbers.ndim == 2 else numbers.max() < (class_num or np.inf)
-        return images if fits else build(class_num=class_num)
-    if classes is not None:
-        fix = (
-            "add {it} to Global.class_names or remove that key"
-            if training
-            else "rename or remove {it}, or train with {it}"
-        )
-        return data.match_classes(images, classes, fix)
-    if class_num is not None and len(images.classes) != class_num:
-        raise DataError(
-            f"expected images of all {class_num} classes, since the class names of the training data are unknown,"
-            f" got {len(images.classes)} ({data.format_names(images.classes)}): copy the training run's labels.txt"
-            " next to the weights, or set Global.class_names"
-        )
-    return images
 
 
 def build_loader(
@@ -82,8 +38,21 @@ def build_loader(
     Args:
         classes: as for `build_dataset`.
     """
+    images = build_dataset(section.dataset, class_num, classes, training=training)
+    return load_images(section, images, class_num=class_num, seed=seed, training=training, processes=processes)
+
+
+def load_images(
+    section: SplitConfig,
+    images: data.Dataset,
+    *,
+    class_num: int | None,
+    seed: int,
+    training: bool,
+    processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
+) -> Loader:
+    """Build the loader of a dataset with the transforms, the sampler and the workers of a section."""
     settings = section.dataset
-    images = build_dataset(settings, class_num, classes, training=training)
     transforms = build_transforms(settings.transforms)
     with errors_with_key(f"DataLoader.{'Train' if training else 'Eval'}.dataset.cache"):
         cache = data.CachedImages(settings.cache, images, transforms) if settings.cache else None

@@ -18,10 +18,11 @@ from ppzoo.builders.components import (
     build_metrics,
     build_postprocess,
     build_transforms,
+    class_count,
     components,
 )
 from ppzoo.builders.loggers import check_loggers
-from ppzoo.builders.models import build_model, class_count, try_forward
+from ppzoo.builders.models import build_model, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
 from ppzoo.builders.preprocessing import (
     find_missing_decoding,

@@ -11,12 +11,13 @@ import paddle
 
 from ppzoo import data, deploy, engine, losses, metrics
 from ppzoo.builders.class_checks import log_data
-from ppzoo.builders.class_names import EVAL_DATA, add_classes_of_run, find_evaluation_names
+from ppzoo.builders.class_names import add_classes_of_run, find_evaluation_names
 from ppzoo.builders.class_weights import balance_as_trained
-from ppzoo.builders.components import build_loss, build_metrics
+from ppzoo.builders.components import build_loss, build_metrics, class_count
 from ppzoo.builders.data_loading import build_loader, read_first_batch, verify_images
+from ppzoo.builders.datasets import EVAL_DATA
 from ppzoo.builders.inference import load_inference_network, load_trained_network
-from ppzoo.builders.models import class_count, networks_in_losses, try_forward
+from ppzoo.builders.models import networks_in_losses, try_forward
 from ppzoo.builders.tta_views import enabled_tta, evaluate_views
 from ppzoo.config import Config, DistillationConfig, SplitConfig
 from ppzoo.data.loader import Batch, Loader

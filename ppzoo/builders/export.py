@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppzoo import deploy
 from ppzoo.builders.class_names import add_classes_of_run, list_labels
-from ppzoo.builders.components import components
+from ppzoo.builders.components import class_count, components
 from ppzoo.builders.export_accuracy import lower_precision
 from ppzoo.builders.export_images import EvaluationData, find_normalization, read_check_images
 from ppzoo.builders.inference import choose_postprocess, load_inference_network
 from ppzoo.builders.model_card import copy_model_card
-from ppzoo.builders.models import class_count
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
-from ppzoo.config import Config, check_export, to_plain_list
+from ppzoo.config import Config, GlobalConfig, check_export, to_plain_list
 from ppzoo.errors import ConfigError, OutputError
 from ppzoo.files import local_path
 
@@ -88,6 +88,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
         request.formats, request.legacy, request.features, normalization, request.opset or deploy.DEFAULT_OPSET
     )
     deploy.require_format_packages(options)
+    folder = _export_folder(run)
     warn_of_preprocessing(config)
     network = load_inference_network(config)
     content = {
@@ -96,7 +97,6 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
         "PreProcess": {"transform_ops": to_plain_list(config.Infer.transforms or ())},
         "PostProcess": describe_postprocess(config),
     }
-    folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
     evaluation = EvaluationData(config)
     images = read_check_images(evaluation, normalization)
     lower = None
@@ -124,6 +124,13 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     except OSError as error:
         raise OutputError(folder, error, key="Global.save_inference_dir") from error
     return Exported(folder, checks, source, exported.settings, repository)
+
+
+def _export_folder(run: GlobalConfig) -> Path:
+    folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
+    if os.path.isfile(folder):
+        raise ConfigError(f"Global.save_inference_dir: expected a folder, got the file {folder}")
+    return folder
 
 
 def arch_options(config: Config) -> dict[str, Any]:

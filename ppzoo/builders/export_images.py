@@ -11,9 +11,8 @@ import numpy as np
 
 from ppzoo import data, deploy
 from ppzoo.builders.class_names import find_evaluation_names
-from ppzoo.builders.components import build_transforms
-from ppzoo.builders.data_loading import build_dataset
-from ppzoo.builders.models import class_count
+from ppzoo.builders.components import build_transforms, class_count
+from ppzoo.builders.datasets import build_dataset
 from ppzoo.config import Config
 from ppzoo.errors import ConfigError, DataError
 

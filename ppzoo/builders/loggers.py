@@ -10,8 +10,7 @@ import numpy as np
 
 from ppzoo import engine
 from ppzoo.builders.class_names import RESOLVED
-from ppzoo.builders.components import build_transforms
-from ppzoo.builders.models import class_count
+from ppzoo.builders.components import build_transforms, class_count
 from ppzoo.config import Config, DistillationConfig, GlobalConfig, SplitConfig, dump, to_plain
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.errors import ConfigError

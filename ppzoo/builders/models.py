@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from ppzoo import engine, models, weights
-from ppzoo.builders.components import DISTILLATION, components
+from ppzoo.builders.components import class_count, components
 from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
 from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import WEIGHTS
@@ -169,19 +169,6 @@ def networks_in_losses(config: Config, split: Literal["Train", "Eval"]) -> set[s
     return found
 
 
-def describe_arch(arch: ArchConfig) -> str:
-    """Return the name of the network for logs and checkpoints."""
-    if not isinstance(arch, DistillationConfig):
-        return arch.name
-    return f"{DISTILLATION} of " + ", ".join(f"{name} {network.name}" for name, network in arch.networks.items())
-
-
-def class_count(network: NetworkConfig) -> int:
-    """Return the number of classes of a network; of a distillation, that of the network used after training."""
-    network = network.deployed if isinstance(network, ArchConfig) else network
-    return models.MODELS[network.name].class_num if network.class_num is None else network.class_num
-
-
 def try_forward(
     network: paddle.nn.Layer,
     images: paddle.Tensor,
@@ -209,7 +196,8 @@ def try_forward(
         usual = " x ".join(map(str, (getattr(network, "image_channels", channels), *size)))
         got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
         raise ConfigError(
-            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}"
+            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}; check the"
+            " transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
         ) from error
     finally:
         if was_training:

@@ -54,7 +54,7 @@ def find_photos(source: str) -> Photos:
     """Return the training data, and the evaluation data if there is any, in a folder or next to a list file.
 
     Raises:
-        ConfigError: nothing is there.
+        ConfigError: there is no such folder or list file.
         DataError: images or lists that cannot be used.
     """
     path = local_path(source, "--data")

@@ -18,7 +18,7 @@ from ppzoo import data
 from ppzoo.builders.components import build_transforms, make
 from ppzoo.config import ComponentSpec, Config
 from ppzoo.data.datasets import ImageFiles, TarShards
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, errors_with_key
 
 logger = logging.getLogger("ppzoo")
 
@@ -56,7 +56,9 @@ def measure_image_shape(ops: Sequence[ComponentSpec], channels: int, path: str) 
     Raises:
         ConfigError: the transforms cannot be applied to images.
     """
-    apply, shapes = build_transforms(ops), []
+    with errors_with_key(path):
+        apply = build_transforms(ops, key=path)
+    shapes = []
     for image in make_trial_images(channels):
         try:
             result = apply(image, np.random.default_rng(0))

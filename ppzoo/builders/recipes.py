@@ -31,11 +31,12 @@ from ppzoo.config import (
     LrConfig,
     MetricConfig,
 )
+from ppzoo.config.packaged_configs import BASES, FOLDER
 from ppzoo.errors import ConfigError, UnknownNameError, WeightsError
 
 logger = logging.getLogger("ppzoo")
 
-BASE = "photos"
+BASE = FOLDER / BASES / "photos.yaml"  # not by its name, which a file of the user can have, too
 REFERENCE_BATCH = 64  # images per step for which the learning rates below are meant
 MIN_STEPS_PER_EPOCH = 15  # where the batch size allows it
 BATCH_SIZES = (8, 64)

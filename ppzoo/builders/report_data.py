@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo import data
-from ppzoo.builders.data_loading import build_dataset
+from ppzoo.builders.datasets import build_dataset
 from ppzoo.builders.report_sources import EvaluatedNetwork, training_config
 from ppzoo.data.transforms.decode import open_image
 from ppzoo.errors import DataError

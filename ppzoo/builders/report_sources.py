@@ -14,11 +14,11 @@ import paddle
 from ppzoo import data, deploy, yaml_io
 from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
+from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
-from ppzoo.builders.models import class_count
 from ppzoo.builders.tta_views import enabled_tta
-from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
+from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig, suggest_path
 from ppzoo.data.samples import Sample
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import WEIGHTS
@@ -124,6 +124,13 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
         ConfigError: several labels per image, and no such file.
     """
     if not multi_label:
+        if not os.path.isdir(images):
+            found = (
+                "is a file" if os.path.exists(images) else f"does not exist{suggest_path(Path(images), suffix=None)}"
+            )
+            raise ConfigError(
+                f"--data: expected a folder with one subfolder of images per class, got {images!r}, which {found}"
+            )
         return ComponentSpec("ImageFolder", {"image_root": images})
     if not os.path.isfile(images):
         raise ConfigError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo import engine
-from ppzoo.builders.models import class_count, describe_arch
+from ppzoo.builders.components import class_count, describe_arch
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, to_plain
 from ppzoo.data.loader import Loader
 from ppzoo.files import local_path

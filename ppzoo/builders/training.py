@@ -13,21 +13,16 @@ from paddle.optimizer.lr import LRScheduler
 
 from ppzoo import engine, losses, models, native, report
 from ppzoo.builders.callbacks import build_callbacks, build_finishing_callbacks
-from ppzoo.builders.class_checks import log_data, require_two_classes, warn_of_imbalance
-from ppzoo.builders.class_names import (
-    TRAIN_DATA,
-    add_classes_of_data,
-    find_training_names,
-    needs_new_head,
-    require_consistent_names,
-)
+from ppzoo.builders.class_checks import log_data, warn_of_imbalance
+from ppzoo.builders.class_names import build_training_data
 from ppzoo.builders.class_weights import balance_classes
-from ppzoo.builders.components import build_loss, build_metrics
-from ppzoo.builders.data_loading import build_loader
+from ppzoo.builders.components import build_loss, build_metrics, class_count
+from ppzoo.builders.data_loading import load_images
+from ppzoo.builders.datasets import TRAIN_DATA
 from ppzoo.builders.evaluation import Evaluation, build_evaluation, require_weighted_classes, try_batch
 from ppzoo.builders.loggers import build_evaluation_record
 from ppzoo.builders.mixed_precision import build_mixed_precision
-from ppzoo.builders.models import build_model, class_count, load_pretrained
+from ppzoo.builders.models import build_model, load_pretrained
 from ppzoo.builders.optimization import build_early_stopping, build_ema, build_optimizer
 from ppzoo.builders.preprocessing import log_ignored_keys, warn_of_image_shape, warn_of_preprocessing
 from ppzoo.builders.resuming import (
@@ -81,14 +76,14 @@ def build_trainer(
     split, section = require_training_sections(config)
     epochs = config.Global.epochs or 0
 
-    config, loader = build_training_data(config, split, processes)
+    config, loader, other_classes = load_training_data(config, split, processes)
     steps = build_steps(config, split, loader)
     prepare_device(config)
     folder = output_dir(config) / config.Arch.name
     checkpoint, is_own = find_shared_checkpoint(config, folder, resume, processes)
     log_training_data(config, loader)
 
-    network = build_initial_network(config, is_resumed=checkpoint is not None)
+    network = build_initial_network(config, other_classes, is_resumed=checkpoint is not None)
     loss, metrics = build_training_loss(config, network, loader)
     record = build_evaluation_record(config)
     recall = None if config.Global.use_multilabel else ClassRecall(class_count(config.Arch))
@@ -149,26 +144,21 @@ def require_training_sections(config: Config) -> tuple[SplitConfig, OptimizerCon
     return config.DataLoader.Train, config.Optimizer
 
 
-def build_training_data(config: Config, split: SplitConfig, processes: engine.ProcessGroup) -> tuple[Config, Loader]:
+def load_training_data(
+    config: Config, split: SplitConfig, processes: engine.ProcessGroup
+) -> tuple[Config, Loader, str | None]:
     """Build the loader of `DataLoader.Train`, and complete the configuration with the classes and class weights.
+
+    Returns:
+        The configuration, the loader, and which weights were trained on other classes (`TrainingData.other_classes`).
 
     Raises:
         ConfigError, DataError: the data cannot be read, or its classes contradict the configuration.
     """
-    config = add_classes_of_data(config)
-    loader = build_loader(
-        split,
-        class_num=class_count(config.Arch),
-        seed=config.Global.seed or 0,
-        training=True,
-        processes=processes,
-        classes=find_training_names(config),
-    )
-    images = loader.samples.dataset
-    require_two_classes(images)
-    config = config.with_class_names(images.classes)
-    require_consistent_names(config)
-    return balance_classes(config, images, class_count(config.Arch)), loader
+    config, images, other_classes = build_training_data(config)
+    class_num, seed = class_count(config.Arch), config.Global.seed or 0
+    loader = load_images(split, images, class_num=class_num, seed=seed, training=True, processes=processes)
+    return balance_classes(config, images, class_num), loader, other_classes
 
 
 def build_steps(config: Config, split: SplitConfig, loader: Loader) -> engine.StepLoader:
@@ -305,10 +295,16 @@ def prepare_device(config: Config) -> None:
     paddle.seed(config.Global.seed or 0)
 
 
-def build_initial_network(config: Config, is_resumed: bool) -> Classifier:
-    """Build the network with the weights that training starts from; those of a checkpoint are loaded later."""
+def build_initial_network(config: Config, other_classes: str | None, *, is_resumed: bool) -> Classifier:
+    """Build the network with the weights that training starts from; those of a checkpoint are loaded later.
+
+    Args:
+        other_classes: as of `TrainingData`; the head is then initialized.
+    """
     weights = config.Global.pretrained_model
-    new_head = not is_resumed and needs_new_head(config)
+    new_head = not is_resumed and other_classes is not None
+    if new_head:
+        logger.info("%s: initializing the head", other_classes)
     if not (is_resumed or weights):
         return build_model(config.Arch, new_head=new_head)
     network = build_model(config.Arch, pretrained=False)

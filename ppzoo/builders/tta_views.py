@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from ppzoo import data, deploy, engine
-from ppzoo.builders.components import build_loss, build_metrics
+from ppzoo.builders.components import build_loss, build_metrics, class_count
 from ppzoo.builders.data_loading import build_loader, read_first_batch
-from ppzoo.builders.models import class_count
 from ppzoo.config import ComponentSpec, Config, SplitConfig, TtaConfig
 from ppzoo.errors import ConfigError
 from ppzoo.progress import Progress

@@ -17,8 +17,8 @@ from ppzoo.builders.training import (
     build_static_forward,
     build_steps,
     build_train_state,
-    build_training_data,
     build_training_loss,
+    load_training_data,
     prepare_device,
     require_training_sections,
 )
@@ -53,11 +53,11 @@ def build_trial_run(config: Config, make_optimizer: MakeOptimizer) -> TrialRun:
     """
     split, optimizer_config = require_training_sections(config)
     run = config.Global
-    config, loader = build_training_data(config, split, engine.SINGLE_PROCESS)
+    config, loader, other_classes = load_training_data(config, split, engine.SINGLE_PROCESS)
     steps = build_steps(config, split, loader)
     prepare_device(config)
     warn_of_preprocessing(config)
-    network = build_initial_network(config, is_resumed=False)
+    network = build_initial_network(config, other_classes, is_resumed=False)
     loss, metrics = build_training_loss(config, network, loader)
     total_batch = split.sampler.batch_size * steps.update_freq
     optimizer, schedule = make_optimizer(optimizer_config, network, steps, total_batch)

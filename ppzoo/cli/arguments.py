@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ppzoo.cli.streams import print_error
-from ppzoo.errors import ConfigError, one_line
+from ppzoo.errors import ConfigError, nearest_name, one_line
 from ppzoo.files import expand_user, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
 RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
+EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
+_KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # a run that was moved aside by a later one
 
 
@@ -31,8 +33,24 @@ class Parser(argparse.ArgumentParser):
         """Refuse unknown arguments here: the parser of the command knows which help to name."""
         parsed, unknown = super().parse_known_args(*arguments, **options)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest_override(unknown)}")
         return parsed, unknown
+
+    def _suggest_override(self, unknown: list[str]) -> str:
+        if "-o" not in self._option_string_actions:
+            return ""
+        if unknown[0].startswith("="):
+            return "; write -o KEY.PATH=VALUE without spaces around ="
+        key = next((text.lstrip("-") for text in unknown if _KEY_AS_OPTION.match(text)), None)
+        return f"; keys of the configuration are set with -o: -o {key}" if key else ""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a value that is not one of `choices`, with the most similar one."""
+        choices = [str(choice) for choice in action.choices or ()]
+        near = nearest_name(value, choices)
+        if near and value not in choices:
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}; did you mean {near!r}?")
+        super()._check_value(action, value)
 
 
 class Run(NamedTuple):
@@ -172,7 +190,16 @@ def find_run_folder(folder: Path) -> Path:
     if not os.path.isfile(folder / RUN_CONFIG):
         runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))
     if not runs:
-        raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {folder}")
+        found = f"{_describe_export(folder)}{folder}"
+        raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}")
     if len(runs) > 1:
         raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
     return runs[0]
+
+
+def _describe_export(folder: Path) -> str:
+    """Return 'the export ' or 'an export without inference.yml: '; '' if the folder has no file of an export."""
+    names = [file.name for file in folder.glob("inference.*")]
+    if not names:
+        return ""
+    return "the export " if EXPORT_SETTINGS in names else f"an export without {EXPORT_SETTINGS}: "

@@ -11,6 +11,8 @@ from ppzoo.cli.arguments import Commands, add_override, add_quiet
 from ppzoo.errors import ConfigError, OutputError, errors_with_key, printable
 from ppzoo.files import expand_user, make_folder
 
+SPREADSHEETS = (".xls", ".xlsx", ".ods")
+
 if TYPE_CHECKING:
     from ppzoo.data import ImageFolder, ImageNetDataset
 
@@ -95,7 +97,7 @@ def _split(options: argparse.Namespace) -> None:
 
     fraction = 0.2 if options.val is None else options.val
     if os.path.isdir(options.source) and options.output is None:
-        with errors_with_key("FOLDER"):
+        with errors_with_key("FOLDER_OR_LIST"):
             done = split_folder(options.source, val_fraction=fraction, seed=options.seed, overwrite=options.overwrite)
     else:
         data = _open_images(options)
@@ -123,6 +125,11 @@ def _require_split_options(options: argparse.Namespace) -> None:
         raise ConfigError(
             "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got"
             f" {options.source!r}, which does not exist"
+        )
+    if options.source.lower().endswith(SPREADSHEETS):
+        raise ConfigError(
+            f"FOLDER_OR_LIST: expected a list file (.txt, .csv or .parquet), got {options.source!r}; save the table as"
+            " CSV in UTF-8"
         )
     given = {"--test": options.test, "--group-by": options.group_by, "--group-pattern": options.group_pattern}
     if options.folds is None:

@@ -11,9 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.arguments import (
+    EXPORT_SETTINGS,
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_quiet,
+    config_and_overrides,
+)
 from ppzoo.cli.lr_find import check_output
-from ppzoo.cli.report import EXPORT_SETTINGS
 from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
 from ppzoo.files import expand_user, make_folder, write_atomically
 
@@ -195,6 +201,9 @@ def _check_embed_options(options: argparse.Namespace) -> None:
         raise ConfigError("embed: expected --output FILE.npz, --like IMAGE or both, got neither")
     if options.top is not None and options.like is None:
         raise ConfigError("embed: expected --top together with --like IMAGE, got it alone")
+    if options.like is not None and not os.path.isfile(options.like):
+        found = "which is a folder" if os.path.isdir(options.like) else "which does not exist"
+        raise ConfigError(f"--like: expected an image, got {options.like!r}, {found}")
     if options.top is not None and options.top < 1:
         raise ConfigError(f"--top: expected at least 1, got {options.top}")
     if options.output is not None:

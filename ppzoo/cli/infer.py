@@ -9,9 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.arguments import (
+    EXPORT_SETTINGS,
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_quiet,
+    config_and_overrides,
+)
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
-from ppzoo.cli.report import EXPORT_SETTINGS
 from ppzoo.cli.streams import is_utf8_output, print_error
 from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
 from ppzoo.files import expand_user
@@ -75,10 +81,12 @@ def _split_inputs(options: argparse.Namespace) -> tuple[str | None, list[str]]:
     if options.config is not None or options.weights is not None:
         return None, options.inputs
     if not options.inputs:
-        raise ConfigError("infer: expected RUN_FOLDER, -c CONFIG or --weights FILE, got nothing")
+        raise ConfigError("infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE, got nothing")
     folder, *images = options.inputs
     if not os.path.isdir(folder) and not _is_archive(folder):
-        raise ConfigError(f"infer: expected RUN_FOLDER, -c CONFIG or --weights FILE before the images, got {folder}")
+        raise ConfigError(
+            f"infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE before the images, got {folder}"
+        )
     return folder, images
 
 

@@ -68,7 +68,8 @@ def check_output(folder: str) -> Path:
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if not existing.is_dir():
         shown = os.path.relpath(existing) if not os.path.isabs(folder) else existing
-        raise ConfigError(f"--output: expected a folder, got {folder!r}: {shown} is a file")
+        found = f"the file {folder}" if existing == path else f"{folder!r} in the file {shown}"
+        raise ConfigError(f"--output: expected a folder, got {found}")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(existing))
     return Path(folder)

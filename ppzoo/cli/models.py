@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 
@@ -90,6 +91,8 @@ def _models(options: argparse.Namespace) -> None:
     if options.in_channels is not None:
         raise ConfigError("--in-channels: expected --summary and the name of an architecture with it, got neither")
     pattern = "*" if options.pattern is None else options.pattern
+    if not MODELS.matching(pattern) and "*" in pattern:
+        raise ConfigError(f"models: no architecture matches {pattern!r}; `ppzoo models` lists all names")
     if not MODELS.matching(pattern):
         MODELS[pattern]  # raises an error with the nearest name
     names = list_models(pattern, pretrained=True if options.pretrained else None)
@@ -123,6 +126,8 @@ def _parse_sort(text: str, keys: Sequence[str]) -> str:
 def _convert(options: argparse.Namespace) -> None:
     from ppzoo.convert import convert
 
+    if os.path.realpath(options.source) == os.path.realpath(options.target):
+        raise ConfigError(f"OUT: expected another file than IN, got {options.target!r} for both")
     print(printable(convert(options.source, options.target, options.arch, options.origin)))
 
 

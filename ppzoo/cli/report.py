@@ -8,14 +8,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.arguments import (
+    EXPORT_SETTINGS,
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_quiet,
+    config_and_overrides,
+)
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
     from ppzoo.builders import EvaluatedNetwork
-
-EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 
 
 def add_commands(commands: Commands) -> None:

@@ -7,6 +7,7 @@ import importlib.util
 import ipaddress
 import logging
 import os
+import socket
 
 from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
@@ -79,7 +80,7 @@ def _serve(options: argparse.Namespace) -> None:
         raise ConfigError(f"--batch-size: expected at least 1, got {options.batch_size}")
     limits = _read_limits(options)
     token = read_token(options.token_file)
-    if token is None and not _is_loopback(options.host):
+    if token is None and _is_reachable(options.host):
         logger.warning("--host %s without a token: every machine that reaches the port can use it", options.host)
     service = ServiceOptions(
         exports=name_exports(options.exports),
@@ -129,7 +130,7 @@ def read_token(file: str | None) -> str | None:
     """
     key = "--token-file" if file is not None else TOKEN_VARIABLE
     if file is not None:
-        token = read_plain_file(file).decode("latin-1").strip()
+        token = _read_token_file(file)
     elif TOKEN_VARIABLE in os.environ:
         token = os.environ[TOKEN_VARIABLE].strip()
     else:
@@ -140,8 +141,17 @@ def read_token(file: str | None) -> str | None:
     return token
 
 
-def _is_loopback(host: str) -> bool:
+def _read_token_file(file: str) -> str:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return read_plain_file(file).decode("latin-1").strip()
+    except OSError as error:
+        raise ConfigError(f"--token-file: cannot read {file}: {error.strerror or error}") from error
+
+
+def _is_reachable(host: str) -> bool:
+    """Return whether other machines can connect to a host; False if it is not an address or a known name."""
+    try:
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False
+    return not all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in addresses)

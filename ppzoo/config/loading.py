@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def load(
         ConfigError: a file that is missing, unreadable or not a YAML mapping, circular bases, or an override that does
             not fit the configuration; each in one line.
     """
-    return apply_overrides(_with_bases(packaged_configs.find_config(path), (), {}), overrides, components)
+    file = packaged_configs.find_config(path)
+    _require_no_folder(Path(path), file)
+    return apply_overrides(_with_bases(file, (), {}), overrides, components)
 
 
 def apply_overrides(
@@ -85,6 +88,22 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
     return done[resolved]
 
 
+def _require_no_folder(source: Path, file: Path) -> None:
+    """Refuse a folder, such as one with images; `file` is what its name means, which can be a file of the package.
+
+    Raises:
+        ConfigFileError: `source` is a folder, and its name is not that of a configuration that can be trained.
+    """
+    if not os.path.isdir(source) or (file != source and packaged_configs.BASES not in file.parts):
+        return
+    config = source / "config.yaml"
+    shown = shlex.quote(str(config if config.is_file() else source))
+    fix = (
+        f"use {shown}" if config.is_file() else f"`ppzoo train --arch NAME --data {shown}` trains on images in a folder"
+    )
+    raise ConfigFileError(f"expected a YAML file or the name of a configuration, got the folder {source}; {fix}")
+
+
 def _bases(value: Any, path: Path) -> list[str]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
@@ -106,7 +125,8 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigFileError(*error.problems) from error
     if not isinstance(content, dict):
-        found = "nothing" if content is None else f"the {type(content).__name__} {content!r:.60}"
+        kind = "text" if isinstance(content, str) else "list" if isinstance(content, list) else "value"
+        found = "nothing" if content is None else f"the {kind} {content!r:.60}"
         raise ConfigFileError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
     return content
 

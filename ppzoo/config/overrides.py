@@ -6,6 +6,7 @@ A value is read as YAML if the result has the type that the schema expects at th
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from ppzoo.config.component_types import Components
@@ -13,6 +14,8 @@ from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
+
+_BRACKETS = re.compile(r"(.+)\[([0-9]+)\]")  # of an index, as in Python
 
 
 class _Assignment(NamedTuple):
@@ -93,6 +96,10 @@ def _value(assignment: _Assignment, hint: Any) -> Any:
 def _slot(holder: Any, part: str, path: str) -> int | str:
     """Return the index or key of `part` in `holder`, which is at `path`."""
     if isinstance(holder, dict):
+        bracket = _BRACKETS.fullmatch(part)
+        if bracket and part not in holder and isinstance(holder.get(bracket[1]), list):
+            where = f"{path}.{bracket[1]}".lstrip(".")
+            raise ConfigError(f"-o {where}[{bracket[2]}]: expected an index after a dot; write {where}.{bracket[2]}")
         return part
     if not isinstance(holder, list):
         raise ConfigError(f"-o {path}.{part}: expected {path} to be a mapping, got {holder!r:.60}")

@@ -89,7 +89,7 @@ def _weight_paths(config: Config, task: Task) -> Iterator[tuple[str, str]]:
 
 def _missing(path: str, expected: str, name: str, *, suffix: str | None) -> Problem:
     found = (
-        "which is something else"
+        f"which is {'a folder' if os.path.isdir(name) else 'a file'}"
         if os.path.exists(name)
         else "which does not exist" + ("" if is_url(name) else suggest_path(Path(name), suffix=suffix))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ppzoo.config.component_types import Component, Components, Option
@@ -15,6 +15,8 @@ from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_ran
 from ppzoo.config.unsupported import find_unsupported
 from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import IS_PATH, expand_user
+
+MAX_KEYS = 8  # that a message lists
 
 Task = Literal["train", "eval", "infer", "export"]
 
@@ -159,12 +161,13 @@ class _Checker:
         elif isinstance(value, Mapping):
             self.check_keys(path, value, known_keys(section))
         else:
-            self.add(path, f"expected a mapping of {', '.join(known_keys(section))}, got {show(value)}")
+            self.add(path, f"expected {_describe_section(known_keys(section))}, got {show(value)}")
 
     def check_named(self, path: str, value: Any, mark: Named) -> None:
         """Check a mapping with a component's name and options."""
         if not isinstance(value, Mapping):
-            self.add(path, f"expected {_describe_mapping(mark)}, got {show(value)}")
+            fix = f"; set {path}.name to {show(value)}" if isinstance(value, str) else ""
+            self.add(path, f"expected {_describe_mapping(mark)}, got {show(value)}{fix}")
             return
         shared = {**known_keys(mark.section), "name": Option(Any)}
         name = value.get("name", default_name(mark.kind, self.components))
@@ -175,7 +178,8 @@ class _Checker:
     def check_listed(self, path: str, value: Any, mark: Listed | Members) -> None:
         """Check a list of single-key mappings: a component's name and its options, or any key and a component."""
         if not isinstance(value, list):
-            self.add(path, f"expected a list of mappings {{Name: options}}, got {show(value)}")
+            fix = "; write '- ' before each name" if isinstance(value, Mapping) else ""
+            self.add(path, f"expected a list of mappings {{Name: options}}, got {show(value)}{fix}")
             return
         for index, item in enumerate(value):
             item_path = _join(path, index)
@@ -207,6 +211,13 @@ class _Checker:
 
 def _describe_mapping(mark: Named) -> str:
     return f"a mapping with the name of {with_article(KINDS[mark.kind])} and its options"
+
+
+def _describe_section(known: Iterable[str]) -> str:
+    keys = list(known)
+    if len(keys) > MAX_KEYS:
+        return f"a mapping with keys such as {', '.join(keys[:3])}"
+    return f"a mapping of {', '.join(keys)}"
 
 
 def _is_path(hint: Any) -> bool:

@@ -35,7 +35,7 @@ Decay = Annotated[
     float, Limit("a number from 0 to below 1", lambda value: 0 <= value < 1, {"minimum": 0, "exclusiveMaximum": 1})
 ]
 Scale = Annotated[float, Limit("a number above 0", lambda value: 0 < value < float("inf"), {"exclusiveMinimum": 0})]
-Text = Annotated[str, Limit("one character or more", lambda value: value != "", {"minLength": 1})]
+Text = Annotated[str, Limit("non-empty text", lambda value: value != "", {"minLength": 1})]
 Fraction = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1, {"minimum": 0, "maximum": 1})]
 LogRanks = Annotated[
     str | int | tuple[int, ...],

@@ -187,7 +187,7 @@ def _require_images(counts: Mapping[int, int], names: Sequence[str], folds: int,
     """Check that each class has at least one image for each fold; `counts` has the classes that have images."""
     few = [label for label, count in counts.items() if count < folds]
     if few:
-        more = f" (and too few of {count_text(len(few) - 1, 'class')} more)" if len(few) > 1 else ""
+        more = f" (and too few of {count_text(len(few) - 1, 'other class')})" if len(few) > 1 else ""
         raise ConfigError(
             f"--folds: expected at least {folds} images of each class{where}, got"
             f" {counts[few[0]]} of {names[few[0]]!r}{more}: use fewer folds or add images"

@@ -187,8 +187,13 @@ class _ListReader:
         cut = max(line.rfind(chr(delimiter)) for delimiter in np.flatnonzero(self.is_delimiter))
         label = line[cut + 1 :]
         if cut < 0 or not line[:cut].strip():
+            other = next(
+                (character for character in ",;\t " if character in line and not self.is_delimiter[ord(character)]),
+                None,
+            )
+            fix = f", or set dataset.delimiter to {other!r}" if other else ""
             raise DataError(
-                f"{where}: expected a path, {self.delimiter_name} and a label, got {shown}: correct the line"
+                f"{where}: expected a path, {self.delimiter_name} and a label, got {shown}: correct the line{fix}"
             )
         digits = label.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ MODEL_FILES = (
     *(name for names in FORMAT_FILES.values() for name in names),
 )
 DEPLOYMENT = "Deployment"  # key in the settings: how the formats were written, and how they were checked
+SHOWN_FILES = 5  # in a message
 DIGESTS = "SHA256"  # key in the settings: file name -> digest; PaddlePaddle reads a truncated file as NaN
 
 
@@ -111,6 +113,14 @@ class Deployment:
     precision: str = "float32"
 
 
+def _describe_files(names: Collection[str]) -> str:
+    """Return what is in a folder that is not an export."""
+    if "config.yaml" in names:
+        return "the folder of a run"
+    shown = ", ".join(sorted(names)[:SHOWN_FILES])
+    return f"{shown}, ..." if len(names) > SHOWN_FILES else shown or "nothing"
+
+
 def open_export(folder: Path) -> ExportedModel:
     """Validate the export in a folder, which can be from an untrusted source; nothing of it is run.
 
@@ -128,7 +138,7 @@ def open_export(folder: Path) -> ExportedModel:
     if SETTINGS not in names or not found:
         raise PpzooError(
             f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel) and {PARAMETERS}, or {PROGRAM}.onnx, or"
-            f" {PROGRAM}.xml, and with {SETTINGS}, got {sorted(names) or 'nothing'}; create one with `ppzoo export`"
+            f" {PROGRAM}.xml, and with {SETTINGS}, got {_describe_files(names)}; create one with `ppzoo export`"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)

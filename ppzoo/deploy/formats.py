@@ -71,7 +71,7 @@ def require_format_packages(options: ExportOptions) -> None:
 
         latest = defs.onnx_opset_version()
         if not MIN_OPSET <= options.opset <= latest:
-            raise ConfigError(f"opset: expected {MIN_OPSET} to {latest}, got {options.opset}")
+            raise ConfigError(f"--opset: expected {MIN_OPSET} to {latest}, got {options.opset}")
 
 
 def write_formats(

@@ -17,7 +17,7 @@ LAUNCHED = "PADDLE_TRAINER_ID"  # set by PaddlePaddle's launcher, which assigns 
 
 
 def require_device(name: str, option: str) -> None:
-    """Check a device that was requested on the command line, for which the CPU is no replacement.
+    """Check a device that was requested on the command line; unlike `Global.device`, it must be available.
 
     Args:
         option: the option that names it, for messages.

@@ -12,7 +12,7 @@ class EarlyStopping:
 
     Args:
         patience: number of such evaluations that ends the run.
-        min_gain: how much better than the best value so far a value must be to count as an improvement.
+        min_gain: a value counts as an improvement if it is better than the best one so far by more than this.
         higher_is_better: whether a higher value of the metric is better.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Schedules that fall: linearly, along a cosine, or in steps."""
+"""Schedules that decrease: linearly, along a cosine, or in steps."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10
 MAX_METRICS = 2  # columns for training, and as many for evaluation
-OTHER_LINES = 6  # of the terminal that the rows of the table leave free
+OTHER_LINES = 6  # that the table leaves free on the terminal
 GAP = 2
 SMALL_RATE = 0.0001
 
 
 @dataclass
 class Column:
-    """Cells of the table, from top to bottom; the lower the rank, the longer it is kept on narrow terminals."""
+    """A column: its cells from top to bottom; a narrow terminal omits the columns of the highest ranks first."""
 
     title: str
     cells: list[str]
@@ -38,7 +38,7 @@ class Column:
 
 
 class EpochTable:
-    """Is drawn by `terminal.display`; `update` and `add_epoch` change what it shows.
+    """The table that `terminal.display` draws; `update` and `add_epoch` change its content.
 
     Args:
         speed: measures the run's speed.

@@ -153,7 +153,7 @@ class Model:
             self._start_reload()
 
     def stop(self) -> None:
-        """End the engine; what still waits fails."""
+        """End the engine; the images that still wait get an error."""
         workers = [worker for worker in (self._worker, self._next) if worker is not None]
         for worker in workers:
             worker.stop()

@@ -37,6 +37,8 @@ def read_pdparams(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def read_entries(path: str | os.PathLike[str]) -> WeightFile:
     """Like `read_pdparams`, with the parameter names of the structured names."""
     file = find_file(path)
+    if file.suffix in (".pdopt", ".pdstates"):
+        raise WeightsError(f"expected weights, got training state: {file}; use {file.with_suffix('.pdparams')}")
     entries = _read_pickle(file)
     names = entries.pop(NAME_TABLE, {})
     if not isinstance(names, dict) or not all(isinstance(text, str) for pair in names.items() for text in pair):
@@ -107,12 +109,17 @@ def _refuse_other_formats(start: bytes, file: Path) -> None:
         b"\x1f\x8b": "a gzip archive",
         b"BZh": "a bzip2 archive",
         b"\xfd7zXZ": "an xz archive",
+        b"\x89PNG": "a PNG image",
+        b"\xff\xd8\xff": "a JPEG image",
+        b"\x89HDF": "an HDF5 file (Keras)",
     }
     found = next((kind for magic, kind in kinds.items() if start.startswith(magic)), "")
     if not start:
         found = "an empty file"
     elif start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         found = "a web page (such as the login or error page of a server)"
+    elif file.suffix.lower() == ".onnx":
+        found = "an ONNX model"
     elif start[257:262] == b"ustar":
         found = "a tar archive"
     elif not start.startswith(PICKLE_STARTS) and _is_text(start):

@@ -46,7 +46,8 @@ def test_an_existing_file_takes_precedence_over_a_name(folder):
 def test_a_base_is_found_by_name(folder, base):
     (folder / "photos").mkdir()  # a folder of that name does not hide it
     (folder / "my.yaml").write_text(f"_BASE_: {base}\nArch: {{name: LeNet}}")
-    assert load("my.yaml") == {**load("photos"), "Arch": {"name": "LeNet"}}
+    photos = load(packaged_configs.FOLDER / "_base_/photos.yaml")
+    assert load("my.yaml") == {**photos, "Arch": {"name": "LeNet"}}
 
 
 def test_a_file_next_to_the_configuration_takes_precedence_as_base(folder):

@@ -1,8 +1,13 @@
 """Messages about mistakes on the command line: one line each, which names the argument, and exit status 2."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from ppzoo.cli import main
+from ppzoo.data.index import read_list
+from ppzoo.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,171 @@ from ppzoo.cli import main
 def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
     assert main([argument.format(photos=photos) for argument in arguments]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["train", "-c", "photos"],
+            "-c: expected a YAML file or the name of a configuration, got the folder photos; `ppzoo train --arch NAME"
+            " --data photos` trains on images in a folder",
+        ),
+        (
+            ["check", "-c", "output/LeNet"],
+            "-c: expected a YAML file or the name of a configuration, got the folder output/LeNet; use"
+            " output/LeNet/config.yaml",
+        ),
+        (
+            ["data", "check", "photos/red/0.png"],
+            "CONFIG: photos/red/0.png: expected YAML in UTF-8, got other bytes; use a YAML file, or save this one as"
+            " UTF-8",
+        ),
+        (
+            ["check", "-c", "lenet", "-o", "Global=5"],
+            "Global: expected a mapping with keys such as epochs, device, native, got 5",
+        ),
+        (
+            ["check", "-c", "lenet", "-o", "Arch=ResNet18"],
+            "Arch: expected a mapping with the name of an architecture and its options, got 'ResNet18'; set Arch.name"
+            " to 'ResNet18'",
+        ),
+        (
+            ["check", "-c", "lenet", "-o", "Metric.Eval[0].TopkAcc.topk=[1]"],
+            "-o Metric.Eval[0]: expected an index after a dot; write Metric.Eval.0",
+        ),
+        (
+            ["check", "-c", "lenet", "-o", "Loss.Train={CELoss: null}"],
+            "Loss.Train: expected a list of mappings {Name: options}, got the keys 'CELoss'; write '- ' before each"
+            " name",
+        ),
+        (
+            [
+                "train",
+                "-c",
+                "lenet",
+                "-o",
+                "DataLoader.Eval.dataset={name: ImageFolder, image_root: photos/red/0.png}",
+            ],
+            "DataLoader.Eval.dataset.image_root: expected a folder of images, got 'photos/red/0.png', which is a file",
+        ),
+        (
+            ["eval", "exported"],
+            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got the export exported",
+        ),
+        (
+            ["infer", "half", "photos"],
+            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got an export without inference.yml:"
+            " half",
+        ),
+        (
+            ["serve", "output/LeNet"],
+            "output/LeNet: expected a folder with inference.json (or .pdmodel) and inference.pdiparams, or"
+            " inference.onnx, or inference.xml, and with inference.yml, got the folder of a run; create one with"
+            " `ppzoo export`",
+        ),
+        (["serve", "half", "--token-file", "none"], "--token-file: cannot read none: No such file or directory"),
+        (
+            ["data", "split", "table.xlsx"],
+            "FOLDER_OR_LIST: expected a list file (.txt, .csv or .parquet), got 'table.xlsx'; save the table as CSV in"
+            " UTF-8",
+        ),
+        (
+            ["data", "split", "photos", "--folds", "20"],
+            "--folds: expected at least 20 images of each class, got 10 of 'blue' (and too few of 2 other classes): use"
+            " fewer folds or add images",
+        ),
+        (
+            ["convert", "photos/red/0.png", "x.pdparams", "--arch", "LeNet"],
+            "IN: photos/red/0.png: expected a weight file written by paddle.save, got a PNG image",
+        ),
+        (
+            ["convert", "model.onnx", "x.pdparams", "--arch", "LeNet"],
+            "IN: model.onnx: expected a weight file written by paddle.save, got an ONNX model",
+        ),
+        (
+            ["convert", "output/LeNet/latest.pdopt", "x.pdparams", "--arch", "LeNet"],
+            "IN: expected weights, got training state: output/LeNet/latest.pdopt; use output/LeNet/latest.pdparams",
+        ),
+        (
+            ["convert", "model.onnx", "./model.onnx", "--arch", "LeNet"],
+            "OUT: expected another file than IN, got './model.onnx' for both",
+        ),
+        (["models", "*Foo*"], "models: no architecture matches '*Foo*'; `ppzoo models` lists all names"),
+        (
+            ["embed", "output/LeNet", "photos", "--like", "photos/red"],
+            "--like: expected an image, got 'photos/red', which is a folder",
+        ),
+        (
+            ["lr-find", "-c", "lenet", "--output", "model.onnx"],
+            "--output: expected a folder, got the file model.onnx",
+        ),
+    ],
+)
+def test_mistake_of_a_beginner_is_one_line_and_writes_nothing(
+    photos, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    for file in ("exported/inference.yml", "half/inference.json", "output/LeNet/config.yaml"):
+        path = Path(file)
+        path.parent.mkdir(parents=True)
+        path.touch()
+    Path("output/LeNet/latest.pdopt").touch()
+    Path("model.onnx").write_bytes(b"\x08\x07")
+    Path("table.xlsx").write_bytes(b"PK\x03\x04")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("1.ResizeImage.size=0", "1.ResizeImage.size: expected a positive integer or [width, height], got 0"),
+        ("2.NormalizeImage.std=[0, 1, 1]", "2.NormalizeImage.std: expected no value of 0, got [0, 1, 1]"),
+    ],
+)
+def test_check_reports_an_option_out_of_range_once(capsys, override, message):
+    path = "DataLoader.Train.dataset.transform_ops"
+    ops = "[{DecodeImage: null}, {ResizeImage: {size: 32}}, {NormalizeImage: null}]"
+    assert main(["check", "-c", "lenet", "-o", f"{path}={ops}", "-o", f"{path}.{override}"]) == 2
+    assert capsys.readouterr().err == f"error: {path}.{message}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("red/0.png,0", ", or set dataset.delimiter to ','"),
+        ("red/0.png;0", ", or set dataset.delimiter to ';'"),
+        ("a", ""),
+    ],
+)
+def test_line_with_another_delimiter_names_the_key(tmp_path, line, fix):
+    file = tmp_path / "list.txt"
+    file.write_text(f"{line}\n")
+    with pytest.raises(DataError) as error:
+        read_list(file)
+    assert str(error.value).endswith(f"expected a path, a space and a label, got {line!r}: correct the line{fix}")
+
+
+def test_classes_without_names_are_explained(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("red/0.png 0\nblue/0.png 1\n")
+    ops = '[{DecodeImage: null}, {ResizeImage: {size: 32}}, {NormalizeImage: {order: ""}}]'
+    datasets = {
+        "Train": f"{{name: ImageNetDataset, cls_label_path: list.txt, image_root: {photos}, transform_ops: {ops}}}",
+        "Eval": f"{{name: ImageFolder, image_root: {photos}, transform_ops: {ops}}}",
+    }
+    options = [part for key, text in datasets.items() for part in ("-o", f"DataLoader.{key}.dataset={text}")]
+    assert main(["train", "-c", "lenet", *options, "-o", "DataLoader.Train.sampler.drop_last=false"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(
+        "error: DataLoader.Eval.dataset: cannot match 3 class names (blue, green, red) with the 10 classes of the"
+        " training data, whose names are unknown: set Global.class_names to their names in the order of the class"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.txt"]
 
 
 def test_invalid_yaml_names_its_line_and_what_to_check(tmp_path, capsys):
@@ -124,6 +294,16 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
         (["serve"], "the following arguments are required: EXPORT; see `ppzoo serve --help`"),
         (["infer", "--top", "x"], "argument --top: invalid int value: 'x'; see `ppzoo infer --help`"),
         (["data", "check", "x", "--a\x1b\nb"], "unrecognized arguments: --a\\u001b\\nb; see `ppzoo data check --help`"),
+        (
+            ["train", "--Global.epochs=3"],
+            "unrecognized arguments: --Global.epochs=3; keys of the configuration are set with -o: -o Global.epochs=3;"
+            " see `ppzoo train --help`",
+        ),
+        (
+            ["train", "-o", "Global.epochs", "=", "3"],
+            "unrecognized arguments: = 3; write -o KEY.PATH=VALUE without spaces around =; see `ppzoo train --help`",
+        ),
+        (["trian"], "argument COMMAND: invalid choice: 'trian'; did you mean 'train'?; see `ppzoo --help`"),
         ([], "the following arguments are required: COMMAND; see `ppzoo --help`"),
     ],
 )

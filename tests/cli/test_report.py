@@ -285,7 +285,11 @@ def test_mistakes_are_one_line(run, photos, capsys):
         ("exported", "--data", str(photos), "-o", "Global.seed=1"): "report: expected -o without an export folder",
         ("exported", "--data", str(photos), "--device", "tpu"): "--device: expected 'cpu'",
         ("exported", "--data", "other"): "--data: unknown class 'purple'",
-        ("exported", "--data", "nothing"): "--data: dataset.image_root: expected a folder",
+        (
+            "exported",
+            "--data",
+            "nothing",
+        ): "--data: expected a folder with one subfolder of images per class, got 'nothing'",
         ("output", "--data", "other"): "DataLoader.Eval.dataset: unknown class 'purple'",
     }.items():
         assert main(["report", *command]) == 2, command

@@ -81,8 +81,11 @@ def test_what_is_no_run_is_an_error(run, photo, capsys):
         ("export", "output"): "RUN_FOLDER: expected one run, got output with LeNet, Other",
         ("export", "."): "RUN_FOLDER: expected a folder in which training wrote config.yaml, got .",
         ("eval", "empty"): "RUN_FOLDER: expected weights (best_model.pdparams or latest.pdparams) in empty/run",
-        ("infer",): "infer: expected RUN_FOLDER, -c CONFIG or --weights FILE, got nothing",
-        ("infer", photo): f"infer: expected RUN_FOLDER, -c CONFIG or --weights FILE before the images, got {photo}",
+        ("infer",): "infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE, got nothing",
+        (
+            "infer",
+            photo,
+        ): f"infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE before the images, got {photo}",
         ("infer", "-c", "lenet", "--weights", "x"): "infer: expected either -c CONFIG or --weights FILE, got both",
     }.items():
         assert main(list(command)) == 2, command

@@ -90,7 +90,8 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
         (
             "Arch=ResNet50",
             "Arch",
-            "expected a mapping with the name of an architecture and its options, got 'ResNet50'",
+            "expected a mapping with the name of an architecture and its options, got 'ResNet50'; set Arch.name to"
+            " 'ResNet50'",
         ),
         ("Global.output_dir=", "Global.output_dir", "expected a path, got null"),
         (

@@ -92,7 +92,10 @@ def test_missing_file_is_reported_with_the_nearest_name(path, tmp_path):
 
 
 def test_folders_empty_files_and_lists_are_refused(write, tmp_path):
-    assert refusal(tmp_path) == f"cannot read the configuration file {tmp_path}: Is a directory"
+    assert refusal(tmp_path) == (
+        f"expected a YAML file or the name of a configuration, got the folder {tmp_path};"
+        f" `ppzoo train --arch NAME --data {tmp_path}` trains on images in a folder"
+    )
     assert refusal(write("e.yaml", "")).endswith("expected a mapping of sections such as Global and Arch, got nothing")
     assert "got the list [1, 2]" in refusal(write("l.yaml", "[1, 2]"))
 

@@ -76,7 +76,7 @@ def test_syntax_errors_are_reported_with_their_line(text, line):
 
 
 def test_bytes_that_are_no_text_are_refused():
-    assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML, got invalid characters")
+    assert refusal(b"a: \xff\xff").startswith("a.yaml: expected YAML in UTF-8, got other bytes; ")
 
 
 def test_aliases_that_multiply_are_refused():

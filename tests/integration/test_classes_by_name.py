@@ -12,7 +12,7 @@ from helpers.small_runs import OPS, paint_class_folders, small_config, split_con
 
 from ppzoo import builders
 from ppzoo.builders import class_names
-from ppzoo.builders.models import class_count
+from ppzoo.builders.components import class_count
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams
 
@@ -169,7 +169,7 @@ def test_run_without_names_is_evaluated_on_folders_by_label_names(workspace, run
     ]
     weights = tmp_path / "latest"
     assert command("eval", *listed, weights=weights) == 2
-    assert "the class names of the training data are unknown" in capsys.readouterr().err
+    assert "of the training data, whose names are unknown" in capsys.readouterr().err
     assert command("eval", *listed, "Infer.PostProcess.label_list=[blue, green, red]", weights=weights) == 0
     assert command("eval", *listed, "Global.class_names=[blue, green, red]", weights=weights) == 0
     capsys.readouterr()

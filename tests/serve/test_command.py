@@ -71,7 +71,7 @@ def metrics(client):
         ([".", "--timeout", "nan"], "error: --timeout: expected"),
         ([".", "--max-upload", "nan"], "error: --max-upload: expected a number above 0, got nan"),
         ([".", "--max-pixels", "1e5"], "error: --max-pixels: expected at most 178, got 100000"),
-        ([".", "--token-file", "missing"], "error: missing: No such file or directory"),
+        ([".", "--token-file", "missing"], "error: --token-file: cannot read missing: No such file or directory"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, problem):

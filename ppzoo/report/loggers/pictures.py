@@ -95,14 +95,14 @@ def draw_confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> np.ndarra
 
 
 def _draw_upright(picture: Image.Image, at: tuple[int, int], text: str, length: int, index: int | None = None) -> None:
-    """Draw text from bottom to top, from `length` below the position on."""
+    """Draw text from bottom to top; it ends at the position and begins `length` pixels below it."""
     strip = Image.new("RGB", (length, LINE), "white")
     _draw_text(ImageDraw.Draw(strip), (0, 0), text, length, index)
     picture.paste(strip.transpose(Image.Transpose.ROTATE_90), at)
 
 
 def _draw_text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int, index: int | None = None) -> None:
-    """Draw one line, shortened to the width; the index of a class whose name no font can show."""
+    """Draw one line, shortened to the width; a class name that no font can show is replaced by the class index."""
     text = one_line(text)
     font = next((font for font in _fonts() if _has_glyphs(font, text)), None)
     if font is None:
