@@ -307,7 +307,10 @@ def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, resi
 
 
 def repvgg_branches(
-    dense: Sequence[nn.Layer], pointwise: Sequence[nn.Layer], identity: nn.Layer | None, x: Tensor
+    dense: tuple[nn.Layer, nn.Layer, nn.Layer],
+    pointwise: tuple[nn.Layer, nn.Layer, nn.Layer],
+    identity: nn.Layer | None,
+    x: Tensor,
 ) -> Tensor | None:
     """Return ReLU(dense(x) + pointwise(x) + identity(x)) in training, computed by one operator; None if unsupported.
 
