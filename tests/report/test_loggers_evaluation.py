@@ -188,3 +188,12 @@ def test_curves_end_at_a_precision_of_one():
     """As in scikit-learn; a precision of 0 would be drawn as a line to the origin."""
     curve = PRCurve(tp=np.array([2, 1, 0]), fp=np.array([2, 0, 0]), tn=np.array([0, 2, 2]), fn=np.array([0, 1, 2]))
     assert curve.precision.tolist() == [0.5, 1.0, 1.0] and curve.recall.tolist() == [1.0, 0.5, 0.0]
+
+
+def test_the_class_of_a_mixed_image_is_its_most_probable_one(record):
+    """Evaluations of mixed images, as with Mixup in `DataLoader.Eval`, have a probability for each class."""
+    logits, labels = make_data()
+    mixed = make_record()
+    add(mixed, logits, (0.7 * np.eye(CLASSES)[labels] + 0.3 / CLASSES).astype("float32"), range(IMAGES))
+    np.testing.assert_array_equal(mixed.matrix, record.matrix)
+    assert [image.index for image in mixed.most_wrong()] == [image.index for image in record.most_wrong()]
