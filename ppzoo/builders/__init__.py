@@ -39,7 +39,7 @@ from ppzoo.builders.rebuilding import config_of_export
 from ppzoo.builders.recipes import photo_recipe, read_photo_config
 from ppzoo.builders.report_exports import evaluate_export
 from ppzoo.builders.report_files import open_report_folder, write_report_files
-from ppzoo.builders.report_sources import EvaluatedNetwork, evaluate_run, read_report_config
+from ppzoo.builders.report_sources import EvaluatedNetwork, errors_of_data, evaluate_run, read_report_config
 from ppzoo.builders.reporting import build_report, summarize_report
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
@@ -82,6 +82,7 @@ __all__ = [
     "describe_result",
     "dry_run_config",
     "embed_images",
+    "errors_of_data",
     "evaluate",
     "evaluate_export",
     "evaluate_run",

@@ -162,16 +162,24 @@ def find_images(source: str | Sequence[str] | None, *, key: str = "Infer.infer_i
         if os.path.isdir(name):
             found = [Path(file) for file in data.iter_images(name)]
         elif os.path.isfile(name):
+            if name.endswith(".tar"):
+                raise DataError(f"{key}: expected an image, got {name!r}: extract the images of the archive")
             found = [Path(name)]
         else:
             found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
         if not found:
-            reason = "contains no images" if os.path.isdir(name) else "does not exist"
+            reason = _describe_folder(name) if os.path.isdir(name) else "does not exist"
             raise DataError(f"{key}: expected an image, a folder of images or a pattern, got {name!r}, which {reason}")
         files += sorted(found)
     if not files:
         raise DataError(f"{key}: expected an image, a folder or a pattern, got nothing; add IMAGE to the command")
     return files
+
+
+def _describe_folder(folder: str) -> str:
+    """Return why a folder without images is no input."""
+    has_archives = any(name.endswith(".tar") for name in os.listdir(folder))
+    return "contains .tar files: extract their images" if has_archives else "contains no images"
 
 
 def load_trained_network(config: Config) -> Classifier | DistillationModel:

@@ -15,7 +15,13 @@ from ppzoo.builders.data_loading import build_loader, read_first_batch
 from ppzoo.builders.evaluation import count_images
 from ppzoo.builders.export import require_export
 from ppzoo.builders.rebuilding import config_of_export, rebuild_network, require_output_of_export
-from ppzoo.builders.report_sources import EvaluatedNetwork, OutputRecorder, evaluation_notes, report_dataset
+from ppzoo.builders.report_sources import (
+    EvaluatedNetwork,
+    OutputRecorder,
+    errors_of_data,
+    evaluation_notes,
+    report_dataset,
+)
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.loader import Loader
 from ppzoo.errors import ConfigError, DataError
@@ -45,7 +51,8 @@ def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     multi_label, labels = exported.is_multi_label, exported.labels
     dataset = report_dataset(images, multi_label=multi_label)
     network = _ExportedNetwork(deploy.PaddleEngine(exported), multi_label=multi_label)
-    loader = _build_export_loader(exported, dataset, [] if multi_label else labels)
+    with errors_of_data(images):
+        loader = _build_export_loader(exported, dataset, [] if multi_label else labels)
     class_num = network(read_first_batch(loader).images).shape[1]
     classes = _name_classes(labels, loader.samples.dataset, class_num)
     loss, metrics = _build_criteria(class_num, multi_label=multi_label)
@@ -122,23 +129,23 @@ def _build_export_loader(exported: deploy.ExportedModel, dataset: ComponentSpec,
         sampler=SamplerConfig(spec=sampler, batch_size=EXPORT_BATCH, shuffle=False),
     )
     options = {"class_num": len(labels), "classes": labels} if labels else {"class_num": None}
-    try:
-        return build_loader(split, seed=0, training=False, **options)
-    except DataError as error:
-        raise DataError(f"--data: {error.line.removeprefix('DataLoader.Eval.dataset: ')}") from error
+    return build_loader(split, seed=0, training=False, **options)
 
 
 def _name_classes(labels: list[str], dataset: data.Dataset, class_num: int) -> list[str]:
     """Return the names of the classes of an export; without names, those of the data, or numbers.
 
     Raises:
-        DataError: the export has more names than classes, or none and the data has not as many; or the data has
-            another number of labels per image.
+        DataError: the export has more names than classes, or none and the data has not as many; a label is no class;
+            or the data has another number of labels per image.
     """
     names = labels or list(dataset.classes or ())
     if dataset.labels.ndim == 2 and dataset.labels.shape[1] != class_num:
         width = dataset.labels.shape[1]
         raise DataError(f"--data: expected {class_num} values per line, one for each class of the export, got {width}")
-    if len(names) > class_num or (dataset.labels.ndim == 1 and not labels and len(names) < class_num):
+    if dataset.labels.ndim == 1 and dataset.classes is None and dataset.labels.max() >= class_num:
+        raise DataError(f"--data: expected labels from 0 to {class_num - 1}, got {dataset.labels.max()}")
+    is_unnamed = dataset.labels.ndim == 1 and not labels and dataset.classes is not None
+    if len(names) > class_num or (is_unnamed and len(names) < class_num):
         raise DataError(f"--data: expected {class_num} classes, those of the export, got {len(names)}")
     return names + [str(index) for index in range(len(names), class_num)]

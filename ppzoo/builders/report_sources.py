@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,13 +20,16 @@ from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
 from ppzoo.builders.tta_views import enabled_tta
-from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig, suggest_path
+from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
 from ppzoo.data.samples import Sample
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 from ppzoo.report import Note, make_note
+
+ARCHIVE = ".tar"
+DATASET_KEYS = r"DataLoader\.Eval\.dataset(\.\w+)?: (dataset\.\w+: )?"
 
 
 @dataclass(frozen=True)
@@ -111,33 +116,57 @@ def read_report_config(source: str, overrides: Sequence[str] = (), images: str |
         spec = replace(spec, options={**split.dataset.spec.options, **spec.options})  # such as label_ratio
     dataset = replace(split.dataset, spec=spec, batch_transform_ops=None)
     config = replace(config, DataLoader=replace(config.DataLoader, Eval=replace(split, dataset=dataset)))
-    require_files(config, "eval")
+    with errors_of_data(images):
+        require_files(config, "eval")
     return config
 
 
 def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
-    """Return the dataset of --data: a folder with one subfolder of images per class.
+    """Return the dataset of --data: a folder with one subfolder of images per class or with tar files, or a list file.
 
-    With several labels per image it is a list file of `MultiLabelDataset`; the paths in it are relative to its folder.
+    The paths in a list file are relative to its folder. With several labels per image it is a list of
+    `MultiLabelDataset`, and the only possibility.
 
     Raises:
-        ConfigError: several labels per image, and no such file.
+        ConfigError: a tar file instead of its folder; or several labels per image, and no list file.
     """
-    if not multi_label:
-        if not os.path.isdir(images):
-            found = (
-                "is a file" if os.path.exists(images) else f"does not exist{suggest_path(Path(images), suffix=None)}"
-            )
-            raise ConfigError(
-                f"--data: expected a folder with one subfolder of images per class, got {images!r}, which {found}"
-            )
-        return ComponentSpec("ImageFolder", {"image_root": images})
-    if not os.path.isfile(images):
+    is_list = os.path.isfile(images)
+    if multi_label and not is_list:
         raise ConfigError(
             "--data: expected a list file with lines such as 'image.jpg<tab>0,1,0', since the network predicts several"
             f" labels per image, got {images!r}, which is no file"
         )
-    return ComponentSpec("MultiLabelDataset", {"image_root": os.path.dirname(images) or ".", "cls_label_path": images})
+    if is_list and images.endswith(ARCHIVE):
+        raise ConfigError(f"--data: expected a folder or a list file, got {images!r}; use the folder of the .tar files")
+    if is_list:
+        lists = "MultiLabelDataset" if multi_label else "ImageNetDataset"
+        return ComponentSpec(lists, {"image_root": os.path.dirname(images) or ".", "cls_label_path": images})
+    return ComponentSpec("TarShards" if _has_only_archives(images) else "ImageFolder", {"image_root": images})
+
+
+@contextmanager
+def errors_of_data(images: str | None) -> Iterator[None]:
+    """Let errors about the evaluation data begin with --data, if that is where `images` comes from.
+
+    Raises:
+        ConfigError, DataError: the errors.
+    """
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        if images is None or not re.match(DATASET_KEYS, error.line):
+            raise
+        problems = error.problems if isinstance(error, ConfigError) else [error.line]
+        raise type(error)(*(re.sub(DATASET_KEYS, "--data: ", problem) for problem in problems)) from error
+
+
+def _has_only_archives(folder: str) -> bool:
+    """Return whether a folder has .tar files and no subfolders."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError:  # the dataset reports it
+        return False
+    return any(entry.name.endswith(ARCHIVE) for entry in entries) and not any(entry.is_dir() for entry in entries)
 
 
 def evaluate_run(config: Config) -> EvaluatedNetwork:

@@ -67,9 +67,10 @@ def _text(arch: str, result: TrainingProfile) -> str:
     ]
     if reading.images:
         place = f"in {count_text(reading.workers, 'worker')}" if reading.workers else "in the training process"
+        cached = " after the first epoch" if reading.has_cache else ""
         blocks.append(
             f"{report.reading_table(reading.seconds, reading.images)}\n"
-            f"(the mean of {count_text(reading.images, 'image')}, in one process;"
+            f"(the mean of {count_text(reading.images, 'image')}{cached}, in one process;"
             f" training reads {place})"
         )
     return "\n\n".join(blocks)

@@ -41,8 +41,9 @@ def add_commands(commands: Commands) -> None:
         "--data",
         type=expand_user,
         metavar="FOLDER|LIST",
-        help="evaluate on these images, one subfolder per class, or with several labels per image a list file of"
-        " 'PATH<tab>0,1,0' lines (default: the evaluation data of the run); required for an export",
+        help="evaluate on these images: a folder with one subfolder per class or with .tar files, or a list file of"
+        " 'PATH LABEL' lines (with several labels per image 'PATH<tab>0,1,0'); default: the evaluation data of the run;"
+        " required for an export",
     )
     report.add_argument(
         "--output",
@@ -69,7 +70,9 @@ def _report(options: argparse.Namespace) -> None:
         print_report(_evaluate_export(options), options.output, options.lang)
         return
     config = builders.read_report_config(*config_and_overrides(options, options.folder), options.data)
-    print_report(builders.evaluate_run(config), options.output, options.lang)
+    with builders.errors_of_data(options.data):
+        evaluated = builders.evaluate_run(config)
+    print_report(evaluated, options.output, options.lang)
 
 
 def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
@@ -81,7 +84,7 @@ def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
     if options.data is None:
         raise ConfigError(
             "report: expected --data FOLDER with an export, since it contains no evaluation data: a folder with one"
-            " subfolder of images per class, or with several labels per image a list file"
+            " subfolder of images per class or with .tar files, or a list file"
         )
     if options.device and not re.fullmatch(r"cpu|gpu(:\d+)?", options.device):
         raise ConfigError(f"--device: expected cpu, gpu or gpu:N, got {options.device}")

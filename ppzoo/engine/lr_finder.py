@@ -143,12 +143,13 @@ def suggest_rates(
     lowest = start + int(values[start:].argmin())
     noise = deviation * float(np.std(np.asarray(losses[:lowest]) - values[:lowest]))
     first = float(np.mean(losses[:start]))
-    if first - values[lowest] < max(MIN_DROP_IN_DEVIATIONS * noise, MIN_DROP * abs(first)):
+    slopes = np.gradient(values, np.log(np.asarray(rates)))[: lowest + 1]
+    steepest = start + int(slopes[start:].argmin())
+    falls = first - values[lowest] >= max(MIN_DROP_IN_DEVIATIONS * noise, MIN_DROP * abs(first))
+    if not falls or slopes[steepest] >= 0:
         return (
             f"the loss did not fall clearly between the learning rates {rates[0]:.2g} and {rates[-1]:.2g};"
             " use more --steps or another --min and --max"
         )
-    slopes = np.gradient(values, np.log(np.asarray(rates)))[: lowest + 1]
-    steepest = start + int(slopes[start:].argmin())
     index = int(np.flatnonzero(slopes <= STEEP_SHARE * slopes[steepest])[-1])
     return Suggestion(rates[index], index, rates[steepest], BELOW_MINIMUM * rates[lowest])

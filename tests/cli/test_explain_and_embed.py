@@ -285,3 +285,17 @@ def test_large_photos_are_scaled_down(capsys):
     Image.fromarray(np.zeros((300, 3000, 3), np.uint8)).save("wide.png")
     assert run("explain", "wide.png") == 0
     assert pixels(LINE.fullmatch(capsys.readouterr().out.strip())["picture"]).shape == (102, 2 * 1024 + 4, 3)
+
+
+@pytest.mark.parametrize("command", [("explain",), ("embed", "--output", "features.npz"), ("infer",)])
+def test_archives_are_no_images(command, capsys):
+    os.mkdir("shards")
+    Path("shards/0.tar").write_bytes(b"")
+    for images, reason in {
+        "shards": "a pattern, got 'shards', which contains .tar files: extract their images",
+        "shards/0.tar": "an image, got 'shards/0.tar': extract the images of the archive",
+    }.items():
+        assert run(command[0], images, *command[1:]) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert line.endswith(reason)
+    assert sorted(os.listdir()) == ["output", "photos", "shards"]

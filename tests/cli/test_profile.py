@@ -2,12 +2,16 @@
 
 import json
 import os
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 from helpers.small_runs import NORMALIZE, paint_class_folders, small_config
 
 from ppzoo.cli import main
+from ppzoo.data.cache.cached_images import CLOCK_TICK_NS
+from ppzoo.data.compiled import partial_jpeg
 
 OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"RandFlipImage": {"flip_code": 1}}, NORMALIZE]
 
@@ -74,6 +78,57 @@ def test_batch_transforms_and_unreadable_images(folder, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "MixupOperator" in rows(printed, "reading an image")
     assert "(the mean of 24 images, in one process;" in printed
+
+
+def profile_reading(folder, tmp_path, capsys, ops, images=None, **train):
+    """Return the names of what is measured about reading, and the line below them."""
+    settings = yaml.safe_load(Path(write_config(folder)).read_text(encoding="utf-8"))
+    section = settings["DataLoader"]["Train"]
+    section["dataset"] |= {
+        "transform_ops": ops,
+        "image_root": str(images or folder / "images"),
+        **train.pop("dataset", {}),
+    }
+    section["sampler"] |= train.pop("sampler", {})
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert main(["profile", "-c", str(path), "--steps", "1", "--output", str(tmp_path / "trace")]) == 0
+    printed = capsys.readouterr().out
+    note = printed.splitlines()[-3]
+    return {name for name in rows(printed, "reading an image") if name not in ("total", note)}, note
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_reading_uses_the_cache_of_the_training(folder, tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.setenv("PPZOO_HOME", str(tmp_path / "home"))
+    paint_class_folders(tmp_path / "images", count=2)
+    time.sleep(2 * CLOCK_TICK_NS / 1e9)  # younger files are not cached
+    found, note = profile_reading(folder, tmp_path, capsys, OPS, tmp_path / "images", dataset={"cache": kind})
+    assert found == {"read from the cache", "RandFlipImage", "NormalizeImage"}
+    assert note.startswith("(the mean of 6 images after the first epoch, in one process;")
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ([{"DecodeImage": {}}, {"RandCropImage": {"size": 32}}], "DecodeImage + RandCropImage"),
+        ([{"DecodeImage": {"reduced": 1.0}}, {"RandCropImage": {"size": 32}}], "DecodeImage + RandCropImage"),
+        (
+            [{"DecodeImage": {}}, {"ResizeImage": {"resize_short": 40}}, {"CropImage": {"size": 32}}],
+            "DecodeImage + ResizeImage + CropImage",
+        ),
+    ],
+)
+def test_transforms_that_are_applied_together_are_one_row(folder, tmp_path, capsys, monkeypatch, first, name):
+    monkeypatch.setattr(partial_jpeg, "is_available", lambda: True)
+    found, _ = profile_reading(folder, tmp_path, capsys, [*first, NORMALIZE])
+    assert found == {"read the file", name, "NormalizeImage"}
+
+
+def test_reading_repeats_images_as_the_sampler_does(folder, tmp_path, capsys):
+    sampler = {"name": "RepeatedAugSampler", "selected_round": 0}
+    found, _ = profile_reading(folder, tmp_path, capsys, OPS, sampler=sampler)
+    assert found == {"read the file", "DecodeImage", "ResizeImage", "RandFlipImage", "NormalizeImage"}
 
 
 def test_a_static_program_is_one_layer(folder, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """`ppzoo report` and `ppzoo eval --report`: the files of runs and exports, and mistakes."""
 
 import csv
+import io
 import json
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +222,54 @@ def test_an_export_whose_network_cannot_be_built(run, photos, name):
     assert report["per_class"] and report["model"]["file_bytes"] and report["speed"]
 
 
+def write_shards(folder, photos):
+    """Write the images of class folders as a shard, with class names."""
+    folder.mkdir()
+    with tarfile.open(folder / "0.tar", "w") as shard:
+        for number, image in enumerate(sorted(photos.glob("*/*.png"))):
+            shard.add(image, f"{number}.png")
+            label = tarfile.TarInfo(f"{number}.cls")
+            label.size = len(image.parent.name)
+            shard.addfile(label, io.BytesIO(image.parent.name.encode()))
+    return folder
+
+
+def write_list(file, photos):
+    """Write a list of the images of class folders, with class indices."""
+    images = sorted(photos.glob("*/*.png"))
+    names = sorted({image.parent.name for image in images})
+    file.write_text("".join(f"{image} {names.index(image.parent.name)}\n" for image in images), encoding="utf-8")
+    return file
+
+
+def test_data_in_tar_files_and_list_files(run, photos, tmp_path):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    shards, listed = write_shards(tmp_path / "shards", photos), write_list(tmp_path / "list.txt", photos)
+    for source in ("output", "exported"):
+        found = []
+        for number, images in enumerate((photos, shards, listed)):
+            assert main(["report", source, "--data", str(images), "--output", str(number)]) == 0
+            found.append(read(Path(str(number)))[0])
+        for other in found[1:]:
+            for key in ("classes", "metrics", "confusion"):
+                assert other[key] == found[0][key], key
+
+
+def test_a_label_that_the_export_does_not_have(run, photos, tmp_path, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    settings = yaml.safe_load(Path("exported/inference.yml").read_text())
+    settings["PostProcess"]["Topk"]["label_list"] = []
+    Path("exported/inference.yml").write_text(yaml.safe_dump(settings))
+    listed = write_list(tmp_path / "list.txt", photos)
+    assert main(["report", "exported", "--data", str(listed)]) == 0
+    assert read(Path("exported/report"))[0]["classes"] == ["0", "1", "2"]
+    with listed.open("a") as file:
+        file.write(f"{next(photos.glob('*/*.png'))} 7\n")
+    capsys.readouterr()
+    assert main(["report", "exported", "--data", str(listed)]) == 2
+    assert "error: --data: expected labels from 0 to 2, got 7" in capsys.readouterr().err
+
+
 def test_an_export_with_several_labels_per_image_needs_a_list_file(run, photos, capsys):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     settings = yaml.safe_load(Path("exported/inference.yml").read_text())
@@ -277,6 +327,7 @@ def test_mistakes_are_one_line(run, photos, capsys):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
     (Path("other") / "purple").mkdir(parents=True)
     shutil.copy(photos / "red" / "1.png", "other/purple")
+    Path("images.tar").write_bytes(b"")
     capsys.readouterr()
     for command, message in {
         (): "report: expected either RUN_FOLDER or -c CONFIG, got nothing",
@@ -285,12 +336,10 @@ def test_mistakes_are_one_line(run, photos, capsys):
         ("exported", "--data", str(photos), "-o", "Global.seed=1"): "report: expected -o without an export folder",
         ("exported", "--data", str(photos), "--device", "tpu"): "--device: expected 'cpu'",
         ("exported", "--data", "other"): "--data: unknown class 'purple'",
-        (
-            "exported",
-            "--data",
-            "nothing",
-        ): "--data: expected a folder with one subfolder of images per class, got 'nothing'",
-        ("output", "--data", "other"): "DataLoader.Eval.dataset: unknown class 'purple'",
+        ("exported", "--data", "nothing"): "--data: expected a folder",
+        ("exported", "--data", "images.tar"): "--data: expected a folder or a list file, got 'images.tar'; use the fol",
+        ("output", "--data", "other"): "--data: unknown class 'purple'",
+        ("output", "--data", "nothing"): "--data: expected a folder of images, got 'nothing'",
     }.items():
         assert main(["report", *command]) == 2, command
         error = capsys.readouterr().err

@@ -150,3 +150,8 @@ def test_a_curve_that_only_rises_suggests_nothing():
 def test_a_test_of_few_steps_suggests_nothing():
     assert suggest(*curve((0, 2.3), (1, 1.0), count=3)) == "the test ended after 3 steps; lower --min"
     assert suggest([], []).startswith("the test ended after 0 steps")
+
+
+def test_no_suggestion_where_the_loss_only_rises_after_its_first_values():
+    rates = np.geomspace(1e-4, 1.0, 20)
+    assert "the loss did not fall clearly" in suggest(rates, [2.0, 1.9, 1.0, *np.full(17, 9.0)])

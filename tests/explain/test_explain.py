@@ -185,6 +185,22 @@ def test_features_times_the_last_layer_are_the_logits():
     np.testing.assert_allclose(logits, network(paddle.to_tensor(images)).numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("images", "width"), [(30, 80), (80, 30), (40, 40), (2, 5), (3, 1)])
+def test_projection_is_on_the_directions_of_a_singular_value_decomposition(images, width):
+    random = np.random.default_rng(images)
+    features = random.standard_normal((images, width)) * np.linspace(1, 3, width) + 100
+    centered = features - features.mean(0)
+    directions = np.linalg.svd(centered, full_matrices=False)[2][:2]
+    signs = [np.sign(one[np.abs(one).argmax()]) for one in directions]
+    expected = (centered @ directions.T) * signs
+    np.testing.assert_allclose(explain.project(features)[:, : len(directions)], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5), (3, 1)])
+def test_projection_of_equal_features_is_one_point(shape):
+    assert not explain.project(np.ones(shape)).any()
+
+
 def test_projection_keeps_distances_in_a_plane():
     plane = np.random.default_rng(0).standard_normal((20, 2))
     features = plane @ np.linalg.qr(np.random.default_rng(1).standard_normal((6, 2)))[0].T + 3

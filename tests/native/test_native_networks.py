@@ -173,6 +173,8 @@ def test_gradient_of_a_feature_map_within_a_stage(native_on):
     loss = network(paddle.randn([4, 3, 64, 64])).square().sum()
     (gradient,) = paddle.grad([loss], [seen[0]])
     assert float(gradient.abs().sum()) > 0
+
+
 def repvgg_block(channels: int = 8, stride: int = 1, **options) -> RepVGGBlock:
     paddle.seed(2)
     return RepVGGBlock(8, channels, stride=stride, **{"groups": 1, "squeeze_excite": False, **options})

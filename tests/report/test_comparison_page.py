@@ -1,5 +1,7 @@
 """The text and the page of a comparison of runs; the page also in Chromium."""
 
+import itertools
+
 import pytest
 from helpers.reports import HOSTILE
 
@@ -166,3 +168,28 @@ def test_curves_are_over_each_other(browser):
     )
     assert lines == [6] * 5
     assert browser.texts("#run_curves > p") == ["The curves show the first 6 runs."]
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1.1e-4, 3e-7, 2.5e8])
+def test_ticks_of_small_and_large_values_differ(browser, rate):
+    comparison = make_comparison()
+    for run in comparison["runs"]:
+        run["curves"] = [{**run["curves"][0], "lr": rate}]
+    browser.show(render_comparison(comparison))
+    texts = browser.texts("#run_curves figure:last-child .tick")[:-1]  # the last one is the epoch
+    assert len(texts) > 2 and len(set(texts)) == len(texts)
+    numbers = [float(text) for text in texts]
+    steps = [second - first for first, second in itertools.pairwise(numbers)]
+    assert steps == pytest.approx([steps[0]] * len(steps))
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_long_values_that_differ_at_their_end_are_shown_completely(browser, width):
+    values = [f"/data/photos of the year/part {number}/images/for training/{number}" for number in range(3)]
+    differing = [{"key": "DataLoader.Train.dataset.image_root", "values": values}]
+    browser.show(render_comparison(make_comparison(["a", "b", "c"], differences=differing)), width=width)
+    cut = browser.run(
+        "return [...document.querySelectorAll('.clipped')].map((one) => one.scrollHeight - one.clientHeight)"
+    )
+    assert len(cut) == 3 and max(cut) <= 1
+    assert browser.run("return document.documentElement.scrollWidth") <= width

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
+from ppzoo.report.loggers.base import PRCurve
 from ppzoo.report.loggers.evaluation_record import THRESHOLDS, WRONG_IMAGES, EvaluationRecord
 from ppzoo.report.loggers.pictures import SIDE, Tile, draw_confusion_matrix, draw_tiles
 
@@ -101,7 +102,7 @@ def test_the_curves_are_those_of_each_threshold(record):
             tp, fp = np.sum(positive & (labels == index)), np.sum(positive & (labels != index))
             curve = curves[index]
             assert (curve.tp[number], curve.fp[number]) == (tp, fp)
-            assert curve.precision[number] == pytest.approx(tp / max(tp + fp, 1))
+            assert curve.precision[number] == pytest.approx(tp / (tp + fp) if tp + fp else 1.0)
             assert curve.recall[number] == pytest.approx(tp / np.sum(labels == index))
             assert curve.tp[number] + curve.fp[number] + curve.tn[number] + curve.fn[number] == IMAGES
     np.testing.assert_array_equal(curves[None].tp, sum(curves[index].tp for index in range(CLASSES)))
@@ -181,3 +182,18 @@ def test_images_of_any_shape_are_drawn_in_rows_of_eight(shape):
     picture = draw_tiles([tile] * 11)
     assert 8 * SIDE < picture.shape[1] < 9 * SIDE and 2 * SIDE < picture.shape[0] < 3.5 * SIDE
     assert (picture == 9).all(axis=2).sum() >= 11 * min(SIDE * max(1, round(shape[0] * SIDE / max(shape))), 128)
+
+
+def test_curves_end_at_a_precision_of_one():
+    """As in scikit-learn; a precision of 0 would be drawn as a line to the origin."""
+    curve = PRCurve(tp=np.array([2, 1, 0]), fp=np.array([2, 0, 0]), tn=np.array([0, 2, 2]), fn=np.array([0, 1, 2]))
+    assert curve.precision.tolist() == [0.5, 1.0, 1.0] and curve.recall.tolist() == [1.0, 0.5, 0.0]
+
+
+def test_the_class_of_a_mixed_image_is_its_most_probable_one(record):
+    """Evaluations of mixed images, as with Mixup in `DataLoader.Eval`, have a probability for each class."""
+    logits, labels = make_data()
+    mixed = make_record()
+    add(mixed, logits, (0.7 * np.eye(CLASSES)[labels] + 0.3 / CLASSES).astype("float32"), range(IMAGES))
+    np.testing.assert_array_equal(mixed.matrix, record.matrix)
+    assert [image.index for image in mixed.most_wrong()] == [image.index for image in record.most_wrong()]

@@ -137,13 +137,21 @@ def _fuse_reduced_decode(transforms: Sequence[Transform]) -> list[Transform]:
     return fused
 
 
+def find_partial_decoding(transforms: Sequence[Transform]) -> tuple[DecodeImage, RandCropImage | ResizedCrop] | None:
+    """Return the first two transforms if JPEG files are only decoded as far as the second one needs them."""
+    if len(transforms) < 2 or not partial_jpeg.is_available():
+        return None
+    decode, crop, *_ = transforms
+    if isinstance(decode, DecodeImage) and isinstance(crop, RandCropImage | ResizedCrop):
+        return decode, crop
+    return None
+
+
 def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: np.random.Generator) -> np.ndarray:
     if isinstance(image, bytes) and not (transforms and isinstance(transforms[0], DecodeImage | ReducedDecode)):
         raise ConfigError("expected DecodeImage as the first transform, since the images are files; add it to the list")
-    if isinstance(image, bytes) and len(transforms) > 1 and partial_jpeg.is_available():
-        decode, crop, *_ = transforms
-        if isinstance(decode, DecodeImage) and isinstance(crop, RandCropImage | ResizedCrop):
-            image, transforms = decode_and_crop(image, decode, crop, random), transforms[2:]
+    if isinstance(image, bytes) and (pair := find_partial_decoding(transforms)):
+        image, transforms = decode_and_crop(image, *pair, random), transforms[2:]
     for transform in transforms:
         image = transform(image, random)  # type: ignore[arg-type]
     return image  # type: ignore[return-value]

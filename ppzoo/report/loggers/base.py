@@ -41,8 +41,9 @@ class PRCurve:
 
     @property
     def precision(self) -> np.ndarray:
-        """TP / (TP + FP); 0 where nothing is predicted as positive."""
-        return self.tp / np.maximum(self.tp + self.fp, 1)
+        """TP / (TP + FP); 1 where nothing is predicted as positive, as in scikit-learn, so that curves end there."""
+        predicted = self.tp + self.fp
+        return np.where(predicted > 0, self.tp / np.maximum(predicted, 1), 1.0)
 
     @property
     def recall(self) -> np.ndarray:

@@ -29,9 +29,15 @@ function tickText(value, all) {
   const step = all.length > 1 ? Math.abs(all[1] - all[0]) : Math.abs(value) || 1;
   const largest = Math.max(...all.map(Math.abs));
   if (largest > 0 && (largest < 0.001 || largest >= 1e6))
-    return value === 0 ? "0" : value.toExponential(step < largest / 10 ? 1 : 0);
+    return value === 0 ? "0" : exponential(value, step);
   const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9)));
   return value.toLocaleString(LANGUAGE, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** Return the shortest text such as "9.5e-5" that differs from the value by less than a hundredth of the step. */
+function exponential(value, step) {
+  const texts = [0, 1, 2, 3, 4, 5, 6].map((digits) => value.toExponential(digits));
+  return texts.find((text) => Math.abs(Number(text) - value) < step / 100) ?? texts.at(-1);
 }
 
 /**

@@ -85,8 +85,16 @@ function drawDifferences(section) {
     return;
   }
   const shown = (value) => (value === null ? DASH : clipped(typeof value === "string" ? value : JSON.stringify(value)));
-  const rows = DATA.differences.map(({ key, values }) => [name(key), ...values.map(shown)]);
-  section.append(plainTable(t("comparison.differences"), [t("comparison.key"), ...runs.map((_, index) => runName(index))], rows));
+  const rows = DATA.differences.map(({ key, values }) => [keyName(key), ...values.map(shown)]);
+  const table = plainTable(t("comparison.differences"), [t("comparison.key"), ...runs.map((_, index) => runName(index))], rows);
+  table.classList.add("settings");
+  section.append(table);
+}
+
+/** Return the name of a key, whose lines break after dots. */
+function keyName(key) {
+  const parts = visible(key).split(/(?<=\.)/);
+  return el("bdi", { class: "name" }, parts.flatMap((part) => [el("wbr"), part]));
 }
 
 function drawRunCurves(section) {
