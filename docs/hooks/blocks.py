@@ -120,7 +120,6 @@ BLOCKS = {
         "LeNet",
         "",
         ["conv 5x5, ReLU", "max pool 2x2", "conv 5x5, ReLU", "max pool 2x2", "linear, ReLU", "linear, ReLU", "linear"],
-        "The picture shows the complete network.",
     ),
     "mobilenet_v1": Block("MobileNetV1", "blocks.1", ["depthwise 3x3, BN, ReLU", "conv 1x1, BN, ReLU"]),
     "mobilenet_v2": Block(

@@ -27,7 +27,7 @@ from typing import Any
 DOCS = Path(__file__).parents[1]
 ROOT = DOCS.parent
 RECORD = DOCS / "pictures.json"
-REPORT_SIZE = (960, 1125)  # pixels
+REPORT_SIZE, REPORT_SCALE = (1200, 1406), 0.8  # the page in its pixels, and pixels of the picture for each
 PAGE = "ppzoo/report/page"
 
 
@@ -66,7 +66,7 @@ def draw_all(names: list[str], runs: Path | None) -> None:
     """Draw the pictures of these names from the runs in a folder; None: train them now."""
     with tempfile.TemporaryDirectory() as temporary:
         for name in names:
-            picture, folder = PICTURES[name], runs or Path(temporary)
+            picture, folder = PICTURES[name], runs or Path(temporary, "output")
             if runs is None:
                 _run("train", "-c", picture.config, "-o", f"Global.output_dir={folder}", "--quiet")
             picture.draw(folder / picture.run, DOCS / name)
@@ -117,7 +117,7 @@ def draw_report(run: Path, target: Path) -> None:
     from PIL import Image
 
     with tempfile.TemporaryDirectory() as folder:
-        _run("report", str(run), "--output", folder)
+        _run("report", f"{run.parent.name}/{run.name}", "--output", folder, cwd=run.resolve().parents[1])
         with _open_browser() as driver:
             driver.get((Path(folder) / "report.html").as_uri())
             content = driver.get_screenshot_as_png()
@@ -135,18 +135,18 @@ def _open_browser() -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
     width, height = REPORT_SIZE
     try:
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": REPORT_SCALE, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         yield driver
     finally:
         driver.quit()
 
 
-def _run(name: str, *arguments: str) -> None:
+def _run(name: str, *arguments: str, cwd: Path = ROOT) -> None:
     """Run a command of ppzoo in a process: commands restart theirs with other environment variables."""
     start = "import sys; sys.argv[0] = 'ppzoo'; from ppzoo.cli import console; console()"
     command = [sys.executable, "-c", start, name, *arguments]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    if subprocess.run(command, cwd=cwd, check=False).returncode:
         raise SystemExit(f"ppzoo {name} failed; see its message above")
 
 
