@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parents[1]
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "hooks")]
+
+from blocks import BLOCKS, list_boxes  # noqa: E402
 
 from ppzoo import cli, models  # noqa: E402
 from ppzoo.builders.components import SUPPLIED, TABLES, components  # noqa: E402
@@ -305,6 +307,10 @@ def _describe_family(family: str, names: list[str]) -> Iterator[str]:
     heading = title.partition(":")[0]
     paper = re.split(r"\n\n", rest.strip())[0]
     yield from [f"## {heading}", "", escape(title), "", escape(" ".join(paper.split())), ""]
+    block = BLOCKS[family]
+    layer = f"the layer `{block.layer}` of `{block.network}`" if block.layer else f"`{block.network}`"
+    yield from [f"![Block: {', '.join(list_boxes(block.steps))}](blocks/{family}.svg)", ""]
+    yield from [" ".join(filter(None, [f"The picture shows {layer}.", block.note])), ""]
     yield from ["| Name | Parameters (M) | FLOPs (G) | Input | Top-1 | Top-5 | SSLD top-1 |"]
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for row in table.build_rows(names):

@@ -1,0 +1,139 @@
+"""Ten questions from PaddleClas's issue tracker: two clicks lead from the front page to the section that solves it.
+
+A click follows a link in the text of a page, a tab of the site (a page, or the first page of a section), or an entry of
+the table of contents of the current page. The search and the list of pages at the side are not used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+FRONT = "index"
+MAX_CLICKS = 2
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.M | re.S)  # its comments are no headings
+CHINESE_ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question in an issue of PaddlePaddle/PaddleClas, the section that solves it, and words of the solution."""
+
+    issue: int
+    text: str
+    page: str
+    anchor: str
+    solution: str
+
+
+QUESTIONS = [
+    Question(2189, "class weights for unbalanced data", "training", "class-weights", "class_weights: balanced"),
+    Question(1236, "several labels per image", "configurations", "multi-label-classification", "MultiLabelLoss"),
+    Question(2608, "a tool that splits a dataset", "custom_data", "list-files", "ppzoo data split"),
+    Question(2778, "training with gray images", "custom_data", "gray-images", "channels: 1"),
+    Question(2716, "how to resume a training", "faq", "how-do-i-resume-or-train-further", "--resume auto"),
+    Question(
+        999,
+        "bus error in a worker of the data loader",
+        "faq",
+        "bus-error-or-the-data-loader-reports-too-little-shared-memory-docker",
+        "/dev/shm",
+    ),
+    Question(2749, "out of memory with two GPUs", "faq", "out-of-memory", "sampler.batch_size"),
+    Question(1109, "the loss is nan", "faq", "the-loss-is-nan", "ppzoo lr-find"),
+    Question(
+        2077,
+        "the export predicts something else than infer.py",
+        "faq",
+        "the-export-predicts-something-else-than-the-training-did",
+        "ppzoo export",
+    ),
+    Question(
+        2787,
+        "accuracy of each class",
+        "faq",
+        "how-do-i-see-the-accuracy-of-each-class-and-the-confusion-matrix",
+        "ppzoo report",
+    ),
+]
+
+
+def read(page: str, language: str) -> str:
+    """Return the Markdown of a page; pages that exist in English only are shown in both languages."""
+    translated = DOCS / f"{page}.zh.md"
+    file = translated if language == "zh" and translated.exists() else DOCS / f"{page}.md"
+    return re.sub(CODE_BLOCK, lambda block: block[0].replace("\n#", "\n #"), file.read_text(encoding="utf-8"))
+
+
+def sections(page: str, language: str) -> dict[str, str]:
+    """Return the text of each section by its anchor."""
+    found, anchor = {}, ""
+    for part in re.split(r"^(?=#+ |<a id=)", read(page, language), flags=re.M):
+        explicit = CHINESE_ANCHOR.match(part)
+        if explicit:
+            anchor = explicit[1]
+        elif language == "en" and (title := re.match(r"#+ (.*)", part)):
+            anchor = re.sub(r"[ -]+", "-", re.sub(r"[^\w\- ]", "", title[1].lower()))
+        found[anchor] = found.get(anchor, "") + part
+    return found
+
+
+def links(page: str, language: str) -> Iterator[tuple[str, str]]:
+    """Yield the page and the anchor that each link of a page leads to, including its table of contents."""
+    for target, anchor in re.findall(r"\]\((\w*)(?:\.md)?(?:#([\w-]+))?\)", read(page, language)):
+        yield target or page, anchor
+    for anchor in sections(page, language):
+        yield page, anchor
+
+
+def tabs() -> Iterator[str]:
+    """Yield the page that each tab of the site opens."""
+    for entry in yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]:
+        value = next(iter(entry.values()))
+        while not isinstance(value, str):
+            value = next(iter(value[0].values())) if isinstance(value[0], dict) else value[0]
+        yield value.removesuffix(".md")
+
+
+def reachable(language: str) -> dict[tuple[str, str], int]:
+    """Return the number of clicks from the front page to each page and section."""
+    clicks = {(FRONT, ""): 0}
+    for count in range(1, MAX_CLICKS + 1):
+        pages = {page for page, _ in clicks if (DOCS / f"{page}.md").exists()}
+        found = {link for page in pages for link in links(page, language)} | {(page, "") for page in tabs()}
+        clicks |= {link: count for link in sorted(found) if link not in clicks}
+    return clicks
+
+
+@pytest.fixture(scope="module", params=["en", "zh"])
+def language(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def clicks(language):
+    return reachable(language)
+
+
+def test_there_are_ten_questions():
+    assert len({question.issue for question in QUESTIONS}) == 10
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=[question.text for question in QUESTIONS])
+def test_two_clicks_lead_to_the_solution(question, language, clicks):
+    assert question.solution in sections(question.page, language)[question.anchor]
+    assert (question.page, question.anchor) in clicks
+
+
+def test_farther_sections_are_not_reached(clicks):
+    """The limit excludes something, so that the test above can fail."""
+    everything = {(path.stem, anchor) for path in DOCS.glob("*.md") for anchor in sections(path.stem, "en")}
+    assert everything - set(clicks)
+    assert not [target for target, count in clicks.items() if count > MAX_CLICKS]
