@@ -11,6 +11,7 @@ from typing import Any
 import paddle
 
 from ppzoo import config as configuration
+from ppzoo import data
 from ppzoo.builders.class_weights import drop_balanced
 from ppzoo.builders.components import (
     build_batch_transforms,
@@ -32,8 +33,8 @@ from ppzoo.builders.preprocessing import (
     warn_of_preprocessing,
 )
 from ppzoo.builders.tta_views import enabled_tta, make_views
-from ppzoo.config import ComponentSpec, Config, OptimizerConfig
-from ppzoo.errors import ConfigError, count_text, errors_with_key
+from ppzoo.config import ComponentSpec, Config, DatasetConfig, OptimizerConfig
+from ppzoo.errors import ConfigError, DataError, count_text, errors_with_key
 
 STEPS_PER_EPOCH = 1000  # of a schedule that is built only to check its options
 
@@ -70,12 +71,14 @@ def require_files(config: Config, task: configuration.Task) -> None:
 def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Build everything that a configuration describes except its data, and log warnings about it.
 
+    Of data that exist, only the header of a table of labels, or the labels of the first shard are read.
+
     Raises:
         ConfigError: all mistakes; missing data is not one.
     """
     config = _parse(source, overrides, "train")
     problems = [*_find_problems(_build_parts(config)), *_find_problems(_build_network(config))]
-    problems += find_missing_decoding(config)
+    problems += [*find_missing_decoding(config), *_find_label_problems(config)]
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
     log_ignored_keys(config)
@@ -171,6 +174,7 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
         if split is not None:
             path, ops = f"DataLoader.{key}.dataset", split.dataset.batch_transform_ops or ()
             yield _keyed(f"{path}.transform_ops", partial(build_transforms, split.dataset.transforms))
+            yield _at(path, partial(_check_transform_label, split.dataset))
             build = partial(build_batch_transforms, ops, class_count(config.Arch))
             yield _keyed(f"{path}.batch_transform_ops", build)
     if config.DataLoader.Eval is not None:
@@ -180,6 +184,27 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
     yield partial(make_views, config.Infer.transforms or (), tta, "Infer.transforms")
     if config.Infer.PostProcess:
         yield _keyed("Infer.PostProcess", partial(build_postprocess, config.Infer.PostProcess, {}))
+
+
+def _check_transform_label(section: DatasetConfig) -> None:
+    """Check that a transform sets the label, unless the transforms cannot be built."""
+    try:
+        transforms = build_transforms(section.transforms).transforms
+    except ConfigError:
+        return  # reported for transform_ops
+    data.check_transform_label(section.spec.name, section.spec.options, transforms)
+
+
+def _find_label_problems(config: Config) -> list[str]:
+    """Return the problems of tables without the columns of the labels, and of shards without the key of the label."""
+    problems: list[str] = []
+    for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
+        if split is not None:
+            try:
+                data.check_label_source(split.dataset.spec.name, split.dataset.spec.options)
+            except DataError as error:
+                problems.append(f"DataLoader.{key}.dataset: {error}")
+    return problems
 
 
 def _keyed(key: str, build: Callable[..., Any]) -> Callable[[], Any]:

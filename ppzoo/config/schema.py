@@ -49,7 +49,8 @@ class GlobalConfig(Section):
     Attributes:
         epochs: number of epochs; required for training.
         device: "auto", "cpu", "gpu" or "gpu:N".
-        native: use of ppzoo's native CPU operators.
+        native: use of ppzoo's native CPU operators; the environment variable `PPZOO_NATIVE` overrides it. The compiled
+            image reader, whose pixels are the same, is independent of this key: `PPZOO_NATIVE=off` switches both off.
         seed: seed of weights, shuffling and augmentation.
         output_dir: parent of the run's output folder.
         checkpoints: checkpoint prefix to resume from, or "auto".

@@ -1,10 +1,12 @@
 """Features of PaddleClas's schema that ppzoo does not support: one row per key.
 
-A feature that gets implemented loses its row.
+A feature that gets implemented loses its row. Of PaddleClas's components that ppzoo does not have, errors name what is
+possible instead.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -72,6 +74,35 @@ ROWS = [
     Row("Global.feature_normalize", _is_true, RETRIEVAL),
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
 ]
+
+ATTENTION = (
+    "; name the network inside it (such as ResNet34) with its return_patterns, and replace AFDLoss by"
+    " DistillationPairLoss with base_loss_name AFDLoss, which has the linear transforms"
+)
+NO_NETWORK = "; ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists"
+NAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    "arch": (
+        ("AttentionModel", ATTENTION),
+        ("BiFPNc|LinearTransform(Student|Teacher)", "; it is no network that classifies images"),
+        (
+            "(CSWin|Swin|Twins|ViT|DeiT|LeViT|Mixer|MobileViT|NextViT|PVT|TNT|UniFormer|VAN|CvT|CAE|CLIP|MicroNet"
+            "|ConvNeXt|DLA|DPN|DSNet|EfficientFormer|HarDNet|HRNet|Inception|PeleeNet|RedNet|RegNet|Res2Net|ResNeSt"
+            "|ReXNet|SE_|SENet|Tiny|TransNeXt|Wave|Xception|alt_gvt|pcpvt|deit).*",
+            NO_NETWORK,
+        ),
+    ),
+    "loss": (
+        ("AFDLoss", "; write DistillationPairLoss with base_loss_name AFDLoss, and the layers as s_keys and t_keys"),
+        ("DistillationATLoss", "; ppzoo does not have this loss of PaddleClas, use DistillationPairLoss"),
+    ),
+    "transform": (("MosaicImage", "; ppzoo does not have this transform of PaddleClas, remove it"),),
+}
+
+
+def unsupported_name(kind: str, name: object) -> str:
+    """Return what is possible instead of a component of PaddleClas that ppzoo does not have; "" for other names."""
+    rows = NAMES.get(kind, ()) if isinstance(name, str) else ()
+    return next((hint for pattern, hint in rows if re.fullmatch(pattern, str(name))), "")
 
 
 def find_unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]:

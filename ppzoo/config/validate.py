@@ -12,7 +12,7 @@ from ppzoo.config.cross_checks import cross_check
 from ppzoo.config.schema import PostProcessConfig, Sections
 from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, show
-from ppzoo.config.unsupported import find_unsupported
+from ppzoo.config.unsupported import find_unsupported, unsupported_name
 from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import IS_PATH, expand_user
 
@@ -201,6 +201,7 @@ class _Checker:
         table = self.components.get(mark.kind, {})
         if not isinstance(name, str) or name not in table:
             hint = suggestion(name, table, KINDS[mark.kind]) if table else "; there is none"
+            hint = unsupported_name(mark.kind, name) or hint
             self.add(path, f"expected the name of {with_article(KINDS[mark.kind])}, got {show(name)}{hint}")
             return None
         return table[name]

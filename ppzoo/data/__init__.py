@@ -26,6 +26,7 @@ from ppzoo.data.folds import DESCRIPTION, FOLD, Folds, FoldsFolder, read_folds, 
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import LABEL_LIST, read_labels
+from ppzoo.data.label_sources import check_label_source, check_transform_label
 from ppzoo.data.overlap import find_shared_images
 from ppzoo.data.readability import find_unreadable
 from ppzoo.data.samplers import (
@@ -78,6 +79,8 @@ __all__ = [
     "TarShards",
     "Transform",
     "WeightedRandomSampler",
+    "check_label_source",
+    "check_transform_label",
     "describe_skipped",
     "find_shared_images",
     "find_unreadable",

@@ -77,17 +77,33 @@ def read_table(
     """
     lines = None if file.lower().endswith(PARQUET) else _csv_rows(file)
     header = _parquet_header(file) if lines is None else next(lines)[1]
-    path_column = _choose(file, header, path_column, PATH_COLUMNS, "path_column", "paths")
-    if label_columns is None and several:
-        chosen = [name for name in header if name != path_column]
-    elif label_columns is None:
-        chosen = [_choose(file, header, None, LABEL_COLUMNS, "label_column", "labels")]
-    else:
-        key = "label_columns" if several else "label_column"
-        chosen = [_choose(file, header, name, (), key, "labels") for name in label_columns]
+    path_column, chosen = _choose_all(file, header, path_column, label_columns, several=several)
     wanted = [path_column, *chosen]
     rows = _parquet_rows(file, wanted) if lines is None else _csv_columns(file, lines, header, wanted)
     return _collect(file, rows, chosen)
+
+
+def check_columns(file: str, *, path_column: str | None, label_columns: Sequence[str] | None, several: bool) -> None:
+    """Check the columns of a table by its header only; see `read_table`.
+
+    Raises:
+        DataError: a column is missing or occurs twice, or there is no header.
+    """
+    header = _parquet_header(file) if file.lower().endswith(PARQUET) else next(_csv_rows(file))[1]
+    _choose_all(file, header, path_column, label_columns, several=several)
+
+
+def _choose_all(
+    file: str, header: Sequence[str], path_column: str | None, label_columns: Sequence[str] | None, *, several: bool
+) -> tuple[str, list[str]]:
+    """Return the names of the columns of paths and of labels."""
+    path_column = _choose(file, header, path_column, PATH_COLUMNS, "path_column", "paths")
+    if label_columns is None and several:
+        return path_column, [name for name in header if name != path_column]
+    if label_columns is None:
+        return path_column, [_choose(file, header, None, LABEL_COLUMNS, "label_column", "labels")]
+    key = "label_columns" if several else "label_column"
+    return path_column, [_choose(file, header, name, (), key, "labels") for name in label_columns]
 
 
 def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, list[str] | None]:

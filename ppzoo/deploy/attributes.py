@@ -20,7 +20,7 @@ VEHICLES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck",
 UPPER = ("UpperStride", "UpperLogo", "UpperPlaid", "UpperSplice")
 LOWER = ("LowerStripe", "LowerPattern", "LongCoat", "Trousers", "Shorts", "Skirt&Dress")
 BAGS = ("HandBag", "ShoulderBag", "Backpack")
-AGES = ("AgeLess18", "Age18-60", "AgeOver60")
+AGES = ("AgeOver60", "Age18-60", "AgeLess18")  # the order of PA-100K's labels, with which PULC's network is trained
 DIRECTIONS = ("Front", "Side", "Back")
 PERSON = (
     *("Hat", "Glasses", "ShortSleeve", "LongSleeve"),
@@ -104,6 +104,9 @@ class VehicleAttribute(_Attributes):
 @POSTPROCESSES.register
 class PersonAttribute(_Attributes):
     """Sex, age, direction, belongings and clothes of a person, from the 26 classes of PULC's person_attribute.
+
+    The classes have the order of the labels in PULC's files of PA-100K, where the ages begin with AgeOver60.
+    (PaddleClas's post-processing has AgeLess18 first: it exchanges the two.)
 
     Args:
         threshold: of all classes but these two.

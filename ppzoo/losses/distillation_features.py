@@ -9,11 +9,13 @@ import paddle
 from paddle import nn
 
 from ppzoo.errors import ConfigError
+from ppzoo.losses.attention_features import AFDLoss, Shapes
 from ppzoo.losses.base import LOSSES
 from ppzoo.losses.distillation import DistillationLoss, check_pairs
 from ppzoo.losses.feature_layers import MGDLoss, PEFDLoss, ReviewKDLoss
 
-BASES: dict[str, type[nn.Layer]] = {base.__name__: base for base in (MGDLoss, PEFDLoss, ReviewKDLoss)}
+BASES: dict[str, type[nn.Layer]] = {base.__name__: base for base in (AFDLoss, MGDLoss, PEFDLoss, ReviewKDLoss)}
+LISTS = {"AFDLoss": ("s_shapes", "t_shapes"), "ReviewKDLoss": ("student_channels", "teacher_channels")}  # options
 Keys = str | list[str] | None
 
 
@@ -24,15 +26,17 @@ class DistillationPairLoss(DistillationLoss):
     The weights of these layers are in the checkpoints of the run, but not in those of the student alone.
 
     Args:
-        base_loss_name: MGDLoss (arXiv:2205.01529), PEFDLoss (arXiv:2210.15274) or ReviewKDLoss (arXiv:2104.09044).
+        base_loss_name: AFDLoss (arXiv:2102.02973), MGDLoss (arXiv:2205.01529), PEFDLoss (arXiv:2210.15274) or
+            ReviewKDLoss (arXiv:2104.09044).
         model_name_pairs: [student, teacher] names; the teacher gets no gradient.
-        s_key, t_key: layers in `return_patterns` of student and teacher; for ReviewKDLoss lists, from the first layer
-            to the last.
+        s_key, t_key: layers in `return_patterns` of student and teacher; for AFDLoss and ReviewKDLoss lists, from
+            the first layer to the last.
         s_keys, t_keys: other names of `s_key` and `t_key`.
         student_channel, teacher_channel, num_projectors: see `PEFDLoss`.
         student_channels, teacher_channels: see `MGDLoss` (numbers) and `ReviewKDLoss` (lists).
         alpha_mgd, lambda_mgd: see `MGDLoss`.
         mid_channel, hcl_mode: see `ReviewKDLoss`.
+        s_shapes, t_shapes, qk_dim: see `AFDLoss`.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 
@@ -42,7 +46,7 @@ class DistillationPairLoss(DistillationLoss):
     def __init__(
         self,
         *,
-        base_loss_name: Literal["MGDLoss", "PEFDLoss", "ReviewKDLoss"],
+        base_loss_name: Literal["AFDLoss", "MGDLoss", "PEFDLoss", "ReviewKDLoss"],
         model_name_pairs: list[list[str]],
         s_key: Keys = None,
         t_key: Keys = None,
@@ -57,6 +61,9 @@ class DistillationPairLoss(DistillationLoss):
         lambda_mgd: float | None = None,
         mid_channel: int | None = None,
         hcl_mode: Literal["avg", "max"] | None = None,
+        s_shapes: Shapes | None = None,
+        t_shapes: Shapes | None = None,
+        qk_dim: int | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
@@ -74,10 +81,13 @@ class DistillationPairLoss(DistillationLoss):
             "lambda_mgd": lambda_mgd,
             "mid_channel": mid_channel,
             "hcl_mode": hcl_mode,
+            "s_shapes": s_shapes,
+            "t_shapes": t_shapes,
+            "qk_dim": qk_dim,
         }
         given = {key: value for key, value in options.items() if value is not None}
         self.compare = self.layers = _build_layers(base_loss_name, given)
-        if base_loss_name != "ReviewKDLoss" and not len(self.student_keys) == len(self.teacher_keys) == 1:
+        if base_loss_name not in LISTS and not len(self.student_keys) == len(self.teacher_keys) == 1:
             got = f"{self.student_keys} and {self.teacher_keys}"
             raise ConfigError(f"s_key: expected one layer of each network for {base_loss_name}, got {got}")
 
@@ -111,8 +121,8 @@ def _build_layers(name: str, options: dict[str, Any]) -> nn.Layer:
     for option, value in options.items():
         if option not in parameters:
             raise ConfigError(f"{option}: expected no such option with {name}, got {value!r}")
-        if isinstance(value, list) != (name == "ReviewKDLoss" and option.endswith("_channels")):
-            expected = "a number" if isinstance(value, list) else "a list of numbers, one per layer,"
+        if isinstance(value, list) != (option in LISTS.get(name, ())):
+            expected = "a number" if isinstance(value, list) else "a list of one value per layer"
             raise ConfigError(f"{option}: expected {expected} for {name}, got {value!r}")
     for option, parameter in parameters.items():
         if option != "self" and parameter.default is parameter.empty and option not in options:

@@ -125,6 +125,7 @@ STUDENT_LABELS = {"DistillationGTCELoss": {"weight": 1.0, "model_names": ["Stude
 SMALL = {"name": "MobileNetV3_small_x1_0", "pretrained": False, "use_ssld": False, "dropout_prob": None}
 T_STAGES = ["blocks[2]", "blocks[6]", "blocks[12]", "blocks[15]", "avg_pool"]
 S_STAGES = ["blocks[1]", "blocks[3]", "blocks[5]", "blocks[7]", "avg_pool"]
+STAGE_SHAPES = [[64, 8, 8], [128, 4, 4], [256, 2, 2], [512, 1, 1]]
 EXPAND = {"return_patterns": ["blocks[0].expand_conv"]}
 STUDENT_LOGITS = [{"DistillationGTCELoss": {"weight": 1.0, "key": "logits", "model_names": ["Student"]}}]
 RECIPES = {
@@ -234,6 +235,14 @@ RECIPES = {
         student_channels=512,
         teacher_channels=512,
     ),
+    "ImageNet/resnet34_distill_resnet18_afd": feature_recipe(
+        "AFDLoss",
+        returned=(S_STAGES[:4], T_STAGES[:4]),
+        s_keys=S_STAGES[:4],
+        t_keys=T_STAGES[:4],
+        s_shapes=STAGE_SHAPES,
+        t_shapes=STAGE_SHAPES,
+    ),
     "ImageNet/resnet34_distill_resnet18_pefd": feature_recipe(
         "PEFDLoss",
         returned=(["avg_pool"], ["avg_pool"]),
@@ -283,3 +292,19 @@ def test_layers_of_a_relational_loss_have_to_be_returned(components):
         "Loss.Train.1.DistillationRKDLoss.student_keepkeys: expected an output of Student (logits,"
         " blocks[2].expand_conv), got 'blocks[3].expand_conv'; add it to return_patterns of Student"
     )
+
+
+@pytest.mark.parametrize("name", ["Res2Net200_vd_26w_4s", "RegNetY_16GF", "EfficientFormer_L1", "SwinTransformer_tiny"])
+def test_networks_of_paddleclas_that_are_not_ours(name, components):
+    (line,) = config.check(recipe(10, teacher={"name": name}), components)
+    assert line == (
+        f"Arch.models.0.Teacher.name: expected the name of an architecture, got {name!r};"
+        " ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists"
+    )
+
+
+def test_the_attention_of_paddleclas_s_files_is_a_loss(components):
+    attention = {"name": "AttentionModel", "models": [{"ResNet34": {"name": "ResNet34"}}]}
+    lines = config.check(recipe(10, {"AFDLoss": None}, teacher=attention), components)
+    assert "got 'AttentionModel'; name the network inside it" in lines[0]
+    assert any(line.endswith("base_loss_name AFDLoss, and the layers as s_keys and t_keys") for line in lines)

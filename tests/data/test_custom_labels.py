@@ -5,6 +5,7 @@ import copy
 import cv2
 import numpy as np
 import pytest
+import yaml
 from helpers.small_runs import OPS, paint_class_folders, small_config, train_config
 
 from ppzoo.builders import build_transforms
@@ -126,3 +127,22 @@ def test_training_on_rotated_images(tmp_path, capsys):
     (tmp_path / "paths.txt").unlink()
     assert main(["train", "-c", str(tmp_path / "config.yaml")]) == 2
     assert "dataset.sample_list_path: expected a list file" in capsys.readouterr().err
+
+
+def test_check_finds_that_no_transform_sets_the_label(tmp_path, capsys):
+    config = small_config(tmp_path, "MobileNetV1_x0_25")
+    config["Arch"]["class_num"] = 4
+    section = copy.deepcopy(config["DataLoader"]["Train"])
+    section["dataset"] = {
+        "name": "CustomLabelDataset",
+        "image_root": "not/there/yet",
+        "sample_list_path": "list.txt",
+        "label_key": TURNS,
+        "transform_ops": OPS,
+    }
+    config["DataLoader"] = {"Train": section}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert main(["check", "-c", str(file)]) == 2
+    expected = f"expected a transform in transform_ops that sets '{TURNS}', got none that sets a label"
+    assert f"DataLoader.Train.dataset.label_key: {expected}" in capsys.readouterr().err

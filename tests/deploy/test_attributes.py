@@ -52,6 +52,15 @@ def test_a_person_is_described_as_by_paddleclas():
     assert sum(found["output"]) == 5
 
 
+@pytest.mark.parametrize(("index", "age"), [(19, "AgeOver60"), (20, "Age18-60"), (21, "AgeLess18")])
+def test_ages_have_the_order_of_the_labels_in_pa100k(index, age):
+    row = np.full(26, 0.1)
+    row[index] = 0.9
+    found = predict("PersonAttribute", row)
+    assert found["attributes"][1] == age
+    assert found["label_names"] == [age]
+
+
 def test_each_threshold_of_a_table_is_its_own():
     found = predict("TableAttribute", [0.9, 0.1, 0.9, 0.1, 0.6, 0.6], obstruction_threshold=0.7)
     assert found["attributes"] == ["Scanned", "Numerous", "Black-and-White", "Blurry", "With-Obstacles", "Horizontal"]

@@ -153,9 +153,9 @@ def test_knowledge_review(mode):
             {"student_channels": [4], "teacher_channels": 4},
             "student_channels: expected a number for MGDLoss",
         ),
-        ("ReviewKDLoss", {"student_channels": 4}, "student_channels: expected a list of numbers, one per layer,"),
+        ("ReviewKDLoss", {"student_channels": 4}, "student_channels: expected a list of one value per layer"),
         ("MGDLoss", {"student_channels": 4, "teacher_channels": 4, "lambda_mgd": 1.0}, "lambda_mgd: expected a probab"),
-        ("RKDLoss", {}, "base_loss_name: expected MGDLoss, PEFDLoss, ReviewKDLoss, got 'RKDLoss'"),
+        ("RKDLoss", {}, "base_loss_name: expected AFDLoss, MGDLoss, PEFDLoss, ReviewKDLoss, got 'RKDLoss'"),
     ],
 )
 def test_options_are_checked(base, options, message):
@@ -171,3 +171,62 @@ def test_layers_have_to_be_given_once():
         LOSSES["DistillationPairLoss"](s_key="0", t_key="0", t_keys=["0"], **options)
     with pytest.raises(ConfigError, match="s_key: expected one layer of each network"):
         LOSSES["DistillationPairLoss"](s_key=["0", "1"], t_key="0", **options)
+
+
+def linear(layer, x):
+    """A linear layer and batch normalization in training, with initial weights of the latter."""
+    y = x @ array(layer[0].weight) + array(layer[0].bias)
+    return (y - y.mean(0)) / np.sqrt(y.var(0) + 1e-5)
+
+
+def unit(x):
+    flat = x.reshape(len(x), -1)
+    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+
+def test_attention_between_all_layers_of_two_networks():
+    s_shapes, t_shapes = [[3, 6, 6], [5, 3, 3]], [[4, 6, 6], [4, 3, 3], [2, 3, 3]]
+    student, teacher = features(*((4, *shape) for shape in s_shapes)), features(*((4, *shape) for shape in t_shapes))
+    paddle.seed(4)
+    loss = LOSSES["DistillationPairLoss"](
+        base_loss_name="AFDLoss",
+        model_name_pairs=PAIRS,
+        s_keys=["0", "1"],
+        t_keys=["0", "1", "2"],
+        s_shapes=s_shapes,
+        t_shapes=t_shapes,
+        qk_dim=6,
+    )
+    both, layers = outputs(student, teacher), loss.layers
+    value = loss(both, None)
+
+    queries = [linear(layer, x.mean((2, 3))) for layer, x in zip(layers.query, teacher, strict=True)]
+    keys = [np.maximum(linear(layer, x.mean((2, 3))), 0) for layer, x in zip(layers.key, student, strict=True)]
+    bilinear = linear(layers.bilinear, np.stack(keys, 1).reshape(8, 6)).reshape(4, 2, 3, 6)
+    position = array(layers.p_t) @ array(layers.p_s).T
+    logits = (np.einsum("bstq,btq->bts", bilinear, np.stack(queries, 1)) + position) / 6**0.5
+    attention = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
+    expected = 0
+    for t, target in enumerate(teacher):
+        for s, source in enumerate(student):
+            energy = (source**2).mean(1, keepdims=True)
+            size = target.shape[2]
+            resized = pool(energy, size, "avg")
+            squares = ((unit(resized) - unit((target**2).mean(1))) ** 2).mean(1)
+            expected += (squares * attention[:, t, s]).mean()
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    value.backward()
+    assert all(both["Teacher"][key].grad is None for key in "012")
+    trained = [parameter for parameter in layers.parameters() if not parameter.stop_gradient]
+    assert all(np.isfinite(parameter.grad.numpy()).all() for parameter in trained)
+    assert np.abs(layers.p_t.grad.numpy()).sum() > 0
+
+
+def test_attention_requires_the_shapes_of_the_layers():
+    options = {"base_loss_name": "AFDLoss", "model_name_pairs": PAIRS, "s_key": "0", "t_key": "0"}
+    with pytest.raises(ConfigError, match=r"t_shapes: expected a list of \[channels, height, width\], got \[\[4\]\]"):
+        LOSSES["DistillationPairLoss"](**options, s_shapes=[[3, 2, 2]], t_shapes=[[4]])
+    loss = LOSSES["DistillationPairLoss"](**options, s_shapes=[[3, 2, 2]], t_shapes=[[4, 2, 2]])
+    both = outputs(features((2, 3, 5, 5)), features((2, 4, 2, 2)))
+    with pytest.raises(ConfigError, match=r"s_shapes: expected the shapes of the layers, \[\[3, 5, 5\]\], got"):
+        loss(both, None)

@@ -78,15 +78,7 @@ class TarShards:
         self.label_member, self.label_key = label_member, label_key
         self.names: dict[str, int] = {}  # class name -> its number in the order of occurrence
         self.first_label: tuple[str, bool] | None = None  # and whether it is a class index
-        try:
-            names = sorted(name for name in os.listdir(image_root) if name.endswith(".tar") and not is_hidden(name))
-        except OSError as error:
-            raise DataError(
-                f"cannot read the folder {image_root!r} ({error.strerror}): correct its permissions"
-            ) from error
-        self.shards = [path for path in (os.path.join(image_root, name) for name in names) if not os.path.isdir(path)]
-        if not self.shards:
-            raise DataError(f"{image_root!r} has no .tar files: expected shards with images and .cls files")
+        self.shards = list_shards(image_root)
         locations: list[np.ndarray] = []
         self.index = index_paths(self._read(None if relabel else class_num, locations))
         if not len(self.index):
@@ -165,6 +157,22 @@ class TarShards:
 
     def describe(self, index: int) -> str:
         return f"{self.shards[self.shard[index]]}: {self.index.path(index)}"
+
+
+def list_shards(folder: str) -> list[str]:
+    """Return the shards in a folder, sorted.
+
+    Raises:
+        DataError: the folder cannot be read, or there are none.
+    """
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".tar") and not is_hidden(name))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder!r} ({error.strerror}): correct its permissions") from error
+    shards = [path for path in (os.path.join(folder, name) for name in names) if not os.path.isdir(path)]
+    if not shards:
+        raise DataError(f"{folder!r} has no .tar files: expected shards with images and .cls files")
+    return shards
 
 
 def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -> list[Entry]:

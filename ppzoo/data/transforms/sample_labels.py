@@ -32,8 +32,11 @@ def set_label(random: np.random.Generator, key: str, label: int) -> None:
         random.labels[key] = label
 
 
-def require_label(key: str | None, transforms: Iterable[object]) -> None:
+def require_label(key: str | None, transforms: Iterable[object], *, option: str = "dataset.label_key") -> None:
     """Check that one of the transforms sets the label `key`, if there is one.
+
+    Args:
+        option: what names the key, for messages.
 
     Raises:
         ConfigError: none does.
@@ -41,4 +44,4 @@ def require_label(key: str | None, transforms: Iterable[object]) -> None:
     known = {getattr(transform, "label_key", None) for transform in transforms} - {None}
     if key is not None and key not in known:
         found = ", ".join(sorted(map(str, known))) or "none that sets a label"
-        raise ConfigError(f"dataset.label_key: expected a transform in transform_ops that sets {key!r}, got {found}")
+        raise ConfigError(f"{option}: expected a transform in transform_ops that sets {key!r}, got {found}")

@@ -1,0 +1,41 @@
+"""Checks of where a dataset finds its labels that read no images, for `ppzoo check`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ppzoo.data.datasets import DATASETS
+from ppzoo.data.datasets.custom_labels import CustomLabelDataset
+from ppzoo.data.datasets.tar_shards import TarShards, list_shards, read_shard
+from ppzoo.data.table_lists import check_columns, is_table
+from ppzoo.data.transforms.sample_labels import require_label
+
+
+def check_transform_label(dataset: str, options: Mapping[str, Any], transforms: Sequence[object]) -> None:
+    """Check that one of the transforms sets the labels of a dataset whose labels transforms set.
+
+    Raises:
+        ConfigError: none does.
+    """
+    if DATASETS[dataset] is CustomLabelDataset:
+        require_label(options.get("label_key"), transforms, option=".label_key")
+
+
+def check_label_source(dataset: str, options: Mapping[str, Any]) -> None:
+    """Check the header of a table of labels, or the labels in the first shard; files that do not exist are ignored.
+
+    Raises:
+        DataError: the table lacks a column, or a record the key of its label.
+    """
+    kind, table, folder = DATASETS[dataset], options.get("cls_label_path"), options.get("image_root")
+    if isinstance(table, str) and is_table(table) and os.path.isfile(table) and not options.get("delimiter"):
+        several = "label_columns" in inspect.signature(kind).parameters
+        column = options.get("label_column")
+        columns = options.get("label_columns") if several else None if column is None else [column]
+        check_columns(table, path_column=options.get("path_column"), label_columns=columns, several=several)
+    elif kind is TarShards and isinstance(folder, str) and os.path.isdir(folder):
+        given = {key: options[key] for key in ("label_member", "label_key") if key in options}
+        read_shard(list_shards(folder)[0], **given)
