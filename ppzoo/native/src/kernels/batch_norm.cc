@@ -33,15 +33,19 @@ void Normalizer::apply_rows_as(const T* x, const T* residual, int64_t rows, T* y
     for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first);
+      // Copies of captured variables, which the compiler would read again after each store.
+      const T *const from = x, *const other = residual;
+      T* const to = y;
+      const int64_t width = wide.width;
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
-          const int64_t index = row * wide.width + first + v * kLanes;
-          Vector t = strip.load(x + index) * k[v] + o[v];
-          if (residual != nullptr) t += strip.load(residual + index);
+          const int64_t index = row * width + first + v * kLanes;
+          Vector t = strip.load(from + index) * k[v] + o[v];
+          if (other != nullptr) t += strip.load(other + index);
           t = activate<kActivation>(t);
           if constexpr (kAffine) t = t * multiplier + addend;
-          strip.store(t, y + index);
+          strip.store(t, to + index);
         }
       }
     });
@@ -126,14 +130,17 @@ void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation a
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       Sum sum[kCount] = {}, product[kCount] = {}, all[kCount] = {};
+      const T *const inputs = x, *const outputs = y, *const gradients = dy;  // as in Normalizer::apply_rows_as
+      T* const to = masked;
+      const int64_t row_size = width;
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
-          const int64_t index = row * width + first + v * kLanes;
-          const Vector from = strip.load(x + index), gradient = strip.load(dy + index);
-          const Vector argument = y != nullptr ? strip.load(y + index) : from * k[v] + o[v];
+          const int64_t index = row * row_size + first + v * kLanes;
+          const Vector from = strip.load(inputs + index), gradient = strip.load(gradients + index);
+          const Vector argument = outputs != nullptr ? strip.load(outputs + index) : from * k[v] + o[v];
           const Vector f = activation_gradient<kActivation>(argument, gradient);
-          if (masked != nullptr) strip.store(f, masked + index);
+          if (to != nullptr) strip.store(f, to + index);
           sum[v] += convert<Sum>(f);
           product[v] += convert<Sum>(f) * (convert<Sum>(from) - convert<Sum>(mean[v]));
           if constexpr (kAffine) all[v] += convert<Sum>(gradient);
@@ -203,14 +210,17 @@ void NormGradient::apply_rows_as(const T* x, const T* dy, Activation activation,
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       const Constants p(strip, slope_, first), q(strip, constant_, first);
+      const T *const inputs = x, *const gradients = dy;  // as in Normalizer::apply_rows_as
+      T* const to = dx;
+      const int64_t row_size = width;
       for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
         for (int v = 0; v < kCount; ++v) {
-          const int64_t index = row * width + first + v * kLanes;
-          const Vector from = strip.load(x + index);
-          Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(dy + index));
+          const int64_t index = row * row_size + first + v * kLanes;
+          const Vector from = strip.load(inputs + index);
+          Vector f = activation_gradient<kActivation>(from * k[v] + o[v], strip.load(gradients + index));
           if constexpr (kAffine) f *= *multiplier_;
-          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), dx + index);
+          strip.store(k[v] * f + (p[v] * (from - mean[v]) + q[v]), to + index);
         }
       }
     });

@@ -5,6 +5,7 @@
 // masked gradient in the first pass and to read it in the second.
 #include "kernels/norm_sum.h"
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 
@@ -27,6 +28,13 @@ std::array<T*, kMaxBranches> advanced(const std::vector<T*>& pointers, int64_t o
   std::array<T*, kMaxBranches> moved{};
   for (size_t i = 0; i < pointers.size(); ++i) moved[i] = pointers[i] != nullptr ? pointers[i] + offset : nullptr;
   return moved;
+}
+
+template <int kBranches, class T>
+std::array<T*, kBranches> copied(T* const* pointers) {
+  std::array<T*, kBranches> copies;
+  std::copy_n(pointers, kBranches, copies.begin());
+  return copies;
 }
 
 // The constants of a strip for each branch.
@@ -63,15 +71,18 @@ void NormSum::apply_rows(const float* const* x, int64_t rows, float* y) const {
         branch_constants<kBranches>(strip, first, [&](int b) -> const auto& { return norms_[b].scale_; });
     const auto offsets =
         branch_constants<kBranches>(strip, first, [&](int b) -> const auto& { return norms_[b].offset_; });
+    const auto from = copied<kBranches>(x);  // copies of captured variables: see Normalizer::apply_rows_as
+    float* const to = y;
+    const int64_t width = wide.width;
     for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
       for (int v = 0; v < kCount; ++v) {
-        const int64_t index = row * wide.width + first + v * kLanes;
+        const int64_t index = row * width + first + v * kLanes;
         Vector sum{};
 #pragma GCC unroll 3
         for (int b = 0; b < kBranches; ++b)
-          sum += strip.load(x[b] + index) * scales.values[b][v] + offsets.values[b][v];
-        strip.store(activate<Activation::kRelu>(sum), y + index);
+          sum += strip.load(from[b] + index) * scales.values[b][v] + offsets.values[b][v];
+        strip.store(activate<Activation::kRelu>(sum), to + index);
       }
     }
   });
@@ -141,16 +152,21 @@ void NormSumGradient::apply_rows_of(const float* const* x, const float* y, const
     };
     const auto k = constants(&NormGradient::scale_), mean = constants(&NormGradient::center_);
     const auto p = constants(&NormGradient::slope_), q = constants(&NormGradient::constant_);
+    const auto from = copied<kBranches>(x);
+    const auto to = copied<kBranches>(dx);
+    const float *const outputs = y, *const gradients = dy;
+    const int64_t row_size = width;
     for (int64_t row = begin; row < end; ++row) {
 #pragma GCC unroll 2
       for (int v = 0; v < kCount; ++v) {
-        const int64_t index = row * width + first + v * kLanes;
-        const Vector f = activation_gradient<Activation::kRelu>(strip.load(y + index), strip.load(dy + index));
+        const int64_t index = row * row_size + first + v * kLanes;
+        const Vector f =
+            activation_gradient<Activation::kRelu>(strip.load(outputs + index), strip.load(gradients + index));
 #pragma GCC unroll 3
         for (int b = 0; b < kBranches; ++b) {
-          if (dx[b] == nullptr) continue;
-          const Vector centered = strip.load(x[b] + index) - mean.values[b][v];
-          strip.store(k.values[b][v] * f + (p.values[b][v] * centered + q.values[b][v]), dx[b] + index);
+          if (to[b] == nullptr) continue;
+          const Vector centered = strip.load(from[b] + index) - mean.values[b][v];
+          strip.store(k.values[b][v] * f + (p.values[b][v] * centered + q.values[b][v]), to[b] + index);
         }
       }
     }
