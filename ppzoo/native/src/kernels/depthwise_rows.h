@@ -123,10 +123,12 @@ class WeightSums {
         for (; tap < s_.kernel_w; ++tap) taps<1>(x + tap * x_step, dy, step, x_step, sums + tap * kLanes);
       }
     });
-    if (++rows_added_ % rows_summed_ == 0) flush();
+    if (++rows_added_ == rows_summed_) flush();
   }
 
+  // Called after the last row, too.
   void flush() {
+    rows_added_ = 0;
     for (size_t i = 0; i < sums_.size(); ++i) totals_[i] += sums_[i];
     std::fill(sums_.begin(), sums_.end(), 0.0f);
   }
