@@ -59,7 +59,8 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         ConfigError: its suffix is unknown, a complete table exists, or the package that writes it is not installed.
     """
     if path.suffix not in SUFFIXES or path.is_dir():
-        raise ConfigError(f"--output: expected a file with a name that ends in {' or '.join(SUFFIXES)}, got {path}")
+        endings = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
+        raise ConfigError(f"--output: expected a file with a name that ends in {endings}, got {path}")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ConfigError(
             "--output: pyarrow, which writes .parquet, is not installed: run `pip install 'ppzoo[parquet]'`"
