@@ -167,8 +167,8 @@ def test_units_of_a_stage_compute_the_same_one_by_one(native_on):
 
 
 def test_gradient_of_a_feature_map_within_a_stage(native_on):
-    network = build("MobileNetV2_x0_25").train()
-    seen = []
+    network, seen = build("MobileNetV2_x0_25"), []
+    network.train()
     first_unit(network).register_forward_post_hook(lambda layer, inputs, output: seen.append(output))
     loss = network(paddle.randn([4, 3, 64, 64])).square().sum()
     (gradient,) = paddle.grad([loss], [seen[0]])
