@@ -18,7 +18,7 @@ void affine(const float* x, float multiplier, float addend, int64_t count, float
 
 void affine_gradient(const float* x, const float* dy, float multiplier, int64_t count, float* dx, float* dmultiplier,
                      float* daddend) {
-  constexpr int64_t kBlock = 512;
+  constexpr int64_t kBlock = 128;
   std::vector<double> products(max_threads(), 0.0), sums(max_threads(), 0.0);
   parallel_for(count, count, [&](int thread, int64_t begin, int64_t end) {
     for (int64_t start = begin; start < end; start += kBlock) {
