@@ -14,7 +14,7 @@ from fastapi.responses import Response
 
 import ppzoo
 from ppzoo.errors import PpzooError
-from ppzoo.serve.kserve_tensors import TensorError, read_input, split_body, write_output
+from ppzoo.serve.kserve_tensors import TensorError, read_id, read_input, split_body, write_output
 from ppzoo.serve.limits import RETRY, require_few_pixels
 from ppzoo.serve.models import Model
 from ppzoo.serve.network import Network
@@ -87,7 +87,7 @@ async def infer(name: str, request: Request, version: str = VERSION) -> Response
         try:
             content, binary = split_body(body, request.headers.get(HEADER_LENGTH))
             entry, values = read_input(content, binary)
-            requested = _requested_output(content)
+            requested, identifier = _requested_output(content), read_id(content)
         except TensorError as error:
             raise HTTPException(400, str(error)) from None
         images = _images(entry, values, network, state)
@@ -98,7 +98,7 @@ async def infer(name: str, request: Request, version: str = VERSION) -> Response
             raise HTTPException(status_of(result), result.line)
     if len({len(result) for result in results}) > 1:
         raise HTTPException(503, "the model was reloaded while it computed the images; try again later", headers=RETRY)
-    return _response(name, content, np.stack(results), requested, network)
+    return _response(name, identifier, np.stack(results), requested, network)
 
 
 def _find(state: State, name: str, version: str) -> Model:
@@ -146,13 +146,13 @@ def _requested_output(content: dict[str, Any]) -> tuple[bool, int]:
 
 
 def _response(
-    name: str, content: dict[str, Any], probabilities: np.ndarray, requested: tuple[bool, int], network: Network
+    name: str, identifier: str | None, probabilities: np.ndarray, requested: tuple[bool, int], network: Network
 ) -> Response:
     is_binary, classes = requested
     values = _best_classes(probabilities, classes, network.labels) if classes else probabilities
     header = {"model_name": name, "model_version": VERSION}
-    if isinstance(content.get("id"), str):
-        header["id"] = content["id"]
+    if identifier is not None:
+        header["id"] = identifier
     body, length = write_output(OUTPUT, values, header, is_binary=is_binary)
     if length is None:
         return Response(body, media_type="application/json")

@@ -76,12 +76,29 @@ def read_input(content: dict[str, Any], binary: memoryview) -> tuple[dict[str, A
     raise TensorError(f"inputs[0].datatype: expected FP32 or BYTES, got {entry.get('datatype')!r:.40}")
 
 
+def read_id(content: dict[str, Any]) -> str | None:
+    """Return the identifier of a request, which the response repeats.
+
+    Raises:
+        TensorError: it is not text, or contains half of a surrogate pair, which UTF-8 cannot represent.
+    """
+    identifier = content.get("id")
+    if identifier is not None and (
+        not isinstance(identifier, str) or any("\ud800" <= c <= "\udfff" for c in identifier)
+    ):
+        raise TensorError("id: expected text")
+    return identifier
+
+
 def _read_floats(data: memoryview | Any, shape: Sequence[int]) -> np.ndarray:
     try:
         is_binary = isinstance(data, memoryview)
-        return (np.frombuffer(data, "<f4") if is_binary else np.asarray(data, np.float32)).reshape(shape)
+        values = (np.frombuffer(data, "<f4") if is_binary else np.asarray(data, np.float32)).reshape(shape)
     except (ValueError, TypeError, OverflowError):
         raise TensorError(f"inputs[0].data: expected {math.prod(shape)} numbers for the shape {list(shape)}") from None
+    if not np.isfinite(values).all():
+        raise TensorError("inputs[0].data: expected finite numbers, got infinity or NaN")
+    return values
 
 
 def _split_strings(data: memoryview, count: int) -> list[bytes]:

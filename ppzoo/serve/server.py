@@ -26,6 +26,11 @@ from ppzoo.serve.worker import EngineFailedError
 logger = logging.getLogger("ppzoo")
 
 KEEP_ALIVE_SECONDS = 30
+MAX_HEADER_BYTES = 1 << 16
+HEADER_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%s"
+)
 MAX_OPEN_FILES = 65536
 BACKLOG = 2048
 
@@ -56,10 +61,12 @@ class Server(uvicorn.Server):
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol that closes a connection whose request's header is not complete in time."""
+    """uvicorn's HTTP protocol that refuses a request whose header is too large or not complete in time."""
 
     header_seconds = 10.0
     _deadline: asyncio.TimerHandle | None = None
+    _header_bytes = 0  # received of a header that is not complete
+    _fields_bytes = 0  # of its fields that are complete
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -68,11 +75,32 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_header()
+        self._header_bytes += len(data) if self._deadline is not None else 0
         super().data_received(data)
+        if self._deadline is not None and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("")  # the header is not complete
+
+    def on_message_begin(self) -> None:
+        self._fields_bytes = 0
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields_bytes += len(name) + len(value)
+        if self._fields_bytes > MAX_HEADER_BYTES:
+            raise ValueError("the header is too large")  # the parser stops, and uvicorn calls send_400_response
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._cancel_deadline()
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if max(self._header_bytes, self._fields_bytes) <= MAX_HEADER_BYTES:
+            super().send_400_response(msg)
+            return
+        body = b'{"detail":"the header of the request has more than %d bytes"}' % MAX_HEADER_BYTES
+        self.transport.write(HEADER_TOO_LARGE % (len(body), body))
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
@@ -84,7 +112,7 @@ class Protocol(HttpToolsProtocol):
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-            self._deadline = None
+            self._deadline, self._header_bytes = None, 0
 
 
 def make_server(options: ServiceOptions) -> Server:

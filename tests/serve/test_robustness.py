@@ -159,6 +159,16 @@ def test_a_header_that_is_never_complete_is_disconnected(service):
         assert connection.recv(1000) == b""
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b""], ids=["complete", "incomplete"])
+@pytest.mark.parametrize(
+    "line", [b"X-Field: " + b"x" * 100_000 + b"\r\n", b"X-Field: x\r\n" * 20_000], ids=["long", "many"]
+)
+def test_a_header_that_is_too_large(service, line, end):
+    with service.connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + line + end)
+        assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
 def test_invalid_http(service):
     with service.connect() as connection:
         connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
