@@ -98,7 +98,7 @@ class Protocol(HttpToolsProtocol):
         if max(self._header_bytes, self._fields_bytes) <= MAX_HEADER_BYTES:
             super().send_400_response(msg)
             return
-        body = b'{"detail":"the header of the request has more than %d bytes"}' % MAX_HEADER_BYTES
+        body = b'{"error":"the header of the request has more than %d bytes"}' % MAX_HEADER_BYTES
         self.transport.write(HEADER_TOO_LARGE % (len(body), body))
         self.transport.close()
 
