@@ -331,7 +331,7 @@ def test_a_camera_ends_with_ctrl_c(exported, tmp_path, monkeypatch, capsys):
         (["{photos}", "--output", "t.csv", "--sort-into", "{photos}/.."], "--sort-into: expected a folder outside of"),
         (
             ["{photos}", "--output", "t.xlsx"],
-            "--output: expected a file with a name that ends in .csv or .jsonl or .parquet",
+            "--output: expected a file with a name that ends in .csv, .jsonl or .parquet",
         ),
         ([".", "--output", "t.csv"], "FOLDER: expected a folder with images, got '.'"),
     ],
