@@ -142,7 +142,7 @@ void convolve_weight_gradient(const ConvShape& shape, const float* x, const floa
     return convolve_weight_gradient(cropped, copy_cropped(shape, cropped, x), dy, add, dweights, nullptr);
   }
   // oneDNN sums over all pixels of a thread in float. Parts of the batch keep these sums short.
-  constexpr int64_t kPixels = 3072;
+  constexpr int64_t kPixels = 4096;
   const int64_t in = shape.input_size() / shape.images, out = shape.output_size() / shape.images;
   const int64_t part = equal_part_size(shape.images, kPixels * max_threads() * shape.out_channels / out);
   for (int64_t image = 0; image < shape.images; image += part) {
