@@ -16,7 +16,6 @@
 
 #include "kernels/activation_simd.h"
 #include "kernels/depthwise_rows.h"
-#include "kernels/parallel.h"
 
 namespace ppzoo {
 namespace {
@@ -76,12 +75,11 @@ class PaddedRows {
   void start(int64_t image) { first_ = image * s_.height, next_ = 0; }
   // Sets `rows` to the rows under the filter for output row `row`; null for rows in the padding.
   void rows_for_output(int64_t row, std::vector<const float*>& rows) {
-    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
-      const int64_t number = row * s_.stride_h + kh * s_.dilation_h - s_.top;
-      const bool inside = number >= 0 && number < s_.height;
-      if (inside) load_rows(number, row * s_.stride_h - s_.top);
-      rows[kh] = inside ? ring_.row(number) : nullptr;
-    }
+    const auto loaded = [&](int64_t number) {
+      load_rows(number, row * s_.stride_h - s_.top);
+      return ring_.row(number);
+    };
+    set_rows_for_output(s_, row, loaded, rows);
   }
 
  private:
@@ -103,14 +101,10 @@ class PaddedRows {
   int64_t first_ = 0, next_ = 0;
 };
 
-int64_t work_of(const ConvShape& s) { return s.output_size() * s.kernel_h * s.kernel_w; }
-
 // Convolves the rows [begin, end) of the outputs of one image.
 void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded, int64_t image, int64_t begin,
                    int64_t end, Moments* moments, int thread, Bfloat16* y) {
-  std::vector<Tap> taps;
-  for (int64_t kw = 0; kw < s.kernel_w; ++kw) taps.push_back({kw, kw * s.dilation_w});
-  const RowFilter filter{s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.out_width(), taps, weights};
+  const RowFilter filter = forward_filter(s, weights);
   std::vector<const float*> rows(s.kernel_h);
   padded.start(image);
   for (int64_t row = begin; row < end; ++row) {
@@ -124,14 +118,9 @@ void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded,
 }
 
 void convolve_all(const ConvShape& s, const Bfloat16Input& x, const float* weights, Moments* moments, Bfloat16* y) {
-  const int64_t height = s.out_height();
-  parallel_for(s.images * height, work_of(s), [&](int thread, int64_t begin, int64_t end) {
+  for_rows(s.images, s.out_height(), work_of(s), [&](int thread, int64_t image, int64_t begin, int64_t end) {
     PaddedRows padded(s, x);
-    while (begin < end) {
-      const int64_t image = begin / height, row = begin % height, last = std::min(height, row + end - begin);
-      convolve_rows(s, weights, padded, image, row, last, moments, thread, y);
-      begin += last - row;
-    }
+    convolve_rows(s, weights, padded, image, begin, end, moments, thread, y);
   });
 }
 
@@ -147,29 +136,22 @@ class BackwardPass {
         to_(to),
         thread_(thread),
         padded_(s, x),
-        margin_(std::max<int64_t>(0, ((s.kernel_w - 1) * s.dilation_w - s.left + s.stride_w - 1) / s.stride_w)),
-        ring_((s.kernel_h - 1) * s.dilation_h / s.stride_h + 2,
-              margin_ + std::max(s.out_width(), (s.width + s.left - 1) / s.stride_w + 1), s.channels),
+        gradients_(s, weights),
         rows_(s.kernel_h),
         sums_(s),
-        norm_sums_(to.norm != nullptr ? 2 * round_up(s.channels, kLanes) : 0, 0.0) {
-    for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
-  }
+        norm_sums_(to.norm != nullptr ? 2 * round_up(s.channels, kLanes) : 0, 0.0) {}
 
   void image(int64_t number) {
     padded_.start(number);
     int64_t done = 0;
     for (int64_t row = 0; row < s_.out_height(); ++row) {
-      float* gradient = ring_.row(row) + margin_ * s_.channels;
+      float* gradient = gradients_.row(row);
       load_gradient(number * s_.out_height() + row, gradient);
       if (to_.dweights != nullptr) {
         padded_.rows_for_output(row, rows_);
         sums_.add(rows_.data(), gradient);
       }
-      // Rows of the input's gradient to which no later row of the output's gradient contributes.
-      const bool last = row + 1 == s_.out_height();
-      const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
-      for (; to_.dx != nullptr && done < ready; ++done) write_input_row(number, done);
+      for (; to_.dx != nullptr && done < gradients_.complete_inputs(row); ++done) write_input_row(number, done);
     }
   }
 
@@ -191,39 +173,15 @@ class BackwardPass {
                       s_.out_width(), s_.channels, to);
   }
 
-  // Adds the filter for the input's columns `column`, `column` + stride, ..., which have the same taps.
-  void add_filter(int64_t column, const float* weights) {
-    std::vector<Tap> taps;
-    for (int64_t kw = 0; kw < s_.kernel_w; ++kw) {
-      const int64_t position = column + s_.left - kw * s_.dilation_w + margin_ * s_.stride_w;
-      if (position % s_.stride_w == 0) taps.push_back({kw, position / s_.stride_w});
-    }
-    const int64_t outputs = (s_.width - column + s_.stride_w - 1) / s_.stride_w;
-    input_filters_.push_back({s_.channels, s_.kernel_h, s_.kernel_w, 1, outputs, taps, weights});
-  }
-
   void write_input_row(int64_t image, int64_t number) {
-    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
-      const int64_t position = number + s_.top - kh * s_.dilation_h, row = position / s_.stride_h;
-      const bool inside = position >= 0 && position % s_.stride_h == 0 && row < s_.out_height();
-      rows_[kh] = inside ? ring_.row(row) : nullptr;
-    }
+    gradients_.select_input(number);
     const int64_t start = (image * s_.height + number) * s_.width * s_.channels;
     if (to_.norm != nullptr) {
       return dispatch_activation(to_.activation, [&](auto tag) { write_masked_row<decltype(tag)::value>(start); });
     }
     for_channel_vectors(s_.channels, [&](int64_t channel) {
-      filter_channels(channel, [&](int64_t place, Vector sum) { store(sum, to_.dx + start + place); });
+      gradients_.filter(channel, [&](int64_t place, Vector sum) { store(sum, to_.dx + start + place); });
     });
-  }
-
-  // Calls write(index in the row, sum) for a vector of channels of an input row's gradient.
-  template <class Write>
-  void filter_channels(int64_t channel, const Write& write) const {
-    for (size_t column = 0; column < input_filters_.size(); ++column) {
-      const int64_t first = static_cast<int64_t>(column) * s_.channels + channel, step = s_.stride_w * s_.channels;
-      input_filters_[column](rows_.data(), channel, [&](int64_t i, Vector sum) { write(first + i * step, sum); });
-    }
   }
 
   template <Activation kActivation>
@@ -236,7 +194,7 @@ class BackwardPass {
       const Vector k = load(norm.scale() + channel), o = load(norm.offset() + channel);
       const Vector mean = load(norm.mean() + channel);
       Vector sum{}, product{};
-      filter_channels(channel, [&](int64_t place, Vector gradient) {
+      gradients_.filter(channel, [&](int64_t place, Vector gradient) {
         const Vector x = load(raw + place), f = activation_gradient<kActivation>(x * k + o, gradient);
         store(f, to + place);
         sum += f;
@@ -256,27 +214,11 @@ class BackwardPass {
   const Bfloat16DepthwiseGradients& to_;
   int thread_;
   PaddedRows padded_;
-  int64_t margin_;  // zero pixels before a row of the output's gradient
-  RowRing ring_;
-  std::vector<RowFilter> input_filters_;
+  GradientRows gradients_;
   std::vector<const float*> rows_;
   WeightSums sums_;
   std::vector<double> norm_sums_;  // for each vector of channels: those of NormGradient::add_sums
 };
-
-void write_weight_gradient(const ConvShape& s, const std::vector<std::vector<double>>& totals, bool add,
-                           float* dweights) {
-  const int64_t taps = s.kernel_h * s.kernel_w;
-  for (int64_t c = 0; c < s.channels; ++c) {
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      double total = add ? dweights[c * taps + tap] : 0.0;
-      for (const auto& part : totals) {
-        if (!part.empty()) total += WeightSums::total(s, part, c, tap);
-      }
-      dweights[c * taps + tap] = static_cast<float>(total);
-    }
-  }
-}
 
 }  // namespace
 

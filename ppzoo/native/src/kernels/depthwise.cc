@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "kernels/depthwise_rows.h"
-#include "kernels/parallel.h"
 #include "kernels/simd.h"
 
 namespace ppzoo {
@@ -42,12 +41,11 @@ class PaddedRows {
   }
   // Sets `rows` to the rows under the filter for output row `row`; null for rows in the padding.
   void rows_for_output(int64_t row, std::vector<const float*>& rows) {
-    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
-      const int64_t number = row * s_.stride_h + kh * s_.dilation_h - s_.top;
-      const bool inside = number >= 0 && number < s_.height;
-      if (inside) fetch(number, row * s_.stride_h - s_.top);
-      rows[kh] = inside ? ring_.row(number) : nullptr;
-    }
+    const auto fetched = [&](int64_t number) {
+      fetch(number, row * s_.stride_h - s_.top);
+      return ring_.row(number);
+    };
+    set_rows_for_output(s_, row, fetched, rows);
   }
   // Returns an input row before its norm. A row that has to be recomputed is cached in `products_`.
   const float* raw(int64_t number) {
@@ -78,41 +76,19 @@ class PaddedRows {
   int64_t first_ = 0, next_ = 0;
 };
 
-// Calls body(thread, image, first row, end row) in parallel for equal parts of the rows of all images.
-template <class Body>
-void for_rows(int64_t images, int64_t rows, int64_t work, Body&& body) {
-  parallel_for(images * rows, work, [&](int thread, int64_t begin, int64_t end) {
-    while (begin < end) {
-      const int64_t image = begin / rows, row = begin % rows, last = std::min(rows, row + end - begin);
-      body(thread, image, row, last);
-      begin += last - row;
-    }
-  });
-}
-
-int64_t work_of(const ConvShape& s) { return s.output_size() * s.kernel_h * s.kernel_w; }
-
-// Writes the filter's outputs to y, `y_step` pixels apart.
-void filter_row(const RowFilter& filter, const float* const* rows, int64_t y_step, float* y) {
-  const int64_t step = y_step * filter.channels;
-  for_channel_vectors(filter.channels, [&](int64_t channel) {
-    float* to = y + channel;
-    filter(rows, channel, [=](int64_t i, Vector sum) { store(sum, to + i * step); });
-  });
-}
-
 void convolve_rows(const ConvShape& s, const float* weights, PaddedRows& padded, int64_t image, int64_t begin,
                    int64_t end, Moments* moments, int thread, float* y) {
-  std::vector<Tap> taps;
-  for (int64_t kw = 0; kw < s.kernel_w; ++kw) taps.push_back({kw, kw * s.dilation_w});
-  const RowFilter filter{s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.out_width(), taps, weights};
+  const RowFilter filter = forward_filter(s, weights);
   std::vector<const float*> rows(s.kernel_h);
   padded.start(image);
   const int64_t width = s.out_width() * s.channels;
   for (int64_t row = begin; row < end; ++row) {
     padded.rows_for_output(row, rows);
     float* to = y + (image * s.out_height() + row) * width;
-    filter_row(filter, rows.data(), 1, to);
+    for_channel_vectors(s.channels, [&](int64_t channel) {
+      float* first = to + channel;
+      filter(rows.data(), channel, [=, &s](int64_t i, Vector sum) { store(sum, first + i * s.channels); });
+    });
     if (moments != nullptr) moments->add_rows(thread, to, s.out_width());
   }
 }
@@ -124,13 +100,9 @@ class BackwardPass {
   BackwardPass(const ConvShape& s, const KernelInput& x, const float* weights)
       : s_(s),
         padded_(s, x),
-        margin_(std::max<int64_t>(0, ((s.kernel_w - 1) * s.dilation_w - s.left + s.stride_w - 1) / s.stride_w)),
-        ring_((s.kernel_h - 1) * s.dilation_h / s.stride_h + 2,
-              margin_ + std::max(s.out_width(), (s.width + s.left - 1) / s.stride_w + 1), s.channels),
+        gradients_(s, weights),
         rows_(s.kernel_h),
-        sums_(s) {
-    for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
-  }
+        sums_(s) {}
 
   // load_row(row, to) writes a row of the output's gradient. With `dx`, each row of the input's gradient is written to
   // row_buffer(row), and row_done(row) is called after that. With `weights`, the weight gradient is computed.
@@ -139,17 +111,14 @@ class BackwardPass {
     padded_.start(number);
     int64_t done = 0;
     for (int64_t row = 0; row < s_.out_height(); ++row) {
-      float* gradient = ring_.row(row) + margin_ * s_.channels;
+      float* gradient = gradients_.row(row);
       load_row(row, gradient);
       if (weights) {
         padded_.rows_for_output(row, rows_);
         sums_.add(rows_.data(), gradient);
       }
-      // Rows of the input's gradient to which no later row of the output's gradient contributes.
-      const bool last = row + 1 == s_.out_height();
-      const int64_t ready = last ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
-      for (; dx && done < ready; ++done) {
-        input_row(done, row_buffer(done));
+      for (; dx && done < gradients_.complete_inputs(row); ++done) {
+        write_input_row(done, row_buffer(done));
         row_done(done);
       }
     }
@@ -164,32 +133,15 @@ class BackwardPass {
  private:
   const ConvShape& s_;
   PaddedRows padded_;
-  int64_t margin_;  // zero pixels before a row of the output's gradient
-  RowRing ring_;
-  std::vector<RowFilter> input_filters_;
+  GradientRows gradients_;
   std::vector<const float*> rows_;
   WeightSums sums_;
 
-  // Adds the filter for the input's columns `column`, `column` + stride, ..., which have the same taps.
-  void add_filter(int64_t column, const float* weights) {
-    std::vector<Tap> taps;
-    for (int64_t kw = 0; kw < s_.kernel_w; ++kw) {
-      const int64_t position = column + s_.left - kw * s_.dilation_w + margin_ * s_.stride_w;
-      if (position % s_.stride_w == 0) taps.push_back({kw, position / s_.stride_w});
-    }
-    const int64_t outputs = (s_.width - column + s_.stride_w - 1) / s_.stride_w;
-    input_filters_.push_back({s_.channels, s_.kernel_h, s_.kernel_w, 1, outputs, taps, weights});
-  }
-
-  void input_row(int64_t number, float* to) {
-    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
-      const int64_t position = number + s_.top - kh * s_.dilation_h, row = position / s_.stride_h;
-      const bool inside = position >= 0 && position % s_.stride_h == 0 && row < s_.out_height();
-      rows_[kh] = inside ? ring_.row(row) : nullptr;
-    }
-    for (size_t column = 0; column < input_filters_.size(); ++column) {
-      filter_row(input_filters_[column], rows_.data(), s_.stride_w, to + column * s_.channels);
-    }
+  void write_input_row(int64_t number, float* to) {
+    gradients_.select_input(number);
+    for_channel_vectors(s_.channels, [&](int64_t channel) {
+      gradients_.filter(channel, [=](int64_t place, Vector sum) { store(sum, to + place); });
+    });
   }
 };
 
@@ -202,7 +154,6 @@ void run_backward(const ConvShape& s, const KernelInput& x, const float* weights
     return;
   }
   const std::vector<float> transposed = weights != nullptr ? channels_last_weights(s, weights) : std::vector<float>();
-  const int64_t taps = s.kernel_h * s.kernel_w;
   std::vector<std::vector<double>> totals(max_threads());
   parallel_for(s.images, work_of(s), [&](int thread, int64_t begin, int64_t end) {
     BackwardPass pass(s, x, transposed.data());
@@ -218,16 +169,7 @@ void run_backward(const ConvShape& s, const KernelInput& x, const float* weights
     }
     totals[thread] = pass.totals();
   });
-  if (dweights == nullptr) return;
-  for (int64_t c = 0; c < s.channels; ++c) {
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      double total = add ? dweights[c * taps + tap] : 0.0;
-      for (const auto& part : totals) {
-        if (!part.empty()) total += WeightSums::total(s, part, c, tap);
-      }
-      dweights[c * taps + tap] = static_cast<float>(total);
-    }
-  }
+  if (dweights != nullptr) write_weight_gradient(s, totals, add, dweights);
 }
 
 // Gradients of output and input that are complete tensors. With `norm`, dy is the gradient of the norm's output.

@@ -1,4 +1,5 @@
-// The inner loops of depthwise convolutions, in float32 on rows of pixels that are in the cache.
+// What depthwise convolutions of float32 and of bfloat16 images share: the inner loops, in float32 on rows of pixels that
+// are in the cache, and which rows belong together.
 //
 // Layout: rows of pixels x channels; weights are KH x KW x C, so that a vector holds kLanes channels of one pixel or
 // tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.
@@ -11,6 +12,7 @@
 #include "kernels/bfloat16_simd.h"
 #include "kernels/conv_shape.h"
 #include "kernels/integer_math.h"
+#include "kernels/parallel.h"
 #include "kernels/simd.h"
 
 namespace ppzoo::depthwise_rows {
@@ -99,6 +101,95 @@ struct RowFilter {
   }
 };
 
+inline int64_t work_of(const ConvShape& s) { return s.output_size() * s.kernel_h * s.kernel_w; }
+
+// Calls body(thread, image, first row, end row) in parallel for equal parts of the rows of all images.
+template <class Body>
+void for_rows(int64_t images, int64_t rows, int64_t work, const Body& body) {
+  parallel_for(images * rows, work, [&](int thread, int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t image = begin / rows, row = begin % rows, last = std::min(rows, row + end - begin);
+      body(thread, image, row, last);
+      begin += last - row;
+    }
+  });
+}
+
+// Returns the filter of the forward pass; its rows are the input rows under it, with the padding.
+inline RowFilter forward_filter(const ConvShape& s, const float* weights) {
+  std::vector<Tap> taps;
+  for (int64_t kw = 0; kw < s.kernel_w; ++kw) taps.push_back({kw, kw * s.dilation_w});
+  return {s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.out_width(), taps, weights};
+}
+
+// Sets `rows` to the input rows under the filter for output row `row`, of which row_of(input row) is called in ascending
+// order; null for rows in the padding.
+template <class RowOf>
+void set_rows_for_output(const ConvShape& s, int64_t row, const RowOf& row_of, std::vector<const float*>& rows) {
+  for (int64_t kh = 0; kh < s.kernel_h; ++kh) {
+    const int64_t number = row * s.stride_h + kh * s.dilation_h - s.top;
+    rows[kh] = number >= 0 && number < s.height ? row_of(number) : nullptr;
+  }
+}
+
+// The last rows of the output's gradient, and the filters that compute rows of the input's gradient from them.
+class GradientRows {
+ public:
+  // `weights`: kernel_h x kernel_w x channels.
+  GradientRows(const ConvShape& s, const float* weights)
+      : s_(s),
+        margin_(std::max<int64_t>(0, ((s.kernel_w - 1) * s.dilation_w - s.left + s.stride_w - 1) / s.stride_w)),
+        ring_((s.kernel_h - 1) * s.dilation_h / s.stride_h + 2,
+              margin_ + std::max(s.out_width(), (s.width + s.left - 1) / s.stride_w + 1), s.channels),
+        rows_(s.kernel_h) {
+    for (int64_t column = 0; column < std::min(s.stride_w, s.width); ++column) add_filter(column, weights);
+  }
+
+  // Where a row of the output's gradient is to be written.
+  float* row(int64_t number) { return ring_.row(number) + margin_ * s_.channels; }
+
+  // The number of rows of the input's gradient to which no row of the output's gradient after `row` contributes.
+  int64_t complete_inputs(int64_t row) const {
+    return row + 1 == s_.out_height() ? s_.height : std::min((row + 1) * s_.stride_h - s_.top, s_.height);
+  }
+
+  // Selects a row of the input's gradient for `filter`.
+  void select_input(int64_t number) {
+    for (int64_t kh = 0; kh < s_.kernel_h; ++kh) {
+      const int64_t position = number + s_.top - kh * s_.dilation_h, row = position / s_.stride_h;
+      const bool inside = position >= 0 && position % s_.stride_h == 0 && row < s_.out_height();
+      rows_[kh] = inside ? ring_.row(row) : nullptr;
+    }
+  }
+
+  // Calls write(index in the row, sum) for a vector of channels of each pixel of the selected row.
+  template <class Write>
+  void filter(int64_t channel, const Write& write) const {
+    for (size_t column = 0; column < filters_.size(); ++column) {
+      const int64_t first = static_cast<int64_t>(column) * s_.channels + channel, step = s_.stride_w * s_.channels;
+      filters_[column](rows_.data(), channel, [&](int64_t i, Vector sum) { write(first + i * step, sum); });
+    }
+  }
+
+ private:
+  // Adds the filter for the input's columns `column`, `column` + stride, ..., which have the same taps.
+  void add_filter(int64_t column, const float* weights) {
+    std::vector<Tap> taps;
+    for (int64_t kw = 0; kw < s_.kernel_w; ++kw) {
+      const int64_t position = column + s_.left - kw * s_.dilation_w + margin_ * s_.stride_w;
+      if (position % s_.stride_w == 0) taps.push_back({kw, position / s_.stride_w});
+    }
+    const int64_t outputs = (s_.width - column + s_.stride_w - 1) / s_.stride_w;
+    filters_.push_back({s_.channels, s_.kernel_h, s_.kernel_w, 1, outputs, taps, weights});
+  }
+
+  const ConvShape& s_;
+  int64_t margin_;  // zero pixels before a row
+  RowRing ring_;
+  std::vector<RowFilter> filters_;
+  std::vector<const float*> rows_;
+};
+
 // The sums of a weight gradient over rows of outputs, for kLanes channels of each tap: in float over kSummedPixels
 // pixels, beyond that in double.
 class WeightSums {
@@ -161,5 +252,20 @@ class WeightSums {
   std::vector<float> sums_;
   std::vector<double> totals_;
 };
+
+// Writes the weight gradient, or adds to it, from the totals() of each thread; empty ones are of unused threads.
+inline void write_weight_gradient(const ConvShape& s, const std::vector<std::vector<double>>& totals, bool add,
+                                  float* dweights) {
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  for (int64_t c = 0; c < s.channels; ++c) {
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      double total = add ? dweights[c * taps + tap] : 0.0;
+      for (const auto& part : totals) {
+        if (!part.empty()) total += WeightSums::total(s, part, c, tap);
+      }
+      dweights[c * taps + tap] = static_cast<float>(total);
+    }
+  }
+}
 
 }  // namespace ppzoo::depthwise_rows
