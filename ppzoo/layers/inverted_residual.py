@@ -55,10 +55,14 @@ def inverted_residuals(units: Sequence[InvertedResidual], x: Tensor) -> Tensor:
 
 
 def _fusable_units(units: Sequence[InvertedResidual], x: Tensor) -> list[list[operators.ConvNormStage]] | None:
+    """Return the arguments of the operator for all units; None if one of them does not support it.
+
+    `x` is the input of the first unit. It stands for those of the others, whose sizes the operator checks itself.
+    """
     blocks = []
     for number, unit in enumerate(units):
-        plain = is_plain(unit, type(unit)) and (unit.shortcut or number == 0)
-        stages = _fusable_stages(unit.convolutions, x, shortcut=unit.shortcut) if plain else None
+        can_follow = is_plain(unit, type(unit)) and (unit.shortcut or number == 0)
+        stages = _fusable_stages(unit.convolutions, x, shortcut=unit.shortcut) if can_follow else None
         if stages is None:
             return None
         blocks.append(stages)
