@@ -38,7 +38,7 @@ from ppzoo.layers.native_layers import (
 from ppzoo.layers.param_names import batch_norm, bias_attr, fan_in_uniform, linear, uniform_linear, weight_attr
 from ppzoo.layers.reparam import Reparameterized, fuse_norm, fused_convolution, identity_kernel, pad_kernel
 from ppzoo.layers.same_padding import Padding, native_same_padding, same_padding
-from ppzoo.layers.squeeze_excite import ConvSqueezeExcite, SELayer
+from ppzoo.layers.squeeze_excite import ConvSqueezeExcite, HardSigmoid, SELayer, clip_gate
 
 __all__ = [
     "AdaptiveAvgPool2D",
@@ -54,6 +54,7 @@ __all__ = [
     "DataFormat",
     "DiverseBranchBlock",
     "FeatureExtractor",
+    "HardSigmoid",
     "KaimingConvBNLayer",
     "LearnableAffineBlock",
     "Linear",
@@ -72,6 +73,7 @@ __all__ = [
     "bias_attr",
     "branch_names",
     "channel_shuffle",
+    "clip_gate",
     "concat",
     "conv_norm_act",
     "conv_norm_act_affine",

@@ -283,7 +283,7 @@ def fusable(
         return None
     if not norm.uses_batch_statistics or x.shape[0] < 2:
         return None
-    name, geometry = _activation_name(act), conv.geometry(x)
+    name, geometry = activation_name(act), conv.geometry(x)
     if geometry is None or not norm.is_fusable(name, residual):
         return None
     if residual is not None and not (residual.shape == conv.output_shape(x, geometry) and residual.dtype == x.dtype):
@@ -299,7 +299,7 @@ def conv_norm_act(conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, resi
         return operators.conv_batch_norm(x, stage, residual)
     y = conv(x)
     if is_plain(norm, BatchNorm) and norm._act is None:
-        name = _activation_name(act)
+        name = activation_name(act)
         if norm.supports(y, name, residual):
             return norm.forward_native(y, name, residual)
     y = operators.to_float32(norm(y))
@@ -352,14 +352,21 @@ def is_plain(layer: nn.Layer, kind: type[nn.Layer]) -> bool:
     )
 
 
-def _activation_name(act: nn.Layer) -> str | None:
+def is_pointwise(conv: nn.Layer, x: Tensor) -> bool:
+    """Whether calling `conv` with `x` runs exactly a 1x1 convolution of all pixels, without groups."""
+    if not is_plain(conv, Conv2D) or conv._parameters["weight"].shape[2:] != [1, 1]:
+        return False
+    return conv.geometry(x) == operators.POINTWISE_GEOMETRY
+
+
+def activation_name(act: nn.Layer) -> str | None:
     """Return the name by which the native operators know an activation, None for the identity; else "unknown"."""
     return ACTIVATION_NAMES.get(type(act), "unknown") if is_plain(act, type(act)) else "unknown"
 
 
 def activate(act: nn.Layer, x: Tensor) -> Tensor:
     """Return act(x)."""
-    name = _activation_name(act)
+    name = activation_name(act)
     if name is not None and name in operators.ACTIVATION_CODES and native.supports(x):
         return operators.activate(x, name)
     return act(x)

@@ -7,11 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ppzoo.layers.native_layers import AdaptiveAvgPool2D, Conv2D, scale_channels
+from ppzoo import native
+from ppzoo.layers.native_layers import (
+    AdaptiveAvgPool2D,
+    Conv2D,
+    Linear,
+    activation_name,
+    is_plain,
+    is_pointwise,
+    scale_channels,
+)
 from ppzoo.layers.param_names import bias_attr, uniform_linear, weight_attr
+from ppzoo.native import operators
+
+
+def clip_gate(x: Tensor) -> Tensor:
+    """Return x, limited to [0, 1]: the gate of GhostNet."""
+    return paddle.clip(x, 0, 1)
+
+
+class HardSigmoid(nn.Layer):
+    """min(max(slope x + offset, 0), 1), with other numbers than `paddle.nn.Hardsigmoid` has."""
+
+    def __init__(self, slope: float, offset: float) -> None:
+        super().__init__()
+        self.slope, self.offset = slope, offset
+
+    def forward(self, x):
+        return F.hardsigmoid(x, slope=self.slope, offset=self.offset)
 
 
 class SELayer(nn.Layer):
@@ -47,6 +74,11 @@ class SELayer(nn.Layer):
         self.gate = gate
 
     def forward(self, x):
+        dense = self.squeeze, self.excitation
+        if self.spatial_axes == [2, 3] and native.supports(x) and all(is_plain(layer, Linear) for layer in dense):
+            y = _computed_natively(x, self.pool2d_gap, dense, "relu", self.gate)
+            if y is not None:
+                return y
         means = self.pool2d_gap(x).flatten(1)
         gate = self.gate(self.excitation(F.relu(self.squeeze(means))))
         return scale_channels(x, gate.unsqueeze(self.spatial_axes))
@@ -86,8 +118,50 @@ class ConvSqueezeExcite(nn.Layer):
         self.gate = gate
 
     def forward(self, x):
-        y = self.act(self._sub_layers[self.reduce_key](self.pool(x)))
-        return scale_channels(x, self.gate(self._sub_layers[self.expand_key](y)))
+        reduce, expand = self._sub_layers[self.reduce_key], self._sub_layers[self.expand_key]
+        if native.supports(x) and is_pointwise(reduce, x) and is_pointwise(expand, x):
+            y = _computed_natively(x, self.pool, (reduce, expand), activation_name(self.act), self.gate)
+            if y is not None:
+                return y
+        return scale_channels(x, self.gate(expand(self.act(reduce(self.pool(x))))))
+
+
+# What `paddle.nn.Hardsigmoid` computes.
+_HARD_SIGMOID = operators.Gate("hardsigmoid", 0.1666667, 0.5)
+
+
+def _native_gate(gate: Callable[[Tensor], Tensor]) -> operators.Gate | None:
+    """Return the native operator's gate that computes `gate`; None if it has none."""
+    if gate is F.sigmoid:
+        return operators.Gate("sigmoid")
+    if gate is clip_gate:
+        return operators.Gate("clip")
+    if not isinstance(gate, nn.Layer) or not is_plain(gate, type(gate)):
+        return None
+    if type(gate) is HardSigmoid:
+        return operators.Gate("hardsigmoid", gate.slope, gate.offset)
+    return {nn.Sigmoid: operators.Gate("sigmoid"), nn.Hardsigmoid: _HARD_SIGMOID}.get(type(gate))
+
+
+def _computed_natively(
+    x: Tensor,
+    pool: nn.Layer,
+    dense: tuple[nn.Layer, nn.Layer],
+    activation: str | None,
+    gate: Callable[[Tensor], Tensor],
+) -> Tensor | None:
+    """Return x, scaled by the gates of these layers, computed by one operator; None if it does not support them.
+
+    Args:
+        dense: two linear layers or two 1x1 convolutions, whose calls the operator replaces.
+        activation: the name of the activation between them, as of `activation_name`.
+    """
+    native_gate = _native_gate(gate)
+    parameters = [(layer._parameters["weight"], layer._parameters["bias"]) for layer in dense]
+    is_known = native_gate is not None and activation in operators.ACTIVATION_CODES
+    if not is_known or not is_plain(pool, AdaptiveAvgPool2D) or any(bias is None for _, bias in parameters):
+        return None
+    return operators.squeeze_excite(x, *parameters, activation, native_gate)
 
 
 def _pointwise(in_channels: int, out_channels: int, lr_mult: float, name: str | None) -> Conv2D:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import paddle
 from paddle import nn
 
 from ppzoo.layers import (
@@ -19,6 +18,7 @@ from ppzoo.layers import (
     NamedConvBNLayer,
     SELayer,
     add,
+    clip_gate,
     concat,
     make_divisible,
     uniform_linear,
@@ -99,9 +99,7 @@ class GhostBottleneck(nn.Layer):
             else None
         )
         self.se_block = (
-            SELayer(hidden, 4, gate=lambda x: paddle.clip(x, 0, 1), name=f"{name}_se", suffixes=("_1", "_2"))
-            if row.squeeze_excite
-            else None
+            SELayer(hidden, 4, gate=clip_gate, name=f"{name}_se", suffixes=("_1", "_2")) if row.squeeze_excite else None
         )
         self.ghost_module_2 = GhostModule(hidden, out_channels, act=None, name=f"{name}_ghost_module_2")
         self.identity = stride == 1 and in_channels == out_channels

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import paddle.nn.functional as F
 from paddle import ParamAttr, nn
 from paddle.regularizer import L2Decay
 
@@ -73,13 +72,6 @@ class ConvBNLayer(layers.ConvBNLayer):
         super().__init__(in_channels, out_channels, kernel_size, act=act, norm=no_decay, **options)
 
 
-class Hardsigmoid(nn.Layer):
-    """min(max(0.2 x + 0.5, 0), 1)."""
-
-    def forward(self, x):
-        return F.hardsigmoid(x, slope=0.2, offset=0.5)
-
-
 class ResidualUnit(nn.Layer):
     """1x1 expansion, depthwise convolution, squeeze-and-excitation, linear 1x1 projection; a shortcut if shapes match.
 
@@ -94,7 +86,7 @@ class ResidualUnit(nn.Layer):
             hidden, hidden, row.kernel_size, stride=row.stride, groups=hidden, act=row.act
         )
         self.mid_se = (
-            layers.ConvSqueezeExcite(hidden, hidden // 4, act=nn.ReLU(), gate=Hardsigmoid())
+            layers.ConvSqueezeExcite(hidden, hidden // 4, act=nn.ReLU(), gate=layers.HardSigmoid(0.2, 0.5))
             if row.squeeze_excite
             else None
         )

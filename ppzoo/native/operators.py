@@ -25,6 +25,8 @@ from ppzoo.paddle_internals import dygraph_tracer, in_dygraph_mode, in_sot, run_
 
 # The values of `Activation` in src/kernels/activation.h.
 ACTIVATION_CODES = {None: 0, "relu": 1, "relu6": 2, "hardswish": 3, "swish": 4}
+# The values of `GateFunction` in src/kernels/squeeze_excite.h.
+GATE_CODES = {"sigmoid": 0, "hardsigmoid": 1, "clip": 2}
 # Activations whose derivative follows from their output, as the gradient of a norm with a residual requires.
 INVERTIBLE_ACTIVATIONS = {None, "relu", "relu6"}
 # Activations a(t) = t a'(t), as the gradient of an affine block after a norm requires.
@@ -33,8 +35,8 @@ HOMOGENEOUS_ACTIVATIONS = {None, "relu"}
 MAX_POOL_WINDOW = 256
 # The minimum number of channels of the depthwise convolution in an inverted residual: one vector of AVX-512.
 MIN_DEPTHWISE_CHANNELS = 16
-
-_POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
+# Strides, paddings, dilations and groups of a 1x1 convolution of all pixels.
+POINTWISE_GEOMETRY = [1, 1, 0, 0, 0, 0, 1, 1, 1]
 _FLOAT32, _BFLOAT16 = paddle.float32, paddle.bfloat16
 
 # The operators `ppzoo_NAME` that have a version for bfloat16 images, `ppzoo_bfloat16_NAME`. A network can be trained in
@@ -224,7 +226,7 @@ def is_inverted_residual(stages: Sequence[ConvNormStage], shortcut: bool) -> boo
 
 
 def _is_pointwise(stage: ConvNormStage) -> bool:
-    return stage.weight.shape[2:] == [1, 1] and stage.geometry == _POINTWISE_GEOMETRY
+    return stage.weight.shape[2:] == [1, 1] and stage.geometry == POINTWISE_GEOMETRY
 
 
 def inverted_residuals(x: Tensor, blocks: Sequence[Sequence[ConvNormStage]], shortcuts: Sequence[bool]) -> Tensor:
@@ -353,6 +355,32 @@ def affine(x: Tensor, multiplier: Tensor, addend: Tensor) -> Tensor:
 def scale_channels(x: Tensor, gate: Tensor) -> Tensor:
     """Return x * gate, with `gate` N x C x 1 x 1."""
     return to_nchw(run_custom_op("ppzoo_scale_channels", to_nhwc(x), gate.reshape(gate.shape[:2]))[0])
+
+
+class Gate(NamedTuple):
+    """The function after the second layer of squeeze-and-excitation.
+
+    Attributes:
+        function: a key of `GATE_CODES`. "sigmoid" has no options; the others are slope x + offset, limited to [0, 1].
+    """
+
+    function: str
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+def squeeze_excite(
+    x: Tensor, squeeze: Sequence[Tensor], excite: Sequence[Tensor], activation: str | None, gate: Gate
+) -> Tensor:
+    """Return x times the gates that two layers compute from the means of the channels, computed by one operator.
+
+    Args:
+        squeeze, excite: weight and bias of each layer. Weights are those of linear layers (in x out) or of 1x1
+            convolutions (out x in x 1 x 1).
+        activation: between the layers, a key of `ACTIVATION_CODES`.
+    """
+    attributes = ACTIVATION_CODES[activation], GATE_CODES[gate.function], gate.slope, gate.offset, not x.stop_gradient
+    return to_nchw(run_custom_op("ppzoo_squeeze_excite", to_nhwc(x), *squeeze, *excite, *attributes)[0])
 
 
 def concat(parts: Sequence[Tensor], *, shuffled: bool = False) -> Tensor:

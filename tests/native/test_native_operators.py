@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from paddle import nn
 from paddle.nn import functional as F
 
-from ppzoo import native
+from ppzoo import layers, native
 from ppzoo.layers import native_layers
+from ppzoo.layers.bfloat16 import _graph_of, _operator_name
 from ppzoo.native import operators
 from ppzoo.native.momentum import Momentum
 
@@ -452,6 +454,79 @@ def test_activation_and_add(activation):
 
 def test_scale_channels():
     agree(native_layers.scale_channels, lambda x, gate: x * gate, [tensor(3, 20, 15, 15), tensor(3, 20, 1, 1)])
+
+
+GATES = {
+    "sigmoid": (operators.Gate("sigmoid"), F.sigmoid),
+    "hardsigmoid": (operators.Gate("hardsigmoid", 0.2, 0.5), lambda t: F.hardsigmoid(t, 0.2, 0.5)),
+    "clip": (operators.Gate("clip"), lambda t: paddle.clip(t, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_squeeze_excite(activation, gate):
+    ours, theirs = GATES[gate]
+    act = ACTIVATIONS[activation]
+
+    def by_convolutions(x, squeeze, squeeze_bias, excite, excite_bias):
+        hidden = act(F.conv2d(F.adaptive_avg_pool2d(x, 1), squeeze, squeeze_bias))
+        return x * theirs(F.conv2d(hidden, excite, excite_bias))
+
+    def by_linear_layers(x, squeeze, squeeze_bias, excite, excite_bias):
+        hidden = act(F.linear(x.mean([2, 3]), squeeze, squeeze_bias))
+        return x * theirs(F.linear(hidden, excite, excite_bias)).unsqueeze([2, 3])
+
+    def natively(x, *parameters):
+        return operators.squeeze_excite(x, parameters[:2], parameters[2:], activation, ours)
+
+    for channels, hidden, height, width in [(24, 6, 7, 7), (33, 5, 3, 9), (6, 2, 1, 1)]:
+        x, biases = tensor(3, channels, height, width), (tensor(hidden), tensor(channels))
+        convolutions = tensor(hidden, channels, 1, 1), tensor(channels, hidden, 1, 1)
+        agree(natively, by_convolutions, [x, convolutions[0], biases[0], convolutions[1], biases[1]])
+        dense = tensor(channels, hidden), tensor(hidden, channels)
+        agree(natively, by_linear_layers, [x, dense[0], biases[0], dense[1], biases[1]])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: layers.SELayer(24),
+        lambda: layers.SELayer(24, gate=layers.clip_gate),
+        lambda: layers.ConvSqueezeExcite(24, 6, act=nn.Swish(), gate=nn.Sigmoid()),
+        lambda: layers.ConvSqueezeExcite(24, 6, act=nn.ReLU(), gate=nn.Hardsigmoid()),
+        lambda: layers.ConvSqueezeExcite(24, 6, act=nn.ReLU(), gate=layers.HardSigmoid(0.2, 0.5)),
+    ],
+)
+def test_squeeze_excite_is_one_operator_and_equal_without_it(build):
+    paddle.seed(1)
+    layer, x = build(), tensor(3, 24, 9, 7)
+    found = {}
+    for mode in ("on", "off"):
+        native.set_mode(mode)
+        x.clear_grad()
+        y = layer(x)
+        y.sum().backward()
+        found[mode] = [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
+        layer.clear_gradients()
+        if mode == "on":
+            names = {_operator_name(node) for node in _graph_of(y)}
+            assert "squeeze_excite" in names and "average_pool" not in names
+    for one, other in zip(found["on"], found["off"], strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_hooks_and_changed_layers_are_called():
+    layer, x = layers.ConvSqueezeExcite(24, 6, act=nn.ReLU(), gate=nn.Sigmoid()), tensor(3, 24, 9, 7)
+    calls = []
+    hook = layer.conv1.register_forward_post_hook(lambda *arguments: calls.append(arguments))
+    layer(x)
+    assert len(calls) == 1
+    hook.remove()
+    layer.conv1.bias = None
+    plain = layer(x)
+    native.set_mode("off")
+    np.testing.assert_allclose(plain.numpy(), layer(x).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_linear():

@@ -75,6 +75,10 @@ CALLS = {
     "add_activate": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4]), 1],
     "affine": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([1]), paddle.rand([1])],
     "scale_channels": lambda: [paddle.rand([2, 6, 5, 4]), paddle.rand([2, 4])],
+    "squeeze_excite": lambda: [
+        *(paddle.rand([2, 6, 5, 4]), paddle.rand([3, 4, 1, 1]), paddle.rand([3]), paddle.rand([4, 3, 1, 1])),
+        *(paddle.rand([4]), 1, 1, 0.2, 0.5, True),
+    ],
     "concat": lambda: [[paddle.rand([2, 6, 5, 4]), paddle.rand([2, 6, 5, 4])], True],
     "split_halves": lambda: [paddle.rand([2, 6, 5, 4])],
     "momentum": lambda: [
@@ -242,6 +246,10 @@ MISFITS = {
     "concatenation": lambda: native_layers.concat([paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])]),
     "sum": lambda: native_layers.add(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 3, 4, 5])),
     "gate": lambda: native_layers.scale_channels(paddle.rand([2, 3, 5, 5]), paddle.rand([2, 4, 1, 1])),
+    "squeeze-and-excitation": lambda: layers.SELayer(32)(paddle.rand([2, 64, 5, 5])),
+    "squeeze-and-excitation by convolutions": lambda: layers.ConvSqueezeExcite(32, 8, act=nn.ReLU(), gate=nn.Sigmoid())(
+        paddle.rand([2, 16, 5, 5])
+    ),
     "halves": lambda: native_layers.halve(paddle.rand([2, 3, 5, 5])),
     "block": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 4, 8, 8])),
     "residual": lambda: layers.ConvBNLayer(3, 8, 3)(paddle.rand([2, 3, 8, 8]), paddle.rand([2, 8, 4, 8])),
@@ -275,6 +283,7 @@ ODD = {
     "a residual of one pixel": lambda x: layers.ConvBNLayer(3, 3, 3)(x, x[:, :, :1, :1]),
     "a gate of one image": lambda x: native_layers.scale_channels(x, x[:1, :, :1, :1]),
     "a gate of every pixel": lambda x: native_layers.scale_channels(x, x[:, :1]),
+    "no images to scale": lambda x: layers.SELayer(3, 1)(x[:0]),
     "a sum with one channel": lambda x: native_layers.add(x, x[:, :1]),
     "an empty part": lambda x: native_layers.concat([x, x[:, :0]]),
 }

@@ -13,6 +13,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -43,6 +44,7 @@
 #include "kernels/pooling.h"
 #include "kernels/repvgg.h"
 #include "kernels/simd.h"
+#include "kernels/squeeze_excite.h"
 #include "kernels/winograd.h"
 
 namespace {
@@ -997,6 +999,135 @@ Case elementwise_case(Random& random) {
   return result;
 }
 
+// ---- squeeze-and-excitation
+
+// A matrix in double, and for each element the size of the sum that it is: the root of the sum of squared terms.
+struct Sums {
+  Doubles values, sizes;
+  explicit Sums(int64_t count) : values(count, 0.0), sizes(count, 0.0) {}
+  void add(int64_t place, double value, double size) { values[place] += value, sizes[place] += size * size; }
+  void finish() {
+    for (double& size : sizes) size = std::sqrt(size);
+  }
+  double size() const { return *std::max_element(sizes.begin(), sizes.end()); }
+};
+
+// a (rows x inner) times b (inner x columns), whose elements are a_at(i, k) and b_at(k, j).
+Sums multiplied(int64_t rows, int64_t inner, int64_t columns, const std::function<int64_t(int64_t, int64_t)>& a_at,
+                const Sums& a, const std::function<int64_t(int64_t, int64_t)>& b_at, const Sums& b) {
+  Sums product(rows * columns);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t k = 0; k < inner; ++k) {
+        const int64_t left = a_at(i, k), right = b_at(k, j);
+        product.add(i * columns + j, a.values[left] * b.values[right], a.sizes[left] * b.sizes[right]);
+      }
+  product.finish();
+  return product;
+}
+
+Sums exactly(const Floats& values) {
+  Sums sums(values.size());
+  for (int64_t i = 0; i < values.size(); ++i) sums.add(i, values[i], values[i]);
+  sums.finish();
+  return sums;
+}
+
+Case squeeze_excite_case(Random& random) {
+  SqueezeExcite block{};
+  block.images = random.integer(1, 5), block.pixels = random.integer(1, random.chance(0.1) ? 900 : 60);
+  block.channels = random.integer(1, random.chance(0.1) ? 400 : 70), block.hidden = random.integer(1, 40);
+  block.inputs_first = random.chance(0.5), block.activation = random.activation();
+  block.gate = static_cast<GateFunction>(random.integer(0, 2));
+  block.slope = random.chance(0.5) ? 0.2f : 1.0f, block.offset = random.chance(0.5) ? 0.5f : 0.0f;
+  const int64_t images = block.images, pixels = block.pixels, channels = block.channels, hidden = block.hidden;
+  Case result{words({{"images", images},
+                     {"pixels", pixels},
+                     {"channels", channels},
+                     {"hidden", hidden},
+                     {"inputs_first", block.inputs_first},
+                     {"activation", static_cast<int>(block.activation)},
+                     {"gate", static_cast<int>(block.gate)}})};
+  const int64_t size = images * pixels * channels;
+  const Floats x = random.normal(size, 1.0f, 0.3f), dy = random.normal(size);
+  const float scale = 1.0f / std::sqrt(static_cast<float>(channels)), scale2 = 1.0f / std::sqrt(static_cast<float>(hidden));
+  const Floats w1 = random.normal(channels * hidden, scale), w2 = random.normal(channels * hidden, scale2);
+  const Floats b1 = random.normal(hidden), b2 = random.normal(channels);
+  const auto w1_at = [&](int64_t in, int64_t out) { return block.inputs_first ? in * hidden + out : out * channels + in; };
+  const auto w2_at = [&](int64_t in, int64_t out) { return block.inputs_first ? in * channels + out : out * hidden + in; };
+  const auto swapped = [](const auto& at) { return [&at](int64_t i, int64_t j) { return at(j, i); }; };
+  const auto rows_of = [](int64_t width) { return [width](int64_t i, int64_t j) { return i * width + j; }; };
+  const auto columns_of = [](int64_t width) { return [width](int64_t i, int64_t j) { return j * width + i; }; };
+  bool kink = false;
+
+  Sums means(images * channels);
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t place = i / channels / pixels * channels + i % channels;
+    means.add(place, x[i] / static_cast<double>(pixels), x[i] / static_cast<double>(pixels));
+  }
+  means.finish();
+  Sums first = multiplied(images, channels, hidden, rows_of(channels), means, w1_at, exactly(w1)), active = first;
+  for (int64_t i = 0; i < images * hidden; ++i) {
+    first.values[i] += b1[i % hidden];
+    kink = kink || near_kink(block.activation, first.values[i]);
+    active.values[i] = activated(block.activation, first.values[i]);
+    active.sizes[i] = std::max(std::abs(active.values[i]), first.sizes[i]);
+  }
+  Sums second = multiplied(images, hidden, channels, rows_of(hidden), active, w2_at, exactly(w2));
+  Doubles gates(images * channels), slopes(images * channels), expected(size), expected_dx(size);
+  for (int64_t i = 0; i < images * channels; ++i) {
+    const double t = second.values[i] + b2[i % channels];
+    if (block.gate == GateFunction::kSigmoid) {
+      gates[i] = 1.0 / (1.0 + std::exp(-t)), slopes[i] = gates[i] * (1.0 - gates[i]);
+      continue;
+    }
+    const double line = block.slope * t + block.offset;
+    kink = kink || std::abs(line) < 1e-4 || std::abs(line - 1.0) < 1e-4;
+    gates[i] = std::min(std::max(line, 0.0), 1.0), slopes[i] = line > 0.0 && line < 1.0 ? block.slope : 0.0;
+  }
+  Sums dgates(images * channels);
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t place = i / channels / pixels * channels + i % channels;
+    const double product = static_cast<double>(dy[i]) * x[i] * slopes[place];
+    expected[i] = x[i] * gates[place];
+    dgates.add(place, product, product);
+  }
+  dgates.finish();
+  const Sums dw2 = multiplied(hidden, images, channels, columns_of(hidden), active, rows_of(channels), dgates);
+  Sums dhidden = multiplied(images, channels, hidden, rows_of(channels), dgates, swapped(w2_at), exactly(w2));
+  for (int64_t i = 0; i < images * hidden; ++i) dhidden.values[i] *= slope(block.activation, first.values[i]);
+  const Sums dw1 = multiplied(channels, images, hidden, columns_of(channels), means, rows_of(hidden), dhidden);
+  const Sums dmeans = multiplied(images, hidden, channels, rows_of(hidden), dhidden, swapped(w1_at), exactly(w1));
+  Sums db1(hidden), db2(channels);
+  for (int64_t i = 0; i < images * hidden; ++i) db1.add(i % hidden, dhidden.values[i], dhidden.sizes[i]);
+  for (int64_t i = 0; i < images * channels; ++i) db2.add(i % channels, dgates.values[i], dgates.sizes[i]);
+  db1.finish(), db2.finish();
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t place = i / channels / pixels * channels + i % channels;
+    expected_dx[i] = dy[i] * gates[place] + dmeans.values[place] / static_cast<double>(pixels);
+  }
+  // In the order in which the weights are stored.
+  const auto stored = [](const Sums& gradient, int64_t in, int64_t out, const auto& at) {
+    Doubles moved(in * out);
+    for (int64_t i = 0; i < in; ++i)
+      for (int64_t o = 0; o < out; ++o) moved[at(i, o)] = gradient.values[i * out + o];
+    return moved;
+  };
+
+  Floats saved(block.saved_size()), y(size), dx(size), found_dw1(w1.size()), found_dw2(w2.size());
+  Floats found_db1(hidden), found_db2(channels);
+  squeeze_excite(block, x, {w1, b1, w2, b2}, saved, y);
+  squeeze_excite_gradients(block, x, {w1, b1, w2, b2}, saved, dy, {found_dw1, found_db1, found_dw2, found_db2}, dx);
+  result.compare("y", y, expected);
+  if (kink) return result;
+  result.compare("dw2", found_dw2, stored(dw2, hidden, channels, w2_at), dw2.size());
+  result.compare("db2", found_db2, db2.values, db2.size());
+  result.compare("dw1", found_dw1, stored(dw1, channels, hidden, w1_at), dw1.size());
+  result.compare("db1", found_db1, db1.values, db1.size());
+  result.compare("dx", dx, expected_dx, dmeans.size() / static_cast<double>(pixels));
+  return result;
+}
+
 Case optimizer_case(Random& random) {
   const int64_t count = random.integer(1, 6);
   const float mu = 0.9f, keep = 0.99f;
@@ -1305,6 +1436,7 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"elementwise", elementwise_case},
     {"optimizer", optimizer_case},
     {"affine", affine_case},
+    {"squeeze_excite", squeeze_excite_case},
 #ifdef __AVX512BF16__
     {"bfloat16_convolve", bfloat16_convolve_case},
     {"bfloat16_norm", bfloat16_norm_case},

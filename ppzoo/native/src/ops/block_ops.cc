@@ -1,4 +1,5 @@
-// Operators that compute whole blocks: inverted residuals, and the block of RepVGG. See common.h.
+// Operators that compute whole blocks: inverted residuals, the block of RepVGG, and squeeze-and-excitation. See
+// common.h.
 //
 // Several inverted residuals in sequence are one operator because on small images a large part of a training step is the time that PaddlePaddle
 // needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's arithmetic.
@@ -7,6 +8,7 @@
 #include "kernels/integer_math.h"
 #include "kernels/inverted_residual.h"
 #include "kernels/repvgg.h"
+#include "kernels/squeeze_excite.h"
 #include "ops/common.h"
 #include "ops/inverted_residual_arguments.h"
 
@@ -202,6 +204,71 @@ std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& 
   return gradients;
 }
 
+// ---- squeeze-and-excitation
+
+// The weights of linear layers have two axes (inputs x outputs), those of 1x1 convolutions four.
+ppzoo::SqueezeExcite squeeze_excite_block(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
+                                          const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
+                                          float slope, float offset) {
+  require_axes(x, "input", 4);
+  require_readable(squeeze_bias, "bias of the first layer");
+  const int64_t channels = channels_of(x), hidden = squeeze_bias.numel();
+  require_shape(squeeze_bias, "bias of the first layer", {hidden});
+  require_shape(excite_bias, "bias of the second layer", {channels});
+  require_readable(squeeze, "weight of the first layer");
+  const bool inputs_first = squeeze.dims().size() == 2;
+  if (inputs_first) {
+    require_shape(squeeze, "weight of the first layer", {channels, hidden});
+    require_shape(excite, "weight of the second layer", {hidden, channels});
+  } else {
+    require_shape(squeeze, "weight of the first layer", {hidden, channels, 1, 1});
+    require_shape(excite, "weight of the second layer", {channels, hidden, 1, 1});
+  }
+  const auto last = ppzoo::GateFunction::kClip;
+  require(gate >= 0 && gate <= static_cast<int>(last), [&] {
+    return "gate: expected a number from 0 to " + std::to_string(static_cast<int>(last)) + ", got " +
+           std::to_string(gate);
+  });
+  const int64_t images = x.shape()[0];
+  return {images, pixels_of(x) / images, channels, hidden, inputs_first, activation_of(activation),
+          static_cast<ppzoo::GateFunction>(gate), slope, offset};
+}
+
+ppzoo::SqueezeExciteLayers<const float> layers_of(const Tensor& squeeze, const Tensor& squeeze_bias,
+                                                  const Tensor& excite, const Tensor& excite_bias) {
+  return {squeeze.data<float>(), squeeze_bias.data<float>(), excite.data<float>(), excite_bias.data<float>()};
+}
+
+std::vector<Tensor> squeeze_excite(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
+                                   const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
+                                   float slope, float offset, bool) {
+  const auto block =
+      squeeze_excite_block(x, squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
+  Tensor y = empty_like(x), saved = empty_like(x, {block.saved_size()});
+  ppzoo::squeeze_excite(block, x.data<float>(), layers_of(squeeze, squeeze_bias, excite, excite_bias),
+                        saved.data<float>(), y.data<float>());
+  return {y, saved};
+}
+
+std::vector<Tensor> squeeze_excite_gradient(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
+                                            const Tensor& excite, const Tensor& excite_bias, const Tensor& saved,
+                                            const Tensor& dy, int activation, int gate, float slope, float offset,
+                                            bool need_dx) {
+  const auto block =
+      squeeze_excite_block(x, squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
+  require_shape(saved, "saved values", {block.saved_size()});
+  require_shape_of(dy, "output gradient", x);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  Tensor dsqueeze = empty_like(squeeze), dsqueeze_bias = empty_like(squeeze_bias);
+  Tensor dexcite = empty_like(excite), dexcite_bias = empty_like(excite_bias);
+  ppzoo::squeeze_excite_gradients(
+      block, x.data<float>(), layers_of(squeeze, squeeze_bias, excite, excite_bias), saved.data<float>(),
+      dy.data<float>(),
+      {dsqueeze.data<float>(), dsqueeze_bias.data<float>(), dexcite.data<float>(), dexcite_bias.data<float>()},
+      need_dx ? dx.data<float>() : nullptr);
+  return {dx, dsqueeze, dsqueeze_bias, dexcite, dexcite_bias};
+}
+
 }  // namespace
 
 PD_BUILD_OP(ppzoo_inverted_residuals)
@@ -235,3 +302,16 @@ PD_BUILD_GRAD_OP(ppzoo_repvgg)
             "epsilons: std::vector<float>"})
     .SetKernelFn(PPZOO_KERNEL(repvgg_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_repvgg, "X");
+
+PD_BUILD_OP(ppzoo_squeeze_excite)
+    .Inputs({"X", "Squeeze", "SqueezeBias", "Excite", "ExciteBias"})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"activation: int", "gate: int", "slope: float", "offset: float", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(squeeze_excite));
+PD_BUILD_GRAD_OP(ppzoo_squeeze_excite)
+    .Inputs({"X", "Squeeze", "SqueezeBias", "Excite", "ExciteBias", "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Squeeze"), paddle::Grad("SqueezeBias"), paddle::Grad("Excite"),
+              paddle::Grad("ExciteBias")})
+    .Attrs({"activation: int", "gate: int", "slope: float", "offset: float", "need_dx: bool"})
+    .SetKernelFn(PPZOO_KERNEL(squeeze_excite_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_squeeze_excite, "X");

@@ -1,0 +1,40 @@
+// Squeeze-and-excitation (Hu et al., arXiv:1709.01507) of channels-last images: y = x gate, where the gates of an image
+// follow from the means of its channels by two dense layers.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation.h"
+
+namespace ppzoo {
+
+// The function after the second layer: 1 / (1 + e^-t), or slope t + offset, limited to [0, 1]. Where the limit begins,
+// the derivative of kClip is that of the line, as PaddlePaddle's `clip` has it, and that of kHardSigmoid is 0.
+enum class GateFunction { kSigmoid, kHardSigmoid, kClip };
+
+struct SqueezeExcite {
+  int64_t images, pixels, channels, hidden;
+  // Whether the weights are stored as inputs x outputs (linear layers), not outputs x inputs (1x1 convolutions).
+  bool inputs_first;
+  Activation activation;  // after the first layer
+  GateFunction gate;
+  float slope, offset;
+
+  // The elements that the forward pass saves for the backward pass: means, and both layers' outputs before their
+  // functions.
+  int64_t saved_size() const { return images * (2 * channels + hidden); }
+};
+
+// Weights and biases of the two layers, or their gradients.
+template <class Value>
+struct SqueezeExciteLayers {
+  Value *squeeze, *squeeze_bias, *excite, *excite_bias;
+};
+
+void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExciteLayers<const float>& layers,
+                    float* saved, float* y);
+void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
+                              const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
+                              const SqueezeExciteLayers<float>& gradients, float* dx);
+
+}  // namespace ppzoo
