@@ -157,11 +157,11 @@ def _computed_natively(
         activation: the name of the activation between them, as of `activation_name`.
     """
     native_gate = _native_gate(gate)
-    parameters = [(layer._parameters["weight"], layer._parameters["bias"]) for layer in dense]
+    squeeze, excite = [(layer._parameters["weight"], layer._parameters["bias"]) for layer in dense]
     is_known = native_gate is not None and activation in operators.ACTIVATION_CODES
-    if not is_known or not is_plain(pool, AdaptiveAvgPool2D) or any(bias is None for _, bias in parameters):
+    if not is_known or not is_plain(pool, AdaptiveAvgPool2D) or squeeze[1] is None or excite[1] is None:
         return None
-    return operators.squeeze_excite(x, *parameters, activation, native_gate)
+    return operators.squeeze_excite(x, squeeze, excite, activation, native_gate)
 
 
 def _pointwise(in_channels: int, out_channels: int, lr_mult: float, name: str | None) -> Conv2D:

@@ -1,8 +1,8 @@
 // Squeeze-and-excitation in as few passes over the images as possible.
 //
 // Forward, two passes: the means; the product. Backward, two passes: the gradients of the gates, which are sums over
-// the pixels of dy x; then dx = dy gate + (gradient of the mean) / pixels. Between the passes are the dense layers, with
-// one row per image. Parallel over images in both; for the loops within an image see wide_rows.h.
+// the pixels of dy x; then dx = dy gate + (gradient of the mean) / pixels. Between the passes are the dense layers,
+// with one row per image. Parallel over images in both; for the loops within an image see wide_rows.h.
 //
 // The layers' products are small: matrices with one row per image. They are computed by gemm (see pointwise_blocks.h).
 #include "kernels/squeeze_excite.h"
@@ -40,9 +40,8 @@ struct DenseLayer {
   void input_gradient(const float* dy, int64_t rows, float* dx) const {
     const PackedWeights packed =
         inputs_first ? PackedWeights::forward(weights, out, in) : PackedWeights::backward(weights, in, out);
-    for_blocks(rows, in, out, [&](int, int64_t first, int64_t count) {
-      packed.multiply(dy + first * out, count, dx + first * in);
-    });
+    for_blocks(rows, in, out,
+               [&](int, int64_t first, int64_t count) { packed.multiply(dy + first * out, count, dx + first * in); });
   }
 
   void parameter_gradients(const float* x, const float* dy, int64_t rows, float* dweights, float* dbias) const {
@@ -69,9 +68,7 @@ struct Saved {
   Value *means, *hidden, *gates;  // `hidden` and `gates`: before the activation and the gate's function
 
   Saved(const SqueezeExcite& block, Value* start)
-      : means(start),
-        hidden(start + block.images * block.channels),
-        gates(hidden + block.images * block.hidden) {}
+      : means(start), hidden(start + block.images * block.channels), gates(hidden + block.images * block.hidden) {}
 };
 
 std::vector<float> gates_of(const SqueezeExcite& block, const float* t) {
@@ -93,7 +90,8 @@ void multiply_by_gate_slope(const SqueezeExcite& block, const float* t, std::vec
       continue;
     }
     const float value = block.slope * t[i] + block.offset;
-    const bool inside = block.gate == GateFunction::kClip ? value >= 0.0f && value <= 1.0f : value > 0.0f && value < 1.0f;
+    const bool inside =
+        block.gate == GateFunction::kClip ? value >= 0.0f && value <= 1.0f : value > 0.0f && value < 1.0f;
     gradients[i] *= inside ? block.slope : 0.0f;
   }
 }

@@ -1,8 +1,9 @@
 // Operators that compute whole blocks: inverted residuals, the block of RepVGG, and squeeze-and-excitation. See
 // common.h.
 //
-// Several inverted residuals in sequence are one operator because on small images a large part of a training step is the time that PaddlePaddle
-// needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's arithmetic.
+// Several inverted residuals in sequence are one operator because on small images a large part of a training step is
+// the time that PaddlePaddle needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's
+// arithmetic.
 #include <array>
 
 #include "kernels/integer_math.h"
@@ -84,8 +85,7 @@ std::vector<Tensor> inverted_residuals(const Tensor& x, const Tensors& weights, 
 std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& weights, const Tensors& gammas,
                                                 const Tensors& betas, const Tensor& saved, const Tensor& dy,
                                                 const Integers& geometries, const Integers& activations,
-                                                const Integers& shortcuts, bool need_dx, const Floats&,
-                                                const Floats&) {
+                                                const Integers& shortcuts, bool need_dx, const Floats&, const Floats&) {
   const auto blocks = blocks_of(x, weights, geometries, activations, shortcuts);
   require_shape(saved, "saved values", {saved_size(blocks)});
   require_output_shape(dy, "output gradient", blocks.back().shapes[2]);
@@ -96,9 +96,8 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
   for (size_t i = blocks.size(); i-- > 0;) {
     const float* input = i == 0 ? x.data<float>() : saved_values[i - 1].output;
     Tensor input_gradient = i == 0 ? dx : empty_like(x, output_shape(blocks[i - 1].shapes[2]));
-    ppzoo::inverted_residual_gradients(blocks[i], input, &backward.stages[kStages * i],
-                                       saved_values[i].stages.data(), output_gradient.data<float>(),
-                                       &backward.to[kStages * i],
+    ppzoo::inverted_residual_gradients(blocks[i], input, &backward.stages[kStages * i], saved_values[i].stages.data(),
+                                       output_gradient.data<float>(), &backward.to[kStages * i],
                                        i > 0 || need_dx ? input_gradient.data<float>() : nullptr);
     output_gradient = input_gradient;
   }
@@ -230,8 +229,15 @@ ppzoo::SqueezeExcite squeeze_excite_block(const Tensor& x, const Tensor& squeeze
            std::to_string(gate);
   });
   const int64_t images = x.shape()[0];
-  return {images, pixels_of(x) / images, channels, hidden, inputs_first, activation_of(activation),
-          static_cast<ppzoo::GateFunction>(gate), slope, offset};
+  return {images,
+          pixels_of(x) / images,
+          channels,
+          hidden,
+          inputs_first,
+          activation_of(activation),
+          static_cast<ppzoo::GateFunction>(gate),
+          slope,
+          offset};
 }
 
 ppzoo::SqueezeExciteLayers<const float> layers_of(const Tensor& squeeze, const Tensor& squeeze_bias,
