@@ -157,9 +157,10 @@ def _computed_natively(
         activation: the name of the activation between them, as of `activation_name`.
     """
     native_gate = _native_gate(gate)
+    if native_gate is None or activation not in operators.ACTIVATION_CODES or not is_plain(pool, AdaptiveAvgPool2D):
+        return None
     squeeze, excite = [(layer._parameters["weight"], layer._parameters["bias"]) for layer in dense]
-    is_known = native_gate is not None and activation in operators.ACTIVATION_CODES
-    if not is_known or not is_plain(pool, AdaptiveAvgPool2D) or squeeze[1] is None or excite[1] is None:
+    if squeeze[1] is None or excite[1] is None:
         return None
     return operators.squeeze_excite(x, squeeze, excite, activation, native_gate)
 
