@@ -8,6 +8,7 @@ import nox
 
 ROOT = Path(__file__).parent
 OLDEST_PADDLE = "2.6.2"
+PARALLEL = ("-n", "2", "--dist", "loadfile")
 FUZZERS = ("config", "override", "list", "idx", "weights", "state", "packed_weights", "tar", "image", "program")
 
 nox.options.sessions = ["lint", "types", f"tests-{sys.version_info.major}.{sys.version_info.minor}"]
@@ -33,7 +34,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the default tests, or those given after `--`."""
     session.install("-e", ".[cpu,test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -48,7 +49,7 @@ def oldest(session: nox.Session) -> None:
     """Run a part of the tests with the oldest supported PaddlePaddle."""
     session.install("-e", ".[test]", f"paddlepaddle=={OLDEST_PADDLE}")
     paths = shlex.split((ROOT / ".ci" / "oldest_paddle_tests").read_text(encoding="utf-8"))
-    session.run("python", "-m", "pytest", "-x", *paths, env={"CUDA_VISIBLE_DEVICES": ""})
+    session.run("python", "-m", "pytest", "-x", *PARALLEL, *paths, env={"CUDA_VISIBLE_DEVICES": ""})
 
 
 @nox.session
