@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,7 @@ from ppzoo.config.section import KINDS, ComponentSpec, Members, Section, all_key
 from ppzoo.config.type_checks import describe  # noqa: E402
 from ppzoo.models import table  # noqa: E402
 
+SPEED_FILE = DOCS / "architecture_speed.json"  # written by benchmarks/architectures.py
 NOTICE = "<!-- Written by docs/hooks/reference.py; do not edit. -->"
 NOT_IN_PADDLECLAS = {
     "Arch.freeze",
@@ -118,6 +120,11 @@ one image of the input size. `ppzoo models` prints the same table, and `ppzoo mo
 [Architectures](architectures.md) helps to choose one.
 """
 SEVERAL_NETWORKS = "Arch of several networks"
+SPEED = """\
+Inference is `Predictor.predict` for one image, and training one step with a batch of {batch} images, divided by
+{batch}. Measured on {date}: {processor}, {cores} cores, Python {python}, PaddlePaddle {paddle}, by
+`benchmarks/architectures.py`.
+"""
 PLURALS = {"loss": "Losses", "lr": "Learning-rate schedules", "postprocess": "Postprocessing"}
 
 
@@ -185,8 +192,8 @@ def _heading(marks: str, english: str, translate: Translate) -> list[str]:
     return [*own_anchor, f"{marks} {title}", ""]
 
 
-def _table_head(english: str, translate: Translate) -> list[str]:
-    return [translate(english), "|" + " --- |" * (english.count("|") - 1)]
+def _table_head(head: str) -> list[str]:
+    return [head, "|" + " --- |" * (head.count("|") - 1)]
 
 
 def write_commands(translate: Translate) -> Iterator[str]:
@@ -236,7 +243,7 @@ def write_keys(translate: Translate) -> Iterator[str]:
     for title, section, keys in key_tables():
         yield from _heading("##", title, translate if title == SEVERAL_NETWORKS else str)
         yield from [escape(translate(_without_own_name(first_paragraph(section.__doc__)))), ""]
-        yield from _table_head("| Key | Type | Default | Meaning |", translate)
+        yield from _table_head(translate("| Key | Type | Default | Meaning |"))
         texts, defaults = read_attributes(section), {key.name: key for key in fields(section)}
         for path, name, option in keys:
             star = r" \*" if path in NOT_IN_PADDLECLAS else ""
@@ -342,7 +349,7 @@ def _option_table(entry: Any, options: dict[str, Option], translate: Translate) 
         yield from [translate("No options."), ""]
         return
     texts, parameters = read_arguments(entry), inspect.signature(entry).parameters
-    yield from _table_head("| Option | Type | Default | Meaning |", translate)
+    yield from _table_head(translate("| Option | Type | Default | Meaning |"))
     for name, option in options.items():
         default = translate("required") if option.required else f"`{_as_yaml(parameters[name].default)}`"
         meaning = _sentence(texts.get(name) or SHARED_TEXTS.get(name, ""), translate)
@@ -363,12 +370,23 @@ def read_arguments(entry: Any) -> dict[str, str]:
 def write_architectures(translate: Translate) -> Iterator[str]:
     """Yield the lines of the page about architectures."""
     yield _introduction(ARCHITECTURES, translate).format(count=len(models.MODELS))
+    speed = json.loads(SPEED_FILE.read_text(encoding="utf-8")) if SPEED_FILE.is_file() else None
+    if speed:
+        machine = {**speed["machine"], "paddle": speed["machine"]["paddlepaddle"]}
+        yield _introduction(SPEED, translate).format(batch=speed["batch"], date=speed["date"], **machine)
     for family in table.list_families():
         names = [name for name in models.MODELS if table.family_of(name) == family]
-        yield from _describe_family(family, names, translate)
+        yield from _describe_family(family, names, speed and speed["architectures"], translate)
 
 
-def _describe_family(family: str, names: list[str], translate: Translate) -> Iterator[str]:
+def _describe_family(
+    family: str, names: list[str], speed: dict[str, dict[str, float]] | None, translate: Translate
+) -> Iterator[str]:
+    """Yield the section of a family.
+
+    Args:
+        speed: the milliseconds per image for inference and training by architecture; None: without these columns.
+    """
     network = models.MODELS[names[0]].network
     text = inspect.cleandoc(sys.modules[network.__module__].__doc__ or "")
     title, _, rest = text.partition("\n")
@@ -381,7 +399,10 @@ def _describe_family(family: str, names: list[str], translate: Translate) -> Ite
     picture = translate(shown).format(layer=block.layer, network=block.network)
     yield from [f"![{caption}](blocks/{family}.svg)", ""]
     yield from [_join_sentences(filter(None, [picture, translate(block.note)]), translate), ""]
-    yield from _table_head("| Name | Parameters (M) | FLOPs (G) | Input | Top-1 | Top-5 | SSLD top-1 |", translate)
+    head = translate("| Name | Parameters (M) | FLOPs (G) | Input | Top-1 | Top-5 | SSLD top-1 |")
+    if speed is not None:
+        head += " " + translate("Inference (ms) | Training (ms per image) |")
+    yield from _table_head(head)
     for row in table.build_rows(names):
         variant = models.MODELS[row["name"]]
         size = " x ".join(map(str, row["input"]))
@@ -389,6 +410,9 @@ def _describe_family(family: str, names: list[str], translate: Translate) -> Ite
         accuracies = [*published, variant.ssld.top1 if variant.ssld else None]
         cells = [f"{row['params'] / 1e6:.2f}", f"{row['flops'] / 1e9:.3f}", size]
         cells += ["-" if value is None else f"{value:.4f}" for value in accuracies]
+        if speed is not None:
+            times = [speed.get(row["name"], {}).get(kind) for kind in ("inference", "training")]
+            cells += ["-" if value is None else f"{value:.1f}" for value in times]
         yield f"| `{row['name']}` | {' | '.join(cells)} |"
     options = list(dict.fromkeys(option for name in names for option in models.MODELS[name].options))
     names_of_options = ", ".join(f"`{option}`" for option in options)

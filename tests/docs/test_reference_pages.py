@@ -53,7 +53,34 @@ def test_pages_are_up_to_date(pages):
     assert not stale, f"run `python docs/hooks/reference.py`: {', '.join(stale)} differ from the code"
 
 
-def test_every_sentence_has_a_chinese_one(pages, chinese):
+SPEED = """{
+    "machine": {"processor": "A Processor", "cores": 2, "python": "3.11.8", "paddlepaddle": "3.3.1", "numpy": "2.0.0"},
+    "date": "2026-12-01",
+    "batch": 8,
+    "architectures": {"LeNet": {"inference": 0.42, "training": 0.25}}
+}"""
+
+
+@pytest.fixture
+def speed(script, monkeypatch, tmp_path):
+    """A record of benchmarks/architectures.py with one architecture."""
+    file = tmp_path / "speed.json"
+    file.write_text(SPEED)
+    monkeypatch.setattr(script, "SPEED_FILE", file)
+
+
+def test_recorded_speeds_are_columns(script, chinese, speed):
+    lines = "\n".join(script.write_architectures(str)).splitlines()
+    assert "8. Measured on 2026-12-01: A Processor, 2 cores, Python 3.11.8, PaddlePaddle 3.3.1, by" in lines
+    rows = [line for line in lines if line.startswith("| `")]
+    assert sum(line.endswith(" | 0.4 | 0.2 |") for line in rows) == 1
+    assert sum(line.endswith(" | - | - |") for line in rows) == len(rows) - 1
+    in_chinese = "\n".join(script.write_architectures(chinese))
+    assert "测量日期 2026-12-01" in in_chinese and in_chinese.count("ms/张") > 10
+
+
+def test_every_sentence_has_a_chinese_one(script, pages, chinese, speed):
+    list(script.write_architectures(chinese))
     assert pages and not chinese.missing(), "add these sentences to docs/hooks/reference_zh.yaml"
     unused = set(chinese.sentences) - set(chinese.used)
     assert not unused, "remove these sentences from docs/hooks/reference_zh.yaml"
