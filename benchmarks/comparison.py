@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -50,6 +51,19 @@ def run_subprocess(command: list[str], label: str, variables: Mapping[str, str])
         errors = process.stderr.strip().splitlines()
         raise SystemExit(f"{label}: {errors[-1] if errors else f'exit status {process.returncode}'}")
     return process.stdout.strip().splitlines()[-1]
+
+
+def median_milliseconds(call: Callable[[], object], warm_up: int, min_calls: int, min_seconds: float) -> float:
+    """Return the median time of a call, after `warm_up` calls, over at least `min_calls` and `min_seconds`."""
+    for _ in range(warm_up):
+        call()
+    times = []
+    finish = time.perf_counter() + min_seconds
+    while time.perf_counter() < finish or len(times) < min_calls:
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(times)
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

@@ -20,7 +20,6 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -100,15 +99,7 @@ def measure(implementation: str, folder: Path, batch: int, image: str) -> float:
         run_batch = predict_function(folder, batch, image, "auto" if implementation == "ppzoo" else "paddle")
     else:
         run_batch = session_function(folder, batch, implementation)
-    for _ in range(WARM_UP):
-        run_batch()
-    times = []
-    finish = time.perf_counter() + MIN_SECONDS
-    while time.perf_counter() < finish or len(times) < WARM_UP:
-        started = time.perf_counter()
-        run_batch()
-        times.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(times)
+    return comparison.median_milliseconds(run_batch, WARM_UP, WARM_UP, MIN_SECONDS)
 
 
 def run(implementation: str, folder: Path, batch: int, image: str) -> float:

@@ -1,13 +1,16 @@
-"""Write the reference pages from the code: `python docs/hooks/reference.py`.
+"""Write the reference pages from the code, in English and Chinese: `python docs/hooks/reference.py`.
 
 Commands and options come from the parser, keys and components from the schema and the signatures, and architectures
-from the catalog. `tests/docs/test_reference_pages.py` fails while a page differs from what this script writes.
+from the catalog; `reference_zh.yaml` has the Chinese sentence for each English one.
+`tests/docs/test_reference_pages.py` fails while a page differs from what this script writes, or a sentence has no
+Chinese one.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +18,15 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 DOCS = Path(__file__).parents[1]
 sys.path[:0] = [str(DOCS.parent), str(DOCS / "hooks")]
 
 from blocks import BLOCKS, list_boxes  # noqa: E402
 
 from ppzoo import cli, models  # noqa: E402
-from ppzoo.builders.components import SUPPLIED, TABLES, components  # noqa: E402
+from ppzoo.builders.components import TABLES, components  # noqa: E402
 from ppzoo.config.arch_sections import DistillationConfig  # noqa: E402
 from ppzoo.config.component_types import Option, first_paragraph  # noqa: E402
 from ppzoo.config.json_schema import ATTRIBUTE, read_attributes  # noqa: E402
@@ -30,6 +35,7 @@ from ppzoo.config.section import KINDS, ComponentSpec, Members, Section, all_key
 from ppzoo.config.type_checks import describe  # noqa: E402
 from ppzoo.models import table  # noqa: E402
 
+SPEED_FILE = DOCS / "architecture_speed.json"  # written by benchmarks/architectures.py
 NOTICE = "<!-- Written by docs/hooks/reference.py; do not edit. -->"
 NOT_IN_PADDLECLAS = {
     "Arch.freeze",
@@ -113,32 +119,90 @@ for its weights (SSLD: weights trained by distillation). Parameters and multiply
 one image of the input size. `ppzoo models` prints the same table, and `ppzoo models NAME --summary` the layers.
 [Architectures](architectures.md) helps to choose one.
 """
+SEVERAL_NETWORKS = "Arch of several networks"
+SPEED = """\
+Inference is `Predictor.predict` for one image, and training one step with a batch of {batch} images, divided by
+{batch}. Measured on {date}: {processor}, {cores} cores, Python {python}, PaddlePaddle {paddle}, by
+`benchmarks/architectures.py`.
+"""
 PLURALS = {"loss": "Losses", "lr": "Learning-rate schedules", "postprocess": "Postprocessing"}
 
 
+Translate = Callable[[str], str]
+
+
+class Chinese:
+    """Returns the Chinese sentence for an English one, and records the sentences that have none.
+
+    Attributes:
+        sentences: Chinese sentences by English ones, from `reference_zh.yaml`.
+        used: the English sentences that were looked up.
+    """
+
+    def __init__(self) -> None:
+        groups = yaml.safe_load((DOCS / "hooks" / "reference_zh.yaml").read_text(encoding="utf-8"))
+        self.sentences: dict[str, str] = {pair["en"]: pair["zh"] for group in groups.values() for pair in group}
+        self.used: dict[str, None] = {}
+
+    def __call__(self, text: str) -> str:
+        english = " ".join(text.split())
+        if not english:
+            return ""
+        self.used[english] = None
+        return self.sentences.get(english, english)
+
+    def missing(self) -> list[str]:
+        """Return the sentences without a Chinese one."""
+        return [text for text in self.used if text not in self.sentences]
+
+
 def main() -> None:
-    for name, page in pages().items():
+    chinese = Chinese()
+    written = pages(chinese)
+    if missing := chinese.missing():
+        sys.exit("add these sentences to docs/hooks/reference_zh.yaml:\n" + "\n".join(missing))
+    for name, page in written.items():
         (DOCS / name).write_text(page, encoding="utf-8")
 
 
-def pages() -> dict[str, str]:
-    """Return the reference pages by file name."""
-    writers: dict[str, Callable[[], Iterable[str]]] = {
-        "reference_commands.md": write_commands,
-        "reference_configuration.md": write_keys,
-        "reference_components.md": write_components,
-        "reference_architectures.md": write_architectures,
+def pages(chinese: Chinese) -> dict[str, str]:
+    """Return the reference pages in both languages by file name."""
+    writers: dict[str, Callable[[Translate], Iterable[str]]] = {
+        "reference_commands": write_commands,
+        "reference_configuration": write_keys,
+        "reference_components": write_components,
+        "reference_architectures": write_architectures,
     }
-    return {name: "\n".join([*write(), NOTICE, ""]) for name, write in writers.items()}
+    languages: dict[str, Translate] = {".md": str, ".zh.md": chinese}
+    return {
+        f"{name}{suffix}": "\n".join([*write(translate), NOTICE, ""])
+        for name, write in writers.items()
+        for suffix, translate in languages.items()
+    }
 
 
-def write_commands() -> Iterator[str]:
+def _introduction(text: str, translate: Translate) -> str:
+    return "\n\n".join(translate(paragraph) for paragraph in text.strip().split("\n\n")) + "\n"
+
+
+def _heading(marks: str, english: str, translate: Translate) -> list[str]:
+    """Return the lines of a heading; a translated one keeps the anchor of the English one."""
+    title = translate(english)
+    own_anchor = [] if title == english else [f'<a id="{anchor(english)}"></a>', ""]
+    return [*own_anchor, f"{marks} {title}", ""]
+
+
+def _table_head(head: str) -> list[str]:
+    return [head, "|" + " --- |" * (head.count("|") - 1)]
+
+
+def write_commands(translate: Translate) -> Iterator[str]:
     """Yield the lines of the page about commands."""
-    yield COMMANDS
+    yield _introduction(COMMANDS, translate)
     parser = cli.build_parser()
     for name, command in subcommands(parser):
-        yield from [f"## ppzoo {name}", "", escape(command.description or ""), ""]
-        yield from (_describe_action(action) for action in actions(command))
+        yield from [f"## ppzoo {name}", "", escape(translate(command.description or "")), ""]
+        yield from (_describe_action(action, translate) for action in actions(command))
         yield ""
 
 
@@ -159,37 +223,41 @@ def actions(command: argparse.ArgumentParser) -> list[argparse.Action]:
     ]
 
 
-def _describe_action(action: argparse.Action) -> str:
+def _describe_action(action: argparse.Action, translate: Translate) -> str:
     value = "" if action.nargs == 0 else action.metavar or "|".join(map(str, action.choices or ())) or action.dest
     value = " ".join(value) if isinstance(value, tuple) else str(value)
     many = {"*": " ...", "+": " ..."}.get(str(action.nargs), "")
     names = ", ".join(f"`{f'{name} {value}'.strip()}{many}`" for name in action.option_strings or [""])
-    text = escape((action.help or "") % {**vars(action), "prog": "ppzoo"})
-    default = "" if action.default in (None, False, True, argparse.SUPPRESS, []) else f"; default: `{action.default}`"
-    default = "" if "default" in text else default
-    required = "; required" if action.option_strings and action.required else ""
-    return f"- {names}: {text}{default}{required}"
+    english = action.help or ""
+    text = escape(translate(english) % {**vars(action), "prog": "ppzoo"})
+    if action.default not in (None, False, True, argparse.SUPPRESS, []) and "default" not in english:
+        text += translate("; default: {value}").format(value=f"`{action.default}`")
+    if action.option_strings and action.required:
+        text += translate("; required")
+    return translate("- {names}: {text}").format(names=names, text=text)
 
 
-def write_keys() -> Iterator[str]:
+def write_keys(translate: Translate) -> Iterator[str]:
     """Yield the lines of the page about configuration keys."""
-    yield KEYS
+    yield _introduction(KEYS, translate)
     for title, section, keys in key_tables():
-        yield from [f"## {title}", "", escape(_without_own_name(first_paragraph(section.__doc__))), ""]
-        yield from ["| Key | Type | Default | Meaning |", "| --- | --- | --- | --- |"]
+        yield from _heading("##", title, translate if title == SEVERAL_NETWORKS else str)
+        yield from [escape(translate(_without_own_name(first_paragraph(section.__doc__)))), ""]
+        yield from _table_head(translate("| Key | Type | Default | Meaning |"))
         texts, defaults = read_attributes(section), {key.name: key for key in fields(section)}
         for path, name, option in keys:
             star = r" \*" if path in NOT_IN_PADDLECLAS else ""
-            default = "required" if option.required else _show_default(defaults[name])
-            meaning = " ".join(filter(None, [_sentence(texts.get(name, "")), _link_to_section(path, option)]))
-            yield f"| `{name}`{star} | {escape(_describe_type(option))} | {default} | {meaning} |"
+            default = translate("required") if option.required else _show_default(defaults[name])
+            meanings = [_sentence(texts.get(name, ""), translate), _link_to_section(path, option, translate)]
+            meaning = _join_sentences(filter(None, meanings), translate)
+            yield f"| `{name}`{star} | {escape(_describe_type(option, translate))} | {default} | {meaning} |"
         yield ""
 
 
 def key_tables() -> Iterator[tuple[str, type[Section], list[tuple[str, str, Option]]]]:
     """Yield the title, the class, and the keys (path, name, option) of each section."""
     yield from _tables_below("", Sections)
-    yield "Arch of several networks", DistillationConfig, _keys("Arch", DistillationConfig, only_own=True)
+    yield SEVERAL_NETWORKS, DistillationConfig, _keys("Arch", DistillationConfig, only_own=True)
     member = find_mark(all_keys(DistillationConfig)["models"])
     assert member is not None
     yield "Arch.models.NAME", member.section, _keys("Arch.models.NAME", member.section)
@@ -218,19 +286,25 @@ def _keys(path: str, section: type[Section], only_own: bool = False) -> list[tup
     ]
 
 
-def _describe_type(option: Option) -> str:
+def _describe_type(option: Option, translate: Translate) -> str:
     mark = find_mark(option)
     if mark is None:
-        return "a section" if nested_section(option.hint) else _describe_hint(option.hint)
+        return translate("a section") if nested_section(option.hint) else _describe_hint(option.hint, translate)
     several = type(mark).__name__ != "Named"
-    return f"a list of {plural_of(mark.kind).lower()}" if several else f"a {KINDS[mark.kind]}"
+    return translate(f"a list of {plural_of(mark.kind).lower()}" if several else f"a {KINDS[mark.kind]}")
 
 
-def _describe_hint(hint: Any) -> str:
-    return describe(hint).replace("non-empty text", "text").replace("a list of an integer", "a list of integers")
+def _describe_hint(hint: Any, translate: Translate) -> str:
+    text = describe(hint).replace("non-empty text", "text").replace("a list of an integer", "a list of integers")
+    alternative = translate("{type} or null") if text.endswith(" or null") else "{type}"
+    text = text.removesuffix(" or null")
+    if text.startswith("one of "):
+        choices = text.removeprefix("one of ")
+        return alternative.format(type=translate("one of {choices}").format(choices=choices))
+    return alternative.format(type=text if re.fullmatch(r"'\w+'", text) else translate(text))
 
 
-def _link_to_section(path: str, option: Option) -> str:
+def _link_to_section(path: str, option: Option, translate: Translate) -> str:
     mark, texts = find_mark(option), []
     if _section_of(option) is not None:
         title = path.replace(".Eval", ".Train") + (".NAME" if isinstance(mark, Members) else "")
@@ -238,8 +312,10 @@ def _link_to_section(path: str, option: Option) -> str:
     if mark is not None:
         heading = plural_of(mark.kind)
         page = f"reference_components.md#{anchor(heading)}" if mark.kind in TABLES else "reference_architectures.md"
-        texts.append(f"[{heading.lower()}]({page})")
-    return f"See {' and '.join(texts)}." if texts else ""
+        texts.append(f"[{translate(heading).lower()}]({page})")
+    if not texts:
+        return ""
+    return translate("See {}." if len(texts) == 1 else "See {} and {}.").format(*texts)
 
 
 def _show_default(key: Any) -> str:
@@ -257,28 +333,27 @@ def _as_yaml(value: Any) -> str:
     return {None: "null", "": "''"}.get(value, str(value))
 
 
-def write_components() -> Iterator[str]:
+def write_components(translate: Translate) -> Iterator[str]:
     """Yield the lines of the page about components."""
-    yield COMPONENTS
+    yield _introduction(COMPONENTS, translate)
     known = components(*TABLES)
     for kind, entries in TABLES.items():
-        yield from [f"## {plural_of(kind)}", ""]
+        yield from _heading("##", plural_of(kind), translate)
         for name, entry in entries.items():
-            options = known[kind][name].options
-            yield from [f"### {name}", "", escape(known[kind][name].description), ""]
-            yield from _option_table(entry, options, SUPPLIED.get(kind, set()))
+            yield from [f"### {name}", "", escape(translate(known[kind][name].description)), ""]
+            yield from _option_table(entry, known[kind][name].options, translate)
 
 
-def _option_table(entry: Any, options: dict[str, Option], supplied: Iterable[str]) -> Iterator[str]:
+def _option_table(entry: Any, options: dict[str, Option], translate: Translate) -> Iterator[str]:
     if not options:
-        yield from ["No options.", ""]
+        yield from [translate("No options."), ""]
         return
     texts, parameters = read_arguments(entry), inspect.signature(entry).parameters
-    yield from ["| Option | Type | Default | Meaning |", "| --- | --- | --- | --- |"]
+    yield from _table_head(translate("| Option | Type | Default | Meaning |"))
     for name, option in options.items():
-        default = "required" if option.required else f"`{_as_yaml(parameters[name].default)}`"
-        meaning = _sentence(texts.get(name) or SHARED_TEXTS.get(name, ""))
-        yield f"| `{name}` | {escape(_describe_hint(option.hint))} | {default} | {meaning} |"
+        default = translate("required") if option.required else f"`{_as_yaml(parameters[name].default)}`"
+        meaning = _sentence(texts.get(name) or SHARED_TEXTS.get(name, ""), translate)
+        yield f"| `{name}` | {escape(_describe_hint(option.hint, translate))} | {default} | {meaning} |"
     yield ""
 
 
@@ -292,27 +367,42 @@ def read_arguments(entry: Any) -> dict[str, str]:
     return found
 
 
-def write_architectures() -> Iterator[str]:
+def write_architectures(translate: Translate) -> Iterator[str]:
     """Yield the lines of the page about architectures."""
-    yield ARCHITECTURES.format(count=len(models.MODELS))
+    yield _introduction(ARCHITECTURES, translate).format(count=len(models.MODELS))
+    speed = json.loads(SPEED_FILE.read_text(encoding="utf-8")) if SPEED_FILE.is_file() else None
+    if speed:
+        machine = {**speed["machine"], "paddle": speed["machine"]["paddlepaddle"]}
+        yield _introduction(SPEED, translate).format(batch=speed["batch"], date=speed["date"], **machine)
     for family in table.list_families():
         names = [name for name in models.MODELS if table.family_of(name) == family]
-        yield from _describe_family(family, names)
+        yield from _describe_family(family, names, speed and speed["architectures"], translate)
 
 
-def _describe_family(family: str, names: list[str]) -> Iterator[str]:
+def _describe_family(
+    family: str, names: list[str], speed: dict[str, dict[str, float]] | None, translate: Translate
+) -> Iterator[str]:
+    """Yield the section of a family.
+
+    Args:
+        speed: the milliseconds per image for inference and training by architecture; None: without these columns.
+    """
     network = models.MODELS[names[0]].network
     text = inspect.cleandoc(sys.modules[network.__module__].__doc__ or "")
     title, _, rest = text.partition("\n")
     heading = title.partition(":")[0]
     paper = re.split(r"\n\n", rest.strip())[0]
-    yield from [f"## {heading}", "", escape(title), "", escape(" ".join(paper.split())), ""]
+    yield from [f"## {heading}", "", escape(translate(title)), "", escape(translate(" ".join(paper.split()))), ""]
     block = BLOCKS[family]
-    layer = f"the layer `{block.layer}` of `{block.network}`" if block.layer else f"`{block.network}`"
-    yield from [f"![Block: {', '.join(list_boxes(block.steps))}](blocks/{family}.svg)", ""]
-    yield from [" ".join(filter(None, [f"The picture shows {layer}.", block.note])), ""]
-    yield from ["| Name | Parameters (M) | FLOPs (G) | Input | Top-1 | Top-5 | SSLD top-1 |"]
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    caption = translate("Block: {steps}").format(steps=", ".join(list_boxes(block.steps)))
+    shown = "The picture shows the layer `{layer}` of `{network}`." if block.layer else "The picture shows `{network}`."
+    picture = translate(shown).format(layer=block.layer, network=block.network)
+    yield from [f"![{caption}](blocks/{family}.svg)", ""]
+    yield from [_join_sentences(filter(None, [picture, translate(block.note)]), translate), ""]
+    head = translate("| Name | Parameters (M) | FLOPs (G) | Input | Top-1 | Top-5 | SSLD top-1 |")
+    if speed is not None:
+        head += " " + translate("Inference (ms) | Training (ms per image) |")
+    yield from _table_head(head)
     for row in table.build_rows(names):
         variant = models.MODELS[row["name"]]
         size = " x ".join(map(str, row["input"]))
@@ -320,9 +410,13 @@ def _describe_family(family: str, names: list[str]) -> Iterator[str]:
         accuracies = [*published, variant.ssld.top1 if variant.ssld else None]
         cells = [f"{row['params'] / 1e6:.2f}", f"{row['flops'] / 1e9:.3f}", size]
         cells += ["-" if value is None else f"{value:.4f}" for value in accuracies]
+        if speed is not None:
+            times = [speed.get(row["name"], {}).get(kind) for kind in ("inference", "training")]
+            cells += ["-" if value is None else f"{value:.1f}" for value in times]
         yield f"| `{row['name']}` | {' | '.join(cells)} |"
     options = list(dict.fromkeys(option for name in names for option in models.MODELS[name].options))
-    yield from ["", f"Options: {', '.join(f'`{option}`' for option in options)}.", ""]
+    names_of_options = ", ".join(f"`{option}`" for option in options)
+    yield from ["", translate("Options: {names}.").format(names=names_of_options), ""]
 
 
 def plural_of(kind: str) -> str:
@@ -341,9 +435,14 @@ def escape(text: str) -> str:
     return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
 
 
-def _sentence(text: str) -> str:
+def _join_sentences(sentences: Iterable[str], translate: Translate) -> str:
+    """Join sentences by a space; none follows a Chinese full stop."""
+    return ("" if isinstance(translate, Chinese) else " ").join(sentences)
+
+
+def _sentence(text: str, translate: Translate) -> str:
     """Return a description with a capital first letter, and null instead of None."""
-    text = re.sub(r"\bNone\b", "null", escape(text))
+    text = re.sub(r"\bNone\b", "null", escape(translate(text)))
     return f"{text[:1].upper()}{text[1:]}"
 
 

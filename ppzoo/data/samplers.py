@@ -126,7 +126,7 @@ class _LabelSampler(DistributedBatchSampler):
 
     Args:
         batch_size, drop_last, seed, rank, world_size, pad: see `DistributedBatchSampler`.
-        shuffle: must be True, since the order is always random.
+        shuffle: must be true, since the order is always random.
         labels: (N,) class of each sample.
 
     Raises:
@@ -175,12 +175,7 @@ def _repeat(members: np.ndarray, count: int, random: np.random.Generator) -> np.
 @SAMPLERS.register
 @dataclass(eq=False, kw_only=True)
 class ClassBalancedSampler(_LabelSampler):
-    """The same number of samples of each class in every epoch; the numbers differ by at most 1.
-
-    Args:
-        batch_size, shuffle, drop_last, labels, seed, rank, world_size, pad: see `DistributedBatchSampler`; labels: (N,)
-            class of each sample.
-    """
+    """The same number of samples of each class in every epoch; the numbers differ by at most 1."""
 
     def counts(self, random: np.random.Generator) -> np.ndarray:
         share, rest = divmod(self.length, len(self.members))
@@ -196,8 +191,6 @@ class WeightedRandomSampler(_LabelSampler):
 
     Args:
         weights: weight of each class, from class 0 on: with [1, 3], class 1 is drawn three times as often as class 0.
-        batch_size, shuffle, drop_last, labels, seed, rank, world_size, pad: see `DistributedBatchSampler`; labels: (N,)
-            class of each sample.
 
     Raises:
         ConfigError: a negative weight, no positive one, or fewer weights than classes.
@@ -235,10 +228,10 @@ class RepeatedAugSampler(DistributedBatchSampler):
     dataset has, rounded down to a multiple of `selected_round`: about 1 / num_repeats of the images occur in it.
 
     Args:
-        batch_size, shuffle, drop_last, length, seed, rank, world_size, pad: see `DistributedBatchSampler`; pad must be
-            True, since not all images occur.
+        batch_size, shuffle, drop_last, length, seed, rank, world_size: see `DistributedBatchSampler`.
+        pad: must be True, since not all images occur.
         num_repeats: number of copies of each image, 1 or more.
-        selected_round: see above; 0: do not round.
+        selected_round: the samples of an epoch are rounded down to a multiple of this; 0: do not round.
 
     Raises:
         ConfigError: an option out of its range, evaluation, or no sample remains.

@@ -109,8 +109,9 @@ class PersonAttribute(_Attributes):
     (PaddleClas's post-processing has AgeLess18 first: it exchanges the two.)
 
     Args:
-        threshold: of all classes but these two.
-        glasses_threshold, hold_threshold: of glasses, and of objects held in front.
+        threshold: smallest probability of the classes without a separate option.
+        glasses_threshold: smallest probability of glasses.
+        hold_threshold: smallest probability of objects held in front.
         labels: class index -> name.
     """
 
@@ -157,13 +158,17 @@ class PersonAttribute(_Attributes):
 
 @POSTPROCESSES.register
 class TableAttribute(_Attributes):
-    """Source, size, color, clarity, obstruction and angle of a table, from the 6 classes of PULC's table_attribute.
+    """Source, number, color, clarity, obstruction and angle of a table, from the 6 classes of PULC's table_attribute.
 
     Each label has its own threshold. (PaddleClas applies `number_threshold` to obstruction and angle, too.)
 
     Args:
-        source_threshold, number_threshold, color_threshold: of "Scanned", "Little" and "Black-and-White".
-        clarity_threshold, obstruction_threshold, angle_threshold: of "Clear", "Without-Obstacles" and "Horizontal".
+        source_threshold: smallest probability of "Scanned".
+        number_threshold: smallest probability of "Little".
+        color_threshold: smallest probability of "Black-and-White".
+        clarity_threshold: smallest probability of "Clear".
+        obstruction_threshold: smallest probability of "Without-Obstacles".
+        angle_threshold: smallest probability of "Horizontal".
         labels: class index -> name.
     """
 

@@ -108,7 +108,7 @@ class ThreshOutput:
 
     Args:
         threshold: 0 to 1.
-        label_0, label_1: names of the two classes; by default those of `labels`.
+        label_0, label_1: names of the two classes; by default the class names.
 
     Raises:
         ConfigError: `threshold` is out of range, or the network does not have two classes.

@@ -32,11 +32,16 @@ class DistillationPairLoss(DistillationLoss):
         s_key, t_key: layers in `return_patterns` of student and teacher; for AFDLoss and ReviewKDLoss lists, from
             the first layer to the last.
         s_keys, t_keys: other names of `s_key` and `t_key`.
-        student_channel, teacher_channel, num_projectors: see `PEFDLoss`.
-        student_channels, teacher_channels: see `MGDLoss` (numbers) and `ReviewKDLoss` (lists).
-        alpha_mgd, lambda_mgd: see `MGDLoss`.
-        mid_channel, hcl_mode: see `ReviewKDLoss`.
-        s_shapes, t_shapes, qk_dim: see `AFDLoss`.
+        student_channel, teacher_channel: PEFDLoss: channels of the features.
+        num_projectors: PEFDLoss: number of projections of the student's features, at least 1; 3 by default.
+        student_channels, teacher_channels: MGDLoss: channels of the features; ReviewKDLoss: a list, with the channels
+            of each layer.
+        alpha_mgd: MGDLoss: weight of the loss, above 0; 1.756 by default.
+        lambda_mgd: MGDLoss: probability of each channel to be 0 in training, from 0 to below 1; 0.15 by default.
+        mid_channel: ReviewKDLoss: channels in which features are fused; 256 by default.
+        hcl_mode: ReviewKDLoss: average ("avg", the default) or maximum pooling ("max").
+        s_shapes, t_shapes: AFDLoss: shapes [channels, height, width] of the layers of student and teacher.
+        qk_dim: AFDLoss: number of values per query and key; 128 by default.
         name: key of this loss in the output of `CombinedLoss`; the class name by default.
     """
 

@@ -2,11 +2,9 @@
 
 He, Zhang, Ren, Sun: "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, table 1 and figure 5.
 Versions after He, Zhang, Zhang, Zhang, Xie, Li: "Bag of Tricks for Image Classification with Convolutional Neural
-Networks", CVPR 2019, arXiv:1812.01187, section 4:
-
-- vb: the paper's network, but with the stride of a bottleneck in its 3x3 convolution;
-- vc: vb with three 3x3 convolutions in place of the 7x7 in the stem;
-- vd: vc with 2x2 average pooling in the shortcuts that halve the size.
+Networks", CVPR 2019, arXiv:1812.01187, section 4: vb is the paper's network, but with the stride of a bottleneck in
+its 3x3 convolution; vc is vb with three 3x3 convolutions instead of the 7x7 in the stem; vd is vc with 2x2 average
+pooling in the shortcuts that halve the size.
 
 Unlike the paper, PaddleClas has a convolution in the shortcut of the very first block, too (`use_first_short_conv`).
 

@@ -30,7 +30,8 @@ class Recipe:
     Args:
         clip_norm: maximum global norm of the gradients. (PaddleClas clips the norm of each gradient; here that is
             `grad_clip: {name: ClipGradByNorm, clip_norm: ...}`.)
-        grad_clip: {"name": one of CLIPS, **its options}, for other kinds of gradient clipping.
+        grad_clip: another kind of gradient clipping, such as {"name": "ClipGradByNorm", "clip_norm": 1.0} or {"name":
+            "ClipGradByValue", "max": 1.0}.
         no_weight_decay_name: parts of structured names, separated by spaces; parameters whose name contains one of them
             are not decayed.
         one_dim_param_no_weight_decay: do not decay biases and the scales of normalization layers.

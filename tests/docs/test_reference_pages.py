@@ -1,4 +1,4 @@
-"""The reference pages are what their script writes, and name every flag, key, component and architecture."""
+"""The reference pages are what their script writes, in both languages, and name every flag, key and component."""
 
 from __future__ import annotations
 
@@ -38,9 +38,66 @@ def read(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def test_pages_are_up_to_date(script):
-    stale = [name for name, page in script.pages().items() if read(name) != page]
+@pytest.fixture(scope="module")
+def chinese(script):
+    return script.Chinese()
+
+
+@pytest.fixture(scope="module")
+def pages(script, chinese):
+    return script.pages(chinese)
+
+
+def test_pages_are_up_to_date(pages):
+    stale = [name for name, page in pages.items() if read(name) != page]
     assert not stale, f"run `python docs/hooks/reference.py`: {', '.join(stale)} differ from the code"
+
+
+SPEED = """{
+    "machine": {"processor": "A Processor", "cores": 2, "python": "3.11.8", "paddlepaddle": "3.3.1", "numpy": "2.0.0"},
+    "date": "2026-12-01",
+    "batch": 8,
+    "architectures": {"LeNet": {"inference": 0.42, "training": 0.25}}
+}"""
+
+
+@pytest.fixture
+def speed(script, monkeypatch, tmp_path):
+    """A record of benchmarks/architectures.py with one architecture."""
+    file = tmp_path / "speed.json"
+    file.write_text(SPEED)
+    monkeypatch.setattr(script, "SPEED_FILE", file)
+
+
+def test_recorded_speeds_are_columns(script, chinese, speed):
+    lines = "\n".join(script.write_architectures(str)).splitlines()
+    assert "8. Measured on 2026-12-01: A Processor, 2 cores, Python 3.11.8, PaddlePaddle 3.3.1, by" in lines
+    rows = [line for line in lines if line.startswith("| `")]
+    assert sum(line.endswith(" | 0.4 | 0.2 |") for line in rows) == 1
+    assert sum(line.endswith(" | - | - |") for line in rows) == len(rows) - 1
+    in_chinese = "\n".join(script.write_architectures(chinese))
+    assert "测量日期 2026-12-01" in in_chinese and in_chinese.count("ms/张") > 10
+
+
+def test_every_sentence_has_a_chinese_one(script, pages, chinese, speed):
+    list(script.write_architectures(chinese))
+    assert pages and not chinese.missing(), "add these sentences to docs/hooks/reference_zh.yaml"
+    unused = set(chinese.sentences) - set(chinese.used)
+    assert not unused, "remove these sentences from docs/hooks/reference_zh.yaml"
+
+
+def test_the_script_writes_nothing_without_a_chinese_sentence(script, monkeypatch, tmp_path):
+    class Incomplete(script.Chinese):
+        def __init__(self):
+            super().__init__()
+            del self.sentences["The network."]
+
+    monkeypatch.setattr(script, "Chinese", Incomplete)
+    monkeypatch.setattr(script, "DOCS", tmp_path)
+    (tmp_path / "hooks").symlink_to(DOCS / "hooks")
+    with pytest.raises(SystemExit, match=r"reference_zh\.yaml:\nThe network\.$"):
+        script.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["hooks"]
 
 
 def parsers(parser: argparse.ArgumentParser):
@@ -79,7 +136,8 @@ def test_every_key_component_and_option_is_named(components):
 
 
 def test_every_option_has_a_meaning():
-    for name in ("reference_configuration.md", "reference_components.md"):
+    names = [f"reference_{page}{suffix}" for page in ("configuration", "components") for suffix in (".md", ".zh.md")]
+    for name in names:
         assert not re.findall(r"^\| .*\| *\|$", read(name), re.M)
 
 

@@ -151,7 +151,7 @@ class _CIFAR:
 
 @DATASETS.register
 class CIFAR10(_CIFAR):
-    """CIFAR-10: 50,000 training and 10,000 test images of ten classes; the options are those of `_CIFAR`."""
+    """CIFAR-10: 50,000 training and 10,000 test images of ten classes."""
 
     archive, folder = "cifar-10-python.tar.gz", "cifar-10-batches-py"
     parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -161,7 +161,7 @@ class CIFAR10(_CIFAR):
 
 @DATASETS.register
 class CIFAR100(_CIFAR):
-    """CIFAR-100: 50,000 training and 10,000 test images of 100 classes; the options are those of `_CIFAR`."""
+    """CIFAR-100: 50,000 training and 10,000 test images of 100 classes."""
 
     archive, folder = "cifar-100-python.tar.gz", "cifar-100-python"
     parts = {"train": ["train"], "test": ["test"]}

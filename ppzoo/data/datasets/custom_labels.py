@@ -17,7 +17,7 @@ from ppzoo.files import PathText, read_plain_file
 
 @DATASETS.register
 class CustomLabelDataset(ImageFiles):
-    """Images of a list of paths, whose labels are what one of their random transforms does.
+    """Images of a list of paths; the label of an image is what one of its random transforms did to it.
 
     With `label_key: blur_image` and `BlurImage` in the transforms, a network learns whether an image is blurred, and
     with `random_rot90_orientation` and `RandomRot90`, by how many quarter turns it is rotated. `labels` contains the
@@ -26,7 +26,7 @@ class CustomLabelDataset(ImageFiles):
     Args:
         image_root: folder that the paths in the list are relative to.
         sample_list_path: the list file, with a path in each line; blank lines are ignored.
-        label_key: blur_image or random_rot90_orientation.
+        label_key: "blur_image" or "random_rot90_orientation".
         delimiter: the path ends at the first of it in the line; by default the complete line is the path.
         class_num: number of classes of the network; None: not checked.
 

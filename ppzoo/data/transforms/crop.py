@@ -51,7 +51,7 @@ class CropCorner:
 
     Args:
         size: side of a square, or [width, height].
-        corner: one of `CORNERS`.
+        corner: the corner to keep.
 
     Raises:
         ConfigError: an unknown corner.

@@ -109,7 +109,8 @@ class TimmAutoAugment:
 
     Args:
         prob: probability of applying the policy.
-        config_str: see above.
+        config_str: the policy ("rand", "augmix", "original", "originalr", "v0" or "v0r") and its parameters, joined by
+            "-", as in timm.
         interpolation: "bilinear", "bicubic", or "random": one of the two for each operation.
         img_size: accepted for PaddleClas's configurations, without effect: no policy translates by pixels.
         mean: color, from 0 to 1, of the area that shears, translations and rotations leave uncovered; ImageNet's by
