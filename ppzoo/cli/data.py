@@ -77,14 +77,22 @@ def _add_split(actions: Commands) -> None:
     table.add_argument("--label-column", metavar="NAME", help="column of the labels (default: label, class, ...)")
     folds = split.add_argument_group("cross-validation")
     folds.add_argument("--folds", type=int, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ...")
-    folds.add_argument("--test", type=float, metavar="FRACTION", help="also write test_list.txt, which is in no fold")
     folds.add_argument(
-        "--group-by", metavar="COLUMN", help="column of a .csv or .parquet list; a group is never divided"
+        "--test",
+        type=float,
+        metavar="FRACTION",
+        help="hold out this fraction of the images, in test_list.txt, from all folds",
+    )
+    folds.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help="column of a .csv or .parquet list; images with the same value are in the same fold",
     )
     folds.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="regular expression that is searched in the path of each image; its first group is the image's group",
+        help="instead of --group-by: regular expression that is searched in the path of each image; images with the"
+        " same text in its first parentheses are in the same fold",
     )
 
 
@@ -137,7 +145,9 @@ def _require_split_options(options: argparse.Namespace) -> None:
             if value is not None:
                 raise ConfigError(f"{name}: expected --folds together with it, got none: add --folds K")
     elif options.val is not None:
-        raise ConfigError("--val: expected either --val or --folds, got both: each fold evaluates 1/K of the images")
+        raise ConfigError(
+            "--val: expected either --val or --folds, got both: with --folds, 1/K of the images evaluate each fold"
+        )
     if options.group_by is not None and options.group_pattern is not None:
         raise ConfigError("--group-by: expected either --group-by or --group-pattern, got both")
     if options.output is not None and os.path.isdir(options.source):
@@ -150,7 +160,9 @@ def _require_split_options(options: argparse.Namespace) -> None:
         for name, value in of_list.items():
             if value is not None:
                 fix = ": use --group-pattern" if name == "--group-by" else ""
-                raise ConfigError(f"{name}: expected a list file with it, got the folder {options.source!r}{fix}")
+                raise ConfigError(
+                    f"{name}: expected a list file as FOLDER_OR_LIST, got the folder {options.source!r}{fix}"
+                )
 
 
 def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
@@ -174,14 +186,16 @@ def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
 
 
 def _require_no_lists(folder: Path, options: argparse.Namespace) -> None:
-    """Check that no list is replaced without --overwrite, and that the list that is split stays."""
+    """Check that no list is replaced without --overwrite, and never the list that is split."""
     from ppzoo.data import LABEL_LIST, TRAIN_LIST, VAL_LIST
 
     for path in (folder / TRAIN_LIST, folder / VAL_LIST, folder / LABEL_LIST):
         if not path.exists():
             continue
         if path.samefile(options.source):
-            raise ConfigError(f"--output: expected another folder than that of {options.source!r}, which is replaced")
+            raise ConfigError(
+                f"--output: expected a folder other than that of {options.source!r}, which would be replaced"
+            )
         if not options.overwrite:
             raise ConfigError(f"--output: {path} exists: remove it, or use --overwrite")
 

@@ -126,7 +126,7 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["convert", "model.onnx", "./model.onnx", "--arch", "LeNet"],
-            "OUT: expected another file than IN, got './model.onnx' for both",
+            "OUT: expected a file other than IN, got './model.onnx' for both",
         ),
         (["models", "*Foo*"], "models: no architecture matches '*Foo*'; `ppzoo models` lists all names"),
         (
