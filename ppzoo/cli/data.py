@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_override, add_quiet
-from ppzoo.errors import ConfigError, OutputError, errors_with_key, printable
+from ppzoo.errors import ConfigError, OutputError, errors_with_fixes, errors_with_key, printable
 from ppzoo.files import expand_user, make_folder
 
 SPREADSHEETS = (".xls", ".xlsx", ".ods")
+COLUMN_OPTIONS = {
+    r"set dataset\.path_column": "name it with --path-column",
+    r"set dataset\.label_column": "name it with --label-column",
+}
 
 if TYPE_CHECKING:
     from ppzoo.data import ImageFolder, ImageNetDataset
@@ -169,14 +175,18 @@ def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
     """Return the images of the folder or list."""
     from ppzoo.data import ImageFolder, ImageNetDataset, is_table, read_columns
 
-    with errors_with_key("FOLDER_OR_LIST"):
+    with _errors_of_list():
         if os.path.isdir(options.source):
             return ImageFolder(image_root=options.source)
         columns = read_columns(options.source) if is_table(options.source) else None
-    if columns is not None:
-        _require_column("--path-column", options.path_column, columns)
-        _require_column("--label-column", options.label_column, columns)
-    with errors_with_key("FOLDER_OR_LIST"):
+    for option, name in (("--path-column", options.path_column), ("--label-column", options.label_column)):
+        if name is not None:
+            _require_column(option, name, columns, options.source)
+    if options.image_root is not None and not os.path.isdir(options.image_root):
+        raise ConfigError(
+            f"--image-root: expected a folder of images, got {options.image_root!r}, which is not a folder"
+        )
+    with _errors_of_list():
         return ImageNetDataset(
             image_root=options.image_root or os.path.dirname(options.source) or ".",
             cls_label_path=options.source,
@@ -225,9 +235,21 @@ def _split_folds(options: argparse.Namespace) -> None:
     print(printable(done.text()))
 
 
-def _require_column(option: str, name: str | None, columns: list[str]) -> None:
-    """Check that the column that an option names, if it is given, exists."""
-    if name is not None and name not in columns:
+@contextmanager
+def _errors_of_list() -> Iterator[None]:
+    """Let errors about the list name its argument, and the options that fix them."""
+    from ppzoo.data import FIXES_WITHOUT_CONFIG
+
+    with errors_with_key("FOLDER_OR_LIST"), errors_with_fixes(COLUMN_OPTIONS | FIXES_WITHOUT_CONFIG):
+        yield
+
+
+def _require_column(option: str, name: str, columns: list[str] | None, source: str) -> None:
+    """Check that the column that an option names exists; `columns` are those of a table, None for another list."""
+    if columns is None:
+        fix = ": use --group-pattern" if option == "--group-by" else ""
+        raise ConfigError(f"{option}: expected a .csv or .parquet list, got {source!r}, which has no columns{fix}")
+    if name not in columns:
         shown = ", ".join(repr(column[:60]) for column in columns[:10])
         raise ConfigError(f"{option}: expected one of the columns {shown}, got {name!r:.80}")
 
@@ -247,15 +269,10 @@ def _read_groups(options: argparse.Namespace) -> list[str]:
     """Return the values of the column --group-by."""
     from ppzoo import data
 
-    if not data.is_table(options.source):
-        raise ConfigError(
-            f"--group-by: expected a .csv or .parquet list, got {options.source!r}, which has no columns: use"
-            " --group-pattern"
-        )
-    with errors_with_key("FOLDER_OR_LIST"):
-        columns = data.read_columns(options.source)
-    _require_column("--group-by", options.group_by, columns)
-    with errors_with_key("--group-by"):
+    with _errors_of_list():
+        columns = data.read_columns(options.source) if data.is_table(options.source) else None
+    _require_column("--group-by", options.group_by, columns, options.source)
+    with errors_with_key("--group-by"), errors_with_fixes(COLUMN_OPTIONS):
         table = data.read_table(
             options.source, path_column=options.path_column, label_columns=[options.group_by], several=True
         )

@@ -68,6 +68,10 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
             " to 'ResNet18'",
         ),
         (
+            ["check", "-c", "lenet", "-o", "Loss.Train=[{CrossEntropy: null}]"],
+            "Loss.Train.0.CrossEntropy: expected the name of a loss, got 'CrossEntropy'; did you mean 'CELoss'?",
+        ),
+        (
             ["check", "-c", "lenet", "-o", "Metric.Eval[0].TopkAcc.topk=[1]"],
             "-o Metric.Eval[0]: expected an index after a dot; write Metric.Eval.0",
         ),
@@ -185,6 +189,36 @@ def test_line_with_another_delimiter_names_the_key(tmp_path, line, fix):
     with pytest.raises(DataError) as error:
         read_list(file)
     assert str(error.value).endswith(f"expected a path, a space and a label, got {line!r}: correct the line{fix}")
+
+
+@pytest.mark.parametrize(
+    ("command", "fix"),
+    [
+        (["data", "split", "paths.csv"], "name it with --path-column, or add a header"),
+        (["data", "split", "labels.csv", "--folds", "2"], "name it with --label-column, or add a header"),
+        (["data", "split", "commas.txt"], "or save the list as .csv with the header 'path,label'"),
+        (["data", "split", "labels.csv", "--label-column", "x"], "expected one of the columns 'path', 'kind', got 'x'"),
+        (
+            ["data", "split", "commas.txt", "--path-column", "x"],
+            "--path-column: expected a .csv or .parquet list, got 'commas.txt', which has no columns",
+        ),
+        (
+            ["data", "split", "labels.csv", "--label-column", "kind", "--image-root", "no"],
+            "--image-root: expected a folder of images, got 'no', which is not a folder",
+        ),
+        (["train", "--arch", "LeNet", "--data", "paths.csv"], "rename the column, or add a header"),
+        (["train", "--arch", "LeNet", "--data", "commas.txt"], "or save the list as .csv with the header 'path,label'"),
+    ],
+)
+def test_list_on_the_command_line_is_fixed_without_a_configuration(tmp_path, monkeypatch, capsys, command, fix):
+    monkeypatch.chdir(tmp_path)
+    lists = {"paths.csv": "img,label\na.png,x\n", "labels.csv": "path,kind\na.png,x\n", "commas.txt": "a.png,0\n"}
+    for name, text in lists.items():
+        Path(name).write_text(text)
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"{fix}\n") and "dataset." not in error and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(lists)
 
 
 def test_classes_without_names_are_explained(photos, tmp_path, monkeypatch, capsys):
