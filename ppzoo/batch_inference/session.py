@@ -57,11 +57,15 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Check the path of a table before anything is computed.
 
     Raises:
-        ConfigError: its suffix is unknown, a complete table exists, or the package that writes it is not installed.
+        ConfigError: its suffix is unknown, its folder is a file, a complete table exists, or the package that writes it
+            is not installed.
     """
     if path.suffix not in SUFFIXES or path.is_dir():
         endings = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
         raise ConfigError(f"--output: expected a file with a name that ends in {endings}, got {path}")
+    existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not existing.is_dir():
+        raise ConfigError(f"--output: expected a file in a folder, got {path}: {existing} is no folder")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ConfigError(
             "--output: pyarrow, which writes .parquet, is not installed: run `pip install 'ppzoo[parquet]'`"

@@ -22,7 +22,7 @@ from ppzoo import data
 from ppzoo.config import ComponentSpec
 from ppzoo.data.transforms.decode import open_image
 from ppzoo.errors import ConfigError, DataError, OutputError, errors_with_fixes, errors_with_key
-from ppzoo.files import local_path, make_folder, write_atomically
+from ppzoo.files import describe_absence, local_path, make_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
 
@@ -64,7 +64,7 @@ def find_photos(source: str) -> Photos:
         train, evaluation = _lists(path.parent, path)
     elif not os.path.isdir(path):
         raise ConfigError(
-            f"--data: expected a folder of images or a list file, got {source!r}, which does not exist"
+            f"--data: expected a folder of images or a list file, got {source!r}, which {describe_absence(path)}"
             f"{configuration.suggest_path(path, suffix=None)}"
         )
     elif os.path.isfile(path / data.TRAIN_LIST):

@@ -117,6 +117,8 @@ def _copy(name: str | None, target: Path) -> None:
         target = target / source.name
     if os.path.lexists(target):
         raise ConfigError(f"configs: {target} exists; give another path: --copy PATH")
+    if not os.path.isdir(target.parent):
+        raise ConfigError(f"--copy: cannot write {target}: there is no folder {target.parent}; create it")
     write_text(target, _with_named_base(source))
     print(printable(f"wrote {target}"))
     if packaged_configs.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_

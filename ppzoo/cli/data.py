@@ -131,6 +131,8 @@ def _require_split_options(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: they do not.
     """
+    from ppzoo.data import IMAGE_SUFFIXES
+
     if options.val is not None and not 0 < options.val < 1:
         raise ConfigError(f"--val: expected a number above 0 and below 1, got {options.val:g}")
     if options.seed < 0:
@@ -145,6 +147,13 @@ def _require_split_options(options: argparse.Namespace) -> None:
             f"FOLDER_OR_LIST: expected a list file (.txt, .csv or .parquet), got {options.source!r}; save the table as"
             " CSV in UTF-8"
         )
+    if options.source.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(options.source):
+        raise ConfigError(
+            f"FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the image"
+            f" {options.source!r}"
+        )
+    if options.output is not None and os.path.isfile(options.output):
+        raise ConfigError(f"--output: expected a folder, got the file {options.output!r}")
     given = {"--test": options.test, "--group-by": options.group_by, "--group-pattern": options.group_pattern}
     if options.folds is None:
         for name, value in given.items():

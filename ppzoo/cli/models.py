@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from ppzoo.cli.arguments import Commands, add_command, add_quiet
-from ppzoo.errors import ConfigError, errors_with_key, printable
+from ppzoo.errors import ConfigError, errors_with_fixes, errors_with_key, printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
@@ -85,11 +85,14 @@ def _models(options: argparse.Namespace) -> None:
             raise ConfigError(
                 "models: expected the name of an architecture together with --summary; `ppzoo models` lists them"
             )
-        with errors_with_key("--in-channels"):
+        name = MODELS[options.pattern].name  # raises an error with the nearest name
+        with errors_with_key("--in-channels"), errors_with_fixes({rf"^{name}\.in_channels: ": ""}):
             print(table.layer_summary(options.pattern, options.in_channels))
         return
     if options.in_channels is not None:
-        raise ConfigError("--in-channels: expected --summary and the name of an architecture with it, got neither")
+        raise ConfigError(
+            "--in-channels: expected it together with --summary and the name of an architecture, got it alone"
+        )
     pattern = "*" if options.pattern is None else options.pattern
     if not MODELS.matching(pattern) and "*" in pattern:
         raise ConfigError(f"models: no architecture matches {pattern!r}; `ppzoo models` lists all names")

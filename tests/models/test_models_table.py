@@ -51,4 +51,4 @@ def test_summary_of_a_network_for_gray_images(capsys):
     assert main(["models", "LeNet", "--summary", "--in-channels", "0"]) == 2
     assert "--in-channels: LeNet.in_channels: expected an integer from 1" in capsys.readouterr().err
     assert main(["models", "LeNet", "--in-channels", "1"]) == 2
-    assert "--in-channels: expected --summary" in capsys.readouterr().err
+    assert "--in-channels: expected it together with --summary" in capsys.readouterr().err
