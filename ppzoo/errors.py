@@ -10,9 +10,12 @@ import difflib
 import errno
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+
+from ppzoo.synonyms import SYNONYMS, find_synonym
 
 # Control characters, and those that change the writing direction.
 _CONTROL_CHARACTERS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -32,9 +35,13 @@ class PpzooError(Exception):
         super().__init__(self.line + python_hint)
 
     def add_key(self, key: str) -> None:
-        """Let the message begin with the key or option that it is about; see `join_key`."""
-        self.line = join_key(key, self.line)
-        self.args = (join_key(key, str(self.args[0])),)
+        """Let the message, or each of its lines, begin with the key or option that it is about; see `join_key`."""
+        self.rewrite(partial(join_key, key))
+
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Replace the message, or each of its lines, by what `change` returns for it."""
+        self.line = change(self.line)
+        self.args = (change(str(self.args[0])),)
 
 
 class ConfigError(PpzooError):
@@ -49,9 +56,8 @@ class ConfigError(PpzooError):
         self.line = "; ".join(self.problems)
         Exception.__init__(self, "\n".join(self.problems))
 
-    def add_key(self, key: str) -> None:
-        """Let each line begin with the key or option that it is about."""
-        ConfigError.__init__(self, *(join_key(key, problem) for problem in self.problems))
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        ConfigError.__init__(self, *map(change, self.problems))
 
 
 class ConfigFileError(ConfigError):
@@ -134,6 +140,26 @@ def errors_with_key(key: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def errors_with_fixes(fixes: Mapping[str, str]) -> Iterator[None]:
+    """Replace fixes in the messages of errors that are raised inside, where there is no configuration to correct.
+
+    Args:
+        fixes: regular expression for the fix of a configuration -> what to do instead.
+    """
+
+    def change(text: str) -> str:
+        for pattern, fix in fixes.items():
+            text = re.sub(pattern, fix, text)
+        return text
+
+    try:
+        yield
+    except PpzooError as error:
+        error.rewrite(change)
+        raise
+
+
 def join_key(key: str, problem: str) -> str:
     """Return 'KEY: PROBLEM'; 'KEY.OPTION: ...' for a problem '.OPTION: ...'; a problem with the key is unchanged."""
     if problem.startswith((f"{key}:", f"{key}.")):
@@ -150,6 +176,7 @@ def printable(text: object) -> str:
 
 
 MIN_SIMILARITY, MIN_SIMILARITY_OF_SHORT, SHORT = 0.6, 0.7, 7  # of names that are suggested; SHORT is a length
+MIN_SIMILARITY_OF_COMPONENTS = 0.8  # their names share words: RandomAffine is not a typing error of RandomErasing
 
 # The mistakes that a user's path can have; all other errors (disk full, no permission, ...) are system failures.
 PATH_ERRNOS = (
@@ -224,6 +251,15 @@ def nearest_text(text: str, known: Iterable[str]) -> str | None:
     return longer[0] if longer else None
 
 
+def nearest_component(name: object, known: Iterable[str]) -> str | None:
+    """Return the component whose name is very similar to `name`, or contains it; None if there is none."""
+    text = str(name).lower()
+    lowered = {candidate.lower(): candidate for candidate in sorted(known)}
+    near = difflib.get_close_matches(text, lowered, n=1, cutoff=MIN_SIMILARITY_OF_COMPONENTS)
+    containing = sorted((other for other in lowered if len(text) >= 4 and text in other), key=len)
+    return lowered[(near or containing)[0]] if near or containing else None
+
+
 # Commands that list all names of a kind.
 LISTED_BY = {
     "architecture": "ppzoo models",
@@ -236,11 +272,16 @@ MAX_LISTED = 60
 def suggestion(name: object, known: Iterable[str], kind: str = "") -> str:
     """Return '; did you mean X?' with the most similar of `known`; if none is similar, all names or where they are.
 
+    For a component, the name that another library has for it counts as similar.
+
     Args:
         kind: what the names are for, such as "architecture".
     """
     names = sorted(known)
-    near = nearest_name(name, names)
+    synonym = find_synonym(kind, name)
+    if synonym:
+        return f"; did you mean {synonym}?"
+    near = nearest_component(name, names) if kind in SYNONYMS else nearest_name(name, names)
     if near:
         return f"; did you mean {near!r}?"
     if kind in LISTED_BY:

@@ -51,6 +51,11 @@ def weights_of_run(folder: Path, *, to_resume: bool = False) -> Path | None:
     return next((folder / name for name in order if name in names), None)
 
 
+def describe_absence(path: str | Path) -> str:
+    """Return "does not exist" for a path that is neither a file nor a folder, or that it is such a path."""
+    return "is neither a file nor a folder" if os.path.exists(path) else "does not exist"
+
+
 def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
     """Return '; did you mean X?' for missing weights `path`: a similar name in its folder, else the run's weights.
 
@@ -224,7 +229,7 @@ def make_folder(folder: Path) -> None:
                 path.mkdir(mode=0o755)
             except FileExistsError:
                 if not path.is_dir():  # otherwise another process created it first
-                    raise
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def _umask() -> int:

@@ -1,4 +1,4 @@
-"""Facts about this machine (cores, processor, cache folder), and limits of sizes."""
+"""Facts about this machine (cores, processor, cache folder), and limits on the sizes of images and networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ppzoo.files import expand_user
 
-MAX_PIXELS = 178_000_000  # of an image, decoded or made by a transform
+MAX_PIXELS = 178_000_000  # of an image that is decoded or that a transform returns
 MAX_CHANNELS = 1024  # of the images that a network takes
 MAX_CLASSES = 1_000_000  # each has a row of up to 4,096 weights in the last layer: 16 GB
 
@@ -36,9 +36,9 @@ def available_memory() -> int | None:
 
 
 def instruction_sets() -> str:
-    """Return the processor's instruction set extensions as Linux lists them; compiled code depends on them.
+    """Return the instruction set extensions of the processor, separated by spaces.
 
-    On other systems it is the processor's description.
+    Systems other than Linux do not list them: there, it is the processor's description.
     """
     return _read_cpuinfo("flags", "Features")
 
@@ -59,7 +59,7 @@ def cache_home() -> Path:
 
 
 def _read_cpuinfo(*keys: str) -> str:
-    """Return the first line of /proc/cpuinfo that starts with one of `keys`; else the description that Python has."""
+    """Return the first line of /proc/cpuinfo that starts with one of `keys`; without one, `platform.processor()`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

@@ -75,7 +75,7 @@ class Progress:
         description: what is done, such as 'checking images'.
         unit: what is counted, in the singular; "B" for bytes, which are shown as MB.
         done: what was done before, such as by an interrupted download.
-        is_printed: whether results are printed meanwhile: nothing is drawn if standard output is a terminal, too.
+        is_printed: whether results are printed to standard output meanwhile; if that is a terminal, nothing is drawn.
     """
 
     def __init__(

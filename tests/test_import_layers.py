@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "ppzoo"
 BASE = {"arithmetic", "backports", "compiled_library", "errors", "events", "files", "finite", "host", "installation"}
 BASE |= {"analysis", "launcher", "locks", "paddle_internals", "ppzoo", "progress", "registry", "tar_headers"}
-BASE |= {"terminal", "trusted_paths", "yaml_io"}
+BASE |= {"synonyms", "terminal", "trusted_paths", "yaml_io"}
 SHARED = {"layers", "weights"}
 PACKAGES = {"config", "models", "data", "losses", "metrics", "optim", "engine", "deploy", "report", "explain"}
 PACKAGES |= {"batch_inference"}

@@ -1,6 +1,7 @@
 """An output file that is written row by row, and resumed after an interruption with each row exactly once.
 
-While `results.csv` is incomplete, `results.csv.unfinished.json` records what it is written from. A kill or a full disk
+While `results.csv` is incomplete, `results.csv.unfinished.json` records from which network, images and
+options it is written. A kill or a full disk
 can leave an incomplete last row, which is removed when the file is opened again. Parquet files cannot be extended:
 their rows are collected in `results.parquet.unfinished.jsonl` and converted at the end.
 """
@@ -56,11 +57,15 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Check the path of a table before anything is computed.
 
     Raises:
-        ConfigError: its suffix is unknown, a complete table exists, or the package that writes it is not installed.
+        ConfigError: its suffix is unknown, its folder is a file, a complete table exists, or the package that writes it
+            is not installed.
     """
     if path.suffix not in SUFFIXES or path.is_dir():
         endings = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
         raise ConfigError(f"--output: expected a file with a name that ends in {endings}, got {path}")
+    existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not existing.is_dir():
+        raise ConfigError(f"--output: expected a file in a folder, got {path}: {existing} is no folder")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise ConfigError(
             "--output: pyarrow, which writes .parquet, is not installed: run `pip install 'ppzoo[parquet]'`"
@@ -77,7 +82,7 @@ class _Files:
     """The files of a session, next to each other.
 
     Attributes:
-        output: the finished table; table: the one that is being written, which is the same except for Parquet.
+        output: the finished table; table: the file that rows are written to, which is `output` except for Parquet.
     """
 
     def __init__(self, output: Path) -> None:
@@ -92,7 +97,7 @@ class TableSession:
     """Writes a table, or resumes it; use it in a `with` statement.
 
     Args:
-        settings: what the table is written from, by name; it has to be the same to resume.
+        settings: the network, the images and the options, by name; they have to be the same to resume.
         overwrite: delete an existing table first.
 
     Attributes:

@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
     """A function that evaluates a network, the name of its main metric, and whether a higher value is better.
 
     Attributes:
-        run: optionally called with a function that gets each batch and the network's output for it.
+        run: takes any number of functions that receive each batch and the network's output for it; returns the metrics.
         samples: the evaluated samples.
     """
 
@@ -52,7 +52,7 @@ class RunEvaluation(NamedTuple):
     processes: engine.ProcessGroup
 
     def run(self, *observers: engine.EvaluationObserver) -> dict[str, float]:
-        """Return the metrics; with test-time augmentation, those with it have names that end in `_tta`.
+        """Return the metrics; with test-time augmentation, also its metrics, whose names end in `_tta`.
 
         Args:
             observers: receive each batch and the network's output for it, without test-time augmentation.
@@ -69,7 +69,7 @@ class RunEvaluation(NamedTuple):
 def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> dict[str, float]:
     """Return the metrics of the trained network on the data of `DataLoader.Eval`, which is split among `processes`.
 
-    With test-time augmentation, the metrics with it are included under names that end in `_tta`.
+    With test-time augmentation, its metrics are added under names that end in `_tta`.
     """
     return build_run_evaluation(config, processes).run()
 
@@ -154,9 +154,9 @@ def evaluation_data(config: Config) -> SplitConfig:
 
 
 def _load_evaluated_network(config: Config) -> Any:
-    """Load the network; for a distillation only the deployed one, if losses and metrics use no other.
+    """Load the network; of a distillation only the deployed network, if losses and metrics use no other.
 
-    Its weights can then be in a file of all networks or in a separate file.
+    The weights of the deployed network can be in a file of all networks or in a separate file.
     """
     arch = config.Arch
     if not isinstance(arch, DistillationConfig):

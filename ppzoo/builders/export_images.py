@@ -53,10 +53,10 @@ class EvaluationData:
 def read_check_images(
     evaluation: EvaluationData, normalization: deploy.Normalization | None
 ) -> deploy.CheckImages | None:
-    """Return images of the evaluation data after `Infer.transforms`; None, which is logged, if there are none.
+    """Return images of the evaluation data after `Infer.transforms`; if there are none, log why and return None.
 
     Args:
-        normalization: see `find_normalization`; the images before it are then included.
+        normalization: see `find_normalization`; with it, the result also has the images before the normalization.
     """
     transforms = build_transforms(evaluation.config.Infer.transforms or ())
     try:

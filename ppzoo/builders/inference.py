@@ -20,7 +20,7 @@ from ppzoo.builders.models import build_model, load_pretrained, try_forward
 from ppzoo.builders.tta_views import describe_views, enabled_tta, make_views
 from ppzoo.config import ComponentSpec, Config, NetworkConfig, PostProcessConfig
 from ppzoo.errors import ConfigError, DataError, PpzooError
-from ppzoo.files import weights_of_run
+from ppzoo.files import describe_absence, weights_of_run
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 from ppzoo.progress import track
@@ -168,7 +168,7 @@ def find_images(source: str | Sequence[str] | None, *, key: str = "Infer.infer_i
         else:
             found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
         if not found:
-            reason = _describe_folder(name) if os.path.isdir(name) else "does not exist"
+            reason = _describe_folder(name) if os.path.isdir(name) else describe_absence(name)
             raise DataError(f"{key}: expected an image, a folder of images or a pattern, got {name!r}, which {reason}")
         files += sorted(found)
     if not files:

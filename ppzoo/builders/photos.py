@@ -21,8 +21,8 @@ from ppzoo import config as configuration
 from ppzoo import data
 from ppzoo.config import ComponentSpec
 from ppzoo.data.transforms.decode import open_image
-from ppzoo.errors import ConfigError, DataError, OutputError
-from ppzoo.files import local_path, make_folder, write_atomically
+from ppzoo.errors import ConfigError, DataError, OutputError, errors_with_fixes, errors_with_key
+from ppzoo.files import describe_absence, local_path, make_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
 
@@ -64,7 +64,7 @@ def find_photos(source: str) -> Photos:
         train, evaluation = _lists(path.parent, path)
     elif not os.path.isdir(path):
         raise ConfigError(
-            f"--data: expected a folder of images or a list file, got {source!r}, which does not exist"
+            f"--data: expected a folder of images or a list file, got {source!r}, which {describe_absence(path)}"
             f"{configuration.suggest_path(path, suffix=None)}"
         )
     elif os.path.isfile(path / data.TRAIN_LIST):
@@ -73,10 +73,7 @@ def find_photos(source: str) -> Photos:
         raise ConfigError(f"--data: {source} has the folds of a cross-validation: add --fold all, or --fold 1")
     else:
         train, evaluation = _folders(path)
-    try:
-        dataset = _build(train)
-    except DataError as error:
-        raise DataError(f"--data: {error}") from error
+    dataset = _build(train)
     if len(set(dataset.labels.tolist())) < 2:
         raise DataError(f"--data: expected images of two classes or more, got one class in {source}")
     count = len(dataset) if evaluation else len(dataset) - round(EVAL_SHARE * len(dataset))
@@ -122,7 +119,8 @@ def _list_dataset(image_root: str, list_file: Path) -> ComponentSpec:
 
 
 def _build(dataset: ComponentSpec) -> data.ImageFolder | data.ImageNetDataset:
-    return data.DATASETS[dataset.name](**dataset.options)
+    with errors_with_key("--data"), errors_with_fixes(data.FIXES_WITHOUT_CONFIG):
+        return data.DATASETS[dataset.name](**dataset.options)
 
 
 def write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) -> Photos:
@@ -131,10 +129,8 @@ def write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) 
     The lists of an earlier split are therefore never changed, and the same data uses the same lists.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        try:
+        with errors_with_key("--data"):
             split = data.write_split(_build(photos.train), Path(temporary), val_fraction=EVAL_SHARE, seed=SPLIT_SEED)
-        except DataError as error:
-            raise DataError(f"--data: {error}") from error
         lists = {file.name: file.read_bytes() for file in sorted(Path(temporary).iterdir())}
     digest = hashlib.sha256(b"\0".join(lists.values())).hexdigest()[:8]
     folder = output_dir / f"{Path(os.path.abspath(source)).stem}-split-{digest}"

@@ -15,7 +15,7 @@ from ppzoo.config import Config
 from ppzoo.errors import ConfigError, WeightsError
 from ppzoo.layers import Classifier
 
-TOLERANCE = 1e-3  # of probabilities; programs and layers compute with different operators
+REBUILT_TOLERANCE = 1e-3  # of probabilities; programs and layers compute with different operators
 
 
 class NotRebuiltError(ConfigError):
@@ -109,7 +109,7 @@ def require_output_of_export(
     scores.eval()
     found = deploy.predict_probabilities(scores, images)
     difference = np.abs(expected - found).max() if expected.shape == found.shape else np.inf
-    if not difference <= TOLERANCE:
+    if not difference <= REBUILT_TOLERANCE:
         raise NotRebuiltError(
             exported.folder, f"{config.Arch.name} with these options differs from it by {difference:.1g}"
         )

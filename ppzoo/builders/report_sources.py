@@ -22,7 +22,7 @@ from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
 from ppzoo.data.samples import Sample
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, errors_with_fixes
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
@@ -152,7 +152,8 @@ def errors_of_data(images: str | None) -> Iterator[None]:
         ConfigError, DataError: the errors.
     """
     try:
-        yield
+        with errors_with_fixes({} if images is None else data.FIXES_WITHOUT_CONFIG):
+            yield
     except (ConfigError, DataError) as error:
         if images is None or not re.match(DATASET_KEYS, error.line):
             raise

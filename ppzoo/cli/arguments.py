@@ -19,7 +19,7 @@ RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and b
 RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
 EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 _KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
-_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # a run that was moved aside by a later one
+_EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,7 +63,7 @@ class Run(NamedTuple):
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], description: str, **options: object
 ) -> argparse.ArgumentParser:
-    """Add a command whose help text is its description in the list of commands, too."""
+    """Add a command with one description, for the list of commands and for its own help."""
     command = commands.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
     command.set_defaults(run=run, **options)
     return command
@@ -94,8 +94,8 @@ def add_photo_arguments(command: argparse.ArgumentParser) -> None:
         "--data",
         type=expand_user,
         metavar="FOLDER",
-        help="with --arch: a folder with one subfolder of images per class, or with train and val folders of that"
-        " kind, or with list files (train_list.txt, val_list.txt); or a list file",
+        help="with --arch: a list file, or a folder that contains one subfolder of images per class, or the folders"
+        " train and val with such subfolders, or the lists train_list.txt and val_list.txt",
     )
 
 
@@ -165,7 +165,7 @@ def config_and_overrides(options: argparse.Namespace, folder: str | None) -> tup
 
 
 def find_run(folder: Path) -> Run:
-    """Return the run in a folder as of `find_run_folder`, with its weights.
+    """Return the run that `find_run_folder` finds, with its weights.
 
     Raises:
         ConfigError: there is no run, there are several, or the run has no weights yet.
@@ -178,7 +178,7 @@ def find_run(folder: Path) -> Run:
 
 
 def find_run_folder(folder: Path) -> Path:
-    """Return a run's folder, or its only subfolder that is one; a run that was moved aside does not count.
+    """Return `folder` if it is a run's, else its only subfolder that is; runs in backup folders are ignored.
 
     Raises:
         ConfigError: there is no run, or there are several.

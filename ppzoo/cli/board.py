@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "board",
         _show_runs,
-        "show the records of runs in a browser, with VisualDL or, if there are only events of TensorBoard, with that",
+        "show metrics and pictures of runs in a browser, with VisualDL or TensorBoard",
         needs_paddle=False,
     )
     board.add_argument(

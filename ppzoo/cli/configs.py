@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
         "pattern",
         nargs="?",
         metavar="NAME|PATTERN",
-        help="only names that match, such as '*V2*'; '_base_/*' lists the files that configurations are based on",
+        help="only names that match, such as '*V2*'; '_base_/*' lists the files that configurations name in _BASE_",
     )
     configs.add_argument(
         "--copy",
@@ -117,6 +117,8 @@ def _copy(name: str | None, target: Path) -> None:
         target = target / source.name
     if os.path.lexists(target):
         raise ConfigError(f"configs: {target} exists; give another path: --copy PATH")
+    if not os.path.isdir(target.parent):
+        raise ConfigError(f"--copy: cannot write {target}: there is no folder {target.parent}; create it")
     write_text(target, _with_named_base(source))
     print(printable(f"wrote {target}"))
     if packaged_configs.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_override, add_quiet
-from ppzoo.errors import ConfigError, OutputError, errors_with_key, printable
+from ppzoo.errors import ConfigError, OutputError, errors_with_fixes, errors_with_key, printable
 from ppzoo.files import expand_user, make_folder
 
 SPREADSHEETS = (".xls", ".xlsx", ".ods")
+COLUMN_OPTIONS = {
+    r"set dataset\.path_column": "name it with --path-column",
+    r"set dataset\.label_column": "name it with --label-column",
+}
 
 if TYPE_CHECKING:
     from ppzoo.data import ImageFolder, ImageNetDataset
@@ -77,14 +83,22 @@ def _add_split(actions: Commands) -> None:
     table.add_argument("--label-column", metavar="NAME", help="column of the labels (default: label, class, ...)")
     folds = split.add_argument_group("cross-validation")
     folds.add_argument("--folds", type=int, metavar="K", help="write fold_1/train_list.txt, fold_1/val_list.txt, ...")
-    folds.add_argument("--test", type=float, metavar="FRACTION", help="also write test_list.txt, which is in no fold")
     folds.add_argument(
-        "--group-by", metavar="COLUMN", help="column of a .csv or .parquet list; a group is never divided"
+        "--test",
+        type=float,
+        metavar="FRACTION",
+        help="hold out this fraction of the images, in test_list.txt, from all folds",
+    )
+    folds.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help="column of a .csv or .parquet list; images with the same value are in the same fold",
     )
     folds.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="regular expression that is searched in the path of each image; its first group is the image's group",
+        help="instead of --group-by: regular expression that is searched in the path of each image; images with the"
+        " same text in its first parentheses are in the same fold",
     )
 
 
@@ -117,6 +131,8 @@ def _require_split_options(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: they do not.
     """
+    from ppzoo.data import IMAGE_SUFFIXES
+
     if options.val is not None and not 0 < options.val < 1:
         raise ConfigError(f"--val: expected a number above 0 and below 1, got {options.val:g}")
     if options.seed < 0:
@@ -131,13 +147,22 @@ def _require_split_options(options: argparse.Namespace) -> None:
             f"FOLDER_OR_LIST: expected a list file (.txt, .csv or .parquet), got {options.source!r}; save the table as"
             " CSV in UTF-8"
         )
+    if options.source.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(options.source):
+        raise ConfigError(
+            f"FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the image"
+            f" {options.source!r}"
+        )
+    if options.output is not None and os.path.isfile(options.output):
+        raise ConfigError(f"--output: expected a folder, got the file {options.output!r}")
     given = {"--test": options.test, "--group-by": options.group_by, "--group-pattern": options.group_pattern}
     if options.folds is None:
         for name, value in given.items():
             if value is not None:
                 raise ConfigError(f"{name}: expected --folds together with it, got none: add --folds K")
     elif options.val is not None:
-        raise ConfigError("--val: expected either --val or --folds, got both: each fold evaluates 1/K of the images")
+        raise ConfigError(
+            "--val: expected either --val or --folds, got both: with --folds, 1/K of the images evaluate each fold"
+        )
     if options.group_by is not None and options.group_pattern is not None:
         raise ConfigError("--group-by: expected either --group-by or --group-pattern, got both")
     if options.output is not None and os.path.isdir(options.source):
@@ -150,21 +175,27 @@ def _require_split_options(options: argparse.Namespace) -> None:
         for name, value in of_list.items():
             if value is not None:
                 fix = ": use --group-pattern" if name == "--group-by" else ""
-                raise ConfigError(f"{name}: expected a list file with it, got the folder {options.source!r}{fix}")
+                raise ConfigError(
+                    f"{name}: expected a list file as FOLDER_OR_LIST, got the folder {options.source!r}{fix}"
+                )
 
 
 def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
     """Return the images of the folder or list."""
     from ppzoo.data import ImageFolder, ImageNetDataset, is_table, read_columns
 
-    with errors_with_key("FOLDER_OR_LIST"):
+    with _errors_of_list():
         if os.path.isdir(options.source):
             return ImageFolder(image_root=options.source)
         columns = read_columns(options.source) if is_table(options.source) else None
-    if columns is not None:
-        _require_column("--path-column", options.path_column, columns)
-        _require_column("--label-column", options.label_column, columns)
-    with errors_with_key("FOLDER_OR_LIST"):
+    for option, name in (("--path-column", options.path_column), ("--label-column", options.label_column)):
+        if name is not None:
+            _require_column(option, name, columns, options.source)
+    if options.image_root is not None and not os.path.isdir(options.image_root):
+        raise ConfigError(
+            f"--image-root: expected a folder of images, got {options.image_root!r}, which is not a folder"
+        )
+    with _errors_of_list():
         return ImageNetDataset(
             image_root=options.image_root or os.path.dirname(options.source) or ".",
             cls_label_path=options.source,
@@ -174,14 +205,16 @@ def _open_images(options: argparse.Namespace) -> ImageFolder | ImageNetDataset:
 
 
 def _require_no_lists(folder: Path, options: argparse.Namespace) -> None:
-    """Check that no list is replaced without --overwrite, and that the list that is split stays."""
+    """Check that no list is replaced without --overwrite, and never the list that is split."""
     from ppzoo.data import LABEL_LIST, TRAIN_LIST, VAL_LIST
 
     for path in (folder / TRAIN_LIST, folder / VAL_LIST, folder / LABEL_LIST):
         if not path.exists():
             continue
         if path.samefile(options.source):
-            raise ConfigError(f"--output: expected another folder than that of {options.source!r}, which is replaced")
+            raise ConfigError(
+                f"--output: expected a folder other than that of {options.source!r}, which would be replaced"
+            )
         if not options.overwrite:
             raise ConfigError(f"--output: {path} exists: remove it, or use --overwrite")
 
@@ -211,9 +244,21 @@ def _split_folds(options: argparse.Namespace) -> None:
     print(printable(done.text()))
 
 
-def _require_column(option: str, name: str | None, columns: list[str]) -> None:
-    """Check that the column that an option names, if it is given, exists."""
-    if name is not None and name not in columns:
+@contextmanager
+def _errors_of_list() -> Iterator[None]:
+    """Let errors about the list name its argument, and the options that fix them."""
+    from ppzoo.data import FIXES_WITHOUT_CONFIG
+
+    with errors_with_key("FOLDER_OR_LIST"), errors_with_fixes(COLUMN_OPTIONS | FIXES_WITHOUT_CONFIG):
+        yield
+
+
+def _require_column(option: str, name: str, columns: list[str] | None, source: str) -> None:
+    """Check that the column that an option names exists; `columns` are those of a table, None for another list."""
+    if columns is None:
+        fix = ": use --group-pattern" if option == "--group-by" else ""
+        raise ConfigError(f"{option}: expected a .csv or .parquet list, got {source!r}, which has no columns{fix}")
+    if name not in columns:
         shown = ", ".join(repr(column[:60]) for column in columns[:10])
         raise ConfigError(f"{option}: expected one of the columns {shown}, got {name!r:.80}")
 
@@ -233,15 +278,10 @@ def _read_groups(options: argparse.Namespace) -> list[str]:
     """Return the values of the column --group-by."""
     from ppzoo import data
 
-    if not data.is_table(options.source):
-        raise ConfigError(
-            f"--group-by: expected a .csv or .parquet list, got {options.source!r}, which has no columns: use"
-            " --group-pattern"
-        )
-    with errors_with_key("FOLDER_OR_LIST"):
-        columns = data.read_columns(options.source)
-    _require_column("--group-by", options.group_by, columns)
-    with errors_with_key("--group-by"):
+    with _errors_of_list():
+        columns = data.read_columns(options.source) if data.is_table(options.source) else None
+    _require_column("--group-by", options.group_by, columns, options.source)
+    with errors_with_key("--group-by"), errors_with_fixes(COLUMN_OPTIONS):
         table = data.read_table(
             options.source, path_column=options.path_column, label_columns=[options.group_by], several=True
         )

@@ -82,8 +82,8 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
         nargs="+",
         type=expand_user,
         metavar="IMAGE",
-        help="image files, folders or patterns; unless -c is given, the first one is the folder of a run, such as"
-        " output/LeNet, or of an export",
+        help="image files, folders or patterns; without -c, the first argument is the network: the folder of a run,"
+        " such as output/LeNet, or of an export",
     )
     command.usage = f"{command.prog} [options] (RUN_FOLDER | EXPORT_FOLDER | -c CONFIG) IMAGE [IMAGE ...]"
     add_config_arguments(command)

@@ -49,8 +49,9 @@ def add_commands(commands: Commands) -> None:
         "--precision",
         choices=("float32", "bfloat16", "int8"),
         default="float32",
-        help="onnx and openvino: int8 adds quantized models; bfloat16 (openvino) adds no files. The accuracy on the"
-        " evaluation data is compared with that of float32",
+        help="onnx and openvino: the precision to compute in (default: float32). int8 also writes quantized models;"
+        " bfloat16 (only openvino) needs no other files. The accuracy on the evaluation data is compared with that of"
+        " float32",
     )
     export.add_argument(
         "--calibration",
@@ -62,8 +63,8 @@ def add_commands(commands: Commands) -> None:
         "--max-drop",
         type=parse_fraction,
         metavar="FRACTION",
-        help="largest drop of top-1 that a lower precision can cause (default: 0.01); with int8, the layers that cause"
-        " a larger one stay in float32",
+        help="with --precision: the largest drop of top-1 that is accepted (default: 0.01); int8 keeps sensitive layers"
+        " in float32 to stay below it",
     )
     export.add_argument(
         "--triton",

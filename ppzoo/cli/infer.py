@@ -36,9 +36,9 @@ def add_commands(commands: Commands) -> None:
         nargs="*",
         type=expand_user,
         metavar="IMAGE",
-        help="image files, folders or patterns (default: Infer.infer_imgs of the configuration); unless -c or --weights"
-        " is given, the first one is the folder of a run, such as output/LeNet, or of an export, or a tar file with an"
-        " export",
+        help="image files, folders or patterns (default: Infer.infer_imgs of the configuration); without -c and"
+        " --weights, the first argument is the network: the folder of a run, such as output/LeNet, or an export, as a"
+        " folder or a tar file",
     )
     infer.usage = "ppzoo infer [options] (RUN_FOLDER | EXPORT_FOLDER | -c CONFIG | --weights FILE) [IMAGE ...]"
     add_config_arguments(infer)

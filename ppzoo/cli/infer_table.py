@@ -33,12 +33,17 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
         help="write one row per image or frame to FILE: .csv, .jsonl or .parquet (pip install 'ppzoo[parquet]')",
     )
     table.add_argument("--overwrite", action="store_true", help="replace FILE instead of resuming it")
-    table.add_argument("--top", type=int, metavar="N", help="number of classes per row (default: as without --output)")
+    table.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="number of classes per row (default: 5 for an export, else Infer.PostProcess.topk)",
+    )
     table.add_argument(
         "--sort-into",
         type=expand_user,
         metavar="FOLDER",
-        help="also copy each image into FOLDER/CLASS, or link it there",
+        help="also copy or link each image into the folder FOLDER/CLASS of its predicted class",
     )
     table.add_argument("--sort-by", choices=("copy", "link"), help="copy (default) or create symbolic links")
     table.add_argument("--every", type=int, metavar="N", help="predict every N-th frame of a video (default: 1)")
@@ -100,8 +105,7 @@ def _check_sorting(options: argparse.Namespace, source: Path | VideoSource) -> N
     images, target = source.resolve(), Path(options.sort_into).resolve()
     if images.is_relative_to(target) or target.is_relative_to(images):
         raise ConfigError(
-            f"--sort-into: expected a folder outside of {source}, which does not contain it either, got"
-            f" {options.sort_into}"
+            f"--sort-into: expected a folder that is not in {source} and does not contain it, got {options.sort_into}"
         )
 
 
@@ -149,7 +153,7 @@ def _load_model(options: argparse.Namespace, network: Config | Path, count: int 
 
 
 def _fill(model: BatchModel, task: TableTask, table: TableSession, count: int | None) -> None:
-    """Write the rows; a camera's are complete when the process is interrupted, all others can be resumed then."""
+    """Write the rows. An interruption ends the table of a camera; all other tables can be resumed after it."""
     from ppzoo import builders
     from ppzoo.batch_inference import VideoSource
 

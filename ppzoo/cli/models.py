@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from ppzoo.cli.arguments import Commands, add_command, add_quiet
-from ppzoo.errors import ConfigError, errors_with_key, printable
+from ppzoo.errors import ConfigError, errors_with_fixes, errors_with_key, printable
 from ppzoo.files import expand_user
 from ppzoo.registry import Registry
 
@@ -22,21 +22,21 @@ def add_commands(commands: Commands) -> None:
     models.add_argument(
         "pattern", nargs="?", metavar="PATTERN", help="only names that match, such as '*V2*' (default: all)"
     )
-    models.add_argument("--pretrained", action="store_true", help="only those with official weights")
+    models.add_argument("--pretrained", action="store_true", help="only architectures with official weights")
     models.add_argument("--family", metavar="NAME", help="only one family, such as mobilenet_v2")
-    models.add_argument("--max-params", metavar="N", help="only those of at most N parameters, such as 5M")
+    models.add_argument("--max-params", metavar="N", help="only architectures with at most N parameters, such as 5M")
     models.add_argument(
-        "--max-flops", metavar="N", help="only those of at most N multiply-adds per image, such as 0.3G"
+        "--max-flops", metavar="N", help="only architectures with at most N multiply-adds per image, such as 0.3G"
     )
     models.add_argument(
         "--sort", metavar="KEY", default="name", help="sort by name, params, flops or top1 (default: name)"
     )
     models.add_argument("--json", action="store_true", help="print a JSON list")
     models.add_argument(
-        "--summary", action="store_true", help="print the layers of the architecture whose name is PATTERN"
+        "--summary", action="store_true", help="print the layers of the architecture with the name PATTERN"
     )
     models.add_argument(
-        "--in-channels", type=int, metavar="N", help="with --summary, channels of the images (default: 3)"
+        "--in-channels", type=int, metavar="N", help="with --summary: number of channels of the images (default: 3)"
     )
 
     convert = add_command(
@@ -56,14 +56,14 @@ def add_commands(commands: Commands) -> None:
 
     weights = commands.add_parser(
         "weights",
-        help="list, fetch, verify or remove official weights",
-        description="List, fetch, verify or remove official weights, which are kept in a cache.",
+        help="list, download, verify or remove official weights",
+        description="List official weights; download them into a cache, verify or remove them there.",
     )
     actions = weights.add_subparsers(required=True, metavar="ACTION")
     for name, run, description in (
-        ("list", _list, "list official weights, and the files of those in the cache"),
-        ("get", _get, "fetch weights into the cache"),
-        ("verify", _verify, "compare the SHA-256 of cached weights with the recorded one"),
+        ("list", _list, "list official weights, and where the cache has them"),
+        ("get", _get, "download weights into the cache"),
+        ("verify", _verify, "compare the SHA-256 of cached weights with that recorded at the download"),
         ("rm", _remove, "remove weights from the cache"),
     ):
         action = actions.add_parser(name, help=description, description=f"{description[0].upper()}{description[1:]}.")
@@ -85,11 +85,14 @@ def _models(options: argparse.Namespace) -> None:
             raise ConfigError(
                 "models: expected the name of an architecture together with --summary; `ppzoo models` lists them"
             )
-        with errors_with_key("--in-channels"):
+        name = MODELS[options.pattern].name  # raises an error with the nearest name
+        with errors_with_key("--in-channels"), errors_with_fixes({rf"^{name}\.in_channels: ": ""}):
             print(table.layer_summary(options.pattern, options.in_channels))
         return
     if options.in_channels is not None:
-        raise ConfigError("--in-channels: expected --summary and the name of an architecture with it, got neither")
+        raise ConfigError(
+            "--in-channels: expected it together with --summary and the name of an architecture, got it alone"
+        )
     pattern = "*" if options.pattern is None else options.pattern
     if not MODELS.matching(pattern) and "*" in pattern:
         raise ConfigError(f"models: no architecture matches {pattern!r}; `ppzoo models` lists all names")
@@ -127,7 +130,7 @@ def _convert(options: argparse.Namespace) -> None:
     from ppzoo.convert import convert
 
     if os.path.realpath(options.source) == os.path.realpath(options.target):
-        raise ConfigError(f"OUT: expected another file than IN, got {options.target!r} for both")
+        raise ConfigError(f"OUT: expected a file other than IN, got {options.target!r} for both")
     print(printable(convert(options.source, options.target, options.arch, options.origin)))
 
 

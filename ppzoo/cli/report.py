@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     report = add_command(
-        commands, "report", _report, "write a page about what trained weights predict and where they are wrong"
+        commands, "report", _report, "evaluate trained weights, and write an HTML page about their accuracy and errors"
     )
     report.usage = "ppzoo report [options] (RUN_FOLDER | EXPORT_FOLDER --data FOLDER | -c CONFIG)"
     report.add_argument(
@@ -41,9 +41,9 @@ def add_commands(commands: Commands) -> None:
         "--data",
         type=expand_user,
         metavar="FOLDER|LIST",
-        help="evaluate on these images: a folder with one subfolder per class or with .tar files, or a list file of"
-        " 'PATH LABEL' lines (with several labels per image 'PATH<tab>0,1,0'); default: the evaluation data of the run;"
-        " required for an export",
+        help="evaluate on these images: a folder with one subfolder per class or with .tar files, or a list file with"
+        " one line 'PATH LABEL' per image ('PATH<tab>0,1,0' for several labels per image). Required for an export;"
+        " default for a run: its evaluation data",
     )
     report.add_argument(
         "--output",

@@ -44,7 +44,10 @@ def add_commands(commands: Commands) -> None:
         help=f"a file with the token that requests have to send; or set {TOKEN_VARIABLE} to the token",
     )
     serve.add_argument(
-        "--engine", default="auto", choices=["auto", "paddle", "onnxruntime", "openvino"], help="the inference engine"
+        "--engine",
+        default="auto",
+        choices=["auto", "paddle", "onnxruntime", "openvino"],
+        help="the inference engine (default: auto, the fastest one for the export)",
     )
     serve.add_argument("--no-reload", action="store_true", help="do not load an export again when its files change")
     _add_limits(serve)
@@ -53,12 +56,12 @@ def add_commands(commands: Commands) -> None:
 def _add_limits(serve: argparse.ArgumentParser) -> None:
     for option, kind, default, text in (
         ("--batch-size", int, ServiceOptions.batch_size, "the largest number of images computed at once"),
-        ("--max-wait", float, 1e3 * Limits.max_wait, "milliseconds that an image waits at most for others in a batch"),
-        ("--queue", int, Limits.queue, "images that wait for a network; more are refused with status 503"),
-        ("--timeout", float, Limits.timeout, "seconds to receive a request, and again seconds until its result"),
-        ("--max-upload", float, Limits.max_upload / MEGABYTE, "megabytes of a request"),
-        ("--max-pixels", float, Limits.max_pixels / MILLION, "million pixels of an image"),
-        ("--max-images", int, Limits.max_images, "images in a request"),
+        ("--max-wait", float, 1e3 * Limits.max_wait, "milliseconds that an image waits at most for a batch to fill"),
+        ("--queue", int, Limits.queue, "the largest number of waiting images; more are refused with status 503"),
+        ("--timeout", float, Limits.timeout, "time limit in seconds to receive a request, and again to compute it"),
+        ("--max-upload", float, Limits.max_upload / MEGABYTE, "the largest size of a request in megabytes"),
+        ("--max-pixels", float, Limits.max_pixels / MILLION, "the largest size of an image in millions of pixels"),
+        ("--max-images", int, Limits.max_images, "the largest number of images in a request"),
     ):
         serve.add_argument(option, type=kind, default=default, metavar="N", help=f"{text} (default: {default:g})")
 

@@ -50,8 +50,8 @@ def add_commands(commands: Commands) -> None:
     train.add_argument(
         "--fold",
         metavar="K|all",
-        help="cross-validation: train fold K, or all folds in turn; --data names the folder that `ppzoo data split"
-        " --folds` wrote, also with -c",
+        help="cross-validation: train fold K, or all folds in turn; requires --data, also with -c: the folder that"
+        " `ppzoo data split --folds` wrote",
     )
     add_quiet(train)
     train.add_argument(

@@ -41,8 +41,10 @@ def suggest_path(path: Path, *, suffix: str | None) -> str:
     if not os.path.isdir(folder):
         return f"; the folder {str(folder)!r} does not exist"
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
-    near = difflib.get_close_matches(path.name, sorted(entry.name for entry in entries), n=1, cutoff=0.6)
-    return f"; did you mean {str(folder / near[0])!r}?" if near else ""
+    ending = suffix or ""  # does not count: all entries have it
+    stems = sorted(entry.name.removesuffix(ending) for entry in entries)
+    near = difflib.get_close_matches(path.name.removesuffix(ending), stems, n=1, cutoff=0.6)
+    return f"; did you mean {str(folder / (near[0] + ending))!r}?" if near else ""
 
 
 def _find_missing(config: Config, task: Task) -> Iterator[Problem]:

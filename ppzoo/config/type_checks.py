@@ -26,6 +26,7 @@ NAMES = {
     dict: ("a mapping", "mappings"),
     type(None): ("null", "nulls"),
 }
+LIST_FILES = (".txt", ".csv", ".json", ".names", ".yaml", ".yml")  # endings of files that can contain a list of names
 SWITCHES = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
 
 
@@ -106,6 +107,13 @@ def accepts(value: Any, hint: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(accepts(item, arguments[1]) for item in value.values())
     return _is_a(value, origin or hint)
+
+
+def is_path(hint: Any) -> bool:
+    """Return whether an annotation is that of a path or of a list of paths."""
+    if get_origin(hint) is Annotated:
+        return IS_PATH in get_args(hint)[1:]
+    return any(is_path(arm) for arm in get_args(hint))
 
 
 def if_accepted(value: Any, hint: Any) -> Any:
@@ -210,11 +218,17 @@ def _suggest_value(value: Any, hint: Any) -> str:
         near = suggestion(value, choices)
         if "did you mean" in near:
             return near
+    if _is_file_instead_of_list(value, hint):
+        return "; write the list itself, such as [cat, dog], not the name of a file"
     for candidate in _candidates(value):
         if accepts(candidate, hint):
             quotes = ", without quotes" if isinstance(value, str) and not isinstance(candidate, list) else ""
             return f"; did you mean {json.dumps(candidate)}{quotes}?"
     return ""
+
+
+def _is_file_instead_of_list(value: Any, hint: Any) -> bool:
+    return isinstance(value, str) and value.endswith(LIST_FILES) and accepts([value], hint) and not is_path(hint)
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
@@ -239,5 +253,7 @@ def _candidates(value: Any) -> Iterator[Any]:
         if isinstance(value, float) and value.is_integer():
             yield int(value)
         yield str(value)
+    if isinstance(value, str) and "," in value:
+        yield [part.strip() for part in value.split(",")]
     if not isinstance(value, list | dict) and value is not None:
         yield [value]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 from ppzoo.config.component_types import Component, Components, Option
 from ppzoo.config.component_uses import at
 from ppzoo.config.cross_checks import cross_check
 from ppzoo.config.schema import PostProcessConfig, Sections
 from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
-from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, show
+from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, is_path, show
 from ppzoo.config.unsupported import find_unsupported, unsupported_name
 from ppzoo.errors import nearest_name, suggestion, with_article
-from ppzoo.files import IS_PATH, expand_user
+from ppzoo.files import expand_user
 
 MAX_KEYS = 8  # that a message lists
 
@@ -127,7 +127,7 @@ class _Checker:
             self.known_paths = {key: _join(path, key) for key in known} | self.known_paths
         for key, value in values.items():
             if key in known:
-                if _is_path(known[key].hint):
+                if is_path(known[key].hint):
                     self.paths.append((values, key))
                 self.check_value(_join(path, key), value, known[key])
             elif closed:
@@ -219,13 +219,6 @@ def _describe_section(known: Iterable[str]) -> str:
     if len(keys) > MAX_KEYS:
         return f"a mapping with keys such as {', '.join(keys[:3])}"
     return f"a mapping of {', '.join(keys)}"
-
-
-def _is_path(hint: Any) -> bool:
-    """Return whether an annotation is that of a path or of a list of paths."""
-    if get_origin(hint) is Annotated:
-        return IS_PATH in get_args(hint)[1:]
-    return any(_is_path(arm) for arm in get_args(hint))
 
 
 def _describe_option(option: Option) -> str:

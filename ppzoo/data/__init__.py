@@ -39,7 +39,7 @@ from ppzoo.data.samplers import (
 )
 from ppzoo.data.samples import Sample, Samples
 from ppzoo.data.split import TRAIN_LIST, VAL_LIST, Split, split_folder, write_split
-from ppzoo.data.table_lists import is_table, read_columns, read_table
+from ppzoo.data.table_lists import FIXES_WITHOUT_CONFIG, is_table, read_columns, read_table
 from ppzoo.data.transforms import CORNERS, TRANSFORMS, Compose, Transform
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "CORNERS",
     "DATASETS",
     "DESCRIPTION",
+    "FIXES_WITHOUT_CONFIG",
     "FOLD",
     "IMAGE_SUFFIXES",
     "LABEL_LIST",

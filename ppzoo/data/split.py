@@ -42,7 +42,8 @@ class Split:
     def text(self) -> str:
         """Return a summary of a few lines."""
         lines = [
-            f"{len(self.classes)} classes: {sum(self.train)} training images, {sum(self.val)} validation images",
+            f"{count_text(len(self.classes), 'class')}: {count_text(sum(self.train), 'training image')},"
+            f" {count_text(sum(self.val), 'validation image')}",
             f"{self.folder}: {TRAIN_LIST}, {VAL_LIST}, {LABEL_LIST}",
         ]
         if self.skipped:
@@ -96,11 +97,15 @@ def write_split(
     Without class names there is no `label_list.txt`.
 
     Raises:
-        DataError: names of files that a list cannot hold.
+        DataError: names of files that a list cannot hold; or no class has two different images.
     """
     paths = [require_listable(data.index.path(index)) for index in range(len(data))]
     duplicates = find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
     is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
+    if not is_val.any():
+        raise DataError(
+            f"cannot split {count_text(len(data), 'image')}: expected a class of two different images or more; add some"
+        )
 
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
     write_list(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])

@@ -121,5 +121,5 @@ def _operators_of_protobuf(content: bytes) -> Iterator[str]:
     """Yield the operator types of all blocks of a ProgramDesc (framework.proto)."""
     for block in fields(content)[1]:
         for operator in fields(block).get(4, []):
-            (name,) = fields(operator)[3]  # exactly one: of two, another parser could read the other
+            (name,) = fields(operator)[3]  # exactly one: with two, another parser could use the other one
             yield name.decode()

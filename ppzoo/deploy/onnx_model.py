@@ -60,7 +60,7 @@ def onnx_model(
     graph = Graph(parameters, normalization, opset)
     for operation in loaded.program().global_block().ops:
         dialect, _, name = operation.name().partition(".")
-        if (dialect, name) == ("pd_op", "split"):  # `builtin.split` takes a list of tensors apart
+        if (dialect, name) == ("pd_op", "split"):  # `builtin.split` unpacks a list of tensors
             name = "split_in_sections"
         if name not in CONVERTERS:
             raise NotConvertibleError(f"expected operators that can be converted to ONNX, got {operation.name()}")

@@ -11,10 +11,10 @@ from ppzoo.engine.ema import ExponentialMovingAverage
 from ppzoo.engine.evaluator import evaluate
 from ppzoo.engine.grad_accumulation import StepLoader
 from ppzoo.engine.lr_finder import MIN_STEPS, ExponentialRange, OnStep, RangeTest, run_range_test
-from ppzoo.engine.profile import Profile, chrome_trace
 from ppzoo.engine.profiler import Profiler, count_profiled_steps, device_clock, profile_training
 from ppzoo.engine.protocols import EvaluationObserver
 from ppzoo.engine.run_dir import open_run_dir, require_unlocked
+from ppzoo.engine.step_profile import Profile, chrome_trace
 from ppzoo.engine.train_state import Progress, TrainState
 from ppzoo.engine.trainer import EMA_SUFFIX, Plan, Trainer
 from ppzoo.engine.tta import TtaModel, zip_views

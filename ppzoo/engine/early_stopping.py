@@ -11,7 +11,7 @@ class EarlyStopping:
     """Counts the consecutive evaluations without an improvement of the main metric.
 
     Args:
-        patience: number of such evaluations that ends the run.
+        patience: the run ends after this many such evaluations.
         min_gain: a value counts as an improvement if it is better than the best one so far by more than this.
         higher_is_better: whether a higher value of the metric is better.
 

@@ -21,8 +21,8 @@ import paddle
 from paddle import nn
 
 from ppzoo.engine import trainer as trainer_module
-from ppzoo.engine.profile import BACKWARD, FORWARD, LOSS, LayerTime, Profile, Span
 from ppzoo.engine.protocols import Batch
+from ppzoo.engine.step_profile import BACKWARD, FORWARD, LOSS, LayerTime, Profile, Span
 from ppzoo.engine.trainer import Trainer
 from ppzoo.native import operators
 

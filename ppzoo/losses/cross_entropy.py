@@ -29,9 +29,9 @@ class CELoss(Loss):
 
     Args:
         epsilon: label smoothing, in [0, 1).
-        class_weights: weight of each class, for unbalanced data; the divisor of the mean is the total weight of the
-            batch, in evaluation of all batches. "balanced" in a configuration: n / (k n_c) for n training images,
-            k classes with images, and n_c images of class c.
+        class_weights: weight of each class, for unbalanced data. The weighted sum is divided by the sum of the weights:
+            of the batch in training, of all batches in evaluation. "balanced" in a configuration: n / (k n_c) for n
+            training images, k classes with images, and n_c images of class c.
         reduction: accepted for PaddleClas's configurations: the loss of a batch is always the mean.
 
     Raises:
@@ -95,7 +95,9 @@ class GoogLeNetLoss(CELoss):
 
 
 class _ModulatedCrossEntropy(Loss):
-    """Base of losses that replace -log p of the cross entropy: the mean of q * cost(log p), summed over the classes.
+    """Base of losses that replace -log p in the cross entropy by `cost(log p)`.
+
+    The loss of a sample is the sum of q * cost(log p) over the classes; q is 1 for its class, or its soft label.
 
     Args:
         epsilon, class_weights: see `CELoss`.
@@ -126,7 +128,7 @@ class FocalLoss(_ModulatedCrossEntropy):
     """-(1 - p)^gamma log p of the label's classes: Lin et al., arXiv:1708.02002, with softmax.
 
     Args:
-        gamma: focusing parameter, 0 or more; the larger, the less easy samples count. 0: cross entropy.
+        gamma: focusing parameter, 0 or more; a larger one gives easy samples less weight. 0: cross entropy.
         epsilon, class_weights: see `CELoss`.
     """
 

@@ -4,7 +4,7 @@ Howard, Sandler, Chu, Chen, Chen, Tan, Wang, Zhu, Pang, Vasudevan, Le, Adam: "Se
 arXiv:1905.02244, tables 1 (large) and 2 (small), sections 5.2 (hard swish) and 5.3 (squeeze-and-excitation).
 As the official weights require, three details are PaddleClas's: the gate's hard sigmoid has slope 0.2 (the paper's
 ReLU6(x + 3) / 6 has 1/6), the first bottleneck has an expansion convolution to the same width, and the last hidden
-layer has 1280 channels at any scale and in the small network, too.
+layer has 1280 channels at every scale, and in the small network, too.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class ReduceOnPlateau(RatedSchedule):
         self.observe(loss if self.mode == "min" else main)
 
     def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
-        """See `Schedule.adopt`. PaddleClas observes the main metric, so its best value is used with "max" only."""
+        """Continue from PaddleClas's state; its best value is that of the main metric, so only "max" uses it."""
         plateau = saved.get("LinearWarmup_LR", saved)
         if "best" in plateau:
             self._start_at(float(plateau["last_lr"]))

@@ -16,7 +16,7 @@ from paddle.optimizer.lr import LRScheduler
 from ppzoo.optim.checks import require
 from ppzoo.registry import Registry
 
-SCHEDULES: Registry[type[Schedule]] = Registry("schedule")
+SCHEDULES: Registry[type[Schedule]] = Registry("learning-rate schedule")
 
 
 @dataclass(eq=False, kw_only=True)

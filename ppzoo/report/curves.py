@@ -15,7 +15,7 @@ MAX_PANELS = 6
 
 
 class Curves(Callback):
-    """Writes one line per epoch to `history.jsonl` and plots all epochs at the end of the run, if there are any.
+    """Writes one line per epoch to `history.jsonl`, and plots all epochs at the end of the run.
 
     Args:
         folder: folder of both files; a resumed run continues the existing history.
@@ -39,10 +39,10 @@ class Curves(Callback):
         self.entries = self.read(epoch)
 
     def read(self, epochs: int) -> list[dict[str, Any]]:
-        """Return the entries of the first epochs in the file.
+        """Return the entries of the first `epochs` epochs in the file.
 
         Raises:
-            PpzooError: it is damaged.
+            PpzooError: the file is damaged.
         """
         try:
             lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
@@ -70,7 +70,7 @@ class Curves(Callback):
 
 
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Plot training and evaluation values over the epochs, in one panel for each of the first metrics.
+    """Plot training and evaluation values over the epochs, with one panel per metric and at most `MAX_PANELS` panels.
 
     Metrics of single classes are skipped.
     """

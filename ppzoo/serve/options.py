@@ -33,8 +33,8 @@ class Limits:
         max_pixels: width x height of an image.
         max_images: images in a request.
         queue: images that wait for a network.
-        timeout: seconds to receive a request, and again seconds until its result.
-        max_wait: seconds that an image waits at most for others to form a batch.
+        timeout: the longest time in seconds to receive a request, and then to compute its result.
+        max_wait: the longest time in seconds that an image waits for others to form a batch.
     """
 
     max_upload: int = 16 * MEGABYTE

@@ -16,8 +16,8 @@ import numpy as np
 from ppzoo.errors import ConfigError, WeightsError, with_article
 from ppzoo.files import require_path
 from ppzoo.weights.key_aliases import best_key_aliases
+from ppzoo.weights.load_report import LoadReport, Shape, best_fit
 from ppzoo.weights.read import read
-from ppzoo.weights.report import LoadReport, Shape, best_fit
 from ppzoo.weights.weight_file import check_finite, check_variances, widen_bfloat16
 
 if TYPE_CHECKING:

@@ -68,6 +68,10 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
             " to 'ResNet18'",
         ),
         (
+            ["check", "-c", "lenet", "-o", "Loss.Train=[{CrossEntropy: null}]"],
+            "Loss.Train.0.CrossEntropy: expected the name of a loss, got 'CrossEntropy'; did you mean 'CELoss'?",
+        ),
+        (
             ["check", "-c", "lenet", "-o", "Metric.Eval[0].TopkAcc.topk=[1]"],
             "-o Metric.Eval[0]: expected an index after a dot; write Metric.Eval.0",
         ),
@@ -126,7 +130,88 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["convert", "model.onnx", "./model.onnx", "--arch", "LeNet"],
-            "OUT: expected another file than IN, got './model.onnx' for both",
+            "OUT: expected a file other than IN, got './model.onnx' for both",
+        ),
+        (
+            ["models", "--summary", "Mobile*"],
+            "unknown architecture 'Mobile*'; `ppzoo models` lists all names",
+        ),
+        (
+            ["models", "LeNet", "--summary", "--in-channels", "0"],
+            "--in-channels: expected an integer from 1 to 1024, got 0",
+        ),
+        (
+            ["models", "LeNet", "--in-channels", "4"],
+            "--in-channels: expected it together with --summary and the name of an architecture, got it alone",
+        ),
+        (
+            ["data", "split", "photos/red/0.png"],
+            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the image"
+            " 'photos/red/0.png'",
+        ),
+        (
+            ["data", "split", "photos", "--output", "model.onnx"],
+            "--output: expected a folder, got the file 'model.onnx'",
+        ),
+        (
+            ["data", "split", "照片 folder"],
+            "FOLDER_OR_LIST: cannot split 1 image: expected a class of two different images or more; add some",
+        ),
+        (
+            ["train", "--arch", "LeNet", "--data", "空"],
+            "--data: expected images in 空/CLASS/, got '空', which has no class folders",
+        ),
+        (
+            ["train", "--arch", "LeNet", "--data", "照片 folder"],
+            "--data: expected images of two classes or more, got one class in 照片 folder",
+        ),
+        (
+            ["train", "--arch", "LeNet", "--data", "link"],
+            "--data: expected a folder of images or a list file, got 'link', which does not exist",
+        ),
+        (
+            ["configs", "lenet", "--copy", "no/x.yaml"],
+            "--copy: cannot write no/x.yaml: there is no folder no; create it",
+        ),
+        (["check", "-c", "nowhere.yaml"], "-c: no configuration file nowhere.yaml; `ppzoo configs` lists all names"),
+        (
+            ["infer", "exported", "photos", "--output", "model.onnx/x.csv"],
+            "--output: expected a file in a folder, got model.onnx/x.csv: {cwd}/model.onnx is no folder",
+        ),
+        (
+            ["infer", "exported", "photos", "--output", "x.csv", "--sort-into", "photos/sub"],
+            "--sort-into: expected a folder that is not in photos and does not contain it, got photos/sub",
+        ),
+        (
+            ["infer", "exported", "photos", "photos", "--output", "x.csv"],
+            "infer: expected one folder of images, one video file or the number of a camera with --output, got 2"
+            " arguments",
+        ),
+        (
+            ["serve", "exported", "exported"],
+            "EXPORT: expected different names, got 'exported' twice; use NAME=FOLDER",
+        ),
+        (["serve", "exported", "--port", "99999"], "--port: expected 0 to 65535, got 99999"),
+        (["compare", "output/LeNet"], "compare: expected two runs or more, got 1"),
+        (
+            ["compare", "output/LeNet", "exported"],
+            "RUN_FOLDER: expected a folder in which training wrote config.yaml, got the export exported",
+        ),
+        (
+            ["board", "empty.yaml"],
+            "RUNS: expected folders of runs, such as output/LeNet, got a file: empty.yaml",
+        ),
+        (
+            ["migrate", "空"],
+            "SOURCE: expected YAML files or the train.log of a run in 空, got neither",
+        ),
+        (
+            ["check", "-c", "empty.yaml"],
+            "-c: empty.yaml: expected a mapping of sections such as Global and Arch, got nothing",
+        ),
+        (
+            ["embed", "output/LeNet", "photos", "--output", "x.csv"],
+            "--output: expected a file with a name that ends in .npz, got 'x.csv'",
         ),
         (["models", "*Foo*"], "models: no architecture matches '*Foo*'; `ppzoo models` lists all names"),
         (
@@ -151,9 +236,13 @@ def test_mistake_of_a_beginner_is_one_line_and_writes_nothing(
     Path("output/LeNet/latest.pdopt").touch()
     Path("model.onnx").write_bytes(b"\x08\x07")
     Path("table.xlsx").write_bytes(b"PK\x03\x04")
+    Path("empty.yaml").touch()
+    Path("link").symlink_to("link")
+    Path("空").mkdir()
+    shutil.copytree("photos/red", "照片 folder/猫", ignore=lambda folder, names: set(names) - {"0.png"})
     before = sorted(tmp_path.rglob("*"))
     assert main(arguments) == 2
-    assert capsys.readouterr().err == f"error: {message}\n"
+    assert capsys.readouterr().err == f"error: {message.replace('{cwd}', str(tmp_path))}\n"
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -185,6 +274,36 @@ def test_line_with_another_delimiter_names_the_key(tmp_path, line, fix):
     with pytest.raises(DataError) as error:
         read_list(file)
     assert str(error.value).endswith(f"expected a path, a space and a label, got {line!r}: correct the line{fix}")
+
+
+@pytest.mark.parametrize(
+    ("command", "fix"),
+    [
+        (["data", "split", "paths.csv"], "name it with --path-column, or add a header"),
+        (["data", "split", "labels.csv", "--folds", "2"], "name it with --label-column, or add a header"),
+        (["data", "split", "commas.txt"], "or save the list as .csv with the header 'path,label'"),
+        (["data", "split", "labels.csv", "--label-column", "x"], "expected one of the columns 'path', 'kind', got 'x'"),
+        (
+            ["data", "split", "commas.txt", "--path-column", "x"],
+            "--path-column: expected a .csv or .parquet list, got 'commas.txt', which has no columns",
+        ),
+        (
+            ["data", "split", "labels.csv", "--label-column", "kind", "--image-root", "no"],
+            "--image-root: expected a folder of images, got 'no', which is not a folder",
+        ),
+        (["train", "--arch", "LeNet", "--data", "paths.csv"], "rename the column, or add a header"),
+        (["train", "--arch", "LeNet", "--data", "commas.txt"], "or save the list as .csv with the header 'path,label'"),
+    ],
+)
+def test_list_on_the_command_line_is_fixed_without_a_configuration(tmp_path, monkeypatch, capsys, command, fix):
+    monkeypatch.chdir(tmp_path)
+    lists = {"paths.csv": "img,label\na.png,x\n", "labels.csv": "path,kind\na.png,x\n", "commas.txt": "a.png,0\n"}
+    for name, text in lists.items():
+        Path(name).write_text(text)
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"{fix}\n") and "dataset." not in error and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(lists)
 
 
 def test_classes_without_names_are_explained(photos, tmp_path, monkeypatch, capsys):

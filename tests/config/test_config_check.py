@@ -153,6 +153,17 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
             "expected an integer of at least 1, got nothing",
         ),
         (
+            "Global.class_names=names.txt",
+            "Global.class_names",
+            "expected a list of non-empty text or null, got 'names.txt'; write the list itself, such as [cat, dog], not"
+            " the name of a file",
+        ),
+        (
+            "Global.class_names=cat, dog",
+            "Global.class_names",
+            'expected a list of non-empty text or null, got \'cat, dog\'; did you mean ["cat", "dog"]?',
+        ),
+        (
             "DataLoader.Train.loader=4",
             "DataLoader.Train.loader",
             "expected a mapping of num_workers, use_shared_memory, got 4",

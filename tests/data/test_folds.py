@@ -168,7 +168,7 @@ def test_folders_with_other_files_stay_as_they_are(folder, capsys):
         ),
         (("photos", "--test", 0.1), "--test: expected --folds together with it"),
         (("photos", "--folds", 3, "--val", 0.1), "--val: expected either --val or --folds, got both"),
-        (("photos", "--folds", 3, "--group-by", "patient"), "--group-by: expected a list file with it"),
+        (("photos", "--folds", 3, "--group-by", "patient"), "--group-by: expected a list file as FOLDER_OR_LIST"),
         (
             ("scans.csv", "--folds", 3, "--group-by", "patiant"),
             "--group-by: expected one of the columns 'path', 'label', 'patient', got 'patiant'",

@@ -22,7 +22,7 @@ from ppzoo.safe_pickle.reader import unpickle
 from ppzoo.tar_headers import FILE, read_headers
 
 PADDLE_CACHE = "~/.cache/paddle/dataset/cifar"
-MAX_BYTES = 1 << 28  # of an unpacked archive, or of a file; the real archives have 186 million
+MAX_BYTES = 1 << 28  # of an unpacked archive or of one file; the real archives unpack to 186 million bytes
 PIXELS = 3 * 32 * 32
 
 

@@ -1,4 +1,4 @@
-"""Padding."""
+"""Transforms that add a border to images."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Padv2:
     """Pad to a given size, or to sides that are multiples of a number; the result is float32.
 
     Args:
-        size: side of a square, or [width, height], of the result; None: the next multiples of `size_divisor`.
+        size: size of the result: the side of a square, or [width, height]; None: the next multiples of `size_divisor`.
         size_divisor: see `size`.
         pad_mode: position of the image: 0: upper left; 1: center; 2: lower right; -1: `offsets`.
         offsets: [left, top] of the image in the result, with `pad_mode` -1.
@@ -84,7 +84,7 @@ class Padv2:
             raise ConfigError(f"Padv2.pad_mode: expected -1, 0, 1 or 2, got {pad_mode!r}")
         if (pad_mode == -1) != (offsets is not None):
             raise ConfigError(
-                f"Padv2: expected offsets with pad_mode -1 and no other, got pad_mode {pad_mode} and offsets "
+                f"Padv2: expected offsets with pad_mode -1 and only with it, got pad_mode {pad_mode} and offsets "
                 f"{offsets!r}"
             )
         if offsets is not None and (len(offsets) != 2 or min(offsets) < 0):

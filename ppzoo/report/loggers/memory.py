@@ -12,7 +12,7 @@ STATM = Path("/proc/self/statm")
 def read_memory() -> dict[str, float]:
     """Return the resident memory of this process in MB, and that allocated on its GPU, if it uses one.
 
-    Without the resident memory on systems other than Linux that lack the package psutil.
+    The resident memory is missing if the system is not Linux and the package psutil is not installed.
     """
     import paddle
 

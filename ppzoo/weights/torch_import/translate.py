@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ppzoo.errors import WeightsError
-from ppzoo.weights.report import LoadReport, Shape, best_fit
+from ppzoo.weights.load_report import LoadReport, Shape, best_fit
 from ppzoo.weights.torch_import.naming_schemes import NamingScheme
 
 if TYPE_CHECKING:
