@@ -23,6 +23,7 @@ from ppzoo.config import Config, DistillationConfig, SplitConfig
 from ppzoo.data.loader import Batch, Loader
 from ppzoo.errors import ConfigError, count_text, errors_with_key
 from ppzoo.layers import Classifier
+from ppzoo.layers.classifier import HeadInput
 from ppzoo.models import DistillationModel
 from ppzoo.progress import Progress
 
@@ -44,12 +45,17 @@ class Evaluation(NamedTuple):
 
 
 class RunEvaluation(NamedTuple):
-    """The evaluation of trained weights; `config` has the names of their classes."""
+    """The evaluation of trained weights; `config` has the names of their classes.
+
+    Attributes:
+        head_input: receives the features of each batch, if requested.
+    """
 
     config: Config
     network: Any
     evaluation: Evaluation
     processes: engine.ProcessGroup
+    head_input: HeadInput | None
 
     def run(self, *observers: engine.EvaluationObserver) -> dict[str, float]:
         """Return the metrics; with test-time augmentation, also its metrics, whose names end in `_tta`.
@@ -74,12 +80,19 @@ def evaluate(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROC
     return build_run_evaluation(config, processes).run()
 
 
-def build_run_evaluation(config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS) -> RunEvaluation:
-    """Load the trained network and build its evaluation on the data of `DataLoader.Eval`."""
+def build_run_evaluation(
+    config: Config, processes: engine.ProcessGroup = engine.SINGLE_PROCESS, *, features: bool = False
+) -> RunEvaluation:
+    """Load the trained network and build its evaluation on the data of `DataLoader.Eval`.
+
+    Args:
+        features: compute the features of the deployed network, too.
+    """
     config, split = balance_as_trained(add_classes_of_run(config)), evaluation_data(config)
     config = config.with_class_names(find_evaluation_names(config, split.dataset))
     network = _load_evaluated_network(config)
-    return RunEvaluation(config, network, build_evaluation(config, network, processes), processes)
+    head_input = deploy.receive_features(_deployed_part(network)) if features else None
+    return RunEvaluation(config, network, build_evaluation(config, network, processes), processes, head_input)
 
 
 def build_evaluation(
@@ -167,6 +180,18 @@ def _load_evaluated_network(config: Config) -> Any:
     return DistillationModel(
         {name: deploy.accelerate_eval(load_inference_network(config))}, frozen=[], inference_arch=name
     )
+
+
+def _deployed_part(network: Any) -> Any:
+    """Return the deployed network of a distillation, or else `network`."""
+    if isinstance(network, DistillationModel):
+        return dict(network.named_children())[network.inference_arch]
+    return network
+
+
+def deployed_network(evaluated: RunEvaluation) -> Classifier:
+    """Return the network that is deployed, as layers."""
+    return deploy.original_network(_deployed_part(evaluated.network))
 
 
 def try_batch(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ppzoo import explain
+from ppzoo.builders.report_features import MAP_IMAGES
 from ppzoo.builders.report_images import KINDS, encode_jpeg
 from ppzoo.builders.report_sources import EvaluatedNetwork, group_by_shape
 from ppzoo.data.samples import Sample
@@ -18,9 +19,9 @@ from ppzoo.progress import Progress, track
 from ppzoo.report import Note, make_note
 
 OVERLAY_SECONDS = 8.0  # for all overlays
-MAP_SECONDS = 6.0  # to compute the features
+MAP_SECONDS = 6.0  # to compute the features of an export
 OVERLAY_BATCH = 8
-MAP_IMAGES, MIN_MAP_IMAGES, MAP_BATCH = 2000, 3, 16
+MIN_MAP_IMAGES, MAP_BATCH = 3, 16
 
 
 def draw_overlays(evaluated: EvaluatedNetwork, gallery: dict[str, list[dict[str, Any]]], notes: list[Note]) -> None:
@@ -87,15 +88,22 @@ def sample_pixels(sample: Sample) -> np.ndarray:
 def build_map(
     evaluated: EvaluatedNetwork, notes: list[Note], method: Literal["pca", "tsne"] = "pca"
 ) -> dict[str, Any] | None:
-    """Return the section `map`, for images that are evenly spread over the data; None where there is none."""
+    """Return the section `map`, for images that are evenly spread over the data; None where there is none.
+
+    The program of an export has no features, so that its network computes them, of as many images as `MAP_SECONDS`
+    allow.
+    """
     network, predictions = evaluated.network, evaluated.predictions
     if network is None or predictions.multi_label:
         return None
     if len(predictions) < MIN_MAP_IMAGES:
         notes.append(make_note("map_too_few", least=MIN_MAP_IMAGES))
         return None
-    order = np.random.default_rng(0).permutation(len(predictions))[:MAP_IMAGES]
-    positions, vectors = _compute_features(evaluated, network, order)
+    if evaluated.features is not None:
+        positions = np.searchsorted(predictions.indices, list(evaluated.features)).tolist()
+        vectors = list(evaluated.features.values())
+    else:
+        positions, vectors = _compute_features(evaluated, network)
     if len(positions) < len(predictions):
         notes.append(make_note("map_part", shown=len(positions), images=len(predictions)))
     if len(positions) < MIN_MAP_IMAGES:
@@ -105,10 +113,9 @@ def build_map(
     return {"method": method, "points": [list(point) for point in zip(*columns, strict=True)]}
 
 
-def _compute_features(
-    evaluated: EvaluatedNetwork, network: Classifier, order: np.ndarray
-) -> tuple[list[int], list[np.ndarray]]:
-    """Return the positions and the features of images in this order, as many as `MAP_SECONDS` allow."""
+def _compute_features(evaluated: EvaluatedNetwork, network: Classifier) -> tuple[list[int], list[np.ndarray]]:
+    """Return the positions and the features of random images, as many as `MAP_SECONDS` allow."""
+    order = np.random.default_rng(0).permutation(len(evaluated.predictions))[:MAP_IMAGES]
     positions: list[int] = []
     features: list[np.ndarray] = []
     end = time.monotonic() + MAP_SECONDS

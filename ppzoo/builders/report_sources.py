@@ -13,19 +13,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import paddle
 
-from ppzoo import data, deploy, yaml_io
+from ppzoo import data, yaml_io
 from ppzoo.analysis import PredictionRecorder, Predictions
 from ppzoo.builders.class_names import list_labels
 from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
-from ppzoo.builders.evaluation import RunEvaluation, build_run_evaluation
+from ppzoo.builders.evaluation import build_run_evaluation, deployed_network
+from ppzoo.builders.report_features import FeatureRecorder
 from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
 from ppzoo.data.samples import Sample
 from ppzoo.errors import ConfigError, DataError, errors_with_fixes
 from ppzoo.files import WEIGHTS
 from ppzoo.layers import Classifier
-from ppzoo.models import DistillationModel
 from ppzoo.report import Note, make_note
 
 ARCHIVE = ".tar"
@@ -49,6 +49,8 @@ class EvaluatedNetwork:
         config: the configuration; None for an export.
         config_text: it, or the settings of the export, as YAML.
         first_input: the network's input for the first evaluated image, C x H x W float32.
+        features: index in the dataset -> features of the images of the map, in random order; None if the evaluation
+            does not compute them.
         notes: one for each fact that is unknown, and why.
         lost: the positions of the evaluated images that could not be read again.
     """
@@ -68,6 +70,7 @@ class EvaluatedNetwork:
     config: Config | None
     config_text: str
     first_input: np.ndarray
+    features: dict[int, np.ndarray] | None = None
     notes: list[Note] = field(default_factory=list)
     lost: set[int] = field(default_factory=set)
 
@@ -172,15 +175,16 @@ def _has_only_archives(folder: str) -> bool:
 
 def evaluate_run(config: Config) -> EvaluatedNetwork:
     """Evaluate the trained network of a configuration on the data of `DataLoader.Eval`."""
-    evaluated = build_run_evaluation(config)
+    evaluated = build_run_evaluation(config, features=not config.Global.use_multilabel)
     config, evaluation = evaluated.config, evaluated.evaluation
     dataset = evaluation.samples.dataset
     class_num = class_count(config.Arch)
     recorder = PredictionRecorder(class_num, len(dataset), multi_label=dataset.labels.ndim == 2)
     outputs = OutputRecorder(recorder, config)
-    metrics = evaluated.run(outputs)
+    features = [FeatureRecorder(evaluated.head_input, len(dataset))] if evaluated.head_input else []
+    metrics = evaluated.run(outputs, *features)
     predictions = recorder.finish()
-    network = _deployed_network(evaluated)
+    network = deployed_network(evaluated)
     names = dataset.classes if not config.Global.class_names and len(dataset.classes or ()) == class_num else None
     return EvaluatedNetwork(
         kind="run",
@@ -198,6 +202,7 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
         config=config,
         config_text=yaml_io.dump(config.to_dict()),
         first_input=outputs.first_input,
+        features=features[0].finish() if features else None,
         notes=evaluation_notes(predictions, len(dataset), config),
     )
 
@@ -230,13 +235,6 @@ class OutputRecorder:
     def state(self) -> None: ...
 
     def merge(self, states: list[Any]) -> None: ...
-
-
-def _deployed_network(evaluated: RunEvaluation) -> Classifier:
-    network = evaluated.network
-    if isinstance(network, DistillationModel):
-        network = dict(network.named_children())[network.inference_arch]
-    return deploy.original_network(network)
 
 
 def _predict_without_gradients(network: Classifier) -> Callable[[np.ndarray], Any]:

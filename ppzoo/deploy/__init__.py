@@ -4,7 +4,7 @@ from ppzoo.deploy import attributes  # noqa: F401  (registers its post-processin
 from ppzoo.deploy.batch import Batch, Normalization
 from ppzoo.deploy.engine_autotune import fastest_engine
 from ppzoo.deploy.engines import Engine, open_engine, require_bfloat16
-from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network
+from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network, receive_features
 from ppzoo.deploy.export import export, export_formats
 from ppzoo.deploy.export_check import CheckImages, FormatCheck, run_engine
 from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
@@ -48,6 +48,7 @@ __all__ = [
     "original_network",
     "parse_postprocess",
     "predict_probabilities",
+    "receive_features",
     "remove_triton",
     "require_bfloat16",
     "require_format_packages",

@@ -20,6 +20,7 @@ from ppzoo.errors import TrainingError, describe_os_error
 from ppzoo.files import write_atomically
 from ppzoo.finite import require_finite
 from ppzoo.layers import Classifier
+from ppzoo.layers.classifier import HeadInput
 
 MIN_IMAGES = 512  # exporting takes about as long as running the network on half of these
 RELATIVE_TOLERANCE = 1e-4  # max. difference of a score, relative to the largest score
@@ -43,6 +44,18 @@ def original_network(network: paddle.nn.Layer) -> paddle.nn.Layer:
     return network.network if isinstance(network, _AcceleratedNetwork) else network
 
 
+def receive_features(network: paddle.nn.Layer) -> HeadInput:
+    """Return what receives the features of each batch that `network` runs, also if its export runs it.
+
+    Args:
+        network: a network, or what `accelerate_eval` returned for it; not exported yet.
+    """
+    head_input = HeadInput(original_network(network))
+    if isinstance(network, _AcceleratedNetwork):
+        network.head_input = head_input
+    return head_input
+
+
 def export_if_worthwhile(network: paddle.nn.Layer, image_count: int, images: paddle.Tensor) -> None:
     """Export the networks wrapped by `accelerate_eval` in `network` if `image_count` images justify the time.
 
@@ -61,38 +74,50 @@ def export_if_worthwhile(network: paddle.nn.Layer, image_count: int, images: pad
 
 
 class _AcceleratedNetwork(paddle.nn.Layer):
-    """Runs the export for image shapes that have one, else the network."""
+    """Runs the export for image shapes that have one, else the network.
+
+    Attributes:
+        head_input: receives the features if that is requested before the export.
+    """
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
+        self.head_input: HeadInput | None = None
         self._programs: dict[tuple[int, ...], InferenceProgram] = {}
 
     def export(self, images: paddle.Tensor) -> None:
         shape = tuple(images.shape[1:])
         if shape not in self._programs:
-            self._programs[shape] = _export(self.network, images)
+            self._programs[shape] = _export(_NetworkToExport(self.network, self.head_input), images)
 
     def forward(self, images: paddle.Tensor) -> Any:
         program = self._programs.get(tuple(images.shape[1:]))
         if self.training or program is None:
             return self.network(images)
         outputs = [paddle.to_tensor(output) for output in program(images)]
+        if self.head_input is not None:
+            self.head_input.store(outputs.pop())
         return outputs if len(outputs) > 1 else outputs[0]
 
 
 class _NetworkToExport(paddle.nn.Layer):
-    """A wrapper that `paddle.jit.save` can modify; the network itself stays unchanged."""
+    """Returns all outputs of a network and then, if requested, its features."""
 
-    def __init__(self, network: Classifier) -> None:
+    def __init__(self, network: Classifier, head_input: HeadInput | None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.head_input = network, head_input
+        self.eval()
 
     def forward(self, images: paddle.Tensor) -> Any:
-        return self.network(images)
+        outputs = self.network(images)
+        if self.head_input is None:
+            return outputs
+        several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        return [*several, self.head_input.take()]
 
 
-def _export(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
+def _export(network: _NetworkToExport, images: paddle.Tensor) -> InferenceProgram:
     """Export the network and compare the export with it on some of `images`.
 
     Raises:
@@ -109,16 +134,15 @@ def _export(network: Classifier, images: paddle.Tensor) -> InferenceProgram:
         ) from error
 
 
-def _write_program(network: Classifier, directory: Path, image_shape: list[int]) -> InferenceProgram:
-    wrapper = _NetworkToExport(network)
-    wrapper.eval()
+def _write_program(network: _NetworkToExport, directory: Path, image_shape: list[int]) -> InferenceProgram:
+    wrapper = _NetworkToExport(network.network, network.head_input)  # `paddle.jit.save` modifies it
     program = write_program(wrapper, image_shape, directory)
     # PaddlePaddle does not report that a full disk truncated its files; writing this file does.
     write_atomically(directory / "probe", lambda file: file.write(bytes(PROBE_SIZE)))
     return InferenceProgram(program, directory / PARAMETERS)
 
 
-def _check_outputs(network: Classifier, program: InferenceProgram, images: paddle.Tensor) -> None:
+def _check_outputs(network: _NetworkToExport, program: InferenceProgram, images: paddle.Tensor) -> None:
     few = images[:MORE_IMAGES].numpy()
     expected = output_function(network)(few[:2])
     require_finite(expected)

@@ -198,12 +198,16 @@ class HeadInput:
         features = self._received.pop()
         return features.mean([2, 3]) if features.ndim == 4 else features
 
+    def store(self, features: paddle.Tensor) -> None:
+        """Store the features of a batch that an export of the network computed."""
+        self._received[:] = [features]
+
     def remove(self) -> None:
         """Leave the network as it was."""
         self._hook.remove()
 
     def _receive(self, layer: nn.Layer, inputs: tuple[paddle.Tensor, ...]) -> None:
-        self._received[:] = [inputs[0]]
+        self.store(inputs[0])
 
 
 def _resized(layer: nn.Layer, class_num: int) -> nn.Layer:

@@ -92,13 +92,25 @@ def read_id(content: dict[str, Any]) -> str | None:
 
 def _read_floats(data: memoryview | Any, shape: Sequence[int]) -> np.ndarray:
     try:
-        is_binary = isinstance(data, memoryview)
-        values = (np.frombuffer(data, "<f4") if is_binary else np.asarray(data, np.float32)).reshape(shape)
-    except (ValueError, TypeError, OverflowError):
+        values = (np.frombuffer(data, "<f4") if isinstance(data, memoryview) else _to_floats(data)).reshape(shape)
+    except ValueError:
         raise TensorError(f"inputs[0].data: expected {math.prod(shape)} numbers for the shape {list(shape)}") from None
     if not np.isfinite(values).all():
         raise TensorError("inputs[0].data: expected finite numbers, got infinity or NaN")
     return values
+
+
+def _to_floats(data: Any) -> np.ndarray:
+    """Return nested lists of numbers as float32; numbers beyond its range become infinite.
+
+    Raises:
+        ValueError: something else than numbers, or lists of different lengths.
+    """
+    values = np.asarray(data)
+    if values.dtype.kind not in "iuf":
+        raise ValueError("expected numbers")
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _split_strings(data: memoryview, count: int) -> list[bytes]:

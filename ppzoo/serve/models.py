@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import time
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ POLL_SECONDS = 0.5
 RESTART_SECONDS = 1.0  # between two attempts to start an engine again
 MAX_RESTARTS, RESTART_WINDOW = 5, 60.0  # more restarts within this time end the service
 STOP_SECONDS = 10.0
+NOT_TEXT = ("Cc", "Cs")  # Unicode categories: control characters, and halves of surrogate pairs
 Signature = tuple[tuple[str, int, int, int], ...]
 
 
@@ -216,7 +218,7 @@ def name_exports(exports: Sequence[str]) -> dict[str, Path]:
     """Return name -> folder of exports, each given as FOLDER or NAME=FOLDER; the default name is the folder's.
 
     Raises:
-        ConfigError: two have the same name, or a name contains a slash.
+        ConfigError: two have the same name, or a name cannot be part of a URL or of a response.
     """
     named: dict[str, Path] = {}
     for export in exports:
@@ -226,6 +228,10 @@ def name_exports(exports: Sequence[str]) -> dict[str, Path]:
         path = Path(expand_user(folder))
         if not name or "/" in name or ":" in name:
             raise ConfigError(f"EXPORT: expected a name without slash and colon, got {name!r}; use NAME=FOLDER")
+        if any(unicodedata.category(character) in NOT_TEXT for character in name):
+            raise ConfigError(
+                f"EXPORT: expected a name in UTF-8 without control characters, got {name!r:.100}; use NAME=FOLDER"
+            )
         if name in named:
             raise ConfigError(f"EXPORT: expected different names, got {name!r} twice; use NAME=FOLDER")
         if not os.path.isdir(path):

@@ -12,8 +12,8 @@ from helpers.small_runs import NORMALIZE, small_config
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
-from ppzoo import builders
-from ppzoo.builders import report_facts, reporting
+from ppzoo import builders, data, explain
+from ppzoo.builders import report_explain, report_facts, reporting
 from ppzoo.builders.report_files import write_table
 from ppzoo.builders.reporting import to_json_types
 from ppzoo.cli import main
@@ -167,7 +167,7 @@ def test_a_distillation_reports_the_deployed_network(folder, capsys):
     config["Metric"] = {"Eval": [{"DistillationTopkAcc": {"model_key": "Student", "topk": [1]}}]}
     report, arguments = report_of(config, folder)
     assert {name: f"{value:.4f}" for name, value in report["metrics"].items()} == printed_by_eval(arguments, capsys)
-    assert report["title"] == "LeNet"
+    assert report["title"] == "LeNet" and len(report["map"]["points"]) == 6
     rows = (folder / "report" / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert np.mean([int(row.split(",")[-1]) for row in rows]) == pytest.approx(report["metrics"]["top1"])
     both = [*arguments, "-o", "Metric.Eval=[{DistillationTopkAcc: {model_key: Teacher, topk: [1]}}]"]
@@ -220,9 +220,25 @@ def test_images_that_vanish_after_the_evaluation(folder, monkeypatch, check_page
     images = report["gallery"]["highest_loss"]
     for image in images:
         assert (image["overlay"] is None) == (image["thumbnail"] is None) == (image["label"] < len(lost))
-    assert len(report["map"]["points"]) == shown if shown else report["map"] is None
+    assert len(report["map"]["points"]) == 6  # the evaluation has computed the features
     assert any(note.startswith(f"{6 - shown} images could be evaluated, but not read") for note in report["notes"])
     check_page(folder / "report" / "report.html")
+
+
+@pytest.mark.parametrize("count", [6, 600])
+def test_the_evaluation_computes_the_features_of_the_map(folder, monkeypatch, count):
+    """Each image is read and run once: few by the network, many by its export."""
+    report, _ = report_of(listed_config(folder, [0, 1, 2] * (count // 3), class_num=3), folder)
+    overrides = ["Global.pretrained_model=weights"]
+    evaluated = builders.evaluate_run(builders.read_report_config(str(folder / "config.yaml"), overrides))
+    batch = np.stack([one.image for one in evaluated.read_inputs(range(len(evaluated.predictions)))])
+    expected = explain.embed(evaluated.network, batch)
+    for position, index in enumerate(evaluated.predictions.indices.tolist()):
+        np.testing.assert_allclose(evaluated.features[index], expected[position], atol=1e-5)
+    monkeypatch.setattr(data.Samples, "read", lambda *_: pytest.fail("an image was read again"))
+    monkeypatch.setattr(type(evaluated.network), "forward_features", lambda *_: pytest.fail("the network ran again"))
+    section = report_explain.build_map(evaluated, [])
+    assert len(section["points"]) == len(report["map"]["points"]) == count
 
 
 def test_images_of_several_sizes(folder):

@@ -95,7 +95,7 @@ def test_progress_is_drawn_on_a_terminal_only(run, capfd):
     code = "from ppzoo import terminal; terminal.MIN_SECONDS = 0; from ppzoo.cli import console; console()"
     session = run_on_terminal(["-c", code, "report", "output", "--device", "cpu"], columns=100)
     assert session.status == 0 and session.has_cursor
-    for work in ("evaluating", "Grad-CAM overlays", "map of features"):
+    for work in ("evaluating", "Grad-CAM overlays"):
         assert re.search(rf"{work} .*\d/\d+ \w+  0:\d\d left", session.raw), work
     assert "left" not in "\n".join(session.lines)  # the bars are gone
     capfd.readouterr()

@@ -8,6 +8,7 @@ import ppzoo
 from ppzoo import deploy
 from ppzoo.deploy import eval_via_export
 from ppzoo.errors import TrainingError
+from ppzoo.explain import embed
 
 MIN_IMAGES = eval_via_export.MIN_IMAGES
 
@@ -33,6 +34,24 @@ def test_export_and_network_agree(name, size, monkeypatch):
                 np.testing.assert_allclose(output.numpy(), scores, atol=1e-4 * np.abs(scores).max())
         monkeypatch.setattr(type(network), "forward", lambda self, images: pytest.fail("the network was run"))
         fast(paddle.randn([1, 3, size, size]))
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2_x0_25", "SqueezeNet1_1"])
+def test_network_and_export_give_the_features_with_the_outputs(name):
+    network = ppzoo.create_model(name, class_num=7)
+    network.eval()
+    fast, images = deploy.accelerate_eval(network), paddle.randn([4, 3, 64, 64])
+    fast.eval()
+    received = deploy.receive_features(fast)
+    with paddle.no_grad():
+        of_network = fast(images), received.take()
+        deploy.export_if_worthwhile(fast, MIN_IMAGES, images)
+        of_export = fast(images), received.take()
+        assert fast._programs and type(of_export[0]) is type(of_network[0])
+    expected = embed(network, images)
+    for outputs, features in (of_network, of_export):
+        np.testing.assert_allclose(outputs.numpy(), network(images).numpy(), atol=1e-4)
+        np.testing.assert_allclose(features.numpy(), expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_outputs_do_not_depend_on_the_position_of_an_image():

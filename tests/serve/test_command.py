@@ -63,6 +63,12 @@ def metrics(client):
         (["missing"], "error: EXPORT: expected the folder of an export, got 'missing'; create one with `ppzoo export`"),
         ([".", "."], "error: EXPORT: expected different names"),
         (["a:b=."], "error: EXPORT: expected a name without slash and colon, got 'a:b'"),
+        (
+            ["a\nb=."],
+            r"error: EXPORT: expected a name in UTF-8 without control characters, got 'a\nb'; use NAME=FOLDER",
+        ),
+        (["\udcff=."], r"error: EXPORT: expected a name in UTF-8 without control characters, got '\udcff'"),
+        (["é=.", "é=."], "error: EXPORT: expected different names, got 'é' twice"),
         (["."], "error: "),
         ([".", "--port", "70000"], "error: --port: expected 0 to 65535, got 70000"),
         ([".", "--host", "no.such.host.invalid"], "error: --host: expected an address of this machine"),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import io
 import struct
 import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from helpers.services import encode, export_small, run_service
+from PIL import Image
 
+import ppzoo
 from ppzoo.errors import TrainingError
 
 pytest.importorskip("fastapi", reason="needs ppzoo[serve]")
@@ -31,6 +36,31 @@ def jpeg(width, height):
     return (
         b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + b"\xff\xda\x00\x02" + bytes(50) + b"\xff\xd9"
     )
+
+
+def gif(width, height, frame=None):
+    frame = frame or (width, height)
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
+    return screen + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02L\x01\0;"
+
+
+def webp(width, height):
+    data = b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(20)
+    return b"RIFF" + struct.pack("<I", 12 + len(data)) + b"WEBPVP8L" + struct.pack("<I", len(data)) + data
+
+
+def bmp(width, height):
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def noise(mode="RGB", seed=0):
+    return Image.open(io.BytesIO(encode(seed))).convert(mode)
+
+
+def save(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def tiff_with_tile(size):
@@ -60,6 +90,13 @@ def _alive_afterwards(request):
     [
         ("text/plain", encode(), 415),
         ("", encode(), 415),
+        ("multipart/mixed; boundary=x", encode(), 415),
+        ("application/x-www-form-urlencoded", encode(), 415),
+        ("*/*", encode(), 415),
+        ("video/mp4", encode(), 415),
+        ("image/png", b'{"images": []}', 400),
+        ("application/json", encode(), 400),
+        ("image/svg+xml", b"<svg/>", 400),
         ("image/png", b"", 400),
         ("image/png", b"no image", 400),
         ("image/jpeg", encode(kind="JPEG")[:300], 400),
@@ -95,8 +132,12 @@ def test_too_many_images(service):
 
 @pytest.mark.parametrize(
     "image",
-    [png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000), tiff_with_tile(1008)],
-    ids=["png", "jpeg", "1001", "tile"],
+    [
+        *(png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000), tiff_with_tile(1008)),
+        *(gif(65_535, 65_535), gif(16, 16, frame=(65_535, 65_535)), webp(16_383, 16_383), bmp(60_000, 60_000)),
+        *(bmp(60_000, -60_000), b"P6 60000 60000 255\n"),
+    ],
+    ids=["png", "jpeg", "1001", "tile", "gif", "frame", "webp", "bmp", "bmp upside down", "ppm"],
 )
 def test_too_many_pixels(service, image):
     reply = service.predict(image)
@@ -108,6 +149,61 @@ def test_too_many_pixels(service, image):
 )
 def test_compressed_chunks_that_expand(service, chunk):
     assert service.predict(png(64, 64, chunk)).status in (200, 400)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_truncated_images(service, kind):
+    image = encode(kind=kind)
+    assert service.predict(image).status == 200
+    for size in (len(image) // 50, len(image) // 2, len(image) * 99 // 100):
+        reply = service.predict(image[:size])
+        assert reply.status == 400 and reply.content["error"].startswith("expected an image, got a ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("GIF", lambda: save(noise(), "GIF", save_all=True, append_images=[noise(seed=1)])),
+        ("WEBP", lambda: save(noise(), "WEBP", save_all=True, append_images=[noise(seed=1)], lossless=True)),
+        ("PNG", lambda: save(noise(), "PNG", save_all=True, append_images=[noise(seed=1)])),
+        ("JPEG", lambda: save(noise("CMYK"), "JPEG")),
+        ("TIFF", lambda: save(noise("CMYK"), "TIFF")),
+        ("PNG", lambda: save(noise("RGBA"), "PNG")),
+        ("PNG", lambda: save(noise("P"), "PNG", transparency=0)),
+        ("PNG", lambda: save(noise("1"), "PNG")),
+        ("PNG", lambda: save(Image.fromarray(np.asarray(noise("L")).astype(np.uint16) * 257), "PNG")),
+        ("JPEG", lambda: save(noise(), "JPEG", exif=b"Exif\0\0MM\0*" + bytes(range(200)))),
+        ("JPEG", lambda: save(noise(), "JPEG", exif=rotation(6))),
+        ("JPEG", lambda: save(noise(), "JPEG", exif=rotation(99))),
+    ],
+    ids=["gif", "webp", "apng", "cmyk", "cmyk tiff", "rgba", "palette", "bits", "16 bits", "exif", "turned", "99"],
+)
+def test_unusual_images_are_predicted_as_the_predictor_predicts_them(service, predictor, kind, make):
+    image = make()
+    expected = predictor.predict([image])[0]
+    reply = service.predict(image, content_type=f"image/{kind.lower()}")
+    assert reply.status == 200 and reply.content["predictions"][0]["class_ids"] == expected["class_ids"]
+
+
+@pytest.fixture(scope="module")
+def predictor(exported):
+    return ppzoo.Predictor(exported, engine="paddle")
+
+
+def rotation(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_the_first_frame_of_an_animation_counts(service, kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    first = save(noise("P"), kind, **options) if kind == "GIF" else save(noise(), kind, **options)
+    frames = [noise("P"), noise("P", 1)] if kind == "GIF" else [noise(), noise(seed=1)]
+    animation = save(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    expected = service.predict(first).content["predictions"]
+    assert service.predict(animation).content["predictions"] == expected
 
 
 def test_compressed_bodies_are_refused(service):
@@ -151,6 +247,43 @@ def test_a_slow_body_times_out(service):
         connection.sendall(HEADER + bytes(100))
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert service.count(408) >= 1
+
+
+CHUNKED = HEADER.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked")
+
+
+def test_an_upload_in_chunks_without_an_end_times_out(service):
+    with service.connect() as connection:
+        connection.sendall(CHUNKED)
+        sender = threading.Thread(target=send_chunks, args=[connection])
+        sender.start()
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+        sender.join()
+    assert service.state.bodies.buffered == 0
+
+
+def send_chunks(connection):
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(b"1\r\na\r\n")
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        *(CHUNKED + chunk for chunk in (b"zz\r\nabc\r\n", b"-5\r\nabc\r\n", b"ffffffffffffffffff\r\nabc\r\n")),
+        *(HEADER.replace(b"5000", length) for length in (b"-1", b"x", b"9" * 30)),
+        HEADER.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\n"),
+        HEADER.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ],
+    ids=["chunk zz", "chunk -5", "long chunk", "length -1", "length x", "long length", "two lengths", "both"],
+)
+def test_invalid_lengths(service, request_):
+    with service.connect() as connection:
+        connection.sendall(request_)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+    assert service.state.bodies.buffered == 0
 
 
 def test_a_header_that_is_never_complete_is_disconnected(service):
