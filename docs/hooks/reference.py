@@ -228,10 +228,7 @@ def _describe_action(action: argparse.Action, translate: Translate) -> str:
     value = " ".join(value) if isinstance(value, tuple) else str(value)
     many = {"*": " ...", "+": " ..."}.get(str(action.nargs), "")
     names = ", ".join(f"`{f'{name} {value}'.strip()}{many}`" for name in action.option_strings or [""])
-    english = action.help or ""
-    text = escape(translate(english) % {**vars(action), "prog": "ppzoo"})
-    if action.default not in (None, False, True, argparse.SUPPRESS, []) and "default" not in english:
-        text += translate("; default: {value}").format(value=f"`{action.default}`")
+    text = escape(translate(action.help or "") % {**vars(action), "prog": "ppzoo"})
     if action.option_strings and action.required:
         text += translate("; required")
     return translate("- {names}: {text}").format(names=names, text=text)
