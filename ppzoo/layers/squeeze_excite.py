@@ -6,6 +6,7 @@ Hu, Shen, Albanie, Sun, Wu: "Squeeze-and-Excitation Networks", CVPR 2018, arXiv:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import paddle
 from paddle import Tensor, nn
@@ -135,12 +136,24 @@ def _native_gate(gate: Callable[[Tensor], Tensor]) -> operators.Gate | None:
     if gate is F.sigmoid:
         return operators.Gate("sigmoid")
     if gate is clip_gate:
-        return operators.Gate("clip")
+        return operators.Gate("clip" if _clip_passes_its_limits() else "hardsigmoid")
     if not isinstance(gate, nn.Layer) or not is_plain(gate, type(gate)):
         return None
     if type(gate) is HardSigmoid:
         return operators.Gate("hardsigmoid", gate.slope, gate.offset)
     return {nn.Sigmoid: operators.Gate("sigmoid"), nn.Hardsigmoid: _HARD_SIGMOID}.get(type(gate))
+
+
+@cache
+def _clip_passes_its_limits() -> bool:
+    """Return whether the derivative of `paddle.clip` is 1 at its limits, as in PaddlePaddle 3; in 2.6 it is 0.
+
+    Gates are exactly at a limit if the hidden layer is zero, as it often is in a new network.
+    """
+    with paddle.enable_grad():
+        x = paddle.zeros([1])
+        x.stop_gradient = False
+        return bool(paddle.grad([clip_gate(x)], [x])[0] == 1)
 
 
 def _computed_natively(
