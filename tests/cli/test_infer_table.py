@@ -327,8 +327,14 @@ def test_a_camera_ends_with_ctrl_c(exported, tmp_path, monkeypatch, capsys):
         (["nowhere", "--output", "t.csv"], "with --output, got 'nowhere', which does not exist"),
         (["{photos}", "--output", "t.csv", "--every", "2"], "--every: expected a video file or a camera, got the"),
         (["{photos}", "--output", "t.csv", "--sort-by", "link"], "--sort-by: expected it together with --sort-into"),
-        (["{photos}", "--output", "t.csv", "--sort-into", "{photos}/x"], "--sort-into: expected a folder outside of"),
-        (["{photos}", "--output", "t.csv", "--sort-into", "{photos}/.."], "--sort-into: expected a folder outside of"),
+        (
+            ["{photos}", "--output", "t.csv", "--sort-into", "{photos}/x"],
+            "--sort-into: expected a folder that is not in",
+        ),
+        (
+            ["{photos}", "--output", "t.csv", "--sort-into", "{photos}/.."],
+            "--sort-into: expected a folder that is not in",
+        ),
         (
             ["{photos}", "--output", "t.xlsx"],
             "--output: expected a file with a name that ends in .csv, .jsonl or .parquet",

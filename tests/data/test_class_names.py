@@ -97,6 +97,7 @@ def test_skipped_files_are_counted(tmp_path):
     fill(tmp_path, "cat", "dog")
     for name in ("a.heic", "b.HEIC", "c.txt", "d", ".hidden"):
         (tmp_path / "cat" / name).write_bytes(b"x")
+    (tmp_path / "cat" / "another.jpg").write_bytes(b"another")
     assert ImageFolder(image_root=str(tmp_path)).skipped == {".heic": 2, ".txt": 1, "": 1}
     assert "skipped 4 files without an image extension: .heic (2), .txt (1), without extension (1)" in (
         split_folder(tmp_path).text().splitlines()
