@@ -24,11 +24,10 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import comparison
 import infer
@@ -45,8 +44,7 @@ RECORDS = "records.jsonl"
 TRAINING_STEPS = 5
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """One measurement; `version` is the digest of ppzoo's source code."""
 
     architecture: str
@@ -88,7 +86,7 @@ def parse_options() -> argparse.Namespace:
 
 def measure_once(task: Task, rounds: int, work: Path, failures: list[str]) -> float | None:
     """Return the recorded milliseconds per image, or measure and record them; None if the measurement fails."""
-    recorded = read_records(work).get(task)
+    recorded = comparison.read_records(work / RECORDS, Task).get(task)
     if recorded:
         return recorded["milliseconds"]
     try:
@@ -97,7 +95,9 @@ def measure_once(task: Task, rounds: int, work: Path, failures: list[str]) -> fl
         failures.append(str(error))
         return None
     milliseconds = statistics.median(values)
-    record(work, task, {"milliseconds": milliseconds, "rounds": values, "date": f"{date.today()}"})
+    comparison.add_record(
+        work / RECORDS, task, {"milliseconds": milliseconds, "rounds": values, "date": f"{date.today()}"}
+    )
     return milliseconds
 
 
@@ -153,25 +153,11 @@ def predict_function(folder: Path, shape: list[int]) -> Callable[[], object]:
     return lambda: predictor.predict([image])
 
 
-def read_records(work: Path) -> dict[Task, dict[str, Any]]:
-    """Return what was recorded of each measurement."""
-    file = work / RECORDS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    names = Task.__dataclass_fields__
-    return {Task(**{name: entry[name] for name in names}): entry for entry in map(json.loads, lines)}
-
-
-def record(work: Path, task: Task, result: dict[str, Any]) -> None:
-    """Add a measurement to the records; the file is replaced as a whole, so that an interruption cannot damage it."""
-    entries = [*read_records(work).values(), {**asdict(task), **result}]
-    write_text(work / RECORDS, "".join(json.dumps(entry) + "\n" for entry in entries))
-
-
 def summarize(options: argparse.Namespace, version: str) -> dict[str, Any]:
     """Return the content of the JSON file: the values by architecture, and how they were measured."""
     records = {
         task: entry
-        for task, entry in read_records(options.work).items()
+        for task, entry in comparison.read_records(options.work / RECORDS, Task).items()
         if (task.batch, task.version) == (options.batch, version) and task.architecture in options.architectures
     }
     values: dict[str, dict[str, float]] = {}

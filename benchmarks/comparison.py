@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ppzoo.files import write_text
 from ppzoo.host import processor_name, usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,22 @@ RATIO_WIDTH = 24  # columns of text that a summary such as "16.82 (15.50 to 18.0
 
 # Name of an implementation -> its measured value in each round.
 Results = dict[str, list[float]]
+
+
+def read_records(file: Path, task: type[Any]) -> dict[Any, dict[str, Any]]:
+    """Return what `add_record` wrote for each task; nothing if the file does not exist.
+
+    Args:
+        task: the NamedTuple of the tasks.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return {task(*(entry[name] for name in task._fields)): entry for entry in map(json.loads, lines)}
+
+
+def add_record(file: Path, task: Any, result: Mapping[str, Any]) -> None:
+    """Add the result of a task; the file is replaced as a whole, so that an interruption cannot damage it."""
+    entries = [*read_records(file, type(task)).values(), {**task._asdict(), **result}]
+    write_text(file, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def run_rounds(measurements: Mapping[str, Callable[[], float]], rounds: int) -> Results:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import paddle
 import yaml
+from comparison import add_record, read_records
 
 import ppzoo
 from ppzoo.config import load
@@ -71,11 +72,11 @@ def main() -> None:
         for seed in options.seeds
     ]
     for run in runs:
-        if run in read_records(work):
+        if run in read_records(work / RECORDS, Run):
             print(f"{run.recipe}, seed {run.seed}: already measured")
             continue
-        record(work, run, train(run, work))
-    records = read_records(work)
+        add_record(work / RECORDS, run, train(run, work))
+    records = read_records(work / RECORDS, Run)
     table = make_table({run: records[run] for run in runs if run.recipe in options.recipes})
     print(table)
     if options.epochs is None and set(options.recipes) == set(RECIPES):
@@ -139,7 +140,11 @@ def train(run: Run, work: Path) -> dict[str, Any]:
 
 def run_of_teacher(run: Run, work: Path) -> Run:
     """Return the run of the teacher with the same seed."""
-    same = [one for one in read_records(work) if one.recipe == TEACHER and one[1::2] == (run.seed, run.version)]
+    same = [
+        one
+        for one in read_records(work / RECORDS, Run)
+        if one.recipe == TEACHER and one[1::2] == (run.seed, run.version)
+    ]
     if not same:
         sys.exit(f"{run.recipe}, seed {run.seed}: found no run of {TEACHER}; measure it first")
     return max(same, key=lambda one: one.epochs)
@@ -162,20 +167,6 @@ def read_result(folder: Path) -> dict[str, Any]:
         "seconds": sum(entry["train_seconds"] + entry["eval_seconds"] for entry in entries),
         "architecture": students[0] if students else arch["name"],
     }
-
-
-def read_records(work: Path) -> dict[Run, dict[str, Any]]:
-    """Return what was recorded of each run."""
-    file = work / RECORDS
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    found = map(json.loads, lines)
-    return {Run(*(entry[key] for key in Run._fields)): entry for entry in found}
-
-
-def record(work: Path, run: Run, result: dict[str, Any]) -> None:
-    """Add a run to the records; the file is replaced as a whole, so that an interruption cannot damage it."""
-    entries = [*read_records(work).values(), {**run._asdict(), **result}]
-    write_text(work / RECORDS, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def make_table(records: dict[Run, dict[str, Any]]) -> str:

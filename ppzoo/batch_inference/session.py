@@ -1,9 +1,8 @@
 """An output file that is written row by row, and resumed after an interruption with each row exactly once.
 
-While `results.csv` is incomplete, `results.csv.unfinished.json` records from which network, images and
-options it is written. A kill or a full disk
-can leave an incomplete last row, which is removed when the file is opened again. Parquet files cannot be extended:
-their rows are collected in `results.parquet.unfinished.jsonl` and converted at the end.
+While `results.csv` is incomplete, `results.csv.unfinished.json` records from which network, images and options it is
+written. A kill or a full disk can leave an incomplete last row, which is removed when the file is opened again. Parquet
+files cannot be extended: their rows are collected in `results.parquet.unfinished.jsonl` and converted at the end.
 """
 
 from __future__ import annotations
