@@ -127,21 +127,21 @@ class ConvSqueezeExcite(nn.Layer):
         return scale_channels(x, self.gate(expand(self.act(reduce(self.pool(x))))))
 
 
-# What `paddle.nn.Hardsigmoid` computes.
-_HARD_SIGMOID = operators.Gate("hardsigmoid", 0.1666667, 0.5)
+_SIGMOID = operators.Gate("sigmoid")
+_GATES = {nn.Sigmoid: _SIGMOID, nn.Hardsigmoid: operators.Gate("hardsigmoid", 0.1666667, 0.5)}  # PaddlePaddle's numbers
 
 
 def _native_gate(gate: Callable[[Tensor], Tensor]) -> operators.Gate | None:
     """Return the native operator's gate that computes `gate`; None if it has none."""
     if gate is F.sigmoid:
-        return operators.Gate("sigmoid")
+        return _SIGMOID
     if gate is clip_gate:
         return operators.Gate("clip" if _clip_passes_its_limits() else "hardsigmoid")
     if not isinstance(gate, nn.Layer) or not is_plain(gate, type(gate)):
         return None
     if type(gate) is HardSigmoid:
         return operators.Gate("hardsigmoid", gate.slope, gate.offset)
-    return {nn.Sigmoid: operators.Gate("sigmoid"), nn.Hardsigmoid: _HARD_SIGMOID}.get(type(gate))
+    return _GATES.get(type(gate))
 
 
 @cache
