@@ -7,12 +7,15 @@ this module is imported. `native.momentum.Momentum` also reads attributes of its
 
 from __future__ import annotations
 
-from paddle import _C_ops
+from collections.abc import Callable
+
+from paddle import Tensor, _C_ops
 from paddle.base import core, framework
 from paddle.jit.sot.psdb import in_sot
 
 __all__ = [
     "NO_AMP",
+    "add_gradient_hook",
     "array_memory",
     "dygraph_tracer",
     "in_dygraph_mode",
@@ -38,3 +41,8 @@ in_dygraph_mode = framework.in_dygraph_mode
 # The tracer's `_amp_level.value` is `NO_AMP` outside `paddle.amp.auto_cast`.
 dygraph_tracer = framework._dygraph_tracer
 NO_AMP = core.AmpLevel.O0.value
+
+
+def add_gradient_hook(parameter: Tensor, hook: Callable[[], None]) -> None:
+    """Call `hook` in each backward pass, as soon as the gradient of a parameter is complete in `parameter.grad`."""
+    parameter._register_backward_hook(lambda *_: hook())

@@ -1,9 +1,9 @@
 """Data-parallel training by several processes, started with `python -m paddle.distributed.launch`.
 
-Each process has the complete network and its share of every batch. The processes average their gradients before a step
-and gather their metrics after it, so that all of them have the same parameters, metrics and decisions at any time. The
-main process, that of rank 0, writes the files. Without the launcher there is one process, and these functions
-do nothing.
+Each process has the complete network and its share of every batch. The processes average their gradients during the
+backward pass and gather their metrics, so that all of them have the same parameters, metrics and decisions at any time.
+The main process, that of rank 0, writes the files. Without the launcher there is one process, and these functions do
+nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import glob
 import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import paddle
 import paddle.distributed as dist
 from paddle import Tensor
 
+from ppzoo.engine.gradient_averaging import BucketAverager, GradientAverager
 from ppzoo.engine.peer_watchdog import CONNECT_TIMEOUT, PeerError, PeerWatchdog
 from ppzoo.engine.rendezvous import rendezvous_timeout
 from ppzoo.errors import ConfigError, Interrupted, TrainingError
 from ppzoo.launcher import Launch, read_launch
+from ppzoo.layers import has_synchronized_norms
 
 T = TypeVar("T")
 
@@ -85,8 +88,9 @@ class ProcessGroup:
         """
         return loss
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each parameter's gradient by its mean over the processes."""
+    def gradient_averager(self, model: paddle.nn.Layer) -> GradientAverager:
+        """Return what averages the gradients of a model over the processes."""
+        return GradientAverager()
 
     @contextmanager
     def abort_together(self) -> Iterator[None]:
@@ -114,6 +118,8 @@ class _Several(ProcessGroup):
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             dist.init_parallel_env()  # prints flags that differ from PaddlePaddle's defaults
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        # NCCL transfers in the background. Gloo does not, so that a thread waits for it.
+        self._thread = ThreadPoolExecutor(1) if paddle.get_device().startswith("cpu") else None
         host = dist.ParallelEnv().current_endpoint.partition(":")[0]
         self.watchdog = PeerWatchdog(self.rank, self.size, self.broadcast_object, host)
 
@@ -145,22 +151,16 @@ class _Several(ProcessGroup):
         factor = weight * self.size / total_weight
         return loss if factor == 1 else loss * factor
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        by_dtype: dict[Any, list[Tensor]] = {}
-        for parameter in parameters:
-            if parameter.grad is not None:
-                by_dtype.setdefault(parameter.grad.dtype, []).append(parameter)
-        with paddle.no_grad():
-            for group in by_dtype.values():
-                self._average(group)
+    def gradient_averager(self, model: paddle.nn.Layer) -> GradientAverager:
+        # Synchronized norms use the same connections during the backward pass.
+        overlap = not has_synchronized_norms(model)
+        return BucketAverager(model.parameters(), self.size, self._start_all_reduce, overlap=overlap)
 
-    def _average(self, parameters: list[Tensor]) -> None:
-        """Average gradients of one data type in a single transfer, which is faster than many small ones."""
-        flat = paddle.concat([parameter.grad.reshape([-1]) for parameter in parameters])
-        dist.all_reduce(flat)
-        pieces = paddle.split(flat / self.size, [parameter.size for parameter in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.grad.set_value(piece.reshape(parameter.shape))
+    def _start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:
+        """Start to add a tensor to those of the other processes, in place, and return what waits for the result."""
+        if self._thread is None:
+            return cast("Callable[[], object]", dist.all_reduce(tensor, sync_op=False).wait)
+        return self._thread.submit(dist.all_reduce, tensor).result
 
     @contextmanager
     def abort_together(self) -> Iterator[None]:

@@ -94,6 +94,7 @@ class Trainer:
         self.plan = plan
         self.describe = describe
         self.processes = processes
+        self.gradients = processes.gradient_averager(state.model)
         self.forward = forward or state.model
         self.callbacks: list[Callback] = []
 
@@ -158,11 +159,13 @@ class Trainer:
                 losses = self.loss(output, batch.labels)
                 batch_stats = self._gather_stats(batch, output, losses, batch_weights)
                 loss, factor = self._weigh(losses, batch_weights, batch_stats, step_weights)
+                if batch is batches[-1]:
+                    self.gradients.start()
                 state.amp.scale(loss, factor).backward()
                 stats += batch_stats
 
+            self.gradients.finish()  # they are now the means over the processes
             parameters = state.model.parameters()
-            self.processes.average_gradients(parameters)
             state.amp.unscale(parameters)
             is_finite = gradients_are_finite(parameters)
             if state.progress.step + 1 == len(self.steps):

@@ -272,6 +272,11 @@ def synchronize_norms(network: nn.Layer) -> None:
             layer.synchronized = True
 
 
+def has_synchronized_norms(network: nn.Layer) -> bool:
+    """Whether the batch norms of `network` use the batches of all processes; see `synchronize_norms`."""
+    return any(isinstance(layer, BatchNorm) and layer.synchronized for layer in network.sublayers(include_self=True))
+
+
 def fusable(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, x: Tensor, residual: Tensor | None = None
 ) -> operators.ConvNormStage | None:

@@ -299,8 +299,10 @@ for cut in (16, 11):
     two = network()
     synchronize_norms(two)
     rows = slice(0, cut) if processes.is_main else slice(cut, 32)
+    averager = processes.gradient_averager(two)
+    averager.start()
     processes.weigh_loss(loss(two, rows), rows.stop - rows.start, 32).backward()
-    processes.average_gradients(two.parameters())
+    averager.finish()
     pairs = [(a, b) for a, b in zip(one.parameters(), two.parameters()) if a.grad is not None]
     print(len(pairs), max(float((a.grad - b.grad).norm() / a.grad.norm()) for a, b in pairs), flush=True)
     states = zip(one.state_dict().values(), two.state_dict().values())
@@ -316,6 +318,44 @@ def test_synchronized_norms_have_the_gradients_of_one_large_batch(workspace, tmp
         even, state, uneven, other_state = (float(line.split()[1]) for line in run.text(rank).splitlines()[-4:])
         assert max(even, uneven) < 1e-5
         assert max(state, other_state) < 1e-6
+
+
+MEANS = """
+import numpy as np, paddle
+import ppzoo
+from ppzoo.engine import init_process_group
+
+processes = init_process_group()
+paddle.seed(3)
+network = ppzoo.create_model("MobileNetV1_x0_25", class_num=5)
+images = paddle.to_tensor(np.random.default_rng(processes.rank).standard_normal((4, 3, 32, 32)), "float32")
+means = processes.gradient_averager(network)
+
+def gradients():
+    network(images).square().mean().backward()
+    return {name: one.grad.numpy() for name, one in network.named_parameters() if one.trainable}
+
+own = processes.all_gather(gradients())
+network.clear_gradients(set_to_zero=False)
+means.start()
+gradients()
+means.finish()
+trained = dict(network.named_parameters())
+for name in own[0]:
+    expected = np.mean([part[name].astype("float64") for part in own], axis=0)
+    error = np.abs(trained[name].grad.numpy() - expected).max() / np.abs(expected).max()
+    assert error < 1e-6, (name, error)
+print("equal", flush=True)
+"""
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_gradients_of_all_are_averaged_during_the_backward_pass(workspace, tmp_path, count):
+    (tmp_path / "means.py").write_text(MEANS)
+    run = launch(workspace, tmp_path, count, tmp_path / "means.py")
+    assert run.end() == 0, run.text(0)
+    for rank in range(count):
+        assert run.text(rank).splitlines()[-1] == "equal"
 
 
 def test_the_first_process_logs_the_evaluation_of_all(workspace, tmp_path):
