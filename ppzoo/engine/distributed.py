@@ -88,8 +88,12 @@ class ProcessGroup:
         """
         return loss
 
-    def gradient_averager(self, model: paddle.nn.Layer) -> GradientAverager:
-        """Return what averages the gradients of a model over the processes."""
+    def gradient_averager(self, model: paddle.nn.Layer, *, overlap: bool = True) -> GradientAverager:
+        """Return what averages the gradients of a model over the processes.
+
+        Args:
+            overlap: do so during the backward pass where possible.
+        """
         return GradientAverager()
 
     @contextmanager
@@ -151,9 +155,8 @@ class _Several(ProcessGroup):
         factor = weight * self.size / total_weight
         return loss if factor == 1 else loss * factor
 
-    def gradient_averager(self, model: paddle.nn.Layer) -> GradientAverager:
-        # Synchronized norms use the same connections during the backward pass.
-        overlap = not has_synchronized_norms(model)
+    def gradient_averager(self, model: paddle.nn.Layer, *, overlap: bool = True) -> GradientAverager:
+        overlap &= not has_synchronized_norms(model)  # they use the same connections during the backward pass
         return BucketAverager(model.parameters(), self.size, self._start_all_reduce, overlap=overlap)
 
     def _start_all_reduce(self, tensor: Tensor) -> Callable[[], object]:
