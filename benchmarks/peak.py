@@ -168,7 +168,7 @@ def main() -> None:
         return
     cases = options.case or train.CASES
     measurements = {peak: partial(run, peak) for peak in PEAKS}
-    measurements |= {case: partial(train.run, "ppzoo", case, options.steps, sys.executable) for case in cases}
+    measurements |= {case: partial(train.run, "ppzoo", case, steps=options.steps) for case in cases}
     times = comparison.run_rounds(measurements, options.pairs)
     matrix, memory = (times.pop(peak) for peak in PEAKS)
     print(f"peak matrix product: {comparison.summarize([rate / 1e9 for rate in matrix], '.0f')} GFLOP/s")

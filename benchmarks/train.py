@@ -7,6 +7,9 @@ Each round runs every implementation once, each in a separate process with the s
 warms up and then reports the median time of its steps. Speedups are computed within each round, so that changes of the
 machine's speed between rounds do not favor any implementation. The table shows medians; speedups have their range.
 
+PyTorch uses its fused optimizer. `--compile` also measures `torch.compile`; the table is followed by the time of its
+first step, which includes the compilation.
+
 With `--dtype bfloat16`, ppzoo and PyTorch (autocast) train in bfloat16, and ppzoo in float32 replaces PaddlePaddle,
 which has no bfloat16 on CPUs:
 
@@ -47,6 +50,7 @@ CASES = [
     "RepVGG_A0:128:32",
 ]
 WARM_UP = 3
+TORCH = ("torch", COMPILED := "torch.compile")
 TORCH_NETWORKS = {
     # round_nearest=4 gives the channel numbers of PaddleClas, such as 12, which torchvision rounds to 16 by default.
     "MobileNetV2_x0_5": ("mobilenet_v2", {"width_mult": 0.5, "round_nearest": 4}),
@@ -102,19 +106,20 @@ def paddle_step(name: str, size: int, batch: int, mode: str, dtype: str) -> Any:
     return step
 
 
-def torch_step(name: str, size: int, batch: int, dtype: str) -> Any:
+def torch_step(name: str, size: int, batch: int, dtype: str, *, is_compiled: bool) -> Any:
     """Return a function that runs one training step of torchvision's or timm's network in channels-last."""
     import torch
 
     torch.manual_seed(0)
     network = torch_network(name).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+    forward = torch.compile(network) if is_compiled else network
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4, fused=True)
     images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 1000, (batch,))
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-            loss = torch.nn.functional.cross_entropy(network(images), labels)
+            loss = torch.nn.functional.cross_entropy(forward(images), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -171,36 +176,44 @@ def expand_first(mobilenet: Any) -> None:
     block.insert(0, torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(channels), act))
 
 
-def measure(implementation: str, case: str, steps: int, dtype: str) -> float:
-    """Return the median seconds per step in this process."""
+def measure(implementation: str, case: str, steps: int, dtype: str) -> tuple[float, float]:
+    """Return the median seconds per step in this process, and the seconds of the first step."""
     name, size, batch = case.split(":")
-    if implementation == "torch":
-        step = torch_step(name, int(size), int(batch), dtype)
+    if implementation in TORCH:
+        step = torch_step(name, int(size), int(batch), dtype, is_compiled=implementation == COMPILED)
     else:
         mode = "off" if implementation == "paddle" else "on"
         precision = dtype if implementation == "ppzoo" else "float32"
         step = paddle_step(name, int(size), int(batch), mode, precision)
-    for _ in range(WARM_UP):
-        step()
     times = []
-    for _ in range(steps):
+    for _ in range(WARM_UP + steps):
         started = time.perf_counter()
         step()
         times.append(time.perf_counter() - started)
-    return statistics.median(times)
+    return statistics.median(times[WARM_UP:]), times[0]
 
 
-def run(implementation: str, case: str, options: argparse.Namespace, interpreter: str) -> float:
-    """Run `measure` in a separate process; all implementations get the same environment variables."""
+def run(
+    implementation: str,
+    case: str,
+    *,
+    steps: int,
+    interpreter: str = sys.executable,
+    dtype: str = "float32",
+    first_steps: dict[str, list[float]] | None = None,
+) -> float:
+    """Run `measure` in a separate process; all implementations get the same environment variables.
+
+    Args:
+        first_steps: the seconds of the first step are added to those of the implementation.
+    """
     command = [interpreter, __file__, "--measure", implementation, "--case", case]
-    command += ["--steps", str(options.steps), "--dtype", options.dtype]
-    return float(comparison.run_subprocess(command, f"{implementation}, {case}", find_missing_settings(os.environ)))
-
-
-def compare(case: str, interpreters: dict[str, str], options: argparse.Namespace) -> comparison.Results:
-    """Return the seconds per step of each implementation in each round."""
-    measurements = {name: partial(run, name, case, options, python) for name, python in interpreters.items()}
-    return comparison.run_rounds(measurements, options.pairs)
+    command += ["--steps", str(steps), "--dtype", dtype]
+    line = comparison.run_subprocess(command, f"{implementation}, {case}", find_missing_settings(os.environ))
+    median, first = map(float, line.split())
+    if first_steps is not None:
+        first_steps.setdefault(implementation, []).append(first)
+    return median
 
 
 def cells(case: str, results: comparison.Results, names: list[str]) -> list[str]:
@@ -227,25 +240,36 @@ def main() -> None:
         help="also run PyTorch: the Python interpreter of an environment with torch, torchvision and timm",
     )
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="(default: float32)")
-    parser.add_argument("--measure", choices=["ppzoo", "ppzoo32", "paddle", "torch"], help=argparse.SUPPRESS)
+    parser.add_argument("--compile", action="store_true", help="also run torch.compile")
+    parser.add_argument("--measure", choices=["ppzoo", "ppzoo32", "paddle", *TORCH], help=argparse.SUPPRESS)
     comparison.add_output_arguments(parser)
     options = parser.parse_args()
     cases = options.case or CASES
     if options.measure:
-        print(measure(options.measure, cases[0], options.steps, options.dtype))
+        print(*measure(options.measure, cases[0], options.steps, options.dtype))
         return
     peer = "ppzoo32" if options.dtype == "bfloat16" else "paddle"  # ppzoo32: ppzoo in float32
-    names = ["ppzoo", peer, *(["torch"] if options.torch else [])]
+    torch_names = TORCH[: 2 if options.compile else 1] if options.torch else ()
+    names = ["ppzoo", peer, *torch_names]
     columns = {"network:pixels:batch": 32, **dict.fromkeys(names, 8)}
     table = comparison.Table(columns | {f"speedup over {name}": comparison.RATIO_WIDTH for name in names[1:]})
-    results = {}
+    results, first_steps = {}, {}
+    settings = {"steps": options.steps, "dtype": options.dtype}
     for case in cases:
         interpreters = {"ppzoo": sys.executable, peer: sys.executable}
-        if options.torch and case.split(":")[0] in TORCH_NETWORKS | TIMM_NETWORKS:
-            interpreters["torch"] = options.torch
-        results[case] = compare(case, interpreters, options)
+        if case.split(":")[0] in TORCH_NETWORKS | TIMM_NETWORKS:
+            interpreters |= dict.fromkeys(torch_names, options.torch)
+        first_steps[case] = {}
+        measurements = {
+            name: partial(run, name, case, **settings, interpreter=interpreter, first_steps=first_steps[case])
+            for name, interpreter in interpreters.items()
+        }
+        results[case] = comparison.run_rounds(measurements, options.pairs)
         table.print_row(*cells(case, results[case], names))
-    comparison.write_results(options, "Training step", "seconds", results)
+    for case, first in first_steps.items():
+        if COMPILED in first:
+            print(f"{case}: first step with torch.compile: {comparison.summarize(first[COMPILED], '.0f')} s")
+    comparison.write_results(options, "Training step", "seconds", results, first_steps=first_steps)
 
 
 if __name__ == "__main__":

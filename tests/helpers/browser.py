@@ -22,7 +22,12 @@ IS_DRAWN = """
     return document.readyState === "complete" && charts.every((chart) => chart.children.length > 1)
         && canvases.every((canvas) => canvas.style.aspectRatio) && images.every((image) => image.complete);
 """
-
+# Calls back in the second frame after scrolling, when the page has received the scroll events.
+SCROLL = """
+    const [element, done] = arguments;
+    element.scrollIntoView({ block: "center", behavior: "instant" });
+    requestAnimationFrame(() => requestAnimationFrame(() => done()));
+"""
 # A section is drawn if it has a size, and so has everything that it shows.
 EMPTY_PARTS = """
     const needed = "section, .chart > svg, canvas, img, table, .tile, figure";
@@ -88,9 +93,9 @@ class Browser:
         return self.driver.execute_script(script, *values)
 
     def find(self, selector: str) -> Any:
-        """Return the first element of a CSS selector, scrolled into the window."""
+        """Return the first element of a CSS selector, scrolled into the window; the scroll events have been handled."""
         element = self.driver.find_element("css selector", selector)
-        self.run("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", element)
+        self.driver.execute_async_script(SCROLL, element)
         return element
 
     def texts(self, selector: str) -> list[str]:

@@ -70,8 +70,19 @@ def sort_order(browser, section, key):
     return browser.find(f"#{section} th[data-key='{key}']").get_attribute("aria-sort")
 
 
-def tooltip(browser):
-    return browser.run("return document.getElementById('tip').hidden ? '' : document.getElementById('tip').innerText")
+def wait_for_tooltip(browser, *words):
+    """Wait until the tooltip begins with these words; until it is hidden if there are none."""
+    from selenium.common.exceptions import TimeoutException
+
+    try:
+        browser.wait(
+            "const tip = document.getElementById('tip'); const words = tip.hidden ? [] : tip.innerText.split(/\\s+/);"
+            "return arguments.length ? [...arguments].every((word, i) => word === words[i]) : !words.length",
+            *words,
+        )
+    except TimeoutException:
+        shown = browser.run("return document.getElementById('tip').innerText")
+        pytest.fail(f"the tooltip shows {shown!r}, not {words}")
 
 
 def hover(browser, selector, across, down):
@@ -288,16 +299,15 @@ def test_curves_are_read_by_mouse_and_keys(browser):
     browser.show(render_report(report))
     hover(browser, "#curves .chart svg", 0.95, 0.4)
     last = report["curves"][-1]
-    assert tooltip(browser).split() == [
-        *("Epoch", "20", "train", f"{last['train']['loss']:.4f}"),
-        *("eval", f"{last['eval']['loss']:.4f}"),
-    ]
+    values = f"{last['train']['loss']:.4f}", f"{last['eval']['loss']:.4f}"
+    wait_for_tooltip(browser, "Epoch", "20", "train", values[0], "eval", values[1])
     press(browser, "#curves .chart svg", Keys.HOME)
-    assert tooltip(browser).split()[:4] == ["Epoch", "1", "train", f"{report['curves'][0]['train']['loss']:.4f}"]
+    wait_for_tooltip(browser, "Epoch", "1", "train", f"{report['curves'][0]['train']['loss']:.4f}")
     browser.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)  # epoch 2 has no evaluation
-    assert tooltip(browser).split() == ["Epoch", "2", "train", f"{report['curves'][1]['train']['loss']:.4f}"]
+    wait_for_tooltip(browser, "Epoch", "2", "train", f"{report['curves'][1]['train']['loss']:.4f}")
+    assert "eval" not in browser.run("return document.getElementById('tip').innerText")
     browser.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
-    assert tooltip(browser) == ""
+    wait_for_tooltip(browser)
 
 
 def test_values_stay_after_a_touch(browser):
@@ -308,7 +318,7 @@ def test_values_stay_after_a_touch(browser):
     point = {"x": box[0] + 150, "y": box[1] + 80}
     for kind, points in (("touchStart", [point]), ("touchEnd", [])):
         browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    assert tooltip(browser).startswith("Epoch")
+    wait_for_tooltip(browser, "Epoch")
     browser.run("scrollBy(0, 200)")
     browser.wait("return document.getElementById('tip').hidden")
 
@@ -327,7 +337,7 @@ def test_the_confusion_matrix_shows_a_pair(browser):
     left = browser.run("return arguments[0].width", browser.find("canvas")) and 54
     row = hover(browser, "canvas", (left + size * 0.7) / width, 1 - (size * 0.75) / height)
     expected = f"{counts[0, 1]:,} images of cat predicted as dog: {100 * counts[0, 1] / total:.1f}% of {total:,}."
-    assert tooltip(browser).split()[:4] == ["True", "cat", "Predicted", "dog"]
+    wait_for_tooltip(browser, "True", "cat", "Predicted", "dog")
     ActionChains(browser.driver).click().perform()
     assert browser.texts(".pair > p") == [expected]
     row.send_keys(Keys.ARROW_DOWN)
