@@ -22,7 +22,7 @@ from typing import Literal
 
 from ppzoo import locks
 from ppzoo.errors import ConfigError, DataError, OutputError
-from ppzoo.files import open_plain_file, open_without_links
+from ppzoo.files import make_parent, open_plain_file, open_without_links
 
 SortBy = Literal["copy", "link"]
 
@@ -60,7 +60,7 @@ class ClassFolders:
             OutputError: it cannot be written.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_parent(self.root / UNFINISHED)
             self._lock = locks.hold(self.root / LOCK, blocking=False)
         except BlockingIOError as error:
             raise ConfigError(f"--sort-into: another process sorts into {self.root}; wait for it, or end it") from error
@@ -140,7 +140,7 @@ class ClassFolders:
         Raises:
             OSError: one is a link or a file, or cannot be created.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_parent(self.root / UNFINISHED)
         current = self.root
         for part in folder.relative_to(self.root).parts:
             current /= part

@@ -170,7 +170,9 @@ def _computed_natively(
         activation: the name of the activation between them, as of `activation_name`.
     """
     native_gate = _native_gate(gate)
-    if native_gate is None or activation not in operators.ACTIVATION_CODES or not is_plain(pool, AdaptiveAvgPool2D):
+    if native_gate is None or activation not in operators.ACTIVATION_CODES:
+        return None
+    if not is_plain(pool, AdaptiveAvgPool2D) or pool._output_size not in (1, (1, 1)):
         return None
     squeeze, excite = [(layer._parameters["weight"], layer._parameters["bias"]) for layer in dense]
     if squeeze[1] is None or excite[1] is None:

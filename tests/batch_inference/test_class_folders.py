@@ -111,5 +111,5 @@ def test_only_one_process_sorts_into_a_folder(tmp_path, image):
 
 def test_a_file_instead_of_the_folder_is_an_output_error(tmp_path):
     (tmp_path / "sorted").write_text("")
-    with pytest.raises(OutputError, match=r"sort-into.*File exists"), ClassFolders(tmp_path / "sorted", "copy"):
+    with pytest.raises(OutputError, match=r"sort-into.*Not a directory"), ClassFolders(tmp_path / "sorted", "copy"):
         pass

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ppzoo.files import open_without_links, temporary_files, write_atomically
+from ppzoo.files import make_parent, open_without_links, temporary_files, write_atomically
 from ppzoo.report.loggers.base import EPOCH, GRADIENTS, RUN, STEP, WEIGHTS, RunStart
 
 META = "meta_data_tag"  # of the first record of a file; the name is VisualDL's
@@ -53,7 +53,7 @@ class RecordFile:
     def __init__(self, folder: Path, name: str, pattern: str, locate: Locate, start: RunStart) -> None:
         self.path = folder / name
         try:
-            folder.mkdir(exist_ok=True)
+            make_parent(self.path)
             earlier = sorted(folder.glob(pattern))
             if earlier:
                 self.path = earlier[-1]
