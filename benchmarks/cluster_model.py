@@ -26,7 +26,7 @@ STEPS = 200  # simulated steps per number of processes
 
 @dataclass(frozen=True)
 class Network:
-    """What a message of n bytes takes: `latency` + n / `bandwidth`.
+    """The time that a message of n bytes takes: `latency` + n / `bandwidth`.
 
     Attributes:
         latency: seconds.

@@ -108,7 +108,7 @@ def test_accumulated_gradients_are_averaged_once(network):
     assert_means(network, own)
 
 
-def test_parameters_without_a_gradient_are_left_out(network):
+def test_parameters_without_a_gradient_are_skipped(network):
     network[0].weight.stop_gradient = True
     transfers = Transfers(network)
     means = averager(network, transfers)
