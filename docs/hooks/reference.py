@@ -42,6 +42,7 @@ NOT_IN_PADDLECLAS = {
     "Arch.in_channels",
     "Arch.models.NAME.in_channels",
     "AMP.dtype",
+    "DataLoader.Train.dataset.cache",
     "DataLoader.Train.dataset.max_bad_fraction",
     "DataLoader.Train.dataset.on_error",
     "EMA.warmup",
