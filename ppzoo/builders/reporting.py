@@ -117,7 +117,7 @@ def _describe_calibration(predictions: Predictions, notes: list[Note]) -> dict[s
 def summarize_report(report: Mapping[str, Any]) -> str:
     """Return the main metric and the weakest class in one sentence.
 
-    For example: '0.8930 top-1; Shirt is the weakest class: recall 0.6900, mostly predicted as T-shirt'.
+    For example: '0.8790 top-1; Shirt is the weakest class: recall 0.6800, mostly predicted as T-shirt/top'.
     """
     main = report["main"] or "loss"
     name = f"top-{main[3:]}" if main.startswith("top") and main[3:].isdigit() else main

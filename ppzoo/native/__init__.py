@@ -5,9 +5,10 @@ kernels of this package and the oneDNN library of PaddlePaddle's wheel. The netw
 layers check `supports(x)` and call `ppzoo.native.operators` if it is true. Tensors keep their logical layout,
 N x C x H x W; only their memory is channels-last, so that PaddlePaddle's operators can be used on them at any point.
 
-PaddlePaddle's operators are always used for static programs (`to_static`, `jit.save`), mixed precision, types other
-than float32, devices other than the CPU, and on platforms other than Linux on x86-64 with AVX2. README.md describes the
-layers of the code and how to add an operator.
+PaddlePaddle's operators are always used for static programs (`to_static`, `jit.save`), `paddle.amp.auto_cast`, inputs
+of other types than float32, devices other than the CPU, and on platforms other than Linux on x86-64 with AVX2. Within
+`operators.autocast_bfloat16()`, some operators here compute in bfloat16. README.md describes the layers of the code and
+how to add an operator.
 """
 
 from __future__ import annotations
