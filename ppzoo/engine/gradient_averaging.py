@@ -113,7 +113,7 @@ def split_into_buckets(parameters: Sequence[Tensor], max_bytes: int) -> list[lis
     """Divide parameters into buckets, from the last to the first; those of a bucket have the same data type.
 
     Args:
-        max_bytes: a larger parameter has a bucket of its own.
+        max_bytes: a larger parameter has a separate bucket.
     """
     buckets: list[list[Tensor]] = []
     free = 0
