@@ -279,6 +279,13 @@ def test_a_dynamic_scale_doubles_after_an_interval_and_a_fixed_one_stays(monkeyp
     assert (fixed.scale, fixed.skipped) == (8, 1)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_an_invalid_scale_of_a_checkpoint_is_refused(scale):
+    scaler = GradScaler(8.0, dynamic=True)
+    with pytest.raises(ValueError, match="expected the loss scale to be a number above 0"):
+        scaler.load_state_dict({**scaler.state_dict(), "scale": scale})
+
+
 def test_gradients_that_always_overflow_stop_the_run():
     state = make_state(amp=MixedPrecision(grad_scaler=GradScaler(1024.0, dynamic=True)))
     training = make_trainer(state, plan=Plan(100))
