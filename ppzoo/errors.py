@@ -34,6 +34,10 @@ class PpzooError(Exception):
         self.line = one_line(text)
         super().__init__(self.line + python_hint)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy without `__init__`, which takes other arguments than `args` in most subclasses."""
+        return _create_error, (type(self), *self.args), self.__dict__
+
     def add_key(self, key: str) -> None:
         """Let the message, or each of its lines, begin with the key or option that it is about; see `join_key`."""
         self.rewrite(partial(join_key, key))
@@ -42,6 +46,10 @@ class PpzooError(Exception):
         """Replace the message, or each of its lines, by what `change` returns for it."""
         self.line = change(self.line)
         self.args = (change(str(self.args[0])),)
+
+
+def _create_error(kind: type[PpzooError], *args: object) -> PpzooError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigError(PpzooError):
@@ -99,9 +107,6 @@ class BatchError(DataError):
     def results_or_errors(self) -> list[Any]:
         """Return the prediction or the error of each image."""
         return [self.errors.get(index, result) for index, result in enumerate(self.results)]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.errors, self.results)
 
 
 class CheckpointError(PpzooError):
@@ -240,7 +245,8 @@ def nearest_name(name: object, known: Iterable[str]) -> str | None:
 def nearest_text(text: str, known: Iterable[str]) -> str | None:
     """Return the most similar of the `known` texts; None if none is similar.
 
-    Short texts have to share more letters than long ones, and a text that begins with the other one is similar.
+    Short texts have to share more letters than long ones. Without such a text, a known one that begins with `text`
+    is similar.
     """
     cutoff = MIN_SIMILARITY if len(text) > SHORT else MIN_SIMILARITY_OF_SHORT
     candidates = list(known)

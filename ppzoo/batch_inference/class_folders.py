@@ -6,6 +6,7 @@ interruption, makes no second copy.
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import hashlib
 import itertools
@@ -148,7 +149,9 @@ class ClassFolders:
                 current.mkdir()
             except FileExistsError:
                 if not stat.S_ISDIR(os.lstat(current).st_mode):
-                    raise NotADirectoryError(20, f"{current} is a link or a file, not a folder; remove it") from None
+                    raise NotADirectoryError(
+                        errno.ENOTDIR, f"{current} is a link or a file, not a folder; remove it"
+                    ) from None
 
 
 def _candidates(target: Path) -> Iterator[Path]:

@@ -188,10 +188,10 @@ class TableSession:
 
     def _open(self, settings: Mapping[str, Setting], overwrite: bool) -> None:
         files = self.files
+        check_output(files.output, overwrite=overwrite)
         if overwrite:
             for file in {files.output, files.table, files.settings}:
                 file.unlink(missing_ok=True)
-        check_output(files.output, overwrite=overwrite)
         resumed = os.path.lexists(files.settings) and os.path.lexists(files.table)
         if resumed:
             self._require_same(settings)

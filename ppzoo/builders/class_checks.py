@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -36,10 +36,16 @@ def describe_data(key: str, images: data.Dataset, class_num: int) -> Iterator[tu
     missing = [index for index in range(class_num) if index not in present]
     if not missing:
         return
-    names = [images.classes[index] if images.classes and index < len(images.classes) else index for index in missing]
+    names = list_class_names(images, missing)
     hint = "" if images.classes else _suggest_relabel(key, present)
     level = logging.WARNING if hint else logging.INFO
     yield level, f"{key}: no image of {len(missing)} of the {class_num} classes: {data.format_names(names)}{hint}"
+
+
+def list_class_names(images: data.Dataset, indices: Iterable[int]) -> list[str | int]:
+    """Return the names of classes of the network; the index of a class that has no name in the data."""
+    names: Sequence[str] = images.classes or ()
+    return [names[index] if index < len(names) else index for index in indices]
 
 
 def _suggest_relabel(key: str, present: set[int]) -> str:

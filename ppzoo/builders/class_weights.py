@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ppzoo import data
+from ppzoo.builders.class_checks import list_class_names
 from ppzoo.builders.class_names import RESOLVED, find_weights
 from ppzoo.builders.datasets import TRAIN_DATA
 from ppzoo.config import Config, LossConfig, LossTermConfig, if_accepted, list_items, load
@@ -38,7 +39,7 @@ def balance_classes(config: Config, images: data.Dataset, class_num: int) -> Con
         )
     weights = balanced_weights(images.labels, class_num)
     shown = data.format_names([f"{weight:.4g}" for weight in weights])
-    unused = [images.classes[index] if images.classes else index for index, weight in enumerate(weights) if not weight]
+    unused = list_class_names(images, [index for index, weight in enumerate(weights) if not weight])
     note = f"; 0 for classes without training images: {data.format_names(unused)}" if unused else ""
     logger.info("%s balanced: %s%s", OPTION, shown, note)
     train = _replace_balanced("Train", config.Loss.Train, lambda path: weights)

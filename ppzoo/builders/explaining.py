@@ -82,7 +82,7 @@ def explain_images(
 
 
 class Canvas:
-    """Draws overlays over photos; over the network's input if a transform does not tell which part of a photo it keeps.
+    """Draws overlays over photos; over the network's input if the part of a photo that a transform keeps is unknown.
 
     Args:
         transforms: from the photo to the network's input.

@@ -27,7 +27,7 @@ class ExportExplainer:
     def __init__(self, exported: deploy.ExportedModel) -> None:
         self._exported, self._photo = exported, _ReceivedPhoto()
         self._reader: InputReader | None = None
-        with _reasons_alone():
+        with _errors_with_reason_only():
             config = config_of_export(exported, "cpu")
             require_weights(exported)
         # The first use of native operators can compile them, which would take too long for a request.
@@ -42,7 +42,7 @@ class ExportExplainer:
             ConfigError: the network cannot be rebuilt, or has no such class, or the image has another shape.
         """
         self._photo.content = image
-        with _reasons_alone():
+        with _errors_with_reason_only():
             if self._reader is None:
                 self._require_unchanged()
                 self._reader = InputReader(self._config, self._photo, self._exported)
@@ -51,15 +51,15 @@ class ExportExplainer:
         return self._canvas.draw_both(image, result.pixels, heatmap)[1]
 
     def _require_unchanged(self) -> None:
-        """Refuse files that are no longer those that were opened."""
+        """Raise NotRebuiltError if the files of the export have changed since it was opened."""
         folder = self._exported.folder
         if deploy.open_export(folder).identity != self._exported.identity:
             raise NotRebuiltError(folder, "its files have changed since it was loaded")
 
 
 @contextmanager
-def _reasons_alone() -> Iterator[None]:
-    """Report that a network cannot be rebuilt without the folder and the advice, which are for a command line."""
+def _errors_with_reason_only() -> Iterator[None]:
+    """Replace a `NotRebuiltError` by its reason: the folder and the fix in its message are for the command line."""
     try:
         yield
     except NotRebuiltError as error:

@@ -62,7 +62,7 @@ class InferenceNetwork:
     Attributes:
         preprocess: the transforms of each view of an image.
         labels: class index -> name.
-        postprocess: makes predictions of N x class_num probabilities.
+        postprocess: turns N x class_num probabilities into predictions.
     """
 
     def __init__(self, config: Config, image_count: int) -> None:
@@ -84,7 +84,7 @@ class InferenceNetwork:
         """Check that the network accepts the views of an image, whose shapes have to be those of the image before it.
 
         Raises:
-            ConfigError: it is not so.
+            ConfigError: the network does not accept the image, or a shape differs.
         """
         for view in image if self._shapes is None else ():
             batch = paddle.to_tensor(view[None])

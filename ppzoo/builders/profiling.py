@@ -30,8 +30,9 @@ TO_TENSORS = "normalize and copy to tensors"
 class ReadingTimes(NamedTuple):
     """The time to read `images` images in one process, in seconds, by transform and batch transform.
 
-    workers: number of processes that read while training.
-    has_cache: the images were in `dataset.cache`, as after the first epoch, unless it is full.
+    Attributes:
+        workers: number of processes that read while training.
+        has_cache: the images were in `dataset.cache`, as after the first epoch, unless it is full.
     """
 
     images: int

@@ -58,7 +58,8 @@ def _arch_of_export(exported: deploy.ExportedModel) -> dict[str, Any]:
     arch = exported.settings.get(ARCH, named)
     name = arch.get("name") if isinstance(arch, dict) else None
     if not isinstance(name, str) or name not in models.MODELS:
-        raise NotRebuiltError(exported.folder, f"{deploy.SETTINGS} names no architecture of ppzoo, but {name!r}")
+        found = f"names the architecture {name!r}, which is unknown" if name else "does not name its architecture"
+        raise NotRebuiltError(exported.folder, f"{deploy.SETTINGS} {found}")
     return {**arch}
 
 
@@ -88,7 +89,7 @@ def require_weights(exported: deploy.ExportedModel) -> None:
     """Check that an export has the format whose weights a rebuilt network can load.
 
     Raises:
-        NotRebuiltError: it does not.
+        NotRebuiltError: the export does not have the format "paddle".
     """
     if "paddle" not in exported.formats:
         raise NotRebuiltError(exported.folder, "it does not have the format paddle, which contains the weights")
@@ -111,5 +112,7 @@ def require_output_of_export(
     difference = np.abs(expected - found).max() if expected.shape == found.shape else np.inf
     if not difference <= REBUILT_TOLERANCE:
         raise NotRebuiltError(
-            exported.folder, f"{config.Arch.name} with these options differs from it by {difference:.1g}"
+            exported.folder,
+            f"its probabilities are not those of {config.Arch.name} with these options (max. absolute difference"
+            f" {difference:.1g})",
         )

@@ -108,8 +108,16 @@ class Loader:
         return {"bad": [list(item) for item in sorted(self.bad.items())]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.bad = {int(index): str(reason) for index, reason in state["bad"]}
+        """Restore what `state` returned.
+
+        Raises:
+            ValueError: a skipped sample is not in the dataset.
+        """
+        bad = {int(index): str(reason) for index, reason in state["bad"]}
+        for index in bad:
+            if not 0 <= index < len(self.samples):
+                raise ValueError(f"expected skipped samples from 0 to {len(self.samples) - 1}, got {index}")
+        self.bad = bad
 
     def bad_files(self) -> dict[str, str]:
         """Return each file that was skipped so far, sorted, with the reason."""

@@ -146,7 +146,7 @@ def require_bfloat16() -> None:
     """Check that OpenVINO is installed and the processor has bfloat16.
 
     Raises:
-        ConfigError: it is not so.
+        ConfigError: OpenVINO is not installed, or the processor has no bfloat16.
     """
     require_installed(OpenVino.name)
     if not supports_bfloat16():

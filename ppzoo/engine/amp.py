@@ -7,6 +7,7 @@ even at level O2, so no master copies are needed, and a checkpoint is the same a
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -68,7 +69,10 @@ class GradScaler:
             return
         self.skipped, self.in_a_row, self.good = self.skipped + 1, self.in_a_row + 1, 0
         if self.in_a_row == self.MAX_SKIPPED_IN_A_ROW:
-            raise NotFiniteError(f"the gradients overflowed in {self.in_a_row} steps in a row")
+            raise NotFiniteError(
+                f"the gradients overflowed in {self.in_a_row} steps in a row: lower the learning rate in Optimizer.lr,"
+                " or set AMP.dtype to bfloat16"
+            )
         before = self.scale
         if self.dynamic:
             self.scale /= 2
@@ -79,6 +83,8 @@ class GradScaler:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.scale, self.good = float(state["scale"]), int(state["good"])
+        if not 0 < self.scale < math.inf:
+            raise ValueError(f"expected the loss scale to be a number above 0, got {self.scale}")
         self.skipped, self.in_a_row = int(state["skipped"]), int(state["in_a_row"])
 
 

@@ -109,7 +109,7 @@ class ProcessGroup:
 SINGLE_PROCESS = ProcessGroup()
 
 
-class _Several(ProcessGroup):
+class _MultiProcessGroup(ProcessGroup):
     """More than one process, connected by PaddlePaddle: NCCL on GPUs, Gloo on CPUs."""
 
     def __init__(self, launch: Launch) -> None:
@@ -194,7 +194,7 @@ def init_process_group() -> ProcessGroup:
     if launch.size < 2:
         return SINGLE_PROCESS
     try:
-        return _Several(launch)
+        return _MultiProcessGroup(launch)
     except (RuntimeError, ValueError, OSError) as error:  # the types that PaddlePaddle raises
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise TrainingError(f"cannot connect to the other processes of the run: {reason}") from error
@@ -230,6 +230,6 @@ def share_files(processes: ProcessGroup, prefix: Path) -> Iterator[Path]:
         yield prefix
         return
     with tempfile.TemporaryDirectory(prefix="ppzoo-") as folder:
-        for name, content in contents.items():
-            Path(folder, name).write_bytes(content)
+        for file_name, content in contents.items():
+            Path(folder, file_name).write_bytes(content)
         yield Path(folder, prefix.name)

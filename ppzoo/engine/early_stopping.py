@@ -44,4 +44,5 @@ class EarlyStopping:
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best, self.waited = state["best"], int(state["waited"])
+        self.best = None if state["best"] is None else float(state["best"])
+        self.waited = int(state["waited"])

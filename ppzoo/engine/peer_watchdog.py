@@ -77,7 +77,7 @@ class PeerWatchdog:
                 connection, _ = server.accept()
                 connection.settimeout(5.0)
                 try:
-                    hello = json.loads(connection.makefile().readline(MAX_MESSAGE_LENGTH))
+                    hello = json.loads(_receive_line(connection))
                     if not secrets.compare_digest(hello["secret"], secret):
                         raise ValueError("wrong secret")
                     connections[int(hello["rank"])] = connection
@@ -161,6 +161,14 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
     """Send a message to a process, which may have ended already."""
     with contextlib.suppress(OSError):
         connection.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _receive_line(connection: socket.socket) -> bytes:
+    """Receive a line byte by byte: a buffered reader would also take the beginning of the next message."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MAX_MESSAGE_LENGTH and (byte := connection.recv(1)):
+        line += byte
+    return line
 
 
 def _enable_keepalive(connection: socket.socket) -> None:

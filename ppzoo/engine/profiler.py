@@ -179,7 +179,7 @@ class LayerTimer:
             self._hook(tensors, self._open[-1][0])
 
     def _hook(self, value: Any, owner: str) -> None:
-        """Notice when the gradients of tensors have been computed; the first owner of a tensor counts."""
+        """Add hooks that count the time of the backward pass for `owner`; the first owner of a tensor counts."""
         if isinstance(value, paddle.Tensor):
             if not value.stop_gradient and id(value) not in self._hooked:
                 self._hooked[id(value)] = value

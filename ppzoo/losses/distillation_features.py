@@ -125,7 +125,7 @@ def _build_layers(name: str, options: dict[str, Any]) -> nn.Layer:
     parameters = inspect.signature(BASES[name].__init__).parameters
     for option, value in options.items():
         if option not in parameters:
-            raise ConfigError(f"{option}: expected no such option with {name}, got {value!r}")
+            raise ConfigError(f"{option}: {name} has no such option; remove it")
         if isinstance(value, list) != (option in LISTS.get(name, ())):
             expected = "a number" if isinstance(value, list) else "a list of one value per layer"
             raise ConfigError(f"{option}: expected {expected} for {name}, got {value!r}")

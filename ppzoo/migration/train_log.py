@@ -35,7 +35,7 @@ def read_logged_config(file: Path) -> dict[str, Any]:
     """Return the configuration of the last run that a log contains.
 
     Raises:
-        ConfigFileError: the file cannot be read, or contains none.
+        ConfigFileError: the file cannot be read, contains no configuration, or one that is nested too deeply.
     """
     try:
         with open_plain_file(file) as log:
@@ -44,7 +44,10 @@ def read_logged_config(file: Path) -> dict[str, Any]:
         raise ConfigFileError(f"cannot read {file}: {error.strerror or error}") from None
     if not any(line.key == "Arch" and not line.depth for line in lines):
         raise ConfigFileError(f"{file}: expected the configuration that PaddleClas prints at the start, got none")
-    return _parse(lines, 0, ())
+    try:
+        return _parse(lines, 0, ())
+    except RecursionError:
+        raise ConfigFileError(f"{file}: expected a configuration of PaddleClas, got keys nested too deeply") from None
 
 
 def _last_block(content: Iterator[bytes]) -> list[_Line]:

@@ -35,7 +35,7 @@ def read_pdparams(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read_entries(path: str | os.PathLike[str]) -> WeightFile:
-    """Like `read_pdparams`, with the parameter names of the structured names."""
+    """Read the arrays as `read_pdparams` does, and the parameter name of each structured name."""
     file = find_file(path)
     if file.suffix in (".pdopt", ".pdstates"):
         raise WeightsError(f"expected weights, got training state: {file}; use {file.with_suffix('.pdparams')}")
@@ -81,7 +81,7 @@ def _without_names(value: Any) -> Any:
 
 
 def _is_named_tensor(value: Any) -> bool:
-    """Whether it is a tensor in the format of PaddlePaddle 2.1 and later: (parameter name, array)."""
+    """Return whether `value` is a tensor in the format of PaddlePaddle 2.1 and later: (parameter name, array)."""
     return isinstance(value, tuple) and [type(item) for item in value] == [str, np.ndarray]
 
 

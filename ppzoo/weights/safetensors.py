@@ -44,7 +44,7 @@ _WRITTEN = {np.dtype(code): name for name, code in DTYPES.items()}
 
 
 def is_safetensors(start: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that starts with `start` has this format."""
+    """Return whether a file of `size` bytes that starts with `start` has this format."""
     return len(start) > 8 and start[8:9] == b"{" and 2 <= struct.unpack("<Q", start[:8])[0] <= size - 8
 
 

@@ -43,7 +43,7 @@ def _named(value: Any) -> Any:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a PaddlePaddle tensor, without importing paddle: arrays can be written without it."""
+    """Return whether `value` is a PaddlePaddle tensor, without importing paddle, which arrays do not need."""
     return type(value).__module__.partition(".")[0] == "paddle" and hasattr(value, "numpy")
 
 

@@ -235,3 +235,11 @@ def test_other_suffixes_are_refused(tmp_path, name):
 def test_ranks_beyond_the_columns_are_omitted():
     row = ROWS.row({"path": "a.jpg"}, {"label_names": ["a", "b", "2"], "scores": [0.5, 0.3, 0.2]})
     assert list(row) == list(ROWS.columns) and row["class_2"] == "b"
+
+
+def test_a_file_that_is_no_table_is_not_overwritten(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("keep")
+    with pytest.raises(ConfigError, match="--output: expected a file with a name that ends in"):
+        open_session(notes, overwrite=True)
+    assert notes.read_text() == "keep"

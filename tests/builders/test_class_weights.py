@@ -8,6 +8,7 @@ import pytest
 import yaml
 from helpers.small_runs import paint_class_folders, small_config
 
+from ppzoo.builders import class_weights
 from ppzoo.builders.class_weights import balance_classes, balanced_weights
 from ppzoo.builders.components import components
 from ppzoo.cli import main
@@ -108,3 +109,13 @@ def test_a_dataset_without_single_labels_is_refused():
     images = SimpleNamespace(labels=np.array([[0, 1], [1, 1]]), classes=None)
     with pytest.raises(ConfigError, match=r"^Loss.Train.0.CELoss.class_weights: .* can have several labels each, got"):
         balance_classes(config, images, 2)
+
+
+def test_classes_of_the_network_that_the_data_does_not_name_get_the_weight_0(caplog, monkeypatch):
+    monkeypatch.setattr(class_weights.logger, "propagate", True)
+    config = Config.parse({"Arch": {"name": "LeNet"}, "Loss": {"Train": BALANCED}}, components(), task=None)
+    images = SimpleNamespace(labels=np.array([0, 1, 1]), classes=["blue", "red"])
+    with caplog.at_level("INFO", logger="ppzoo"):
+        balanced = balance_classes(config, images, 4)
+    assert balanced.Loss.Train[0].spec.options["class_weights"] == pytest.approx([3 / 2, 3 / 4, 0, 0])
+    assert caplog.messages[-1].endswith("; 0 for classes without training images: 2, 3")

@@ -233,7 +233,7 @@ def test_an_export_is_explained_as_its_run(export_folder, capsys):
     ("name", "reason"),
     [
         ("AlexNet", "its weights do not fit AlexNet with these options ("),
-        ("<b>", "inference.yml names no architecture of ppzoo, but '<b>'"),
+        ("<b>", "inference.yml names the architecture '<b>', which is unknown"),
     ],
 )
 def test_an_export_that_cannot_be_rebuilt_names_the_folder_to_use(name, reason, export_folder, capsys):
@@ -263,7 +263,10 @@ def test_an_export_with_options_that_no_weight_shows_is_not_explained_wrongly(ex
 
     monkeypatch.setattr(rebuilding, "build_model", with_other_activation)
     assert main(["explain", str(export_folder), "photos/red/1.png", "--device", "cpu"]) == 2
-    assert "LeNet with these options differs from it by" in capsys.readouterr().err
+    assert (
+        "its probabilities are not those of LeNet with these options (max. absolute difference"
+        in capsys.readouterr().err
+    )
 
 
 TRANSFORMS = (

@@ -377,3 +377,9 @@ def test_skipped_samples_are_restored_when_a_run_resumes():
     list(second.epoch(1))
     with pytest.raises(DataError, match="5 of 100 images cannot be read"):
         second.record_failures([(1, "gone too")])
+
+
+@pytest.mark.parametrize("index", [-1, 100])
+def test_skipped_samples_outside_of_the_dataset_are_refused(index):
+    with pytest.raises(ValueError, match=f"expected skipped samples from 0 to 99, got {index}"):
+        loader(0, Dirty()).restore({"bad": [[index, "gone"]]})

@@ -4,10 +4,12 @@ import numpy as np
 import paddle
 import pytest
 
+from ppzoo.engine import EarlyStopping
 from ppzoo.engine.checkpoint import validation
 from ppzoo.errors import CheckpointError
 
 VALID = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "identity": {}, "tally": {"images": 3}}
+VALID |= {"rollbacks": 1, "average_updates": None}
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,9 @@ VALID = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "i
         ({"epoch": None}, "expected epoch to be an integer of at least 0, got None"),
         ({"epoch": 1 << 40}, "expected epoch to be an integer of at least 0, got"),
         ({"step": True}, "expected step to be an integer of at least 0, got True"),
+        ({"rollbacks": "x"}, "expected rollbacks to be an integer of at least 0, got 'x'"),
+        ({"rollbacks": -1}, "expected rollbacks to be an integer of at least 0, got -1"),
+        ({"average_updates": [1]}, "expected average_updates to be an integer of at least 0, got"),
         ({"best": "x"}, "expected best to be a number, got 'x'"),
         ({"best": float("nan")}, "expected best to be a number, got nan"),
         ({"best_epoch": [1]}, "expected best_epoch to be a number, got"),
@@ -69,3 +74,9 @@ def test_errors_while_restoring_become_checkpoint_errors(tmp_path):
     message = "x is damaged or not a checkpoint of a training run: 'last_lr'"
     with pytest.raises(CheckpointError, match=message), validation.wrap_malformed(tmp_path / "x"):
         raise KeyError("last_lr")
+
+
+def test_an_invalid_state_of_early_stopping_is_refused_when_it_is_restored(tmp_path):
+    message = "x is damaged or not a checkpoint of a training run: could not convert string to float"
+    with pytest.raises(CheckpointError, match=message), validation.wrap_malformed(tmp_path / "x"):
+        EarlyStopping(2).load_state_dict({"best": "x", "waited": 1})

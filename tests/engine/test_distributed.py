@@ -1,8 +1,10 @@
 """Transfers between processes, merged metrics, signals and the peer watchdog, tested within one process."""
 
+import json
 import os
 import queue
 import signal
+import socket
 import threading
 from types import SimpleNamespace
 
@@ -237,6 +239,20 @@ def test_a_failure_is_broadcast_to_all(monkeypatch):
         assert failure.exit_status == DataError.exit_status
     for watchdog in (first, second, third):
         watchdog.close()
+
+
+def test_a_failure_that_arrives_together_with_the_connection_is_reported():
+    def broadcast(value):
+        host, port, secret = value
+        messages = {"secret": secret, "rank": 1}, {"failed": "process 1 of 2 failed: no images", "status": 2}
+        with socket.create_connection((host, port)) as peer:
+            peer.sendall(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+        return value
+
+    watchdog = PeerWatchdog(0, 2, broadcast, "127.0.0.1")
+    failure = watchdog.wait_for_failure(5)
+    watchdog.close()
+    assert (str(failure), failure.exit_status) == ("process 1 of 2 failed: no images", 2)
 
 
 @pytest.mark.parametrize("killed", [0, 1, 2])

@@ -21,7 +21,7 @@ from ppzoo.engine import (
     trainer,
 )
 from ppzoo.engine.checkpoint import checkpoint
-from ppzoo.engine.distributed import _Several
+from ppzoo.engine.distributed import _MultiProcessGroup
 from ppzoo.engine.running_metrics import BatchStats, RunningMetrics, loss_weights, total_weights
 from ppzoo.errors import ConfigError, DeviceError, Interrupted, TrainingError
 from ppzoo.events import Callback
@@ -115,7 +115,7 @@ def test_the_gradients_of_several_processes_are_those_of_one_weighted_mean(name)
     parts = [slice(0, 2), slice(2, 5), slice(5, 9)]
     together = total_weights([loss_weights(loss, paddle.to_tensor(labels[rows])) for rows in parts])
     training = make_trainer(make_state())
-    training.processes = object.__new__(_Several)  # without the connection
+    training.processes = object.__new__(_MultiProcessGroup)  # without the connection
     training.processes.size = len(parts)
 
     def share(losses, weights):
@@ -277,6 +277,13 @@ def test_a_dynamic_scale_doubles_after_an_interval_and_a_fixed_one_stays(monkeyp
         scales.append(moving.scale)
     assert scales == [8, 8, 4, 4, 4, 8, 8]
     assert (fixed.scale, fixed.skipped) == (8, 1)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_an_invalid_scale_of_a_checkpoint_is_refused(scale):
+    scaler = GradScaler(8.0, dynamic=True)
+    with pytest.raises(ValueError, match="expected the loss scale to be a number above 0"):
+        scaler.load_state_dict({**scaler.state_dict(), "scale": scale})
 
 
 def test_gradients_that_always_overflow_stop_the_run():

@@ -211,3 +211,11 @@ def test_a_log_without_a_configuration_is_refused(tmp_path):
     (source,) = migration.find_sources(tmp_path)
     with pytest.raises(ConfigError, match=r"train.log: expected the configuration that PaddleClas prints"):
         migration.read_source(source)
+
+
+def test_a_log_with_deeply_nested_keys_is_refused(tmp_path):
+    prefix = "[2024/05/01 10:00:00] ppcls INFO: "
+    (tmp_path / "train.log").write_text("".join(f"{prefix}{' ' * depth}Arch : \n" for depth in range(3000)))
+    (source,) = migration.find_sources(tmp_path)
+    with pytest.raises(ConfigError, match=r"train.log: expected a configuration of PaddleClas, got keys nested too"):
+        migration.read_source(source)

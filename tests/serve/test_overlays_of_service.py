@@ -71,7 +71,7 @@ def test_images_within_the_limits_only(service):
 def test_the_export_of_another_program_is_refused_in_one_line(exported):
     with run_service({"small": exported}, open_explain=ExportExplainer) as service:
         reply = explain(service, encode())
-        problem = "inference.yml names no architecture of ppzoo, but None"
+        problem = "inference.yml does not name its architecture"
         assert (reply.status, reply.content) == (501, {"error": f"Grad-CAM is not available: {problem}"})
         (model,) = service.request("GET", "/v1/models").content["models"]
         assert (model["grad_cam"], model["grad_cam_problem"]) == (False, problem)

@@ -121,12 +121,9 @@ class CheckpointSaver(Callback):
         for number in numbers[: -self.keep]:
             prefix = self.folder / f"epoch_{number}"
             with report_write_errors(prefix):
-                for suffix in (
-                    *REQUIRED_SUFFIXES,
-                    EMA_WEIGHTS,
-                    MANIFEST,
-                ):  # the manifest last: checkpoints are found by it
+                for suffix in (*REQUIRED_SUFFIXES, EMA_WEIGHTS):
                     remove_if_exists(f"{prefix}{suffix}")
+                remove_if_exists(f"{prefix}{MANIFEST}")  # last: checkpoints are found by it
 
 
 def save_checkpoint(state: TrainState, prefix: Path) -> None:

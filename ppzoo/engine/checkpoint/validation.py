@@ -35,8 +35,9 @@ def require_progress(saved: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: a number is out of range, or an entry has the wrong type.
     """
-    for name in ("epoch", "step"):
-        value = saved.get(name, 0 if name == "step" else None)
+    counts = {"epoch": saved.get("epoch"), "step": saved.get("step", 0), "rollbacks": saved.get("rollbacks", 0)}
+    counts["average_updates"] = saved.get("average_updates") or 0  # None without EMA
+    for name, value in counts.items():
         if type(value) is not int or not 0 <= value < MAX_COUNT:
             raise CheckpointError(f"expected {name} to be an integer of at least 0, got {value!r:.60}")
     for name in ("best", "metric", "best_epoch"):

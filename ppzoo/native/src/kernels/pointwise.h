@@ -9,10 +9,12 @@ namespace ppzoo {
 
 // Whether the functions below compute this convolution.
 bool pointwise(const ConvShape& shape);
+// `bias` can be null.
 void pointwise_convolve(const ConvShape& shape, const float* x, const float* weights, const float* bias, float* y);
 // Writes y and returns the statistics of its channels.
 Statistics pointwise_convolve_statistics(const ConvShape& shape, const KernelInput& x, const float* weights, float* y);
 void pointwise_input_gradient(const ConvShape& shape, const float* weights, const float* dy, float* dx);
+// With `add`, the result is added to dweights.
 void pointwise_weight_gradient(const ConvShape& shape, const float* x, const float* dy, bool add, float* dweights);
 // Second pass of the batch norm after the convolution, fused with the convolution's gradients. `raw`: the convolution's
 // output; `dy`: the gradient of the norm's output. `dx` can be null.

@@ -1,5 +1,5 @@
-// Squeeze-and-excitation (Hu et al., arXiv:1709.01507) of channels-last images: y = x gate, where the gates of an image
-// follow from the means of its channels by two dense layers.
+// Squeeze-and-excitation (Hu et al., arXiv:1709.01507) of channels-last images: y = x gate. Two dense layers compute
+// the gates of an image from the means of its channels.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,7 @@ struct SqueezeExciteLayers {
 
 void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExciteLayers<const float>& layers,
                     float* saved, float* y);
+// `dx` can be null.
 void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
                               const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
                               const SqueezeExciteLayers<float>& gradients, float* dx);

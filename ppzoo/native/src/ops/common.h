@@ -1,6 +1,7 @@
 // What the files in ops/ share. They register the kernels as PaddlePaddle operators with gradients. Images are NHWC,
-// weights OIHW, everything is float32 on the CPU, except the images in bfloat16_ops.cc. The operators serve dynamic graphs only (ppzoo/native/__init__.py),
-// so none of them has an infer-shape function for static programs.
+// weights OIHW, everything is float32 on the CPU, except the images in bfloat16_ops.cc and bfloat16_block_ops.cc.
+// The operators serve dynamic graphs only (ppzoo/native/__init__.py), so none of them has an infer-shape function for
+// static programs.
 //
 // Kernels do not check their arguments. An operator (and its gradient) therefore checks every shape, count and option
 // that a kernel uses as an index before it calls one, and raises PaddlePaddle's InvalidArgument, in Python a
