@@ -12,14 +12,13 @@ import hashlib
 import itertools
 import os
 import re
-import shutil
 import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from ppzoo import locks
 from ppzoo.errors import ConfigError, DataError, OutputError
@@ -29,6 +28,7 @@ SortBy = Literal["copy", "link"]
 
 UNFINISHED = ".ppzoo-unfinished-copy"  # the only temporary file; a kill leaves at most one, which is written again
 LOCK = ".ppzoo-lock"  # of the process that uses it
+COPIED_BYTES = 2**20  # at a time
 MAX_NAME_BYTES = 100  # of a folder's name without its suffix
 SUFFIX = re.compile(r"-[0-9a-f]{12}\Z")  # of names that were changed
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?\Z")  # names of devices on Windows
@@ -119,7 +119,8 @@ class ClassFolders:
         with source:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
             with open(unfinished, "wb", opener=lambda path, _: open_without_links(path, flags)) as copy:
-                shutil.copyfileobj(source, copy)
+                while part := _read_part(source, image):
+                    copy.write(part)
             times = os.fstat(source.fileno())
         os.utime(unfinished, ns=(times.st_atime_ns, times.st_mtime_ns))
         os.rename(unfinished, target)
@@ -152,6 +153,13 @@ class ClassFolders:
                     raise NotADirectoryError(
                         errno.ENOTDIR, f"{current} is a link or a file, not a folder; remove it"
                     ) from None
+
+
+def _read_part(source: BinaryIO, image: str) -> bytes:
+    try:
+        return source.read(COPIED_BYTES)
+    except OSError as error:
+        raise DataError(f"{image}: cannot read the image: {error.strerror}") from error
 
 
 def _candidates(target: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from ppzoo import data, engine, report
 from ppzoo.builders.class_names import LABELS, RESOLVED
 from ppzoo.builders.loggers import build_run_logger, logger_names
 from ppzoo.builders.model_card import describe_for_card, read_counts_of
-from ppzoo.config import Config, GlobalConfig, dump, parse_log_ranks
+from ppzoo.config import Config, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.events import Callback
 from ppzoo.metrics import ClassRecall, describe_weakest
@@ -63,9 +63,7 @@ def build_callbacks(
     ]
     if logger_names(run):
         callbacks.append(build_run_logger(config, state, folder, len(steps), record, main_metric))
-    callbacks.append(_build_checkpoint_saver(state, folder, run))
-    if config.Arch.deployed_prefix:
-        callbacks.append(engine.StudentWeights(folder, config.Arch.deployed_prefix))
+    callbacks += _build_checkpoint_savers(config, state, folder)
     facts = describe_for_card(config, state.model, loader.samples.dataset, evaluation_data)
     counts = read_counts_of(recall, has_average=state.ema is not None)
     callbacks.append(report.ModelCard(folder, facts, lambda: curves.entries, counts))
@@ -105,11 +103,14 @@ def build_finishing_callbacks(
     if not (folder / report.MODEL_CARD).exists():
         facts = describe_for_card(config, state.model, training_data, evaluation_data)
         callbacks.append(report.ModelCard(folder, facts, lambda: curves.read(state.progress.epoch)))
-    return [*callbacks, _build_checkpoint_saver(state, folder, config.Global)]
+    return [*callbacks, *_build_checkpoint_savers(config, state, folder)]
 
 
-def _build_checkpoint_saver(state: engine.TrainState, folder: Path, run: GlobalConfig) -> engine.CheckpointSaver:
-    return engine.CheckpointSaver(state, folder, run.save_interval, run.keep, run.save_interval_steps)
+def _build_checkpoint_savers(config: Config, state: engine.TrainState, folder: Path) -> list[Callback]:
+    """Build what saves checkpoints and, in a distillation, the student's weights of each of them."""
+    run, student = config.Global, config.Arch.deployed_prefix
+    saver = engine.CheckpointSaver(state, folder, run.save_interval, run.keep, run.save_interval_steps)
+    return [saver, engine.StudentWeights(folder, student)] if student else [saver]
 
 
 def write_run_files(folder: Path, config: Config) -> None:

@@ -50,6 +50,8 @@ def create_model(
     """
     options = kwargs if class_num is None else {"class_num": class_num, **kwargs}
     network = models.MODELS[name].build(in_channels=in_channels, **options)
+    if pretrained == "":
+        raise ConfigError("pretrained: expected True, False, or the path or URL of weights, got an empty text")
     if pretrained:
         load_pretrained(network, name, pretrained, key="pretrained")
     return FeatureExtractor(network) if features_only else network

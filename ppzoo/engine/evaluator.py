@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,13 +48,11 @@ def evaluate(
         DataError: there are no samples, or all their labels are ignored.
         TrainingError: an output of the network, the loss or a metric is not finite.
     """
-    was_training = model.training
-    model.eval()
     metric.reset()
     for observer in observers:
         observer.reset()
     parts: list[BatchLosses] = []
-    with paddle.no_grad():
+    with _evaluation_mode(model), paddle.no_grad():
         for batch in batches:
             if batch is None:
                 parts.append(BatchLosses(0, {}))
@@ -66,8 +65,6 @@ def evaluate(
             means, weights = loss(output, batch.labels), loss_weights(loss, batch.labels)
             weighted = {name: (float(means[name]), float(weights[name])) for name in weights}
             parts.append(BatchLosses(len(batch.labels), weighted))
-    if was_training:
-        model.train()
     if processes.size > 1:
         parts = _merge(processes.all_gather((parts, metric.state())), metric)
         for observer in observers:
@@ -79,6 +76,18 @@ def evaluate(
     if metric.main and metric.main not in results:
         raise _no_counted_labels(metric.main)
     return results
+
+
+@contextmanager
+def _evaluation_mode(model: paddle.nn.Layer) -> Iterator[None]:
+    """Put a model into evaluation mode, and back into its own mode afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()
 
 
 def _describe_image(batch: Batch, describe: Callable[[int], str], position: int) -> str:

@@ -1,5 +1,7 @@
 """Images sorted into class folders: valid names, no overwriting, no second copy, nothing outside of the folder."""
 
+import errno
+import io
 import os
 from pathlib import Path
 
@@ -68,12 +70,16 @@ def test_existing_files_are_never_overwritten(tmp_path, image, by):
 
 
 def test_an_interrupted_copy_is_written_again(tmp_path, image, monkeypatch):
-    def interrupt(source, copy):
-        copy.write(b"pix")
-        raise KeyboardInterrupt
+    parts = iter([b"pix"])
+
+    def interrupt(source, name):
+        try:
+            return next(parts)
+        except StopIteration:
+            raise KeyboardInterrupt from None
 
     with monkeypatch.context() as patch:
-        patch.setattr("shutil.copyfileobj", interrupt)
+        patch.setattr("ppzoo.batch_inference.class_folders._read_part", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ClassFolders(tmp_path / "sorted", "copy").add(str(image), "a.jpg", "cat")
     assert not (tmp_path / "sorted" / "cat" / "a.jpg").exists()
@@ -94,6 +100,17 @@ def test_an_image_that_has_disappeared_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jpg: cannot read the image: No such file"):
         ClassFolders(tmp_path / "sorted", "copy").add(str(tmp_path / "gone.jpg"), "gone.jpg", "cat")
     assert not (tmp_path / "sorted" / "cat" / "gone.jpg").exists()
+
+
+def test_an_image_that_cannot_be_read_is_a_data_error(tmp_path, image, monkeypatch):
+    class Broken(io.BytesIO):
+        def read(self, size):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("ppzoo.batch_inference.class_folders.open_plain_file", lambda path: Broken())
+    with pytest.raises(DataError, match=r"day/a\.jpg: cannot read the image: Input/output error"):
+        ClassFolders(tmp_path / "sorted", "copy").add(str(image), "a.jpg", "cat")
+    assert not (tmp_path / "sorted" / "cat" / "a.jpg").exists()
 
 
 def test_only_one_process_sorts_into_a_folder(tmp_path, image):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ppzoo
-from ppzoo.errors import CheckpointError
+from ppzoo.errors import CheckpointError, ConfigError
 
 RUN = Path(__file__).parent.parent / "fixtures" / "version_0_1" / "LeNet"
 
@@ -37,3 +37,8 @@ def test_weights_of_an_interrupted_save_are_used(tmp_path):
     manifest.rename(run / "latest.new.manifest")
     manifest.write_text((run / "latest.new.manifest").read_text().replace('"sha256": "', '"sha256": "0'))
     ppzoo.create_model("LeNet", pretrained=str(run / "latest"), class_num=10)
+
+
+def test_an_empty_path_is_an_error():
+    with pytest.raises(ConfigError, match=r"^pretrained: expected True, False, or the path or URL of weights, got an"):
+        ppzoo.create_model("LeNet", pretrained="")

@@ -17,7 +17,7 @@ from ppzoo.engine import SINGLE_PROCESS, ProcessGroup, evaluate, peer_watchdog, 
 from ppzoo.engine.peer_watchdog import PeerWatchdog
 from ppzoo.engine.running_metrics import RunningMetrics, mean_losses
 from ppzoo.engine.signals import StopSignals
-from ppzoo.errors import DataError
+from ppzoo.errors import DataError, TrainingError
 from ppzoo.layers.sync_norm import combine_moments
 from ppzoo.losses import LOSSES, CombinedLoss
 from ppzoo.metrics import METRICS, MetricList
@@ -105,10 +105,21 @@ def test_an_evaluation_with_only_ignored_labels_is_an_error():
     loss = CombinedLoss([(LOSSES["CELoss"](class_weights=[0.0, 1.0, 1.0]), 1.0)])
     with pytest.raises(DataError, match=r"^loss: expected evaluation data with known labels of classes with a weight"):
         evaluate(network, [without_weight], loss, MetricList([]))
+    assert network.training
     unknown = SimpleNamespace(images=images, labels=paddle.full([4, 3], -1.0))
     loss = CombinedLoss([(LOSSES["MultiLabelLoss"](weight_ratio=False), 1.0)])
     with pytest.raises(DataError, match=r"^loss: expected evaluation data"):
         evaluate(network, [unknown], loss, MetricList([METRICS["HammingDistance"]()]))
+
+
+def test_a_network_is_in_training_mode_after_a_failed_evaluation():
+    network = paddle.nn.Linear(6, 3)
+    images = SimpleNamespace(
+        images=paddle.full([4, 6], float("nan")), labels=paddle.zeros([4], "int64"), indices=range(4)
+    )
+    with pytest.raises(TrainingError, match="image 0"):
+        evaluate(network, [images], CombinedLoss([(LOSSES["CELoss"](), 1.0)]), MetricList([]))
+    assert network.training
 
 
 def test_running_metrics_count_every_image_once():

@@ -201,6 +201,18 @@ def test_a_student_is_evaluated_with_its_own_weights_unless_a_metric_needs_the_t
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_resumed_run_completes_the_student_s_weights(workspace, teacher, distilled, tmp_path):
+    """As after a kill between saving a checkpoint and saving the student's weights."""
+    run = shutil.copytree(distilled, tmp_path / "DistillationModel")
+    students = [run / f"{name}_student.pdparams" for name in ("latest", "best_model")]
+    expected = [file.read_bytes() for file in students]
+    students[0].unlink()
+    students[1].write_bytes(b"stale")
+    resume = command("train", workspace / "distillation.yaml", f"Global.output_dir={tmp_path}")
+    assert main([*resume, "--resume", "auto"]) == 0
+    assert [file.read_bytes() for file in students] == expected
+
+
 @pytest.mark.slow
 def test_resume_of_a_distillation_is_bit_identical(workspace, teacher, distilled, tmp_path):
     """In a separate process, as after a crash; two equal networks must not share optimizer states."""

@@ -5,6 +5,7 @@ An operator is one entry of `CALLS`: adding it enrolls the operator in the check
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +19,7 @@ from ppzoo.host import instruction_sets
 from ppzoo.installation import release_of
 from ppzoo.layers import native_layers
 from ppzoo.models.repvgg import RepVGGBlock
+from ppzoo.native import compilation
 from ppzoo.native.operators import BFLOAT16_OPERATORS
 from ppzoo.paddle_internals import run_custom_op
 
@@ -85,12 +87,21 @@ CALLS = {
         *([paddle.rand([3]), paddle.rand([2, 5])] for _ in range(3)),
         *([0.1, 0.1], [0.0, 0.0], 0.9, False),
     ],
+    "all_finite": lambda: [[paddle.rand([3]), paddle.rand([2, 5])]],
     "update_ema": lambda: [[paddle.rand([3]), paddle.rand([2, 5])], [paddle.rand([3]), paddle.rand([2, 5])], 0.9, 0.1],
 }
 # Operators whose weights can have another size of the filter.
 ANY_FILTER = {"conv", "conv_bias", "conv_norm_affine", "bfloat16_conv"}
 # Operators with one tensor, which can have any shape.
-ANY_SHAPE = {"activate", "channels_last", "max_pool", "average_pool", "split_halves", "bfloat16_use_twice"}
+ANY_SHAPE = {
+    "activate",
+    "all_finite",
+    "channels_last",
+    "max_pool",
+    "average_pool",
+    "split_halves",
+    "bfloat16_use_twice",
+}
 if "avx512_bf16" in instruction_sets().split():
     # The positions of the arguments of each operator that are images, which are bfloat16 in its version for bfloat16.
     IMAGES = dict.fromkeys(BFLOAT16_OPERATORS, (0,)) | {
@@ -118,17 +129,27 @@ def changed_shape(shape: list[int], random: np.random.Generator) -> list[int]:
     return other
 
 
+def is_list_of_tensors(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], paddle.Tensor)
+
+
 def tensors_of(arguments: list) -> list[tuple[list, int]]:
     """Return where the tensors of a call are: a list, and the index in it."""
     places = [(arguments, index) for index, value in enumerate(arguments) if isinstance(value, paddle.Tensor)]
     for value in arguments:
-        if isinstance(value, list) and value and isinstance(value[0], paddle.Tensor):
+        if is_list_of_tensors(value):
             places += [(value, index) for index in range(len(value))]
     return places
 
 
 def call(name: str, arguments: list) -> list[paddle.Tensor]:
     return run_custom_op(f"ppzoo_{name}", *arguments)
+
+
+def test_every_operator_has_a_call():
+    sources = [path.read_text() for path in compilation.source_files() if path.parent.name == compilation.OPS]
+    names = set(re.findall(r"PD_BUILD_OP\(ppzoo_(\w+)\)", "".join(sources)))
+    assert names == CALLS.keys() | {name for name in names if name.startswith("bfloat16_")}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -188,6 +209,15 @@ def test_invalid_option_is_an_error(name, native_on):
             arguments[place] = value
             with pytest.raises(ValueError):
                 call(name, arguments)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, arguments in CALLS.items() if any(map(is_list_of_tensors, arguments()))]
+)
+def test_no_tensors_are_an_error(name, native_on):
+    arguments = [[] if is_list_of_tensors(value) else value for value in CALLS[name]()]
+    with pytest.raises((ValueError, RuntimeError), match=r"expected|[Ee]mpty"):
+        call(name, arguments)
 
 
 @pytest.mark.parametrize("missing", range(5))

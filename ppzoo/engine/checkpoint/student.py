@@ -17,20 +17,28 @@ class StudentWeights(Callback):
         part: prefix of the student's keys.
 
     Raises:
-        NotSavedError: from `on_epoch_end`, if the file cannot be written.
+        NotSavedError: from `on_train_begin` and `on_epoch_end`, if the file cannot be written.
     """
 
     def __init__(self, folder: Path, part: str) -> None:
         self.folder, self.part = folder, part
 
+    def on_train_begin(self, epoch: int, epochs: int) -> None:
+        """Write the files of a run that was stopped after it had saved a checkpoint."""
+        for prefix in ("latest", "best_model"):
+            if (self.folder / f"{prefix}.pdparams").exists():
+                self._extract(prefix)
+
     def on_epoch_end(self, report: EpochReport) -> None:
-        for prefix in ("latest", *(["best_model"] if report.is_best else [])):
-            weights = read_pdparams(self.folder / f"{prefix}.pdparams")
-            student = {
-                key.removeprefix(self.part): value for key, value in weights.items() if key.startswith(self.part)
-            }
-            path = self.folder / f"{prefix}_student.pdparams"
-            try:
-                save_pdparams(student, path)
-            except OSError as error:
-                raise NotSavedError(f"cannot write {path}: {error.strerror}; {prefix} is complete") from error
+        self._extract("latest")
+        if report.is_best:
+            self._extract("best_model")
+
+    def _extract(self, prefix: str) -> None:
+        weights = read_pdparams(self.folder / f"{prefix}.pdparams")
+        student = {key.removeprefix(self.part): value for key, value in weights.items() if key.startswith(self.part)}
+        path = self.folder / f"{prefix}_student.pdparams"
+        try:
+            save_pdparams(student, path)
+        except OSError as error:
+            raise NotSavedError(f"cannot write {path}: {error.strerror}; {prefix} is complete") from error

@@ -242,7 +242,9 @@ void require_same_shapes(const std::vector<Tensor>& tensors, const std::vector<T
   for (size_t i = 0; i < tensors.size(); ++i) require_shape_of(others[i], name, tensors[i]);
 }
 
+// Requires at least one tensor, and that all are readable.
 void require_all_readable(const std::vector<Tensor>& tensors) {
+  require(!tensors.empty(), [] { return "expected at least one tensor, got an empty list"; });
   for (const Tensor& tensor : tensors) require_readable(tensor, "tensor of a list");
 }
 
