@@ -44,11 +44,6 @@ def gif(width, height, frame=None):
     return screen + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + b"\x02\x02L\x01\0;"
 
 
-def webp(width, height):
-    data = b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14) + bytes(20)
-    return b"RIFF" + struct.pack("<I", 12 + len(data)) + b"WEBPVP8L" + struct.pack("<I", len(data)) + data
-
-
 def bmp(width, height):
     return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
 
@@ -134,7 +129,7 @@ def test_too_many_images(service):
     "image",
     [
         *(png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000), tiff_with_tile(1008)),
-        *(gif(65_535, 65_535), gif(16, 16, frame=(65_535, 65_535)), webp(16_383, 16_383), bmp(60_000, 60_000)),
+        *(gif(65_535, 65_535), gif(16, 16, frame=(65_535, 65_535)), save(Image.new("L", (1001, 1000)), "WEBP"), bmp(60_000, 60_000)),
         *(bmp(60_000, -60_000), b"P6 60000 60000 255\n"),
     ],
     ids=["png", "jpeg", "1001", "tile", "gif", "frame", "webp", "bmp", "bmp upside down", "ppm"],
