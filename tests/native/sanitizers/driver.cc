@@ -330,20 +330,42 @@ Norm statistics_of(const Doubles& x, int64_t rows, int64_t channels) {
   return found;
 }
 
-// `terms` are the variances of the columns if the terms of their sums were independent. Variances that are computed in
-// double from a covariance have a rounding error of that size.
+// `terms` are the mean squares of sums in `found` if their terms were independent: the rounding of terms that cancel is
+// large, compared with the deviation that is left.
 void compare_statistics(Case& result, const Statistics& found, const Norm& expected, const Doubles& terms = Doubles()) {
   for (size_t c = 0; c < expected.mean.size(); ++c) {
     const double variance = expected.variance[c], deviation = std::sqrt(variance);
     if (deviation <= 1e-14 * std::abs(expected.mean[c])) continue;  // equal values, but for the rounding of their mean
     const double mean_error = std::abs(found.mean[c] - expected.mean[c]) / (deviation + std::abs(expected.mean[c]));
-    const double rounding = terms.empty() ? 0.0 : 1e-6 * terms[c];  // times kTolerance
-    const double variance_error = std::abs(found.variance[c] - variance) / (variance + rounding);
+    const double scale = terms.empty() ? variance : variance + deviation * std::sqrt(terms[c]);
+    const double variance_error = std::abs(found.variance[c] - variance) / scale;
     if (mean_error <= kTolerance && variance_error <= kTolerance) continue;
     result.fail("mean and variance of column " + std::to_string(c) + " differ by " + std::to_string(mean_error * 1e6) +
                 "e-6 and " + std::to_string(variance_error * 1e6) + "e-6");
     break;
   }
+}
+
+// For each output channel, the mean square of a convolution's sums if their terms were independent. `x` are the images.
+Doubles squares_of_terms(const ConvShape& s, const Doubles& x, const Floats& w) {
+  Doubles squares(s.channels, 0.0), sums(s.out_channels, 0.0);
+  for (size_t k = 0; k < x.size(); ++k) squares[k % s.channels] += x[k] * x[k] / s.input_pixels();
+  const int64_t in = s.channels / s.groups, taps = s.kernel_h * s.kernel_w;
+  for (int64_t o = 0; o < s.out_channels; ++o)
+    for (int64_t k = 0; k < in * taps; ++k) {
+      const double weight = w[o * in * taps + k];
+      sums[o] += weight * weight * squares[o / (s.out_channels / s.groups) * in + k / taps];
+    }
+  return sums;
+}
+
+// How far a convolution's sums cancel before a norm divides by their deviation, which amplifies rounding errors: the
+// size of the sums if their terms were independent, in deviations. The largest of all output channels.
+double cancellation(const ConvShape& s, const Doubles& x, const Floats& w, const Doubles& inverse) {
+  const Doubles squares = squares_of_terms(s, x, w);
+  double largest = 0.0;
+  for (int64_t o = 0; o < s.out_channels; ++o) largest = std::max(largest, std::sqrt(squares[o]) * inverse[o]);
+  return largest;
 }
 
 // Multiplies some rows by a large factor; the first row with a higher probability.
@@ -533,7 +555,9 @@ Case convolve_statistics_case(Random& random) {
       by_channel ? depthwise_convolve_statistics(s, input, w, y) : pointwise_convolve_statistics(s, input, w, y);
   result.compare("y", y, expected);
   const int64_t rows = s.output_pixels();
-  if (rows > 1) compare_statistics(result, found, statistics_of(y.doubles(), rows, s.out_channels));
+  if (rows > 1) {
+    compare_statistics(result, found, statistics_of(y.doubles(), rows, s.out_channels), squares_of_terms(s, seen, w));
+  }
   return result;
 }
 
@@ -590,7 +614,9 @@ Case covariance_case(Random& random) {
   const Norm columns = statistics_of(x.doubles(), rows, channels);
   Doubles terms(out, 0.0);
   for (int64_t o = 0; o < out; ++o)
-    for (int64_t c = 0; c < channels; ++c) terms[o] += std::pow(w[o * channels + c], 2) * columns.variance[c];
+    for (int64_t c = 0; c < channels; ++c) {
+      terms[o] += std::pow(w[o * channels + c], 2) * (columns.variance[c] + std::pow(columns.mean[c], 2));
+    }
   compare_statistics(result, covariance.product_statistics(w, out), statistics_of(y, rows, out), terms);
   return result;
 }
@@ -600,24 +626,6 @@ Case covariance_case(Random& random) {
 struct Stage {
   Doubles raw, hat, argument, y, inverse;
 };
-
-// How far a convolution's sums cancel before a norm divides by their deviation, which amplifies rounding errors: the
-// size of the sums if their terms were independent, in deviations. The largest of all output channels.
-double cancellation(const ConvShape& s, const Doubles& x, const Floats& w, const Doubles& inverse) {
-  Doubles squares(s.channels, 0.0);
-  for (size_t k = 0; k < x.size(); ++k) squares[k % s.channels] += x[k] * x[k] / s.input_pixels();
-  const int64_t in = s.channels / s.groups, taps = s.kernel_h * s.kernel_w;
-  double largest = 0.0;
-  for (int64_t o = 0; o < s.out_channels; ++o) {
-    double sum = 0.0;
-    for (int64_t k = 0; k < in * taps; ++k) {
-      const double weight = w[o * in * taps + k];
-      sum += weight * weight * squares[o / (s.out_channels / s.groups) * in + k / taps];
-    }
-    largest = std::max(largest, std::sqrt(sum) * inverse[o]);
-  }
-  return largest;
-}
 
 // A block without activations.
 InvertedResidual random_block(Random& random) {
