@@ -336,7 +336,7 @@ def next_steps(printed):
     return printed.partition("What to do next:\n")[2].splitlines()
 
 
-@pytest.mark.parametrize("way", ["ppzoo", "tools"])
+@pytest.mark.parametrize("way", [pytest.param("ppzoo", marks=pytest.mark.slow), "tools"])
 def test_printed_next_steps_work_when_they_are_pasted(workspace, tmp_path, way, monkeypatch):
     """Also with spaces in paths, and from outside of the clone."""
     root = Path(__file__).parents[2]

@@ -34,7 +34,7 @@ def all_architectures(limit: float) -> list:
     return [name if fast else pytest.param(name, marks=pytest.mark.slow) for name, fast in is_fast.items()]
 
 
-ALL, EXPORTED = all_architectures(1e9), all_architectures(3e8)
+ALL, EXPORTED = all_architectures(1e9), all_architectures(1e8)
 
 
 def heads(output) -> list[paddle.Tensor]:

@@ -129,7 +129,12 @@ def test_too_many_images(service):
     "image",
     [
         *(png(20_000, 20_000), jpeg(20_000, 20_000), png(1001, 1000), tiff_with_tile(1008)),
-        *(gif(65_535, 65_535), gif(16, 16, frame=(65_535, 65_535)), save(Image.new("L", (1001, 1000)), "WEBP"), bmp(60_000, 60_000)),
+        *(
+            gif(65_535, 65_535),
+            gif(16, 16, frame=(65_535, 65_535)),
+            save(Image.new("L", (1001, 1000)), "WEBP"),
+            bmp(60_000, 60_000),
+        ),
         *(bmp(60_000, -60_000), b"P6 60000 60000 255\n"),
     ],
     ids=["png", "jpeg", "1001", "tile", "gif", "frame", "webp", "bmp", "bmp upside down", "ppm"],
