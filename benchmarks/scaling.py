@@ -8,10 +8,10 @@ the batches of all. `waiting` is the part of a step in which a process waits for
 speedup of averaging gradients during the backward pass, instead of after it. N processes make steps of the three kinds
 (averaging during, after, and not at all) in turn.
 
-The second table compares measured steps with those of the model in cluster_model.py. Its inputs are the step without
+`measured / model` compares the steps with those of the model in cluster_model.py. Its inputs are the step without
 averaging and the time of single all-reduces, measured with the same number of processes.
 
-The third table is the model's efficiency for the clusters of --clusters (default: clusters.csv, whose values are
+The second table is the model's efficiency for the clusters of --clusters (default: clusters.csv, whose values are
 typical ones, not measured).
 """
 
@@ -125,7 +125,7 @@ def measure(case: str, steps: int) -> dict[str, Any]:
 
 
 def record_buckets(training: Training, steps: int) -> dict[str, Any]:
-    """Return bytes of each bucket, and the median seconds from the start of a step until its gradients are computed."""
+    """Return bytes of each bucket, and when its gradients are computed, as a share of the time of both passes."""
     from ppzoo.engine.gradient_averaging import BucketAverager
 
     recorder = Recorder()
@@ -135,8 +135,8 @@ def record_buckets(training: Training, steps: int) -> dict[str, Any]:
         recorder.times, recorder.sizes = [], []
         training.processes.barrier()
         start = time.perf_counter()
-        training.step(averager)
-        rows.append([at - start for at in recorder.times])
+        computed, _, _ = training.step(averager)
+        rows.append([(at - start) / computed for at in recorder.times])
     return {"sizes": recorder.sizes, "ready": [statistics.median(column) for column in zip(*rows, strict=True)]}
 
 
@@ -175,43 +175,39 @@ def larger_batch(case: str, factor: int) -> str:
 
 def measured_profile(result: dict[str, Any]) -> StepProfile:
     alone, buckets = result["alone"], result["buckets"]
-    return StepProfile(buckets["ready"], buckets["sizes"], alone["computed"], alone["end"] - alone["averaged"])
+    ready = [share * alone["computed"] for share in buckets["ready"]]
+    return StepProfile(ready, buckets["sizes"], alone["computed"], alone["end"] - alone["averaged"])
 
 
-def print_measured(rounds: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    table = comparison.Table(
-        {"network:pixels:batch": 28, "processes": 9, "step": 8, "waiting": 8}
-        | dict.fromkeys(["N processes / one", "overlap"], comparison.RATIO_WIDTH)
-    )
-    for (case, count), results in rounds.items():
+class Results:
+    """Measured rounds, printed as soon as those of a number of processes are complete."""
+
+    def __init__(self) -> None:
+        self.rounds: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        self.table = comparison.Table(
+            {"network:pixels:batch": 28, "processes": 9, "step": 8, "waiting": 8}
+            | dict.fromkeys(["N processes / one", "overlap", "measured / model"], comparison.RATIO_WIDTH)
+        )
+
+    def add(self, case: str, count: int, results: list[dict[str, Any]]) -> None:
+        self.rounds[case, count] = results
         steps = [one["during"]["end"] for one in results]
         waits = [(one["during"]["averaged"] - one["during"]["computed"]) / one["during"]["end"] for one in results]
-        to_one = comparison.ratios([one["one process"] for one in results], steps)
-        overlap = comparison.ratios([one["after"]["end"] for one in results], steps)
-        table.print_row(
+        ratios = (
+            comparison.ratios([one["one process"] for one in results], steps),
+            comparison.ratios([one["after"]["end"] for one in results], steps),
+            comparison.ratios(steps, [modeled_step(one, count) for one in results]),
+        )
+        self.table.print_row(
             *(case, str(count), f"{1e3 * statistics.median(steps):.0f} ms", f"{100 * statistics.median(waits):.0f}%"),
-            *map(comparison.summarize, (to_one, overlap)),
+            *map(comparison.summarize, ratios),
         )
 
 
-def print_checked(rounds: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    print()
-    table = comparison.Table(
-        {"network:pixels:batch": 28, "processes": 9, "latency": 9, "bandwidth": 10}
-        | {"measured / model": comparison.RATIO_WIDTH}
-    )
-    for (case, count), results in rounds.items():
-        networks = [fit_network(TRANSFER_SIZES, one["transfers"], count) for one in results]
-        model = [
-            step_seconds(measured_profile(one), Cluster("", network), count)
-            for one, network in zip(results, networks, strict=True)
-        ]
-        latency = statistics.median(network.latency for network in networks)
-        bandwidth = statistics.median(network.bandwidth for network in networks)
-        table.print_row(
-            *(case, str(count), f"{1e6 * latency:.0f} us", f"{bandwidth / 1e9:.1f} GB/s"),
-            comparison.summarize(comparison.ratios([one["during"]["end"] for one in results], model)),
-        )
+def modeled_step(result: dict[str, Any], count: int) -> float:
+    """Return the step of the model for the measured computation and all-reduces of a round."""
+    network = fit_network(TRANSFER_SIZES, result["transfers"], count)
+    return step_seconds(measured_profile(result), Cluster("", network), count)
 
 
 def print_simulated(profiles: dict[str, StepProfile], clusters: list[Cluster]) -> None:
@@ -240,21 +236,20 @@ def main() -> None:
         print("measured")
         return
     clusters = read_clusters(options.clusters)
-    rounds: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    profiles = {}
+    measured, profiles = Results(), {}
     for case in cases:
         for count in options.processes:
             one, several = partial(run, larger_batch(case, count), 1), partial(run, case, count)
-            for _ in range(options.pairs):
-                result = {**several(options.steps), "one process": one(options.steps)["alone"]["end"]}
-                rounds.setdefault((case, count), []).append(result)
+            results = [
+                {**several(options.steps), "one process": one(options.steps)["alone"]["end"]}
+                for _ in range(options.pairs)
+            ]
+            measured.add(case, count, results)
         profiles[case] = measured_profile(run(case, 1, options.steps))
-    print_measured(rounds)
-    print_checked(rounds)
     print_simulated(profiles, clusters)
     written = {
         f"{case} x {count}": {"step": [one["during"]["end"] for one in results]}
-        for (case, count), results in rounds.items()
+        for (case, count), results in measured.rounds.items()
     }
     comparison.write_results(options, "Several processes", "seconds", written)
 
