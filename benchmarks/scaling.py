@@ -179,7 +179,7 @@ def measured_profile(result: dict[str, Any]) -> StepProfile:
     return StepProfile(ready, buckets["sizes"], alone["computed"], alone["end"] - alone["averaged"])
 
 
-class Results:
+class MeasuredRounds:
     """Measured rounds, printed as soon as those of a number of processes are complete."""
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ def main() -> None:
         print("measured")
         return
     clusters = read_clusters(options.clusters)
-    measured, profiles = Results(), {}
+    measured, profiles = MeasuredRounds(), {}
     for case in cases:
         for count in options.processes:
             one, several = partial(run, larger_batch(case, count), 1), partial(run, case, count)

@@ -1,6 +1,5 @@
 """The model of data-parallel training in `benchmarks/cluster_model.py`."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,8 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def model(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("cluster_model")
+def model(import_benchmark):
+    return import_benchmark("cluster_model")
 
 
 @pytest.fixture
