@@ -18,7 +18,7 @@ from ppzoo.config import ArchConfig, Config, DistillationConfig, NetworkConfig
 from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import WEIGHTS
 from ppzoo.finite import in_batch, require_finite
-from ppzoo.layers import Classifier, FeatureExtractor
+from ppzoo.layers import Classifier, FeatureExtractor, evaluation_mode
 
 logger = logging.getLogger("ppzoo")
 
@@ -188,10 +188,8 @@ def try_forward(
         ConfigError: the network cannot take images of that shape or type, or they have values that are not finite.
         TrainingError: the output for finite images is not finite.
     """
-    was_training = network.training
-    network.eval()
     try:
-        with paddle.no_grad():
+        with evaluation_mode(network), paddle.no_grad():
             output = network(images)
     except (ValueError, RuntimeError) as error:  # PaddlePaddle's operators raise these for shapes that do not fit
         channels, *size = models.MODELS[name].image_shape
@@ -201,9 +199,6 @@ def try_forward(
             f"{path}: expected images that {name} can take (by default {usual} float32), got {got}; check the"
             " transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
         ) from error
-    finally:
-        if was_training:
-            network.train()
     if not bool(paddle.isfinite(images.astype("float32")).all()):
         raise ConfigError(f"{path}: expected finite pixel values, got infinity or NaN; check NormalizeImage")
     require_finite(output, describe)

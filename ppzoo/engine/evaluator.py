@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from ppzoo.engine.protocols import Batch, EvaluationObserver, Loss, Metric
 from ppzoo.engine.running_metrics import loss_weights
 from ppzoo.errors import DataError
 from ppzoo.finite import require_finite, require_finite_metrics
+from ppzoo.layers import evaluation_mode
 
 
 class BatchLosses(NamedTuple):
@@ -52,7 +52,7 @@ def evaluate(
     for observer in observers:
         observer.reset()
     parts: list[BatchLosses] = []
-    with _evaluation_mode(model), paddle.no_grad():
+    with evaluation_mode(model), paddle.no_grad():
         for batch in batches:
             if batch is None:
                 parts.append(BatchLosses(0, {}))
@@ -76,18 +76,6 @@ def evaluate(
     if metric.main and metric.main not in results:
         raise _no_counted_labels(metric.main)
     return results
-
-
-@contextmanager
-def _evaluation_mode(model: paddle.nn.Layer) -> Iterator[None]:
-    """Put a model into evaluation mode, and back into its own mode afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        if was_training:
-            model.train()
 
 
 def _describe_image(batch: Batch, describe: Callable[[int], str], position: int) -> str:

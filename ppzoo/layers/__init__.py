@@ -10,6 +10,7 @@ from ppzoo.layers.diverse_branch import DiverseBranchBlock
 from ppzoo.layers.drop_path import drop_path
 from ppzoo.layers.head import WideHeadClassifier
 from ppzoo.layers.inverted_residual import inverted_residual, inverted_residuals
+from ppzoo.layers.modes import evaluation_mode
 from ppzoo.layers.named_resnet import BranchConvBNLayer, NamedResNet, branch_names, named_deep_stem
 from ppzoo.layers.native_layers import (
     AdaptiveAvgPool2D,
@@ -81,6 +82,7 @@ __all__ = [
     "convolution",
     "downscaled_dropout",
     "drop_path",
+    "evaluation_mode",
     "fan_in_uniform",
     "find_bfloat16_obstacle",
     "fuse_norm",
