@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import operator
 import os
 import secrets
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class ServiceError(PpzooError):
 
     Attributes:
         status: the HTTP status; None if there was no response.
-        retry_after: seconds after which the service accepts requests again, if it reported them.
+        retry_after: seconds until the request can be repeated, if the response has the header Retry-After; else None.
     """
 
     exit_status = 1
@@ -40,12 +41,12 @@ class Client:
 
     Args:
         url: the address of the service, such as "http://127.0.0.1:8000".
-        token: the token of the service.
+        token: the token of the service; spaces and line ends around it are ignored.
         model: the name of the model; by default the service's only one.
         timeout: seconds that the service can take for a response.
 
     Raises:
-        ConfigError: the address is not an http or https URL.
+        ConfigError: the address is not an http or https URL, or the token cannot be sent in a header.
     """
 
     def __init__(self, url: str, *, token: str | None = None, model: str | None = None, timeout: float = 30.0) -> None:
@@ -59,7 +60,7 @@ class Client:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(host, port, timeout=timeout)
         self._url, self._prefix = url, parts.path.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"Authorization": f"Bearer {_check_token(token)}"} if token else {}
         self._model = model
 
     def predict(self, images: Image | Sequence[Image], topk: int = 5) -> list[dict[str, Any]]:
@@ -69,27 +70,27 @@ class Client:
             images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these.
 
         Raises:
+            ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.
             DataError: the service cannot read an image; for a list `BatchError`, with the predictions of the others.
             ServiceError: the service cannot be reached, or refused the request.
         """
+        topk = _check_topk(topk)
         image_list: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         if not image_list:
             return []
         boundary = secrets.token_hex(16)
         body = _multipart([_encode(image) for image in image_list], boundary)
-        path = f"/v1/models/{quote(self._model or self._only_model(), safe='')}:predict?topk={int(topk)}"
+        path = f"/v1/models/{quote(self._model or self._only_model(), safe='')}:predict?topk={topk}"
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         status, content, retry = self._send("POST", path, body, headers)
         predictions = content.get("predictions")
-        if predictions is None:
+        if predictions is None or status >= 500:
             raise self._error(status, content, retry)
         errors: dict[int, DataError] = {}
         for index, prediction in enumerate(predictions):
             prediction.pop("name", None)
             if "error" in prediction:
                 errors[index] = DataError(prediction["error"])
-        if status >= 500:
-            raise self._error(status, content, retry)
         if errors and image_list is not images:
             raise errors[0]
         if errors:
@@ -160,8 +161,31 @@ class Client:
         return ServiceError(f"{self._url}: {content.get('error', f'status {status}')}", status, retry_after)
 
 
+def _check_token(token: str) -> str:
+    """Return a token without the spaces and line ends around it, as `ppzoo serve` reads its own."""
+    stripped = token.strip()
+    if not (stripped and stripped.isascii() and stripped.isprintable()) or " " in stripped:
+        raise ConfigError("token: expected letters and digits without spaces, got other characters")
+    return stripped
+
+
+def _check_topk(topk: Any) -> int:
+    """Return the number of classes, a Python or NumPy integer of at least 1, as an int."""
+    try:
+        number = 0 if isinstance(topk, bool) else operator.index(topk)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"topk: expected an integer of at least 1, got {topk!r:.60}")
+    return number
+
+
 def _encode(image: Any) -> bytes:
-    """Return an image as the bytes of a file."""
+    """Return an image as the bytes of a file.
+
+    Raises:
+        DataError: a file cannot be read, or the image is neither a path, nor bytes, nor an array of that shape.
+    """
     if isinstance(image, bytes):
         return image
     if isinstance(image, (str, os.PathLike)):
@@ -169,13 +193,16 @@ def _encode(image: Any) -> bytes:
             return read_plain_file(image)
         except OSError as error:
             raise DataError(f"cannot read {os.fsdecode(image)}: {error.strerror}") from error
-    if getattr(image, "ndim", 0) == 3 and str(getattr(image, "dtype", "")) == "uint8" and image.shape[2] == 3:
+    is_array = getattr(image, "ndim", 0) == 3 and str(getattr(image, "dtype", "")) == "uint8"
+    if is_array and image.shape[2] == 3 and image.size:
         from PIL import Image as Pillow
 
         buffer = io.BytesIO()
         Pillow.fromarray(image).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
-    raise DataError(f"expected a path, bytes or an H x W x 3 uint8 array, got {type(image).__name__}")
+    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
+    found = type(image).__name__ if shape is None else f"an array of shape {list(shape)} and data type {dtype}"
+    raise DataError(f"expected a path, bytes or an H x W x 3 uint8 array, got {found}")
 
 
 def _multipart(images: Sequence[bytes], boundary: str) -> bytes:

@@ -1,7 +1,7 @@
 """The report of a run or an export: what its network predicts on the evaluation data, and what it is wrong about.
 
-`build_report` returns the content of `report.json`, which docs/reports.md describes; `write_report` writes it, the page
-and the tables.
+`build_report` returns the content of `report.json`, which docs/reports.md describes; `report_files.write_report_files`
+writes it, the page and the tables.
 """
 
 from __future__ import annotations

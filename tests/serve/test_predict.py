@@ -119,3 +119,22 @@ def test_client_reports_errors(service):
     for url in ("localhost", "ftp://host", "http://host:abc", "http://host:99999", "http://[bad"):
         with pytest.raises(ConfigError, match="expected http://HOST:PORT"):
             ppzoo.Client(url)
+
+
+@pytest.mark.parametrize("topk", [0, True, 2.7, "x", None])
+def test_client_reports_an_invalid_topk(topk):
+    with pytest.raises(ConfigError, match="topk: expected an integer of at least 1"):
+        ppzoo.Client("http://127.0.0.1:9", model="x").predict(encode(), topk=topk)
+
+
+def test_client_reports_a_token_that_no_header_can_have():
+    for token in (" ", "two words", "line\nend", "\u6f22\u5b57"):
+        with pytest.raises(ConfigError, match="token: expected letters and digits"):
+            ppzoo.Client("http://127.0.0.1:9", token=token)
+    with pytest.raises(ServiceError, match="no response"):  # a token file ends with a line end
+        ppzoo.Client("http://127.0.0.1:9", token="secret-token\n").models()
+
+
+def test_client_reports_an_array_without_pixels():
+    with pytest.raises(DataError, match=r"got an array of shape \[0, 0, 3\] and data type uint8"):
+        ppzoo.Client("http://127.0.0.1:9", model="x").predict(np.zeros((0, 0, 3), np.uint8))
