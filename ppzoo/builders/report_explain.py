@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import chain, zip_longest
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def sample_pixels(sample: Sample) -> np.ndarray:
 
 
 def build_map(
-    evaluated: EvaluatedNetwork, notes: list[Note], method: Literal["pca", "tsne"] = "pca"
+    evaluated: EvaluatedNetwork, notes: list[Note], method: explain.Projection = "pca"
 ) -> dict[str, Any] | None:
     """Return the section `map`, for images that are evenly spread over the data; None where there is none.
 
