@@ -46,6 +46,7 @@ from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
 from ppzoo.builders.tuning import find_learning_rate
 from ppzoo.deploy import ExportedModel, open_export
+from ppzoo.explain import require_projection
 
 __all__ = [
     "BatchModel",
@@ -114,6 +115,7 @@ __all__ = [
     "require_evaluation",
     "require_export",
     "require_no_other_result",
+    "require_projection",
     "require_same_lists",
     "result_of_fold",
     "summarize_report",

@@ -21,7 +21,6 @@ from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
     from ppzoo.builders import EvaluatedNetwork
-    from ppzoo.explain import Projection
 
 
 def add_commands(commands: Commands) -> None:
@@ -71,11 +70,11 @@ def add_language(command: argparse.ArgumentParser, default: str | None = "en", n
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ppzoo import builders, explain, report
+    from ppzoo import builders, report
 
     report.log_to_console()
     with errors_with_key("--map"):
-        explain.require_projection(options.map)
+        builders.require_projection(options.map)
     if options.folder and os.path.isfile(os.path.join(options.folder, EXPORT_SETTINGS)):
         print_report(_evaluate_export(options), options.output, options.lang, options.map)
         return
@@ -105,7 +104,7 @@ def print_report(
     evaluated: EvaluatedNetwork,
     output: str | None = None,
     language: Literal["en", "zh"] = "en",
-    projection: Projection = "pca",
+    projection: Literal["pca", "tsne"] = "pca",
     *,
     as_json: bool = False,
 ) -> None:
