@@ -349,3 +349,9 @@ def test_mistakes_are_one_line_and_write_nothing(exported, photos, tmp_path, mon
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
     assert not os.listdir(tmp_path)
+
+
+def test_an_image_is_not_a_video_of_one_frame(exported, images, tmp_path, capsys):
+    assert infer(exported, images / "red" / "1.png", "--output", tmp_path / "one.csv") == 2
+    assert "1.png': use its folder, or --json instead of --output" in capsys.readouterr().err
+    assert not (tmp_path / "one.csv").exists()

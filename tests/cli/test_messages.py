@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppzoo.cli import main
+from ppzoo.cli import build_parser, main
 from ppzoo.data.index import read_list
 from ppzoo.errors import DataError
 
@@ -422,6 +422,14 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
             ["train", "-o", "Global.epochs", "=", "3"],
             "unrecognized arguments: = 3; write -o KEY.PATH=VALUE without spaces around =; see `ppzoo train --help`",
         ),
+        (
+            ["infer", "run", "-o", "Global.epochs", "=", "3"],
+            "unrecognized arguments: = 3; write -o KEY.PATH=VALUE without spaces around =; see `ppzoo infer --help`",
+        ),
+        (
+            ["export", "run", "--max-drop", "x"],
+            "argument --max-drop: expected a number from 0 to 1, got 'x'; see `ppzoo export --help`",
+        ),
         (["trian"], "argument COMMAND: invalid choice: 'trian'; did you mean 'train'?; see `ppzoo --help`"),
         ([], "the following arguments are required: COMMAND; see `ppzoo --help`"),
     ],
@@ -431,3 +439,22 @@ def test_wrong_arguments_are_reported_in_one_line(capsys, arguments, message):
         main(arguments)
     assert end.value.code == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "expected"),
+    [
+        (["infer", "RUN", "--json", "a.png", "--quiet", "b.png"], "inputs", ["RUN", "a.png", "b.png"]),
+        (["infer", "RUN", "--output", "x.csv", "~/photos"], "inputs", ["RUN", str(Path("~/photos").expanduser())]),
+        (["serve", "a", "--port", "1", "b=c"], "exports", ["a", "b=c"]),
+    ],
+)
+def test_a_list_of_arguments_continues_after_options(arguments, key, expected):
+    assert getattr(build_parser().parse_args(arguments), key) == expected
+
+
+def test_a_missing_file_of_class_names_is_reported_with_its_key(run_folder, photos, capsys):
+    override = "Infer.PostProcess.class_id_map_file=ppcls/utils/PULC_label_list/none.txt"
+    assert main(["infer", str(run_folder), str(photos), "--device", "cpu", "-o", override]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: Infer.PostProcess.class_id_map_file: cannot read the label file 'ppcls/utils/PULC_")
