@@ -75,6 +75,13 @@ def test_int8_is_added_and_predicts_nearly_the_same(quantized):
         assert 0 < difference < 0.2
 
 
+def test_probabilities_in_int8_are_not_rounded(quantized):
+    pixels = list(np.random.default_rng(1).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
+    for engine in ("onnxruntime", "openvino"):
+        found = ppzoo.Predictor(quantized, engine=engine, precision="int8").probabilities(pixels)
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
 def test_weights_are_quantized_per_channel(quantized):
     import onnx
 
