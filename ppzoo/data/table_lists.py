@@ -114,7 +114,9 @@ def _choose_all(
     if repeated is not None:
         raise DataError(f"{file}: expected different columns of labels, got {repeated!r} twice: set dataset.{key}")
     if chosen == [path_column] and not several:
-        raise DataError(f"{file}: expected different columns of paths and labels, got {path_column!r}: set dataset.{key}")
+        raise DataError(
+            f"{file}: expected different columns of paths and labels, got {path_column!r}: set dataset.{key}"
+        )
     return path_column, chosen
 
 

@@ -75,6 +75,8 @@ def metrics(client):
         ([".", "--batch-size", "0"], "error: --batch-size: expected at least 1, got 0"),
         ([".", "--queue", "0"], "error: --queue: expected a number above 0, got 0"),
         ([".", "--timeout", "nan"], "error: --timeout: expected"),
+        ([".", "--timeout", "inf"], "error: --timeout: expected at most 1000000, got inf"),
+        ([".", "--max-pixels", "1e9"], "error: --max-pixels: expected at most "),
         ([".", "--max-upload", "nan"], "error: --max-upload: expected a number above 0, got nan"),
         ([".", "--max-pixels", "1e5"], "error: --max-pixels: expected at most 178, got 100000"),
         ([".", "--token-file", "missing"], "error: --token-file: cannot read missing: No such file or directory"),
