@@ -73,10 +73,12 @@ def _serve(options: argparse.Namespace) -> None:
             f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
             " (in a clone: `pip install -e '.[serve]'`)"
         )
+    from ppzoo import report
     from ppzoo.builders import ExportExplainer
     from ppzoo.serve.models import name_exports
     from ppzoo.serve.server import serve
 
+    report.log_to_console()
     if not 0 <= options.port < 1 << 16:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
     if options.batch_size < 1:
