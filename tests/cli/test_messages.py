@@ -362,6 +362,10 @@ def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
             ["convert", "nofile", "x.pdparams", "--arch", "Foo"],
             "--arch: unknown architecture 'Foo'; `ppzoo models` lists all names",
         ),
+        (
+            ["models", "*Net*", "--max-params", "5", "--family", "resnet"],
+            "models: no architecture has all of '*Net*', --family resnet, --max-params 5",
+        ),
         (["models", "--max-params", "five"], "--max-params: expected a number above 0 such as 5M, got 'five'"),
         (["models", "--max-flops", "0"], "--max-flops: expected a number above 0 such as 0.3G, got '0'"),
         (["models", "--sort", "best"], "--sort: expected name, params, flops or top1, got 'best'"),

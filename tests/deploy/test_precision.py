@@ -153,6 +153,9 @@ def test_bfloat16(tmp_path):
         ({"precision": "bfloat16", "engine": "onnxruntime"}, "precision: expected engine openvino for bfloat16"),
         ({"images": ["a.png"]}, "images: expected precision='auto' with images, got None"),
         ({"max_drop": 2}, "max_drop: expected 0 to 1, got 2"),
+        ({"max_drop": "1%"}, "max_drop: expected 0 to 1, got '1%'"),
+        ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1, got 2.0"),
+        ({"batch_size": "4"}, "batch_size: expected an integer of at least 1, got '4'"),
     ],
 )
 def test_mistakes_are_one_line(quantized, options, message):
