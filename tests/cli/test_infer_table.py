@@ -204,6 +204,8 @@ def test_images_are_linked_and_another_model_does_not_resume(
     with monkeypatch.context() as patch:
         patch.setattr(TableSession, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         assert infer(exported, *arguments, "--overwrite") == 130
+    assert infer(exported, *arguments, "--top", "1") == 2
+    assert "was started with another --top (3, not 1)" in capsys.readouterr().err
     assert infer(run_folder, *arguments) == 2
     assert "was started with another model" in capsys.readouterr().err
 
