@@ -17,10 +17,12 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Run ruff's checks and its formatter without changing files."""
-    session.install("ruff>=0.8")
+    """Run ruff's checks, its formatter and clang-format without changing files."""
+    session.install("ruff>=0.8", "clang-format~=23.1")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    sources = session.run("git", "ls-files", "*.cc", "*.h", external=True, silent=True)
+    session.run("clang-format", "--dry-run", "--Werror", *str(sources).split())
 
 
 @nox.session

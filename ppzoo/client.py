@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import operator
 import os
-import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -47,7 +47,8 @@ class Client:
         timeout: seconds that the service can take for a response.
 
     Raises:
-        ConfigError: the address is not an http or https URL, or the token or the timeout is not valid.
+        ConfigError: the address is not an http or https URL, the token cannot be sent in a header, or the timeout
+            is not valid.
     """
 
     def __init__(self, url: str, *, token: str | None = None, model: str | None = None, timeout: float = 30.0) -> None:
@@ -60,14 +61,12 @@ class Client:
             raise ConfigError(f"url: expected http://HOST:PORT, got {url!r}")
         if any(not "!" <= character <= "~" for character in parts.netloc + parts.path):
             raise ConfigError(f"url: expected http://HOST:PORT without spaces and special characters, got {url!r}")
-        if token and not re.fullmatch("[!-~]+", token):
-            raise ConfigError("token: expected visible ASCII characters; remove line ends, such as that of a file")
         if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout <= threading.TIMEOUT_MAX):
             raise ConfigError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(host, port, timeout=timeout)
         self._url, self._prefix = url, parts.path.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"Authorization": f"Bearer {_check_token(token)}"} if token else {}
         self._model = model
 
     def predict(self, images: Image | Sequence[Image], topk: int = 5) -> list[dict[str, Any]]:
@@ -78,12 +77,11 @@ class Client:
                 networks of 1 or 4 channels can have as many.
 
         Raises:
-            ConfigError: `topk` is not an integer.
+            ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.
             DataError: the service cannot read an image; for a list `BatchError`, with the predictions of the others.
             ServiceError: the service cannot be reached, or refused the request.
         """
-        if not hasattr(topk, "__index__") or isinstance(topk, bool):  # NumPy's integers have it, too
-            raise ConfigError(f"topk: expected an integer of at least 1, got {topk!r:.60}")
+        topk = _check_topk(topk)
         image_list: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         encoded: dict[int, bytes] = {}
         errors: dict[int, DataError] = {}
@@ -183,6 +181,25 @@ class Client:
         if status == 200:
             problem = "expected a response of `ppzoo serve`, got another one; check the address"
         return ServiceError(f"{self._url}: {problem}", status, retry_after)
+
+
+def _check_token(token: str) -> str:
+    """Return a token without the spaces and line ends around it, as `ppzoo serve` reads its own."""
+    stripped = token.strip()
+    if not (stripped and stripped.isascii() and stripped.isprintable()) or " " in stripped:
+        raise ConfigError("token: expected letters and digits without spaces, got other characters")
+    return stripped
+
+
+def _check_topk(topk: Any) -> int:
+    """Return the number of classes, a Python or NumPy integer of at least 1, as an int."""
+    try:
+        number = 0 if isinstance(topk, bool) else operator.index(topk)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ConfigError(f"topk: expected an integer of at least 1, got {topk!r:.60}")
+    return number
 
 
 def _is_list_of_objects(value: Any) -> TypeGuard[list[dict[str, Any]]]:

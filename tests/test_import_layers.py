@@ -29,6 +29,7 @@ ALLOWED_IMPORTS = {
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
     "client": {"image_inputs", *BASE},
+    "__main__": {"cli"},
     "serve": {"data", "deploy", "predictor", *BASE},
     "cli": {
         "batch_inference",

@@ -84,7 +84,7 @@ def test_programs_and_commands_in_documents_exist(document):
     for script in re.findall(r"python ((?:benchmarks|tests|tools)/[\w/]+\.py)", text):
         assert (ROOT / script).is_file(), f"{document.name}: {script} does not exist"
     commands = set(re.findall(r"(?:^    |`)ppzoo ([a-z]+)", text, re.MULTILINE))
-    command = [sys.executable, "-c", "from ppzoo.cli import console; console()", "--help"]
+    command = [sys.executable, "-m", "ppzoo", "--help"]
     usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     missing = {command for command in commands if not re.search(rf"^ +{command}\b", usage, re.MULTILINE)}
     assert not missing, f"{document.name}: unknown commands {missing}"

@@ -24,8 +24,8 @@ class Predictions:
         indices: (N,) index of each image in the dataset.
         labels: (N,) class indices; (N, C) of 1, 0 and -1 (unknown) if images can have several labels.
         predicted: (N,) the class with the highest score; (N, C) of 1 (probability above 0.5) and 0.
-        confidence: (N,) probability of the prediction; with several labels, that of the least certain decision.
-        label_confidence: (N,) probability of the label; with several, the lowest probability of a correct decision.
+        confidence: (N,) probability of the prediction; with several labels, the lowest of the C predictions' (1 or 0).
+        label_confidence: (N,) probability of the label; with several, the lowest of the known labels' (1 or 0).
         loss: (N,) cross entropy; with several labels, the mean binary cross entropy of the known ones.
         right: (N,) whether the prediction (all known labels) is right.
         bins: sums of `bin_confidences`; with several labels, of the probability of each label and whether it is 1.

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -148,11 +149,12 @@ def _differ(first: Any, second: Any) -> bool:
 
 
 class MissingPredictions(DataError):
-    """A run without predictions that can be compared."""
+    """A run without predictions that can be compared; `problem` is missing, old or damaged."""
 
-    def __init__(self, note: Note) -> None:
-        super().__init__(note.text)
-        self.note = note
+    def __init__(self, folder: Path, problem: str) -> None:
+        command = f"ppzoo report {quote(str(folder))}"
+        self.note = make_note(f"predictions_{problem}", file=str(folder / FOLDER / PREDICTIONS), command=command)
+        super().__init__(self.note.text)
 
 
 def _no_test(reason: Note) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def read_predictions(folder: Path) -> dict[Key, tuple[str, bool]]:
     try:
         written = path.stat().st_mtime
         if weights is not None and written < Path(f"{weights}{WEIGHTS}").stat().st_mtime:
-            raise MissingPredictions(make_note("predictions_old", file=str(path)))
+            raise MissingPredictions(folder, "old")
         csv.field_size_limit(MAX_FIELD)
         found: dict[Key, tuple[str, bool]] = {}
         seen: Counter[str] = Counter()
@@ -201,7 +203,7 @@ def read_predictions(folder: Path) -> dict[Key, tuple[str, bool]]:
             found[row["file"], seen[row["file"]]] = row["label_name"], {"0": False, "1": True}[row["correct"]]
             seen[row["file"]] += 1
     except FileNotFoundError as error:
-        raise MissingPredictions(make_note("predictions_missing", file=str(path))) from error
+        raise MissingPredictions(folder, "missing") from error
     except (KeyError, ValueError, csv.Error) as error:
-        raise MissingPredictions(make_note("predictions_damaged", file=str(path))) from error
+        raise MissingPredictions(folder, "damaged") from error
     return found

@@ -11,7 +11,8 @@ import numpy as np
 from ppzoo import engine
 from ppzoo.builders.class_names import RESOLVED
 from ppzoo.builders.components import build_transforms, class_count
-from ppzoo.config import Config, DistillationConfig, GlobalConfig, SplitConfig, dump, to_plain
+from ppzoo.builders.models import score_selector
+from ppzoo.config import Config, GlobalConfig, SplitConfig, dump, to_plain
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.errors import ConfigError
 from ppzoo.report.loggers import (
@@ -29,7 +30,9 @@ GLOBAL_KEYS = ("epochs", "seed", "update_freq", "iter_per_epoch", "pretrained_mo
 
 def logger_names(run: GlobalConfig) -> tuple[str, ...]:
     """Return the names of the loggers of a run: `Global.loggers`, or VisualDL with `Global.use_visualdl`."""
-    return run.loggers if run.loggers is not None else ("visualdl",) if run.use_visualdl else ()
+    if run.loggers is not None:
+        return run.loggers
+    return ("visualdl",) if run.use_visualdl else ()
 
 
 def check_loggers(run: GlobalConfig) -> None:
@@ -47,13 +50,16 @@ def check_loggers(run: GlobalConfig) -> None:
 
 
 def build_evaluation_record(config: Config) -> EvaluationRecord | None:
-    """Build what accumulates the pictures of evaluations, in every process; None without loggers or evaluation."""
+    """Build the record of evaluations that the loggers draw pictures from; None without loggers or evaluation.
+
+    Every process needs one, since the evaluator merges the records of all processes.
+    """
     if not logger_names(config.Global) or config.DataLoader.Eval is None or not config.Global.eval_during_train:
         return None
     return EvaluationRecord(
         class_count(config.Arch),
         multi_label=config.Global.use_multilabel,
-        select=_select_scores(config),
+        select=score_selector(config.Arch.deployed_name),
         to_pixels=build_to_pixels(config.DataLoader.Eval),
     )
 
@@ -66,7 +72,7 @@ def build_run_logger(
     record: EvaluationRecord | None,
     main_metric: str,
 ) -> RunLogger:
-    """Build the callback that logs a run which starts, or resumes where `state` is."""
+    """Build the callback that logs a run, which starts or resumes at the progress of `state`."""
     run, progress, network = config.Global, state.progress, state.model
     assert config.DataLoader.Train is not None
     start = RunStart(folder, progress.epoch, progress.epoch * steps_per_epoch + progress.step)
@@ -118,21 +124,6 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, str(value)
     else:
         yield path, value
-
-
-def _select_scores(config: Config) -> Callable[[Any], Any]:
-    """Return the function from an output of the network to class scores, N x C."""
-    arch = config.Arch
-    name = arch.infer_model_name if isinstance(arch, DistillationConfig) else None
-
-    def select(output: Any) -> Any:
-        if name is not None:
-            output = output[name]
-        if isinstance(output, dict):
-            output = output["logits"]
-        return output[0] if isinstance(output, (list, tuple)) else output
-
-    return select
 
 
 def build_to_pixels(section: SplitConfig) -> Callable[[np.ndarray], np.ndarray]:

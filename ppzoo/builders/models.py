@@ -121,6 +121,21 @@ def build_model(
     return network
 
 
+def score_selector(name: str | None) -> Callable[[Any], Any]:
+    """Return the function that selects class scores, N x C, from the output of an evaluation.
+
+    Args:
+        name: name of the deployed network if the output is that of several networks; see `ArchConfig.deployed_name`.
+    """
+
+    def select(output: Any) -> Any:
+        output = output if name is None else output[name]
+        output = output["logits"] if isinstance(output, dict) else output
+        return output[0] if isinstance(output, (list, tuple)) else output  # the main head comes first
+
+    return select
+
+
 def _freeze(network: Classifier, patterns: Sequence[str]) -> None:
     with errors_with_key("Arch.freeze"):
         network.freeze(*patterns)

@@ -18,6 +18,7 @@ from ppzoo import data
 from ppzoo.builders.components import build_transforms, make
 from ppzoo.config import ComponentSpec, Config
 from ppzoo.data.datasets import ImageFiles, TarShards
+from ppzoo.data.transforms.pixels import channels_last
 from ppzoo.errors import ConfigError, DataError, errors_with_key
 
 logger = logging.getLogger("ppzoo")
@@ -156,7 +157,7 @@ def _apply_steps(ops: Sequence[ComponentSpec], decodings: Sequence[ComponentSpec
     steps: list[Step] = []
     for position, spec in enumerate(ops):
         images = [_apply(spec, image) for image in images]
-        results = [image if isinstance(image, str) else _channels_last(image) for image in images]
+        results = [image if isinstance(image, str) else channels_last(image) for image in images]
         if spec.name == "ToCHWImage" and steps:
             steps[-1] = steps[-1]._replace(results=results)
         elif spec.name != "ToCHWImage" and (spec.name != "DecodeImage" or len(decodings) == 2):
@@ -171,10 +172,6 @@ def _apply(spec: ComponentSpec, image: np.ndarray | str) -> np.ndarray | str:
         return make(data.TRANSFORMS, spec)(image, np.random.default_rng(0))
     except DataError as error:
         return f"{spec.name}: {error}"
-
-
-def _channels_last(image: np.ndarray) -> np.ndarray:
-    return image if image.shape[2] <= 4 else image.transpose(1, 2, 0)
 
 
 def _is_equivalent(one: Step, other: Step) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import chain, zip_longest
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def sample_pixels(sample: Sample) -> np.ndarray:
 
 
 def build_map(
-    evaluated: EvaluatedNetwork, notes: list[Note], method: Literal["pca", "tsne"] = "pca"
+    evaluated: EvaluatedNetwork, notes: list[Note], method: explain.Projection = "pca"
 ) -> dict[str, Any] | None:
     """Return the section `map`, for images that are evenly spread over the data; None where there is none.
 
@@ -108,9 +108,15 @@ def build_map(
         notes.append(make_note("map_part", shown=len(positions), images=len(predictions)))
     if len(positions) < MIN_MAP_IMAGES:
         return None
-    places = explain.project(np.stack(vectors), method)
+    places = explain.project(_scale_to_unit_length(np.stack(vectors)), method)
     columns = (places[:, 0], places[:, 1], predictions.labels[positions], predictions.predicted[positions])
     return {"method": method, "points": [list(point) for point in zip(*columns, strict=True)]}
+
+
+def _scale_to_unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors, N x D, with length 1. Otherwise the longest ones, often of one class, would fill the map."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def _compute_features(evaluated: EvaluatedNetwork, network: Classifier) -> tuple[list[int], list[np.ndarray]]:

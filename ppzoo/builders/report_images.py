@@ -76,7 +76,10 @@ def _thumbnail(samples: data.Samples, position: int, predictions: Predictions) -
 
 
 def decode_small(source: bytes | np.ndarray, side: int) -> np.ndarray:
-    """Return the pixels of an image; JPEGs are decoded at a part of their size whose longer side is at least `side`.
+    """Return the pixels of an image; JPEGs are decoded at 1/8, 1/4 or 1/2 of their size if `side` is not above that.
+
+    Args:
+        side: length of the longer side that is needed, in pixels.
 
     Raises:
         DataError: as `DecodeImage` does.

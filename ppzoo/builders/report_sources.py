@@ -19,9 +19,10 @@ from ppzoo.builders.class_names import list_labels
 from ppzoo.builders.components import class_count
 from ppzoo.builders.dry_run import read_config, require_files
 from ppzoo.builders.evaluation import build_run_evaluation, deployed_network
+from ppzoo.builders.models import score_selector
 from ppzoo.builders.report_features import FeatureRecorder
 from ppzoo.builders.tta_views import enabled_tta
-from ppzoo.config import ComponentSpec, Config, DatasetConfig, DistillationConfig
+from ppzoo.config import ComponentSpec, Config, DatasetConfig
 from ppzoo.data.samples import Sample
 from ppzoo.errors import ConfigError, DataError, errors_with_fixes
 from ppzoo.files import WEIGHTS
@@ -180,7 +181,7 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
     dataset = evaluation.samples.dataset
     class_num = class_count(config.Arch)
     recorder = PredictionRecorder(class_num, len(dataset), multi_label=dataset.labels.ndim == 2)
-    outputs = OutputRecorder(recorder, config)
+    outputs = OutputRecorder(recorder, config.Arch.deployed_name)
     features = [FeatureRecorder(evaluated.head_input, len(dataset))] if evaluated.head_input else []
     metrics = evaluated.run(outputs, *features)
     predictions = recorder.finish()
@@ -210,27 +211,25 @@ def evaluate_run(config: Config) -> EvaluatedNetwork:
 class OutputRecorder:
     """Records the output of the deployed network for each batch of an evaluation in this process.
 
+    Args:
+        network_name: see `score_selector`.
+
     Attributes:
         first_input: the first image of the first batch, C x H x W float32.
     """
 
     first_input: np.ndarray
 
-    def __init__(self, recorder: PredictionRecorder, config: Config | None = None) -> None:
-        self.recorder = recorder
-        arch = config.Arch if config is not None else None
-        self.network_name = arch.infer_model_name if isinstance(arch, DistillationConfig) else None
+    def __init__(self, recorder: PredictionRecorder, network_name: str | None = None) -> None:
+        self.recorder, self.select = recorder, score_selector(network_name)
 
     def reset(self) -> None: ...
 
     def update(self, output: Any, batch: Any) -> None:
-        if self.network_name is not None:
-            output = output[self.network_name]
-            output = output["logits"] if isinstance(output, dict) else output
-        scores = output[0] if isinstance(output, (list, tuple)) else output  # the main head comes first
         if not hasattr(self, "first_input"):
             self.first_input = batch.images[0].astype("float32").numpy()
-        self.recorder.add(batch.indices.numpy(), scores.astype("float32").numpy(), batch.labels.numpy())
+        scores = self.select(output).astype("float32").numpy()
+        self.recorder.add(batch.indices.numpy(), scores, batch.labels.numpy())
 
     def state(self) -> None: ...
 

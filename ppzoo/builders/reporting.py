@@ -1,7 +1,7 @@
 """The report of a run or an export: what its network predicts on the evaluation data, and what it is wrong about.
 
-`build_report` returns the content of `report.json`, which docs/reports.md describes; `write_report` writes it, the page
-and the tables.
+`build_report` returns the content of `report.json`, which docs/reports.md describes; `report_files.write_report_files`
+writes it, the page and the tables.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ from ppzoo.builders.report_facts import (
 )
 from ppzoo.builders.report_images import build_gallery
 from ppzoo.builders.report_sources import EvaluatedNetwork
+from ppzoo.explain import Projection
 from ppzoo.report import Note, describe_notes, make_note
 
 VERSION = 1
 
 
-def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
-    """Return the content of `report.json`."""
+def build_report(evaluated: EvaluatedNetwork, projection: Projection = "pca") -> dict[str, Any]:
+    """Return the content of `report.json`.
+
+    Args:
+        projection: how the map of the images is computed from the features.
+    """
     notes = list(evaluated.notes)
     curves = interrupted = None
     if evaluated.config is not None and not evaluated.weight_files:
@@ -58,7 +63,7 @@ def build_report(evaluated: EvaluatedNetwork) -> dict[str, Any]:
         **describe_predictions(evaluated.predictions, notes),
         "gallery": gallery,
         "data": describe_report_data(evaluated, notes),
-        "map": build_map(evaluated, notes),
+        "map": build_map(evaluated, notes, projection),
         "model": describe_model(evaluated),
         "speed": measure_speed(evaluated),
         "config": evaluated.config_text,

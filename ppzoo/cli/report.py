@@ -16,11 +16,12 @@ from ppzoo.cli.arguments import (
     add_quiet,
     config_and_overrides,
 )
-from ppzoo.errors import ConfigError, printable
+from ppzoo.errors import ConfigError, errors_with_key, printable
 from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
     from ppzoo.builders import EvaluatedNetwork
+    from ppzoo.explain import Projection
 
 
 def add_commands(commands: Commands) -> None:
@@ -53,6 +54,13 @@ def add_commands(commands: Commands) -> None:
         " of the run or export)",
     )
     add_language(report)
+    report.add_argument(
+        "--map",
+        choices=("pca", "tsne"),
+        default="pca",
+        help="how the map of the images is computed: two principal components, or t-SNE, which takes longer and needs"
+        " scikit-learn: pip install 'ppzoo[explain]' (default: pca)",
+    )
 
 
 def add_language(command: argparse.ArgumentParser, default: str | None = "en", note: str = "") -> None:
@@ -63,16 +71,18 @@ def add_language(command: argparse.ArgumentParser, default: str | None = "en", n
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ppzoo import builders, report
+    from ppzoo import builders, explain, report
 
     report.log_to_console()
+    with errors_with_key("--map"):
+        explain.require_projection(options.map)
     if options.folder and os.path.isfile(os.path.join(options.folder, EXPORT_SETTINGS)):
-        print_report(_evaluate_export(options), options.output, options.lang)
+        print_report(_evaluate_export(options), options.output, options.lang, options.map)
         return
     config = builders.read_report_config(*config_and_overrides(options, options.folder), options.data)
     with builders.errors_of_data(options.data):
         evaluated = builders.evaluate_run(config)
-    print_report(evaluated, options.output, options.lang)
+    print_report(evaluated, options.output, options.lang, options.map)
 
 
 def _evaluate_export(options: argparse.Namespace) -> EvaluatedNetwork:
@@ -95,6 +105,7 @@ def print_report(
     evaluated: EvaluatedNetwork,
     output: str | None = None,
     language: Literal["en", "zh"] = "en",
+    projection: Projection = "pca",
     *,
     as_json: bool = False,
 ) -> None:
@@ -102,7 +113,7 @@ def print_report(
     from ppzoo import builders, report
 
     folder = builders.open_report_folder(evaluated.source, output)
-    content = builders.build_report(evaluated)
+    content = builders.build_report(evaluated, projection)
     page = builders.write_report_files(folder, content, evaluated, report.render_report(content, language))
     if as_json:
         print(report.json_line({"report": str(page)}))

@@ -1,8 +1,8 @@
 """A JSON Schema (draft 2020-12) of configurations, for completion and checks in editors.
 
-It is written from the same dataclasses and components as the check. A file gets keys from its base files, so no key is
-required, except options in lists, which are never merged. JSON Schema cannot express everything that the check knows:
-conditions on values appear as descriptions, and contradictions between keys are not covered.
+It is generated from the dataclasses and components with which `ppzoo check` checks configurations. A file inherits keys
+from its base files, so no key is required, except options in lists, which are never merged. JSON Schema cannot express
+every rule of `ppzoo check`: conditions on values are in descriptions, and contradictions between keys are not covered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,17 @@ from ppzoo.config.type_checks import SWITCHES, Limit
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", type(None): "null"}
+JSON_TYPES = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    Path: "string",
+    type(None): "null",
+    list: "array",
+    tuple: "array",
+    dict: "object",
+}
 ATTRIBUTE = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n {8,}.*)*)", re.MULTILINE)
 
 
@@ -107,7 +117,8 @@ class _SchemaWriter:
     def describe_named(self, mark: Named) -> Schema:
         """Return the schema of `{name: ..., options}`.
 
-        The name decides which options are allowed; without a name (of the base file, or the default) all are.
+        The name decides which options are allowed. A mapping without a name has that of its base file or the default
+        one, which the schema does not know, so the options of all components are allowed.
         """
         table = self.components.get(mark.kind, {})
         cases, keys_of_any = [], dict.fromkeys(known_keys(mark.section), True)
@@ -171,9 +182,7 @@ def _describe_type(hint: Any) -> Schema:
     if origin is dict:
         return {"type": "object", "additionalProperties": _describe_type(arguments[1])}
     kind = origin or hint
-    if kind in JSON_TYPES:
-        return {"type": JSON_TYPES[kind]}
-    return {"type": {list: "array", tuple: "array", dict: "object"}[kind]} if kind in (list, tuple, dict) else {}
+    return {"type": JSON_TYPES[kind]} if kind in JSON_TYPES else {}
 
 
 def _switches(choices: tuple[Any, ...]) -> list[bool]:

@@ -50,7 +50,11 @@ def override(config: dict[str, Any], *assignments: str, components: Components |
 
 
 def _assign(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int | str], _Assignment]) -> _Assignment:
-    """Set a value to its YAML, or its text if it is not YAML; assignments that it changes are removed from `unread`."""
+    """Set the value at a path to the parsed text, or to the text if it is not YAML.
+
+    Args:
+        unread: the assignments so far; those to a mapping or list on the path are removed, since this one changes it.
+    """
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):
@@ -75,22 +79,29 @@ def _assign(config: dict[str, Any], assignment: str, unread: dict[tuple[int, int
 
 
 def _value(assignment: _Assignment, hint: Any) -> Any:
-    """Return the value of a text for the annotation `hint`."""
-    allows_text = hint is not Any and accepts(assignment.text, hint)
+    """Return the text of an assignment, or the parsed text, whichever fits the annotation `hint`.
+
+    Raises:
+        ConfigError: the text is not YAML, and `hint` does not accept it as text.
+    """
+    text, allows_text = assignment.text, hint is not Any and accepts(assignment.text, hint)
     source = f"-o {'.'.join(assignment.path)}"
     try:
-        value = parse(assignment.text, source)
+        value = parse(text, source)
     except ConfigError as error:
         if allows_text:
-            return assignment.text
+            return text
         fix = f"""write text that is not YAML in quotes within quotes: -o '{source[3:]}="..."'"""
         raise ConfigError(f"{error}; {fix}") from None
-    if is_quoted(assignment.text):
+    if is_quoted(text):
         return value
-    if isinstance(value, str):
-        return value if accepts(value, hint) and hint is not Any and not allows_text else assignment.text
-    is_yaml = accepts(value, hint) and not ends_in_comment(assignment.text)
-    return assignment.text if allows_text and assignment.text and not is_yaml else value
+    if not allows_text:
+        # The parsed text lacks a comment: `gpu # 0` is the choice `gpu`. Other texts are reported as they were given.
+        keeps_text = isinstance(value, str) and (hint is Any or not accepts(value, hint))
+    else:
+        # A number is one where numbers are accepted, too; `runs #2` and `5 #2` are texts.
+        keeps_text = isinstance(value, str) or not accepts(value, hint) or ends_in_comment(text)
+    return text if keeps_text and text else value
 
 
 def _slot(holder: Any, part: str, path: str) -> int | str:

@@ -38,7 +38,7 @@ class Config(Sections):
         Args:
             raw: sections as in a YAML file; `~` in paths is expanded.
             components: kind of component -> name -> component, as returned by `ppzoo.builders.components()`.
-            task: the sections that this task does not need can be missing; None: all but `Arch`.
+            task: sections that this task does not need can be missing; with None, all sections except `Arch` can.
 
         Raises:
             ConfigError: all mistakes, one line each.
@@ -112,7 +112,7 @@ def to_plain(section: Section, *, is_named: bool = True) -> dict[str, Any] | Non
     """Return the plain mapping of a section; None for a null in the file.
 
     Args:
-        is_named: whether the name of a component is a key of the mapping (and not the key of the mapping in a list).
+        is_named: whether the mapping of a component has the key `name`; in a list, `{Name: options}` has the name.
     """
     entries, unset = _entries(section, is_named)
     given = section.given

@@ -73,17 +73,17 @@ class Members:
 
 Mark = Named | Listed | Members
 COMPONENT_OPTION = {"is_component_option": True}
-"""Metadata of a typed field that is an option of the component: its type for the check is the component's."""
+"""Metadata of a field for an option that only some components of the kind have; their constructors declare its type."""
 
 NOT_KEYS = ("spec", "given")
 
 
 def known_keys(section: type[Section], *, component_options: bool = False) -> dict[str, Option]:
-    """Return the keys of a section as options.
+    """Return the keys of a section that all components of its kind have, such as `pretrained` of `Arch`, as options.
 
     Args:
-        section: its class; a plain component shares no keys.
-        component_options: instead of the shared keys, those fields that are options of the component.
+        section: its class; `ComponentSpec` has no such keys.
+        component_options: return the other keys instead: the fields marked with `COMPONENT_OPTION`.
     """
     if section is ComponentSpec:
         return {}

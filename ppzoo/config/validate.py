@@ -45,7 +45,7 @@ def check(config: Mapping[str, Any], components: Components, task: Task | None =
     Args:
         config: the plain mapping that `load` returns.
         components: kind of component (the keys of `section.KINDS`) -> name -> component.
-        task: the sections that this task does not need can be missing; None: all but `Arch`.
+        task: sections that this task does not need can be missing; with None, all sections except `Arch` can.
     """
     refused = list(find_unsupported(config))
     other_kind = [problem for row, problem in refused if row.is_other_kind]

@@ -1,4 +1,4 @@
-"""Checking before training whether images can be read, so that a broken one is not found after hours.
+"""The check before training whether images can be read, so that a broken one is not found after hours.
 
 Datasets of up to `MAX_DECODED` images are read and transformed completely, as for one evaluation without the network.
 For larger datasets only the files are checked (each exists and is not empty), in some microseconds per image.
@@ -19,10 +19,10 @@ CHUNK = 50  # images per task of a thread
 
 
 def find_unreadable(samples: Samples, *, part: int = 0, parts: int = 1) -> list[Failure]:
-    """Return the samples that cannot be read, as far as the check shows it.
+    """Return the samples that the check finds to be unreadable.
 
     Args:
-        part, parts: check only part number `part` of `parts`, for several processes that share the work.
+        part, parts: check only the samples `part`, `part` + `parts`, ..., for processes that share the work.
     """
     dataset, is_small = samples.dataset, len(samples) <= MAX_DECODED
 

@@ -16,6 +16,7 @@ from ppzoo.doctor.check import NOTE, PROBLEM, Check
 from ppzoo.host import processor_name, usable_cores
 
 PYTHONS = ((3, 10), (3, 13))  # the oldest and the newest supported version
+EQUIVALENT = {"opencv-python-headless": "opencv-python"}  # another package that provides the same module
 REQUIRED = {  # the packages that ppzoo needs, by the modules that they provide
     "numpy": "numpy",
     "cv2": "opencv-python-headless",
@@ -38,8 +39,8 @@ def check_packages() -> Iterator[Check]:
     else:
         yield Check("Python", f"{version}, supported: {oldest} to {newest}", PROBLEM, f"python{newest} -m venv .venv")
     for module, package in REQUIRED.items():
-        other = "opencv-python" if module == "cv2" else module
-        found = programs.installed_version(package) or programs.installed_version(other)
+        names = (package, EQUIVALENT[package]) if package in EQUIVALENT else (package,)
+        found = next(filter(None, map(programs.installed_version, names)), None)
         if importlib.util.find_spec(module) is None:
             yield Check(package, "not installed", PROBLEM, f"pip install {package}")
         else:
@@ -76,10 +77,10 @@ def check_compiler() -> Check:
 
 
 def check_engines() -> Iterator[Check]:
-    """Look for the packages of the engines that run exports."""
+    """Look for the packages of the engines that run exports; ONNX Runtime and OpenVINO are used with `onnx`."""
     yield Check("engine paddle", "installed" if importlib.util.find_spec("paddle") else "not installed")
     for engine in ("onnxruntime", "openvino"):
         versions = {name: programs.installed_version(name) for name in (engine, "onnx")}
+        missing = [name for name, version in versions.items() if version is None]
         found = ", ".join(f"{name} {version}" for name, version in versions.items())
-        value = found if all(versions.values()) else "not installed (optional)"
-        yield Check(f"engine {engine}", value)
+        yield Check(f"engine {engine}", f"{' and '.join(missing)} not installed (optional)" if missing else found)

@@ -74,7 +74,8 @@ def check_paddle() -> Iterator[Check]:
         require_paddle()
     except DeviceError as error:
         fix = _install_for(cards[0]) if cards else INSTALL_CPU
-        yield Check("PaddlePaddle", error.line.partition(": run ")[0].partition("; run ")[0], PROBLEM, fix)
+        problem = re.split("[:;] run ", error.line)[0]  # without its fix: this check has its own
+        yield Check("PaddlePaddle", problem, PROBLEM, fix)
         yield from _gpus(None, cards)
         return
     package = next(iter(installed), CPU_PACKAGE)

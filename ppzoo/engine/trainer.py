@@ -325,7 +325,7 @@ class Trainer:
         """Return the evaluation metrics, also those of the averaged weights, and whether they are the best so far."""
         state, main = self.state, self.plan.main
         metrics = self._evaluate_weights(epoch)
-        state.scheduler.note_evaluation(metrics["loss"], metrics[main])
+        state.scheduler.record_evaluation(metrics["loss"], metrics[main])
         is_averaged = False
         if state.ema is not None:
             with state.ema.apply_to(state.model):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import paddle
 
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.explain.networks import deployed_network, evaluation_mode, shape_errors, to_batch
 from ppzoo.finite import require_finite
 from ppzoo.layers.classifier import HeadInput
@@ -44,7 +44,34 @@ def embed(model: paddle.nn.Layer, images: Any) -> np.ndarray:
     return features
 
 
-def project(features: np.ndarray, method: Literal["pca", "tsne"] = "pca", seed: int = 0) -> np.ndarray:
+Projection = Literal["pca", "tsne"]
+
+
+def require_projection(method: str) -> None:
+    """Check that `project` can use a method.
+
+    Raises:
+        ConfigError: an unknown method, or scikit-learn is missing.
+    """
+    if method not in get_args(Projection):
+        raise ConfigError(f"expected pca or tsne, got {method!r}")
+    if method == "tsne":
+        _import_tsne()
+
+
+def _import_tsne() -> Any:
+    # scikit-learn sets this to FALSE unless it is set, and a forked process that uses OpenMP then hangs.
+    os.environ.setdefault("KMP_INIT_AT_FORK", "TRUE")
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise ConfigError(
+            "tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
+        ) from error
+    return TSNE
+
+
+def project(features: np.ndarray, method: Projection = "pca", seed: int = 0) -> np.ndarray:
     """Return a point in the plane for each feature vector: similar vectors are near each other.
 
     Args:
@@ -62,20 +89,12 @@ def project(features: np.ndarray, method: Literal["pca", "tsne"] = "pca", seed: 
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2 or not features.shape[1] or not np.isfinite(features).all():
         raise ConfigError(f"features: expected finite numbers, N x D with N of at least 2, got {list(features.shape)}")
+    with errors_with_key("method"):
+        require_projection(method)
     if method == "pca":
         return _project_linearly(features)
-    if method != "tsne":
-        raise ConfigError(f"method: expected pca or tsne, got {method!r}")
-    # scikit-learn sets this to FALSE unless it is set, and a forked process that uses OpenMP then hangs.
-    os.environ.setdefault("KMP_INIT_AT_FORK", "TRUE")
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise ConfigError(
-            "method: tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
-        ) from error
-    tsne = TSNE(perplexity=min(PERPLEXITY, (len(features) - 1) / 3), init="random", random_state=seed)
-    return tsne.fit_transform(features).astype(np.float32)
+    tsne = _import_tsne()(perplexity=min(PERPLEXITY, (len(features) - 1) / 3), init="random", random_state=seed)
+    return np.asarray(tsne.fit_transform(features), np.float32)
 
 
 def _project_linearly(features: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Migrate one configuration: translate it, shorten it, and prove that the text to write is equal to its source."""
+"""Migrate one configuration: translate it, shorten it, and check that the new file gives an equal configuration."""
 
 from __future__ import annotations
 
@@ -54,18 +54,22 @@ def migration_text(migration: Migration, source: Path, target: Path) -> str:
 
 
 def _content(migration: Migration) -> str:
+    """Return the file without its comments."""
     base = f"{BASE}: {migration.base}\n\n" if migration.base else ""
     return base + "\n".join(_section(key, value) for key, value in migration.keys.items())
 
 
 def _section(key: str, value: Any) -> str:
-    if value:
-        return dump({key: value})
-    return f"{key}: {'null' if value is None else dump(value).strip()}\n"
+    """Return the YAML of a section; `dump` would write a section that is null as `{KEY: null}`."""
+    return f"{key}: null\n" if value is None else dump({key: value})
 
 
 def _require_equal(migration: Migration, translated: Mapping[str, Any]) -> None:
-    """Check that the text of the migrated file, read and merged into its base, is the translated configuration."""
+    """Check that the migrated file, merged into its base, is equal to the translated configuration.
+
+    Raises:
+        PpzooError: it is not, which is a fault of ppzoo.
+    """
     known = components()
     keys = yaml_io.parse(_content(migration).encode(), "the migrated configuration") or {}
     name = keys.pop(BASE, None)

@@ -69,9 +69,11 @@ class Recipe:
         PaddlePaddle clips the global norm of each group separately.
 
         Raises:
-            ConfigError: a pattern that matches no parameter, or two parameters with the same name.
+            ConfigError: a pattern that matches no parameter, two parameters with the same name, or all are frozen.
         """
         counts = Counter(parameter.name for parameter in model.parameters() if not parameter.stop_gradient)
+        if not counts:
+            raise ConfigError("expected a model with parameters to train, got one whose parameters are all frozen")
         name, count = counts.most_common(1)[0]
         if count > 1:  # they are the keys of the optimizer's state
             raise ConfigError(f"expected different names for all parameters, got {name!r} for {count} of them")

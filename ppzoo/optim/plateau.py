@@ -100,7 +100,7 @@ class ReduceOnPlateau(RatedSchedule):
         for name in OBSERVED:
             setattr(self, name, saved.get(name, getattr(self, name)))
 
-    def note_evaluation(self, loss: float, main: float) -> None:
+    def record_evaluation(self, loss: float, main: float) -> None:
         """Observe the loss, or with mode "max" the main metric."""
         self.observe(loss if self.mode == "min" else main)
 

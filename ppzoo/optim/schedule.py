@@ -98,8 +98,8 @@ class Schedule(LRScheduler):
         """Return the rate `unit` units after the end of the warm-up."""
         raise NotImplementedError
 
-    def note_evaluation(self, loss: float, main: float) -> None:
-        """Called after each evaluation with its loss and main metric; most schedules ignore them."""
+    def record_evaluation(self, loss: float, main: float) -> None:
+        """Use the loss and the main metric of an evaluation, after each one; most schedules ignore them."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state in the format of PaddlePaddle's schedules, from which PaddleClas can resume.

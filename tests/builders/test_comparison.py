@@ -158,8 +158,12 @@ def test_images_of_the_same_name_are_matched_in_order(tmp_path):
 @pytest.mark.parametrize(
     ("predictions", "options", "problem"),
     [
-        (None, {}, "there is no {other}/report/predictions.csv; `ppzoo report` writes it"),
-        ([("x", True)], {"weights_age": -100}, "{other}/report/predictions.csv is older than the weights; run"),
+        (None, {}, "there is no {other}/report/predictions.csv; write it with `ppzoo report {other}`"),
+        (
+            [("x", True)],
+            {"weights_age": -100},
+            "{other}/report/predictions.csv is older than the weights; update it with `ppzoo report",
+        ),
         ([("y", True)], {}, "the reports of {first} and {other} have no images in common"),
         ([("x", True, "dog")], {}, "the reports of {first} and {other} have different labels for the same images"),
     ],
@@ -176,7 +180,10 @@ def test_a_damaged_table_of_predictions_is_reported(tmp_path, content):
     runs = [make_run(tmp_path / name, predictions=[("x", True)]) for name in "ab"]
     (runs[1] / "report" / "predictions.csv").write_bytes(content)
     (test,) = compare_runs(runs)["tests"]
-    assert "no images in common" in test["problem"] or "damaged; run `ppzoo report` again" in test["problem"]
+    assert (
+        "no images in common" in test["problem"]
+        or f"damaged; replace it with `ppzoo report {runs[1]}`" in test["problem"]
+    )
 
 
 def test_mistakes(tmp_path):

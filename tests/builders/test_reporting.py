@@ -239,6 +239,9 @@ def test_the_evaluation_computes_the_features_of_the_map(folder, monkeypatch, co
     monkeypatch.setattr(type(evaluated.network), "forward_features", lambda *_: pytest.fail("the network ran again"))
     section = report_explain.build_map(evaluated, [])
     assert len(section["points"]) == len(report["map"]["points"]) == count
+    vectors = np.stack(list(evaluated.features.values()))
+    places = explain.project(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    np.testing.assert_allclose([point[:2] for point in section["points"]], places, atol=1e-4)
 
 
 def test_images_of_several_sizes(folder):

@@ -11,7 +11,7 @@ import pytest
 
 from ppzoo import doctor
 from ppzoo.cli import main
-from ppzoo.doctor import paddlepaddle, programs
+from ppzoo.doctor import environment, paddlepaddle, programs
 from ppzoo.errors import DeviceError
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +147,19 @@ def test_native_operators_that_cannot_be_used_are_a_note(machine):
     assert not problems()
     (check,) = notes()
     assert check.value == "not usable: no C++ compiler"
+
+
+def test_the_missing_package_of_an_engine_is_named(machine):
+    machine().setattr(programs, "installed_version", lambda name: None if name == "onnx" else "1.0")
+    values = {check.name: check.value for check in environment.check_engines()}
+    assert values["engine openvino"] == "onnx not installed (optional)"
+
+
+def test_the_other_package_of_opencv_is_known(machine):
+    names = {"opencv-python": "4.12"}
+    machine().setattr(programs, "installed_version", names.get)
+    values = {check.name: check.value for check in environment.check_packages()}
+    assert values["opencv-python-headless"] == "4.12"
 
 
 def test_another_python_is_a_problem(machine):

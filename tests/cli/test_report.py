@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -89,6 +90,22 @@ def test_the_report_of_a_run_has_the_metrics_of_eval(run, capsys):
     assert len(report["map"]["points"]) == 6 and all(len(point) == 4 for point in report["map"]["points"])
     assert "Arch" in yaml.safe_load(report["config"])
     assert report["environment"]["device"] == "cpu"
+
+
+def test_the_map_can_be_computed_with_tsne(run):
+    pytest.importorskip("sklearn")
+    assert main(["report", "output", "--device", "cpu", "--map", "tsne"]) == 0
+    points = read(run / "report")[0]["map"]
+    assert points["method"] == "tsne" and len(points["points"]) == 6
+    assert "(t-SNE)" in (run / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_tsne_without_scikit_learn_is_refused_before_the_evaluation(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    assert main(["report", "output", "--device", "cpu", "--map", "tsne"]) == 2
+    problem = "--map: tsne needs scikit-learn, which is not installed: run `pip install 'ppzoo[explain]'`"
+    assert capsys.readouterr() == ("", f"error: {problem}\n")
+    assert not (run / "report").exists()
 
 
 def test_progress_is_drawn_on_a_terminal_only(run, capfd):

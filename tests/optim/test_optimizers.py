@@ -281,3 +281,11 @@ def test_two_parameters_of_one_name_are_rejected():
     pair = nn.LayerList([tiny(), tiny()])
     with pytest.raises(ConfigError, match="for 2 of them"):
         build(pair, {"name": "SGD"})
+
+
+def test_a_frozen_model_is_rejected():
+    model = tiny()
+    for parameter in model.parameters():
+        parameter.stop_gradient = True
+    with pytest.raises(ConfigError, match="all frozen"):
+        build(model, {"name": "SGD"})

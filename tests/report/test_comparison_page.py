@@ -128,9 +128,9 @@ def test_a_chinese_page_is_in_chinese(browser):
     comparison = without_results()
     damaged = make_note("curves_damaged", file="history.jsonl")
     comparison["runs"] = [{**run, **describe_notes([damaged])} for run in comparison["runs"]]
-    missing = make_note("predictions_missing", file="report/predictions.csv")
+    missing = make_note("predictions_missing", file="report/predictions.csv", command="ppzoo report run")
     comparison["tests"][0] |= {"problem": missing.text, "problem_values": list(missing)}
-    paths = {"history.jsonl", "report", "predictions.csv", "ppzoo"}
+    paths = {"history.jsonl", "report", "predictions.csv", "ppzoo", "run"}
     for one, words in ((make_comparison(), {"McNemar", "Top-1"}), (comparison, paths)):
         browser.show(render_comparison(one, "zh"))
         browser.run("document.querySelectorAll('[title]').forEach((one) => one.removeAttribute('title'))")  # folders

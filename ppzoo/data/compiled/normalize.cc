@@ -44,7 +44,8 @@ constexpr Shuffles make_shuffles(bool is_mirrored) {
     for (int block = 0; block < 3; ++block) {
       for (int pixel = 0; pixel < 16; ++pixel) {
         const int position = 3 * (is_mirrored ? 15 - pixel : pixel) + channel - 16 * block;
-        shuffles.masks[channel][block][pixel] = static_cast<std::int8_t>(position >= 0 && position < 16 ? position : -1);
+        shuffles.masks[channel][block][pixel] =
+            static_cast<std::int8_t>(position >= 0 && position < 16 ? position : -1);
       }
     }
   }
@@ -121,15 +122,17 @@ Row choose_row(bool is_mirrored, [[maybe_unused]] bool streams) {
 
 }  // namespace
 
-// Normalizes `count` images of height x width x 3 bytes to 3 x height x width floats each, mirrored horizontally or not.
-// `is_large`: the results are too large for the caches. `parameters`: the scale, then mean and std of the 3 channels.
+// Normalizes `count` images of height x width x 3 bytes to 3 x height x width floats each, mirrored horizontally or
+// not. `is_large`: the results are too large for the caches. `parameters`: the scale, then mean and std of the 3
+// channels.
 extern "C" void ppzoo_normalize(const std::uint8_t* images, std::size_t count, std::size_t height, std::size_t width,
                                 const float* parameters, int is_mirrored, int is_large, float* results) {
   Channel channels[3];
   const float *mean = parameters + 1, *std = parameters + 4;
   for (int c = 0; c < 3; ++c) channels[c] = {parameters[0], mean[c], std[c], 1.0f / std[c]};
   const std::size_t plane = height * width;
-  const std::size_t rows = is_mirrored ? height : 1, pixels = is_mirrored ? width : plane;  // one row if the order stays
+  const std::size_t rows = is_mirrored ? height : 1,
+                    pixels = is_mirrored ? width : plane;  // one row if the order stays
   const bool is_aligned = reinterpret_cast<std::uintptr_t>(results) % 16 == 0 && pixels % 4 == 0;
   const Row normalize_one_row = choose_row(is_mirrored != 0, is_large != 0 && is_aligned);
   for (std::size_t image = 0; image < count; ++image, images += 3 * plane, results += 3 * plane) {

@@ -13,10 +13,10 @@ namespace {
 constexpr int kChannels = 3, kLanes = 4, kLaneBytes = 16, kLaneValues = 4;
 constexpr int kStepValues = kLanes * kLaneValues, kPacked = 2 * kStepValues;
 constexpr int kOrder[kLanes] = {0, 2, 1, 3};  // of the lanes in a step
-constexpr int kAhead = 2;            // rows that are loaded into the cache before they are needed
-constexpr float kOne = 2048;         // a weight of 1
-constexpr double kMaxScale = 3;      // more input pixels per output pixel do not fit into a lane
-constexpr int kMaxLength = 1 << 16;  // of a JPEG, too
+constexpr int kAhead = 2;                     // rows that are loaded into the cache before they are needed
+constexpr float kOne = 2048;                  // a weight of 1
+constexpr double kMaxScale = 3;               // more input pixels per output pixel do not fit into a lane
+constexpr int kMaxLength = 1 << 16;           // of a JPEG, too
 
 std::int16_t to_weight(float fraction) {
 #if defined(__x86_64__)

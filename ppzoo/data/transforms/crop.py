@@ -13,7 +13,7 @@ from ppzoo.data.compiled import resizing
 from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.compiled.resizing import Axis, Resizing
 from ppzoo.data.transforms.geometry import Resize, ResizeImage, Window
-from ppzoo.data.transforms.pixels import check_at_least, check_output_size, parse_size, require_room
+from ppzoo.data.transforms.pixels import check_at_least, check_output_size, crop_margins, parse_size
 from ppzoo.data.transforms.registry import TRANSFORMS, Transform
 from ppzoo.errors import ConfigError
 
@@ -38,7 +38,7 @@ class CropImage:
         self.width, self.height = parse_size("CropImage.size", size)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        rows, columns = require_room("CropImage", image, self.width, self.height)
+        rows, columns = crop_margins("CropImage", image, self.width, self.height)
         top, left = rows // 2, columns // 2
         return image[top : top + self.height, left : left + self.width]
 
@@ -65,7 +65,7 @@ class CropCorner:
         self.vertical, self.horizontal = corner.split("_")
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        rows, columns = require_room("CropCorner", image, self.width, self.height)
+        rows, columns = crop_margins("CropCorner", image, self.width, self.height)
         top = 0 if self.vertical == "top" else rows
         left = 0 if self.horizontal == "left" else columns
         return image[top : top + self.height, left : left + self.width]
@@ -149,7 +149,7 @@ class RandCropImageV2:
         self.width, self.height = parse_size("RandCropImageV2.size", size)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        rows, columns = require_room("RandCropImageV2", image, self.width, self.height)
+        rows, columns = crop_margins("RandCropImageV2", image, self.width, self.height)
         top, left = random.integers(rows, endpoint=True), random.integers(columns, endpoint=True)
         return image[top : top + self.height, left : left + self.width]
 

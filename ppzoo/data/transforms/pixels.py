@@ -8,10 +8,12 @@ from PIL import Image
 from ppzoo.errors import ConfigError, DataError
 from ppzoo.host import MAX_PIXELS
 
+MAX_CHANNELS = 4  # of an image; `DecodeImage` makes no more
+
 
 def channels_last(image: np.ndarray) -> np.ndarray:
-    """Return a view of a C x H x W or H x W x C image as H x W x C."""
-    return image if image.shape[2] <= 4 else image.transpose(1, 2, 0)
+    """Return a view of a C x H x W or H x W x C image as H x W x C; it is C x H x W if its last axis is above 4."""
+    return image if image.shape[2] <= MAX_CHANNELS else image.transpose(1, 2, 0)
 
 
 def to_pil(image: np.ndarray, transform: object) -> Image.Image:
@@ -48,7 +50,11 @@ def check_at_least(name: str, value: float, least: float) -> float:
 
 
 def parse_color(name: str, value: float | list[int] | list[float]) -> tuple[float, float, float]:
-    """Return one value per channel, from three values or one for all channels."""
+    """Return one value per channel, from a list of three values or one number for all channels.
+
+    Raises:
+        ConfigError: another number of values.
+    """
     values = [value] * 3 if isinstance(value, int | float) else list(value)
     if len(values) != 3:
         raise ConfigError(f"{name}: expected one number or three, got {value!r}")
@@ -56,7 +62,11 @@ def parse_color(name: str, value: float | list[int] | list[float]) -> tuple[floa
 
 
 def parse_size(name: str, size: int | list[int]) -> tuple[int, int]:
-    """Return (width, height) from the side of a square or a [width, height] list."""
+    """Return (width, height) from the side of a square or a [width, height] list.
+
+    Raises:
+        ConfigError: a side below 1, another number of sides, or more than `MAX_PIXELS` pixels.
+    """
     sides = [size, size] if isinstance(size, int) else list(size)
     if len(sides) != 2 or min(sides) < 1:
         raise ConfigError(f"{name}: expected a positive integer or [width, height], got {size!r}")
@@ -75,8 +85,8 @@ def check_output_size(name: str, width: int, height: int) -> None:
         raise DataError(f"{name}: expected a result of at most {MAX_PIXELS} pixels, got {width} x {height}")
 
 
-def require_room(name: str, image: np.ndarray, width: int, height: int) -> tuple[int, int]:
-    """Return how many rows and columns an H x W x C image has more than a crop of `width` x `height`.
+def crop_margins(name: str, image: np.ndarray, width: int, height: int) -> tuple[int, int]:
+    """Return (rows, columns) of an H x W x C image that remain outside a crop of `width` x `height`.
 
     Args:
         name: name of the transform, for errors.

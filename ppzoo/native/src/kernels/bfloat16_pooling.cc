@@ -5,8 +5,8 @@
 // all images.
 //
 // Gradients have the same loop nest over the pixels of the input: each adds up the gradients of the windows that cover
-// it (Cover), so that it is rounded once however many windows there are. The gradient of the maximum compares the stored
-// index of each channel with the pixel's position in the window.
+// it (Cover), so that it is rounded once however many windows there are. The gradient of the maximum compares the
+// stored index of each channel with the pixel's position in the window.
 #include "kernels/bfloat16_pooling.h"
 
 #include <algorithm>
@@ -124,7 +124,8 @@ void bfloat16_max_pool_gradient(const PoolShape& s, const Bfloat16* dy, const ui
       for (const Cover& row : vertical[h]) {
         for (const Cover& column : horizontal[w]) {
           const int64_t output = ((image * rows_of(s) + row.window) * columns_of(s) + column.window) * s.channels + c;
-          const auto here = static_cast<int32_t>(row.position * width_of(s.horizontal, column.window) + column.position);
+          const auto here =
+              static_cast<int32_t>(row.position * width_of(s.horizontal, column.window) + column.position);
           const Vector gradient = load_lanes(lanes, dy + output);
           sum += load_indices(lanes, arg + output) == here ? gradient : Vector{};
         }

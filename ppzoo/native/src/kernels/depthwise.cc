@@ -2,10 +2,10 @@
 //
 // Layout: NHWC; weights are transposed from C x 1 x KH x KW to KH x KW x C. For the inner loops see depthwise_rows.h.
 //
-// Forward loop nest: rows of outputs -> vectors of channels -> groups of output pixels -> taps. The input rows under the
-// filter are in a ring buffer (RowRing) with zeros for the padding, so that the loops over pixels need no bounds checks.
-// The ring is filled by copying, by normalizing, or by recomputing an expansion (KernelInput). Parallel over rows of
-// outputs.
+// Forward loop nest: rows of outputs -> vectors of channels -> groups of output pixels -> taps. The input rows under
+// the filter are in a ring buffer (RowRing) with zeros for the padding, so that the loops over pixels need no bounds
+// checks. The ring is filled by copying, by normalizing, or by recomputing an expansion (KernelInput). Parallel over
+// rows of outputs.
 //
 // Backward: for each row of the output's gradient (also in a ring): load it or compute it from the batch norm, add its
 // products to the weight gradient, and write those rows of the input's gradient that are complete. Parallel over
@@ -98,11 +98,7 @@ class BackwardPass {
  public:
   // `weights`: kernel_h x kernel_w x channels.
   BackwardPass(const ConvShape& s, const KernelInput& x, const float* weights)
-      : s_(s),
-        padded_(s, x),
-        gradients_(s, weights),
-        rows_(s.kernel_h),
-        sums_(s) {}
+      : s_(s), padded_(s, x), gradients_(s, weights), rows_(s.kernel_h), sums_(s) {}
 
   // load_row(row, to) writes a row of the output's gradient. With `dx`, each row of the input's gradient is written to
   // row_buffer(row), and row_done(row) is called after that. With `weights`, the weight gradient is computed.

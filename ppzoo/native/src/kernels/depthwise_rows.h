@@ -1,5 +1,5 @@
-// What depthwise convolutions of float32 and of bfloat16 images share: the inner loops, in float32 on rows of pixels that
-// are in the cache, and which rows belong together.
+// What depthwise convolutions of float32 and of bfloat16 images share: the inner loops, in float32 on rows of pixels
+// that are in the cache, and which rows belong together.
 //
 // Layout: rows of pixels x channels; weights are KH x KW x C, so that a vector holds kLanes channels of one pixel or
 // tap. The last vector overlaps the one before if the channels are not a multiple of kLanes.
@@ -122,8 +122,8 @@ inline RowFilter forward_filter(const ConvShape& s, const float* weights) {
   return {s.channels, s.kernel_h, s.kernel_w, s.stride_w, s.out_width(), taps, weights};
 }
 
-// Sets `rows` to the input rows under the filter for output row `row`, of which row_of(input row) is called in ascending
-// order; null for rows in the padding.
+// Sets `rows` to the input rows under the filter for output row `row`, of which row_of(input row) is called in
+// ascending order; null for rows in the padding.
 template <class RowOf>
 void set_rows_for_output(const ConvShape& s, int64_t row, const RowOf& row_of, std::vector<const float*>& rows) {
   for (int64_t kh = 0; kh < s.kernel_h; ++kh) {

@@ -103,8 +103,8 @@ std::vector<Tensor> inverted_residuals_gradient(const Tensor& x, const Tensors& 
     const Bfloat16* input = i == 0 ? data(x) : saved[i - 1].output;
     Tensor input_gradient = i == 0 ? dx : empty_bfloat16(x, output_shape(blocks[i - 1].shapes[2]));
     const Tensor& gradient = output_gradient;
-    ppzoo::bfloat16_inverted_residual_gradients(blocks[i], input, &backward.stages[kStages * i],
-                                                saved[i].stages.data(), data(gradient), &backward.to[kStages * i],
+    ppzoo::bfloat16_inverted_residual_gradients(blocks[i], input, &backward.stages[kStages * i], saved[i].stages.data(),
+                                                data(gradient), &backward.to[kStages * i],
                                                 i > 0 || need_dx ? data(input_gradient) : nullptr);
     output_gradient = input_gradient;
   }

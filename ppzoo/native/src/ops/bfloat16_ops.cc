@@ -95,18 +95,8 @@ const float* float_copy(const Tensor& x) {
   return copy;
 }
 
-void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) {
-  require_axes(x, "input", 2, kBfloat16);
-  require_axes(weights, "weights", 2);
-  require(x.dims()[1] == weights.dims()[0], [&] {
-    return "linear: expected an input with " + std::to_string(weights.dims()[0]) + " features for weights of shape " +
-           format(weights.shape()) + ", got " + std::to_string(x.dims()[1]) + " features";
-  });
-  require_shape(bias, "bias", {weights.dims()[1]});
-}
-
 std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor& bias, bool) {
-  require_linear(x, weights, bias);
+  require_linear(x, weights, bias, kBfloat16);
   const int64_t rows = pixels_of(x), out = channels_of(weights);
   Tensor y = empty_float32(x, {rows, out});
   ppzoo::linear(float_copy(x), weights.data<float>(), bias.data<float>(), rows, channels_of(x), out, y.data<float>());
@@ -115,7 +105,7 @@ std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor&
 
 std::vector<Tensor> linear_gradient(const Tensor& x, const Tensor& weights, const Tensor& bias, const Tensor& dy,
                                     bool need_dx) {
-  require_linear(x, weights, bias);
+  require_linear(x, weights, bias, kBfloat16);
   require_shape(dy, "output gradient", {x.dims()[0], weights.dims()[1]});
   Tensor dx = need_dx ? empty_like(x) : placeholder(x), dweights = empty_like(weights), dbias = empty_like(bias);
   float* gradient = need_dx ? ppzoo::workspace(WorkspaceSlot::kOutputGradient, x.numel()) : nullptr;

@@ -175,8 +175,7 @@ inline int64_t pixels_of(const Tensor& x) { return x.numel() / channels_of(x); }
 }  // namespace ppzoo::ops
 
 // The argument of SetKernelFn for an operator function.
-#define PPZOO_KERNEL(function) \
-  PD_KERNEL(ppzoo::ops::OpEntry<&function, ppzoo::ops::names_gradient(#function)>::run)
+#define PPZOO_KERNEL(function) PD_KERNEL(ppzoo::ops::OpEntry<&function, ppzoo::ops::names_gradient(#function)>::run)
 
 // Registers a second derivative of `op` that raises an error. `input`: an input of the gradient operator.
 #define PPZOO_NO_SECOND_DERIVATIVE(op, input)     \

@@ -63,16 +63,6 @@ std::vector<Tensor> conv_bias_gradient(const Tensor& x, const Tensor& weights, c
 
 // ---- linear
 
-void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias) {
-  require_axes(x, "input", 2);
-  require_axes(weights, "weights", 2);
-  require(x.dims()[1] == weights.dims()[0], [&] {
-    return "linear: expected an input with " + std::to_string(weights.dims()[0]) + " features for weights of shape " +
-           format(weights.shape()) + ", got " + std::to_string(x.dims()[1]) + " features";
-  });
-  require_shape(bias, "bias", {weights.dims()[1]});
-}
-
 std::vector<Tensor> linear(const Tensor& x, const Tensor& weights, const Tensor& bias, bool) {
   require_linear(x, weights, bias);
   const int64_t rows = pixels_of(x), out = channels_of(weights);

@@ -27,7 +27,7 @@ inline void require_count(size_t received, size_t expected, const char* name) {
 
 // `weights`, `geometry` (of the depthwise convolution) and `activations` are those of one block.
 inline InvertedResidual block_of(Shape shape, const Tensor* weights, const Integers& geometry, const int* activations,
-                          bool shortcut) {
+                                 bool shortcut) {
   const Integers pointwise{1, 1, 0, 0, 0, 0, 1, 1, 1};
   const Shape input = shape;
   InvertedResidual block;
@@ -40,10 +40,9 @@ inline InvertedResidual block_of(Shape shape, const Tensor* weights, const Integ
   require(ppzoo::pointwise(block.shapes[0]) && depthwise(block.shapes[1]) && ppzoo::pointwise(block.shapes[2]),
           [] { return "inverted residual: expected convolutions that are 1x1, depthwise and 1x1"; });
   const ConvShape& filter = block.shapes[1];
-  require(
-      filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
-          filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
-      [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(input); });
+  require(filter.dilation_h * (filter.kernel_h - 1) < filter.height + filter.top + filter.bottom &&
+              filter.dilation_w * (filter.kernel_w - 1) < filter.width + filter.left + filter.right,
+          [&] { return "inverted residual: expected an input at least as large as the filter, got " + format(input); });
   require(!shortcut || (shape == input && block.activations[2] == Activation::kNone), [&] {
     return "inverted residual: expected equal input and output shapes and no last activation with a shortcut, got " +
            format(input) + " and " + format(shape);
@@ -63,9 +62,8 @@ inline std::vector<InvertedResidual> blocks_of(const Tensor& x, const Tensors& w
   std::vector<InvertedResidual> blocks;
   Shape shape = x.shape();
   for (size_t i = 0; i < count; ++i) {
-    require(shortcuts[i] == 0 || shortcuts[i] == 1, [&] {
-      return "inverted residuals: expected 0 or 1 for a shortcut, got " + std::to_string(shortcuts[i]);
-    });
+    require(shortcuts[i] == 0 || shortcuts[i] == 1,
+            [&] { return "inverted residuals: expected 0 or 1 for a shortcut, got " + std::to_string(shortcuts[i]); });
     const auto geometry = geometries.begin() + static_cast<int64_t>(kGeometry * i);
     blocks.push_back(block_of(shape, &weights[kStages * i], Integers(geometry, geometry + kGeometry),
                               &activations[kStages * i], shortcuts[i] == 1));
@@ -87,9 +85,8 @@ inline std::vector<StageWeights> stages_to_train(const std::vector<InvertedResid
   std::vector<StageWeights> stages;
   for (size_t k = 0; k < weights.size(); ++k) {
     const int64_t channels = blocks[k / kStages].shapes[k % kStages].out_channels;
-    stages.push_back({weights[k].data<float>(),
-                      norm_parameters(channels, gammas[k], betas[k], running_means[k], running_variances[k],
-                                      momenta[k], epsilons[k])});
+    stages.push_back({weights[k].data<float>(), norm_parameters(channels, gammas[k], betas[k], running_means[k],
+                                                                running_variances[k], momenta[k], epsilons[k])});
   }
   return stages;
 }

@@ -1,4 +1,5 @@
-// Checks of the arguments of convolutions and norms, and their conversion to those of the kernels. See common.h.
+// Checks of the arguments of convolutions, linear layers and norms, and their conversion to those of the kernels. See
+// common.h.
 #pragma once
 
 #include "kernels/batch_norm.h"
@@ -56,6 +57,16 @@ inline Shape output_shape(const ConvShape& s) { return {s.images, s.out_height()
 inline void require_output_shape(const Tensor& tensor, const char* name, const ConvShape& s,
                                  phi::DataType type = kFloat32) {
   require_shape(tensor, name, {s.images, s.out_height(), s.out_width(), s.out_channels}, type);
+}
+
+inline void require_linear(const Tensor& x, const Tensor& weights, const Tensor& bias, phi::DataType type = kFloat32) {
+  require_axes(x, "input", 2, type);
+  require_axes(weights, "weights", 2);
+  require(x.dims()[1] == weights.dims()[0], [&] {
+    return "linear: expected an input with " + std::to_string(weights.dims()[0]) + " features for weights of shape " +
+           format(weights.shape()) + ", got " + std::to_string(x.dims()[1]) + " features";
+  });
+  require_shape(bias, "bias", {weights.dims()[1]});
 }
 
 // The running statistics are updated by the kernels (see "Writing to inputs" in common.h).
