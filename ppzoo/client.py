@@ -8,8 +8,9 @@ import json
 import operator
 import os
 import secrets
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote, urlsplit
 
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
@@ -26,7 +27,7 @@ class ServiceError(PpzooError):
 
     Attributes:
         status: the HTTP status; None if there was no response.
-        retry_after: seconds until the request can be repeated, if the response has the header Retry-After; else None.
+        retry_after: seconds after which the service accepts requests again, if it reported them.
     """
 
     exit_status = 1
@@ -41,12 +42,13 @@ class Client:
 
     Args:
         url: the address of the service, such as "http://127.0.0.1:8000".
-        token: the token of the service; spaces and line ends around it are ignored.
+        token: the token of the service.
         model: the name of the model; by default the service's only one.
         timeout: seconds that the service can take for a response.
 
     Raises:
-        ConfigError: the address is not an http or https URL, or the token cannot be sent in a header.
+        ConfigError: the address is not an http or https URL, the token cannot be sent in a header, or the timeout
+            is not valid.
     """
 
     def __init__(self, url: str, *, token: str | None = None, model: str | None = None, timeout: float = 30.0) -> None:
@@ -57,6 +59,10 @@ class Client:
             host = None
         if host is None or parts.scheme not in ("http", "https"):
             raise ConfigError(f"url: expected http://HOST:PORT, got {url!r}")
+        if any(not "!" <= character <= "~" for character in parts.netloc + parts.path):
+            raise ConfigError(f"url: expected http://HOST:PORT without spaces and special characters, got {url!r}")
+        if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout <= threading.TIMEOUT_MAX):
+            raise ConfigError(f"timeout: expected a number of seconds above 0, got {timeout!r}")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(host, port, timeout=timeout)
         self._url, self._prefix = url, parts.path.rstrip("/")
@@ -67,7 +73,8 @@ class Client:
         """Return the `topk` classes of each image, best first, as `Predictor.predict` does.
 
         Args:
-            images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these.
+            images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these. Arrays for
+                networks of 1 or 4 channels can have as many.
 
         Raises:
             ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.
@@ -76,26 +83,37 @@ class Client:
         """
         topk = _check_topk(topk)
         image_list: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
-        if not image_list:
-            return []
-        boundary = secrets.token_hex(16)
-        body = _multipart([_encode(image) for image in image_list], boundary)
-        path = f"/v1/models/{quote(self._model or self._only_model(), safe='')}:predict?topk={topk}"
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        status, content, retry = self._send("POST", path, body, headers)
-        predictions = content.get("predictions")
-        if predictions is None or status >= 500:
-            raise self._error(status, content, retry)
+        encoded: dict[int, bytes] = {}
         errors: dict[int, DataError] = {}
-        for index, prediction in enumerate(predictions):
+        for index, image in enumerate(image_list):
+            try:
+                encoded[index] = _encode(image)
+            except DataError as error:
+                errors[index] = error
+        results: list[Any] = [None] * len(image_list)
+        for index, prediction in zip(encoded, self._predict(list(encoded.values()), topk), strict=True):
             prediction.pop("name", None)
             if "error" in prediction:
                 errors[index] = DataError(prediction["error"])
+            else:
+                results[index] = prediction
         if errors and image_list is not images:
             raise errors[0]
         if errors:
-            results = [None if index in errors else prediction for index, prediction in enumerate(predictions)]
-            raise BatchError(errors, results)
+            raise BatchError(dict(sorted(errors.items())), results)
+        return results
+
+    def _predict(self, files: Sequence[bytes], topk: int) -> list[dict[str, Any]]:
+        """Return the service's prediction or error of each image file."""
+        if not files:
+            return []
+        boundary = secrets.token_hex(16)
+        path = f"/v1/models/{quote(self._model or self._only_model(), safe='')}:predict?topk={topk}"
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        status, content, retry = self._send("POST", path, _multipart(files, boundary), headers)
+        predictions = content.get("predictions")
+        if status >= 500 or not _is_list_of_objects(predictions) or len(predictions) != len(files):
+            raise self._error(status, content, retry)
         return predictions
 
     def models(self) -> list[dict[str, Any]]:
@@ -105,9 +123,10 @@ class Client:
             ServiceError: the service cannot be reached, or refused the request.
         """
         status, content, retry = self._send("GET", "/v1/models")
-        if status != 200:
+        models = content.get("models")
+        if status != 200 or not _is_list_of_objects(models) or not all("name" in model for model in models):
             raise self._error(status, content, retry)
-        return content["models"]
+        return models
 
     def is_ready(self) -> bool:
         """Return whether the service can be reached and all its models compute."""
@@ -129,7 +148,7 @@ class Client:
     def _only_model(self) -> str:
         names = [model["name"] for model in self.models()]
         if len(names) != 1:
-            raise ConfigError(f"model: expected one of {', '.join(names)}, since the service has several")
+            raise ConfigError(f"model: expected one of {', '.join(map(str, names))}, since the service has several")
         self._model = names[0]
         return names[0]
 
@@ -152,13 +171,16 @@ class Client:
             raise ServiceError(f"{self._url}: no response ({error or type(error).__name__})") from error
         try:
             parsed = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = {}
         retry = response.headers.get("Retry-After", "")
         return response.status, parsed if isinstance(parsed, dict) else {}, float(retry) if retry.isdecimal() else None
 
     def _error(self, status: int, content: dict[str, Any], retry_after: float | None) -> ServiceError:
-        return ServiceError(f"{self._url}: {content.get('error', f'status {status}')}", status, retry_after)
+        problem = content.get("error", f"status {status}")
+        if status == 200:
+            problem = "expected a response of `ppzoo serve`, got another one; check the address"
+        return ServiceError(f"{self._url}: {problem}", status, retry_after)
 
 
 def _check_token(token: str) -> str:
@@ -180,29 +202,45 @@ def _check_topk(topk: Any) -> int:
     return number
 
 
-def _encode(image: Any) -> bytes:
-    """Return an image as the bytes of a file.
+def _is_list_of_objects(value: Any) -> TypeGuard[list[dict[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
-    Raises:
-        DataError: a file cannot be read, or the image is neither a path, nor bytes, nor an array of that shape.
-    """
+
+def _encode(image: Any) -> bytes:
+    """Return an image as the bytes of a file."""
     if isinstance(image, bytes):
         return image
-    if isinstance(image, (str, os.PathLike)):
-        try:
-            return read_plain_file(image)
-        except OSError as error:
-            raise DataError(f"cannot read {os.fsdecode(image)}: {error.strerror}") from error
-    is_array = getattr(image, "ndim", 0) == 3 and str(getattr(image, "dtype", "")) == "uint8"
-    if is_array and image.shape[2] == 3 and image.size:
-        from PIL import Image as Pillow
+    from ppzoo.image_inputs import describe_invalid_image, to_path  # which needs NumPy
 
-        buffer = io.BytesIO()
-        Pillow.fromarray(image).save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
-    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", None)
-    found = type(image).__name__ if shape is None else f"an array of shape {list(shape)} and data type {dtype}"
-    raise DataError(f"expected a path, bytes or an H x W x 3 uint8 array, got {found}")
+    try:
+        if isinstance(image, (str, os.PathLike)):
+            return _read(to_path(image))
+        if _is_pixels(image):
+            return _png(image)
+        raise DataError("not an image")
+    except DataError as error:
+        raise DataError(describe_invalid_image(image, error, channels=3)) from error
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_plain_file(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _is_pixels(image: Any) -> bool:
+    """Whether an object is an H x W x C array of RGB, gray or RGBA pixels."""
+    shape: Sequence[int] = getattr(image, "shape", ())
+    return len(shape) == 3 and shape[2] in (1, 3, 4) and 0 not in shape and str(getattr(image, "dtype", "")) == "uint8"
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    from PIL import Image as Pillow
+
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def _multipart(images: Sequence[bytes], boundary: str) -> bytes:

@@ -74,10 +74,11 @@ class Predictor:
         images: Image | Sequence[Image] = (),
         max_drop: float = 0.01,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size: expected at least 1, got {batch_size}")
-        if not 0 <= max_drop <= 1:
-            raise ConfigError(f"max_drop: expected 0 to 1, got {max_drop}")
+        if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ConfigError(f"batch_size: expected an integer of at least 1, got {batch_size!r:.60}")
+        batch_size = int(batch_size)
+        if not isinstance(max_drop, (int, float)) or not 0 <= max_drop <= 1:
+            raise ConfigError(f"max_drop: expected 0 to 1, got {max_drop!r:.60}")
         compared: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
         if compared and precision != "auto":
             raise ConfigError(f"images: expected precision='auto' with images, got {precision!r}")

@@ -28,7 +28,8 @@ ALLOWED_IMPORTS = {
     "migration": BASE | {"builders", "config", "data", "models"},
     "image_inputs": BASE,
     "predictor": {"builders", "deploy", "image_inputs", *BASE},
-    "client": BASE,
+    "client": {"image_inputs", *BASE},
+    "__main__": {"cli"},
     "serve": {"data", "deploy", "predictor", *BASE},
     "cli": {
         "batch_inference",

@@ -212,12 +212,14 @@ class TableSession:
             ConfigError: it was not.
         """
         recorded = self._recorded_settings()
-        for name in {**recorded, **settings}:
+        for name in {**settings, **recorded}:
             before, after = recorded.get(name, NOT_SET), settings.get(name, NOT_SET)
             if before.identity != after.identity:
+                is_changed = before.text == after.text
+                got = f"{after.text} has changed" if is_changed else f"{before.text}, not {after.text}"
                 raise ConfigError(
-                    f"--output: {self.files.output} is unfinished and was started with another {name}"
-                    f" ({before.text}, not {after.text}); {START_OVER}"
+                    f"--output: {self.files.output} is unfinished and was started with another {name} ({got});"
+                    f" {START_OVER}"
                 )
 
     def _recorded_settings(self) -> dict[str, Setting]:

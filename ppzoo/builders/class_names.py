@@ -17,7 +17,7 @@ from ppzoo.builders.class_checks import require_two_classes
 from ppzoo.builders.components import class_count, components
 from ppzoo.builders.datasets import TRAIN_DATA, build_dataset
 from ppzoo.config import Config, DatasetConfig, DistillationConfig, load
-from ppzoo.errors import ConfigError, DataError, count_text
+from ppzoo.errors import ConfigError, DataError, count_text, errors_with_key
 from ppzoo.host import MAX_CLASSES
 
 logger = logging.getLogger("ppzoo")
@@ -234,7 +234,8 @@ def read_class_labels(config: Config) -> dict[int, str]:
     file = section.class_id_map_file if section else None
     if not (section and file):
         return of_run
-    labels = data.read_labels(file, section.delimiter or " ")
+    with errors_with_key("Infer.PostProcess.class_id_map_file"):
+        labels = data.read_labels(file, section.delimiter or " ")
     if of_run and (len(labels) != count or max(labels) >= count):
         logger.info("%s names %d classes, not %d: using the names of the training data", file, len(labels), count)
         return of_run

@@ -80,7 +80,6 @@ def open_table(model: BatchModel, task: TableTask) -> TableSession:
     if not (isinstance(task.source, VideoSource) and task.source.is_camera):
         source = os.path.realpath(source)
     settings = {
-        "model": Setting(model.identity, model.title),
         "video" if is_video else "folder": Setting.of(source),
         "--top": Setting.of(model.topk),
         "--every": Setting.of(task.every),
@@ -88,6 +87,8 @@ def open_table(model: BatchModel, task: TableTask) -> TableSession:
     if task.sort_into is not None:
         folder = str(task.sort_into.resolve())
         settings |= {"--sort-into": Setting.of(folder), "--sort-by": Setting.of(task.sort_by)}
+    # The last one that is compared: it also depends on options such as --top, which messages name first.
+    settings["model"] = Setting(model.identity, model.title)
     return TableSession(task.output, RowFormat(model.topk, is_video), settings, overwrite=task.overwrite)
 
 

@@ -30,8 +30,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(2)
 
     def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
-        """Refuse unknown arguments here: the parser of the command knows which help to name."""
+        """Refuse unknown arguments here: the parser of the command knows which help to name.
+
+        A list of arguments can be continued after an option, as in `ppzoo infer RUN --json PHOTO`, where argparse ends
+        it at the first option.
+        """
         parsed, unknown = super().parse_known_args(*arguments, **options)
+        several = next((action for action in self._get_positional_actions() if action.nargs in ("*", "+")), None)
+        if several is not None and unknown and not any(text.startswith(("-", "=")) for text in unknown):
+            try:
+                added = self._get_values(several, unknown)
+            except argparse.ArgumentError as error:
+                self.error(str(error))
+            setattr(parsed, several.dest, [*getattr(parsed, several.dest), *added])
+            unknown = []
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest_override(unknown)}")
         return parsed, unknown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
@@ -103,10 +104,10 @@ def _export(options: argparse.Namespace) -> None:
 
 def parse_fraction(text: str) -> float:
     """Return a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
 
 
 def _require_matching_options(options: argparse.Namespace, formats: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TABLE_OPTIONS = {"top": "--top", "every": "--every", "sort_into": "--sort-into", "sort_by": "--sort-by"}
 BATCH_SIZE = 32  # of exports
+ANIMATIONS = (".gif", ".webp", ".avifs", ".flc", ".fli")  # extensions of images that can be videos
 
 
 def add_table_arguments(infer: argparse.ArgumentParser) -> None:
@@ -77,6 +78,7 @@ def check_table_options(options: argparse.Namespace, inputs: list[str]) -> Path 
 
 def _find_source(inputs: list[str]) -> Path | VideoSource:
     from ppzoo.batch_inference import VideoSource
+    from ppzoo.data import IMAGE_SUFFIXES
 
     expected = "infer: expected one folder of images, one video file or the number of a camera with --output"
     if len(inputs) != 1:
@@ -84,6 +86,9 @@ def _find_source(inputs: list[str]) -> Path | VideoSource:
     (name,) = inputs
     if os.path.isdir(name):
         return Path(name)
+    is_image = name.lower().endswith(IMAGE_SUFFIXES) and not name.lower().endswith(ANIMATIONS)
+    if os.path.exists(name) and is_image:  # OpenCV would open it as a video of one frame
+        raise ConfigError(f"{expected}, got the image {name!r}: use its folder, or --json instead of --output")
     if os.path.exists(name):
         return VideoSource(name)
     if name.isascii() and name.isdigit():

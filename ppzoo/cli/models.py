@@ -106,7 +106,17 @@ def _models(options: argparse.Namespace) -> None:
         max_flops=_parse_size("--max-flops", options.max_flops, "0.3G"),
         sort=_parse_sort(options.sort, table.SORT_KEYS),
     )
+    if not rows and not options.json:
+        raise ConfigError(f"models: no architecture has all of {_describe_filters(options)}")
     print(json.dumps(rows) if options.json else table.format_table(rows))
+
+
+def _describe_filters(options: argparse.Namespace) -> str:
+    """Return the filters of a command line, without a pattern that is not given."""
+    given = {"--family": options.family, "--max-params": options.max_params, "--max-flops": options.max_flops}
+    filters = [repr(options.pattern)] if options.pattern is not None else []
+    filters += ["--pretrained"] if options.pretrained else []
+    return ", ".join([*filters, *(f"{name} {value}" for name, value in given.items() if value is not None)])
 
 
 def _parse_size(option: str, text: str | None, example: str) -> float:

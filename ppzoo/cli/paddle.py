@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 
 from ppzoo.cli.streams import print_error
@@ -22,6 +23,9 @@ def import_paddle() -> None:
     os.environ.setdefault("GLOG_minloglevel", "2")
     with contextlib.redirect_stderr(io.StringIO()) as printed:
         import paddle  # noqa: F401
+    for handler in list(logging.root.handlers):
+        if getattr(handler, "stream", None) is printed:  # PaddlePaddle's: log messages would be lost
+            logging.root.removeHandler(handler)
     for line in printed.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:
             print_error(line)

@@ -21,7 +21,7 @@ TOKEN_VARIABLE = "PPZOO_SERVE_TOKEN"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 MEGABYTE, MILLION = 1 << 20, 1_000_000
 MIN_TOKEN_LENGTH = 8
-MAX_OPTION = 1e6
+MAX_OPTION = 1_000_000
 
 
 def add_commands(commands: Commands) -> None:
@@ -73,10 +73,12 @@ def _serve(options: argparse.Namespace) -> None:
             f"serve: {', '.join(missing)} is not installed: run `pip install 'ppzoo[serve]'`"
             " (in a clone: `pip install -e '.[serve]'`)"
         )
+    from ppzoo import report
     from ppzoo.builders import ExportExplainer
     from ppzoo.serve.models import name_exports
     from ppzoo.serve.server import serve
 
+    report.log_to_console()
     if not 0 <= options.port < 1 << 16:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
     if options.batch_size < 1:
@@ -107,12 +109,12 @@ def _read_limits(options: argparse.Namespace) -> Limits:
 
     for option in ("queue", "max_images", "timeout", "max_upload", "max_pixels"):
         value = getattr(options, option)
-        if not 0 < value <= MAX_OPTION:
-            raise ConfigError(f"--{option.replace('_', '-')}: expected a number above 0, got {value:g}")
+        largest = MAX_PIXELS // MILLION if option == "max_pixels" else MAX_OPTION
+        if not 0 < value <= largest:
+            expected = f"at most {largest}" if value > largest else "a number above 0"
+            raise ConfigError(f"--{option.replace('_', '-')}: expected {expected}, got {value:g}")
     if not 0 <= options.max_wait <= 1000:
         raise ConfigError(f"--max-wait: expected 0 to 1000 milliseconds, got {options.max_wait:g}")
-    if options.max_pixels * MILLION > MAX_PIXELS:
-        raise ConfigError(f"--max-pixels: expected at most {MAX_PIXELS // MILLION}, got {options.max_pixels:g}")
     max_upload = max(1, round(options.max_upload * MEGABYTE))
     return Limits(
         max_upload=max_upload,

@@ -105,10 +105,19 @@ def _choose_all(
     path_column = _choose(file, header, path_column, PATH_COLUMNS, "path_column", "paths")
     if label_columns is None and several:
         return path_column, [name for name in header if name != path_column]
-    if label_columns is None:
-        return path_column, [_choose(file, header, None, LABEL_COLUMNS, "label_column", "labels")]
     key = "label_columns" if several else "label_column"
-    return path_column, [_choose(file, header, name, (), key, "labels") for name in label_columns]
+    if label_columns is None:
+        chosen = [_choose(file, header, None, LABEL_COLUMNS, key, "labels")]
+    else:
+        chosen = [_choose(file, header, name, (), key, "labels") for name in label_columns]
+    repeated = next((name for index, name in enumerate(chosen) if name in chosen[:index]), None)
+    if repeated is not None:
+        raise DataError(f"{file}: expected different columns of labels, got {repeated!r} twice: set dataset.{key}")
+    if chosen == [path_column] and not several:
+        raise DataError(
+            f"{file}: expected different columns of paths and labels, got {path_column!r}: set dataset.{key}"
+        )
+    return path_column, chosen
 
 
 def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, list[str] | None]:
@@ -122,6 +131,7 @@ def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, 
         for index, text in enumerate(texts):
             if "\n" in text or "\r" in text:
                 raise DataError(f"{table.origin(index)}: expected a class name without line ends, got {text!r:.120}")
+        _warn_of_numbers(table, texts)
         names = sorted(set(texts))
         number = {name: label for label, name in enumerate(names)}
         return np.array([number[text] for text in texts], np.int32), names
@@ -137,6 +147,20 @@ def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, 
                 " Arch.class_num, or set dataset.relabel to true if labels start at 1"
             )
     return np.array(texts).astype(np.int32), None
+
+
+def _warn_of_numbers(table: ListTable, texts: Sequence[str]) -> None:
+    """Log a warning if some labels are names and others numbers, which are then names, too, and not class indices."""
+    is_number = [NUMBER.fullmatch(text) is not None for text in texts]
+    if any(is_number):
+        number, name = texts[is_number.index(True)], texts[is_number.index(False)]
+        logger.warning(
+            "%s: %r is a class name, so that numbers such as %r are class names, too, instead of class indices; correct"
+            " the labels if they are indices",
+            table.origin(is_number.index(False)),
+            name[:60],
+            number[:60],
+        )
 
 
 def _collect(file: str, rows: Iterator[tuple[int, list[str]]], columns: list[str]) -> ListTable:
@@ -158,11 +182,12 @@ def _collect(file: str, rows: Iterator[tuple[int, list[str]]], columns: list[str
         first = seen.setdefault(path, len(paths))
         if first != len(paths):
             repeated += 1
-            if values[first] != tuple(labels):
-                raise DataError(
-                    f"{where}: the image {path[:200]!r} has another label than in {_unit(file)} {numbers[first]}:"
-                    " remove one of the two rows"
-                )
+            for column, label, earlier in zip(columns, labels, values[first], strict=True):
+                if label != earlier:
+                    raise DataError(
+                        f"{where}: the image {path[:200]!r} has another label than in {_unit(file)} {numbers[first]}"
+                        f" (column {column!r}): remove one of the two rows"
+                    )
         paths.append(path)
         values.append(tuple(labels))
         numbers.append(number)
@@ -274,7 +299,7 @@ def _parquet_rows(file: str, columns: list[str]) -> Iterator[tuple[int, list[str
 
 
 def _text(value: str | float | None) -> str:
-    if value is None:
+    if value is None or value != value:  # NaN, which stands for a missing value in a column of numbers
         return ""
     return str(int(value)) if isinstance(value, bool) else str(value).strip(" \t\r\n")
 

@@ -45,15 +45,17 @@ class Quantizer:
             self._folded = onnx.load(str(target))
         for number, node in enumerate(self._folded.graph.node):
             node.name = node.name or f"node_{number}"
-        self.layers = [node.name for node in self._folded.graph.node if node.op_type in LAYERS]
+        nodes, outputs = self._folded.graph.node, {output.name for output in self._folded.graph.output}
+        self.layers = [node.name for node in nodes if node.op_type in LAYERS]
+        self._last = [node.name for node in nodes if outputs & set(node.output) and node.op_type not in LAYERS]
 
     def quantize(self, float_layers: Sequence[str] = ()) -> bytes:
-        """Return the quantized model.
+        """Return the quantized model; its outputs are not rounded to the 256 values of int8.
 
         Args:
             float_layers: the layers that are not quantized.
         """
-        return self._quantize(self.images, nodes_to_exclude=list(float_layers))
+        return self._quantize(self.images, nodes_to_exclude=[*float_layers, *self._last])
 
     def rank_layers(self) -> list[str]:
         """Return the layers, first the one whose quantization alone changes the outputs most."""

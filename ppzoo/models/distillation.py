@@ -32,9 +32,10 @@ class DistillationModel(nn.Layer):
             PaddleClas's form "blocks[0].expand_conv".
 
     Raises:
-        ConfigError: a path in `features` names no layer.
+        ConfigError: a path in `features` names no layer, or the networks take images of different channels.
 
     Attributes:
+        image_channels: channels of the images.
         derived_entries: patterns of entries in checkpoints that are not loaded where no loss has these layers.
 
     Shape: N x C x H x W to {name: N x class_num}; the output of a network with `features` is {"logits": N x class_num,
@@ -53,6 +54,11 @@ class DistillationModel(nn.Layer):
     ) -> None:
         super().__init__()
         self.names, self.frozen, self.inference_arch = tuple(networks), frozenset(frozen), inference_arch
+        channels = {name: network.image_channels for name, network in networks.items()}
+        if len(set(channels.values())) > 1:
+            got = ", ".join(f"{name} {count}" for name, count in channels.items())
+            raise ConfigError(f"in_channels: expected networks for images of the same number of channels, got {got}")
+        self.image_channels = next(iter(channels.values()), 3)
         taken: set[str] = set()
         for name, network in networks.items():
             self.add_sublayer(name, network)

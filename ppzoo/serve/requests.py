@@ -110,7 +110,9 @@ def _parse_json(body: bytes, topk: int) -> Images:
     if unknown:
         raise HTTPException(400, f"expected {JSON_FORM}, got the key {unknown[0]!r:.60}")
     try:
-        images = [base64.b64decode(text.rpartition("base64,")[2], validate=True) for text in encoded]
+        # Without white space: `base64 FILE` and Python's `encodebytes` break lines.
+        parts = ("".join(text.rpartition("base64,")[2].split()) for text in encoded)
+        images = [base64.b64decode(text, validate=True) for text in parts]
     except (binascii.Error, ValueError):
         raise HTTPException(400, "images: expected base64, got other text") from None
     return Images(

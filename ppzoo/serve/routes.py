@@ -113,6 +113,8 @@ async def list_models(request: Request) -> dict[str, Any]:
 
 @router.get("/v1/models/{name}", summary="Describe a model", responses={404: ERRORS[404]})
 async def get_model(name: str, request: Request) -> dict[str, Any]:
+    if name.endswith((":predict", ":explain")):
+        raise HTTPException(405, f"expected POST for {name[-8:]}, got GET", headers={"Allow": "POST"})
     return describe(find_model(state_of(request), name))
 
 
@@ -161,9 +163,12 @@ async def run_model(model: Model, images: Any, topk: int | None) -> list[Any]:
     """Return the results of `Model.run`.
 
     Raises:
-        HTTPException: 503 the queue is full; 504 no result in time.
+        HTTPException: 413 the queue is too small for the request; 503 the queue is full; 504 no result in time.
         NotReadyError: the engine is not running.
     """
+    if len(images) > model.limits.queue:  # such a request would never be accepted
+        problem = f"expected at most {model.limits.queue} images in a request, the size of the queue, got {len(images)}"
+        raise HTTPException(413, problem)
     try:
         return await model.run(images, topk)
     except QueueFullError:

@@ -141,6 +141,7 @@ def test_equal_names_of_two_files_are_two_rows(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"model": Setting("2", "output/LeNet")}, r"another model \(output/LeNet has changed\); use --overwrite"),
         ({"model": Setting("2", "output/New")}, r"another model \(output/LeNet, not output/New\); use --overwrite"),
         ({"folder": Setting.of("other")}, r"another folder \(photos, not other\)"),
         ({"--sort-into": Setting.of("x")}, r"another --sort-into \(none, not x\)"),

@@ -67,3 +67,10 @@ def test_the_tools_are_the_commands(name):
     )
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: ppzoo {name.removesuffix('_model')}")
+
+
+def test_warnings_are_printed_after_paddle_is_imported():
+    code = "import logging; from ppzoo.cli.paddle import import_paddle; import_paddle()"
+    code += "; logging.getLogger('ppzoo').warning('a warning')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "a warning" in done.stderr

@@ -204,6 +204,8 @@ def test_images_are_linked_and_another_model_does_not_resume(
     with monkeypatch.context() as patch:
         patch.setattr(TableSession, "finish", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
         assert infer(exported, *arguments, "--overwrite") == 130
+    assert infer(exported, *arguments, "--top", "1") == 2
+    assert "was started with another --top (3, not 1)" in capsys.readouterr().err
     assert infer(run_folder, *arguments) == 2
     assert "was started with another model" in capsys.readouterr().err
 
@@ -349,3 +351,9 @@ def test_mistakes_are_one_line_and_write_nothing(exported, photos, tmp_path, mon
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
     assert not os.listdir(tmp_path)
+
+
+def test_an_image_is_not_a_video_of_one_frame(exported, images, tmp_path, capsys):
+    assert infer(exported, images / "red" / "1.png", "--output", tmp_path / "one.csv") == 2
+    assert "1.png': use its folder, or --json instead of --output" in capsys.readouterr().err
+    assert not (tmp_path / "one.csv").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppzoo.cli import main
+from ppzoo.cli import build_parser, main
 from ppzoo.data.index import read_list
 from ppzoo.errors import DataError
 
@@ -362,6 +362,10 @@ def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
             ["convert", "nofile", "x.pdparams", "--arch", "Foo"],
             "--arch: unknown architecture 'Foo'; `ppzoo models` lists all names",
         ),
+        (
+            ["models", "*Net*", "--max-params", "5", "--family", "resnet"],
+            "models: no architecture has all of '*Net*', --family resnet, --max-params 5",
+        ),
         (["models", "--max-params", "five"], "--max-params: expected a number above 0 such as 5M, got 'five'"),
         (["models", "--max-flops", "0"], "--max-flops: expected a number above 0 such as 0.3G, got '0'"),
         (["models", "--sort", "best"], "--sort: expected name, params, flops or top1, got 'best'"),
@@ -422,6 +426,14 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
             ["train", "-o", "Global.epochs", "=", "3"],
             "unrecognized arguments: = 3; write -o KEY.PATH=VALUE without spaces around =; see `ppzoo train --help`",
         ),
+        (
+            ["infer", "run", "-o", "Global.epochs", "=", "3"],
+            "unrecognized arguments: = 3; write -o KEY.PATH=VALUE without spaces around =; see `ppzoo infer --help`",
+        ),
+        (
+            ["export", "run", "--max-drop", "x"],
+            "argument --max-drop: expected a number from 0 to 1, got 'x'; see `ppzoo export --help`",
+        ),
         (["trian"], "argument COMMAND: invalid choice: 'trian'; did you mean 'train'?; see `ppzoo --help`"),
         ([], "the following arguments are required: COMMAND; see `ppzoo --help`"),
     ],
@@ -431,3 +443,22 @@ def test_wrong_arguments_are_reported_in_one_line(capsys, arguments, message):
         main(arguments)
     assert end.value.code == 2
     assert capsys.readouterr().err == f"error: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "expected"),
+    [
+        (["infer", "RUN", "--json", "a.png", "--quiet", "b.png"], "inputs", ["RUN", "a.png", "b.png"]),
+        (["infer", "RUN", "--output", "x.csv", "~/photos"], "inputs", ["RUN", str(Path("~/photos").expanduser())]),
+        (["serve", "a", "--port", "1", "b=c"], "exports", ["a", "b=c"]),
+    ],
+)
+def test_a_list_of_arguments_continues_after_options(arguments, key, expected):
+    assert getattr(build_parser().parse_args(arguments), key) == expected
+
+
+def test_a_missing_file_of_class_names_is_reported_with_its_key(run_folder, photos, capsys):
+    override = "Infer.PostProcess.class_id_map_file=ppcls/utils/PULC_label_list/none.txt"
+    assert main(["infer", str(run_folder), str(photos), "--device", "cpu", "-o", override]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: Infer.PostProcess.class_id_map_file: cannot read the label file 'ppcls/utils/PULC_")

@@ -90,6 +90,7 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
         ("path,label\na,\n", "line 2: expected a label in the column 'label', got none"),
         ("path,label\n,1\n", "line 2: expected a path"),
         ("path,label\na,b,1\n", "line 2: expected 2 values as in the header, got 3"),
+        ("path,label\na,0\na,1\n", r"has another label than in line 2 \(column 'label'\)"),
         ("path,label\na,-1\n", "line 2: expected an integer label of 0 or more"),
         ("path,label\na,1.0\n", "line 2: expected an integer label of 0 or more"),
         ("path,label\na,5\n", r"line 2: label 5 is outside \[0, class_num = 5\)"),
@@ -103,6 +104,36 @@ def test_mistakes_are_one_line(tmp_path, text, complaint):
     with pytest.raises(DataError, match=complaint) as raised:
         dataset(tmp_path, text, class_num=5)
     assert "\n" not in str(raised.value)
+
+
+def test_nan_in_a_parquet_list_is_a_missing_label(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    file = tmp_path / "list.parquet"
+    parquet.write_table(pyarrow.table({"path": ["a", "b", "c"], "label": [0.0, float("nan"), 1.0]}), file)
+    with pytest.raises(DataError, match="row 2: expected a label in the column 'label', got none"):
+        DATASETS["ImageNetDataset"](image_root=str(tmp_path), cls_label_path=str(file))
+
+
+@pytest.mark.parametrize(("labels", "is_mixed"), [("0 1o 10", True), ("A 7 nan", True), ("A B nan", False)])
+def test_numbers_among_class_names_are_reported(tmp_path, caplog, labels, is_mixed):
+    rows = "".join(f"{index},{label}\n" for index, label in enumerate(labels.split()))
+    assert dataset(tmp_path, "path,label\n" + rows).classes == sorted(labels.split())
+    assert ("are class names, too, instead of class indices" in caplog.text) == is_mixed
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "complaint"),
+    [
+        ("MultiLabelDataset", {"label_columns": ["cat", "dog", "cat"]}, "got 'cat' twice: set dataset.label_columns"),
+        ("ImageNetDataset", {"label_column": "path"}, "different columns of paths and labels, got 'path'"),
+        ("ImageNetDataset", {"path_column": "label"}, "different columns of paths and labels, got 'label'"),
+    ],
+)
+def test_a_column_has_one_meaning(tmp_path, name, options, complaint):
+    with pytest.raises(DataError, match=complaint):
+        dataset(tmp_path, "path,label,cat,dog\na,1,1,0\n", name, **options)
 
 
 def test_repeated_rows_are_kept_with_a_warning(tmp_path, caplog):

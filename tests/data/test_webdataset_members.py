@@ -46,6 +46,12 @@ def test_samples_are_grouped_up_to_the_first_dot(tmp_path):
         ({"1.jpg": "a", "1.cls": "x" * 300}, {}, "got 300 bytes"),
         ({"1.jpg": "a", "1.json": '{"b": 1}'}, {"label_member": "json"}, "under the key 'label', got 'b': set dataset"),
         ({"1.jpg": "a", "1.json": '{"label": [1]}'}, {"label_member": "json"}, r"got \[1\]: write an integer or text"),
+        (
+            {"1.jpg": "a", "1.json": "{}"},
+            {},
+            "of the two: set dataset.label_member to json if 1.json contains",
+        ),
+        ({"1.jpg": "a", "1.txt": "x", "2.jpg": "b", "2.cls": "0"}, {}, "set dataset.label_member to txt if 1.txt cont"),
         ({"1.jpg": "a", "1.json": "{"}, {"label_member": "json"}, "as a JSON object in UTF-8"),
         ({"1.jpg": "a", "1.cls": "x", "2.jpg": "a", "2.cls": "y"}, {"class_num": 1}, "2 classes, but class_num is 1"),
     ],

@@ -75,6 +75,13 @@ def test_int8_is_added_and_predicts_nearly_the_same(quantized):
         assert 0 < difference < 0.2
 
 
+def test_probabilities_in_int8_are_not_rounded(quantized):
+    pixels = list(np.random.default_rng(1).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8))
+    for engine in ("onnxruntime", "openvino"):
+        found = ppzoo.Predictor(quantized, engine=engine, precision="int8").probabilities(pixels)
+        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+
+
 def test_weights_are_quantized_per_channel(quantized):
     import onnx
 
@@ -146,6 +153,9 @@ def test_bfloat16(tmp_path):
         ({"precision": "bfloat16", "engine": "onnxruntime"}, "precision: expected engine openvino for bfloat16"),
         ({"images": ["a.png"]}, "images: expected precision='auto' with images, got None"),
         ({"max_drop": 2}, "max_drop: expected 0 to 1, got 2"),
+        ({"max_drop": "1%"}, "max_drop: expected 0 to 1, got '1%'"),
+        ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1, got 2.0"),
+        ({"batch_size": "4"}, "batch_size: expected an integer of at least 1, got '4'"),
     ],
 )
 def test_mistakes_are_one_line(quantized, options, message):

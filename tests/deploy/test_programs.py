@@ -296,7 +296,7 @@ def test_the_predictor_refuses_images_of_different_shapes(exported):
 
 def test_values_out_of_range_are_refused(exported):
     for size in (0, -1):
-        with pytest.raises(ConfigError, match=f"batch_size: expected at least 1, got {size}"):
+        with pytest.raises(ConfigError, match=f"batch_size: expected an integer of at least 1, got {size}"):
             ppzoo.Predictor(exported, batch_size=size)
         with pytest.raises(ConfigError, match=f"topk: expected at least 1, got {size}"):
             Topk(topk=size)

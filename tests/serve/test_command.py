@@ -52,6 +52,23 @@ def test_sigterm_completes_waiting_requests(exported):
         process.communicate()
 
 
+def test_reloads_and_their_failures_are_logged(tmp_path):
+    folder = export_small(tmp_path / "small")
+    process = start(f"shoes={folder}", "--port", "0", "--engine", "paddle")
+    try:
+        process.stdout.readline()
+        settings = (folder / "inference.yml").read_text()
+        for content, expected in (("broken: [", "model shoes: keeping the previous export: "), (settings, "reloaded ")):
+            (folder / "inference.yml").write_text(content)
+            line = process.stderr.readline()
+            assert expected in line and str(folder) in line
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def metrics(client):
     client._connection.request("GET", "/metrics")
     return client._connection.getresponse().read().decode()
@@ -75,6 +92,8 @@ def metrics(client):
         ([".", "--batch-size", "0"], "error: --batch-size: expected at least 1, got 0"),
         ([".", "--queue", "0"], "error: --queue: expected a number above 0, got 0"),
         ([".", "--timeout", "nan"], "error: --timeout: expected"),
+        ([".", "--timeout", "inf"], "error: --timeout: expected at most 1000000, got inf"),
+        ([".", "--max-pixels", "1e9"], "error: --max-pixels: expected at most "),
         ([".", "--max-upload", "nan"], "error: --max-upload: expected a number above 0, got nan"),
         ([".", "--max-pixels", "1e5"], "error: --max-pixels: expected at most 178, got 100000"),
         ([".", "--token-file", "missing"], "error: --token-file: cannot read missing: No such file or directory"),

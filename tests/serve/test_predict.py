@@ -1,8 +1,10 @@
 """Predictions of the service equal those of `Predictor`, whatever the form of the request."""
 
 import json
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_several_files(service, expected):
 
 
 def test_base64_json(service, expected):
-    images = [b64encode(encode(0)).decode(), "data:image/png;base64," + b64encode(encode(1)).decode()]
+    images = [encodebytes(encode(0)).decode(), "data:image/png;base64," + b64encode(encode(1)).decode()]
     reply = service.predict(json.dumps({"images": images, "topk": 3}), content_type="application/json")
     for prediction, reference in zip(reply.content["predictions"], expected, strict=False):
         assert_equal(prediction, reference)
@@ -116,9 +118,67 @@ def test_client_reports_errors(service):
     assert error.value.status == 404
     with pytest.raises(ServiceError, match="no response"):
         ppzoo.Client("http://127.0.0.1:9").models()
-    for url in ("localhost", "ftp://host", "http://host:abc", "http://host:99999", "http://[bad"):
+    for url in ("localhost", "ftp://host", "http://host:abc", "http://host:99999", "http://[bad", "http://a b"):
         with pytest.raises(ConfigError, match="expected http://HOST:PORT"):
             ppzoo.Client(url)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"timeout": 0}, "timeout: expected a number of seconds above 0, got 0"),
+        ({"timeout": "5"}, "timeout: expected a number of seconds above 0, got '5'"),
+    ],
+)
+def test_client_checks_its_options(options, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        ppzoo.Client("http://127.0.0.1:9", **options)
+
+
+def test_client_reports_all_images_that_cannot_be_sent(service, expected, tmp_path):
+    missing, floats = tmp_path / "missing.png", np.zeros((4, 4, 3))
+    with ppzoo.Client(service.url) as client:
+        with pytest.raises(BatchError) as error:
+            client.predict([missing, encode(0), b"no image", floats, "a\0b"], topk=3)
+        assert list(error.value.errors) == [0, 2, 3, 4]
+        assert_equal(error.value.results[1], expected[0])
+        assert "pass pixels from 0 to 255 as uint8" in str(error.value.errors[3])
+        with pytest.raises(DataError, match=r"missing\.png: No such file"):
+            client.predict(missing)
+        with pytest.raises(ConfigError, match="topk: expected an integer of at least 1, got '3'"):
+            client.predict(encode(0), topk="3")
+        assert len(client.predict(np.zeros((4, 4, 1), np.uint8), topk=np.int64(2))[0]["scores"]) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>", b"[]", b'{"models": 1}', b'{"models": [{"name": "a"}], "predictions": [1]}', b'{"models": [{}]}'],
+)
+def test_client_reports_another_service(content):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            client = ppzoo.Client(f"http://127.0.0.1:{server.server_port}")
+            with client, pytest.raises(ServiceError, match="expected a response of `ppzoo serve`, got another one"):
+                client.predict(b"image")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("topk", [0, True, 2.7, "x", None])
@@ -136,5 +196,5 @@ def test_client_reports_a_token_that_no_header_can_have():
 
 
 def test_client_reports_an_array_without_pixels():
-    with pytest.raises(DataError, match=r"got an array of shape \[0, 0, 3\] and data type uint8"):
+    with pytest.raises(DataError, match=r"got an array of shape \(0, 0, 3\) and type uint8"):
         ppzoo.Client("http://127.0.0.1:9", model="x").predict(np.zeros((0, 0, 3), np.uint8))

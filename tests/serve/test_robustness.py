@@ -17,6 +17,7 @@ from helpers.services import encode, export_small, run_service
 from PIL import Image
 
 import ppzoo
+from ppzoo.client import ServiceError
 from ppzoo.errors import TrainingError
 
 pytest.importorskip("fastapi", reason="needs ppzoo[serve]")
@@ -46,6 +47,21 @@ def gif(width, height, frame=None):
 
 def bmp(width, height):
     return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 100, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def test_a_request_that_is_larger_than_the_queue_is_not_told_to_retry(exported):
+    with run_service({"small": exported}, queue=2) as service, ppzoo.Client(service.url) as client:
+        assert len(client.predict([encode(0)] * 2)) == 2
+        with pytest.raises(ServiceError, match="at most 2 images in a request, the size of the queue, got 3") as error:
+            client.predict([encode(0)] * 3)
+    assert error.value.status == 413 and error.value.retry_after is None
+
+
+def test_predictions_with_get_are_a_wrong_method(service):
+    for operation in ("predict", "explain"):
+        reply = service.request("GET", f"/v1/models/small:{operation}")
+        assert (reply.status, reply.headers["Allow"]) == (405, "POST")
+        assert reply.content == {"error": f"expected POST for :{operation}, got GET"}
 
 
 def noise(mode="RGB", seed=0):

@@ -184,10 +184,13 @@ def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -
     label_suffix = f".{label_member}"
     images: dict[str, Header] = {}
     labels: dict[str, str] = {}
+    other_labels: dict[str, str] = {}  # key -> extension of a member that could contain the label
     try:
         with open_plain_file(path) as file:
             for member in _files(path, file):
                 key, suffix = _split(member.name)
+                if suffix != label_suffix and suffix[1:] in LABEL_MEMBERS:
+                    other_labels.setdefault(key, suffix[1:])
                 if (suffix in IMAGE_SUFFIXES and key in images) or (suffix == label_suffix and key in labels):
                     raise DataError(f"{path}: {member.name!r} occurs twice; names must be unique in a shard")
                 if suffix in IMAGE_SUFFIXES:
@@ -207,7 +210,9 @@ def read_shard(path: str, label_member: str = "cls", label_key: str = "label") -
     unpaired = images.keys() ^ labels.keys()
     if unpaired:
         name = min(unpaired)
-        raise DataError(f"{path}: expected an image and {name + label_suffix!r}, got only one of the two")
+        other = other_labels.get(name) if name in images else None
+        fix = f": set dataset.label_member to {other} if {name}.{other} contains the label" if other else ""
+        raise DataError(f"{path}: expected an image and {name + label_suffix!r}, got only one of the two{fix}")
     return [Entry(image.name, image.offset, image.size, labels[key]) for key, image in images.items()]
 
 
