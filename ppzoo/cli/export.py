@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING, Any
 
-from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
+from ppzoo.cli.arguments import (
+    RUN_HELP,
+    Commands,
+    add_command,
+    add_config_arguments,
+    add_quiet,
+    config_and_overrides,
+    parse_path,
+)
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
-from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
     from ppzoo import builders
@@ -21,7 +29,7 @@ FORMATS = (PADDLE, "onnx", "openvino", SAFETENSORS)
 
 def add_commands(commands: Commands) -> None:
     export = add_command(commands, "export", _export, "export trained weights for inference")
-    export.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
+    export.add_argument("run_folder", nargs="?", type=parse_path, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(export)
     add_quiet(export)
     export.add_argument(
@@ -55,7 +63,7 @@ def add_commands(commands: Commands) -> None:
     )
     export.add_argument(
         "--calibration",
-        type=expand_user,
+        type=parse_path,
         metavar="FOLDER",
         help="int8: images to calibrate with (default: 300 images of the training data)",
     )
@@ -103,9 +111,12 @@ def _export(options: argparse.Namespace) -> None:
 
 def parse_fraction(text: str) -> float:
     """Return a number from 0 to 1."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
     return value
 
 

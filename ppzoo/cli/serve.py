@@ -9,9 +9,9 @@ import logging
 import os
 import socket
 
-from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.cli.arguments import Commands, add_command, parse_path
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
-from ppzoo.files import expand_user, read_plain_file
+from ppzoo.files import read_plain_file
 from ppzoo.serve.options import Limits, ServiceOptions
 
 logger = logging.getLogger("ppzoo")
@@ -21,7 +21,8 @@ TOKEN_VARIABLE = "PPZOO_SERVE_TOKEN"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 MEGABYTE, MILLION = 1 << 20, 1_000_000
 MIN_TOKEN_LENGTH = 8
-MAX_OPTION = 1e6
+MAX_OPTION = 1_000_000
+MAX_BATCH_SIZE = 65536
 
 
 def add_commands(commands: Commands) -> None:
@@ -39,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     )
     serve.add_argument(
         "--token-file",
-        type=expand_user,
+        type=parse_path,
         metavar="FILE",
         help=f"a file with the token that requests have to send; or set {TOKEN_VARIABLE} to the token",
     )
@@ -79,8 +80,8 @@ def _serve(options: argparse.Namespace) -> None:
 
     if not 0 <= options.port < 1 << 16:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
-    if options.batch_size < 1:
-        raise ConfigError(f"--batch-size: expected at least 1, got {options.batch_size}")
+    if not 1 <= options.batch_size <= MAX_BATCH_SIZE:
+        raise ConfigError(f"--batch-size: expected 1 to {MAX_BATCH_SIZE}, got {options.batch_size}")
     limits = _read_limits(options)
     token = read_token(options.token_file)
     if token is None and _is_reachable(options.host):
@@ -108,7 +109,9 @@ def _read_limits(options: argparse.Namespace) -> Limits:
     for option in ("queue", "max_images", "timeout", "max_upload", "max_pixels"):
         value = getattr(options, option)
         if not 0 < value <= MAX_OPTION:
-            raise ConfigError(f"--{option.replace('_', '-')}: expected a number above 0, got {value:g}")
+            raise ConfigError(
+                f"--{option.replace('_', '-')}: expected a number above 0 and at most {MAX_OPTION}, got {value:g}"
+            )
     if not 0 <= options.max_wait <= 1000:
         raise ConfigError(f"--max-wait: expected 0 to 1000 milliseconds, got {options.max_wait:g}")
     if options.max_pixels * MILLION > MAX_PIXELS:
