@@ -80,11 +80,11 @@ def check_output(folder: str, *files: str) -> Path:
         error = find_write_error(shown)
         if error is not None:
             raise error
-        for name in ("", *files):
+        for target in (folder, *(os.path.join(folder, name) for name in files)):
             with suppress(FileNotFoundError):
-                is_folder = stat.S_ISDIR(os.lstat(path / name).st_mode)  # raises an error if the name is too long
-                if name and is_folder:
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.path.join(folder, name))
+                is_folder = stat.S_ISDIR(os.lstat(target).st_mode)  # raises an error if the name is too long
+                if is_folder and target is not folder:
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
     return Path(folder)
 
 
