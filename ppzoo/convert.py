@@ -161,4 +161,4 @@ def _write(state: Mapping[str, paddle.Tensor], target: Path, metadata: Mapping[s
         else:
             weights.save_pdparams(state, target)
     except OSError as error:
-        raise OutputError(target, error) from error
+        raise OutputError(target, error, "OUT") from error

@@ -17,6 +17,7 @@ from ppzoo.errors import ConfigError
 
 MAX_PREFIX_LENGTH = 50  # of a file's name in the name of its temporary file, which can have at most 255 bytes
 WEIGHTS = ".pdparams"
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".rar", ".7z")
 EPOCH = re.compile(r"epoch_[0-9]+")  # the checkpoint of an epoch
 
 IS_PATH = "path"
@@ -45,15 +46,50 @@ def weights_of_run(folder: Path, *, to_resume: bool = False) -> Path | None:
     Args:
         to_resume: prefer the latest weights, from which the run can be resumed.
     """
-    names = [file.name.removesuffix(WEIGHTS) for file in folder.glob(f"*{WEIGHTS}")] if os.path.isdir(folder) else []
+    files = folder.glob(f"*{WEIGHTS}") if os.path.isdir(folder) else ()
+    names = [file.name.removesuffix(WEIGHTS) for file in files if os.path.isfile(file)]
     epochs = sorted((name for name in names if EPOCH.fullmatch(name)), key=lambda name: -int(name.partition("_")[2]))
     order = ["latest", *epochs, "best_model"] if to_resume else ["best_model", "latest", *epochs]
     return next((folder / name for name in order if name in names), None)
 
 
+ABSENT = "does not exist"
+
+
 def describe_absence(path: str | Path) -> str:
-    """Return "does not exist" for a path that is neither a file nor a folder, or that it is such a path."""
-    return "is neither a file nor a folder" if os.path.exists(path) else "does not exist"
+    """Return why a path is neither a file nor a folder: `ABSENT`, or that it cannot be accessed, or is a device."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return ABSENT
+    except OSError as error:  # such as no permission for a folder on the path
+        return f"cannot be accessed ({error.strerror})"
+    return "is neither a file nor a folder"
+
+
+def require_readable(folder: str | Path, what: str) -> None:
+    """Check that the user may list a folder and open its files, since one without permission looks empty.
+
+    Args:
+        what: the name of the option or argument, for the error message.
+
+    Raises:
+        ConfigError: the user may not.
+    """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise ConfigError(
+            f"{what}: cannot read the folder {str(folder)!r} (Permission denied): correct its permissions, or name"
+            " another folder"
+        )
+
+
+def find_write_error(folder: str | Path) -> OSError | None:
+    """Return the error that a new file in an existing folder would cause; None if the folder can be written."""
+    if os.access(folder, os.W_OK | os.X_OK):
+        return None
+    is_read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+    number = errno.EROFS if is_read_only else errno.EACCES
+    return OSError(number, os.strerror(number), str(folder))
 
 
 def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
@@ -64,7 +100,8 @@ def weights_suggestion(path: Path, *, to_resume: bool = False) -> str:
     folder = path if os.path.isdir(path) else path.parent
     if not os.path.isdir(folder):
         return ""
-    names = [file.name for file in folder.glob(f"*{WEIGHTS}") if not EPOCH.fullmatch(file.name.removesuffix(WEIGHTS))]
+    files = [file for file in folder.glob(f"*{WEIGHTS}") if os.path.isfile(file)]
+    names = [file.name for file in files if not EPOCH.fullmatch(file.name.removesuffix(WEIGHTS))]
     near = difflib.get_close_matches(path.name.removesuffix(WEIGHTS) + WEIGHTS, sorted(names), n=1, cutoff=0.8)
     found = folder / near[0].removesuffix(WEIGHTS) if near else weights_of_run(folder, to_resume=to_resume)
     return f"; did you mean {str(found)!r}?" if found else ""

@@ -59,7 +59,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         ConfigError: its suffix is unknown, its folder is a file, a complete table exists, or the package that writes it
             is not installed.
     """
-    if path.suffix not in SUFFIXES or path.is_dir():
+    if path.suffix not in SUFFIXES or os.path.isdir(path):
         endings = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
         raise ConfigError(f"--output: expected a file with a name that ends in {endings}, got {path}")
     existing = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
@@ -71,6 +71,12 @@ def check_output(path: Path, *, overwrite: bool) -> None:
             " (in a clone: `pip install -e '.[parquet]'`)"
         )
     files = _Files(path)
+    try:
+        os.lstat(files.settings)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # the name is too long, or a folder cannot be read
+        raise OutputError(path, error, key="--output") from error
     if not overwrite and not os.path.lexists(files.settings):
         for file in (files.output, files.table):
             if os.path.lexists(file):

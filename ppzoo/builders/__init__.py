@@ -34,21 +34,23 @@ from ppzoo.builders.models import build_model, create_model, load_pretrained, lo
 from ppzoo.builders.optimization import build_lr_schedule, build_optimizer
 from ppzoo.builders.photos import Photos, find_photos
 from ppzoo.builders.prediction_tables import TableTask, count_source, fill_table, open_table
-from ppzoo.builders.profiling import profile_training
+from ppzoo.builders.profiling import profile_training, require_steps
 from ppzoo.builders.rebuilding import config_of_export
 from ppzoo.builders.recipes import photo_recipe, read_photo_config
 from ppzoo.builders.report_exports import evaluate_export
+from ppzoo.builders.report_files import FILES as REPORT_FILES
 from ppzoo.builders.report_files import open_report_folder, write_report_files
 from ppzoo.builders.report_sources import EvaluatedNetwork, errors_of_data, evaluate_run, read_report_config
 from ppzoo.builders.reporting import build_report, summarize_report
 from ppzoo.builders.rollback import fit_with_rollback
 from ppzoo.builders.safetensors_export import config_of_weights, export_weights
 from ppzoo.builders.training import build_trainer, join_processes
-from ppzoo.builders.tuning import find_learning_rate
+from ppzoo.builders.tuning import find_learning_rate, require_range
 from ppzoo.deploy import ExportedModel, open_export
 from ppzoo.explain import require_projection
 
 __all__ = [
+    "REPORT_FILES",
     "BatchModel",
     "EvaluatedNetwork",
     "Explanation",
@@ -116,7 +118,9 @@ __all__ = [
     "require_export",
     "require_no_other_result",
     "require_projection",
+    "require_range",
     "require_same_lists",
+    "require_steps",
     "result_of_fold",
     "summarize_report",
     "write_report_files",

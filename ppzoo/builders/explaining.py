@@ -30,6 +30,7 @@ from ppzoo.progress import track
 
 logger = logging.getLogger("ppzoo")
 
+MAX_DIGITS = 9  # of the index of a class
 GAP = 4  # white columns between the two halves of a picture
 MAX_SIDE = 1024  # of a half, in pixels; larger photos are scaled down
 
@@ -137,9 +138,11 @@ def find_class(name: str, labels: Sequence[str]) -> int:
     if found:
         return found[0]
     if plain.isascii() and plain.isdecimal():
-        if int(plain) < len(labels):
+        if len(plain) <= MAX_DIGITS and int(plain) < len(labels):
             return int(plain)
-        raise ConfigError(f"--class: expected the name of a class or an index from 0 to {len(labels) - 1}, got {name}")
+        raise ConfigError(
+            f"--class: expected the name of a class or an index from 0 to {len(labels) - 1}, got {name:.60}"
+        )
     raise ConfigError(f"--class: expected the name or index of a class, got {name!r}{suggestion(name, labels)}")
 
 

@@ -14,13 +14,13 @@ from ppzoo.builders.export_images import (
     EvaluationData,
     open_data,
     read_sample,
-    read_source,
+    sources_of_dataset,
     spread,
     stack_images,
 )
 from ppzoo.builders.inference import find_images
 from ppzoo.config import Config
-from ppzoo.errors import ConfigError
+from ppzoo.errors import ConfigError, errors_with_key
 from ppzoo.files import read_plain_file
 from ppzoo.host import usable_cores
 from ppzoo.progress import track
@@ -62,11 +62,13 @@ def _read_calibration_images(
     transforms = build_transforms(config.Infer.transforms or ())
     if folder is None:
         dataset = open_data(config, "Train")
-        sources = [partial(read_source, dataset, index) for index in spread(len(dataset), CALIBRATION_COUNT)]
+        sources = sources_of_dataset(dataset, CALIBRATION_COUNT)
         return stack_images(sources, transforms, normalization, "the training data")
     files = find_images([folder], key="--calibration")
     chosen = [files[index] for index in spread(len(files), CALIBRATION_COUNT)]
-    return stack_images([partial(read_plain_file, file) for file in chosen], transforms, normalization, str(folder))
+    with errors_with_key("--calibration"):
+        sources = [(str(file), partial(read_plain_file, file)) for file in chosen]
+        return stack_images(sources, transforms, normalization, str(folder))
 
 
 def _evaluate(

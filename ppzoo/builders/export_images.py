@@ -14,7 +14,7 @@ from ppzoo.builders.class_names import find_evaluation_names
 from ppzoo.builders.components import build_transforms, class_count
 from ppzoo.builders.datasets import build_dataset
 from ppzoo.config import Config
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, errors_with_key
 
 logger = logging.getLogger("ppzoo")
 
@@ -61,7 +61,7 @@ def read_check_images(
     transforms = build_transforms(evaluation.config.Infer.transforms or ())
     try:
         dataset = evaluation.dataset
-        sources = [partial(read_source, dataset, index) for index in spread(len(dataset), CHECK_COUNT)]
+        sources = sources_of_dataset(dataset, CHECK_COUNT)
         return stack_images(sources, transforms, normalization, "the evaluation data")
     except (ConfigError, DataError) as error:
         logger.warning("checking the export with random numbers instead of images of the evaluation data: %s", error)
@@ -69,24 +69,31 @@ def read_check_images(
 
 
 def stack_images(
-    sources: Sequence[Source], transforms: data.Compose, normalization: deploy.Normalization | None, name: str
+    sources: Sequence[tuple[str, Source]],
+    transforms: data.Compose,
+    normalization: deploy.Normalization | None,
+    name: str,
 ) -> deploy.CheckImages:
     """Read and transform images.
 
+    Args:
+        sources: the name of each image for messages, and what reads it.
+
     Raises:
-        DataError: an image cannot be read.
+        DataError: an image cannot be read; the message names it.
     """
     images, pixels, random = [], [], np.random.default_rng(0)
-    for read in sources:
-        image: Any = read()
-        if normalization is None:
-            images.append(transforms(image).astype(np.float32))
-            continue
-        image = transforms.before_last(image, random)
-        pixels.append(image)
-        for transform in transforms.transforms[len(transforms.before) :]:  # the normalization and the transposition
-            image = transform(image, random)
-        images.append(image.astype(np.float32))
+    for source, read in sources:
+        with errors_with_key(source):
+            image: Any = read()
+            if normalization is None:
+                images.append(transforms(image).astype(np.float32))
+                continue
+            image = transforms.before_last(image, random)
+            pixels.append(image)
+            for transform in transforms.transforms[len(transforms.before) :]:  # the normalization, the transposition
+                image = transform(image, random)
+            images.append(image.astype(np.float32))
     return deploy.CheckImages(np.stack(images), np.stack(pixels) if pixels else None, name)
 
 
@@ -124,6 +131,11 @@ def open_data(config: Config, split: Literal["Train", "Eval"]) -> data.Dataset:
     return build_dataset(section.dataset, count, find_evaluation_names(config, section.dataset), training=False)
 
 
-def read_source(dataset: data.Dataset, index: int) -> bytes | np.ndarray:
-    """Return an image of a dataset as it is, before transforms."""
+def sources_of_dataset(dataset: data.Dataset, count: int) -> list[tuple[str, Source]]:
+    """Return name and reader of at most `count` images of a dataset as they are, before transforms."""
+    indices = spread(len(dataset), count)
+    return [(dataset.describe(index), partial(_read_source, dataset, index)) for index in indices]
+
+
+def _read_source(dataset: data.Dataset, index: int) -> bytes | np.ndarray:
     return dataset[index][0]

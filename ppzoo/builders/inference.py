@@ -19,8 +19,8 @@ from ppzoo.builders.data_loading import read_image
 from ppzoo.builders.models import build_model, load_pretrained, try_forward
 from ppzoo.builders.tta_views import describe_views, enabled_tta, make_views
 from ppzoo.config import ComponentSpec, Config, NetworkConfig, PostProcessConfig
-from ppzoo.errors import ConfigError, DataError, PpzooError
-from ppzoo.files import describe_absence, weights_of_run
+from ppzoo.errors import ConfigError, DataError, PpzooError, errors_with_key
+from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, is_url, weights_of_run
 from ppzoo.layers import Classifier
 from ppzoo.models import DistillationModel
 from ppzoo.progress import track
@@ -160,20 +160,28 @@ def find_images(source: str | Sequence[str] | None, *, key: str = "Infer.infer_i
     files: list[Path] = []
     for name in [source] if isinstance(source, str) else source or []:
         if os.path.isdir(name):
-            found = [Path(file) for file in data.iter_images(name)]
+            with errors_with_key(key):
+                found = [Path(file) for file in data.iter_images(name)]
         elif os.path.isfile(name):
-            if name.endswith(".tar"):
+            if name.lower().endswith(ARCHIVE_SUFFIXES):
                 raise DataError(f"{key}: expected an image, got {name!r}: extract the images of the archive")
             found = [Path(name)]
         else:
             found = [Path(file) for file in glob.glob(name, recursive=True) if os.path.isfile(file)]
         if not found:
-            reason = _describe_folder(name) if os.path.isdir(name) else describe_absence(name)
+            reason = _describe_folder(name) if os.path.isdir(name) else _describe_pattern(name)
             raise DataError(f"{key}: expected an image, a folder of images or a pattern, got {name!r}, which {reason}")
         files += sorted(found)
     if not files:
         raise DataError(f"{key}: expected an image, a folder or a pattern, got nothing; add IMAGE to the command")
     return files
+
+
+def _describe_pattern(name: str) -> str:
+    """Return why a path or pattern is no input."""
+    if is_url(name):
+        return "is a URL: download it"
+    return "matches no file" if glob.has_magic(name) else describe_absence(name)
 
 
 def _describe_folder(folder: str) -> str:

@@ -22,7 +22,14 @@ from ppzoo import data
 from ppzoo.config import ComponentSpec
 from ppzoo.data.transforms.decode import open_image
 from ppzoo.errors import ConfigError, DataError, OutputError, errors_with_fixes, errors_with_key
-from ppzoo.files import describe_absence, local_path, make_folder, write_atomically
+from ppzoo.files import (
+    ARCHIVE_SUFFIXES,
+    describe_absence,
+    local_path,
+    make_folder,
+    require_readable,
+    write_atomically,
+)
 
 logger = logging.getLogger("ppzoo")
 
@@ -60,6 +67,10 @@ def find_photos(source: str) -> Photos:
     path = local_path(source, "--data")
     if path.suffix.lower() in data.IMAGE_SUFFIXES:
         raise ConfigError(f"--data: expected a folder of images or a list file, got the image {source}")
+    if os.path.isfile(path) and source.lower().endswith(ARCHIVE_SUFFIXES):
+        raise ConfigError(f"--data: expected a folder of images or a list file, got the archive {source}: extract it")
+    if os.path.isdir(path):
+        require_readable(path, "--data")
     if os.path.isfile(path):
         train, evaluation = _lists(path.parent, path)
     elif not os.path.isdir(path):
@@ -129,12 +140,13 @@ def write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) 
     The lists of an earlier split are therefore never changed, and the same data uses the same lists.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        with errors_with_key("--data"):
+        with errors_with_key("--data"), errors_with_fixes(data.FIXES_WITHOUT_CONFIG):
             split = data.write_split(_build(photos.train), Path(temporary), val_fraction=EVAL_SHARE, seed=SPLIT_SEED)
         lists = {file.name: file.read_bytes() for file in sorted(Path(temporary).iterdir())}
     digest = hashlib.sha256(b"\0".join(lists.values())).hexdigest()[:8]
     folder = output_dir / f"{Path(os.path.abspath(source)).stem}-split-{digest}"
-    missing = [path for path in (*(folder / name for name in lists), folder, *folder.parents) if not path.exists()]
+    paths = (*(folder / name for name in lists), folder, *folder.parents)
+    missing = [path for path in paths if not os.path.exists(path)]
     undo.callback(_remove, missing)
     try:
         make_folder(folder)
@@ -142,7 +154,7 @@ def write_split(photos: Photos, source: str, output_dir: Path, undo: ExitStack) 
             if folder / name in missing:
                 write_atomically(folder / name, partial(_write, content))
     except OSError as error:
-        raise OutputError(folder, error) from error
+        raise OutputError(folder, error, "Global.output_dir") from error
     for line in replace(split, folder=folder).text().splitlines():
         logger.info("--data %s: %s", source, line)
     train, evaluation = (

@@ -60,7 +60,7 @@ def count_source(source: Path | VideoSource) -> int | None:
     with Progress(None, "counting images") as progress:
         count = sum(1 for _ in progress.track(data.iter_images(str(source))))
     if not count:
-        raise DataError(f"FOLDER: expected a folder with images, got {str(source)!r}")
+        raise DataError(f"IMAGE: expected a folder with images, got {str(source)!r}")
     return count
 
 

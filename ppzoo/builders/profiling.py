@@ -60,14 +60,23 @@ def profile_training(
     Raises:
         ConfigError: too few steps; and what training would refuse.
     """
-    if steps < 1:
-        raise ConfigError(f"--steps: expected at least 1, got {steps}")
+    require_steps(steps)
     run = build_trial_run(config, make_configured_optimizer(config))
     profiler = engine.Profiler(run.trainer.state.model, engine.device_clock())
     # Replaced before the first epoch starts, since the epoch keeps the method that it finds.
     setattr(run.loader, "_take", profiler.timed(run.loader._take, TO_TENSORS))  # noqa: B010
     profile = engine.profile_training(run.trainer, steps, profiler, on_steps)
     return TrainingProfile(profile, measure_reading(run.loader), paddle.get_device())
+
+
+def require_steps(steps: int) -> None:
+    """Check the number of steps.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if steps < 1:
+        raise ConfigError(f"--steps: expected at least 1, got {steps}")
 
 
 def measure_reading(loader: Loader, images: int = MEASURED_IMAGES) -> ReadingTimes:

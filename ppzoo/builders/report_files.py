@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,13 +16,14 @@ from ppzoo.builders.report_images import describe_prediction
 from ppzoo.builders.report_sources import EvaluatedNetwork
 from ppzoo.builders.reporting import clean_text
 from ppzoo.errors import OutputError, errors_with_key
-from ppzoo.files import make_folder, write_atomically, write_text
+from ppzoo.files import find_write_error, make_folder, write_atomically, write_text
 
 logger = logging.getLogger("ppzoo")
 
 FOLDER = "report"
 PAGE, JSON, PREDICTIONS, CONFUSION = "report.html", "report.json", "predictions.csv", "confusion.csv"
 MAX_CONFUSION_CLASSES = 5000  # the table has a cell for each pair of classes
+FILES = (PAGE, JSON, PREDICTIONS, CONFUSION)
 PREDICTION_COLUMNS = (
     *("file", "label", "label_name", "predicted", "predicted_name"),
     *("confidence", "label_confidence", "loss", "correct"),
@@ -57,8 +57,9 @@ def _make_writable(folder: Path) -> Path:
         make_folder(folder)
     except OSError as error:
         raise OutputError(folder, error) from error
-    if not os.access(folder, os.W_OK):
-        raise OutputError(folder, PermissionError("Permission denied"))
+    problem = find_write_error(folder)
+    if problem is not None:
+        raise OutputError(folder, problem)
     return folder
 
 

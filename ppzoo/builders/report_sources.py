@@ -25,7 +25,7 @@ from ppzoo.builders.tta_views import enabled_tta
 from ppzoo.config import ComponentSpec, Config, DatasetConfig
 from ppzoo.data.samples import Sample
 from ppzoo.errors import ConfigError, DataError, errors_with_fixes
-from ppzoo.files import WEIGHTS
+from ppzoo.files import ARCHIVE_SUFFIXES, WEIGHTS
 from ppzoo.layers import Classifier
 from ppzoo.report import Note, make_note
 
@@ -142,6 +142,8 @@ def report_dataset(images: str, *, multi_label: bool) -> ComponentSpec:
         )
     if is_list and images.endswith(ARCHIVE):
         raise ConfigError(f"--data: expected a folder or a list file, got {images!r}; use the folder of the .tar files")
+    if is_list and images.lower().endswith(ARCHIVE_SUFFIXES):
+        raise ConfigError(f"--data: expected a folder or a list file, got the archive {images!r}: extract it")
     if is_list:
         lists = "MultiLabelDataset" if multi_label else "ImageNetDataset"
         return ComponentSpec(lists, {"image_root": os.path.dirname(images) or ".", "cls_label_path": images})

@@ -96,10 +96,7 @@ def find_learning_rate(
     Raises:
         ConfigError: too few steps, or `lower` and `upper` are no range; and what training would refuse.
     """
-    if steps < engine.MIN_STEPS:
-        raise ConfigError(f"--steps: expected at least {engine.MIN_STEPS}, got {steps}")
-    if not 0 < lower < upper < float("inf"):
-        raise ConfigError(f"--min, --max: expected 0 < min < max, got {lower:g} and {upper:g}")
+    require_range(lower, upper, steps)
 
     def make(section: OptimizerConfig, network: paddle.nn.Layer, *_: object) -> tuple[Any, LRScheduler]:
         schedule = engine.ExponentialRange(lower, upper, steps)
@@ -111,6 +108,18 @@ def find_learning_rate(
     if config.Optimizer is None or isinstance(suggestion, str):
         return result, []
     return result, lr_overrides(config.Optimizer, suggestion.rate, run.images_per_step)
+
+
+def require_range(lower: float, upper: float, steps: int) -> None:
+    """Check the options of the range test.
+
+    Raises:
+        ConfigError: too few steps, or `lower` and `upper` are no range.
+    """
+    if steps < engine.MIN_STEPS:
+        raise ConfigError(f"--steps: expected at least {engine.MIN_STEPS}, got {steps}")
+    if not 0 < lower < upper < float("inf"):
+        raise ConfigError(f"--min, --max: expected 0 < min < max, got {lower:g} and {upper:g}")
 
 
 def lr_overrides(section: OptimizerConfig, rate: float, total_batch: int) -> list[str]:

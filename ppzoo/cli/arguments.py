@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, nearest_name, one_line
-from ppzoo.files import expand_user, weights_of_run
+from ppzoo.files import describe_absence, expand_user, require_readable, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -45,10 +45,13 @@ class Parser(argparse.ArgumentParser):
             setattr(parsed, several.dest, [*getattr(parsed, several.dest), *added])
             unknown = []
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest_override(unknown)}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggest_fix(unknown)}")
         return parsed, unknown
 
-    def _suggest_override(self, unknown: list[str]) -> str:
+    def _suggest_fix(self, unknown: list[str]) -> str:
+        file = next((text for text in unknown if text.startswith("-") and os.path.lexists(text)), None)
+        if file is not None:
+            return f"; write ./{file} for the file of that name"
         if "-o" not in self._option_string_actions:
             return ""
         if unknown[0].startswith("="):
@@ -81,12 +84,23 @@ def add_command(
     return command
 
 
+def parse_path(text: str) -> str:
+    """Return a path with a leading `~` expanded.
+
+    Raises:
+        ArgumentTypeError: it is empty, as the value of a shell variable that is not set.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return expand_user(text)
+
+
 def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add -c, -o and --device."""
     command.add_argument(
         "-c",
         "--config",
-        type=expand_user,
+        type=parse_path,
         required=required,
         metavar="CONFIG",
         help="a YAML file, or the name of an included configuration (`ppzoo configs` lists them)",
@@ -104,7 +118,7 @@ def add_photo_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
     command.add_argument(
         "--data",
-        type=expand_user,
+        type=parse_path,
         metavar="FOLDER",
         help="with --arch: a list file, or a folder that contains one subfolder of images per class, or the folders"
         " train and val with such subfolders, or the lists train_list.txt and val_list.txt",
@@ -196,8 +210,10 @@ def find_run_folder(folder: Path) -> Path:
         ConfigError: there is no run, or there are several.
     """
     if not os.path.isdir(folder):
-        found = "a file" if os.path.exists(folder) else "a path that does not exist"
-        raise ConfigError(f"RUN_FOLDER: expected the folder of a run, such as output/LeNet, got {found}: {folder}")
+        found = "a file" if os.path.isfile(folder) else f"a path that {describe_absence(folder)}"
+        fix = f"; use {folder.parent}" if os.path.isfile(folder.parent / RUN_CONFIG) else ""
+        raise ConfigError(f"RUN_FOLDER: expected the folder of a run, such as output/LeNet, got {found}: {folder}{fix}")
+    require_readable(folder, "RUN_FOLDER")
     runs = [folder]
     if not os.path.isfile(folder / RUN_CONFIG):
         runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.cli.arguments import Commands, add_command, parse_path
 from ppzoo.errors import ConfigError, PpzooError, printable
-from ppzoo.files import expand_user
+from ppzoo.files import describe_absence, require_readable
 
 RECORDS, EVENTS = "vdlrecords.*", "events.out.tfevents.*"  # files of VisualDL and of TensorBoard
 DEFAULT_RUNS, DEFAULT_PORT, LOCAL = "output", 8040, "127.0.0.1"
@@ -41,7 +41,7 @@ def add_commands(commands: Commands) -> None:
     board.add_argument(
         "runs",
         nargs="*",
-        type=expand_user,
+        type=parse_path,
         default=[DEFAULT_RUNS],
         metavar="RUNS",
         help="folders of runs, or folders with runs in them (default: output)",
@@ -82,8 +82,9 @@ def _has_records(runs: Sequence[str]) -> bool:
     """
     for run in runs:
         if not os.path.isdir(run):
-            found = "a file" if os.path.exists(run) else "a path that does not exist"
+            found = "a file" if os.path.isfile(run) else f"a path that {describe_absence(run)}"
             raise ConfigError(f"RUNS: expected folders of runs, such as output/LeNet, got {found}: {run}")
+        require_readable(run, "RUNS")
     if _has_files(runs, RECORDS):
         return True
     if _has_files(runs, EVENTS):
@@ -151,6 +152,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except socket.gaierror as error:
         raise ConfigError(f"--host: expected an address of this machine, got {host!r} ({error.strerror})") from error
+    except UnicodeError as error:  # a part of the name is empty, too long or cannot be encoded
+        raise ConfigError(f"--host: expected an address of this machine, got {host!r:.100}") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(

@@ -6,11 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from ppzoo.cli.arguments import Commands, add_command, find_run_folder
-from ppzoo.cli.lr_find import add_output, check_output
+from ppzoo.cli.arguments import Commands, add_command, find_run_folder, parse_path
+from ppzoo.cli.lr_find import add_output, check_output, output_errors
 from ppzoo.cli.report import add_language
 from ppzoo.errors import printable
-from ppzoo.files import expand_user, make_folder, write_text
+from ppzoo.files import make_folder, write_text
 
 PAGE, JSON = "comparison.html", "comparison.json"
 
@@ -20,7 +20,7 @@ def add_commands(commands: Commands) -> None:
     compare.add_argument(
         "runs",
         nargs="+",
-        type=expand_user,
+        type=parse_path,
         metavar="RUN_FOLDER",
         help="the folders of two or more runs, such as output/LeNet; the first run is compared with each of the others",
     )
@@ -31,11 +31,13 @@ def add_commands(commands: Commands) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from ppzoo import builders, report
 
-    folder = None if options.output is None else check_output(options.output)
+    folder = None if options.output is None else check_output(options.output, JSON, PAGE)
     comparison = builders.compare_runs([find_run_folder(Path(run)) for run in options.runs])
     print(printable(report.format_comparison(comparison)))
     if folder is not None:
-        make_folder(folder)
-        write_text(folder / JSON, json.dumps(comparison, indent=1, allow_nan=False))
-        write_text(folder / PAGE, report.render_comparison(comparison, options.lang))
+        page = report.render_comparison(comparison, options.lang)
+        with output_errors(folder):
+            make_folder(folder)
+            write_text(folder / JSON, json.dumps(comparison, indent=1, allow_nan=False))
+            write_text(folder / PAGE, page)
         print(printable(f"\npage: {folder / PAGE}"))

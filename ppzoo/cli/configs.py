@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides, parse_path
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.cli.paddle import import_paddle
-from ppzoo.errors import ConfigError, UnknownNameError, printable
-from ppzoo.files import expand_user, write_text
+from ppzoo.errors import ConfigError, OutputError, UnknownNameError, printable
+from ppzoo.files import ABSENT, describe_absence, write_text
 
 HEADINGS = ("name", "architecture", "image", "description")
 
@@ -37,7 +37,7 @@ def add_commands(commands: Commands) -> None:
         "--copy",
         nargs="?",
         const=".",
-        type=expand_user,
+        type=parse_path,
         metavar="PATH",
         help="write the configuration NAME to a file for editing (default: into the current folder)",
     )
@@ -117,9 +117,13 @@ def _copy(name: str | None, target: Path) -> None:
         target = target / source.name
     if os.path.lexists(target):
         raise ConfigError(f"configs: {target} exists; give another path: --copy PATH")
-    if not os.path.isdir(target.parent):
+    existing = next(path for path in target.absolute().parents if os.path.lexists(path))
+    if describe_absence(target.parent) == ABSENT and os.path.isdir(existing):
         raise ConfigError(f"--copy: cannot write {target}: there is no folder {target.parent}; create it")
-    write_text(target, _with_named_base(source))
+    try:
+        write_text(target, _with_named_base(source))
+    except OSError as error:
+        raise OutputError(target, error, "--copy") from error
     print(printable(f"wrote {target}"))
     if packaged_configs.BASES not in source.parts:  # files in it are incomplete, for use as _BASE_
         print_next_steps(command_line("train", "-c", target))

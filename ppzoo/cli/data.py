@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_override, add_quiet
+from ppzoo.cli.arguments import Commands, add_override, add_quiet, parse_path
 from ppzoo.errors import ConfigError, OutputError, errors_with_fixes, errors_with_key, printable
-from ppzoo.files import expand_user, make_folder
+from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, make_folder
 
 SPREADSHEETS = (".xls", ".xlsx", ".ods")
 COLUMN_OPTIONS = {
     r"set dataset\.path_column": "name it with --path-column",
     r"set dataset\.label_column": "name it with --label-column",
+    r"correct dataset\.image_root": "correct --image-root",
 }
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     )
     check.add_argument(
         "config",
-        type=expand_user,
+        type=parse_path,
         metavar="CONFIG",
         help="a YAML file, or the name of an included configuration (`ppzoo configs` lists them)",
     )
@@ -57,7 +58,7 @@ def _add_split(actions: Commands) -> None:
     split.set_defaults(run=_split, needs_paddle=False)
     split.add_argument(
         "source",
-        type=expand_user,
+        type=parse_path,
         metavar="FOLDER_OR_LIST",
         help="a folder with one subfolder of images per class, or a list file (.txt, .csv or .parquet)",
     )
@@ -68,14 +69,14 @@ def _add_split(actions: Commands) -> None:
     split.add_argument("--overwrite", action="store_true", help="replace existing lists")
     split.add_argument(
         "--output",
-        type=expand_user,
+        type=parse_path,
         metavar="FOLDER",
         help="folder of the lists (default: that of the images or the list; with --folds, SOURCE_folds next to it)",
     )
     table = split.add_argument_group("list files")
     table.add_argument(
         "--image-root",
-        type=expand_user,
+        type=parse_path,
         metavar="FOLDER",
         help="folder that the paths in the list are relative to (default: that of the list)",
     )
@@ -111,15 +112,23 @@ def _split(options: argparse.Namespace) -> None:
 
     fraction = 0.2 if options.val is None else options.val
     if os.path.isdir(options.source) and options.output is None:
-        with errors_with_key("FOLDER_OR_LIST"):
-            done = split_folder(options.source, val_fraction=fraction, seed=options.seed, overwrite=options.overwrite)
+        try:
+            with errors_with_key("FOLDER_OR_LIST"):
+                done = split_folder(
+                    options.source, val_fraction=fraction, seed=options.seed, overwrite=options.overwrite
+                )
+        except OSError as error:
+            unwritable = OutputError(error.filename or options.source, error)
+            unwritable.rewrite("{}: write the lists to another folder with --output FOLDER".format)
+            raise unwritable from error
     else:
         data = _open_images(options)
         folder = Path(options.output or os.path.dirname(os.path.abspath(options.source)))
-        _require_no_lists(folder, options)
         try:
+            _require_no_lists(folder, options)
             make_folder(folder)
-            done = write_split(data, folder, val_fraction=fraction, seed=options.seed)
+            with _errors_of_list():
+                done = write_split(data, folder, val_fraction=fraction, seed=options.seed)
         except OSError as error:
             raise OutputError(folder, error, "--output") from error
     print(printable(done.text()))
@@ -140,7 +149,7 @@ def _require_split_options(options: argparse.Namespace) -> None:
     if not os.path.exists(options.source):
         raise ConfigError(
             "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got"
-            f" {options.source!r}, which does not exist"
+            f" {options.source!r}, which {describe_absence(options.source)}"
         )
     if options.source.lower().endswith(SPREADSHEETS):
         raise ConfigError(
@@ -151,6 +160,11 @@ def _require_split_options(options: argparse.Namespace) -> None:
         raise ConfigError(
             f"FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the image"
             f" {options.source!r}"
+        )
+    if options.source.lower().endswith(ARCHIVE_SUFFIXES) and os.path.isfile(options.source):
+        raise ConfigError(
+            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the archive"
+            f" {options.source!r}: extract it"
         )
     if options.output is not None and os.path.isfile(options.output):
         raise ConfigError(f"--output: expected a folder, got the file {options.output!r}")
@@ -232,15 +246,16 @@ def _split_folds(options: argparse.Namespace) -> None:
         paths = [images.index.path(index) for index in range(len(images))]
         groups = data.groups_of_paths(paths, options.group_pattern)
     folder = _folds_folder(options)
-    done = data.write_folds(
-        images,
-        folder,
-        folds=options.folds,
-        test_fraction=options.test,
-        groups=groups,
-        seed=options.seed,
-        overwrite=options.overwrite,
-    )
+    with errors_with_fixes(COLUMN_OPTIONS):
+        done = data.write_folds(
+            images,
+            folder,
+            folds=options.folds,
+            test_fraction=options.test,
+            groups=groups,
+            seed=options.seed,
+            overwrite=options.overwrite,
+        )
     print(printable(done.text()))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +17,12 @@ from ppzoo.cli.arguments import (
     add_config_arguments,
     add_quiet,
     config_and_overrides,
+    parse_path,
 )
-from ppzoo.cli.lr_find import check_output
+from ppzoo.cli.lr_find import check_output, output_errors
+from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
-from ppzoo.files import expand_user, make_folder, write_atomically
+from ppzoo.files import describe_absence, make_folder, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,7 @@ def add_commands(commands: Commands) -> None:
     )
     explain.add_argument(
         "--output",
-        type=expand_user,
+        type=parse_path,
         default=FOLDER,
         metavar="FOLDER",
         help=f"the folder for the pictures (default: {FOLDER} in the current folder)",
@@ -66,12 +67,12 @@ def add_commands(commands: Commands) -> None:
     _add_inputs(embed)
     embed.add_argument(
         "--output",
-        type=expand_user,
+        type=parse_path,
         metavar="FILE.npz",
         help="the NumPy file to write, with features, files, and labels (the name of each image's folder)",
     )
     embed.add_argument(
-        "--like", type=expand_user, metavar="IMAGE", help="print the images that are most similar to this one"
+        "--like", type=parse_path, metavar="IMAGE", help="print the images that are most similar to this one"
     )
     embed.add_argument("--top", type=int, metavar="N", help=f"number of similar images to print (default: {TOP})")
 
@@ -80,7 +81,7 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "inputs",
         nargs="+",
-        type=expand_user,
+        type=parse_path,
         metavar="IMAGE",
         help="image files, folders or patterns; without -c, the first argument is the network: the folder of a run,"
         " such as output/LeNet, or of an export",
@@ -125,8 +126,9 @@ def _explain(options: argparse.Namespace) -> int:
             _print_failure(explanation)
             continue
         picture = folder / names.choose(file, explanation.label)
-        make_folder(folder)
-        _write_png(picture, explanation.picture)
+        with output_errors(folder):
+            make_folder(folder)
+            _write_png(picture, explanation.picture)
         print(one_line(f"{file}: {explanation.label} {explanation.score:.2f} -> {picture}"))
     return PpzooError.exit_status if failures else 0
 
@@ -168,7 +170,7 @@ def _write_png(path: Path, picture: np.ndarray) -> None:
 
 
 def _print_failure(error: DataError) -> None:
-    print(f"error: {error}", file=sys.stderr)
+    print_error(f"error: {error}")
 
 
 def _embed(options: argparse.Namespace) -> int:
@@ -202,14 +204,15 @@ def _check_embed_options(options: argparse.Namespace) -> None:
     if options.top is not None and options.like is None:
         raise ConfigError("embed: expected --top together with --like IMAGE, got it alone")
     if options.like is not None and not os.path.isfile(options.like):
-        found = "which is a folder" if os.path.isdir(options.like) else "which does not exist"
+        found = "which is a folder" if os.path.isdir(options.like) else f"which {describe_absence(options.like)}"
         raise ConfigError(f"--like: expected an image, got {options.like!r}, {found}")
     if options.top is not None and options.top < 1:
         raise ConfigError(f"--top: expected at least 1, got {options.top}")
     if options.output is not None:
         if not options.output.endswith(".npz") or os.path.isdir(options.output):
             raise ConfigError(f"--output: expected a file with a name that ends in .npz, got {options.output!r}")
-        check_output(os.path.dirname(options.output) or ".")
+        folder, name = os.path.split(options.output)
+        check_output(folder or ".", name)
 
 
 def _print_results(
@@ -222,13 +225,14 @@ def _print_results(
 
     table = np.stack(features)
     if options.output is not None:
-        make_folder(Path(options.output).parent)
         arrays: dict[str, Any] = {
             "features": table,
             "files": np.array([str(file) for file in files]),
             "labels": np.array([os.path.basename(os.path.dirname(os.path.abspath(file))) for file in files]),
         }
-        write_atomically(options.output, lambda file: np.savez(file, **arrays))
+        with output_errors(options.output):
+            make_folder(Path(options.output).parent)
+            write_atomically(options.output, lambda file: np.savez(file, **arrays))
         print(one_line(f"{count_text(len(table), 'image')}, {table.shape[1]} features each: {options.output}"))
     if query is not None:
         for file, similarity in builders.rank_similar(files, table, Path(options.like), query, options.top or TOP):

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppzoo.cli.arguments import parse_path
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, PpzooError, count_text, one_line
-from ppzoo.files import expand_user
+from ppzoo.files import describe_absence
 
 if TYPE_CHECKING:
     from ppzoo.batch_inference import VideoSource
@@ -29,7 +30,7 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
     )
     table.add_argument(
         "--output",
-        type=expand_user,
+        type=parse_path,
         metavar="FILE",
         help="write one row per image or frame to FILE: .csv, .jsonl or .parquet (pip install 'ppzoo[parquet]')",
     )
@@ -42,7 +43,7 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
     )
     table.add_argument(
         "--sort-into",
-        type=expand_user,
+        type=parse_path,
         metavar="FOLDER",
         help="also copy or link each image into the folder FOLDER/CLASS of its predicted class",
     )
@@ -93,7 +94,7 @@ def _find_source(inputs: list[str]) -> Path | VideoSource:
         return VideoSource(name)
     if name.isascii() and name.isdigit():
         return VideoSource(int(name))
-    raise ConfigError(f"{expected}, got {name!r}, which does not exist")
+    raise ConfigError(f"{expected}, got {name!r}, which {describe_absence(name)}")
 
 
 def _check_sorting(options: argparse.Namespace, source: Path | VideoSource) -> None:

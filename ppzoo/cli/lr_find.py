@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,11 +19,12 @@ from ppzoo.cli.arguments import (
     add_photo_arguments,
     add_quiet,
     overrides,
+    parse_path,
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
-from ppzoo.errors import ConfigError, count_text, one_line, printable
-from ppzoo.files import expand_user, make_folder
+from ppzoo.errors import ConfigError, OutputError, count_text, one_line, printable
+from ppzoo.files import find_write_error, make_folder
 from ppzoo.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,29 +52,52 @@ def add_output(command: argparse.ArgumentParser, files: str, default: str | None
     usual = "not written" if default is None else "the current folder"
     command.add_argument(
         "--output",
-        type=expand_user,
+        type=parse_path,
         default=default,
         metavar="FOLDER",
         help=f"the folder for {files} (default: {usual})",
     )
 
 
-def check_output(folder: str) -> Path:
+def check_output(folder: str, *files: str) -> Path:
     """Return the folder of --output, which can be created later if it is missing.
 
+    Args:
+        files: the names of the files that will be written into it.
+
     Raises:
-        ConfigError: it, or a folder on the path to it, is a file.
-        OSError: it cannot be written to.
+        ConfigError: it, or a folder on the path to it, is a file or a link to nothing.
+        OutputError: it, or one of the files, cannot be written.
     """
     path = Path(os.path.abspath(folder))
     existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
+    shown = os.path.relpath(existing) if not os.path.isabs(folder) else str(existing)
     if not existing.is_dir():
-        shown = os.path.relpath(existing) if not os.path.isabs(folder) else existing
-        found = f"the file {folder}" if existing == path else f"{folder!r} in the file {shown}"
+        kind = "file" if os.path.exists(existing) else "broken link"
+        found = f"the {kind} {folder}" if existing == path else f"{folder!r} in the {kind} {shown}"
         raise ConfigError(f"--output: expected a folder, got {found}")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(existing))
+    with output_errors(folder):
+        error = find_write_error(shown)
+        if error is not None:
+            raise error
+        for target in (folder, *(os.path.join(folder, name) for name in files)):
+            with suppress(FileNotFoundError):
+                is_folder = stat.S_ISDIR(os.lstat(target).st_mode)  # raises an error if the name is too long
+                if is_folder and target is not folder:
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
     return Path(folder)
+
+
+@contextmanager
+def output_errors(path: object) -> Iterator[None]:
+    """Raise errors of the system as `OutputError`s about --output; `path` is shown for those without a file name.
+
+    Nothing may be printed inside, since a closed standard output is another error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(error.filename or path, error, "--output") from error
 
 
 @contextmanager
@@ -96,7 +121,8 @@ def _find(options: argparse.Namespace) -> int:
     from ppzoo import builders, report
 
     report.log_to_console()
-    folder = check_output(options.output)
+    folder = check_output(options.output, PICTURE, TABLE)
+    builders.require_range(options.min, options.max, options.steps)
     with (
         read_training_config(options) as config,
         Progress(options.steps, "finding a learning rate", unit="step") as progress,
@@ -108,7 +134,8 @@ def _find(options: argparse.Namespace) -> int:
             steps=options.steps,
             on_step=lambda rate, loss: progress.advance(),
         )
-    make_folder(folder)
+    with output_errors(folder):
+        make_folder(folder)
     _write(folder, config, result)
     print(f"trained {count_text(len(result.rates), 'step')}; the test ended because {result.end}")
     print(printable(f"plot and values: {folder / PICTURE}, {folder / TABLE}"))

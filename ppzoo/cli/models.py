@@ -9,11 +9,13 @@ import os
 import re
 from collections.abc import Sequence
 
-from ppzoo.cli.arguments import Commands, add_command, add_quiet
+from ppzoo.cli.arguments import Commands, add_command, add_quiet, parse_path
 from ppzoo.errors import ConfigError, errors_with_fixes, errors_with_key, printable
-from ppzoo.files import expand_user
+from ppzoo.files import WEIGHTS
 from ppzoo.registry import Registry
 
+DEFAULT_SORT = "name"
+LIST_OPTIONS = ("pretrained", "family", "max_params", "max_flops", "sort", "json")  # of the list, not of --summary
 SUFFIXES = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -29,7 +31,7 @@ def add_commands(commands: Commands) -> None:
         "--max-flops", metavar="N", help="only architectures with at most N multiply-adds per image, such as 0.3G"
     )
     models.add_argument(
-        "--sort", metavar="KEY", default="name", help="sort by name, params, flops or top1 (default: name)"
+        "--sort", metavar="KEY", default=DEFAULT_SORT, help="sort by name, params, flops or top1 (default: name)"
     )
     models.add_argument("--json", action="store_true", help="print a JSON list")
     models.add_argument(
@@ -45,10 +47,8 @@ def add_commands(commands: Commands) -> None:
         _convert,
         "convert weights from PyTorch, PaddleClas or safetensors to an architecture's .pdparams",
     )
-    convert.add_argument("source", type=expand_user, metavar="IN", help="the weights to convert")
-    convert.add_argument(
-        "target", type=expand_user, metavar="OUT", help="a path that ends in .pdparams or .safetensors"
-    )
+    convert.add_argument("source", type=parse_path, metavar="IN", help="the weights to convert")
+    convert.add_argument("target", type=parse_path, metavar="OUT", help="a path that ends in .pdparams or .safetensors")
     convert.add_argument("--arch", required=True, metavar="NAME", help="the architecture (`ppzoo models` lists them)")
     origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas (default: detected from the entries)"
     convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)
@@ -85,6 +85,9 @@ def _models(options: argparse.Namespace) -> None:
             raise ConfigError(
                 "models: expected the name of an architecture together with --summary; `ppzoo models` lists them"
             )
+        given = [name for name in LIST_OPTIONS if getattr(options, name) not in (None, False, DEFAULT_SORT)]
+        if given:
+            raise ConfigError(f"--{given[0].replace('_', '-')}: expected it without --summary, got both")
         name = MODELS[options.pattern].name  # raises an error with the nearest name
         with errors_with_key("--in-channels"), errors_with_fixes({rf"^{name}\.in_channels: ": ""}):
             print(table.layer_summary(options.pattern, options.in_channels))
@@ -139,7 +142,8 @@ def _parse_sort(text: str, keys: Sequence[str]) -> str:
 def _convert(options: argparse.Namespace) -> None:
     from ppzoo.convert import convert
 
-    if os.path.realpath(options.source) == os.path.realpath(options.target):
+    sources = (options.source, f"{options.source}{WEIGHTS}")  # the latter is read where there is no file of the name
+    if os.path.realpath(options.target) in map(os.path.realpath, sources[: 1 + (not os.path.isfile(options.source))]):
         raise ConfigError(f"OUT: expected a file other than IN, got {options.target!r} for both")
     print(printable(convert(options.source, options.target, options.arch, options.origin)))
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_photo_arguments, add_quiet
-from ppzoo.cli.lr_find import add_output, check_output, read_training_config
+from ppzoo.cli.lr_find import add_output, check_output, output_errors, read_training_config
 from ppzoo.errors import count_text, printable
 from ppzoo.files import make_folder
 from ppzoo.progress import Progress
@@ -33,13 +33,15 @@ def _profile(options: argparse.Namespace) -> None:
     from ppzoo import builders, engine, report
 
     report.log_to_console()
-    folder = check_output(options.output)
+    folder = check_output(options.output, TRACE)
+    builders.require_steps(options.steps)
     with (
         read_training_config(options) as config,
         Progress(engine.count_profiled_steps(options.steps), "profiling", unit="step") as progress,
     ):
         result = builders.profile_training(config, options.steps, progress.advance)
-    make_folder(folder)
+    with output_errors(folder):
+        make_folder(folder)
     trace = json.dumps(engine.chrome_trace(result.steps))
     report.write_lines(folder / TRACE, trace)
     print(printable(_text(config.Arch.deployed.name, result)))

@@ -9,9 +9,9 @@ import logging
 import os
 import socket
 
-from ppzoo.cli.arguments import Commands, add_command
+from ppzoo.cli.arguments import Commands, add_command, parse_path
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
-from ppzoo.files import expand_user, read_plain_file
+from ppzoo.files import read_plain_file
 from ppzoo.serve.options import Limits, ServiceOptions
 
 logger = logging.getLogger("ppzoo")
@@ -22,6 +22,7 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
 MEGABYTE, MILLION = 1 << 20, 1_000_000
 MIN_TOKEN_LENGTH = 8
 MAX_OPTION = 1_000_000
+MAX_BATCH_SIZE = 65536
 
 
 def add_commands(commands: Commands) -> None:
@@ -39,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     )
     serve.add_argument(
         "--token-file",
-        type=expand_user,
+        type=parse_path,
         metavar="FILE",
         help=f"a file with the token that requests have to send; or set {TOKEN_VARIABLE} to the token",
     )
@@ -81,8 +82,8 @@ def _serve(options: argparse.Namespace) -> None:
     report.log_to_console()
     if not 0 <= options.port < 1 << 16:
         raise ConfigError(f"--port: expected 0 to 65535, got {options.port}")
-    if options.batch_size < 1:
-        raise ConfigError(f"--batch-size: expected at least 1, got {options.batch_size}")
+    if not 1 <= options.batch_size <= MAX_BATCH_SIZE:
+        raise ConfigError(f"--batch-size: expected 1 to {MAX_BATCH_SIZE}, got {options.batch_size}")
     limits = _read_limits(options)
     token = read_token(options.token_file)
     if token is None and _is_reachable(options.host):
@@ -111,8 +112,9 @@ def _read_limits(options: argparse.Namespace) -> Limits:
         value = getattr(options, option)
         largest = MAX_PIXELS // MILLION if option == "max_pixels" else MAX_OPTION
         if not 0 < value <= largest:
-            expected = f"at most {largest}" if value > largest else "a number above 0"
-            raise ConfigError(f"--{option.replace('_', '-')}: expected {expected}, got {value:g}")
+            raise ConfigError(
+                f"--{option.replace('_', '-')}: expected a number above 0 and at most {largest}, got {value:g}"
+            )
     if not 0 <= options.max_wait <= 1000:
         raise ConfigError(f"--max-wait: expected 0 to 1000 milliseconds, got {options.max_wait:g}")
     max_upload = max(1, round(options.max_upload * MEGABYTE))

@@ -12,7 +12,7 @@ from ppzoo.config.data_sections import SplitConfig
 from ppzoo.config.parsing import Config
 from ppzoo.config.type_checks import Problem
 from ppzoo.config.validate import Task
-from ppzoo.files import is_url, weights_suggestion
+from ppzoo.files import ABSENT, describe_absence, is_url, weights_suggestion
 
 # Options of datasets: name, whether a path exists, and what it should be.
 DATA_PATHS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
@@ -38,8 +38,12 @@ def suggest_path(path: Path, *, suffix: str | None) -> str:
         suffix: suffix of the files to choose from; None for folders.
     """
     folder = path.parent
+    if describe_absence(path) != ABSENT:
+        return ""
     if not os.path.isdir(folder):
         return f"; the folder {str(folder)!r} does not exist"
+    if not os.access(folder, os.R_OK):
+        return ""
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
     ending = suffix or ""  # does not count: all entries have it
     stems = sorted(entry.name.removesuffix(ending) for entry in entries)
@@ -62,7 +66,7 @@ def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
             hint = hint or suggest_path(Path(name), suffix=".pdparams")
             expected = "a checkpoint" if path == "Global.checkpoints" else "weights"
-            yield Problem(path, f"expected {expected}, got {name!r}, which does not exist{hint}")
+            yield Problem(path, f"expected {expected}, got {name!r}, which {describe_absence(name)}{hint}")
 
 
 def _splits(config: Config, task: Task) -> Iterator[tuple[str, SplitConfig]]:
@@ -93,6 +97,6 @@ def _missing(path: str, expected: str, name: str, *, suffix: str | None) -> Prob
     found = (
         f"which is {'a folder' if os.path.isdir(name) else 'a file'}"
         if os.path.exists(name)
-        else "which does not exist" + ("" if is_url(name) else suggest_path(Path(name), suffix=suffix))
+        else f"which {describe_absence(name)}" + ("" if is_url(name) else suggest_path(Path(name), suffix=suffix))
     )
     return Problem(path, f"expected {expected}, got {name!r}, {found}")

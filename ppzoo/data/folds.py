@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppzoo.data.datasets import ImageFolder, ImageNetDataset
-from ppzoo.data.duplicates import find_duplicate_files
 from ppzoo.data.fold_groups import assign_parts, merge_groups
 from ppzoo.data.label_files import LABEL_LIST
-from ppzoo.data.split import TRAIN_LIST, VAL_LIST, require_listable, write_list
+from ppzoo.data.split import TRAIN_LIST, VAL_LIST, find_copies, require_listable, write_list
 from ppzoo.errors import ConfigError, OutputError, count_text
 from ppzoo.files import make_folder, temporary_files, write_text
 
@@ -120,7 +119,7 @@ def write_folds(
     if groups is not None:
         _require_groups(groups, folds, test_fraction)
     paths = [require_listable(data.index.path(index)) for index in range(len(data))]
-    duplicates = find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
+    duplicates = find_copies(data, workers=workers)
     merged = merge_groups(list(range(len(data))) if groups is None else groups, duplicates)
 
     test_share = test_fraction or 0.0
@@ -160,7 +159,9 @@ def read_folds(folder: Path) -> FoldsFolder:
         description: Any = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{expected}, which has no {DESCRIPTION}") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"{expected}, whose {DESCRIPTION} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{expected}, whose {DESCRIPTION} cannot be read: split the images again") from error
     root, count = (description.get(key) if isinstance(description, dict) else None for key in ("image_root", "folds"))
     if not isinstance(root, str) or "\0" in root or type(count) is not int or count < 2:

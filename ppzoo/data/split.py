@@ -100,7 +100,7 @@ def write_split(
         DataError: names of files that a list cannot hold; or no class has two different images.
     """
     paths = [require_listable(data.index.path(index)) for index in range(len(data))]
-    duplicates = find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
+    duplicates = find_copies(data, workers=workers)
     is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
     if not is_val.any():
         raise DataError(
@@ -124,6 +124,20 @@ def write_split(
         [names for names, group in zip(duplicate_paths, duplicates, strict=True) if len(set(data.labels[group])) > 1],
         data.skipped if isinstance(data, ImageFolder) else Counter(),
     )
+
+
+def find_copies(data: ImageFolder | ImageNetDataset, *, workers: int | None = None) -> list[list[int]]:
+    """Return groups of two or more samples whose files have equal content.
+
+    Raises:
+        DataError: a file cannot be read; for a list, the error names the line.
+    """
+    try:
+        return find_duplicate_files([data.describe(index) for index in range(len(data))], workers=workers)
+    except DataError:
+        for index in range(len(data) if isinstance(data, ImageNetDataset) else 0):
+            data.require_file(index)
+        raise
 
 
 def draw_validation_samples(

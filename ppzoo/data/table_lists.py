@@ -26,6 +26,7 @@ FIXES_WITHOUT_CONFIG = {  # of messages about lists; see `ppzoo.errors.errors_wi
     r"set dataset\.(path|label)_column": "rename the column",
     r"set dataset\.delimiter to '.'": "save the list as .csv with the header 'path,label'",
     r": correct dataset\.cls_label_path": "",
+    r"correct dataset\.image_root(; set `on_error.*CONFIG`)?": "correct its path in the list",
 }
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ppzoo.config import load
 from ppzoo.errors import ConfigError, ConfigFileError
-from ppzoo.files import WEIGHTS, weights_of_run
+from ppzoo.files import WEIGHTS, describe_absence, require_readable, weights_of_run
 from ppzoo.migration.train_log import read_logged_config
 
 SUFFIXES = (".yaml", ".yml")
@@ -40,16 +40,23 @@ def find_sources(path: Path) -> list[Source]:
     if os.path.isdir(path):
         return _find_in_folder(path)
     if not os.path.exists(path):
-        raise ConfigError(f"SOURCE: expected a PaddleClas configuration, or a folder, got {path}, which does not exist")
+        raise ConfigError(
+            f"SOURCE: expected a PaddleClas configuration, or a folder, got {path}, which {describe_absence(path)}"
+        )
     if path.name == LOG:
         return [_run_source(path.parent)]
     return [Source(path, Path(f"{path.stem}.yaml"))]
 
 
+def _raise_unreadable(error: OSError) -> None:
+    require_readable(str(error.filename), "SOURCE")
+    raise error
+
+
 def _find_in_folder(folder: Path) -> list[Source]:
     files = sorted(
         Path(parent) / name
-        for parent, _, names in os.walk(folder)
+        for parent, _, names in os.walk(folder, onerror=_raise_unreadable)
         for name in names
         if name.endswith(SUFFIXES) and name != EXPORT_SETTINGS
     )

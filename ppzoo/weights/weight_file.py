@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppzoo.errors import WeightsError, nearest_name
-from ppzoo.files import weights_suggestion
+from ppzoo.files import ABSENT, describe_absence, weights_suggestion
 
 SUFFIX = ".pdparams"
 VARIANCE = "_variance"  # name of the running variance in PaddlePaddle's batch norm
@@ -50,19 +50,21 @@ def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
     hint = weights_suggestion(path) if suffix == SUFFIX and path.suffix != ".safetensors" else ""
     if os.path.isdir(path):
         raise WeightsError(f"expected a {suffix} file, got the folder {path}{hint}")
+    absence = describe_absence(path)
+    if absence != ABSENT:
+        raise WeightsError(f"expected weights, got {str(path)!r}, which {absence}")
     if not os.path.isdir(path.parent):
-        raise WeightsError(
-            f"expected weights, got {str(path)!r}, which does not exist: there is no folder {path.parent}"
-        )
+        raise WeightsError(f"expected weights, got {str(path)!r}, which {absence}: there is no folder {path.parent}")
     alternative = "" if path.suffix else f" (nor does {path.name}{suffix})"
     raise WeightsError(
-        f"expected weights, got {str(path)!r}, which does not exist{alternative}{hint or _suggest_file(path)}"
+        f"expected weights, got {str(path)!r}, which {absence}{alternative}{hint or _suggest_file(path)}"
     )
 
 
 def _suggest_file(path: Path) -> str:
     """Return '; did you mean X?' with the most similar name of a file in the folder; empty if none is similar."""
-    near = nearest_name(path.name, (file.name for file in path.parent.iterdir() if os.path.isfile(file)))
+    files = path.parent.iterdir() if os.access(path.parent, os.R_OK) else ()
+    near = nearest_name(path.name, (file.name for file in files if os.path.isfile(file)))
     return f"; did you mean {str(path.with_name(near))!r}?" if near else ""
 
 

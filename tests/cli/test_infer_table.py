@@ -341,7 +341,7 @@ def test_a_camera_ends_with_ctrl_c(exported, tmp_path, monkeypatch, capsys):
             ["{photos}", "--output", "t.xlsx"],
             "--output: expected a file with a name that ends in .csv, .jsonl or .parquet",
         ),
-        ([".", "--output", "t.csv"], "FOLDER: expected a folder with images, got '.'"),
+        ([".", "--output", "t.csv"], "IMAGE: expected a folder with images, got '.'"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(exported, photos, tmp_path, monkeypatch, capsys, arguments, message):

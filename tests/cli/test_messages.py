@@ -167,7 +167,8 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["train", "--arch", "LeNet", "--data", "link"],
-            "--data: expected a folder of images or a list file, got 'link', which does not exist",
+            "--data: expected a folder of images or a list file, got 'link', which cannot be accessed (Too"
+            " many levels of symbolic links)",
         ),
         (
             ["configs", "lenet", "--copy", "no/x.yaml"],

@@ -287,7 +287,7 @@ MISTAKES = {
     "a URL": (["--arch", "LeNet", "--data", "http://host/x"], "--data: expected a local path"),
     "no folder": (
         ["--arch", "LeNet", "--data", "photos", "-o", "Global.output_dir=photos/red/1.png"],
-        "cannot write photos/red/1.png/photos-split-",
+        "Global.output_dir: cannot write photos/red/1.png/photos-split-",
     ),
 }
 

@@ -337,7 +337,7 @@ def test_the_current_folder_is_used_where_the_run_cannot_be_written(run, capsys)
     assert "report: report/report.html" in capsys.readouterr().out
     assert sorted(os.listdir("report")) == FILES
     assert main(["report", "output", "--output", "output/LeNet/report"]) == 2
-    assert "cannot write output/LeNet/report: " in capsys.readouterr().err
+    assert "--output: expected a folder, got the file output/LeNet/report" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(run, photos, capsys):

@@ -39,7 +39,7 @@ from ppzoo.engine.run_dir import unlock
 from ppzoo.engine.train_state import VERSIONS, Progress, TrainState
 from ppzoo.errors import CheckpointError, WeightsError
 from ppzoo.events import Callback, EpochReport, StepReport
-from ppzoo.files import weights_suggestion
+from ppzoo.files import describe_absence, weights_suggestion
 from ppzoo.weights import load_weights, read_state, save_pdparams, save_state
 
 logger = logging.getLogger("ppzoo")
@@ -169,15 +169,19 @@ def load_checkpoint(state: TrainState, prefix: Path) -> None:
     """
     prefix = prefix.with_suffix("") if prefix.suffix in REQUIRED_SUFFIXES else prefix
     files = SavedFiles(prefix)
-    files.require_complete()
+    try:
+        files.require_complete()
+    except CheckpointError as error:
+        error.rewrite("{}; use another checkpoint, or --resume auto for the newest complete one of the run".format)
+        raise
     missing = [suffix for suffix in REQUIRED_SUFFIXES if not files.has(suffix)]
     if missing:
         hint = "; to load only weights, use Global.pretrained_model"
         if WEIGHTS in missing:
             hint = weights_suggestion(prefix, to_resume=True)
         raise CheckpointError(
-            f"expected a checkpoint ({prefix}.pdparams, .pdopt and .pdstates), but {prefix}{missing[0]} does not"
-            f" exist{hint}"
+            f"expected a checkpoint ({prefix}.pdparams, .pdopt and .pdstates), but {prefix}{missing[0]}"
+            f" {describe_absence(f'{prefix}{missing[0]}')}{hint}"
         )
     accumulators, saved = read_state(files.path(".pdopt")), read_state(files.path(".pdstates"))
     with validation.wrap_malformed(prefix):
