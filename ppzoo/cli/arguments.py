@@ -44,6 +44,12 @@ class Parser(argparse.ArgumentParser):
         key = next((text.lstrip("-") for text in unknown if _KEY_AS_OPTION.match(text)), None)
         return f"; keys of the configuration are set with -o: -o {key}" if key else ""
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty value, such as that of a shell variable that is not set."""
+        if not arg_string and action.nargs != argparse.PARSER:  # the arguments of a command, which it checks itself
+            raise argparse.ArgumentError(action, "expected a value, got an empty text")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value that is not one of `choices`, with the most similar one."""
         choices = [str(choice) for choice in action.choices or ()]
