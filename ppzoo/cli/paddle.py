@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 
 from ppzoo.cli.streams import print_error
+from ppzoo.errors import ConfigError
 from ppzoo.installation import require_paddle
+
+THREADS = "OMP_NUM_THREADS"
+MAX_THREADS = 4096  # with very large numbers PaddlePaddle's OpenMP library crashes
 
 
 def import_paddle() -> None:
@@ -16,12 +21,16 @@ def import_paddle() -> None:
     Its warning about several OpenMP threads is not printed: it concerns data-parallel training only.
 
     Raises:
-        DeviceError: it is not installed, or of a version that is not supported.
+        ConfigError: OMP_NUM_THREADS is too large.
+        DeviceError: PaddlePaddle is not installed, or of a version that is not supported.
     """
+    threads = re.match(r"\s*([0-9]+)", os.environ.get(THREADS, ""))
+    if threads and int(threads[1][:9]) > MAX_THREADS:
+        raise ConfigError(f"{THREADS}: expected at most {MAX_THREADS} threads, got {os.environ[THREADS]!r:.60}")
     require_paddle()
     os.environ.setdefault("GLOG_minloglevel", "2")
     with contextlib.redirect_stderr(io.StringIO()) as printed:
         import paddle  # noqa: F401
     for line in printed.getvalue().splitlines():
-        if "OMP_NUM_THREADS" not in line:
+        if THREADS not in line:
             print_error(line)

@@ -258,3 +258,10 @@ def test_names_are_utf8_under_an_ascii_locale(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     lists = [(tmp_path / "grün" / f"{part}_list.txt").read_text(encoding="utf-8") for part in ("train", "val")]
     assert sorted(lists) == ["blätter/b.png 0\n", "blätter/ä.png 0\n"]
+
+
+@pytest.mark.parametrize("threads", ["100000", "99999999999999999999", "100000,2"])
+def test_a_number_of_threads_with_which_openmp_crashes_is_refused(monkeypatch, capsys, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert main(["check", "-c", "lenet"]) == 2
+    assert one_error(capsys) == f"error: OMP_NUM_THREADS: expected at most 4096 threads, got {threads!r}"
