@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ppzoo.files import sha256, sync_folder, write_text
+from ppzoo.files import read_plain_file, sha256, sync_folder, write_text
 from ppzoo.trusted_paths import find_untrusted_path
 
 
@@ -21,7 +21,7 @@ def digest_path(library: Path) -> Path:
 def is_intact(library: Path) -> bool:
     """Return whether a library exists and has the SHA-256 that was recorded when it was built."""
     try:
-        recorded = digest_path(library).read_bytes().split()
+        recorded = read_plain_file(digest_path(library)).split()
         return bool(recorded) and recorded[0] == sha256(library).encode()
     except OSError:
         return False

@@ -153,11 +153,30 @@ def local_path(name: str | os.PathLike[str], what: str) -> Path:
         what: the name of the option, for the error message.
 
     Raises:
-        ConfigError: it is a URL.
+        ConfigError: it is a URL, or contains a NUL character.
     """
     if is_url(name):
         raise ConfigError(f"{what}: expected a local path, got the URL {str(name)!r}")
+    if "\0" in str(name):
+        raise ConfigError(f"{what}: expected a path, got {str(name)!r}, which contains a NUL character")
     return Path(name)
+
+
+def output_folder(name: str, what: str) -> Path:
+    """Return `name`, in which `expand_user` has replaced `~`, as the path of a folder to write.
+
+    Args:
+        what: the name of the option, for the error message.
+
+    Raises:
+        ConfigError: it is a URL, or begins with `~USER` without a home folder.
+    """
+    if name.startswith("~"):
+        raise ConfigError(
+            f"{what}: found no home folder for {name!r} (no such user, or HOME is not set); write './{name}' for a"
+            " folder of that name"
+        )
+    return local_path(name, what)
 
 
 def require_path(value: object, what: str, expected: str = "a path (str or Path)") -> str:
@@ -250,9 +269,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal."""
+    """Return the SHA-256 of a regular file's content in hexadecimal; see `open_plain_file`."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_plain_file(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -55,6 +55,8 @@ def read_launch(environment: Mapping[str, str]) -> Launch:
         raise _inconsistent(given, f"{ENDPOINTS}: expected {size} addresses ({SIZE}), got {given[ENDPOINTS]!r:.200}")
     if endpoints[rank] != given[OWN]:
         raise _inconsistent(given, f"{OWN}: expected {endpoints[rank]!r} ({ENDPOINTS}), got {given[OWN]!r:.200}")
+    if len(set(endpoints)) < size:
+        raise _inconsistent(given, f"{ENDPOINTS}: expected different addresses, got {given[ENDPOINTS]!r:.200}")
     if size == 1:
         return Launch(rank, size, endpoints, endpoints[0])
     for name, addresses in ((ENDPOINTS, endpoints), (MASTER, (environment.get(MASTER, endpoints[0]),))):

@@ -45,6 +45,7 @@ def test_a_missing_variable_is_named_with_those_to_unset(missing):
         {"PADDLE_TRAINER_ID": "-1"},
         {"PADDLE_CURRENT_ENDPOINT": "10.0.0.1:6070"},
         {"PADDLE_TRAINER_ENDPOINTS": "10.0.0.1,10.0.0.2:6070"},
+        {"PADDLE_TRAINER_ENDPOINTS": "10.0.0.2:6070,10.0.0.2:6070", "PADDLE_CURRENT_ENDPOINT": "10.0.0.2:6070"},
         {"PADDLE_MASTER": "nowhere"},
         {"PADDLE_MASTER": "host:99999999999"},
     ],

@@ -16,7 +16,7 @@ from ppzoo.builders.model_card import copy_model_card
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, GlobalConfig, check_export, to_plain_list
 from ppzoo.errors import ConfigError, OutputError
-from ppzoo.files import local_path
+from ppzoo.files import output_folder
 
 ARCH = "Arch"  # key of the options of the network in `inference.yml`
 
@@ -127,7 +127,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
 
 
 def _export_folder(run: GlobalConfig) -> Path:
-    folder = local_path(run.save_inference_dir, "Global.save_inference_dir")
+    folder = output_folder(run.save_inference_dir, "Global.save_inference_dir")
     if os.path.isfile(folder):
         raise ConfigError(f"Global.save_inference_dir: expected a folder, got the file {folder}")
     return folder

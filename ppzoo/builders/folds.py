@@ -19,7 +19,7 @@ from ppzoo.builders.resuming import output_dir
 from ppzoo.config import ComponentSpec, Config, DatasetConfig, SplitConfig
 from ppzoo.errors import ConfigError, OutputError, TrainingError
 from ppzoo.events import Callback, Summary
-from ppzoo.files import weights_of_run, write_text
+from ppzoo.files import read_plain_file, weights_of_run, write_text
 
 RESULT = "folds.json"
 DIGEST = "lists.sha256"
@@ -170,7 +170,7 @@ def require_no_other_result(config: Config) -> None:
     """
     file = output_dir(config) / RESULT
     try:
-        earlier: Any = json.loads(file.read_text(encoding="utf-8"))
+        earlier: Any = json.loads(read_plain_file(file))
     except (OSError, ValueError):
         return  # none, or none that can be read
     arch = earlier.get("arch") if isinstance(earlier, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -32,27 +31,14 @@ def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
     """Return the entries of `history.jsonl`; None, with a note, if there is no valid one."""
     path = folder / HISTORY
     try:
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not all(map(_is_epoch, entries)):
-            raise ValueError("an entry that is not an epoch")
+        entries = report.read_history(path)
     except OSError as error:
         notes.append(make_note("curves_unreadable", file=HISTORY, reason=error.strerror))
         return None
-    except (ValueError, RecursionError):
+    except ValueError:
         notes.append(make_note("curves_damaged", file=HISTORY))
         return None
     return entries or None
-
-
-def _is_epoch(entry: Any) -> bool:
-    """Return whether a value has the form of an entry of `history.jsonl`: an epoch with metrics that are numbers."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int):
-        return False
-    parts = [entry.get("train"), entry.get("eval") or {}]
-    return all(
-        isinstance(metrics, dict) and all(isinstance(value, int | float | None) for value in metrics.values())
-        for metrics in parts
-    )
 
 
 def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]] | None) -> dict[str, int] | None:

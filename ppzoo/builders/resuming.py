@@ -11,7 +11,8 @@ from ppzoo import engine
 from ppzoo.builders.components import class_count, describe_arch
 from ppzoo.config import Config, OptimizerConfig, SplitConfig, to_plain
 from ppzoo.data.loader import Loader
-from ppzoo.files import local_path
+from ppzoo.errors import ConfigError
+from ppzoo.files import local_path, output_folder
 
 ROLLBACK_FACTOR = 0.5  # on the learning rate, for each rollback
 NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")  # paths; the class names are part of the identity
@@ -19,7 +20,7 @@ NOT_CHECKPOINTED = ("output_dir", "checkpoints", "class_names")  # paths; the cl
 
 def output_dir(config: Config) -> Path:
     """Return `Global.output_dir`, which contains the folders of runs."""
-    return local_path(config.Global.output_dir, "Global.output_dir")
+    return output_folder(config.Global.output_dir, "Global.output_dir")
 
 
 def resume_key(resume: str | None) -> str:
@@ -36,9 +37,17 @@ def find_checkpoint(folder: Path, requested: str | None, key: str) -> Path | Non
 
     Args:
         key: the option or key that names it, for messages.
+
+    Raises:
+        ConfigError: the requested one is a URL or a folder such as ".".
     """
+    if not requested:
+        return None
     if requested != "auto":
-        return local_path(requested, key) if requested else None
+        prefix = local_path(requested, key)
+        if not prefix.name:  # "." or "/"
+            raise ConfigError(f"{key}: expected a checkpoint, such as output/LeNet/latest, got {requested!r}")
+        return prefix
     engine.require_unlocked(folder)
     return engine.latest_checkpoint(folder) if os.path.isdir(folder) else None  # also if its name is too long
 

@@ -19,7 +19,7 @@ from ppzoo.builders.inference import load_inference_network
 from ppzoo.builders.preprocessing import measure_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, to_plain
 from ppzoo.errors import ConfigError, OutputError, WeightsError
-from ppzoo.files import local_path
+from ppzoo.files import output_folder
 from ppzoo.layers import Classifier
 
 ENTRY = "configuration"
@@ -37,7 +37,7 @@ def export_weights(config: Config) -> Path:
     network = load_inference_network(config)
     _require_finite_outputs(config, network)
     name = config.Arch.deployed.name
-    folder = local_path(config.Global.save_inference_dir, "Global.save_inference_dir")
+    folder = output_folder(config.Global.save_inference_dir, "Global.save_inference_dir")
     file = folder / f"{name}.safetensors"
     arrays = {key: value.numpy() for key, value in network.state_dict().items()}
     try:

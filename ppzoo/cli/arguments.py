@@ -59,6 +59,12 @@ class Parser(argparse.ArgumentParser):
         key = next((text.lstrip("-") for text in unknown if _KEY_AS_OPTION.match(text)), None)
         return f"; keys of the configuration are set with -o: -o {key}" if key else ""
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty value, such as that of a shell variable that is not set."""
+        if not arg_string and action.nargs != argparse.PARSER:  # the arguments of a command, which it checks itself
+            raise argparse.ArgumentError(action, "expected a value, got an empty text")
+        return super()._get_value(action, arg_string)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value that is not one of `choices`, with the most similar one."""
         choices = [str(choice) for choice in action.choices or ()]
@@ -84,23 +90,12 @@ def add_command(
     return command
 
 
-def parse_path(text: str) -> str:
-    """Return a path with a leading `~` expanded.
-
-    Raises:
-        ArgumentTypeError: it is empty, as the value of a shell variable that is not set.
-    """
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, got an empty text")
-    return expand_user(text)
-
-
 def add_config_arguments(command: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add -c, -o and --device."""
     command.add_argument(
         "-c",
         "--config",
-        type=parse_path,
+        type=expand_user,
         required=required,
         metavar="CONFIG",
         help="a YAML file, or the name of an included configuration (`ppzoo configs` lists them)",
@@ -118,7 +113,7 @@ def add_photo_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--arch", metavar="NAME", help="instead of -c: the architecture (`ppzoo models` lists them)")
     command.add_argument(
         "--data",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER",
         help="with --arch: a list file, or a folder that contains one subfolder of images per class, or the folders"
         " train and val with such subfolders, or the lists train_list.txt and val_list.txt",

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command, parse_path
+from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import ConfigError, PpzooError, printable
-from ppzoo.files import describe_absence, require_readable
+from ppzoo.files import describe_absence, expand_user, require_readable
 
 RECORDS, EVENTS = "vdlrecords.*", "events.out.tfevents.*"  # files of VisualDL and of TensorBoard
 DEFAULT_RUNS, DEFAULT_PORT, LOCAL = "output", 8040, "127.0.0.1"
@@ -41,7 +41,7 @@ def add_commands(commands: Commands) -> None:
     board.add_argument(
         "runs",
         nargs="*",
-        type=parse_path,
+        type=expand_user,
         default=[DEFAULT_RUNS],
         metavar="RUNS",
         help="folders of runs, or folders with runs in them (default: output)",

@@ -6,11 +6,11 @@ import argparse
 import json
 from pathlib import Path
 
-from ppzoo.cli.arguments import Commands, add_command, find_run_folder, parse_path
+from ppzoo.cli.arguments import Commands, add_command, find_run_folder
 from ppzoo.cli.lr_find import add_output, check_output, output_errors
 from ppzoo.cli.report import add_language
 from ppzoo.errors import printable
-from ppzoo.files import make_folder, write_text
+from ppzoo.files import expand_user, make_folder, write_text
 
 PAGE, JSON = "comparison.html", "comparison.json"
 
@@ -20,7 +20,7 @@ def add_commands(commands: Commands) -> None:
     compare.add_argument(
         "runs",
         nargs="+",
-        type=parse_path,
+        type=expand_user,
         metavar="RUN_FOLDER",
         help="the folders of two or more runs, such as output/LeNet; the first run is compared with each of the others",
     )

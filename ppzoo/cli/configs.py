@@ -10,11 +10,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides, parse_path
+from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.cli.paddle import import_paddle
 from ppzoo.errors import ConfigError, OutputError, UnknownNameError, printable
-from ppzoo.files import ABSENT, describe_absence, write_text
+from ppzoo.files import ABSENT, describe_absence, expand_user, write_text
 
 HEADINGS = ("name", "architecture", "image", "description")
 
@@ -37,7 +37,7 @@ def add_commands(commands: Commands) -> None:
         "--copy",
         nargs="?",
         const=".",
-        type=parse_path,
+        type=expand_user,
         metavar="PATH",
         help="write the configuration NAME to a file for editing (default: into the current folder)",
     )

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import Commands, add_override, add_quiet, parse_path
+from ppzoo.cli.arguments import Commands, add_override, add_quiet
 from ppzoo.errors import ConfigError, OutputError, errors_with_fixes, errors_with_key, printable
-from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, make_folder
+from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, expand_user, make_folder
 
 SPREADSHEETS = (".xls", ".xlsx", ".ods")
 COLUMN_OPTIONS = {
@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     )
     check.add_argument(
         "config",
-        type=parse_path,
+        type=expand_user,
         metavar="CONFIG",
         help="a YAML file, or the name of an included configuration (`ppzoo configs` lists them)",
     )
@@ -58,7 +58,7 @@ def _add_split(actions: Commands) -> None:
     split.set_defaults(run=_split, needs_paddle=False)
     split.add_argument(
         "source",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER_OR_LIST",
         help="a folder with one subfolder of images per class, or a list file (.txt, .csv or .parquet)",
     )
@@ -69,14 +69,14 @@ def _add_split(actions: Commands) -> None:
     split.add_argument("--overwrite", action="store_true", help="replace existing lists")
     split.add_argument(
         "--output",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER",
         help="folder of the lists (default: that of the images or the list; with --folds, SOURCE_folds next to it)",
     )
     table = split.add_argument_group("list files")
     table.add_argument(
         "--image-root",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER",
         help="folder that the paths in the list are relative to (default: that of the list)",
     )

@@ -12,16 +12,16 @@ from ppzoo.cli.arguments import (
     add_config_arguments,
     add_quiet,
     config_and_overrides,
-    parse_path,
 )
 from ppzoo.cli.report import add_language, print_report
 from ppzoo.errors import ConfigError
+from ppzoo.files import expand_user
 from ppzoo.launcher import read_launch
 
 
 def add_commands(commands: Commands) -> None:
     evaluate = add_command(commands, "eval", _eval, "evaluate trained weights on the evaluation data")
-    evaluate.add_argument("run_folder", nargs="?", type=parse_path, metavar="RUN_FOLDER", help=RUN_HELP)
+    evaluate.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(evaluate)
     add_quiet(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print the metrics as one JSON object")

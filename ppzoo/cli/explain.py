@@ -17,12 +17,11 @@ from ppzoo.cli.arguments import (
     add_config_arguments,
     add_quiet,
     config_and_overrides,
-    parse_path,
 )
 from ppzoo.cli.lr_find import check_output, output_errors
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
-from ppzoo.files import describe_absence, make_folder, write_atomically
+from ppzoo.files import describe_absence, expand_user, make_folder, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +56,7 @@ def add_commands(commands: Commands) -> None:
     )
     explain.add_argument(
         "--output",
-        type=parse_path,
+        type=expand_user,
         default=FOLDER,
         metavar="FOLDER",
         help=f"the folder for the pictures (default: {FOLDER} in the current folder)",
@@ -67,12 +66,12 @@ def add_commands(commands: Commands) -> None:
     _add_inputs(embed)
     embed.add_argument(
         "--output",
-        type=parse_path,
+        type=expand_user,
         metavar="FILE.npz",
         help="the NumPy file to write, with features, files, and labels (the name of each image's folder)",
     )
     embed.add_argument(
-        "--like", type=parse_path, metavar="IMAGE", help="print the images that are most similar to this one"
+        "--like", type=expand_user, metavar="IMAGE", help="print the images that are most similar to this one"
     )
     embed.add_argument("--top", type=int, metavar="N", help=f"number of similar images to print (default: {TOP})")
 
@@ -81,7 +80,7 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "inputs",
         nargs="+",
-        type=parse_path,
+        type=expand_user,
         metavar="IMAGE",
         help="image files, folders or patterns; without -c, the first argument is the network: the folder of a run,"
         " such as output/LeNet, or of an export",

@@ -13,10 +13,10 @@ from ppzoo.cli.arguments import (
     add_config_arguments,
     add_quiet,
     config_and_overrides,
-    parse_path,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
+from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
     from ppzoo import builders
@@ -29,7 +29,7 @@ FORMATS = (PADDLE, "onnx", "openvino", SAFETENSORS)
 
 def add_commands(commands: Commands) -> None:
     export = add_command(commands, "export", _export, "export trained weights for inference")
-    export.add_argument("run_folder", nargs="?", type=parse_path, metavar="RUN_FOLDER", help=RUN_HELP)
+    export.add_argument("run_folder", nargs="?", type=expand_user, metavar="RUN_FOLDER", help=RUN_HELP)
     add_config_arguments(export)
     add_quiet(export)
     export.add_argument(
@@ -63,7 +63,7 @@ def add_commands(commands: Commands) -> None:
     )
     export.add_argument(
         "--calibration",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER",
         help="int8: images to calibrate with (default: 300 images of the training data)",
     )

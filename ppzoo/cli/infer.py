@@ -16,11 +16,11 @@ from ppzoo.cli.arguments import (
     add_config_arguments,
     add_quiet,
     config_and_overrides,
-    parse_path,
 )
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
 from ppzoo.cli.streams import is_utf8_output, print_error
 from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
+from ppzoo.files import expand_user
 from ppzoo.progress import track
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def add_commands(commands: Commands) -> None:
     infer.add_argument(
         "inputs",
         nargs="*",
-        type=parse_path,
+        type=expand_user,
         metavar="IMAGE",
         help="image files, folders or patterns (default: Infer.infer_imgs of the configuration); without -c and"
         " --weights, the first argument is the network: the folder of a run, such as output/LeNet, or an export, as a"
@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
     add_config_arguments(infer)
     infer.add_argument(
         "--weights",
-        type=parse_path,
+        type=expand_user,
         metavar="FILE",
         help="a .safetensors file that `ppzoo export --format safetensors` wrote; needs no configuration",
     )

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppzoo.cli.arguments import parse_path
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, PpzooError, count_text, one_line
-from ppzoo.files import describe_absence
+from ppzoo.files import describe_absence, expand_user
 
 if TYPE_CHECKING:
     from ppzoo.batch_inference import VideoSource
@@ -30,7 +29,7 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
     )
     table.add_argument(
         "--output",
-        type=parse_path,
+        type=expand_user,
         metavar="FILE",
         help="write one row per image or frame to FILE: .csv, .jsonl or .parquet (pip install 'ppzoo[parquet]')",
     )
@@ -43,7 +42,7 @@ def add_table_arguments(infer: argparse.ArgumentParser) -> None:
     )
     table.add_argument(
         "--sort-into",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER",
         help="also copy or link each image into the folder FOLDER/CLASS of its predicted class",
     )

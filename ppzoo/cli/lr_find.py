@@ -19,12 +19,11 @@ from ppzoo.cli.arguments import (
     add_photo_arguments,
     add_quiet,
     overrides,
-    parse_path,
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, OutputError, count_text, one_line, printable
-from ppzoo.files import find_write_error, make_folder
+from ppzoo.files import expand_user, find_write_error, make_folder
 from ppzoo.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def add_output(command: argparse.ArgumentParser, files: str, default: str | None
     usual = "not written" if default is None else "the current folder"
     command.add_argument(
         "--output",
-        type=parse_path,
+        type=expand_user,
         default=default,
         metavar="FOLDER",
         help=f"the folder for {files} (default: {usual})",

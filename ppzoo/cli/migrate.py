@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ppzoo.cli.arguments import Commands, add_command, parse_path
+from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, OutputError, count_text, printable
-from ppzoo.files import make_parent, write_text
+from ppzoo.files import expand_user, make_parent, write_text
 
 if TYPE_CHECKING:
     from ppzoo.migration import Migration, Source
@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     )
     migrate.add_argument(
         "source",
-        type=parse_path,
+        type=expand_user,
         metavar="SOURCE",
         help="a configuration of PaddleClas, a folder with configurations, or the output folder of a run, whose"
         " configuration is read from train.log",
@@ -41,7 +41,7 @@ def add_commands(commands: Commands) -> None:
     migrate.add_argument(
         "-o",
         "--output",
-        type=parse_path,
+        type=expand_user,
         metavar="OUT",
         help="the file to write, or a folder (default: a file of the same name in the current folder, or the folder"
         f" {DEFAULT_FOLDER} for a folder with configurations)",

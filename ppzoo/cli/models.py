@@ -9,9 +9,9 @@ import os
 import re
 from collections.abc import Sequence
 
-from ppzoo.cli.arguments import Commands, add_command, add_quiet, parse_path
+from ppzoo.cli.arguments import Commands, add_command, add_quiet
 from ppzoo.errors import ConfigError, errors_with_fixes, errors_with_key, printable
-from ppzoo.files import WEIGHTS
+from ppzoo.files import WEIGHTS, expand_user
 from ppzoo.registry import Registry
 
 DEFAULT_SORT = "name"
@@ -47,8 +47,10 @@ def add_commands(commands: Commands) -> None:
         _convert,
         "convert weights from PyTorch, PaddleClas or safetensors to an architecture's .pdparams",
     )
-    convert.add_argument("source", type=parse_path, metavar="IN", help="the weights to convert")
-    convert.add_argument("target", type=parse_path, metavar="OUT", help="a path that ends in .pdparams or .safetensors")
+    convert.add_argument("source", type=expand_user, metavar="IN", help="the weights to convert")
+    convert.add_argument(
+        "target", type=expand_user, metavar="OUT", help="a path that ends in .pdparams or .safetensors"
+    )
     convert.add_argument("--arch", required=True, metavar="NAME", help="the architecture (`ppzoo models` lists them)")
     origins = "torchvision, timm, timm-tf, efficientnet-pytorch or paddleclas (default: detected from the entries)"
     convert.add_argument("--from", dest="origin", metavar="ORIGIN", help=origins)

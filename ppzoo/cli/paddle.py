@@ -6,9 +6,14 @@ import contextlib
 import io
 import logging
 import os
+import re
 
 from ppzoo.cli.streams import print_error
+from ppzoo.errors import ConfigError
 from ppzoo.installation import require_paddle
+
+THREADS = "OMP_NUM_THREADS"
+MAX_THREADS = 4096  # with very large numbers PaddlePaddle's OpenMP library crashes
 
 
 def import_paddle() -> None:
@@ -17,8 +22,12 @@ def import_paddle() -> None:
     Its warning about several OpenMP threads is not printed: it concerns data-parallel training only.
 
     Raises:
-        DeviceError: it is not installed, or of a version that is not supported.
+        ConfigError: OMP_NUM_THREADS is too large.
+        DeviceError: PaddlePaddle is not installed, or of a version that is not supported.
     """
+    threads = re.match(r"\s*([0-9]+)", os.environ.get(THREADS, ""))
+    if threads and int(threads[1][:9]) > MAX_THREADS:
+        raise ConfigError(f"{THREADS}: expected at most {MAX_THREADS} threads, got {os.environ[THREADS]!r:.60}")
     require_paddle()
     os.environ.setdefault("GLOG_minloglevel", "2")
     with contextlib.redirect_stderr(io.StringIO()) as printed:
@@ -27,5 +36,5 @@ def import_paddle() -> None:
         if getattr(handler, "stream", None) is printed:  # PaddlePaddle's: log messages would be lost
             logging.root.removeHandler(handler)
     for line in printed.getvalue().splitlines():
-        if "OMP_NUM_THREADS" not in line:
+        if THREADS not in line:
             print_error(line)

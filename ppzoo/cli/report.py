@@ -15,10 +15,10 @@ from ppzoo.cli.arguments import (
     add_config_arguments,
     add_quiet,
     config_and_overrides,
-    parse_path,
 )
 from ppzoo.cli.lr_find import check_output
 from ppzoo.errors import ConfigError, errors_with_key, printable
+from ppzoo.files import expand_user
 
 if TYPE_CHECKING:
     from ppzoo.builders import EvaluatedNetwork
@@ -32,7 +32,7 @@ def add_commands(commands: Commands) -> None:
     report.add_argument(
         "folder",
         nargs="?",
-        type=parse_path,
+        type=expand_user,
         metavar="RUN_FOLDER|EXPORT_FOLDER",
         help="the folder of a run, such as output/LeNet, or of an export, such as inference/lenet; or use -c CONFIG",
     )
@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     add_quiet(report)
     report.add_argument(
         "--data",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER|LIST",
         help="evaluate on these images: a folder with one subfolder per class or with .tar files, or a list file with"
         " one line 'PATH LABEL' per image ('PATH<tab>0,1,0' for several labels per image). Required for an export;"
@@ -48,7 +48,7 @@ def add_commands(commands: Commands) -> None:
     )
     report.add_argument(
         "--output",
-        type=parse_path,
+        type=expand_user,
         metavar="FOLDER",
         help="the folder for report.html, report.json, predictions.csv and confusion.csv (default: report in the folder"
         " of the run or export)",

@@ -9,9 +9,9 @@ import logging
 import os
 import socket
 
-from ppzoo.cli.arguments import Commands, add_command, parse_path
+from ppzoo.cli.arguments import Commands, add_command
 from ppzoo.errors import ConfigError, PpzooError, errors_with_key
-from ppzoo.files import read_plain_file
+from ppzoo.files import expand_user, read_plain_file
 from ppzoo.serve.options import Limits, ServiceOptions
 
 logger = logging.getLogger("ppzoo")
@@ -40,7 +40,7 @@ def add_commands(commands: Commands) -> None:
     )
     serve.add_argument(
         "--token-file",
-        type=parse_path,
+        type=expand_user,
         metavar="FILE",
         help=f"a file with the token that requests have to send; or set {TOKEN_VARIABLE} to the token",
     )

@@ -22,12 +22,11 @@ from ppzoo.cli.arguments import (
     add_photo_arguments,
     add_quiet,
     overrides,
-    parse_path,
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, errors_with_key, printable
-from ppzoo.files import WEIGHTS, weights_of_run
+from ppzoo.files import WEIGHTS, expand_user, weights_of_run
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
 from ppzoo.progress import set_quiet
@@ -44,7 +43,7 @@ def add_commands(commands: Commands) -> None:
     add_photo_arguments(train)
     train.add_argument(
         "--resume",
-        type=parse_path,
+        type=expand_user,
         metavar="auto|PREFIX",
         help="resume from a checkpoint, such as output/LeNet/latest; auto: the newest checkpoint of this run, if any",
     )

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ppzoo.errors import DataError
+from ppzoo.files import open_plain_file
 from ppzoo.progress import Progress
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ def _digest_file(path: str) -> bytes:
     """Return the digest of a file, read in chunks."""
     state = hashlib.blake2b(digest_size=16)
     try:
-        with open(path, "rb") as file:
+        with open_plain_file(path) as file:
             while chunk := file.read(CHUNK):
                 state.update(chunk)
     except OSError as error:

@@ -18,7 +18,7 @@ from ppzoo.data.fold_groups import assign_parts, merge_groups
 from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.data.split import TRAIN_LIST, VAL_LIST, find_copies, require_listable, write_list
 from ppzoo.errors import ConfigError, OutputError, count_text
-from ppzoo.files import make_folder, temporary_files, write_text
+from ppzoo.files import make_folder, read_plain_file, temporary_files, write_text
 
 TEST_LIST = "test_list.txt"
 DESCRIPTION = "split.json"
@@ -156,7 +156,7 @@ def read_folds(folder: Path) -> FoldsFolder:
     file = folder / DESCRIPTION
     expected = f"expected a folder of `ppzoo data split --folds`, got {str(folder)!r}"
     try:
-        description: Any = json.loads(file.read_text(encoding="utf-8"))
+        description: Any = json.loads(read_plain_file(file))
     except FileNotFoundError as error:
         raise ConfigError(f"{expected}, which has no {DESCRIPTION}") from error
     except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ppzoo.errors import PpzooError
+from ppzoo.files import read_plain_file
 from ppzoo.weights.inference_model import MAX_PROGRAM
 from ppzoo.weights.protobuf import fields
 from ppzoo.weights.weight_file import unique_keys
@@ -84,7 +85,7 @@ def require_allowed_operators(program: Path) -> None:
         raise PpzooError(
             f"{program} is refused: expected a program of at most {MAX_PROGRAM >> 20} MB, got a larger one"
         )
-    content = program.read_bytes()
+    content = read_plain_file(program)
     try:
         names = list(_operators_of_json(content) if program.suffix == ".json" else _operators_of_protobuf(content))
     except _PARSE_ERRORS as error:

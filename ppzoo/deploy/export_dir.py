@@ -149,9 +149,12 @@ def open_export(folder: Path) -> ExportedModel:
     files = {(PADDLE, "float32"): (program, PARAMETERS), **FORMAT_FILES}
     # Files of an export that no digest belongs to are those of another one.
     present = [key for key in files if key in found and (not digests or digests.keys() & set(files[key]))] or [*found]
-    if (PADDLE, "float32") in present:
-        require_allowed_operators(folder / program)
-    hashes = {name: sha256(folder / name) for key in present for name in files[key]}
+    try:
+        if (PADDLE, "float32") in present:
+            require_allowed_operators(folder / program)
+        hashes = {name: sha256(folder / name) for key in present for name in files[key]}
+    except OSError as error:
+        raise PpzooError(f"cannot read {error.filename}: {error.strerror}") from error
     for name, value in hashes.items():
         if digests and digests.get(name) != value:
             raise PpzooError(

@@ -57,6 +57,8 @@ def _pool_geometry(pool: nn.Layer, x: Tensor) -> list[int] | None:
 
     They require that every window contains values of `x`; PaddlePaddle does not.
     """
+    if len(x.shape) != 4:  # PaddlePaddle's operators raise an error
+        return None
     paddings, kernel = _paddings(pool.padding), _pair(pool.ksize)
     stride = _pair(pool.ksize if pool.stride is None else pool.stride)
     if pool.padding == "SAME":
@@ -109,7 +111,9 @@ class Conv2D(nn.Conv2D):
             return None
         strides, dilations, paddings = self._stride, self._dilation, _paddings(self._padding)
         _, _, height, width = x.shape
-        _, _, kernel_h, kernel_w = self._parameters["weight"].shape  # attribute lookup on a Layer is slow
+        # Attribute lookup on a Layer is slow, but `weight` is no parameter after `paddle.nn.utils.weight_norm`.
+        weight = self._parameters.get("weight")
+        _, _, kernel_h, kernel_w = (self.weight if weight is None else weight).shape
         if self._padding == "VALID":
             paddings = [0] * 4
         elif self._padding == "SAME" and dilations == [1, 1]:
@@ -184,7 +188,7 @@ class BatchNorm(nn.BatchNorm):
         if activation not in known or not plain or (self.synchronized and self.uses_batch_statistics):
             return False
         parameters = self._parameters
-        has_affine = parameters["weight"] is not None and parameters["bias"] is not None
+        has_affine = parameters.get("weight") is not None and parameters.get("bias") is not None
         return has_affine and self.has_contiguous_statistics
 
     def forward_native(self, x: Tensor, activation: str | None, residual: Tensor | None = None) -> Tensor:

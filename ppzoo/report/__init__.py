@@ -6,7 +6,7 @@ Also the page that shows a report.
 from ppzoo.report.bad_files import BadFiles
 from ppzoo.report.comparison import format_comparison, render_comparison
 from ppzoo.report.console import Console, format_metrics
-from ppzoo.report.curves import Curves
+from ppzoo.report.curves import Curves, read_history
 from ppzoo.report.json_events import JsonEvents, json_line
 from ppzoo.report.log import log_to_console, silence
 from ppzoo.report.loggers import EvaluationRecord
@@ -36,6 +36,7 @@ __all__ = [
     "make_note",
     "parts_table",
     "range_test_table",
+    "read_history",
     "reading_table",
     "render_comparison",
     "render_report",

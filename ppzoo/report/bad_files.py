@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ppzoo.errors import count_text, one_line
 from ppzoo.events import Callback, EpochReport, StepReport
+from ppzoo.files import read_plain_file
 from ppzoo.report.writing import write_lines
 
 logger = logging.getLogger("ppzoo")
@@ -31,7 +32,7 @@ class BadFiles(Callback):
 
     def on_train_begin(self, epoch: int, epochs: int) -> None:
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+            lines = read_plain_file(self.path).decode(errors="surrogateescape").split("\n")
             self.listed = dict(_parse_line(line) for line in lines if line)
 
     def on_step_end(self, report: StepReport) -> None:

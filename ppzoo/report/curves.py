@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from ppzoo.errors import PpzooError
 from ppzoo.events import Callback, EpochReport, Summary
+from ppzoo.files import read_plain_file
 from ppzoo.report.writing import write_report
 
 MAX_PANELS = 6
@@ -39,16 +41,17 @@ class Curves(Callback):
         self.entries = self.read(epoch)
 
     def read(self, epochs: int) -> list[dict[str, Any]]:
-        """Return the entries of the first `epochs` epochs in the file.
+        """Return the entries of the first `epochs` epochs in the file, which is not read if there are none.
 
         Raises:
             PpzooError: the file is damaged.
+            OSError: it cannot be read.
         """
         try:
-            lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
-            return [entry for entry in map(json.loads, lines) if entry["epoch"] <= epochs]
-        except (ValueError, KeyError, TypeError) as error:
+            entries = read_history(self.history) if epochs and os.path.lexists(self.history) else []
+        except ValueError as error:
             raise PpzooError(f"{self.history}: expected one line of JSON per epoch; remove the damaged file") from error
+        return [entry for entry in entries if entry["epoch"] <= epochs]
 
     def on_epoch_end(self, report: EpochReport) -> None:
         entry = {
@@ -67,6 +70,33 @@ class Curves(Callback):
     def on_train_end(self, summary: Summary) -> None:
         if self.entries:
             draw(self.entries, self.title, self.picture)
+
+
+def read_history(file: Path) -> list[dict[str, Any]]:
+    """Return the entries of a `history.jsonl`, which can be from an untrusted source.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or a device.
+        ValueError: it is damaged.
+    """
+    try:
+        entries = [json.loads(line) for line in read_plain_file(file).decode().splitlines()]
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
+    if not all(map(_is_epoch, entries)):
+        raise ValueError("an entry that is not an epoch")
+    return entries
+
+
+def _is_epoch(entry: Any) -> bool:
+    """Return whether a value has the form of an entry of `history.jsonl`: an epoch with metrics that are numbers."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("epoch"), int) or "eval" not in entry:
+        return False
+    parts = [entry.get("train"), entry["eval"] or {}]
+    return all(
+        isinstance(metrics, dict) and all(isinstance(value, int | float | None) for value in metrics.values())
+        for metrics in parts
+    )
 
 
 def draw(entries: list[dict[str, Any]], title: str, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ppzoo.errors import WeightsError, with_article
 from ppzoo.safe_pickle.allowlist import is_shape
 from ppzoo.safe_pickle.reader import unpickle
-from ppzoo.weights.weight_file import WeightFile, check_finite, find_file, widen_bfloat16
+from ppzoo.weights.weight_file import WeightFile, check_finite, find_file, report_read_errors, widen_bfloat16
 
 NAME_TABLE = "StructuredToParameterName@@"
 SPLIT_TABLE = "UnpackBigParamInfor@@"
@@ -86,7 +86,7 @@ def _is_named_tensor(value: Any) -> bool:
 
 
 def _read_pickle(file: Path, allow_list: bool = False) -> dict[Any, Any]:
-    with file.open("rb") as stream:
+    with report_read_errors(file), file.open("rb") as stream:
         start = stream.read(512)
         _refuse_other_formats(start, file)
         stream.seek(0)

@@ -22,7 +22,7 @@ from ppzoo.weights.inference_model import (
 from ppzoo.weights.pdparams import read_entries
 from ppzoo.weights.pytorch import LEGACY_START, is_torch_archive, read_torch_archive, read_torch_legacy
 from ppzoo.weights.safetensors import is_safetensors, read_safetensors
-from ppzoo.weights.weight_file import WeightFile, find_file
+from ppzoo.weights.weight_file import WeightFile, find_file, report_read_errors
 
 
 def read(source: str | os.PathLike[str]) -> WeightFile:
@@ -49,9 +49,14 @@ def read(source: str | os.PathLike[str]) -> WeightFile:
 
 
 def _read_path(path: Path) -> WeightFile:
+    with report_read_errors(path):
+        return _read_existing(path)
+
+
+def _read_existing(path: Path) -> WeightFile:
     if is_export_archive(path):
         return read_inference_params(unpack_export(path) / PARAMETERS)
-    if os.path.isdir(path) and not os.path.isfile(path.with_name(path.name + ".pdparams")):
+    if os.path.isdir(path) and not (path.name and os.path.isfile(path.with_name(path.name + ".pdparams"))):
         params = find_params(path)
         if params is not None:
             return read_inference_params(params)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppzoo.errors import WeightsError, nearest_name
+from ppzoo.errors import WeightsError, exit_status_of, nearest_name
 from ppzoo.files import ABSENT, describe_absence, weights_suggestion
 
 SUFFIX = ".pdparams"
@@ -33,6 +34,17 @@ class WeightFile:
     arrays: dict[str, np.ndarray]
     parameter_names: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def report_read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an `OSError` while the weights `path` are read, such as that of a broken disk, into a `WeightsError`."""
+    try:
+        yield
+    except OSError as error:
+        failure = WeightsError(f"cannot read {error.filename or path}: {error.strerror or error}")
+        failure.exit_status = exit_status_of(error)
+        raise failure from error
 
 
 def find_file(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:

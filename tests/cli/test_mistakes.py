@@ -136,28 +136,6 @@ def test_the_suggested_fix_of_a_missing_image_works(folder, capsys):
     assert "4 training images, 2 validation images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["train", *PHOTOS, "--resume", ""],
-        ["check", "-c", ""],
-        ["eval", ""],
-        ["infer", RUN, ""],
-        ["report", RUN, "--output", ""],
-        ["data", "split", "photos", "--output", ""],
-        ["configs", "lenet", "--copy", ""],
-        ["migrate", ""],
-    ],
-)
-def test_the_value_of_an_unset_shell_variable_is_no_path(folder, capsys, arguments):
-    before = sorted(folder.rglob("*"))
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 2
-    assert "expected a path, got an empty text; see `ppzoo" in capsys.readouterr().err
-    assert sorted(folder.rglob("*")) == before
-
-
 def test_a_file_that_begins_with_a_dash_is_written_with_its_folder(folder, capsys):
     shutil.copy("photos/red/0.png", "-x.png")
     with pytest.raises(SystemExit):

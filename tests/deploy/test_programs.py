@@ -54,6 +54,19 @@ def test_a_wrong_image_shape_leaves_no_files(tmp_path, shape):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("kind", ["program", "parameters", "settings"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_pipes_folders_and_devices_in_an_export_are_refused_without_waiting(folder, kind, make):
+    exported = open_export(folder)
+    file = {"program": exported.program, "parameters": exported.parameters, "settings": folder / "inference.yml"}[kind]
+    file.unlink()
+    make(file)
+    with pytest.raises(PpzooError, match=rf"^cannot read .*{file.name}: ") as error:
+        open_export(folder)
+    one_line(error)
+
+
 def test_an_export_has_three_files_and_replaces_an_older_one(folder):
     export(network(), folder, [3, 8, 8], SETTINGS)
     suffixes = sorted(file.suffix for file in folder.iterdir() if file.suffix != ".info")  # PaddlePaddle 2.6's

@@ -1,11 +1,14 @@
 """The content of a checkpoint is validated before it is used."""
 
+import os
+
 import numpy as np
 import paddle
 import pytest
 
 from ppzoo.engine import EarlyStopping
 from ppzoo.engine.checkpoint import validation
+from ppzoo.engine.checkpoint.atomic_files import SavedFiles
 from ppzoo.errors import CheckpointError
 
 VALID = {"epoch": 2, "step": 0, "best": 0.5, "best_epoch": 1, "metric": None, "identity": {}, "tally": {"images": 3}}
@@ -80,3 +83,11 @@ def test_an_invalid_state_of_early_stopping_is_refused_when_it_is_restored(tmp_p
     message = "x is damaged or not a checkpoint of a training run: could not convert string to float"
     with pytest.raises(CheckpointError, match=message), validation.wrap_malformed(tmp_path / "x"):
         EarlyStopping(2).load_state_dict({"best": "x", "waited": 1})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["latest.manifest", "latest.new.manifest"])
+def test_manifests_that_are_pipes_are_refused_without_waiting(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"cannot read .*{name}: it is a pipe or a device, not a file"):
+        SavedFiles(tmp_path / "latest")

@@ -52,6 +52,13 @@ def test_damaged_library_is_detected(library, damage):
     assert not is_intact(library)
 
 
+@pytest.mark.parametrize("path", [lambda library: library, digest_path])
+def test_a_pipe_instead_of_a_library_or_its_digest_is_detected_without_waiting(library, path):
+    path(library).unlink()
+    os.mkfifo(path(library))
+    assert not is_intact(library)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 80, b"\xff", b"0" * 64])
 def test_damaged_digest_is_detected(library, content):
     digest_path(library).write_bytes(content)

@@ -287,6 +287,8 @@ MISFITS = {
     "map that shrinks to nothing": lambda: native_layers.Conv2D(3, 8, 3)(paddle.rand([2, 3, 2, 8])),
     "map that shrinks to nothing in a pool": lambda: native_layers.AvgPool2D(3, 2)(paddle.rand([2, 3, 1, 5])),
     "small map to pool": lambda: native_layers.MaxPool2D(3, 1)(paddle.rand([2, 3, 1, 1])),
+    "five axes to pool": lambda: native_layers.MaxPool2D(2)(paddle.rand([1, 2, 3, 8, 8])),
+    "two axes to pool": lambda: native_layers.AvgPool2D(2, padding="SAME")(paddle.rand([8, 8])),
 }
 
 
@@ -369,6 +371,38 @@ def test_in_place_updates_of_strided_views_are_an_error(native_on):
 
     with pytest.raises(ValueError, match="strided view"):
         operators.update_ema([paddle.zeros([4, 2])[:, 0]], [paddle.ones([4])], keep=0.5, take=0.5)
+
+
+@pytest.mark.parametrize("missing", ["param_attr", "bias_attr", "both"])
+@pytest.mark.parametrize("training", [True, False])
+def test_norm_without_scale_or_offset_uses_paddlepaddles_operator(training, missing, native_on):
+    options = dict.fromkeys(["param_attr", "bias_attr"] if missing == "both" else [missing], False)
+    found = []
+    for mode in ("on", "off"):
+        native.set_mode(mode)
+        paddle.seed(1)
+        block = nn.Sequential(native_layers.Conv2D(3, 4, 3), native_layers.BatchNorm(4, **options))
+        block.train() if training else block.eval()
+        x = paddle.randn([2, 3, 6, 6])
+        found.append(block(x).numpy())
+        found.append(native_layers.conv_norm_act(block[0], block[1], nn.ReLU(), x).numpy())
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found[1], found[3], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_weights_that_a_hook_computes_are_used(mode, normalize, native_on):
+    native.set_mode(mode)
+    block = layers.ConvBNLayer(3, 8, 3, act=None)
+    normalize(block.conv)
+    block.eval()
+    x = paddle.randn([2, 3, 6, 6])
+    y = block(x)
+    expected = block.bn(nn.functional.conv2d(x, block.conv.weight, padding=1))
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+    y.sum().backward()
+    assert all(parameter.grad is not None for parameter in block.conv.parameters() if not parameter.stop_gradient)
 
 
 def doubled(layer: nn.Layer) -> None:

@@ -1,12 +1,13 @@
 """Reports of a run are continued when it resumes, and a full disk is reported in one line."""
 
 import json
+import os
 
 import pytest
 
 from ppzoo.errors import PpzooError, TrainingError
 from ppzoo.events import EpochReport, Summary
-from ppzoo.report import BadFiles, Console, Curves, curves, writing
+from ppzoo.report import BadFiles, Console, Curves, curves, read_history, writing
 
 SUMMARY = Summary(2, 1.0, "top1", None, None)
 
@@ -40,6 +41,34 @@ def test_a_damaged_history_is_named(tmp_path):
     (tmp_path / "history.jsonl").write_text('{"epoch": 1}\n{"epo')
     with pytest.raises(PpzooError, match=r"history\.jsonl: expected one line of JSON per epoch"):
         Curves(tmp_path, "Net").on_train_begin(1, 3)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"epoch": 1}', '{"epoch": "1", "train": {}, "eval": null}', '{"epoch": 1, "train": 3, "eval": {}}', "[1]"]
+)
+def test_a_history_of_another_form_is_damaged(tmp_path, line):
+    (tmp_path / "history.jsonl").write_text(line + "\n")
+    with pytest.raises(PpzooError, match=r"history\.jsonl: expected one line of JSON per epoch"):
+        Curves(tmp_path, "Net").on_train_begin(1, 3)
+
+
+def test_a_new_run_replaces_a_history_without_reading_it(tmp_path):
+    (tmp_path / "other").write_text("of another program")
+    (tmp_path / "history.jsonl").symlink_to(tmp_path / "other")
+    curves = Curves(tmp_path, "Net")
+    curves.on_train_begin(0, 3)
+    curves.on_epoch_end(epoch(0))
+    assert [line["epoch"] for line in read_history(tmp_path / "history.jsonl")] == [1]
+    assert (tmp_path / "other").read_text() == "of another program"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_in_the_folder_of_a_run_are_refused_without_waiting(tmp_path):
+    for name in ("history.jsonl", "bad_files.txt"):
+        os.mkfifo(tmp_path / name)
+    for observer in (Curves(tmp_path, "Net"), BadFiles(tmp_path / "bad_files.txt", dict)):
+        with pytest.raises(OSError, match="it is a pipe or a device"):
+            observer.on_train_begin(1, 3)
 
 
 @pytest.mark.parametrize("evaluated", [True, False])

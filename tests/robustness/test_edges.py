@@ -165,6 +165,50 @@ def test_without_a_home_folder_the_variable_is_named(monkeypatch):
         cache_home()
 
 
+def test_an_output_folder_of_an_unknown_user_is_refused(trained, tmp_path, capsys, monkeypatch):
+    config, weights = trained
+    monkeypatch.chdir(tmp_path)
+    for key, command in (
+        ("Global.output_dir", ["train"]),
+        ("Global.save_inference_dir", ["export", "-o", weights]),
+        ("Global.save_inference_dir", ["export", "--format", "safetensors", "-o", weights]),
+    ):
+        assert main([*command, "-c", str(config), "-o", f"{key}=~no_such_user/x"]) == 2
+        assert one_error(capsys).startswith(f"error: {key}: found no home folder for '~no_such_user/x'")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [".", "/", ".."])
+def test_folders_instead_of_weights_and_checkpoints_are_refused(trained, tmp_path, capsys, path):
+    config, _ = trained
+    for override, expected in (
+        (f"Global.pretrained_model={path}", "Global.pretrained_model: expected a .pdparams file, got the folder"),
+        (f"Global.checkpoints={path}", "Global.checkpoints: expected a checkpoint"),
+    ):
+        output = f"Global.output_dir={tmp_path}"
+        assert main(["train", "-c", str(config), "-o", output, "-o", override]) == 2
+        assert expected in one_error(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_the_disk_cannot_return_are_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = tmp_path / "x.pdparams"
+    file.write_bytes(b"\x80\x04}.")
+    monkeypatch.setattr("ppzoo.weights.pdparams.unpickle", fail)
+    for read in (read_pdparams, lambda path: ppzoo.load_weights(ppzoo.create_model("LeNet"), path)):
+        with pytest.raises(WeightsError, match=r"cannot read .*x\.pdparams: Input/output error") as error:
+            read(file)
+        assert error.value.exit_status == 1
+
+
+def test_a_nul_character_in_the_name_of_a_checkpoint_is_refused(trained, capsys):
+    assert main([*arguments(trained[0], "nul"), "--resume", "a\0b"]) == 2
+    assert one_error(capsys) == "error: --resume: expected a path, got 'a\\x00b', which contains a NUL character"
+
+
 def test_a_url_instead_of_a_path_is_refused(trained, capsys):
     config, weights = trained
     url = "https://example.invalid/a/b"
@@ -214,3 +258,10 @@ def test_names_are_utf8_under_an_ascii_locale(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     lists = [(tmp_path / "grün" / f"{part}_list.txt").read_text(encoding="utf-8") for part in ("train", "val")]
     assert sorted(lists) == ["blätter/b.png 0\n", "blätter/ä.png 0\n"]
+
+
+@pytest.mark.parametrize("threads", ["100000", "99999999999999999999", "100000,2"])
+def test_a_number_of_threads_with_which_openmp_crashes_is_refused(monkeypatch, capsys, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert main(["check", "-c", "lenet"]) == 2
+    assert one_error(capsys) == f"error: OMP_NUM_THREADS: expected at most 4096 threads, got {threads!r}"

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ppzoo.errors import CheckpointError
-from ppzoo.files import sha256, sync_folder, write_atomically
+from ppzoo.files import read_plain_file, sha256, sync_folder, write_atomically
 
 logger = logging.getLogger("ppzoo")
 
@@ -190,8 +190,7 @@ def _read_manifest_file(path: str) -> dict[str, ManifestEntry] | None:
     if not os.path.exists(path):
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            entries = json.load(file)
+        entries = json.loads(read_plain_file(path))
         suffixes = [*REQUIRED_SUFFIXES, EMA_WEIGHTS] if EMA_WEIGHTS in entries else REQUIRED_SUFFIXES
         return {suffix: {"size": entries[suffix]["size"], "sha256": entries[suffix]["sha256"]} for suffix in suffixes}
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ppzoo.files import make_parent, open_without_links, temporary_files, write_atomically
+from ppzoo.files import make_parent, open_without_links, read_plain_file, temporary_files, write_atomically
 from ppzoo.report.loggers.base import EPOCH, GRADIENTS, RUN, STEP, WEIGHTS, RunStart
 
 META = "meta_data_tag"  # of the first record of a file; the name is VisualDL's
@@ -94,7 +94,7 @@ def _merge_files(files: Sequence[Path], locate: Locate, epochs: int, steps: int)
     """
     pieces: list[bytes] = []
     for file in reversed(files):
-        content, ranges = file.read_bytes(), [[0, 0]]
+        content, ranges = read_plain_file(file), [[0, 0]]
         first_epoch, first_step = epochs + 1, steps
         for tag, number, start, end in locate(content):
             if tag.startswith(STEP):
