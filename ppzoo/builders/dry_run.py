@@ -178,6 +178,8 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
             build = partial(build_batch_transforms, ops, class_count(config.Arch))
             yield _keyed(f"{path}.batch_transform_ops", build)
     if config.DataLoader.Eval is not None:
+        sampler = data.SAMPLERS[config.DataLoader.Eval.sampler.spec.name]
+        yield _at("DataLoader.Eval.sampler", partial(data.require_evaluation_sampler, sampler))
         ops = config.DataLoader.Eval.dataset.transforms
         yield partial(make_views, ops, tta, "DataLoader.Eval.dataset.transform_ops")
     yield _keyed("Infer.transforms", partial(build_transforms, config.Infer.transforms or ()))

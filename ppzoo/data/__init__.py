@@ -36,6 +36,7 @@ from ppzoo.data.samplers import (
     RepeatedAugSampler,
     Sampler,
     WeightedRandomSampler,
+    require_evaluation_sampler,
 )
 from ppzoo.data.samples import Sample, Samples
 from ppzoo.data.split import TRAIN_LIST, VAL_LIST, Split, split_folder, write_split
@@ -99,6 +100,7 @@ __all__ = [
     "read_labels",
     "read_list",
     "read_table",
+    "require_evaluation_sampler",
     "shared_images",
     "split_folder",
     "write_folds",

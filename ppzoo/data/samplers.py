@@ -38,6 +38,19 @@ class Sampler(Protocol):
 SAMPLERS: Registry[type] = Registry("sampler")
 
 
+def require_evaluation_sampler(sampler: type) -> None:
+    """Check that a sampler takes each sample once per epoch.
+
+    Raises:
+        ConfigError: its attribute `takes_each_once` is False.
+    """
+    if not getattr(sampler, "takes_each_once", True):
+        raise ConfigError(
+            f"{sampler.__name__}: expected training data, got evaluation data, of which it would skip images; "
+            "use DistributedBatchSampler"
+        )
+
+
 @SAMPLERS.register
 @dataclass(eq=False, kw_only=True)
 class DistributedBatchSampler:
@@ -62,6 +75,7 @@ class DistributedBatchSampler:
     """
 
     is_default = True
+    takes_each_once = True  # and can therefore be used for evaluations
 
     batch_size: int
     shuffle: bool = False
@@ -73,6 +87,8 @@ class DistributedBatchSampler:
     pad: bool = True
 
     def __post_init__(self) -> None:
+        if not self.pad:
+            require_evaluation_sampler(type(self))
         if self.batch_size < 1:
             raise ConfigError(f"batch_size: expected 1 or more, got {self.batch_size}")
         if self.seed < 0:
@@ -125,13 +141,16 @@ class _LabelSampler(DistributedBatchSampler):
     """Base of the samplers that draw by class.
 
     Args:
-        batch_size, drop_last, seed, rank, world_size, pad: see `DistributedBatchSampler`.
+        batch_size, drop_last, seed, rank, world_size: see `DistributedBatchSampler`.
         shuffle: must be true, since the order is always random.
         labels: (N,) class of each sample.
+        pad: must be True, since not all samples occur.
 
     Raises:
-        ConfigError: `shuffle` is False, or the samples have several labels each.
+        ConfigError: `shuffle` is False, the samples have several labels each, or evaluation.
     """
+
+    takes_each_once = False
 
     length: int = field(init=False)
     shuffle: bool = True
@@ -237,16 +256,13 @@ class RepeatedAugSampler(DistributedBatchSampler):
         ConfigError: an option out of its range, evaluation, or no sample remains.
     """
 
+    takes_each_once = False
+
     num_repeats: int = 3
     selected_round: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.pad:
-            raise ConfigError(
-                "RepeatedAugSampler: expected training data, got evaluation data, of which it would skip images; "
-                "use DistributedBatchSampler"
-            )
         if self.num_repeats < 1:
             raise ConfigError(f"RepeatedAugSampler.num_repeats: expected 1 or more, got {self.num_repeats}")
         if self.selected_round < 0:

@@ -145,6 +145,16 @@ BY_VALUES = [
     ("plain", ["Optimizer.learning_rate_factors={a: b}"], "Optimizer.learning_rate_factors.a: expected a number"),
     ("plain", [f"{LR}.learning_rate=1e999"], f"{LR}.learning_rate: expected a finite number, got inf"),
     ("plain", [f"{DATA}.transform_ops.1.ResizeImage.resize_short=8"], "expected either size or resize_short, got both"),
+    (
+        "plain",
+        ["DataLoader.Eval.sampler.name=ClassBalancedSampler", "DataLoader.Eval.sampler.shuffle=True"],
+        "DataLoader.Eval.sampler: ClassBalancedSampler: expected training data, got evaluation data",
+    ),
+    (
+        "plain",
+        ["DataLoader.Eval.sampler.name=RASampler"],
+        "DataLoader.Eval.sampler: RepeatedAugSampler: expected training data, got evaluation data",
+    ),
     ("plain", ["Metric.Train.0.TopkAcc.topk=[]"], "topk: expected integers of 1 or more"),
     ("plain", ["Infer.PostProcess.topk=0"], "topk: expected at least 1"),
     ("plain", ["TTA.ten_crop=true"], "TTA.ten_crop: expected a CropImage in DataLoader.Eval.dataset.transform_ops"),

@@ -59,6 +59,7 @@ def test_order_depends_on_seed_and_epoch_and_can_start_at_any_step(kind, options
         ("ClassBalancedSampler", {"shuffle": False}, "expected True"),
         ("ClassBalancedSampler", {"labels": np.zeros((5, 3), np.int8)}, "one class per image"),
         ("ClassBalancedSampler", {"batch_size": 0}, "batch_size"),
+        ("ClassBalancedSampler", {"pad": False}, "expected training data, got evaluation data"),
         ("WeightedRandomSampler", {"weights": [1.0, 2.0]}, r"one weight per class \(4\), got 2"),
         ("WeightedRandomSampler", {"weights": [1.0, -1.0, 1.0, 1.0]}, "0 or more"),
         ("WeightedRandomSampler", {"weights": [0.0] * 4}, "at least one above 0"),
