@@ -77,12 +77,13 @@ class _AcceleratedNetwork(paddle.nn.Layer):
     """Runs the export for image shapes that have one, else the network.
 
     Attributes:
+        image_channels: channels of the images.
         head_input: receives the features if that is requested before the export.
     """
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.image_channels = network, network.image_channels
         self.head_input: HeadInput | None = None
         self._programs: dict[tuple[int, ...], InferenceProgram] = {}
 

@@ -74,7 +74,8 @@ def test_a_bucket_is_transferred_before_the_gradients_of_earlier_layers_are_comp
     transfers = Transfers(network)
     means = averager(network, transfers)
     means.start()
-    network.clear_gradients(set_to_zero=False)
+    for parameter in network.parameters():
+        parameter.clear_gradient(False)
     backward(network)
     sizes, computed = zip(*transfers.started, strict=True)
     assert sizes == (5, 10, 8, 3, 12)  # bias, weights, bias and weights of the middle layer, bias, weights

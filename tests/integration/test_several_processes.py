@@ -336,7 +336,8 @@ def gradients():
     return {name: one.grad.numpy() for name, one in network.named_parameters() if one.trainable}
 
 own = processes.all_gather(gradients())
-network.clear_gradients(set_to_zero=False)
+for parameter in network.parameters():
+    parameter.clear_gradient(False)
 means.start()
 gradients()
 means.finish()

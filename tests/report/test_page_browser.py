@@ -118,7 +118,13 @@ def all_notes():
     """Return a note of each kind, with values for all placeholders."""
     keys = [key.removeprefix("note.") for key in read_texts("en") if re.fullmatch(r"note\.\w+", key)]
     values = dict.fromkeys(["n", "kept", "images", "read", "done", "least", "shown"], 2)
-    files = {"file": "history.jsonl", "first": "output/a", "second": "output/b", "seconds": "8"}
+    files = {
+        "file": "history.jsonl",
+        "first": "output/a",
+        "second": "output/b",
+        "seconds": "8",
+        "command": "ppzoo report output",
+    }
     return [make_note(key, **values, **files, reason="No such file or directory") for key in keys]
 
 

@@ -75,7 +75,7 @@ def test_a_folder_whose_name_is_too_long_is_an_error_before_the_first_step(refer
     assert main(arguments(reference, "x" * 300)) == 2
     assert "expected a folder that can be written, got" in error_of(capsys)
     assert main(arguments(reference, "unused", resume="x" * 300)) == 2
-    assert "x.pdparams does not exist" in error_of(capsys)
+    assert "x.pdparams cannot be accessed (File name too long)" in error_of(capsys)
 
 
 def test_a_removed_folder_ends_the_run_and_is_not_created_again(reference, capsys, monkeypatch):

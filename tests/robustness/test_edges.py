@@ -116,7 +116,7 @@ def test_converting_to_an_impossible_path(trained, tmp_path, capsys, kind, path)
     source = trained[1].partition("=")[2] + ".pdparams"
     target = tmp_path / f"{path}.{kind}"
     assert main(["convert", source, str(target), "--arch", "MobileNetV2_x0_25"]) == 2
-    assert one_error(capsys).startswith(f"error: cannot write {target}: ")
+    assert one_error(capsys).startswith(f"error: OUT: cannot write {target}: ")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
