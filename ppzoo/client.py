@@ -73,8 +73,8 @@ class Client:
         """Return the `topk` classes of each image, best first, as `Predictor.predict` does.
 
         Args:
-            images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these. Arrays for
-                networks of 1 or 4 channels can have as many.
+            images: a path, the bytes of an image file, or an H x W x 3 uint8 RGB array; or a list of these. Arrays can
+                also have 1 or 4 channels, as the images of the network.
 
         Raises:
             ConfigError: `topk` is not an integer of at least 1, or the service has several models and none is chosen.
