@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ppzoo.cli.arguments import Commands, add_command, find_run_folder
-from ppzoo.cli.lr_find import add_output, check_output, output_errors
+from ppzoo.cli.output_folder import add_output, check_output, output_errors
 from ppzoo.cli.report import add_language
 from ppzoo.errors import printable
 from ppzoo.files import expand_user, make_folder, write_text

@@ -5,14 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from ppzoo.cli.arguments import (
-    RUN_HELP,
-    Commands,
-    add_command,
-    add_config_arguments,
-    add_quiet,
-    config_and_overrides,
-)
+from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.report import add_language, print_report
 from ppzoo.errors import ConfigError
 from ppzoo.files import expand_user

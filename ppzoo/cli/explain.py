@@ -18,7 +18,7 @@ from ppzoo.cli.arguments import (
     add_quiet,
     config_and_overrides,
 )
-from ppzoo.cli.lr_find import check_output, output_errors
+from ppzoo.cli.output_folder import check_output, output_errors
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
 from ppzoo.files import describe_absence, expand_user, make_folder, write_atomically

@@ -6,14 +6,7 @@ import argparse
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ppzoo.cli.arguments import (
-    RUN_HELP,
-    Commands,
-    add_command,
-    add_config_arguments,
-    add_quiet,
-    config_and_overrides,
-)
+from ppzoo.cli.arguments import RUN_HELP, Commands, add_command, add_config_arguments, add_quiet, config_and_overrides
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, printable
 from ppzoo.files import expand_user

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import os
-import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,8 +19,9 @@ from ppzoo.cli.arguments import (
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
-from ppzoo.errors import ConfigError, OutputError, count_text, one_line, printable
-from ppzoo.files import expand_user, find_write_error, make_folder
+from ppzoo.cli.output_folder import add_output, check_output, output_errors
+from ppzoo.errors import count_text, one_line, printable
+from ppzoo.files import make_folder
 from ppzoo.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,59 +42,6 @@ def add_commands(commands: Commands) -> None:
     )
     add_quiet(find)
     add_output(find, f"{PICTURE} and {TABLE}")
-
-
-def add_output(command: argparse.ArgumentParser, files: str, default: str | None = ".") -> None:
-    """Add --output; by default `files` are written to the folder `default`, or not at all if that is None."""
-    usual = "not written" if default is None else "the current folder"
-    command.add_argument(
-        "--output",
-        type=expand_user,
-        default=default,
-        metavar="FOLDER",
-        help=f"the folder for {files} (default: {usual})",
-    )
-
-
-def check_output(folder: str, *files: str) -> Path:
-    """Return the folder of --output, which can be created later if it is missing.
-
-    Args:
-        files: the names of the files that will be written into it.
-
-    Raises:
-        ConfigError: it, or a folder on the path to it, is a file or a link to nothing.
-        OutputError: it, or one of the files, cannot be written.
-    """
-    path = Path(os.path.abspath(folder))
-    existing = next(one for one in (path, *path.parents) if os.path.lexists(one))
-    shown = os.path.relpath(existing) if not os.path.isabs(folder) else str(existing)
-    if not existing.is_dir():
-        kind = "file" if os.path.exists(existing) else "broken link"
-        found = f"the {kind} {folder}" if existing == path else f"{folder!r} in the {kind} {shown}"
-        raise ConfigError(f"--output: expected a folder, got {found}")
-    with output_errors(folder):
-        error = find_write_error(shown)
-        if error is not None:
-            raise error
-        for target in (folder, *(os.path.join(folder, name) for name in files)):
-            with suppress(FileNotFoundError):
-                is_folder = stat.S_ISDIR(os.lstat(target).st_mode)  # raises an error if the name is too long
-                if is_folder and target is not folder:
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-    return Path(folder)
-
-
-@contextmanager
-def output_errors(path: object) -> Iterator[None]:
-    """Raise errors of the system as `OutputError`s about --output; `path` is shown for those without a file name.
-
-    Nothing may be printed inside, since a closed standard output is another error.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(error.filename or path, error, "--output") from error
 
 
 @contextmanager

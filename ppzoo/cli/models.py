@@ -144,8 +144,8 @@ def _parse_sort(text: str, keys: Sequence[str]) -> str:
 def _convert(options: argparse.Namespace) -> None:
     from ppzoo.convert import convert
 
-    sources = (options.source, f"{options.source}{WEIGHTS}")  # the latter is read where there is no file of the name
-    if os.path.realpath(options.target) in map(os.path.realpath, sources[: 1 + (not os.path.isfile(options.source))]):
+    source = options.source if os.path.isfile(options.source) else f"{options.source}{WEIGHTS}"
+    if os.path.realpath(options.target) in (os.path.realpath(options.source), os.path.realpath(source)):
         raise ConfigError(f"OUT: expected a file other than IN, got {options.target!r} for both")
     print(printable(convert(options.source, options.target, options.arch, options.origin)))
 

@@ -25,7 +25,7 @@ def import_paddle() -> None:
         ConfigError: OMP_NUM_THREADS is too large.
         DeviceError: PaddlePaddle is not installed, or of a version that is not supported.
     """
-    threads = re.match(r"\s*([0-9]+)", os.environ.get(THREADS, ""))
+    threads = re.match(r"\s*0*([0-9]+)", os.environ.get(THREADS, ""))
     if threads and int(threads[1][:9]) > MAX_THREADS:
         raise ConfigError(f"{THREADS}: expected at most {MAX_THREADS} threads, got {os.environ[THREADS]!r:.60}")
     require_paddle()

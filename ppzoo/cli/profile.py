@@ -7,7 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_command, add_config_arguments, add_photo_arguments, add_quiet
-from ppzoo.cli.lr_find import add_output, check_output, output_errors, read_training_config
+from ppzoo.cli.lr_find import read_training_config
+from ppzoo.cli.output_folder import add_output, check_output, output_errors
 from ppzoo.errors import count_text, printable
 from ppzoo.files import make_folder
 from ppzoo.progress import Progress

@@ -16,7 +16,7 @@ from ppzoo.cli.arguments import (
     add_quiet,
     config_and_overrides,
 )
-from ppzoo.cli.lr_find import check_output
+from ppzoo.cli.output_folder import check_output
 from ppzoo.errors import ConfigError, errors_with_key, printable
 from ppzoo.files import expand_user
 
