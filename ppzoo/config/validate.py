@@ -97,6 +97,11 @@ def check_export(transforms: Any, postprocess: Any, components: Components) -> l
     return [problem.line() for problem in (*checker.unknown_keys(), *checker.found)]
 
 
+def _same_in_each_split(path: str) -> str:
+    """Return a path that is the same for `DataLoader.Train` and `DataLoader.Eval`."""
+    return path.replace("DataLoader.Eval.", "DataLoader.Train.", 1)
+
+
 def default_name(kind: str, components: Components) -> str | None:
     """Return the name of the component that is used where a configuration names none of its kind."""
     return next((name for name, component in components.get(kind, {}).items() if component.is_default), None)
@@ -140,6 +145,8 @@ class _Checker:
         """Yield a problem for every unknown key, with the path where it is known, or else the most similar key."""
         for path, key, known in self.unknown:
             meant = self.known_paths.get(key)
+            if meant is not None and _same_in_each_split(meant) == _same_in_each_split(path):
+                meant = None  # an option of the other split's component
             if meant is None and (near := nearest_name(key, known)):
                 meant = _join(path.removesuffix(key).removesuffix("."), near)
             if meant:
