@@ -137,8 +137,8 @@ def open_export(folder: Path) -> ExportedModel:
     found = _find_formats(names)
     if SETTINGS not in names or not found:
         raise PpzooError(
-            f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel) and {PARAMETERS}, or {PROGRAM}.onnx, or"
-            f" {PROGRAM}.xml, and with {SETTINGS}, got {_describe_files(names)}; create one with `ppzoo export`"
+            f"{folder}: expected the folder of an export ({SETTINGS}, and {PROGRAM}.json or .pdmodel with {PARAMETERS},"
+            f" or {PROGRAM}.onnx, or {PROGRAM}.xml), got {_describe_files(names)}; `ppzoo export` writes an export"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)
