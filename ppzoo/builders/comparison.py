@@ -20,10 +20,9 @@ from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
 from ppzoo.builders.reporting import to_json_types
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.files import WEIGHTS, read_plain_file, weights_of_run
+from ppzoo.files import RUN_CONFIG, WEIGHTS, read_plain_file, weights_of_run
 from ppzoo.report import Note, describe_notes, make_note
 
-CONFIG = "config.yaml"
 EMA_SUFFIX = "_ema"
 MAX_FIELD = 1 << 20  # characters of a field of predictions.csv: an image can have thousands of labels
 
@@ -45,7 +44,7 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     if repeated:
         raise ConfigError(f"compare: expected different runs, got {repeated[0]} more than once")
     known = components()
-    configs = [configuration.load(str(folder / CONFIG), (), known) for folder in folders]
+    configs = [configuration.load(str(folder / RUN_CONFIG), (), known) for folder in folders]
     comparison = {
         "version": 1,
         "runs": [describe_run(folder, raw) for folder, raw in zip(folders, configs, strict=True)],

@@ -11,13 +11,11 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, nearest_name, one_line
-from ppzoo.files import describe_absence, expand_user, require_readable, weights_of_run
+from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_user, require_readable, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
-RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
-EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 _KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppzoo.cli.arguments import (
-    EXPORT_SETTINGS,
     Commands,
     add_command,
     add_config_arguments,
@@ -21,7 +20,7 @@ from ppzoo.cli.arguments import (
 from ppzoo.cli.output_folder import check_output, output_errors
 from ppzoo.cli.streams import print_error
 from ppzoo.errors import ConfigError, DataError, PpzooError, count_text, one_line
-from ppzoo.files import describe_absence, expand_user, make_folder, write_atomically
+from ppzoo.files import EXPORT_SETTINGS, describe_absence, expand_user, make_folder, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np

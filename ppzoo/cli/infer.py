@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppzoo.cli.arguments import (
-    EXPORT_SETTINGS,
     Commands,
     add_command,
     add_config_arguments,
@@ -20,7 +19,7 @@ from ppzoo.cli.arguments import (
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
 from ppzoo.cli.streams import is_utf8_output, print_error
 from ppzoo.errors import BatchError, ConfigError, PpzooError, errors_with_key, one_line, printable
-from ppzoo.files import expand_user
+from ppzoo.files import EXPORT_SETTINGS, expand_user
 from ppzoo.progress import track
 
 if TYPE_CHECKING:

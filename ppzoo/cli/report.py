@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ppzoo.cli.arguments import (
-    EXPORT_SETTINGS,
     Commands,
     add_command,
     add_config_arguments,
@@ -18,7 +17,7 @@ from ppzoo.cli.arguments import (
 )
 from ppzoo.cli.output_folder import check_output
 from ppzoo.errors import ConfigError, errors_with_key, printable
-from ppzoo.files import expand_user
+from ppzoo.files import EXPORT_SETTINGS, expand_user
 
 if TYPE_CHECKING:
     from ppzoo.builders import EvaluatedNetwork

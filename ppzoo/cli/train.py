@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import ppzoo
 from ppzoo.cli.arguments import (
-    RUN_CONFIG,
     Commands,
     add_command,
     add_config_arguments,
@@ -26,7 +25,7 @@ from ppzoo.cli.arguments import (
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, errors_with_key, printable
-from ppzoo.files import WEIGHTS, expand_user, weights_of_run
+from ppzoo.files import RUN_CONFIG, RUN_LOG, WEIGHTS, expand_user, weights_of_run
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
 from ppzoo.progress import set_quiet
@@ -189,7 +188,7 @@ def _run_files(folder: Path) -> dict[str, str]:
     weights = weights_of_run(folder)
     files = {
         "weights": folder if weights is None else weights.with_name(f"{weights.name}{WEIGHTS}"),
-        "log": folder / "train.log",
+        "log": folder / RUN_LOG,
         "curves": folder / "curves.png",
         "config": folder / RUN_CONFIG,
     }
