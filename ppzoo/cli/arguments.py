@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ppzoo.cli.streams import print_error
-from ppzoo.errors import ConfigError, nearest_name, one_line
+from ppzoo.errors import ConfigError, errors_with_fixes, nearest_name, one_line
 from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_user, require_readable, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -132,6 +133,18 @@ def require_one_source(options: argparse.Namespace) -> None:
         if not (options.arch or options.data):
             raise ConfigError(f"{command}: expected -c CONFIG, or --arch NAME with --data FOLDER, got nothing")
         raise ConfigError(f"{command}: expected {missing} together with {got}, got {got} alone")
+
+
+@contextmanager
+def photo_errors(options: argparse.Namespace) -> Iterator[None]:
+    """With --data, replace the fixes of a configuration file in errors that are raised inside."""
+    if options.data is None:
+        yield
+        return
+    from ppzoo.data import FIXES_WITHOUT_CONFIG
+
+    with errors_with_fixes(FIXES_WITHOUT_CONFIG):
+        yield
 
 
 def add_override(command: argparse.ArgumentParser) -> None:

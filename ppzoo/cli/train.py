@@ -21,6 +21,7 @@ from ppzoo.cli.arguments import (
     add_photo_arguments,
     add_quiet,
     overrides,
+    photo_errors,
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
@@ -66,7 +67,7 @@ def _train(options: argparse.Namespace) -> None:
     events = report.JsonEvents() if options.json and read_launch(os.environ).rank == 0 else None
     if events is not None and sys.stdout.isatty():
         set_quiet(True)  # the lines of both streams would be mixed
-    with ExitStack() as stack:
+    with photo_errors(options), ExitStack() as stack:
         if events is not None:
             stack.enter_context(events)
         if options.fold is not None:
