@@ -15,6 +15,7 @@ from ppzoo.config.type_checks import accepts
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
+NULL = "null"  # never a text, also where the schema does not accept null: a folder of that name is 'null', in quotes
 _BRACKETS = re.compile(r"(.+)\[([0-9]+)\]")  # of an index, as in Python
 
 
@@ -93,7 +94,7 @@ def _value(assignment: _Assignment, hint: Any) -> Any:
             return text
         fix = f"""write text that is not YAML in quotes within quotes: -o '{source[3:]}="..."'"""
         raise ConfigError(f"{error}; {fix}") from None
-    if is_quoted(text):
+    if is_quoted(text) or (value is None and text.strip().lower() == NULL):
         return value
     if not allows_text:
         # The parsed text lacks a comment: `gpu # 0` is the choice `gpu`. Other texts are reported as they were given.
