@@ -1,7 +1,7 @@
 """Apply the command line's `-o a.b.0.c=value` to a configuration.
 
 A value is read as YAML if the result has the type that the schema expects at the path, and as text otherwise:
-`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed.
+`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed; without quotes, `null` is always null.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ppzoo.config.type_checks import accepts
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
-NULL = "null"  # never a text, also where the schema does not accept null: a folder of that name is 'null', in quotes
+NULL = "null"  # also where the schema does not accept it, so that no folder of that name is created by mistake
 _BRACKETS = re.compile(r"(.+)\[([0-9]+)\]")  # of an index, as in Python
 
 
