@@ -113,6 +113,22 @@ class Deployment:
     precision: str = "float32"
 
 
+def require_label_count(postprocess: str, names: int, classes: int) -> None:
+    """Refuse more label names than classes: they belong to another network.
+
+    Args:
+        postprocess: the post-processing whose option `label_list` has the names.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    if names > classes:
+        raise ConfigError(
+            f"{SETTINGS}: PostProcess.{postprocess}.label_list: expected {classes} names, one per class, got {names};"
+            " export the network with the names of its classes"
+        )
+
+
 def _describe_files(names: Collection[str]) -> str:
     """Return what is in a folder that is not an export."""
     if RUN_CONFIG in names:
