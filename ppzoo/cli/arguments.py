@@ -231,6 +231,11 @@ def find_run_folder(folder: Path) -> Path:
     return runs[0]
 
 
+def is_export(folder: str | Path) -> bool:
+    """Return whether a folder is that of an export."""
+    return os.path.isfile(os.path.join(folder, EXPORT_SETTINGS))
+
+
 def _describe_export(folder: Path) -> str:
     """Return 'the export ' or 'an export without inference.yml: '; '' if the folder has no file of an export."""
     names = [file.name for file in folder.glob("inference.*")]
