@@ -1,7 +1,8 @@
 """Apply the command line's `-o a.b.0.c=value` to a configuration.
 
 A value is read as YAML if the result has the type that the schema expects at the path, and as text otherwise:
-`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed; without quotes, `null` is always null.
+`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed; without quotes,
+`null` is always null.
 """
 
 from __future__ import annotations
