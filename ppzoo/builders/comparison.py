@@ -45,6 +45,8 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
         raise ConfigError(f"compare: expected different runs, got {repeated[0]} more than once")
     known = components()
     configs = [configuration.load(str(folder / RUN_CONFIG), (), known) for folder in folders]
+    for folder, raw in zip(folders, configs, strict=True):
+        _require_metrics(folder / RUN_CONFIG, raw, known)
     comparison = {
         "version": 1,
         "runs": [describe_run(folder, raw) for folder, raw in zip(folders, configs, strict=True)],
@@ -84,6 +86,17 @@ def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _require_metrics(file: Path, raw: Mapping[str, Any], known: configuration.Components) -> None:
+    """Check the metrics of a configuration; its network can be one that only the user's program registers.
+
+    Raises:
+        ConfigError: all mistakes.
+    """
+    problems = [problem for problem in configuration.check(raw, known, None) if problem.startswith("Metric")]
+    if problems:
+        raise ConfigError(*(f"{file}: {problem}" for problem in problems))
+
+
 def _number(entry: Mapping[str, Any], key: str) -> float:
     """Return a value of an epoch; 0 if it is missing or no number."""
     value = entry.get(key)
@@ -92,7 +105,7 @@ def _number(entry: Mapping[str, Any], key: str) -> float:
 
 def main_metric(raw: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the name of the metric that decides which epoch is best, and whether a higher value is better."""
-    metrics = build_metrics((raw.get("Metric") or {}).get("Eval") or ())
+    metrics = build_metrics([{name: options} for _, name, options in configuration.list_items(raw, "Metric.Eval")])
     return (metrics.main, metrics.higher_is_better) if metrics.main else ("loss", False)
 
 
