@@ -225,7 +225,8 @@ def actions(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def _describe_action(action: argparse.Action, translate: Translate) -> str:
-    value = "" if action.nargs == 0 else action.metavar or "|".join(map(str, action.choices or ())) or action.dest
+    named = action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper()
+    value = "" if action.nargs == 0 else named
     value = " ".join(value) if isinstance(value, tuple) else str(value)
     many = {"*": " ...", "+": " ..."}.get(str(action.nargs), "")
     names = ", ".join(f"`{f'{name} {value}'.strip()}{many}`" for name in action.option_strings or [""])

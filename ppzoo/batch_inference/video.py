@@ -32,7 +32,7 @@ class VideoSource(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """number: from 0; seconds: since the start; pixels: H x W x 3 uint8 RGB."""
+    """A frame: its number from 0, its time since the start, and its pixels, H x W x 3 uint8 RGB."""
 
     number: int
     seconds: float

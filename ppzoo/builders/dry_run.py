@@ -23,7 +23,7 @@ from ppzoo.builders.components import (
     components,
 )
 from ppzoo.builders.loggers import check_loggers
-from ppzoo.builders.models import build_model, try_forward
+from ppzoo.builders.models import IMAGE_SHAPE, build_model, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
 from ppzoo.builders.preprocessing import (
     find_missing_decoding,
@@ -145,7 +145,7 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
             )
         try_shape(path, [size or default for size, default in zip(measured, usual, strict=True)])
 
-    yield partial(try_shape, "Global.image_shape", usual)
+    yield partial(try_shape, IMAGE_SHAPE, usual)
     for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
         if split is not None:
             path, channels = f"DataLoader.{key}.dataset.transform_ops", split.dataset.spec.option("channels", 3)

@@ -20,6 +20,8 @@ from ppzoo.files import WEIGHTS
 from ppzoo.finite import in_batch, require_finite
 from ppzoo.layers import Classifier, FeatureExtractor, evaluation_mode
 
+IMAGE_SHAPE = "Global.image_shape"
+
 logger = logging.getLogger("ppzoo")
 
 
@@ -210,9 +212,13 @@ def try_forward(
         channels, *size = models.MODELS[name].image_shape
         usual = " x ".join(map(str, (getattr(network, "image_channels", channels), *size)))
         got = f"{' x '.join(map(str, images.shape[1:]))} {str(images.dtype).rpartition('.')[2]}"
+        fix = (
+            "check the values and their order, [channels, height, width]"
+            if path == IMAGE_SHAPE
+            else "check the transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
+        )
         raise ConfigError(
-            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}; check the"
-            " transforms that set size, channels and type, such as ResizeImage and NormalizeImage"
+            f"{path}: expected images that {name} can take (by default {usual} float32), got {got}; {fix}"
         ) from error
     if not bool(paddle.isfinite(images.astype("float32")).all()):
         raise ConfigError(f"{path}: expected finite pixel values, got infinity or NaN; check NormalizeImage")

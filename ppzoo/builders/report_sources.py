@@ -48,7 +48,7 @@ class EvaluatedNetwork:
         engine: what runs `predict`.
         weight_files: the files of the weights that were found.
         config: the configuration; None for an export.
-        config_text: it, or the settings of the export, as YAML.
+        config_text: the configuration, or the settings of the export, as YAML.
         first_input: the network's input for the first evaluated image, C x H x W float32.
         features: index in the dataset -> features of the images of the map, in random order; None if the evaluation
             does not compute them.

@@ -13,7 +13,7 @@ KEEPING_SIZE = (DecodeImage, NormalizeImage, ToCHWImage)
 
 
 class Part(NamedTuple):
-    """A rectangle in a photo, in its pixels, whose fractions are kept."""
+    """A rectangle in a photo, in its pixels, not rounded."""
 
     left: float
     top: float
@@ -47,7 +47,7 @@ def find_seen_part(transforms: Sequence[object], width: int, height: int) -> Par
     The transforms can decode, resize, crop the center or a corner, and normalize; see `find_unlocated`.
     """
     part = Part(0, 0, width, height)
-    columns, rows = width, height  # to which the part is resized
+    columns, rows = width, height  # the size to which `part` is resized
     for transform in transforms:
         if isinstance(transform, ResizeImage):
             window = transform.window(rows, columns, None)  # type: ignore[arg-type]  # draws nothing
@@ -69,6 +69,6 @@ def find_seen_part(transforms: Sequence[object], width: int, height: int) -> Par
 
 
 def _crop(part: Part, columns: int, rows: int, left: int, top: int, width: int, height: int) -> Part:
-    """Return a crop, in the pixels to which `part` was resized, in those of the photo."""
+    """Return a crop of the resized `part` (`columns` x `rows` pixels) as a part of the photo."""
     across, down = part.width / columns, part.height / rows
     return Part(part.left + left * across, part.top + top * down, width * across, height * down)

@@ -17,6 +17,7 @@ from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_us
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
+MAX_CHOICES = 8  # of an option that a message lists; the help lists those of more
 _KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
 
@@ -69,7 +70,8 @@ class Parser(argparse.ArgumentParser):
         choices = [str(choice) for choice in action.choices or ()]
         near = nearest_name(value, choices)
         if near and value not in choices:
-            raise argparse.ArgumentError(action, f"invalid choice: {value!r}; did you mean {near!r}?")
+            shown = f" (choose from {', '.join(map(repr, choices))})" if len(choices) <= MAX_CHOICES else ""
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{shown}; did you mean {near!r}?")
         super()._check_value(action, value)
 
 

@@ -71,7 +71,8 @@ def _add_split(actions: Commands) -> None:
         "--output",
         type=expand_user,
         metavar="FOLDER",
-        help="folder of the lists (default: that of the images or the list; with --folds, SOURCE_folds next to it)",
+        help="folder of the lists (default: the folder of the images or of the list file; with --folds: next to these,"
+        " with _folds added to the name, such as photos_folds)",
     )
     table = split.add_argument_group("list files")
     table.add_argument(
@@ -281,7 +282,7 @@ def _require_column(option: str, name: str, columns: list[str] | None, source: s
 
 
 def _folds_folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the folds: --output, or by default SOURCE_folds next to the source."""
+    """Return the folder of the folds: --output, or by default NAME_folds next to the folder or list file NAME."""
     if options.output is not None:
         return Path(options.output)
     source = Path(os.path.normpath(options.source))

@@ -45,7 +45,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "convert",
         _convert,
-        "convert weights from PyTorch, PaddleClas or safetensors to an architecture's .pdparams",
+        "convert weights from PyTorch, PaddleClas or safetensors to .pdparams or safetensors",
     )
     convert.add_argument("source", type=expand_user, metavar="IN", help="the weights to convert")
     convert.add_argument(

@@ -22,7 +22,7 @@ class NetworkConfig(Section):
     Attributes:
         pretrained: true for the official weights, or a path or URL.
         use_ssld: use the official weights that PaddleClas trained by distillation.
-        class_num: number of classes; the architecture's default if None.
+        class_num: number of classes; training takes it from its data if it is missing.
         in_channels: channels of the images; the architecture's default (3) if None.
     """
 

@@ -2,7 +2,8 @@
 
 `_BASE_` names one file or a list of files, relative to the file that contains it or by their names in the package
 (`packaged_configs`); `~` is the home folder. Bases are merged in their order and the file itself comes last: mappings
-merge key by key, lists and all other values replace. Overrides are applied after that.
+merge key by key, lists and all other values replace. Overrides are applied after that. Where a file or an override
+names another component, options that only the previous one has are dropped (`replaced`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ppzoo.config.component_types import Components
 from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
+from ppzoo.config.replaced import replaced_options, without
 from ppzoo.errors import ConfigError, ConfigFileError
 from ppzoo.files import RUN_CONFIG, open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
@@ -42,7 +44,7 @@ def load(
     """
     file = packaged_configs.find_config(path)
     _require_no_folder(Path(path), file)
-    return apply_overrides(_with_bases(file, (), {}), overrides, components)
+    return apply_overrides(_with_bases(file, (), {}, components or {}), overrides, components)
 
 
 def apply_overrides(
@@ -50,9 +52,18 @@ def apply_overrides(
 ) -> dict[str, Any]:
     """Return a copy of a plain configuration changed by `overrides`; the arguments are those of `load`."""
     config = copy.deepcopy(dict(raw))
+    overrides = list(overrides)
     override(config, *overrides, components=components)
+    given = {text.partition("=")[0].strip() for text in overrides}
+    replaced = [path for path in replaced_options(raw, config, components or {}) if not _is_in(path, given)]
+    config = without(config, replaced)
     restore_switches(config, components or {})
     return config
+
+
+def _is_in(path: tuple[str, ...], given: Collection[str]) -> bool:
+    """Return whether the value at a path, or a mapping that contains it, is among the given key paths."""
+    return any(".".join(path[:length]) in given for length in range(1, len(path) + 1))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,12 +76,20 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _merge_into(below: Mapping[str, Any], above: Mapping[str, Any], components: Components) -> dict[str, Any]:
+    """Return the merged mappings without the options of components of `below` that `above` replaces."""
+    return merge(without(below, replaced_options(below, above, components)), above)
+
+
+def _with_bases(
+    path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, Any]], components: Components
+) -> dict[str, Any]:
     """Return the file merged into its bases.
 
     Args:
         chain: the files that lead to this one, each a base of the previous one.
         done: the results for the files that were read already.
+        components: as for `load`.
     """
     trail = " -> ".join(str(file) for file in (*chain, path))
     resolved = os.path.abspath(path)
@@ -83,8 +102,9 @@ def _with_bases(path: Path, chain: tuple[Path, ...], done: dict[str, dict[str, A
         bases = _bases(content.pop(BASE, []), path)
         merged: dict[str, Any] = {}
         for base in bases:
-            merged = merge(merged, _with_bases(packaged_configs.find_base(base, path), (*chain, path), done))
-        done[resolved] = merge(merged, content)
+            inherited = _with_bases(packaged_configs.find_base(base, path), (*chain, path), done, components)
+            merged = _merge_into(merged, inherited, components)
+        done[resolved] = _merge_into(merged, content, components)
     return done[resolved]
 
 

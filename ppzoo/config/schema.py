@@ -51,7 +51,7 @@ class GlobalConfig(Section):
         device: "auto", "cpu", "gpu" or "gpu:N".
         native: use of ppzoo's native CPU operators; the environment variable `PPZOO_NATIVE` overrides it. The compiled
             image reader, whose pixels are the same, is independent of this key: `PPZOO_NATIVE=off` switches both off.
-        seed: seed of weights, shuffling and augmentation.
+        seed: seed of weights, shuffling and augmentation; 0 if None.
         output_dir: parent of the run's output folder.
         checkpoints: checkpoint prefix to resume from, or "auto".
         pretrained_model: weights to start from, or to evaluate, run or export.
@@ -71,7 +71,7 @@ class GlobalConfig(Section):
         save_inference_dir: folder of the export.
         to_static: train with a static program.
         use_dali: has no effect: the images are read by ppzoo's own loader, not by DALI.
-        use_sync_bn: accepted for PaddleClas's configurations, without effect as there; set `Arch.use_sync_bn`.
+        use_sync_bn: has no effect, as in PaddleClas; set `Arch.use_sync_bn`.
         use_multilabel: images have several labels.
         update_freq: batches per optimizer step (gradient accumulation).
         iter_per_epoch: batches per epoch; all of the data by default.
@@ -80,7 +80,7 @@ class GlobalConfig(Section):
         log_ranks: ranks of the processes that write to the console.
         class_names: names of the classes, in order; those of the training data by default.
         early_stopping: stop when the main metric has not improved for a number of evaluations.
-        feature_normalize, feature_binarize: of retrieval, which is not supported.
+        feature_normalize, feature_binarize: an option of retrieval, which is not supported.
     """
 
     epochs: Count | None = None

@@ -97,6 +97,11 @@ def check_export(transforms: Any, postprocess: Any, components: Components) -> l
     return [problem.line() for problem in (*checker.unknown_keys(), *checker.found)]
 
 
+def _split_of(path: str) -> str:
+    """Return "DataLoader.Train." or "DataLoader.Eval." if the path begins with it, else ""."""
+    return next((split for split in ("DataLoader.Train.", "DataLoader.Eval.") if path.startswith(split)), "")
+
+
 def default_name(kind: str, components: Components) -> str | None:
     """Return the name of the component that is used where a configuration names none of its kind."""
     return next((name for name, component in components.get(kind, {}).items() if component.is_default), None)
@@ -109,7 +114,7 @@ class _Checker:
         paths: the mapping and the key of every value that is a path or a list of paths.
         found: mistakes in values.
         unknown: path and key of every unknown key, and the keys that are known there.
-        known_paths: key -> the first path outside lists where it is known.
+        known_paths: key -> the paths outside lists where it is known.
     """
 
     def __init__(self, components: Components) -> None:
@@ -117,14 +122,15 @@ class _Checker:
         self.paths: list[tuple[Any, str]] = []
         self.found: list[Problem] = []
         self.unknown: list[tuple[str, str, Mapping[str, Option]]] = []
-        self.known_paths: dict[str, str] = {}
+        self.known_paths: dict[str, list[str]] = {}
 
     def check_keys(
         self, path: str, values: Mapping[str, Any], known: Mapping[str, Option], closed: bool = True
     ) -> None:
         """Check a mapping's keys and values; unknown keys are mistakes if it is `closed`."""
         if not any(part.isdigit() for part in path.split(".")):
-            self.known_paths = {key: _join(path, key) for key in known} | self.known_paths
+            for key in known:
+                self.known_paths.setdefault(key, []).append(_join(path, key))
         for key, value in values.items():
             if key in known:
                 if is_path(known[key].hint):
@@ -137,9 +143,14 @@ class _Checker:
                 self.add(_join(path, key), f"expected {_describe_option(option)}, got nothing")
 
     def unknown_keys(self) -> Iterator[Problem]:
-        """Yield a problem for every unknown key, with the path where it is known, or else the most similar key."""
+        """Yield a problem for every unknown key, with a path where it is known, or else the most similar key.
+
+        A key of `DataLoader.Train` is not one of `DataLoader.Eval` in the wrong place, and vice versa.
+        """
         for path, key, known in self.unknown:
-            meant = self.known_paths.get(key)
+            split = _split_of(path)
+            places = (place for place in self.known_paths.get(key, ()) if not split or _split_of(place) in ("", split))
+            meant = next(places, None)
             if meant is None and (near := nearest_name(key, known)):
                 meant = _join(path.removesuffix(key).removesuffix("."), near)
             if meant:

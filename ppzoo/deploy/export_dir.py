@@ -17,13 +17,13 @@ from ppzoo import yaml_io
 from ppzoo.deploy.allowed_operators import require_allowed_operators
 from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
-from ppzoo.files import EXPORT_SETTINGS as SETTINGS
-from ppzoo.files import RUN_CONFIG, read_plain_file, sha256, sync_file, sync_folder
+from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, read_plain_file, sha256, sync_file, sync_folder
 from ppzoo.weights import is_export_archive, unpack_export
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
 PARAMETERS = f"{PROGRAM}.pdiparams"
+SETTINGS = EXPORT_SETTINGS
 PADDLE, ONNX, OPENVINO = "paddle", "onnx", "openvino"  # formats
 # What each format of lower precision consists of; the weights are in the last file.
 FORMAT_FILES = {
@@ -153,8 +153,8 @@ def open_export(folder: Path) -> ExportedModel:
     found = _find_formats(names)
     if SETTINGS not in names or not found:
         raise PpzooError(
-            f"{folder}: expected a folder with {PROGRAM}.json (or .pdmodel) and {PARAMETERS}, or {PROGRAM}.onnx, or"
-            f" {PROGRAM}.xml, and with {SETTINGS}, got {_describe_files(names)}; create one with `ppzoo export`"
+            f"{folder}: expected the folder of an export ({SETTINGS}, and {PROGRAM}.json or .pdmodel with {PARAMETERS},"
+            f" or {PROGRAM}.onnx, or {PROGRAM}.xml), got {_describe_files(names)}; `ppzoo export` writes an export"
         )
     settings = _read_settings(folder / SETTINGS)
     expected = settings.get(DIGESTS)

@@ -28,7 +28,12 @@ from ppzoo.models.catalog import Weights, register_variant
 
 
 class Stage(NamedTuple):
-    """Output channels, kernel size, and which of the five changes the blocks of a stage have."""
+    """Output channels, kernel size and options of the blocks of a stage.
+
+    Attributes:
+        split_pw: two 1x1 convolutions, the first with half of the output channels, instead of one.
+        rep: several parallel depthwise convolutions instead of one.
+    """
 
     out: int
     kernel_size: int

@@ -41,7 +41,7 @@ class Curves(Callback):
         self.entries = self.read(epoch)
 
     def read(self, epochs: int) -> list[dict[str, Any]]:
-        """Return the entries of the first `epochs` epochs in the file, which is not read if there are none.
+        """Return the entries of the first `epochs` epochs; the file is not read if `epochs` is 0.
 
         Raises:
             PpzooError: the file is damaged.

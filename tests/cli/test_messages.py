@@ -101,9 +101,9 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["serve", "output/LeNet"],
-            "output/LeNet: expected a folder with inference.json (or .pdmodel) and inference.pdiparams, or"
-            " inference.onnx, or inference.xml, and with inference.yml, got the folder of a run; create one with"
-            " `ppzoo export`",
+            "output/LeNet: expected the folder of an export (inference.yml, and inference.json or .pdmodel with"
+            " inference.pdiparams, or inference.onnx, or inference.xml), got the folder of a run; `ppzoo export` writes"
+            " an export",
         ),
         (["serve", "half", "--token-file", "none"], "--token-file: cannot read none: No such file or directory"),
         (
@@ -434,6 +434,11 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
         (
             ["export", "run", "--max-drop", "x"],
             "argument --max-drop: expected a number from 0 to 1, got 'x'; see `ppzoo export --help`",
+        ),
+        (
+            ["export", "run", "--format", "tensorrt"],
+            "argument --format: invalid choice: 'tensorrt' (choose from 'paddle', 'onnx', 'openvino', 'safetensors');"
+            " did you mean 'safetensors'?; see `ppzoo export --help`",
         ),
         (["trian"], "argument COMMAND: invalid choice: 'trian'; did you mean 'train'?; see `ppzoo --help`"),
         ([], "the following arguments are required: COMMAND; see `ppzoo --help`"),

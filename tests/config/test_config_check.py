@@ -253,6 +253,22 @@ def test_keys_and_values_of_paddleclas_files_are_known(section, prefix):
             assert all(accepts(example, hint) for example in facts["examples"]), path
 
 
+def test_a_key_in_the_wrong_place_of_the_evaluation_data(lines):
+    assert lines("DataLoader.Eval.batch_size=4") == [
+        "DataLoader.Eval.batch_size: unknown key; did you mean DataLoader.Eval.sampler.batch_size?"
+    ]
+
+
+def test_an_option_of_the_other_splits_dataset_is_not_suggested(components):
+    def digits(*, mode: str = "train"): ...
+
+    components["dataset"]["Digits"] = Component.of(digits, (), "Digits")
+    overrides = ["DataLoader.Train.dataset.mode=train", "DataLoader.Eval.dataset.name=Digits"]
+    found = check(load(PADDLECLAS, overrides), components, "train")
+    (line,) = (line for line in found if line.startswith("DataLoader.Train.dataset.mode: "))
+    assert line.startswith("DataLoader.Train.dataset.mode: unknown key; known keys: batch_transform_ops, cache,")
+
+
 def test_all_mistakes_are_reported_at_once(lines):
     found = lines(
         "Global.epohcs=3",

@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from ppzoo.config import load
+from ppzoo.config.component_types import Component, Option
 from ppzoo.errors import ConfigError
 
 
@@ -299,3 +300,38 @@ def test_choices_that_yaml_reads_as_booleans(write, text, value):
     config = load(write("a.yaml", f"Global: {{native: {text}, eval_during_train: {text}}}"))
     assert config["Global"]["native"] == value
     assert config["Global"]["eval_during_train"] == {"on": True, "off": False}.get(value, text)
+
+
+COMPONENTS = {
+    "optimizer": {
+        "Momentum": Component("Momentum", {"momentum": Option(float), "clip_norm": Option(float)}),
+        "AdamW": Component("AdamW", {"beta1": Option(float), "clip_norm": Option(float)}),
+    }
+}
+MOMENTUM = "Optimizer: {name: Momentum, momentum: 0.9, clip_norm: 1.0, momentun: 0.8}"
+
+
+def optimizer_of(path, *overrides):
+    return load(path, overrides, COMPONENTS)["Optimizer"]
+
+
+def test_options_of_a_replaced_component_are_not_inherited(write):
+    """Options that both have are inherited, and unknown keys, which the check reports."""
+    write("base.yaml", MOMENTUM)
+    path = write("top.yaml", "_BASE_: base.yaml\nOptimizer: {name: AdamW, beta1: 0.8}")
+    assert optimizer_of(path) == {"name": "AdamW", "beta1": 0.8, "clip_norm": 1.0, "momentun": 0.8}
+
+
+@pytest.mark.parametrize("name", ["Momentum", "AdamV"])
+def test_options_of_the_same_or_an_unknown_component_are_inherited(write, name):
+    write("base.yaml", MOMENTUM)
+    assert optimizer_of(write("top.yaml", f"_BASE_: base.yaml\nOptimizer: {{name: {name}}}"))["momentum"] == 0.9
+
+
+def test_options_that_are_given_with_the_other_name_stay_for_the_check(write):
+    path = write("base.yaml", MOMENTUM)
+    top = write("top.yaml", "_BASE_: base.yaml\nOptimizer: {name: AdamW, momentum: 0.9}")
+    assert "momentum" in optimizer_of(top)
+    assert "momentum" not in optimizer_of(path, "Optimizer.name=AdamW")
+    assert "momentum" in optimizer_of(path, "Optimizer.name=AdamW", "Optimizer.momentum=0.9")
+    assert optimizer_of(path, "Optimizer={name: AdamW, momentum: 0.9}") == {"name": "AdamW", "momentum": 0.9}

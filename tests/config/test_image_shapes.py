@@ -76,6 +76,7 @@ def test_dali_is_a_note():
 def test_image_shape_that_the_network_cannot_take():
     (line,) = problems("Global.image_shape=[3,48,48]")
     assert line.startswith("Global.image_shape: expected images that LeNet can take")
+    assert line.endswith("; check the values and their order, [channels, height, width]")
 
 
 def test_image_shape_that_differs_from_the_inference_transforms_is_a_warning():

@@ -257,7 +257,7 @@ def test_a_killed_export_leaves_no_valid_export(folder, another, steps_done, mon
     if steps_done == 0:
         assert open_export(folder).settings["PostProcess"]["Topk"]["label_list"][2] == "owl"
         return
-    with pytest.raises(PpzooError, match=r"expected a folder with inference\.json") as error:
+    with pytest.raises(PpzooError, match=r"expected the folder of an export \(inference\.yml") as error:
         open_export(folder)
     one_line(error)
 

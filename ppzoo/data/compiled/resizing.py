@@ -50,7 +50,7 @@ class Resizing(NamedTuple):
 
 
 def complete_axis(origin: int, length: int, outputs: int) -> Axis:
-    """Return the axis for resizing `length` pixels from `origin` on to `outputs`."""
+    """Return the axis that resizes the `length` pixels that begin at `origin` to `outputs` pixels."""
     return Axis(1 / (outputs / length), origin, length, 0, outputs, origin, origin + length)
 
 
@@ -94,5 +94,5 @@ def _resizes_to(library: ctypes.CDLL, image: np.ndarray, width: int, height: int
         return False  # the processor is not supported
     if np.array_equal(found, expected):
         return True
-    logger.info("resizing with OpenCV: the compiled code gives other pixels than this version of it")
+    logger.info("resizing with OpenCV: the compiled code and this version of OpenCV give different pixels")
     return False

@@ -1402,9 +1402,11 @@ Case bfloat16_inverted_residual_case(Random& random) {
   result.compare("y", found.floats(), y.doubles());
   if (!smooth) return result;
   if (has_dx) result.compare("dx", gradient.floats(), dx.doubles());
-  // With few channels, the gradient of the expansion's weights is zero except for rounding: its norm cancels
-  // their scale.
-  for (int i = expand.channels < 4; i < 3; ++i) result.compare("dw", dw[2 * i + 1], dw[2 * i].doubles());
+  for (int i = 0; i < 3; ++i) {
+    // The norm cancels the scale of the weights, so that few weights have a gradient of zero except for rounding.
+    const bool few = block.shapes[i].weight_size() < 4 * block.shapes[i].out_channels;
+    if (!few) result.compare("dw", dw[2 * i + 1], dw[2 * i].doubles());
+  }
   return result;
 }
 
