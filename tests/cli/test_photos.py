@@ -327,7 +327,7 @@ def test_lists_are_removed_when_training_cannot_start(photos, folder, capsys):
     for file in (folder / "photos" / "red").iterdir():
         file.write_bytes(file.read_bytes()[:200])
     assert train("photos") == 2
-    assert "`on_error: skip`" in capsys.readouterr().err
+    assert "-o DataLoader.Eval.dataset.on_error=skip" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["photos"]
 
 
