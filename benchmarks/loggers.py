@@ -3,7 +3,7 @@
     python benchmarks/loggers.py                        # five rounds of three epochs of the README's first training
     python benchmarks/loggers.py --config FILE --epochs 5 --loggers visualdl,tensorboard
 
-Both trainings run at the same time, each on a core of its own, so that changes of the machine's speed concern both.
+Both trainings run at the same time, each on a separate core, so that changes of the machine's speed concern both.
 A round runs them twice, the second time with the cores exchanged; its ratio is the geometric mean of the two. Times
 are those of complete commands. Linux only, at least two cores.
 """
@@ -50,7 +50,7 @@ def training_seconds(config: str, epochs: int, loggers: str, core: int) -> float
     return seconds
 
 
-def run_beside_each_other(config: str, epochs: int, loggers: str, cores: tuple[int, int]) -> tuple[float, float]:
+def run_simultaneously(config: str, epochs: int, loggers: str, cores: tuple[int, int]) -> tuple[float, float]:
     """Return the times with `loggers`, on the first core, and without a logger, on the second one."""
     with ThreadPoolExecutor(2) as pool:
         logged = pool.submit(training_seconds, config, epochs, loggers, cores[0])
@@ -72,7 +72,7 @@ def main() -> None:
     table = comparison.Table({"round": 6, "with": 8, "without": 8, "ratio": 8})
     for number in range(1, options.pairs + 1):
         pairs = [
-            run_beside_each_other(options.config, options.epochs, options.loggers, cores)
+            run_simultaneously(options.config, options.epochs, options.loggers, cores)
             for cores in ((first, second), (second, first))
         ]
         logged, plain = (math.prod(times) ** 0.5 for times in zip(*pairs, strict=True))

@@ -22,7 +22,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import paddle
 import yaml
 from comparison import add_record, read_records
 
@@ -171,6 +170,8 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def make_table(records: dict[Run, dict[str, Any]]) -> str:
     """Return the table of the recipes, and the machine and versions that it was measured with."""
+    import paddle  # after ppzoo, which silences PaddlePaddle's warning about ccache
+
     lines = [
         "| Recipe | Network | Epochs | Top-1 (mean ± standard deviation) | Lowest to highest | Seeds | Seconds |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -17,6 +17,10 @@ from ppzoo.errors import ConfigError
 
 MAX_PREFIX_LENGTH = 50  # of a file's name in the name of its temporary file, which can have at most 255 bytes
 WEIGHTS = ".pdparams"
+RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
+RUN_HISTORY = "history.jsonl"  # the metrics of each epoch
+RUN_LOG = "train.log"
+EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".rar", ".7z")
 EPOCH = re.compile(r"epoch_[0-9]+")  # the checkpoint of an epoch
 

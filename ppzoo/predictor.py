@@ -13,7 +13,6 @@ import numpy as np
 
 from ppzoo import builders
 from ppzoo.deploy import (
-    SETTINGS,
     Batch,
     Engine,
     Normalization,
@@ -24,6 +23,7 @@ from ppzoo.deploy import (
     open_engine,
     open_export,
     parse_postprocess,
+    require_label_count,
     shape_error,
 )
 from ppzoo.errors import BatchError, ConfigError, DataError, PpzooError
@@ -223,16 +223,8 @@ class Predictor:
             batch.set_image(0, first)
             if len(images) > 1:
                 self._fill(batch, images)
-            return self._require_classes(batch.outputs())
-
-    def _require_classes(self, outputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Refuse a list of more label names than classes, which must belong to another network."""
-        name, names, classes = self.postprocess[0], len(self._label_names), outputs[0].shape[1]
-        if names > classes:
-            raise ConfigError(
-                f"{SETTINGS}: PostProcess.{name}.label_list: expected {classes} names, one per class,"
-                f" got {names}; export the network with the names of its classes"
-            )
+            outputs = batch.outputs()
+        require_label_count(self.postprocess[0], len(self._label_names), outputs[0].shape[1])
         return outputs
 
     def _fill(self, batch: Batch, images: Sequence[Image]) -> None:

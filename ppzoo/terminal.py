@@ -153,9 +153,9 @@ def bar_line(label: str, fraction: float | None, values: Sequence[str], width: i
     shown = [value for value in values if value]
     while shown and len(text.plain) + sum(len(value) + 2 for value in shown) > width:
         shown.pop()
-    room = width - text.cell_len - sum(len(value) + 2 for value in shown) - 2
-    if fraction is not None and room >= MIN_BAR:
-        columns = min(room, MAX_BAR)
+    available = width - text.cell_len - sum(len(value) + 2 for value in shown) - 2
+    if fraction is not None and available >= MIN_BAR:
+        columns = min(available, MAX_BAR)
         full = round(columns * fraction)
         line, rest = ("\u2501", "\u2500") if is_utf8() else ("#", "-")
         text.append("  ").append(line * full, "green").append(rest * (columns - full), "bright_black")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ppzoo.batch_inference.formats import JsonLines
 from ppzoo.batch_inference.rows import Row, RowFormat
+from ppzoo.batch_inference.table_formats import JsonLines
 from ppzoo.files import write_atomically
 
 ROWS = 10_000  # of a part, which becomes a row group

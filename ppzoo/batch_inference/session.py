@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from ppzoo import locks
 from ppzoo.batch_inference.done import DoneRows
-from ppzoo.batch_inference.formats import MAX_RECORD, Csv, JsonLines, TableFormat
 from ppzoo.batch_inference.rows import Row, RowFormat
+from ppzoo.batch_inference.table_formats import MAX_RECORD, Csv, JsonLines, TableFormat
 from ppzoo.errors import ConfigError, DataError, OutputError, count_text
 from ppzoo.files import make_folder, open_without_links, read_plain_file, sync_folder, write_text
 

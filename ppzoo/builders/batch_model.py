@@ -121,11 +121,7 @@ def batch_model_of_export(predictor: ExportPredictor, *, top: int | None = None)
         (stack,) = stacks
         shapes = require_equal_shapes(shapes, [stack[0]])
         probabilities = engine(stack)
-        if len(names) > probabilities.shape[1]:
-            raise ConfigError(
-                f"{deploy.SETTINGS}: PostProcess.{name}.label_list: expected {probabilities.shape[1]} names, one per"
-                f" class, got {len(names)}; export the network with the names of its classes"
-            )
+        deploy.require_label_count(name, len(names), probabilities.shape[1])
         require_finite(probabilities, images.__getitem__)
         return postprocess(probabilities)
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppzoo import data, engine, report
-from ppzoo.builders.class_names import LABELS, RESOLVED
+from ppzoo.builders.class_names import LABELS
 from ppzoo.builders.loggers import build_run_logger, logger_names
 from ppzoo.builders.model_card import describe_for_card, read_counts_of
 from ppzoo.config import Config, dump, parse_log_ranks
 from ppzoo.data.loader import Loader
 from ppzoo.events import Callback
+from ppzoo.files import RUN_CONFIG, RUN_LOG
 from ppzoo.metrics import ClassRecall, describe_weakest
 
 logger = logging.getLogger("ppzoo")
@@ -50,7 +51,7 @@ def build_callbacks(
     write_run_files(folder, config)
     curves = report.Curves(folder, title=config.Arch.name)
     console = report.Console(
-        folder / "train.log",
+        folder / RUN_LOG,
         run.print_batch_step,
         on_terminal=None if on_console else False,
         history=lambda: curves.entries,
@@ -116,7 +117,7 @@ def _build_checkpoint_savers(config: Config, state: engine.TrainState, folder: P
 def write_run_files(folder: Path, config: Config) -> None:
     """Write what later commands need: the configuration, and the names of the classes."""
     names = config.Global.class_names
-    texts = {RESOLVED: dump(config.to_dict(max_class_names=MAX_NAMES_IN_CONFIG))}
+    texts = {RUN_CONFIG: dump(config.to_dict(max_class_names=MAX_NAMES_IN_CONFIG))}
     if names:
         texts[LABELS] = "".join(f"{index} {name}\n" for index, name in enumerate(names))
     for name, text in texts.items():

@@ -18,11 +18,12 @@ from ppzoo.builders.components import class_count, components
 from ppzoo.builders.datasets import TRAIN_DATA, build_dataset
 from ppzoo.config import Config, DatasetConfig, DistillationConfig, load
 from ppzoo.errors import ConfigError, DataError, count_text, errors_with_key
+from ppzoo.files import RUN_CONFIG
 from ppzoo.host import MAX_CLASSES
 
 logger = logging.getLogger("ppzoo")
 
-LABELS, RESOLVED = "labels.txt", "config.yaml"
+LABELS = "labels.txt"
 
 
 class TrainingData(NamedTuple):
@@ -93,7 +94,7 @@ def add_classes_of_run(config: Config) -> Config:
     """
     weights = find_weights(config)
     names = read_names_of_run(weights)
-    file = Path(weights).parent / RESOLVED if weights else None
+    file = Path(weights).parent / RUN_CONFIG if weights else None
     if file and os.path.isfile(file):
         run = _read_run_config(file)
         if config.Arch.deployed.class_num is None:

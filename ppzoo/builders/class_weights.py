@@ -12,10 +12,11 @@ import numpy as np
 
 from ppzoo import data
 from ppzoo.builders.class_checks import list_class_names
-from ppzoo.builders.class_names import RESOLVED, find_weights
+from ppzoo.builders.class_names import find_weights
 from ppzoo.builders.datasets import TRAIN_DATA
 from ppzoo.config import Config, LossConfig, LossTermConfig, if_accepted, list_items, load
 from ppzoo.errors import ConfigError
+from ppzoo.files import RUN_CONFIG
 from ppzoo.losses import BALANCED
 
 logger = logging.getLogger("ppzoo")
@@ -67,7 +68,7 @@ def balance_as_trained(config: Config) -> Config:
     if not _balanced_losses(config):
         return config
     weights = find_weights(config)
-    file = Path(weights).parent / RESOLVED if weights else None
+    file = Path(weights).parent / RUN_CONFIG if weights else None
     raw = load(file) if file and os.path.isfile(file) else {}
     losses = list_items(raw, "Loss.Eval")
     trained = {path: if_accepted(options.get(OPTION), list[float]) for path, _, options in losses}
@@ -75,7 +76,8 @@ def balance_as_trained(config: Config) -> Config:
     def numbers_of(path: str) -> list[float]:
         numbers = trained.get(path)
         if numbers is None:
-            missing = f"{file} has no numbers for it" if raw else f"there is no {RESOLVED} of a run next to the weights"
+            no_run = f"there is no {RUN_CONFIG} of a run next to the weights"
+            missing = f"{file} has no numbers for it" if raw else no_run
             raise ConfigError(
                 f"{path}.{OPTION}: expected a list of numbers, since the training labels are unknown ({missing}), got"
                 f" {BALANCED!r}"

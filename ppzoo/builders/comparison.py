@@ -20,10 +20,9 @@ from ppzoo.builders.report_facts import read_curves
 from ppzoo.builders.report_files import FOLDER, PREDICTIONS
 from ppzoo.builders.reporting import to_json_types
 from ppzoo.errors import ConfigError, DataError
-from ppzoo.files import WEIGHTS, read_plain_file, weights_of_run
+from ppzoo.files import RUN_CONFIG, WEIGHTS, read_plain_file, weights_of_run
 from ppzoo.report import Note, describe_notes, make_note
 
-CONFIG = "config.yaml"
 EMA_SUFFIX = "_ema"
 MAX_FIELD = 1 << 20  # characters of a field of predictions.csv: an image can have thousands of labels
 
@@ -45,7 +44,9 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     if repeated:
         raise ConfigError(f"compare: expected different runs, got {repeated[0]} more than once")
     known = components()
-    configs = [configuration.load(str(folder / CONFIG), (), known) for folder in folders]
+    configs = [configuration.load(str(folder / RUN_CONFIG), (), known) for folder in folders]
+    for folder, raw in zip(folders, configs, strict=True):
+        _require_metrics(folder / RUN_CONFIG, raw, known)
     comparison = {
         "version": 1,
         "runs": [describe_run(folder, raw) for folder, raw in zip(folders, configs, strict=True)],
@@ -85,6 +86,17 @@ def describe_run(folder: Path, raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _require_metrics(file: Path, raw: Mapping[str, Any], known: configuration.Components) -> None:
+    """Check the metrics of a configuration; its network can be one that only the user's program registers.
+
+    Raises:
+        ConfigError: all mistakes.
+    """
+    problems = [problem for problem in configuration.check(raw, known, None) if problem.startswith("Metric")]
+    if problems:
+        raise ConfigError(*(f"{file}: {problem}" for problem in problems))
+
+
 def _number(entry: Mapping[str, Any], key: str) -> float:
     """Return a value of an epoch; 0 if it is missing or no number."""
     value = entry.get(key)
@@ -93,7 +105,7 @@ def _number(entry: Mapping[str, Any], key: str) -> float:
 
 def main_metric(raw: Mapping[str, Any]) -> tuple[str, bool]:
     """Return the name of the metric that decides which epoch is best, and whether a higher value is better."""
-    metrics = build_metrics((raw.get("Metric") or {}).get("Eval") or ())
+    metrics = build_metrics([{name: options} for _, name, options in configuration.list_items(raw, "Metric.Eval")])
     return (metrics.main, metrics.higher_is_better) if metrics.main else ("loss", False)
 
 

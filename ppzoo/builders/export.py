@@ -16,7 +16,7 @@ from ppzoo.builders.model_card import copy_model_card
 from ppzoo.builders.preprocessing import require_image_shape, warn_of_preprocessing
 from ppzoo.config import Config, GlobalConfig, check_export, to_plain_list
 from ppzoo.errors import ConfigError, OutputError
-from ppzoo.files import output_folder
+from ppzoo.files import RUN_LOG, output_folder, weights_of_run
 
 ARCH = "Arch"  # key of the options of the network in `inference.yml`
 
@@ -130,6 +130,10 @@ def _export_folder(run: GlobalConfig) -> Path:
     folder = output_folder(run.save_inference_dir, "Global.save_inference_dir")
     if os.path.isfile(folder):
         raise ConfigError(f"Global.save_inference_dir: expected a folder, got the file {folder}")
+    if os.path.isfile(folder / RUN_LOG) and weights_of_run(folder) is not None:
+        # Commands that take a folder would use the export from then on, also after the run has been resumed.
+        expected = f"a folder other than that of a run, such as {folder / 'export'}"
+        raise ConfigError(f"Global.save_inference_dir: expected {expected}, got {folder}")
     return folder
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ppzoo import engine
-from ppzoo.builders.class_names import RESOLVED
 from ppzoo.builders.components import build_transforms, class_count
 from ppzoo.builders.models import score_selector
 from ppzoo.config import Config, GlobalConfig, SplitConfig, dump, to_plain
 from ppzoo.data.transforms import NormalizeImage
 from ppzoo.errors import ConfigError
+from ppzoo.files import RUN_CONFIG
 from ppzoo.report.loggers import (
     EvaluationRecord,
     LoggerGroup,
@@ -97,7 +97,7 @@ def build_run_logger(
 
 def _config_text(config: Config) -> str:
     """Return the content of the run's config.yaml, without long lists of class names."""
-    return f"# {RESOLVED}\n{dump(config.to_dict(max_class_names=MAX_SHOWN_NAMES))}"
+    return f"# {RUN_CONFIG}\n{dump(config.to_dict(max_class_names=MAX_SHOWN_NAMES))}"
 
 
 def hyperparameters(config: Config) -> dict[str, bool | int | float | str]:

@@ -38,7 +38,7 @@ def describe_for_card(
         evaluation=_describe_data(evaluation, evaluate.dataset if evaluate else None, count) if evaluation else None,
         recipe=list(_recipe(config)),
         start=find_weights(config) or ("the official weights" if config.Arch.deployed.pretrained else "random weights"),
-        limits=_limits(config, training, evaluation),
+        limits=_limits(training, evaluation),
         versions={"ppzoo": ppzoo.__version__, "PaddlePaddle": paddle.__version__, "Python": platform.python_version()},
         is_multi_label=config.Global.use_multilabel,
         export_folder=config.Global.save_inference_dir,
@@ -121,7 +121,7 @@ def _recipe(config: Config) -> Any:
     yield "Seed", str(config.Global.seed or 0)
 
 
-def _limits(config: Config, training: data.Dataset, evaluation: data.Dataset | None) -> list[str]:
+def _limits(training: data.Dataset, evaluation: data.Dataset | None) -> list[str]:
     """Return what the metrics do not show."""
     if evaluation is None:
         first = "The network was not evaluated on images that it was not trained on."

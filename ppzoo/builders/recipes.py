@@ -85,7 +85,7 @@ def read_photo_config(arch: str, source: str, overrides: Sequence[str], undo: Ex
     if arch not in models.MODELS:
         raise ConfigError(f"--arch: {UnknownNameError('architecture', arch, models.MODELS)}")
     photos = find_photos(source)
-    channels = _requested_channels(arch, photo_recipe(arch, photos), overrides)
+    channels = _requested_channels(photo_recipe(arch, photos), overrides)
     network = models.MODELS[arch].build(class_num=2, in_channels=channels)
     config = read_config(photo_recipe(arch, photos, network=network).to_dict(), overrides, "train")
     if photos.eval is None:
@@ -112,8 +112,8 @@ def _requested_size(config: Config, overrides: Sequence[str]) -> int | None:
     return config.Global.image_shape[1] if is_set else None
 
 
-def _requested_channels(arch: str, recipe: Config, overrides: Sequence[str]) -> int | None:
-    """Return the channels of the images if an override sets a number that the architecture can have."""
+def _requested_channels(recipe: Config, overrides: Sequence[str]) -> int | None:
+    """Return the channels of the images if an override sets another number than the architecture's."""
     raw = configuration.apply_overrides(recipe.to_dict(), overrides, components())
     section = raw.get("Arch")
     channels = section.get("in_channels") if isinstance(section, Mapping) else None

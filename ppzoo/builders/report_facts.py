@@ -15,12 +15,11 @@ import ppzoo
 from ppzoo import report
 from ppzoo.builders.report_sources import EvaluatedNetwork
 from ppzoo.config import Config
-from ppzoo.files import WEIGHTS
+from ppzoo.files import RUN_HISTORY, WEIGHTS
 from ppzoo.host import processor_name, usable_cores
 from ppzoo.models.flops import count_network
 from ppzoo.report import Note, make_note
 
-HISTORY = "history.jsonl"
 BEST, LATEST = "best_model", "latest"
 SPEED_BATCH = 16
 SPEED_SECONDS = 1.0  # of each of the two measurements
@@ -29,14 +28,14 @@ STATISTICS = ("._mean", "._variance")  # running statistics, which are no parame
 
 def read_curves(folder: Path, notes: list[Note]) -> list[dict[str, Any]] | None:
     """Return the entries of `history.jsonl`; None, with a note, if there is no valid one."""
-    path = folder / HISTORY
+    path = folder / RUN_HISTORY
     try:
         entries = report.read_history(path)
     except OSError as error:
-        notes.append(make_note("curves_unreadable", file=HISTORY, reason=error.strerror))
+        notes.append(make_note("curves_unreadable", file=RUN_HISTORY, reason=error.strerror))
         return None
     except ValueError:
-        notes.append(make_note("curves_damaged", file=HISTORY))
+        notes.append(make_note("curves_damaged", file=RUN_HISTORY))
         return None
     return entries or None
 
@@ -51,13 +50,13 @@ def find_interruption(config: Config, folder: Path, curves: list[dict[str, Any]]
     if epochs is None:
         return None
     if curves is None:
-        has_results = is_filled(folder / HISTORY) or os.path.isfile(folder / f"{BEST}{WEIGHTS}")
+        has_results = is_filled(folder / RUN_HISTORY) or os.path.isfile(folder / f"{BEST}{WEIGHTS}")
         has_begun = os.path.isfile(folder / f"{LATEST}{WEIGHTS}")
         return {"epoch": 0, "epochs": epochs} if has_begun and not has_results else None
     if curves[-1]["epoch"] >= epochs:
         return None
     picture = folder / report.Curves.PICTURE
-    is_plotted = os.path.isfile(picture) and picture.stat().st_mtime >= (folder / HISTORY).stat().st_mtime
+    is_plotted = os.path.isfile(picture) and picture.stat().st_mtime >= (folder / RUN_HISTORY).stat().st_mtime
     if config.Global.early_stopping and is_plotted:
         return None
     return {"epoch": curves[-1]["epoch"], "epochs": epochs}

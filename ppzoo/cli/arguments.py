@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ppzoo.cli.streams import print_error
-from ppzoo.errors import ConfigError, nearest_name, one_line
-from ppzoo.files import describe_absence, expand_user, require_readable, weights_of_run
+from ppzoo.errors import ConfigError, errors_with_fixes, nearest_name, one_line
+from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, describe_absence, expand_user, require_readable, weights_of_run
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 RUN_HELP = "the folder of a run, such as output/LeNet, whose configuration and best weights are used; or use -c CONFIG"
-RUN_CONFIG = "config.yaml"  # the resolved configuration that training writes next to the weights
-EXPORT_SETTINGS = "inference.yml"  # a file that is in every export folder, but not in the folder of a run
 MAX_CHOICES = 8  # of an option that a message lists; the help lists those of more
 _KEY_AS_OPTION = re.compile(r"--[A-Z]\w*\.\w")  # --Global.epochs=3
 _EARLIER = re.compile(r"\.earlier-[0-9]+\Z")  # the backup folder of a run that a later one replaced
@@ -138,6 +137,18 @@ def require_one_source(options: argparse.Namespace) -> None:
         raise ConfigError(f"{command}: expected {missing} together with {got}, got {got} alone")
 
 
+@contextmanager
+def photo_errors(options: argparse.Namespace) -> Iterator[None]:
+    """With --data, replace the fixes of a configuration file in errors that are raised inside."""
+    if options.data is None:
+        yield
+        return
+    from ppzoo.data import FIXES_WITHOUT_CONFIG
+
+    with errors_with_fixes(FIXES_WITHOUT_CONFIG):
+        yield
+
+
 def add_override(command: argparse.ArgumentParser) -> None:
     """Add -o."""
     command.add_argument(
@@ -220,6 +231,11 @@ def find_run_folder(folder: Path) -> Path:
     if len(runs) > 1:
         raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
     return runs[0]
+
+
+def is_export(folder: str | Path) -> bool:
+    """Return whether a folder is that of an export."""
+    return os.path.isfile(os.path.join(folder, EXPORT_SETTINGS))
 
 
 def _describe_export(folder: Path) -> str:

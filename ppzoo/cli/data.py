@@ -141,32 +141,11 @@ def _require_split_options(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: they do not.
     """
-    from ppzoo.data import IMAGE_SUFFIXES
-
     if options.val is not None and not 0 < options.val < 1:
         raise ConfigError(f"--val: expected a number above 0 and below 1, got {options.val:g}")
     if options.seed < 0:
         raise ConfigError(f"--seed: expected an integer of at least 0, got {options.seed}")
-    if not os.path.exists(options.source):
-        raise ConfigError(
-            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got"
-            f" {options.source!r}, which {describe_absence(options.source)}"
-        )
-    if options.source.lower().endswith(SPREADSHEETS):
-        raise ConfigError(
-            f"FOLDER_OR_LIST: expected a list file (.txt, .csv or .parquet), got {options.source!r}; save the table as"
-            " CSV in UTF-8"
-        )
-    if options.source.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(options.source):
-        raise ConfigError(
-            f"FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the image"
-            f" {options.source!r}"
-        )
-    if options.source.lower().endswith(ARCHIVE_SUFFIXES) and os.path.isfile(options.source):
-        raise ConfigError(
-            "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got the archive"
-            f" {options.source!r}: extract it"
-        )
+    _require_source(options.source)
     if options.output is not None and os.path.isfile(options.output):
         raise ConfigError(f"--output: expected a folder, got the file {options.output!r}")
     given = {"--test": options.test, "--group-by": options.group_by, "--group-pattern": options.group_pattern}
@@ -184,6 +163,29 @@ def _require_split_options(options: argparse.Namespace) -> None:
         source, output = os.path.realpath(options.source), os.path.realpath(options.output)
         if output.startswith(os.path.join(source, "")):  # it would be read as the folder of a class
             raise ConfigError(f"--output: expected a folder outside of {options.source!r}, got {options.output!r}")
+    _require_list_for_its_options(options)
+
+
+def _require_source(source: str) -> None:
+    """Check that FOLDER_OR_LIST can be a folder of images or a list file."""
+    from ppzoo.data import IMAGE_SUFFIXES
+
+    expected = "FOLDER_OR_LIST: expected a folder with one subfolder per class, or a list file, got"
+    if not os.path.exists(source):
+        raise ConfigError(f"{expected} {source!r}, which {describe_absence(source)}")
+    if source.lower().endswith(SPREADSHEETS):
+        raise ConfigError(
+            f"FOLDER_OR_LIST: expected a list file (.txt, .csv or .parquet), got {source!r}; save the table as"
+            " CSV in UTF-8"
+        )
+    if source.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(source):
+        raise ConfigError(f"{expected} the image {source!r}")
+    if source.lower().endswith(ARCHIVE_SUFFIXES) and os.path.isfile(source):
+        raise ConfigError(f"{expected} the archive {source!r}: extract it")
+
+
+def _require_list_for_its_options(options: argparse.Namespace) -> None:
+    """Check that the options about list files are given with one."""
     of_list = {"--image-root": options.image_root, "--path-column": options.path_column}
     of_list |= {"--label-column": options.label_column, "--group-by": options.group_by}
     if os.path.isdir(options.source):

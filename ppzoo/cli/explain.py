@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppzoo.cli.arguments import (
-    EXPORT_SETTINGS,
     Commands,
     add_command,
     add_config_arguments,
     add_quiet,
     config_and_overrides,
+    is_export,
 )
 from ppzoo.cli.output_folder import check_output, output_errors
 from ppzoo.cli.streams import print_error
@@ -99,7 +99,7 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Expor
         folder, *images = options.inputs
         if not images:
             raise ConfigError(f"{options.command}: expected RUN_FOLDER and images, got only {folder}")
-        if os.path.isfile(os.path.join(folder, EXPORT_SETTINGS)):
+        if is_export(folder):
             if options.override:
                 raise ConfigError(
                     f"{options.command}: expected -o together with a run folder or -c CONFIG, got it with"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 PADDLE, SAFETENSORS = "paddle", "safetensors"
 EARLIER_NAMES = {"program": PADDLE}
-DEFAULT_MAX_DROP = 0.01
 FORMATS = (PADDLE, "onnx", "openvino", SAFETENSORS)
 
 
@@ -91,8 +90,8 @@ def _export(options: argparse.Namespace) -> None:
             opset=options.opset,
             precision=options.precision,
             calibration=options.calibration,
-            max_drop=DEFAULT_MAX_DROP if options.max_drop is None else options.max_drop,
             triton=options.triton,
+            **({} if options.max_drop is None else {"max_drop": options.max_drop}),
         )
         exported = builders.export_model(config, request)
         _print_export(exported)

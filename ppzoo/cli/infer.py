@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppzoo.cli.arguments import (
-    EXPORT_SETTINGS,
     Commands,
     add_command,
     add_config_arguments,
     add_quiet,
     config_and_overrides,
+    is_export,
 )
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
 from ppzoo.cli.streams import is_utf8_output, print_error
@@ -59,10 +59,10 @@ def _infer(options: argparse.Namespace) -> int:
     report.log_to_console()
     folder, images = _split_inputs(options)
     source = check_table_options(options, images)
-    is_export = folder is not None and (_is_archive(folder) or os.path.isfile(os.path.join(folder, EXPORT_SETTINGS)))
-    if is_export and options.override:
+    uses_export = folder is not None and (_is_archive(folder) or is_export(folder))
+    if uses_export and options.override:
         raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with an export folder")
-    network = Path(str(folder)) if is_export else _read_config(options, folder)
+    network = Path(str(folder)) if uses_export else _read_config(options, folder)
     if source is not None:
         return write_table(options, network, source)
     return _print_predictions(options, network, images)

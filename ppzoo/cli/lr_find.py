@@ -16,6 +16,7 @@ from ppzoo.cli.arguments import (
     add_photo_arguments,
     add_quiet,
     overrides,
+    photo_errors,
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
@@ -56,7 +57,7 @@ def read_training_config(options: argparse.Namespace) -> Iterator[Config]:
     if options.config is not None:
         yield builders.read_config(options.config, overrides(options), "train")
         return
-    with TemporaryDirectory(prefix="ppzoo-") as temporary, ExitStack() as undo:
+    with photo_errors(options), TemporaryDirectory(prefix="ppzoo-") as temporary, ExitStack() as undo:
         settings = [*overrides(options), f"Global.output_dir={temporary}"]
         yield builders.read_photo_config(options.arch, options.data, settings, undo)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ppzoo.cli.arguments import (
-    EXPORT_SETTINGS,
     Commands,
     add_command,
     add_config_arguments,
     add_quiet,
     config_and_overrides,
+    is_export,
 )
 from ppzoo.cli.output_folder import check_output
 from ppzoo.errors import ConfigError, errors_with_key, printable
@@ -78,7 +77,7 @@ def _report(options: argparse.Namespace) -> None:
         builders.require_projection(options.map)
     if options.output is not None:
         check_output(options.output, *builders.REPORT_FILES)
-    if options.folder and os.path.isfile(os.path.join(options.folder, EXPORT_SETTINGS)):
+    if options.folder and is_export(options.folder):
         print_report(_evaluate_export(options), options.output, options.lang, options.map)
         return
     config = builders.read_report_config(*config_and_overrides(options, options.folder), options.data)

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 import ppzoo
 from ppzoo.cli.arguments import (
-    RUN_CONFIG,
     Commands,
     add_command,
     add_config_arguments,
     add_photo_arguments,
     add_quiet,
     overrides,
+    photo_errors,
     require_one_source,
 )
 from ppzoo.cli.next_steps import command_line, print_next_steps
 from ppzoo.errors import ConfigError, errors_with_key, printable
-from ppzoo.files import WEIGHTS, expand_user, weights_of_run
+from ppzoo.files import RUN_CONFIG, RUN_LOG, WEIGHTS, expand_user, weights_of_run
 from ppzoo.launcher import read_launch
 from ppzoo.native import env_settings
 from ppzoo.progress import set_quiet
@@ -67,7 +67,7 @@ def _train(options: argparse.Namespace) -> None:
     events = report.JsonEvents() if options.json and read_launch(os.environ).rank == 0 else None
     if events is not None and sys.stdout.isatty():
         set_quiet(True)  # the lines of both streams would be mixed
-    with ExitStack() as stack:
+    with photo_errors(options), ExitStack() as stack:
         if events is not None:
             stack.enter_context(events)
         if options.fold is not None:
@@ -189,7 +189,7 @@ def _run_files(folder: Path) -> dict[str, str]:
     weights = weights_of_run(folder)
     files = {
         "weights": folder if weights is None else weights.with_name(f"{weights.name}{WEIGHTS}"),
-        "log": folder / "train.log",
+        "log": folder / RUN_LOG,
         "curves": folder / "curves.png",
         "config": folder / RUN_CONFIG,
     }

@@ -84,6 +84,9 @@ def _check_trained_networks(uses: ComponentUses) -> Iterator[Problem]:
         if use.path.startswith("Loss.Train.") and use.component:
             for key in use.component.network_options:
                 value = use.options.get(key)
+                option = use.component.options.get(key)
+                if key in use.options and option and not accepts(value, option.hint):
+                    return  # that is reported; which networks are meant is unknown
                 possible |= set(_names_of_trained(value, both=use.component.trains_pairs))
                 if names_alone := if_accepted(value, list[str]):
                     with_labels |= set(names_alone)

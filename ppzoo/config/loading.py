@@ -22,7 +22,7 @@ from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
 from ppzoo.config.replaced import replaced_options, without
 from ppzoo.errors import ConfigError, ConfigFileError
-from ppzoo.files import open_plain_file
+from ppzoo.files import RUN_CONFIG, open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
 
 BASE = "_BASE_"
@@ -116,7 +116,7 @@ def _require_no_folder(source: Path, file: Path) -> None:
     """
     if not os.path.isdir(source) or (file != source and packaged_configs.BASES not in file.parts):
         return
-    config = source / "config.yaml"
+    config = source / RUN_CONFIG
     shown = shlex.quote(str(config if config.is_file() else source))
     fix = (
         f"use {shown}" if config.is_file() else f"`ppzoo train --arch NAME --data {shown}` trains on images in a folder"

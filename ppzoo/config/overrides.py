@@ -1,7 +1,8 @@
 """Apply the command line's `-o a.b.0.c=value` to a configuration.
 
 A value is read as YAML if the result has the type that the schema expects at the path, and as text otherwise:
-`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed.
+`Global.output_dir=runs #2` is a folder of that name, `Global.epochs=5` a number. Quotes are removed; without quotes,
+`null` is always null.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ppzoo.config.type_checks import accepts
 from ppzoo.errors import ConfigError
 from ppzoo.yaml_io import MAX_DEPTH, ends_in_comment, is_quoted, parse, require_text
 
+NULL = "null"  # also where the schema does not accept it, so that no folder of that name is created by mistake
 _BRACKETS = re.compile(r"(.+)\[([0-9]+)\]")  # of an index, as in Python
 
 
@@ -93,7 +95,7 @@ def _value(assignment: _Assignment, hint: Any) -> Any:
             return text
         fix = f"""write text that is not YAML in quotes within quotes: -o '{source[3:]}="..."'"""
         raise ConfigError(f"{error}; {fix}") from None
-    if is_quoted(text):
+    if is_quoted(text) or (value is None and text.strip().lower() == NULL):
         return value
     if not allows_text:
         # The parsed text lacks a comment: `gpu # 0` is the choice `gpu`. Other texts are reported as they were given.

@@ -66,7 +66,8 @@ def find_problems(path: str, value: Any, hint: Any) -> Iterator[Problem]:
     if value == "None" and isinstance(value, str) and accepts(None, hint):
         yield Problem(path, f"expected {describe(hint)}, got 'None'; did you mean null?")
     elif not accepts(value, hint):
-        inner = list(_problems_inside(path, value, hint))
+        lacks_brackets = isinstance(value, list) and accepts([value], hint)
+        inner = [] if lacks_brackets else list(_problems_inside(path, value, hint))
         if inner:
             yield from inner
         else:
@@ -255,5 +256,5 @@ def _candidates(value: Any) -> Iterator[Any]:
         yield str(value)
     if isinstance(value, str) and "," in value:
         yield [part.strip() for part in value.split(",")]
-    if not isinstance(value, list | dict) and value is not None:
+    if not isinstance(value, dict) and value is not None:
         yield [value]

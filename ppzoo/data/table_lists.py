@@ -22,11 +22,13 @@ CSV, PARQUET = ".csv", ".parquet"
 PATH_COLUMNS = ("path", "image", "file", "image_path", "file_path", "filename", "file_name")
 LABEL_COLUMNS = ("label", "class", "label_id", "class_id", "class_name")
 MAX_SHOWN_COLUMNS = 10
-FIXES_WITHOUT_CONFIG = {  # of messages about lists; see `ppzoo.errors.errors_with_fixes`
+FIXES_WITHOUT_CONFIG = {  # of messages about lists and images; see `ppzoo.errors.errors_with_fixes`
     r"set dataset\.(path|label)_column": "rename the column",
     r"set dataset\.delimiter to '.'": "save the list as .csv with the header 'path,label'",
     r": correct dataset\.cls_label_path": "",
     r"correct dataset\.image_root(; set `on_error.*CONFIG`)?": "correct its path in the list",
+    r"^(DataLoader\.\w+)(.*)set `on_error.*CONFIG`": r"\1\2add -o \1.dataset.on_error=skip to skip such images",
+    r"set `on_error.*CONFIG`": "add -o DataLoader.Eval.dataset.on_error=skip to skip such images",
 }
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?")
 

@@ -7,7 +7,7 @@ from ppzoo.deploy.engines import Engine, open_engine, require_bfloat16
 from ppzoo.deploy.eval_via_export import accelerate_eval, export_if_worthwhile, original_network, receive_features
 from ppzoo.deploy.export import export, export_formats
 from ppzoo.deploy.export_check import CheckImages, FormatCheck, run_engine
-from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export
+from ppzoo.deploy.export_dir import SETTINGS, ExportedModel, open_export, require_label_count
 from ppzoo.deploy.export_precision import LowerPrecision
 from ppzoo.deploy.formats import FORMATS, ExportOptions, require_format_packages
 from ppzoo.deploy.onnx_graph import DEFAULT_OPSET
@@ -52,6 +52,7 @@ __all__ = [
     "remove_triton",
     "require_bfloat16",
     "require_format_packages",
+    "require_label_count",
     "run_engine",
     "shape_error",
     "write_triton",

@@ -17,13 +17,13 @@ from ppzoo import yaml_io
 from ppzoo.deploy.allowed_operators import require_allowed_operators
 from ppzoo.deploy.postprocess import POSTPROCESSES, parse_postprocess
 from ppzoo.errors import ConfigError, PpzooError
-from ppzoo.files import read_plain_file, sha256, sync_file, sync_folder
+from ppzoo.files import EXPORT_SETTINGS, RUN_CONFIG, read_plain_file, sha256, sync_file, sync_folder
 from ppzoo.weights import is_export_archive, unpack_export
 
 PROGRAM = "inference"
 PROGRAM_FILES = (f"{PROGRAM}.json", f"{PROGRAM}.pdmodel")  # of PaddlePaddle 3 and 2
 PARAMETERS = f"{PROGRAM}.pdiparams"
-SETTINGS = "inference.yml"
+SETTINGS = EXPORT_SETTINGS
 PADDLE, ONNX, OPENVINO = "paddle", "onnx", "openvino"  # formats
 # What each format of lower precision consists of; the weights are in the last file.
 FORMAT_FILES = {
@@ -113,9 +113,25 @@ class Deployment:
     precision: str = "float32"
 
 
+def require_label_count(postprocess: str, names: int, classes: int) -> None:
+    """Refuse more label names than classes: they belong to another network.
+
+    Args:
+        postprocess: the post-processing whose option `label_list` has the names.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    if names > classes:
+        raise ConfigError(
+            f"{SETTINGS}: PostProcess.{postprocess}.label_list: expected {classes} names, one per class, got {names};"
+            " export the network with the names of its classes"
+        )
+
+
 def _describe_files(names: Collection[str]) -> str:
     """Return what is in a folder that is not an export."""
-    if "config.yaml" in names:
+    if RUN_CONFIG in names:
         return "the folder of a run"
     shown = ", ".join(sorted(names)[:SHOWN_FILES])
     return f"{shown}, ..." if len(names) > SHOWN_FILES else shown or "nothing"

@@ -20,6 +20,7 @@ AVERAGED_SHARE = 0.1  # of the steps, in the moving average of the loss
 MAX_GROWTH = 4.0  # of the smoothed loss over its minimum
 MIN_DROP = 0.01  # of the loss, relative to its first values
 MIN_DROP_IN_DEVIATIONS = 5.0  # of the smoothed loss
+WIDE_RANGE = 100.0  # between the rates of a few steps: the steps are too large, the first rate need not be too high
 STEEP_SHARE = 0.4  # of the steepest descent, at the suggested rate
 BELOW_MINIMUM = 0.1
 
@@ -137,7 +138,9 @@ def suggest_rates(
         deviation: the standard deviation of a smoothed loss, relative to that of a loss.
     """
     if len(rates) < MIN_STEPS // 2:
-        return f"the test ended after {count_text(len(rates), 'step')}; lower --min"
+        steps_are_large = len(rates) > 1 and rates[-1] > WIDE_RANGE * rates[0]
+        fix = "lower --max, or use more --steps" if steps_are_large else "lower --min"
+        return f"the test ended after {count_text(len(rates), 'step')}; {fix}"
     values = np.asarray(smoothed)
     start = max(len(values) // 10, 1)  # the first values are averages of few losses
     lowest = start + int(values[start:].argmin())

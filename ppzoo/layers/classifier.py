@@ -90,6 +90,11 @@ class Classifier(nn.Layer):
                 if layer is old:
                     setattr(parent, name, new)
 
+    @property
+    def has_branches(self) -> bool:
+        """Whether the network has re-parameterized blocks, whose branches `fuse` fuses."""
+        return any(isinstance(layer, Reparameterized) for layer in self.sublayers())
+
     def fuse(self) -> Classifier:
         """Fuse the parallel branches of re-parameterized blocks for inference, and return the network.
 

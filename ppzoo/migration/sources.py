@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 
 from ppzoo.config import load
 from ppzoo.errors import ConfigError, ConfigFileError
-from ppzoo.files import WEIGHTS, describe_absence, require_readable, weights_of_run
+from ppzoo.files import EXPORT_SETTINGS, RUN_LOG, WEIGHTS, describe_absence, require_readable, weights_of_run
 from ppzoo.migration.train_log import read_logged_config
 
 SUFFIXES = (".yaml", ".yml")
-LOG = "train.log"
-EXPORT_SETTINGS = "inference.yml"
 MAX_FILES = 2000
 
 
@@ -43,7 +41,7 @@ def find_sources(path: Path) -> list[Source]:
         raise ConfigError(
             f"SOURCE: expected a PaddleClas configuration, or a folder, got {path}, which {describe_absence(path)}"
         )
-    if path.name == LOG:
+    if path.name == RUN_LOG:
         return [_run_source(path.parent)]
     return [Source(path, Path(f"{path.stem}.yaml"))]
 
@@ -61,13 +59,13 @@ def _find_in_folder(folder: Path) -> list[Source]:
         if name.endswith(SUFFIXES) and name != EXPORT_SETTINGS
     )
     if not files:
-        if os.path.isfile(folder / LOG):
+        if os.path.isfile(folder / RUN_LOG):
             return [_run_source(folder)]
-        runs = sorted(log.parent for log in folder.glob(f"*/{LOG}"))
+        runs = sorted(log.parent for log in folder.glob(f"*/{RUN_LOG}"))
         if len(runs) == 1:
             return [_run_source(runs[0])]
         found = f"runs in {', '.join(run.name for run in runs)}; give one of them" if runs else "neither"
-        raise ConfigError(f"SOURCE: expected YAML files or the {LOG} of a run in {folder}, got {found}")
+        raise ConfigError(f"SOURCE: expected YAML files or the {RUN_LOG} of a run in {folder}, got {found}")
     if len(files) > MAX_FILES:
         raise ConfigError(f"SOURCE: expected at most {MAX_FILES} YAML files in {folder}, got {len(files)}")
     run = folder if list(folder.glob(f"*{WEIGHTS}")) else None
@@ -75,7 +73,7 @@ def _find_in_folder(folder: Path) -> list[Source]:
 
 
 def _run_source(run: Path) -> Source:
-    return Source(run / LOG, Path(f"{run.resolve().name or 'run'}.yaml"), run)
+    return Source(run / RUN_LOG, Path(f"{run.resolve().name or 'run'}.yaml"), run)
 
 
 def read_source(source: Source) -> dict[str, Any]:
@@ -84,7 +82,7 @@ def read_source(source: Source) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, or is not a configuration of PaddleClas.
     """
-    is_log = source.file.name == LOG
+    is_log = source.file.name == RUN_LOG
     config = read_logged_config(source.file) if is_log else load(source.file)
     if not isinstance(config.get("Arch"), dict) and not any(key in config for key in ("ARCHITECTURE", "search_dict")):
         raise ConfigFileError(

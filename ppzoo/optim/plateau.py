@@ -104,14 +104,14 @@ class ReduceOnPlateau(RatedSchedule):
         """Observe the loss, or with mode "max" the main metric."""
         self.observe(loss if self.mode == "min" else main)
 
-    def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
+    def resume_from_paddleclas(self, epoch: int, saved: Mapping[str, Any]) -> None:
         """Continue from PaddleClas's state; its best value is that of the main metric, so only "max" uses it."""
         plateau = saved.get("LinearWarmup_LR", saved)
         if "best" in plateau:
             self._start_at(float(plateau["last_lr"]))
             if self.mode == "max":
                 self._restore_observations({**plateau, "best": float(plateau["best"])})
-        super().adopt(epoch, saved)
+        super().resume_from_paddleclas(epoch, saved)
 
     def observe(self, value: float) -> None:
         """Observe the value of an evaluation; a new rate applies from the next training step on."""

@@ -120,7 +120,7 @@ class Schedule(LRScheduler):
         step = state_dict.get("step", state_dict["last_epoch"])
         self.step(step - state_dict.get("first_step", self.first_step) + self.first_step)
 
-    def adopt(self, epoch: int, saved: Mapping[str, Any]) -> None:
+    def resume_from_paddleclas(self, epoch: int, saved: Mapping[str, Any]) -> None:
         """Continue from the state `saved` of PaddleClas's schedule after `epoch` epochs.
 
         The epoch determines the step, because the counter in `saved` depends on `by_epoch` and the number of devices.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ppzoo.errors import PpzooError
 from ppzoo.events import Callback, EpochReport, Summary
-from ppzoo.files import read_plain_file
+from ppzoo.files import RUN_HISTORY, read_plain_file
 from ppzoo.report.writing import write_report
 
 MAX_PANELS = 6
@@ -27,7 +27,7 @@ class Curves(Callback):
     PICTURE = "curves.png"
 
     def __init__(self, folder: Path, title: str) -> None:
-        self.history = folder / "history.jsonl"
+        self.history = folder / RUN_HISTORY
         self.picture = folder / self.PICTURE
         self.title = title
         self.entries: list[dict[str, Any]] = []

@@ -122,24 +122,7 @@ def make_server(options: ServiceOptions) -> Server:
         PpzooError: an export cannot be loaded.
     """
     metrics = Metrics()
-    models = {
-        name: Model(
-            name,
-            folder,
-            options.limits,
-            metrics,
-            batch_size=options.batch_size,
-            engine=options.engine,
-            open_explain=options.open_explain,
-        )
-        for name, folder in options.exports.items()
-    }
-    try:
-        for model in models.values():
-            model.require_loaded()
-    except BaseException:
-        _stop(models)
-        raise
+    models = _load_models(options, metrics)
     state = State(models, options.limits, metrics, options.token)
     server: Server
 
@@ -176,6 +159,29 @@ def make_server(options: ServiceOptions) -> Server:
     )
     server = Server(config)
     return server
+
+
+def _load_models(options: ServiceOptions, metrics: Metrics) -> dict[str, Model]:
+    """Return the models by name, when all of them are loaded."""
+    models = {
+        name: Model(
+            name,
+            folder,
+            options.limits,
+            metrics,
+            batch_size=options.batch_size,
+            engine=options.engine,
+            open_explain=options.open_explain,
+        )
+        for name, folder in options.exports.items()
+    }
+    try:
+        for model in models.values():
+            model.require_loaded()
+    except BaseException:
+        _stop(models)
+        raise
+    return models
 
 
 def serve(options: ServiceOptions, host: str, port: int) -> None:

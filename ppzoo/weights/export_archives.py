@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ppzoo.errors import OutputError, WeightsError
-from ppzoo.files import make_folder, open_plain_file, sha256, sync_file
+from ppzoo.files import EXPORT_SETTINGS, make_folder, open_plain_file, sha256, sync_file
 from ppzoo.host import cache_home
 from ppzoo.tar_headers import BLOCK, FILE, OTHER, Header, read_headers
 
 PROGRAMS = ("inference.json", "inference.pdmodel")
 PARAMETERS = "inference.pdiparams"
-NAMES = (*PROGRAMS, PARAMETERS, f"{PARAMETERS}.info", "inference.yml")
+NAMES = (*PROGRAMS, PARAMETERS, f"{PARAMETERS}.info", EXPORT_SETTINGS)
 MAGIC, MAGIC_OFFSET = b"ustar", 257
 MAX_MEMBERS = 1000
 MAX_BYTES = 4 << 30  # of all unpacked files

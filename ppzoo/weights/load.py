@@ -5,6 +5,7 @@ Everything is checked before the network is changed.
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -81,7 +82,8 @@ def load_weights(
         _accept_other_class_num(report, tuple(getattr(model, "head_layers", ())), shapes)
     if not report.loaded or (strict and not report.complete):
         head_layers = tuple(getattr(model, "head_layers", ()))
-        raise _misfit_error(report, _network_name(model), head_layers, entries, shapes, candidates)
+        error = _misfit_error(report, _network_name(model), head_layers, entries, shapes, candidates)
+        raise _fused_error(report, model, entries) or error
     check_variances({key: values[key] for key in report.loaded}, label)
     ready = {key: _cast(values[key], state[key], key, label) for key in report.loaded}
     for key, tensor in ready.items():
@@ -221,6 +223,17 @@ def _misfit_error(
     message += _describe_class_num(report, head_layers, shapes)
     hint = f"; use ppzoo.load_weights(..., strict=False) to load the {len(report.loaded)} entries that match"
     return WeightsError(message, python_hint=hint)
+
+
+def _fused_error(report: LoadReport, model: paddle.nn.Layer, entries: Mapping[str, np.ndarray]) -> WeightsError | None:
+    """Return the error for weights of the network after `fuse`, which lack the branches; None for other weights."""
+    if not getattr(model, "has_branches", False):
+        return None
+    fused = copy.deepcopy(model).fuse().state_dict()
+    if not fused.keys() <= entries.keys() or fused.keys() == model.state_dict().keys():
+        return None
+    message = f"{report.source}: expected the weights of {_network_name(model)} before fuse(), got fused ones"
+    return WeightsError(message, python_hint="; call network.fuse() before loading them")
 
 
 def _describe_class_num(report: LoadReport, head_layers: tuple[str, ...], shapes: Mapping[str, Shape]) -> str:

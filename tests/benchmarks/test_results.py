@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +33,16 @@ def trained(results, monkeypatch):
 def run(results, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["results.py", *arguments])
     results.main()
+
+
+def test_the_warning_about_a_missing_ccache_is_not_shown(results):
+    """PaddlePaddle warns when it is imported, unless ppzoo is imported first."""
+    code = "import results; print(results.make_table({results.Run('lenet', 1, 1, 'x'): RECORD}))"
+    code = code.replace("RECORD", "{'top1': 0.5, 'seconds': 1.0, 'architecture': 'LeNet', 'epochs': 1, 'seed': 1}")
+    paths = os.pathsep.join([str(results.ROOT), str(results.ROOT / "benchmarks")])
+    environment = {**os.environ, "PATH": "/nonexistent", "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "PaddlePaddle" in done.stdout and "ccache" not in done.stderr
 
 
 def test_every_recipe_exists(results):

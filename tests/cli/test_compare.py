@@ -1,6 +1,7 @@
 """`ppzoo compare`: what it prints and writes, with runs that are trained and reports that are made."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -69,3 +70,20 @@ def test_mistakes_are_one_line(runs, tmp_path, monkeypatch, capsys, arguments, m
 def test_one_run_is_a_mistake(runs, capsys):
     assert main(["compare", str(runs[0])]) == 2
     assert capsys.readouterr().err == "error: compare: expected two runs or more, got 1\n"
+
+
+def test_metrics_that_were_edited_wrongly_are_a_mistake(runs, tmp_path, capsys):
+    copy = tmp_path / "LeNet"
+    shutil.copytree(runs[1] / "LeNet", copy)
+    config = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))
+    config["Arch"]["name"] = "NetworkOfTheUser"  # is not known here, and need not be
+    for metric, problem in (
+        ([3], "Metric: expected a mapping of Train, Eval, got the list [3]"),
+        ({"Eval": [{"TopAcc": {}}]}, "Metric.Eval.0.TopAcc: expected the name of a metric, got 'TopAcc'; did you mean"),
+    ):
+        (copy / "config.yaml").write_text(yaml.safe_dump({**config, "Metric": metric}), encoding="utf-8")
+        assert main(["compare", str(runs[0]), str(copy)]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert line.startswith(f"error: {copy / 'config.yaml'}: {problem}")
+    (copy / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert main(["compare", str(runs[0]), str(copy)]) == 0

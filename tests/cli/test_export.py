@@ -31,6 +31,15 @@ def deployment():
         return yaml.safe_load(file)["Deployment"]
 
 
+def test_the_folder_of_a_run_is_no_export_folder(run_folder, capsys):
+    """Commands that take a folder would use the export from then on, also after the run has been resumed."""
+    files = sorted(run_folder.iterdir())
+    assert main(["export", str(run_folder), "-o", f"Global.save_inference_dir={run_folder}"]) == 2
+    expected = f"a folder other than that of a run, such as {run_folder / 'export'}, got {run_folder}"
+    assert f"error: Global.save_inference_dir: expected {expected}" in capsys.readouterr().err
+    assert sorted(run_folder.iterdir()) == files
+
+
 def test_formats_are_checked_on_images_of_the_evaluation_data(run, photos, capsys):
     needs_engine("openvino")
     formats = ["paddle", "onnx", "openvino", "safetensors"]

@@ -119,12 +119,16 @@ NOT_DONE = "cannot write {long}: File name too long"
         (["models", "LeNet", "--summary", "--max-params", "5M"], "--max-params: expected it without --summary"),
         (["lr-find", *PHOTOS, "--steps", "3"], "--steps: expected at least 20, got 3"),
         (["lr-find", *PHOTOS, "--min", "nan"], "--min, --max: expected 0 < min < max, got nan and 10"),
+        (
+            ["lr-find", *PHOTOS, "--max", "1e308"],
+            "--max: expected a learning rate of at most 3.4e+38 (float32), got 1e+308",
+        ),
         (["profile", *PHOTOS, "--steps", "0"], "--steps: expected at least 1, got 0"),
     ],
 )
 def test_a_mistake_is_found_before_the_work_with_a_fix(folder, capsys, monkeypatch, arguments, message):
     work = ("build_trainer", "evaluate_run", "find_learning_rate", "profile_training", "explain_images", "embed_images")
-    for name in work if message.startswith(("--output", "--steps", "--min")) else ():
+    for name in work if message.startswith(("--output", "--steps", "--min", "--max")) else ():
         monkeypatch.setattr(builders, name, lambda *_, name=name, **__: pytest.fail(f"{name} is called first"))
     before = sorted(folder.rglob("*"))
     assert message.format(long=LONG) in error_of(capsys, arguments)

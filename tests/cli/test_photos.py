@@ -34,6 +34,24 @@ def images(list_file):
     return {(index.path(number), int(index.labels[number])) for number in range(len(index))}
 
 
+@pytest.mark.parametrize("part", ["Train", "Eval"])
+def test_damaged_images_of_a_folder_can_be_skipped_as_the_error_says(photos, folder, capsys, part):
+    """There is no configuration file that could be changed or given to `ppzoo data check`."""
+    shutil.copytree(photos, "photos")
+    for name in COLORS:
+        for number in (1, 4, 6, 9):
+            (folder / "photos" / name / f"{number}.png").write_text(f"no image {name} {number}")
+    options = ["-o", f"DataLoader.{part}.dataset.on_error=raise", "-o", "DataLoader.Eval.dataset.max_bad_fraction=0.9"]
+    options += ["-o", "DataLoader.Train.dataset.max_bad_fraction=0.9"]
+    skip_eval = [] if part == "Eval" else ["-o", "DataLoader.Eval.dataset.on_error=skip"]
+    assert train("photos", *options, *skip_eval) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    advice = f"-o DataLoader.{part}.dataset.on_error=skip"
+    assert line.startswith(f"error: DataLoader.{part}.dataset: ")
+    assert line.endswith(f"replace or remove it; add {advice} to skip such images")
+    assert train("photos", *options, *skip_eval, *advice.split()) == 0
+
+
 def test_class_folders_are_split_and_the_lists_are_kept(photos, folder, capsys):
     assert train(photos) == 0
     printed = capsys.readouterr()
@@ -309,7 +327,7 @@ def test_lists_are_removed_when_training_cannot_start(photos, folder, capsys):
     for file in (folder / "photos" / "red").iterdir():
         file.write_bytes(file.read_bytes()[:200])
     assert train("photos") == 2
-    assert "`on_error: skip`" in capsys.readouterr().err
+    assert "-o DataLoader.Eval.dataset.on_error=skip" in capsys.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["photos"]
 
 

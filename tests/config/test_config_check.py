@@ -94,6 +94,7 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
             " 'ResNet50'",
         ),
         ("Global.output_dir=", "Global.output_dir", "expected a path, got null"),
+        ("Global.output_dir=null", "Global.output_dir", "expected a path, got null"),
         (
             "Global.checkpoints=None",
             "Global.checkpoints",

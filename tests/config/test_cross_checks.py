@@ -108,6 +108,12 @@ BY_KEYS = [
         ["Loss.Train=[{CELoss: null}]"],
         "Loss.Train.0.CELoss: expected DistillationCELoss, DistillationGTCELoss,",
     ),
+    (
+        "distillation",
+        ["Loss.Train=[{DistillationDMLLoss: {model_name_pairs: [Student, Teacher]}}]"],
+        "Loss.Train.0.DistillationDMLLoss.model_name_pairs: expected a list of lists of texts, got the list ['Student',"
+        ' \'Teacher\']; did you mean [["Student", "Teacher"]]?',
+    ),
     ("distillation", ["Metric.Train=[{TopkAcc: null}]"], "Metric.Train.0.TopkAcc: expected DistillationTopkAcc, whose"),
     (
         "distillation",

@@ -149,6 +149,8 @@ def test_a_curve_that_only_rises_suggests_nothing():
 
 def test_a_test_of_few_steps_suggests_nothing():
     assert suggest(*curve((0, 2.3), (1, 1.0), count=3)) == "the test ended after 3 steps; lower --min"
+    too_wide = suggest(*curve((-6, 2.3), (2, 1.0), count=5))
+    assert too_wide == "the test ended after 5 steps; lower --max, or use more --steps"
     assert suggest([], []).startswith("the test ended after 0 steps")
 
 

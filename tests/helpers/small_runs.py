@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from helpers.pictures import COLORS, paint
+from helpers.quick import override_options
 from ppzoo.cli import main
 
 NORMALIZE = {"NormalizeImage": {"scale": "1.0/255.0", "mean": [0.5] * 3, "std": [0.5] * 3, "order": ""}}
@@ -63,6 +64,11 @@ def small_config(folder: Path, arch: str, *, ops: list = OPS, topk: int = 1) -> 
         },
         "Metric": {"Eval": [{"TopkAcc": {"topk": [1]}}]},
     }
+
+
+def command(name: str, workspace: Path, *overrides: str) -> list[str]:
+    """Return the arguments that run a command with `config.yaml` in a folder and values of -o."""
+    return [name, "-c", str(workspace / "config.yaml"), *override_options(*overrides)]
 
 
 def train_config(folder: Path, config: dict[str, Any]) -> None:

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from helpers.pictures import COLORS, paint
-from helpers.quick import override_options
-from helpers.small_runs import NORMALIZE, OPS, paint_class_folders, small_config, split_config
+from helpers.small_runs import NORMALIZE, OPS, command, paint_class_folders, small_config, split_config
 from PIL import Image
 
 import ppzoo
@@ -57,10 +56,6 @@ def trained(workspace):
     """The folder of a finished run."""
     assert main(["train", "-c", str(workspace / "config.yaml")]) == 0
     return workspace / "output" / "MobileNetV2_x0_25"
-
-
-def command(name, workspace, *overrides):
-    return [name, "-c", str(workspace / "config.yaml"), *override_options(*overrides)]
 
 
 def best(trained):
@@ -606,7 +601,7 @@ def test_a_folder_that_is_only_read_does_not_change(workspace, trained, tmp_path
     before = state_of(run)
     weights, config = f"Global.pretrained_model={run / 'best_model'}", str(run / "config.yaml")
     elsewhere = ("-o", f"Global.output_dir={tmp_path / 'new'}", "-o", f"Global.save_inference_dir={tmp_path / 'out'}")
-    for number, (command, *options) in enumerate(
+    for number, (name, *options) in enumerate(
         [
             ("eval", "-o", weights),
             ("infer", "-o", weights, str(workspace / "images")),
@@ -617,6 +612,6 @@ def test_a_folder_that_is_only_read_does_not_change(workspace, trained, tmp_path
             ("train", "-o", f"Global.checkpoints={run / 'nothing'}", *elsewhere),
         ]
     ):
-        assert main([command, "-c", config, *options]) == (0 if number < 5 else 2), (command, capsys.readouterr().err)
-        assert state_of(run) == before, command
+        assert main([name, "-c", config, *options]) == (0 if number < 5 else 2), (name, capsys.readouterr().err)
+        assert state_of(run) == before, name
     assert valuable.read_text() == "text"

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from helpers.quick import override_options
-from helpers.small_runs import paint_class_folders, small_config
+from helpers.small_runs import command, paint_class_folders, small_config
 
 from ppzoo.cli import main
 from ppzoo.weights import read_pdparams
@@ -49,10 +48,6 @@ def workspace(tmp_path_factory):
 def run(workspace):
     assert main(command("train", workspace)) == 0
     return workspace / "output" / "DistillationModel"
-
-
-def command(task, workspace, *overrides):
-    return [task, "-c", str(workspace / "config.yaml"), *override_options(*overrides)]
 
 
 def test_layers_of_the_loss_are_trained_and_saved(run):

@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
-from helpers.quick import override_options
-from helpers.small_runs import paint_class_folders, small_config
+from helpers.small_runs import command, paint_class_folders, small_config
 
 import ppzoo
 from ppzoo.cli import main
@@ -45,10 +44,6 @@ def workspace(tmp_path_factory):
 def run(workspace):
     assert main(command("train", workspace)) == 0
     return workspace / "output" / "DistillationModel"
-
-
-def command(task, workspace, *overrides):
-    return [task, "-c", str(workspace / "config.yaml"), *override_options(*overrides)]
 
 
 def logged(run):

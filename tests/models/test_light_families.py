@@ -145,6 +145,23 @@ def test_repvgg_files_with_a_fused_convolution_are_loaded():
         load_weights(other, {**state, "stage0.rbr_other.weight": derived["stage0.rbr_reparam.weight"]})
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("RepVGG_A0", {}), ("PPLCNetV2_small", {}), ("ResNet18", {"layer_type": "DiverseBranchBlock"})],
+)
+def test_fused_weights_are_refused_with_the_function_to_call(name, options):
+    fused = {key: value.numpy() for key, value in build(name, **options).fuse().state_dict().items()}
+    network = build(name, **options)
+    expected = f"the given arrays: expected the weights of {name} before fuse(), got fused ones"
+    with pytest.raises(WeightsError) as caught:
+        load_weights(network, fused)
+    assert str(caught.value) == f"{expected}; call network.fuse() before loading them" and caught.value.line == expected
+    assert load_weights(network.fuse(), fused).complete
+    del fused["fc.bias" if name != "RepVGG_A0" else "linear.bias"]
+    with pytest.raises(WeightsError, match="1 missing"):
+        load_weights(network, fused)
+
+
 def test_pp_lcnet_strides_of_text_lines():
     strides = [2, [2, 1], [2, 1], [2, 1], [2, 1]]
     network = MODELS["PPLCNet_x1_0"].build(class_num=2, stride_list=strides, use_last_conv=False)

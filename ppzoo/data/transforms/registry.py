@@ -10,7 +10,7 @@ from ppzoo.registry import Registry
 
 
 class Transform(Protocol):
-    """A preprocessing step; images are H x W x C unless the transform says otherwise.
+    """A preprocessing step; images are H x W x C unless the transform documents another shape.
 
     Random transforms draw from `random` only; others ignore it.
     """

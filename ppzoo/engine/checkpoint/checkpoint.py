@@ -208,7 +208,7 @@ def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any],
     averages, trained = map(files.path, suffixes)
     _restore_weights(state, prefix, averages if files.has(suffixes[0]) else None, trained)
     if is_paddleclas:
-        state.scheduler.adopt(state.progress.epoch, accumulators.get("LR_Scheduler", {}))
+        state.scheduler.resume_from_paddleclas(state.progress.epoch, accumulators.get("LR_Scheduler", {}))
         accumulators["LR_Scheduler"] = state.scheduler.state_dict()
         if state.ema is not None and has_averages:
             state.ema.updates = state.scheduler.last_epoch

@@ -12,8 +12,8 @@ from ppzoo.events import Callback, EpochReport, Metrics, StepReport
 from ppzoo.report.loggers.base import EPOCH, GRADIENTS, RUN, STEP, WEIGHTS
 from ppzoo.report.loggers.evaluation_record import EvaluationRecord, WrongImage
 from ppzoo.report.loggers.group import LoggerGroup
-from ppzoo.report.loggers.memory import read_memory
 from ppzoo.report.loggers.pictures import Tile, draw_tiles
+from ppzoo.report.loggers.process_memory import read_memory
 
 FIRST_IMAGES = 32  # of the first batch
 BINS = 30  # of histograms

@@ -14,7 +14,6 @@ from ppzoo.weights.torch_import.layer_names import LayerNames
 
 Rules = Mapping[str, str]  # pattern of our complete name -> timm's name, with the groups of the pattern
 
-CONV_BN = {"conv": "conv", "bn": "bn"}
 LAST_CONV = {r"last_conv": "conv_head", r"fc": "classifier"}
 
 
