@@ -345,6 +345,22 @@ def _clip_grad(config: Mapping[str, Any]) -> tuple[str, str] | None:
     return "Optimizer.clip_grad", "it has no effect, as in PaddleClas; set Optimizer.clip_norm to clip gradients"
 
 
+def _ema(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    section = config.get("EMA")
+    if not isinstance(section, Mapping) or section.get("warmup") is not None:
+        return None
+    reason = "PaddleClas's decay is constant; ppzoo's rises to it in the first updates, unless `warmup: false` is set"
+    return "EMA", reason
+
+
+def _grid_mask(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    dataset = ((config.get("DataLoader") or {}).get("Train") or {}).get("dataset") or {}
+    if not any("GridMask" in op for op in dataset.get("transform_ops") or ()):
+        return None
+    reason = "PaddleClas's GridMask changes no image, since its epoch is never set; ppzoo applies it with `prob`"
+    return "DataLoader.Train.dataset.transform_ops", reason
+
+
 def _resume(config: Mapping[str, Any]) -> tuple[str, str] | None:
     if (config.get("Global") or {}).get("checkpoints") is None:
         return None
@@ -373,6 +389,8 @@ BEHAVIOR: tuple[Callable[[Mapping[str, Any]], tuple[str, str] | None], ...] = (
     _piecewise,
     _clip_norm,
     _clip_grad,
+    _ema,
+    _grid_mask,
     _top_k,
     _sync_bn,
     _resume,

@@ -127,6 +127,7 @@ def with_changes(**sections):
             {"Arch": {"class_num": 2}, "Metric": {"Eval": [{"TopkAcc": {"topk": [1, 5]}}]}},
             "behavior: Metric.Eval: PaddleClas reports 1.0 for top-5 of 2 classes",
         ),
+        ({"EMA": {"decay": 0.99}}, "behavior: EMA: PaddleClas's decay is constant"),
         ({"Global": {"checkpoints": "a"}}, "behavior: Global.checkpoints: PaddleClas forgets the best metric"),
     ],
 )
@@ -164,6 +165,14 @@ def test_decoding_is_added_where_files_are_read_without_it(tmp_path):
     assert "rewritten: DataLoader.Train.dataset.transform_ops: DecodeImage" in "\n".join(map(str, _lines(result)))
     first = config.load(file)["DataLoader"]["Train"]["dataset"]["transform_ops"][0]
     assert list(first) == ["DecodeImage"]
+
+
+def test_the_grid_mask_that_paddleclas_never_applies_is_named(tmp_path):
+    ops = [{"DecodeImage": {}}, {"RandCropImage": {"size": 224}}, {"NormalizeImage": {"order": ""}}, {"GridMask": None}]
+    dataset = {"name": "ImageNetDataset", "image_root": "a", "cls_label_path": "b", "transform_ops": ops}
+    split = {"dataset": dataset, "sampler": {"name": "DistributedBatchSampler", "batch_size": 8}}
+    result, _ = migrate(with_changes(DataLoader={"Train": split}), tmp_path)
+    assert any("PaddleClas's GridMask changes no image" in line for line in _lines(result))
 
 
 @pytest.mark.parametrize(
