@@ -155,7 +155,8 @@ def _sample_one_size(config: dict[str, Any]) -> Iterator[Change]:
     sampler, dataset = train.get("sampler") or {}, train.get("dataset") or {}
     if sampler.get("name") != "MultiScaleSampler":
         return
-    scale, count = next(iter(sampler.get("scales") or ()), None), sampler.get("first_bs")
+    scale: Any = next(iter(sampler.get("scales") or ()), None)
+    count: Any = sampler.get("first_bs")
     sizes = [next(iter(op.values())) for op in dataset.get("transform_ops") or () if set(op) & set(RESIZING)]
     size = next((options["size"] for options in sizes if options and "size" in options), scale)
     if not (_is_size(scale) and _is_size(size) and accepts(count, int)):
