@@ -120,9 +120,15 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "arch": (
         ("AttentionModel", ATTENTION),
         ("BiFPNc|LinearTransform(Student|Teacher)", "; it is no network that classifies images"),
-        ("EfficientNetB3_watermark", NO_NETWORK),
         (
-            "(CSWin|Swin|Twins|ViT|DeiT|LeViT|Mixer|MobileViT|NextViT|PVT|TNT|UniFormer|VAN|CvT|CAE|CLIP|MicroNet"
+            "EfficientNetB3_watermark|PPLCNetBaseNet|PPLCNetV2_base_ShiTu|PPLCNet_x2_5_Tanh|VGG19Sigmoid|WideResNet"
+            "|ResNet50_(adaptive_max_pool2d|last_stage_stride1|metabin)",
+            NO_NETWORK,
+        ),
+        (
+            "(AdaFace|BEiT|CoAtNet|CSPDarkNet|CSATv2|DINO|DarkNet|EVA_|EfficientNetV2|EfficientViT|FastViT|LowFormer|MAE_"
+            "|MOCOV3|MViT|MixNet|MobileFaceNet|MobileNeXt|ResNeXt|SVTR|cae_"
+            "|CSWin|Swin|Twins|ViT|DeiT|LeViT|Mixer|MobileViT|NextViT|PVT|TNT|UniFormer|VAN|CvT|CAE|CLIP|MicroNet"
             "|ConvNeXt|DLA|DPN|DSNet|EfficientFormer|HarDNet|HRNet|Inception|PeleeNet|RedNet|RegNet|Res2Net|ResNeSt"
             "|ReXNet|SE_|SENet|Tiny|TransNeXt|Wave|Xception|alt_gvt|pcpvt|deit).*",
             NO_NETWORK,

@@ -306,6 +306,26 @@ def test_files_that_train_nothing_are_refused_in_one_line(text, message, compone
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "ResNeXt101_64x4d",
+            "DarkNet53",
+            "MobileNeXt_x1_0",
+            "MixNet_S",
+            "EfficientNetV2_S",
+            "SVTR_tiny",
+            "WideResNet",
+        ),
+        *("ResNet50_last_stage_stride1", "VGG19Sigmoid", "PPLCNetV2_base_ShiTu", "cae_base_patch16_224"),
+    ],
+)
+def test_another_network_of_paddleclas_is_not_taken_for_a_misspelled_one(lines, name):
+    (found,) = lines(f"Arch.name={name}")
+    assert found.endswith("ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists")
+
+
+@pytest.mark.parametrize(
     ("override", "hint"),
     [
         ("DataLoader.Train.dataset.name=MixDataset", "does not have this dataset of PaddleClas, write one list"),
