@@ -240,6 +240,11 @@ def read_class_labels(config: Config) -> dict[int, str]:
     if of_run and (len(labels) != count or max(labels) >= count):
         logger.info("%s names %d classes, not %d: using the names of the training data", file, len(labels), count)
         return of_run
+    if max(labels) >= count and data.is_shipped_list(file):  # left in the copy of one of PaddleClas's configurations
+        logger.warning(
+            "Infer.PostProcess.class_id_map_file: ignoring %s, which names %d classes, not %d", file, len(labels), count
+        )
+        return {}
     if max(labels) >= count:
         raise ConfigError(
             f"Infer.PostProcess.class_id_map_file: expected names of {count} classes (Arch.class_num), got"

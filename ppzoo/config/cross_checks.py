@@ -41,9 +41,6 @@ def _missing_evaluation(uses: ComponentUses) -> str | None:
 
 
 def _check_schedule(uses: ComponentUses) -> Iterator[Problem]:
-    epochs, warmup = uses.at("Global.epochs"), uses.at("Optimizer.lr.warmup_epoch")
-    if accepts(epochs, int) and accepts(warmup, float) and warmup >= epochs > 0:
-        yield Problem("Optimizer.lr.warmup_epoch", f"expected less than Global.epochs ({epochs}), got {warmup}")
     schedule, fix = uses.find_named("lr", "Optimizer.lr"), _missing_evaluation(uses)
     if fix and schedule.component and schedule.component.needs_evaluation:
         yield Problem(schedule.path, f"{schedule.name} needs evaluations during training; {fix}")
@@ -79,11 +76,11 @@ def _check_image_shape(uses: ComponentUses) -> Iterator[Problem]:
 
 
 def _check_pretrained(uses: ComponentUses) -> Iterator[Problem]:
-    pretrained = uses.at("Arch.pretrained")
+    """`use_ssld` alone is probably a mistake; with `pretrained: false` it has no effect, as in PaddleClas."""
     if uses.arch.component and uses.arch.component.networks == "several":
         return  # PaddleClas ignores the key there
-    if uses.at("Arch.use_ssld") is True and pretrained in (None, False):
-        yield Problem("Arch.use_ssld", f"requires Arch.pretrained: true, got Arch.pretrained: {show(pretrained)}")
+    if uses.at("Arch.use_ssld") is True and uses.at("Arch.pretrained") is None:
+        yield Problem("Arch.use_ssld", "requires Arch.pretrained: true, got Arch.pretrained: null")
 
 
 def _check_class_counts(uses: ComponentUses) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ class Row(NamedTuple):
         message: what is reported.
         is_other_kind: the configuration is of another kind, so that nothing else is reported.
         has_effect: whether the feature would change anything in a configuration.
+        hides: key paths at and below which nothing else is reported.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Row(NamedTuple):
     message: str
     is_other_kind: bool = False
     has_effect: Callable[[Mapping[str, Any]], bool] = lambda config: True
+    hides: tuple[str, ...] = ()
 
 
 def _is_given(value: Any) -> bool:
@@ -37,6 +39,10 @@ def _is_given(value: Any) -> bool:
 
 def _is_true(value: Any) -> bool:
     return value is True
+
+
+def _has_no_network(config: Mapping[str, Any]) -> bool:
+    return config.get("Arch") is None
 
 
 def _has_softmax(config: Mapping[str, Any]) -> bool:
@@ -52,6 +58,22 @@ SEARCH = (
     "searches of PaddleClas's search_strategy.py are not supported; train the configuration that"
     " base_config_file names, with `-o` for each value"
 )
+DEPLOY = (
+    "configurations of PaddleClas's deploy/python are not supported; predict with `ppzoo infer EXPORT IMAGES`, since"
+    " exports contain the preprocessing"
+)
+PADDLEX = (
+    "configurations of PaddleX (Global.model, Train, Evaluate, Predict) are not supported; start from a configuration"
+    " that `ppzoo configs` lists, and write Train.pretrain_weight_path as Arch.pretrained"
+)
+SLIM = (
+    "pruning and quantization in training are not supported; remove the section, and export with"
+    " `ppzoo export --precision int8`"
+)
+MULTI_SCALE = (
+    "multi-scale sampling is not supported; `ppzoo migrate` writes ImageNetDataset and DistributedBatchSampler instead,"
+    " with images of one size"
+)
 RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not supported; ppzoo trains classifiers"
 
 ROWS = [
@@ -60,6 +82,10 @@ ROWS = [
         for key in ("ARCHITECTURE", "LEARNING_RATE", "OPTIMIZER", "TRAIN", "VALID", "classes_num")
     ),
     Row("search_dict", _is_given, SEARCH, is_other_kind=True),
+    Row("Global.rec_inference_model_dir", _is_given, RETRIEVAL, is_other_kind=True),
+    Row("Global.det_inference_model_dir", _is_given, RETRIEVAL, is_other_kind=True),
+    Row("Global.inference_model_dir", _is_given, DEPLOY, is_other_kind=True, has_effect=_has_no_network),
+    Row("Global.model", _is_given, PADDLEX, is_other_kind=True, has_effect=_has_no_network),
     Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, is_other_kind=True),
     Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, is_other_kind=True),
     Row("DataLoader.Eval.Query", _is_given, RETRIEVAL, is_other_kind=True),
@@ -71,6 +97,15 @@ ROWS = [
         "exports and predictions are probabilities; remove the key",
         has_effect=_has_softmax,
     ),
+    Row(
+        "DataLoader.Train.sampler.name",
+        lambda value: value == "MultiScaleSampler",
+        MULTI_SCALE,
+        hides=("DataLoader.Train.sampler", "DataLoader.Train.dataset.name"),
+    ),
+    Row("Slim", _is_given, SLIM, hides=("Slim",)),
+    Row("Global.ema", _is_given, "write the section EMA, as in PaddleClas 2.3 and later", hides=("Global.ema",)),
+    Row("Global.AMP", _is_given, "write the section AMP, as in PaddleClas 2.3 and later", hides=("Global.AMP",)),
     Row("Global.feature_normalize", _is_true, RETRIEVAL),
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
 ]
@@ -79,19 +114,45 @@ ATTENTION = (
     "; name the network inside it (such as ResNet34) with its return_patterns, and replace AFDLoss by"
     " DistillationPairLoss with base_loss_name AFDLoss, which has the linear transforms"
 )
+OF_RETRIEVAL = "; it is for retrieval, and ppzoo trains classifiers"
 NO_NETWORK = "; ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists"
 NAMES: dict[str, tuple[tuple[str, str], ...]] = {
     "arch": (
         ("AttentionModel", ATTENTION),
         ("BiFPNc|LinearTransform(Student|Teacher)", "; it is no network that classifies images"),
         (
-            "(CSWin|Swin|Twins|ViT|DeiT|LeViT|Mixer|MobileViT|NextViT|PVT|TNT|UniFormer|VAN|CvT|CAE|CLIP|MicroNet"
+            "EfficientNetB3_watermark|PPLCNetBaseNet|PPLCNetV2_base_ShiTu|PPLCNet_x2_5_Tanh|VGG19Sigmoid|WideResNet"
+            "|ResNet50_(adaptive_max_pool2d|last_stage_stride1|metabin)",
+            NO_NETWORK,
+        ),
+        (
+            "(AdaFace|BEiT|CoAtNet|CSPDarkNet|CSATv2|DINO|DarkNet|EVA_|EfficientNetV2|EfficientViT|FastViT|LowFormer|MAE_"
+            "|MOCOV3|MViT|MixNet|MobileFaceNet|MobileNeXt|ResNeXt|SVTR|cae_"
+            "|CSWin|Swin|Twins|ViT|DeiT|LeViT|Mixer|MobileViT|NextViT|PVT|TNT|UniFormer|VAN|CvT|CAE|CLIP|MicroNet"
             "|ConvNeXt|DLA|DPN|DSNet|EfficientFormer|HarDNet|HRNet|Inception|PeleeNet|RedNet|RegNet|Res2Net|ResNeSt"
             "|ReXNet|SE_|SENet|Tiny|TransNeXt|Wave|Xception|alt_gvt|pcpvt|deit).*",
             NO_NETWORK,
         ),
     ),
+    "dataset": (
+        ("MultiScaleDataset", "; use ImageNetDataset: multi-scale sampling is not supported"),
+        ("MixDataset", "; ppzoo does not have this dataset of PaddleClas, write one list for ImageNetDataset"),
+        (
+            "AdaFaceDataset|AliProductDataset|CompCars|DukeMTMC|FiveValidationDataset|GPR1200|ICartoonDataset"
+            "|LogoDataset|Market1501|MSMT17|PersonDataset|VeriWild",
+            OF_RETRIEVAL,
+        ),
+    ),
+    "sampler": (
+        ("MixSampler", "; ppzoo does not have this sampler of PaddleClas, use DistributedBatchSampler"),
+        ("PKSampler|DistributedRandomIdentitySampler", OF_RETRIEVAL),
+    ),
+    "metric": (("mAP|mINP|Recallk|Precisionk", OF_RETRIEVAL),),
     "loss": (
+        (
+            "(Center|DCH|DSHSD|Eml|LCDSH|MSM|Npairs|SupCon|TriHard)Loss|(Contrastive|Triplet).*Loss.*|PairwiseCosface",
+            OF_RETRIEVAL,
+        ),
         ("AFDLoss", "; write DistillationPairLoss with base_loss_name AFDLoss, and the layers as s_keys and t_keys"),
         ("DistillationATLoss", "; ppzoo does not have this loss of PaddleClas, use DistillationPairLoss"),
     ),
@@ -103,6 +164,11 @@ def unsupported_name(kind: str, name: object) -> str:
     """Return what is possible instead of a component of PaddleClas that ppzoo does not have; "" for other names."""
     rows = NAMES.get(kind, ()) if isinstance(name, str) else ()
     return next((hint for pattern, hint in rows if re.fullmatch(pattern, str(name))), "")
+
+
+def find_other_kind(config: Mapping[str, Any]) -> Problem | None:
+    """Return why a configuration is none for training a classifier; None if it can be one."""
+    return next((problem for row, problem in find_unsupported(config) if row.is_other_kind), None)
 
 
 def find_unsupported(config: Mapping[str, Any]) -> Iterator[tuple[Row, Problem]]:

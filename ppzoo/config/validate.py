@@ -12,7 +12,7 @@ from ppzoo.config.cross_checks import cross_check
 from ppzoo.config.schema import PostProcessConfig, Sections
 from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, is_path, show
-from ppzoo.config.unsupported import find_unsupported, unsupported_name
+from ppzoo.config.unsupported import find_other_kind, find_unsupported, unsupported_name
 from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import expand_user
 
@@ -47,10 +47,10 @@ def check(config: Mapping[str, Any], components: Components, task: Task | None =
         components: kind of component (the keys of `section.KINDS`) -> name -> component.
         task: sections that this task does not need can be missing; with None, all sections except `Arch` can.
     """
+    other_kind = find_other_kind(config)
+    if other_kind is not None:
+        return [other_kind.line()]
     refused = list(find_unsupported(config))
-    other_kind = [problem for row, problem in refused if row.is_other_kind]
-    if other_kind:
-        return [other_kind[0].line()]
     checker = _Checker(components)
     checker.check_keys("", config, known_keys(Sections))
     found = [*checker.unknown_keys(), *checker.found]
@@ -59,6 +59,8 @@ def check(config: Mapping[str, Any], components: Components, task: Task | None =
     found += cross_check(config, components)
     out_of_range = {problem.path: problem for problem in find_out_of_range("", config)}
     found = [*(problem for problem in found if problem.path not in out_of_range), *out_of_range.values()]
+    hidden = [f"{path}." for row, _ in refused for path in row.hides]
+    found = [problem for problem in found if not f"{problem.path}.".startswith(tuple(hidden))]
     lines = [problem.line() for problem in (*(problem for _, problem in refused), *found)]
     return list(dict.fromkeys(lines))
 

@@ -63,6 +63,11 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
     return names
 
 
+def is_shipped_list(path: str | Path) -> bool:
+    """Return whether a path has the file name of one of PaddleClas's own lists."""
+    return Path(path).name in SHIPPED
+
+
 def read_sibling_labels(list_file: str, labels: np.ndarray, class_num: int | None) -> list[str] | None:
     """Return the class names in the `label_list.txt` in the same folder as a list file, in order; None without one.
 

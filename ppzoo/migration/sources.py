@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppzoo.config import load
+from ppzoo.config.unsupported import find_other_kind
 from ppzoo.errors import ConfigError, ConfigFileError
 from ppzoo.files import EXPORT_SETTINGS, RUN_LOG, WEIGHTS, describe_absence, require_readable, weights_of_run
 from ppzoo.migration.train_log import read_logged_config
@@ -84,7 +85,7 @@ def read_source(source: Source) -> dict[str, Any]:
     """
     is_log = source.file.name == RUN_LOG
     config = read_logged_config(source.file) if is_log else load(source.file)
-    if not isinstance(config.get("Arch"), dict) and not any(key in config for key in ("ARCHITECTURE", "search_dict")):
+    if not isinstance(config.get("Arch"), dict) and find_other_kind(config) is None:
         raise ConfigFileError(
             f"{source.file}: expected a training configuration of PaddleClas with the section Arch, got the keys"
             f" {', '.join(map(str, config))!r:.80}"

@@ -11,7 +11,7 @@ from ppzoo.builders.preprocessing import find_missing_decoding
 from ppzoo.config import Components, Config, check, find_unknown_keys
 from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts, show
-from ppzoo.config.unsupported import find_unsupported
+from ppzoo.config.unsupported import find_other_kind, find_unsupported
 from ppzoo.errors import ConfigError
 
 # Keys that PaddleClas does not read, or that only matter to its own tools; `*` matches any key.
@@ -31,13 +31,13 @@ IGNORED = {
     "Slim": "pruning and quantization in training are not supported; see `ppzoo export --precision int8`",
     "DataLoader.Train.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
     "DataLoader.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
-    "Optimizer.clip_grad": "PaddleClas does not read it; Optimizer.clip_norm clips gradients",
     "Optimizer.lr.step_each_epoch": "the number of steps per epoch follows from the data",
     "Optimizer.lr.epochs": "Global.epochs is the number of epochs",
     "DataLoader.epochs": "PaddleClas sets it when it runs; Global.epochs is the number of epochs",
 }
 COMPONENTS_AT = ("Arch", "Optimizer", "Loss", "Metric", "Infer")  # unknown keys there are options of components
 OUTPUT_KEYS = ("name", "dataset", "sampler", "transforms", "transform_ops", "batch_transform_ops", "PostProcess")
+RESIZING = ("RandCropImage", "ResizeImage", "CropImage")  # whose size multi-scale sampling changes
 SOFT_LABELS = ("MixupOperator", "CutmixOperator", "OpSampler", "MixupCutmixHybrid", "FmixOperator")
 
 
@@ -67,11 +67,12 @@ def translate(config: Mapping[str, Any], components: Components) -> tuple[dict[s
             result.
     """
     translated = copy.deepcopy(dict(config))
-    other_kind = [problem for row, problem in find_unsupported(translated) if row.is_other_kind]
-    if other_kind:
-        raise ConfigError(other_kind[0].line())
+    other_kind = find_other_kind(translated)
+    if other_kind is not None:
+        raise ConfigError(other_kind.line())
     changes = [
         *_rename(translated),
+        *_sample_one_size(translated),
         *_remove_unknown(translated, components),
         *_evaluate_texts(translated, components),
         *_remove_unsupported(translated),
@@ -146,6 +147,35 @@ def _rename_metrics_of_three_outputs(config: dict[str, Any]) -> Iterator[Change]
                 term["GoogLeNetTopkAcc"] = term.pop("TopkAcc")
                 reason = "GoogLeNetTopkAcc, since GoogLeNet has three outputs in evaluation, too"
                 yield Change("renamed", f"Metric.{split}.TopkAcc", reason)
+
+
+def _sample_one_size(config: dict[str, Any]) -> Iterator[Change]:
+    """Replace multi-scale sampling by images of the size in `transform_ops`, with as many pixels per batch."""
+    train = (config.get("DataLoader") or {}).get("Train") or {}
+    sampler, dataset = train.get("sampler") or {}, train.get("dataset") or {}
+    if sampler.get("name") != "MultiScaleSampler":
+        return
+    scale: Any = next(iter(sampler.get("scales") or ()), None)
+    count: Any = sampler.get("first_bs")
+    sizes = [next(iter(op.values())) for op in dataset.get("transform_ops") or () if set(op) & set(RESIZING)]
+    size = next((options["size"] for options in sizes if options and "size" in options), scale)
+    if not (_is_size(scale) and _is_size(size) and accepts(count, int)):
+        return
+    batch_size = max(1, count * _pixels(scale) // _pixels(size))
+    train["sampler"] = {"name": "DistributedBatchSampler", "batch_size": batch_size, "shuffle": True}
+    if dataset.get("name") == "MultiScaleDataset":
+        dataset["name"] = "ImageNetDataset"
+    reason = f"multi-scale sampling is not supported; each batch has {batch_size} images of size {show(size)} instead"
+    yield Change("removed", "DataLoader.Train.sampler.scales", reason)
+
+
+def _is_size(value: Any) -> bool:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(accepts(side, int) and side > 0 for side in sides)
+
+
+def _pixels(size: Any) -> int:
+    return size[0] * size[1] if isinstance(size, list) else size * size
 
 
 def _add_decoding(config: dict[str, Any], components: Components) -> list[Change]:
@@ -310,6 +340,28 @@ def _sync_bn(config: Mapping[str, Any]) -> tuple[str, str] | None:
     return "Global.use_sync_bn", "it has no effect, as in PaddleClas; set Arch.use_sync_bn to synchronize statistics"
 
 
+def _clip_grad(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    if (config.get("Optimizer") or {}).get("clip_grad") is None:
+        return None
+    return "Optimizer.clip_grad", "it has no effect, as in PaddleClas; set Optimizer.clip_norm to clip gradients"
+
+
+def _ema(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    section = config.get("EMA")
+    if not isinstance(section, Mapping) or section.get("warmup") is not None:
+        return None
+    reason = "PaddleClas's decay is constant; ppzoo's rises to it in the first updates, unless `warmup: false` is set"
+    return "EMA", reason
+
+
+def _grid_mask(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    dataset = ((config.get("DataLoader") or {}).get("Train") or {}).get("dataset") or {}
+    if not any("GridMask" in op for op in dataset.get("transform_ops") or ()):
+        return None
+    reason = "PaddleClas's GridMask changes no image, since its epoch is never set; ppzoo applies it with `prob`"
+    return "DataLoader.Train.dataset.transform_ops", reason
+
+
 def _resume(config: Mapping[str, Any]) -> tuple[str, str] | None:
     if (config.get("Global") or {}).get("checkpoints") is None:
         return None
@@ -337,6 +389,9 @@ BEHAVIOR: tuple[Callable[[Mapping[str, Any]], tuple[str, str] | None], ...] = (
     _soft_labels,
     _piecewise,
     _clip_norm,
+    _clip_grad,
+    _ema,
+    _grid_mask,
     _top_k,
     _sync_bn,
     _resume,

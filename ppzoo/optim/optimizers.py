@@ -5,6 +5,7 @@ The constructors take the options of the configuration by name; `build` takes th
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from ppzoo.optim.checks import require
 from ppzoo.optim.parameters import layer_factors, pattern_factors, select_exempted, set_learning_rate_factors
 from ppzoo.optim.regularizers import CLIPS, L2, REGULARIZERS, from_mapping
 from ppzoo.registry import Registry
+
+log = logging.getLogger(__name__)
 
 OPTIMIZERS: Registry[type[Recipe]] = Registry("optimizer")
 
@@ -212,7 +215,11 @@ class Adam(PenalizedRecipe):
 @OPTIMIZERS.register
 @dataclass(kw_only=True)
 class AdamW(Recipe):
-    """Adam with decoupled weight decay: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101."""
+    """Adam with decoupled weight decay: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101.
+
+    Args:
+        clip_grad: accepted for PaddleClas's configurations, without effect as there; `clip_norm` clips gradients.
+    """
 
     decoupled_weight_decay = True
 
@@ -221,9 +228,12 @@ class AdamW(Recipe):
     epsilon: float = 1e-8
     weight_decay: float = 0.01
     lazy_mode: bool = False
+    clip_grad: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.clip_grad is not None:
+            log.warning("Optimizer.clip_grad: ignored, as in PaddleClas; set Optimizer.clip_norm to clip gradients")
         _check_moments(self.beta1, self.beta2, self.epsilon)
         require(self.weight_decay >= 0, "weight_decay", "a number of at least 0", self.weight_decay)
 

@@ -144,9 +144,9 @@ def test_paddleclas_configuration_has_no_mistakes(lines):
             "unknown key; did you mean Global.epochs?",
         ),
         (
-            "Optimizer.lr.warmup_epoch=240",
-            "Optimizer.lr.warmup_epoch",
-            "expected less than Global.epochs (240), got 240",
+            "Optimizer.lr.eta_min=240",
+            "Optimizer.lr.eta_min",
+            "expected less than learning_rate (0.1), got 240",
         ),
         (
             "DataLoader.Train.sampler={}",
@@ -299,11 +299,63 @@ def test_all_mistakes_are_reported_at_once(lines):
             "DataLoader.Eval.Query: retrieval and feature",
         ),
         ("TRAIN={batch_size: 20}", "TRAIN: configurations of PaddleClas 1.x"),
+        ("Slim={quant: {name: pact}}", "Slim: pruning and quantization in training are not supported"),
+        ("Global.ema={enable: true, decay: 0.99}", "Global.ema: write the section EMA"),
+        ("Global.AMP={scale_loss: 128.0}", "Global.AMP: write the section AMP"),
     ],
 )
 def test_unsupported_features_are_reported(lines, override, start):
     (found,) = lines(override)
     assert found.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/python"),
+        ("Global: {det_inference_model_dir: models}", "retrieval and feature models"),
+        ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
+    ],
+)
+def test_files_that_train_nothing_are_refused_in_one_line(text, message, components):
+    (found,) = check(yaml.safe_load(text), components)
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "ResNeXt101_64x4d",
+            "DarkNet53",
+            "MobileNeXt_x1_0",
+            "MixNet_S",
+            "EfficientNetV2_S",
+            "SVTR_tiny",
+            "WideResNet",
+        ),
+        *("ResNet50_last_stage_stride1", "VGG19Sigmoid", "PPLCNetV2_base_ShiTu", "cae_base_patch16_224"),
+    ],
+)
+def test_another_network_of_paddleclas_is_not_taken_for_a_misspelled_one(lines, name):
+    (found,) = lines(f"Arch.name={name}")
+    assert found.endswith("ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists")
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("DataLoader.Train.dataset.name=MixDataset", "does not have this dataset of PaddleClas, write one list"),
+        ("DataLoader.Train.dataset.name=MultiScaleDataset", "use ImageNetDataset: multi-scale sampling"),
+        ("DataLoader.Train.dataset.name=VeriWild", "it is for retrieval"),
+        ("DataLoader.Train.sampler.name=PKSampler", "it is for retrieval"),
+        ("Loss.Train=[{TripletLossV2: {weight: 1.0}}]", "it is for retrieval"),
+        ("Metric.Eval=[{Recallk: {topk: [1, 5]}}]", "it is for retrieval"),
+    ],
+)
+def test_components_that_only_paddleclas_has_are_explained(lines, override, hint):
+    found = lines(override)
+    assert any(hint in line for line in found) and not any("did you mean" in line for line in found)
 
 
 @pytest.mark.parametrize(("value", "ranks"), [("0", [0]), (2, [2]), ("'0,1'", [0, 1]), ("[3, 0]", [3, 0])])

@@ -48,7 +48,6 @@ DATA = "DataLoader.Train.dataset"
 LR = "Optimizer.lr"
 
 BY_KEYS = [
-    ("plain", [f"{LR}.warmup_epoch=5"], f"{LR}.warmup_epoch: expected less than Global.epochs (5), got 5"),
     ("plain", [f"{LR}.eta_min=0.2"], f"{LR}.eta_min: expected less than learning_rate (0.1), got 0.2"),
     ("plain", [f"{LR}.name=ReduceOnPlateau", "DataLoader.Eval=null"], f"{LR}.name: ReduceOnPlateau needs evaluations"),
     (
@@ -65,7 +64,7 @@ BY_KEYS = [
     ("plain", ["EMA.decay=1.5"], "EMA.decay: expected a number from 0 to below 1, got 1.5"),
     ("plain", ["Global.image_channel=4"], "Global.image_channel: expected the channels of Global.image_shape (3)"),
     ("plain", ["Arch.input_image_channel=4"], "Arch.input_image_channel: expected the channels of Global.image_shape"),
-    ("plain", ["Arch.use_ssld=true"], "Arch.use_ssld: requires Arch.pretrained: true"),
+    ("plain", ["Arch.use_ssld=true"], "Arch.use_ssld: requires Arch.pretrained: true, got Arch.pretrained: null"),
     ("plain", ["Loss.Train.0.CELoss.class_weights=[1.0]"], "Loss.Train.0.CELoss.class_weights: expected 4 weights"),
     ("plain", ["Metric.Eval.0.TopkAcc.topk=[5]"], "Metric.Eval.0.TopkAcc.topk: expected at most 4 (Arch.class_num)"),
     ("plain", ["Metric.Eval.0.TopkAcc.topk=5"], "Metric.Eval.0.TopkAcc.topk: expected at most 4 (Arch.class_num)"),
@@ -185,6 +184,20 @@ def test_contradictory_keys_are_refused(file, overrides, start, components):
     assert config.check(config.load(file), components) == []
     (line,) = config.check(config.load(file, overrides), components)
     assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["Arch.use_ssld=true", "Arch.pretrained=false"],
+        [f"{LR}.warmup_epoch=5"],
+        ["Global.epochs=1", f"{LR}.warmup_epoch=3"],
+    ],
+)
+def test_values_that_paddleclas_accepts_together_are_accepted(overrides, tmp_path, components):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(PLAIN), encoding="utf-8")
+    assert config.check(config.load(file, overrides), components) == []
 
 
 @pytest.mark.parametrize(("file", "overrides", "text"), BY_VALUES, indirect=["file"])

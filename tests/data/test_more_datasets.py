@@ -74,6 +74,14 @@ def test_the_number_of_values_must_equal_class_num(tmp_path):
         MultiLabelDataset(image_root=str(tmp_path), cls_label_path="none.txt")
 
 
+def test_spaces_around_the_commas_between_labels_are_ignored(tmp_path):
+    for name in ("a, b.png", "c.png"):
+        (tmp_path / name).write_bytes(png())
+    data = multi_label(tmp_path, "a, b.png\t0, 1 ,1\nc.png\t1 , -1, 0\n", class_num=3)
+    assert data.labels.tolist() == [[0, 1, 1], [1, -1, 0]]
+    assert data[1][0] == png()
+
+
 class PythonTwo(pickle._Pickler):
     """Writes text and bytes as Python 2 wrote its strings, which is how CIFAR's archives are."""
 

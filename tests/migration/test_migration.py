@@ -127,6 +127,7 @@ def with_changes(**sections):
             {"Arch": {"class_num": 2}, "Metric": {"Eval": [{"TopkAcc": {"topk": [1, 5]}}]}},
             "behavior: Metric.Eval: PaddleClas reports 1.0 for top-5 of 2 classes",
         ),
+        ({"EMA": {"decay": 0.99}}, "behavior: EMA: PaddleClas's decay is constant"),
         ({"Global": {"checkpoints": "a"}}, "behavior: Global.checkpoints: PaddleClas forgets the best metric"),
     ],
 )
@@ -134,6 +135,14 @@ def test_changes_are_listed(sections, line, tmp_path, components):
     result, file = migrate(with_changes(**sections), tmp_path)
     assert any(change.line().startswith(line) for change in result.changes)
     assert not config.check(config.load(file), components, task=None)
+
+
+def test_clip_grad_of_adamw_is_kept_and_explained(tmp_path, components):
+    schedule = {"name": "Cosine", "learning_rate": 0.001}
+    raw = {**copy.deepcopy(RESNET), "Optimizer": {"name": "AdamW", "clip_grad": 5.0, "lr": schedule}}
+    result, file = migrate(raw, tmp_path)
+    assert "behavior: Optimizer.clip_grad: it has no effect, as in PaddleClas" in "\n".join(_lines(result))
+    require_equal(file, raw, components)
 
 
 def test_the_old_number_of_classes_is_that_of_the_network(tmp_path):
@@ -158,6 +167,33 @@ def test_decoding_is_added_where_files_are_read_without_it(tmp_path):
     assert list(first) == ["DecodeImage"]
 
 
+def test_the_grid_mask_that_paddleclas_never_applies_is_named(tmp_path):
+    ops = [{"DecodeImage": {}}, {"RandCropImage": {"size": 224}}, {"NormalizeImage": {"order": ""}}, {"GridMask": None}]
+    dataset = {"name": "ImageNetDataset", "image_root": "a", "cls_label_path": "b", "transform_ops": ops}
+    split = {"dataset": dataset, "sampler": {"name": "DistributedBatchSampler", "batch_size": 8}}
+    result, _ = migrate(with_changes(DataLoader={"Train": split}), tmp_path)
+    assert any("PaddleClas's GridMask changes no image" in line for line in _lines(result))
+
+
+@pytest.mark.parametrize(
+    ("scales", "size", "batch_size"),
+    [([160, 224, 320], 224, 255), ([[160, 80], [224, 224]], [224, 112], 255), ([32, 64], 64, 125)],
+)
+def test_multi_scale_sampling_becomes_one_size(scales, size, batch_size, tmp_path):
+    """Without ppzoo migrate the sampler is refused, once, and its dataset is not mentioned."""
+    ops = [{"DecodeImage": {}}, {"RandCropImage": {"size": size}}, {"NormalizeImage": {"order": ""}}]
+    dataset = {"name": "MultiScaleDataset", "image_root": "a", "cls_label_path": "b", "transform_ops": ops}
+    sampler = {"name": "MultiScaleSampler", "scales": scales, "first_bs": 500, "divided_factor": 32}
+    raw = with_changes(DataLoader={"Train": {"dataset": dataset, "sampler": sampler}})
+    (refusal,) = config.check(raw, builders.components())
+    assert refusal.startswith("DataLoader.Train.sampler.name: multi-scale sampling is not supported; `ppzoo migrate`")
+    result, file = migrate(raw, tmp_path)
+    assert "removed: DataLoader.Train.sampler.scales: multi-scale sampling" in "\n".join(_lines(result))
+    train = config.load(file)["DataLoader"]["Train"]
+    assert (train["dataset"]["name"], train["sampler"]["name"]) == ("ImageNetDataset", "DistributedBatchSampler")
+    assert (train["sampler"]["batch_size"], train["sampler"]["shuffle"]) == (batch_size, True)
+
+
 def _lines(result):
     return [change.line() for change in result.changes]
 
@@ -175,6 +211,23 @@ def _lines(result):
 def test_what_would_change_the_result_is_refused(sections, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         migration.migrate_config(with_changes(**sections), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/python"),
+        ("Global: {rec_inference_model_dir: models}", "retrieval and feature models"),
+        ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
+        ("search_dict: []", "searches of PaddleClas's search_strategy.py"),
+        ("name: conda", "expected a training configuration of PaddleClas with the section Arch"),
+    ],
+)
+def test_files_of_other_kinds_are_refused_with_what_they_are(text, message, tmp_path):
+    file = tmp_path / "file.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        migration.migrate_config(migration.read_source(migration.find_sources(file)[0]), tmp_path)
 
 
 def print_like_paddleclas(values, depth=0):

@@ -199,6 +199,13 @@ def test_clip_norm_bounds_the_norm_over_all_gradients():
     np.testing.assert_allclose(moved, gradient * 0.5 / np.linalg.norm(gradient), atol=1e-5)
 
 
+def test_clip_grad_of_paddleclass_adamw_clips_nothing(caplog):
+    with caplog.at_level("WARNING"):
+        recipe = OPTIMIZERS["AdamW"](clip_grad=1e-6)
+    assert recipe._clip is None
+    assert "Optimizer.clip_grad: ignored, as in PaddleClas; set Optimizer.clip_norm" in caplog.text
+
+
 def test_grad_clip_accepts_paddlepaddles_other_clips():
     network = tiny()
     start = trainable(network)

@@ -16,6 +16,7 @@ from ppzoo.errors import DataError
 from ppzoo.files import PathText, read_plain_file
 
 VALUES = {"0": 0, "1": 1, "-1": -1}
+LINE = re.compile(r"(.*[^ \t,])[ \t]+([^ \t,]+(?:[ \t]*,[ \t]*[^ \t,]+)*)")  # spaces around the commas are ignored
 
 
 @DATASETS.register
@@ -23,7 +24,7 @@ class MultiLabelDataset(ImageFiles):
     """Images and labels from a list file of "PATH<tab>0,1,0,..." lines with one value per class.
 
     1: the image has the label; 0: it does not; -1: unknown, ignored by losses and metrics. The path ends at the last
-    space or tab of the line; blank lines are ignored.
+    space or tab before the values; blank lines and spaces around commas are ignored.
 
     Args:
         image_root: folder that the paths in the list are relative to.
@@ -92,8 +93,8 @@ class MultiLabelDataset(ImageFiles):
             if not line:
                 skipped.append(number)
                 continue
-            match = re.fullmatch(r"(.*[^ \t])[ \t]+([^ \t]+)", line)
-            values = [VALUES.get(value) for value in match[2].split(",")] if match else [None]
+            match = LINE.fullmatch(line)
+            values = [VALUES.get(value.strip(" \t")) for value in match[2].split(",")] if match else [None]
             if match is None or None in values or "\0" in line:
                 raise DataError(
                     f"{self.list_file}, line {number}: expected 'PATH<tab>' and values 0, 1 or -1 separated by commas, "
