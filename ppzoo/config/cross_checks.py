@@ -41,6 +41,9 @@ def _missing_evaluation(uses: ComponentUses) -> str | None:
 
 
 def _check_schedule(uses: ComponentUses) -> Iterator[Problem]:
+    epochs, warmup = uses.at("Global.epochs"), uses.at("Optimizer.lr.warmup_epoch")
+    if accepts(epochs, int) and accepts(warmup, float) and warmup >= epochs > 0:
+        yield Problem("Optimizer.lr.warmup_epoch", f"expected less than Global.epochs ({epochs}), got {warmup}")
     schedule, fix = uses.find_named("lr", "Optimizer.lr"), _missing_evaluation(uses)
     if fix and schedule.component and schedule.component.needs_evaluation:
         yield Problem(schedule.path, f"{schedule.name} needs evaluations during training; {fix}")

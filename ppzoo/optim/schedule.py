@@ -7,7 +7,6 @@ the rate of these options.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +15,6 @@ from paddle.optimizer.lr import LRScheduler
 
 from ppzoo.optim.checks import require
 from ppzoo.registry import Registry
-
-log = logging.getLogger(__name__)
 
 SCHEDULES: Registry[type[Schedule]] = Registry("learning-rate schedule")
 
@@ -34,7 +31,7 @@ class Schedule(LRScheduler):
     Args:
         epochs: number of epochs of the run.
         steps_per_epoch: training steps per epoch.
-        warmup_epoch: length of the warm-up, in epochs, at most that of the run; a fraction is rounded to steps.
+        warmup_epoch: length of the warm-up, in epochs; a fraction is rounded to steps.
         warmup_start_lr: rate of the first step of the warm-up.
         last_epoch: index of the step (of the epoch, with `by_epoch`) before the first one; -1: start at the beginning.
         by_epoch: change the rate at the end of epochs only.
@@ -47,7 +44,7 @@ class Schedule(LRScheduler):
         damping: factor on all rates, for a run that was rolled back.
 
     Raises:
-        ConfigError: a value out of its range.
+        ConfigError: a value out of its range, or a warm-up as long as the run.
     """
 
     epochs: int = field(kw_only=False)
@@ -75,19 +72,14 @@ class Schedule(LRScheduler):
         super().__init__(float(self.peak), self.first_step - 1, self.verbose)
 
     def _warmup_units(self) -> int:
-        require(self.warmup_epoch >= 0, "warmup_epoch", "a number of at least 0", self.warmup_epoch)
+        in_run = 0 <= self.warmup_epoch < self.epochs
+        expected = f"a number of at least 0 and below {self.epochs}, the epochs of the run"
+        require(in_run, "warmup_epoch", expected, self.warmup_epoch)
         require(self.warmup_start_lr >= 0, "warmup_start_lr", "a number of at least 0", self.warmup_start_lr)
         if self.by_epoch:
             is_integer = float(self.warmup_epoch).is_integer()
             require(is_integer, "warmup_epoch", "an integer, since by_epoch is set", self.warmup_epoch)
-        if self.warmup_epoch >= self.epochs:
-            log.warning(
-                "warmup_epoch: the warm-up of %s epochs is cut to the %d of the run, as in PaddleClas, so that the"
-                " learning rate rises until the end",
-                self.warmup_epoch,
-                self.epochs,
-            )
-        return min(round(self.warmup_epoch * self.units_per_epoch), self.total)
+        return round(self.warmup_epoch * self.units_per_epoch)
 
     @property
     def peak(self) -> float:
