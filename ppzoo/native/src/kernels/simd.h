@@ -38,13 +38,23 @@ void store(V value, float* to) {
   std::memcpy(to, &value, sizeof value);
 }
 
-// The first `count` lanes; the others are zero.
+#if defined(__AVX__) && !defined(__AVX512VL__)
+// Lanes of -1 and then of 0: kLanes of them from kLanes - n on are the mask of the first n lanes.
+alignas(64) inline constexpr int32_t kLaneMasks[2 * kLanes] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#endif
+
+// The first `count` lanes; the others are zero. Not by memcpy where the processor has masks: a call of it in an inner
+// loop writes all vectors that are in registers to memory.
 template <class V = Vector>
 V load_partial(int64_t count, const float* from) {
-#ifdef __AVX512VL__
+#if defined(__AVX512VL__)
   const auto lanes = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(V) == 64) return _mm512_maskz_loadu_ps(lanes, from);
   if constexpr (sizeof(V) == 32) return _mm256_maskz_loadu_ps(static_cast<__mmask8>(lanes), from);
+#elif defined(__AVX__)
+  const auto* mask = reinterpret_cast<const __m256i_u*>(kLaneMasks + kLanes - count);
+  if constexpr (sizeof(V) == 32) return _mm256_maskload_ps(from, _mm256_loadu_si256(mask));
+  if constexpr (sizeof(V) == 16) return _mm_maskload_ps(from, _mm256_castsi256_si128(_mm256_loadu_si256(mask)));
 #endif
   V loaded{};
   std::memcpy(&loaded, from, sizeof(float) * count);
@@ -54,10 +64,17 @@ V load_partial(int64_t count, const float* from) {
 // Stores the first `count` lanes and leaves the memory behind them unchanged.
 template <class V>
 void store_partial(int64_t count, V value, float* to) {
-#ifdef __AVX512VL__
+#if defined(__AVX512VL__)
   const auto lanes = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(V) == 64) return _mm512_mask_storeu_ps(to, lanes, value);
   if constexpr (sizeof(V) == 32) return _mm256_mask_storeu_ps(to, static_cast<__mmask8>(lanes), value);
+#elif defined(__AVX__)
+  if (count * sizeof(float) == sizeof(V)) return store(value, to);  // masked stores are slow on some processors
+  const auto* mask = reinterpret_cast<const __m256i_u*>(kLaneMasks + kLanes - count);
+  if constexpr (sizeof(V) == 32) return _mm256_maskstore_ps(to, _mm256_loadu_si256(mask), value);
+  if constexpr (sizeof(V) == 16) {
+    return _mm_maskstore_ps(to, _mm256_castsi256_si128(_mm256_loadu_si256(mask)), value);
+  }
 #endif
   std::memcpy(to, &value, sizeof(float) * count);
 }
