@@ -1,4 +1,4 @@
-"""The three convolutions of inverted residuals (Sandler et al., arXiv:1801.04381) as one native operator."""
+"""Inverted residuals (Sandler et al., arXiv:1801.04381), with squeeze-and-excitation or not, as one native operator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from paddle import Tensor
 from ppzoo import native
 from ppzoo.layers.conv_bn import ConvBNLayer
 from ppzoo.layers.native_layers import fusable, is_plain
+from ppzoo.layers.squeeze_excite import ConvSqueezeExcite
 from ppzoo.native import operators
 
 
@@ -25,19 +26,32 @@ class InvertedResidual(Protocol):
 
 
 def inverted_residual(
-    expand: ConvBNLayer, depthwise: ConvBNLayer, project: ConvBNLayer, x: Tensor, *, shortcut: bool = False
+    expand: ConvBNLayer,
+    depthwise: ConvBNLayer,
+    project: ConvBNLayer,
+    x: Tensor,
+    *,
+    shortcut: bool = False,
+    squeeze_excite: ConvSqueezeExcite | None = None,
 ) -> Tensor:
-    """Return project(depthwise(expand(x))), plus x with `shortcut`.
+    """Return project(squeeze_excite(depthwise(expand(x)))), plus x with `shortcut`.
 
     Args:
         expand: a 1x1 convolution.
         depthwise: a depthwise convolution.
         project: a 1x1 convolution; without an activation if there is a shortcut.
+        squeeze_excite: the layer before `project`, if there is one.
     """
     stages = _fusable_stages([expand, depthwise, project], x, shortcut=shortcut) if native.supports(x) else None
-    if stages is not None:
-        return operators.inverted_residuals(x, [stages], [shortcut])
-    return project(depthwise(expand(x)), x if shortcut else None)
+    if squeeze_excite is None:
+        if stages is not None:
+            return operators.inverted_residuals(x, [stages], [shortcut])
+        return project(depthwise(expand(x)), x if shortcut else None)
+    if stages is not None and is_plain(squeeze_excite, ConvSqueezeExcite):
+        gates = squeeze_excite.native_arguments(x)
+        if gates is not None:
+            return operators.inverted_residual_se(x, stages, shortcut, gates)
+    return project(squeeze_excite(depthwise(expand(x))), x if shortcut else None)
 
 
 def inverted_residuals(units: Sequence[InvertedResidual], x: Tensor) -> Tensor:

@@ -77,9 +77,9 @@ class SELayer(nn.Layer):
     def forward(self, x):
         dense = self.squeeze, self.excitation
         if self.spatial_axes == [2, 3] and native.supports(x) and all(is_plain(layer, Linear) for layer in dense):
-            y = _computed_natively(x, self.pool2d_gap, dense, "relu", self.gate)
-            if y is not None:
-                return y
+            arguments = _native_arguments(self.pool2d_gap, dense, "relu", self.gate)
+            if arguments is not None:
+                return operators.squeeze_excite(x, arguments)
         means = self.pool2d_gap(x).flatten(1)
         gate = self.gate(self.excitation(F.relu(self.squeeze(means))))
         return scale_channels(x, gate.unsqueeze(self.spatial_axes))
@@ -119,12 +119,25 @@ class ConvSqueezeExcite(nn.Layer):
         self.gate = gate
 
     def forward(self, x):
-        reduce, expand = self._sub_layers[self.reduce_key], self._sub_layers[self.expand_key]
-        if native.supports(x) and is_pointwise(reduce, x) and is_pointwise(expand, x):
-            y = _computed_natively(x, self.pool, (reduce, expand), activation_name(self.act), self.gate)
-            if y is not None:
-                return y
+        arguments = self.native_arguments(x) if native.supports(x) else None
+        if arguments is not None:
+            return operators.squeeze_excite(x, arguments)
+        reduce, expand = self.convolutions
         return scale_channels(x, self.gate(expand(self.act(reduce(self.pool(x))))))
+
+    @property
+    def convolutions(self) -> tuple[nn.Layer, nn.Layer]:
+        return self._sub_layers[self.reduce_key], self._sub_layers[self.expand_key]
+
+    def native_arguments(self, x: Tensor) -> operators.SqueezeExcite | None:
+        """Return the arguments of the native operators that compute `forward`; None if they do not support it.
+
+        Args:
+            x: images of any size and number of channels. The caller has checked `ppzoo.native.supports(x)`.
+        """
+        if not all(is_pointwise(convolution, x) for convolution in self.convolutions):
+            return None
+        return _native_arguments(self.pool, self.convolutions, activation_name(self.act), self.gate)
 
 
 _SIGMOID = operators.Gate("sigmoid")
@@ -156,14 +169,13 @@ def _clip_passes_its_limits() -> bool:
         return bool(paddle.grad([clip_gate(x)], [x])[0] == 1)
 
 
-def _computed_natively(
-    x: Tensor,
+def _native_arguments(
     pool: nn.Layer,
     dense: tuple[nn.Layer, nn.Layer],
     activation: str | None,
     gate: Callable[[Tensor], Tensor],
-) -> Tensor | None:
-    """Return x, scaled by the gates of these layers, computed by one operator; None if it does not support them.
+) -> operators.SqueezeExcite | None:
+    """Return the arguments of the native operators that compute these layers; None if they do not support them.
 
     Args:
         dense: two linear layers or two 1x1 convolutions, whose calls the operator replaces.
@@ -177,7 +189,7 @@ def _computed_natively(
     squeeze, excite = [(layer._parameters["weight"], layer._parameters["bias"]) for layer in dense]
     if squeeze[1] is None or excite[1] is None:
         return None
-    return operators.squeeze_excite(x, squeeze, excite, activation, native_gate)
+    return operators.SqueezeExcite(squeeze, excite, activation, native_gate)
 
 
 def _pointwise(in_channels: int, out_channels: int, lr_mult: float, name: str | None) -> Conv2D:

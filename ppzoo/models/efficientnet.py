@@ -53,14 +53,10 @@ class ConvBNLayer(layers.ConvBNLayer):
         super().__init__(in_channels, out_channels, kernel_size, name=name, norm_name=norm_name, norm=norm, **options)
 
 
-class ConvNorm(nn.Sequential):
-    """A `ConvBNLayer` nested under `_conv`, with the same arguments."""
+class ConvNorm(ConvBNLayer):
+    """The same with keys that are nested once more."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, name: str, norm_name: str, **options
-    ) -> None:
-        layer = ConvBNLayer(in_channels, out_channels, kernel_size, name=name, norm_name=norm_name, **options)
-        super().__init__(("_conv", layer))
+    conv_key, norm_key = "_conv._conv._conv", "_conv._bn"
 
 
 class SEBlock(layers.ConvSqueezeExcite):
@@ -99,8 +95,11 @@ class MbConvBlock(nn.Layer):
         super().__init__()
         hidden = in_channels * expansion
         self.shortcut = stride == 1 and in_channels == out_channels
-        if expansion != 1:
-            self._ecn = ConvNorm(in_channels, hidden, 1, act=act, name=f"{name}_expand_conv", norm_name=f"{name}_bn0")
+        self._ecn = (
+            ConvNorm(in_channels, hidden, 1, act=act, name=f"{name}_expand_conv", norm_name=f"{name}_bn0")
+            if expansion != 1
+            else None
+        )
         self._dcn = ConvNorm(
             hidden,
             hidden,
@@ -112,16 +111,16 @@ class MbConvBlock(nn.Layer):
             name=f"{name}_depthwise_conv",
             norm_name=f"{name}_bn1",
         )
-        if use_se:
-            self._se = SEBlock(hidden, in_channels // 4, name=name)
+        self._se = SEBlock(hidden, in_channels // 4, name=name) if use_se else None
         self._pcn = ConvNorm(hidden, out_channels, 1, act=None, name=f"{name}_project_conv", norm_name=f"{name}_bn2")
         self.drop_connect = nn.Dropout(drop_rate, axis=0)
 
     def forward(self, x):
-        y = x
-        for key in ("_ecn", "_dcn", "_se", "_pcn"):
-            if key in self._sub_layers:
-                y = self._sub_layers[key](y)
+        if self._ecn is None:
+            y = self._dcn(x)
+            y = self._pcn(y if self._se is None else self._se(y))
+        else:
+            y = layers.inverted_residual(self._ecn, self._dcn, self._pcn, x, squeeze_excite=self._se)
         return add(x, self.drop_connect(y)) if self.shortcut else y
 
 

@@ -93,11 +93,8 @@ class ResidualUnit(nn.Layer):
         self.linear_conv = ConvBNLayer(hidden, out_channels, 1, act=None)
 
     def forward(self, x):
-        if self.mid_se is None:
-            convolutions = self.expand_conv, self.bottleneck_conv, self.linear_conv
-            return layers.inverted_residual(*convolutions, x, shortcut=self.shortcut)
-        y = self.mid_se(self.bottleneck_conv(self.expand_conv(x)))
-        return self.linear_conv(y, x if self.shortcut else None)
+        convolutions = self.expand_conv, self.bottleneck_conv, self.linear_conv
+        return layers.inverted_residual(*convolutions, x, shortcut=self.shortcut, squeeze_excite=self.mid_se)
 
 
 class MobileNetV3(Classifier):

@@ -369,18 +369,45 @@ class Gate(NamedTuple):
     offset: float = 0.0
 
 
-def squeeze_excite(
-    x: Tensor, squeeze: Sequence[Tensor], excite: Sequence[Tensor], activation: str | None, gate: Gate
-) -> Tensor:
-    """Return x times the gates that two layers compute from the means of the channels, computed by one operator.
+class SqueezeExcite(NamedTuple):
+    """Two layers that compute gates from the means of the channels.
 
-    Args:
+    Attributes:
         squeeze, excite: weight and bias of each layer. Weights are those of linear layers (in x out) or of 1x1
             convolutions (out x in x 1 x 1).
         activation: between the layers, a key of `ACTIVATION_CODES`.
+        gate: the function after the second layer.
     """
-    attributes = ACTIVATION_CODES[activation], GATE_CODES[gate.function], gate.slope, gate.offset, not x.stop_gradient
-    return to_nchw(run_custom_op("ppzoo_squeeze_excite", to_nhwc(x), *squeeze, *excite, *attributes)[0])
+
+    squeeze: Sequence[Tensor]
+    excite: Sequence[Tensor]
+    activation: str | None
+    gate: Gate
+
+    @property
+    def attributes(self) -> tuple[int, int, float, float]:
+        return ACTIVATION_CODES[self.activation], GATE_CODES[self.gate.function], self.gate.slope, self.gate.offset
+
+
+def squeeze_excite(x: Tensor, block: SqueezeExcite) -> Tensor:
+    """Return x times its gates, computed by one operator."""
+    tensors = to_nhwc(x), *block.squeeze, *block.excite
+    return to_nchw(run_custom_op("ppzoo_squeeze_excite", *tensors, *block.attributes, not x.stop_gradient)[0])
+
+
+def inverted_residual_se(x: Tensor, stages: Sequence[ConvNormStage], shortcut: bool, gates: SqueezeExcite) -> Tensor:
+    """Return an inverted residual with squeeze-and-excitation before its last stage, computed by one operator.
+
+    Args:
+        stages: 1x1, depthwise and 1x1 convolution; `is_inverted_residual`.
+        shortcut: whether x is added to the output.
+    """
+    weights, norms, _, momenta, epsilons, activations = zip(*stages, strict=True)
+    tensors = [list(column) for column in zip(*norms, strict=True)]
+    codes = [ACTIVATION_CODES[name] for name in activations]
+    attributes = stages[1].geometry, codes, shortcut, not x.stop_gradient, list(momenta), list(epsilons)
+    operands = to_nhwc(x), list(weights), *tensors, *gates.squeeze, *gates.excite
+    return to_nchw(run_custom_op("ppzoo_inverted_residual_se", *operands, *attributes, *gates.attributes)[0])
 
 
 def concat(parts: Sequence[Tensor], *, shuffled: bool = False) -> Tensor:

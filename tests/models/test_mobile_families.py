@@ -73,7 +73,7 @@ def test_native_padding_equals_paddleclas_s_crop(size):
 
 @pytest.mark.parametrize("size", [64, 65, 71])
 def test_efficientnet_lite_pads_like_tensorflow(size):
-    stem = MODELS["EfficientNet_lite0"].build()._ef._conv_stem._conv._sub_layers["_conv._conv"]
+    stem = MODELS["EfficientNet_lite0"].build()._ef._conv_stem.parts[0]
     x = paddle.to_tensor(reference.image(1, size, 0))
     np.testing.assert_allclose(stem(x).numpy(), tensorflow_convolution(x, stem, 2).numpy(), rtol=1e-5, atol=1e-5)
 

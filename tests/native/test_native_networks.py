@@ -9,8 +9,11 @@ from helpers.forks import succeeds_when_forked
 from paddle import nn
 
 import ppzoo
-from ppzoo import native
+from ppzoo import layers, native
+from ppzoo.layers.bfloat16 import _graph_of, _operator_name
+from ppzoo.models.efficientnet import MbConvBlock
 from ppzoo.models.mobilenet_v2 import InvresiBlocks
+from ppzoo.models.mobilenet_v3 import Block, ResidualUnit
 from ppzoo.models.repvgg import RepVGGBlock
 from ppzoo.native import operators
 
@@ -84,7 +87,7 @@ def test_errors_against_float64_are_at_most_twice_those_of_paddlepaddle(name, na
     assert slopes["on"] <= 2 * slopes["off"]
 
 
-@pytest.mark.parametrize("name", [*NETWORKS[:2], "RepVGG_A0"])
+@pytest.mark.parametrize("name", [*NETWORKS[:3], "RepVGG_A0", "EfficientNetB0"])
 def test_two_runs_are_bit_identical(name, native_on):
     images = paddle.to_tensor(np.random.default_rng(0).standard_normal((4, 3, 48, 48), dtype=np.float32))
     first, second = gradients(build(name), images), gradients(build(name), images)
@@ -173,6 +176,70 @@ def test_gradient_of_a_feature_map_within_a_stage(native_on):
     loss = network(paddle.randn([4, 3, 64, 64])).square().sum()
     (gradient,) = paddle.grad([loss], [seen[0]])
     assert float(gradient.abs().sum()) > 0
+
+
+UNITS = {
+    "MobileNetV3": lambda: ResidualUnit(16, 24, 16, Block(5, 24, 16, True, "hardswish", 1)),
+    "EfficientNet": lambda: MbConvBlock(
+        *(16, 16, 5),
+        expansion=2,
+        stride=1,
+        padding=2,
+        use_se=True,
+        act="swish",
+        drop_rate=0.0,
+        name="x",
+    ),
+}
+
+
+def outputs_in_training(unit: nn.Layer) -> tuple[list[np.ndarray], set[str]]:
+    """Return the output, all gradients and running statistics of a unit, and the names of its operators."""
+    x = paddle.to_tensor(np.random.default_rng(0).standard_normal((3, 16, 9, 7), dtype=np.float32))
+    x.stop_gradient = False
+    y = unit(x)
+    names = {_operator_name(node) for node in _graph_of(y)}
+    y.square().sum().backward()
+    gradients = [parameter.grad.numpy() for parameter in unit.parameters() if not parameter.stop_gradient]
+    found = [y.numpy(), x.grad.numpy(), *gradients]
+    return found + [value.numpy() for value in unit.state_dict().values()], names
+
+
+def squeeze_excite_of(unit: nn.Layer) -> layers.ConvSqueezeExcite:
+    return next(layer for layer in unit.sublayers() if isinstance(layer, layers.ConvSqueezeExcite))
+
+
+# Changes of a unit after which it is not one operator.
+CHANGED_UNITS = {
+    "hook of squeeze-and-excitation": lambda unit: add_hook(squeeze_excite_of(unit)),
+    "hook of a layer in it": lambda unit: add_hook(squeeze_excite_of(unit).convolutions[1]),
+    "hook of its gate": lambda unit: add_hook(squeeze_excite_of(unit).gate),
+    "hook of a convolution": lambda unit: add_hook(next(u for u in unit.sublayers() if isinstance(u, nn.Conv2D))),
+    "another gate": lambda unit: setattr(squeeze_excite_of(unit), "gate", nn.Tanh()),
+    "another activation": lambda unit: setattr(squeeze_excite_of(unit), "act", nn.GELU()),
+    "another pooling": lambda unit: setattr(squeeze_excite_of(unit), "pool", nn.AdaptiveMaxPool2D(1)),
+    "no bias": lambda unit: setattr(squeeze_excite_of(unit).convolutions[0], "bias", None),
+}
+
+
+@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("change", [None, *CHANGED_UNITS])
+def test_unit_with_squeeze_excite_computes_the_same_as_without_native_operators(kind, change, native_on):
+    found = {}
+    for mode in ("on", "off"):
+        native.set_mode(mode)
+        paddle.seed(3)
+        with paddle.utils.unique_name.guard():
+            unit = UNITS[kind]()
+        unit.train()
+        if change is not None:
+            CHANGED_UNITS[change](unit)
+        found[mode], names = outputs_in_training(unit)
+        if mode == "on":
+            assert ("inverted_residual_se" in names) == (change is None)
+    for ours, theirs in zip(*found.values(), strict=True):
+        scale = max(1.0, float(np.abs(theirs).max()))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5 * scale)
 
 
 def repvgg_block(channels: int = 8, stride: int = 1, **options) -> RepVGGBlock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import paddle
 import pytest
@@ -55,6 +57,11 @@ ACTIVATIONS = {
     "relu6": F.relu6,
     "hardswish": F.hardswish,
     "swish": F.swish,
+}
+GATES = {
+    "sigmoid": (operators.Gate("sigmoid"), F.sigmoid),
+    "hardsigmoid": (operators.Gate("hardsigmoid", 0.2, 0.5), lambda t: F.hardsigmoid(t, 0.2, 0.5)),
+    "clip": (operators.Gate("clip"), lambda t: paddle.clip(t, 0, 1)),
 }
 # Images, channels, height, width.
 SHAPES = [(2, 1, 7, 7), (3, 16, 9, 5), (4, 58, 3, 3), (64, 100, 1, 1), (2, 7, 33, 31), (2, 720, 4, 4)]
@@ -273,6 +280,16 @@ RESIDUALS = [
 
 @pytest.mark.parametrize("case", RESIDUALS, ids=str)
 def test_inverted_residual(case):
+    compare_inverted_residual(case)
+
+
+@pytest.mark.parametrize("gate", ["sigmoid", "hardsigmoid"])
+@pytest.mark.parametrize("case", [*RESIDUALS, (3, 5, 1, 40, 33, 8, 5, 2, ("relu", "relu", None))], ids=str)
+def test_inverted_residual_with_squeeze_excite(case, gate):
+    compare_inverted_residual(case, "swish" if gate == "sigmoid" else "relu", gate)
+
+
+def compare_inverted_residual(case, activation=None, gate=None):
     paddle.seed(8)
     images, height, width, channels, between, out, kernel, stride, names = case
     shortcut, padding = channels == out and names[2] is None, kernel // 2
@@ -289,7 +306,10 @@ def test_inverted_residual(case):
             for i in range(3)
         ]
         assert operators.is_inverted_residual(stages, shortcut)
-        return operators.inverted_residuals(x, [stages], [shortcut])
+        if gate is None:
+            return operators.inverted_residuals(x, [stages], [shortcut])
+        gates = operators.SqueezeExcite(tensors[9:11], tensors[11:13], activation, GATES[gate][0])
+        return operators.inverted_residual_se(x, stages, shortcut, gates)
 
     def theirs(x, *tensors):
         y = x
@@ -299,6 +319,9 @@ def test_inverted_residual(case):
             )
             y = y + x if i == 2 and shortcut else y
             y = ACTIVATIONS[names[i]](y)
+            if i == 1 and gate is not None:
+                inner = ACTIVATIONS[activation](F.conv2d(F.adaptive_avg_pool2d(y, 1), *tensors[9:11]))
+                y = y * GATES[gate][1](F.conv2d(inner, *tensors[11:13]))
         return y
 
     shapes = [(between, channels, 1, 1), (between, 1, kernel, kernel), (out, between, 1, 1)]
@@ -307,7 +330,12 @@ def test_inverted_residual(case):
     norms = [paddle.rand([width]) + 0.5 for width in widths * 2]
     for norm in norms:
         norm.stop_gradient = False
-    agree(ours, theirs, [tensor(images, channels, height, width), *weights, *norms])
+    squeezed = between // 4
+    sizes = [] if gate is None else [(squeezed, between, 1, 1), (squeezed,), (between, squeezed, 1, 1), (between,)]
+    gates = [paddle.randn(size) / math.sqrt(size[1]) if len(size) > 1 else paddle.randn(size) for size in sizes]
+    for gate_weight in gates:
+        gate_weight.stop_gradient = False
+    agree(ours, theirs, [tensor(images, channels, height, width), *weights, *norms, *gates])
 
 
 # Images, height, width, channels in and out, stride, whether the sum contains the identity.
@@ -456,13 +484,6 @@ def test_scale_channels():
     agree(native_layers.scale_channels, lambda x, gate: x * gate, [tensor(3, 20, 15, 15), tensor(3, 20, 1, 1)])
 
 
-GATES = {
-    "sigmoid": (operators.Gate("sigmoid"), F.sigmoid),
-    "hardsigmoid": (operators.Gate("hardsigmoid", 0.2, 0.5), lambda t: F.hardsigmoid(t, 0.2, 0.5)),
-    "clip": (operators.Gate("clip"), lambda t: paddle.clip(t, 0, 1)),
-}
-
-
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_squeeze_excite(activation, gate):
@@ -479,7 +500,7 @@ def test_squeeze_excite(activation, gate):
         return x * theirs(F.linear(hidden, excite, excite_bias)).unsqueeze([2, 3])
 
     def natively(x, *parameters):
-        return operators.squeeze_excite(x, parameters[:2], parameters[2:], activation, ours)
+        return operators.squeeze_excite(x, operators.SqueezeExcite(parameters[:2], parameters[2:], activation, ours))
 
     for channels, hidden, height, width in [(24, 6, 7, 7), (33, 5, 3, 9), (20, 8, 1, 1)]:
         x, biases = tensor(3, channels, height, width), (tensor(hidden), tensor(channels))

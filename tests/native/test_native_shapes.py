@@ -18,6 +18,7 @@ from ppzoo import layers, native
 from ppzoo.host import instruction_sets
 from ppzoo.installation import release_of
 from ppzoo.layers import native_layers
+from ppzoo.models.mobilenet_v3 import SMALL, ResidualUnit
 from ppzoo.models.repvgg import RepVGGBlock
 from ppzoo.native import compilation
 from ppzoo.native.operators import BFLOAT16_OPERATORS
@@ -63,6 +64,13 @@ CALLS = {
         [paddle.rand(shape) for _ in range(2) for shape in ([16, 4, 1, 1], [16, 1, 3, 3], [4, 16, 1, 1])],
         *map(list, zip(*(norm(channels) for channels in (16, 16, 4, 16, 16, 4)), strict=True)),
         *(DEPTHWISE * 2, [1, 1, 0] * 2, [0, 1], True, [0.9] * 6, [1e-5] * 6),
+    ],
+    "inverted_residual_se": lambda: [
+        paddle.rand([2, 6, 5, 4]),
+        [paddle.rand([16, 4, 1, 1]), paddle.rand([16, 1, 3, 3]), paddle.rand([4, 16, 1, 1])],
+        *map(list, zip(*(norm(channels) for channels in (16, 16, 4)), strict=True)),
+        *(paddle.rand([3, 16, 1, 1]), paddle.rand([3]), paddle.rand([16, 3, 1, 1]), paddle.rand([16])),
+        *(DEPTHWISE, [1, 1, 0], True, True, [0.9] * 3, [1e-5] * 3, 1, 1, 0.2, 0.5),
     ],
     "repvgg": lambda: [
         *(paddle.rand([2, 6, 5, 8]), [paddle.rand([8, 8, 3, 3]), paddle.rand([8, 8, 1, 1])]),
@@ -155,7 +163,7 @@ def test_every_operator_has_a_call():
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_are_valid(name, native_on):
     outputs = call(name, CALLS[name]())
-    if name in ("inverted_residuals", "repvgg"):
+    if name in ("inverted_residuals", "inverted_residual_se", "repvgg"):
         outputs = outputs[:1]  # the saved values have alignment gaps, which are not initialized
     assert all(np.isfinite(out.numpy()).all() for out in outputs if out.dtype == paddle.float32)
 
@@ -221,11 +229,12 @@ def test_no_tensors_are_an_error(name, native_on):
 
 
 @pytest.mark.parametrize("missing", range(5))
-def test_lists_of_the_wrong_length_are_an_error(missing, native_on):
-    arguments = CALLS["inverted_residuals"]()
-    arguments[1 + missing] = arguments[1 + missing][:5]
-    with pytest.raises(ValueError, match=r"expected 6 .*, got 5"):
-        call("inverted_residuals", arguments)
+@pytest.mark.parametrize(("name", "count"), [("inverted_residuals", 6), ("inverted_residual_se", 3)])
+def test_lists_of_the_wrong_length_are_an_error(name, count, missing, native_on):
+    arguments = CALLS[name]()
+    arguments[1 + missing] = arguments[1 + missing][:-1]
+    with pytest.raises(ValueError, match=rf"expected {count} .*, got {count - 1}"):
+        call(name, arguments)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 4, 5, 8, 9])
@@ -465,6 +474,7 @@ SECOND = {
     "concatenation": lambda x: native_layers.concat([x, x]),
     "halves": lambda x: native_layers.halve(x)[1],
     "linear": lambda x: native_layers.Linear(16, 3)(x.mean([2, 3])),
+    "inverted residual with squeeze-and-excitation": lambda x: ResidualUnit(16, 24, 16, SMALL[0])(x),
 }
 
 

@@ -621,6 +621,194 @@ Case covariance_case(Random& random) {
   return result;
 }
 
+// ---- squeeze-and-excitation
+
+// A matrix in double, and for each element the size of the sum that it is: the root of the sum of squared terms.
+struct Sums {
+  Doubles values, sizes;
+  explicit Sums(int64_t count) : values(count, 0.0), sizes(count, 0.0) {}
+  void add(int64_t place, double value, double size) { values[place] += value, sizes[place] += size * size; }
+  void finish() {
+    for (double& size : sizes) size = std::sqrt(size);
+  }
+  double size() const { return *std::max_element(sizes.begin(), sizes.end()); }
+};
+
+// a (rows x inner) times b (inner x columns), whose elements are a_at(i, k) and b_at(k, j).
+Sums multiplied(int64_t rows, int64_t inner, int64_t columns, const std::function<int64_t(int64_t, int64_t)>& a_at,
+                const Sums& a, const std::function<int64_t(int64_t, int64_t)>& b_at, const Sums& b) {
+  Sums product(rows * columns);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t k = 0; k < inner; ++k) {
+        const int64_t left = a_at(i, k), right = b_at(k, j);
+        product.add(i * columns + j, a.values[left] * b.values[right], a.sizes[left] * b.sizes[right]);
+      }
+  product.finish();
+  return product;
+}
+
+Sums exactly(const Floats& values) {
+  Sums sums(values.size());
+  for (int64_t i = 0; i < values.size(); ++i) sums.add(i, values[i], values[i]);
+  sums.finish();
+  return sums;
+}
+
+SqueezeExcite random_gates(Random& random, int64_t images, int64_t pixels, int64_t channels) {
+  SqueezeExcite block{};
+  block.images = images, block.pixels = pixels, block.channels = channels, block.hidden = random.integer(1, 40);
+  block.inputs_first = random.chance(0.5), block.activation = random.activation();
+  block.gate = static_cast<GateFunction>(random.integer(0, 2));
+  block.slope = random.chance(0.5) ? 0.2f : 1.0f, block.offset = random.chance(0.5) ? 0.5f : 0.0f;
+  return block;
+}
+
+std::string words(const SqueezeExcite& block) {
+  return words({{"pixels", block.pixels},
+                {"hidden", block.hidden},
+                {"inputs_first", block.inputs_first},
+                {"activation", static_cast<int>(block.activation)},
+                {"gate", static_cast<int>(block.gate)}});
+}
+
+// The layers' parameters, and the gradients that a kernel writes.
+struct GateParameters {
+  Floats w1, b1, w2, b2, dw1, db1, dw2, db2;
+
+  GateParameters(Random& random, const SqueezeExcite& block)
+      : w1(random.normal(block.channels * block.hidden, 1.0f / std::sqrt(static_cast<float>(block.channels)))),
+        b1(random.normal(block.hidden)),
+        w2(random.normal(block.channels * block.hidden, 1.0f / std::sqrt(static_cast<float>(block.hidden)))),
+        b2(random.normal(block.channels)),
+        dw1(w1.size()),
+        db1(b1.size()),
+        dw2(w2.size()),
+        db2(b2.size()) {}
+  SqueezeExciteLayers<const float> layers() const { return {w1, b1, w2, b2}; }
+  SqueezeExciteLayers<float> gradients() { return {dw1, db1, dw2, db2}; }
+};
+
+struct ExpectedGates {
+  Doubles y, dx, dw1, db1, dw2, db2;
+  // The sizes of the sums if their terms were independent; `gate_size` is that of the gates' arguments.
+  double gate_size, dx_size, dw1_size, db1_size, dw2_size, db2_size;
+  bool kink;
+
+  void compare_gradients(Case& result, const GateParameters& found) const {
+    result.compare("dw2", found.dw2, dw2, dw2_size);
+    result.compare("db2", found.db2, db2, db2_size);
+    result.compare("dw1", found.dw1, dw1, dw1_size);
+    result.compare("db1", found.db1, db1, db1_size);
+  }
+};
+
+// Returns y from x, and the gradients from dy.
+ExpectedGates expected_gates(const SqueezeExcite& block, const GateParameters& parameters, const Doubles& x,
+                             const Doubles& dy) {
+  const int64_t images = block.images, pixels = block.pixels, channels = block.channels, hidden = block.hidden;
+  const int64_t size = images * pixels * channels;
+  const Floats &w1 = parameters.w1, &b1 = parameters.b1, &w2 = parameters.w2, &b2 = parameters.b2;
+  const auto w1_at = [&](int64_t in, int64_t out) {
+    return block.inputs_first ? in * hidden + out : out * channels + in;
+  };
+  const auto w2_at = [&](int64_t in, int64_t out) {
+    return block.inputs_first ? in * channels + out : out * hidden + in;
+  };
+  const auto swapped = [](const auto& at) { return [&at](int64_t i, int64_t j) { return at(j, i); }; };
+  const auto rows_of = [](int64_t width) { return [width](int64_t i, int64_t j) { return i * width + j; }; };
+  const auto columns_of = [](int64_t width) { return [width](int64_t i, int64_t j) { return j * width + i; }; };
+  bool kink = false;
+
+  Sums means(images * channels);
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t place = i / channels / pixels * channels + i % channels;
+    means.add(place, x[i] / static_cast<double>(pixels), x[i] / static_cast<double>(pixels));
+  }
+  means.finish();
+  Sums first = multiplied(images, channels, hidden, rows_of(channels), means, w1_at, exactly(w1)), active = first;
+  for (int64_t i = 0; i < images * hidden; ++i) {
+    first.values[i] += b1[i % hidden];
+    kink = kink || near_kink(block.activation, first.values[i]);
+    active.values[i] = activated(block.activation, first.values[i]);
+    active.sizes[i] = std::max<double>(std::abs(b1[i % hidden]), first.sizes[i]);
+  }
+  Sums second = multiplied(images, hidden, channels, rows_of(hidden), active, w2_at, exactly(w2));
+  Doubles gates(images * channels), slopes(images * channels), expected(size), expected_dx(size);
+  for (int64_t i = 0; i < images * channels; ++i) {
+    const double t = second.values[i] + b2[i % channels];
+    if (block.gate == GateFunction::kSigmoid) {
+      gates[i] = 1.0 / (1.0 + std::exp(-t)), slopes[i] = gates[i] * (1.0 - gates[i]);
+      continue;
+    }
+    const double line = block.slope * t + block.offset;
+    kink = kink || std::abs(line) < 1e-4 || std::abs(line - 1.0) < 1e-4;
+    gates[i] = std::min(std::max(line, 0.0), 1.0), slopes[i] = line > 0.0 && line < 1.0 ? block.slope : 0.0;
+  }
+  Sums dgates(images * channels);
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t place = i / channels / pixels * channels + i % channels;
+    const double product = dy[i] * x[i] * slopes[place];
+    expected[i] = x[i] * gates[place];
+    dgates.add(place, product, product);
+  }
+  dgates.finish();
+  const Sums dw2 = multiplied(hidden, images, channels, columns_of(hidden), active, rows_of(channels), dgates);
+  Sums dhidden = multiplied(images, channels, hidden, rows_of(channels), dgates, swapped(w2_at), exactly(w2));
+  for (int64_t i = 0; i < images * hidden; ++i) dhidden.values[i] *= slope(block.activation, first.values[i]);
+  const Sums dw1 = multiplied(channels, images, hidden, columns_of(channels), means, rows_of(hidden), dhidden);
+  const Sums dmeans = multiplied(images, hidden, channels, rows_of(hidden), dhidden, swapped(w1_at), exactly(w1));
+  Sums db1(hidden), db2(channels);
+  for (int64_t i = 0; i < images * hidden; ++i) db1.add(i % hidden, dhidden.values[i], dhidden.sizes[i]);
+  for (int64_t i = 0; i < images * channels; ++i) db2.add(i % channels, dgates.values[i], dgates.sizes[i]);
+  db1.finish(), db2.finish();
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t place = i / channels / pixels * channels + i % channels;
+    expected_dx[i] = dy[i] * gates[place] + dmeans.values[place] / static_cast<double>(pixels);
+  }
+  // In the order in which the weights are stored.
+  const auto stored = [](const Sums& gradient, int64_t in, int64_t out, const auto& at) {
+    Doubles moved(in * out);
+    for (int64_t i = 0; i < in; ++i)
+      for (int64_t o = 0; o < out; ++o) moved[at(i, o)] = gradient.values[i * out + o];
+    return moved;
+  };
+  // The gates' sums can cancel where a line follows them.
+  const double gate_size = block.gate == GateFunction::kSigmoid ? 0.0 : block.slope * second.size();
+  return {expected,
+          expected_dx,
+          stored(dw1, channels, hidden, w1_at),
+          db1.values,
+          stored(dw2, hidden, channels, w2_at),
+          db2.values,
+          gate_size,
+          std::max(gate_size, dmeans.size() / static_cast<double>(pixels)),
+          dw1.size(),
+          db1.size(),
+          dw2.size(),
+          db2.size(),
+          kink};
+}
+
+Case squeeze_excite_case(Random& random) {
+  const SqueezeExcite block =
+      random_gates(random, random.integer(1, 5), random.integer(1, random.chance(0.1) ? 900 : 60),
+                   random.integer(1, random.chance(0.1) ? 400 : 70));
+  Case result{words({{"images", block.images}, {"channels", block.channels}}) + words(block)};
+  const int64_t size = block.images * block.pixels * block.channels;
+  const Floats x = random.normal(size, 1.0f, 0.3f), dy = random.normal(size);
+  GateParameters parameters(random, block);
+  const ExpectedGates expected = expected_gates(block, parameters, x.doubles(), dy.doubles());
+  Floats saved(block.saved_size()), y(size), dx(size);
+  squeeze_excite(block, x, parameters.layers(), saved, y);
+  squeeze_excite_gradients(block, x, parameters.layers(), saved, dy, parameters.gradients(), dx);
+  result.compare("y", y, expected.y, expected.gate_size);
+  if (expected.kink) return result;
+  expected.compare_gradients(result, parameters);
+  result.compare("dx", dx, expected.dx, expected.dx_size);
+  return result;
+}
+
 // ---- inverted residual
 
 struct Stage {
@@ -654,7 +842,7 @@ InvertedResidual random_block(Random& random) {
   return block;
 }
 
-Case inverted_residual_case(Random& random) {
+Case inverted_residual_case(Random& random, bool with_gates) {
   InvertedResidual block = random_block(random);
   const auto& [expand, filter, project] = block.shapes;
   block.activations = {random.activation(), random.activation(), Activation::kNone};
@@ -690,6 +878,14 @@ Case inverted_residual_case(Random& random) {
     gradients.push_back({dw[i], dgamma[i], dbeta[i]});
   }
 
+  const SqueezeExcite gates =
+      with_gates ? random_gates(random, filter.images, project.height * project.width, filter.out_channels)
+                 : SqueezeExcite{};
+  GateParameters parameters(random, gates);
+  if (with_gates) result.geometry += words(gates);
+  Floats kept_gates(gates.saved_size());
+  Doubles gated;  // the input of the projection, with gates
+
   Stage found[3];
   Doubles current = x.doubles();
   bool kinks = false;
@@ -711,12 +907,19 @@ Case inverted_residual_case(Random& random) {
     }
     amplification = std::max(amplification, cancellation(s, current, w[i], stage.inverse));
     current = stage.y;
+    if (i != 1 || !with_gates) continue;
+    const ExpectedGates expected = expected_gates(gates, parameters, current, Doubles(current.size(), 0.0));
+    gated = current = expected.y;
+    kinks |= expected.kink;
   }
   for (size_t k = 0; block.shortcut && k < current.size(); ++k) current[k] += x[k];
   const Floats dy = random.normal(project.output_size());
   Floats y(project.output_size()), dx(expand.input_size());
-  inverted_residual(block, x, stages.data(), results.data(), y);
-  inverted_residual_gradients(block, x, stages.data(), read.data(), dy, gradients.data(), dx);
+  const GatesForward forward{gates, parameters.layers(), kept_gates};
+  const GatesBackward backward{gates, parameters.layers(), kept_gates, parameters.gradients()};
+  inverted_residual(block, x, stages.data(), results.data(), y, with_gates ? &forward : nullptr);
+  inverted_residual_gradients(block, x, stages.data(), read.data(), dy, gradients.data(), dx,
+                              with_gates ? &backward : nullptr);
   // Values around 2 are usual; one case in 100 has more than 5, one in 10,000 more than 20.
   result.tolerance *= std::max(1.0, amplification / 4.0);
   result.compare("y", y, current);
@@ -737,7 +940,7 @@ Case inverted_residual_case(Random& random) {
     }
     // The size of the sums if their terms were independent. They cancel if a later norm cancels a parameter's effect.
     double norm_scale = 0.0, weight_scale = 0.0, x_squares = 0.0;
-    const Doubles& from = i == 0 ? source : found[i - 1].y;
+    const Doubles& from = i == 0 ? source : i == 2 && with_gates ? gated : found[i - 1].y;
     for (double value : from) x_squares += value * value / from.size();
     for (int64_t c = 0; c < out; ++c) {
       norm_scale = std::max(norm_scale, std::sqrt(squares[c]));
@@ -754,6 +957,10 @@ Case inverted_residual_case(Random& random) {
     result.compare(("dbeta " + name).c_str(), dbeta[i], sums, norm_scale);
     result.compare(("dw " + name).c_str(), dw[i], back.dw, weight_scale);
     gradient = back.dx;
+    if (i != 2 || !with_gates) continue;
+    const ExpectedGates expected = expected_gates(gates, parameters, found[1].y, gradient);
+    expected.compare_gradients(result, parameters);
+    gradient = expected.dx;
   }
   for (size_t k = 0; block.shortcut && k < gradient.size(); ++k) gradient[k] += dy[k];
   result.compare("dx", dx, gradient, 1.0);
@@ -1019,142 +1226,6 @@ Case elementwise_case(Random& random) {
   }
   split_channels(joined, widths, images * pixels, shuffled, to);
   for (int64_t i = 0; i < count; ++i) result.compare("part", copies[i], parts[i].doubles());
-  return result;
-}
-
-// ---- squeeze-and-excitation
-
-// A matrix in double, and for each element the size of the sum that it is: the root of the sum of squared terms.
-struct Sums {
-  Doubles values, sizes;
-  explicit Sums(int64_t count) : values(count, 0.0), sizes(count, 0.0) {}
-  void add(int64_t place, double value, double size) { values[place] += value, sizes[place] += size * size; }
-  void finish() {
-    for (double& size : sizes) size = std::sqrt(size);
-  }
-  double size() const { return *std::max_element(sizes.begin(), sizes.end()); }
-};
-
-// a (rows x inner) times b (inner x columns), whose elements are a_at(i, k) and b_at(k, j).
-Sums multiplied(int64_t rows, int64_t inner, int64_t columns, const std::function<int64_t(int64_t, int64_t)>& a_at,
-                const Sums& a, const std::function<int64_t(int64_t, int64_t)>& b_at, const Sums& b) {
-  Sums product(rows * columns);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t k = 0; k < inner; ++k) {
-        const int64_t left = a_at(i, k), right = b_at(k, j);
-        product.add(i * columns + j, a.values[left] * b.values[right], a.sizes[left] * b.sizes[right]);
-      }
-  product.finish();
-  return product;
-}
-
-Sums exactly(const Floats& values) {
-  Sums sums(values.size());
-  for (int64_t i = 0; i < values.size(); ++i) sums.add(i, values[i], values[i]);
-  sums.finish();
-  return sums;
-}
-
-Case squeeze_excite_case(Random& random) {
-  SqueezeExcite block{};
-  block.images = random.integer(1, 5), block.pixels = random.integer(1, random.chance(0.1) ? 900 : 60);
-  block.channels = random.integer(1, random.chance(0.1) ? 400 : 70), block.hidden = random.integer(1, 40);
-  block.inputs_first = random.chance(0.5), block.activation = random.activation();
-  block.gate = static_cast<GateFunction>(random.integer(0, 2));
-  block.slope = random.chance(0.5) ? 0.2f : 1.0f, block.offset = random.chance(0.5) ? 0.5f : 0.0f;
-  const int64_t images = block.images, pixels = block.pixels, channels = block.channels, hidden = block.hidden;
-  Case result{words({{"images", images},
-                     {"pixels", pixels},
-                     {"channels", channels},
-                     {"hidden", hidden},
-                     {"inputs_first", block.inputs_first},
-                     {"activation", static_cast<int>(block.activation)},
-                     {"gate", static_cast<int>(block.gate)}})};
-  const int64_t size = images * pixels * channels;
-  const Floats x = random.normal(size, 1.0f, 0.3f), dy = random.normal(size);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(channels)),
-              scale2 = 1.0f / std::sqrt(static_cast<float>(hidden));
-  const Floats w1 = random.normal(channels * hidden, scale), w2 = random.normal(channels * hidden, scale2);
-  const Floats b1 = random.normal(hidden), b2 = random.normal(channels);
-  const auto w1_at = [&](int64_t in, int64_t out) {
-    return block.inputs_first ? in * hidden + out : out * channels + in;
-  };
-  const auto w2_at = [&](int64_t in, int64_t out) {
-    return block.inputs_first ? in * channels + out : out * hidden + in;
-  };
-  const auto swapped = [](const auto& at) { return [&at](int64_t i, int64_t j) { return at(j, i); }; };
-  const auto rows_of = [](int64_t width) { return [width](int64_t i, int64_t j) { return i * width + j; }; };
-  const auto columns_of = [](int64_t width) { return [width](int64_t i, int64_t j) { return j * width + i; }; };
-  bool kink = false;
-
-  Sums means(images * channels);
-  for (int64_t i = 0; i < size; ++i) {
-    const int64_t place = i / channels / pixels * channels + i % channels;
-    means.add(place, x[i] / static_cast<double>(pixels), x[i] / static_cast<double>(pixels));
-  }
-  means.finish();
-  Sums first = multiplied(images, channels, hidden, rows_of(channels), means, w1_at, exactly(w1)), active = first;
-  for (int64_t i = 0; i < images * hidden; ++i) {
-    first.values[i] += b1[i % hidden];
-    kink = kink || near_kink(block.activation, first.values[i]);
-    active.values[i] = activated(block.activation, first.values[i]);
-    active.sizes[i] = std::max<double>(std::abs(b1[i % hidden]), first.sizes[i]);
-  }
-  Sums second = multiplied(images, hidden, channels, rows_of(hidden), active, w2_at, exactly(w2));
-  Doubles gates(images * channels), slopes(images * channels), expected(size), expected_dx(size);
-  for (int64_t i = 0; i < images * channels; ++i) {
-    const double t = second.values[i] + b2[i % channels];
-    if (block.gate == GateFunction::kSigmoid) {
-      gates[i] = 1.0 / (1.0 + std::exp(-t)), slopes[i] = gates[i] * (1.0 - gates[i]);
-      continue;
-    }
-    const double line = block.slope * t + block.offset;
-    kink = kink || std::abs(line) < 1e-4 || std::abs(line - 1.0) < 1e-4;
-    gates[i] = std::min(std::max(line, 0.0), 1.0), slopes[i] = line > 0.0 && line < 1.0 ? block.slope : 0.0;
-  }
-  Sums dgates(images * channels);
-  for (int64_t i = 0; i < size; ++i) {
-    const int64_t place = i / channels / pixels * channels + i % channels;
-    const double product = static_cast<double>(dy[i]) * x[i] * slopes[place];
-    expected[i] = x[i] * gates[place];
-    dgates.add(place, product, product);
-  }
-  dgates.finish();
-  const Sums dw2 = multiplied(hidden, images, channels, columns_of(hidden), active, rows_of(channels), dgates);
-  Sums dhidden = multiplied(images, channels, hidden, rows_of(channels), dgates, swapped(w2_at), exactly(w2));
-  for (int64_t i = 0; i < images * hidden; ++i) dhidden.values[i] *= slope(block.activation, first.values[i]);
-  const Sums dw1 = multiplied(channels, images, hidden, columns_of(channels), means, rows_of(hidden), dhidden);
-  const Sums dmeans = multiplied(images, hidden, channels, rows_of(hidden), dhidden, swapped(w1_at), exactly(w1));
-  Sums db1(hidden), db2(channels);
-  for (int64_t i = 0; i < images * hidden; ++i) db1.add(i % hidden, dhidden.values[i], dhidden.sizes[i]);
-  for (int64_t i = 0; i < images * channels; ++i) db2.add(i % channels, dgates.values[i], dgates.sizes[i]);
-  db1.finish(), db2.finish();
-  for (int64_t i = 0; i < size; ++i) {
-    const int64_t place = i / channels / pixels * channels + i % channels;
-    expected_dx[i] = dy[i] * gates[place] + dmeans.values[place] / static_cast<double>(pixels);
-  }
-  // In the order in which the weights are stored.
-  const auto stored = [](const Sums& gradient, int64_t in, int64_t out, const auto& at) {
-    Doubles moved(in * out);
-    for (int64_t i = 0; i < in; ++i)
-      for (int64_t o = 0; o < out; ++o) moved[at(i, o)] = gradient.values[i * out + o];
-    return moved;
-  };
-
-  Floats saved(block.saved_size()), y(size), dx(size), found_dw1(w1.size()), found_dw2(w2.size());
-  Floats found_db1(hidden), found_db2(channels);
-  squeeze_excite(block, x, {w1, b1, w2, b2}, saved, y);
-  squeeze_excite_gradients(block, x, {w1, b1, w2, b2}, saved, dy, {found_dw1, found_db1, found_dw2, found_db2}, dx);
-  // The gates' sums can cancel where a line follows them.
-  const double gate_size = block.gate == GateFunction::kSigmoid ? 0.0 : block.slope * second.size();
-  result.compare("y", y, expected, gate_size);
-  if (kink) return result;
-  result.compare("dw2", found_dw2, stored(dw2, hidden, channels, w2_at), dw2.size());
-  result.compare("db2", found_db2, db2.values, db2.size());
-  result.compare("dw1", found_dw1, stored(dw1, channels, hidden, w1_at), dw1.size());
-  result.compare("db1", found_db1, db1.values, db1.size());
-  result.compare("dx", dx, expected_dx, std::max(gate_size, dmeans.size() / static_cast<double>(pixels)));
   return result;
 }
 
@@ -1461,7 +1532,8 @@ const std::vector<std::pair<std::string, std::function<Case(Random&)>>> kKinds =
     {"convolve_statistics", convolve_statistics_case},
     {"convolve_norm", convolve_norm_case},
     {"covariance", covariance_case},
-    {"inverted_residual", inverted_residual_case},
+    {"inverted_residual", [](Random& random) { return inverted_residual_case(random, false); }},
+    {"inverted_residual_se", [](Random& random) { return inverted_residual_case(random, true); }},
     {"repvgg", repvgg_case},
     {"pool", pool_case},
     {"linear", linear_case},

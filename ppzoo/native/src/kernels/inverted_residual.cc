@@ -7,10 +7,13 @@
 // and backward, and the gradients of the wide tensors are consumed row by row where they are computed.
 //
 // Forward, three passes: expansion and its statistics; depthwise convolution of the normalized expansion; projection of
-// the normalized result. Backward in reverse order; see pointwise.cc, depthwise.cc and expansion.cc for the loops.
+// the normalized result. Squeeze-and-excitation adds a pass before the projection (see gated_projection.cc). Backward
+// in reverse order; see pointwise.cc, depthwise.cc and expansion.cc for the loops.
 #include "kernels/inverted_residual.h"
 
 #include <algorithm>
+#include <optional>
+#include <vector>
 
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
@@ -23,7 +26,8 @@
 namespace ppzoo {
 namespace {
 
-void zero_gradients(const InvertedResidual& block, const StageGradient* gradients, float* dx) {
+void zero_gradients(const InvertedResidual& block, const StageGradient* gradients, float* dx,
+                    const GatesBackward* gates) {
   for (int stage = 0; stage < 3; ++stage) {
     const ConvShape& shape = block.shapes[stage];
     std::fill_n(gradients[stage].weights, shape.weight_size(), 0.0f);
@@ -31,6 +35,13 @@ void zero_gradients(const InvertedResidual& block, const StageGradient* gradient
     std::fill_n(gradients[stage].beta, shape.out_channels, 0.0f);
   }
   if (dx != nullptr) std::fill_n(dx, block.shapes[0].input_size(), 0.0f);
+  if (gates == nullptr) return;
+  const int64_t channels = gates->block.channels, hidden = gates->block.hidden;
+  for (float* weights : {gates->gradients.squeeze, gates->gradients.excite}) {
+    std::fill_n(weights, channels * hidden, 0.0f);
+  }
+  std::fill_n(gates->gradients.squeeze_bias, hidden, 0.0f);
+  std::fill_n(gates->gradients.excite_bias, channels, 0.0f);
 }
 
 }  // namespace
@@ -42,7 +53,7 @@ int64_t saved_elements(const InvertedResidual& block, int stage) {
 }
 
 void inverted_residual(const InvertedResidual& block, const float* x, const StageWeights* stages,
-                       const SavedStage<float>* saved, float* y) {
+                       const SavedStage<float>* saved, float* y, const GatesForward* gates) {
   if (block.shapes[2].empty()) return;
   const auto finalize = [&](int stage, const Statistics& batch) {
     return finalize_statistics(batch, stages[stage].norm, block.activations[stage], saved[stage].mean,
@@ -67,15 +78,20 @@ void inverted_residual(const InvertedResidual& block, const float* x, const Stag
     return filter_and_finalize({x, &norm, &packed});
   };
   const Normalizer second = expand_and_filter();
+  const std::vector<float> factors =
+      gates != nullptr ? gates_after_norm(*gates, filtered, second) : std::vector<float>();
+  const int64_t pixels = project.height * project.width;
+  const KernelInput to_project =
+      gates != nullptr ? KernelInput(filtered, &second, factors.data(), pixels) : KernelInput(filtered, &second);
   const Normalizer third =
-      finalize(2, pointwise_convolve_statistics(project, {filtered, &second}, stages[2].weights, projected));
+      finalize(2, pointwise_convolve_statistics(project, to_project, stages[2].weights, projected));
   third.apply(projected, block.shortcut ? x : nullptr, project.output_pixels(), y);
 }
 
 void inverted_residual_gradients(const InvertedResidual& block, const float* x, const StageWeights* stages,
                                  const SavedStage<const float>* saved, const float* dy, const StageGradient* gradients,
-                                 float* dx) {
-  if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx);
+                                 float* dx, const GatesBackward* gates) {
+  if (block.shapes[2].empty()) return zero_gradients(block, gradients, dx, gates);
   const auto gradient_of = [&](int stage) {
     const int64_t channels = block.shapes[stage].out_channels, rows = block.shapes[stage].output_pixels();
     const NormParameters& norm = stages[stage].norm;
@@ -93,18 +109,28 @@ void inverted_residual_gradients(const InvertedResidual& block, const float* x, 
   third.apply(projected, dy, third_act, project.output_pixels(), dprojected);
 
   NormGradient second = gradient_of(1);
-  pointwise_gradients_to(second, second_act, project, filtered, stages[2].weights, dprojected, gradients[2].weights);
+  std::optional<GatedProjectionGradient> gated;
+  if (gates != nullptr) {
+    gated.emplace(project, *gates, second, second_act, filtered, stages[2].weights, dprojected, gradients[2].weights);
+  } else {
+    pointwise_gradients_to(second, second_act, project, filtered, stages[2].weights, dprojected, gradients[2].weights);
+  }
   second.finish(gradients[1].gamma, gradients[1].beta);
 
   NormGradient first = gradient_of(0);
   const Normalizer first_norm = first.normalizer(first_act);
-  const PackedWeights projection = PackedWeights::backward(stages[2].weights, wide, out);
+  std::optional<PackedWeights> projection;
+  if (!gated.has_value()) projection.emplace(PackedWeights::backward(stages[2].weights, wide, out));
   const int64_t width = filter.out_width(), buffer_size = width * wide;
   float* buffers = workspace(WorkspaceSlot::kOutputBlocks, buffer_size * max_threads());
   const auto load_row = [&](int thread, int64_t image, int64_t row, float* to) {
     const int64_t start = (image * filter.out_height() + row) * width;
     float* dnormed = buffers + thread * buffer_size;
-    projection.multiply(dprojected + start * out, width, dnormed);
+    if (gated.has_value()) {
+      gated->load_rows(image, start, width, dnormed);
+    } else {
+      projection->multiply(dprojected + start * out, width, dnormed);
+    }
     second.apply_rows(filtered + start * wide, dnormed, second_act, width, to);
   };
   const float *weights = stages[0].weights, *residual = block.shortcut ? dy : nullptr;

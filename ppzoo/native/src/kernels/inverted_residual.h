@@ -7,6 +7,7 @@
 #include "kernels/activation.h"
 #include "kernels/batch_norm.h"
 #include "kernels/conv_shape.h"
+#include "kernels/gated_projection.h"
 
 namespace ppzoo {
 
@@ -32,12 +33,13 @@ int64_t saved_elements(const InvertedResidual& block, int stage);
 struct StageGradient {
   float *weights, *gamma, *beta;
 };
-// `stages`, `saved` and `gradients` have three elements each.
+// `stages`, `saved` and `gradients` have three elements each. With `gates`, squeeze-and-excitation is between depthwise
+// convolution and projection.
 void inverted_residual(const InvertedResidual& block, const float* x, const StageWeights* stages,
-                       const SavedStage<float>* saved, float* y);
+                       const SavedStage<float>* saved, float* y, const GatesForward* gates = nullptr);
 // `dx` can be null.
 void inverted_residual_gradients(const InvertedResidual& block, const float* x, const StageWeights* stages,
                                  const SavedStage<const float>* saved, const float* dy, const StageGradient* gradients,
-                                 float* dx);
+                                 float* dx, const GatesBackward* gates = nullptr);
 
 }  // namespace ppzoo

@@ -15,6 +15,13 @@ const float* KernelInput::normalized_rows(int64_t first, int64_t count, int64_t 
   const float* from = raw_rows(first, count, channels, buffer);
   if (norm == nullptr) return from;
   norm->apply_rows(from, nullptr, count, buffer);
+  if (gates == nullptr) return buffer;
+  for (int64_t row = 0; row < count; ++row) {
+    const float* gate = gates + (first + row) / pixels * channels;
+    float* to = buffer + row * channels;
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) to[c] *= gate[c];
+  }
   return buffer;
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/squeeze_excite.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "kernels/activation_simd.h"
@@ -127,42 +128,58 @@ void sum_pixels(const SqueezeExcite& block, double factor, const Function& value
 
 }  // namespace
 
-void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExciteLayers<const float>& layers,
-                    float* saved, float* y) {
+std::vector<float> compute_gates(const SqueezeExcite& block, const SqueezeExciteLayers<const float>& layers,
+                                 float* saved) {
   const Saved<float> to(block, saved);
-  const auto element = [x](auto strip, int64_t index) { return strip.load(x + index); };
-  sum_pixels(block, 1.0 / static_cast<double>(block.pixels), element, to.means);
   first_layer(block, layers).forward(to.means, block.images, to.hidden);
   std::vector<float> active(block.images * block.hidden);
   add_activate(to.hidden, nullptr, block.activation, block.images * block.hidden, active.data());
   second_layer(block, layers).forward(active.data(), block.images, to.gates);
-  scale_channels(x, gates_of(block, to.gates).data(), block.images, block.pixels, block.channels, y);
+  return gates_of(block, to.gates);
 }
 
-void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
-                              const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
-                              const SqueezeExciteLayers<float>& gradients, float* dx) {
+std::vector<float> saved_gates(const SqueezeExcite& block, const float* saved) {
+  return gates_of(block, Saved<const float>(block, saved).gates);
+}
+
+std::vector<float> gate_gradients(const SqueezeExcite& block, const SqueezeExciteLayers<const float>& layers,
+                                  const float* saved, std::vector<float> dgates,
+                                  const SqueezeExciteLayers<float>& gradients) {
   const Saved<const float> from(block, saved);
   const DenseLayer first = first_layer(block, layers), second = second_layer(block, layers);
   const int64_t images = block.images, hidden_size = images * block.hidden;
-  std::vector<float> dgates(images * block.channels), dmeans(images * block.channels);
-  std::vector<float> active(hidden_size), dhidden(hidden_size);
-
-  const auto product = [x, dy](auto strip, int64_t index) { return strip.load(x + index) * strip.load(dy + index); };
-  sum_pixels(block, 1.0, product, dgates.data());
+  std::vector<float> active(hidden_size), dhidden(hidden_size), dmeans(images * block.channels);
   multiply_by_gate_slope(block, from.gates, dgates);
   add_activate(from.hidden, nullptr, block.activation, hidden_size, active.data());
   second.parameter_gradients(active.data(), dgates.data(), images, gradients.excite, gradients.excite_bias);
   second.input_gradient(dgates.data(), images, dhidden.data());
   add_activate_gradient(from.hidden, nullptr, dhidden.data(), block.activation, hidden_size, dhidden.data());
   first.parameter_gradients(from.means, dhidden.data(), images, gradients.squeeze, gradients.squeeze_bias);
-  if (dx == nullptr) return;
   first.input_gradient(dhidden.data(), images, dmeans.data());
   for (float& gradient : dmeans) gradient /= static_cast<float>(block.pixels);
+  return dmeans;
+}
 
-  const std::vector<float> gates = gates_of(block, from.gates);
+void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExciteLayers<const float>& layers,
+                    float* saved, float* y) {
+  const auto element = [x](auto strip, int64_t index) { return strip.load(x + index); };
+  sum_pixels(block, 1.0 / static_cast<double>(block.pixels), element, Saved<float>(block, saved).means);
+  const std::vector<float> gates = compute_gates(block, layers, saved);
+  scale_channels(x, gates.data(), block.images, block.pixels, block.channels, y);
+}
+
+void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
+                              const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
+                              const SqueezeExciteLayers<float>& gradients, float* dx) {
+  std::vector<float> dgates(block.images * block.channels);
+  const auto product = [x, dy](auto strip, int64_t index) { return strip.load(x + index) * strip.load(dy + index); };
+  sum_pixels(block, 1.0, product, dgates.data());
+  const std::vector<float> dmeans = gate_gradients(block, layers, saved, std::move(dgates), gradients);
+  if (dx == nullptr) return;
+
+  const std::vector<float> gates = saved_gates(block, saved);
   const int64_t image_size = block.pixels * block.channels;
-  parallel_for(images, images * image_size, [&](int, int64_t begin, int64_t end) {
+  parallel_for(block.images, block.images * image_size, [&](int, int64_t begin, int64_t end) {
     for (int64_t image = begin; image < end; ++image) {
       const int64_t row = image * block.channels;
       const Normalizer line(block.channels, &gates[row], &dmeans[row], Activation::kNone);

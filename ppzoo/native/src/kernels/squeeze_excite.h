@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/activation.h"
 
@@ -37,5 +38,17 @@ void squeeze_excite(const SqueezeExcite& block, const float* x, const SqueezeExc
 void squeeze_excite_gradients(const SqueezeExcite& block, const float* x,
                               const SqueezeExciteLayers<const float>& layers, const float* saved, const float* dy,
                               const SqueezeExciteLayers<float>& gradients, float* dx);
+
+// The layers alone, for kernels that compute means and product themselves. Returns the gates (images x channels).
+// `saved` begins with the means (images x channels), and the rest of it is written.
+std::vector<float> compute_gates(const SqueezeExcite& block, const SqueezeExciteLayers<const float>& layers,
+                                 float* saved);
+// Returns the gates again, in the backward pass.
+std::vector<float> saved_gates(const SqueezeExcite& block, const float* saved);
+// Writes the layers' gradients and returns the gradient of each pixel through its channel's mean (images x channels).
+// `dgates`: the gradients of the gates.
+std::vector<float> gate_gradients(const SqueezeExcite& block, const SqueezeExciteLayers<const float>& layers,
+                                  const float* saved, std::vector<float> dgates,
+                                  const SqueezeExciteLayers<float>& gradients);
 
 }  // namespace ppzoo

@@ -41,7 +41,7 @@ struct WideRows {
   }
   std::vector<float> repeat(const std::vector<float>& values) const {
     std::vector<float> wide(width);
-    for (int64_t i = 0; i < width; ++i) wide[i] = values[i % channels];
+    for (int64_t i = 0; i < width; i += channels) std::copy(values.begin(), values.end(), wide.begin() + i);
     return wide;
   }
 };

@@ -28,6 +28,7 @@ enum class WorkspaceSlot {
   kFloatInput,              // a bfloat16 input of a convolution, converted to float32
   kFloatOutput,             // the same for its output or its gradient
   kExpansionGradient,       // gradient of an expansion's output, complete or one block per thread
+  kGatedGradient,           // gradient of a projection's input, which is scaled by gates
   kCount
 };
 

@@ -1,5 +1,5 @@
-// Operators that compute whole blocks: inverted residuals, the block of RepVGG, and squeeze-and-excitation. See
-// common.h.
+// Operators that compute whole blocks: inverted residuals, the block of RepVGG, squeeze-and-excitation, and inverted
+// residuals with it. See common.h.
 //
 // Several inverted residuals in sequence are one operator because on small images a large part of a training step is
 // the time that PaddlePaddle needs to call an operator and to record its gradient: 20 to 60 us, as long as the block's
@@ -206,12 +206,12 @@ std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& 
 // ---- squeeze-and-excitation
 
 // The weights of linear layers have two axes (inputs x outputs), those of 1x1 convolutions four.
-ppzoo::SqueezeExcite squeeze_excite_block(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
+// `x` is the shape of the input, whose elements are at least one.
+ppzoo::SqueezeExcite squeeze_excite_block(const Shape& x, const Tensor& squeeze, const Tensor& squeeze_bias,
                                           const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
                                           float slope, float offset) {
-  require_axes(x, "input", 4);
   require_readable(squeeze_bias, "bias of the first layer");
-  const int64_t channels = channels_of(x), hidden = squeeze_bias.numel();
+  const int64_t channels = x[3], hidden = squeeze_bias.numel();
   require_shape(squeeze_bias, "bias of the first layer", {hidden});
   require_shape(excite_bias, "bias of the second layer", {channels});
   require_readable(squeeze, "weight of the first layer");
@@ -228,9 +228,8 @@ ppzoo::SqueezeExcite squeeze_excite_block(const Tensor& x, const Tensor& squeeze
     return "gate: expected a number from 0 to " + std::to_string(static_cast<int>(last)) + ", got " +
            std::to_string(gate);
   });
-  const int64_t images = x.shape()[0];
-  return {images,
-          pixels_of(x) / images,
+  return {x[0],
+          x[1] * x[2],
           channels,
           hidden,
           inputs_first,
@@ -248,8 +247,9 @@ ppzoo::SqueezeExciteLayers<const float> layers_of(const Tensor& squeeze, const T
 std::vector<Tensor> squeeze_excite(const Tensor& x, const Tensor& squeeze, const Tensor& squeeze_bias,
                                    const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
                                    float slope, float offset, bool) {
+  require_axes(x, "input", 4);
   const auto block =
-      squeeze_excite_block(x, squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
+      squeeze_excite_block(x.shape(), squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
   Tensor y = empty_like(x), saved = empty_like(x, {block.saved_size()});
   ppzoo::squeeze_excite(block, x.data<float>(), layers_of(squeeze, squeeze_bias, excite, excite_bias),
                         saved.data<float>(), y.data<float>());
@@ -260,8 +260,9 @@ std::vector<Tensor> squeeze_excite_gradient(const Tensor& x, const Tensor& squee
                                             const Tensor& excite, const Tensor& excite_bias, const Tensor& saved,
                                             const Tensor& dy, int activation, int gate, float slope, float offset,
                                             bool need_dx) {
+  require_axes(x, "input", 4);
   const auto block =
-      squeeze_excite_block(x, squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
+      squeeze_excite_block(x.shape(), squeeze, squeeze_bias, excite, excite_bias, activation, gate, slope, offset);
   require_shape(saved, "saved values", {block.saved_size()});
   require_shape_of(dy, "output gradient", x);
   Tensor dx = need_dx ? empty_like(x) : placeholder(x);
@@ -273,6 +274,59 @@ std::vector<Tensor> squeeze_excite_gradient(const Tensor& x, const Tensor& squee
       {dsqueeze.data<float>(), dsqueeze_bias.data<float>(), dexcite.data<float>(), dexcite_bias.data<float>()},
       need_dx ? dx.data<float>() : nullptr);
   return {dx, dsqueeze, dsqueeze_bias, dexcite, dexcite_bias};
+}
+
+// ---- an inverted residual with squeeze-and-excitation before its projection
+
+std::vector<Tensor> inverted_residual_se(const Tensor& x, const Tensors& weights, const Tensors& gammas,
+                                         const Tensors& betas, Tensors& running_means, Tensors& running_variances,
+                                         const Tensor& squeeze, const Tensor& squeeze_bias, const Tensor& excite,
+                                         const Tensor& excite_bias, const Integers& geometry,
+                                         const Integers& activations, bool shortcut, bool, const Floats& momenta,
+                                         const Floats& epsilons, int activation, int gate, float slope, float offset) {
+  const auto blocks = blocks_of(x, weights, geometry, activations, {shortcut});
+  const auto stages =
+      stages_to_train(blocks, weights, gammas, betas, running_means, running_variances, momenta, epsilons);
+  const auto block = squeeze_excite_block(output_shape(blocks[0].shapes[1]), squeeze, squeeze_bias, excite, excite_bias,
+                                          activation, gate, slope, offset);
+  const int64_t residual_size = saved_size(blocks);
+  Tensor y = empty_like(x, output_shape(blocks[0].shapes[2]));
+  Tensor saved = empty_like(x, {residual_size + block.saved_size()});
+  const ppzoo::GatesForward gates{block, layers_of(squeeze, squeeze_bias, excite, excite_bias),
+                                  saved.data<float>() + residual_size};
+  ppzoo::inverted_residual(blocks[0], x.data<float>(), stages.data(),
+                           saved_blocks(blocks, saved.data<float>())[0].stages.data(), y.data<float>(), &gates);
+  return {y, saved};
+}
+
+std::vector<Tensor> inverted_residual_se_gradient(const Tensor& x, const Tensors& weights, const Tensors& gammas,
+                                                  const Tensors& betas, const Tensor& squeeze,
+                                                  const Tensor& squeeze_bias, const Tensor& excite,
+                                                  const Tensor& excite_bias, const Tensor& saved, const Tensor& dy,
+                                                  const Integers& geometry, const Integers& activations, bool shortcut,
+                                                  bool need_dx, const Floats&, const Floats&, int activation, int gate,
+                                                  float slope, float offset) {
+  const auto blocks = blocks_of(x, weights, geometry, activations, {shortcut});
+  const auto block = squeeze_excite_block(output_shape(blocks[0].shapes[1]), squeeze, squeeze_bias, excite, excite_bias,
+                                          activation, gate, slope, offset);
+  const int64_t residual_size = saved_size(blocks);
+  require_shape(saved, "saved values", {residual_size + block.saved_size()});
+  require_output_shape(dy, "output gradient", blocks[0].shapes[2]);
+  StagesBackward backward(blocks, weights, gammas, betas);
+  Tensor dx = need_dx ? empty_like(x) : placeholder(x);
+  Tensor dsqueeze = empty_like(squeeze), dsqueeze_bias = empty_like(squeeze_bias);
+  Tensor dexcite = empty_like(excite), dexcite_bias = empty_like(excite_bias);
+  const ppzoo::GatesBackward gates{
+      block,
+      layers_of(squeeze, squeeze_bias, excite, excite_bias),
+      saved.data<float>() + residual_size,
+      {dsqueeze.data<float>(), dsqueeze_bias.data<float>(), dexcite.data<float>(), dexcite_bias.data<float>()}};
+  ppzoo::inverted_residual_gradients(blocks[0], x.data<float>(), backward.stages.data(),
+                                     saved_blocks(blocks, saved.data<float>())[0].stages.data(), dy.data<float>(),
+                                     backward.to.data(), need_dx ? dx.data<float>() : nullptr, &gates);
+  Tensors gradients = backward.gradients(dx);
+  for (const Tensor& gradient : {dsqueeze, dsqueeze_bias, dexcite, dexcite_bias}) gradients.push_back(gradient);
+  return gradients;
 }
 
 }  // namespace
@@ -321,3 +375,23 @@ PD_BUILD_GRAD_OP(ppzoo_squeeze_excite)
     .Attrs({"activation: int", "gate: int", "slope: float", "offset: float", "need_dx: bool"})
     .SetKernelFn(PPZOO_KERNEL(squeeze_excite_gradient));
 PPZOO_NO_SECOND_DERIVATIVE(ppzoo_squeeze_excite, "X");
+
+PD_BUILD_OP(ppzoo_inverted_residual_se)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), paddle::Vec("Mean"),
+             paddle::Vec("Variance"), "Squeeze", "SqueezeBias", "Excite", "ExciteBias"})
+    .Outputs({"Y", "Saved"})
+    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>", "activation: int", "gate: int",
+            "slope: float", "offset: float"})
+    .SetKernelFn(PPZOO_KERNEL(inverted_residual_se));
+PD_BUILD_GRAD_OP(ppzoo_inverted_residual_se)
+    .Inputs({"X", paddle::Vec("W"), paddle::Vec("Gamma"), paddle::Vec("Beta"), "Squeeze", "SqueezeBias", "Excite",
+             "ExciteBias", "Saved", paddle::Grad("Y")})
+    .Outputs({paddle::Grad("X"), paddle::Grad(paddle::Vec("W")), paddle::Grad(paddle::Vec("Gamma")),
+              paddle::Grad(paddle::Vec("Beta")), paddle::Grad("Squeeze"), paddle::Grad("SqueezeBias"),
+              paddle::Grad("Excite"), paddle::Grad("ExciteBias")})
+    .Attrs({"geometry: std::vector<int>", "activations: std::vector<int>", "shortcut: bool", "need_dx: bool",
+            "momenta: std::vector<float>", "epsilons: std::vector<float>", "activation: int", "gate: int",
+            "slope: float", "offset: float"})
+    .SetKernelFn(PPZOO_KERNEL(inverted_residual_se_gradient));
+PPZOO_NO_SECOND_DERIVATIVE(ppzoo_inverted_residual_se, "X");
