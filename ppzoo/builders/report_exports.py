@@ -24,7 +24,7 @@ from ppzoo.builders.report_sources import (
 )
 from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.loader import Loader
-from ppzoo.errors import ConfigError, DataError
+from ppzoo.errors import ConfigError, DataError, errors_with_fixes
 from ppzoo.layers import Classifier
 from ppzoo.progress import track
 from ppzoo.report import Note, make_note
@@ -35,6 +35,7 @@ MIN_PROBABILITY = 1e-30  # the logarithm of 0 is not finite
 MIN_COMPLEMENT = 2.0**-25  # half of the distance between 1 and the float32 below
 
 
+@errors_with_fixes({r"; set `on_error.*CONFIG`": ""})  # exports have no such key
 def evaluate_export(folder: Path, images: str, device: str) -> EvaluatedNetwork:
     """Evaluate an export on images.
 

@@ -139,7 +139,7 @@ def require_one_source(options: argparse.Namespace) -> None:
 
 @contextmanager
 def photo_errors(options: argparse.Namespace) -> Iterator[None]:
-    """With --data, replace the fixes of a configuration file in errors that are raised inside."""
+    """With --data, replace fixes that change a configuration file, in the errors that are raised inside."""
     if options.data is None:
         yield
         return

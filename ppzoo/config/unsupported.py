@@ -130,7 +130,7 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
             "|MOCOV3|MViT|MixNet|MobileFaceNet|MobileNeXt|ResNeXt|SVTR|cae_"
             "|CSWin|Swin|Twins|ViT|DeiT|LeViT|Mixer|MobileViT|NextViT|PVT|TNT|UniFormer|VAN|CvT|CAE|CLIP|MicroNet"
             "|ConvNeXt|DLA|DPN|DSNet|EfficientFormer|HarDNet|HRNet|Inception|PeleeNet|RedNet|RegNet|Res2Net|ResNeSt"
-            "|ReXNet|SE_|SENet|Tiny|TransNeXt|Wave|Xception|alt_gvt|pcpvt|deit).*",
+            "|ReXNet|SE_HRNet|Tiny|TransNeXt|Wave|Xception|alt_gvt|pcpvt|deit).*",
             NO_NETWORK,
         ),
     ),

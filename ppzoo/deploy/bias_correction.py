@@ -57,7 +57,16 @@ def subtract_from_biases(model: Any, changes: Mapping[str, np.ndarray]) -> Any:
         )
         del layer.input[2:]
         layer.input.append(name)
+    _remove_unused_constants(corrected)
     return corrected
+
+
+def _remove_unused_constants(model: Any) -> None:
+    """Remove the constants that no node reads: ONNX Runtime prints a warning about each of them."""
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
 
 
 def layer_attributes(layer: Any) -> dict[str, Any]:

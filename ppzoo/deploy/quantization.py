@@ -111,10 +111,11 @@ def _weight_options(model: Any) -> dict[str, list[dict[str, Any]]]:
     for node in model.graph.node:
         if node.op_type not in LAYERS or node.input[1] not in shapes:
             continue
-        attributes = layer_attributes(node)
-        depthwise = attributes.get("group", 1) > 1 and shapes[node.input[1]][1] == 1
+        attributes, shape = layer_attributes(node), shapes[node.input[1]]
+        # With several outputs per input channel, the engines compute a depthwise convolution like other grouped ones.
+        depthwise = shape[0] == attributes.get("group", 1) > 1 and shape[1] == 1
         if not depthwise:
-            output_axis = 0 if node.op_type == "Conv" or attributes.get("transB", 0) else 1
+            output_axis = 0 if node.op_type == "Conv" or attributes.get("transB", 0) else len(shape) - 1
             options[node.input[1]] = [
                 {"quant_type": QuantType.QInt8, "reduce_range": True, "symmetric": True, "axis": output_axis}
             ]

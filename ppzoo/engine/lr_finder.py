@@ -20,7 +20,7 @@ AVERAGED_SHARE = 0.1  # of the steps, in the moving average of the loss
 MAX_GROWTH = 4.0  # of the smoothed loss over its minimum
 MIN_DROP = 0.01  # of the loss, relative to its first values
 MIN_DROP_IN_DEVIATIONS = 5.0  # of the smoothed loss
-WIDE_RANGE = 100.0  # between the rates of a few steps: the steps are too large, the first rate need not be too high
+WIDE_RANGE = 100.0  # last rate / first rate of a test that ended early: above it, --max or the steps are too large
 STEEP_SHARE = 0.4  # of the steepest descent, at the suggested rate
 BELOW_MINIMUM = 0.1
 

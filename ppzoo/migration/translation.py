@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ppzoo.builders.preprocessing import find_missing_decoding
-from ppzoo.config import Components, Config, check, find_unknown_keys
+from ppzoo.config import Components, Config, check, find_unknown_keys, list_items
+from ppzoo.config.component_uses import at
 from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts, show
 from ppzoo.config.unsupported import find_other_kind, find_unsupported
@@ -151,22 +152,22 @@ def _rename_metrics_of_three_outputs(config: dict[str, Any]) -> Iterator[Change]
 
 def _sample_one_size(config: dict[str, Any]) -> Iterator[Change]:
     """Replace multi-scale sampling by images of the size in `transform_ops`, with as many pixels per batch."""
-    train = (config.get("DataLoader") or {}).get("Train") or {}
-    sampler, dataset = train.get("sampler") or {}, train.get("dataset") or {}
-    if sampler.get("name") != "MultiScaleSampler":
+    split = "DataLoader.Train"
+    if at(config, f"{split}.sampler.name") != "MultiScaleSampler":
         return
-    scale: Any = next(iter(sampler.get("scales") or ()), None)
-    count: Any = sampler.get("first_bs")
-    sizes = [next(iter(op.values())) for op in dataset.get("transform_ops") or () if set(op) & set(RESIZING)]
-    size = next((options["size"] for options in sizes if options and "size" in options), scale)
+    train = config["DataLoader"]["Train"]
+    scales, count = train["sampler"].get("scales"), train["sampler"].get("first_bs")
+    scale = scales[0] if isinstance(scales, list) and scales else None
+    sizes = [options for _, name, options in list_items(config, f"{split}.dataset.transform_ops") if name in RESIZING]
+    size = next((options["size"] for options in sizes if "size" in options), scale)
     if not (_is_size(scale) and _is_size(size) and accepts(count, int)):
         return
     batch_size = max(1, count * _pixels(scale) // _pixels(size))
     train["sampler"] = {"name": "DistributedBatchSampler", "batch_size": batch_size, "shuffle": True}
-    if dataset.get("name") == "MultiScaleDataset":
-        dataset["name"] = "ImageNetDataset"
+    if at(train, "dataset.name") == "MultiScaleDataset":
+        train["dataset"]["name"] = "ImageNetDataset"
     reason = f"multi-scale sampling is not supported; each batch has {batch_size} images of size {show(size)} instead"
-    yield Change("removed", "DataLoader.Train.sampler.scales", reason)
+    yield Change("removed", f"{split}.sampler.scales", reason)
 
 
 def _is_size(value: Any) -> bool:

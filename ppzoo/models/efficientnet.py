@@ -54,7 +54,7 @@ class ConvBNLayer(layers.ConvBNLayer):
 
 
 class ConvNorm(ConvBNLayer):
-    """The same with keys that are nested once more."""
+    """The same layer; its keys in checkpoints begin with a further `_conv.`."""
 
     conv_key, norm_key = "_conv._conv._conv", "_conv._bn"
 

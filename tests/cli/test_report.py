@@ -224,6 +224,14 @@ def test_an_export_alone(run, photos, capsys, check_page):
     assert {"gallery", "map", "model"} <= set(check_page(Path("exported/report/report.html")))
 
 
+def test_a_damaged_image_is_reported_without_keys_that_exports_do_not_have(run, photos, tmp_path, capsys):
+    assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0
+    damaged = shutil.copytree(photos, tmp_path / "damaged")
+    min(damaged.rglob("*.*")).write_text("no image")
+    assert main(["report", "exported", "--data", str(damaged)]) == 2
+    assert capsys.readouterr().err.endswith("is damaged: replace or remove it\n")
+
+
 @pytest.mark.parametrize("name", [None, "NoSuchNet", "ResNet18"])
 def test_an_export_whose_network_cannot_be_built(run, photos, name):
     assert main(["export", "output", "-o", "Global.save_inference_dir=exported"]) == 0

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from helpers import reference
 
+from ppzoo import builders
 from ppzoo.config import (
     AmpConfig,
     Component,
@@ -20,6 +21,7 @@ from ppzoo.config import (
     parse_log_ranks,
 )
 from ppzoo.config.type_checks import accepts
+from ppzoo.config.unsupported import unsupported_name
 
 PADDLECLAS = Path(__file__).parent.parent / "fixtures" / "paddleclas_mobilenet_v2_x0_5.yaml"
 OPS = "DataLoader.Train.dataset.transform_ops"
@@ -340,6 +342,12 @@ def test_files_that_train_nothing_are_refused_in_one_line(text, message, compone
 def test_another_network_of_paddleclas_is_not_taken_for_a_misspelled_one(lines, name):
     (found,) = lines(f"Arch.name={name}")
     assert found.endswith("ppzoo does not have this network of PaddleClas, choose one that `ppzoo models` lists")
+
+
+def test_no_component_of_ppzoo_is_taken_for_an_unsupported_one():
+    """Otherwise its misspelled name would be reported as one that ppzoo does not have."""
+    every = builders.components().items()
+    assert not [name for kind, known in every for name in known if unsupported_name(kind, name)]
 
 
 @pytest.mark.parametrize(

@@ -157,3 +157,23 @@ def test_layers_in_float32_keep_their_biases(model):
     quantized = onnx.load_from_string(Quantizer(model.SerializeToString(), IMAGES).quantize(["linear"]))
     assert "linear_corrected_bias" not in constants_of(quantized)
     np.testing.assert_array_equal(constants_of(quantized)["linear_b"], constants_of(model)["linear_b"])
+
+
+def test_replaced_biases_are_removed(model):
+    """ONNX Runtime prints a warning about each constant that no node reads."""
+    corrected = subtract_from_biases(model, {"linear": np.zeros(3, "float32")})
+    assert constants_of(corrected).keys() ^ constants_of(model).keys() == {"linear_b", "linear_corrected_bias"}
+
+
+def test_several_outputs_per_group_of_one_channel_have_7_bits():
+    """ONNX Runtime and OpenVINO have a special operator only for one output per channel."""
+    import onnx
+
+    needs_engine("onnxruntime")
+    model = write_model()
+    weights = np.random.default_rng(2).normal(0, 1, (2 * CHANNELS, 1, 3, 3)).astype("float32")
+    del model.graph.node[2:], model.graph.output[:], model.graph.initializer[1:]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "depthwise_w"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, None))
+    found = constants_of(onnx.load_from_string(Quantizer(model.SerializeToString(), IMAGES).quantize()))
+    assert np.abs(found["depthwise_w_quantized"].astype(int)).max() == 64

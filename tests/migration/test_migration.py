@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,29 @@ def test_multi_scale_sampling_becomes_one_size(scales, size, batch_size, tmp_pat
     train = config.load(file)["DataLoader"]["Train"]
     assert (train["dataset"]["name"], train["sampler"]["name"]) == ("ImageNetDataset", "DistributedBatchSampler")
     assert (train["sampler"]["batch_size"], train["sampler"]["shuffle"]) == (batch_size, True)
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ([1], "DataLoader"),
+        ({"Train": [1]}, "DataLoader.Train"),
+        ({"Train": {"sampler": "MultiScaleSampler"}}, "DataLoader.Train.sampler"),
+        ({"Train": {"sampler": {"name": "MultiScaleSampler", "scales": 224}}}, "DataLoader.Train.sampler.scales"),
+        (
+            {
+                "Train": {
+                    "sampler": {"name": "MultiScaleSampler", "scales": [224], "first_bs": 8},
+                    "dataset": {"name": "MultiScaleDataset", "transform_ops": [None, {"RandCropImage": 224}]},
+                }
+            },
+            "DataLoader.Train.dataset.transform_ops.1.RandCropImage",
+        ),
+    ],
+)
+def test_sections_of_wrong_types_are_reported(section, key, tmp_path):
+    with pytest.raises(ConfigError, match=rf"(?m)^{re.escape(key)}: "):
+        migrate(with_changes(DataLoader=section), tmp_path)
 
 
 def _lines(result):
