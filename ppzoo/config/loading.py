@@ -9,6 +9,7 @@ names another component, options that only the previous one has are dropped (`re
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import shlex
 from collections.abc import Collection, Iterable, Mapping
@@ -24,6 +25,8 @@ from ppzoo.config.replaced import replaced_options, without
 from ppzoo.errors import ConfigError, ConfigFileError
 from ppzoo.files import RUN_CONFIG, open_plain_file
 from ppzoo.yaml_io import MAX_BYTES, parse
+
+logger = logging.getLogger("ppzoo")
 
 BASE = "_BASE_"
 MAX_CHAIN = 16
@@ -56,6 +59,8 @@ def apply_overrides(
     override(config, *overrides, components=components)
     given = {text.partition("=")[0].strip() for text in overrides}
     replaced = [path for path in replaced_options(raw, config, components or {}) if not _is_in(path, given)]
+    if replaced:
+        logger.info("ignoring options of the component that -o replaces: %s", ", ".join(map(".".join, replaced)))
     config = without(config, replaced)
     restore_switches(config, components or {})
     return config

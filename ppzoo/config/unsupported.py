@@ -59,7 +59,7 @@ SEARCH = (
     " base_config_file names, with `-o` for each value"
 )
 DEPLOY = (
-    "configurations of PaddleClas's deploy/python are not supported; predict with `ppzoo infer EXPORT IMAGES`, since"
+    "configurations of PaddleClas's deploy/configs are not supported; predict with `ppzoo infer EXPORT IMAGES`, since"
     " exports contain the preprocessing"
 )
 PADDLEX = (

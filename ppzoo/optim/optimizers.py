@@ -21,7 +21,7 @@ from ppzoo.optim.parameters import layer_factors, pattern_factors, select_exempt
 from ppzoo.optim.regularizers import CLIPS, L2, REGULARIZERS, from_mapping
 from ppzoo.registry import Registry
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger("ppzoo")
 
 OPTIMIZERS: Registry[type[Recipe]] = Registry("optimizer")
 
@@ -233,7 +233,7 @@ class AdamW(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.clip_grad is not None:
-            log.warning("Optimizer.clip_grad: ignored, as in PaddleClas; set Optimizer.clip_norm to clip gradients")
+            logger.warning("Optimizer.clip_grad: ignored, as in PaddleClas; set Optimizer.clip_norm to clip gradients")
         _check_moments(self.beta1, self.beta2, self.epsilon)
         require(self.weight_decay >= 0, "weight_decay", "a number of at least 0", self.weight_decay)
 

@@ -314,7 +314,7 @@ def test_unsupported_features_are_reported(lines, override, start):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/python"),
+        ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/configs"),
         ("Global: {det_inference_model_dir: models}", "retrieval and feature models"),
         ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
     ],

@@ -328,10 +328,12 @@ def test_options_of_the_same_or_an_unknown_component_are_inherited(write, name):
     assert optimizer_of(write("top.yaml", f"_BASE_: base.yaml\nOptimizer: {{name: {name}}}"))["momentum"] == 0.9
 
 
-def test_options_that_are_given_with_the_other_name_stay_for_the_check(write):
+def test_options_that_are_given_with_the_other_name_stay_for_the_check(write, caplog):
     path = write("base.yaml", MOMENTUM)
     top = write("top.yaml", "_BASE_: base.yaml\nOptimizer: {name: AdamW, momentum: 0.9}")
     assert "momentum" in optimizer_of(top)
-    assert "momentum" not in optimizer_of(path, "Optimizer.name=AdamW")
+    with caplog.at_level("INFO"):
+        assert "momentum" not in optimizer_of(path, "Optimizer.name=AdamW")
+    assert caplog.messages == ["ignoring options of the component that -o replaces: Optimizer.momentum"]
     assert "momentum" in optimizer_of(path, "Optimizer.name=AdamW", "Optimizer.momentum=0.9")
     assert optimizer_of(path, "Optimizer={name: AdamW, momentum: 0.9}") == {"name": "AdamW", "momentum": 0.9}

@@ -240,7 +240,7 @@ def test_what_would_change_the_result_is_refused(sections, message, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/python"),
+        ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/configs"),
         ("Global: {rec_inference_model_dir: models}", "retrieval and feature models"),
         ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
         ("search_dict: []", "searches of PaddleClas's search_strategy.py"),

@@ -206,7 +206,7 @@ std::vector<Tensor> repvgg_gradient(const Tensor& x, const std::vector<Tensor>& 
 // ---- squeeze-and-excitation
 
 // The weights of linear layers have two axes (inputs x outputs), those of 1x1 convolutions four.
-// `x` is the shape of the input, whose elements are at least one.
+// `x` is the shape of the input, of which no size is 0.
 ppzoo::SqueezeExcite squeeze_excite_block(const Shape& x, const Tensor& squeeze, const Tensor& squeeze_bias,
                                           const Tensor& excite, const Tensor& excite_bias, int activation, int gate,
                                           float slope, float offset) {
