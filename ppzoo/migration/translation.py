@@ -342,7 +342,7 @@ def _sync_bn(config: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _clip_grad(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    if (config.get("Optimizer") or {}).get("clip_grad") is None:
+    if at(config, "Optimizer.clip_grad") is None:
         return None
     return "Optimizer.clip_grad", "it has no effect, as in PaddleClas; set Optimizer.clip_norm to clip gradients"
 
@@ -356,11 +356,10 @@ def _ema(config: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _grid_mask(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    dataset = ((config.get("DataLoader") or {}).get("Train") or {}).get("dataset") or {}
-    if not any("GridMask" in op for op in dataset.get("transform_ops") or ()):
+    path = "DataLoader.Train.dataset.transform_ops"
+    if all(name != "GridMask" for _, name, _ in list_items(config, path)):
         return None
-    reason = "PaddleClas's GridMask changes no image, since its epoch is never set; ppzoo applies it with `prob`"
-    return "DataLoader.Train.dataset.transform_ops", reason
+    return path, "PaddleClas's GridMask changes no image, since its epoch is never set; ppzoo applies it with `prob`"
 
 
 def _resume(config: Mapping[str, Any]) -> tuple[str, str] | None:
