@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ppzoo import data, engine, report
@@ -19,6 +19,17 @@ from ppzoo.metrics import ClassRecall, describe_weakest
 logger = logging.getLogger("ppzoo")
 
 MAX_NAMES_IN_CONFIG = 1000  # config.yaml has a maximum size; labels.txt has all names
+
+
+class WorkerEnd(Callback):
+    """Ends the worker processes of loaders with the training, also where an exception keeps the trainer in memory."""
+
+    def __init__(self, loaders: Sequence[Loader]) -> None:
+        self.loaders = loaders
+
+    def close(self) -> None:
+        for loader in self.loaders:
+            loader.close()
 
 
 def build_callbacks(

@@ -35,13 +35,18 @@ class Evaluation(NamedTuple):
 
     Attributes:
         run: takes any number of functions that receive each batch and the network's output for it; returns the metrics.
-        samples: the evaluated samples.
+        loader: reads the evaluated samples.
     """
 
     run: Callable[..., dict[str, float]]
     main: str
     higher_is_better: bool
-    samples: data.Samples
+    loader: Loader
+
+    @property
+    def samples(self) -> data.Samples:
+        """The evaluated samples."""
+        return self.loader.samples
 
 
 class RunEvaluation(NamedTuple):
@@ -148,7 +153,7 @@ def build_evaluation(
         return results
 
     higher_is_better = metric_list.higher_is_better if metric_list.main else False
-    return Evaluation(run, metric_list.main or "loss", higher_is_better, loader.samples)
+    return Evaluation(run, metric_list.main or "loss", higher_is_better, loader)
 
 
 def count_images(batch: Batch | None) -> int:

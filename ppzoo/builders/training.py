@@ -12,7 +12,7 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from ppzoo import engine, losses, models, native, report
-from ppzoo.builders.callbacks import build_callbacks, build_finishing_callbacks
+from ppzoo.builders.callbacks import WorkerEnd, build_callbacks, build_finishing_callbacks
 from ppzoo.builders.class_checks import log_data, warn_of_imbalance
 from ppzoo.builders.class_names import build_training_data
 from ppzoo.builders.class_weights import balance_classes
@@ -116,6 +116,7 @@ def build_trainer(
         processes=processes,
         forward=build_static_forward(network) if config.Global.to_static else None,
     )
+    trainer.callbacks.append(WorkerEnd([loader, evaluation.loader] if evaluation else [loader]))
     evaluation_data = evaluation.samples.dataset if evaluation else None
     if finished:
         if processes.is_main:

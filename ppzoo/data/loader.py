@@ -34,7 +34,7 @@ class Loader:
     """Iterates over the batches of a dataset, epoch by epoch.
 
     The batches do not depend on the number of workers. Workers start with the first epoch and serve the later ones;
-    they end with the loader, or when an epoch is abandoned before its end.
+    they end with `close`, with the loader, or when an epoch is abandoned before its end.
 
     Args:
         num_workers: number of processes that read; 0: the calling process reads.
@@ -102,6 +102,12 @@ class Loader:
         finally:  # also when the caller stops at the last batch
             if self.samples.cache is not None:
                 self.samples.cache.report()
+
+    def close(self) -> None:
+        """End the worker processes; the next epoch starts new ones."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
     def state(self) -> dict[str, Any]:
         """Return the skipped samples, for a checkpoint."""

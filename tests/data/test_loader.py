@@ -177,6 +177,16 @@ def test_workers_end_with_an_abandoned_epoch_and_are_restarted():
     assert len(list(batches.epoch(0))) == 7
 
 
+def test_workers_end_when_the_loader_is_closed_and_start_again_with_the_next_epoch():
+    batches = loader(2, shuffle=True)
+    first = arrays(batches.epoch(0))
+    batches.close()
+    assert not readers()
+    for batch, other in zip(arrays(batches.epoch(0)), first, strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
+    assert len(readers()) == 2
+
+
 def test_two_epochs_can_be_read_at_the_same_time():
     batches = loader(1, shuffle=True)
     found = [(first, second) for first, second in zip(batches.epoch(1), batches.epoch(2), strict=True)]
