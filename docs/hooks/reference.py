@@ -85,7 +85,7 @@ SHARED_TEXTS = {  # options of optimizers, schedules and postprocessing that the
     "topk": "number of classes",
     "use_nesterov": "Nesterov's momentum",
     "values": "the rates between these epochs",
-    "weight_decay": "factor of the weights that is subtracted at each step",
+    "weight_decay": "coefficient of the decay: each step subtracts learning rate x coefficient x weight",
 }
 COMMANDS = """\
 # Commands

@@ -14,14 +14,15 @@ import numpy as np
 from ppzoo import data, engine
 from ppzoo.builders.components import build_batch_transforms, build_transforms, make
 from ppzoo.builders.datasets import build_dataset
-from ppzoo.config import SamplerConfig, SplitConfig
+from ppzoo.config import ComponentSpec, DatasetConfig, SamplerConfig, SplitConfig
 from ppzoo.data.batch_reader import SKIP_HINT
 from ppzoo.data.loader import Batch, Loader
-from ppzoo.errors import DataError, errors_with_key
+from ppzoo.errors import ConfigError, DataError, errors_with_key
 from ppzoo.files import read_plain_file
 
 TRIAL_IMAGES = 8
 MAX_SHOWN_IMAGES = 3  # in an error
+RESIZING = ("RandCropImage", "ResizeImage", "CropImage")  # whose size a sampler with several sizes replaces
 
 
 def build_loader(
@@ -53,13 +54,16 @@ def load_images(
 ) -> Loader:
     """Build the loader of a dataset with the transforms, the sampler and the workers of a section."""
     settings = section.dataset
+    sampler = build_sampler(
+        section.sampler, len(images), images.labels, seed=seed, training=training, processes=processes
+    )
     transforms = build_transforms(settings.transforms)
+    sized = _build_sized_transforms(settings, sampler)
     with errors_with_key(f"DataLoader.{'Train' if training else 'Eval'}.dataset.cache"):
         cache = data.CachedImages(settings.cache, images, transforms) if settings.cache else None
-    samples = data.Samples(images, transforms, seed, cache)
     return Loader(
-        samples,
-        build_sampler(section.sampler, samples, seed=seed, training=training, processes=processes),
+        data.Samples(images, transforms, seed, cache, sized),
+        sampler,
         num_workers=section.loader.num_workers,
         use_shared_memory=section.loader.use_shared_memory,
         batch_transforms=build_batch_transforms(settings.batch_transform_ops or (), class_num),
@@ -70,18 +74,51 @@ def load_images(
 
 
 def build_sampler(
-    section: SamplerConfig, samples: data.Samples, *, seed: int, training: bool, processes: engine.ProcessGroup
+    section: SamplerConfig,
+    length: int,
+    labels: np.ndarray,
+    *,
+    seed: int,
+    training: bool,
+    processes: engine.ProcessGroup = engine.SINGLE_PROCESS,
 ) -> data.Sampler:
-    """Build this process's sampler from a section `sampler`."""
+    """Build this process's sampler from a section `sampler`, for a dataset with this length and these labels."""
     options: dict[str, Any] = {"batch_size": section.batch_size, "drop_last": section.drop_last}
     if section.shuffle is not None:
         options["shuffle"] = section.shuffle
     spec = replace(section.spec, options={**section.spec.options, **options})
-    supplied = {"length": len(samples), "labels": samples.dataset.labels, "seed": seed, "pad": training}
+    supplied = {"length": length, "labels": labels, "seed": seed, "pad": training}
     supplied |= {"rank": processes.rank, "world_size": processes.size}
     parameters = inspect.signature(data.SAMPLERS[spec.name]).parameters
     arguments = {name: value for name, value in supplied.items() if name in parameters}
     return make(data.SAMPLERS, spec, key=f"DataLoader.{'Train' if training else 'Eval'}.sampler", **arguments)
+
+
+def image_sizes(section: DatasetConfig, sampler: data.Sampler) -> list[int]:
+    """Return the sides of the images among which the sampler of the training data chooses; [] if it does not choose.
+
+    Raises:
+        ConfigError: no transform has a size that could be replaced, or the images are cached.
+    """
+    sizes, key = list(getattr(sampler, "sizes", ())), "DataLoader.Train.dataset"
+    if sizes and section.cache:
+        raise ConfigError(f"{key}.cache: expected none, since the image size changes, got {section.cache!r}; remove it")
+    if sizes and not any(spec.name in RESIZING for spec in section.transforms):
+        raise ConfigError(f"{key}.transform_ops: expected RandCropImage, whose size the sampler chooses; add it")
+    return sizes
+
+
+def _build_sized_transforms(section: DatasetConfig, sampler: data.Sampler) -> list[data.Compose]:
+    """Build the transforms for each image size: it replaces the size of the crops and of `ResizeImage`."""
+    sizes = image_sizes(section, sampler)
+    return [build_transforms([_resized(spec, size) for spec in section.transforms]) for size in sizes]
+
+
+def _resized(spec: ComponentSpec, size: int) -> ComponentSpec:
+    if spec.name not in RESIZING:
+        return spec
+    options = {key: value for key, value in spec.options.items() if key != "resize_short"}
+    return replace(spec, options={**options, "size": size})
 
 
 def read_image(path: Path, preprocess: Callable[[bytes], np.ndarray]) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import paddle
 
 from ppzoo import config as configuration
@@ -22,6 +24,7 @@ from ppzoo.builders.components import (
     class_count,
     components,
 )
+from ppzoo.builders.data_loading import build_sampler, image_sizes
 from ppzoo.builders.loggers import check_loggers
 from ppzoo.builders.models import IMAGE_SHAPE, build_model, try_forward
 from ppzoo.builders.optimization import build_lr_schedule, build_recipe
@@ -33,9 +36,10 @@ from ppzoo.builders.preprocessing import (
     warn_of_preprocessing,
 )
 from ppzoo.builders.tta_views import enabled_tta, make_views
-from ppzoo.config import ComponentSpec, Config, DatasetConfig, OptimizerConfig
+from ppzoo.config import ComponentSpec, Config, DatasetConfig, OptimizerConfig, SplitConfig
 from ppzoo.errors import ConfigError, DataError, count_text, errors_with_key
 
+MANY_IMAGES = 1 << 20  # of a sampler that is built only to check its options
 STEPS_PER_EPOCH = 1000  # of a schedule that is built only to check its options
 
 
@@ -145,11 +149,17 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
             )
         try_shape(path, [size or default for size, default in zip(measured, usual, strict=True)])
 
+    def try_sizes(split: SplitConfig) -> None:
+        for size in _training_sizes(split):
+            try_shape("DataLoader.Train.sampler.scales", [network_channels, size, size])
+
     yield partial(try_shape, IMAGE_SHAPE, usual)
     for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
         if split is not None:
             path, channels = f"DataLoader.{key}.dataset.transform_ops", split.dataset.spec.option("channels", 3)
             yield partial(try_transforms, path, split.dataset.transforms, channels)
+    if config.DataLoader.Train is not None:
+        yield partial(try_sizes, config.DataLoader.Train)
     if config.Infer.transforms:
         yield partial(try_transforms, "Infer.transforms", config.Infer.transforms, 3)
 
@@ -177,6 +187,8 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
             yield _at(path, partial(_check_transform_label, split.dataset))
             build = partial(build_batch_transforms, ops, class_count(config.Arch))
             yield _keyed(f"{path}.batch_transform_ops", build)
+    if config.DataLoader.Train is not None:
+        yield partial(_training_sizes, config.DataLoader.Train)
     if config.DataLoader.Eval is not None:
         sampler = data.SAMPLERS[config.DataLoader.Eval.sampler.spec.name]
         yield _at("DataLoader.Eval.sampler", partial(data.require_evaluation_sampler, sampler))
@@ -186,6 +198,13 @@ def _build_parts(config: Config) -> Iterator[Callable[[], Any]]:
     yield partial(make_views, config.Infer.transforms or (), tta, "Infer.transforms")
     if config.Infer.PostProcess:
         yield _keyed("Infer.PostProcess", partial(build_postprocess, config.Infer.PostProcess, {}))
+
+
+def _training_sizes(split: SplitConfig) -> list[int]:
+    """Build the sampler for a large dataset, and return the image sizes among which it chooses."""
+    if "labels" in inspect.signature(data.SAMPLERS[split.sampler.spec.name]).parameters:
+        return []  # without the data, the labels are not known
+    return image_sizes(split.dataset, build_sampler(split.sampler, MANY_IMAGES, np.zeros(0), seed=0, training=True))
 
 
 def _check_transform_label(section: DatasetConfig) -> None:

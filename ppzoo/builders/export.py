@@ -119,7 +119,7 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
         copy_model_card(config, folder)
         deploy.remove_triton(folder, config.Arch.deployed.name)
         if request.triton:
-            kind = next(name for name in request.formats if name != "paddle")
+            kind = next(name for name in ("onnx", "openvino") if name in request.formats)
             repository = deploy.write_triton(exported, kind, config.Arch.deployed.name)
     except OSError as error:
         raise OutputError(folder, error, key="Global.save_inference_dir") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_type_hints
 
 
@@ -39,6 +39,7 @@ class Component:
         needs_evaluation: it works only if the network is evaluated during training.
         decoupled_weight_decay: the optimizer decays weights apart from the gradient, so that it has no regularizer.
         required_classes: the number of classes that a metric or post-processing is made for; None if any.
+        renamed: names of its keys in PaddleClas -> their names here; configurations can use both.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Component:
     needs_evaluation: bool = False
     decoupled_weight_decay: bool = False
     required_classes: int | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, constructor: Callable[..., Any], fixed: Collection[str] = (), name: str | None = None) -> Component:

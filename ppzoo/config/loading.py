@@ -21,6 +21,7 @@ from ppzoo.config.component_types import Components
 from ppzoo.config.hints import restore_switches
 from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
+from ppzoo.config.renamed import rename_keys
 from ppzoo.config.replaced import replaced_options, without
 from ppzoo.errors import ConfigError, ConfigFileError
 from ppzoo.files import RUN_CONFIG, open_plain_file
@@ -54,7 +55,8 @@ def apply_overrides(
     raw: Mapping[str, Any], overrides: Iterable[str] = (), components: Components | None = None
 ) -> dict[str, Any]:
     """Return a copy of a plain configuration changed by `overrides`; the arguments are those of `load`."""
-    config = copy.deepcopy(dict(raw))
+    raw = rename_keys(raw, components or {})
+    config = copy.deepcopy(raw)
     overrides = list(overrides)
     override(config, *overrides, components=components)
     given = {text.partition("=")[0].strip() for text in overrides}

@@ -54,15 +54,16 @@ def _in_keys(
 
 
 def _only_in_old(mark: Named, old: Mapping[str, Any], new: Mapping[str, Any], components: Components) -> list[str]:
-    before, after = _component(mark, old, {}, components), _component(mark, new, old, components)
+    before, after = component_of(mark, old, {}, components), component_of(mark, new, old, components)
     if before is None or after is None or before is after:
         return []
     kept = {*after.options, *known_keys(mark.section)}
     return [key for key in old if key in before.options and key not in kept]
 
 
-def _component(
+def component_of(
     mark: Named, values: Mapping[str, Any], inherited: Mapping[str, Any], components: Components
 ) -> Component | None:
+    """Return the component that a mapping names, or else `inherited`, or else the default; None if it is unknown."""
     name = values.get("name", inherited.get("name", default_name(mark.kind, components)))
     return components.get(mark.kind, {}).get(name) if isinstance(name, str) else None

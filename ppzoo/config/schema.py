@@ -62,7 +62,7 @@ class GlobalConfig(Section):
         eval_during_train: evaluate during training.
         eval_interval: epochs between evaluations.
         eval_mode: only "classification" is supported.
-        start_eval_epoch: first epoch after which the network is evaluated.
+        start_eval_epoch: there is no evaluation up to and including this epoch.
         print_batch_step: training steps between log lines.
         use_visualdl: log to VisualDL; `loggers` overrides it.
         loggers: names of the loggers, such as [visualdl, tensorboard].

@@ -70,10 +70,6 @@ SLIM = (
     "pruning and quantization in training are not supported; remove the section, and export with"
     " `ppzoo export --precision int8`"
 )
-MULTI_SCALE = (
-    "multi-scale sampling is not supported; `ppzoo migrate` writes ImageNetDataset and DistributedBatchSampler instead,"
-    " with images of one size"
-)
 RETRIEVAL = "retrieval and feature models (RecModel, Query and Gallery) are not supported; ppzoo trains classifiers"
 
 ROWS = [
@@ -96,12 +92,6 @@ ROWS = [
         lambda value: value is False,
         "exports and predictions are probabilities; remove the key",
         has_effect=_has_softmax,
-    ),
-    Row(
-        "DataLoader.Train.sampler.name",
-        lambda value: value == "MultiScaleSampler",
-        MULTI_SCALE,
-        hides=("DataLoader.Train.sampler", "DataLoader.Train.dataset.name"),
     ),
     Row("Slim", _is_given, SLIM, hides=("Slim",)),
     Row("Global.ema", _is_given, "write the section EMA, as in PaddleClas 2.3 and later", hides=("Global.ema",)),
@@ -135,7 +125,6 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "dataset": (
-        ("MultiScaleDataset", "; use ImageNetDataset: multi-scale sampling is not supported"),
         ("MixDataset", "; ppzoo does not have this dataset of PaddleClas, write one list for ImageNetDataset"),
         (
             "AdaFaceDataset|AliProductDataset|CompCars|DukeMTMC|FiveValidationDataset|GPR1200|ICartoonDataset"

@@ -3,14 +3,15 @@
 Batches depend on (seed, epoch, step) only, so a run can resume from any step without drawing the earlier ones. The
 batches of one step are consecutive in one global order: P processes with batches of B see in a step the samples that
 one process with batches of P x B sees. `ClassBalancedSampler` and `WeightedRandomSampler` are for unbalanced classes:
-an epoch still has as many samples as the dataset, some of them repeated.
+an epoch still has as many samples as the dataset, some of them repeated. `MultiScaleSampler` also chooses the size
+of the images of each batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from ppzoo.registry import Registry
 
 class Sampler(Protocol):
     """The batches of an epoch for one process.
+
+    A sampler whose batches differ in image size has an attribute `sizes`, the sides of its images in pixels, which the
+    fourth number of a key indexes.
 
     Attributes:
         rank: rank of the process.
@@ -39,15 +43,15 @@ SAMPLERS: Registry[type] = Registry("sampler")
 
 
 def require_evaluation_sampler(sampler: type) -> None:
-    """Check that a sampler takes each sample once per epoch.
+    """Check that a sampler takes each sample once per epoch, in one size.
 
     Raises:
-        ConfigError: its attribute `takes_each_once` is False.
+        ConfigError: its attribute `for_evaluation` is False.
     """
-    if not getattr(sampler, "takes_each_once", True):
+    if not getattr(sampler, "for_evaluation", True):
         raise ConfigError(
-            f"{sampler.__name__}: expected training data, got evaluation data, of which it would skip images; "
-            "use DistributedBatchSampler"
+            f"{sampler.__name__}: expected training data, got evaluation data, whose images are needed once each and in"
+            " one size; use DistributedBatchSampler"
         )
 
 
@@ -75,7 +79,7 @@ class DistributedBatchSampler:
     """
 
     is_default = True
-    takes_each_once = True  # and can therefore be used for evaluations
+    for_evaluation = True  # takes each sample once, in one size
 
     batch_size: int
     shuffle: bool = False
@@ -150,7 +154,7 @@ class _LabelSampler(DistributedBatchSampler):
         ConfigError: `shuffle` is False, the samples have several labels each, or evaluation.
     """
 
-    takes_each_once = False
+    for_evaluation = False
 
     length: int = field(init=False)
     shuffle: bool = True
@@ -256,7 +260,7 @@ class RepeatedAugSampler(DistributedBatchSampler):
         ConfigError: an option out of its range, evaluation, or no sample remains.
     """
 
-    takes_each_once = False
+    for_evaluation = False
 
     num_repeats: int = 3
     selected_round: int = 256
@@ -290,3 +294,85 @@ class RepeatedAugSampler(DistributedBatchSampler):
                 (epoch, index, copy) if copy else (epoch, index)
                 for index, copy in zip(indices, copies.tolist(), strict=True)
             ]
+
+
+@SAMPLERS.register
+@dataclass(eq=False, kw_only=True)
+class MultiScaleSampler(DistributedBatchSampler):
+    """Every sample once per epoch, in batches whose image size changes, as PaddleClas trains PPLCNetV2.
+
+    The batches of an epoch take the sizes equally often, in random order, which is the same on all processes. All
+    batches have about as many pixels as those of the first size. The samples that remain after the last full step make
+    one shorter step, as in `DistributedBatchSampler`.
+
+    Args:
+        batch_size: samples per step of the first size on each process; PaddleClas calls it `first_bs`.
+        scales: sides of the square images in pixels; they are rounded down to multiples of `divided_factor`.
+        divided_factor: the factor by which the network reduces its input, usually 32.
+        shuffle, is_training: must be True.
+        drop_last, length, seed, rank, world_size: see `DistributedBatchSampler`.
+        pad: must be True, since evaluations need one size.
+
+    Attributes:
+        sizes: the rounded `scales`.
+
+    Raises:
+        ConfigError: an option out of its range, evaluation, or `drop_last` leaves no step.
+    """
+
+    for_evaluation = False
+    renamed: ClassVar[dict[str, str]] = {"first_bs": "batch_size"}
+
+    scales: list[int]
+    divided_factor: int = 32
+    shuffle: bool = True
+    is_training: bool = True
+
+    def __post_init__(self) -> None:
+        self._check_options()
+        self.sizes = [scale - scale % self.divided_factor for scale in self.scales]
+        pixels = self.batch_size * self.scales[0] ** 2
+        self.batch_sizes = np.array([max(1, pixels // size**2) for size in self.sizes])
+        """Samples per step on each process, for each size."""
+        super().__post_init__()
+        cycles, rest = divmod(self.length, int(self.batch_sizes.sum()) * self.world_size)
+        ends = np.cumsum(self.batch_sizes) * self.world_size
+        more = int(np.searchsorted(ends, rest, side="right"))
+        self.size_counts = cycles + (np.arange(len(self.sizes)) < more)
+        """Number of full steps of an epoch for each size; the shorter step has the size after the last of `more`."""
+        self.full_steps, self.last_size = int(self.size_counts.sum()), more
+        self.remainder = rest - (int(ends[more - 1]) if more else 0)
+        if self.drop_last and not self.full_steps:
+            raise ConfigError(
+                f"drop_last: expected at least one full step of {ends[0]} samples, got {self.length} samples; lower "
+                "batch_size or set drop_last to False"
+            )
+
+    def _check_options(self) -> None:
+        for name in ("shuffle", "is_training"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name}: expected True, got False; for one image size, use DistributedBatchSampler")
+        if self.divided_factor < 1:
+            raise ConfigError(f"divided_factor: expected 1 or more, got {self.divided_factor}")
+        if not self.scales or min(self.scales) < self.divided_factor:
+            raise ConfigError(
+                f"scales: expected one or more sizes of at least divided_factor ({self.divided_factor}) pixels, got "
+                f"{self.scales!r:.100}"
+            )
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
+        order, numbers = self._order(epoch), self._size_numbers(epoch)
+        counts = self.batch_sizes[numbers]
+        firsts = np.cumsum(counts) * self.world_size - counts * (self.world_size - self.rank)
+        for step in range(start, len(self)):
+            if step == self.full_steps:
+                number, positions = self.last_size, self._last_batch()
+            else:
+                number, positions = int(numbers[step]), firsts[step] + np.arange(counts[step])
+            yield [(epoch, int(index), 0, number) for index in order[positions]]
+
+    def _size_numbers(self, epoch: int) -> np.ndarray:
+        """Return the number of the size of each full step."""
+        # The spawn key separates this stream from those of samples (none), orders (0) and batch transforms (1).
+        random = np.random.default_rng(np.random.SeedSequence((self.seed, epoch), spawn_key=(2,)))
+        return random.permutation(np.repeat(np.arange(len(self.sizes)), self.size_counts))

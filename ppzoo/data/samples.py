@@ -19,7 +19,9 @@ from ppzoo.data.transforms.sample_labels import LabelingGenerator, require_label
 from ppzoo.errors import DataError
 
 Key = tuple[int, ...]
-"""Epoch and index of a sample; then the number of its copy, if not 0, where a sampler repeats samples in an epoch."""
+"""Epoch and index of a sample; then the number of its copy, if not 0, where a sampler repeats samples in an epoch; then
+the number of its image size, where a sampler chooses one."""
+SIZE = 3  # position of the image size in a key
 
 
 @dataclass(slots=True)
@@ -45,10 +47,18 @@ class Samples:
         transforms: applied to each image; a result of H x W x C is transposed.
         seed: seeds, with epoch and index, the random transforms.
         cache: the same images after the first of the same transforms; the samples are bit-identical with it.
+        sized: the transforms for each image size that a sampler can choose; without a cache.
     """
 
-    def __init__(self, dataset: Dataset, transforms: Compose, seed: int, cache: CachedImages | None = None) -> None:
-        self.dataset, self.transforms, self.seed, self.cache = dataset, transforms, seed, cache
+    def __init__(
+        self,
+        dataset: Dataset,
+        transforms: Compose,
+        seed: int,
+        cache: CachedImages | None = None,
+        sized: Sequence[Compose] = (),
+    ) -> None:
+        self.dataset, self.transforms, self.seed, self.cache, self.sized = dataset, transforms, seed, cache, sized
         self.transform_label: str | None = getattr(dataset, "transform_label", None)
         require_label(self.transform_label, transforms.transforms)
 
@@ -94,7 +104,7 @@ class Samples:
         index = key[1]
         source, label = self.dataset[index] if self.cache is None else self.cache[index]
         try:
-            image, normalized, mirrored = self._transform(source, random)
+            image, normalized, mirrored = self._transform(source, random, key)
         except DataError as error:
             raise DataError(f"{self.dataset.describe(index)}: {error}") from error
         if isinstance(random, LabelingGenerator):
@@ -113,12 +123,16 @@ class Samples:
         part = batch[position : position + 1]
         self.transforms.last.write(image[np.newaxis], part, batch.nbytes, mirrored=mirrored)
 
-    def _transform(self, source: bytes | np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, bool, bool]:
+    def _transform(
+        self, source: bytes | np.ndarray, random: np.random.Generator, key: Key
+    ) -> tuple[np.ndarray, bool, bool]:
         """Return the image, whether it is normalized, and whether it is to be mirrored.
 
         The image is C x H x W; H x W x C bytes if it is not normalized.
         """
         transforms = self.transforms if self.cache is None else self.cache.rest
+        if len(key) > SIZE:
+            transforms = self.sized[key[SIZE]]
         last = transforms.last
         if last is None:
             image = transforms(source, random)

@@ -38,7 +38,6 @@ IGNORED = {
 }
 COMPONENTS_AT = ("Arch", "Optimizer", "Loss", "Metric", "Infer")  # unknown keys there are options of components
 OUTPUT_KEYS = ("name", "dataset", "sampler", "transforms", "transform_ops", "batch_transform_ops", "PostProcess")
-RESIZING = ("RandCropImage", "ResizeImage", "CropImage")  # whose size multi-scale sampling changes
 SOFT_LABELS = ("MixupOperator", "CutmixOperator", "OpSampler", "MixupCutmixHybrid", "FmixOperator")
 
 
@@ -73,7 +72,7 @@ def translate(config: Mapping[str, Any], components: Components) -> tuple[dict[s
         raise ConfigError(other_kind.line())
     changes = [
         *_rename(translated),
-        *_sample_one_size(translated),
+        *_rename_batch_size(translated),
         *_remove_unknown(translated, components),
         *_evaluate_texts(translated, components),
         *_remove_unsupported(translated),
@@ -150,33 +149,12 @@ def _rename_metrics_of_three_outputs(config: dict[str, Any]) -> Iterator[Change]
                 yield Change("renamed", f"Metric.{split}.TopkAcc", reason)
 
 
-def _sample_one_size(config: dict[str, Any]) -> Iterator[Change]:
-    """Replace multi-scale sampling by images of the size in `transform_ops`, with as many pixels per batch."""
-    split = "DataLoader.Train"
-    if at(config, f"{split}.sampler.name") != "MultiScaleSampler":
-        return
-    train = config["DataLoader"]["Train"]
-    scales, count = train["sampler"].get("scales"), train["sampler"].get("first_bs")
-    scale = scales[0] if isinstance(scales, list) and scales else None
-    sizes = [options for _, name, options in list_items(config, f"{split}.dataset.transform_ops") if name in RESIZING]
-    size = next((options["size"] for options in sizes if "size" in options), scale)
-    if not (_is_size(scale) and _is_size(size) and accepts(count, int)):
-        return
-    batch_size = max(1, count * _pixels(scale) // _pixels(size))
-    train["sampler"] = {"name": "DistributedBatchSampler", "batch_size": batch_size, "shuffle": True}
-    if at(train, "dataset.name") == "MultiScaleDataset":
-        train["dataset"]["name"] = "ImageNetDataset"
-    reason = f"multi-scale sampling is not supported; each batch has {batch_size} images of size {show(size)} instead"
-    yield Change("removed", f"{split}.sampler.scales", reason)
-
-
-def _is_size(value: Any) -> bool:
-    sides = value if isinstance(value, list) and len(value) == 2 else [value]
-    return all(accepts(side, int) and side > 0 for side in sides)
-
-
-def _pixels(size: Any) -> int:
-    return size[0] * size[1] if isinstance(size, list) else size * size
+def _rename_batch_size(config: dict[str, Any]) -> Iterator[Change]:
+    """Rename `first_bs` of PaddleClas's multi-scale sampler."""
+    sampler = at(config, "DataLoader.Train.sampler")
+    if at(sampler, "name") == "MultiScaleSampler" and "first_bs" in sampler and "batch_size" not in sampler:
+        sampler["batch_size"] = sampler.pop("first_bs")
+        yield Change("renamed", "DataLoader.Train.sampler.first_bs", "batch_size, as in the other samplers")
 
 
 def _add_decoding(config: dict[str, Any], components: Components) -> list[Change]:

@@ -11,7 +11,7 @@ from ppzoo.events import Callback
 
 
 class Workers(Callback):
-    """Records how many worker processes there are after each epoch, and then fails if it is told to."""
+    """Records how many worker processes there are after each epoch; with `fails` it then raises an error."""
 
     def __init__(self, *, fails):
         self.counts, self.fails = [], fails

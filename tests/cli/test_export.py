@@ -76,6 +76,13 @@ def test_int8_and_triton(run, photos, capsys):
     require_triton_config(folder / "config.pbtxt")
 
 
+def test_triton_uses_onnx_in_any_order_of_the_formats(run):
+    needs_engine("openvino")
+    assert export(run, "--format", "openvino", "--format", "onnx", "--triton") == 0
+    (folder,) = Path("out/triton").iterdir()
+    assert [file.name for file in (folder / "1").iterdir()] == ["model.onnx"]
+
+
 def require_triton_config(file):
     """Parse the file in another process: other packages also define protobuf messages in the package `inference`."""
     code = (

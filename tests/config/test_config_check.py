@@ -354,7 +354,6 @@ def test_no_component_of_ppzoo_is_taken_for_an_unsupported_one():
     ("override", "hint"),
     [
         ("DataLoader.Train.dataset.name=MixDataset", "does not have this dataset of PaddleClas, write one list"),
-        ("DataLoader.Train.dataset.name=MultiScaleDataset", "use ImageNetDataset: multi-scale sampling"),
         ("DataLoader.Train.dataset.name=VeriWild", "it is for retrieval"),
         ("DataLoader.Train.sampler.name=PKSampler", "it is for retrieval"),
         ("Loss.Train=[{TripletLossV2: {weight: 1.0}}]", "it is for retrieval"),

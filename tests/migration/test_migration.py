@@ -176,23 +176,16 @@ def test_the_grid_mask_that_paddleclas_never_applies_is_named(tmp_path):
     assert any("PaddleClas's GridMask changes no image" in line for line in _lines(result))
 
 
-@pytest.mark.parametrize(
-    ("scales", "size", "batch_size"),
-    [([160, 224, 320], 224, 255), ([[160, 80], [224, 224]], [224, 112], 255), ([32, 64], 64, 125)],
-)
-def test_multi_scale_sampling_becomes_one_size(scales, size, batch_size, tmp_path):
-    """Without ppzoo migrate the sampler is refused, once, and its dataset is not mentioned."""
-    ops = [{"DecodeImage": {}}, {"RandCropImage": {"size": size}}, {"NormalizeImage": {"order": ""}}]
+def test_the_batch_size_of_multi_scale_sampling_is_renamed(tmp_path):
+    ops = [{"DecodeImage": {}}, {"RandCropImage": {"size": 224}}, {"NormalizeImage": {"order": ""}}]
     dataset = {"name": "MultiScaleDataset", "image_root": "a", "cls_label_path": "b", "transform_ops": ops}
-    sampler = {"name": "MultiScaleSampler", "scales": scales, "first_bs": 500, "divided_factor": 32}
+    sampler = {"name": "MultiScaleSampler", "scales": [160, 320], "first_bs": 500, "divided_factor": 16}
     raw = with_changes(DataLoader={"Train": {"dataset": dataset, "sampler": sampler}})
-    (refusal,) = config.check(raw, builders.components())
-    assert refusal.startswith("DataLoader.Train.sampler.name: multi-scale sampling is not supported; `ppzoo migrate`")
     result, file = migrate(raw, tmp_path)
-    assert "removed: DataLoader.Train.sampler.scales: multi-scale sampling" in "\n".join(_lines(result))
-    train = config.load(file)["DataLoader"]["Train"]
-    assert (train["dataset"]["name"], train["sampler"]["name"]) == ("ImageNetDataset", "DistributedBatchSampler")
-    assert (train["sampler"]["batch_size"], train["sampler"]["shuffle"]) == (batch_size, True)
+    assert "renamed: DataLoader.Train.sampler.first_bs: batch_size, as in the other samplers" in _lines(result)
+    found = config.load(file)["DataLoader"]["Train"]["sampler"]
+    expected = {"name": "MultiScaleSampler", "scales": [160, 320], "batch_size": 500, "divided_factor": 16}
+    assert {key: found[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize(

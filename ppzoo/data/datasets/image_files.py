@@ -115,6 +115,7 @@ class ImageFiles:
         raise NotImplementedError
 
 
+@DATASETS.register_as("MultiScaleDataset")
 @DATASETS.register
 class ImageNetDataset(ImageFiles):
     """Images and labels from a list file in PaddleClas's format (`ppzoo.data.index`), or a CSV or Parquet file.
