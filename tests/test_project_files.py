@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 import ppzoo
-from ppzoo.weights import save_pdparams
+from ppzoo.weights import load_weights, save_pdparams
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -99,6 +100,24 @@ def test_python_examples_run(tmp_path):
     names: dict = {}
     exec(code, names)
     assert not names["report"].missing and names["image"].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("name, function", [("create_model", ppzoo.create_model), ("load_weights", load_weights)])
+def test_signatures_on_the_page_of_the_python_interface_have_the_defaults_of_the_code(name, function):
+    (shown,) = re.findall(rf"^- `{name}(\(.*?\))`", read("docs/python_api.md"), re.MULTILINE)
+    (definition,) = ast.parse(f"def {name}{shown}: ...").body
+    options = definition.args.kwonlyargs
+    values = {
+        option.arg: ast.literal_eval(value) for option, value in zip(options, definition.args.kw_defaults, strict=True)
+    }
+    parameters = inspect.signature(function).parameters
+    assert values and values == {option: parameters[option].default for option in values}
+
+
+def test_the_tensor_on_the_page_of_the_service_has_the_shape_of_the_network_there():
+    (shape,) = re.findall(r'InferInput\("image", (\[[\d, ]+\])', read("docs/serving.md"))
+    image_shape = yaml.safe_load(read("ppzoo/configs/_base_/fashion_mnist.yaml"))["Global"]["image_shape"]
+    assert ast.literal_eval(shape) == [1, *image_shape]
 
 
 def test_license_is_declared_everywhere():

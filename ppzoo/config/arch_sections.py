@@ -49,7 +49,7 @@ class ArchConfig(NetworkConfig):
     Attributes:
         use_sync_bn: synchronize batch statistics between processes.
         freeze: true to train the head only, or shell patterns of the parameter names to freeze.
-        infer_add_softmax: accepted for PaddleClas's configurations; exports return probabilities.
+        infer_add_softmax: exports always return probabilities; false is an error, except with `Global.use_multilabel`.
         infer_output_key: not supported: the output of an inner layer.
     """
 

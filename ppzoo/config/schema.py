@@ -49,15 +49,16 @@ class GlobalConfig(Section):
     Attributes:
         epochs: number of epochs; required for training.
         device: "auto", "cpu", "gpu" or "gpu:N".
-        native: use of ppzoo's native CPU operators; the environment variable `PPZOO_NATIVE` overrides it. The compiled
-            image reader, whose pixels are the same, is independent of this key: `PPZOO_NATIVE=off` switches both off.
+        native: use of ppzoo's native CPU operators; the environment variable `PPZOO_NATIVE` overrides it. This key does
+            not affect the compiled image reader, which gives the same pixels as the one in Python;
+            `PPZOO_NATIVE=off` switches off both.
         seed: seed of weights, shuffling and augmentation; 0 if None.
         output_dir: parent of the run's output folder.
         checkpoints: checkpoint prefix to resume from, or "auto".
         pretrained_model: weights to start from, or to evaluate, run or export.
-        save_interval: epochs between checkpoints.
-        save_interval_steps: training steps between checkpoints.
-        keep: number of epoch checkpoints that are kept.
+        save_interval: epochs between the checkpoints `epoch_N`; `latest` is saved after each epoch.
+        save_interval_steps: also save `latest` within an epoch, each time after this number of training steps.
+        keep: number of the last checkpoints `epoch_N` that are kept; all by default.
         eval_during_train: evaluate during training.
         eval_interval: epochs between evaluations.
         eval_mode: only "classification" is supported.
@@ -148,7 +149,7 @@ class EmaConfig(Section):
 
     Attributes:
         decay: weight of the previous average at each update.
-        warmup: min(decay, (1 + n) / (10 + n)) at update n instead of a constant decay.
+        warmup: use min(decay, (1 + n) / (10 + n)) at update n instead of a constant decay.
     """
 
     decay: Decay = 0.9999

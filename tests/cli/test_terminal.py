@@ -89,6 +89,14 @@ def test_quiet_prints_the_result_only(config):
     assert "epoch 3/3  step 6/6" in (config.parent / "quiet" / "LeNet" / "train.log").read_text(encoding="utf-8")
 
 
+def test_the_commands_with_quiet_are_documented():
+    docs = Path(__file__).parents[2] / "docs"
+    sections = re.split(r"^## ppzoo ", (docs / "reference_commands.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    quiet = {section.partition("\n")[0] for section in sections if "- `--quiet`" in section}
+    (sentence,) = re.findall(r"These commands have it: ([^.]*)\.", (docs / "terminal.md").read_text(encoding="utf-8"))
+    assert set(re.findall(r"`([a-z -]+)`", sentence.replace("\n", " "))) == quiet
+
+
 def documented_keys():
     """Return the keys of each event in the table of docs/terminal.md."""
     text = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")

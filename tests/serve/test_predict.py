@@ -40,6 +40,7 @@ def test_raw_bytes(service, expected):
         "POST", "/v1/models/small:predict?topk=3", encode(0), content_type="application/octet-stream"
     )
     assert reply.status == 200 and reply.content["milliseconds"] > 0
+    assert reply.content["predictions"][0]["name"] == "image"
     assert_equal(reply.content["predictions"][0], expected[0])
 
 
@@ -56,6 +57,7 @@ def test_several_files(service, expected):
 def test_base64_json(service, expected):
     images = [encodebytes(encode(0)).decode(), "data:image/png;base64," + b64encode(encode(1)).decode()]
     reply = service.predict(json.dumps({"images": images, "topk": 3}), content_type="application/json")
+    assert [prediction["name"] for prediction in reply.content["predictions"]] == ["image 1", "image 2"]
     for prediction, reference in zip(reply.content["predictions"], expected, strict=False):
         assert_equal(prediction, reference)
 
