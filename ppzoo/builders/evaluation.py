@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -142,8 +143,8 @@ def build_evaluation(
         verify_images(loader, processes)
 
     def run(*more: engine.EvaluationObserver) -> dict[str, float]:
-        with Progress(len(images) // processes.size, "evaluating") as progress:
-            batches = progress.track(loader.epoch(0), count_images)
+        with Progress(len(images) // processes.size, "evaluating") as progress, closing(loader.epoch(0)) as epoch:
+            batches = progress.track(epoch, count_images)
             results = engine.evaluate(
                 network, batches, loss, metric_list, processes, images.describe, [*observers, *more]
             )

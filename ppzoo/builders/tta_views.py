@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -77,11 +78,12 @@ def evaluate_views(
         deploy.export_if_worthwhile(network, len(loader.samples), read_first_batch(loader).images)
     logger.info("with test-time augmentation: %s", describe_views(section, len(lists)))
     model = engine.TtaModel(network, mirror=section.mirrors, multi_label=config.Global.use_multilabel)
-    batches = engine.zip_views(loader.epoch(0) for loader in loaders)
     loss = build_loss(config.Loss.Eval or (), network=config.Arch.deployed_name)
     metrics = build_metrics(config.Metric.Eval or (), network=config.Arch.deployed_name)
-    with Progress(len(loaders[0].samples) // processes.size, "evaluating with test-time augmentation") as progress:
-        batches = progress.track(batches, lambda batch: 0 if batch is None else len(batch.labels))
+    images = len(loaders[0].samples) // processes.size
+    with Progress(images, "evaluating with test-time augmentation") as progress, ExitStack() as stack:
+        epochs = [stack.enter_context(closing(loader.epoch(0))) for loader in loaders]
+        batches = progress.track(engine.zip_views(epochs), lambda batch: 0 if batch is None else len(batch.labels))
         return engine.evaluate(model, batches, loss, metrics, processes, loaders[0].samples.dataset.describe)
 
 
