@@ -149,9 +149,10 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
             )
         try_shape(path, [size or default for size, default in zip(measured, usual, strict=True)])
 
-    def try_sizes(split: SplitConfig) -> None:
-        for size in _training_sizes(split):
-            try_shape("DataLoader.Train.sampler.scales", [network_channels, size, size])
+    def try_smallest_size(split: SplitConfig) -> None:
+        sizes = _training_sizes(split)
+        if sizes:
+            try_shape("DataLoader.Train.sampler.scales", [network_channels, min(sizes), min(sizes)])
 
     yield partial(try_shape, IMAGE_SHAPE, usual)
     for key, split in (("Train", config.DataLoader.Train), ("Eval", config.DataLoader.Eval)):
@@ -159,7 +160,7 @@ def _try_image_shapes(config: Config, network: paddle.nn.Layer) -> Iterator[Call
             path, channels = f"DataLoader.{key}.dataset.transform_ops", split.dataset.spec.option("channels", 3)
             yield partial(try_transforms, path, split.dataset.transforms, channels)
     if config.DataLoader.Train is not None:
-        yield partial(try_sizes, config.DataLoader.Train)
+        yield partial(try_smallest_size, config.DataLoader.Train)
     if config.Infer.transforms:
         yield partial(try_transforms, "Infer.transforms", config.Infer.transforms, 3)
 

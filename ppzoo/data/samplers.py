@@ -16,6 +16,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from ppzoo.data.samples import Key
+from ppzoo.data.transforms.pixels import parse_size
 from ppzoo.errors import ConfigError
 from ppzoo.registry import Registry
 
@@ -359,6 +360,7 @@ class MultiScaleSampler(DistributedBatchSampler):
                 f"scales: expected one or more sizes of at least divided_factor ({self.divided_factor}) pixels, got "
                 f"{self.scales!r:.100}"
             )
+        parse_size("scales", max(self.scales))
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[Key]]:
         order, numbers = self._order(epoch), self._size_numbers(epoch)

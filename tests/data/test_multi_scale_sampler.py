@@ -77,6 +77,7 @@ def test_the_shorter_last_step_can_be_dropped():
     [
         ({"scales": []}, "scales: expected one or more sizes of at least divided_factor"),
         ({"scales": [224, 31]}, r"scales: expected .* \(32\) pixels, got \[224, 31\]"),
+        ({"scales": [64, 13_376]}, "scales: expected at most 178000000 pixels, got 13376 x 13376"),
         ({"divided_factor": 0}, "divided_factor: expected 1 or more, got 0"),
         ({"shuffle": False}, "shuffle: expected True, got False; for one image size, use DistributedBatchSampler"),
         ({"is_training": False}, "is_training: expected True, got False"),
@@ -145,6 +146,7 @@ def test_a_run_that_resumes_is_bit_identical(config, tmp_path):
             "DataLoader.Train.dataset.transform_ops: expected RandCropImage, whose size the sampler chooses; add it",
         ),
         (["DataLoader.Train.sampler.scales=[16]"], "DataLoader.Train.sampler.scales: expected one or more sizes of at"),
+        (["DataLoader.Train.sampler.scales=[100000]"], "DataLoader.Train.sampler.scales: expected at most 178000000"),
         (["DataLoader.Train.sampler.scales=224"], "DataLoader.Train.sampler.scales: expected a list of integers"),
         (["DataLoader.Train.sampler.batch_size=0"], "DataLoader.Train.sampler.batch_size: expected an integer of at"),
         (
@@ -162,7 +164,7 @@ def test_check_and_train_report_mistakes_before_anything_is_written(config, tmp_
     assert not (tmp_path / "output").exists()
 
 
-def test_check_tries_the_network_with_each_size(config, tmp_path, capsys):
+def test_check_tries_the_network_with_the_smallest_size(config, tmp_path, capsys):
     config["Arch"]["name"] = "SqueezeNet1_0"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     options = ["-o", "DataLoader.Train.sampler.scales=[32, 8]", "-o", "DataLoader.Train.sampler.divided_factor=8"]
