@@ -316,6 +316,7 @@ def test_unsupported_features_are_reported(lines, override, start):
     [
         ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/configs"),
         ("Global: {det_inference_model_dir: models}", "retrieval and feature models"),
+        ("Arch: {name: LeNet}\nPreProcess: {transform_ops: []}", "settings of an export (inference.yml)"),
         ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
     ],
 )
