@@ -501,3 +501,9 @@ def test_missing_files_are_reported_with_the_nearest_name(components, tmp_path):
         f"Arch.pretrained: expected weights, got '{tmp_path}/none/best', which does not exist"
         f"; the folder '{tmp_path}/none' does not exist"
     ]
+    assert found("Arch.pretrained=imagenet") == [
+        "Arch.pretrained: expected weights, got 'imagenet', which does not exist; set it to true for the official"
+        " weights"
+    ]
+    (line,) = found("Arch.pretrained=no_folder/best")
+    assert line.endswith("; the folder 'no_folder' does not exist; relative paths start from the current folder")
