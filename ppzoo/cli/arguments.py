@@ -52,6 +52,8 @@ class Parser(argparse.ArgumentParser):
         file = next((text for text in unknown if text.startswith("-") and os.path.lexists(text)), None)
         if file is not None:
             return f"; write ./{file} for the file of that name"
+        if unknown[0] in ("-c", "--config") and any(it.metavar == "CONFIG" for it in self._get_positional_actions()):
+            return f"; write the configuration without {unknown[0]}"
         has_override = "--override" in self._option_string_actions
         if has_override and unknown[0].startswith("="):
             return "; write -o KEY.PATH=VALUE without spaces around ="

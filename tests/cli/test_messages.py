@@ -437,6 +437,10 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
         ),
         (["models", "--famly"], "unrecognized arguments: --famly; did you mean --family?; see `ppzoo models --help`"),
         (["doctor", "--verbose"], "unrecognized arguments: --verbose; see `ppzoo doctor --help`"),
+        (
+            ["data", "check", "-c", "lenet"],
+            "unrecognized arguments: -c; write the configuration without -c; see `ppzoo data check --help`",
+        ),
         (["migrate", "a", "="], "unrecognized arguments: =; see `ppzoo migrate --help`"),
         (["serve"], "the following arguments are required: EXPORT; see `ppzoo serve --help`"),
         (["infer", "--top", "x"], "argument --top: invalid int value: 'x'; see `ppzoo infer --help`"),
