@@ -58,6 +58,11 @@ def cache_home() -> Path:
     return Path(expand_user(os.environ.get("PPZOO_HOME") or "~/.cache/ppzoo", fix=fix))
 
 
+def compiler_name() -> str:
+    """Return the C++ compiler that the environment variable CXX names, or g++ if it is not set or empty."""
+    return os.environ.get("CXX") or "g++"
+
+
 def _read_cpuinfo(*keys: str) -> str:
     """Return the first line of /proc/cpuinfo that starts with one of `keys`; without one, `platform.processor()`."""
     try:

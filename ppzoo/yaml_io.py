@@ -173,7 +173,8 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS)
         mark = error.problem_mark or error.context_mark
         problem = " ".join(": ".join(filter(None, (error.context, error.problem))).split())
         if isinstance(error, (yaml.scanner.ScannerError, yaml.parser.ParserError)):
-            problem = f"expected valid YAML, got an error {problem}; check the indentation, quotes and colons"
+            separator = " " if error.context else ": "  # "an error while parsing a block mapping: ..."
+            problem = f"expected valid YAML, got an error{separator}{problem}; check the indentation, quotes and colons"
         raise ConfigError(f"{source}, line {mark.line + 1}: {problem}" if mark else f"{source}: {problem}") from None
     except yaml.reader.ReaderError as error:
         if error.encoding == "unicode":

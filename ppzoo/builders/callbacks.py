@@ -119,7 +119,7 @@ def build_finishing_callbacks(
 
 
 def _build_checkpoint_savers(config: Config, state: engine.TrainState, folder: Path) -> list[Callback]:
-    """Build what saves checkpoints and, in a distillation, the student's weights of each of them."""
+    """Build what saves checkpoints and, in a distillation, the student's weights of the latest and the best one."""
     run, student = config.Global, config.Arch.deployed_prefix
     saver = engine.CheckpointSaver(state, folder, run.save_interval, run.keep, run.save_interval_steps)
     return [saver, engine.StudentWeights(folder, student)] if student else [saver]

@@ -236,7 +236,7 @@ def read_class_labels(config: Config) -> dict[int, str]:
     if not (section and file):
         return of_run
     with errors_with_key("Infer.PostProcess.class_id_map_file"):
-        labels = data.read_labels(file, section.delimiter or " ")
+        labels = data.read_labels(file, section.delimiter or " ", delimiter_key="Infer.PostProcess.delimiter")
     if of_run and (len(labels) != count or max(labels) >= count):
         logger.info("%s names %d classes, not %d: using the names of the training data", file, len(labels), count)
         return of_run

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -64,6 +64,8 @@ def read_counts_of(recall: ClassRecall | None, *, has_average: bool) -> ReadCoun
 def copy_model_card(config: Config, folder: Path) -> None:
     """Copy the card in the folder of the weights into an export; without one, remove that of an earlier export.
 
+    A card of more than `MAX_BYTES` is not copied.
+
     Raises:
         OSError: the folder cannot be written.
     """
@@ -102,7 +104,7 @@ def _source(section: DatasetConfig | None) -> str:
     return f"{section.spec.name} ({', '.join(places)})" if places else section.spec.name
 
 
-def _recipe(config: Config) -> Any:
+def _recipe(config: Config) -> Iterator[tuple[str, str]]:
     """Yield name and value of the settings by which trainings usually differ."""
     train, optimizer = config.DataLoader.Train, config.Optimizer
     if train is not None:

@@ -81,6 +81,7 @@ def config_of_weights(path: str, device: str) -> Config:
 
     Raises:
         WeightsError: the file has no configuration, or a damaged one.
+        ConfigError: the configuration has a key or value that is not supported.
     """
     text = weights.read(path).metadata.get(ENTRY)
     if text is None:

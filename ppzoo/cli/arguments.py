@@ -52,12 +52,21 @@ class Parser(argparse.ArgumentParser):
         file = next((text for text in unknown if text.startswith("-") and os.path.lexists(text)), None)
         if file is not None:
             return f"; write ./{file} for the file of that name"
-        if "-o" not in self._option_string_actions:
-            return ""
-        if unknown[0].startswith("="):
+        if unknown[0] in ("-c", "--config") and any(it.metavar == "CONFIG" for it in self._get_positional_actions()):
+            return f"; write the configuration without {unknown[0]}"
+        has_override = "--override" in self._option_string_actions
+        if has_override and unknown[0].startswith("="):
             return "; write -o KEY.PATH=VALUE without spaces around ="
         key = next((text.lstrip("-") for text in unknown if _KEY_AS_OPTION.match(text)), None)
-        return f"; keys of the configuration are set with -o: -o {key}" if key else ""
+        if has_override and key:
+            return f"; keys of the configuration are set with -o: -o {key}"
+        name = next((text[2:].partition("=")[0] for text in unknown if text.startswith("--")), None)
+        options = [text[2:] for text in self._option_string_actions if text.startswith("--")]
+        if name and (near := nearest_name(name, options)):
+            return f"; did you mean --{near}?"
+        if has_override and name:
+            return "; keys of the configuration are set with -o, such as -o Global.epochs=10"
+        return ""
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty value, such as that of a shell variable that is not set."""
@@ -227,6 +236,8 @@ def find_run_folder(folder: Path) -> Path:
         runs = sorted(path.parent for path in folder.glob(f"*/{RUN_CONFIG}") if not _EARLIER.search(path.parent.name))
     if not runs:
         found = f"{_describe_export(folder)}{folder}"
+        if weights_of_run(folder) is not None:
+            found += f", which has weights, but no {RUN_CONFIG}; copy that of the run, too"
         raise ConfigError(f"RUN_FOLDER: expected a folder in which training wrote {RUN_CONFIG}, got {found}")
     if len(runs) > 1:
         raise ConfigError(f"RUN_FOLDER: expected one run, got {folder} with {', '.join(run.name for run in runs)}")
@@ -236,6 +247,19 @@ def find_run_folder(folder: Path) -> Path:
 def is_export(folder: str | Path) -> bool:
     """Return whether a folder is that of an export."""
     return os.path.isfile(os.path.join(folder, EXPORT_SETTINGS))
+
+
+def require_no_network_folder(command: str, inputs: list[str], option: str) -> None:
+    """Check that the first of the images is not the folder of a run or export, which `option` replaces.
+
+    Raises:
+        ConfigError: it is; without this check the pictures in it, such as curves.png, would be used as images.
+    """
+    folder = inputs[0] if inputs else ""
+    is_run = os.path.isfile(os.path.join(folder, RUN_CONFIG)) and weights_of_run(Path(folder)) is not None
+    if folder and (is_run or is_export(folder)):
+        kind = "RUN_FOLDER" if is_run else "EXPORT_FOLDER"
+        raise ConfigError(f"{command}: expected either {kind} or {option}, got both: {folder}; remove one of them")
 
 
 def _describe_export(folder: Path) -> str:

@@ -17,6 +17,7 @@ from ppzoo.cli.arguments import (
     add_quiet,
     config_and_overrides,
     is_export,
+    require_no_network_folder,
 )
 from ppzoo.cli.output_folder import check_output, output_errors
 from ppzoo.cli.streams import print_error
@@ -108,6 +109,8 @@ def _read_inputs(options: argparse.Namespace) -> tuple[Config, list[Path], Expor
             files = builders.find_images(images, key="IMAGE")
             export = builders.open_export(Path(folder))
             return builders.config_of_export(export, options.device or "auto"), files, export
+    else:
+        require_no_network_folder(options.command, images, "-c CONFIG")
     config = builders.read_config(*config_and_overrides(options, folder), "infer")
     return config, builders.find_images(images, key="IMAGE"), None
 

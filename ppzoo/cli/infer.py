@@ -16,6 +16,7 @@ from ppzoo.cli.arguments import (
     add_quiet,
     config_and_overrides,
     is_export,
+    require_no_network_folder,
 )
 from ppzoo.cli.infer_table import add_table_arguments, check_table_options, write_table
 from ppzoo.cli.streams import is_utf8_output, print_error
@@ -79,6 +80,7 @@ def _split_inputs(options: argparse.Namespace) -> tuple[str | None, list[str]]:
     if options.weights and options.override:
         raise ConfigError("infer: expected -o together with a run folder or -c CONFIG, got it with --weights")
     if options.config is not None or options.weights is not None:
+        require_no_network_folder("infer", options.inputs, "--weights FILE" if options.weights else "-c CONFIG")
         return None, options.inputs
     if not options.inputs:
         raise ConfigError("infer: expected RUN_FOLDER, EXPORT_FOLDER, -c CONFIG or --weights FILE, got nothing")

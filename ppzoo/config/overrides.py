@@ -98,7 +98,8 @@ def _value(assignment: _Assignment, hint: Any) -> Any:
     if is_quoted(text) or (value is None and text.strip().lower() == NULL):
         return value
     if not allows_text:
-        # The parsed text lacks a comment: `gpu # 0` is the choice `gpu`. Other texts are reported as they were given.
+        # The parsed value lacks the comment of `gpu # 0`: it is used if the schema accepts it, as the choice `gpu`.
+        # Else the text is kept as it was given, so that the error shows all of it.
         keeps_text = isinstance(value, str) and (hint is Any or not accepts(value, hint))
     else:
         # A number is one where numbers are accepted, too; `runs #2` and `5 #2` are texts.

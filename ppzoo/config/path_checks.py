@@ -41,7 +41,8 @@ def suggest_path(path: Path, *, suffix: str | None) -> str:
     if describe_absence(path) != ABSENT:
         return ""
     if not os.path.isdir(folder):
-        return f"; the folder {str(folder)!r} does not exist"
+        base = "" if folder.is_absolute() else "; relative paths start from the current folder"
+        return f"; the folder {str(folder)!r} does not exist{base}"
     if not os.access(folder, os.R_OK):
         return ""
     entries = [entry for entry in folder.iterdir() if (entry.is_dir() if suffix is None else entry.suffix == suffix)]
@@ -65,6 +66,8 @@ def _find_missing(config: Config, task: Task) -> Iterator[Problem]:
         if local and not any(os.path.exists(f"{name}{suffix}") for suffix in ("", ".pdparams", ".pdiparams")):
             hint = weights_suggestion(Path(name), to_resume=path == "Global.checkpoints")
             hint = hint or suggest_path(Path(name), suffix=".pdparams")
+            if not hint and path.endswith(".pretrained") and Path(name).name == name:  # as in other libraries: imagenet
+                hint = "; set it to true for the official weights"
             expected = "a checkpoint" if path == "Global.checkpoints" else "weights"
             yield Problem(path, f"expected {expected}, got {name!r}, which {describe_absence(name)}{hint}")
 

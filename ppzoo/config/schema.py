@@ -35,7 +35,7 @@ class EarlyStoppingConfig(Section):
 
     Attributes:
         patience: number of evaluations.
-        min_gain: the smallest gain of the main metric that counts.
+        min_gain: the main metric has to improve by more than this.
     """
 
     patience: Count
@@ -126,7 +126,7 @@ class AmpConfig(Section):
 
     Attributes:
         use_amp: enable mixed precision.
-        use_fp16_test: also evaluate in half precision.
+        use_fp16_test: use half precision in evaluation, too.
         scale_loss: factor of the loss, so that small gradients do not become 0 in float16.
         use_dynamic_loss_scaling: halve `scale_loss` after an overflow, and double it after 2,000 steps without one.
         use_promote: see `use_promote` of PaddlePaddle's `auto_cast`.

@@ -62,6 +62,10 @@ DEPLOY = (
     "configurations of PaddleClas's deploy/configs are not supported; predict with `ppzoo infer EXPORT IMAGES`, since"
     " exports contain the preprocessing"
 )
+EXPORT = (
+    "the settings of an export (inference.yml) are not supported; predict with `ppzoo infer EXPORT IMAGES`, or use the"
+    " configuration that the network was trained with"
+)
 PADDLEX = (
     "configurations of PaddleX (Global.model, Train, Evaluate, Predict) are not supported; start from a configuration"
     " that `ppzoo configs` lists, and write Train.pretrain_weight_path as Arch.pretrained"
@@ -81,6 +85,7 @@ ROWS = [
     Row("Global.rec_inference_model_dir", _is_given, RETRIEVAL, is_other_kind=True),
     Row("Global.det_inference_model_dir", _is_given, RETRIEVAL, is_other_kind=True),
     Row("Global.inference_model_dir", _is_given, DEPLOY, is_other_kind=True, has_effect=_has_no_network),
+    Row("PreProcess", _is_given, EXPORT, is_other_kind=True),
     Row("Global.model", _is_given, PADDLEX, is_other_kind=True, has_effect=_has_no_network),
     Row("Arch.name", lambda value: value == "RecModel", RETRIEVAL, is_other_kind=True),
     Row("Global.eval_mode", lambda value: value == "retrieval", RETRIEVAL, is_other_kind=True),
@@ -99,6 +104,29 @@ ROWS = [
     Row("Global.feature_normalize", _is_true, RETRIEVAL),
     Row("Global.feature_binarize", _is_given, RETRIEVAL),
 ]
+
+# Keys that PaddleClas does not read, or that only matter to its own tools. They are unknown keys, which
+# `ppzoo migrate` removes.
+IGNORED_KEYS = {
+    "profiler_options": "an option of PaddleClas's tools/train.py; use `ppzoo profile`",
+    "Global.class_num": "PaddleClas does not read it; Arch.class_num is the number of classes",
+    "Global.infer_imgs": "PaddleClas does not read it; Infer.infer_imgs names the images",
+    "Global.use_gpu": "PaddleClas 2 does not read it; Global.device selects the device",
+    "Global.distributed": "PaddleClas sets it when it runs; the launcher decides how many processes train",
+    "Global.uniform_output_enabled": "it is for PaddleX, which expects other names of files",
+    "Global.export_with_pir": "the format of exports follows the version of PaddlePaddle; see `ppzoo export --legacy`",
+    "Global.model_name": "it is for PaddleX; exports have the name of the architecture",
+    "Global.dist": "the launcher decides how many processes train",
+    "Global.sampler": "PaddleClas does not read it; DataLoader.Train.sampler describes the sampler",
+    "Global.max_num_latest_checkpoint": "ppzoo writes one checkpoint `latest`; Global.keep limits those of epochs",
+    "Global.print_dtypes": "it is for debugging PaddleClas",
+    "Slim": "pruning and quantization in training are not supported; see `ppzoo export --precision int8`",
+    "DataLoader.Train.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
+    "DataLoader.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
+    "Optimizer.lr.step_each_epoch": "the number of steps per epoch follows from the data",
+    "Optimizer.lr.epochs": "Global.epochs is the number of epochs",
+    "DataLoader.epochs": "PaddleClas sets it when it runs; Global.epochs is the number of epochs",
+}
 
 ATTENTION = (
     "; name the network inside it (such as ResNet34) with its return_patterns, and replace AFDLoss by"

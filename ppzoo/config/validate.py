@@ -12,7 +12,7 @@ from ppzoo.config.cross_checks import cross_check
 from ppzoo.config.schema import PostProcessConfig, Sections
 from ppzoo.config.section import KINDS, Listed, Members, Named, find_mark, known_keys, nested_section
 from ppzoo.config.type_checks import Problem, accepts, describe, find_out_of_range, find_problems, is_path, show
-from ppzoo.config.unsupported import find_other_kind, find_unsupported, unsupported_name
+from ppzoo.config.unsupported import IGNORED_KEYS, find_other_kind, find_unsupported, unsupported_name
 from ppzoo.errors import nearest_name, suggestion, with_article
 from ppzoo.files import expand_user
 
@@ -153,6 +153,10 @@ class _Checker:
             split = _split_of(path)
             places = (place for place in self.known_paths.get(key, ()) if not split or _split_of(place) in ("", split))
             meant = next(places, None)
+            reason = IGNORED_KEYS.get(path) or IGNORED_KEYS.get(f"Global.{path}")
+            if meant is None and reason:
+                yield Problem(path, f"unknown key, remove it: {reason}")
+                continue
             if meant is None and (near := nearest_name(key, known)):
                 meant = _join(path.removesuffix(key).removesuffix("."), near)
             if meant:

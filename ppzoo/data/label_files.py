@@ -6,6 +6,7 @@ NUS-WIDE-SCENE: its 33 scenes in alphabetical order (Chua et al., CIVR 2009).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -25,13 +26,14 @@ SHIPPED = {
 }
 
 
-def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
+def read_labels(path: str | Path, delimiter: str = " ", *, delimiter_key: str = "") -> dict[int, str]:
     """Read the name of each class from a file of "INDEX NAME" lines; a name can contain spaces.
 
     If the path does not exist but its file name is one of `SHIPPED` (PaddleClas's own lists), that list is read.
 
     Args:
         delimiter: separator of index and name.
+        delimiter_key: the key that sets it, for messages.
 
     Raises:
         DataError: the file cannot be read, a line has another format, or an index occurs twice.
@@ -48,19 +50,34 @@ def read_labels(path: str | Path, delimiter: str = " ") -> dict[int, str]:
 
     names: dict[int, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
+        line = line.strip()
+        if not line:
             continue
-        index, _, name = line.strip().partition(delimiter)
-        if not (index.isascii() and index.isdigit() and len(index) <= 9 and name.strip()):
+        index, _, name = line.partition(delimiter)
+        if not (_is_index(index) and name.strip()):
+            separator = "a space" if delimiter == " " else repr(delimiter)
             raise DataError(
-                f"{path}, line {number}: expected 'INDEX NAME', got {line.strip()[:120]!r}: correct the line"
+                f"{path}, line {number}: expected an index, {separator} and a name, got {line[:120]!r}: correct the"
+                f" line{_suggest_delimiter(line, delimiter_key)}"
             )
         if int(index) in names:
             raise DataError(f"{path}, line {number}: class {index} already has a name: remove one of the two lines")
         names[int(index)] = name.strip()
     if not names:
-        raise DataError(f"{path}: expected 'INDEX NAME' lines, got an empty file")
+        raise DataError(f"{path}: expected one line with an index and a name per class, got an empty file")
     return names
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def _suggest_delimiter(line: str, key: str) -> str:
+    for delimiter in ",;\t ":
+        index, _, name = line.partition(delimiter)
+        if key and name and _is_index(index):
+            return f", or set {key} to {json.dumps(delimiter)}"  # YAML reads '\t' as two characters
+    return ""
 
 
 def is_shipped_list(path: str | Path) -> bool:

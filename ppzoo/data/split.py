@@ -63,8 +63,8 @@ def split_folder(
     """Write `train_list.txt`, `val_list.txt` and `label_list.txt` into a folder of class folders.
 
     The split is stratified: `val_fraction` of each class is drawn at random for validation; a class of two or more
-    images has at least one in either list. Files of equal content go to the same list, as far as the fractions allow
-    it, so that no validation image was trained on.
+    images has at least one in each list. Files of equal content always go to the same list, so that no validation image
+    was trained on; the validation list then has fewer images of a class, or none, if its fraction cannot be met.
 
     Args:
         val_fraction: fraction of each class for validation, above 0 and below 1.
@@ -74,7 +74,8 @@ def split_folder(
 
     Raises:
         ConfigError: a fraction or seed out of its range.
-        DataError: no class folders, existing lists, or file names that a list cannot contain.
+        DataError: no class folders, existing lists, file names that a list cannot contain, or no class with two
+            different images.
     """
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction: expected a number above 0 and below 1, got {val_fraction!r}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import ppzoo
 from ppzoo.doctor import programs
 from ppzoo.doctor.check import NOTE, PROBLEM, Check
-from ppzoo.host import processor_name, usable_cores
+from ppzoo.host import compiler_name, processor_name, usable_cores
 
 PYTHONS = ((3, 10), (3, 13))  # the oldest and the newest supported version
 EQUIVALENT = {"opencv-python-headless": "opencv-python"}  # another package that provides the same module
@@ -68,7 +68,7 @@ def _memory() -> str:
 
 def check_compiler() -> Check:
     """Look for the compiler of the native operators."""
-    name = os.environ.get("CXX", "g++")
+    name = compiler_name()
     printed = programs.output(name, "--version")
     if printed is None:
         fix = "apt-get install g++" if shutil.which("apt-get") else ""

@@ -12,30 +12,9 @@ from ppzoo.config import Components, Config, check, find_unknown_keys, list_item
 from ppzoo.config.component_uses import at
 from ppzoo.config.hints import hint_at
 from ppzoo.config.type_checks import accepts, show
-from ppzoo.config.unsupported import find_other_kind, find_unsupported
+from ppzoo.config.unsupported import IGNORED_KEYS, find_other_kind, find_unsupported
 from ppzoo.errors import ConfigError
 
-# Keys that PaddleClas does not read, or that only matter to its own tools; `*` matches any key.
-IGNORED = {
-    "profiler_options": "an option of PaddleClas's tools/train.py; use `ppzoo profile`",
-    "Global.class_num": "PaddleClas does not read it; Arch.class_num is the number of classes",
-    "Global.infer_imgs": "PaddleClas does not read it; Infer.infer_imgs names the images",
-    "Global.use_gpu": "PaddleClas 2 does not read it; Global.device selects the device",
-    "Global.distributed": "PaddleClas sets it when it runs; the launcher decides how many processes train",
-    "Global.uniform_output_enabled": "it is for PaddleX, which expects other names of files",
-    "Global.export_with_pir": "the format of exports follows the version of PaddlePaddle; see `ppzoo export --legacy`",
-    "Global.model_name": "it is for PaddleX; exports have the name of the architecture",
-    "Global.dist": "the launcher decides how many processes train",
-    "Global.sampler": "PaddleClas does not read it; DataLoader.Train.sampler describes the sampler",
-    "Global.max_num_latest_checkpoint": "ppzoo writes one checkpoint `latest`; Global.keep limits those of epochs",
-    "Global.print_dtypes": "it is for debugging PaddleClas",
-    "Slim": "pruning and quantization in training are not supported; see `ppzoo export --precision int8`",
-    "DataLoader.Train.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
-    "DataLoader.class_num": "PaddleClas sets it when it runs; Arch.class_num is the number of classes",
-    "Optimizer.lr.step_each_epoch": "the number of steps per epoch follows from the data",
-    "Optimizer.lr.epochs": "Global.epochs is the number of epochs",
-    "DataLoader.epochs": "PaddleClas sets it when it runs; Global.epochs is the number of epochs",
-}
 COMPONENTS_AT = ("Arch", "Optimizer", "Loss", "Metric", "Infer")  # unknown keys there are options of components
 OUTPUT_KEYS = ("name", "dataset", "sampler", "transforms", "transform_ops", "batch_transform_ops", "PostProcess")
 SOFT_LABELS = ("MixupOperator", "CutmixOperator", "OpSampler", "MixupCutmixHybrid", "FmixOperator")
@@ -226,7 +205,7 @@ def _remove_unknown(config: dict[str, Any], components: Components) -> list[Chan
     changes = []
     for path in find_unknown_keys(config, components):
         key = ".".join(path)
-        reason = IGNORED.get(key)
+        reason = IGNORED_KEYS.get(key)
         if reason is None and not _is_of_component(path):
             reason = "not supported: ppzoo has no such key"
         if reason is not None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from ppzoo import locks
 from ppzoo.compiled_library import find_trust_problem, is_intact, publish
 from ppzoo.files import make_folder
-from ppzoo.host import cache_home, instruction_sets
+from ppzoo.host import cache_home, compiler_name, instruction_sets
 
 logger = logging.getLogger("ppzoo")
 
@@ -116,7 +116,11 @@ def _paddle_folder() -> Path:
 
 
 def paddle_libraries() -> list[Path]:
-    """Return the libraries of PaddlePaddle itself, its oneDNN and its OpenMP."""
+    """Return the libraries of PaddlePaddle itself, its oneDNN and its OpenMP.
+
+    Raises:
+        NativeUnavailableError: one of them does not exist, as in builds without oneDNN.
+    """
     root = _paddle_folder()
     found = [root / "base" / "libpaddle.so"]
     for pattern in ("libdnnl.so.*", "libiomp5.so"):
@@ -145,7 +149,7 @@ def find_compiler() -> str:
     Raises:
         NativeUnavailableError: there is none.
     """
-    name = os.environ.get("CXX", "g++")
+    name = compiler_name()
     path = shutil.which(name)
     if path is None:
         raise NativeUnavailableError(f"no C++ compiler ({name} is not on PATH; install g++ or set CXX)")

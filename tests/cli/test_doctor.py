@@ -182,3 +182,11 @@ def test_it_works_without_any_package(tmp_path):
     assert (done.returncode, done.stderr) == (1, "")
     assert "problem: PaddlePaddle: PaddlePaddle is not installed\n  fix: pip install 'paddlepaddle" in done.stdout
     assert "problem: numpy: not installed\n  fix: pip install numpy" in done.stdout
+
+
+def test_an_empty_variable_of_the_compiler_counts_as_not_set(monkeypatch):
+    monkeypatch.setenv("CXX", "")
+    programs_run = []
+    monkeypatch.setattr(programs, "output", lambda program, *options: programs_run.append(program))
+    assert environment.check_compiler().value.startswith("g++ not found")
+    assert programs_run == ["g++"]

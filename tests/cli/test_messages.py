@@ -76,6 +76,14 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
             "-o Metric.Eval[0]: expected an index after a dot; write Metric.Eval.0",
         ),
         (
+            ["check", "-c", "lenet", "-o", "Global.use_gpu=True"],
+            "Global.use_gpu: unknown key, remove it: PaddleClas 2 does not read it; Global.device selects the device",
+        ),
+        (
+            ["check", "-c", "lenet", "-o", "use_gpu=True"],
+            "use_gpu: unknown key, remove it: PaddleClas 2 does not read it; Global.device selects the device",
+        ),
+        (
             ["check", "-c", "lenet", "-o", "Loss.Train={CELoss: null}"],
             "Loss.Train: expected a list of mappings {Name: options}, got the keys 'CELoss'; write '- ' before each"
             " name",
@@ -332,6 +340,10 @@ def test_invalid_yaml_names_its_line_and_what_to_check(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"error: -c: {file}, line 3: expected valid YAML, got an error ")
     assert error.endswith("; check the indentation, quotes and colons\n")
+    file.write_text("Arch: name: LeNet\n")
+    assert main(["check", "-c", str(file)]) == 2
+    assert ", got an error while parsing a block mapping: " in error
+    assert "line 1: expected valid YAML, got an error: mapping values are not allowed here; " in capsys.readouterr().err
 
 
 def test_same_mistake_in_training_and_evaluation_is_reported_once(capsys):
@@ -414,10 +426,29 @@ def test_a_requested_gpu_is_an_error_with_a_cpu_build(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--epocs", "3"], "unrecognized arguments: --epocs 3; see `ppzoo train --help`"),
+        (
+            ["train", "--epochs", "3"],
+            "unrecognized arguments: --epochs 3; keys of the configuration are set with -o, such as -o"
+            " Global.epochs=10; see `ppzoo train --help`",
+        ),
+        (
+            ["train", "--devise=cpu"],
+            "unrecognized arguments: --devise=cpu; did you mean --device?; see `ppzoo train --help`",
+        ),
+        (["models", "--famly"], "unrecognized arguments: --famly; did you mean --family?; see `ppzoo models --help`"),
+        (["doctor", "--verbose"], "unrecognized arguments: --verbose; see `ppzoo doctor --help`"),
+        (
+            ["data", "check", "-c", "lenet"],
+            "unrecognized arguments: -c; write the configuration without -c; see `ppzoo data check --help`",
+        ),
+        (["migrate", "a", "="], "unrecognized arguments: =; see `ppzoo migrate --help`"),
         (["serve"], "the following arguments are required: EXPORT; see `ppzoo serve --help`"),
         (["infer", "--top", "x"], "argument --top: invalid int value: 'x'; see `ppzoo infer --help`"),
-        (["data", "check", "x", "--a\x1b\nb"], "unrecognized arguments: --a\\u001b\\nb; see `ppzoo data check --help`"),
+        (
+            ["data", "check", "x", "--a\x1b\nb"],
+            "unrecognized arguments: --a\\u001b\\nb; keys of the configuration are set with -o, such as -o"
+            " Global.epochs=10; see `ppzoo data check --help`",
+        ),
         (
             ["train", "--Global.epochs=3"],
             "unrecognized arguments: --Global.epochs=3; keys of the configuration are set with -o: -o Global.epochs=3;"

@@ -144,3 +144,28 @@ def test_a_resumed_run_continues(run, capsys):
     after = read_pdparams(run / "latest.pdparams")
     assert before.keys() == after.keys()
     assert any((before[key] != after[key]).any() for key in before)
+
+
+def test_weights_without_the_configuration_are_reported(run, capsys):
+    (run / "config.yaml").unlink()
+    assert main(["eval", "output/LeNet"]) == 2
+    assert capsys.readouterr().err == (
+        "error: RUN_FOLDER: expected a folder in which training wrote config.yaml, got output/LeNet, which has weights,"
+        " but no config.yaml; copy that of the run, too\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["infer", "explain", "embed"])
+def test_the_folder_of_a_run_or_export_is_not_read_as_images(run, photos, capsys, command):
+    (run / "curves.png").write_bytes((photos / "red" / "1.png").read_bytes())
+    use = ["--output", "features.npz"] if command == "embed" else []
+    weights = ["-o", "Global.pretrained_model=output/LeNet/best_model", *use]
+    assert main([command, "output/LeNet", "-c", "output/LeNet/config.yaml", *weights]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {command}: expected either RUN_FOLDER or -c CONFIG, got both: output/LeNet; remove one of them\n"
+    )
+    Path("exported").mkdir()
+    Path("exported/inference.yml").touch()
+    options = ["--weights", "x"] if command == "infer" else ["-c", "lenet"]
+    assert main([command, "exported", str(photos), *options, *use]) == 2
+    assert "expected either EXPORT_FOLDER or " in capsys.readouterr().err

@@ -316,6 +316,7 @@ def test_unsupported_features_are_reported(lines, override, start):
     [
         ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/configs"),
         ("Global: {det_inference_model_dir: models}", "retrieval and feature models"),
+        ("Arch: {name: LeNet}\nPreProcess: {transform_ops: []}", "settings of an export (inference.yml)"),
         ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
     ],
 )
@@ -499,3 +500,9 @@ def test_missing_files_are_reported_with_the_nearest_name(components, tmp_path):
         f"Arch.pretrained: expected weights, got '{tmp_path}/none/best', which does not exist"
         f"; the folder '{tmp_path}/none' does not exist"
     ]
+    assert found("Arch.pretrained=imagenet") == [
+        "Arch.pretrained: expected weights, got 'imagenet', which does not exist; set it to true for the official"
+        " weights"
+    ]
+    (line,) = found("Arch.pretrained=no_folder/best")
+    assert line.endswith("; the folder 'no_folder' does not exist; relative paths start from the current folder")

@@ -1,6 +1,7 @@
 """Matching of classes by name, and the checks of class folders."""
 
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -14,6 +15,7 @@ from ppzoo.data import (
     ImageNetDataset,
     TarShards,
     match_classes,
+    read_labels,
     read_list,
     split_folder,
 )
@@ -131,4 +133,34 @@ def test_a_label_file_next_to_a_list_names_its_classes(tmp_path, caplog):
     messages = [record.message for record in caplog.records]
     for count, message in zip((4, 2), messages[:2], strict=True):
         assert f"label_list.txt: its {count} classes are not those of" in message
-    assert "line 1: expected 'INDEX NAME', got 'cat'" in messages[2]
+    assert "line 1: expected an index, a space and a name, got 'cat'" in messages[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "delimiter", "message"),
+    [
+        (
+            "0\tcat",
+            " ",
+            "expected an index, a space and a name, got '0\\tcat': correct the line, or set KEY to \"\\t\"",
+        ),
+        ("0,a cat", " ", "expected an index, a space and a name, got '0,a cat': correct the line, or set KEY to \",\""),
+        ("0 cat", ",", "expected an index, ',' and a name, got '0 cat': correct the line, or set KEY to \" \""),
+        ("cat", " ", "expected an index, a space and a name, got 'cat': correct the line"),
+        ("0", " ", "expected an index, a space and a name, got '0': correct the line"),
+    ],
+)
+def test_a_class_name_after_another_delimiter_names_the_key(tmp_path, line, delimiter, message):
+    (tmp_path / "names.txt").write_text(f"{line}\n")
+    with pytest.raises(DataError) as error:
+        read_labels(tmp_path / "names.txt", delimiter, delimiter_key="KEY")
+    assert str(error.value) == f"{tmp_path / 'names.txt'}, line 1: {message}"
+
+
+def test_copies_that_do_not_fit_into_the_validation_list_are_all_trained_on(tmp_path):
+    fill(tmp_path, "cat", "dog")
+    for name in ("2.png", "3.png"):
+        shutil.copy(tmp_path / "cat" / "1.png", tmp_path / "cat" / name)
+        Image.fromarray(np.full((4, 4, 3), int(name[0]), np.uint8)).save(tmp_path / "dog" / name)
+    split = split_folder(tmp_path)
+    assert (split.train, split.val) == ([3, 2], [0, 1])

@@ -235,6 +235,7 @@ def test_what_would_change_the_result_is_refused(sections, message, tmp_path):
     [
         ("Global: {inference_model_dir: models, use_gpu: true}", "configurations of PaddleClas's deploy/configs"),
         ("Global: {rec_inference_model_dir: models}", "retrieval and feature models"),
+        ("Arch: {name: LeNet}\nPreProcess: {transform_ops: []}", "the settings of an export"),
         ("Global: {model: PP-LCNet_x1_0}\nTrain: {num_classes: 4}", "configurations of PaddleX"),
         ("search_dict: []", "searches of PaddleClas's search_strategy.py"),
         ("name: conda", "expected a training configuration of PaddleClas with the section Arch"),

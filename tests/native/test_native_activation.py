@@ -13,6 +13,7 @@ import pytest
 
 from ppzoo import native
 from ppzoo.errors import ConfigError, DeviceError
+from ppzoo.host import compiler_name
 from ppzoo.native import compilation, env_settings
 from ppzoo.native.env_settings import find_missing_settings
 
@@ -153,3 +154,10 @@ def test_program_restarts_itself_once():
     )
     assert done.stdout.startswith("['a b'] 1 OMP_NUM_THREADS=")
     assert done.stderr == ""
+
+
+def test_an_empty_variable_of_the_compiler_counts_as_not_set(monkeypatch):
+    monkeypatch.setenv("CXX", "")
+    assert compiler_name() == "g++"
+    monkeypatch.setenv("CXX", "clang++")
+    assert compiler_name() == "clang++"

@@ -22,7 +22,7 @@ import PIL
 from ppzoo import locks
 from ppzoo.compiled_library import find_trust_problem, is_intact, publish
 from ppzoo.files import make_folder
-from ppzoo.host import cache_home
+from ppzoo.host import cache_home, compiler_name
 
 logger = logging.getLogger("ppzoo")
 
@@ -142,7 +142,7 @@ def _compile_locked(libjpeg: Path, path: Path) -> None:
 
 
 def _compile(libjpeg: Path, path: Path) -> None:
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    compiler = shutil.which(compiler_name())
     if compiler is None:
         raise UnavailableError("no C++ compiler (install g++ or set CXX)")
     with tempfile.TemporaryDirectory(prefix=".build-", dir=path.parent) as folder:

@@ -1,4 +1,4 @@
-"""The student's weights in a separate file next to each checkpoint of a distillation, as PaddleClas saves them."""
+"""The student's weights of a distillation in separate files next to the checkpoints `latest` and `best_model`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ppzoo.weights import read_pdparams, save_pdparams
 
 
 class StudentWeights(Callback):
-    """Extracts `PREFIX_student.pdparams` from each checkpoint that has been saved.
+    """Write `latest_student.pdparams` and `best_model_student.pdparams` after these checkpoints have been saved.
 
     Args:
         folder: folder of the checkpoints.
