@@ -59,6 +59,7 @@ def apply_overrides(
     config = copy.deepcopy(raw)
     overrides = list(overrides)
     override(config, *overrides, components=components)
+    config = rename_keys(config, components or {}, raw)
     given = {text.partition("=")[0].strip() for text in overrides}
     replaced = [path for path in replaced_options(raw, config, components or {}) if not _is_in(path, given)]
     if replaced:
@@ -85,7 +86,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 def _merge_into(below: Mapping[str, Any], above: Mapping[str, Any], components: Components) -> dict[str, Any]:
     """Return the merged mappings without the options of components of `below` that `above` replaces."""
-    return merge(without(below, replaced_options(below, above, components)), above)
+    merged = merge(without(below, replaced_options(below, above, components)), above)
+    return rename_keys(merged, components, below)
 
 
 def _with_bases(

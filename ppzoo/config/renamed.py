@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
-from ppzoo.config.component_types import Component, Components, Option
-from ppzoo.config.replaced import component_of
-from ppzoo.config.schema import Sections
-from ppzoo.config.section import Named, find_mark, known_keys, nested_section
+from ppzoo.config.component_types import Components
+from ppzoo.config.named_components import Path, component_of, mapping_at, named_mappings
 
 
-def rename_keys(config: Mapping[str, Any], components: Components) -> dict[str, Any]:
-    """Return a plain configuration in which the keys of its components have ppzoo's names.
+def keys_to_rename(
+    config: Mapping[str, Any], components: Components, before: Mapping[str, Any] | None = None
+) -> list[tuple[Path, str, str]]:
+    """Return the path of each component with keys of PaddleClas, PaddleClas's key, and its name here.
 
-    Where a component has both keys, neither is changed: the check then reports PaddleClas's as unknown.
+    Where a component has both keys, PaddleClas's is used if the other value comes from `before`. Else neither is
+    returned, and the check reports PaddleClas's as unknown.
+
+    Args:
+        config: the configuration.
+        components: as for `check`.
+        before: the configuration that a file or the command line changed to `config`.
     """
-    return _rename_in(known_keys(Sections), config, components)
+    found = []
+    for path, mark, values in named_mappings(config):
+        component, inherited = component_of(mark, values, {}, components), mapping_at(before or {}, path)
+        for old, new in component.renamed.items() if component is not None else ():
+            replaces = new in inherited and old not in inherited and inherited[new] == values.get(new)
+            if old in values and (new not in values or replaces):
+                found.append((path, old, new))
+    return found
 
 
-def _rename_in(known: Mapping[str, Option], values: Mapping[str, Any], components: Components) -> dict[str, Any]:
-    renamed = dict(values)
-    for key, option in known.items():
-        inner = renamed.get(key)
-        if not isinstance(inner, Mapping):
-            continue
-        mark, section = find_mark(option), nested_section(option.hint)
-        if isinstance(mark, Named):
-            section = mark.section
-            inner = _rename(component_of(mark, inner, {}, components), inner)
-        renamed[key] = inner if section is None else _rename_in(known_keys(section), inner, components)
+def rename_keys(
+    config: Mapping[str, Any], components: Components, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a copy of a configuration in which `keys_to_rename` have their names here."""
+    renamed = copy.deepcopy(dict(config))
+    for path, old, new in keys_to_rename(renamed, components, before):
+        values = mapping_at(renamed, path)
+        values[new] = values.pop(old)
     return renamed
-
-
-def _rename(component: Component | None, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = {} if component is None else {old: new for old, new in component.renamed.items() if new not in values}
-    return {names.get(key, key): value for key, value in values.items()}

@@ -11,6 +11,7 @@ from ppzoo.builders.preprocessing import find_missing_decoding
 from ppzoo.config import Components, Config, check, find_unknown_keys, list_items
 from ppzoo.config.component_uses import at
 from ppzoo.config.hints import hint_at
+from ppzoo.config.renamed import keys_to_rename
 from ppzoo.config.type_checks import accepts, show
 from ppzoo.config.unsupported import IGNORED_KEYS, find_other_kind, find_unsupported
 from ppzoo.errors import ConfigError
@@ -51,7 +52,7 @@ def translate(config: Mapping[str, Any], components: Components) -> tuple[dict[s
         raise ConfigError(other_kind.line())
     changes = [
         *_rename(translated),
-        *_rename_batch_size(translated),
+        *_rename_options(translated, components),
         *_remove_unknown(translated, components),
         *_evaluate_texts(translated, components),
         *_remove_unsupported(translated),
@@ -128,12 +129,12 @@ def _rename_metrics_of_three_outputs(config: dict[str, Any]) -> Iterator[Change]
                 yield Change("renamed", f"Metric.{split}.TopkAcc", reason)
 
 
-def _rename_batch_size(config: dict[str, Any]) -> Iterator[Change]:
-    """Rename `first_bs` of PaddleClas's multi-scale sampler."""
-    sampler = at(config, "DataLoader.Train.sampler")
-    if at(sampler, "name") == "MultiScaleSampler" and "first_bs" in sampler and "batch_size" not in sampler:
-        sampler["batch_size"] = sampler.pop("first_bs")
-        yield Change("renamed", "DataLoader.Train.sampler.first_bs", "batch_size, as in the other samplers")
+def _rename_options(config: dict[str, Any], components: Components) -> Iterator[Change]:
+    """Rename the options that have other names in PaddleClas, such as `first_bs` of its multi-scale sampler."""
+    for path, old, new in keys_to_rename(config, components):
+        values = at(config, ".".join(path))
+        values[new] = values.pop(old)
+        yield Change("renamed", ".".join((*path, old)), new)
 
 
 def _add_decoding(config: dict[str, Any], components: Components) -> list[Change]:

@@ -337,3 +337,36 @@ def test_options_that_are_given_with_the_other_name_stay_for_the_check(write, ca
     assert caplog.messages == ["ignoring options of the component that -o replaces: Optimizer.momentum"]
     assert "momentum" in optimizer_of(path, "Optimizer.name=AdamW", "Optimizer.momentum=0.9")
     assert optimizer_of(path, "Optimizer={name: AdamW, momentum: 0.9}") == {"name": "AdamW", "momentum": 0.9}
+
+
+SAMPLERS = {
+    "sampler": {
+        "Plain": Component("Plain", {"batch_size": Option(int)}),
+        "Sized": Component("Sized", {"batch_size": Option(int)}, renamed={"first_bs": "batch_size"}),
+    }
+}
+
+
+def sampler_of(path, *overrides):
+    return load(path, overrides, SAMPLERS)["DataLoader"]["Train"]["sampler"]
+
+
+@pytest.mark.parametrize("base", ["batch_size: 8", "first_bs: 8"])
+def test_the_name_of_a_key_in_paddleclas_replaces_an_inherited_value(write, base):
+    path = write("base.yaml", f"DataLoader: {{Train: {{sampler: {{name: Sized, {base}}}}}}}")
+    top = write("top.yaml", "_BASE_: base.yaml\nDataLoader: {Train: {sampler: {first_bs: 4}}}")
+    assert sampler_of(top) == {"name": "Sized", "batch_size": 4}
+    assert sampler_of(top, "DataLoader.Train.sampler.first_bs=2") == {"name": "Sized", "batch_size": 2}
+    assert sampler_of(path, "DataLoader.Train.sampler.batch_size=2") == {"name": "Sized", "batch_size": 2}
+
+
+def test_both_names_of_a_key_in_one_file_stay_for_the_check(write):
+    both = {"name": "Sized", "first_bs": 4, "batch_size": 8}
+    path = write("a.yaml", f"DataLoader: {{Train: {{sampler: {both}}}}}")
+    assert sampler_of(path) == both
+    assert sampler_of(write("top.yaml", "_BASE_: a.yaml")) == both
+
+
+def test_a_component_without_the_key_keeps_the_name_for_the_check(write):
+    path = write("a.yaml", "DataLoader: {Train: {sampler: {name: Plain, first_bs: 4}}}")
+    assert sampler_of(path) == {"name": "Plain", "first_bs": 4}

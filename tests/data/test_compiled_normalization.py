@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers.compiled_code import require_compiled_code
 
-from ppzoo.data.compiled import library
 from ppzoo.data.transforms import NormalizeImage, normalize
 
 OPTIONS = [
@@ -16,10 +16,8 @@ OPTIONS = [
 
 
 @pytest.fixture(autouse=True)
-def compiled():
-    library.prepare()
-    if library.loaded_library() is None:
-        pytest.skip("the compiled code is not available on this machine")
+def compiled(monkeypatch):
+    require_compiled_code(monkeypatch)
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -3,17 +3,18 @@
 import cv2
 import numpy as np
 import pytest
+from helpers.compiled_code import require_compiled_code
 
-from ppzoo.data.compiled import library, partial_jpeg
+from ppzoo.data.compiled import partial_jpeg
 from ppzoo.data.compiled.resizing import Axis, Resizing, complete_axis, exact_library, resize
 from ppzoo.data.transforms.geometry import Resize
 
 
 @pytest.fixture(autouse=True)
-def compiled():
-    library.prepare()
+def compiled(monkeypatch):
+    require_compiled_code(monkeypatch)
     if exact_library() is None:
-        pytest.skip("the compiled code is not available on this machine")
+        pytest.skip("the compiled code does not support this processor or version of OpenCV")
 
 
 def noise(height, width, channels=3, seed=0):

@@ -9,6 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from helpers.compiled_code import require_compiled_code
 from helpers.forks import succeeds_when_forked
 from PIL import Image
 
@@ -35,10 +36,10 @@ FOLLOWERS = [
 
 
 @pytest.fixture(autouse=True)
-def decoder():
-    library.prepare()
+def decoder(monkeypatch):
+    require_compiled_code(monkeypatch)
     if not partial_jpeg.is_available():
-        pytest.skip("partial decoding is not available on this machine")
+        pytest.skip("the compiled code does not support this version of OpenCV")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+from helpers.compiled_code import require_compiled_code
 from PIL import Image
 
 from ppzoo.data import Compose, Samples
@@ -35,12 +36,10 @@ class Files:
 @pytest.fixture(params=["compiled", "not compiled"])
 def code(request, monkeypatch):
     """Run a test with the compiled code and without it."""
-    library.prepare()
-    if request.param == "not compiled":
-        monkeypatch.setattr(library._State, "library", None)
-        monkeypatch.setattr(library._State, "is_final", True)
-    elif library.loaded_library() is None:
-        pytest.skip("the compiled code is not available on this machine")
+    if request.param == "compiled":
+        require_compiled_code(monkeypatch)
+    else:
+        monkeypatch.setenv(library.SWITCH, "off")
     return request.param
 
 

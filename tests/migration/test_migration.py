@@ -182,7 +182,7 @@ def test_the_batch_size_of_multi_scale_sampling_is_renamed(tmp_path):
     sampler = {"name": "MultiScaleSampler", "scales": [160, 320], "first_bs": 500, "divided_factor": 16}
     raw = with_changes(DataLoader={"Train": {"dataset": dataset, "sampler": sampler}})
     result, file = migrate(raw, tmp_path)
-    assert "renamed: DataLoader.Train.sampler.first_bs: batch_size, as in the other samplers" in _lines(result)
+    assert "renamed: DataLoader.Train.sampler.first_bs: batch_size" in _lines(result)
     found = config.load(file)["DataLoader"]["Train"]["sampler"]
     expected = {"name": "MultiScaleSampler", "scales": [160, 320], "batch_size": 500, "divided_factor": 16}
     assert {key: found[key] for key in expected} == expected

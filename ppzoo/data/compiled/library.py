@@ -57,23 +57,27 @@ class _State:
 
 def prepare() -> None:
     """Load the library, and compile it first if necessary; if it is not available, log the reason."""
-    _load(compile_missing=True)
+    if not _is_switched_off():
+        _load(compile_missing=True)
 
 
 def loaded_library() -> ctypes.CDLL | None:
-    """Return the library if it has been compiled before; None if not, or if it is not available."""
+    """Return the library if it has been compiled before; None if not, or if it is not available or switched off."""
+    if _is_switched_off():
+        return None
     if not _State.is_searched:
         _load(compile_missing=False)
     return _State.library
+
+
+def _is_switched_off() -> bool:
+    return os.environ.get(SWITCH) == "off"
 
 
 def _load(*, compile_missing: bool) -> None:
     if _State.library is not None or _State.is_final:
         return
     _State.is_searched = True
-    if os.environ.get(SWITCH) == "off":
-        _State.is_final = True
-        return
     try:
         _State.library = open_library(compile_missing=compile_missing)
     except UnavailableError as error:
