@@ -126,6 +126,9 @@ class MultiStepDecay(RatedSchedule):
 class Piecewise(Schedule):
     """`values[i]` before epoch `decay_epochs[i]`, and the last value after the last of them.
 
+    With as many values as epochs, as in PaddleClas's StrongBaselineAttr.yaml, the last epoch has no effect, as in the
+    versions of PaddlePaddle that accept this; 2.6 and 3 do not.
+
     PaddleClas's configurations contain `learning_rate`, too; PaddleClas then ignores the values and decays by 10 every
     30 epochs. Here the values are used; a `learning_rate` that differs from the first one is ignored with a warning.
     """
@@ -137,7 +140,8 @@ class Piecewise(Schedule):
     def prepare(self) -> None:
         require_rising("decay_epochs", self.decay_epochs)
         count = len(self.decay_epochs) + 1
-        require(len(self.values) == count, "values", f"{count} rates, one more than decay_epochs", self.values)
+        fits = len(self.values) == count or self.has_idle_epoch(self.decay_epochs, self.values)
+        require(fits, "values", f"{count} rates, one more than decay_epochs", self.values)
         require(min(self.values) >= 0, "values", "numbers of at least 0", self.values)
         if self.learning_rate not in (None, self.values[0]):
             log.warning(
@@ -151,7 +155,13 @@ class Piecewise(Schedule):
         return self.values[0]
 
     def decayed(self, unit: int) -> float:
-        return self.values[sum(epoch * self.units_per_epoch <= unit for epoch in self.decay_epochs)]
+        passed = sum(epoch * self.units_per_epoch <= unit for epoch in self.decay_epochs)
+        return self.values[min(passed, len(self.values) - 1)]
+
+    @staticmethod
+    def has_idle_epoch(decay_epochs: list[int], values: list[float]) -> bool:
+        """Return whether the last of the epochs has no effect, since there is no rate for the time after it."""
+        return len(values) == len(decay_epochs) > 0
 
 
 def require_rising(name: str, epochs: list[int]) -> None:

@@ -21,6 +21,13 @@ def schedule(config, epochs=EPOCHS, steps=STEPS):
     return SCHEDULES[options.pop("name")](epochs, steps, **options)
 
 
+def unchecked_piecewise(boundaries, values):
+    """Return PaddlePaddle's schedule with as many values as boundaries, which versions 2.6 and 3 refuse to construct."""
+    made = lr.PiecewiseDecay(boundaries, [*values, 0.0])
+    made.values = values
+    return made
+
+
 def rates(schedule, steps=EPOCHS * STEPS):
     rates_of_steps = []
     for _ in range(steps):
@@ -57,6 +64,11 @@ EQUIVALENT = {
         lr.StepDecay(0.4, 9, 0.7),
     ),
     "piecewise": ({**PIECEWISE, **WARM}, (10, 0.001, 0.3), lr.PiecewiseDecay([7, 21], [0.3, 0.02, 0.007])),
+    "piecewise with as many values as epochs": (
+        {"name": "Piecewise", "decay_epochs": [1, 2, 4], "values": [0.3, 0.02, 0.007], **WARM},
+        (10, 0.001, 0.3),
+        unchecked_piecewise([7, 14, 28], [0.3, 0.02, 0.007]),
+    ),
     "milestones": (
         {"name": "MultiStepDecay", "learning_rate": 0.05, "milestones": [1, 2, 4], "gamma": 0.3, **WARM},
         (10, 0.001, 0.05),
@@ -291,6 +303,8 @@ def test_plateau_ignores_evaluations_during_the_warm_up():
         ({**COSINE, "learning_rate": 0.0}, "learning_rate: expected a number above 0"),
         ({**PIECEWISE, "decay_epochs": [3, 1]}, "ascending order"),
         ({**PIECEWISE, "decay_epochs": [1]}, "values: expected 2 rates"),
+        ({**PIECEWISE, "decay_epochs": [1, 2, 3, 4]}, "values: expected 5 rates"),
+        ({**PIECEWISE, "decay_epochs": [], "values": []}, "values: expected 1 rates"),
         ({"name": "Step", "learning_rate": 0.1, "step_size": 0}, "step_size"),
         ({"name": "MultiStepDecay", "learning_rate": 0.1, "milestones": [1], "gamma": 1.5}, "gamma"),
         ({"name": "OneCycleLR", "max_learning_rate": 0.1, "phase_pct": 0.6, "three_phase": True}, "phase_pct"),
