@@ -9,7 +9,7 @@ invalid in paths and on terminals.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import yaml
@@ -30,6 +30,18 @@ class Limits(NamedTuple):
 
 CONFIGURATION_LIMITS = Limits(MAX_BYTES, MAX_NODES)
 EXPORT_LIMITS = Limits(8 << 20, 200_000)  # the settings of an export include the names of all classes
+
+class Document(NamedTuple):
+    """A parsed document.
+
+    Attributes:
+        content: its data.
+        anchor_keys: the keys of its mapping whose value has an anchor that another key uses through an alias.
+    """
+
+    content: Any
+    anchor_keys: frozenset[str] = frozenset()
+
 
 _INT = r"[-+]?(?:0|[1-9][0-9]*)"
 _FLOAT = (
@@ -150,6 +162,11 @@ _Dumper.add_representer(str, _Dumper.text)
 
 
 def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS) -> Any:
+    """Return the data of one YAML document; the arguments are those of `parse_document`."""
+    return parse_document(text, source, limits).content
+
+
+def parse_document(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS) -> Document:
     """Parse one YAML document; aliases become copies.
 
     Args:
@@ -166,9 +183,10 @@ def parse(text: bytes | str, source: str, limits: Limits = CONFIGURATION_LIMITS)
         loader.max_nodes = limits.values
         node = loader.get_single_node()
         if node is None:
-            return None
+            return Document(None)
         _check_size(node, limits.values, {}, set())
-        return _copy_aliases(loader.construct_document(node))
+        anchor_keys = _find_anchor_keys(node)
+        return Document(_copy_aliases(loader.construct_document(node)), anchor_keys)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(": ".join(filter(None, (error.context, error.problem))).split())
@@ -228,6 +246,30 @@ def _check_size(node: yaml.Node, limit: int, measured: dict[int, tuple[int, int]
             raise _error(f"with aliases expanded, more than {limit} values or {MAX_DEPTH} levels", node.start_mark)
         measured[id(node)] = nodes, depth
     return measured[id(node)]
+
+
+def _find_anchor_keys(root: yaml.Node) -> frozenset[str]:
+    """Return the keys of a mapping whose value has an anchor that a later key uses; an alias is the same node again."""
+    owners: dict[int, str] = {}
+    found: set[str] = set()
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        for node in _nodes(value):
+            owner = owners.setdefault(id(node), key.value)
+            if owner != key.value:
+                found.add(owner)
+    return frozenset(found)
+
+
+def _nodes(node: yaml.Node) -> Iterator[yaml.Node]:
+    """Yield a node and all nodes in it."""
+    yield node
+    if isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            for child in pair:
+                yield from _nodes(child)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _nodes(child)
 
 
 def _copy_aliases(value: Any) -> Any:

@@ -3,6 +3,8 @@
 It is generated from the dataclasses and components with which `ppzoo check` checks configurations. A file inherits keys
 from its base files, so no key is required, except options in lists, which are never merged. JSON Schema cannot express
 every rule of `ppzoo check`: conditions on values are in descriptions, and contradictions between keys are not covered.
+It knows no YAML anchors, so it accepts all unknown sections that do not begin with a capital letter; `ppzoo check`
+accepts only those with an anchor that another key uses.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -67,7 +69,9 @@ class _SchemaWriter:
     def write(self) -> Schema:
         root = self.describe_section(Sections)
         base = {"description": "Files that this file is merged into.", "type": ["string", "array"]}
+        anchors = {_anchor_pattern(root["properties"]): {"description": "YAML anchors that other keys use."}}
         root["properties"] = {BASE: {**base, "items": {"type": "string"}}, **root["properties"]}
+        root["patternProperties"] = anchors
         return {"$schema": DIALECT, "title": "ppzoo configuration", **root, "$defs": self.definitions}
 
     def describe_section(self, section: type[Section]) -> Schema:
@@ -149,6 +153,11 @@ class _SchemaWriter:
         options = {**component.options, **known_keys(mark.section)}
         keys = self.describe_keys(options, read_attributes(mark.section), _read_defaults(mark.section))
         return {"description": component.description, **keys} if component.description else keys
+
+
+def _anchor_pattern(sections: Iterable[str]) -> str:
+    """Return a regular expression for keys that can hold anchors: they begin with no capital, and are no section."""
+    return f"^(?!({'|'.join(sections).lower()})$)[^A-Z]"
 
 
 def _title(mark: Named | Listed) -> str:

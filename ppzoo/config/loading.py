@@ -3,7 +3,8 @@
 `_BASE_` names one file or a list of files, relative to the file that contains it or by their names in the package
 (`packaged_configs`); `~` is the home folder. Bases are merged in their order and the file itself comes last: mappings
 merge key by key, lists and all other values replace. Overrides are applied after that. Where a file or an override
-names another component, options that only the previous one has are dropped (`replaced`).
+names another component, options that only the previous one has are dropped (`replaced`). Keys of a file that only hold
+YAML anchors for its other keys are not part of the configuration.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from ppzoo.config.overrides import override
 from ppzoo.config.path_checks import suggest_path
 from ppzoo.config.renamed import rename_keys
 from ppzoo.config.replaced import replaced_options, without
-from ppzoo.errors import ConfigError, ConfigFileError
+from ppzoo.config.schema import Sections
+from ppzoo.config.section import known_keys
+from ppzoo.errors import ConfigError, ConfigFileError, nearest_name
 from ppzoo.files import RUN_CONFIG, open_plain_file
-from ppzoo.yaml_io import MAX_BYTES, parse
+from ppzoo.yaml_io import MAX_BYTES, parse_document
 
 logger = logging.getLogger("ppzoo")
 
@@ -150,14 +153,26 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
         reason = error.strerror or error
         raise ConfigFileError(f"cannot read the configuration file {trail}: {reason}") from None
     try:
-        content = parse(text, str(path))
+        content, anchor_keys = parse_document(text, str(path))
     except ConfigError as error:
         raise ConfigFileError(*error.problems) from error
     if not isinstance(content, dict):
         kind = "text" if isinstance(content, str) else "list" if isinstance(content, list) else "value"
         found = "nothing" if content is None else f"the {kind} {content!r:.60}"
         raise ConfigFileError(f"{path}: expected a mapping of sections such as Global and Arch, got {found}")
-    return content
+    return _without_anchors(content, anchor_keys)
+
+
+def _without_anchors(content: dict[str, Any], anchor_keys: Collection[str]) -> dict[str, Any]:
+    """Return a file's content without the keys that only hold YAML anchors, such as `size: &size 224` for `*size`.
+
+    They are not sections, and another key uses an anchor in their value. A key that is similar to a section that the
+    file does not have is not one of them, but a misspelled section.
+    """
+    sections = known_keys(Sections)
+    missing = sections.keys() - content.keys()
+    is_anchor = {key: key not in sections and nearest_name(key, missing) is None for key in anchor_keys}
+    return {key: value for key, value in content.items() if not is_anchor.get(key)}
 
 
 def _suggest(path: Path) -> str:
