@@ -31,12 +31,13 @@ class Limits(NamedTuple):
 CONFIGURATION_LIMITS = Limits(MAX_BYTES, MAX_NODES)
 EXPORT_LIMITS = Limits(8 << 20, 200_000)  # the settings of an export include the names of all classes
 
+
 class Document(NamedTuple):
     """A parsed document.
 
     Attributes:
         content: its data.
-        anchor_keys: the keys of its mapping whose value has an anchor that another key uses through an alias.
+        anchor_keys: the keys of its mapping whose value has an anchor (`&NAME`), or contains one.
     """
 
     content: Any
@@ -77,6 +78,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = _rules(yaml.SafeLoader.yaml_implicit_resolvers, ("int", "float", "timestamp", "value"))
     yaml_constructors: ClassVar[dict[str | None, Any]] = {}  # filled below
     depth = nodes = 0
+    anchored: set[int]  # identities of the nodes with an anchor
     max_nodes = MAX_NODES
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -86,7 +88,12 @@ class _Loader(yaml.SafeLoader):
             raise _error(f"nested deeper than {MAX_DEPTH} levels", self.position())
         if self.nodes > self.max_nodes:
             raise _error(f"more than {self.max_nodes} values", self.position())
+        peek_event: Callable[[], Any] = self.peek_event
+        event = peek_event()
+        has_anchor = event.anchor is not None and not isinstance(event, yaml.AliasEvent)
         node = super().compose_node(parent, index)
+        if has_anchor:
+            self.anchored.add(id(node))
         self.depth -= 1
         return node
 
@@ -180,12 +187,12 @@ def parse_document(text: bytes | str, source: str, limits: Limits = CONFIGURATIO
         raise ConfigError(f"{source}: expected a configuration of at most {limits.size} bytes, got a larger one")
     try:
         loader = _Loader(text)
-        loader.max_nodes = limits.values
+        loader.max_nodes, loader.anchored = limits.values, set()
         node = loader.get_single_node()
         if node is None:
             return Document(None)
         _check_size(node, limits.values, {}, set())
-        anchor_keys = _find_anchor_keys(node)
+        anchor_keys = _find_anchor_keys(node, loader.anchored)
         return Document(_copy_aliases(loader.construct_document(node)), anchor_keys)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -248,16 +255,18 @@ def _check_size(node: yaml.Node, limit: int, measured: dict[int, tuple[int, int]
     return measured[id(node)]
 
 
-def _find_anchor_keys(root: yaml.Node) -> frozenset[str]:
-    """Return the keys of a mapping whose value has an anchor that a later key uses; an alias is the same node again."""
+def _find_anchor_keys(root: yaml.Node, anchored: set[int]) -> frozenset[str]:
+    """Return the keys of a mapping whose value contains a node with an anchor first; an alias is the same node again.
+
+    Args:
+        anchored: the identities of the nodes with an anchor.
+    """
     owners: dict[int, str] = {}
-    found: set[str] = set()
     for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
         for node in _nodes(value):
-            owner = owners.setdefault(id(node), key.value)
-            if owner != key.value:
-                found.add(owner)
-    return frozenset(found)
+            if id(node) in anchored:
+                owners.setdefault(id(node), key.value)
+    return frozenset(owners.values())
 
 
 def _nodes(node: yaml.Node) -> Iterator[yaml.Node]:

@@ -51,8 +51,7 @@ def build_training_data(config: Config) -> TrainingData:
     require_two_classes(images)
     config = config.with_class_names(images.classes)
     _require_classes_of_teachers(config)
-    if config.Infer.PostProcess and config.Infer.PostProcess.label_list:
-        read_class_labels(config)  # requires their order
+    require_class_labels(config)
     return TrainingData(config, images, _describe_other_classes(config))
 
 
@@ -251,6 +250,19 @@ def read_class_labels(config: Config) -> dict[int, str]:
             f" {file!r} with names of {max(labels) + 1}; set another file or null"
         )
     return _require_order("Infer.PostProcess.class_id_map_file", labels, of_run)
+
+
+def require_class_labels(config: Config) -> None:
+    """Check the class names of `Infer.PostProcess` before training, as predictions and exports check them.
+
+    A file that does not exist is not an error, since training does not need it.
+
+    Raises:
+        ConfigError, DataError: those of `read_class_labels`.
+    """
+    section = config.Infer.PostProcess
+    if section and (section.label_list or os.path.exists(section.class_id_map_file or "")):
+        read_class_labels(config)
 
 
 def _require_order(key: str, labels: dict[int, str], of_run: Mapping[int, str]) -> dict[int, str]:

@@ -14,6 +14,7 @@ import paddle
 
 from ppzoo import config as configuration
 from ppzoo import data
+from ppzoo.builders.class_names import require_class_labels
 from ppzoo.builders.class_weights import drop_balanced
 from ppzoo.builders.components import (
     build_batch_transforms,
@@ -82,7 +83,7 @@ def dry_run_config(source: str | Mapping[str, Any], overrides: Sequence[str]) ->
     """
     config = _parse(source, overrides, "train")
     problems = [*_find_problems(_build_parts(config)), *_find_problems(_build_network(config))]
-    problems += [*find_missing_decoding(config), *_find_label_problems(config)]
+    problems += [*find_missing_decoding(config), *_find_label_problems(config), *_find_name_problems(config)]
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
     log_ignored_keys(config)
@@ -227,6 +228,18 @@ def _find_label_problems(config: Config) -> list[str]:
             except DataError as error:
                 problems.append(f"DataLoader.{key}.dataset: {error}")
     return problems
+
+
+def _find_name_problems(config: Config) -> list[str]:
+    """Return the problem of class names that do not fit the network, unless the training data can have other names."""
+    train = config.DataLoader.Train
+    if config.Arch.deployed.class_num is None or not (train and data.is_list_without_names(train.dataset.spec.options)):
+        return []
+    try:
+        require_class_labels(config)
+    except (ConfigError, DataError) as error:
+        return [str(error)]
+    return []
 
 
 def _keyed(key: str, build: Callable[..., Any]) -> Callable[[], Any]:

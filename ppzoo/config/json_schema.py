@@ -4,7 +4,7 @@ It is generated from the dataclasses and components with which `ppzoo check` che
 from its base files, so no key is required, except options in lists, which are never merged. JSON Schema cannot express
 every rule of `ppzoo check`: conditions on values are in descriptions, and contradictions between keys are not covered.
 It knows no YAML anchors, so it accepts all unknown sections that do not begin with a capital letter; `ppzoo check`
-accepts only those with an anchor that another key uses.
+accepts only those whose value has an anchor.
 """
 
 from __future__ import annotations

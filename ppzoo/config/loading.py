@@ -166,8 +166,8 @@ def _read(path: Path, trail: str) -> dict[str, Any]:
 def _without_anchors(content: dict[str, Any], anchor_keys: Collection[str]) -> dict[str, Any]:
     """Return a file's content without the keys that only hold YAML anchors, such as `size: &size 224` for `*size`.
 
-    They are not sections, and another key uses an anchor in their value. A key that is similar to a section that the
-    file does not have is not one of them, but a misspelled section.
+    They are no sections, and their value has or contains an anchor. A key that is similar to a section that the file
+    does not have is not one of them, but a misspelled section.
     """
     sections = known_keys(Sections)
     missing = sections.keys() - content.keys()

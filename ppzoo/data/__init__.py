@@ -26,7 +26,7 @@ from ppzoo.data.folds import DESCRIPTION, FOLD, Folds, FoldsFolder, read_folds, 
 from ppzoo.data.image_formats import IMAGE_SUFFIXES
 from ppzoo.data.index import PathIndex, index_paths, read_list
 from ppzoo.data.label_files import LABEL_LIST, is_shipped_list, read_labels
-from ppzoo.data.label_sources import check_label_source, check_transform_label
+from ppzoo.data.label_sources import check_label_source, check_transform_label, is_list_without_names
 from ppzoo.data.overlap import find_shared_images
 from ppzoo.data.readability import find_unreadable
 from ppzoo.data.samplers import (
@@ -93,6 +93,7 @@ __all__ = [
     "imbalance_warning",
     "index_paths",
     "inspect_dataset",
+    "is_list_without_names",
     "is_shipped_list",
     "is_table",
     "iter_images",

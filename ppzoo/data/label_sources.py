@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ppzoo.data.datasets import DATASETS
 from ppzoo.data.datasets.custom_labels import CustomLabelDataset
 from ppzoo.data.datasets.tar_shards import TarShards, list_shards, read_shard
+from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.data.table_lists import check_columns, is_table
 from ppzoo.data.transforms.sample_labels import require_label
 
@@ -22,6 +24,15 @@ def check_transform_label(dataset: str, options: Mapping[str, Any], transforms: 
     """
     if DATASETS[dataset] is CustomLabelDataset:
         require_label(options.get("label_key"), transforms, option=".label_key")
+
+
+def is_list_without_names(options: Mapping[str, Any]) -> bool:
+    """Return whether the options of a dataset name an existing list file whose classes have no names."""
+    file = options.get("cls_label_path")
+    if not isinstance(file, str) or not os.path.isfile(file) or options.get("relabel"):
+        return False
+    is_text = not is_table(file) or bool(options.get("delimiter"))
+    return is_text and not Path(file).with_name(LABEL_LIST).is_file()
 
 
 def check_label_source(dataset: str, options: Mapping[str, Any]) -> None:

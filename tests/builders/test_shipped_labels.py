@@ -1,9 +1,14 @@
 """A copy of one of PaddleClas's configurations still names its label list: ImageNet's names are no other network's."""
 
-import pytest
+import shutil
 
-from ppzoo import builders, config
+import pytest
+import yaml
+from helpers.small_runs import paint_class_folders, small_config
+
+from ppzoo import builders, config, data
 from ppzoo.builders.class_names import list_labels
+from ppzoo.cli import main
 from ppzoo.errors import ConfigError
 
 OPS = [{"DecodeImage": {}}, {"ResizeImage": {"size": 32}}, {"NormalizeImage": {"order": ""}}, {"ToCHWImage": None}]
@@ -28,3 +33,61 @@ def test_too_many_names_in_a_file_of_the_user_are_an_error(tmp_path):
     file.write_text("0 cat\n1 dog\n2 fox\n3 owl\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected names of 3 classes"):
         labels(file, 3)
+
+
+@pytest.fixture
+def list_config(tmp_path):
+    """A configuration whose list files of two classes have no names, and whose label file has four."""
+    paint_class_folders(tmp_path / "images", ["blue", "red"], count=4)
+    data.split_folder(tmp_path / "images")
+    (tmp_path / "images" / "label_list.txt").unlink()
+    (tmp_path / "names.txt").write_text("0 cat\n1 dog\n2 fox\n3 owl\n", encoding="utf-8")
+    made = small_config(tmp_path, "LeNet")
+    made["Arch"]["class_num"] = 2
+    for split, name in (("Train", "train_list.txt"), ("Eval", "val_list.txt")):
+        made["DataLoader"][split]["dataset"] |= {
+            "name": "ImageNetDataset",
+            "image_root": str(tmp_path / "images"),
+            "cls_label_path": str(tmp_path / "images" / name),
+        }
+    made["Infer"]["PostProcess"] = {"name": "Topk", "topk": 1, "class_id_map_file": str(tmp_path / "names.txt")}
+    return made
+
+
+def run(command, made, tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(made), encoding="utf-8")
+    return main([command, "-c", str(tmp_path / "config.yaml")])
+
+
+def test_names_of_too_many_classes_are_reported_before_training(list_config, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    expected = (
+        "error: Infer.PostProcess.class_id_map_file: expected names of 2 classes (Arch.class_num), got"
+        f" {str(tmp_path / 'names.txt')!r} with names of 4; set another file or null"
+    )
+    for command in ("check", "train"):
+        assert run(command, list_config, tmp_path) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == expected
+    (tmp_path / "config.yaml").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_damaged_names_are_reported_before_training(list_config, tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("cat\ndog\n", encoding="utf-8")
+    for command in ("check", "train"):
+        assert run(command, list_config, tmp_path) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: Infer.PostProcess.class_id_map_file: ")
+        assert "line 1: expected an index, a space and a name, got 'cat'" in error
+
+
+def test_a_file_that_is_not_used_is_no_mistake(list_config, tmp_path):
+    """The names of the training data are used instead; a file that does not exist is not needed for training."""
+    (tmp_path / "images" / "label_list.txt").write_text("0 blue\n1 red\n", encoding="utf-8")
+    assert run("check", list_config, tmp_path) == 0
+    assert run("train", list_config, tmp_path) == 0
+    (tmp_path / "images" / "label_list.txt").unlink()
+    shutil.rmtree(tmp_path / "output")
+    (tmp_path / "names.txt").unlink()
+    assert run("check", list_config, tmp_path) == 0
+    assert run("train", list_config, tmp_path) == 0

@@ -21,20 +21,20 @@ ANCHORS = {
     "anchors of anchors": "side: &side 96\nshape: &shape [3, *side, *side]\nGlobal: {image_shape: *shape}",
     "capitals": "LOSS_TERMS: &losses [{CELoss: {weight: 2.0}}]\nLoss: {Eval: *losses}",
     "the name of a section in small letters": "loss: &loss [{CELoss: {weight: 1.0}}]\nLoss: {Train: *loss}",
+    "an anchor that nothing uses": "size: &size 3\nGlobal: {epochs: 30}",
     "merged into the file": "parts: &parts {Global: {epochs: 30}}\n<<: *parts",
 }
 MISTAKES = {
     "a misspelled section": ("Golbal: {epochs: 30}", "Golbal: unknown key; did you mean Global?"),
-    "with an anchor": (
+    "with an anchor inside": (
         "Golbal: {epochs: &epochs 3}\nOptimizer: {lr: {warmup_epoch: *epochs}}",
         "Golbal: unknown key; did you mean Global?",
     ),
-    "with an anchor of its own": (
+    "with an anchor and an alias": (
         "Golbal: &golbal {epochs: 30}\nEMA: *golbal",
         "Golbal: unknown key; did you mean Global?",
     ),
-    "an anchor without alias": ("size: &size 3\nGlobal: {epochs: 30}", "size: unknown key; known keys: "),
-    "an alias in the same key": ("sizes: [&size 3, *size]\nGlobal: {epochs: 30}", "sizes: unknown key; known keys: "),
+    "no anchor": ("size: 3\nGlobal: {epochs: 30}", "size: unknown key; known keys: "),
     "an alias of a section's anchor": ("Global: {epochs: &epochs 3}\nrun: [*epochs]", "run: unknown key; known keys: "),
 }
 

@@ -22,7 +22,7 @@ def schedule(config, epochs=EPOCHS, steps=STEPS):
 
 
 def unchecked_piecewise(boundaries, values):
-    """Return PaddlePaddle's schedule with as many values as boundaries, which versions 2.6 and 3 refuse to construct."""
+    """Return PaddlePaddle's schedule with as many values as boundaries, which 2.6 and 3 refuse to construct."""
     made = lr.PiecewiseDecay(boundaries, [*values, 0.0])
     made.values = values
     return made
