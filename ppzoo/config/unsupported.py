@@ -153,7 +153,11 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "dataset": (
-        ("MixDataset", "; ppzoo does not have this dataset of PaddleClas, write one list for ImageNetDataset"),
+        (
+            "MixDataset",
+            "; ppzoo does not have this dataset of PaddleClas, write one list for ImageNetDataset, with the lines of"
+            " all its lists and paths relative to one image_root",
+        ),
         (
             "AdaFaceDataset|AliProductDataset|CompCars|DukeMTMC|FiveValidationDataset|GPR1200|ICartoonDataset"
             "|LogoDataset|Market1501|MSMT17|PersonDataset|VeriWild",

@@ -354,7 +354,7 @@ def test_no_component_of_ppzoo_is_taken_for_an_unsupported_one():
 @pytest.mark.parametrize(
     ("override", "hint"),
     [
-        ("DataLoader.Train.dataset.name=MixDataset", "does not have this dataset of PaddleClas, write one list"),
+        ("DataLoader.Train.dataset.name=MixDataset", "write one list for ImageNetDataset, with the lines of all its"),
         ("DataLoader.Train.dataset.name=VeriWild", "it is for retrieval"),
         ("DataLoader.Train.sampler.name=PKSampler", "it is for retrieval"),
         ("Loss.Train=[{TripletLossV2: {weight: 1.0}}]", "it is for retrieval"),
