@@ -20,7 +20,7 @@ from ppzoo.finite import require_finite
 
 Views = list[np.ndarray]
 Prediction = dict[str, Any]
-TOPK = 5  # of exports, as of `Predictor`
+TOPK = 5  # classes per prediction of an export, as in `Predictor.predict`
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class BatchModel:
 
     Attributes:
         prepare: prepares an image, in worker processes.
-        predict: predicts a batch: stacks of views, and the names of the images, for errors.
+        predict: predicts a batch of images. Its arguments are one stack of images per view, and the names of the images
+            for error messages.
         topk: number of classes per prediction; 0 if that differs between images (several labels).
         class_names: the names of all classes, as far as they are known.
         identity: a SHA-256 of everything that the predictions depend on.

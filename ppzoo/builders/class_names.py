@@ -32,7 +32,8 @@ class TrainingData(NamedTuple):
     Attributes:
         config: the configuration with the number and the names of the classes.
         images: the data, with the classes numbered as those of the network.
-        other_classes: which weights were trained on as many, but other classes, so that the head has to be initialized.
+        other_classes: a sentence if the initial weights were trained on the same number of other classes, so that the
+            head has to be initialized; else None.
     """
 
     config: Config
@@ -153,7 +154,7 @@ def find_training_names(config: Config) -> list[str] | None:
 
 
 def _describe_other_classes(config: Config) -> str | None:
-    """Return that the initial weights have a head for the same number of classes, but for other classes."""
+    """Return a sentence if the initial weights were trained on the same number of other classes, else None."""
     weights = find_weights(config)
     before, now = read_names_of_run(weights), config.Global.class_names
     if not (before and now and len(before) == class_count(config.Arch)):
@@ -290,7 +291,7 @@ def list_labels(config: Config) -> list[str]:
 
 
 def list_readable_labels(config: Config) -> list[str]:
-    """Return the same for a description: names that cannot be read, or are those of other classes, are omitted."""
+    """Return the same for a description, with indices instead of names that cannot be read or are of other classes."""
     names = config.Global.class_names or _configured_labels(config) or ()
     return [*names, *map(str, range(len(names), class_count(config.Arch)))]
 

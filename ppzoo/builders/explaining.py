@@ -58,7 +58,7 @@ def explain_images(
 
     Args:
         class_name: name or index of the class to explain; by default the predicted class of each image.
-        export: the export of which `config` is that of `config_of_export`.
+        export: the export that `config` was made from by `config_of_export`; None for a run.
 
     Raises:
         ConfigError: there is no such class, the network cannot take the images, or it cannot be rebuilt.
@@ -152,7 +152,7 @@ def embed_images(
     """Yield each image with its features (D values, float32), or with the error that occurred when it was read.
 
     Args:
-        export: the export of which `config` is that of `config_of_export`.
+        export: the export that `config` was made from by `config_of_export`; None for a run.
 
     Raises:
         ConfigError: the network cannot take the images, or cannot be rebuilt.

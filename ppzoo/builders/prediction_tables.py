@@ -35,7 +35,7 @@ class TableTask:
 
     Attributes:
         source: a folder of images, or a video.
-        every: every how many frames of a video one is predicted.
+        every: every N-th frame of a video is predicted; this is N.
         sort_into: the folder of the class folders; None for none.
     """
 
@@ -87,7 +87,7 @@ def open_table(model: BatchModel, task: TableTask) -> TableSession:
     if task.sort_into is not None:
         folder = str(task.sort_into.resolve())
         settings |= {"--sort-into": Setting.of(folder), "--sort-by": Setting.of(task.sort_by)}
-    # The last one that is compared: it also depends on options such as --top, which messages name first.
+    # Compared last, since it also depends on options such as --top: if one of them differs, the error names the option.
     settings["model"] = Setting(model.identity, model.title)
     return TableSession(task.output, RowFormat(model.topk, is_video), settings, overwrite=task.overwrite)
 

@@ -43,8 +43,8 @@ def add_commands(commands: Commands) -> None:
         "--output",
         type=expand_user,
         metavar="OUT",
-        help="the file to write, or a folder (default: a file of the same name in the current folder, or the folder"
-        f" {DEFAULT_FOLDER} for a folder with configurations)",
+        help="the file to write, or a folder (default: a file of the same name in the current folder; if SOURCE is a"
+        f" folder with several configurations, the folder {DEFAULT_FOLDER!r})",
     )
 
 

@@ -63,7 +63,7 @@ def add_commands(commands: Commands) -> None:
     )
     actions = weights.add_subparsers(required=True, metavar="ACTION")
     for name, run, description in (
-        ("list", _list, "list official weights, and where the cache has them"),
+        ("list", _list, "list official weights and their paths in the cache"),
         ("get", _get, "download weights into the cache"),
         ("verify", _verify, "compare the SHA-256 of cached weights with that recorded at the download"),
         ("rm", _remove, "remove weights from the cache"),

@@ -50,8 +50,8 @@ def add_commands(commands: Commands) -> None:
     train.add_argument(
         "--fold",
         metavar="K|all",
-        help="cross-validation: train fold K, or all folds in turn; requires --data, also with -c: the folder that"
-        " `ppzoo data split --folds` wrote",
+        help="cross-validation: train fold K, or all folds in turn; requires --data with the folder that"
+        " `ppzoo data split --folds` wrote, also if -c is used",
     )
     add_quiet(train)
     train.add_argument(
@@ -93,7 +93,9 @@ def _require_source(options: argparse.Namespace) -> None:
         require_one_source(options)
         return
     if options.data is None:
-        raise ConfigError("--fold: expected --data FOLDER with it, which `ppzoo data split --folds` wrote, got none")
+        raise ConfigError(
+            "--fold: expected --data with the folder that `ppzoo data split --folds` wrote, got no --data"
+        )
     if (options.config is None) == (options.arch is None):
         got = "nothing" if options.arch is None else "both"
         raise ConfigError(f"--fold: expected either -c CONFIG or --arch NAME with it, got {got}")

@@ -112,8 +112,8 @@ def _check_class_counts(uses: ComponentUses) -> Iterator[Problem]:
             text = f"expected a network of {required} classes for {use.name}, got {count} (Arch.class_num)"
             yield Problem(use.path, text)
     if count == 1 and uses.at("Global.use_multilabel") is not True:
-        expected = "expected 2 or more, since the probability of a single class is always 1"
-        yield Problem("Arch.class_num", f"{expected}, got 1; for yes or no set Global.use_multilabel to true")
+        expected = "expected 2 or more, since the probability of a single class is always 1, got 1"
+        yield Problem("Arch.class_num", f"{expected}; to train one yes-or-no label, set Global.use_multilabel to true")
     own = uses.at("Global.class_names")
     if accepts(own, list[str]) and own and len(own) > count:
         yield Problem("Global.class_names", f"expected at most {count} names (Arch.class_num), got {len(own)}")

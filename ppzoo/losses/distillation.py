@@ -40,7 +40,7 @@ class DistillationLoss(Loss):
         return self._name or super().name
 
     def network_output(self, output: dict[str, Any], network: str) -> paddle.Tensor:
-        """Return the output of one of the networks that `key` selects, in float32."""
+        """Return the output that `key` selects of the outputs of a network, in float32."""
         return self.select_output(output, network, self.key, "key")
 
     def select_output(self, output: dict[str, Any], network: str, key: str | None, option: str) -> paddle.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppzoo.report.writing import write_report
 
-SHOWN_GROWTH = 1.5  # of the loss over its first value, in the plot
+SHOWN_GROWTH = 1.5  # the plot shows losses up to this multiple of the largest smoothed loss of the first steps
 LINES = (("tab:red", "-"), ("tab:orange", ":"), ("tab:gray", "--"))  # color and style of the marks
 
 
@@ -43,7 +43,7 @@ def draw_range_test(
     axes.plot(rates, smoothed, color="tab:blue", linewidth=2, label="smoothed loss")
     for (label, rate), (color, style) in zip(marks.items(), LINES, strict=False):
         axes.axvline(rate, color=color, linestyle=style, label=f"{label}: {rate:.2g}")
-    if smoothed:  # a loss that diverges would leave nothing of the rest visible
+    if smoothed:  # limit the axis: a loss that diverges would compress the rest of the curve to a line
         highest, lowest = SHOWN_GROWTH * max(smoothed[: max(len(smoothed) // 10, 1)]), min(losses)
         margin = 0.05 * (highest - lowest)
         axes.set_ylim(lowest - margin, min(highest, max(losses)) + margin)

@@ -43,7 +43,7 @@ class CardFacts:
         classes: names of the classes, in order.
         image_shape: channels, height and width of the network's input.
         recipe: the settings of the training as (name, value).
-        start: where the weights that the training started from are from.
+        start: the source of the initial weights.
         limits: sentences about what the evaluation does not show.
         versions: program -> version.
         export_folder: where `ppzoo export` writes by default.
@@ -90,8 +90,8 @@ class ModelCard(Callback):
         folder: folder of the run.
         facts: what is known before the training.
         history: returns the entries of `history.jsonl`, also those from before the run was resumed.
-        read_counts: returns recall and confusion of the last evaluation; the argument is whether of the averaged
-            weights.
+        read_counts: returns recall and confusion of the last evaluation: of the averaged weights if its argument is
+            True, else of the trained weights.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class Metrics:
         self.reloads = Counter("ppzoo_reloads", "Reloads of a changed export.", ["model", "result"], registry=registry)
 
     def watch_model(self, model: str, queue_length: Callable[[], float], is_ready: Callable[[], float]) -> None:
-        """Let the gauges of a model call functions."""
+        """Set the functions that return the current values of a model's gauges."""
         self.queue_images.labels(model).set_function(queue_length)
         self.ready.labels(model).set_function(is_ready)
 

@@ -121,7 +121,10 @@ def train_source(*options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--arch", "LeNet", "--fold", "1"), "--fold: expected --data FOLDER with it"),
+        (
+            ("--arch", "LeNet", "--fold", "1"),
+            "--fold: expected --data with the folder that `ppzoo data split --folds` wrote, got no --data",
+        ),
         (("--data", "photos_folds", "--fold", "1"), "--fold: expected either -c CONFIG or --arch NAME with it"),
         (("--arch", "LeNet", "--data", "photos_folds"), "--data: photos_folds has the folds of a cross-validation"),
         (

@@ -122,6 +122,12 @@ def test_many_differences_are_counted():
     assert text.endswith("7 unset -> 7 and 2 more")
 
 
+def test_long_values_are_shortened_within_their_quotes():
+    path = "output/photos-split-aa83ddf4/train_list.txt"
+    assert describe_differences({"path": path}, {"path": f"other/{path}"}) == f"path '{path}' -> 'other/{path}'"
+    assert describe_differences({}, {"path": 70 * "a"}) == f"path unset -> '{57 * 'a'}...'"
+
+
 def test_determinism_on_gpus_sets_flags_or_reports_a_conflict(monkeypatch):
     flags = {}
     monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")

@@ -280,7 +280,8 @@ def test_single_class_is_refused(command, tmp_path, capsys):
         assert "expected images of two classes or more, got 8 of class 'colors' only" in printed
         assert f"if its folders (blue, red) are the classes, set image_root to '{tmp_path}/train/colors'" in printed
     assert command("train", "Arch.class_num=1", out, weights=None) == 2
-    assert "Arch.class_num: expected 2 or more" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "Arch.class_num: expected 2 or more" in error and "to train one yes-or-no label, set" in error
     assert not (tmp_path / "out").exists()
 
 

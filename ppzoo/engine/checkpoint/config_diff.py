@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_SHOWN_DIFFERENCES = 8
+MAX_TEXT = 60  # characters of a value
 
 
 def describe_differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> str:
@@ -31,4 +32,6 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _format(value: Any) -> str:
-    return "unset" if value is None else f"{value!r:.40}" if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT - 3]}...")
+    return "unset" if value is None else str(value)

@@ -85,7 +85,10 @@ def _stage_starts(layers: Sequence[str]) -> list[int]:
 
 
 def _stem_name(number: int, kind: str, deep: bool) -> str:
-    """Name of a stem's convolution or norm; a deep stem is numbered including ReLUs, without its last norm."""
+    """Name of a stem's convolution or norm.
+
+    In a deep stem, PyTorch's `conv1` is a sequence of convolutions, norms and ReLUs; the last norm is `bn1`.
+    """
     norm = kind in NORMS
     if not deep:
         return "bn1" if norm else "conv1"
