@@ -1,6 +1,6 @@
-"""Accuracy of the quick recipes on the included data, with several seeds: the table of docs/results.md.
+"""Accuracy of the quick recipes on the included data, with several seeds: the table of docs/results.md and .zh.md.
 
-    python benchmarks/results.py                                  # all recipes, seeds 1, 2, 3; writes docs/results.md
+    python benchmarks/results.py                                  # all recipes, seeds 1, 2, 3; writes both pages
     python benchmarks/results.py --recipes lenet --seeds 1 --epochs 1    # a short check: prints the table only
 
 Each run is recorded in `runs.jsonl` in the working folder as soon as it is finished. Started again, the program skips
@@ -31,7 +31,15 @@ from ppzoo.files import write_text
 from ppzoo.host import processor_name, usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "results.md"
+PAGES = {"en": ROOT / "docs" / "results.md", "zh": ROOT / "docs" / "results.zh.md"}
+HEADERS = {
+    "en": "| Recipe | Network | Epochs | Top-1 (mean ± standard deviation) | Lowest | Highest | Seeds | Seconds |",
+    "zh": "| 训练配置 | 网络 | 轮数 | Top-1（均值 ± 标准差） | 最低 | 最高 | 随机种子 | 秒 |",
+}
+MEASURED = {
+    "en": "Measured on {date:%d %B %Y}: {processor}, {cores} cores, {versions} (code {code}).",
+    "zh": "测试于 {date:%Y-%m-%d}：{processor}，{cores} 核，{versions}（代码 {code}）。",
+}
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 RECORDS = "runs.jsonl"
 TEACHER = "mobilenet_v2_x0_5"  # trained before the recipe that distills it
@@ -76,13 +84,14 @@ def main() -> None:
             continue
         add_record(work / RECORDS, run, train(run, work))
     records = read_records(work / RECORDS, Run)
-    table = make_table({run: records[run] for run in runs if run.recipe in options.recipes})
-    print(table)
+    chosen = {run: records[run] for run in runs if run.recipe in options.recipes}
+    print(make_table(chosen, "en"))
     if options.epochs is None and set(options.recipes) == set(RECIPES):
-        write_page(PAGE, table)
-        print(f"wrote {PAGE}")
+        for language, page in PAGES.items():
+            write_page(page, make_table(chosen, language))
+            print(f"wrote {page}")
     else:
-        print(f"{PAGE.name} is unchanged: it is only written for all recipes with their own number of epochs")
+        print("the pages are unchanged: they are only written for all recipes with their own number of epochs")
 
 
 def parse_options() -> argparse.Namespace:
@@ -168,25 +177,22 @@ def read_result(folder: Path) -> dict[str, Any]:
     }
 
 
-def make_table(records: dict[Run, dict[str, Any]]) -> str:
+def make_table(records: dict[Run, dict[str, Any]], language: str) -> str:
     """Return the table of the recipes, and the machine and versions that it was measured with."""
     import paddle  # after ppzoo, which silences PaddlePaddle's warning about ccache
 
-    lines = [
-        "| Recipe | Network | Epochs | Top-1 (mean ± standard deviation) | Lowest to highest | Seeds | Seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = [HEADERS[language], f"|{' --- |' * (HEADERS[language].count('|') - 1)}"]
     for recipe in dict.fromkeys(run.recipe for run in records):
         entries = [entry for run, entry in records.items() if run.recipe == recipe]
         lines.append(make_row(recipe, entries))
-    cores = usable_cores()
-    lines += [
-        "",
-        f"Measured on {date.today():%d %B %Y}: {processor_name().rpartition(':')[2].strip() or 'unknown processor'},"
-        f" {cores} cores, Python {platform.python_version()}, PaddlePaddle {paddle.__version__}, ppzoo"
-        f" {ppzoo.__version__} (code {next(iter(records)).version}).",
-    ]
-    return "\n".join(lines)
+    measured = MEASURED[language].format(
+        date=date.today(),
+        processor=processor_name().rpartition(":")[2].strip() or "unknown processor",
+        cores=usable_cores(),
+        versions=f"Python {platform.python_version()}, PaddlePaddle {paddle.__version__}, ppzoo {ppzoo.__version__}",
+        code=next(iter(records)).version,
+    )
+    return "\n".join([*lines, "", measured])
 
 
 def make_row(recipe: str, entries: Sequence[dict[str, Any]]) -> str:
@@ -197,7 +203,7 @@ def make_row(recipe: str, entries: Sequence[dict[str, Any]]) -> str:
     seconds = statistics.median(entry["seconds"] for entry in entries)
     seeds = ", ".join(str(entry["seed"]) for entry in entries)
     first = entries[0]
-    cells = [f"`{recipe}`", first["architecture"], first["epochs"], spread, f"{min(values):.4f} to {max(values):.4f}"]
+    cells = [f"`{recipe}`", first["architecture"], first["epochs"], spread, f"{min(values):.4f}", f"{max(values):.4f}"]
     return f"| {' | '.join(map(str, [*cells, seeds, f'{seconds:.0f}']))} |"
 
 

@@ -37,7 +37,7 @@ def run(results, monkeypatch, *arguments):
 
 def test_the_warning_about_a_missing_ccache_is_not_shown(results):
     """PaddlePaddle warns when it is imported, unless ppzoo is imported first."""
-    code = "import results; print(results.make_table({results.Run('lenet', 1, 1, 'x'): RECORD}))"
+    code = "import results; print(results.make_table({results.Run('lenet', 1, 1, 'x'): RECORD}, 'en'))"
     code = code.replace("RECORD", "{'top1': 0.5, 'seconds': 1.0, 'architecture': 'LeNet', 'epochs': 1, 'seed': 1}")
     paths = os.pathsep.join([str(results.ROOT), str(results.ROOT / "benchmarks")])
     environment = {**os.environ, "PATH": "/nonexistent", "PYTHONPATH": paths}
@@ -55,7 +55,7 @@ def test_measured_runs_are_skipped(results, trained, monkeypatch, tmp_path, caps
     run(results, monkeypatch, *arguments, "--seeds", "1")
     run(results, monkeypatch, *arguments, "--seeds", "1", "3")
     assert [one.seed for one in trained] == [1, 3]
-    assert "| `lenet` | LeNet | 1 | 0.8200 ± 0.0141 | 0.8100 to 0.8300 | 1, 3 | 10 |" in capsys.readouterr().out
+    assert "| `lenet` | LeNet | 1 | 0.8200 ± 0.0141 | 0.8100 | 0.8300 | 1, 3 | 10 |" in capsys.readouterr().out
 
 
 def test_runs_of_other_epochs_and_code_are_not_used(results, trained, monkeypatch, tmp_path):
@@ -70,18 +70,22 @@ def test_the_teacher_is_trained_before_the_distillation(results):
     assert results.order_recipes(["distillation"]) == ["mobilenet_v2_x0_5", "distillation"]
 
 
-def test_the_page_is_written_for_all_recipes_only(results, trained, monkeypatch, tmp_path):
-    page = tmp_path / "results.md"
-    page.write_text(f"head\n{results.BEGIN}\nold\n{results.END}\ntail\n")
-    monkeypatch.setattr(results, "PAGE", page)
+def test_the_pages_are_written_for_all_recipes_only(results, trained, monkeypatch, tmp_path):
+    pages = {language: tmp_path / f"results.{language}.md" for language in results.PAGES}
+    for page in pages.values():
+        page.write_text(f"head\n{results.BEGIN}\nold\n{results.END}\ntail\n")
+    monkeypatch.setattr(results, "PAGES", pages)
     run(results, monkeypatch, "--recipes", "lenet", "--work", str(tmp_path))
-    assert "old" in page.read_text()
+    assert all("old" in page.read_text() for page in pages.values())
     run(results, monkeypatch, "--work", str(tmp_path))
-    text = page.read_text(encoding="utf-8")
-    assert text.startswith("head\n") and text.endswith("tail\n") and "old" not in text
-    assert all(f"| `{recipe}` |" in text for recipe in results.RECIPES)
+    for language, page in pages.items():
+        text = page.read_text(encoding="utf-8")
+        assert text.startswith("head\n") and text.endswith("tail\n") and "old" not in text
+        assert results.HEADERS[language] in text
+        assert all(f"| `{recipe}` |" in text for recipe in results.RECIPES)
 
 
-def test_the_page_has_the_place_of_the_table(results):
-    text = results.PAGE.read_text(encoding="utf-8")
-    assert text.count(results.BEGIN) == text.count(results.END) == 1
+def test_the_pages_have_the_place_of_the_table(results):
+    for page in results.PAGES.values():
+        text = page.read_text(encoding="utf-8")
+        assert text.count(results.BEGIN) == text.count(results.END) == 1

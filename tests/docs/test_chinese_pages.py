@@ -16,8 +16,8 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-# Pages whose texts are docstrings, or are written by the measurement.
-WITHOUT_CHINESE = re.compile(r"reference_python|results")
+# The page whose texts are docstrings.
+WITHOUT_CHINESE = re.compile(r"reference_python")
 # Each language has the terms that its readers look up, so the structures differ.
 OTHER_STRUCTURE = {"glossary"}
 
