@@ -187,6 +187,22 @@ def test_transforms_of_images_with_channels_first():
     assert build_transforms(ops)(noise(8, 9)).shape == (3, 8, 9)
 
 
+@pytest.mark.parametrize(
+    "op",
+    [
+        {"ResizeImage": {"size": 4}},
+        {"ResizeImage": {"size": 4, "backend": "pil"}},
+        {"RandCropImage": {"size": 4}},
+        {"RandomRotation": {"degrees": 30, "prob": 1.0}},
+    ],
+    ids=str,
+)
+def test_resizing_and_rotating_half_precision_is_an_error(op):
+    ops = [{"NormalizeImage": {"order": "", "output_fp16": True}}, op]
+    with pytest.raises(DataError, match="got float16: put the transform before NormalizeImage"):
+        build_transforms(ops)(noise(8, 9))
+
+
 def coordinates(height, width):
     """An image whose pixels are their coordinates."""
     y, x = np.mgrid[:height, :width]
