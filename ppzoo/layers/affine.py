@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import paddle
 from paddle import ParamAttr, Tensor, nn
 
 from ppzoo import native
@@ -23,16 +24,23 @@ class LearnableAffineBlock(nn.Layer):
             setattr(self, name, self.create_parameter([1], attr=attribute))
 
     def forward(self, x: Tensor) -> Tensor:
-        if native.supports(x):
+        if native.supports(x) and self.has_single_numbers:
             return operators.affine(x, self.scale, self.bias)
         return self.scale * x + self.bias
+
+    @property
+    def has_single_numbers(self) -> bool:
+        """Whether the native operators support both parameters: one number in float32, as the block creates them."""
+        parameters = self._parameters["scale"], self._parameters["bias"]  # attribute lookup on a Layer is slow
+        return all(value.shape == [1] and value.dtype == paddle.float32 for value in parameters)
 
 
 def conv_norm_act_affine(
     conv: nn.Layer, norm: nn.Layer, act: nn.Layer, lab: nn.Layer, x: Tensor, residual: Tensor | None = None
 ) -> Tensor:
     """Return lab(act(norm(conv(x)) + residual)); in training and without a residual, computed by one operator."""
-    if residual is None and native.supports(x) and is_plain(lab, LearnableAffineBlock):
+    is_fused = residual is None and native.supports(x) and is_plain(lab, LearnableAffineBlock)
+    if is_fused and lab.has_single_numbers:
         stage = fusable(conv, norm, act, x)
         if stage is not None and stage.activation in operators.HOMOGENEOUS_ACTIVATIONS:
             return operators.conv_batch_norm_affine(x, stage, lab.scale, lab.bias)

@@ -107,7 +107,7 @@ class Conv2D(nn.Conv2D):
         Raises:
             ValueError: the kernel is so much larger than `x` that the output is empty.
         """
-        if self._padding_mode != "zeros" or self._data_format != "NCHW":
+        if self._padding_mode != "zeros" or self._data_format != "NCHW" or len(x.shape) != 4:
             return None
         strides, dilations, paddings = self._stride, self._dilation, _paddings(self._padding)
         _, _, height, width = x.shape

@@ -102,7 +102,8 @@ def to_nhwc(x: Tensor) -> Tensor:
         x = to_float32(x)
     if x.is_contiguous():
         return run_custom_op("ppzoo_channels_last", x)[0]
-    if x.stop_gradient:
+    # The graph of a leaf is never discarded, so operators on it must not share the graph of a view, which is.
+    if x.stop_gradient or x.is_leaf:
         return transpose(x, [0, 2, 3, 1])
     state = x.inplace_version, _gradient_count.value
     known = getattr(x, "_ppzoo_view", None)

@@ -8,6 +8,7 @@ import pytest
 from helpers import reference
 from PIL import Image
 
+from ppzoo.builders import build_transforms
 from ppzoo.data import TRANSFORMS, Compose
 from ppzoo.data.transforms import CropImage, NormalizeImage, RandCropImage, RandFlipImage, ResizeImage, ToCHWImage
 from ppzoo.errors import ConfigError, DataError
@@ -165,6 +166,41 @@ def test_compose_detects_channels_first():
     assert Compose([NormalizeImage(order=""), ToCHWImage()]).channel_first
     assert not Compose([NormalizeImage(order="")]).channel_first
     assert Compose([ToCHWImage()])(noise(4, 5)).shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("name", ["ResizeImage", "CropImage", "RandFlipImage", "ToCHWImage", "NormalizeImage", "Pad"])
+@pytest.mark.parametrize("channels_first", [{"DecodeImage": {"channel_first": True}}, {"ToCHWImage": None}], ids=str)
+def test_transforms_after_one_that_returns_channels_first_are_an_error(name, channels_first):
+    """OpenCV took the width for channels: it resized the wrong axes, or failed above 512 columns."""
+    options = {
+        "ResizeImage": {"size": 4},
+        "CropImage": {"size": 4},
+        "NormalizeImage": {"order": ""},
+        "Pad": {"padding": 1},
+    }
+    with pytest.raises(ConfigError, match=f"^{name}: expected images of height x width x channels"):
+        build_transforms([channels_first, {name: options.get(name)}])
+
+
+def test_transforms_of_images_with_channels_first():
+    ops = [{"ToCHWImage": None}, {"NormalizeImage": {"order": "chw"}}, {"RandomErasing": {"EPSILON": 1.0}}]
+    assert build_transforms(ops)(noise(8, 9)).shape == (3, 8, 9)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        {"ResizeImage": {"size": 4}},
+        {"ResizeImage": {"size": 4, "backend": "pil"}},
+        {"RandCropImage": {"size": 4}},
+        {"RandomRotation": {"degrees": 30, "prob": 1.0}},
+    ],
+    ids=str,
+)
+def test_resizing_and_rotating_half_precision_is_an_error(op):
+    ops = [{"NormalizeImage": {"order": "", "output_fp16": True}}, op]
+    with pytest.raises(DataError, match="got float16: put the transform before NormalizeImage"):
+        build_transforms(ops)(noise(8, 9))
 
 
 def coordinates(height, width):

@@ -661,3 +661,13 @@ def test_all_finite_detects_one_value_among_many(value, place):
     assert operators.all_finite(tensors)
     tensors[1][place] = value
     assert not operators.all_finite(tensors)
+
+
+def test_graphs_on_one_leaf_are_independent():
+    """A backward pass discards the graph of its operators, but not that of others on the same leaf."""
+    x, weights = channels_last(2, 8, 5, 5), paddle.randn([2, 8, 5, 5])
+    first, second = operators.activate(x, "relu"), operators.activate(x, "hardswish")
+    (first * weights).sum().backward()
+    (second * weights).sum().backward()
+    expected = paddle.grad([F.relu(x), F.hardswish(x)], [x], [weights, weights])[0]
+    np.testing.assert_allclose(x.grad.numpy(), expected.numpy(), rtol=0, atol=1e-6)

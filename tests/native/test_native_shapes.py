@@ -496,3 +496,27 @@ def test_second_derivative_works_without_native_operators(native_off):
     (slope,) = paddle.grad([(y * y).sum()], [x], create_graph=True)
     (slope * slope).sum().backward()
     assert float(x.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+@pytest.mark.parametrize("shape", [(), (4,), (4, 5), (4, 5, 6), (1, 2, 4, 5, 6)], ids=str)
+def test_convolutions_name_the_number_of_axes(shape, mode, native_on):
+    native.set_mode(mode)
+    with pytest.raises(ValueError, match=r"should be|4-D"):
+        native_layers.Conv2D(4, 6, 3)(paddle.rand(shape))
+
+
+@pytest.mark.parametrize("shape, dtype", [([1, 1], "float32"), ([4, 1, 1], "float32"), ([1], "float64")])
+def test_affine_block_with_replaced_parameters_uses_paddlepaddles_operators(shape, dtype, native_on):
+    block = layers.affine.LearnableAffineBlock()
+    block._parameters["scale"] = paddle.rand(shape).astype(dtype)
+    conv, norm, x = (
+        native_layers.Conv2D(4, 4, 3, bias_attr=False),
+        native_layers.BatchNorm2D(4),
+        paddle.rand([2, 4, 5, 5]),
+    )
+    for compute in (block, lambda x: layers.affine.conv_norm_act_affine(conv, norm, nn.ReLU(), block, x)):
+        native.set_mode("off")
+        expected = compute(x)
+        native.set_mode("on")
+        np.testing.assert_allclose(compute(x).numpy(), expected.numpy(), rtol=0, atol=1e-5)

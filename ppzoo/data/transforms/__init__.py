@@ -18,6 +18,7 @@ from ppzoo.data.transforms import (  # noqa: F401  (each registers its transform
     rotation,
     timm_augment,
 )
+from ppzoo.data.transforms.color import PCALighting
 from ppzoo.data.transforms.crop import (
     CORNERS,
     CropCorner,
@@ -28,6 +29,7 @@ from ppzoo.data.transforms.crop import (
     fuse_resized_crops,
 )
 from ppzoo.data.transforms.decode import DecodeImage, ReducedDecode, decode_and_crop
+from ppzoo.data.transforms.erasing import Cutout, GridMask, HideAndSeek, RandomErasing
 from ppzoo.data.transforms.geometry import RandFlipImage, ResizeImage
 from ppzoo.data.transforms.normalize import NormalizeImage, ToCHWImage
 from ppzoo.data.transforms.padding import Pad
@@ -38,9 +40,15 @@ KEEPING_BYTES = (DecodeImage, ReducedDecode, ResizeImage, CropImage, ResizedCrop
 # Types (not subtypes) that map uint8 to uint8 and draw no random numbers.
 DETERMINISTIC = (DecodeImage, ResizeImage, CropImage, CropCorner, CropImageAtRatio, Pad)
 
+# Besides NormalizeImage with order "chw", the transforms of C x H x W images.
+ON_CHANNELS_FIRST = (RandomErasing, Cutout, HideAndSeek, GridMask, PCALighting)
+
 
 class Compose:
     """Applies transforms in order.
+
+    Raises:
+        ConfigError: a transform of H x W x C images follows one that returns C x H x W.
 
     Attributes:
         channel_first: whether the result is C x H x W.
@@ -52,10 +60,7 @@ class Compose:
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.given = list(transforms)
         self.transforms = fuse_resized_crops(_fuse_reduced_decode(transforms))
-        self.channel_first = any(
-            isinstance(transform, ToCHWImage) or (isinstance(transform, DecodeImage) and transform.channel_first)
-            for transform in self.transforms
-        )
+        self.channel_first = _returns_channels_first(self.transforms)
         self.before = list(self.transforms)
         while self.before and isinstance(self.before[-1], ToCHWImage):
             del self.before[-1]
@@ -155,6 +160,25 @@ def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: n
     for transform in transforms:
         image = transform(image, random)  # type: ignore[arg-type]
     return image  # type: ignore[return-value]
+
+
+def _returns_channels_first(transforms: Sequence[Transform]) -> bool:
+    """Return whether the result of these transforms is C x H x W, after checking those that get such images.
+
+    Raises:
+        ConfigError: one of them requires H x W x C.
+    """
+    cause = None
+    for transform in transforms:
+        name = type(transform).__name__
+        is_normalization = isinstance(transform, NormalizeImage) and transform.channel_first
+        if cause is not None and not is_normalization and not isinstance(transform, ON_CHANNELS_FIRST):
+            fix = "remove it" if isinstance(transform, ToCHWImage) else f"put it before {cause}"
+            fix = "set DecodeImage.channel_first to False" if cause == "DecodeImage" else fix
+            raise ConfigError(f"{name}: expected images of height x width x channels, got channels first; {fix}")
+        if isinstance(transform, ToCHWImage) or (isinstance(transform, DecodeImage) and transform.channel_first):
+            cause = name
+    return cause is not None
 
 
 __all__ = [

@@ -11,7 +11,7 @@ from PIL import Image
 from ppzoo.data.compiled import resizing
 from ppzoo.data.compiled.partial_jpeg import Bounds
 from ppzoo.data.compiled.resizing import Resizing, complete_axis
-from ppzoo.data.transforms.pixels import check_output_size, parse_size
+from ppzoo.data.transforms.pixels import check_output_size, check_pixel_type, parse_size
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, suggestion
 
@@ -67,6 +67,7 @@ class Resize:
             compiled = resizing.resize(image, axes)
             if compiled is not None:
                 return compiled
+        check_pixel_type(image, "resizing", self.backend)
         if self.backend == "cv2":
             resized = cv2.resize(image, (width, height), interpolation=self.code)
         else:

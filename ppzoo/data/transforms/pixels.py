@@ -16,6 +16,20 @@ def channels_last(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] <= MAX_CHANNELS else image.transpose(1, 2, 0)
 
 
+def check_pixel_type(image: np.ndarray, transform: str, backend: str = "cv2") -> None:
+    """Check that `backend` ("cv2" or "pil") can resize or rotate an image; errors name `transform`.
+
+    Raises:
+        DataError: its data type is float16, or with Pillow and several channels, not uint8.
+    """
+    if image.dtype == np.float16 or (backend == "pil" and image.dtype != np.uint8 and image.shape[2] != 1):
+        expected = "uint8 or float32" if backend == "cv2" else "uint8"
+        raise DataError(
+            f"{transform}: expected {expected} pixels with the backend {backend}, got {image.dtype}: put the transform"
+            " before NormalizeImage"
+        )
+
+
 def to_pil(image: np.ndarray, transform: object) -> Image.Image:
     """Convert an H x W x 1 or H x W x 3 uint8 array to a Pillow image; errors name `transform`.
 

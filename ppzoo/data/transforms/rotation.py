@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ppzoo.data.transforms.geometry import INTERPOLATIONS
-from ppzoo.data.transforms.pixels import check_probability, parse_color
+from ppzoo.data.transforms.pixels import check_pixel_type, check_probability, parse_color
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.data.transforms.sample_labels import set_label
 from ppzoo.errors import ConfigError, suggestion
@@ -87,6 +87,7 @@ class RandomRotation:
             to_width, to_height = _expanded_size(width, height, degrees)
             matrix[:, 2] += (to_width - width) / 2, (to_height - height) / 2
             width, height = to_width, to_height
+        check_pixel_type(image, "RandomRotation")
         rotated = cv2.warpAffine(image, matrix, (width, height), flags=self.code, borderValue=self.fill)
         return rotated.reshape(height, width, image.shape[2])
 
