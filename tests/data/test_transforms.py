@@ -187,6 +187,12 @@ def test_transforms_of_images_with_channels_first():
     assert build_transforms(ops)(noise(8, 9)).shape == (3, 8, 9)
 
 
+def test_a_transform_of_the_users_own_can_follow_channels_first():
+    shapes = []
+    result = Compose([ToCHWImage(), lambda image: shapes.append(image.shape) or image])(noise(4, 5))
+    assert shapes == [(3, 4, 5)] == [result.shape]
+
+
 @pytest.mark.parametrize(
     "op",
     [

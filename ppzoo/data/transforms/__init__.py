@@ -165,20 +165,27 @@ def _apply(transforms: Sequence[Transform], image: bytes | np.ndarray, random: n
 def _returns_channels_first(transforms: Sequence[Transform]) -> bool:
     """Return whether the result of these transforms is C x H x W, after checking those that get such images.
 
+    Transforms that are not part of ppzoo are not checked: they can be made for C x H x W.
+
     Raises:
         ConfigError: one of them requires H x W x C.
     """
     cause = None
     for transform in transforms:
         name = type(transform).__name__
-        is_normalization = isinstance(transform, NormalizeImage) and transform.channel_first
-        if cause is not None and not is_normalization and not isinstance(transform, ON_CHANNELS_FIRST):
+        if cause is not None and not _takes_channels_first(transform):
             fix = "remove it" if isinstance(transform, ToCHWImage) else f"put it before {cause}"
             fix = "set DecodeImage.channel_first to False" if cause == "DecodeImage" else fix
             raise ConfigError(f"{name}: expected images of height x width x channels, got channels first; {fix}")
         if isinstance(transform, ToCHWImage) or (isinstance(transform, DecodeImage) and transform.channel_first):
             cause = name
     return cause is not None
+
+
+def _takes_channels_first(transform: Transform) -> bool:
+    if isinstance(transform, NormalizeImage):
+        return transform.channel_first
+    return isinstance(transform, ON_CHANNELS_FIRST) or not type(transform).__module__.startswith("ppzoo.")
 
 
 __all__ = [
