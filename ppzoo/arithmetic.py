@@ -11,6 +11,7 @@ from ppzoo.errors import ConfigError
 
 MAX_LENGTH = 60
 MAX_FLOAT32 = 3.4028234663852886e38
+MIN_FLOAT32 = 1.1754943508222875e-38  # the smallest normal number
 
 _CHARACTERS = re.compile(r"[0-9.eE+\-*/() ]+")
 _BINARY: dict[type, Callable[[float, float], float]] = {

@@ -58,9 +58,10 @@ def build_callbacks(
     on_console = processes.rank in parse_log_ranks(run.log_ranks)
     if not processes.is_main:
         return [report.Console(None, run.print_batch_step)] if on_console else []
-    engine.open_run_dir(folder, resume=is_resumed)
-    write_run_files(folder, config)
     curves = report.Curves(folder, title=config.Arch.name)
+    if is_resumed:
+        curves.read(state.progress.epoch)  # a damaged history is an error before anything is written
+    engine.open_run_dir(folder, resume=is_resumed)
     console = report.Console(
         folder / RUN_LOG,
         run.print_batch_step,
@@ -68,6 +69,7 @@ def build_callbacks(
         history=lambda: curves.entries,
         weakest=build_weakest(config, recall, has_average=state.ema is not None),
     )
+    write_run_files(folder, config)
     callbacks: list[Callback] = [
         console,
         report.BadFiles(folder / "bad_files.txt", loader.bad_files, run.save_interval_steps),

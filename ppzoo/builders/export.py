@@ -85,7 +85,11 @@ def export_model(config: Config, request: ExportRequest | None = None) -> Export
     require_image_shape(config.Infer.transforms or (), run.image_shape)
     normalization = find_normalization(config) if request.with_preprocessing else None
     options = deploy.ExportOptions(
-        request.formats, request.legacy, request.features, normalization, request.opset or deploy.DEFAULT_OPSET
+        request.formats,
+        request.legacy,
+        request.features,
+        normalization,
+        deploy.DEFAULT_OPSET if request.opset is None else request.opset,
     )
     deploy.require_format_packages(options)
     folder = _export_folder(run)

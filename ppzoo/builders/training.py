@@ -99,6 +99,7 @@ def build_trainer(
         total_batch=split.sampler.batch_size * processes.size * steps.update_freq,
     )
     state = build_train_state(config, network, optimizer, schedule, metrics, loader, steps, processes)
+    state.main_metric = evaluation.main if evaluation else None
     state.early_stopping = build_early_stopping(config, higher_is_better)
     with errors_with_key(resume_key(resume)):
         finished = restore_checkpoint(state, checkpoint, epochs, processes, is_own=is_own) if checkpoint else None
@@ -203,7 +204,7 @@ def build_train_state(
     steps: engine.StepLoader,
     processes: engine.ProcessGroup,
 ) -> engine.TrainState:
-    """Collect what a checkpoint contains; early stopping is added where there are evaluations."""
+    """Collect what a checkpoint contains; what depends on evaluations is added later."""
     split, section = require_training_sections(config)
     return engine.TrainState(
         network,

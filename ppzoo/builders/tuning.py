@@ -10,7 +10,7 @@ import paddle
 from paddle.optimizer.lr import LRScheduler
 
 from ppzoo import engine, optim
-from ppzoo.arithmetic import MAX_FLOAT32
+from ppzoo.arithmetic import MAX_FLOAT32, MIN_FLOAT32
 from ppzoo.builders.optimization import PEAK_RATES, build_optimizer, build_recipe
 from ppzoo.builders.preprocessing import warn_of_preprocessing
 from ppzoo.builders.training import (
@@ -121,6 +121,8 @@ def require_range(lower: float, upper: float, steps: int) -> None:
         raise ConfigError(f"--steps: expected at least {engine.MIN_STEPS}, got {steps}")
     if not 0 < lower < upper < float("inf"):
         raise ConfigError(f"--min, --max: expected 0 < min < max, got {lower:g} and {upper:g}")
+    if lower < MIN_FLOAT32:
+        raise ConfigError(f"--min: expected a learning rate of at least {MIN_FLOAT32:.2g} (float32), got {lower:g}")
     if upper > MAX_FLOAT32:
         raise ConfigError(f"--max: expected a learning rate of at most {MAX_FLOAT32:.2g} (float32), got {upper:g}")
 

@@ -6,6 +6,7 @@ trainer seeds PaddlePaddle's generator for each step from (seed, epoch, step).
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass, field, fields
@@ -21,6 +22,8 @@ from ppzoo.engine.ema import ExponentialMovingAverage
 from ppzoo.engine.protocols import Metric, Resumable
 from ppzoo.engine.running_metrics import RunningMetrics
 from ppzoo.finite import require_finite_metrics
+
+logger = logging.getLogger("ppzoo")
 
 VERSIONS = {
     "ppzoo": ppzoo.__version__,
@@ -39,6 +42,7 @@ class Progress:
         step: finished steps of the current epoch.
         best: best value so far of the main evaluation metric; `best_epoch` is the epoch (from 0) that reached it, and
             `best_is_averaged`: whether it was reached by the averaged weights.
+        best_metric: the name of that metric; None if there is no best value, or its metric is unknown.
         rollbacks: how often the run was rolled back because of values that were not finite.
     """
 
@@ -47,13 +51,17 @@ class Progress:
     best: float | None = None
     best_epoch: int | None = None
     best_is_averaged: bool = False
+    best_metric: str | None = None
     rollbacks: int = 0
 
-    def update_best(self, value: float, higher_is_better: bool, is_averaged: bool = False) -> bool:
+    def update_best(
+        self, value: float, higher_is_better: bool, is_averaged: bool = False, metric: str | None = None
+    ) -> bool:
         """Record the main metric of the epoch that has just finished, and return whether it is the best so far.
 
         Args:
             is_averaged: whether the metric is that of the averaged weights.
+            metric: its name.
 
         Raises:
             TrainingError: the metric is not finite.
@@ -62,6 +70,7 @@ class Progress:
         is_best = self.best is None or (value > self.best if higher_is_better else value < self.best)
         if is_best:
             self.best, self.best_epoch, self.best_is_averaged = value, self.epoch - 1, is_averaged
+            self.best_metric = metric
         return is_best
 
 
@@ -81,6 +90,7 @@ class TrainState:
         ema: the moving average of the weights, if there is one.
         early_stopping: when to stop before the last epoch, if at all.
         loader: the loader of the training data, whose `state` holds the skipped samples.
+        main_metric: the evaluation metric that decides which epoch is the best; None without evaluations.
 
     Attributes:
         metrics: the running metrics of the current epoch.
@@ -98,6 +108,7 @@ class TrainState:
     ema: ExponentialMovingAverage | None = field(default=None, kw_only=True)
     early_stopping: EarlyStopping | None = field(default=None, kw_only=True)
     loader: Resumable | None = field(default=None, kw_only=True)
+    main_metric: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self, metric: Metric) -> None:
         self.metrics = RunningMetrics(metric)
@@ -135,3 +146,23 @@ class TrainState:
             self.early_stopping.load_state_dict(saved["early_stopping"])
         if self.loader is not None and saved.get("reading"):
             self.loader.restore(saved["reading"])
+
+    def discard_other_metric(self) -> None:
+        """Discard the best value of a restored run if it is that of another main metric than this run has.
+
+        Early stopping and `ReduceOnPlateau` discard theirs, too.
+        """
+        progress = self.progress
+        if progress.best is None or progress.best_epoch is None:
+            return
+        if None in (progress.best_metric, self.main_metric) or progress.best_metric == self.main_metric:
+            return
+        logger.info(
+            "the main metric changed from %s to %s: the best %s (%.4f in epoch %d) is not compared with it, and the"
+            " next evaluation replaces best_model",
+            *(progress.best_metric, self.main_metric, progress.best_metric, progress.best, progress.best_epoch + 1),
+        )
+        progress.best, progress.best_epoch, progress.best_is_averaged, progress.best_metric = None, None, False, None
+        if self.early_stopping is not None:
+            self.early_stopping.best, self.early_stopping.waited = None, 0
+        self.scheduler.discard_main_metric()

@@ -117,7 +117,7 @@ class Trainer:
             summary = Summary(
                 progress.epoch,
                 time.perf_counter() - started,
-                self.plan.main,
+                progress.best_metric or self.plan.main,  # without evaluations the best is that of the resumed run
                 progress.best,
                 progress.best_epoch,
                 progress.best_is_averaged,
@@ -334,7 +334,7 @@ class Trainer:
             is_averaged = gain > 0 if self.plan.higher_is_better else gain < 0
             metrics |= {f"{name}{EMA_SUFFIX}": value for name, value in averaged.items()}
         value = metrics[f"{main}{EMA_SUFFIX}" if is_averaged else main]
-        is_best = state.progress.update_best(value, self.plan.higher_is_better, is_averaged)
+        is_best = state.progress.update_best(value, self.plan.higher_is_better, is_averaged, main)
         if state.early_stopping is not None:
             state.early_stopping.update(value)
         return metrics, is_best

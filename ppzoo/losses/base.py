@@ -84,6 +84,12 @@ def distributions(label: paddle.Tensor, class_num: int, epsilon: float | None) -
     return F.label_smooth(soft, epsilon=epsilon) if epsilon else soft
 
 
+def require_same_samples(labels: paddle.Tensor, logits: paddle.Tensor) -> None:
+    """Raise DataError unless there is one label per sample; a single one would be used for all samples."""
+    if labels.shape[0] != logits.shape[0]:
+        raise DataError(f"expected labels of {logits.shape[0]} samples, as the outputs, got {labels.shape[0]}")
+
+
 def class_weights_of(weights: ClassWeights) -> paddle.Tensor | None:
     """Return the class weights as a tensor of C.
 

@@ -18,6 +18,7 @@ from ppzoo.losses.base import (
     distributions,
     is_soft,
     logits_of,
+    require_same_samples,
     weight_of_labels,
     weighted_mean,
 )
@@ -56,6 +57,7 @@ class CELoss(Loss):
         class_num = logits.shape[-1]
         if self.class_weights is not None:
             soft = distributions(label, class_num, self.epsilon)
+            require_same_samples(soft, logits)
             return weighted_mean(-soft * log_softmax(logits), soft, self.class_weights)
         if self.epsilon or is_soft(label, class_num):
             return F.cross_entropy(logits, distributions(label, class_num, self.epsilon), soft_label=True)
@@ -113,6 +115,7 @@ class _ModulatedCrossEntropy(Loss):
     def __call__(self, output: Any, label: paddle.Tensor) -> paddle.Tensor:
         logits = logits_of(output)
         soft = distributions(label, logits.shape[-1], self.epsilon)
+        require_same_samples(soft, logits)
         return weighted_mean(soft * self.cost(log_softmax(logits)), soft, self.class_weights)
 
     def weight(self, label: paddle.Tensor) -> float:

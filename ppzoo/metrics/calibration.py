@@ -11,6 +11,8 @@ from ppzoo.analysis import bin_confidences, calibration_error
 from ppzoo.errors import ConfigError
 from ppzoo.metrics.base import METRICS, Metric, class_indices, scores_of
 
+MAX_BINS = 100_000
+
 
 @METRICS.register
 class ExpectedCalibrationError(Metric):
@@ -29,8 +31,8 @@ class ExpectedCalibrationError(Metric):
 
     def __init__(self, *, bins: int = 15) -> None:
         super().__init__()
-        if bins < 1:
-            raise ConfigError(f"bins: expected 1 or more, got {bins}")
+        if not 1 <= bins <= MAX_BINS:
+            raise ConfigError(f"bins: expected a number from 1 to {MAX_BINS}, got {bins}")
         self.bins = bins
 
     def update(self, output: Any, label: paddle.Tensor) -> None:

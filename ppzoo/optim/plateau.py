@@ -104,6 +104,11 @@ class ReduceOnPlateau(RatedSchedule):
         """Observe the loss, or with mode "max" the main metric."""
         self.observe(loss if self.mode == "min" else main)
 
+    def discard_main_metric(self) -> None:
+        """Discard the best value, except with mode "min", which observes the loss."""
+        if self.mode == "max":
+            self.best, self.num_bad_epochs = None, 0
+
     def resume_from_paddleclas(self, epoch: int, saved: Mapping[str, Any]) -> None:
         """Continue from PaddleClas's state; its best value is that of the main metric, so only "max" uses it."""
         plateau = saved.get("LinearWarmup_LR", saved)

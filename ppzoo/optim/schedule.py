@@ -101,6 +101,9 @@ class Schedule(LRScheduler):
     def record_evaluation(self, loss: float, main: float) -> None:
         """Use the loss and the main metric of an evaluation, after each one; most schedules ignore them."""
 
+    def discard_main_metric(self) -> None:
+        """Discard observations of the main metric, when a run is resumed with another one."""
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state in the format of PaddlePaddle's schedules, from which PaddleClas can resume.
 

@@ -129,6 +129,12 @@ def test_options_without_their_format_are_refused(run, capsys, arguments, messag
     assert message in capsys.readouterr().err
 
 
+def test_an_opset_of_zero_is_not_the_default(run, capsys):
+    needs_engine("onnxruntime")
+    assert export(run, "--format", "onnx", "--opset", "0") == 2
+    assert "--opset: expected 13 to" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--format", "tensorrt"], ["--max-drop", "2"], ["--precision", "int4"]])
 def test_invalid_values_are_refused(run, arguments):
     with pytest.raises(SystemExit) as error:

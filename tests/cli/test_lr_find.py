@@ -97,6 +97,7 @@ def test_a_flat_curve_suggests_nothing(config, tmp_path, capsys):
         (["--steps", "19"], "--steps: expected at least 20, got 19"),
         (["--min", "1", "--max", "0.1"], "--min, --max: expected 0 < min < max, got 1 and 0.1"),
         (["--min", "0"], "--min, --max: expected 0 < min < max, got 0 and 10"),
+        (["--min", "1e-320"], "--min: expected a learning rate of at least 1.2e-38 (float32), got 9.99989e-321"),
         (["--max", "inf"], "--min, --max: expected 0 < min < max, got 1e-06 and inf"),
         (["--max", "nan"], "--min, --max: expected 0 < min < max, got 1e-06 and nan"),
         (["-o", "Optimizer=null"], "Optimizer"),

@@ -189,7 +189,7 @@ def test_transforms_of_images_with_channels_first():
 
 def test_a_transform_of_the_users_own_can_follow_channels_first():
     shapes = []
-    result = Compose([ToCHWImage(), lambda image: shapes.append(image.shape) or image])(noise(4, 5))
+    result = Compose([ToCHWImage(), lambda image, _: shapes.append(image.shape) or image])(noise(4, 5))
     assert shapes == [(3, 4, 5)] == [result.shape]
 
 

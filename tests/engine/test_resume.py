@@ -4,11 +4,21 @@ import paddle
 import pytest
 from helpers.toy import STEPS, Batches, Network, Reports, assert_equal, make_state, make_trainer, tensors
 
-from ppzoo.engine import CheckpointSaver, Plan, StepLoader, enable_determinism, latest_checkpoint, load_checkpoint
+from ppzoo.engine import (
+    CheckpointSaver,
+    EarlyStopping,
+    Plan,
+    StepLoader,
+    enable_determinism,
+    latest_checkpoint,
+    load_checkpoint,
+    train_state,
+)
 from ppzoo.engine.checkpoint import checkpoint
 from ppzoo.engine.checkpoint.config_diff import describe_differences
 from ppzoo.errors import ConfigError
 from ppzoo.events import Callback
+from ppzoo.optim import SCHEDULES
 
 
 class Killed(BaseException):
@@ -138,3 +148,38 @@ def test_determinism_on_gpus_sets_flags_or_reports_a_conflict(monkeypatch):
     monkeypatch.setattr(paddle, "get_flags", lambda names: dict.fromkeys(names, True))
     with pytest.raises(ConfigError, match=r"^Global.deterministic conflicts with .*exhaustive_search=1; unset"):
         enable_determinism()
+
+
+def test_the_best_value_of_another_main_metric_is_discarded(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(train_state.logger, "propagate", True)
+    first = make_state(main_metric="top1", early_stopping=EarlyStopping(patience=5))
+    results = {"loss": 0.5, "top1": 0.9, "top5": 0.7}
+    saver = CheckpointSaver(first, tmp_path, interval=1)
+    make_trainer(first, saver, evaluate=lambda: results, plan=Plan(1, main="top1", higher_is_better=True)).fit()
+
+    def resume(main, **options):
+        state = make_state(main_metric=main, **options)
+        with caplog.at_level("INFO", logger="ppzoo"):
+            load_checkpoint(state, tmp_path / "latest")
+        return state
+
+    same = resume("top1")
+    assert (same.progress.best, same.progress.best_metric) == (0.9, "top1")
+    assert "main metric" not in caplog.text
+    other = resume("top5", early_stopping=EarlyStopping(patience=5))
+    assert "from top1 to top5: the best top1 (0.9000 in epoch 1) is not compared with it" in caplog.text
+    assert other.early_stopping.best is None
+    trainer = make_trainer(other, evaluate=lambda: results, plan=Plan(2, main="top5", higher_is_better=True))
+    summary = trainer.fit()
+    assert (summary.main, summary.best, summary.best_epoch) == ("top5", 0.7, 1)
+
+    summary = make_trainer(resume(None), plan=Plan(2)).fit()  # without evaluations
+    assert (summary.main, summary.best, summary.best_epoch) == ("top1", 0.9, 0)
+
+
+def test_a_plateau_discards_the_best_value_of_another_main_metric():
+    for mode, kept in (("max", None), ("min", 0.5)):
+        schedule = SCHEDULES["ReduceOnPlateau"](4, 3, learning_rate=0.1, mode=mode)
+        schedule.record_evaluation(loss=0.5, main=0.9)
+        schedule.discard_main_metric()
+        assert schedule.best == kept

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -302,6 +303,33 @@ def test_a_finished_checkpoint_is_refused_without_changing_files(workspace, trai
     assert contents(tmp_path) == before
     assert main(command("train", workspace, output, "Global.epochs=5", checkpoint, "Global.use_visualdl=false")) == 0
     assert (tmp_path / "output" / f"{trained.name}.earlier-1").exists()
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "train.log"])
+def test_a_file_of_the_run_that_cannot_be_continued_is_refused_without_changing_files(
+    workspace, trained, tmp_path, capsys, name
+):
+    own = tmp_path / trained.name
+    shutil.copytree(trained, own)
+    (own / name).unlink()
+    (own / name).mkdir()
+    before = contents(tmp_path)
+    settings = (f"Global.output_dir={tmp_path}", "Global.epochs=5", "Optimizer.lr.learning_rate=0.01")
+    assert main([*command("train", workspace, *settings), "--resume", "auto"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"{own / name}: Is a directory")
+    left = contents(tmp_path)
+    left.pop(own / ".lock", None)
+    assert left == before
+
+
+def test_a_resumed_run_with_another_main_metric_starts_over_with_the_best_value(workspace, trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / trained.name)
+    settings = (f"Global.output_dir={tmp_path}", "Global.epochs=5", "Metric.Eval=[]", "Global.use_visualdl=false")
+    assert main([*command("train", workspace, *settings), "--resume", "auto"]) == 0
+    output = capsys.readouterr().err
+    assert "the main metric changed from top1 to loss" in output
+    assert re.search(r"best loss [0-9.]+ in epoch 5", output)
+    assert read_state(tmp_path / trained.name / "best_model.pdstates")["epoch"] == 5
 
 
 def test_files_that_a_kill_after_the_last_epoch_prevented_are_written_by_the_next_run(workspace, trained, tmp_path):

@@ -12,7 +12,7 @@ import yaml
 from runs import arguments, make_workspace, output_of
 
 import ppzoo
-from ppzoo.builders import build_transforms
+from ppzoo.builders import build_metrics, build_transforms
 from ppzoo.cli import main
 from ppzoo.data import MultiLabelDataset, TarShards
 from ppzoo.deploy.postprocess import Topk
@@ -73,6 +73,32 @@ def test_sizes_have_limits(trained, capsys, override, expected):
 def test_transforms_with_too_large_results_are_refused(op):
     with pytest.raises(ConfigError, match="expected at most 178000000 pixels"):
         build_transforms([op])
+
+
+@pytest.mark.parametrize(
+    ("op", "key"),
+    [
+        ({"RandAugment": {"num_layers": 10**9}}, "RandAugment.num_layers"),
+        ({"RandAugmentV2": {"num_layers": 10**9}}, "RandAugmentV2.num_layers"),
+        ({"TimmAutoAugment": {"config_str": "rand-m9-n1000000000"}}, "TimmAutoAugment.config_str: n"),
+        ({"TimmAutoAugment": {"config_str": "augmix-w1000000000"}}, "TimmAutoAugment.config_str: w"),
+        ({"TimmAutoAugment": {"config_str": "augmix-d1000000000"}}, "TimmAutoAugment.config_str: d"),
+        ({"AugMix": {"mixture_width": 10**9}}, "AugMix.mixture_width"),
+        ({"AugMix": {"mixture_depth": 10**9}}, "AugMix.mixture_depth"),
+        ({"RandomErasing": {"attempt": 10**9}}, "RandomErasing.attempt"),
+        ({"Cutout": {"n_holes": 10**9}}, "Cutout.n_holes"),
+        ({"BlurImage": {"motion_max_ksize": 10**9}}, "BlurImage.motion_max_ksize"),
+        ({"BlurImage": {"gaussian_max_ksize": 10**9}}, "BlurImage.gaussian_max_ksize"),
+    ],
+)
+def test_numbers_with_which_an_image_takes_minutes_are_refused(op, key):
+    with pytest.raises(ConfigError, match=rf"{key}: expected a number from -?\d+ to \d+, got 1000000000"):
+        build_transforms([op])
+
+
+def test_a_number_of_bins_that_takes_all_memory_is_refused():
+    with pytest.raises(ConfigError, match="bins: expected a number from 1 to 100000, got 1000000000"):
+        build_metrics([{"ExpectedCalibrationError": {"bins": 10**9}}])
 
 
 def test_resizing_to_a_too_large_image_is_refused():

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.data.transforms.operations import apply_operation, random_sign
-from ppzoo.data.transforms.pixels import check_at_least, check_probability, to_pil
+from ppzoo.data.transforms.pixels import MAX_OPERATIONS, check_count, check_probability, to_pil
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError
 
@@ -80,8 +80,8 @@ class AugMix:
         if not 0.1 <= aug_severity <= 10:
             raise ConfigError(f"AugMix.aug_severity: expected a number from 0.1 to 10, got {aug_severity!r}")
         self.alpha, self.severity = aug_prob_coeff, aug_severity
-        self.width = int(check_at_least("AugMix.mixture_width", mixture_width, 1))
-        self.depth = mixture_depth
+        self.width = check_count("AugMix.mixture_width", mixture_width, 1, MAX_OPERATIONS)
+        self.depth = check_count("AugMix.mixture_depth", mixture_depth, -MAX_OPERATIONS, MAX_OPERATIONS)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         pixels = to_pil(image, self)

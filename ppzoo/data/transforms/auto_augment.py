@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.data.transforms.operations import Fill, apply_operation, random_sign
-from ppzoo.data.transforms.pixels import check_at_least, from_pil, parse_color, to_pil
+from ppzoo.data.transforms.pixels import MAX_OPERATIONS, check_at_least, check_count, from_pil, parse_color, to_pil
 from ppzoo.data.transforms.policies import IMAGENET, Step
 from ppzoo.data.transforms.registry import TRANSFORMS
 
@@ -80,7 +80,7 @@ class RandAugment:
     """
 
     def __init__(self, *, num_layers: int = 2, magnitude: float = 5, fillcolor: list[int] | None = None) -> None:
-        self.num_layers = int(check_at_least(f"{type(self).__name__}.num_layers", num_layers, 0))
+        self.num_layers = check_count(f"{type(self).__name__}.num_layers", num_layers, 0, MAX_OPERATIONS)
         self.level = check_at_least(f"{type(self).__name__}.magnitude", magnitude, 0) / 10
         self.fill = parse_color(f"{type(self).__name__}.fillcolor", fillcolor or 128)
         self.amounts = self.amounts_at(self.level)

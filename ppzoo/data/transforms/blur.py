@@ -5,11 +5,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ppzoo.data.transforms.pixels import check_at_least, check_probability, to_pil
+from ppzoo.data.transforms.pixels import check_at_least, check_count, check_probability, to_pil
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.data.transforms.sample_labels import set_label
 
 SMALLEST_KERNEL = 5
+LARGEST_KERNEL = 1000
 
 
 @TRANSFORMS.register
@@ -42,8 +43,8 @@ class BlurImage:
     ) -> None:
         least = SMALLEST_KERNEL + 1
         self.ratio = check_probability("BlurImage.ratio", ratio)
-        self.motion_max_ksize = int(check_at_least("BlurImage.motion_max_ksize", motion_max_ksize, least))
-        self.gaussian_max_ksize = int(check_at_least("BlurImage.gaussian_max_ksize", gaussian_max_ksize, least))
+        self.motion_max_ksize = check_count("BlurImage.motion_max_ksize", motion_max_ksize, least, LARGEST_KERNEL)
+        self.gaussian_max_ksize = check_count("BlurImage.gaussian_max_ksize", gaussian_max_ksize, least, LARGEST_KERNEL)
         self.motion_max_angle = int(check_at_least("BlurImage.motion_max_angle", motion_max_angle, 1))
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -9,9 +9,17 @@ import numpy as np
 from PIL import Image
 
 from ppzoo.arithmetic import evaluate_arithmetic
-from ppzoo.data.transforms.pixels import channels_last, check_at_least, check_probability
+from ppzoo.data.transforms.pixels import (
+    MAX_OPERATIONS,
+    channels_last,
+    check_at_least,
+    check_count,
+    check_probability,
+)
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError, DataError
+
+MAX_ATTEMPTS = 10_000
 
 
 @TRANSFORMS.register
@@ -60,7 +68,7 @@ class RandomErasing:
         self.mean = [0.0, 0.0, 0.0] if mean is None else mean
         if len(self.mean) not in (1, 3):
             raise ConfigError(f"RandomErasing.mean: expected one value per channel, got {mean!r}")
-        self.attempt = int(check_at_least("RandomErasing.attempt", attempt, 1))
+        self.attempt = check_count("RandomErasing.attempt", attempt, 1, MAX_ATTEMPTS)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if random.random() > self.probability:
@@ -107,7 +115,7 @@ class Cutout:
     """
 
     def __init__(self, *, n_holes: int = 1, length: int = 112) -> None:
-        self.n_holes = int(check_at_least("Cutout.n_holes", n_holes, 1))
+        self.n_holes = check_count("Cutout.n_holes", n_holes, 1, MAX_OPERATIONS)
         self.half = int(check_at_least("Cutout.length", length, 1)) // 2
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -63,6 +63,20 @@ def check_at_least(name: str, value: float, least: float) -> float:
     return value
 
 
+def check_count(name: str, value: float, least: int, most: int) -> int:
+    """Return a number of operations, or a size, as an integer.
+
+    Raises:
+        ConfigError: it is not in [least, most]; with a larger one, a single image would take minutes or all memory.
+    """
+    if not least <= value <= most:
+        raise ConfigError(f"{name}: expected a number from {least} to {most}, got {value!r}")
+    return int(value)
+
+
+MAX_OPERATIONS = 1000  # of an augmentation, per image
+
+
 def parse_color(name: str, value: float | list[int] | list[float]) -> tuple[float, float, float]:
     """Return one value per channel, from a list of three values or one number for all channels.
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ppzoo.data.transforms.augmix import draw_mixture, mix_chains
 from ppzoo.data.transforms.operations import Fill, apply_operation, random_sign
-from ppzoo.data.transforms.pixels import check_probability, from_pil, to_pil
+from ppzoo.data.transforms.pixels import MAX_OPERATIONS, check_count, check_probability, from_pil, to_pil
 from ppzoo.data.transforms.policies import IMAGENET, V0, Step
 from ppzoo.data.transforms.registry import TRANSFORMS
 from ppzoo.errors import ConfigError
@@ -200,6 +200,8 @@ def _parse(text: str) -> tuple[str, dict[str, float]]:
                 f"got {section!r} in {text!r}"
             )
         options[match[1]] = float(match[2])
+    for option in {"n", "w", "d"} & options.keys():
+        check_count(f"TimmAutoAugment.config_str: {option}", options[option], -1, MAX_OPERATIONS)
     if options.get("w") not in (None, -1, 0) and name == "rand":
         raise ConfigError(f"TimmAutoAugment.config_str: expected w0 or no w, got {text!r}")
     return name, options

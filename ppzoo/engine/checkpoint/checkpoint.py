@@ -213,6 +213,7 @@ def _restore(state: TrainState, files: SavedFiles, accumulators: dict[str, Any],
         if state.ema is not None and has_averages:
             state.ema.updates = state.scheduler.last_epoch
     state.optimizer.set_state_dict(accumulators)
+    state.discard_other_metric()
 
 
 def _log_differences(state: TrainState, saved: Mapping[str, Any], prefix: Path) -> None:

@@ -46,6 +46,9 @@ def require_progress(saved: Mapping[str, Any]) -> None:
             raise CheckpointError(f"expected {name} to be a number, got {value!r:.60}")
         if name == "best" and value is not None and math.isnan(value):  # no value would be better
             raise CheckpointError("expected best to be a number, got nan")
+    metric = saved.get("best_metric")
+    if metric is not None and not isinstance(metric, str):
+        raise CheckpointError(f"expected best_metric to be the name of a metric, got {metric!r:.60}")
     for name in TABLES:
         if not isinstance(saved.get(name) or {}, dict):
             raise CheckpointError(f"expected {name} to be a dictionary, got {with_article(type(saved[name]).__name__)}")
