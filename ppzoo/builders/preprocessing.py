@@ -20,7 +20,6 @@ from ppzoo.config import ComponentSpec, Config
 from ppzoo.data.datasets import ImageFiles, TarShards
 from ppzoo.data.transforms.pixels import channels_last
 from ppzoo.errors import ConfigError, DataError, errors_with_key
-from ppzoo.optim import Piecewise
 
 logger = logging.getLogger("ppzoo")
 
@@ -82,19 +81,9 @@ def require_image_shape(ops: Sequence[ComponentSpec], expected: Sequence[int]) -
 
 
 def log_ignored_keys(config: Config) -> None:
-    """Log which keys of PaddleClas's files, or which of their values, have no effect."""
+    """Log which keys of PaddleClas's files have no effect."""
     if config.Global.use_dali:
         logger.info("Global.use_dali: ignored, since DALI is not supported; ppzoo's loader reads the images")
-    rates = config.Optimizer.lr.spec if config.Optimizer else None
-    if rates is None or rates.name != "Piecewise":
-        return
-    epochs, values = rates.option("decay_epochs"), rates.option("values")
-    if Piecewise.has_idle_epoch(epochs, values):
-        logger.info(
-            "Optimizer.lr.decay_epochs: epoch %s has no effect, since values has no rate after it: the rate stays %s",
-            epochs[-1],
-            values[-1],
-        )
 
 
 def warn_of_image_shape(config: Config) -> None:

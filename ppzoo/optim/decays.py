@@ -139,15 +139,22 @@ class Piecewise(Schedule):
 
     def prepare(self) -> None:
         require_rising("decay_epochs", self.decay_epochs)
-        count = len(self.decay_epochs) + 1
-        fits = len(self.values) == count or self.has_idle_epoch(self.decay_epochs, self.values)
-        require(fits, "values", f"{count} rates, one more than decay_epochs", self.values)
+        count = len(self.decay_epochs)
+        without_last = len(self.values) == count > 0
+        fits = without_last or len(self.values) == count + 1
+        require(fits, "values", f"{count + 1} rates, one more than decay_epochs", self.values)
         require(min(self.values) >= 0, "values", "numbers of at least 0", self.values)
         if self.learning_rate not in (None, self.values[0]):
             log.warning(
                 "Piecewise: ignoring learning_rate %s, using values %s",
                 self.learning_rate,
                 self.values,
+            )
+        if without_last:
+            log.info(
+                "Piecewise: epoch %s of decay_epochs has no effect: values has no rate after it, so the rate stays %s",
+                self.decay_epochs[-1],
+                self.values[-1],
             )
 
     @property
@@ -157,11 +164,6 @@ class Piecewise(Schedule):
     def decayed(self, unit: int) -> float:
         passed = sum(epoch * self.units_per_epoch <= unit for epoch in self.decay_epochs)
         return self.values[min(passed, len(self.values) - 1)]
-
-    @staticmethod
-    def has_idle_epoch(decay_epochs: list[int], values: list[float]) -> bool:
-        """Return whether the last of the epochs has no effect, since there is no rate for the time after it."""
-        return len(values) == len(decay_epochs) > 0
 
 
 def require_rising(name: str, epochs: list[int]) -> None:

@@ -73,18 +73,6 @@ def test_dali_is_a_note():
     assert line == "Global.use_dali: ignored, since DALI is not supported; ppzoo's loader reads the images"
 
 
-def test_a_rate_change_without_a_rate_is_a_note():
-    """PaddleClas's StrongBaselineAttr.yaml has as many values as epochs."""
-    with_last_rate, without = (
-        warnings(QUICK, f"Optimizer.lr={{name: Piecewise, decay_epochs: [1, 2], values: {rates}}}", level=logging.INFO)
-        for rates in ("[0.1, 0.01, 0.001]", "[0.1, 0.01]")
-    )
-    (line,) = set(without) - set(with_last_rate)
-    assert line == (
-        "Optimizer.lr.decay_epochs: epoch 2 has no effect, since values has no rate after it: the rate stays 0.01"
-    )
-
-
 def test_image_shape_that_the_network_cannot_take():
     (line,) = problems("Global.image_shape=[3,48,48]")
     assert line.startswith("Global.image_shape: expected images that LeNet can take")

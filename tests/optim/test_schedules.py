@@ -269,6 +269,14 @@ def test_piecewise_uses_values_not_learning_rate(caplog):
     assert "ignoring learning_rate 0.5" in caplog.text
 
 
+def test_piecewise_names_an_epoch_without_a_rate(caplog):
+    """PaddleClas's StrongBaselineAttr.yaml has as many values as epochs."""
+    with caplog.at_level("INFO"):
+        schedule({"name": "Piecewise", "decay_epochs": [1, 2], "values": [0.1, 0.01]})
+    text = "Piecewise: epoch 2 of decay_epochs has no effect: values has no rate after it, so the rate stays 0.01"
+    assert caplog.messages == [text]
+
+
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
 def test_plateau_equals_paddlepaddles(mode, threshold_mode):
