@@ -81,7 +81,7 @@ class AugMix:
             raise ConfigError(f"AugMix.aug_severity: expected a number from 0.1 to 10, got {aug_severity!r}")
         self.alpha, self.severity = aug_prob_coeff, aug_severity
         self.width = check_count("AugMix.mixture_width", mixture_width, 1, MAX_OPERATIONS)
-        self.depth = check_count("AugMix.mixture_depth", mixture_depth, -MAX_OPERATIONS, MAX_OPERATIONS)
+        self.depth = check_count("AugMix.mixture_depth", mixture_depth, -1, MAX_OPERATIONS)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         pixels = to_pil(image, self)
