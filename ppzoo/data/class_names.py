@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppzoo.data.datasets import Dataset, FileDataset, ImageFolder, ImageNetDataset, SourceVersion
+from ppzoo.data.datasets import Dataset, FileDataset, ImageFolder, SourceVersion
 from ppzoo.errors import DataError, suggestion
 
 MAX_SHOWN_NAMES = 10
@@ -29,7 +29,7 @@ def format_names(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:MAX_SHOWN_NAMES])) + more
 
 
-def require_two_classes(images: Dataset | ImageFolder | ImageNetDataset, fix: str) -> None:
+def require_two_classes(images: Dataset, fix: str) -> None:
     """Check that images belong to two classes or more; images with several labels always do.
 
     Args:
@@ -46,7 +46,7 @@ def require_two_classes(images: Dataset | ImageFolder | ImageNetDataset, fix: st
     raise DataError(f"expected images of two classes or more, got {len(images)} of class {name} only{inner}")
 
 
-def _describe_inner_folders(images: object, fix: str) -> str:
+def _describe_inner_folders(images: Dataset, fix: str) -> str:
     """Return '; if its folders ... are the classes, ...' for a single class folder with folders, else ""."""
     if not (isinstance(images, ImageFolder) and len(images.classes) == 1):
         return ""

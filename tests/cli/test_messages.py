@@ -163,7 +163,7 @@ def test_mistake_is_reported_in_one_line(photos, capsys, arguments, message):
         ),
         (
             ["data", "split", "照片 folder"],
-            "FOLDER_OR_LIST: expected images of two classes or more, got 1 of class '猫' only",
+            "FOLDER_OR_LIST: cannot split 1 image: expected a class of two different images or more; add some",
         ),
         (
             ["train", "--arch", "LeNet", "--data", "空"],

@@ -86,14 +86,6 @@ def test_lists_are_replaced_only_with_overwrite(folder):
     assert (folder / "val_list.txt").read_bytes() == before
 
 
-def test_classes_of_one_image_cannot_be_split(tmp_path):
-    for name in ("cat", "dog"):
-        save(tmp_path / name / "1.png", name.encode()[0])
-    with pytest.raises(DataError, match="cannot split 2 images: expected a class of two different images or more"):
-        split_folder(tmp_path)
-    assert not list(tmp_path.glob("*.txt"))
-
-
 def test_folders_that_cannot_be_split_are_rejected(tmp_path):
     with pytest.raises(DataError, match="no class folders"):
         split_folder(tmp_path)
