@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from ppzoo import data
 from ppzoo.builders.datasets import TRAIN_DATA
-from ppzoo.errors import errors_with_key
+from ppzoo.errors import DataError
 
 logger = logging.getLogger("ppzoo")
 
@@ -60,8 +61,23 @@ def require_two_classes(images: data.Dataset) -> None:
     Raises:
         DataError: all of them belong to the same class.
     """
-    with errors_with_key(TRAIN_DATA):
-        data.require_two_classes(images, "set image_root to")
+    if images.labels.ndim == 2 or images.labels.min() != images.labels.max():
+        return
+    label = int(images.labels[0])
+    name = repr(images.classes[label]) if images.classes else label
+    raise DataError(
+        f"{TRAIN_DATA}: expected images of two classes or more, got {len(images)} of class {name} only"
+        f"{_suggest_subfolder(images)}"
+    )
+
+
+def _suggest_subfolder(images: data.Dataset) -> str:
+    """Return '; if its folders ... are the classes, set image_root to ...' for a single class folder with folders."""
+    if not (isinstance(images, data.ImageFolder) and len(images.classes) == 1):
+        return ""
+    root = os.path.join(images.image_root, images.classes[0])
+    inner = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    return f"; if its folders ({data.format_names(inner)}) are the classes, set image_root to {root!r}" if inner else ""
 
 
 def warn_of_imbalance(labels: np.ndarray) -> None:

@@ -5,7 +5,7 @@ Only `ppzoo.data.loader`, which makes tensors, imports PaddlePaddle.
 
 from ppzoo.data.batch_transforms import BATCH_TRANSFORMS, BatchTransform
 from ppzoo.data.cache import CachedImages
-from ppzoo.data.class_names import format_names, match_classes, normalize_names, require_two_classes
+from ppzoo.data.class_names import format_names, match_classes, normalize_names
 from ppzoo.data.dataset_report import DatasetReport, imbalance_warning, inspect_dataset, shared_images
 from ppzoo.data.datasets import (
     CIFAR10,
@@ -105,7 +105,6 @@ __all__ = [
     "read_list",
     "read_table",
     "require_evaluation_sampler",
-    "require_two_classes",
     "shared_images",
     "split_folder",
     "write_folds",

@@ -1,4 +1,4 @@
-"""Classes of a dataset: there have to be two, and they are matched by name with those of a network.
+"""Matching the classes of a dataset by name with those that a network was trained on.
 
 Names are compared in Unicode normal form NFC, because file systems store "é" as one character or as two. The comparison
 is case-sensitive.
@@ -6,13 +6,12 @@ is case-sensitive.
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 
-from ppzoo.data.datasets import Dataset, FileDataset, ImageFolder, SourceVersion
+from ppzoo.data.datasets import Dataset, FileDataset, SourceVersion
 from ppzoo.errors import DataError, suggestion
 
 MAX_SHOWN_NAMES = 10
@@ -27,32 +26,6 @@ def format_names(names: Sequence[object]) -> str:
     """Join the names with commas; of more than `MAX_SHOWN_NAMES`, the first ones and the number of the rest."""
     more = f" and {len(names) - MAX_SHOWN_NAMES} more" if len(names) > MAX_SHOWN_NAMES else ""
     return ", ".join(map(str, names[:MAX_SHOWN_NAMES])) + more
-
-
-def require_two_classes(images: Dataset, fix: str) -> None:
-    """Check that images belong to two classes or more; images with several labels always do.
-
-    Args:
-        fix: what to do if the classes are the folders in that of the single class; the path of this folder follows.
-
-    Raises:
-        DataError: all of them belong to the same class.
-    """
-    if images.labels.ndim == 2 or images.labels.min() != images.labels.max():
-        return
-    label = int(images.labels[0])
-    name = repr(images.classes[label]) if images.classes else label
-    inner = _describe_inner_folders(images, fix)
-    raise DataError(f"expected images of two classes or more, got {len(images)} of class {name} only{inner}")
-
-
-def _describe_inner_folders(images: Dataset, fix: str) -> str:
-    """Return '; if its folders ... are the classes, ...' for a single class folder with folders, else ""."""
-    if not (isinstance(images, ImageFolder) and len(images.classes) == 1):
-        return ""
-    root = os.path.join(images.image_root, images.classes[0])
-    inner = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    return f"; if its folders ({format_names(inner)}) are the classes, {fix} {root!r}" if inner else ""
 
 
 class RelabeledDataset:

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppzoo.data.class_names import require_two_classes
 from ppzoo.data.datasets import ImageFolder, ImageNetDataset
 from ppzoo.data.fold_groups import assign_parts, merge_groups
 from ppzoo.data.label_files import LABEL_LIST
-from ppzoo.data.split import SPLIT_INNER_FOLDERS, TRAIN_LIST, VAL_LIST, find_copies, require_listable, write_list
-from ppzoo.errors import ConfigError, OutputError, count_text, errors_with_key
+from ppzoo.data.split import TRAIN_LIST, VAL_LIST, find_copies, require_listable, write_list
+from ppzoo.errors import ConfigError, OutputError, count_text
 from ppzoo.files import make_folder, read_plain_file, temporary_files, write_text
 
 TEST_LIST = "test_list.txt"
@@ -106,7 +105,7 @@ def write_folds(
     Raises:
         ConfigError: fewer than two folds, or more than there are groups or images of a class; a fraction or seed out of
             range; or an output folder with other files.
-        DataError: images of a single class, files that cannot be read, or names that a list cannot contain.
+        DataError: files that cannot be read, or names that a list cannot contain.
     """
     if folds < 2:
         raise ConfigError(f"--folds: expected 2 or more, got {folds}")
@@ -114,8 +113,6 @@ def write_folds(
         raise ConfigError(f"--test: expected a number above 0 and below 1, got {test_fraction:g}")
     if seed < 0:
         raise ConfigError(f"--seed: expected an integer of at least 0, got {seed}")
-    with errors_with_key("FOLDER_OR_LIST"):
-        require_two_classes(data, SPLIT_INNER_FOLDERS)
     require_free(folder, overwrite=overwrite)
     names = data.classes or [str(label) for label in range(data.labels.max() + 1)]
     _require_images(Counter(data.labels.tolist()), names, folds, "")

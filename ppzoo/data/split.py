@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ppzoo.data.class_names import require_two_classes
 from ppzoo.data.datasets import ImageFolder, ImageNetDataset, describe_skipped
 from ppzoo.data.duplicates import find_duplicate_files
 from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError, count_text
-from ppzoo.files import is_utf8, make_folder, write_atomically
+from ppzoo.files import is_utf8, write_atomically
 
 TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
-SPLIT_INNER_FOLDERS = "split"  # the fix of `require_two_classes`
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ def split_folder(
 
     Raises:
         ConfigError: a fraction or seed out of its range.
-        DataError: no class folders, a single one, existing lists, file names that a list cannot contain, or no class
-            with two different images.
+        DataError: no class folders, existing lists, file names that a list cannot contain, or no class with two
+            different images.
     """
     if not 0 < val_fraction < 1:
         raise ConfigError(f"val_fraction: expected a number above 0 and below 1, got {val_fraction!r}")
@@ -100,10 +98,8 @@ def write_split(
     Without class names there is no `label_list.txt`.
 
     Raises:
-        DataError: names of files that a list cannot hold, images of a single class, or no class has two different
-            images.
+        DataError: names of files that a list cannot hold; or no class has two different images.
     """
-    require_two_classes(data, SPLIT_INNER_FOLDERS)
     paths = [require_listable(data.index.path(index)) for index in range(len(data))]
     duplicates = find_copies(data, workers=workers)
     is_val = draw_validation_samples(data.labels, duplicates, val_fraction, seed)
@@ -112,7 +108,6 @@ def write_split(
             f"cannot split {count_text(len(data), 'image')}: expected a class of two different images or more; add some"
         )
 
-    make_folder(root)
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
     write_list(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
     write_list(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])

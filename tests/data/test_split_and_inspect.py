@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppzoo.cli import main
 from ppzoo.data import (
     FashionMNIST,
     ImageFolder,
@@ -101,31 +100,6 @@ def test_folders_that_cannot_be_split_are_rejected(tmp_path):
     for options in ({"val_fraction": 0}, {"val_fraction": 1}, {"seed": -1}):
         with pytest.raises(ConfigError):
             split_folder(tmp_path, **options)
-
-
-@pytest.mark.parametrize(
-    ("source", "options"),
-    [
-        ("train", []),
-        ("train", ["--output", "lists"]),
-        ("train", ["--folds", "2"]),
-        ("one.txt", ["--output", "lists"]),
-        ("one.txt", ["--folds", "2"]),
-    ],
-)
-def test_a_single_class_is_refused_and_nothing_is_written(source, options, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for index in range(4):
-        save(tmp_path / "train" / "animals" / "cat" / f"{index}.png", index)
-    (tmp_path / "one.txt").write_text("".join(f"train/animals/cat/{index}.png 2\n" for index in range(4)))
-    before = sorted(tmp_path.rglob("*"))
-    assert main(["data", "split", source, *options]) == 2
-    (error,) = capsys.readouterr().err.splitlines()
-    name = "'animals'" if source == "train" else "2"
-    fix = "; if its folders (cat) are the classes, split 'train/animals'" if source == "train" else ""
-    expected = f"expected images of two classes or more, got 4 of class {name} only{fix}"
-    assert error == f"error: FOLDER_OR_LIST: {expected}"
-    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.fixture
