@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ppzoo.cli.arguments import Commands, add_override, add_quiet
 from ppzoo.errors import ConfigError, OutputError, errors_with_fixes, errors_with_key, printable
-from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, expand_user, make_folder
+from ppzoo.files import ARCHIVE_SUFFIXES, describe_absence, expand_user
 
 SPREADSHEETS = (".xls", ".xlsx", ".ods")
 COLUMN_OPTIONS = {
@@ -127,7 +127,6 @@ def _split(options: argparse.Namespace) -> None:
         folder = Path(options.output or os.path.dirname(os.path.abspath(options.source)))
         try:
             _require_no_lists(folder, options)
-            make_folder(folder)
             with _errors_of_list():
                 done = write_split(data, folder, val_fraction=fraction, seed=options.seed)
         except OSError as error:

@@ -13,7 +13,7 @@ from ppzoo.data.datasets import ImageFolder, ImageNetDataset, describe_skipped
 from ppzoo.data.duplicates import find_duplicate_files
 from ppzoo.data.label_files import LABEL_LIST
 from ppzoo.errors import ConfigError, DataError, count_text
-from ppzoo.files import is_utf8, write_atomically
+from ppzoo.files import is_utf8, make_folder, write_atomically
 
 TRAIN_LIST, VAL_LIST = "train_list.txt", "val_list.txt"
 
@@ -108,6 +108,7 @@ def write_split(
             f"cannot split {count_text(len(data), 'image')}: expected a class of two different images or more; add some"
         )
 
+    make_folder(root)
     lines = [f"{path} {label}\n" for path, label in zip(paths, data.labels, strict=True)]
     write_list(root / TRAIN_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if not chosen])
     write_list(root / VAL_LIST, [line for line, chosen in zip(lines, is_val, strict=True) if chosen])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppzoo.cli import main
 from ppzoo.data import (
     FashionMNIST,
     ImageFolder,
@@ -214,3 +215,14 @@ def test_a_file_that_only_opencv_reads_does_not_stop_the_inspection(zoo):
     for cut in range(60, len(file.getvalue()), 37):
         (zoo / "b" / "moves.gif").write_bytes(file.getvalue()[:cut])
         assert inspect_dataset(ImageFolder(image_root=str(zoo))).count == 16
+
+
+def test_a_split_that_fails_creates_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for label, name in enumerate(("cat", "dog")):
+        save(tmp_path / "images" / name / "1.png", label)
+    (tmp_path / "list.txt").write_text("images/cat/1.png 0\nimages/dog/1.png 1\n", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["data", "split", "list.txt", "--output", "lists"]) == 2
+    assert "expected a class of two different images or more" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
