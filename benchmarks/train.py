@@ -43,6 +43,9 @@ CASES = [
     "EfficientNetB0:128:32",
     "DenseNet121:128:32",
     "SE_ResNet18_vd:128:32",
+    "ResNet50:128:32",
+    "GoogLeNet:128:32",
+    "SqueezeNet1_1:128:32",
     "PPLCNet_x1_0:128:32",
     "PPHGNetV2_B0:128:32",
     "MobileNetV4_conv_small:128:32",
@@ -61,13 +64,17 @@ TORCH_NETWORKS = {
     "EfficientNetB0": ("efficientnet_b0", {}),
     "ShuffleNetV2_x0_5": ("shufflenet_v2_x0_5", {}),
     "MobileNetV3_small_x1_0": ("mobilenet_v3_small", {}),
+    "GoogLeNet": ("googlenet", {"init_weights": False}),
+    "SqueezeNet1_1": ("squeezenet1_1", {}),
 }
 TIMM_NETWORKS = {
-    "PPLCNet_x1_0": "lcnet_100",
-    "PPHGNetV2_B0": "hgnetv2_b0",
-    "MobileNetV4_conv_small": "mobilenetv4_conv_small",
-    "GhostNet_x1_0": "ghostnet_100",
-    "RepVGG_A0": "repvgg_a0",
+    "MobileNetV1": ("mobilenetv1_100", {}),
+    "SE_ResNet18_vd": ("resnet18d", {"block_args": {"attn_layer": "se"}}),
+    "PPLCNet_x1_0": ("lcnet_100", {}),
+    "PPHGNetV2_B0": ("hgnetv2_b0", {}),
+    "MobileNetV4_conv_small": ("mobilenetv4_conv_small", {}),
+    "GhostNet_x1_0": ("ghostnet_100", {}),
+    "RepVGG_A0": ("repvgg_a0", {}),
 }
 
 
@@ -119,7 +126,8 @@ def torch_step(name: str, size: int, batch: int, dtype: str, *, is_compiled: boo
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-            loss = torch.nn.functional.cross_entropy(forward(images), labels)
+            output = forward(images)
+            loss = torch.nn.functional.cross_entropy(output[0] if isinstance(output, tuple) else output, labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -133,7 +141,8 @@ def torch_network(name: str) -> Any:
     if name in TIMM_NETWORKS:
         import timm
 
-        network = timm.create_model(TIMM_NETWORKS[name], num_classes=1000)
+        function, options = TIMM_NETWORKS[name]
+        network = timm.create_model(function, num_classes=1000, **options)
         if name.startswith("RepVGG"):
             sample_images(network.stem.conv_1x1)
         return network
@@ -143,6 +152,8 @@ def torch_network(name: str) -> Any:
     network = getattr(torchvision.models, function)(num_classes=1000, **options)
     if function == "mobilenet_v2":
         expand_first(network)
+    if function == "googlenet":
+        remove_batch_norms(network)
     return network
 
 
@@ -174,6 +185,17 @@ def expand_first(mobilenet: Any) -> None:
     channels = block[0][0].in_channels
     convolution, act = torch.nn.Conv2d(channels, channels, 1, bias=False), torch.nn.ReLU6(inplace=True)
     block.insert(0, torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(channels), act))
+
+
+def remove_batch_norms(googlenet: Any) -> None:
+    """Change torchvision's GoogLeNet to PaddleClas's: no batch norms, and 5x5 convolutions instead of 3x3 ones."""
+    import torch
+
+    for name, unit in googlenet.named_modules():
+        if name.endswith("branch3.1"):
+            unit.conv = torch.nn.Conv2d(unit.conv.in_channels, unit.conv.out_channels, 5, padding=2, bias=False)
+        if hasattr(unit, "bn"):
+            unit.bn = torch.nn.Identity()
 
 
 def measure(implementation: str, case: str, steps: int, dtype: str) -> tuple[float, float]:

@@ -30,7 +30,7 @@ void Normalizer::apply_rows_as(const T* x, const T* residual, int64_t rows, T* y
   const float multiplier = affine_.multiplier, addend = affine_.addend;
   dispatch_activation(activation_, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+    for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first);
       // Copies of captured variables, which the compiler would read again after each store.
@@ -126,7 +126,7 @@ void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation a
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       Sum sum[kCount] = {}, product[kCount] = {}, all[kCount] = {};
@@ -206,7 +206,7 @@ void NormGradient::apply_rows_as(const T* x, const T* dy, Activation activation,
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       const Constants p(strip, slope_, first), q(strip, constant_, first);

@@ -65,7 +65,7 @@ void Moments::add_rows(int thread, const T* x, int64_t rows) {
 template <class T>
 void Moments::add_doubles(int thread, const T* x, int64_t rows) {
   double* totals = &totals_[2 * width_ * thread];
-  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
     constexpr int kCount = decltype(strip)::kCount;
     const Constants shift(strip, shift_, first);
     Doubles sum[kCount] = {}, square[kCount] = {};
@@ -90,7 +90,7 @@ void Moments::add_to_window(int thread, const T* x, int64_t rows) {
   if (window.rows == 0) window.capacity = std::min(kFloatSumRows, kWindowBlocks * rows);
   float* references = &window_sums_[3 * width_ * thread];
   float *sums = references + width_, *squares = sums + width_;
-  const auto add = [&](auto strip, int64_t first, int64_t begin, int64_t end) {
+  const auto add = [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
     constexpr int kCount = decltype(strip)::kCount;
     Vector reference[kCount], sum[kCount] = {}, square[kCount] = {};
     for (int v = 0; v < kCount; ++v) {

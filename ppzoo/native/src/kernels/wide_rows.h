@@ -85,9 +85,10 @@ struct Constants {
 };
 
 // Calls body(strip, first, begin, end) for blocks [begin, end) of wide rows and, in each, for strips of columns that
-// begin with column `first`. Blocks have at least `min_rows` rows if the matrix does.
+// begin with column `first`. Blocks have at least `min_rows` rows if the matrix does. Inlined with the body: kernels that
+// fuse a pass into their own loop call it for a few rows at a time.
 template <class Body>
-void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = kMinStripRows) {
+[[gnu::always_inline]] inline void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = kMinStripRows) {
   if (wide.elements <= 0) return;
   const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
   const int64_t rows = std::clamp<int64_t>(kStripElements / wide.width, min_rows, kFloatSumRows);
