@@ -25,12 +25,12 @@ void Normalizer::apply_rows(const T* x, const Exactly<T>* residual, int64_t rows
 }
 
 template <bool kAffine, class T>
-void Normalizer::apply_rows_as(const T* x, const T* residual, int64_t rows, T* y) const {
+[[gnu::flatten]] void Normalizer::apply_rows_as(const T* x, const T* residual, int64_t rows, T* y) const {
   const WideRows wide(rows, channels_);
   const float multiplier = affine_.multiplier, addend = affine_.addend;
   dispatch_activation(activation_, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
+    for_strips(wide, [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first);
       // Copies of captured variables, which the compiler would read again after each store.
@@ -121,12 +121,12 @@ void NormGradient::add_rows(int thread, const T* x, const Exactly<T>* y, const T
 }
 
 template <class Sum, bool kAffine, class T>
-void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation activation, int64_t rows, T* masked,
-                               double* totals, double* dy_totals) const {
+[[gnu::flatten]] void NormGradient::add_rows_as(const T* x, const T* y, const T* dy, Activation activation,
+                                                int64_t rows, T* masked, double* totals, double* dy_totals) const {
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       Sum sum[kCount] = {}, product[kCount] = {}, all[kCount] = {};
@@ -202,11 +202,12 @@ void NormGradient::apply_rows(const T* x, const T* dy, Activation activation, in
 }
 
 template <bool kAffine, class T>
-void NormGradient::apply_rows_as(const T* x, const T* dy, Activation activation, int64_t rows, T* dx) const {
+[[gnu::flatten]] void NormGradient::apply_rows_as(const T* x, const T* dy, Activation activation, int64_t rows,
+                                                  T* dx) const {
   const int64_t width = width_;
   dispatch_activation(activation, [&](auto tag) {
     constexpr Activation kActivation = decltype(tag)::value;
-    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
+    for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
       constexpr int kCount = decltype(strip)::kCount;
       const Constants k(strip, scale_, first), o(strip, offset_, first), mean(strip, center_, first);
       const Constants p(strip, slope_, first), q(strip, constant_, first);

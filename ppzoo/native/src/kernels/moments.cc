@@ -63,9 +63,9 @@ void Moments::add_rows(int thread, const T* x, int64_t rows) {
 }
 
 template <class T>
-void Moments::add_doubles(int thread, const T* x, int64_t rows) {
+[[gnu::flatten]] void Moments::add_doubles(int thread, const T* x, int64_t rows) {
   double* totals = &totals_[2 * width_ * thread];
-  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
+  for_strips(WideRows(rows, channels_), [&](auto strip, int64_t first, int64_t begin, int64_t end) {
     constexpr int kCount = decltype(strip)::kCount;
     const Constants shift(strip, shift_, first);
     Doubles sum[kCount] = {}, square[kCount] = {};
@@ -84,13 +84,13 @@ void Moments::add_doubles(int thread, const T* x, int64_t rows) {
 }
 
 template <class T>
-void Moments::add_to_window(int thread, const T* x, int64_t rows) {
+[[gnu::flatten]] void Moments::add_to_window(int thread, const T* x, int64_t rows) {
   Window& window = windows_[thread];
   if (window.rows + rows > window.capacity) finish_window(thread);
   if (window.rows == 0) window.capacity = std::min(kFloatSumRows, kWindowBlocks * rows);
   float* references = &window_sums_[3 * width_ * thread];
   float *sums = references + width_, *squares = sums + width_;
-  const auto add = [&](auto strip, int64_t first, int64_t begin, int64_t end) __attribute__((always_inline)) {
+  const auto add = [&](auto strip, int64_t first, int64_t begin, int64_t end) {
     constexpr int kCount = decltype(strip)::kCount;
     Vector reference[kCount], sum[kCount] = {}, square[kCount] = {};
     for (int v = 0; v < kCount; ++v) {

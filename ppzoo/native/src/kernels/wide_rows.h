@@ -5,6 +5,8 @@
 //
 // Loop nest of every pass (for_strips): blocks of rows that stay in the L1 cache -> strips of two vectors of columns,
 // whose constants and sums stay in registers -> the rows of the block. Parallel over rows, with one sum per thread.
+// Passes that other kernels fuse into their own loop, and call for a few rows at a time, are [[gnu::flatten]]: without
+// it each strip would be a function call.
 //
 // Accuracy: sums are computed in float within a block of at most kFloatSumRows wide rows and in double across blocks
 // and threads; for small tensors in double throughout.
@@ -85,10 +87,9 @@ struct Constants {
 };
 
 // Calls body(strip, first, begin, end) for blocks [begin, end) of wide rows and, in each, for strips of columns that
-// begin with column `first`. Blocks have at least `min_rows` rows if the matrix does. Inlined with the body: kernels that
-// fuse a pass into their own loop call it for a few rows at a time.
+// begin with column `first`. Blocks have at least `min_rows` rows if the matrix does.
 template <class Body>
-[[gnu::always_inline]] inline void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = kMinStripRows) {
+void for_strips(const WideRows& wide, const Body& body, int64_t min_rows = kMinStripRows) {
   if (wide.elements <= 0) return;
   const int64_t full = wide.elements / wide.width, rest = wide.elements % wide.width;
   const int64_t rows = std::clamp<int64_t>(kStripElements / wide.width, min_rows, kFloatSumRows);
