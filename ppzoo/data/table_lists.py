@@ -134,7 +134,7 @@ def number_labels(table: ListTable, class_num: int | None) -> tuple[np.ndarray, 
         for index, text in enumerate(texts):
             if "\n" in text or "\r" in text:
                 raise DataError(
-                    f"{table.origin(index)}: expected a class name without line ends, got {text!r:.120}: correct the value"
+                    f"{table.origin(index)}: expected a class name without line ends, got {text!r:.120}: correct it"
                 )
         _warn_of_numbers(table, texts)
         names = sorted(set(texts))
