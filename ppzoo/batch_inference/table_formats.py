@@ -14,7 +14,7 @@ from ppzoo.errors import DataError
 
 MAX_RECORD = 1 << 24  # bytes; a file with longer records is not a table of ppzoo
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of cells that a spreadsheet program runs as formulas
-QUOTED = frozenset('",;\t\r\n')  # in cells that are quoted; spreadsheet programs can split at ; and tab, too
+QUOTED = frozenset('",;\t\r\n')  # a cell with one of these is quoted; spreadsheet programs can split at ; and tab
 
 
 class JsonLines:
